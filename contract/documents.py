@@ -1,0 +1,146 @@
+"""Documents: YAML or JSON files with `schema: name/N`, validated, with errors that name file, line and field."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from contract.errors import DocumentError
+
+
+class Part(BaseModel):
+    """A piece of a document: frozen, and refusing keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(Part):
+    """A whole document. Subclasses set `SCHEMA`, and `MIGRATIONS` from version n to n+1."""
+
+    SCHEMA: ClassVar[str]
+    MIGRATIONS: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+
+    schema_: str = Field(alias="schema", description="The document's kind and version, name/N.")
+
+    @classmethod
+    def new(cls, **fields: Any) -> Self:
+        """A document of the current version from its fields."""
+        return cls.model_validate({"schema": cls.SCHEMA, **fields})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a YAML or JSON file.
+
+        Raises:
+            DocumentError: naming file, line and field.
+        """
+        try:
+            text = path.read_text()
+        except OSError as e:
+            raise DocumentError(f"can't be read: {e.strerror}", where=str(path)) from e
+        return cls.parse(text, where=str(path))
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Self:
+        """Read from text; `where` names it in errors.
+
+        Raises:
+            DocumentError: naming place, line and field.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError:
+            data = _parse_yaml(text, where)
+        if not isinstance(data, dict):
+            raise DocumentError(f"is not a mapping but {type(data).__name__}", where=where)
+        data = cls._migrate(cast(dict[str, Any], data), where)
+        try:
+            return cls.model_validate(data)
+        except ValidationError as e:
+            raise _explain(e, text, where) from None
+
+    @classmethod
+    def _migrate(cls, data: dict[str, Any], where: str) -> dict[str, Any]:
+        name, _, newest = cls.SCHEMA.partition("/")
+        found, _, version = str(data.get("schema", "")).partition("/")
+        if found != name or not version.isdigit():
+            raise DocumentError(
+                f"expected `schema: {cls.SCHEMA}`, found {data.get('schema')!r}",
+                where=f"{where}:1: schema",
+                fix=f"write `schema: {cls.SCHEMA}` at the top, or give the path of a {name} document",
+            )
+        if int(version) > int(newest):
+            raise DocumentError(
+                f"is {name}/{version}; this kit reads up to {cls.SCHEMA}",
+                where=f"{where}: schema",
+                fix="install the version of the kit that wrote it, or a newer one",
+            )
+        for step in range(int(version), int(newest)):
+            data = cls.MIGRATIONS[step](data) | {"schema": f"{name}/{step + 1}"}
+        return data
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, two spaces, a final newline; the same document gives the same bytes."""
+        data = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write canonical JSON atomically (temporary file, rename)."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(self.to_json())
+        temporary.replace(path)
+
+
+def _parse_yaml(text: str, where: str) -> object:
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as e:
+        line = e.problem_mark.line + 1 if e.problem_mark else 1
+        raise DocumentError(f"is not YAML: {e.problem}", where=f"{where}:{line}") from None
+
+
+def _explain(error: ValidationError, text: str, where: str) -> DocumentError:
+    """Turn pydantic's findings into one error with the line of each field."""
+    lines = YAML(typ="rt", pure=True).load(text)
+    found = []
+    for item in error.errors():
+        path = item["loc"]
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif item["type"] == "missing":
+            message = "is missing"
+        elif item["type"] != "value_error":
+            message = f"{message} (found {_short(item['input'])})"
+        found.append((line_of(lines, path), ".".join(str(p) for p in path), message))
+    first, *others = sorted(found)
+    more = "".join(f"\n  {where}:{line}: {field}: {message}" for line, field, message in others)
+    return DocumentError(first[2] + more, where=f"{where}:{first[0]}: {first[1]}")
+
+
+def line_of(node: object, path: tuple[int | str, ...]) -> int:
+    """The 1-based line of the deepest part of `path` that exists in a ruamel round-trip tree."""
+    line = 1
+    for key in path:
+        position = getattr(node, "lc", None)
+        if position is None:
+            break
+        try:
+            if isinstance(node, Mapping):
+                line = position.key(key)[0] + 1
+            else:
+                line = position.item(key)[0] + 1
+            node = cast(Any, node)[key]
+        except (KeyError, IndexError, TypeError):
+            break
+    return line
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,90 @@
+"""Folders: of containers on SageMaker, Azure ML and a bare machine, of a store, and of this machine's cache.
+
+Sources: SageMaker's container contract (`/opt/ml`); Azure ML's `AZUREML_MODEL_DIR`.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT_VARIABLE = "LLMOPS_ROOT"
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.sig"
+SPEC = "run.json"
+
+
+def container_root(environ: Mapping[str, str]) -> Path:
+    """What stands for `/`: itself in a container, a folder of its own for a process that stands for one."""
+    return Path(environ.get(ROOT_VARIABLE) or "/")
+
+
+@dataclass(frozen=True)
+class TrainingFolders:
+    """Folders of a training container under `root`."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "TrainingFolders":
+        """The folders as the platform's environment variables place them."""
+        return cls(container_root(environ))
+
+    def channel(self, name: str) -> Path:
+        """An input channel: spec, dataset or base_model."""
+        return self.root / "opt/ml/input/data" / name
+
+    @property
+    def spec(self) -> Path:
+        """The RunSpec's file."""
+        return self.channel("spec") / SPEC
+
+    @property
+    def model(self) -> Path:
+        """The complete unsigned model version."""
+        return self.root / "opt/ml/model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Survives the job's interruption."""
+        return self.root / "opt/ml/checkpoints"
+
+    @property
+    def failure(self) -> Path:
+        """Why the job failed; a platform shows its first 1,024 characters."""
+        return self.root / "opt/ml/output/failure"
+
+    @property
+    def reports(self) -> Path:
+        """Evaluation reports and answers."""
+        return self.root / "opt/ml/output/data"
+
+
+def serving_model_folder(environ: Mapping[str, str]) -> Path:
+    """Where a serving container finds its model version."""
+    mounted = environ.get("AZUREML_MODEL_DIR")
+    return Path(mounted) if mounted else container_root(environ) / "opt/ml/model"
+
+
+def model_key(sha256: str) -> str:
+    """A model version's folder in a store."""
+    return f"models/{sha256}"
+
+
+def dataset_key(sha256: str) -> str:
+    """A dataset version's folder in a store."""
+    return f"datasets/{sha256}"
+
+
+def alias_key(name: str, number: int) -> str:
+    """The document that gives a model version its alias name@number."""
+    return f"aliases/models/{name}/{number}.json"
+
+
+def cache_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Where engines, images and environments are kept between runs: $LLMOPS_CACHE, or llmops in the user's cache."""
+    env = os.environ if environ is None else environ
+    if chosen := env.get("LLMOPS_CACHE"):
+        return Path(chosen)
+    base = env.get("XDG_CACHE_HOME") or Path(env.get("HOME") or Path.home()) / ".cache"
+    return Path(base) / "llmops"

@@ -1,0 +1,101 @@
+"""ModelManifest: a model version's manifest.json; its sha256 is the version's identity."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from contract.dataset import FileEntry
+from contract.documents import Document, Part
+from contract.names import Name
+from contract.recipe import ServingDefaults
+from contract.run import Pinned
+
+
+class Origin(Part):
+    """Where imported weights come from."""
+
+    source: str
+    revision: str
+    files: dict[str, FileEntry] = Field(default={}, description="What was fetched, before conversion.")
+
+
+class Lineage(Part):
+    """From the version back to what it was made of. Imported versions have `origin`, trained ones the rest."""
+
+    origin: Origin | None = None
+    base_model: Pinned | None = None
+    dataset: Pinned | None = None
+    run: str = ""
+    recipe_sha256: str = ""
+    image: str = ""
+    kit_version: str = ""
+
+
+class Score(Part):
+    """A share of answers with its 95 % interval (Wilson 1927)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class SuiteResult(Part):
+    """A suite before training (the base model) and after it (the packaged weights)."""
+
+    suite: Name
+    split: str
+    before: Score
+    after: Score
+
+
+class GateResult(Part):
+    """Whether the version may take traffic, and each condition in words."""
+
+    passed: bool
+    reasons: list[str]
+
+
+class TrainingFacts(Part):
+    """Measured during the run."""
+
+    steps: int
+    tokens: int = Field(description="Real tokens, padding aside, over all epochs.")
+    seconds: float
+    first_loss: float
+    last_loss: float
+    precision: str
+
+
+class Message(Part):
+    """A chat message."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Golden(Part):
+    """A prompt that a server must answer before it is ready: every string in `expect` must stand in the answer."""
+
+    messages: list[Message]
+    expect: list[str] = Field([], description="May be empty: then any answer that is not empty will do.")
+    max_tokens: int = 64
+
+
+class ModelManifest(Document):
+    """manifest.json of a model version."""
+
+    SCHEMA: ClassVar[str] = "model/1"
+
+    name: Name
+    created: str
+    licence: str = ""
+    engines: list[Literal["transformers", "openvino"]] = Field(description="What can load it; openvino has a folder.")
+    dtype: str = Field(description="Of the safetensors: F32 or BF16.")
+    files: dict[str, FileEntry] = Field(description="Path in the folder -> file; the manifest and its signature aside.")
+    lineage: Lineage
+    evaluation: list[SuiteResult] = Field(default=[])
+    gate: GateResult | None = Field(default=None, description="None: never evaluated, as after an import.")
+    training: TrainingFacts | None = None
+    serving: ServingDefaults = ServingDefaults()
+    golden: list[Golden] = Field(min_length=1)

@@ -1,0 +1,25 @@
+"""The documents by name, and their published JSON schemas."""
+
+from typing import Any
+
+from contract.dataset import DatasetManifest
+from contract.documents import Document
+from contract.model import ModelManifest
+from contract.outputs import StackOutputs
+from contract.recipe import Recipe
+from contract.run import RunSpec, RunState
+from contract.store import Alias, StoreDocument
+
+DOCUMENTS: dict[str, type[Document]] = {
+    d.SCHEMA.partition("/")[0]: d
+    for d in (Recipe, RunSpec, RunState, DatasetManifest, ModelManifest, StackOutputs, StoreDocument, Alias)
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON schema (2020-12) of a document by its name in DOCUMENTS."""
+    document = DOCUMENTS[name]
+    schema = document.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["properties"]["schema"]["const"] = document.SCHEMA
+    return schema
