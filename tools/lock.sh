@@ -1,0 +1,26 @@
+#!/bin/sh
+# Renew requirements/*.txt from requirements/*.in: `tools/lock.sh [uv pip compile options, e.g. --upgrade]`.
+# `dev` is resolved first, over all sets, and the others are parts of it: a package has one version on every machine
+# and image. TensorFlow's set stands alone, because its limits would hold the others back.
+# UV names the uv to use.
+set -eu
+cd "$(dirname "$0")/../requirements"
+
+lock() { # lock NAME "INPUTS" [options]
+    name=$1 inputs=$2
+    shift 2
+    echo "locking $name"
+    # shellcheck disable=SC2086
+    ${UV:-uv} pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+        --custom-compile-command "make lock" --output-file "$name.txt" "$@" $inputs
+}
+
+lock dev "contract.in kit.in training.in serving.in torch.in aws.in azure.in dev.in" "$@"
+lock kit "contract.in kit.in" -c dev.txt "$@"
+lock training "contract.in training.in" -c dev.txt "$@"
+lock serving "contract.in serving.in" -c dev.txt "$@"
+lock serving-torch "contract.in serving.in torch.in" -c dev.txt "$@"
+lock aws "contract.in kit.in aws.in" -c dev.txt "$@"
+lock azure "contract.in kit.in azure.in" -c dev.txt "$@"
+lock tensorflow "contract.in tensorflow.in" --overrides tensorflow.override "$@"
+lock models "models.in" --no-deps "$@"
