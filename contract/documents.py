@@ -131,10 +131,7 @@ def line_of(node: object, path: tuple[int | str, ...]) -> int:
         if position is None:
             break
         try:
-            if isinstance(node, Mapping):
-                line = position.key(key)[0] + 1
-            else:
-                line = position.item(key)[0] + 1
+            line = (position.key(key) if isinstance(node, Mapping) else position.item(key))[0] + 1
             node = cast(Any, node)[key]
         except (KeyError, IndexError, TypeError):
             break
