@@ -1,0 +1,44 @@
+"""Small things with files that more than one module needs: locks and atomic writes."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def silent(_line: str) -> None:
+    """The `say` of a caller who wants no progress."""
+
+
+@contextmanager
+def locked(path: Path, say: Callable[[str], None] = silent, waiting: str = "") -> Iterator[None]:
+    """Hold an exclusive lock on a file; the kernel frees it when the process ends, however it ends.
+
+    Args:
+        path: the lock's file, made when missing and never removed.
+        say: told `waiting` once, when another process holds the lock.
+        waiting: what is waited for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(waiting or f"waiting for another process that holds {path}")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file's content as a whole: a reader, or a crash, sees the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+    temporary.replace(path)

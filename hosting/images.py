@@ -1,0 +1,272 @@
+"""Images that run as processes: an environment of their own, a copy of their own packages, named by content.
+
+A process stands for an image only if it runs from an environment that was built from that image's requirements, with
+an emptied environment, its own root for `/opt/ml` and its own port. The reference says so: `process:NAME@sha256:…`,
+which no cloud accepts.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.digest import sha256_bytes, tree_hash
+from contract.errors import HostingError
+from contract.layout import ROOT_VARIABLE, cache_dir
+from hosting.files import locked, silent, write_atomic
+
+_KIT = Path(__file__).resolve().parents[1]
+_PACKAGES = {
+    "training": ("contract", "training"),
+    "serving": ("contract", "serving"),
+    "serving-torch": ("contract", "serving"),
+}
+_REFERENCE = re.compile(r"process:(?P<name>[a-z][a-z0-9-]*)@sha256:(?P<sha256>[0-9a-f]{64})")
+_SCHEMA = "process-image/1"
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """What an image is made from."""
+
+    name: str
+    requirements: Path
+    packages: Mapping[str, Path]
+
+    @classmethod
+    def of_kit(cls, name: str) -> "ImageSource":
+        """An image of the kit's own: training, serving or serving-torch.
+
+        Raises:
+            HostingError: there is no image of this name, or its files are not here.
+        """
+        if name not in _PACKAGES:
+            raise HostingError(f"there is no image {name!r}", fix=f"choose one of {', '.join(_PACKAGES)}")
+        packages = {package: _KIT / package for package in _PACKAGES[name]}
+        for folder in packages.values():
+            if not folder.is_dir():
+                raise HostingError("a package of the image is missing", where=str(folder), fix="install the kit again")
+        return cls(name, _requirements(name), packages)
+
+    def files(self) -> dict[str, Path]:
+        """Path in the image's `app` folder -> file; the requirements beside it as `requirements.txt`."""
+        found = {"requirements.txt": self.requirements}
+        for package, folder in self.packages.items():
+            for base, folders, names in os.walk(folder):
+                folders[:] = [f for f in folders if f != "__pycache__" and not f.startswith(".")]
+                for name in names:
+                    if not name.startswith(".") and not name.endswith(".pyc"):
+                        path = Path(base, name)
+                        found[f"app/{package}/{path.relative_to(folder).as_posix()}"] = path
+        return found
+
+
+@dataclass(frozen=True)
+class ProcessImage:
+    """A built image: start `python -m PACKAGE` with `process_environ`."""
+
+    ref: str
+    python: Path
+    app: Path
+
+
+def reference(image: str | ImageSource) -> str:
+    """The reference that an image's files have now, without building it."""
+    source = _source(image)
+    return _reference(source.name, tree_hash(source.files()))
+
+
+def build(image: str | ImageSource, say: Callable[[str], None] = silent) -> str:
+    """Build an image unless it is there; safe in several processes at once, and after an interrupted build.
+
+    Args:
+        image: a name of the kit's images, or the source of another one.
+        say: told one line for each step.
+
+    Returns:
+        Its reference, for `find`.
+
+    Raises:
+        HostingError: the environment can't be made.
+    """
+    source = _source(image)
+    if built := _if_built(reference(source)):
+        return built
+    folder = cache_dir() / "images" / source.name
+    with locked(folder / ".lock", say, f"image {source.name}: another process builds it; waiting"):
+        if built := _if_built(reference(source)):
+            return built
+        environment = _build_environment(source, say)
+        return _copy_app(source, folder, environment)
+
+
+def find(ref: str) -> ProcessImage:
+    """The built image of a reference.
+
+    Raises:
+        HostingError: the reference is malformed, or the image is not built on this machine.
+    """
+    match = _REFERENCE.fullmatch(ref)
+    if not match:
+        raise HostingError(
+            f"{ref!r} is not the reference of a process image",
+            fix="take the one that the stack's image resource gives (process:NAME@sha256:<64 hex digits>)",
+        )
+    folder = cache_dir() / "images" / match["name"] / match["sha256"]
+    try:
+        environment = json.loads((folder / "image.json").read_text())["environment"]
+    except (OSError, ValueError, KeyError):
+        environment = ""
+    python = cache_dir() / "venvs" / environment / "bin" / "python"
+    if not environment or not python.exists():
+        raise HostingError(
+            f"image {ref} is not built on this machine",
+            where=str(folder),
+            fix="`llmops up` builds the image of this checkout; go back to the revision that the image was built from "
+            "to build an older one",
+        )
+    return ProcessImage(ref, python, folder / "app")
+
+
+def process_environ(
+    image: ProcessImage, root: Path, port: int | None = None, extra: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The whole environment of a process that stands for a container; nothing is inherited.
+
+    Args:
+        image: what it runs.
+        root: what stands for `/` of the container; its `tmp` is made, as home and for temporary files.
+        port: where a server listens; None for a job.
+        extra: the container's own variables; they win.
+    """
+    temporary = root / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    environ = {
+        "PATH": f"{image.python.parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(temporary),
+        "TMPDIR": str(temporary),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(image.app),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONSAFEPATH": "1",  # the working directory is no place for modules
+        "PYTHONUNBUFFERED": "1",
+        ROOT_VARIABLE: str(root),
+    }
+    if port is not None:
+        environ["SAGEMAKER_BIND_TO_PORT"] = str(port)
+    return environ | dict(extra or {})
+
+
+def find_uv() -> str:
+    """The program uv: of the kit's own environment, or on PATH.
+
+    Raises:
+        HostingError: there is none.
+    """
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if not found:
+        raise HostingError("uv is missing, which makes the images' environments", fix="pip install uv")
+    return found
+
+
+def _source(image: str | ImageSource) -> ImageSource:
+    return ImageSource.of_kit(image) if isinstance(image, str) else image
+
+
+def _if_built(ref: str) -> str:
+    try:
+        return find(ref).ref
+    except HostingError:
+        return ""
+
+
+def _reference(name: str, sha256: str) -> str:
+    return f"process:{name}@sha256:{sha256}"
+
+
+def _requirements(name: str) -> Path:
+    """The image's lock: in a checkout, or in an installed kit, which carries the folder inside of hosting."""
+    for folder in (_KIT / "requirements", Path(__file__).parent / "requirements"):
+        if (path := folder / f"{name}.txt").is_file():
+            return path
+    raise HostingError(f"{name}.txt, the lock of the image's packages, is missing", fix="install the kit again")
+
+
+def _build_environment(source: ImageSource, say: Callable[[str], None]) -> str:
+    """Make the virtual environment of the image's requirements unless it is there; its folder's name."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    key = sha256_bytes(source.requirements.read_bytes() + version.encode())[:20]
+    name = f"{source.name}-{key}"
+    final = cache_dir() / "venvs" / name
+    if (final / "bin" / "python").exists():
+        return name
+    say(f"image {source.name}: making its environment in {final} (once for these requirements)")
+    partial = final.with_name(f"{name}.partial")
+    for leftover in (partial, final):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    python = partial / "bin" / "python"
+    _uv(source, say, "venv", "--quiet", "--no-project", "--relocatable", "--python", sys.executable, str(partial))
+    _uv(
+        source,
+        say,
+        *("pip", "sync", "--require-hashes", "--compile-bytecode", "--python", str(python), str(source.requirements)),
+    )
+    partial.rename(final)
+    return name
+
+
+def _uv(source: ImageSource, say: Callable[[str], None], *arguments: str) -> None:
+    environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
+    process = subprocess.Popen(
+        [find_uv(), *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ
+    )
+    lines: list[str] = []
+    assert process.stderr
+    for line in map(str.strip, process.stderr):
+        if line and not line.startswith(("+ ", "- ", "~ ")):
+            lines.append(line)
+            say(f"image {source.name}: {line}")
+    if process.wait():
+        raise HostingError(
+            f"the environment of image {source.name} can't be made: " + " / ".join(lines[-5:]),
+            where=str(source.requirements),
+            fix="see that the package registry is reachable and the disk has room; the build goes on where it stopped",
+        )
+
+
+def _copy_app(source: ImageSource, folder: Path, environment: str) -> str:
+    """Copy the packages; the copy gives the hash, so that a file edited meanwhile can't get under a wrong name."""
+    partial = folder / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        copied = {}
+        for name, path in source.files().items():
+            copied[name] = partial / name
+            copied[name].parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copied[name])
+        sha256 = tree_hash(copied)
+        ref = _reference(source.name, sha256)
+        python = cache_dir() / "venvs" / environment / "bin" / "python"
+        subprocess.run(
+            [python, "-m", "compileall", "-q", "-j0", "--invalidation-mode", "unchecked-hash", str(partial / "app")],
+            check=False,  # a file that does not compile is for the image's own start to report
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+        )
+        document = {"schema": _SCHEMA, "ref": ref, "environment": environment}
+        write_atomic(partial / "image.json", json.dumps(document, indent=2) + "\n", 0o644)
+        shutil.rmtree(folder / sha256, ignore_errors=True)  # there only when its environment was gone
+        partial.rename(folder / sha256)
+    except OSError as e:
+        raise HostingError(
+            f"image {source.name} can't be written: {e.strerror}", where=str(folder), fix="see to the disk, and again"
+        ) from e
+    return ref
