@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from contract.documents import Document
 from contract.names import Name, Sha256
 
@@ -12,6 +14,7 @@ class StoreDocument(Document):
     SCHEMA: ClassVar[str] = "store/1"
 
     stack: str
+    project: str = Field(default="", description="Folder of the Pulumi project, for a store on this machine.")
 
 
 class Alias(Document):
