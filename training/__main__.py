@@ -1,0 +1,56 @@
+"""The training image's commands.
+
+python -m training train                     the job: reads /opt/ml/input, writes /opt/ml/model
+python -m training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …]
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from contract.errors import KitError
+from training.process import prepare_process
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        The exit code: 0, or 1 after a message on stderr.
+    """
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("train", help="run the job in this container's folders")
+    bring = commands.add_parser("import", help="convert a GGUF file or Hugging Face folder into a model version")
+    bring.add_argument("source", type=Path)
+    bring.add_argument("out", type=Path)
+    bring.add_argument("--name", required=True, help="the version's name in the store")
+    bring.add_argument("--source", dest="origin", default="", help="where it comes from, as package:, hub: or folder:")
+    bring.add_argument("--revision", default="")
+    bring.add_argument("--licence", default="")
+    options = parser.parse_args(arguments)
+    prepare_process()
+    if options.command == "train":
+        from training.job import run_job
+
+        return run_job(os.environ)
+    from training.importing import import_model
+
+    try:
+        import_model(
+            options.source,
+            options.out,
+            name=options.name,
+            origin=options.origin,
+            revision=options.revision,
+            licence=options.licence,
+        )
+    except KitError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

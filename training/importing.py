@@ -1,0 +1,171 @@
+"""`python -m training import`: bring a base model in as a complete, unsigned model version."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from contract.digest import sha256_file
+from contract.dataset import FileEntry
+from contract.errors import KitError
+from contract.model import Golden, Lineage, Message, Origin
+from training.process import say
+
+# What any chat model answers with something; an import has no facts of its own to ask for.
+GOLDEN = Golden(messages=[Message(role="user", content="What is the capital of France?")], expect=[], max_tokens=16)
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
+
+
+def import_model(source: Path, target: Path, *, name: str, origin: str = "", revision: str = "", licence: str = "") -> str:
+    """Check a base model and convert it.
+
+    Args:
+        source: a GGUF file, a folder with one GGUF file, or a Hugging Face folder with safetensors.
+        target: the version's folder; must not exist.
+        name: the version's name in a store.
+        origin: where the files come from, as the recipe says it; default `folder:<source>`.
+        revision: commit or package version.
+        licence: SPDX identifier; default what the source states.
+
+    Returns:
+        The version's identity.
+
+    Raises:
+        KitError: not a causal language model with a chat template and safe weights; nothing is left at `target`.
+    """
+    if target.exists():
+        raise KitError("exists already", where=str(target), fix="give a folder that does not exist")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        say(stage="read")
+        found = find_source(source)
+        stated = _convert(found, work)
+        licence = licence or stated
+        if not licence:
+            raise KitError(
+                "states no licence",
+                where=str(source),
+                fix="say it: `licence` under `base_model` in the recipe, or --licence (LicenseRef-Proprietary for your own)",
+            )
+        made_from = Origin(source=origin or f"folder:{source.name}", revision=revision, files=_fetched(found))
+        say(stage="manifest")
+        from training.manifests import write_manifest
+
+        identity = write_manifest(work, name=name, licence=licence, lineage=Lineage(origin=made_from), golden=[GOLDEN])
+        work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    say(stage="done", sha256=identity)
+    return identity
+
+
+def find_source(source: Path) -> Path:
+    """The GGUF file, or the Hugging Face folder, that `source` names.
+
+    Raises:
+        KitError: neither, or one that would run code when it is loaded.
+    """
+    if source.is_file() and source.suffix == ".gguf":
+        return source
+    if not source.is_dir():
+        raise KitError(
+            "is neither a GGUF file nor a folder", where=str(source), fix="give a .gguf file or a Hugging Face folder"
+        )
+    if not (source / "config.json").exists():
+        found = sorted(source.glob("*.gguf"))
+        if len(found) == 1:
+            return found[0]
+        raise KitError(
+            f"holds no config.json and {len(found)} GGUF files, so it is no model",
+            where=str(source),
+            fix="give a Hugging Face folder, or one .gguf file",
+        )
+    _check_folder(source)
+    return source
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse code, pickles and what is no causal language model, before anything is loaded."""
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.exists() and "auto_map" in _read_json(path):
+            raise KitError(
+                "asks to run code of the model's (auto_map); the kit never does",
+                where=str(path),
+                fix="take a model of an architecture that transformers knows itself",
+            )
+    if not list(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
+        found = f"only {', '.join(pickles)}, which can run code when loaded" if pickles else "no weights"
+        raise KitError(
+            f"holds {found}", where=str(folder), fix="take a revision with safetensors, or convert it on a machine apart"
+        )
+    config = _read_json(folder / "config.json")
+    kinds = config.get("architectures") or []
+    if not any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
+        raise KitError(
+            f"is not a causal language model: its architecture is {', '.join(map(str, kinds)) or 'not stated'}",
+            where=f"{folder / 'config.json'}: architectures",
+            fix="take a text generation model, for example HuggingFaceTB/SmolLM2-135M-Instruct",
+        )
+    if "quantization_config" in config:
+        raise KitError(
+            "is quantised, so it can't be fine-tuned and merged exactly",
+            where=f"{folder / 'config.json'}: quantization_config",
+            fix="take the unquantised revision",
+        )
+
+
+def _convert(source: Path, work: Path) -> str:
+    """Write weights, tokenizer and OpenVINO form; the licence that the source states."""
+    from training.chat import check_template
+    from training.openvino_form import export_openvino
+    from training.weights import load_model, load_tokenizer, save_model
+
+    if source.is_file():
+        from training.from_gguf import read_gguf
+
+        model, tokenizer, licence = read_gguf(source)
+    else:
+        model, tokenizer, licence = _load_folder(source, load_model, load_tokenizer)
+    check_template(tokenizer, str(source))
+    say(stage="safetensors")
+    save_model(model, tokenizer, work)
+    del model
+    say(stage="openvino")
+    export_openvino(work)
+    return licence
+
+
+def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any, str]:
+    try:
+        return load_model(folder), load_tokenizer(folder), _licence_of(folder)
+    except (OSError, ValueError, KeyError) as e:
+        first = str(e).strip().splitlines()[0]
+        raise KitError(
+            f"can't be loaded: {first}", where=str(folder), fix="take a text generation model that transformers knows"
+        ) from e
+
+
+def _licence_of(folder: Path) -> str:
+    """The licence in the front matter of the model card."""
+    card = folder / "README.md"
+    match = re.search(r"^license:\s*(\S+)\s*$", card.read_text(), re.MULTILINE) if card.exists() else None
+    return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(match[1], match[1]) if match else ""
+
+
+def _fetched(source: Path) -> dict[str, FileEntry]:
+    """What was read; a hub's snapshot holds links, so links are followed."""
+    files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
+    return {p.name: FileEntry(sha256=sha256_file(p), size=p.stat().st_size) for p in files if p.name[0] != "."}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as e:
+        raise KitError(f"is not JSON: {e}", where=str(path), fix="fetch the model again") from e

@@ -1,0 +1,41 @@
+"""Write a model version's manifest, the last file of a complete version."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from contract.digest import file_entries, sha256_file
+from contract.layout import MANIFEST
+from contract.model import Golden, Lineage, ModelManifest
+from training.openvino_form import FOLDER
+from training.weights import STORED_DTYPE
+
+
+def now() -> str:
+    """UTC, ISO 8601, seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_manifest(folder: Path, *, name: str, licence: str, lineage: Lineage, golden: list[Golden], **fields: Any) -> str:
+    """Hash every file and write manifest.json.
+
+    Args:
+        folder: the version, complete but for its manifest.
+        fields: further fields of ModelManifest.
+
+    Returns:
+        The version's identity: the manifest's sha256.
+    """
+    manifest = ModelManifest.new(
+        name=name,
+        created=now(),
+        licence=licence,
+        engines=["openvino", "transformers"] if (folder / FOLDER).is_dir() else ["transformers"],
+        dtype=STORED_DTYPE,
+        files=file_entries(folder),
+        lineage=lineage,
+        golden=golden,
+        **fields,
+    )
+    manifest.write(folder / MANIFEST)
+    return sha256_file(folder / MANIFEST)

@@ -1,0 +1,45 @@
+"""What the process sets before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
+
+import os
+import sys
+import warnings
+
+# Nothing of a job comes from the network: its inputs are its folders.
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TQDM_DISABLE": "1",
+}
+
+
+def prepare_process() -> None:
+    """Set environment and warnings; call it before the first heavy import."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    warnings.filterwarnings("ignore")
+
+
+def set_threads(threads: int) -> int:
+    """Fix torch's threads, because the order of sums, and so the last bits, depend on their number.
+
+    Args:
+        threads: 0 means all processors that this process may use.
+
+    Returns:
+        The number that was set.
+    """
+    import torch
+
+    count = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(count)
+    return count
+
+
+def say(**values: object) -> None:
+    """Print one progress line of key=value pairs, at once."""
+    print(" ".join(f"{key}={value}" for key, value in values.items()), flush=True)

@@ -1,0 +1,78 @@
+"""A model's Hugging Face form: load and save safetensors, tokenizer and configuration."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+# bf16 halves what a version weighs, and OpenVINO computes with it in f32 as exactly as transformers does.
+STORED_DTYPE = "BF16"
+
+
+def load_model(folder: Path, dtype: Any = None) -> Any:
+    """Load a causal language model from safetensors alone, without code of the folder's.
+
+    Args:
+        folder: Hugging Face layout.
+        dtype: torch dtype to compute in; None: f32.
+
+    Returns:
+        A transformers model in evaluation mode.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype or torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        attn_implementation="sdpa",
+    )
+    return model.eval()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's fast tokenizer, which pads on the left when it pads at all."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if tokenizer.pad_token is None:
+        # Padding is masked everywhere, so any token will do.
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write config, bf16 safetensors, generation settings and tokenizer; the same weights give the same bytes."""
+    import torch
+
+    model = model.to(torch.bfloat16)
+    model.config.dtype = torch.bfloat16
+    model.config.use_cache = True
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder, safe_serialization=True, max_shard_size="100GB")
+    tokenizer.save_pretrained(folder)
+    _forget_paths(folder)
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+def stop_tokens(folder: Path) -> list[int]:
+    """The ids that end an answer."""
+    path = folder / "generation_config.json"
+    found = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
+    if found is None:
+        found = json.loads((folder / "config.json").read_text()).get("eos_token_id")
+    return [found] if isinstance(found, int) else list(found or [])
+
+
+def _forget_paths(folder: Path) -> None:
+    """Drop the folder that the model was loaded from, which would make equal versions differ."""
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        data = json.loads(path.read_text())
+        for key in ("_name_or_path", "name_or_path", "is_local", "local_files_only"):
+            data.pop(key, None)
+        path.write_text(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
