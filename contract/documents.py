@@ -1,6 +1,7 @@
 """Documents: YAML or JSON files with `schema: name/N`, validated, with errors that name file, line and field."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -91,7 +92,7 @@ class Document(Part):
     def write(self, path: Path) -> None:
         """Write canonical JSON atomically (temporary file, rename)."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.write_text(self.to_json())
         temporary.replace(path)
 
