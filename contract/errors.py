@@ -6,6 +6,7 @@ KitError
 │   └── SignatureError  a manifest that was not signed by the key that the stack trusts
 ├── SettingError        a Pulumi setting (infra)
 ├── HostingError        an endpoint on this machine (hosting)
+├── ServingError        a server that can't start (serving)
 ├── DataError           a line of a dataset (training)
 └── RunError            a training run (training, llmops)
 """
@@ -57,6 +58,10 @@ class SettingError(KitError):
 
 class HostingError(KitError):
     """An endpoint on this machine can't be started, reached or changed."""
+
+
+class ServingError(KitError):
+    """A server can't start: its environment, its key files or its engine."""
 
 
 class DataError(KitError):

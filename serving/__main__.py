@@ -1,0 +1,50 @@
+"""python -m serving serve: verify the model version, load it, answer its golden prompts, then serve.
+
+Everything slow starts at once: the engine's process imports its library and threads hash the model's files while this
+process imports the web server. Hence the imports inside the functions.
+"""
+
+import os
+import sys
+
+from contract.errors import KitError
+from serving.log import say
+from serving.settings import Settings
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; the exit code: 0 after SIGTERM, 1 for a start that failed, 2 for a wrong command line."""
+    if arguments != ["serve"]:
+        say(f"failed: unknown arguments {arguments} (way out: python -m serving serve)")
+        return 2
+    try:
+        return _serve()
+    except KitError as e:
+        say(f"failed: {one_line(e)}")
+        return 1
+
+
+def _serve() -> int:
+    settings = Settings.from_environ(os.environ)
+    from serving.verification import Verification
+
+    verification = Verification(settings)
+    from serving.engines.spawn import spawn
+
+    worker = spawn(settings.likely_engine())
+    try:
+        from serving.server import run
+
+        return run(settings, verification, worker)
+    finally:
+        worker.end()
+
+
+def one_line(error: KitError) -> str:
+    """A KitError as a log's single line."""
+    text = f"{error.where}: {error.what}" if error.where else error.what
+    return f"{text} (way out: {error.fix})" if error.fix else text
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

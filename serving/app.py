@@ -1,0 +1,285 @@
+"""The routes: OpenAI's, SageMaker's, Azure ML's, the metrics and the chat page."""
+
+import asyncio
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from importlib.resources import files
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from serving.auth import Authentication
+from serving.errors import ApiError
+from serving.guard import HeaderGuards
+from serving.log import log_request, say
+from serving.openai import ChatRequest, Frames, parse_chat
+from serving.service import Answer, Model, Service
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css"),
+         "/chat.js": ("chat.js", "text/javascript")}  # fmt: skip
+_OPEN = {"/ping", *_PAGE}
+_SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+def make_app(service: Service, authentication: Authentication, guards: HeaderGuards) -> web.Application:
+    """The application around a service that may not be ready yet."""
+    routes = _Routes(service)
+    around = _Around(service, authentication, guards)
+    app = web.Application(client_max_size=service.limits.max_body, middlewares=[around.middleware])
+    app.on_response_prepare.append(_headers)
+    app.router.add_get("/ping", routes.ping)
+    app.router.add_get("/v1/models", routes.models)
+    app.router.add_get("/v1/models/{name:.*}", routes.model)
+    app.router.add_get("/metrics", routes.metrics)
+    # One handler: SageMaker sends to /invocations, Azure ML's scoring address is the root.
+    for path in ("/v1/chat/completions", "/invocations", "/"):
+        app.router.add_post(path, routes.chat)
+    for path in _PAGE:
+        app.router.add_get(path, routes.page)
+    return app
+
+
+async def _headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "llmops"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Cache-Control", "no-store")
+    if request_id := request.get("id"):
+        response.headers["X-Request-Id"] = request_id
+
+
+class _Around:
+    """What happens around every handler: time limits, authentication, errors in words, the log."""
+
+    def __init__(self, service: Service, authentication: Authentication, guards: HeaderGuards) -> None:
+        self._service = service
+        self._authentication = authentication
+        self._guards = guards
+
+    @property
+    def middleware(self) -> Any:
+        """For aiohttp, which marks functions, not methods."""
+
+        @web.middleware
+        async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._handle(request, handler)
+
+        return around
+
+    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        transport = request.transport
+        self._guards.begin(transport)
+        request["started"] = time.perf_counter()
+        request["id"] = uuid4().hex
+        fields: dict[str, Any] = request.setdefault("log", {})
+        status = 499  # the client went away
+        try:
+            response = await self._answer(request, handler)
+            status = response.status
+            return response
+        finally:
+            self._guards.end(transport)
+            self._log(request, fields.pop("status", status), fields)
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if request.path not in _OPEN or request.method == "POST":
+                self._authentication.check(request.headers.get("Authorization", ""))
+            return await handler(request)
+        except ApiError as e:
+            return e.response()
+        except web.HTTPException as e:
+            return _http_error(e).response()
+        except web.RequestPayloadError:
+            return ApiError(400, "the body does not fit its headers", code="invalid_body").response()
+        except Exception:
+            say("a fault of the server:\n" + traceback.format_exc())
+            return ApiError(500, "a fault of the server; it is in its log", kind="server_error").response()
+
+    def _log(self, request: web.Request, status: int, fields: dict[str, Any]) -> None:
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource else "unknown"
+        self._service.metrics.requests.labels(route, str(status)).inc()
+        if route == "/ping":
+            return  # routers ask several times a second
+        seconds = time.perf_counter() - request["started"]
+        log_request(
+            {
+                "request": request["id"],
+                "method": request.method[:16],
+                "path": request.path[:128],
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+                **fields,
+            }
+        )
+
+
+def _http_error(e: web.HTTPException) -> ApiError:
+    """aiohttp's own refusals in OpenAI's form."""
+    words = {
+        404: "there is no such route",
+        405: "this route does not take this method",
+        413: "the body is larger than this server takes",
+    }
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+    return ApiError(e.status, words.get(e.status, e.reason), code=codes.get(e.status, ""))
+
+
+class _Routes:
+    """The handlers."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        folder = files("serving") / "page"
+        self._page = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
+
+    async def ping(self, request: web.Request) -> web.Response:
+        """200 only while requests are welcome."""
+        service = self._service
+        if not service.ready or service.model is None:
+            return web.json_response({"status": service.phase}, status=503)
+        return web.json_response({"status": "ready", "model": service.model.name, "sha256": service.model.sha256})
+
+    async def models(self, request: web.Request) -> web.Response:
+        """OpenAI's list, of one model."""
+        return web.json_response({"object": "list", "data": [_describe(self._service.serving())]})
+
+    async def model(self, request: web.Request) -> web.Response:
+        """One model by its name."""
+        model = self._service.serving()
+        _check_name(request.match_info["name"], model)
+        return web.json_response(_describe(model))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Prometheus' page."""
+        return web.Response(body=self._service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def page(self, request: web.Request) -> web.Response:
+        """The chat page and its two files."""
+        body, kind = self._page[request.path]
+        headers = {**_SECURITY, "Cache-Control": "no-cache"}
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """A chat completion, whole or as a stream."""
+        service = self._service
+        model = service.serving()
+        chat = parse_chat(await self._read(request))
+        if chat.model is not None:
+            _check_name(chat.model, model)
+        if chat.stream_options and not chat.stream:
+            raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        response.headers["X-Accel-Buffering"] = "no"
+        try:
+            async with asyncio.timeout(service.limits.request_seconds), service.place():
+                answer, generation = await service.prepare(chat, service.serving(), request["started"])
+                pieces = service.generate(chat, model, answer, generation)
+                async with aclosing(pieces):  # pyright: ignore[reportArgumentType]
+                    if chat.stream:
+                        await self._stream(request, response, chat, model, answer, pieces)
+                        return response
+                    return await self._whole(request, model, answer, pieces)
+        except TimeoutError:
+            error = ApiError(504, "the answer took too long", code="timeout", kind="server_error")
+        except ApiError as e:
+            error = e
+        if not response.prepared:
+            raise error
+        request["log"]["status"] = error.status
+        await response.write(error.frame())
+        await response.write_eof()
+        return response
+
+    async def _read(self, request: web.Request) -> bytes:
+        """The body, within its limits of size and time."""
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise ApiError(415, "send the body without Content-Encoding", code="unsupported_encoding")
+        limit = self._service.limits
+        if (request.content_length or 0) > limit.max_body:
+            raise web.HTTPRequestEntityTooLarge(limit.max_body, request.content_length or 0)
+        try:
+            async with asyncio.timeout(limit.read_seconds):
+                return await request.read()
+        except TimeoutError:
+            raise ApiError(408, "the body did not come in time", code="body_timeout") from None
+
+    async def _whole(
+        self, request: web.Request, model: Model, answer: Answer, pieces: AsyncIterator[str]
+    ) -> web.Response:
+        text = "".join([piece async for piece in pieces])
+        _note(request, answer)
+        frames = Frames(model.name, _fingerprint(model))
+        return web.json_response(frames.whole(text, answer.finish, answer.usage()))
+
+    async def _stream(
+        self, request: web.Request, response: web.StreamResponse, chat: ChatRequest, model: Model, answer: Answer,
+        pieces: AsyncIterator[str],
+    ) -> None:  # fmt: skip
+        """Nothing is sent before the first token, so that an error until then still has its own status."""
+        options = chat.stream_options
+        frames = Frames(model.name, _fingerprint(model), with_usage=bool(options and options.include_usage))
+        start = frames.role()
+        try:
+            async for piece in pieces:
+                if start:
+                    await response.prepare(request)
+                await response.write(start + frames.delta(piece))
+                start = b""
+            if start:
+                await response.prepare(request)
+            await response.write(start + frames.end(answer.finish, answer.usage()))
+            await response.write_eof()
+        except ConnectionResetError:
+            request["log"]["status"] = 499
+        finally:
+            _note(request, answer)
+
+
+def _note(request: web.Request, answer: Answer) -> None:
+    request["log"].update(
+        prompt_tokens=len(answer.prompt),
+        completion_tokens=answer.completion_tokens,
+        first_token_ms=round(answer.first_token * 1000, 1),
+        finish=answer.finish or None,
+    )
+
+
+def _check_name(name: str, model: Model) -> None:
+    served = {model.name, model.name.partition("@")[0], f"{model.name}@sha256:{model.sha256}"}
+    if name not in served:
+        raise ApiError(404, f"the model is {model.name!r}, not {name[:100]!r}", code="model_not_found", param="model")
+
+
+def _fingerprint(model: Model) -> str:
+    return f"fp_{model.sha256[:12]}_{model.engine.precision}"
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "llmops",
+        "metadata": {
+            "sha256": model.sha256,
+            "engine": model.engine.engine,
+            "engine_version": model.engine.version,
+            "precision": model.engine.precision,
+            "context_length": model.prompts.context_length,
+            "licence": model.manifest.licence,
+        },
+    }

@@ -1,0 +1,187 @@
+"""The server's side of an engine in a process of its own."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from typing import Any, cast
+
+from contract.errors import ServingError
+from serving.engines.base import EngineError, EngineInfo, Finish, GenerationRequest, LoadOrder, Tokens
+from serving.engines.spawn import WorkerProcess
+from serving.engines.wire import Lines, encode
+
+_GONE = "the engine's process ended; it is being started again"
+_NUMBERS = itertools.count()
+
+
+class ProcessEngine:
+    """An Engine over a WorkerProcess. When the process ends, its answers raise EngineError and `ended` is set."""
+
+    def __init__(self, worker: WorkerProcess, *, silence_seconds: float = 120.0) -> None:
+        self.ended = asyncio.Event()
+        self.running = 0
+        """Requests in the engine's batch after its last step."""
+        self._worker = worker
+        self._silence = silence_seconds
+        self._mailboxes: dict[int, _Mailbox] = {}
+        # Never used twice, also not after a restart: a repeated number breaks openvino-genai's step.
+        self._numbers = _NUMBERS
+        self._loaded: asyncio.Future[EngineInfo] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+        self._heard = 0.0
+        self._watch: asyncio.Task[None] | None = None
+
+    async def ready(self, order: LoadOrder) -> EngineInfo:
+        """Connect, and have the model loaded."""
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(
+            lambda: _Connection(self._receive, self._lost), sock=self._worker.sock
+        )
+        self._transport = transport
+        self._send({"load": {**asdict(order), "folder": str(order.folder)}})
+        info = await self._loaded
+        self._watch = loop.create_task(self._end_when_silent())
+        return info
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[Tokens]:
+        """Tokens of one answer, as many at a time as have come."""
+        if self.ended.is_set():
+            raise EngineError(_GONE)
+        if not self._mailboxes:
+            self._heard = asyncio.get_running_loop().time()
+        number = next(self._numbers)
+        mailbox = self._mailboxes[number] = _Mailbox()
+        self._send({"add": [number, asdict(request)]})
+        try:
+            while True:
+                tokens = await mailbox.take()
+                yield tokens
+                if tokens.finish:
+                    return
+        finally:
+            del self._mailboxes[number]
+            if not mailbox.complete and not self.ended.is_set():
+                self._send({"cancel": number})
+
+    def fail_all(self, reason: str) -> None:
+        """End every answer that runs with an error."""
+        for mailbox in self._mailboxes.values():
+            mailbox.fail(reason)
+
+    async def close(self) -> None:
+        """Kill the process: it keeps nothing that is worth saving."""
+        if self._watch:
+            self._watch.cancel()
+        if self._transport:
+            self._transport.close()
+        await asyncio.to_thread(self._worker.end)
+
+    @property
+    def pid(self) -> int:
+        """The engine's process."""
+        return self._worker.process.pid
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(encode(message))
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        if "step" in message:
+            self.running = message["running"]
+            for number, ids, finish in message["step"]:
+                if mailbox := self._mailboxes.get(number):
+                    mailbox.put(ids, finish)
+        elif "lost" in message:
+            for number in message["lost"]:
+                if mailbox := self._mailboxes.get(number):
+                    mailbox.fail(message["reason"])
+        elif "loaded" in message:
+            self._loaded.set_result(EngineInfo(**message["loaded"]))
+        elif not self._loaded.done():
+            self._loaded.set_exception(_not_loaded(message["failed"]))
+
+    def _lost(self) -> None:
+        self.ended.set()
+        self.running = 0
+        if not self._loaded.done():
+            self._loaded.set_exception(_not_loaded(f"its process ended ({self._worker.process.poll()})"))
+        self.fail_all(_GONE)
+
+    async def _end_when_silent(self) -> None:
+        """Kill an engine that has answers to compute and says nothing: it hangs."""
+        loop = asyncio.get_running_loop()
+        while not self.ended.is_set():
+            await asyncio.sleep(self._silence / 4)
+            if self._mailboxes and loop.time() - self._heard > self._silence:
+                self._worker.process.kill()
+
+
+class _Mailbox:
+    """Tokens of one answer on their way to its handler."""
+
+    __slots__ = ("_failure", "_finish", "_ids", "_waiter")
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._finish: str | None = None
+        self._failure = ""
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """The engine has nothing more to compute for this answer."""
+        return bool(self._finish)
+
+    def put(self, ids: list[int], finish: str | None) -> None:
+        if finish == "lost":
+            self.fail("the engine dropped the request: its memory for running answers is full")
+            self._finish = finish
+            return
+        self._ids += ids
+        self._finish = finish
+        self._wake()
+
+    def fail(self, reason: str) -> None:
+        if not self._finish:
+            self._failure = reason
+            self._wake()
+
+    async def take(self) -> Tokens:
+        """All tokens that have come; waits for the first."""
+        if not (self._ids or self._finish or self._failure):
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._failure:
+            raise EngineError(self._failure)
+        ids, self._ids = self._ids, []
+        return Tokens(ids, cast(Finish | None, self._finish))
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Connection(asyncio.Protocol):
+    """Cuts lines without a task of its own: a token's way to its handler is one callback."""
+
+    def __init__(self, receive: Callable[[Any], None], lost: Callable[[], None]) -> None:
+        self._receive = receive
+        self._lost = lost
+        self._lines = Lines()
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._lines.feed(data):
+            self._receive(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost()
+
+
+def _not_loaded(reason: str) -> ServingError:
+    return ServingError(
+        f"the engine can't load the model: {reason}",
+        where="engine",
+        fix="LLMOPS_ENGINE and LLMOPS_PRECISION choose another way to run it",
+    )

@@ -1,0 +1,35 @@
+"""Starts an engine's process. Imports little: this is the first thing that a start does."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+
+
+class WorkerProcess:
+    """An engine's process and the socket to it. The process ends when the socket closes, however this one ends."""
+
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
+        self.process = process
+        self.sock = sock
+
+    def end(self) -> None:
+        """Kill the process and wait for its end; harmless when repeated."""
+        with contextlib.suppress(OSError):
+            self.sock.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def spawn(engine: str) -> WorkerProcess:
+    """Start a process that imports `engine`'s library and then waits for the order to load."""
+    here, there = socket.socketpair()
+    with there:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.engines.worker", str(there.fileno()), engine],
+            pass_fds=[there.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+        )
+    return WorkerProcess(process, here)

@@ -1,0 +1,61 @@
+"""Messages between the server and its engine's process: JSON lines over a socket pair.
+
+To the engine: {"load": {...}}, then {"add": [number, {...}]} and {"cancel": number}.
+From it: {"loaded": {...}} or {"failed": text}, then for each step one {"step": [[number, ids, finish], ...], "running": n}
+with the new tokens of all answers, and {"lost": [numbers], "reason": text}.
+"""
+
+import json
+import select
+import socket
+from typing import Any
+
+_CHUNK = 1 << 16
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """One message as a line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+class Lines:
+    """Cuts received bytes into messages."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Any]:
+        """The messages that `data` completes."""
+        *lines, rest = data.split(b"\n")
+        if not lines:
+            self._rest += rest
+            return []
+        lines[0] = self._rest + lines[0]
+        self._rest = rest
+        return [json.loads(line) for line in lines]
+
+
+class Channel:
+    """The engine's end of the socket pair: blocking, one thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lines = Lines()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write a message; waits while the server's side is full."""
+        self._sock.sendall(encode(message))
+
+    def receive(self, *, wait: bool) -> list[Any]:
+        """Messages that have come; with `wait`, sleeps until there is one.
+
+        Raises:
+            EOFError: the server is gone.
+        """
+        messages: list[Any] = []
+        while (wait and not messages) or select.select([self._sock], [], [], 0)[0]:
+            data = self._sock.recv(_CHUNK)
+            if not data:
+                raise EOFError
+            messages += self._lines.feed(data)
+        return messages

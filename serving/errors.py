@@ -1,0 +1,52 @@
+"""Errors that a caller sees, in OpenAI's form."""
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+
+class ApiError(Exception):
+    """A request that is not answered. Never carries a prompt or a key."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str = "",
+        param: str = "",
+        kind: str = "invalid_request_error",
+        retry_after: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+        self.body: dict[str, Any] = {
+            "error": {"message": message, "type": kind, "param": param or None, "code": code or None}
+        }
+
+    def response(self) -> web.Response:
+        """The whole answer."""
+        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else {}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return web.json_response(self.body, status=self.status, headers=headers)
+
+    def frame(self) -> bytes:
+        """The last frame of a stream that this error cut."""
+        return b"data: " + json.dumps(self.body).encode() + b"\n\n"
+
+
+def overloaded() -> ApiError:
+    """The queue is full."""
+    return ApiError(
+        429, "too many requests are waiting; try again", code="overloaded", kind="rate_limit_error", retry_after=1
+    )
+
+
+def unavailable(phase: str) -> ApiError:
+    """The server starts or stops."""
+    return ApiError(
+        503, f"the server is {phase}; try again", code="unavailable", kind="server_error", retry_after=1
+    )

@@ -1,0 +1,199 @@
+"""A server's life: bind, verify, load, golden prompts, ready; a dead engine is started again; SIGTERM drains.
+
+Until it is ready, /ping answers 503 with the phase. A start that fails raises KitError.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections import deque
+
+from aiohttp import web
+
+from contract.digest import sha256_file
+from contract.errors import ServingError
+from contract.layout import MANIFEST
+from serving.app import make_app
+from serving.auth import Authentication
+from serving.engines.base import LoadOrder
+from serving.engines.process import ProcessEngine
+from serving.engines.spawn import WorkerProcess, spawn
+from serving.errors import ApiError
+from serving.golden import check_golden
+from serving.guard import HeaderGuards
+from serving.log import say
+from serving.metrics import Metrics
+from serving.prompts import Prompts
+from serving.service import Model, Service
+from serving.settings import Settings
+from serving.verification import Verification
+
+# An engine that dies more often than this is not cured by starting it again: the process's own supervisor decides.
+_RESTARTS = 3
+_RESTART_SECONDS = 60.0
+_KEEPALIVE_SECONDS = 75.0
+
+
+def run(settings: Settings, verification: Verification, worker: WorkerProcess) -> int:
+    """Serve until SIGTERM; the exit code.
+
+    Raises:
+        KitError: the start failed, or the engine can't be kept alive.
+    """
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
+    return asyncio.run(_Server(settings, verification, worker).serve())
+
+
+class _Server:
+    """One server process."""
+
+    def __init__(self, settings: Settings, verification: Verification, worker: WorkerProcess) -> None:
+        self._settings = settings
+        self._verification = verification
+        self._worker: WorkerProcess | None = worker
+        self._deaths: deque[float] = deque(maxlen=_RESTARTS)
+        self._stop = asyncio.Event()
+        self.service = Service(settings.limits, Metrics())
+
+    async def serve(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        guards = HeaderGuards(self._settings.limits.read_seconds)
+        app = make_app(self.service, Authentication(self._settings), guards)
+        runner = web.AppRunner(
+            app, handler_cancellation=True, access_log=None, auto_decompress=False,
+            keepalive_timeout=_KEEPALIVE_SECONDS, lingering_time=2.0,
+        )  # fmt: skip
+        await runner.setup()
+        sock = _bind(self._settings.host, self._settings.port)
+        assert runner.server
+        listener = await loop.create_server(guards.factory(runner.server), sock=sock, backlog=1024)
+        say(f"listening on {sock.getsockname()[0]}:{sock.getsockname()[1]}")
+        life = loop.create_task(self._keep_alive())
+        stop = loop.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if life.done():
+                life.result()  # raises: it ends no other way
+            await self._drain(listener)
+            return 0
+        finally:
+            life.cancel()
+            stop.cancel()
+            listener.close()
+            if self.service.engine:
+                await self.service.engine.close()
+            await runner.cleanup()
+
+    async def _keep_alive(self) -> None:
+        """Bring an engine up, again whenever it dies."""
+        while True:
+            engine = await self._bring_up()
+            await engine.ended.wait()
+            self.service.phase = "restarting"
+            self.service.engine = None
+            self.service.metrics.engine_restarts.inc()
+            self._worker = None
+            await engine.close()
+            now = time.monotonic()
+            if len(self._deaths) == _RESTARTS and now - self._deaths[0] < _RESTART_SECONDS:
+                raise ServingError(
+                    f"died {_RESTARTS + 1} times within {_RESTART_SECONDS:.0f} seconds",
+                    where="engine",
+                    fix="see the lines above; more memory, or another LLMOPS_PRECISION",
+                )
+            self._deaths.append(now)
+            say("the engine's process ended; starting it again")
+            self._verification.again()
+
+    async def _bring_up(self) -> ProcessEngine:
+        begun = time.perf_counter()
+        settings, service = self._settings, self.service
+        worker = self._worker or spawn(settings.likely_engine())
+        engine = ProcessEngine(worker)
+        try:
+            self._phase("verifying")
+            manifest = await asyncio.wrap_future(self._verification.result)
+            self._phase("loading")
+            name = settings.engine if settings.engine != "auto" else _engine_of(manifest.engines, settings)
+            loading = asyncio.ensure_future(
+                engine.ready(LoadOrder(name, settings.model, settings.precision, settings.threads))
+            )
+            prompts = Prompts(settings.model)
+            service.model = Model(
+                name=settings.name or manifest.name,
+                sha256=sha256_file(settings.model / MANIFEST),
+                manifest=manifest,
+                prompts=prompts,
+                engine=await loading,
+            )
+            service.engine = engine
+            self._phase("answering golden prompts")
+            await _golden(service)
+        except BaseException:
+            await engine.close()
+            raise
+        info = service.model.engine
+        service.metrics.set_model(service.model.name, service.model.sha256, info.engine, info.precision)
+        self._phase("ready")
+        say(f"ready after {time.perf_counter() - begun:.2f} s: {service.model.name}, {info.engine} {info.precision}")
+        return engine
+
+    def _phase(self, phase: str) -> None:
+        """SIGTERM's phase stands above all others."""
+        if not self._stop.is_set():
+            self.service.phase = phase
+
+    async def _drain(self, listener: asyncio.Server) -> None:
+        """Lame duck: unready at once, refuse after a while, let answers end, cut what is left."""
+        service = self.service
+        service.phase = "stopping"
+        say(f"stopping: {service.running} answers run")
+        if service.model:
+            await asyncio.sleep(self._settings.lame_duck_seconds)
+        service.accepting = False
+        listener.close()
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds):
+                while service.running or service.queued:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            say(f"cutting {service.running} answers")
+            if service.engine:
+                service.engine.fail_all("the server stops")
+            await asyncio.sleep(0.1)
+        say("stopped")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as e:
+        sock.close()
+        raise ServingError(
+            f"can't be used: {e.strerror}", where=f"{host}:{port}",
+            fix="free the port, or set SAGEMAKER_BIND_TO_PORT (and LLMOPS_BIND) to another address",
+        ) from None  # fmt: skip
+    sock.setblocking(False)
+    return sock
+
+
+def _engine_of(engines: list[str], settings: Settings) -> str:
+    """openvino where the version has its form, else what it has."""
+    if not engines:
+        raise ServingError("names no engine", where=f"{settings.model / MANIFEST}: engines", fix="package it again")
+    return "openvino" if "openvino" in engines else engines[0]
+
+
+async def _golden(service: Service) -> None:
+    assert service.model
+    try:
+        await check_golden(service.model.manifest.golden, service.texts)
+    except ApiError as e:
+        raise ServingError(f"no answer: {e}", where="manifest.json: golden", fix="see the lines above") from None

@@ -1,0 +1,208 @@
+"""From a validated request to text: admission, defaults, the engine, and whole characters up to a stop string."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from contract.model import ModelManifest
+from serving.engines.base import EngineError, EngineInfo, GenerationRequest
+from serving.engines.process import ProcessEngine
+from serving.errors import ApiError, overloaded, unavailable
+from serving.metrics import Metrics
+from serving.openai import ChatRequest, usage_of
+from serving.prompts import Prompts
+from serving.settings import Limits
+from serving.text import Detokenizer, StopStrings
+
+# Longer texts are tokenised on a thread: 20,000 characters take about 5 ms.
+_LONG_TEXT = 20_000
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is served, once it is loaded."""
+
+    name: str
+    sha256: str
+    manifest: ModelManifest
+    prompts: Prompts
+    engine: EngineInfo
+
+    @property
+    def created(self) -> int:
+        """Seconds since 1970."""
+        return int(datetime.fromisoformat(self.manifest.created).timestamp())
+
+
+@dataclass
+class Answer:
+    """One answer as it grows."""
+
+    prompt: list[int]
+    started: float
+    completion_tokens: int = 0
+    finish: str = ""
+    first_token: float = 0.0
+    """Seconds from the request to it."""
+    last_token: float = field(default=0.0, repr=False)
+
+    def usage(self) -> dict[str, int]:
+        """OpenAI's usage object."""
+        return usage_of(len(self.prompt), self.completion_tokens)
+
+
+class Service:
+    """Answers requests with the model that is loaded."""
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self.limits = limits
+        self.metrics = metrics
+        self.phase = "starting"
+        """Says why not, while `model` is None or the server stops."""
+        self.model: Model | None = None
+        self.engine: ProcessEngine | None = None
+        self.accepting = True
+        self._places = asyncio.Semaphore(limits.max_running)
+        self.queued = 0
+        self.running = 0
+        metrics.watch("llmops_queue_length", "Requests that wait for a place in the batch.", lambda: self.queued)
+        metrics.watch("llmops_running", "Requests that are being answered.", lambda: self.running)
+        metrics.watch(
+            "llmops_engine_running",
+            "Requests in the engine's batch after its last step.",
+            lambda: self.engine.running if self.engine else 0,
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Takes traffic."""
+        return self.phase == "ready"
+
+    def serving(self) -> Model:
+        """The loaded model.
+
+        Raises:
+            ApiError: 503, it is not there.
+        """
+        if self.model is None or not self.accepting:
+            raise unavailable(self.phase)
+        return self.model
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place in the batch; waits in the queue for it.
+
+        Raises:
+            ApiError: 429, the queue is full.
+        """
+        if self._places.locked() and self.queued >= self.limits.max_queue:
+            raise overloaded()
+        self.queued += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self.queued -= 1
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._places.release()
+
+    async def prepare(self, request: ChatRequest, model: Model, started: float) -> tuple[Answer, GenerationRequest]:
+        """Tokenise, and fill in the version's serving defaults.
+
+        Raises:
+            ApiError: 400, the template refuses the messages, or the context is too short for them.
+        """
+        defaults = model.manifest.serving
+        messages = [
+            {"role": "system" if m.role == "developer" else m.role, "content": m.content} for m in request.messages
+        ]
+        if defaults.system_prompt and messages[0]["role"] != "system":
+            messages.insert(0, {"role": "system", "content": defaults.system_prompt})
+        try:
+            if sum(len(m["content"]) for m in messages) > _LONG_TEXT:
+                prompt = await asyncio.to_thread(model.prompts.encode, messages)
+            else:
+                prompt = model.prompts.encode(messages)
+        except ValueError as e:
+            raise ApiError(400, str(e), code="invalid_value", param="messages") from None
+        seed = request.seed if request.seed is not None else secrets.randbits(32)
+        return Answer(prompt, started), GenerationRequest(
+            prompt=prompt,
+            max_tokens=_max_tokens(request, defaults.max_tokens, len(prompt), model.prompts.context_length),
+            stop_ids=model.prompts.stop_ids,
+            temperature=defaults.temperature if request.temperature is None else request.temperature,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            seed=seed % 2**32,
+            frequency_penalty=request.frequency_penalty or 0.0,
+            presence_penalty=request.presence_penalty or 0.0,
+        )
+
+    async def generate(
+        self, request: ChatRequest, model: Model, answer: Answer, generation: GenerationRequest
+    ) -> AsyncIterator[str]:
+        """Pieces of text, never empty; fills in `answer`.
+
+        Raises:
+            ApiError: 503, the engine could not finish.
+        """
+        detokenizer, stops = Detokenizer(model.prompts.decode), StopStrings(request.stop or ())
+        if self.engine is None:
+            raise unavailable(self.phase)
+        self.metrics.prompt_tokens.inc(len(answer.prompt))
+        try:
+            async with aclosing(self.engine.generate(generation)) as items:  # pyright: ignore[reportArgumentType]
+                async for ids, finish in items:
+                    self._count(answer, len(ids))
+                    text, stopped = stops.feed(detokenizer.feed(ids))
+                    if finish and not stopped:
+                        rest, stopped = stops.feed(detokenizer.flush())
+                        text += rest + ("" if stopped else stops.flush())
+                    answer.finish = "stop" if stopped else finish or ""
+                    if text:
+                        yield text
+                    if answer.finish:
+                        return
+        except EngineError as e:
+            raise ApiError(503, str(e), code="engine_error", kind="server_error", retry_after=1) from None
+
+    async def texts(self, request: ChatRequest) -> AsyncIterator[str]:
+        """Pieces of an answer outside of HTTP, without a place: for golden prompts."""
+        if self.model is None:
+            raise unavailable(self.phase)
+        answer, generation = await self.prepare(request, self.model, time.perf_counter())
+        async with aclosing(self.generate(request, self.model, answer, generation)) as pieces:  # pyright: ignore
+            async for piece in pieces:
+                yield piece
+
+    def _count(self, answer: Answer, tokens: int) -> None:
+        if not tokens:
+            return
+        now = time.perf_counter()
+        self.metrics.generated_tokens.inc(tokens)
+        if not answer.completion_tokens:
+            answer.first_token = now - answer.started
+            self.metrics.first_token.observe(answer.first_token)
+        else:
+            self.metrics.per_token.observe((now - answer.last_token) / tokens)
+        answer.last_token = now
+        answer.completion_tokens += tokens
+
+
+def _max_tokens(request: ChatRequest, default: int, prompt: int, context: int) -> int:
+    asked = request.max_completion_tokens or request.max_tokens
+    if prompt >= context or (asked and prompt + asked > context):
+        more = f" and {asked} for the answer" if asked else ""
+        raise ApiError(
+            400,
+            f"this model's context has {context} tokens; the messages take {prompt}{more}",
+            code="context_length_exceeded",
+            param="messages",
+        )
+    return asked or min(default, context - prompt)

@@ -1,0 +1,214 @@
+"""The only reader of the environment: one frozen Settings; every error names the variable and the way out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, cast
+
+from contract.errors import ServingError
+from contract.layout import serving_model_folder
+
+Auth = Literal["key", "platform"]
+Precision = Literal["auto", "f32", "bf16"]
+EngineName = Literal["openvino", "transformers"]
+
+# Others of the kit that may stand in the same environment and mean nothing here.
+_ELSEWHERE = {"LLMOPS_CACHE"}
+_VARIABLES = {
+    "LLMOPS_ROOT",
+    "LLMOPS_BIND",
+    "LLMOPS_AUTH",
+    "LLMOPS_PLATFORM",
+    "LLMOPS_API_KEY_FILE",
+    "LLMOPS_PUBLIC_KEY_FILE",
+    "LLMOPS_MODEL_SHA256",
+    "LLMOPS_MODEL_NAME",
+    "LLMOPS_PRECISION",
+    "LLMOPS_THREADS",
+    "LLMOPS_ENGINE",
+    "LLMOPS_MAX_BODY",
+    "LLMOPS_MAX_RUNNING",
+    "LLMOPS_MAX_QUEUE",
+    "LLMOPS_REQUEST_SECONDS",
+    "LLMOPS_READ_SECONDS",
+    "LLMOPS_LAME_DUCK_SECONDS",
+    "LLMOPS_DRAIN_SECONDS",
+}
+_SHORTEST_KEY = 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client can take."""
+
+    max_body: int = 6_291_456
+    """Bytes of a request's body; SageMaker's own limit is the default."""
+    max_running: int = 32
+    """Requests in the engine's batch."""
+    max_queue: int = 64
+    """Requests that wait for a place in the batch; one more is answered 429."""
+    request_seconds: float = 300.0
+    """From the whole request to the end of its answer."""
+    read_seconds: float = 10.0
+    """For a request's headers, and again for its body."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this server runs."""
+
+    model: Path
+    """The model version's folder."""
+    public_key: str
+    """PEM, from the stack: never from the model's folder."""
+    identity: str = ""
+    """sha256 of the manifest that was promoted; empty: any version that the key signed."""
+    name: str = ""
+    """What /v1/models lists; empty: the name in the manifest."""
+    auth: Auth = "key"
+    platform: str = ""
+    """sagemaker or azureml, where the platform authenticates callers."""
+    api_key: str = ""
+    host: str = "0.0.0.0"
+    port: int = 8080
+    precision: Precision = "auto"
+    threads: int = 0
+    """Of the engine; 0: all processors."""
+    engine: EngineName | Literal["auto"] = "auto"
+    limits: Limits = Limits()
+    lame_duck_seconds: float = 2.0
+    """After SIGTERM: unready, but still taking requests, until routers have noticed."""
+    drain_seconds: float = 25.0
+    """After SIGTERM: then what still runs is cut. SageMaker kills after 30 seconds."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the process's environment and the key files that it names.
+
+        Raises:
+            ServingError: naming the variable.
+        """
+        _refuse_unknown(environ)
+        auth = cast(Auth, _choice(environ, "LLMOPS_AUTH", ("key", "platform")))
+        return cls(
+            model=serving_model_folder(environ),
+            public_key=_public_key(environ),
+            identity=_identity(environ),
+            name=environ.get("LLMOPS_MODEL_NAME", ""),
+            auth=auth,
+            platform=_platform(environ, auth),
+            api_key=_api_key(environ) if auth == "key" else "",
+            host=environ.get("LLMOPS_BIND") or cls.host,
+            port=_integer(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 0, 65535),
+            precision=cast(Precision, _choice(environ, "LLMOPS_PRECISION", ("auto", "f32", "bf16"))),
+            threads=_integer(environ, "LLMOPS_THREADS", cls.threads, 0, 1024),
+            engine=cast(EngineName, _choice(environ, "LLMOPS_ENGINE", ("auto", "openvino", "transformers"))),
+            limits=_limits(environ),
+            lame_duck_seconds=_seconds(environ, "LLMOPS_LAME_DUCK_SECONDS", cls.lame_duck_seconds, 0, 20),
+            drain_seconds=_seconds(environ, "LLMOPS_DRAIN_SECONDS", cls.drain_seconds, 0, 28),
+        )
+
+    def likely_engine(self) -> EngineName:
+        """The engine that the manifest will ask for, told without reading it; only saves an import's time."""
+        if self.engine != "auto":
+            return self.engine
+        return "openvino" if (self.model / "openvino").is_dir() else "transformers"
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    for name in sorted(environ):
+        if name.startswith("LLMOPS_") and name not in _VARIABLES | _ELSEWHERE:
+            close = get_close_matches(name, _VARIABLES, 1)
+            raise ServingError(
+                "is no variable of the server",
+                where=name,
+                fix=f"did you mean {close[0]}?" if close else f"unset it; there are {', '.join(sorted(_VARIABLES))}",
+            )
+
+
+def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = environ.get(name) or choices[0]
+    if value not in choices:
+        raise ServingError(f"is {value!r}", where=name, fix=f"set it to one of {', '.join(choices)}")
+    return value
+
+
+def _integer(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise ServingError(f"is {text!r}", where=name, fix=f"set it to a whole number from {low} to {high}")
+    return int(text)
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    text = environ.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise ServingError(f"is {text!r}", where=name, fix=f"set it to seconds from {low:g} to {high:g}")
+    return value
+
+
+def _limits(environ: Mapping[str, str]) -> Limits:
+    return Limits(
+        max_body=_integer(environ, "LLMOPS_MAX_BODY", Limits.max_body, 1024, 1 << 30),
+        max_running=_integer(environ, "LLMOPS_MAX_RUNNING", Limits.max_running, 1, 256),
+        max_queue=_integer(environ, "LLMOPS_MAX_QUEUE", Limits.max_queue, 0, 100_000),
+        request_seconds=_seconds(environ, "LLMOPS_REQUEST_SECONDS", Limits.request_seconds, 0.1, 86_400),
+        read_seconds=_seconds(environ, "LLMOPS_READ_SECONDS", Limits.read_seconds, 0.1, 600),
+    )
+
+
+def _identity(environ: Mapping[str, str]) -> str:
+    text = environ.get("LLMOPS_MODEL_SHA256", "")
+    if text and (len(text) != 64 or set(text) - set("0123456789abcdef")):
+        raise ServingError(f"is {text!r}", where="LLMOPS_MODEL_SHA256", fix="set it to the version's 64 hex digits")
+    return text
+
+
+def _read_file(environ: Mapping[str, str], name: str, fix: str) -> str:
+    path = environ.get(name)
+    if not path:
+        raise ServingError("is not set", where=name, fix=fix)
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "it is not text"
+        raise ServingError(f"names {path}, which can't be read: {reason}", where=name, fix=fix) from None
+
+
+def _public_key(environ: Mapping[str, str]) -> str:
+    name = "LLMOPS_PUBLIC_KEY_FILE"
+    fix = "name the file with the stack's public key (PEM); without it nothing is loaded"
+    text = _read_file(environ, name, fix)
+    inside = Path(environ[name]).resolve().is_relative_to(serving_model_folder(environ).resolve())
+    if inside:
+        raise ServingError("lies in the model's own folder, which proves nothing", where=name, fix=fix)
+    return text
+
+
+def _api_key(environ: Mapping[str, str]) -> str:
+    name = "LLMOPS_API_KEY_FILE"
+    fix = f"name a file with one line, the key that callers send ({_SHORTEST_KEY} characters or more)"
+    key = _read_file(environ, name, fix)
+    if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+        raise ServingError("holds no usable key", where=f"{name}={environ[name]}", fix=fix)
+    return key
+
+
+def _platform(environ: Mapping[str, str], auth: Auth) -> str:
+    platform = environ.get("LLMOPS_PLATFORM", "")
+    if platform and platform not in ("sagemaker", "azureml"):
+        raise ServingError(
+            f"is {platform!r}", where="LLMOPS_PLATFORM", fix="it is sagemaker or azureml, set by the stack's target"
+        )
+    if auth == "platform" and not platform:
+        raise ServingError(
+            "is platform, but no platform that authenticates callers started this server",
+            where="LLMOPS_AUTH",
+            fix="use LLMOPS_AUTH=key with LLMOPS_API_KEY_FILE; the targets aws and azure set LLMOPS_PLATFORM themselves",
+        )
+    return platform

@@ -1,0 +1,69 @@
+"""From tokens to text as it may be shown: whole characters only, and nothing of a stop string."""
+
+from collections.abc import Callable, Sequence
+
+# An undecodable run longer than this is shown as it is: no character has so many tokens.
+_PENDING = 16
+
+
+class Detokenizer:
+    """Text of tokens that come one by one; the pieces join to what decoding all at once gives."""
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self._decode = decode
+        # Tokenizers decode by context (leading spaces), so the tokens of the last piece are decoded along.
+        self._ids: list[int] = []
+        self._shown = 0
+        self._context = ""
+
+    def feed(self, ids: Sequence[int]) -> str:
+        """The text that became whole with these tokens; a character's first bytes wait for the rest."""
+        self._ids += ids
+        text = self._decode(self._ids)
+        if text.endswith("\ufffd") and len(self._ids) - self._shown < _PENDING:
+            return ""
+        return self._show(text)
+
+    def flush(self) -> str:
+        """What still waits, at the end of the answer."""
+        return self._show(self._decode(self._ids)) if self._shown < len(self._ids) else ""
+
+    def _show(self, text: str) -> str:
+        new = text[len(self._context) :]
+        self._ids = self._ids[self._shown :]
+        self._shown = len(self._ids)
+        self._context = self._decode(self._ids)
+        return new
+
+
+class StopStrings:
+    """Cuts a text at the stop string that is complete first, however the text is cut into pieces."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._longest = max(map(len, self._stops), default=0)
+        self._held = ""
+
+    def feed(self, text: str) -> tuple[str, bool]:
+        """What may be shown, and whether a stop string was met; what may be a stop string's start is held back."""
+        if not self._stops:
+            return text, False
+        held = self._held + text
+        met = [(i + len(s), i) for s in self._stops if (i := held.find(s)) >= 0]
+        if met:
+            self._held = ""
+            return held[: min(met)[1]], True
+        keep = self._possible_start(held)
+        self._held = held[len(held) - keep :]
+        return held[: len(held) - keep], False
+
+    def flush(self) -> str:
+        """What was held back, when the answer ends without a stop string."""
+        held, self._held = self._held, ""
+        return held
+
+    def _possible_start(self, text: str) -> int:
+        for length in range(min(len(text), self._longest - 1), 0, -1):
+            if any(s.startswith(text[-length:]) for s in self._stops):
+                return length
+        return 0
