@@ -1,0 +1,31 @@
+"""The Pulumi program: settings -> target -> provision -> export. Runs under `pulumi preview|up`.
+
+A folder of one's own needs Pulumi.yaml, a stack file and a program of two lines:
+
+    from infra.__main__ import main
+    main()
+"""
+
+import pulumi
+
+from contract.errors import KitError
+from infra.settings import read_settings
+from infra.targets.registry import find_target
+
+
+def main() -> None:
+    """Declare the stack's resources, and export what it says of itself: the fields of contract.outputs.StackOutputs.
+
+    Raises:
+        pulumi.RunError: a user's mistake; Pulumi prints it without a traceback.
+    """
+    try:
+        settings = read_settings()
+        for name, value in find_target(settings.target).provision(settings).items():
+            pulumi.export(name, value)
+    except KitError as e:
+        raise pulumi.RunError(str(e)) from None
+
+
+if __name__ == "__main__":
+    main()

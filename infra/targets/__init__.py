@@ -1,0 +1,1 @@
+"""Where a stack may live; one folder each, with the same file names."""

@@ -1,0 +1,37 @@
+"""What the program asks of a target."""
+
+from typing import Any, Protocol
+
+import pulumi
+
+from infra.settings import Settings
+
+# The fields of contract.outputs.StackOutputs; leaves may be Outputs.
+OutputFields = dict[str, Any]
+
+
+class Target(Protocol):
+    """Turns settings into resources. The only code that imports a cloud's Pulumi SDK."""
+
+    def provision(self, settings: Settings) -> OutputFields:
+        """Declare the resources.
+
+        Returns:
+            What the stack says of itself: fields of StackOutputs.
+
+        Raises:
+            SettingError: a setting that this target can't honour, by its key; nothing was declared then.
+        """
+        ...
+
+
+def checked(fields: OutputFields) -> OutputFields:
+    """Fail the program if the fields, once known, are no StackOutputs; a preview that knows not all of them passes."""
+    pulumi.Output.from_input(fields).apply(_validate)
+    return fields
+
+
+def _validate(fields: OutputFields) -> None:
+    from contract.outputs import StackOutputs
+
+    StackOutputs.model_validate(fields)

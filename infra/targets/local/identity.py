@@ -1,0 +1,71 @@
+"""Keys: the pair that signs model versions, and the API key of each endpoint. Only paths get into the state."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from infra import names
+from infra.targets.local.provider import GONE, LocalProvider, Properties, inputs_of
+from infra.targets.local.storage import require_moved
+
+
+class SigningKeyProvider(LocalProvider):
+    """Makes an ECDSA P-256 key pair, or takes over the one that is there."""
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """Idempotent: a key that exists is never made anew."""
+        return dynamic.CreateResult(props["private_key"], _make_pair(props))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """Gone when the private key's file is."""
+        return dynamic.ReadResult(id_, props) if Path(props["private_key"]).exists() else GONE
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Another folder: the keys must have been moved there."""
+        require_moved(Path(_olds["private_key"]), Path(_news["private_key"]))
+        return dynamic.UpdateResult(_make_pair(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Remove the pair. The engine asks only after the resource was unprotected."""
+        for name in ("private_key", "public_key_file"):
+            Path(_props[name]).unlink(missing_ok=True)
+
+
+class SigningKey(dynamic.Resource, module="llmops", name="SigningKey"):
+    """Outputs: private_key and public_key_file (paths), public_key (PEM)."""
+
+    private_key: pulumi.Output[str]
+    public_key_file: pulumi.Output[str]
+    public_key: pulumi.Output[str]
+
+    def __init__(self, home: names.StackHome) -> None:
+        props: dict[str, Any] = {
+            "private_key": str(home.signing_key),
+            "public_key_file": str(home.public_key),
+            "public_key": None,
+        }
+        super().__init__(SigningKeyProvider(), names.SIGNING_KEY, props, pulumi.ResourceOptions(protect=True))
+
+
+def make_api_key(path: Path) -> None:
+    """Write a new API key (256 random bits, mode 0600) unless the file exists."""
+    import secrets
+
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        f.write(f"sk-{secrets.token_urlsafe(32)}\n")
+    temporary.replace(path)
+
+
+def _make_pair(props: Properties) -> Properties:
+    from contract.signing import make_key
+
+    public_key = make_key(Path(props["private_key"]))
+    Path(props["public_key_file"]).write_text(public_key)
+    return inputs_of(props) | {"public_key": public_key}

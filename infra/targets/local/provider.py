@@ -1,0 +1,57 @@
+"""What the dynamic providers of this target share.
+
+The engine starts them in a process of their own; they are pickled by reference, so every class stands in an installed
+module, and that process imports it anew: what only create, update or delete need is imported there.
+"""
+
+import sys
+import traceback
+from types import SimpleNamespace
+from typing import Any
+
+from pulumi import dynamic
+
+from contract.errors import KitError
+
+Properties = dict[str, Any]
+_PROVIDER = "__provider"
+
+
+class LocalProvider(dynamic.ResourceProvider):
+    """A provider whose resources are updated in place when an input differs from what was recorded."""
+
+    serialize_as_secret_always = False
+
+    def configure(self, req: dynamic.ConfigureRequest) -> None:
+        """Called once in the provider's process."""
+        _show_mistakes_without_traceback()
+
+    def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
+        """Compare inputs; what `refresh` found different is in the old ones. Nothing is ever replaced."""
+        changed = any(_olds.get(k) != v for k, v in _news.items() if k != _PROVIDER)
+        return dynamic.DiffResult(changes=changed)
+
+
+def inputs_of(props: Properties) -> Properties:
+    """Properties without the SDK's own."""
+    return {k: v for k, v in props.items() if k != _PROVIDER}
+
+
+GONE = dynamic.ReadResult("", {})
+
+
+def say(line: str) -> None:
+    """Progress: the engine shows what a dynamic provider prints."""
+    print(line, flush=True)
+
+
+def _show_mistakes_without_traceback() -> None:
+    """The SDK sends the traceback of whatever a provider raises; for a KitError its words are enough."""
+    server = sys.modules["__main__"]
+    if getattr(server, "__spec__", None) and hasattr(server, "DynamicResourceProviderServicer"):
+        server.traceback = SimpleNamespace(format_exc=_format_current)  # type: ignore[attr-defined]
+
+
+def _format_current() -> str:
+    error = sys.exception()
+    return str(error) if isinstance(error, KitError) else traceback.format_exc()

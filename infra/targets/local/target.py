@@ -1,0 +1,62 @@
+"""The target `local`: which resources a stack on this machine has."""
+
+from functools import partial
+
+import pulumi
+
+from infra import names
+from infra.settings import Settings, project_folder
+from infra.targets.base import OutputFields
+from infra.targets.local.endpoint import Endpoint, Hosting
+from infra.targets.local.identity import SigningKey
+from infra.targets.local.images import Image
+from infra.targets.local.storage import Store, read_store
+from infra.targets.local.training import TrainingPlace
+from infra.versions import require_servable
+
+
+class LocalTarget:
+    """Everything in `<local_home>/<stack>/`; see infra.targets.base.Target."""
+
+    def provision(self, settings: Settings) -> OutputFields:
+        """See infra.targets.base.Target."""
+        project, stack = project_folder(), pulumi.get_stack()
+        home = names.stack_home(project, settings.local_home, stack)
+        for name, entry in settings.endpoints.items():
+            if entry.endpoint:
+                require_servable(name, entry, partial(read_store, home.store))
+        store = Store(home, stack, project)
+        signing_key = SigningKey(home)
+        training = TrainingPlace(home, Image("training"), settings.local_runtime)
+        hosting = Hosting(home, settings.endpoints)
+        endpoints = _endpoints(settings, home, after=[store, signing_key, hosting])
+        return {
+            "schema": "stack-outputs/1",
+            "target": settings.target,
+            "stack": stack,
+            "project": str(project),
+            "store": {"url": store.url},
+            "signing": {"private_key": signing_key.private_key, "public_key": signing_key.public_key},
+            "training": {"image": training.image, "runs": training.runs},
+            "hosting": hosting.home,
+            "endpoints": endpoints,
+        }
+
+
+def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Resource]) -> OutputFields:
+    """One resource an entry, and what the stack says of each."""
+    if not settings.endpoints:
+        return {}
+    image = Image("serving")
+    found: OutputFields = {}
+    for name, entry in settings.endpoints.items():
+        made = Endpoint(name, entry, home, image=image, runtime=settings.local_runtime, after=after)
+        found[name] = {
+            "url": made.url,
+            "model": entry.model,
+            "sha256": entry.version.sha256,
+            "image": image.reference,
+            "key": str(home.api_key(name)),
+            "on": entry.endpoint,
+        }
+    return found

@@ -1,0 +1,75 @@
+"""The place where runs execute: a folder for each, and the image. A run itself is an event, never a resource."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from pulumi import dynamic
+
+from infra import names
+from infra.targets.local.images import Image
+from infra.targets.local.provider import GONE, LocalProvider, Properties, inputs_of
+
+if TYPE_CHECKING:
+    import psutil
+
+
+class TrainingPlaceProvider(LocalProvider):
+    """Makes the folder of the runs."""
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """Idempotent."""
+        Path(props["runs"]).mkdir(parents=True, exist_ok=True)
+        return dynamic.CreateResult(props["runs"], inputs_of(props))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """Gone when the folder is."""
+        return dynamic.ReadResult(id_, props) if Path(props["runs"]).is_dir() else GONE
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """New runs take the new folder, image and runtime; those that run are left alone."""
+        Path(_news["runs"]).mkdir(parents=True, exist_ok=True)
+        return dynamic.UpdateResult(inputs_of(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Stop the runs that are going on, and keep their folders: they are the history of the model versions."""
+        for state in Path(_props["runs"]).glob("*/state.json"):
+            _stop_run(state)
+
+
+class TrainingPlace(dynamic.Resource, module="llmops", name="TrainingPlace"):
+    """Outputs: runs (a folder), image (its reference)."""
+
+    runs: pulumi.Output[str]
+    image: pulumi.Output[str]
+
+    def __init__(self, home: names.StackHome, image: Image, runtime: str) -> None:
+        props: dict[str, Any] = {"runs": str(home.runs), "image": image.known_reference, "runtime": runtime}
+        options = pulumi.ResourceOptions(depends_on=[image])
+        super().__init__(TrainingPlaceProvider(), names.TRAINING, props, options)
+
+
+def _stop_run(path: Path) -> None:
+    import psutil
+
+    from contract.run import RunState
+
+    state = RunState.load(path)
+    if not state.pid:
+        return
+    try:
+        process = psutil.Process(state.pid)
+        if abs(process.create_time() - state.pid_started) < 1:
+            _end(process)
+    except psutil.NoSuchProcess:
+        pass
+
+
+def _end(process: "psutil.Process") -> None:
+    import psutil
+
+    process.terminate()
+    try:
+        process.wait(30)  # it writes a checkpoint
+    except psutil.TimeoutExpired:
+        process.kill()

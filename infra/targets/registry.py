@@ -1,0 +1,23 @@
+"""Finds a target by its name. Nobody else asks which target it is."""
+
+from importlib import import_module
+from typing import cast
+
+from infra.settings import setting_error
+from infra.targets.base import Target
+
+_TARGETS = {"local": "infra.targets.local.target:LocalTarget"}
+_PLANNED = ("aws", "azure")
+
+
+def find_target(name: str) -> Target:
+    """The target of a name; its code, and the SDKs that it needs, are imported now.
+
+    Raises:
+        SettingError: there is no such target.
+    """
+    if place := _TARGETS.get(name):
+        module, _, attribute = place.partition(":")
+        return cast(Target, getattr(import_module(module), attribute)())
+    what = f"this version of the kit has no target {name} yet" if name in _PLANNED else f"there is no target {name!r}"
+    raise setting_error(("target",), what, f"write one of: {', '.join(_TARGETS)}")

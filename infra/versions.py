@@ -1,0 +1,58 @@
+"""The check of a promoted model version against the stack's store, before anything is planned."""
+
+from collections.abc import Callable
+
+from contract.digest import sha256_bytes
+from contract.layout import MANIFEST, alias_key, model_key
+from contract.model import ModelManifest
+from contract.names import ModelRef
+from contract.store import Alias
+from infra.settings import Endpoint, setting_error
+
+ReadStore = Callable[[str], bytes | None]
+"""Content of an object of the store by its key (contract/layout.py), None when there is none."""
+
+
+def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
+    """Check the version that endpoint `name` is to serve.
+
+    Raises:
+        SettingError: it is not in the store, is another one than was promoted, or has not passed its gate.
+    """
+    version = entry.version
+    key = ("endpoints", name, "model")
+    alias = read(alias_key(version.name, version.number))
+    if alias is None:
+        raise setting_error(
+            key,
+            f"the stack's store has no {version.alias}",
+            "`llmops models list` shows what it has; `llmops promote name@number` writes this line",
+        )
+    found = Alias.parse(alias.decode(), where=alias_key(version.name, version.number)).sha256
+    if found != version.sha256:
+        raise setting_error(
+            key,
+            f"{version.alias} is sha256:{found} in the store, but sha256:{version.sha256} was promoted",
+            f"`llmops promote {version.alias}` writes both, or take the line back to what it was",
+        )
+    manifest = read(f"{model_key(version.sha256)}/{MANIFEST}")
+    if manifest is None or sha256_bytes(manifest) != version.sha256:
+        raise setting_error(
+            key,
+            f"the manifest of {version.alias} {'is missing' if manifest is None else 'was changed'} in the store",
+            "`llmops models verify` says more; copy the version from where it is whole, or promote another one",
+        )
+    if entry.gate == "required":
+        _require_gate(name, version, ModelManifest.parse(manifest.decode(), where=f"manifest of {version.alias}"))
+
+
+def _require_gate(name: str, version: ModelRef, manifest: ModelManifest) -> None:
+    gate = manifest.gate
+    if gate and gate.passed:
+        return
+    what = f"did not pass its gate ({'; '.join(gate.reasons)})" if gate else "was never evaluated"
+    raise setting_error(
+        ("endpoints", name, "gate"),
+        f"{version.alias} {what}, and the gate is required",
+        "promote a version that passed, or write `gate: waived` to serve it all the same",
+    )

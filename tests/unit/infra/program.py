@@ -1,0 +1,125 @@
+"""Runs the whole Pulumi program under mocks, and keeps what it declared."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.runtime import mocks, rpc, set_all_config, stack
+from pulumi.runtime.settings import set_root_resource
+from ruamel.yaml import YAML
+
+from contract.digest import sha256_bytes
+from contract.layout import MANIFEST, alias_key, model_key
+from contract.model import GateResult, ModelManifest
+from contract.store import Alias
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+PROJECT = YAML(typ="safe", pure=True).load((CHECKOUT / "Pulumi.yaml").read_text())
+# What the engine knows only after the provider has run.
+_COMPUTED = {"url": "http://127.0.0.1:40001", "public_key": "-----BEGIN PUBLIC KEY-----\n"}
+
+
+@dataclass
+class Declared:
+    """What a run of the program declared: inputs by URN, and the stack's outputs."""
+
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, name: str) -> dict[str, Any]:
+        """Inputs of the resource with this logical name."""
+        return next(inputs for urn, inputs in self.resources.items() if urn.endswith(f"::{name}"))
+
+
+class _Mocks(mocks.Mocks):
+    def __init__(self, declared: Declared, preview: bool) -> None:
+        self.declared = declared
+        self.preview = preview
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        inputs = {k: v for k, v in args.inputs.items() if k != "__provider"}
+        self.declared.resources[f"urn:pulumi:demo::llmops::{args.typ}::{args.name}"] = inputs
+        computed = {k: rpc.UNKNOWN if self.preview else v for k, v in _COMPUTED.items()}
+        return (None if self.preview else args.name), {**computed, **args.inputs}
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        raise NotImplementedError(args.token)
+
+
+class _Monitor(mocks.MockMonitor):
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 (the protocol's name)
+        assert isinstance(self.mocks, _Mocks)
+        self.mocks.declared.outputs = rpc.deserialize_properties(request.outputs, keep_unknowns=True)
+        return super().RegisterResourceOutputs(request)
+
+
+def run_program(config: dict[str, Any], *, stack_name: str = "demo", preview: bool = False) -> Declared:
+    """Run infra's program in the current folder, with Pulumi.yaml's defaults under `config` (keys without `llmops:`)."""
+    from infra.__main__ import main
+
+    declared = Declared()
+    defaults = {key: entry["default"] for key, entry in PROJECT["config"].items()}
+    values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in {**defaults, **config}.items()}
+    with _event_loop() as loop:
+        set_all_config({f"llmops:{k}": v for k, v in values.items()} | {"elsewhere:key": "is not ours"})
+        fakes = _Mocks(declared, preview)
+        mocks.set_mocks(fakes, project="llmops", stack=stack_name, preview=preview, monitor=_Monitor(fakes))
+        set_root_resource(None)
+        loop.run_until_complete(stack.run_in_stack(main))
+    return declared
+
+
+@contextmanager
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop, and one for each of its threads (the SDK's mocks would make them, and leave them open)."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def make() -> asyncio.AbstractEventLoop:
+        loops.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(loops[-1])
+        return loops[-1]
+
+    main_loop = make()
+    try:
+        with ThreadPoolExecutor(4, initializer=make) as threads:
+            main_loop.set_default_executor(threads)
+            yield main_loop
+    finally:
+        asyncio.set_event_loop(None)
+        for loop in loops:
+            loop.close()
+
+
+def add_version(store: Path, alias: str, *, passed: bool | None = True) -> str:
+    """Put the documents of a model version, without weights, into a store; what a promotion of it writes."""
+    name, number = alias.split("@")
+    manifest = ModelManifest.new(
+        name=name,
+        created=f"2026-11-25T00:00:{int(number):02d}Z",
+        engines=["transformers"],
+        dtype="F32",
+        files={},
+        lineage={},
+        gate=None if passed is None else GateResult(passed=passed, reasons=["new-phrasings: 0.12 is below 0.80"]),
+        golden=[{"messages": [{"role": "user", "content": "?"}], "expect": []}],
+    )
+    sha256 = sha256_bytes(manifest.to_json().encode())
+    manifest.write(store / model_key(sha256) / MANIFEST)
+    document = Alias.new(name=name, number=int(number), sha256=sha256, created=manifest.created)
+    document.write(store / alias_key(name, int(number)))
+    return f"{alias}@sha256:{sha256}"
+
+
+def expect_refusal(config: dict[str, Any]) -> str:
+    """The words with which the program refuses a configuration; nothing may be declared by then."""
+    try:
+        declared = run_program(config)
+    except pulumi.RunError as e:
+        return str(e)
+    raise AssertionError(f"not refused; declared {list(declared.resources)}")

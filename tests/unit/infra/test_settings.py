@@ -1,0 +1,106 @@
+"""Settings: what is refused, with which words; and that Pulumi.yaml and the model say the same."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.unit.infra.program import CHECKOUT, PROJECT, expect_refusal
+
+MODEL = f"chatbot@1@sha256:{'a' * 64}"
+
+
+def _entry(**fields: Any) -> dict[str, Any]:
+    return {"endpoints": {"chat": {"model": MODEL, **fields}}}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"local_hom": "x"}, ["llmops:local_hom: unknown key", "local_home"]),
+        ({"target": "gcp"}, ["llmops:target: there is no target 'gcp'", "write one of: local"]),
+        ({"target": "aws"}, ["llmops:target: this version of the kit has no target aws yet", "local"]),
+        ({"local_runtime": "podman"}, ["llmops:local_runtime: ", "'process' or 'docker'", "found 'podman'"]),
+        ({"local_home": ""}, ["llmops:local_home: "]),
+        ({"endpoints": "chatbot"}, ["llmops:endpoints: ", "dictionary", "found 'chatbot'"]),
+        ({"endpoints": {"chat": "chatbot@1"}}, ["llmops:endpoints.chat: ", "found 'chatbot@1'"]),
+        ({"endpoints": {"chat": {}}}, ["llmops:endpoints.chat.model: is missing", "llmops promote"]),
+        ({"endpoints": {"Chat_1": {"model": MODEL}}}, ["llmops:endpoints.Chat_1: ", "small letters"]),
+        (_entry(modle="x"), ["llmops:endpoints.chat.modle: unknown key", "model, endpoint, size"]),
+        (_entry(model="chatbot@1"), ["llmops:endpoints.chat.model: 'chatbot@1' is not a promoted", "llmops promote"]),
+        (_entry(size={"instances": 0}), ["llmops:endpoints.chat.size.instances: ", "greater than", "found 0"]),
+        (_entry(size={"instances": "two"}), ["llmops:endpoints.chat.size.instances: ", "integer", "found 'two'"]),
+        (_entry(size={"instance": 2}), ["llmops:endpoints.chat.size.instance: unknown key", "one of: instances"]),
+        (_entry(endpoint="perhaps"), ["llmops:endpoints.chat.endpoint: ", "boolean", "found 'perhaps'"]),
+        (_entry(precision="int8"), ["llmops:endpoints.chat.precision: ", "'auto', 'f32' or 'bf16'"]),
+        (_entry(port=70000), ["llmops:endpoints.chat.port: ", "65535"]),
+        (_entry(rollout={"bake_seconds": 5}), ["llmops:endpoints.chat.rollout: bake_seconds have no effect", "canary"]),
+    ],
+)
+def test_mistakes_are_named_with_the_way_out(config: dict[str, Any], words: list[str], project: Path) -> None:
+    text = expect_refusal(config)
+    assert "Traceback" not in text
+    assert "way out: " in text
+    for word in words:
+        assert word in text
+
+
+def test_all_mistakes_are_told_at_once(project: Path) -> None:
+    text = expect_refusal(_entry(port=-1, precision="int8") | {"nonsense": "1"})
+    for key in ("llmops:nonsense", "llmops:endpoints.chat.port", "llmops:endpoints.chat.precision"):
+        assert key in text
+
+
+def test_the_stack_files_line_is_named(project: Path) -> None:
+    (project / "Pulumi.demo.yaml").write_text(
+        "config:\n"
+        "  llmops:target: local\n"
+        "  llmops:endpoints:\n"
+        "    chat:\n"
+        f"      model: {MODEL} # promoted yesterday\n"
+        "      size:\n"
+        "        instances: 0\n"
+    )
+    config = YAML(typ="safe", pure=True).load(project / "Pulumi.demo.yaml")["config"]
+    text = expect_refusal({key.removeprefix("llmops:"): value for key, value in config.items()})
+    assert text.startswith("Pulumi.demo.yaml:7: llmops:endpoints.chat.size.instances: ")
+    (project / "Pulumi.demo.yaml").write_text((project / "Pulumi.demo.yaml").read_text().replace("ces: 0", "ces: 1"))
+    text = expect_refusal({"endpoints": {"chat": {"model": MODEL, "size": {"instances": 1}}}})
+    assert text.startswith("Pulumi.demo.yaml:5: llmops:endpoints.chat.model: the stack's store has no chatbot@1")
+
+
+@pytest.mark.parametrize(("written", "on"), [("off", False), ("on", True), ("false", False), ("true", True)])
+def test_endpoint_takes_yaml_words_of_both_versions(written: str, on: bool) -> None:
+    """YAML 1.1 reads `off` as a boolean, 1.2 as a string."""
+    from infra.settings import Endpoint
+
+    for value in (written, YAML(typ="safe", pure=True).load(written)):
+        assert Endpoint.model_validate({"model": MODEL, "endpoint": value}).endpoint is on
+
+
+def test_pulumi_yaml_declares_the_same_settings(project: Path) -> None:
+    from infra.settings import Settings
+
+    assert list(PROJECT["config"]) == list(Settings.model_fields)
+    for key, field in Settings.model_fields.items():
+        declared = PROJECT["config"][key]
+        assert declared["description"] == field.description, key
+        assert declared["default"] == field.default, key
+        assert declared["type"] == ("object" if isinstance(field.default, dict) else "string"), key
+
+
+def test_the_example_stack_is_valid() -> None:
+    from infra.settings import parse_settings
+
+    config = YAML(typ="safe", pure=True).load(CHECKOUT / "Pulumi.local.yaml")["config"]
+    assert parse_settings({k.removeprefix("llmops:"): v for k, v in config.items()}).target == "local"
+
+
+def test_nothing_in_infra_shadows_a_package() -> None:
+    """Pulumi puts the program's folder first on sys.path: a module of infra/ hides whatever else has its name."""
+    ours = {path.stem for path in (CHECKOUT / "infra").iterdir() if path.suffix == ".py" or path.is_dir()}
+    taken = set(sys.stdlib_module_names) | set(importlib.metadata.packages_distributions())
+    assert (ours - {"__init__", "__main__", "__pycache__"}).isdisjoint(taken)
