@@ -12,22 +12,29 @@ def silent(_line: str) -> None:
 
 
 @contextmanager
-def locked(path: Path, say: Callable[[str], None] = silent, waiting: str = "") -> Iterator[None]:
-    """Hold an exclusive lock on a file; the kernel frees it when the process ends, however it ends.
+def locked(
+    path: Path, say: Callable[[str], None] = silent, waiting: str = "", shared: bool = False, wait: bool = True
+) -> Iterator[None]:
+    """Hold a lock on a file; the kernel frees it when the process ends, however it ends.
 
     Args:
         path: the lock's file, made when missing and never removed.
         say: told `waiting` once, when another process holds the lock.
         waiting: what is waited for.
+        shared: let others in that ask for a shared lock too.
+        wait: False: raise BlockingIOError instead of waiting.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise
             say(waiting or f"waiting for another process that holds {path}")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, kind)
         yield
     finally:
         os.close(descriptor)

@@ -1,0 +1,150 @@
+"""Which backend takes a request: weights among variants, least outstanding requests among a variant's instances."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pydantic import Field
+
+from contract.documents import Document, Part
+
+
+class VariantRoute(Part):
+    """A variant's share and instances."""
+
+    weight: int = Field(ge=0, le=1_000_000, description="Share of the requests, relative to the other weights.")
+    backends: list[str] = Field(description="Base URLs, http://host:port.")
+
+
+class Routes(Document):
+    """Where an endpoint's requests go; set as a whole, kept in a file, read again by a restarted router."""
+
+    SCHEMA: ClassVar[str] = "routes/1"
+
+    variants: dict[str, VariantRoute] = Field(default={})
+
+
+@dataclass(eq=False)
+class Backend:
+    """One instance of a variant, with what was counted since it was added. Times in seconds."""
+
+    url: str
+    variant: str
+    healthy: bool = False
+    reason: str = "not asked yet"
+    since: float = field(default_factory=time.time)
+    in_flight: int = 0
+    requests: int = 0
+    errors: int = 0
+    first_bytes: int = 0
+    first_byte_seconds: float = 0.0
+    last_chosen: int = 0
+
+    def mark(self, healthy: bool, reason: str = "") -> bool:
+        """Set the health; True if that changed it."""
+        self.reason = reason
+        if healthy == self.healthy:
+            return False
+        self.healthy = healthy
+        self.since = time.time()
+        return True
+
+    def count_first_byte(self, seconds: float) -> None:
+        """Add to the mean time to first byte."""
+        self.first_bytes += 1
+        self.first_byte_seconds += seconds
+
+    def describe(self) -> dict[str, object]:
+        """For `GET /state`. `errors`: responses 5xx, cut streams and lost connections; `ttft_ms`: mean, or null."""
+        mean = 1000 * self.first_byte_seconds / self.first_bytes if self.first_bytes else None
+        return {
+            "url": self.url,
+            "variant": self.variant,
+            "healthy": self.healthy,
+            "reason": self.reason,
+            "since": round(self.since, 3),
+            "in_flight": self.in_flight,
+            "requests": self.requests,
+            "errors": self.errors,
+            "ttft_ms": mean,
+        }
+
+
+class Table:
+    """The routes in force, and the backends that they name or that still finish requests."""
+
+    def __init__(self) -> None:
+        self.routes = Routes.new()
+        self.backends: dict[str, Backend] = {}
+        self.draining: list[Backend] = []
+        self._credit: dict[str, int] = {}
+        self._chosen = 0
+        self._change = asyncio.Event()
+
+    def update(self, routes: Routes) -> tuple[list[Backend], list[Backend]]:
+        """Put routes in force; backends that stay keep their health and counts.
+
+        Returns:
+            The backends that were added and those that were removed.
+        """
+        named = {url: variant for variant, route in routes.variants.items() for url in route.backends}
+        removed = [b for url, b in self.backends.items() if named.get(url) != b.variant]
+        kept = {url: b for url, b in self.backends.items() if named.get(url) == b.variant}
+        added = [Backend(url, variant) for url, variant in named.items() if url not in kept]
+        self.backends = kept | {b.url: b for b in added}
+        self.draining += removed
+        self._credit = {variant: self._credit.get(variant, 0) for variant in routes.variants}
+        self.routes = routes
+        self.notify()
+        return added, removed
+
+    def choose(self, avoid: Iterable[Backend] = ()) -> Backend | None:
+        """The backend for the next request, or None while none with traffic is healthy.
+
+        Weights hold exactly over each round (smooth weighted round robin). A variant without a healthy instance gives
+        its share to the others. `avoid`: only taken when there is no other.
+        """
+        healthy = [b for b in self.backends.values() if b.healthy]
+        healthy = [b for b in healthy if b not in set(avoid)] or healthy
+        weights = {v: r.weight for v, r in self.routes.variants.items() if r.weight}
+        candidates = {v: w for v, w in weights.items() if any(b.variant == v for b in healthy)}
+        if not candidates:
+            return None
+        for variant, weight in candidates.items():
+            self._credit[variant] += weight
+        variant = max(candidates, key=lambda v: self._credit[v])
+        self._credit[variant] -= sum(candidates.values())
+        chosen = min((b for b in healthy if b.variant == variant), key=lambda b: (b.in_flight, b.last_chosen))
+        self._chosen += 1
+        chosen.last_chosen = self._chosen
+        return chosen
+
+    @property
+    def has_traffic(self) -> bool:
+        """Does any route take requests, healthy or not?"""
+        return any(r.weight and r.backends for r in self.routes.variants.values())
+
+    def notify(self) -> None:
+        """Wake those who wait for a change, and forget removed backends that finished."""
+        self.draining = [b for b in self.draining if b.in_flight]
+        self._change.set()
+        self._change = asyncio.Event()
+
+    async def changed(self, seconds: float) -> None:
+        """Wait for the next change, at most so long."""
+        event = self._change
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    def describe(self) -> dict[str, object]:
+        """For `GET /state`."""
+        return {
+            "weights": {v: r.weight for v, r in self.routes.variants.items()},
+            "backends": [b.describe() for b in self.backends.values()],
+            "draining": [b.describe() for b in self.draining if b.in_flight],
+        }

@@ -1,0 +1,85 @@
+"""Started by supervisord in place of each program: `python -I -S child.py programs/NAME.json`, then becomes it.
+
+Runs alone, on the standard library: supervisord's folder holds a copy, which a moved checkout doesn't break.
+What supervisord has no setting for: the program dies with supervisord, what a killed start left behind is ended, a
+program that keeps ending at once waits longer each time, and its environment is only what the specification says.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+MARK = "LLMOPS_PROGRAM"
+QUICK_SECONDS = 30.0
+"""A program that ends sooner after its start counts as ended at once."""
+MOST_DELAY_SECONDS = 30.0
+_PR_SET_PDEATHSIG = 1
+
+
+def main(specification: Path) -> None:
+    """Prepare this process as the specification says, and execute the program in it."""
+    spec = json.loads(specification.read_text())
+    _die_with_supervisor(signal.Signals(spec["death_signal"]), Path("supervisord.pid"))
+    started = specification.with_suffix(".starts")
+    last = _read(started)
+    _end_leftovers(int(last.get("pid", 0)), spec["environ"][MARK])
+    for command in spec["before"]:
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quick = int(last.get("quick", 0)) + 1 if time.time() - last.get("time", 0) < QUICK_SECONDS else 0
+    _write(started, count=last.get("count", 0) + 1, quick=quick, time=time.time(), pid=os.getpid())
+    if delay := backoff(quick):
+        print(f"supervision: ended soon after each of its last {quick} starts; next one in {delay:g} s", flush=True)
+        time.sleep(delay)
+        _write(started, count=last.get("count", 0) + 1, quick=quick, time=time.time(), pid=os.getpid())
+    os.chdir(spec["cwd"])
+    os.execve(spec["argv"][0], spec["argv"], spec["environ"])
+
+
+def backoff(quick: int) -> float:
+    """Seconds to wait when the last `quick` starts in a row ended at once: none for the first, which may be a kill."""
+    return 0.0 if quick < 3 else min(2.0 ** (quick - 3), MOST_DELAY_SECONDS)
+
+
+def _die_with_supervisor(death_signal: signal.Signals, pidfile: Path) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+    # supervisord may have died before prctl: then nobody will ever send the signal.
+    if os.getppid() != int(pidfile.read_text()):
+        sys.exit("supervision: supervisord has gone")
+
+
+def _end_leftovers(group: int, mark: str) -> None:
+    """Kill what still runs in the process group of the last start, its own children, if they are really its own."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return
+    wanted = f"{MARK}={mark}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group and wanted in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+        except (OSError, IndexError):
+            continue  # it ended meanwhile
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _write(path: Path, **values: float) -> None:
+    temporary = path.with_suffix(".starts.tmp")
+    temporary.write_text(json.dumps(values))
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

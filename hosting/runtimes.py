@@ -1,0 +1,121 @@
+"""What runs a worker: a process from a process image, or a Docker container."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from contract.digest import sha256_bytes
+from contract.errors import HostingError
+from hosting import images
+from hosting.daemon import Program
+from hosting.spec import EndpointSpec
+
+_DOCKER_PORT = 8080
+_LOOPBACK = "127.0.0.1"
+_STOP_SECONDS = 35  # 30 for a server to finish its streams, as on SageMaker, and some to end
+
+
+def check(spec: EndpointSpec) -> None:
+    """See that a worker could be started.
+
+    Raises:
+        HostingError: the image or a folder is missing, or the reference is of no known kind.
+    """
+    kind = spec.image.partition(":")[0]
+    if kind == "process":
+        images.find(spec.image)
+    elif kind == "docker":
+        _docker()
+    else:
+        raise HostingError(
+            f"{spec.image!r} is no image that runs here",
+            where=f"endpoint {spec.name}: image",
+            fix="process:NAME@sha256:… or docker:NAME@sha256:…",
+        )
+    for key, value in spec.environ.items():
+        if "\n" in value or "\0" in value:
+            raise HostingError(
+                "has more than one line", where=f"endpoint {spec.name}: environ.{key}", fix="mount a file"
+            )
+    for path, folder in spec.folders.items():
+        if not path.startswith("/") or ".." in Path(path).parts:
+            raise HostingError(f"{path!r} is no absolute path", where=f"endpoint {spec.name}: folders")
+        if not Path(folder).exists():
+            raise HostingError("does not exist", where=folder, fix=f"endpoint {spec.name} mounts it at {path}")
+
+
+def program(spec: EndpointSpec, name: str, home: Path, root: Path, port: int, log: str) -> Program:
+    """The program of one worker, listening on 127.0.0.1:`port`; `root` is its own folder."""
+    if spec.image.startswith("docker:"):
+        return _container(spec, name, home, root, port, log)
+    return _process(spec, name, root, port, log)
+
+
+def clean(spec: EndpointSpec, home: Path, names: list[str]) -> None:
+    """Remove what ended workers may have left outside of their folders: containers whose client was killed."""
+    if spec.image.startswith("docker:") and names:
+        containers = [container_name(home, name) for name in names]
+        subprocess.run([_docker(), "rm", "--force", *containers], stdin=subprocess.DEVNULL, capture_output=True)
+
+
+def _process(spec: EndpointSpec, name: str, root: Path, port: int, log: str) -> Program:
+    image = images.find(spec.image)
+    for path, folder in spec.folders.items():
+        link = root / path.lstrip("/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path(folder).absolute())
+    extra = {key: _under(root, spec, value) for key, value in spec.environ.items()}
+    environ = images.process_environ(image, root, port, {"LLMOPS_BIND": _LOOPBACK, **extra})
+    first, *rest = spec.command
+    argv = [str(image.python) if first == "python" else first, *rest]
+    return Program(name, argv, environ, root / "tmp", log, stop_seconds=_STOP_SECONDS)
+
+
+def _under(root: Path, spec: EndpointSpec, value: str) -> str:
+    """A container's path as the process sees it."""
+    mounted = any(value == path or value.startswith(path.rstrip("/") + "/") for path in spec.folders)
+    return f"{root}{value}" if mounted else value
+
+
+def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int, log: str) -> Program:
+    docker = _docker()
+    container = container_name(home, name)
+    root.mkdir(parents=True, exist_ok=True)
+    variables = root / "environ"
+    environ = {"LLMOPS_BIND": "0.0.0.0", "SAGEMAKER_BIND_TO_PORT": str(_DOCKER_PORT), "HOME": "/tmp", **spec.environ}
+    variables.touch(mode=0o600)
+    variables.write_text("".join(f"{k}={v}\n" for k, v in environ.items()))
+    argv = [docker, "run", "--rm", "--name", container, "--publish", f"{_LOOPBACK}:{port}:{_DOCKER_PORT}"]
+    # As this user, so that it may read 0600 files such as the API key, and with no other right.
+    argv += ["--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    argv += ["--env-file", str(variables), "--stop-timeout", "30"]
+    for path, folder in spec.folders.items():
+        argv += ["--mount", f"type=bind,source={Path(folder).absolute()},target={path},readonly"]
+    entry = ["--entrypoint", spec.command[0]] if spec.command else []
+    argv += [*entry, spec.image.partition("@")[2], *spec.command[1:]]
+    return Program(
+        name,
+        argv,
+        {k: os.environ[k] for k in ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG") if k in os.environ},
+        root,
+        log,
+        before=[[docker, "rm", "--force", container]],
+        # The client passes SIGTERM on to the container; if it were killed, the container would stay.
+        death_signal=signal.SIGTERM,
+        stop_seconds=_STOP_SECONDS,
+    )
+
+
+def container_name(home: Path, program_name: str) -> str:
+    """A container's name: the same for each start of a program, different in each home."""
+    return f"llmops-{sha256_bytes(str(home).encode())[:8]}-{program_name}"
+
+
+def _docker() -> str:
+    found = shutil.which("docker")
+    if not found:
+        raise HostingError("docker is not on PATH", fix="install Docker, or set `local_runtime: process`")
+    return found
