@@ -24,3 +24,5 @@ lock aws "contract.in kit.in aws.in" -c dev.txt "$@"
 lock azure "contract.in kit.in azure.in" -c dev.txt "$@"
 lock tensorflow "contract.in tensorflow.in" --overrides tensorflow.override "$@"
 lock models "models.in" --no-deps "$@"
+cd ../llmops/engine/go
+lock requirements "requirements.in" "$@"

@@ -1,0 +1,134 @@
+"""Both ends of starting Pulumi's dynamic provider without waiting for a Python to import the SDK.
+
+The engine starts `pulumi-resource-pulumi-python`, which runs this file. It looks for the process that the language host of
+the same engine has forked ahead, and hands it its environment, folder, arguments and open files: that process then is what
+`python -u -m pulumi.dynamic` would have become. Without one (a `destroy` runs no program) it becomes that itself.
+
+Standard library only, started with -I -S: it must be quick.
+"""
+
+import io
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+_HELLO_LIMIT = 64 << 20
+
+
+def main() -> None:
+    """`dynamic_provider.py ENGINE_ADDRESS`, as the engine calls it."""
+    engine_address = sys.argv[-1]
+    connection = _connect(engine_address)
+    if connection is None:
+        os.execv(sys.executable, [sys.executable, "-u", "-m", "pulumi.dynamic", *sys.argv[1:]])
+    hello = json.dumps({"environ": dict(os.environ), "folder": os.getcwd(), "arguments": sys.argv[1:]}).encode()
+    socket.send_fds(connection, [len(hello).to_bytes(8, "big")], [1, 2])
+    connection.sendall(hello)
+    try:
+        connection.recv(1)  # returns when the provider ends; when the engine ends this process, the provider follows
+    except KeyboardInterrupt:
+        pass
+
+
+def listen(engine_address: str) -> socket.socket | None:
+    """Wait where the provider's launcher of the same engine looks; None where that is not possible."""
+    path = _path(engine_address)
+    if path is None:
+        return None
+    try:
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen(1)
+    except OSError:
+        return None
+    return listener
+
+
+def become(listener: socket.socket, alive: socket.socket) -> None:
+    """In the forked process: wait for the launcher and be the provider. Ends with the launcher, or with `alive`'s other end."""
+    import runpy
+    import select
+
+    import pulumi.dynamic  # noqa: F401  (imported ahead, which is the point)
+
+    os.setpgid(0, 0)  # the engine ends the language host's whole group, and may do so before the provider's work is over
+    path = Path(listener.getsockname())
+    ready, _, _ = select.select([listener, alive], [], [])
+    if listener not in ready:
+        path.unlink(missing_ok=True)
+        os._exit(0)
+    connection, _ = listener.accept()
+    path.unlink(missing_ok=True)
+    listener.close()
+    alive.close()
+    size, files, _, _ = socket.recv_fds(connection, 8, 2)
+    hello = json.loads(_read(connection, int.from_bytes(size, "big")))
+    for number, file in zip((1, 2), files, strict=True):
+        os.dup2(file, number)
+        os.close(file)
+    # Unbuffered as with -u: the provider writes its port into stdout's binary layer and doesn't flush.
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(open(number, "wb", buffering=0, closefd=False), "utf-8", write_through=True)  # type: ignore[arg-type]
+        for number in (1, 2)
+    )
+    os.environ.clear()
+    os.environ.update(hello["environ"])
+    os.chdir(hello["folder"])
+    sys.argv = ["pulumi.dynamic", *hello["arguments"]]
+    sys.path.insert(0, hello["folder"])
+    _end_with(connection)
+    runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
+    os._exit(0)
+
+
+def _end_with(connection: socket.socket) -> None:
+    import threading
+
+    def wait() -> None:
+        while connection.recv(1):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _connect(engine_address: str) -> socket.socket | None:
+    path = _path(engine_address)
+    if path is None or not path.exists():
+        return None
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        return None
+    # Exactly one takes it: an engine with two dynamic providers starts the second one plainly.
+    path.unlink(missing_ok=True)
+    return connection
+
+
+def _path(engine_address: str) -> Path | None:
+    """The socket of this engine, in a folder that nobody else can enter: what is handed over holds the stack's secrets."""
+    folder = Path(os.environ.get("TMPDIR") or "/tmp", f"llmops-{os.getuid()}")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return None
+    private = status.st_uid == os.getuid() and status.st_mode & 0o777 == 0o700 and not folder.is_symlink()
+    return folder / f"engine-{engine_address.rpartition(':')[2]}" if private else None
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    if size > _HELLO_LIMIT:
+        raise ValueError("not a launcher of this kit")
+    data = b""
+    while len(data) < size and (part := connection.recv(size - len(data))):
+        data += part
+    return data
+
+
+if __name__ == "__main__":
+    main()

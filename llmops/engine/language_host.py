@@ -1,0 +1,124 @@
+"""Pulumi's language host for Python, for an engine that was built from source and came without one.
+
+The engine starts it as `pulumi-language-python`, reads a port from its first line, and asks over gRPC to run programs. It
+runs in the program's own Python and needs nothing of it but the Pulumi SDK: the engine's folder holds a copy of this file.
+
+The process that will serve dynamic resources is forked here, as soon as the SDK is imported: started on demand, it would
+import the SDK again and hold up the first resource by half a second (`dynamic_provider.py` is the other end).
+"""
+
+import contextlib
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import dynamic_provider
+import grpc
+import pulumi
+from google.protobuf import empty_pb2
+from pulumi.automation._server import LanguageServer
+from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+
+
+class LanguageHost(LanguageServer):
+    """Runs Python programs for the engine at `engine_address`."""
+
+    def __init__(self, engine_address: str) -> None:
+        super().__init__(program=lambda: None)
+        self._engine_address = engine_address
+
+    def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (the protocol's name)
+        return language_pb2.LanguageHandshakeResponse()
+
+    def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return plugin_pb2.PluginInfo(version=pulumi.__version__ if hasattr(pulumi, "__version__") else "")
+
+    def InstallDependencies(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        return iter(())  # what is installed is used
+
+    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return empty_pb2.Empty()
+
+    def Run(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        folder = request.info.program_directory
+        entry = Path(folder, request.info.entry_point)
+        sys.argv = [str(entry), *request.args]
+        sys.path.insert(0, str(entry if entry.is_dir() else entry.parent))
+        with contextlib.suppress(OSError):
+            os.chdir(request.pwd or folder)
+        self.program = lambda: _run_program(entry)
+        request.args[:] = [self._engine_address]  # where the SDK's server looks for it
+        return super().Run(request, context)
+
+
+def _run_program(entry: Path) -> None:
+    """Run the program; an error other than RunError gets the traceback of the program's own frames."""
+    try:
+        runpy.run_path(str(entry), run_name="__main__")
+    except (pulumi.RunError, grpc.RpcError):
+        raise
+    except Exception as error:
+        own = error.__traceback__
+        while own and not own.tb_frame.f_code.co_filename.startswith(str(entry.parent)):
+            own = own.tb_next
+        text = "".join(traceback.format_exception(type(error), error, own or error.__traceback__))
+        raise pulumi.RunError(f"Program failed with an unhandled exception:\n{text}") from error
+
+
+def _serve(engine_address: str) -> None:
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(LanguageHost(engine_address), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    print(port, flush=True)
+    stop.wait()
+    server.stop(grace=None)
+
+
+def _fork_dynamic_provider(engine_address: str) -> None:
+    """Fork the process that becomes `python -u -m pulumi.dynamic` when the engine asks for it, or ends with this one."""
+    listener = dynamic_provider.listen(engine_address)
+    if listener is None or threading.active_count() > 1:  # a fork takes only the calling thread with it
+        return
+    alive, held = socket.socketpair()
+    if os.fork():
+        listener.close()
+        alive.close()
+        held.set_inheritable(False)
+        _keep.append(held)  # closed by the kernel when this process ends, however it ends
+        return
+    held.close()
+    dynamic_provider.become(listener, alive)
+
+
+_keep: list[socket.socket] = []
+
+
+def main() -> None:
+    engine_address = sys.argv[-1]
+    _fork_dynamic_provider(engine_address)
+    _serve(engine_address)
+    # Threads of a cancelled program may still wait for an engine that is gone.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
