@@ -1,0 +1,5 @@
+"""`python -m llmops`: the same as the command `llmops`."""
+
+from llmops.cli import main
+
+main()

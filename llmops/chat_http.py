@@ -1,0 +1,95 @@
+"""Ask an endpoint in the OpenAI contract, with the standard library's HTTP client: `chat` starts at once."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from contract.errors import KitError
+
+_TIMEOUT_S = 300
+_DATA = b"data:"
+
+
+def ask(url: str, key: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
+
+    Closing the iterator closes the connection, which stops the generation.
+
+    Args:
+        url: the endpoint's base URL, without /v1.
+        key: its API key.
+        request: the body of /v1/chat/completions.
+
+    Raises:
+        KitError: not reachable, or an answer other than 200, with the server's words.
+    """
+    connection, path = connect(url)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", f"{path}/v1/chat/completions", json.dumps(request).encode(), headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            raise _refusal(url, response)
+        if not request.get("stream"):
+            yield json.loads(response.read())
+            return
+        yield from _events(url, response)
+    except (OSError, http.client.HTTPException) as e:
+        raise KitError(
+            f"does not answer: {e or type(e).__name__}",
+            where=url,
+            fix="`llmops status` shows the endpoint, `llmops logs` its words; `llmops up` brings it back",
+        ) from e
+    finally:
+        connection.close()
+
+
+def loaded_model(url: str) -> str:
+    """The identity of the model version that a server says it serves; empty while it is not ready."""
+    connection, path = connect(url, timeout_s=5)
+    try:
+        connection.request("GET", f"{path}/ping")
+        response = connection.getresponse()
+        return str(json.loads(response.read())["sha256"]) if response.status == 200 else ""
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return ""
+    finally:
+        connection.close()
+
+
+def connect(url: str, timeout_s: float = _TIMEOUT_S) -> tuple[http.client.HTTPConnection, str]:
+    """A connection to a base URL, not opened yet, and the URL's path."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=timeout_s), parts.path.rstrip("/")
+
+
+def _events(url: str, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+    for line in response:
+        if not line.startswith(_DATA):
+            continue
+        data = line[len(_DATA) :].strip()
+        if data == b"[DONE]":
+            return
+        chunk = json.loads(data)
+        if error := chunk.get("error"):
+            raise KitError(f"broke off: {error.get('message', error)}", where=url, fix="`llmops logs` says more")
+        yield chunk
+    raise KitError("the answer was cut off before its end", where=url, fix="ask again; `llmops logs` says more")
+
+
+def _refusal(url: str, response: http.client.HTTPResponse) -> KitError:
+    body = response.read(65536)
+    try:
+        error = json.loads(body)["error"]
+        words = str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError):
+        words = body.decode(errors="replace")[:200] or response.reason
+    fixes = {
+        401: "the key is the one in the file that `llmops status --json` names",
+        429: "it is busy: try again in a moment",
+        503: "it is not ready: `llmops status` shows why",
+    }
+    return KitError(f"answers {response.status}: {words}", where=url, fix=fixes.get(response.status, ""))

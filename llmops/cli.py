@@ -1,0 +1,122 @@
+"""The command `llmops`. Everything that takes long to import is imported by the verb that needs it."""
+
+import errno
+import inspect
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.models import ArgumentInfo
+
+from contract.errors import KitError
+from llmops.commands import endpoint, machine, models, promotion, run, stack
+from llmops.context import Context
+
+_STACK_HELP = "The stack that is meant."
+
+app = typer.Typer(
+    name="llmops",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="""Train, check, sign, deploy and roll back your own language model.
+
+    The whole way on this machine, from a folder with a Pulumi.yaml:
+
+    llmops up                          make store, keys and a place for runs
+    llmops train recipes/chatbot.yaml  data, training, evaluation: chatbot@1
+    llmops promote chatbot@latest      write it into Pulumi.<stack>.yaml
+    llmops up                          deploy what the file says
+    llmops chat                        talk to it
+
+    Every verb takes --stack. Without it the stack is $PULUMI_STACK, else
+    the only one with a file here, else what `pulumi stack select` chose.
+    Tables come as JSON with --json.""",
+)
+for part in (run, models, promotion, stack, endpoint, machine):
+    part.register(app)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    stack: Annotated[str, typer.Option("--stack", "-s", help=_STACK_HELP, metavar="NAME")] = "",
+    cwd: Annotated[Path, typer.Option("--cwd", help="As if started in this folder.", metavar="FOLDER")] = Path(),
+    version: Annotated[bool, typer.Option("--version", help="Print the kit's version.")] = False,
+) -> None:
+    if version:
+        from llmops import __version__
+
+        print(__version__)
+        raise typer.Exit
+    context.obj = Context(stack=stack, cwd=cwd)
+
+
+def main() -> NoReturn:
+    """Run the command line.
+
+    Exit codes: 0, 1 after an error that is explained, 2 for a command that can't be understood, 130 after Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    command = typer.main.get_command(app)
+    _complete(command)
+    try:
+        command()
+    except KitError as e:
+        _explain(e)
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _explain(
+            KitError("the disk is full", where=str(e.filename or ""), fix="free some space, then repeat the command")
+        )
+    sys.exit(0)
+
+
+def _complete(command: object) -> None:
+    """Give every verb --stack: `llmops up --stack demo` means the same as `llmops --stack demo up`."""
+    from typer.core import TyperCommand, TyperGroup, TyperOption
+
+    def set_stack(context: Any, _option: object, value: str | None) -> None:
+        if value:
+            context.find_root().obj.stack = value
+
+    assert isinstance(command, TyperGroup)
+    for verb in command.commands.values():
+        if isinstance(verb, TyperGroup):
+            _complete(verb)
+        elif isinstance(verb, TyperCommand):
+            option = TyperOption(param_decls=["--stack", "-s"], type=str, metavar="NAME", help=_STACK_HELP)
+            option.expose_value = False
+            option.callback = set_stack
+            verb.params.append(option)
+            _restore_help(verb)
+
+
+def _restore_help(verb: Any) -> None:
+    """typer 0.25 loses the help of arguments to click 8.5, which has a field of that name."""
+    annotations = inspect.get_annotations(inspect.unwrap(verb.callback))
+    for parameter in verb.params:
+        for extra in getattr(annotations.get(parameter.name), "__metadata__", ()):
+            if isinstance(extra, ArgumentInfo) and not parameter.help:
+                parameter.help = extra.help
+
+
+def _end(_number: int, _frame: object) -> None:
+    sys.exit(128 + signal.SIGTERM)  # as an exception, so that temporary files go
+
+
+def _explain(error: KitError) -> NoReturn:
+    colours = sys.stderr.isatty()
+    red, dim, end = ("\033[31;1m", "\033[2m", "\033[0m") if colours else ("", "", "")
+    lines = [f"{red}error:{end} {error.what}"]
+    if error.where:
+        lines.append(f"  {dim}where:{end} {error.where}")
+    if error.fix:
+        lines.append(f"  {dim}way out:{end} {error.fix}")
+    print("\n".join(lines), file=sys.stderr)
+    sys.exit(1)

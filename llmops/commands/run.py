@@ -1,0 +1,210 @@
+"""train, runs: from a recipe to a model version in the store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from contract.errors import KitError
+from llmops.commands import Json
+from llmops.context import Context, say
+
+if TYPE_CHECKING:
+    from contract.names import ModelRef
+    from llmops.platforms.base import Platform, Run
+
+_PANEL = "Runs and models"
+_RunId = Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")]
+runs = typer.Typer(no_args_is_help=True, help="What was trained, is being trained, or was broken off.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(rich_help_panel=_PANEL)(train)
+    app.add_typer(runs, name="runs", rich_help_panel=_PANEL)
+
+
+def train(
+    context: typer.Context,
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe's file.", metavar="RECIPE")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Start the run and return.")] = False,
+    resume: Annotated[str, typer.Option(help="Go on with this run from its last checkpoint.", metavar="RUN")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Train even if a run of the same inputs is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prepare data, train, evaluate, sign: a recipe becomes a model version in the store.
+
+    Repeating it is safe: a run of the same recipe, data, base model and
+    image is followed while it runs, gone on with where it was broken off,
+    and reused when it is complete. Ctrl-C stops watching; the run goes on.
+
+    llmops train recipes/chatbot.yaml
+    llmops train recipes/chatbot.yaml --detach
+    llmops runs follow latest
+    llmops train --resume chatbot-20260131
+    """
+    from llmops.runs import find_run, parse_recipe, plan_run
+
+    here: Context = context.obj
+    if (recipe is None) == (not resume):
+        raise typer.BadParameter("give a recipe, or --resume RUN", param_hint="RECIPE")
+    if recipe is not None:
+        path = recipe if recipe.is_absolute() else here.cwd / recipe
+        parse_recipe(path)  # its mistakes come before anything that takes time
+        plan = plan_run(here.platform, path, say)
+        run = None if again else plan.same
+        run_id = _go_on(here.platform, run, "same recipe, data, base model and image") if run else plan.spec.id
+        if run is None:
+            here.platform.submit(plan.spec, say)
+            say(f"run {run_id} started")
+    else:
+        run_id = _go_on(here.platform, find_run(here.platform, resume), "asked for")
+    if detach:
+        print(f"{run_id}\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}\n  llmops runs collect {run_id}")
+        return
+    _watch(here.platform, run_id)
+    _collect(here.platform, run_id, as_json)
+
+
+def _go_on(platform: "Platform", run: "Run", why: str) -> str:
+    run_id, status = run.spec.id, run.state.status
+    if status == "completed":
+        say(f"run {run_id} is complete ({why}); --again trains anew")
+    elif status == "running":
+        say(f"run {run_id} is going on ({why})")
+    else:
+        say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
+        platform.resume(run_id, say)
+    return run_id
+
+
+def _watch(platform: "Platform", run_id: str, start: bool = True) -> None:
+    from rich.console import Console
+
+    from llmops.progress import show
+
+    try:
+        show(platform.follow(run_id, start), Console(stderr=True))
+    except KeyboardInterrupt:
+        say(f"\nrun {run_id} goes on without you:\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}")
+        raise
+
+
+def _collect(platform: "Platform", run_id: str, as_json: bool) -> None:
+    from llmops.runs import collect, find_run
+
+    ref = collect(platform, find_run(platform, run_id))
+    from llmops.commands.models import print_version
+
+    print_version(platform, ref, as_json)
+    if not as_json:
+        _say_next(platform, ref)
+
+
+def _say_next(platform: "Platform", ref: "ModelRef") -> None:
+    gate = platform.store().manifest(ref).gate
+    if gate and gate.passed:
+        say(f"next: llmops promote {ref.alias} && llmops up")
+    else:
+        say("the gate was not passed: change data or recipe, and train again")
+
+
+@runs.command("list")
+def list_runs(context: typer.Context, as_json: Json = False) -> None:
+    """List the runs, newest first."""
+    from llmops.tables import print_rows
+
+    here: Context = context.obj
+    store = here.platform.store()
+    rows = []
+    for run in here.platform.find():
+        found = store.of_run(run.spec.recipe.name, run.spec.id) if run.state.status == "completed" else None
+        rows.append(
+            {
+                "run": run.spec.id,
+                "status": run.state.status,
+                "created": run.spec.created,
+                "ended": run.state.ended,
+                "model": found.alias if found else "",
+                "dataset": run.spec.dataset.sha256[:12],
+                "failure": run.state.failure,
+            }
+        )
+    columns = ["run", "status", "created", "ended", "model"]
+    print_rows(rows, columns, as_json, "no runs yet: `llmops train recipes/chatbot.yaml` starts one")
+
+
+@runs.command("show")
+def show_run(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
+    """Show what a run was asked to do and what has come of it."""
+    from llmops.runs import find_run
+    from llmops.tables import print_fields
+
+    here: Context = context.obj
+    found = find_run(here.platform, run)
+    spec, state = found.spec, found.state
+    ref = here.platform.store().of_run(spec.recipe.name, spec.id)
+    fields = {
+        "run": spec.id,
+        "status": state.status,
+        "failure": state.failure,
+        "created": spec.created,
+        "started": state.started,
+        "ended": state.ended,
+        "model": ref.alias if ref else "",
+        "dataset": f"{spec.dataset.name} sha256:{spec.dataset.sha256}",
+        "base_model": f"{spec.base_model.name} sha256:{spec.base_model.sha256}",
+        "image": spec.image,
+        "kit_version": spec.kit_version,
+        "process": state.pid if state.status == "running" else "",
+    }
+    print_fields(fields, as_json)
+
+
+@runs.command("follow")
+def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
+    """Watch a run until it ends, then collect it. Ctrl-C stops watching; the run goes on."""
+    from llmops.runs import find_run
+
+    here: Context = context.obj
+    run_id = find_run(here.platform, run).spec.id
+    _watch(here.platform, run_id)
+    _collect(here.platform, run_id, as_json)
+
+
+@runs.command("stop")
+def stop(context: typer.Context, run: _RunId) -> None:
+    """Stop a run in order; `llmops train --resume` goes on from its last checkpoint."""
+    from llmops.runs import find_run
+
+    here: Context = context.obj
+    run_id = find_run(here.platform, run).spec.id
+    here.platform.stop(run_id)
+    print(f"run {run_id} is stopped; `llmops train --resume {run_id}` goes on with it")
+
+
+@runs.command("collect")
+def collect_runs(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="A run; without it every complete run.", metavar="[RUN]")] = "",
+    as_json: Json = False,
+) -> None:
+    """Number, sign and store what completed runs made, also of those that nobody watched. Can be repeated."""
+    from llmops.runs import collect, find_run, uncollected
+    from llmops.tables import print_rows
+
+    here: Context = context.obj
+    chosen = [find_run(here.platform, run)] if run else uncollected(here.platform)
+    rows, failed = [], []
+    for item in chosen:
+        try:
+            ref = collect(here.platform, item)
+        except KitError as e:
+            if run:
+                raise
+            failed.append(f"{item.spec.id}: {e}")
+            continue
+        rows.append({"run": item.spec.id, "model": ref.alias, "sha256": ref.sha256})
+    print_rows(rows, ["run", "model", "sha256"], as_json, "nothing to collect")
+    if failed:
+        raise KitError("some runs can't be collected:\n" + "\n".join(failed), fix="`llmops runs show RUN` says more")

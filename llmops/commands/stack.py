@@ -1,0 +1,113 @@
+"""up, down, status: the life of a stack."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmops.commands import Json
+from llmops.context import Context, say
+
+if TYPE_CHECKING:
+    from llmops.platforms.base import Platform
+
+_PANEL = "Deployment"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(rich_help_panel=_PANEL)(up)
+    app.command(rich_help_panel=_PANEL)(down)
+    app.command(rich_help_panel=_PANEL)(status)
+
+
+def up(context: typer.Context) -> None:
+    """Deploy what Pulumi.<stack>.yaml says: preflight, `pulumi up`, then a look at what is really live.
+
+    A stack of target local is made if it is not there. An update that was
+    killed is taken over; one that runs is waited for.
+
+    llmops up --stack demo
+    """
+    from llmops import deploy
+
+    here: Context = context.obj
+    deploy.up(here.pulumi, say)
+    deploy.check_live(here.platform, say)
+
+
+def down(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option("--data", help="Remove models, datasets and keys too: the stack's name.", metavar="NAME")
+    ] = "",
+) -> None:
+    """Take the stack down: endpoints and processes go, models, datasets and keys stay.
+
+    llmops down              `llmops up` brings everything back
+    llmops down --data demo  removes the stack's models, datasets and keys for good
+    """
+    from llmops import deploy
+
+    here: Context = context.obj
+    if data:
+        deploy.down_with_data(here.pulumi, data, say)
+        print(f"stack {here.pulumi.name} is gone, with models, datasets and keys; {here.pulumi.file.path.name} is kept")
+        if here.pulumi.file.endpoints():
+            print("its `endpoints` name versions that are gone: take them out before the next `llmops up`")
+        return
+    deploy.down(here.pulumi, say)
+    print(
+        f"stack {here.pulumi.name} is down; its models, datasets and keys are kept, and `llmops up` brings it back\n"
+        f"  `llmops down --data {here.pulumi.name}` removes them too"
+    )
+
+
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show the endpoints: the version that was asked for and the one that serves, health, address."""
+    from llmops.tables import print_json, print_rows
+
+    here: Context = context.obj
+    platform = here.platform
+    rows = [_endpoint_row(platform, name) for name in platform.outputs.endpoints]
+    if as_json:
+        fields = {"stack": here.pulumi.name, "target": platform.outputs.target, "store": platform.outputs.store.url}
+        print_json({**fields, "endpoints": rows})
+        return
+    print(f"stack {here.pulumi.name} ({platform.outputs.target}), store {platform.outputs.store.url}")
+    columns = ["name", "asked", "serves", "state", "restarts", "url"]
+    print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` makes one")
+    if waiting := _not_deployed(here, platform):
+        print(f"not deployed yet: {waiting}; `llmops up` does it")
+
+
+def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:
+    output = platform.outputs.endpoints[name]
+    live = platform.live(name)
+    known = {a.sha256: f"{a.name}@{a.number}" for a in platform.store().versions()}
+    known[output.sha256] = output.model.partition("@sha256")[0]
+    serving = {known.get(sha, f"sha256:{sha[:12]}"): part for sha, part in live.models.items()}
+    several = len(serving) > 1
+    return {
+        "name": name,
+        "asked": known[output.sha256],
+        "serves": ", ".join(f"{m} {100 * part:.0f} %" if several else m for m, part in serving.items()),
+        "state": ("ready" if live.ready else f"not ready{': ' + live.problem if live.problem else ''}")
+        if output.on
+        else "off",
+        "ready": live.ready,
+        "workers": live.workers,
+        "restarts": live.restarts,
+        "shares": live.models,
+        "sha256": output.sha256,
+        "url": output.url,
+        "key": output.key,
+        "image": output.image,
+    }
+
+
+def _not_deployed(here: Context, platform: "Platform") -> str:
+    """Endpoints whose line in the stack file says something else than what was deployed."""
+    asked = {n: str(e.get("model", "")) for n, e in here.pulumi.file.endpoints().items()}
+    deployed = {n: e.model for n, e in platform.outputs.endpoints.items()}
+    found = [n for n in sorted({*asked, *deployed}) if asked.get(n) != deployed.get(n)]
+    return ", ".join(f"{n} ({asked[n].partition('@sha256')[0] if n in asked else 'taken out'})" for n in found)

@@ -1,0 +1,54 @@
+"""What the global options say, and what follows from them; made when a verb asks for it."""
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmops.platforms.base import Platform
+    from llmops.project import Project
+    from llmops.stacks import PulumiStack
+
+
+@dataclass
+class Context:
+    """The folder and the stack that a command is about."""
+
+    stack: str = ""
+    cwd: Path = Path()
+
+    @cached_property
+    def project(self) -> "Project":
+        """The Pulumi project."""
+        from llmops.project import Project
+
+        return Project.find(self.cwd)
+
+    @cached_property
+    def pulumi(self) -> "PulumiStack":
+        """The stack as the engine sees it."""
+        return self.open_stack(self.project.choose_stack(self.stack))
+
+    @cached_property
+    def platform(self) -> "Platform":
+        """The deployed stack in operation."""
+        return self.open_platform(self.pulumi)
+
+    def open_stack(self, name: str) -> "PulumiStack":
+        """A stack of this project by its name."""
+        from llmops.stacks import PulumiStack
+
+        return PulumiStack(self.project, name)
+
+    def open_platform(self, stack: "PulumiStack") -> "Platform":
+        """A deployed stack in operation."""
+        from llmops.platforms.registry import open_platform
+
+        return open_platform(stack.outputs())
+
+
+def say(line: str) -> None:
+    """Tell progress: on stderr, so that stdout holds results alone."""
+    print(line, file=sys.stderr, flush=True)

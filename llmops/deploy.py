@@ -1,0 +1,134 @@
+"""up and down: what happens before and after the engine's own work."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from contract.errors import KitError
+from contract.layout import cache_dir
+from contract.outputs import EndpointOutput
+from llmops.locks import take_over
+from llmops.platforms.base import Platform
+from llmops.stacks import PulumiStack
+
+Say = Callable[[str], None]
+
+_ROOM_BYTES = 2_000_000_000  # a model version in both of its forms, twice
+_READY_SECONDS = 60
+
+
+def up(stack: PulumiStack, say: Say) -> None:
+    """Preflight, `pulumi up`. What an interrupted update left is taken over.
+
+    Raises:
+        KitError: what is missing on this machine, or `pulumi up` failed (its words were passed through).
+    """
+    preflight(stack, say)
+    if stack.target == "local":
+        stack.create()
+    free(stack, say)
+    stack.run("up", "--yes", "--skip-preview")
+
+
+def preflight(stack: PulumiStack, say: Say) -> None:
+    """Find out early what would fail late, and do with progress shown what takes long.
+
+    Raises:
+        KitError: no room on the disk, a version that the store does not have, an image that can't be built.
+    """
+    for folder in {_existing(stack.project.folder), _existing(cache_dir())}:
+        if (there := shutil.disk_usage(folder).free) < _ROOM_BYTES:
+            raise KitError(
+                f"only {there / 1e9:.1f} GB are free; {_ROOM_BYTES / 1e9:.0f} GB are needed",
+                where=str(folder),
+                fix="free some space; `du -sh .llmops/*` shows what models and runs take",
+            )
+    if stack.target == "local" and stack.file.config().get("local_runtime", "process") == "process":
+        from hosting import images
+
+        for name in ("training", "serving"):
+            images.build(name, say)
+
+
+def free(stack: PulumiStack, say: Say) -> None:
+    """Take over what an update of this host left that was killed: its lock, and what it had begun."""
+    folder = stack.state_folder
+    cut_off = folder is not None and take_over(folder, stack.name, stack.project.name, say)
+    if cut_off and (pending := stack.pending()):
+        say(f"looking what became of {', '.join(urn.rpartition('::')[2] for urn in pending)}")
+        stack.run("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
+
+
+def check_live(platform: Platform, say: Say) -> None:
+    """Look at what really serves: ready, with the identity that was asked for, and answering.
+
+    A server is ready only after it verified its model and answered the golden prompt, so ready says that much.
+
+    Raises:
+        KitError: an endpoint that is not what the stack says it is.
+    """
+    for name, output in platform.outputs.endpoints.items():
+        if output.on:
+            _check_endpoint(platform, name, output)
+            say(f"{name}: {output.model.partition('@sha256')[0]} is live at {output.url}")
+
+
+def _check_endpoint(platform: Platform, name: str, output: EndpointOutput) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while not (live := platform.live(name)).ready and time.monotonic() < deadline:
+        time.sleep(0.2)
+    fix = f"`llmops logs {name}` says why; `llmops rollback && llmops up` goes back to the version before"
+    if not live.ready:
+        raise KitError(
+            f"endpoint {name} is not ready{': ' + live.problem if live.problem else ''}", where=output.url, fix=fix
+        )
+    others = {sha for sha, part in live.models.items() if part > 0} - {output.sha256}
+    if others or output.sha256 not in live.models:
+        found = ", ".join(sorted(live.models)) or "nothing"
+        raise KitError(f"endpoint {name} serves {found}, not sha256:{output.sha256}", where=output.url, fix=fix)
+
+
+def down(stack: PulumiStack, say: Say) -> None:
+    """Take everything down but the data: endpoints and the place for runs go, store and keys stay."""
+    free(stack, say)
+    stack.run("destroy", "--exclude-protected", "--yes", "--skip-preview")
+
+
+def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
+    """Take everything down, with the models, datasets and keys.
+
+    Args:
+        stack: the stack.
+        name: must be the stack's name, as a person types it.
+        say: told each step.
+
+    Raises:
+        KitError: the name is another one.
+    """
+    if name != stack.name:
+        raise KitError(
+            f"--data {name} is not the name of the stack, which is {stack.name}",
+            where=str(stack.file.path),
+            fix=f"`llmops down --stack {stack.name} --data {stack.name}` removes models, datasets and keys",
+        )
+    outputs = stack.outputs()
+    free(stack, say)
+    stack.run("state", "unprotect", "--all", "--yes")
+    _empty_store(outputs.store.url, say)
+    stack.run("destroy", "--yes", "--skip-preview")
+    for folder in (outputs.training.runs, outputs.hosting):
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _empty_store(url: str, say: Say) -> None:
+    folder = Path(unquote(urlsplit(url).path))
+    say(f"removing every model and dataset version in {folder}")
+    for kind in ("aliases", "models", "datasets", "promotions", ".incoming"):
+        shutil.rmtree(folder / kind, ignore_errors=True)
+
+
+def _existing(folder: Path) -> Path:
+    return next(f for f in (folder, *folder.parents) if f.exists())

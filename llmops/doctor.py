@@ -1,0 +1,157 @@
+"""What this machine has, what it lacks, and how to get it."""
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from contract.errors import KitError
+from contract.layout import cache_dir
+
+_GB = 1e9
+_DISK_NEEDED, _DISK_ADVISED = 2 * _GB, 15 * _GB
+_MEMORY_NEEDED, _MEMORY_ADVISED = 3 * _GB, 6 * _GB
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check's outcome. `missing` keeps the kit from working here; `note` does not."""
+
+    name: str
+    state: Literal["ok", "note", "missing"]
+    found: str
+    fix: str = ""
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Look at this machine; nothing is installed or changed.
+
+    Args:
+        folder: where the command was started, for the disk and the project.
+    """
+    found: list[Finding] = []
+    for check in (_python, _uv, _engine, _project, _disk, _memory, _processor, _loopback, _docker, _images):
+        try:
+            found.extend(check(folder))
+        except KitError as e:
+            found.append(Finding(check.__name__.strip("_"), "missing", e.what, e.fix))
+    return found
+
+
+def _python(_: Path) -> Iterator[Finding]:
+    version = platform.python_version()
+    good = sys.version_info >= (3, 11)
+    yield Finding("python", "ok" if good else "missing", version, "" if good else "install Python 3.11 or newer")
+
+
+def _uv(_: Path) -> Iterator[Finding]:
+    from hosting.images import find_uv
+
+    yield Finding("uv", "ok", _first_line([find_uv(), "--version"]))
+
+
+def _engine(_: Path) -> Iterator[Finding]:
+    from llmops.engine import find
+
+    install = find()
+    if install is None:
+        yield Finding("pulumi engine", "note", "not installed yet", "`llmops up` installs or builds it, once (minutes)")
+    else:
+        yield Finding("pulumi engine", "ok", f"{_first_line([str(install.pulumi), 'version'])} ({install.pulumi})")
+
+
+def _project(folder: Path) -> Iterator[Finding]:
+    from llmops.project import Project
+
+    try:
+        project = Project.find(folder)
+    except KitError as e:
+        yield Finding("project", "note", e.what, e.fix)
+        return
+    stacks = ", ".join(project.stacks()) or "no stack file"
+    yield Finding("project", "ok", f"{project.name} in {project.folder}; stacks: {stacks}")
+
+
+def _disk(folder: Path) -> Iterator[Finding]:
+    for name, place in (("disk here", folder.resolve()), ("disk of the cache", cache_dir())):
+        free = shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free
+        yield _amount(name, free, _DISK_NEEDED, _DISK_ADVISED, f"free in {place}", "free some space")
+
+
+def _memory(_: Path) -> Iterator[Finding]:
+    memory = psutil.virtual_memory()
+    yield _amount("memory", memory.available, _MEMORY_NEEDED, _MEMORY_ADVISED, "available", "end other programs")
+
+
+def _processor(_: Path) -> Iterator[Finding]:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    flags = _cpu_flags()
+    bf16 = sorted(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    text = f"{count} cores, {platform.machine()}"
+    if bf16:
+        yield Finding("processor", "ok", f"{text}, bf16 by {', '.join(bf16)}")
+    else:
+        yield Finding("processor", "note", f"{text}, no bf16", "works in f32, at about two thirds of the speed")
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(li.partition(":")[2].split()) for li in lines if li.startswith(("flags", "Features"))), set())
+
+
+def _loopback(_: Path) -> Iterator[Finding]:
+    try:
+        with socket.create_server(("127.0.0.1", 0)):
+            yield Finding("loopback", "ok", "ports can be opened on 127.0.0.1")
+    except OSError as e:
+        yield Finding("loopback", "missing", f"no port can be opened on 127.0.0.1: {e}", "allow local servers")
+
+
+def _docker(_: Path) -> Iterator[Finding]:
+    program = shutil.which("docker")
+    version = _first_line([program, "version", "--format", "{{.Server.Version}}"]) if program else ""
+    if version:
+        yield Finding("docker", "ok", version)
+    else:
+        found = "installed, but its daemon does not answer" if program else "not installed"
+        yield Finding("docker", "note", found, "not needed: images run as processes; local_runtime docker needs it")
+
+
+def _images(_: Path) -> Iterator[Finding]:
+    from hosting import images
+
+    for name in ("training", "serving"):
+        try:
+            images.find(images.reference(name))
+            yield Finding(f"image {name}", "ok", "built")
+        except KitError:
+            yield Finding(f"image {name}", "note", "not built for this version of the kit", "`llmops up` builds it")
+
+
+def _amount(name: str, free: float, needed: float, advised: float, words: str, fix: str) -> Finding:
+    found = f"{free / _GB:.1f} GB {words}"
+    if free < needed:
+        return Finding(name, "missing", found, f"{fix}: at least {needed / _GB:.0f} GB are needed")
+    if free < advised:
+        return Finding(name, "note", found, f"{fix}: a first run takes up to {advised / _GB:.0f} GB")
+    return Finding(name, "ok", found)
+
+
+def _first_line(command: list[str]) -> str:
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = answer.stdout.strip().splitlines()
+    return lines[0] if answer.returncode == 0 and lines else ""

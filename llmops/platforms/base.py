@@ -1,0 +1,85 @@
+"""Platform: how to operate a deployed stack. A target implements it; everything else of `llmops` uses it alone."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from contract.outputs import StackOutputs
+from contract.run import RunSpec, RunState
+from llmops.store import Store
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: what was asked for, and what has come of it."""
+
+    spec: RunSpec
+    state: RunState
+
+
+@dataclass(frozen=True)
+class Live:
+    """What an endpoint really serves, as it says itself."""
+
+    ready: bool
+    models: dict[str, float] = field(default_factory=dict)  # identity (sha256) -> share of the traffic, 0 to 1
+    workers: int = 0
+    restarts: int = 0
+    problem: str = ""
+
+
+class Platform(Protocol):
+    """A deployed stack in operation. Errors are KitErrors that name the run or endpoint."""
+
+    outputs: StackOutputs
+
+    def store(self) -> Store:
+        """The stack's store of dataset and model versions."""
+        ...
+
+    def sign(self, folder: Path) -> None:
+        """Sign the manifest of a folder with the stack's key, which this machine may not hold itself."""
+        ...
+
+    def submit(self, spec: RunSpec, say: Say) -> None:
+        """Start a run; it needs nobody to watch it. `say` is told what takes long."""
+        ...
+
+    def find(self, run: str = "") -> list[Run]:
+        """Runs, newest first; with an id or the beginning of one: only those."""
+        ...
+
+    def follow(self, run: str, start: bool = True) -> Iterator[str]:
+        """The run's lines as they come, until it ends; from its start, or from now."""
+        ...
+
+    def stop(self, run: str) -> None:
+        """Stop a run in order; its last checkpoint stays."""
+        ...
+
+    def resume(self, run: str, say: Say) -> None:
+        """Start an ended run again; it goes on from its last checkpoint."""
+        ...
+
+    def output(self, run: str) -> Path:
+        """The model version that a completed run made, unsigned, on this machine."""
+        ...
+
+    def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send an OpenAI chat request; the answer's chunks as they come (one, unless the request says `stream`)."""
+        ...
+
+    def live(self, endpoint: str) -> Live:
+        """What the endpoint really serves."""
+        ...
+
+    def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
+        """Share an endpoint's traffic between the identities that it has loaded."""
+        ...
+
+    def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
+        """The endpoint's lines; with `follow`, the ones to come as well."""
+        ...

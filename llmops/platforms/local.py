@@ -1,0 +1,153 @@
+"""Operate a stack on this machine: folders, processes, and hosting's endpoints."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contract.errors import KitError
+from contract.outputs import EndpointOutput, StackOutputs
+from contract.run import RunSpec
+from llmops.chat_http import ask, loaded_model
+from llmops.objects import open_objects
+from llmops.platforms.base import Live, Run, Say
+from llmops.platforms.local_runs import LocalRuns
+from llmops.store import Store
+
+if TYPE_CHECKING:
+    from hosting.host import Host
+    from hosting.spec import EndpointState, VariantState
+
+
+class LocalPlatform:
+    """A stack of target local."""
+
+    def __init__(self, outputs: StackOutputs) -> None:
+        self.outputs = outputs
+        self._runs = LocalRuns(Path(outputs.training.runs))
+
+    def store(self) -> Store:
+        """The folder."""
+        return Store(open_objects(self.outputs.store.url))
+
+    def sign(self, folder: Path) -> None:
+        """With the key file of this machine."""
+        from contract.signing import sign
+
+        sign(folder, Path(self.outputs.signing.private_key))
+
+    def submit(self, spec: RunSpec, say: Say) -> None:
+        """Start a process."""
+        self._runs.submit(spec, self.store(), say)
+
+    def find(self, run: str = "") -> list[Run]:
+        """What the folders say."""
+        return self._runs.find(run)
+
+    def follow(self, run: str, start: bool = True) -> Iterator[str]:
+        """Lines of log.txt."""
+        return self._runs.follow(run, start)
+
+    def stop(self, run: str) -> None:
+        """SIGTERM, later SIGKILL."""
+        self._runs.stop(run)
+
+    def resume(self, run: str, say: Say) -> None:
+        """Start the process again."""
+        self._runs.start(run, say)
+
+    def output(self, run: str) -> Path:
+        """The run's own folder."""
+        return self._runs.output(run)
+
+    def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Through the router, with the key of its file."""
+        output = self._endpoint(endpoint)
+        if not output.on:
+            raise KitError(
+                f"endpoint {endpoint} is off",
+                where=f"stack {self.outputs.stack}",
+                fix="set its `endpoint: on` in the stack file, then `llmops up`",
+            )
+        return ask(output.url, self._key(output), request)
+
+    def live(self, endpoint: str) -> Live:
+        """What hosting sees, and what each worker says that it has loaded."""
+        from contract.errors import HostingError
+
+        self._endpoint(endpoint)
+        try:
+            state = self._host().state(endpoint)
+        except HostingError as e:
+            return Live(ready=False, problem=e.what)
+        workers = [worker for variant in state.variants for worker in variant.instances]
+        return Live(
+            ready=state.ready,
+            models=_models(state),
+            workers=len(workers),
+            restarts=sum(worker.restarts for worker in workers),
+            problem=_problem(state),
+        )
+
+    def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
+        """Weights of hosting's variants."""
+        state = self._host().state(endpoint)
+        by_model = {_loaded(variant): variant.id for variant in state.variants}
+        if unknown := shares.keys() - by_model.keys():
+            raise KitError(
+                f"has not loaded sha256:{next(iter(unknown))[:12]}…",
+                where=f"endpoint {endpoint}",
+                fix="promote the version, then `llmops up`",
+            )
+        self._host().set_traffic(endpoint, {by_model[sha]: round(100 * part) for sha, part in shares.items()})
+
+    def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
+        """Of the router and the workers."""
+        self._endpoint(endpoint)
+        return self._host().logs(endpoint, follow)
+
+    def _host(self) -> "Host":
+        from hosting.host import Host
+
+        return Host(Path(self.outputs.hosting))
+
+    def _endpoint(self, name: str) -> EndpointOutput:
+        if name not in self.outputs.endpoints:
+            known = ", ".join(self.outputs.endpoints)
+            raise KitError(
+                f"there is no endpoint {name}",
+                where=f"stack {self.outputs.stack}",
+                fix=f"there are: {known}" if known else "`llmops promote NAME@N && llmops up` makes one",
+            )
+        return self.outputs.endpoints[name]
+
+    def _key(self, output: EndpointOutput) -> str:
+        try:
+            return Path(output.key).read_text().strip()
+        except OSError as e:
+            raise KitError(
+                f"the endpoint's key can't be read: {e.strerror}", where=output.key, fix="`llmops up` makes it"
+            ) from e
+
+
+def _models(state: "EndpointState") -> dict[str, float]:
+    """Identity -> share of the traffic."""
+    total = sum(variant.weight for variant in state.variants) or 1
+    loaded = [(_loaded(variant), variant.weight / total) for variant in state.variants]
+    return {sha: sum(part for s, part in loaded if s == sha) for sha, _ in loaded if sha}
+
+
+def _loaded(variant: "VariantState") -> str:
+    """The identity that a variant's first ready worker states; empty while none is ready."""
+    ready = (loaded_model(f"http://127.0.0.1:{worker.port}") for worker in variant.instances if worker.ready)
+    return next((sha256 for sha256 in ready if sha256), "")
+
+
+def _problem(state: "EndpointState") -> str:
+    if state.ready:
+        return ""
+    if not state.on:
+        return "it is off"
+    workers = [worker for variant in state.variants for worker in variant.instances]
+    if not any(worker.pid for worker in workers):
+        return "no worker runs"
+    return f"{sum(w.ready for w in workers)} of {len(workers)} workers are ready"

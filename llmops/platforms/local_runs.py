@@ -1,0 +1,215 @@
+"""Runs on this machine: a folder and a process each. The process needs nobody: its folder says what became of it.
+
+runs/<id>/run.json    what was asked for          runs/<id>/log.txt    what it printed, over all its starts
+runs/<id>/state.json  what was seen of it last    runs/<id>/root/      what stands for `/` of its container
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from contract.errors import KitError, RunError
+from contract.layout import MANIFEST, SPEC, TrainingFolders
+from contract.run import RunSpec, RunState
+from llmops.platforms.base import Run, Say
+from llmops.store import Store, now
+
+if TYPE_CHECKING:
+    from hosting.images import ProcessImage
+
+_STOP_SECONDS = 120  # as long as SageMaker gives a job
+_STOPPED = "stop-requested"
+_OURS: dict[int, "subprocess.Popen[bytes]"] = {}  # started by this process, which has to reap them
+
+
+class LocalRuns:
+    """The runs of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def submit(self, spec: RunSpec, store: Store, say: Say) -> None:
+        """Lay out the run's folder, all or nothing, and start its process."""
+        partial = self.folder / f".{spec.id}.partial"
+        folders = TrainingFolders(partial / "root")
+        try:
+            for folder in (folders.spec.parent, folders.model, folders.checkpoints, folders.reports):
+                folder.mkdir(parents=True)
+            spec.write(partial / SPEC)
+            shutil.copyfile(partial / SPEC, folders.spec)
+            folders.channel("dataset").symlink_to(store.dataset_folder(spec.dataset.sha256))
+            folders.channel("base_model").symlink_to(store.model_folder(spec.base_model.sha256))
+            RunState.new(id=spec.id, status="pending").write(partial / "state.json")
+            partial.rename(self.folder / spec.id)
+        except OSError as e:
+            raise RunError(f"the run's folder can't be made: {e.strerror}", where=str(partial)) from e
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        self.start(spec.id, say)
+
+    def start(self, run: str, say: Say) -> None:
+        """Start the process of a run that has none; it goes on from its last checkpoint."""
+        from hosting import images
+
+        folder = self.folder / run
+        with _locked(folder):
+            spec, state = RunSpec.load(folder / SPEC), self.state(run)
+            if state.status == "running":
+                raise RunError(f"run {run} is running", where=str(folder), fix=f"`llmops runs follow {run}`")
+            if state.status == "completed":
+                raise RunError(f"run {run} is complete", where=str(folder), fix=f"`llmops runs collect {run}`")
+            image = _built(spec.image, say)
+            root = folder / "root"
+            TrainingFolders(root).failure.unlink(missing_ok=True)
+            (folder / _STOPPED).unlink(missing_ok=True)
+            with (folder / "log.txt").open("ab") as log:
+                process = subprocess.Popen(
+                    [image.python, "-m", "training", "train"],
+                    cwd=root,
+                    env=images.process_environ(image, root),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # neither a terminal's Ctrl-C nor its end reaches the run
+                )
+            _OURS[process.pid] = process
+            began = psutil.Process(process.pid).create_time()
+            state = RunState.new(id=run, status="running", started=now(), pid=process.pid, pid_started=began)
+            state.write(folder / "state.json")
+
+    def find(self, run: str) -> list[Run]:
+        """Runs whose id begins with `run`, newest first."""
+        folders = [p.parent for p in self.folder.glob(f"{run}*/{SPEC}") if not p.parent.name.startswith(".")]
+        found = [Run(RunSpec.load(f / SPEC), self.state(f.name)) for f in folders]
+        return sorted(found, key=lambda r: (r.spec.created, r.spec.id), reverse=True)
+
+    def state(self, run: str) -> RunState:
+        """What a run has come to. A process that is gone is judged by what it left."""
+        path = self.folder / run / "state.json"
+        state = RunState.load(path)
+        if state.status != "running" or _alive(state):
+            return state
+        ended = self._judge(run, state)
+        ended.write(path)
+        return ended
+
+    def follow(self, run: str, start: bool) -> Iterator[str]:
+        """The lines of log.txt until the process is gone."""
+        path = self.folder / run / "log.txt"
+        path.touch()
+        with path.open(errors="replace") as log:
+            if not start:
+                log.seek(0, os.SEEK_END)
+            rest = ""
+            while True:
+                ended = self.state(run).status != "running"
+                rest += log.read()
+                *lines, rest = rest.split("\n")
+                yield from lines
+                if ended:
+                    break
+                time.sleep(0.1)
+            if rest:
+                yield rest
+
+    def stop(self, run: str) -> None:
+        """SIGTERM, time to write a checkpoint, then SIGKILL to whatever is left."""
+        folder = self.folder / run
+        state = self.state(run)
+        if state.status != "running":
+            raise RunError(f"run {run} is not running: it is {state.status}", where=str(folder))
+        (folder / _STOPPED).touch()
+        _signal(state, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _alive(state) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if _alive(state):
+            _signal(state, signal.SIGKILL)
+            while _alive(state):
+                time.sleep(0.05)
+        self.state(run)
+
+    def output(self, run: str) -> Path:
+        """What the run put into opt/ml/model."""
+        return TrainingFolders(self.folder / run / "root").model
+
+    def _judge(self, run: str, state: RunState) -> RunState:
+        folder = self.folder / run
+        folders = TrainingFolders(folder / "root")
+        process = _OURS.pop(state.pid, None)
+        log = folder / "log.txt"
+        ended = datetime.fromtimestamp(log.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        failure = folders.failure.read_text(errors="replace")[:1024].strip() if folders.failure.exists() else ""
+        if failure:
+            status = "failed"
+        elif (folders.model / MANIFEST).exists():
+            status = "completed"
+        else:
+            status = "stopped" if (folder / _STOPPED).exists() else "failed"
+            failure = "" if status == "stopped" else _last_words(log)
+        return RunState.new(
+            **state.model_dump(exclude={"schema_", "status", "ended", "failure", "exit_code", "pid", "pid_started"}),
+            status=status,
+            ended=ended,
+            failure=failure,
+            exit_code=process.poll() if process else None,
+        )
+
+
+def _built(ref: str, say: Say) -> "ProcessImage":
+    """The image of a reference; built again where this machine's cache lost it and the checkout still has its files."""
+    from hosting import images
+
+    if not ref.startswith("process:"):
+        raise KitError(
+            f"runs of image {ref} are not supported on this machine yet",
+            where="llmops:local_runtime",
+            fix="set llmops:local_runtime to process, then `llmops up`",
+        )
+    name = ref.removeprefix("process:").partition("@")[0]
+    return images.find(images.build(name, say) if images.reference(name) == ref else ref)
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    last = f"; its last line: {lines[-1][:300]}" if lines else ""
+    return f"it ended without saying why (killed, out of memory, or the machine went down){last}"
+
+
+def _alive(state: RunState) -> bool:
+    if process := _OURS.get(state.pid):
+        return process.poll() is None
+    try:
+        process = psutil.Process(state.pid)
+        return abs(process.create_time() - state.pid_started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(state: RunState, number: int) -> None:
+    """To the run's process and its children: it leads a group of its own."""
+    if _alive(state):
+        try:
+            os.killpg(state.pid, number)
+        except ProcessLookupError:
+            return
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time starts a run."""
+    if not folder.is_dir():
+        raise KitError("there is no such run", where=str(folder), fix="`llmops runs list` shows the runs")
+    with (folder / ".lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,138 @@
+"""From a recipe to a run, and from a completed run to a model version in the store."""
+
+import secrets
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.errors import KitError, RunError
+from contract.names import ModelRef
+from contract.recipe import Recipe
+from contract.run import Pinned, RunSpec
+from llmops import __version__
+from llmops.platforms.base import Platform, Run, Say
+from llmops.store import now
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that could be submitted, and the one of the same inputs that is there already."""
+
+    spec: RunSpec
+    same: Run | None
+
+
+def plan_run(platform: Platform, recipe_path: Path, say: Say) -> Plan:
+    """Make everything ready that a run needs: dataset version and base model.
+
+    Each part is kept in the store: interrupted, the next call goes on from there.
+
+    Raises:
+        KitError: the recipe, its data or its base model, with file, line and field.
+    """
+    from llmops.importing import import_model
+
+    recipe = Recipe.load(recipe_path)
+    dataset = put_dataset(platform, recipe, recipe_path.parent, say)
+    base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent)
+    spec = RunSpec.new(
+        id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
+        created=now(),
+        recipe=recipe.model_dump(by_alias=True),
+        dataset=dataset.model_dump(),
+        base_model=Pinned(name=base.name, sha256=base.sha256).model_dump(),
+        image=platform.outputs.training.image,
+        kit_version=__version__,
+    )
+    same = [r for r in platform.find(f"{recipe.name}-") if _inputs(r.spec) == _inputs(spec)]
+    return Plan(spec, _best(same))
+
+
+def put_dataset(platform: Platform, recipe: Recipe, folder: Path, say: Say) -> Pinned:
+    """Collect and prepare the recipe's data on this machine, and store it as a dataset version."""
+    from training.prepare import make_dataset
+
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "dataset"
+        make_dataset(recipe, folder, out)
+        sha256 = platform.store().put_dataset(out)
+    say(f"dataset {recipe.name} sha256:{sha256[:12]}")
+    return Pinned(name=recipe.name, sha256=sha256)
+
+
+def find_run(platform: Platform, run: str) -> Run:
+    """A run by its id or the beginning of it; `latest` is the newest.
+
+    Raises:
+        RunError: none, or several.
+    """
+    found = platform.find("" if run == "latest" else run)
+    if run == "latest":
+        found = found[:1]
+    exact = [r for r in found if r.spec.id == run]
+    if exact or len(found) == 1:
+        return (exact or found)[0]
+    if not found:
+        raise RunError(f"there is no run {run}", fix="`llmops runs list` shows the runs")
+    ids = ", ".join(r.spec.id for r in found[:5])
+    raise RunError(f"{run} is the beginning of {len(found)} runs: {ids}", fix="write more of the id")
+
+
+def collect(platform: Platform, run: Run) -> ModelRef:
+    """Number, sign and store what a completed run made; once, however often it is called.
+
+    Raises:
+        RunError: the run is not complete.
+        IntegrityError: the run's output is not what its manifest says.
+    """
+    name, run_id = run.spec.recipe.name, run.spec.id
+    store = platform.store()
+    if found := store.of_run(name, run_id):
+        return found
+    if run.state.status != "completed":
+        raise not_complete(run)
+    return store.put_model(platform.output(run_id), platform.sign)
+
+
+def not_complete(run: Run) -> RunError:
+    """What to say of a run that has no model version to give."""
+    run_id, status = run.spec.id, run.state.status
+    if status == "running":
+        return RunError("is still running", where=f"run {run_id}", fix=f"`llmops runs follow {run_id}` waits for it")
+    what = f"{status}: {run.state.failure}" if run.state.failure else status
+    return RunError(
+        what,
+        where=f"run {run_id}",
+        fix=f"`llmops train --resume {run_id}` goes on from its last checkpoint; `llmops runs show {run_id}` says more",
+    )
+
+
+def _inputs(spec: RunSpec) -> object:
+    """What makes two runs the same: equal ones end with equal weights."""
+    return spec.recipe, spec.dataset, spec.base_model, spec.image
+
+
+def _best(runs: list[Run]) -> Run | None:
+    """A complete one, else one that is going on, else the newest."""
+    order = ("completed", "running", "pending", "stopped", "failed")
+    return min(runs, key=lambda r: order.index(r.state.status), default=None)
+
+
+def uncollected(platform: Platform) -> list[Run]:
+    """Completed runs whose version is not in the store yet."""
+    store = platform.store()
+    return [
+        r for r in platform.find() if r.state.status == "completed" and not store.of_run(r.spec.recipe.name, r.spec.id)
+    ]
+
+
+def parse_recipe(path: Path) -> Recipe:
+    """A recipe file.
+
+    Raises:
+        KitError: it is missing or does not validate: file, line, field.
+    """
+    if not path.is_file():
+        raise KitError("there is no such recipe", where=str(path), fix="give the path of a recipe's YAML file")
+    return Recipe.load(path)

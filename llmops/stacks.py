@@ -1,0 +1,176 @@
+"""Drive the Pulumi engine as a program: outputs, up, destroy. Imports no `pulumi*`."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contract.errors import KitError
+from contract.outputs import StackOutputs
+from llmops.project import Project
+from llmops.stackfile import StackFile
+
+if TYPE_CHECKING:
+    from llmops.engine import EngineInstall
+
+STATE = ".llmops/state"
+EXPORT = "llmops"
+_BACKEND = "PULUMI_BACKEND_URL"
+_PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
+
+
+def base_environ(project: Project, local: bool) -> dict[str, str]:
+    """This process' environment, and for stacks of target `local` a backend in the checkout where none was chosen."""
+    environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1")
+    if local and not environ.get(_BACKEND):
+        state = project.folder / STATE
+        state.mkdir(parents=True, exist_ok=True)
+        environ[_BACKEND] = state.as_uri()
+        if not environ.get(f"{_PASSPHRASE}_FILE"):
+            environ.setdefault(_PASSPHRASE, "")
+    return environ
+
+
+class PulumiStack:
+    """One stack of a project, through the engine."""
+
+    def __init__(self, project: Project, name: str) -> None:
+        self.project = project
+        self.name = name
+        self.file = StackFile(project.stack_file(name), project.name)
+        self.target = str(self.file.config().get("target", "local"))
+
+    def environ(self) -> dict[str, str]:
+        """What the engine is started with."""
+        return base_environ(self.project, self.target == "local") | self._engine.env
+
+    @cached_property
+    def _engine(self) -> "EngineInstall":
+        """The engine, installed where it is missing."""
+        from llmops.engine import ensure
+
+        return ensure()
+
+    @property
+    def state_folder(self) -> Path | None:
+        """Where the stack's state lies, if its backend is a folder of this machine."""
+        url = base_environ(self.project, self.target == "local").get(_BACKEND, "")
+        return Path(url.removeprefix("file://")).expanduser() if url.startswith("file://") else None
+
+    def outputs(self) -> StackOutputs:
+        """What the stack says of itself.
+
+        Raises:
+            KitError: it was never deployed, or by a program that says something else.
+        """
+        fix = f"`llmops up --stack {self.name}` deploys it"
+        answer = self._capture("stack", "output", "--json", check=False)
+        if answer.returncode and "no stack named" in answer.stderr:
+            raise KitError(f"stack {self.name} does not exist yet", where=str(self.file.path), fix=fix)
+        if answer.returncode:
+            raise self._failed("stack output", answer)
+        data = json.loads(answer.stdout)
+        if not data:
+            raise KitError(f"stack {self.name} is not deployed: it has no outputs", where=str(self.file.path), fix=fix)
+        if EXPORT not in data:
+            raise KitError(
+                f"stack {self.name} has no output `{EXPORT}`",
+                where=str(self.file.path),
+                fix="let the program call `infra.__main__.main()`, then `llmops up`",
+            )
+        return StackOutputs.parse(json.dumps(data[EXPORT]), where=f"output {EXPORT} of stack {self.name}")
+
+    def exists(self) -> bool:
+        """Whether the backend knows the stack."""
+        answer = self._capture("stack", "ls", "--json", check=True)
+        return any(s["name"].rpartition("/")[2] == self.name.rpartition("/")[2] for s in json.loads(answer.stdout))
+
+    def create(self) -> None:
+        """Make the stack in its backend, if it is not there, and select it for plain pulumi commands."""
+        self._capture("stack", "select", "--create", self.name, stack=False)
+
+    def export(self) -> dict[str, Any]:
+        """The stack's state."""
+        return json.loads(self._capture("stack", "export").stdout)
+
+    def pending(self) -> list[str]:
+        """URNs of what an interrupted update had begun."""
+        operations = self.export().get("deployment", {}).get("pending_operations") or []
+        return [str(o["resource"]["urn"]) for o in operations]
+
+    def run(self, *arguments: str) -> None:
+        """Run a command of the engine, its output passed through, and wait for its end.
+
+        Ctrl-C reaches the engine once as a request to stop in order, twice as an order; it is waited for in any case,
+        so that the state is written.
+
+        Raises:
+            KitError: it failed.
+            KeyboardInterrupt: it was interrupted, and has ended.
+        """
+        process = subprocess.Popen(
+            [self._engine.pulumi, *arguments, "--stack", self.name, "--non-interactive"],
+            cwd=self.project.folder,
+            env=self.environ(),
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # a terminal's Ctrl-C would reach the engine's plugins too
+        )
+        with _forward_signals(process) as interrupted:
+            status = process.wait()
+        if interrupted:
+            raise KeyboardInterrupt
+        if status:
+            raise KitError(
+                f"`pulumi {arguments[0]}` failed (its words are above)",
+                where=f"stack {self.name}",
+                fix="see to what it names, then repeat the command: it goes on from there",
+            )
+
+    def _capture(self, *arguments: str, stack: bool = True, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [self._engine.pulumi, *arguments, "--non-interactive", *(["--stack", self.name] if stack else [])]
+        answer = subprocess.run(
+            command,
+            cwd=self.project.folder,
+            env=self.environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and answer.returncode:
+            raise self._failed(" ".join(arguments), answer)
+        return answer
+
+    def _failed(self, command: str, answer: subprocess.CompletedProcess[str]) -> KitError:
+        words = [line for line in answer.stderr.splitlines() if line.strip()]
+        text = " / ".join(words[-4:]) or f"exit code {answer.returncode}"
+        return KitError(
+            f"`pulumi {command}` failed: {text}",
+            where=f"stack {self.name}",
+            fix=f"`pulumi {command} --stack {self.name}` shows the same; `llmops doctor` checks this machine",
+        )
+
+
+@contextmanager
+def _forward_signals(process: "subprocess.Popen[Any]") -> Iterator[list[int]]:
+    """Give SIGINT and SIGTERM to a process as SIGINT, and note them."""
+    seen: list[int] = []
+
+    def forward(number: int, _: object) -> None:
+        seen.append(number)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+
+    before: Mapping[int, Callable[..., Any] | int | None] = {
+        number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

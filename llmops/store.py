@@ -1,0 +1,162 @@
+"""The stack's store of dataset and model versions, over any object store. Layout: contract/layout.py."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from contract.dataset import DatasetManifest
+from contract.digest import check_folder, sha256_bytes
+from contract.errors import IntegrityError, KitError
+from contract.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key
+from contract.model import ModelManifest
+from contract.names import ModelRef, parse_alias, parse_promoted
+from contract.store import Alias
+from llmops.objects import Objects
+
+Signer = Callable[[Path], object]
+"""Writes manifest.json.sig beside the manifest.json of a folder."""
+
+
+class Store:
+    """Versions by identity (the sha256 of their manifest), and models by alias name@number as well."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+
+    def put_model(self, folder: Path, sign: Signer) -> ModelRef:
+        """Store a complete model version, signed, under the next free number of its name.
+
+        The same version gives the same alias, however often and from wherever it is put; writers at the same time get
+        different numbers. Interrupted, it leaves nothing half-written, and can be repeated.
+
+        Raises:
+            IntegrityError: a file is not what the manifest says.
+            KitError: the disk is full, or the place is no store.
+        """
+        content = _read_manifest(folder)
+        manifest = ModelManifest.parse(content.decode(), where=str(folder / MANIFEST))
+        sha256 = sha256_bytes(content)
+        if found := self._find_identity(manifest.name, sha256):
+            return found
+        check_folder(folder, manifest.files)
+        self.objects.put_folder(model_key(sha256), folder, {SIGNATURE: _signature(content, sign)})
+        return self._number(manifest.name, sha256)
+
+    def find(self, text: str) -> ModelRef:
+        """A model version by `name@3`, `name@latest` or `name@3@sha256:…`.
+
+        Raises:
+            KitError: it is not in the store, or the alias belongs to another identity.
+        """
+        promoted = parse_promoted(text) if "@sha256:" in text else None
+        name, number = (promoted.name, promoted.number) if promoted else parse_alias(text)
+        there = self.versions(name)
+        match = [a for a in there if a.number == number] if number else there[-1:]
+        if not match:
+            known = ", ".join(f"{a.name}@{a.number}" for a in (there or self.versions())[-8:]) or "no model version"
+            raise KitError(
+                f"model version {name}@{number or 'latest'} is not in the store, which holds {known}",
+                where=self.objects.url,
+                fix="`llmops train` makes a version, `llmops models import` brings one in",
+            )
+        found = ModelRef(match[0].name, match[0].number, match[0].sha256)
+        if promoted and promoted.sha256 != found.sha256:
+            raise KitError(
+                f"{found.alias} is sha256:{found.sha256[:12]}… in the store, not sha256:{promoted.sha256[:12]}…",
+                where=self.objects.url,
+                fix=f"`llmops promote {found.alias}` writes the alias and identity that belong together",
+            )
+        return found
+
+    def versions(self, name: str = "") -> list[Alias]:
+        """Aliases in the order of names and numbers; of one name, or of all."""
+        keys = self.objects.list(f"aliases/models/{name}/" if name else "aliases/models/")
+        found = [Alias.parse(self.objects.get(k).decode(), where=f"{self.objects.url}/{k}") for k in keys]
+        return sorted(found, key=lambda a: (a.name, a.number))
+
+    def manifest(self, ref: ModelRef) -> ModelManifest:
+        """A version's manifest, checked against its identity alone."""
+        key = f"{model_key(ref.sha256)}/{MANIFEST}"
+        content = self.objects.get(key)
+        if sha256_bytes(content) != ref.sha256:
+            raise IntegrityError(
+                f"the manifest of {ref.alias} was changed: it is not sha256:{ref.sha256}",
+                where=f"{self.objects.url}/{key}",
+                fix="bring the version in again, or promote another one",
+            )
+        return ModelManifest.parse(content.decode(), where=f"{self.objects.url}/{key}")
+
+    def model_folder(self, sha256: str) -> Path:
+        """A model version's files on this machine, to be read only."""
+        return self.objects.get_folder(model_key(sha256))
+
+    def of_run(self, name: str, run: str) -> ModelRef | None:
+        """The version that a run made, once it was collected."""
+        for alias in reversed(self.versions(name)):
+            ref = ModelRef(alias.name, alias.number, alias.sha256)
+            if self.manifest(ref).lineage.run == run:
+                return ref
+        return None
+
+    def put_dataset(self, folder: Path) -> str:
+        """Store a dataset version; its identity."""
+        content = _read_manifest(folder)
+        manifest = DatasetManifest.parse(content.decode(), where=str(folder / MANIFEST))
+        check_folder(folder, manifest.files)
+        sha256 = sha256_bytes(content)
+        self.objects.put_folder(dataset_key(sha256), folder, {})
+        return sha256
+
+    def dataset_folder(self, sha256: str) -> Path:
+        """A dataset version's files on this machine, to be read only."""
+        return self.objects.get_folder(dataset_key(sha256))
+
+    def append(self, log: str, entry: dict[str, str]) -> None:
+        """Add an entry to a log of the store, such as an endpoint's promotions."""
+        while True:
+            number = len(self.objects.list(f"{log}/")) + 1
+            if self.objects.create(f"{log}/{number:06d}.json", (json.dumps(entry, indent=2) + "\n").encode()):
+                return
+
+    def read_log(self, log: str) -> list[dict[str, str]]:
+        """A log's entries, oldest first."""
+        return [json.loads(self.objects.get(key)) for key in self.objects.list(f"{log}/")]
+
+    def _find_identity(self, name: str, sha256: str) -> ModelRef | None:
+        for alias in self.versions(name):
+            if alias.sha256 == sha256:
+                return ModelRef(alias.name, alias.number, alias.sha256)
+        return None
+
+    def _number(self, name: str, sha256: str) -> ModelRef:
+        """Take the next number. Who loses the race for it looks again: the winner may have put the same version."""
+        while True:
+            if found := self._find_identity(name, sha256):
+                return found
+            taken = self.versions(name)
+            number = taken[-1].number + 1 if taken else 1
+            alias = Alias.new(name=name, number=number, sha256=sha256, created=now())
+            if self.objects.create(alias_key(name, number), alias.to_json().encode()):
+                return ModelRef(name, number, sha256)
+
+
+def now() -> str:
+    """UTC, ISO 8601, seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read_manifest(folder: Path) -> bytes:
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except OSError as e:
+        raise IntegrityError(f"can't be read: {e.strerror}", where=str(folder / MANIFEST)) from e
+
+
+def _signature(manifest: bytes, sign: Signer) -> bytes:
+    """Sign in a folder of its own: the folder that is put stays as it is."""
+    with tempfile.TemporaryDirectory() as temporary:
+        (Path(temporary) / MANIFEST).write_bytes(manifest)
+        sign(Path(temporary))
+        return (Path(temporary) / SIGNATURE).read_bytes()
