@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-MARK = "LLMOPS_PROGRAM"
+MARK = "HOSTING_PROGRAM"
 QUICK_SECONDS = 30.0
 """A program that ends sooner after its start counts as ended at once."""
 MOST_DELAY_SECONDS = 30.0
