@@ -123,7 +123,7 @@ def setting_error(path: Path_, what: str, fix: str) -> SettingError:
 
 
 def project_folder() -> Path:
-    """The folder of Pulumi.yaml. The engine starts programs there or somewhere below it, as `main` in Pulumi.yaml says."""
+    """The folder of Pulumi.yaml: the engine starts a program there, or below it where Pulumi.yaml has a `main`."""
     here = Path.cwd()
     return next((f for f in (here, *here.parents) if (f / "Pulumi.yaml").is_file()), here)
 

@@ -15,9 +15,14 @@ from infra.targets.local.provider import GONE, LocalProvider, Properties, inputs
 
 if TYPE_CHECKING:
     from hosting.host import Host
+    from hosting.spec import EndpointSpec
     from infra.settings import Endpoint as EndpointSettings
 
 RUNNING, OFF, STOPPED = "running", "off", "stopped"
+# Paths in the container.
+_MODEL = "/opt/ml/model"
+_API_KEY = "/run/llmops/api.key"
+_PUBLIC_KEY = "/run/llmops/signing.pub"
 
 
 class HostingProvider(LocalProvider):
@@ -61,16 +66,18 @@ class EndpointProvider(LocalProvider):
         return dynamic.CreateResult(props["endpoint"], _apply(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """What is live: gone, or stopped when its supervisor is; then the next update starts it again."""
-        status = _live_status(props)
-        if status == "":
+        """What is live: nothing, stopped when its supervisor is, or another version than was asked for."""
+        live = _live(props)
+        if live is None:
             return GONE
-        # The status is an input too: so a preview after this shows `stopped => running`.
-        found = inputs_of(props) | {"status": status}
+        # As inputs too: so a preview after a refresh shows what the next update will change (stopped => running).
+        found = inputs_of(props) | live
         return dynamic.ReadResult(id_, found, {k: v for k, v in found.items() if k != "url"})
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """In place, by the endpoint's rollout."""
+        if _olds["home"] != _news["home"]:
+            _host(_olds).remove(_olds["endpoint"])
         return dynamic.UpdateResult(_apply(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
@@ -122,13 +129,18 @@ def _properties(name: str, settings: "EndpointSettings", home: names.StackHome, 
         "precision": settings.precision,
         "instances": settings.size.instances,
         "port": settings.port,
-        "rollout": settings.rollout.model_dump(),
+        "rollout": _rollout(settings),
         "status": RUNNING if settings.endpoint else OFF,
         "home": str(home.hosting),
         "key_file": str(home.api_key(name)),
         "public_key_file": str(home.public_key),
         "url": None,
     }
+
+
+def _rollout(settings: "EndpointSettings") -> Properties:
+    rollout = settings.rollout
+    return rollout.model_dump() if rollout.strategy == "canary" else {"strategy": rollout.strategy}
 
 
 def _host(props: Properties) -> "Host":
@@ -139,16 +151,60 @@ def _host(props: Properties) -> "Host":
 
 def _keep_only(props: Properties) -> None:
     host = _host(props)
-    for name in host.list():
-        if name not in props["endpoints"]:
-            say(f"endpoint {name}: left by an interrupted update, or no longer in the settings; removing it")
-            host.remove(name)
+    for state in host.list():
+        if state.name not in props["endpoints"]:
+            say(f"removing endpoint {state.name}, which is not (or no longer) in the settings")
+            host.remove(state.name)
 
 
 def _apply(props: Properties) -> Properties:
+    """Make it so; the properties with its address."""
     make_api_key(Path(props["key_file"]))
-    raise NotImplementedError
+    host = _host(props)
+    if props["status"] == RUNNING:
+        return inputs_of(props) | {"url": host.apply(_spec(props), say).url}
+    if props["endpoint"] in _names(host):
+        host.stop(props["endpoint"])
+    return inputs_of(props) | {"url": ""}
 
 
-def _live_status(props: Properties) -> str:
-    raise NotImplementedError
+def _live(props: Properties) -> Properties | None:
+    """Properties that differ from what was asked for when somebody or something interfered; None: there is nothing."""
+    host, name = _host(props), props["endpoint"]
+    if name not in _names(host):
+        return {} if props["status"] == OFF else None
+    state = host.state(name)
+    if not state.on:
+        return {"status": OFF, "url": ""}
+    live: Properties = {"status": RUNNING if host.alive() else STOPPED, "url": state.url}
+    if state.spec:
+        live["sha256"] = state.spec.environ["LLMOPS_MODEL_SHA256"]
+        live["instances"] = state.spec.instances
+    return live
+
+
+def _names(host: "Host") -> set[str]:
+    return {state.name for state in host.list()}
+
+
+def _spec(props: Properties) -> "EndpointSpec":
+    from hosting.spec import EndpointSpec
+
+    folders = {_MODEL: props["folder"], _API_KEY: props["key_file"], _PUBLIC_KEY: props["public_key_file"]}
+    environ = {
+        "LLMOPS_AUTH": "key",
+        "LLMOPS_API_KEY_FILE": _API_KEY,
+        "LLMOPS_PUBLIC_KEY_FILE": _PUBLIC_KEY,
+        "LLMOPS_MODEL_NAME": props["model"],
+        "LLMOPS_MODEL_SHA256": props["sha256"],
+        "LLMOPS_PRECISION": props["precision"],
+    }
+    return EndpointSpec.model_validate(
+        {
+            "name": props["endpoint"],
+            "image": props["image"],
+            "folders": folders,
+            "environ": environ,
+            **{key: props[key] for key in ("instances", "port", "rollout")},
+        }
+    )

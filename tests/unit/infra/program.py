@@ -60,7 +60,7 @@ class _Monitor(mocks.MockMonitor):
 
 
 def run_program(config: dict[str, Any], *, stack_name: str = "demo", preview: bool = False) -> Declared:
-    """Run infra's program in the current folder, with Pulumi.yaml's defaults under `config` (keys without `llmops:`)."""
+    """Run infra's program in the current folder, with Pulumi.yaml's defaults under `config` (keys: without prefix)."""
     from infra.__main__ import main
 
     declared = Declared()
@@ -70,7 +70,7 @@ def run_program(config: dict[str, Any], *, stack_name: str = "demo", preview: bo
         set_all_config({f"llmops:{k}": v for k, v in values.items()} | {"elsewhere:key": "is not ours"})
         fakes = _Mocks(declared, preview)
         mocks.set_mocks(fakes, project="llmops", stack=stack_name, preview=preview, monitor=_Monitor(fakes))
-        set_root_resource(None)
+        set_root_resource(None)  # type: ignore[arg-type]  # forgets the last run's stack
         loop.run_until_complete(stack.run_in_stack(main))
     return declared
 
