@@ -2,18 +2,15 @@
 
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from contract.errors import KitError
 from contract.layout import cache_dir
 from contract.outputs import EndpointOutput
 from llmops.locks import take_over
-from llmops.platforms.base import Platform
+from llmops.platforms.base import Platform, Say
+from llmops.platforms.registry import open_platform
 from llmops.stacks import PulumiStack
-
-Say = Callable[[str], None]
 
 _ROOM_BYTES = 2_000_000_000  # a model version in both of its forms, twice
 _READY_SECONDS = 60
@@ -29,7 +26,7 @@ def up(stack: PulumiStack, say: Say) -> None:
     if stack.target == "local":
         stack.create()
     free(stack, say)
-    stack.run("up", "--yes", "--skip-preview")
+    stack.run("up", "--yes", "--skip-preview", "--suppress-outputs")
 
 
 def preflight(stack: PulumiStack, say: Say) -> None:
@@ -48,7 +45,7 @@ def preflight(stack: PulumiStack, say: Say) -> None:
     if stack.target == "local" and stack.file.config().get("local_runtime", "process") == "process":
         from hosting import images
 
-        for name in ("training", "serving"):
+        for name in ("training", "serving") if stack.file.endpoints() else ("training",):
             images.build(name, say)
 
 
@@ -58,7 +55,7 @@ def free(stack: PulumiStack, say: Say) -> None:
     cut_off = folder is not None and take_over(folder, stack.name, stack.project.name, say)
     if cut_off and (pending := stack.pending()):
         say(f"looking what became of {', '.join(urn.rpartition('::')[2] for urn in pending)}")
-        stack.run("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
+        stack.run("refresh", "--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates")
 
 
 def check_live(platform: Platform, say: Say) -> None:
@@ -93,7 +90,7 @@ def _check_endpoint(platform: Platform, name: str, output: EndpointOutput) -> No
 def down(stack: PulumiStack, say: Say) -> None:
     """Take everything down but the data: endpoints and the place for runs go, store and keys stay."""
     free(stack, say)
-    stack.run("destroy", "--exclude-protected", "--yes", "--skip-preview")
+    stack.run("destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")
 
 
 def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
@@ -116,18 +113,11 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     outputs = stack.outputs()
     free(stack, say)
     stack.run("state", "unprotect", "--all", "--yes")
-    _empty_store(outputs.store.url, say)
-    stack.run("destroy", "--yes", "--skip-preview")
-    for folder in (outputs.training.runs, outputs.hosting):
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _empty_store(url: str, say: Say) -> None:
-    folder = Path(unquote(urlsplit(url).path))
-    say(f"removing every model and dataset version in {folder}")
-    for kind in ("aliases", "models", "datasets", "promotions", ".incoming"):
-        shutil.rmtree(folder / kind, ignore_errors=True)
+    say(f"removing every model version, dataset version and run of {stack.name}")
+    open_platform(outputs).remove_data()
+    stack.run("destroy", "--yes", "--skip-preview", "--suppress-outputs")
+    if outputs.hosting:
+        shutil.rmtree(outputs.hosting, ignore_errors=True)
 
 
 def _existing(folder: Path) -> Path:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from llmops.engine import EngineInstall
 
 STATE = ".llmops/state"
-EXPORT = "llmops"
 _BACKEND = "PULUMI_BACKEND_URL"
 _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
 
@@ -77,13 +76,10 @@ class PulumiStack:
         data = json.loads(answer.stdout)
         if not data:
             raise KitError(f"stack {self.name} is not deployed: it has no outputs", where=str(self.file.path), fix=fix)
-        if EXPORT not in data:
-            raise KitError(
-                f"stack {self.name} has no output `{EXPORT}`",
-                where=str(self.file.path),
-                fix="let the program call `infra.__main__.main()`, then `llmops up`",
-            )
-        return StackOutputs.parse(json.dumps(data[EXPORT]), where=f"output {EXPORT} of stack {self.name}")
+        # A program may export more of its own.
+        fields = {f.alias or name for name, f in StackOutputs.model_fields.items()}
+        known = {name: value for name, value in data.items() if name in fields}
+        return StackOutputs.parse(json.dumps(known), where=f"outputs of stack {self.name}")
 
     def exists(self) -> bool:
         """Whether the backend knows the stack."""

@@ -83,3 +83,7 @@ class Platform(Protocol):
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
         """The endpoint's lines; with `follow`, the ones to come as well."""
         ...
+
+    def remove_data(self) -> None:
+        """Remove every version and run for good, so that the stack's resources are empty and can be destroyed."""
+        ...

@@ -1,8 +1,10 @@
 """Operate a stack on this machine: folders, processes, and hosting's endpoints."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from contract.errors import KitError
 from contract.outputs import EndpointOutput, StackOutputs
@@ -77,8 +79,8 @@ class LocalPlatform:
         self._endpoint(endpoint)
         try:
             state = self._host().state(endpoint)
-        except HostingError as e:
-            return Live(ready=False, problem=e.what)
+        except HostingError:
+            return Live(ready=False, problem="it was taken down")
         workers = [worker for variant in state.variants for worker in variant.instances]
         return Live(
             ready=state.ready,
@@ -104,6 +106,12 @@ class LocalPlatform:
         """Of the router and the workers."""
         self._endpoint(endpoint)
         return self._host().logs(endpoint, follow)
+
+    def remove_data(self) -> None:
+        """The runs with their processes, and what is in the store; not the store itself, which is a resource."""
+        self._runs.remove()
+        for kind in ("aliases", "models", "datasets", "promotions", ".incoming"):
+            shutil.rmtree(Path(unquote(urlsplit(self.outputs.store.url).path)) / kind, ignore_errors=True)
 
     def _host(self) -> "Host":
         from hosting.host import Host

@@ -139,6 +139,12 @@ class LocalRuns:
                 time.sleep(0.05)
         self.state(run)
 
+    def remove(self) -> None:
+        """Kill what runs, and remove all of it."""
+        for path in self.folder.glob(f"*/{SPEC}"):
+            _signal(self.state(path.parent.name), signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def output(self, run: str) -> Path:
         """What the run put into opt/ml/model."""
         return TrainingFolders(self.folder / run / "root").model
