@@ -107,7 +107,7 @@ class Daemon:
         try:
             process = psutil.Process(int((self.home / "supervisord.pid").read_text()))
             ours = process.cwd() == str(self.home.resolve()) and "supervisor.supervisord" in process.cmdline()
-            return process.pid if ours and process.status() != psutil.STATUS_ZOMBIE else 0
+            return process.pid if ours and _runs(process) else 0
         except (OSError, ValueError, psutil.Error):
             return 0
 
@@ -178,11 +178,7 @@ class Daemon:
         with locked(self._lock):
             if pid := self.pid():
                 with suppress(psutil.NoSuchProcess):
-                    process = psutil.Process(pid)
-                    with suppress(OSError, xmlrpc.client.Error), self._rpc() as rpc:
-                        rpc.shutdown()
-                    process.terminate()
-                    _wait_gone(process)
+                    self._end(psutil.Process(pid))
             self._end_strays()
             for name in ("supervisord.sock", "supervisord.pid"):
                 (self.home / name).unlink(missing_ok=True)
@@ -195,6 +191,16 @@ class Daemon:
                 return f.read().decode(errors="replace").splitlines()[-lines:]
         except OSError:
             return []
+
+    def _end(self, process: psutil.Process) -> None:
+        """End supervisord, which waits for each program's end, for as long as that may take."""
+        process.terminate()
+        deadline = time.monotonic() + 180
+        while _runs(process):
+            if time.monotonic() > deadline:
+                process.kill()
+            self._answers()  # wakes it, which otherwise looks once a second
+            time.sleep(0.02)
 
     def _start(self, say: Callable[[str], None]) -> None:
         say(f"starting the supervisor of {self.home}")
@@ -293,10 +299,9 @@ def short_path(unix_socket: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _wait_gone(process: psutil.Process) -> None:
-    """Wait for supervisord's end, which waits for its programs', each with its own time to finish."""
+def _runs(process: psutil.Process) -> bool:
+    """False for a process that only waits to be reaped, too."""
     try:
-        process.wait(timeout=180)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(timeout=10)
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
