@@ -1,0 +1,45 @@
+"""The README's bash blocks, in their order, in a fresh copy of the checkout, as a newcomer types them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.demo import Demo
+
+README = Path(__file__).parents[3] / "README.md"
+MARK = "### block"
+
+
+@pytest.fixture(scope="module")
+def printed(demo: Demo) -> list[str]:
+    """What each block printed. The first `make demo` was the fixture's: this one is a second."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", README.read_text(), flags=re.MULTILINE | re.DOTALL)
+    script = "".join(f"echo '{MARK}'\n{block}\n" for block in blocks)
+    return demo.run(f"set -eo pipefail\n{script}").split(f"{MARK}\n")[1:]
+
+
+def test_the_demo_goes_the_whole_way(demo: Demo) -> None:
+    for step in ("llmops rollback", "/v1", "key", "make demo-down"):
+        assert step in demo.output
+
+
+def test_a_second_demo_trains_nothing_again(printed: list[str]) -> None:
+    assert "is complete" in printed[0]
+    assert "llmops rollback" in printed[0]
+
+
+def test_the_commands_to_try_next_work(printed: list[str]) -> None:
+    looked = printed[1]
+    assert re.search(r"chatbot@1\b.*\bready\b", looked)
+    assert "llmops rollback" in looked
+    assert "unchanged" in looked
+
+
+def test_the_endpoint_answers_an_http_client(printed: list[str]) -> None:
+    assert '"object": "chat.completion"' in printed[2].replace('":"', '": "')
+
+
+def test_the_checkout_stays_clean(demo: Demo, printed: list[str]) -> None:
+    assert printed
+    assert demo.run("git status --porcelain") == ""

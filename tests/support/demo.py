@@ -1,0 +1,66 @@
+"""The demo in a fresh copy of the checkout, as a newcomer would have it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where `make demo` ran, and what it printed."""
+
+    folder: Path
+    output: str
+
+    def run(self, script: str) -> str:
+        """What a bash script prints in that folder; `AssertionError` with its end if it fails."""
+        return _run(["bash", "-c", script], self.folder)
+
+
+@contextmanager
+def made_demo(folder: Path) -> Iterator[Demo]:
+    """Run `make demo` in a copy at `folder`, and `make demo-down` at the end."""
+    copy_checkout(folder)
+    try:
+        yield Demo(folder, _run(["make", "demo"], folder))
+    finally:
+        _run(["make", "demo-down"], folder)
+
+
+def copy_checkout(folder: Path) -> None:
+    """Clone the checkout, with what is not committed yet as one more commit."""
+    _run(["git", "clone", "--quiet", CHECKOUT, folder], CHECKOUT)
+    for name in filter(None, _run(["git", "ls-files", "-z", "-mo", "--exclude-standard"], CHECKOUT).split("\0")):
+        source, target = CHECKOUT / name, folder / name
+        target.unlink(missing_ok=True)
+        if source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    if _run(["git", "status", "--porcelain"], folder):
+        _run(["git", "add", "--all"], folder)
+        author = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+        _run(["git", *author, "commit", "--quiet", "--no-verify", "--message", "What is not committed yet"], folder)
+
+
+def _run(command: list[str | Path], folder: Path) -> str:
+    ours = ("PULUMI_", "LLMOPS_", "VIRTUAL_ENV", "PYTHON")
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(ours) or k == "LLMOPS_CACHE"}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command} in {folder}:\n{done.stdout[-6000:]}"
+    return done.stdout

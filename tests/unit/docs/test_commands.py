@@ -1,0 +1,74 @@
+"""Every `llmops …` and `make …` that the pages and the chatbot's data show exists, with its options."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from llmops.cli import app
+
+ROOT = Path(__file__).parents[3]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/**/*.md")])
+GLOBAL = {"--stack", "--cwd", "--version", "--help"}
+
+
+def code(text: str) -> Iterator[str]:
+    """Lines of code blocks, and code between backticks."""
+    blocks = re.compile(r"^```(?:bash|console|mermaid)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+    for block in blocks.findall(text):
+        yield from block.splitlines()
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))
+
+
+def commands(lines: Iterator[str]) -> Iterator[list[str]]:
+    """The words of each call of llmops, up to the end of the call."""
+    for line in lines:
+        for call in re.findall(r"(?:^|[\s|(])llmops ((?:[^&|;#)]|\"[^\"]*\")+)", line):
+            yield re.sub(r"\"[^\"]*\"", "TEXT", call).split()
+
+
+def problem(words: list[str]) -> str:
+    """What is wrong with a call; empty when nothing is."""
+    if set(words) <= GLOBAL:
+        return ""
+    command = typer.main.get_command(app)
+    names = iter(w for i, w in enumerate(words) if not w.startswith("-") and (i == 0 or words[i - 1] not in GLOBAL))
+    while isinstance(command, TyperGroup):
+        name = next(names, "")
+        if name not in command.commands:
+            return f"no command {name!r}"
+        command = command.commands[name]  # pyright: ignore[reportAssignmentType]
+    known = {option for parameter in command.params for option in parameter.opts} | GLOBAL
+    unknown = [w.partition("=")[0] for w in words if w.startswith("--") and w.partition("=")[0] not in known]
+    return f"no option {unknown[0]}" if unknown else ""
+
+
+def pages() -> dict[str, str]:
+    """Name -> text; of the data, its answers."""
+    rows = (ROOT / "recipes/chatbot/facts.jsonl").read_text().splitlines()
+    answers = "\n".join(json.loads(row)["messages"][1]["content"] for row in rows)
+    return {p.relative_to(ROOT).as_posix(): p.read_text() for p in PAGES} | {"facts.jsonl": answers}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_commands_and_options_exist(page: str) -> None:
+    wrong = {" ".join(words): problem(words) for words in commands(code(pages()[page])) if words[0] not in ("…", "|")}
+    assert {words: why for words, why in wrong.items() if why} == {}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_make_targets_exist(page: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    asked = {t for line in code(pages()[page]) for t in re.findall(r"\bmake ([a-z][a-z-]*)", line)}
+    assert asked <= targets
+
+
+def test_a_wrong_command_is_noticed() -> None:
+    assert problem(["modles", "list"]) == "no command 'modles'"
+    assert problem(["models", "copy", "--onto", "x"]) == "no option --onto"
+    assert problem(["--stack", "demo", "up"]) == ""
