@@ -1,0 +1,40 @@
+# `make help` explains the targets. Everything runs from the virtual environment in .venv, which the targets set up.
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test unit check bench lock engine
+PYTHON_IN_VENV := .venv/bin/python
+
+help: ## Explain the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/kit.stamp engine ## Train, check, sign and deploy a small model on this machine, and ask it something
+	@$(PYTHON_IN_VENV) -m tools.demo up
+
+demo-down: .venv/kit.stamp engine ## Take the demo's endpoint down; models and data stay
+	@$(PYTHON_IN_VENV) -m tools.demo down
+
+test: ## Set everything up and run every check and test, as CI does
+	@tools/test.sh
+
+unit: .venv/dev.stamp ## Run the unit tests: no engine, no servers, under a minute
+	@$(PYTHON_IN_VENV) -m pytest -q tests/unit
+
+check: .venv/dev.stamp ## Check format, lint, types, import rules and dead code
+	@tools/check.sh
+
+bench: .venv/dev.stamp engine ## Measure and print ratios
+	@$(PYTHON_IN_VENV) -m bench
+
+lock: .venv/dev.stamp ## Renew requirements/*.txt from requirements/*.in (OPTIONS=--upgrade for newer versions)
+	@UV=$(CURDIR)/.venv/bin/uv tools/lock.sh $(OPTIONS)
+
+engine: .venv/kit.stamp
+	@tools/setup.sh engine
+
+# The larger set serves both: after `make test`, `make demo` keeps it.
+.venv/kit.stamp: requirements/kit.txt pyproject.toml
+	@tools/setup.sh kit
+
+.venv/dev.stamp: requirements/dev.txt pyproject.toml
+	@tools/setup.sh dev

@@ -1,0 +1,73 @@
+"""`tools/activate.py ACTIVATE [ENGINE_FOLDER]` lets a virtual environment's activate script choose engine and local backend.
+
+After `. .venv/bin/activate`, plain `pulumi` works on the checkout's local stacks. An environment that names a backend
+already is left alone, and `deactivate` takes back what was set. For sh, bash and zsh; running it again replaces its lines.
+"""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+_BEGIN, _END = "# >>> llmops-kit", "# <<< llmops-kit"
+_DEACTIVATE = "deactivate () {\n"
+
+# zsh does not split unquoted variables, hence no loop over the names.
+_UNSET = """\
+    if [ -n "${_LLMOPS_BACKEND:-}" ] ; then unset PULUMI_BACKEND_URL _LLMOPS_BACKEND ; fi
+    if [ -n "${_LLMOPS_PASSPHRASE:-}" ] ; then unset PULUMI_CONFIG_PASSPHRASE _LLMOPS_PASSPHRASE ; fi
+    if [ -n "${_LLMOPS_UPDATE_CHECK:-}" ] ; then unset PULUMI_SKIP_UPDATE_CHECK _LLMOPS_UPDATE_CHECK ; fi
+"""
+
+# PATH needs no restoring: the script saved it before its own change.
+_ENGINE = """\
+if [ -d {folder} ] ; then
+    PATH={folder}:"$PATH"
+    export PATH
+    if [ -z "${{PULUMI_SKIP_UPDATE_CHECK+_}}" ] ; then
+        PULUMI_SKIP_UPDATE_CHECK=1
+        _LLMOPS_UPDATE_CHECK=1
+        export PULUMI_SKIP_UPDATE_CHECK
+    fi
+    hash -r 2>/dev/null || true
+fi
+"""
+
+_BACKEND = """\
+if [ -z "${PULUMI_BACKEND_URL:-}${PULUMI_ACCESS_TOKEN:-}" ] && [ -d "${VIRTUAL_ENV%/*}/.llmops/state" ] ; then
+    PULUMI_BACKEND_URL="file://${VIRTUAL_ENV%/*}/.llmops/state"
+    _LLMOPS_BACKEND=1
+    export PULUMI_BACKEND_URL
+    if [ -z "${PULUMI_CONFIG_PASSPHRASE+_}${PULUMI_CONFIG_PASSPHRASE_FILE+_}" ] ; then
+        PULUMI_CONFIG_PASSPHRASE=
+        _LLMOPS_PASSPHRASE=1
+        export PULUMI_CONFIG_PASSPHRASE
+    fi
+fi
+"""
+
+
+def extend(script: str, engine_folder: str) -> str:
+    """The activate script with the kit's lines; `engine_folder` is empty where PATH has the user's own engine."""
+    plain = re.sub(rf"{_BEGIN}\n.*?{_END}\n", "", script, flags=re.DOTALL)
+    if _DEACTIVATE not in plain:
+        raise ValueError("not an activate script of venv or uv: it defines no deactivate()")
+    plain = plain.replace(_DEACTIVATE, _DEACTIVATE + _marked(_UNSET), 1)
+    engine = _ENGINE.format(folder=shlex.quote(engine_folder)) if engine_folder else ""
+    return plain.rstrip("\n") + "\n" + _marked(engine + _BACKEND)
+
+
+def _marked(lines: str) -> str:
+    return f"{_BEGIN}\n{lines}{_END}\n"
+
+
+def main() -> None:
+    activate, engine_folder = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
+    old = activate.read_text()
+    new = extend(old, engine_folder)
+    if new != old:
+        activate.write_text(new)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+#!/bin/bash
+# Format, lint, types, import rules, dead code: all of them run, and each says what it found.
+cd "$(dirname "$0")/.." || exit 1
+failed=()
+step() { # step NAME COMMAND...
+    printf '%-14s' "$1"
+    if output=$("${@:2}" 2>&1); then
+        echo ok
+    else
+        echo FAILED
+        printf '%s\n' "$output" | sed 's/^/    /'
+        failed+=("$1")
+    fi
+}
+bin=.venv/bin
+step format "$bin/ruff" format --check .
+step lint "$bin/ruff" check .
+step types "$bin/pyright" --warnings
+step imports "$bin/lint-imports" --no-cache
+step "dead code" "$bin/vulture"
+if ((${#failed[@]})); then
+    echo "failed: ${failed[*]} (format and many lint findings: .venv/bin/ruff format . && .venv/bin/ruff check --fix .)" >&2
+    exit 1
+fi

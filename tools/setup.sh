@@ -1,0 +1,68 @@
+#!/bin/sh
+# `tools/setup.sh kit|dev` makes .venv with the kit's needs, or those of its tests too; `tools/setup.sh engine` finds or gets
+# Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer.
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() {
+    printf 'error: %s\nway out: %s\n' "$1" "$2" >&2
+    exit 1
+}
+
+python() { # the first Python that the locks are made for
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.14; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+    fail "there is no Python 3.11 to 3.14 on PATH" "install one (Debian: apt-get install python3), or name it: make PYTHON=/path/to/python ..."
+}
+
+get_uv() { # set $uv: the one in .venv, the machine's, or the locked one from PyPI in a temporary folder
+    uv=.venv/bin/uv
+    if [ -x "$uv" ] && "$uv" --version >/dev/null 2>&1; then return; fi
+    if uv=$(command -v uv) && "$uv" --version >/dev/null 2>&1; then return; fi
+    echo "fetching uv, which installs the rest"
+    temporary=$(mktemp -d)
+    trap 'rm -rf "$temporary"' EXIT
+    awk '/^[a-z]/ {found = /^uv==/} found && !/^ *#/' requirements/kit.txt >"$temporary/uv.txt"
+    if "$base" -m venv "$temporary/venv" >/dev/null 2>&1; then
+        "$temporary/venv/bin/python" -m pip install --quiet --require-hashes -r "$temporary/uv.txt" ||
+            fail "uv could not be installed from the package registry" "see pip's message above; PIP_INDEX_URL names another registry"
+        uv=$temporary/venv/bin/uv
+    elif "$base" -m pip --version >/dev/null 2>&1; then
+        "$base" -m pip install --quiet --require-hashes --target "$temporary/lib" -r "$temporary/uv.txt" ||
+            fail "uv could not be installed from the package registry" "see pip's message above; PIP_INDEX_URL names another registry"
+        uv=$temporary/lib/bin/uv
+    else
+        fail "$base can neither make a virtual environment nor run pip, and there is no uv on PATH" \
+            "install one of them (Debian and Ubuntu: apt-get install python3-venv)"
+    fi
+}
+
+install() { # install kit|dev
+    set=$1
+    if [ -f .venv/dev.stamp ]; then set=dev; fi
+    base=$(python)
+    get_uv
+    export UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV="$PWD/.venv"
+    if ! .venv/bin/python -c '' 2>/dev/null; then "$uv" venv --quiet --clear --python "$base" .venv; fi
+    rm -f .venv/*.stamp
+    echo "installing requirements/$set.txt into .venv"
+    "$uv" pip sync --require-hashes "requirements/$set.txt"
+    "$uv" pip install --quiet --no-deps --build-constraints requirements/dev.txt --editable .
+    touch .venv/kit.stamp
+    if [ "$set" = dev ]; then touch .venv/dev.stamp; fi
+}
+
+engine() {
+    folder=$(.venv/bin/python -m llmops.engine)
+    .venv/bin/python tools/activate.py .venv/bin/activate "$folder"
+}
+
+case ${1:-} in
+    kit | dev) install "$1" ;;
+    engine) engine ;;
+    *) fail "tools/setup.sh takes kit, dev or engine" "see the Makefile" ;;
+esac

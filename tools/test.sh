@@ -1,0 +1,38 @@
+#!/bin/bash
+# Everything that CI runs, with progress and the time of each step. `make test` and .ci/run call it.
+cd "$(dirname "$0")/.." || exit 1
+failed=()
+times=()
+
+step() { # step NAME COMMAND...: runs it, and remembers time and failure
+    printf '\n=== %s\n' "$1"
+    local began=$SECONDS
+    if "${@:2}"; then local word=ok; else
+        local word=FAILED
+        failed+=("$1")
+    fi
+    times+=("$(printf '%-12s %4d s  %s' "$1" $((SECONDS - began)) "$word")")
+    printf '=== %s: %s after %d s\n' "$1" "$word" $((SECONDS - began))
+}
+
+tests() { # tests FOLDER: the tests of a folder, if it has any
+    [ -d "tests/$1" ] || return 0
+    .venv/bin/python -m pytest -q --durations=5 --durations-min=5 "tests/$1"
+}
+
+trap 'tools/docker.sh stop' EXIT
+step setup make .venv/dev.stamp engine
+if ((${#failed[@]})); then exit 1; fi
+step machine tools/test-machine.sh
+step check make check
+step unit tests unit
+step emulated tests emulated
+step containers tests containers
+step conformance tests conformance
+
+printf '\n%s\n' "${times[@]}"
+if ((${#failed[@]})); then
+    echo "FAILED: ${failed[*]}"
+    exit 1
+fi
+echo "all passed"
