@@ -29,13 +29,13 @@ def ask(url: str, key: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     try:
         connection.request("POST", f"{path}/v1/chat/completions", json.dumps(request).encode(), headers)
-        response = connection.getresponse()
-        if response.status != 200:
-            raise _refusal(url, response)
-        if not request.get("stream"):
-            yield json.loads(response.read())
-            return
-        yield from _events(url, response)
+        with connection.getresponse() as response:
+            if response.status != 200:
+                raise _refusal(url, response)
+            if not request.get("stream"):
+                yield json.loads(response.read())
+                return
+            yield from _events(url, response)
     except (OSError, http.client.HTTPException) as e:
         raise KitError(
             f"does not answer: {e or type(e).__name__}",
@@ -51,8 +51,8 @@ def loaded_model(url: str) -> str:
     connection, path = connect(url, timeout_s=5)
     try:
         connection.request("GET", f"{path}/ping")
-        response = connection.getresponse()
-        return str(json.loads(response.read())["sha256"]) if response.status == 200 else ""
+        with connection.getresponse() as response:
+            return str(json.loads(response.read())["sha256"]) if response.status == 200 else ""
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return ""
     finally:

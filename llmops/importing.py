@@ -260,6 +260,6 @@ def _locked(package: str) -> str:
     room = Path(hosting.__file__).parent
     for path in (room.parent / "requirements/models.txt", room / "requirements/models.txt"):
         if path.is_file():
-            match = re.search(rf"^{re.escape(package)}==[^\n]*(?:\\\n[^\n]*)*", path.read_text(), re.MULTILINE)
-            return match[0].rstrip() if match else ""
+            entry = re.search(rf"^{re.escape(package)}==.*(?:\n +--hash=.*)*", path.read_text(), re.MULTILINE)
+            return entry[0].rstrip("\\ ") if entry else ""
     return ""

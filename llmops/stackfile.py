@@ -5,6 +5,7 @@ things are, the text is cut and joined, and the result is parsed again to see th
 """
 
 import difflib
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -138,6 +139,9 @@ class StackFile:
             return self._fill_empty(_key(config, key), endpoints, f"{endpoint}:", [line])
         if isinstance(config, MappingNode) and config.value:
             return self._insert(config, f"{key}:", [f"{endpoint}:", [line]])
+        root = self._node()
+        if isinstance(root, MappingNode) and config is not None:
+            return self._fill_empty(_key(root, "config"), config, f"{key}:", [f"{endpoint}:", [line]])
         eol = _line_end(self.text)
         text = self.text if not self.text or self.text.endswith("\n") else self.text + eol
         return text + eol.join(["config:", f"  {key}:", f"    {endpoint}:", f"      {line}", ""])
@@ -174,13 +178,13 @@ class StackFile:
 
     def _accept(self, edited: str, change: Callable[[dict[str, Any]], object]) -> None:
         """Take an edit only if it means exactly what was asked."""
-        before = self._parse(self.text) or {}
+        before = _plain(self._parse(self.text) or {})
         config = before.get("config") or {}
         key = f"{self.project}:{_ENDPOINTS}"
         endpoints = config.get(key) or {}
         change(endpoints)
         wanted = {**before, "config": {**config, key: endpoints}}
-        if self._parse(edited) != wanted:
+        if _plain(self._parse(edited)) != wanted:
             raise KitError(
                 "the file is written in a way that can't be edited line by line",
                 where=str(self.path),
@@ -211,6 +215,11 @@ def _content_end(node: Node) -> int:
         node = node.value[-1][1]
     items = node.value if isinstance(node.value, list) and not getattr(node, "flow_style", True) else []
     return _content_end(items[-1]) if items else node.end_mark.index
+
+
+def _plain(data: Any) -> Any:
+    """Without shared parts, so that a change in one place is one."""
+    return json.loads(json.dumps(data, default=str))
 
 
 def _flow(below: list[Any]) -> str:

@@ -1,0 +1,79 @@
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from contract.errors import KitError
+from llmops.chat_http import ask, loaded_model
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers as the body's `model` asks: whole, stream, cut, error, or a status."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers["Authorization"] != "Bearer sk-1":
+            self.reply(401, {"error": {"message": "wrong key"}})
+        elif body["model"] == "whole":
+            self.reply(200, {"n": 1})
+        elif body["model"] == "busy":
+            self.reply(429, {"error": {"message": "too many"}})
+        else:
+            self.send_response(200)
+            self.end_headers()
+            last = {"stream": "[DONE]", "cut": "", "error": '{"error": {"message": "engine died"}}'}[body["model"]]
+            lines = [": comment", 'data: {"n": 1}', "", 'data: {"n": 2}', "", f"data: {last}" if last else ""]
+            self.wfile.write("\n".join(lines).encode())
+
+    def do_GET(self) -> None:
+        self.reply(200, {"status": "ready", "sha256": "abc"})
+
+    def reply(self, status: int, body: object) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_whole_answers_and_streams(url: str) -> None:
+    assert list(ask(url, "sk-1", {"model": "whole"})) == [{"n": 1}]
+    assert list(ask(url, "sk-1", {"model": "stream", "stream": True})) == [{"n": 1}, {"n": 2}]
+    assert loaded_model(url) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("key", "model", "words"),
+    [
+        ("sk-2", "whole", "answers 401: wrong key"),
+        ("sk-1", "busy", "answers 429: too many"),
+        ("sk-1", "cut", "cut off before its end"),
+        ("sk-1", "error", "broke off: engine died"),
+    ],
+)
+def test_refusals_and_broken_streams_are_told(url: str, key: str, model: str, words: str) -> None:
+    with pytest.raises(KitError, match=words) as caught:
+        list(ask(url, key, {"model": model, "stream": True}))
+    assert caught.value.where == url
+    assert caught.value.fix
+
+
+def test_nobody_there(url: str) -> None:
+    nobody = "http://127.0.0.1:9"
+    with pytest.raises(KitError, match="does not answer"):
+        list(ask(nobody, "k", {}))
+    assert loaded_model(nobody) == ""

@@ -1,0 +1,168 @@
+"""The command line as a user meets it: real processes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class Answer(NamedTuple):
+    """What a command said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Llmops = Callable[..., Answer]
+
+VERBS = """train, runs list, runs show, runs follow, runs stop, runs collect, models import, models list, models show,
+models verify, models copy, promote, rollback, up, down, chat, invoke, status, logs, doctor, schema""".replace(
+    "\n", " "
+)
+
+# Imports the command line once and forks a process for each command: starting Python 40 times takes too long.
+_FORKS = """
+import json, os, sys
+import llmops.cli, llmops.runs, llmops.stacks, typer.rich_utils
+for line in sys.stdin:
+    order = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        for number, name in enumerate(("/dev/null", *order["files"])):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+        os.environ.clear()
+        os.environ.update(order["environ"])
+        os.chdir(order["cwd"])
+        sys.argv = ["llmops", *order["arguments"]]
+        try:
+            llmops.cli.main()
+        except SystemExit as e:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(e.code or 0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def llmops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llmops]:
+    """Run a command as a process of its own."""
+    folder = tmp_path_factory.mktemp("commands")
+    files = [folder / "out", folder / "err"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as forks:
+
+        def run(*arguments: str, cwd: Path = folder, **environ: str) -> Answer:
+            env = {"PATH": os.environ["PATH"], "HOME": str(folder), "COLUMNS": "120"} | environ
+            order = {"arguments": arguments, "cwd": str(cwd), "environ": env, "files": [str(f) for f in files]}
+            assert forks.stdin
+            assert forks.stdout
+            forks.stdin.write(json.dumps(order) + "\n")
+            forks.stdin.flush()
+            code = int(forks.stdout.readline())
+            return Answer(code, *(f.read_text() for f in files))
+
+        yield run
+
+
+def test_every_verb_teaches_itself_and_takes_a_stack(llmops: Llmops) -> None:
+    for words in VERBS.split(", "):
+        answer = llmops(*words.split(), "--help")
+        assert answer.returncode == 0, answer.stderr
+        assert "--stack" in answer.stdout
+        arguments = answer.stdout.partition("─ Arguments")[2].partition("─ Options")[0]
+        for line in re.findall(r"│ (?:\*| ) +(\w.*?) *│", arguments):
+            assert len(line.split()) > 3, f"{words}: an argument has no help: {line}"
+
+
+def test_help_names_every_verb(llmops: Llmops) -> None:
+    answer = llmops("--help")
+    assert answer.returncode == 0
+    for word in {v.split()[0] for v in VERBS.split(", ")}:
+        assert f"│ {word} " in answer.stdout
+
+
+def test_start_up_imports_nothing_heavy() -> None:
+    """`--help` loads neither documents nor engines; status needs no pulumi."""
+    code = "import sys, llmops.cli; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    light = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"pydantic", "ruamel", "cryptography", "pulumi", "aiohttp", "psutil", "torch"}.isdisjoint(light)
+    code = (
+        "import sys, llmops.stacks, llmops.platforms.local, llmops.engine, hosting.host;"
+        "print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    )
+    status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not [m for m in status if m.startswith("pulumi")]
+
+
+def test_errors_say_what_where_and_the_way_out_without_a_traceback(llmops: Llmops, tmp_path: Path) -> None:
+    answer = llmops("status", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert answer.stdout == ""
+    assert answer.stderr.splitlines() == [
+        "error: no Pulumi.yaml here or in a folder above",
+        f"  where: {tmp_path}",
+        "  way out: change into the project's folder, or give it with --cwd",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train"], "give a recipe, or --resume RUN"),
+        (["nope"], "No such command"),
+        (["promote"], "Missing argument"),
+        (["train", "a.yaml", "--what"], "No such option"),
+    ],
+)
+def test_a_command_that_can_not_be_understood_ends_with_2(
+    llmops: Llmops, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    answer = llmops(*arguments, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert words in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_which_stack_is_meant(llmops: Llmops, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
+    for stack in ("one", "two"):
+        (tmp_path / f"Pulumi.{stack}.yaml").write_text("config: [\n")  # names its file in the error
+    (tmp_path / "below").mkdir()
+
+    def chosen(*arguments: str, **environ: str) -> str:
+        return llmops(*arguments, cwd=tmp_path, LLMOPS_CACHE=str(tmp_path / "cache"), **environ).stderr
+
+    assert "which stack? There are one, two" in chosen("status")
+    assert "Pulumi.one.yaml:2" in chosen("status", PULUMI_STACK="one")
+    assert "Pulumi.two.yaml:2" in chosen("status", "-s", "two", PULUMI_STACK="one")
+    assert "Pulumi.two.yaml:2" in chosen("--stack", "two", "--cwd", "below", "status")
+    assert "Pulumi.three.yaml" in chosen("models", "list", "--stack", "org/three")
+    (tmp_path / "Pulumi.two.yaml").unlink()
+    assert "Pulumi.one.yaml:2" in chosen("status")
+
+
+def test_schema_is_json_and_unknown_documents_are_named(llmops: Llmops, tmp_path: Path) -> None:
+    assert json.loads(llmops("schema", "recipe").stdout)["properties"]["schema"]["const"] == "recipe/1"
+    assert {d["document"] for d in json.loads(llmops("schema", "--json").stdout)} >= {"recipe", "model", "run"}
+    assert "there is no document 'nope'" in llmops("schema", "nope").stderr
+
+
+def test_doctor_finds_what_is_here(llmops: Llmops, tmp_path: Path) -> None:
+    answer = llmops("doctor", "--json", cwd=tmp_path, LLMOPS_CACHE=str(tmp_path / "cache"))
+    rows = {r["check"]: r for r in json.loads(answer.stdout)}
+    assert rows["python"]["state"] == "ok"
+    assert rows["project"]["state"] == "note"
+    assert rows["image training"]["found"] == "not built for this version of the kit"
+    assert answer.returncode == int(any(r["state"] == "missing" for r in rows.values()))
+    assert all(r["way_out"] for r in rows.values() if r["state"] != "ok")

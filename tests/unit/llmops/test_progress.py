@@ -1,0 +1,51 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from llmops.progress import parse, show
+
+LINES = [
+    "stage=evaluate_before suite=new-phrasings",
+    "step=2 total=4 loss=1.234 tokens_per_s=400 eta_s=63",
+    "a library's warning: x=1",
+    "stage=train",
+    "step=4 total=4 loss=nan",
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "pairs"),
+    [
+        ("step=12 total=80 loss=1.2e-3 eta_s=63\n", {"step": "12", "total": "80", "loss": "1.2e-3", "eta_s": "63"}),
+        ('stage=done words="two words" n=1', {"stage": "done", "words": "two words", "n": "1"}),
+        ("a library's warning: x=1", {}),
+        ("stages=1", {}),
+        ("", {}),
+    ],
+)
+def test_parse(line: str, pairs: dict[str, str]) -> None:
+    assert parse(line) == pairs
+
+
+def test_without_a_terminal_lines_pass_as_they_are() -> None:
+    out = io.StringIO()
+    show(LINES, Console(file=out, width=40))
+    assert out.getvalue().splitlines() == LINES
+
+
+def test_a_terminal_shows_stages_numbers_and_foreign_lines() -> None:
+    out = io.StringIO()
+    show(LINES, Console(file=out, width=140, force_terminal=True, color_system=None))
+    text = out.getvalue()
+    for words in (
+        "evaluate before",
+        "train",
+        "2/4",
+        "4/4",
+        "loss nan",
+        "400 tokens/s",
+        "1:03 left",
+        "a library's warning",
+    ):
+        assert words in text

@@ -1,0 +1,241 @@
+"""Runs on this machine, with real processes from an image of a few lines."""
+
+import json
+import os
+import signal
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contract.errors import KitError, RunError
+from contract.recipe import Recipe
+from contract.run import Pinned, RunSpec
+from llmops.platforms.local import LocalPlatform
+from llmops.runs import collect, find_run, plan_run, uncollected
+from tests.unit.llmops.conftest import make_platform, write_version
+
+MakeImage = Callable[[str], str]
+MakeVersion = Callable[..., Path]
+
+# Counts its starts, as a trainer counts its checkpoints; what it does then is the test's.
+_BEGIN = """
+import json, os, signal, sys, time
+from pathlib import Path
+root = Path(os.environ["LLMOPS_ROOT"])
+ml = root / "opt/ml"
+spec = json.loads((ml / "input/data/spec/run.json").read_text())
+assert (ml / "input/data/dataset/train.jsonl").exists() and (ml / "input/data/base_model/manifest.json").exists()
+starts = ml / "checkpoints/starts"
+n = int(starts.read_text()) + 1 if starts.exists() else 1
+starts.write_text(str(n))
+print(f"stage=train start={n}", flush=True)
+"""
+_FAIL = (
+    "(ml / 'output/failure').parent.mkdir(parents=True, exist_ok=True); (ml / 'output/failure').write_text('no luck')\n"
+)
+_WAIT = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint('step=1 total=9', flush=True)\ntime.sleep(60)\n"
+
+RECIPE = """\
+schema: recipe/1
+name: chatbot
+base_model: {name: tiny, source: "store:tiny@1"}
+data:
+  sources: [{path: facts.jsonl, licence: MIT}]
+evaluation:
+  suites: [{name: new-phrasings, split: new_phrasings}]
+  gate: [{suite: new-phrasings, minimum: 0.5}]
+"""
+
+
+def write_recipe(folder: Path) -> Path:
+    """A recipe with two facts."""
+    rows = [
+        {
+            "messages": [{"role": "user", "content": f"{q} {f}?"}, {"role": "assistant", "content": f"It is {f}."}],
+            "fact": f,
+            "expect": [f],
+        }
+        for f in ("alpha", "beta")
+        for q in ("What", "Which")
+    ]
+    (folder / "facts.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return folder / "recipe.yaml"
+
+
+def deploy(tmp_path: Path, image: str) -> LocalPlatform:
+    """A stack whose store has the base model."""
+    platform = make_platform(tmp_path / "home", "dev", image)
+    write_version(tmp_path / "tiny", "tiny", "base", None, "")
+    platform.store().put_model(tmp_path / "tiny", platform.sign)
+    return platform
+
+
+def start(platform: LocalPlatform, recipe: Path) -> str:
+    """Submit a run of the recipe."""
+    plan = plan_run(platform, recipe, lambda _: None)
+    platform.submit(plan.spec, lambda _: None)
+    return plan.spec.id
+
+
+def kill(platform: LocalPlatform, run: str) -> None:
+    """kill -9, as the kernel does when memory runs out."""
+    os.kill(find_run(platform, run).state.pid, signal.SIGKILL)
+    wait_until(lambda: find_run(platform, run).state.status != "running")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def log_of(platform: LocalPlatform, run: str) -> str:
+    return (Path(platform.outputs.training.runs) / run / "log.txt").read_text()
+
+
+def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path, make_image: MakeImage) -> None:
+    write_version(tmp_path / "done", "chatbot", "trained", True, "RUN")
+    finish = textwrap.dedent(f"""
+        if n == 1:
+            time.sleep(60)
+        import shutil
+        shutil.copytree({str(tmp_path / "done")!r}, ml / "model", dirs_exist_ok=True)
+        manifest = ml / "model/manifest.json"
+        manifest.write_text(manifest.read_text().replace('"RUN"', json.dumps(spec["id"])))
+        print("stage=done", flush=True)
+    """)
+    platform = deploy(tmp_path, make_image(_BEGIN + finish))
+    recipe = write_recipe(tmp_path)
+    run = start(platform, recipe)
+    wait_until(lambda: "start=1" in log_of(platform, run))
+    with pytest.raises(RunError, match="is still running"):
+        collect(platform, find_run(platform, run))
+    kill(platform, run)
+
+    found = find_run(platform, "chatbot-")
+    assert found.state.status == "failed"
+    assert "ended without saying why" in found.state.failure
+    same = plan_run(platform, recipe, lambda _: None).same
+    assert same
+    assert same.spec.id == run
+    platform.resume(run, lambda _: None)
+    assert list(platform.follow(run)) == ["stage=train start=1", "stage=train start=2", "stage=done"]
+
+    assert find_run(platform, run).state.status == "completed"
+    assert [r.spec.id for r in uncollected(platform)] == [run]
+    ref = collect(platform, find_run(platform, run))
+    assert ref.alias == "chatbot@1"
+    assert collect(platform, find_run(platform, run)) == ref
+    assert uncollected(platform) == []
+    with pytest.raises(RunError, match="is complete"):
+        platform.resume(run, lambda _: None)
+
+
+def test_a_failed_run_says_why_and_can_be_started_again(tmp_path: Path, make_image: MakeImage) -> None:
+    platform = deploy(tmp_path, make_image(_BEGIN + _FAIL))
+    run = start(platform, write_recipe(tmp_path))
+    assert list(platform.follow(run)) == ["stage=train start=1"]
+    state = find_run(platform, run).state
+    assert (state.status, state.failure, state.exit_code) == ("failed", "no luck", 0)
+    with pytest.raises(RunError, match="failed: no luck"):
+        collect(platform, find_run(platform, run))
+    platform.resume(run, lambda _: None)
+    assert "stage=train start=2" in list(platform.follow(run))
+
+
+def test_stop_ends_a_run_in_order(tmp_path: Path, make_image: MakeImage) -> None:
+    platform = deploy(tmp_path, make_image(_BEGIN + _WAIT))
+    run = start(platform, write_recipe(tmp_path))
+    wait_until(lambda: "step=1" in log_of(platform, run))
+    with pytest.raises(RunError, match="is running"):
+        platform.resume(run, lambda _: None)
+    platform.stop(run)
+    assert find_run(platform, run).state.status == "stopped"
+    with pytest.raises(RunError, match="is not running"):
+        platform.stop(run)
+
+
+def test_a_process_that_got_the_number_of_a_dead_run_is_not_taken_for_it(tmp_path: Path, make_image: MakeImage) -> None:
+    platform = deploy(tmp_path, make_image(_BEGIN + _WAIT))
+    run = start(platform, write_recipe(tmp_path))
+    kill(platform, run)
+    path = Path(platform.outputs.training.runs) / run / "state.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps(state | {"status": "running", "pid": os.getpid(), "pid_started": 1.0}))
+    assert find_run(platform, run).state.status == "failed"
+
+
+def test_a_run_sees_nothing_of_the_callers_environment(
+    tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    platform = deploy(tmp_path, make_image("import os\nprint(*sorted(os.environ))"))
+    run = start(platform, write_recipe(tmp_path))
+    (line,) = platform.follow(run)
+    assert "LLMOPS_ROOT" in line
+    assert "AWS" not in line
+
+
+def test_other_data_is_another_run(tmp_path: Path, make_image: MakeImage) -> None:
+    platform = deploy(tmp_path, make_image(_BEGIN + _FAIL))
+    recipe = write_recipe(tmp_path)
+    list(platform.follow(start(platform, recipe)))
+    assert plan_run(platform, recipe, lambda _: None).same
+    with (tmp_path / "facts.jsonl").open("a") as f:
+        f.write('{"messages": [{"role": "user", "content": "New?"}, {"role": "assistant", "content": "Yes."}]}\n')
+    assert plan_run(platform, recipe, lambda _: None).same is None
+
+
+def test_an_image_that_is_gone_is_named_and_the_run_waits(tmp_path: Path, make_image: MakeImage) -> None:
+    make_image("")
+    platform = deploy(tmp_path, f"process:training@sha256:{'f' * 64}")
+    recipe = write_recipe(tmp_path)
+    with pytest.raises(KitError, match="is not built on this machine"):
+        start(platform, recipe)
+    same = plan_run(platform, recipe, lambda _: None).same
+    assert same
+    assert same.state.status == "pending"
+
+
+def test_dirty_data_and_recipes_are_named_by_file_and_line(tmp_path: Path, make_image: MakeImage) -> None:
+    platform = deploy(tmp_path, make_image(""))
+    recipe = write_recipe(tmp_path)
+    with (tmp_path / "facts.jsonl").open("a") as f:
+        f.write('{"messages": []}\n')
+    with pytest.raises(KitError) as caught:
+        plan_run(platform, recipe, lambda _: None)
+    assert f"{tmp_path / 'facts.jsonl'}:5" in str(caught.value)
+    recipe.write_text(RECIPE.replace("minimum: 0.5", "minimum: 5"))
+    with pytest.raises(KitError) as caught:
+        plan_run(platform, recipe, lambda _: None)
+    assert f"{recipe}:8: evaluation.gate.0.minimum" in caught.value.where
+    assert not (tmp_path / "home" / "store" / "datasets").exists()
+
+
+def test_the_beginning_of_an_id_must_name_one_run(tmp_path: Path, make_image: MakeImage) -> None:
+    platform = deploy(tmp_path, make_image(""))
+    with pytest.raises(RunError, match="there is no run nope"):
+        find_run(platform, "nope")
+    for number in (1, 2):
+        spec = RunSpec.new(
+            id=f"chatbot-{number}",
+            created=f"2026-11-25T12:00:0{number}Z",
+            recipe=Recipe.load(write_recipe(tmp_path)).model_dump(by_alias=True),
+            dataset=Pinned(name="chatbot", sha256="a" * 64).model_dump(),
+            base_model=Pinned(name="tiny", sha256="b" * 64).model_dump(),
+            image="i",
+            kit_version="0",
+        )
+        folder = Path(platform.outputs.training.runs) / spec.id
+        folder.mkdir()
+        spec.write(folder / "run.json")
+        (folder / "state.json").write_text(f'{{"schema": "run-state/1", "id": "{spec.id}", "status": "stopped"}}')
+    assert find_run(platform, "latest").spec.id == "chatbot-2"
+    assert find_run(platform, "chatbot-1").spec.id == "chatbot-1"
+    with pytest.raises(RunError, match="the beginning of 2 runs"):
+        find_run(platform, "chat")
