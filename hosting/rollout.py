@@ -55,8 +55,9 @@ def _switch(
     settled = not old or (spec.rollout.strategy == "manual" and before)
     if old and before.keys() - {new} and spec.rollout.strategy == "canary":
         say(f"{endpoint.name}: {share} % of the requests go to {new}, watched for {spec.rollout.bake_seconds:g} s")
+        watch = _Watch(endpoint, record, spec)
         _route(endpoint, record, _shares(before, new, share), spec)
-        if reason := _watch(endpoint, new, old, spec):
+        if reason := watch.run():
             _take_back(endpoint, record, spec, old, before)
             raise HostingError(
                 f"variant {new} was rolled back: {reason}; {', '.join(old)} serves as before",
@@ -120,31 +121,48 @@ def _take_back(
     endpoint.remove_workers(record, new)
 
 
-def _watch(endpoint: Endpoint, new: str, old: list[str], spec: EndpointSpec) -> str:
-    """Watch the canary for its time; why it failed, or an empty string."""
-    start = _counts(endpoint, new), _counts(endpoint, *old)
-    names = [endpoint.worker(new, port) for port in endpoint.record().variants[new].ports]
-    starts = {n: endpoint.daemon.programs()[n].starts for n in names}
-    deadline = time.monotonic() + spec.rollout.bake_seconds
-    while True:
+class _Watch:
+    """Compares the new variant with the old ones, from before it has traffic."""
+
+    def __init__(self, endpoint: Endpoint, record: EndpointRecord, spec: EndpointSpec) -> None:
+        self._endpoint, self._spec = endpoint, spec
+        self._old = [v for v in record.variants if v != spec.variant]
+        names = [endpoint.worker(spec.variant, port) for port in record.variants[spec.variant].ports]
         programs = endpoint.daemon.programs()
-        for name in names:
-            if programs[name].starts > starts[name] or not programs[name].running:
-                last = endpoint.daemon.log_tail(endpoint.log(name), 5)
+        self._starts = {name: programs[name].starts for name in names}
+        self._before = self._counts([spec.variant]), self._counts(self._old)
+
+    def run(self) -> str:
+        """Watch for the spec's time; why the new variant failed, or an empty string."""
+        deadline = time.monotonic() + self._spec.rollout.bake_seconds
+        while True:
+            if reason := self._ended() or self._failing():
+                return reason
+            if time.monotonic() > deadline:
+                return ""
+            time.sleep(min(0.2, self._spec.rollout.bake_seconds / 10))
+
+    def _ended(self) -> str:
+        programs = self._endpoint.daemon.programs()
+        for name, starts in self._starts.items():
+            if programs[name].starts > starts or not programs[name].running:
+                last = self._endpoint.daemon.log_tail(self._endpoint.log(name), 5)
                 return "a worker of it ended" + "".join(f"\n  {line}" for line in last)
-        now = _counts(endpoint, new), _counts(endpoint, *old)
+        return ""
+
+    def _failing(self) -> str:
         (requests, errors), (old_requests, old_errors) = (
-            (b[0] - a[0], b[1] - a[1]) for a, b in zip(start, now, strict=True)
+            (now[0] - before[0], now[1] - before[1])
+            for now, before in zip(
+                (self._counts([self._spec.variant]), self._counts(self._old)), self._before, strict=True
+            )
         )
         rate, old_rate = errors / max(1, requests), old_errors / max(1, old_requests)
-        if errors and rate > old_rate + spec.rollout.most_errors:
+        if errors and rate > old_rate + self._spec.rollout.most_errors:
             return f"{errors} of its {requests} requests failed ({old_errors} of {old_requests} of the old variant's)"
-        if time.monotonic() > deadline:
-            return ""
-        time.sleep(min(0.2, spec.rollout.bake_seconds / 10))
+        return ""
 
-
-def _counts(endpoint: Endpoint, *variants: str) -> tuple[int, int]:
-    state: dict[str, Any] = endpoint.router_state() or {"backends": []}
-    backends = [b for b in state["backends"] if b["variant"] in variants]
-    return sum(b["requests"] for b in backends), sum(b["errors"] for b in backends)
+    def _counts(self, variants: list[str]) -> tuple[int, int]:
+        state: dict[str, Any] = self._endpoint.router_state() or {"backends": []}
+        backends = [b for b in state["backends"] if b["variant"] in variants]
+        return sum(b["requests"] for b in backends), sum(b["errors"] for b in backends)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
@@ -12,7 +13,8 @@ cancelled = 0
 
 
 async def ping(_request: web.Request) -> web.Response:
-    return web.Response(status=int(os.environ.get("PING", "200")))
+    ready = Path(os.environ.get("READY_FILE", "/")).exists()
+    return web.Response(status=int(os.environ.get("PING", "200")) if ready else 503)
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -56,7 +58,7 @@ def main() -> None:
         sys.exit(os.environ["CRASH"])
     app = web.Application(client_max_size=1 << 30)
     app.add_routes([web.get("/ping", ping), web.get("/stream", stream), web.get("/cancelled", count)])
-    app.add_routes([web.get("/die", die), web.route("*", "/{path:.*}", echo)])
+    app.add_routes([web.route("*", "/die", die), web.route("*", "/{path:.*}", echo)])
     port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     web.run_app(app, host=os.environ["LLMOPS_BIND"], port=port, handler_cancellation=True, access_log=None)
 
