@@ -1,6 +1,7 @@
 """Print results: tables for people, the same as JSON for programs."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: 
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_text(row.get(column)) for column in columns))
-    Console(markup=False, highlight=False).print(table)
+    width = None if sys.stdout.isatty() else 240  # in a pipe, lines are not folded
+    Console(markup=False, highlight=False, width=width).print(table)
 
 
 def print_json(data: object) -> None:
