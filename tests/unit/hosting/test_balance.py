@@ -1,0 +1,96 @@
+"""Which backend is chosen."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from contract.errors import DocumentError
+from hosting.balance import Routes, Table
+
+
+def routes(**variants: tuple[int, int]) -> Routes:
+    """Variant -> (weight, instances)."""
+    return Routes.new(
+        variants={
+            v: {"weight": weight, "backends": [f"http://{v}:{i}" for i in range(count)]}
+            for v, (weight, count) in variants.items()
+        }
+    )
+
+
+def table(**variants: tuple[int, int]) -> Table:
+    found = Table()
+    for backend in found.update(routes(**variants))[0]:
+        backend.mark(True)
+    return found
+
+
+def test_weights_hold_exactly_and_spread_evenly() -> None:
+    balanced = table(old=(90, 2), new=(10, 1))
+    chosen = [b.variant for b in (balanced.choose() for _ in range(100)) if b]
+    assert Counter(chosen) == {"old": 90, "new": 10}
+    assert all(chosen[i : i + 10].count("new") == 1 for i in range(0, 100, 10))
+
+
+def test_the_instance_with_fewest_outstanding_requests_is_chosen_and_equals_take_turns() -> None:
+    balanced = table(v=(1, 3))
+    first, second, third = balanced.backends.values()
+    first.in_flight, second.in_flight = 2, 1
+    assert balanced.choose() is third
+    third.in_flight = 1
+    assert [balanced.choose(), balanced.choose()] == [second, third]
+
+
+def test_a_variant_without_healthy_instances_gives_its_share_away_and_gets_no_arrears() -> None:
+    balanced = table(a=(50, 1), b=(50, 1))
+    sick = balanced.backends["http://b:0"]
+    sick.mark(False, "refused")
+    assert {b.variant for b in (balanced.choose() for _ in range(10)) if b} == {"a"}
+    sick.mark(True)
+    assert Counter(b.variant for b in (balanced.choose() for _ in range(10)) if b) == {"a": 5, "b": 5}
+
+
+def test_no_weight_no_request() -> None:
+    balanced = table(a=(0, 2))
+    assert balanced.choose() is None
+    assert not balanced.has_traffic
+
+
+def test_what_is_avoided_is_taken_only_when_there_is_no_other() -> None:
+    balanced = table(v=(1, 2))
+    first, second = balanced.backends.values()
+    assert {balanced.choose([first]) for _ in range(3)} == {second}
+    second.mark(False)
+    assert balanced.choose([first]) is first
+
+
+def test_new_routes_keep_counts_of_what_stays_and_drain_what_goes() -> None:
+    balanced = table(v=(1, 2))
+    stays, goes = balanced.backends.values()
+    stays.requests, goes.in_flight = 7, 1
+    added, removed = balanced.update(routes(v=(1, 1), w=(1, 1)))
+    assert [b.url for b in added] == ["http://w:0"]
+    assert removed == balanced.draining == [goes]
+    assert balanced.backends["http://v:0"].requests == 7
+    goes.in_flight = 0
+    balanced.notify()
+    assert balanced.draining == []
+
+
+def test_waiting_ends_with_a_change() -> None:
+    async def wait() -> bool:
+        balanced = table(v=(1, 1))
+        waiting = asyncio.create_task(balanced.changed(60))
+        await asyncio.sleep(0)
+        balanced.notify()
+        await waiting
+        await balanced.changed(0.001)
+        return True
+
+    assert asyncio.run(wait())
+
+
+def test_a_negative_weight_is_refused_by_name() -> None:
+    with pytest.raises(DocumentError, match=r"variants\.a\.weight"):
+        Routes.parse('{"schema": "routes/1", "variants": {"a": {"weight": -1, "backends": []}}}', where="PUT /routes")

@@ -1,0 +1,70 @@
+"""References of process images, and the environment of their processes. Building: tests/emulated/hosting."""
+
+from pathlib import Path
+
+import pytest
+
+from contract.errors import HostingError
+from hosting.images import ImageSource, ProcessImage, build, find, process_environ, reference
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> ImageSource:
+    package = tmp_path / "somewhere" / "thing"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "data" / "page.html").write_text("<p>")
+    (tmp_path / "thing.txt").write_text("aiohttp==3\n")
+    return ImageSource("thing", tmp_path / "thing.txt", {"thing": package})
+
+
+def test_a_reference_names_the_content_and_nothing_else(source: ImageSource, tmp_path: Path) -> None:
+    ref = reference(source)
+    assert ref.startswith("process:thing@sha256:")
+    package = source.packages["thing"]
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "x.pyc").write_bytes(b"x")
+    (package / ".page.swp").write_text("x")
+    (package / "__init__.py").touch()
+    moved = package.rename(tmp_path / "moved")
+    assert reference(ImageSource("thing", source.requirements, {"thing": moved})) == ref
+
+
+@pytest.mark.parametrize("file", ["thing.txt", "somewhere/thing/__init__.py", "somewhere/thing/data/page.html"])
+def test_any_changed_file_changes_the_reference(source: ImageSource, tmp_path: Path, file: str) -> None:
+    before = reference(source)
+    with (tmp_path / file).open("a") as f:
+        f.write("\n")
+    assert reference(source) != before
+
+
+def test_the_kits_images_carry_the_contract_and_their_own_package() -> None:
+    for name, package in [("training", "training"), ("serving", "serving"), ("serving-torch", "serving")]:
+        files = ImageSource.of_kit(name).files()
+        assert {"app/contract/layout.py", f"app/{package}/__main__.py", "requirements.txt"} <= files.keys()
+        assert {f.split("/")[1] for f in files if f.startswith("app/")} == {"contract", package}
+    assert reference("serving") != reference("serving-torch")
+
+
+def test_unknown_images_and_references_say_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path))
+    with pytest.raises(HostingError, match=r"no image 'trainer'(?s:.*)choose one of training, serving, serving-torch"):
+        build("trainer")
+    with pytest.raises(HostingError, match="not the reference of a process image"):
+        find("docker:serving@sha256:" + "0" * 64)
+    with pytest.raises(HostingError, match=r"not built on this machine(?s:.*)way out: `llmops up` builds"):
+        find("process:serving@sha256:" + "0" * 64)
+
+
+def test_a_process_gets_nothing_of_its_starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    image = ProcessImage("process:x@sha256:…", Path("/venv/bin/python"), Path("/images/x/app"))
+    environ = process_environ(image, tmp_path / "root", 8123, {"LLMOPS_AUTH": "key", "LANG": "de_DE"})
+    assert environ["LLMOPS_ROOT"] == str(tmp_path / "root")
+    assert environ["SAGEMAKER_BIND_TO_PORT"] == "8123"
+    assert environ["PYTHONPATH"] == "/images/x/app"
+    assert environ["LLMOPS_AUTH"] == "key"
+    assert environ["LANG"] == "de_DE"
+    assert Path(environ["HOME"]).is_dir()
+    assert "secret" not in environ.values()
+    assert "SAGEMAKER_BIND_TO_PORT" not in process_environ(image, tmp_path / "job")
