@@ -7,29 +7,39 @@ the same engine has forked ahead, and hands it its environment, folder, argument
 Standard library only, started with -I -S: it must be quick.
 """
 
+import contextlib
 import io
 import json
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 _HELLO_LIMIT = 64 << 20
+_LOOK_SECONDS = 0.5
+_ALONE = "--alone"
 
 
 def main() -> None:
     """`dynamic_provider.py ENGINE_ADDRESS`, as the engine calls it."""
+    engine = os.getppid()
+    if sys.argv[1:2] == [_ALONE]:
+        _be_alone(engine)
     engine_address = sys.argv[-1]
     connection = _connect(engine_address)
     if connection is None:
-        os.execv(sys.executable, [sys.executable, "-u", "-m", "pulumi.dynamic", *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-u", __file__, _ALONE, *sys.argv[1:]])  # without -S: needs the SDK
     hello = json.dumps({"environ": dict(os.environ), "folder": os.getcwd(), "arguments": sys.argv[1:]}).encode()
     socket.send_fds(connection, [len(hello).to_bytes(8, "big")], [1, 2])
     connection.sendall(hello)
-    try:
-        connection.recv(1)  # returns when the provider ends; when the engine ends this process, the provider follows
-    except KeyboardInterrupt:
-        pass
+    connection.settimeout(_LOOK_SECONDS)
+    with contextlib.suppress(KeyboardInterrupt):
+        # When this process ends, the provider follows: so it does after a kill -9 of the engine too.
+        while os.getppid() == engine:
+            with contextlib.suppress(TimeoutError):
+                connection.recv(1)
+                return  # the provider ended
 
 
 def listen(engine_address: str) -> socket.socket | None:
@@ -54,7 +64,9 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
 
     import pulumi.dynamic  # noqa: F401  (imported ahead, which is the point)
 
-    os.setpgid(0, 0)  # the engine ends the language host's whole group, and may do so before the provider's work is over
+    os.setpgid(
+        0, 0
+    )  # the engine ends the language host's whole group, and may do so before the provider's work is over
     path = Path(listener.getsockname())
     ready, _, _ = select.select([listener, alive], [], [])
     if listener not in ready:
@@ -81,6 +93,25 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
     sys.path.insert(0, hello["folder"])
     _end_with(connection)
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
+    os._exit(0)
+
+
+def _be_alone(engine: int) -> None:
+    """Be the provider, without one that was forked ahead, for as long as the engine lives."""
+    import runpy
+    import threading
+
+    threading.Thread(target=end_with_parent, args=(engine,), daemon=True).start()
+    sys.argv = ["pulumi.dynamic", *sys.argv[2:]]
+    sys.path[0] = os.getcwd()  # as `python -m` has it
+    runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
+    os._exit(0)
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process when its parent, the engine, was killed without ending its plugins."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
     os._exit(0)
 
 

@@ -112,8 +112,9 @@ _keep: list[socket.socket] = []
 
 
 def main() -> None:
-    engine_address = sys.argv[-1]
+    engine_address, engine = sys.argv[-1], os.getppid()
     _fork_dynamic_provider(engine_address)
+    threading.Thread(target=dynamic_provider.end_with_parent, args=(engine,), daemon=True).start()
     _serve(engine_address)
     # Threads of a cancelled program may still wait for an engine that is gone.
     sys.stdout.flush()
