@@ -119,6 +119,7 @@ class Service:
         Raises:
             ApiError: 400, the template refuses the messages, or the context is too short for them.
         """
+        _refuse_unhonoured(request, model.engine)
         defaults = model.manifest.serving
         messages = [
             {"role": "system" if m.role == "developer" else m.role, "content": m.content} for m in request.messages
@@ -193,6 +194,17 @@ class Service:
             self.metrics.per_token.observe((now - answer.last_token) / tokens)
         answer.last_token = now
         answer.completion_tokens += tokens
+
+
+def _refuse_unhonoured(request: ChatRequest, engine: EngineInfo) -> None:
+    for name in ("frequency_penalty", "presence_penalty"):
+        if getattr(request, name) and not engine.penalties:
+            raise ApiError(
+                400,
+                f"{name}: the engine {engine.engine} does not support it",
+                code="unsupported_parameter",
+                param=name,
+            )
 
 
 def _max_tokens(request: ChatRequest, default: int, prompt: int, context: int) -> int:

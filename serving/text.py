@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-# An undecodable run longer than this is shown as it is: no character has so many tokens.
-_PENDING = 16
+# A character's first bytes decode to one of these; a longer run of them is no beginning, and is shown as it is.
+_BROKEN = "\ufffd"
+_GARBAGE = _BROKEN * 5
 
 
 class Detokenizer:
@@ -20,7 +21,7 @@ class Detokenizer:
         """The text that became whole with these tokens; a character's first bytes wait for the rest."""
         self._ids += ids
         text = self._decode(self._ids)
-        if text.endswith("\ufffd") and len(self._ids) - self._shown < _PENDING:
+        if text.endswith(_BROKEN) and not text.endswith(_GARBAGE):
             return ""
         return self._show(text)
 

@@ -26,6 +26,8 @@ class EngineInfo:
     precision: str
     """The one that it computes in: f32, bf16 or f16."""
     version: str
+    penalties: bool
+    """Whether frequency and presence penalties work as OpenAI defines them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,9 @@ class Backend:
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(
             str(order.folder / "openvino"), scheduler, "CPU", properties
         )
-        return {"engine": "openvino", "precision": precision, "version": openvino_genai.__version__}
+        # Its penalties shrink a logit towards zero, which makes repeating likelier where logits are negative.
+        version = openvino_genai.__version__
+        return {"engine": "openvino", "precision": precision, "version": version, "penalties": False}
 
     def add(self, number: int, request: GenerationRequest) -> None:
         """Validate, then add: a configuration that only `step` refuses would break it for all."""
@@ -97,8 +99,6 @@ def _config(request: GenerationRequest) -> Any:
     if request.stop_ids:
         config.eos_token_id = request.stop_ids[0]
         config.stop_token_ids = set(request.stop_ids)  # must hold the end-of-sequence id too
-    config.frequency_penalty = request.frequency_penalty
-    config.presence_penalty = request.presence_penalty
     if request.temperature > 0 and request.top_p > 0:
         config.do_sample = True
         config.temperature = request.temperature

@@ -43,8 +43,10 @@ class Backend:
         import torch
         import transformers
 
-        self.__init__()
+        self._model = self._cache = self._mask = None
+        self._rows, self._waiting = [], []
         transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
         if order.threads:
             torch.set_num_threads(order.threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -57,7 +59,8 @@ class Backend:
             local_files_only=True,
         )
         self._model = model.eval().to(device)
-        return {"engine": "transformers", "precision": precision, "version": transformers.__version__}
+        version = transformers.__version__
+        return {"engine": "transformers", "precision": precision, "version": version, "penalties": True}
 
     def add(self, number: int, request: GenerationRequest) -> None:
         """Take a request; its prompt is computed in the next step."""

@@ -1,0 +1,120 @@
+"""The same greedy tokens as transformers' own generate, in f32, through HTTP and in a batch."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.models import base_model, copy_model, tiny_model, training_python
+from tests.support.serving import CHECKOUT, ServingProcess, sign_version, text_of
+
+PROMPTS = [
+    "What is the capital of France?",
+    "List three uses of a signed manifest.",
+    "Write a haiku about snow.",
+    "Why does the sky look blue in the day?",
+]
+REFERENCE = """
+import json, sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, tokens = sys.argv[1], int(sys.argv[2])
+torch.set_num_threads(1)  # two spin and starve on a busy machine
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+answers = []
+for prompt in sys.argv[3:]:
+    messages = [{"role": "user", "content": prompt}]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, return_tensors="pt")
+    out = model.generate(ids, do_sample=False, max_new_tokens=tokens, attention_mask=torch.ones_like(ids))
+    answers.append(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True))
+print(json.dumps(answers))
+"""
+
+
+def reference(folder: Path, tokens: int) -> list[str]:
+    command = [training_python(), "-c", REFERENCE, str(folder), str(tokens), *PROMPTS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("model", [tiny_model, base_model], ids=["tiny", "base"])
+def test_greedy_tokens_equal_those_of_transformers(
+    serve: Callable[..., ServingProcess], keys: Path, tmp_path: Path, model: Callable[[], Path]
+) -> None:
+    folder = copy_model(model(), tmp_path / "model")
+    sign_version(folder, keys)
+    server = serve(folder).wait_ready()
+    with ThreadPoolExecutor(len(PROMPTS)) as pool:
+        answers = [text_of(a[1]) for a in pool.map(lambda p: server.chat(p, max_tokens=48), PROMPTS)]
+    assert answers == reference(folder, 48)
+
+
+BATCH = """
+import sys
+from pathlib import Path
+from serving.engines.base import GenerationRequest, LoadOrder
+from serving.engines.transformers_backend import Backend
+
+backend = Backend()
+assert backend.load(LoadOrder("transformers", Path(sys.argv[1]), "f32", 1))["precision"] == "f32"
+requests = {n: GenerationRequest([3 + n] * (2 + 3 * n) + [7], 10 + 2 * n, (2,)) for n in range(4)}
+
+def finish(found, numbers):
+    while set(numbers) & set(backend.numbers()):
+        for number, ids, end in backend.step():
+            found.setdefault(number, []).extend(ids)
+    return found
+
+alone = {}
+for number, request in requests.items():
+    backend.add(number, request)
+    finish(alone, [number])
+together = {}
+backend.add(2, requests[2]); backend.add(9, requests[3])
+for _ in range(4):
+    for number, ids, _end in backend.step():
+        together.setdefault(number, []).extend(ids)
+for number in (0, 1, 3):
+    backend.add(number, requests[number])
+for number, ids, _end in backend.step():
+    together.setdefault(number, []).extend(ids)
+backend.cancel(9)
+finish(together, [0, 1, 2, 3])
+together.pop(9)
+assert together == alone, (together, alone)
+assert {n: len(t) for n, t in alone.items()} == {0: 10, 1: 12, 2: 14, 3: 16}
+assert backend.numbers() == []
+
+def letters(**fields):
+    backend.add(50, GenerationRequest([5, 9], 60, (2,), **fields))
+    return tuple(finish({}, [50])[50])
+
+assert len(set(letters(frequency_penalty=2.0))) > len(set(letters()))
+assert letters(temperature=1.0, seed=1) == letters(temperature=1.0, seed=1) != letters(temperature=1.0, seed=2)
+assert letters(temperature=1.0, seed=3, top_p=0.0) == letters()
+assert letters(temperature=1.0, seed=3, top_p=1e-9) == letters()
+"""
+
+
+def test_the_transformers_batch_gives_what_each_request_gives_alone() -> None:
+    command = [training_python(), "-c", BATCH, str(tiny_model())]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_version_without_an_openvino_form_is_served(
+    serve: Callable[..., ServingProcess], version: Path
+) -> None:
+    pytest.importorskip("torch", reason="the image serving-torch's packages are not in this environment")
+    server = serve(LLMOPS_ENGINE="transformers", LLMOPS_THREADS="1").wait_ready()
+    with server.stream(max_tokens=30) as events:
+        text = "".join(e["choices"][0]["delta"].get("content", "") for e in events if e != "[DONE]")
+    assert text == text_of(serve().wait_ready().chat(max_tokens=30)[1])
+    model = server.ask("GET", "/v1/models")[1]["data"][0]["metadata"]
+    assert (model["engine"], model["precision"]) == ("transformers", "f32")

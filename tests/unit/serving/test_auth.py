@@ -1,0 +1,39 @@
+"""Who may ask."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.auth import Authentication
+from serving.errors import ApiError
+from serving.settings import Settings
+
+KEY = "0123456789abcdef"
+
+
+def authentication(**fields) -> Authentication:
+    return Authentication(Settings(model=Path(), public_key="", api_key=KEY, **fields))
+
+
+@pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer {KEY}", f"Bearer  {KEY} "])
+def test_the_key_passes(header: str) -> None:
+    authentication().check(header)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", "Bearer \udce9"]
+)
+def test_everything_else_is_401_without_the_key_in_words(header: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        authentication().check(header)
+    assert caught.value.status == 401
+    assert KEY not in str(caught.value.body)
+
+
+def test_an_empty_key_never_passes() -> None:
+    with pytest.raises(ApiError):
+        authentication().check("Bearer ")
+
+
+def test_a_platform_has_authenticated_already() -> None:
+    authentication(auth="platform", platform="sagemaker").check("")

@@ -1,0 +1,88 @@
+"""The environment: every error names the variable and the way out."""
+
+from pathlib import Path
+
+import pytest
+
+from contract.errors import ServingError
+from serving.settings import Settings
+
+KEY = "a-key-of-16-characters-or-more"
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "api.key").write_text(KEY + "\n")
+    (tmp_path / "signing.pub").write_text("-----BEGIN PUBLIC KEY-----")
+    return {
+        "LLMOPS_ROOT": str(tmp_path / "root"),
+        "LLMOPS_API_KEY_FILE": str(tmp_path / "api.key"),
+        "LLMOPS_PUBLIC_KEY_FILE": str(tmp_path / "signing.pub"),
+        "PATH": "/usr/bin",
+    }
+
+
+def test_defaults(environ: dict[str, str], tmp_path: Path) -> None:
+    settings = Settings.from_environ(environ)
+    assert settings.model == tmp_path / "root/opt/ml/model"
+    assert (settings.api_key, settings.auth, settings.port, settings.host) == (KEY, "key", 8080, "0.0.0.0")
+    assert settings.limits.max_body == 6_291_456
+
+
+def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
+    assert Settings.from_environ(environ | {"AZUREML_MODEL_DIR": "/mnt/model"}).model == Path("/mnt/model")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("LLMOPS_PRECISION", "f16", "auto, f32, bf16"),
+        ("SAGEMAKER_BIND_TO_PORT", "80x", "0 to 65535"),
+        ("SAGEMAKER_BIND_TO_PORT", "99999", "0 to 65535"),
+        ("LLMOPS_THREADS", "-1", "0 to 1024"),
+        ("LLMOPS_AUTH", "none", "key, platform"),
+        ("LLMOPS_PLATFORM", "heroku", "sagemaker or azureml"),
+        ("LLMOPS_MODEL_SHA256", "abc", "64 hex digits"),
+        ("LLMOPS_REQUEST_SECONDS", "nan", "seconds from"),
+        ("LLMOPS_MAX_BODY", "1", "1024 to"),
+        ("LLMOPS_MODEL_SHA265", "0" * 64, "LLMOPS_MODEL_SHA256?"),
+        ("LLMOPS_API_KEY_FILE", "", "name a file"),
+        ("LLMOPS_API_KEY_FILE", "/nonexistent/key", "name a file"),
+        ("LLMOPS_PUBLIC_KEY_FILE", "", "nothing is loaded"),
+    ],
+)
+def test_a_bad_value_names_its_variable(environ: dict[str, str], name: str, value: str, part: str) -> None:
+    with pytest.raises(ServingError) as caught:
+        Settings.from_environ(environ | {name: value})
+    assert name in caught.value.where
+    assert part in caught.value.fix
+
+
+def test_platform_is_refused_where_no_platform_authenticates(environ: dict[str, str]) -> None:
+    with pytest.raises(ServingError) as caught:
+        Settings.from_environ(environ | {"LLMOPS_AUTH": "platform"})
+    assert caught.value.where == "LLMOPS_AUTH"
+    assert "LLMOPS_PLATFORM" in caught.value.fix
+
+
+def test_platform_needs_no_key(environ: dict[str, str]) -> None:
+    del environ["LLMOPS_API_KEY_FILE"]
+    settings = Settings.from_environ(environ | {"LLMOPS_AUTH": "platform", "LLMOPS_PLATFORM": "sagemaker"})
+    assert settings.api_key == ""
+
+
+@pytest.mark.parametrize("content", ["", "short", "two words that are long", "sch\u00f6n-and-long-enough"])
+def test_an_unusable_key_is_refused_and_not_shown(environ: dict[str, str], content: str) -> None:
+    Path(environ["LLMOPS_API_KEY_FILE"]).write_text(content)
+    with pytest.raises(ServingError) as caught:
+        Settings.from_environ(environ)
+    assert not content or content not in str(caught.value)
+
+
+def test_a_public_key_from_the_models_own_folder_is_refused(environ: dict[str, str], tmp_path: Path) -> None:
+    inside = tmp_path / "root/opt/ml/model/signing.pub"
+    inside.parent.mkdir(parents=True)
+    inside.write_text("-----BEGIN PUBLIC KEY-----")
+    with pytest.raises(ServingError) as caught:
+        Settings.from_environ(environ | {"LLMOPS_PUBLIC_KEY_FILE": str(inside)})
+    assert caught.value.where == "LLMOPS_PUBLIC_KEY_FILE"
