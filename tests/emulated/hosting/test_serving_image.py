@@ -1,0 +1,93 @@
+"""The real serving image with a small real model, hosted."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from openai import OpenAI
+
+from contract.errors import HostingError
+from hosting.host import Host
+from hosting.images import build
+from hosting.spec import EndpointSpec, EndpointState
+from tests.support.models import copy_model, tiny_model
+from tests.support.serving import API_KEY, sign_version
+
+
+@pytest.fixture(scope="module")
+def chatbot(tmp_path_factory: pytest.TempPathFactory) -> EndpointSpec:
+    """An endpoint with the tiny model, signed."""
+    folder = tmp_path_factory.mktemp("chatbot")
+    version = copy_model(tiny_model(), folder / "model")
+    identity = sign_version(version, folder)
+    (folder / "api.key").write_text(API_KEY)
+    return EndpointSpec(
+        name="chatbot",
+        image=build("serving"),
+        folders={
+            "/opt/ml/model": str(version),
+            "/run/llmops/signing.pub": str(folder / "signing.pub"),
+            "/run/llmops/api.key": str(folder / "api.key"),
+        },
+        environ={
+            "LLMOPS_PUBLIC_KEY_FILE": "/run/llmops/signing.pub",
+            "LLMOPS_API_KEY_FILE": "/run/llmops/api.key",
+            "LLMOPS_MODEL_SHA256": identity,
+            "LLMOPS_MODEL_NAME": "tiny@1",
+            "LLMOPS_THREADS": "1",
+        },
+        ready_seconds=120,
+    )
+
+
+def chat(state: EndpointState, tokens: int = 8) -> int:
+    """Stream one answer; the number of its pieces."""
+    client = OpenAI(base_url=f"{state.url}/v1", api_key=API_KEY, max_retries=0, timeout=60)
+    with client:
+        pieces = client.chat.completions.create(
+            model="tiny@1", messages=[{"role": "user", "content": "Hello"}], max_tokens=tokens, stream=True
+        )
+        return sum(bool(p.choices and p.choices[0].delta.content) for p in pieces)
+
+
+def family(state: EndpointState) -> list[psutil.Process]:
+    """The worker and its children: the engine runs in a process of its own."""
+    worker = psutil.Process(state.variants[0].instances[0].pid)
+    return [worker, *worker.children(recursive=True)]
+
+
+def test_it_answers_and_comes_back_after_kill(
+    host: Host, chatbot: EndpointSpec, eventually: Callable[..., None]
+) -> None:
+    state = host.apply(chatbot)
+    assert chat(state) > 1
+    worker, *children = family(state)
+    assert children
+    os.kill(worker.pid, signal.SIGKILL)
+    assert chat(state) > 1
+    eventually(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children))
+    state = host.state("chatbot")
+    assert state.variants[0].instances[0].restarts == 1
+
+
+def test_its_engine_dies_with_the_supervisor(
+    host: Host, chatbot: EndpointSpec, eventually: Callable[..., None]
+) -> None:
+    processes = family(host.apply(chatbot))
+    psutil.Process(host._daemon.pid()).kill()
+    eventually(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes))
+
+
+def test_a_changed_model_is_refused_with_the_servers_own_words(
+    host: Host, chatbot: EndpointSpec, tmp_path: Path
+) -> None:
+    changed: dict[str, Any] = dict(chatbot.folders)
+    changed["/opt/ml/model"] = str(copy_model(Path(chatbot.folders["/opt/ml/model"]), tmp_path / "changed"))
+    with Path(changed["/opt/ml/model"], "tokenizer.json").open("a") as f:
+        f.write(" ")
+    with pytest.raises(HostingError, match=r"(?s)ended \d times before it was ready.*tokenizer\.json"):
+        host.apply(chatbot.model_copy(update={"folders": changed}))
