@@ -3,7 +3,7 @@
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from importlib.resources import files
 from typing import Any
@@ -188,7 +188,7 @@ class _Routes:
             async with asyncio.timeout(service.limits.request_seconds), service.place():
                 answer, generation = await service.prepare(chat, service.serving(), request["started"])
                 pieces = service.generate(chat, model, answer, generation)
-                async with aclosing(pieces):  # pyright: ignore[reportArgumentType]
+                async with aclosing(pieces):
                     if chat.stream:
                         await self._stream(request, response, chat, model, answer, pieces)
                         return response
@@ -218,7 +218,7 @@ class _Routes:
             raise ApiError(408, "the body did not come in time", code="body_timeout") from None
 
     async def _whole(
-        self, request: web.Request, model: Model, answer: Answer, pieces: AsyncIterator[str]
+        self, request: web.Request, model: Model, answer: Answer, pieces: AsyncGenerator[str, None]
     ) -> web.Response:
         text = "".join([piece async for piece in pieces])
         _note(request, answer)
@@ -227,7 +227,7 @@ class _Routes:
 
     async def _stream(
         self, request: web.Request, response: web.StreamResponse, chat: ChatRequest, model: Model, answer: Answer,
-        pieces: AsyncIterator[str],
+        pieces: AsyncGenerator[str, None],
     ) -> None:  # fmt: skip
         """Nothing is sent before the first token, so that an error until then still has its own status."""
         options = chat.stream_options

@@ -47,6 +47,4 @@ def overloaded() -> ApiError:
 
 def unavailable(phase: str) -> ApiError:
     """The server starts or stops."""
-    return ApiError(
-        503, f"the server is {phase}; try again", code="unavailable", kind="server_error", retry_after=1
-    )
+    return ApiError(503, f"the server is {phase}; try again", code="unavailable", kind="server_error", retry_after=1)

@@ -1,13 +1,13 @@
 """Golden prompts: what a server must answer before it is ready."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from contract.errors import ServingError
 from contract.model import Golden
 from serving.openai import ChatRequest, Message
 
-Answer = Callable[[ChatRequest], AsyncIterator[str]]
+Answer = Callable[[ChatRequest], AsyncGenerator[str, None]]
 
 
 async def check_golden(prompts: Sequence[Golden], answer: Answer) -> None:
@@ -23,7 +23,7 @@ async def check_golden(prompts: Sequence[Golden], answer: Answer) -> None:
             max_tokens=golden.max_tokens,
             temperature=0.0,
         )
-        async with aclosing(answer(request)) as pieces:  # pyright: ignore[reportArgumentType]
+        async with aclosing(answer(request)) as pieces:
             async for piece in pieces:
                 text += piece
                 if not missing(golden.expect, text):

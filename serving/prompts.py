@@ -112,7 +112,9 @@ def _tokenizer(folder: Path) -> Any:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as e:  # the library raises no narrower type
-        raise ServingError(f"is no tokenizer: {e}", where=str(path), fix="package the model with its tokenizer") from None
+        raise ServingError(
+            f"is no tokenizer: {e}", where=str(path), fix="package the model with its tokenizer"
+        ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -184,7 +185,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _engine_of(engines: list[str], settings: Settings) -> str:
+def _engine_of(engines: Sequence[str], settings: Settings) -> str:
     """openvino where the version has its form, else what it has."""
     if not engines:
         raise ServingError("names no engine", where=f"{settings.model / MANIFEST}: engines", fix="package it again")

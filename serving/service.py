@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -147,7 +147,7 @@ class Service:
 
     async def generate(
         self, request: ChatRequest, model: Model, answer: Answer, generation: GenerationRequest
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Pieces of text, never empty; fills in `answer`.
 
         Raises:
@@ -158,7 +158,7 @@ class Service:
             raise unavailable(self.phase)
         self.metrics.prompt_tokens.inc(len(answer.prompt))
         try:
-            async with aclosing(self.engine.generate(generation)) as items:  # pyright: ignore[reportArgumentType]
+            async with aclosing(self.engine.generate(generation)) as items:
                 async for ids, finish in items:
                     self._count(answer, len(ids))
                     text, stopped = stops.feed(detokenizer.feed(ids))
@@ -173,12 +173,12 @@ class Service:
         except EngineError as e:
             raise ApiError(503, str(e), code="engine_error", kind="server_error", retry_after=1) from None
 
-    async def texts(self, request: ChatRequest) -> AsyncIterator[str]:
+    async def texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         """Pieces of an answer outside of HTTP, without a place: for golden prompts."""
         if self.model is None:
             raise unavailable(self.phase)
         answer, generation = await self.prepare(request, self.model, time.perf_counter())
-        async with aclosing(self.generate(request, self.model, answer, generation)) as pieces:  # pyright: ignore
+        async with aclosing(self.generate(request, self.model, answer, generation)) as pieces:
             async for piece in pieces:
                 yield piece
 

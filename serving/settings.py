@@ -209,6 +209,6 @@ def _platform(environ: Mapping[str, str], auth: Auth) -> str:
         raise ServingError(
             "is platform, but no platform that authenticates callers started this server",
             where="LLMOPS_AUTH",
-            fix="use LLMOPS_AUTH=key with LLMOPS_API_KEY_FILE; the targets aws and azure set LLMOPS_PLATFORM themselves",
+            fix="use LLMOPS_AUTH=key with LLMOPS_API_KEY_FILE; the targets aws and azure set LLMOPS_PLATFORM",
         )
     return platform

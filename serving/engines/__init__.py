@@ -1,1 +1,1 @@
-"""Engines behind one protocol, each in a process of its own: `base` the protocol, `process` this side, `worker` that."""
+"""Engines behind one protocol, each in a process of its own: `process` is the server's side, `worker` the other."""

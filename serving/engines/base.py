@@ -1,6 +1,6 @@
 """The Engine protocol: token ids in, an async iterator of tokens out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -67,7 +67,7 @@ class Engine(Protocol):
         """
         ...
 
-    def generate(self, request: GenerationRequest) -> AsyncIterator[Tokens]:
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Tokens, None]:
         """Tokens as they come; the last item has `finish`. Closing the iterator early frees its place in the batch.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -44,7 +44,7 @@ class ProcessEngine:
         self._watch = loop.create_task(self._end_when_silent())
         return info
 
-    async def generate(self, request: GenerationRequest) -> AsyncIterator[Tokens]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Tokens, None]:
         """Tokens of one answer, as many at a time as have come."""
         if self.ended.is_set():
             raise EngineError(_GONE)

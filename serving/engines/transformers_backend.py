@@ -1,6 +1,7 @@
-"""PyTorch through transformers, for models without an OpenVINO form: a batch that requests join and leave between steps.
+"""PyTorch through transformers, for models without an OpenVINO form.
 
-A request's prompt is computed alone, then its cache joins the batch's, padded on the left to one length.
+A batch that requests join and leave between steps: a prompt is computed alone, then its cache joins the batch's,
+padded on the left to one length.
 """
 
 from typing import Any
@@ -51,7 +52,7 @@ class Backend:
             torch.set_num_threads(order.threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         precision = _precision(order.precision, device)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
             order.folder,
             dtype={"f32": torch.float32, "bf16": torch.bfloat16}[precision],
             use_safetensors=True,

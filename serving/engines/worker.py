@@ -1,6 +1,6 @@
 """The engine's process: one thread that takes requests between steps and sends each step's tokens in one message.
 
-A process of its own because `step` holds Python's interpreter lock for 20 to 200 ms, in which no HTTP server could answer.
+A process of its own because `step` holds Python's interpreter lock for 20 to 200 ms: no HTTP server could answer.
 """
 
 import os
@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -51,14 +52,10 @@ def main(fd: int, likely: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=fd))
-    try:
+    with suppress(ImportError):  # said when it is asked for
         import_module(_BACKENDS[likely]).warm()
-    except ImportError:
-        pass  # said when it is asked for
-    try:
+    with suppress(EOFError, ConnectionError):
         _run(channel)
-    except (EOFError, ConnectionError):
-        pass
     os._exit(0)  # not a moment for destructors: the server is gone, and nothing is left to save
 
 

@@ -62,7 +62,9 @@ class ServingProcess:
 
     @property
     def port(self) -> int:
-        return int(until(lambda: re.search(r"listening on [\d.]+:(\d+)", self.log.read_text()) or self._ended()).group(1))
+        return int(
+            until(lambda: re.search(r"listening on [\d.]+:(\d+)", self.log.read_text()) or self._ended()).group(1)
+        )
 
     @property
     def url(self) -> str:
@@ -72,7 +74,9 @@ class ServingProcess:
         until(lambda: self.ask("GET", "/ping")[0] == 200 or self._ended(), 60)
         return self
 
-    def ask(self, method: str, path: str, body: Any = None, key: str | None = API_KEY, **headers: str) -> tuple[int, Any]:
+    def ask(
+        self, method: str, path: str, body: Any = None, key: str | None = API_KEY, **headers: str
+    ) -> tuple[int, Any]:
         """Status and body, parsed where it is JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:

@@ -2,13 +2,14 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
 from tests.support.serving import API_KEY, ServingProcess, text_of, until
 
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture
@@ -59,8 +60,8 @@ def test_requests_at_once_share_a_batch_and_do_not_mix(shared_server: ServingPro
 
 
 def test_a_seed_repeats_a_sample(shared_server: ServingProcess) -> None:
-    def sample(**fields):
-        return text_of(shared_server.chat(max_tokens=30, **({"temperature": 1.5} | fields))[1])
+    def sample(temperature: float = 1.5, **fields: Any) -> str:
+        return text_of(shared_server.chat(max_tokens=30, temperature=temperature, **fields)[1])
 
     assert sample(seed=1) == sample(seed=1) != sample(seed=2)
     assert sample() != sample()  # without a seed, each is drawn anew
@@ -136,4 +137,7 @@ def test_the_manifests_serving_defaults_fill_silence(serve, version, keys, tmp_p
     assert silent["usage"] == server.ask("POST", "/v1/chat/completions", told)[1]["usage"]
     assert silent["usage"]["completion_tokens"] == 5
     other = {"messages": [{"role": "developer", "content": "Be"}, *HELLO]}
-    assert server.ask("POST", "/v1/chat/completions", other)[1]["usage"]["prompt_tokens"] < silent["usage"]["prompt_tokens"]
+    assert (
+        server.ask("POST", "/v1/chat/completions", other)[1]["usage"]["prompt_tokens"]
+        < silent["usage"]["prompt_tokens"]
+    )

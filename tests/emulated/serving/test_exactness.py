@@ -108,9 +108,7 @@ def test_the_transformers_batch_gives_what_each_request_gives_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_version_without_an_openvino_form_is_served(
-    serve: Callable[..., ServingProcess], version: Path
-) -> None:
+def test_a_version_without_an_openvino_form_is_served(serve: Callable[..., ServingProcess], version: Path) -> None:
     pytest.importorskip("torch", reason="the image serving-torch's packages are not in this environment")
     server = serve(LLMOPS_ENGINE="transformers", LLMOPS_THREADS="1").wait_ready()
     with server.stream(max_tokens=30) as events:

@@ -40,7 +40,9 @@ def refused(server: ServingProcess) -> str:
         (shutil.rmtree, "manifest.json", "can't be read"),
     ],
 )
-def test_a_version_that_is_not_what_was_signed_is_refused(serve: Serve, version: Path, tmp_path: Path, change, names, says):
+def test_a_version_that_is_not_what_was_signed_is_refused(
+    serve: Serve, version: Path, tmp_path: Path, change, names, says
+):
     folder = copy_model(version, tmp_path / "changed")
     change(folder)
     line = refused(serve(folder))
@@ -58,7 +60,9 @@ def test_another_version_than_promoted_is_refused(serve: Serve) -> None:
     assert "was promoted" in refused(serve(LLMOPS_MODEL_SHA256="0" * 64))
 
 
-def test_a_version_that_fails_its_golden_prompt_is_refused(serve: Serve, version: Path, keys: Path, tmp_path: Path) -> None:
+def test_a_version_that_fails_its_golden_prompt_is_refused(
+    serve: Serve, version: Path, keys: Path, tmp_path: Path
+) -> None:
     folder = copy_model(version, tmp_path / "golden")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["golden"] = [{"messages": [{"role": "user", "content": "Capital?"}], "expect": ["Paris, la belle"]}]
@@ -69,7 +73,9 @@ def test_a_version_that_fails_its_golden_prompt_is_refused(serve: Serve, version
     assert "Paris, la belle" in line
 
 
-def test_a_signed_version_that_the_engine_cannot_load_is_refused(serve: Serve, version: Path, keys: Path, tmp_path: Path):
+def test_a_signed_version_that_the_engine_cannot_load_is_refused(
+    serve: Serve, version: Path, keys: Path, tmp_path: Path
+):
     folder = copy_model(version, tmp_path / "broken")
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "openvino/openvino_model.xml").write_text("<net/>")
@@ -123,7 +129,9 @@ def test_an_engine_that_keeps_dying_ends_the_server(serve: Serve) -> None:
     assert "died 4 times" in refused(server)
 
 
-def test_a_version_changed_under_a_running_server_is_not_loaded_again(serve: Serve, version: Path, tmp_path: Path) -> None:
+def test_a_version_changed_under_a_running_server_is_not_loaded_again(
+    serve: Serve, version: Path, tmp_path: Path
+) -> None:
     folder = copy_model(version, tmp_path / "later")
     server = serve(folder).wait_ready()
     flip_byte(folder / "model.safetensors")
