@@ -1,0 +1,156 @@
+"""Evaluation: greedy answers to a held-out split, and the share that states the fact."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contract.errors import RunError
+from contract.model import GateResult, Score, SuiteResult
+from contract.recipe import GateCheck, Suite
+from training.chat import prompt_ids, with_system
+from training.process import say
+from training.rows import Row, found, read_rows
+
+# Prompts answered together. Larger batches gain little on a CPU, and their cache grows.
+BATCH = 32
+
+
+class Answer(NamedTuple):
+    """A greedy answer, and whether it states the fact."""
+
+    row: Row
+    text: str
+    right: bool
+
+
+def load_suite(suite: Suite, dataset: Path) -> list[Row]:
+    """The rows that a suite asks, in the order of the dataset.
+
+    Raises:
+        RunError: none of them has an expectation, so that there is nothing to find.
+    """
+    path = dataset / f"{suite.split}.jsonl"
+    rows = [row for _, row in read_rows(path) if row.expect]
+    if not rows:
+        raise RunError(
+            f"suite {suite.name!r} has no rows with `expect`",
+            where=str(path),
+            fix="hold facts or phrasings out under data.split, or take the suite out of the recipe",
+        )
+    return rows[: suite.limit] if suite.limit else rows
+
+
+def run_suite(
+    model: Any,
+    tokenizer: Any,
+    suite: Suite,
+    rows: list[Row],
+    system_prompt: str,
+    stop: list[int],
+    between: Callable[[], None] = lambda: None,
+) -> list[Answer]:
+    """Answer every row greedily.
+
+    Args:
+        system_prompt: put first where a row has none, as the server will.
+        stop: token ids that end an answer.
+        between: called between batches; may raise to end early.
+
+    Returns:
+        Answers in the order of `rows`.
+    """
+    prompts = [prompt_ids(tokenizer, with_system(row.prompt, system_prompt)) for row in rows]
+    # Longest first: a batch then holds prompts of about one length, and the first one takes the most memory.
+    order = sorted(range(len(rows)), key=lambda i: (-len(prompts[i]), i))
+    texts: dict[int, str] = {}
+    for start in range(0, len(order), BATCH):
+        batch = order[start : start + BATCH]
+        answers = generate(model, tokenizer, [prompts[i] for i in batch], suite.max_tokens, stop)
+        texts |= {
+            i: tokenizer.decode(ids, skip_special_tokens=True).strip() for i, ids in zip(batch, answers, strict=True)
+        }
+        say(suite=suite.name, answered=len(texts), of=len(rows))
+        between()
+    return [Answer(row, texts[i], found(texts[i], row.expect)) for i, row in enumerate(rows)]
+
+
+def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: int, stop: list[int]) -> list[list[int]]:
+    """Greedy continuations of a batch of prompts.
+
+    Returns:
+        New token ids of each, its stop token left out.
+    """
+    import torch
+
+    width = max(map(len, prompts))
+    pad = tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            # Whatever the folder's generation settings say, the answer is the likeliest token by token.
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            repetition_penalty=1.0,
+            eos_token_id=stop or None,
+            pad_token_id=pad,
+        )
+    return [_until(row, stop) for row in output[:, width:].tolist()]
+
+
+def score(answers: list[Answer]) -> Score:
+    """Share of right answers with its 95 % interval (Wilson 1927), which holds for small samples and near 0 and 1."""
+    n, right = len(answers), sum(a.right for a in answers)
+    z, p = 1.959964, right / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Score(value=round(p, 4), low=round(low, 4), high=round(high, 4), n=n)
+
+
+def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
+    """Hold the suites' results against the recipe's gate; each condition in words."""
+    by_name = {r.suite: r for r in results}
+    passed, reasons = True, []
+    for check in gate:
+        result = by_name[check.suite]
+        before, after = result.before.value, result.after.value
+        conditions: list[tuple[str, float, float]] = [(f"{check.suite}: {after:.2f} of facts found", after, check.minimum)]
+        if check.minimum_gain:
+            conditions.append((f"{check.suite}: gain over the base model {after - before:+.2f}", after - before, check.minimum_gain))
+        for words, value, least in conditions:
+            holds = value >= least - 1e-9
+            passed &= holds
+            reasons.append(f"{words}, {'at least' if holds else 'which is less than'} {least:.2f}")
+    return GateResult(passed=passed, reasons=reasons)
+
+
+def write_answers(path: Path, answers: list[Answer]) -> None:
+    """One JSON line an answer, for people to read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        json.dumps(
+            {
+                "fact": a.row.fact,
+                "question": a.row.prompt[-1]["content"],
+                "expect": a.row.expect,
+                "answer": a.text,
+                "right": a.right,
+            },
+            ensure_ascii=False,
+        )
+        for a in answers
+    ]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _until(ids: list[int], stop: list[int]) -> list[int]:
+    end = next((i for i, token in enumerate(ids) if token in stop), len(ids))
+    return ids[:end]

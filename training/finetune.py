@@ -1,0 +1,272 @@
+"""Supervised fine-tuning: LoRA by trl and peft, with checkpoints, a guard and progress lines of our own."""
+
+import math
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from contract.errors import DataError, RunError
+from contract.model import TrainingFacts
+from contract.recipe import Training
+from training import checkpoints
+from training.chat import Encoded, encode, with_system
+from training.process import say, set_threads
+from training.rows import read_rows
+from training.weights import load_model, load_tokenizer
+
+KEPT_CHECKPOINTS = 2
+IGNORED = -100  # the label of tokens without loss, in torch and transformers
+
+# A loss this many times the recent median, and by this much (nats), has diverged: going on would waste the run.
+SPIKE_FACTOR, SPIKE_NATS, SPIKE_WINDOW = 4.0, 2.0, 20
+
+
+class DivergedError(RunError):
+    """The loss or the gradients are not finite, or the loss jumped."""
+
+
+class StoppedError(RunError):
+    """The platform asked to stop; a checkpoint was written where there is something to keep."""
+
+
+def load_examples(path: Path, tokenizer: Any, max_tokens: int, system_prompt: str) -> list[Encoded]:
+    """Tokenise the rows to train, in order.
+
+    Raises:
+        DataError: a row longer than `max_tokens`, because cutting it would train answers without an end.
+    """
+    examples = []
+    for number, row in read_rows(path):
+        encoded = encode(tokenizer, with_system([m.model_dump() for m in row.messages], system_prompt))
+        if len(encoded.ids) > max_tokens:
+            raise DataError(
+                f"is {len(encoded.ids)} tokens long; training.max_tokens is {max_tokens}",
+                where=f"{path}:{number}",
+                fix="raise training.max_tokens in the recipe, or shorten the row",
+            )
+        examples.append(encoded)
+    return examples
+
+
+def finetune(
+    base: Path,
+    train_rows: Path,
+    options: Training,
+    system_prompt: str,
+    folder: Path,
+    stop_asked: Callable[[], bool] = lambda: False,
+) -> TrainingFacts:
+    """Train an adapter; goes on from the newest complete checkpoint. Equal inputs and threads give equal bytes.
+
+    Args:
+        base: the base model's version.
+        train_rows: the split to train, JSON lines.
+        options: the recipe's training section.
+        system_prompt: put first where a row has none, as the server will.
+        folder: for checkpoints, and for the result, `trained/`: an adapter of peft's.
+        stop_asked: asked after each step; True ends the run with a checkpoint.
+
+    Raises:
+        DataError: a row too long.
+        DivergedError: the loss is not finite, or jumped.
+        StoppedError: `stop_asked` said so.
+    """
+    result = folder / "trained"
+    if (facts := checkpoints.notes_of(result)) is not None:
+        return TrainingFacts.model_validate(facts)
+    set_threads(options.threads)
+    tokenizer = load_tokenizer(base)
+    examples = load_examples(train_rows, tokenizer, options.max_tokens, system_prompt)
+    trainer = _make_trainer(base, tokenizer, examples, options, folder, stop_asked)
+    start = checkpoints.newest(folder)
+    if start:
+        say(resume=start.name)
+        trainer.watch.seconds_before = float((checkpoints.notes_of(start) or {})["seconds"])
+    trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if stop_asked() and trainer.state.global_step < trainer.state.max_steps:
+        raise StoppedError(
+            f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}",
+            where=str(folder),
+            fix="start the run again: it goes on from there",
+        )
+    facts = trainer.facts(sum(len(e.ids) for e in examples) * options.epochs)
+    work = _emptied(folder / ".partial" / "trained")
+    trainer.model.save_pretrained(work)
+    checkpoints.publish(work, result, facts.model_dump())
+    shutil.rmtree(folder / ".partial")
+    return facts
+
+
+def bf16_is_quick() -> bool:
+    """Whether the processor multiplies bf16 itself; elsewhere it is emulated, and slower than f32."""
+    import torch
+
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _make_trainer(
+    base: Path, tokenizer: Any, examples: list[Encoded], options: Training, folder: Path, stop_asked: Callable[[], bool]
+) -> Any:
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+    from trl import SFTConfig
+
+    bf16 = options.precision == "bf16" or (options.precision == "auto" and bf16_is_quick())
+    # The adapter stays f32 in either precision; only the frozen weights and the products are bf16.
+    model = load_model(base, torch.bfloat16 if bf16 else torch.float32)
+    set_seed(options.seed)
+    lora = options.lora
+    model = get_peft_model(
+        model,
+        LoraConfig(
+            r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+    )
+    config = SFTConfig(
+        output_dir=str(folder / ".partial"),
+        num_train_epochs=options.epochs,
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        warmup_steps=options.warmup_steps,
+        lr_scheduler_type="linear",
+        optim="adamw_torch",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=options.seed,
+        data_seed=options.seed,
+        bf16=bf16,
+        use_cpu=True,
+        # Measured: recomputing activations costs a fifth of the speed, and they fit.
+        gradient_checkpointing=False,
+        # Rows are short: padding them costs less than attention over a packed row does.
+        packing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=options.checkpoint_steps,
+        report_to=[],
+        disable_tqdm=True,
+    )
+    rows = [{"input_ids": e.ids, "labels": [t if a else IGNORED for t, a in zip(*e, strict=True)]} for e in examples]
+    watch = _make_watch(sum(len(e.ids) for e in examples) * options.epochs, stop_asked)
+    trainer = _trainer_class()(
+        model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=[watch]
+    )
+    trainer.watch, trainer.checkpoint_folder = watch, folder
+    trainer.precision = "bf16" if bf16 else "f32"
+    return trainer
+
+
+def _trainer_class() -> Any:
+    """SFTTrainer with complete checkpoints; made in a function, because importing trl takes seconds."""
+    from transformers.trainer_callback import PrinterCallback
+    from trl import SFTTrainer
+
+    class Trainer(SFTTrainer):
+        watch: Any
+        checkpoint_folder: Path
+        precision: str
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.remove_callback(PrinterCallback)
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            """The library writes into a folder apart; only what is complete gets a checkpoint's name."""
+            name = f"checkpoint-{self.state.global_step}"
+            work = _emptied(self.checkpoint_folder / ".partial" / name)
+            super()._save_checkpoint(model, trial)
+            checkpoints.publish(work, self.checkpoint_folder / name, {"seconds": self.watch.seconds()})
+            checkpoints.keep(self.checkpoint_folder, KEPT_CHECKPOINTS)
+
+        def facts(self, tokens: int) -> TrainingFacts:
+            losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+            return TrainingFacts(
+                steps=self.state.global_step,
+                tokens=tokens,
+                seconds=round(self.watch.seconds(), 1),
+                first_loss=round(losses[0], 4),
+                last_loss=round(losses[-1], 4),
+                precision=self.precision,
+            )
+
+    return Trainer
+
+
+def _make_watch(total_tokens: int, stop_asked: Callable[[], bool]) -> Any:
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        """Progress lines, the guard, and the wish to stop, after each step."""
+
+        def __init__(self) -> None:
+            self.started = 0.0
+            self.first_step = 0
+            self.seconds_before = 0.0
+            self.losses: list[float] = []
+
+        def seconds(self) -> float:
+            return self.seconds_before + time.monotonic() - self.started
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.started, self.first_step = time.monotonic(), state.global_step
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if stop_asked():
+                control.should_save = control.should_training_stop = True
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+            if not logs or "loss" not in logs:
+                return
+            loss = float(logs["loss"])
+            guard(loss, float(logs.get("grad_norm", 0.0)), self.losses, state.global_step)
+            self.losses.append(loss)
+            step_seconds = (time.monotonic() - self.started) / (state.global_step - self.first_step)
+            say(
+                step=state.global_step,
+                total=state.max_steps,
+                loss=f"{loss:.4f}",
+                tokens_per_s=round(total_tokens / state.max_steps / step_seconds),
+                eta_s=round(step_seconds * (state.max_steps - state.global_step)),
+            )
+
+    return Watch()
+
+
+def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None:
+    """Stop a run that has diverged; the library itself would log 0 and go on.
+
+    Args:
+        loss: of this step, mean over its loss-bearing tokens, in nats.
+        grad_norm: before clipping.
+        before: losses of the steps before.
+        step: for the message.
+
+    Raises:
+        DivergedError: not finite, or a jump.
+    """
+    fix = "lower training.learning_rate, or add training.warmup_steps; the checkpoints before this step are sound"
+    if not math.isfinite(loss) or not math.isfinite(grad_norm):
+        raise DivergedError(f"loss {loss}, gradient norm {grad_norm}", where=f"training step {step}", fix=fix)
+    recent = before[-SPIKE_WINDOW:]
+    if len(recent) == SPIKE_WINDOW:
+        usual = statistics.median(recent)
+        if loss > SPIKE_FACTOR * usual and loss > usual + SPIKE_NATS:
+            raise DivergedError(
+                f"the loss jumped from about {usual:.2f} to {loss:.2f}", where=f"training step {step}", fix=fix
+            )
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,274 @@
+"""`python -m training train`: evaluate_before, train, package, evaluate_after, manifest. Each stage is done once.
+
+What is finished lies in opt/ml/checkpoints with its hashes; a job that was killed goes on after it.
+"""
+
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from contract.digest import check_folder, file_entries, sha256_bytes, sha256_file
+from contract.errors import IntegrityError, KitError, RunError
+from contract.dataset import DatasetManifest, FileEntry
+from contract.layout import MANIFEST, TrainingFolders
+from contract.model import Golden, Lineage, Message, ModelManifest, Score, SuiteResult, TrainingFacts
+from contract.recipe import Recipe, Suite
+from contract.run import RunSpec
+from training import checkpoints
+from training.evaluate import Answer, decide, load_suite, run_suite, score, write_answers
+from training.finetune import DivergedError, StoppedError, finetune
+from training.process import say, set_threads
+
+FAILED, DIVERGED, STOPPED = 1, 3, 143  # 143: what a shell calls an end by SIGTERM
+GOLDEN_PROMPTS = 4
+
+
+def run_job(environ: Mapping[str, str]) -> int:
+    """Run the job in this container's folders.
+
+    Returns:
+        The exit code: 0 with a complete model version (its gate passed or not), 1 failed, 3 diverged, 143 stopped.
+    """
+    folders = TrainingFolders.of(environ)
+    folders.failure.unlink(missing_ok=True)
+    try:
+        Job(folders).run()
+    except StoppedError as e:
+        print(f"stopped: {e}", file=sys.stderr, flush=True)
+        return STOPPED
+    except KitError as e:
+        _report_failure(folders.failure, str(e))
+        return DIVERGED if isinstance(e, DivergedError) else FAILED
+    except OSError as e:
+        _report_failure(folders.failure, f"{e.filename or folders.root}: {e.strerror}\n  way out: {_way_out_of(e)}")
+        return FAILED
+    except Exception as e:
+        traceback.print_exc()
+        _report_failure(folders.failure, f"{type(e).__name__}: {e}\n  way out: this is a mistake of the kit's; see the log")
+        return FAILED
+    return 0
+
+
+class Job:
+    """One job in its folders."""
+
+    def __init__(self, folders: TrainingFolders) -> None:
+        self.folders = folders
+        self.spec = RunSpec.load(folders.spec)
+        self.recipe: Recipe = self.spec.recipe
+        self.base = folders.channel("base_model")
+        self.dataset = folders.channel("dataset")
+        self.stop = _StopRequest()
+        # What was begun for other inputs is never gone on with.
+        inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}"
+        self.state = folders.checkpoints / sha256_bytes(inputs.encode())[:16]
+
+    def run(self) -> None:
+        """All stages.
+
+        Raises:
+            KitError: a wrong input, a diverged run, or the wish to stop.
+        """
+        self.stop.listen()
+        began = time.monotonic()
+        say(stage="check_inputs")
+        base_manifest = self._check_inputs()
+        set_threads(self.recipe.training.threads)
+        before = self._stage("evaluate_before", lambda: self._evaluate(self.base, "before"))
+        facts = self._train()
+        self._package()
+        after = self._stage("evaluate_after", lambda: self._evaluate(self.folders.model, "after"))
+        self._finish(base_manifest, before, after, facts)
+        say(stage="done", seconds=round(time.monotonic() - began, 1))
+
+    def _check_inputs(self) -> ModelManifest:
+        """Refuse inputs that are not the versions that the spec names.
+
+        Returns:
+            The base model's manifest.
+        """
+        base = ModelManifest.load(self.base / MANIFEST)
+        dataset = DatasetManifest.load(self.dataset / MANIFEST)
+        for folder, pinned in ((self.base, self.spec.base_model), (self.dataset, self.spec.dataset)):
+            found = sha256_file(folder / MANIFEST)
+            if found != pinned.sha256:
+                raise IntegrityError(
+                    f"is version sha256:{found}; the run was made for {pinned.name} sha256:{pinned.sha256}",
+                    where=str(folder),
+                    fix="submit the run again, so that its inputs are copied again",
+                )
+        check_folder(self.dataset, dataset.files)
+        check_folder(self.base, base.files)
+        for suite in self.recipe.evaluation.suites:
+            load_suite(suite, self.dataset)
+        return base
+
+    def _stage(self, name: str, work: Callable[[], Any]) -> Any:
+        self.stop.check()
+        say(stage=name)
+        with _timed(name):
+            return checkpoints.once(self.state / f"{name}.json", work)
+
+    def _evaluate(self, model_folder: Path, when: str) -> dict[str, Any]:
+        """Run every suite; scores, and prompts that were answered rightly."""
+        from training.weights import load_model, load_tokenizer, stop_tokens
+
+        model, tokenizer = load_model(model_folder), load_tokenizer(model_folder)
+        result: dict[str, Any] = {"scores": {}, "golden": []}
+        for suite in self.recipe.evaluation.suites:
+            rows = load_suite(suite, self.dataset)
+            answers = run_suite(
+                model, tokenizer, suite, rows, self.recipe.serving.system_prompt, stop_tokens(model_folder), self.stop.check
+            )
+            write_answers(self.state / "reports" / f"answers-{suite.name}-{when}.jsonl", answers)
+            result["scores"][suite.name] = score(answers).model_dump()
+            result["golden"] += [g.model_dump() for g in self._golden(suite, answers)]
+            say(suite=suite.name, when=when, found=sum(a.right for a in answers), of=len(answers))
+        return result
+
+    def _golden(self, suite: Suite, answers: list[Answer]) -> list[Golden]:
+        right = [a for a in answers if a.right][:GOLDEN_PROMPTS]
+        return [
+            Golden(messages=[Message.model_validate(m) for m in a.row.prompt], expect=a.row.expect, max_tokens=suite.max_tokens)
+            for a in right
+        ]
+
+    def _train(self) -> TrainingFacts:
+        self.stop.check()
+        say(stage="train")
+        with _timed("train"), self.stop.at_a_step():
+            return finetune(
+                self.base,
+                self.dataset / "train.jsonl",
+                self.recipe.training,
+                self.recipe.serving.system_prompt,
+                self.state,
+                lambda: self.stop.asked,
+            )
+
+    def _package(self) -> None:
+        """Merge the adapter, save and convert; again unless all of it is there as it was written."""
+        self.stop.check()
+        say(stage="package")
+        record = self.state / "package.json"
+        if record.exists() and not _holds(self.folders.model, record):
+            # A container that was replaced kept its checkpoints only; its scores stand, as the same bytes come out.
+            record.unlink()
+
+        def work() -> dict[str, Any]:
+            from training.package import package
+
+            package(self.base, self.state / "trained", self.folders.model)
+            return {name: entry.model_dump() for name, entry in file_entries(self.folders.model).items()}
+
+        with _timed("package"):
+            checkpoints.once(record, work)
+
+    def _finish(self, base: ModelManifest, before: dict[str, Any], after: dict[str, Any], facts: TrainingFacts) -> None:
+        from training.importing import GOLDEN
+        from training.manifests import write_manifest
+
+        self.stop.check()
+        say(stage="manifest")
+        shutil.copytree(self.state / "reports", self.folders.reports, dirs_exist_ok=True)
+        results = [
+            SuiteResult(
+                suite=suite.name,
+                split=suite.split,
+                before=Score.model_validate(before["scores"][suite.name]),
+                after=Score.model_validate(after["scores"][suite.name]),
+            )
+            for suite in self.recipe.evaluation.suites
+        ]
+        gate = decide(self.recipe.evaluation.gate, results)
+        spec = self.spec
+        write_manifest(
+            self.folders.model,
+            name=self.recipe.name,
+            licence=base.licence,
+            lineage=Lineage(
+                base_model=spec.base_model,
+                dataset=spec.dataset,
+                run=spec.id,
+                recipe_sha256=sha256_bytes(self.recipe.to_json().encode()),
+                image=spec.image,
+                kit_version=spec.kit_version,
+            ),
+            golden=[Golden.model_validate(g) for g in after["golden"][:GOLDEN_PROMPTS]] or [GOLDEN],
+            evaluation=results,
+            gate=gate,
+            training=facts,
+            serving=self.recipe.serving,
+        )
+        for reason in gate.reasons:
+            print(f"gate: {reason}", flush=True)
+        say(gate="passed" if gate.passed else "failed")
+
+
+class _StopRequest:
+    """SIGTERM: while training, end after the step with a checkpoint; elsewhere at once, since stages are done again."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._training = False
+
+    def listen(self) -> None:
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def check(self) -> None:
+        if self.asked:
+            raise StoppedError("asked to stop", fix="start the run again: it goes on from the last finished stage")
+
+    @contextmanager
+    def at_a_step(self) -> Iterator[None]:
+        self._training = True
+        try:
+            yield
+        finally:
+            self._training = False
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+        if not self._training:
+            self.check()
+
+
+@contextmanager
+def _timed(name: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    say(finished=name, seconds=round(time.monotonic() - began, 1))
+
+
+def _holds(folder: Path, record: Path) -> bool:
+    import json
+
+    expected = {name: FileEntry.model_validate(entry) for name, entry in json.loads(record.read_text()).items()}
+    try:
+        check_folder(folder, expected)
+    except IntegrityError:
+        return False
+    return True
+
+
+def _report_failure(path: Path, text: str) -> None:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    except OSError as e:
+        print(f"error: {path} can't be written: {e.strerror}", file=sys.stderr, flush=True)
+
+
+def _way_out_of(error: OSError) -> str:
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free space or give the job a larger volume, and start the run again: it goes on from its last checkpoint"
+    return "see that the job may read its inputs and write its outputs, and start the run again"
