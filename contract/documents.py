@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from contract.errors import DocumentError
 
@@ -98,6 +96,9 @@ class Document(Part):
 
 
 def _parse_yaml(text: str, where: str) -> object:
+    from ruamel.yaml import YAML  # 0.1 s, and most documents are JSON
+    from ruamel.yaml.error import MarkedYAMLError
+
     try:
         return YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as e:
@@ -107,6 +108,8 @@ def _parse_yaml(text: str, where: str) -> object:
 
 def _explain(error: ValidationError, text: str, where: str) -> DocumentError:
     """Turn pydantic's findings into one error with the line of each field."""
+    from ruamel.yaml import YAML
+
     lines = YAML(typ="rt", pure=True).load(text)
     found = []
     for item in error.errors():
