@@ -1,0 +1,248 @@
+"""Day 1 and day 2 of endpoints on this machine, by plain `pulumi` commands."""
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.emulated.infra.conftest import Stack, processes_of
+
+MakeStack = Callable[..., Stack]
+STORE, SIGNING_KEY = "store (llmops down keeps it)", "signing-key (llmops down keeps it)"
+
+
+def test_the_life_of_an_endpoint(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    assert stack.changes() == {}
+    first, second = stack.add_version("tiny@1"), stack.add_version("tiny@2", licence="MIT")
+
+    stack.serve("chat", first)
+    assert stack.changes() == {"hosting": "update", "image-serving": "create", "endpoint-chat": "create"}
+    assert stack.host.list() == [], "a preview creates nothing"
+    assert not stack.host.alive()
+    stack.up()
+    assert stack.answers("chat") == "tiny@1"
+    assert stack.changes() == {}
+    url = stack.outputs()["endpoints"]["chat"]["url"]
+
+    stack.serve("chat", second)
+    assert stack.changes() == {"endpoint-chat": "update"}
+    plan = stack.pulumi("preview", "--diff")
+    assert '"tiny@1" => "tiny@2"' in plan
+    stack.up()
+    assert stack.answers("chat") == "tiny@2"
+    assert stack.changes() == {}
+
+    stack.serve("chat", second, endpoint=False)
+    assert stack.changes() == {"endpoint-chat": "update"}
+    stack.up()
+    assert not stack.host.alive()
+    assert stack.outputs()["endpoints"]["chat"]["url"] == ""
+    assert stack.changes() == {}
+    stack.pulumi("refresh", "--yes")
+    assert stack.changes() == {}
+    stack.serve("chat", second)
+    stack.up()
+    assert stack.outputs()["endpoints"]["chat"]["url"] == url, "the port is kept"
+
+    state = stack.state()
+    for path in (stack.home / "keys").glob("*.key"):
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.read_text().splitlines()[min(1, path.read_text().count("\n") - 1)] not in state
+
+
+def test_a_change_of_one_endpoint_leaves_the_other_alone(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    first, second = stack.add_version("tiny@1"), stack.add_version("tiny@2", licence="MIT")
+    stack.serve("one", first)
+    stack.serve("two", first)
+    stack.up()
+    before = {name: stack.workers(name) for name in ("one", "two")}
+    stack.serve("two", second, size={"instances": 2})
+    assert stack.changes() == {"endpoint-two": "update"}
+    stack.up()
+    assert stack.workers("one") == before["one"]
+    assert len(stack.workers("two")) == 2
+    assert not set(stack.workers("two")) & set(before["two"])
+    del stack.entries["two"]
+    assert stack.changes() == {"hosting": "update", "endpoint-two": "delete"}
+    stack.up()
+    assert stack.workers("one") == before["one"]
+    assert [state.name for state in stack.host.list()] == ["one"]
+    assert not (stack.home / "keys/two.key").exists()
+
+
+def test_two_stacks_do_not_meet(make_stack: MakeStack) -> None:
+    stacks = [make_stack("dev"), make_stack("prod")]
+    for stack in stacks:
+        stack.serve("chat", stack.add_version("tiny@1"))
+        stack.up()
+    dev, prod = stacks
+    before = prod.workers("chat"), prod.host.state("chat").router_pid, prod.state()
+    dev.pulumi("destroy", "--yes", "--exclude-protected", "--skip-preview")
+    assert (prod.workers("chat"), prod.host.state("chat").router_pid) == before[:2]
+    assert prod.changes() == {}
+    assert prod.answers("chat") == "tiny@1"
+    assert dev.home.is_dir()
+    assert str(dev.home) not in before[2]
+
+
+def test_a_dead_supervisor_is_drift_that_up_repairs(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.serve("chat", stack.add_version("tiny@1"))
+    stack.up()
+    supervisor = psutil.Process(psutil.Process(stack.host.state("chat").router_pid).ppid())
+    supervisor.kill()
+    _wait(lambda: not processes_of(stack.home))
+    text = stack.pulumi("refresh", "--yes", "--diff")
+    assert '"running" => "stopped"' in text
+    assert stack.changes() == {"endpoint-chat": "update"}
+    assert '"stopped" => "running"' in stack.pulumi("preview", "--diff")
+    stack.up()
+    assert stack.answers("chat") == "tiny@1"
+    assert stack.changes() == {}
+
+
+def test_what_somebody_removed_comes_back(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.serve("chat", stack.add_version("tiny@1"))
+    stack.up()
+    stack.host.remove("chat")
+    stack.pulumi("refresh", "--yes")
+    assert stack.changes() == {"endpoint-chat": "create"}
+    stack.up()
+    assert stack.answers("chat") == "tiny@1"
+
+
+def test_up_killed_half_way_recovers_without_orphans(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.serve("chat", stack.add_version("tiny@1"))
+    _kill_while_creating(stack, "chat")
+    stack.pulumi("cancel", "--yes")
+    stack.up()
+    assert stack.answers("chat") == "tiny@1"
+    assert len(stack.workers("chat")) == 1
+    supervisors = [p for p in processes_of(stack.folder) if "supervisor.supervisord" in p.cmdline()]
+    assert len(supervisors) == 1
+    assert stack.changes() == {}
+    stack.pulumi("destroy", "--yes", "--exclude-protected", "--skip-preview")
+    _wait(lambda: not processes_of(stack.folder))
+
+
+def test_an_endpoint_of_a_killed_up_goes_when_its_entry_goes(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.serve("chat", stack.add_version("tiny@1"))
+    _kill_while_creating(stack, "chat")
+    stack.pulumi("cancel", "--yes")
+    stack.entries.clear()
+    stack.up()
+    assert stack.host.list() == []
+    _wait(lambda: not processes_of(stack.folder))
+
+
+def test_destroy_refuses_the_data_and_says_the_way_out(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    model = stack.add_version("tiny@1")
+    stack.serve("chat", model)
+    stack.up()
+    before = stack.workers("chat")
+    text = stack.pulumi("destroy", "--yes", refused=True)
+    assert "protected" in text
+    assert f"{STORE}" in text, "the way out is in the resource's name"
+    assert stack.workers("chat") == before
+    stack.pulumi("destroy", "--yes", "--exclude-protected")
+    _wait(lambda: not processes_of(stack.folder))
+    assert (stack.home / "store/models" / model.partition("sha256:")[2] / "manifest.json").is_file()
+    assert (stack.home / "keys/signing.key").is_file()
+    stack.up()
+    assert stack.answers("chat") == "tiny@1"
+
+
+def test_the_store_goes_only_unprotected_and_emptied(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.add_version("tiny@1")
+    stack.pulumi("state", "unprotect", "--all", "--yes")
+    text = stack.pulumi("destroy", "--yes", "--skip-preview", refused=True)
+    assert "the store is not empty" in text
+    assert "llmops down --data" in text
+    for kind in ("models", "aliases"):
+        for path in sorted((stack.home / "store" / kind).rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    assert not (stack.home / "store").exists()
+    assert not (stack.home / "keys/signing.key").exists()
+
+
+def test_mistakes_change_nothing_and_show_no_traceback(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    model = stack.add_version("tiny@1")
+    stack.serve("chat", model)
+    stack.up()
+    before = stack.workers("chat")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        stack.serve("chat", model, port=port)
+        stack.configure()
+        text = stack.pulumi("up", "--yes", "--skip-preview", refused=True)
+    assert str(port) in text
+    assert "way out" in text
+    assert stack.workers("chat") == before
+    stack.serve("chat", model, prot=1)
+    stack.configure()
+    lines = (stack.folder / "Pulumi.one.yaml").read_text().splitlines()
+    line = next(n for n, text in enumerate(lines, 1) if '"prot"' in text)
+    for command in (("preview",), ("up", "--yes", "--skip-preview")):
+        text = stack.pulumi(*command, refused=True)
+        assert f"Pulumi.one.yaml:{line}: llmops:endpoints.chat.prot: unknown key" in text
+    stack.serve("chat", "tiny@9@sha256:" + "0" * 64)
+    stack.configure()
+    assert "the stack's store has no tiny@9" in stack.pulumi("preview", refused=True)
+    assert stack.workers("chat") == before
+
+
+def test_a_moved_checkout_keeps_its_data(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.add_version("tiny@1")
+    public_key = stack.outputs()["signing"]["public_key"]
+    moved = stack.folder.with_name("moved")
+    stack.folder.rename(moved)
+    stack.folder = moved
+    stack.up()
+    assert stack.outputs()["signing"]["public_key"] == public_key
+    assert stack.outputs()["store"]["url"] == (moved / ".llmops/one/store").as_uri()
+    assert stack.changes() == {}
+
+
+def _kill_while_creating(stack: Stack, endpoint: str) -> None:
+    """kill -9 `pulumi up` as soon as hosting has heard of an endpoint."""
+    stack.configure()
+    record = stack.home / "hosting/endpoints" / endpoint / "endpoint.json"
+    process = stack.start("up", "--yes", "--skip-preview")
+    _wait(record.exists)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.stdout
+    process.stdout.close()
+    _wait(lambda: not _plugins(stack.folder))
+
+
+def _plugins(folder: Path) -> list[psutil.Process]:
+    """What an engine starts besides the endpoints: its language host and providers."""
+    found = []
+    for process in processes_of(folder):
+        with contextlib.suppress(psutil.Error):
+            if "PULUMI_BACKEND_URL" in process.environ():
+                found.append(process)
+    return found
+
+
+def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
