@@ -1,11 +1,12 @@
 #!/bin/bash
-# What some tests need of the machine: Chromium for the chat page, Docker for the containers. Root on Debian or Ubuntu gets
+# What some tests need of the machine: Chromium for the chat page, Docker for the containers, zsh for the activate script. Root on Debian or Ubuntu gets
 # what is missing; everyone else is told, and those tests skip.
 cd "$(dirname "$0")/.." || exit 1
 packages=()
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || packages+=(chromium)
 if ! command -v dockerd >/dev/null && ! docker info >/dev/null 2>&1; then packages+=(docker.io iptables); fi
 command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
+command -v zsh >/dev/null || packages+=(zsh)
 
 if ((${#packages[@]})); then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -86,7 +86,9 @@ def _download(making: Path, version: str, report: Report) -> bool:
         _run([sys.executable, "-c", code, str(making), version], environ, making, DOWNLOAD_SECONDS)
     except (subprocess.SubprocessError, OSError):
         shutil.rmtree(making / "bin", ignore_errors=True)
-        report("no download of the Pulumi engine is possible here; building it from source (3 to 6 minutes, once a machine)")
+        report(
+            "no download of the Pulumi engine is possible here; building it from source (3 to 6 minutes, once a machine)"
+        )
         return False
     return (making / "bin" / "pulumi").is_file()
 
@@ -172,7 +174,11 @@ class _Counter:
 
 
 def _run(
-    command: Sequence[str], environ: dict[str, str], folder: Path, seconds: float | None, counter: _Counter | None = None
+    command: Sequence[str],
+    environ: dict[str, str],
+    folder: Path,
+    seconds: float | None,
+    counter: _Counter | None = None,
 ) -> None:
     """Run a command in a group of its own, so that an interrupted build leaves no compiler behind.
 
@@ -185,8 +191,10 @@ def _run(
     lines: list[str] = []
 
     def read() -> None:
-        for line in process.stdout or ():
-            (counter.line if counter else lines.append)(line.rstrip())
+        assert process.stdout
+        with process.stdout:
+            for line in process.stdout:
+                (counter.line if counter else lines.append)(line.rstrip())
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -199,11 +207,11 @@ def _run(
                 counter.tick()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=1)
-        reader.join(timeout=10)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        reader.join(timeout=10)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, "\n".join(lines))
 

@@ -57,7 +57,10 @@ class LanguageHost(LanguageServer):
             os.chdir(request.pwd or folder)
         self.program = lambda: _run_program(entry)
         request.args[:] = [self._engine_address]  # where the SDK's server looks for it
-        return super().Run(request, context)
+        response = super().Run(request, context)
+        if response.error:  # which the SDK has reported; unless it is told so, the engine reports it once more
+            return language_pb2.RunResponse(bail=True)
+        return response
 
 
 def _run_program(entry: Path) -> None:

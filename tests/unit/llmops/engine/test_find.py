@@ -1,0 +1,185 @@
+"""Which engine is taken: executables of our own making stand for Pulumi's."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from contract.errors import KitError
+from llmops import engine
+from llmops.engine import install
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    return tmp_path / "cache"
+
+
+def executable(path: Path, script: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def pulumi(folder: Path, version: str, language_host: bool = True) -> Path:
+    if language_host:
+        executable(folder / "pulumi-language-python", "exit 0")
+    return executable(folder / "pulumi", f"echo {version}")
+
+
+def on_path(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    monkeypatch.setenv("PATH", os.pathsep.join([*map(str, folders), "/usr/bin:/bin"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("v3.274.1\n", (3, 274, 1)),
+        ("3.280.0-alpha.1+dirty", (3, 280, 0)),
+        ("v10.2.3", (10, 2, 3)),
+        ("", None),
+        ("unknown", None),
+    ],
+)
+def test_versions(text: str, version: tuple[int, int, int] | None) -> None:
+    assert engine.parse_version(text) == version
+
+
+def test_the_pinned_version_is_one_that_the_kit_takes() -> None:
+    assert (engine.parse_version(engine.pinned_version()) or ()) >= engine.MINIMUM
+
+
+def test_the_users_pulumi_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pulumi(engine.engine_home() / "bin", engine.pinned_version())
+    users = pulumi(tmp_path / "users", "v3.270.0")
+    on_path(monkeypatch, tmp_path / "users")
+    assert engine.find() == engine.EngineInstall(users, "3.270.0", own=False, env={})
+
+
+@pytest.mark.parametrize(
+    ("version", "language_host", "reason"),
+    [
+        ("v3.100.0", True, "its version 3.100.0 is below 3.260.0"),
+        ("nonsense", True, "names no version"),
+        ("v3.270.0", False, "it has no pulumi-language-python"),
+    ],
+)
+def test_an_unusable_pulumi_is_passed_over_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, language_host: bool, reason: str
+) -> None:
+    pulumi(tmp_path / "old", version, language_host)
+    good = pulumi(tmp_path / "good", "v3.274.0")
+    on_path(monkeypatch, tmp_path / "old")
+    lines: list[str] = []
+    assert engine.find(lines.append) is None
+    assert reason in lines[0]
+    if language_host:  # with the other one's language host on PATH, an engine without its own is complete
+        on_path(monkeypatch, tmp_path / "old", tmp_path / "good")
+        found = engine.find()
+        assert found
+        assert found.pulumi == good
+
+
+def test_the_kits_engine_on_path_is_not_taken_for_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = engine.engine_home() / "bin"
+    pulumi(folder, f"v{engine.pinned_version()}", language_host=False)
+    on_path(monkeypatch, folder)
+    found = engine.find()
+    assert found
+    assert (found.own, found.version) == (True, engine.pinned_version())
+    assert found.env["PATH"].split(os.pathsep)[0] == str(folder)
+    assert os.access(folder / "pulumi-language-python", os.X_OK)
+    assert os.access(folder / "pulumi-resource-pulumi-python", os.X_OK)
+
+
+def test_a_downloaded_engine_keeps_its_own_language_host() -> None:
+    folder = engine.engine_home() / "bin"
+    pulumi(folder, f"v{engine.pinned_version()}")
+    before = (folder / "pulumi-language-python").read_text()
+    assert engine.find()
+    assert (folder / "pulumi-language-python").read_text() == before
+
+
+@pytest.fixture
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python that can't import the SDK's installer: as a machine without a connection, and as quick."""
+    nothing = executable(Path(os.environ["LLMOPS_CACHE"]).parent / "python", "exit 1")
+    monkeypatch.setattr(sys, "executable", str(nothing))
+
+
+GO = """\
+if [ "$1" = env ]; then echo go{version}; exit; fi
+if [ -n "{fail}" ]; then echo "go: module lookup disabled"; exit 1; fi
+while [ "$1" != -o ]; do shift; done
+echo built >>"{count}"
+mkdir -p "$(dirname "$2")"; printf '#!/bin/sh\\necho v{engine}\\n' >"$2"; chmod +x "$2"
+"""
+
+
+@pytest.fixture
+def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A Go whose builds are quick; the file counts them."""
+    count = tmp_path / "count"
+    script = GO.format(version="1.99.0", fail="", count=count, engine=engine.pinned_version())
+    executable(tmp_path / "go" / "go", script)
+    on_path(monkeypatch, tmp_path / "go")
+    yield count
+
+
+@pytest.mark.usefixtures("no_download")
+def test_without_engine_and_download_it_is_built_once_for_all(go: Path) -> None:
+    found: list[engine.EngineInstall] = []
+    threads = [threading.Thread(target=lambda: found.append(engine.ensure(lambda line: None))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert go.read_text() == "built\n"
+    assert len({install.pulumi for install in found}) == 1
+    home = engine.engine_home()
+    assert sorted(path.name for path in home.parent.iterdir()) == [home.name, f"{home.name}.lock"]
+
+
+@pytest.mark.usefixtures("no_download")
+def test_what_a_killed_build_left_is_removed(go: Path) -> None:
+    left = engine.engine_home().with_name("making-left")
+    (left / "bin").mkdir(parents=True)
+    engine.ensure(lambda line: None)
+    assert not left.exists()
+
+
+@pytest.mark.usefixtures("no_download", "go")
+def test_a_failed_build_shows_why_and_leaves_nothing(tmp_path: Path) -> None:
+    executable(tmp_path / "go" / "go", GO.format(version="1.99.0", fail="yes", count="", engine=""))
+    with pytest.raises(KitError, match="module lookup disabled") as caught:
+        engine.ensure(lambda line: None)
+    assert "pulumi.com/docs/install" in caught.value.fix
+    assert [path.suffix for path in engine.engine_home().parent.iterdir()] == [".lock"]
+
+
+@pytest.mark.usefixtures("no_download", "go")
+def test_an_old_go_and_no_registry_is_one_clear_error(tmp_path: Path) -> None:
+    executable(tmp_path / "go" / "go", GO.format(version="1.19.2", fail="", count="", engine=""))
+    with pytest.raises(KitError, match=r"there is no Go \d+\.\d+") as caught:
+        engine.ensure(lambda line: None)
+    assert caught.value.fix
+
+
+def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
+    script = executable(tmp_path / "slow", f"sleep 300 & echo $! >{tmp_path}/child; wait")
+    with pytest.raises(subprocess.TimeoutExpired):
+        install._run([str(script)], dict(os.environ), tmp_path, 0.5)
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the command's child still runs"
+        time.sleep(0.02)

@@ -1,0 +1,99 @@
+"""Who may import whom: the contracts in pyproject.toml hold, and each of them can be broken."""
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+ROOMS = ["contract", "infra", "training", "serving", "hosting", "llmops"]
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--config", folder / "pyproject.toml"],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(folder)},
+        text=True,
+        capture_output=True,
+    )
+
+
+def test_the_import_rules_hold() -> None:
+    run = lint(CHECKOUT)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rules over rooms that hold next to nothing, so that a test may break them."""
+    folder = tmp_path_factory.mktemp("skeleton")
+    shutil.copy(CHECKOUT / "pyproject.toml", folder)
+    for package in [*ROOMS, "llmops/engine", "infra/targets", "infra/targets/local"]:
+        (folder / package).mkdir()
+        (folder / package / "__init__.py").touch()
+    for module in [
+        "infra/__main__",
+        "infra/settings",
+        "infra/names",
+        "infra/targets/base",
+        "llmops/engine/language_host",
+    ]:
+        (folder / f"{module}.py").touch()
+    (folder / "llmops/engine/dynamic_provider.py").touch()
+    return folder
+
+
+def test_the_skeleton_keeps_the_rules(skeleton: Path) -> None:
+    run = lint(skeleton)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+BROKEN = {
+    "contract.bad": "hosting",
+    "training.bad": "boto3",
+    "training.worse": "azure",
+    "serving.bad": "pulumi",
+    "serving.late": "sagemaker",
+    "serving.neighbour": "training",
+    "hosting.bad": "pulumi",
+    "hosting.worse": "serving",
+    "infra.bad": "hosting",
+    "infra.settings": "pulumi_aws",
+    "llmops.bad": "pulumi",
+    "llmops.worse": "infra",
+}
+
+
+def test_each_rule_can_be_broken(skeleton: Path) -> None:
+    for module, imported in BROKEN.items():
+        path = skeleton / (module.replace(".", "/") + ".py")
+        path.write_text(f"def late():\n    import {imported}\n")
+    # This one is allowed.
+    (skeleton / "infra/targets/local/endpoint.py").write_text("import hosting\n")
+    run = lint(skeleton)
+    assert run.returncode == 1, run.stdout + run.stderr
+    for module, imported in BROKEN.items():
+        assert f"{module} -> {imported} (l.2)" in run.stdout, run.stdout
+    assert "infra.targets.local" not in run.stdout
+
+
+def test_every_room_is_under_the_rules_and_in_the_wheel() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    assert project["tool"]["importlinter"]["root_packages"] == ROOMS
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ROOMS
+
+
+@pytest.mark.parametrize("command", ["status", "runs"])
+def test_the_command_line_starts_without_pulumi(command: str) -> None:
+    code = (
+        "import sys\nfrom llmops.cli import app\n"
+        f"try: app(['{command}', '--help'])\nexcept SystemExit as e: assert e.code == 0, e\n"
+        "heavy = {name.partition('.')[0] for name in sys.modules} & {'pulumi', 'torch', 'transformers', 'openvino', 'boto3'}\n"
+        "assert not heavy, heavy\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, text=True, capture_output=True)
+    assert run.returncode == 0, run.stderr
