@@ -225,16 +225,16 @@ def _build_environment(source: ImageSource, say: Callable[[str], None]) -> str:
 
 def _uv(source: ImageSource, say: Callable[[str], None], *arguments: str) -> None:
     environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
-    process = subprocess.Popen(
-        [find_uv(), *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ
-    )
     lines: list[str] = []
-    assert process.stderr
-    for line in map(str.strip, process.stderr):
-        if line and not line.startswith(("+ ", "- ", "~ ")):
-            lines.append(line)
-            say(f"image {source.name}: {line}")
-    if process.wait():
+    with subprocess.Popen(
+        [find_uv(), *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ
+    ) as process:
+        assert process.stderr
+        for line in map(str.strip, process.stderr):
+            if line and not line.startswith(("+ ", "- ", "~ ")):
+                lines.append(line)
+                say(f"image {source.name}: {line}")
+    if process.returncode:
         raise HostingError(
             f"the environment of image {source.name} can't be made: " + " / ".join(lines[-5:]),
             where=str(source.requirements),

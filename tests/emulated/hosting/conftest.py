@@ -19,7 +19,7 @@ _PACKAGES = ["aiohttp", "aiohappyeyeballs", "aiosignal", "attrs", "frozenlist", 
 _PACKAGES += ["typing-extensions", "yarl"]
 
 
-def echo_source(folder: Path) -> ImageSource:
+def _echo_source(folder: Path) -> ImageSource:
     """The echo server, with the part of the kit's lock that it needs."""
     blocks = re.split(r"\n(?=[a-z0-9])", (_ROOT / "requirements/kit.txt").read_text())
     wanted = [block for block in blocks if re.split(r"[=<>; ]", block)[0] in _PACKAGES]
@@ -28,10 +28,15 @@ def echo_source(folder: Path) -> ImageSource:
     return ImageSource("echo", requirements, {"echo": Path(__file__).parent / "echo"})
 
 
+@pytest.fixture(name="echo_source", scope="session")
+def _echo_source_fixture() -> Callable[[Path], ImageSource]:
+    return _echo_source
+
+
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The reference of the echo image."""
-    return build(echo_source(tmp_path_factory.mktemp("echo")))
+    return build(_echo_source(tmp_path_factory.mktemp("echo")))
 
 
 @pytest.fixture
