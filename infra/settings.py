@@ -86,7 +86,7 @@ class Settings(Part):
         description="Folder of everything that local stacks keep, relative to this file.",
     )
     local_runtime: Literal["process", "docker"] = Field(
-        default="process", description="How local endpoints and runs execute their images (process or docker)."
+        default="process", description="How local endpoints run their image (process or docker); runs are processes."
     )
 
 

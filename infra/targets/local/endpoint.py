@@ -98,7 +98,6 @@ class Endpoint(dynamic.Resource, module="llmops", name="Endpoint"):
         home: names.StackHome,
         *,
         image: Image,
-        runtime: str,
         after: Sequence[pulumi.Resource],
     ) -> None:
         """Declare it.
@@ -108,15 +107,14 @@ class Endpoint(dynamic.Resource, module="llmops", name="Endpoint"):
             settings: the entry.
             home: where the stack keeps everything.
             image: what serves it.
-            runtime: process or docker.
             after: other resources that must be there first.
         """
-        props = _properties(name, settings, home, image.known_reference, runtime)
+        props = _properties(name, settings, home, image.stated)
         options = pulumi.ResourceOptions(depends_on=[image, *after])
         super().__init__(EndpointProvider(), names.endpoint(name), props, options)
 
 
-def _properties(name: str, settings: "EndpointSettings", home: names.StackHome, image: str, runtime: str) -> Properties:
+def _properties(name: str, settings: "EndpointSettings", home: names.StackHome, image: pulumi.Input[str]) -> Properties:
     """Inputs, readable in a preview; each of them is acted on."""
     version = settings.version
     return {
@@ -125,7 +123,6 @@ def _properties(name: str, settings: "EndpointSettings", home: names.StackHome, 
         "sha256": version.sha256,
         "folder": str(home.store / model_key(version.sha256)),
         "image": image,
-        "runtime": runtime,
         "precision": settings.precision,
         "instances": settings.size.instances,
         "port": settings.port,

@@ -1,4 +1,4 @@
-"""Images of the kit, built on this machine, and named by what they are made from."""
+"""Images of the kit, built on this machine as processes or with Docker, and named by what they are made from."""
 
 from typing import Any
 
@@ -18,14 +18,7 @@ class ImageProvider(LocalProvider):
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """Gone when the cache was emptied."""
-        from contract.errors import HostingError
-        from hosting import images
-
-        try:
-            images.find(props["reference"])
-        except HostingError:
-            return GONE
-        return dynamic.ReadResult(id_, props)
+        return dynamic.ReadResult(id_, props) if _is_built(props) else GONE
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Build the other one."""
@@ -33,25 +26,48 @@ class ImageProvider(LocalProvider):
 
 
 class Image(dynamic.Resource, module="llmops", name="Image"):
-    """Outputs: image (its name), reference."""
+    """Outputs: image (its name), runtime, source (hash of its files), reference."""
 
     reference: pulumi.Output[str]
 
-    def __init__(self, name: str) -> None:
-        # The reference is an input, so that a preview shows that the image changes and who runs it.
-        self.known_reference = current_reference(name)
-        props: dict[str, Any] = {"image": name, "reference": self.known_reference}
+    def __init__(self, name: str, runtime: str) -> None:
+        from hosting import images
+
+        process = images.reference(name)
+        # A process' reference is known before it is built, so a preview shows who will run another one.
+        reference = process if runtime == "process" else None
+        props: dict[str, Any] = {
+            "image": name,
+            "runtime": runtime,
+            "source": process.rpartition(":")[2],
+            "reference": reference,
+        }
         super().__init__(ImageProvider(), names.image(name), props)
-
-
-def current_reference(name: str) -> str:
-    """The reference that the image has with the files of now."""
-    from hosting import images
-
-    return images.reference(name)
+        self.stated: pulumi.Input[str] = reference or self.reference
 
 
 def _build(props: Properties) -> Properties:
     from hosting import images
 
-    return inputs_of(props) | {"reference": images.build(props["image"], say)}
+    name = props["image"]
+    if props["runtime"] == "process":
+        return inputs_of(props) | {"reference": images.build(name, say)}
+    from infra import containers
+
+    files = images.ImageSource.of_kit(name).files()
+    return inputs_of(props) | {"reference": containers.build(name, files, props["source"], say)}
+
+
+def _is_built(props: Properties) -> bool:
+    from contract.errors import HostingError
+    from hosting import images
+
+    if props["runtime"] == "docker":
+        from infra import containers
+
+        return containers.exists(props["reference"])
+    try:
+        images.find(props["reference"])
+    except HostingError:
+        return False
+    return True

@@ -27,7 +27,7 @@ class LocalTarget:
                 require_servable(name, entry, partial(read_store, home.store))
         store = Store(home, stack, project)
         signing_key = SigningKey(home)
-        training = TrainingPlace(home, Image("training"), settings.local_runtime)
+        training = TrainingPlace(home, Image("training", "process"))
         hosting = Hosting(home, settings.endpoints)
         endpoints = _endpoints(settings, home, after=[store, signing_key, hosting])
         return {
@@ -47,10 +47,10 @@ def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Res
     """One resource an entry, and what the stack says of each."""
     if not settings.endpoints:
         return {}
-    image = Image("serving")
+    image = Image("serving", settings.local_runtime)
     found: OutputFields = {}
     for name, entry in settings.endpoints.items():
-        made = Endpoint(name, entry, home, image=image, runtime=settings.local_runtime, after=after)
+        made = Endpoint(name, entry, home, image=image, after=after)
         found[name] = {
             "url": made.url,
             "model": entry.model,

@@ -27,7 +27,7 @@ class TrainingPlaceProvider(LocalProvider):
         return dynamic.ReadResult(id_, props) if Path(props["runs"]).is_dir() else GONE
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """New runs take the new folder, image and runtime; those that run are left alone."""
+        """New runs take the new folder and image; those that go on are left alone."""
         Path(_news["runs"]).mkdir(parents=True, exist_ok=True)
         return dynamic.UpdateResult(inputs_of(_news))
 
@@ -43,8 +43,8 @@ class TrainingPlace(dynamic.Resource, module="llmops", name="TrainingPlace"):
     runs: pulumi.Output[str]
     image: pulumi.Output[str]
 
-    def __init__(self, home: names.StackHome, image: Image, runtime: str) -> None:
-        props: dict[str, Any] = {"runs": str(home.runs), "image": image.known_reference, "runtime": runtime}
+    def __init__(self, home: names.StackHome, image: Image) -> None:
+        props: dict[str, Any] = {"runs": str(home.runs), "image": image.stated}
         options = pulumi.ResourceOptions(depends_on=[image])
         super().__init__(TrainingPlaceProvider(), names.TRAINING, props, options)
 

@@ -1,0 +1,46 @@
+"""The kit's images built by Docker."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra import containers
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """A serving image in small, on whatever base is here."""
+    bases = [base for base in ("llmops-base", "python:3.11-slim") if _docker("images", "--quiet", base)]
+    if not bases:
+        pytest.skip("no base image with Python here: `tools/docker.sh base` makes one")
+    monkeypatch.setenv(containers.BASE_VARIABLE, bases[0])
+    (tmp_path / "requirements.txt").write_text("")
+    (tmp_path / "main.py").write_text("import sys\nprint('serving', *sys.argv[1:])\n")
+    return {"requirements.txt": tmp_path / "requirements.txt", "app/serving/__main__.py": tmp_path / "main.py"}
+
+
+def test_an_image_is_built_once_and_runs_the_package(files: dict[str, Path]) -> None:
+    said: list[str] = []
+    source = "0123456789abcdef0123" + "4" * 44
+    _docker("rmi", "--force", f"llmops-serving:{source[:20]}")
+    reference = containers.build("serving", files, source, said.append)
+    assert reference.startswith("docker:serving@sha256:")
+    assert said
+    assert containers.exists(reference)
+    said.clear()
+    assert containers.build("serving", files, source, said.append) == reference
+    assert said == []
+    image = reference.partition("@")[2]
+    assert _docker("run", "--rm", "--network=none", image) == "serving serve"
+    _docker("rmi", "--force", f"llmops-serving:{source[:20]}")
+    assert not containers.exists(reference)
+
+
+def _docker(*arguments: str) -> str:
+    try:
+        return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
