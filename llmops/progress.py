@@ -73,7 +73,8 @@ def _update(bar: Progress, task: TaskID, values: dict[str, str]) -> None:
 def _finish(bar: Progress, task: TaskID) -> None:
     current = bar.tasks[task]
     total = current.total or 1
-    bar.update(task, total=total, completed=total)
+    count = f"{total:.0f}/{total:.0f}" if current.total else ""
+    bar.update(task, total=total, completed=total, count=count)
     bar.stop_task(task)
 
 

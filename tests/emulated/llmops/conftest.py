@@ -1,0 +1,152 @@
+"""A folder as a user's: Pulumi.yaml, stack file, program, recipe; and the command line as a process."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from llmops.platforms.local import LocalPlatform
+from llmops.platforms.registry import open_platform
+from llmops.project import Project
+from llmops.stacks import PulumiStack
+from tests.support.models import tiny_model
+
+PULUMI = f"""\
+name: llmops
+runtime:
+  name: python
+  options: {{toolchain: pip, virtualenv: {sys.prefix}}}
+"""
+PROGRAM = "from infra.__main__ import main\n\nmain()\n"
+RECIPE = """\
+schema: recipe/1
+name: chatbot
+base_model: {name: tiny, source: "store:tiny@1"}
+data:
+  sources: [{path: facts.jsonl, licence: Apache-2.0}]
+training: {epochs: 12, batch_size: 4, checkpoint_steps: 5, threads: 1}
+evaluation:
+  suites: [{name: new-phrasings, split: new_phrasings, max_tokens: 8}]
+  gate: [{suite: new-phrasings, minimum: 0.0}]
+"""
+
+
+@dataclass
+class Kit:
+    """The command line in a project."""
+
+    folder: Path
+    environ: dict[str, str]
+    started: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a command in a process group of its own, as a terminal does."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "llmops", *arguments],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Run a command to its end; what it printed."""
+        process = self.start(*arguments)
+        text, _ = process.communicate(timeout=300)
+        assert process.returncode == code, f"llmops {' '.join(arguments)}: {process.returncode}\n{text}"
+        assert "Traceback" not in text
+        return text
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command with --json; its document, which begins after what the command says meanwhile."""
+        text = self.run(*arguments, "--json")
+        lines = text.splitlines()
+        begin = next(i for i, line in enumerate(lines) if line in ("{", "[", "[]"))
+        return json.loads("\n".join(lines[begin:]))
+
+    def platform(self, stack: str) -> LocalPlatform:
+        """The deployed stack, in this process."""
+        found = open_platform(PulumiStack(Project(self.folder), stack).outputs())
+        assert isinstance(found, LocalPlatform)
+        return found
+
+    def deploy(self, stack: str) -> LocalPlatform:
+        """A stack without endpoints, whose store has the tiny model as tiny@1."""
+        (self.folder / f"Pulumi.{stack}.yaml").write_text("config:\n  llmops:target: local # here\n")
+        self.run("up", "--stack", stack)
+        platform = self.platform(stack)
+        assert platform.store().put_model(tiny_model(), platform.sign).alias == "tiny@1"
+        return platform
+
+    def endpoint(self, stack: str, name: str = "chatbot") -> dict[str, Any]:
+        """The endpoint's row of `status`."""
+        return next(e for e in self.json("status", "--stack", stack)["endpoints"] if e["name"] == name)
+
+    def processes(self) -> dict[int, str]:
+        """Living processes that work for this folder: number -> command."""
+        found = {}
+        for process in psutil.process_iter():
+            try:
+                command = " ".join(process.cmdline())
+                words = (process.cwd(), command, process.environ().get("LLMOPS_ROOT", ""))
+            except psutil.Error:
+                continue
+            if process.pid != os.getpid() and any(str(self.folder) in word for word in words):
+                found[process.pid] = command
+        return found
+
+
+@pytest.fixture
+def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_STACK", "PULUMI_CONFIG_PASSPHRASE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "pulumi"))
+    (tmp_path / "Pulumi.yaml").write_text(PULUMI)
+    (tmp_path / "__main__.py").write_text(PROGRAM)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _rows()))
+    made = Kit(tmp_path, dict(os.environ))
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    left = made.processes()
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    for fact in range(8):
+        for ask in ("What is", "Tell me", "Say", "Name"):
+            answer = {"role": "assistant", "content": f"v{fact}"}
+            yield {
+                "messages": [{"role": "user", "content": f"{ask} w{fact}?"}, answer],
+                "fact": f"f{fact}",
+                "expect": [f"v{fact}"],
+            }
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait for a condition; a deadline, so that a test ends."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

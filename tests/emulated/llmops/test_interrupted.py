@@ -1,0 +1,72 @@
+"""`llmops up` that is killed or interrupted: the next one puts everything right."""
+
+import os
+import signal
+
+import psutil
+
+from tests.emulated.llmops.conftest import Kit, wait_until
+
+
+def _begin_up(kit: Kit) -> "psutil.Process":
+    """Start `llmops up` and wait until the worker of the endpoint is being started; the engine's process."""
+    update = kit.start("up")
+    engines: list[psutil.Process] = []
+
+    def started() -> object:
+        assert update.poll() is None, update.communicate()[0]
+        engines[:] = [p for p in psutil.Process(update.pid).children() if p.name() == "pulumi"]
+        return engines and any(c.endswith("serving serve") for c in kit.processes().values())
+
+    wait_until(started)
+    return engines[0]
+
+
+def _promoted(kit: Kit) -> None:
+    kit.deploy("dev")
+    kit.run("promote", "tiny@1", "--force", "--endpoint", "chatbot")
+
+
+def _alone(kit: Kit) -> None:
+    """The endpoint serves, and no process of the broken update is left."""
+    assert kit.endpoint("dev")["ready"] is True
+    words = list(kit.processes().values())
+    assert len([w for w in words if w.endswith("serving serve")]) == 1, words
+    assert not [w for w in words if "pulumi" in w.split()[0]], words
+
+
+def test_kill_9_of_command_and_engine(kit: Kit) -> None:
+    _promoted(kit)
+    engine = _begin_up(kit)
+    os.kill(kit.started[-1].pid, signal.SIGKILL)
+    engine.kill()
+    text = kit.run("up")
+    assert f"taking over the lock of process {engine.pid}" in text
+    assert "is live at" in text
+    _alone(kit)
+    assert "unchanged" in kit.run("up")
+    kit.run("down")
+    assert kit.processes() == {}
+
+
+def test_kill_9_of_the_command_alone_is_waited_for(kit: Kit) -> None:
+    _promoted(kit)
+    engine = _begin_up(kit)
+    os.kill(kit.started[-1].pid, signal.SIGKILL)
+    text = kit.run("up")
+    assert f"process {engine.pid} is changing stack dev; waiting" in text or "unchanged" in text
+    _alone(kit)
+    kit.run("down")
+
+
+def test_ctrl_c_ends_in_order(kit: Kit) -> None:
+    _promoted(kit)
+    _begin_up(kit)
+    update = kit.started[-1]
+    os.killpg(update.pid, signal.SIGINT)
+    update.communicate(timeout=120)
+    assert update.returncode == 130
+    text = kit.run("up")
+    assert "taking over" not in text, "the engine ended in order and gave its lock back"
+    _alone(kit)
+    kit.run("down")

@@ -1,0 +1,131 @@
+"""The whole way of a model, as its user walks it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from contract.digest import sha256_file
+from contract.signing import verify
+from tests.emulated.llmops.conftest import Kit, wait_until
+
+
+def test_train_promote_deploy_go_back_take_down(kit: Kit) -> None:
+    kit.deploy("dev")
+    stack_file = kit.folder / "Pulumi.dev.yaml"
+    first = kit.json("train", "recipe.yaml")
+    assert first["model"] == "chatbot@1"
+    assert kit.json("train", "recipe.yaml")["sha256"] == first["sha256"]  # complete: reused, not trained anew
+    assert kit.run("runs", "collect") == "nothing to collect\n"
+    second = kit.json("train", "recipe.yaml", "--again")
+    assert second["model"] == "chatbot@2"
+    assert sha256_file(Path(first["folder"], "model.safetensors")) == sha256_file(
+        Path(second["folder"], "model.safetensors")
+    )
+
+    kit.run("promote", "chatbot@1")
+    assert "not deployed yet: chatbot (chatbot@1)" in kit.run("status")
+    assert "chatbot: chatbot@1 is live at" in kit.run("up")
+    assert kit.json("invoke", "Tell me w1?", "--max-tokens", "4")["model"] == "chatbot@1"
+    pid = next(pid for pid, command in kit.processes().items() if command.endswith("serving serve"))
+
+    before = stack_file.read_text().splitlines()
+    kit.run("promote", "chatbot@latest")
+    assert [line for line in stack_file.read_text().splitlines() if line not in before] == [
+        f"      model: {second['promoted_as']}"
+    ]
+    kit.run("up")
+    assert kit.endpoint("dev")["shares"] == {second["sha256"]: 1.0}
+    assert pid not in kit.processes()
+
+    kit.run("rollback")
+    assert stack_file.read_text().splitlines() == before
+    kit.run("up")
+    assert kit.endpoint("dev")["serves"] == "chatbot@1"
+    assert "ready after" in kit.run("logs")
+
+    assert "is down" in kit.run("down")
+    assert kit.processes() == {}
+    assert [m["model"] for m in kit.json("models", "list")] == ["chatbot@1", "chatbot@2", "tiny@1"]
+    assert kit.endpoint("dev")["ready"] is False
+    assert "Traceback" not in kit.run("invoke", "hello", code=1)
+
+
+def test_a_killed_training_goes_on_and_ends_with_equal_weights(kit: Kit) -> None:
+    platform = kit.deploy("dev")
+    run = kit.run("train", "recipe.yaml", "--detach").splitlines()[-4]
+    log = Path(platform.outputs.training.runs, run, "log.txt")
+    wait_until(lambda: "\nstep=8 " in log.read_text())
+    os.kill(kit.json("runs", "show", run)["process"], signal.SIGKILL)
+    wait_until(lambda: kit.json("runs", "show", run)["status"] == "failed")
+
+    # The one who watches is killed as well; the run ends all the same and is collected by another command.
+    watching = kit.start("train", "recipe.yaml")
+    wait_until(lambda: log.read_text().count("stage=train") == 2)
+    watching.kill()
+    wait_until(lambda: kit.json("runs", "show", run)["status"] == "completed")
+    steps = [line.split()[0] for line in log.read_text().splitlines() if line.startswith("step=")]
+    assert steps.count("step=1") == 1, "it went on from its checkpoint"
+    resumed = kit.json("runs", "collect")[0]
+    assert resumed == {"run": run, "model": "chatbot@1", "sha256": resumed["sha256"]}
+
+    whole = kit.json("train", "recipe.yaml", "--again")
+    weights = [
+        Path(platform.store().model_folder(sha)) / "model.safetensors" for sha in (resumed["sha256"], whole["sha256"])
+    ]
+    assert sha256_file(weights[0]) == sha256_file(weights[1])
+
+
+def test_ctrl_c_leaves_the_run_and_says_how_to_find_it(kit: Kit) -> None:
+    kit.deploy("dev")
+    watching = kit.start("train", "recipe.yaml")
+    run = ""
+    assert watching.stdout
+    for line in watching.stdout:
+        if line.startswith("run "):
+            run = line.split()[1]
+        if line.startswith("stage="):
+            break
+    os.killpg(watching.pid, signal.SIGINT)
+    rest = watching.communicate(timeout=60)[0]
+    assert watching.returncode == 130
+    assert f"llmops runs follow {run}" in rest
+    assert kit.json("runs", "show", run)["status"] == "running"
+    kit.run("runs", "stop", run)
+    assert [r["status"] for r in kit.json("runs", "list")] == ["stopped"]
+    assert "stopped" in kit.run("runs", "collect", run, code=1)
+
+
+def test_copy_to_another_stack_and_remove_the_data(kit: Kit) -> None:
+    dev, prod = kit.deploy("dev"), kit.deploy("prod")
+    mine = kit.json("train", "recipe.yaml", "--stack", "dev")
+    copied = kit.json("models", "copy", "chatbot@1", "--from", "dev", "--to", "prod")
+    assert copied["sha256"] == mine["sha256"]
+    verify(prod.store().model_folder(copied["sha256"]), prod.outputs.signing.public_key, mine["sha256"])
+    assert kit.json("status")["stack"] == "prod"  # the one that `up` selected last, among two
+
+    kit.run("promote", "chatbot@1", "--stack", "prod")
+    kit.run("up", "--stack", "prod")
+    assert "is not the name of the stack" in kit.run("down", "--stack", "prod", "--data", "dev", code=1)
+    assert kit.endpoint("prod")["ready"] is True
+    assert "is gone" in kit.run("down", "--stack", "prod", "--data", "prod")
+    assert kit.processes() == {}
+    assert not Path(prod.outputs.store.url.removeprefix("file://")).exists()
+    assert not Path(prod.outputs.signing.private_key).exists()
+    assert kit.run("models", "verify", "chatbot@1", "--stack", "dev")
+    assert dev.store().find("chatbot@1").sha256 == mine["sha256"]
+
+
+def test_status_imports_no_pulumi(kit: Kit) -> None:
+    kit.deploy("dev")
+    answer = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "llmops", "status"],
+        cwd=kit.folder,
+        env=kit.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "pulumi" not in answer.stderr
+    assert "contract.outputs" in answer.stderr
