@@ -81,11 +81,6 @@ class PulumiStack:
         known = {name: value for name, value in data.items() if name in fields}
         return StackOutputs.parse(json.dumps(known), where=f"outputs of stack {self.name}")
 
-    def exists(self) -> bool:
-        """Whether the backend knows the stack."""
-        answer = self._capture("stack", "ls", "--json", check=True)
-        return any(s["name"].rpartition("/")[2] == self.name.rpartition("/")[2] for s in json.loads(answer.stdout))
-
     def create(self) -> None:
         """Make the stack in its backend, if it is not there, and select it for plain pulumi commands."""
         self._capture("stack", "select", "--create", self.name, stack=False)

@@ -78,13 +78,13 @@ def _go_on(platform: "Platform", run: "Run", why: str) -> str:
     return run_id
 
 
-def _watch(platform: "Platform", run_id: str, start: bool = True) -> None:
+def _watch(platform: "Platform", run_id: str) -> None:
     from rich.console import Console
 
     from llmops.progress import show
 
     try:
-        show(platform.follow(run_id, start), Console(stderr=True))
+        show(platform.follow(run_id), Console(stderr=True))
     except KeyboardInterrupt:
         say(f"\nrun {run_id} goes on without you:\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}")
         raise

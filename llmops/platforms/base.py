@@ -52,8 +52,8 @@ class Platform(Protocol):
         """Runs, newest first; with an id or the beginning of one: only those."""
         ...
 
-    def follow(self, run: str, start: bool = True) -> Iterator[str]:
-        """The run's lines as they come, until it ends; from its start, or from now."""
+    def follow(self, run: str) -> Iterator[str]:
+        """The run's lines from its first, and as they come, until it ends."""
         ...
 
     def stop(self, run: str) -> None:

@@ -45,9 +45,9 @@ class LocalPlatform:
         """What the folders say."""
         return self._runs.find(run)
 
-    def follow(self, run: str, start: bool = True) -> Iterator[str]:
+    def follow(self, run: str) -> Iterator[str]:
         """Lines of log.txt."""
-        return self._runs.follow(run, start)
+        return self._runs.follow(run)
 
     def stop(self, run: str) -> None:
         """SIGTERM, later SIGKILL."""

@@ -103,13 +103,11 @@ class LocalRuns:
         ended.write(path)
         return ended
 
-    def follow(self, run: str, start: bool) -> Iterator[str]:
+    def follow(self, run: str) -> Iterator[str]:
         """The lines of log.txt until the process is gone."""
         path = self.folder / run / "log.txt"
         path.touch()
         with path.open(errors="replace") as log:
-            if not start:
-                log.seek(0, os.SEEK_END)
             rest = ""
             while True:
                 ended = self.state(run).status != "running"
@@ -183,7 +181,11 @@ def _built(ref: str, say: Say) -> "ProcessImage":
             fix="set llmops:local_runtime to process, then `llmops up`",
         )
     name = ref.removeprefix("process:").partition("@")[0]
-    return images.find(images.build(name, say) if images.reference(name) == ref else ref)
+    if images.reference(name) == ref:
+        return images.find(images.build(name, say))
+    found = images.find(ref)
+    say("note: the training code here is another than the stack's image has; `llmops up` takes it into use")
+    return found
 
 
 def _last_words(log: Path) -> str:

@@ -65,7 +65,7 @@ def write_version(folder: Path, name: str, weights: str, passed: bool | None, ru
         files=file_entries(folder),
         lineage=Lineage(run=run),
         gate=gate,
-        golden=[Golden(messages=[Message(role="user", content="hi")])],
+        golden=[Golden(messages=[Message(role="user", content="hi")], expect=[])],
     ).write(folder / "manifest.json")
 
 

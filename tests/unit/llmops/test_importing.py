@@ -21,7 +21,7 @@ def store_import(platform: LocalPlatform, folder: Path, source: str, revision: s
         dtype="BF16",
         files=file_entries(folder),
         lineage=Lineage(origin=Origin(source=source, revision=revision, files=files)),
-        golden=[Golden(messages=[Message(role="user", content="hi")])],
+        golden=[Golden(messages=[Message(role="user", content="hi")], expect=[])],
     ).write(folder / "manifest.json")
     platform.store().put_model(folder, platform.sign)
 
