@@ -64,14 +64,14 @@ def _identity(tag: str) -> str:
     docker = shutil.which("docker")
     if not docker:
         raise HostingError(
-            "docker is not on PATH", where="llmops:local_runtime", fix="install Docker, or set local_runtime: process"
+            "docker is not on PATH", where="setting local_runtime", fix="install Docker, or set local_runtime: process"
         )
     command = [docker, "image", "inspect", "--format", "{{.Id}}", tag]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode and "no such image" not in done.stderr.lower():
         raise HostingError(
             f"docker does not answer: {done.stderr.strip()}",
-            where="llmops:local_runtime",
+            where="setting local_runtime",
             fix="start its daemon, or set local_runtime: process",
         )
     return done.stdout.strip()

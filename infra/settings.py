@@ -17,7 +17,7 @@ from contract.documents import Part
 from contract.errors import KitError, SettingError
 from contract.names import ModelRef, Name, parse_promoted
 
-Path_ = tuple[int | str, ...]
+KeyPath = tuple[int | str, ...]
 
 
 def _promoted(text: str) -> str:
@@ -117,7 +117,7 @@ def parse_settings(values: Mapping[str, str]) -> Settings:
         raise _explain(e) from None
 
 
-def setting_error(path: Path_, what: str, fix: str) -> SettingError:
+def setting_error(path: KeyPath, what: str, fix: str) -> SettingError:
     """An error about the setting at `path`, such as ("endpoints", "chatbot", "model")."""
     return SettingError(what, where=_place(path), fix=fix)
 
@@ -142,7 +142,7 @@ def _explain(error: ValidationError) -> SettingError:
 
 
 def _finding(item: Mapping[str, Any]) -> SettingError:
-    path: Path_ = item["loc"]
+    path: KeyPath = item["loc"]
     if path[-1] == "[key]":
         return setting_error(path[:-1], item["msg"], "a name has 3-32 small letters, digits and single dashes")
     if item["type"] == "extra_forbidden":
@@ -156,14 +156,14 @@ def _finding(item: Mapping[str, Any]) -> SettingError:
     return setting_error(path, f"{message} (found {item['input']!r})", "change it in the stack file")
 
 
-def _known_keys(path: Path_) -> list[str]:
+def _known_keys(path: KeyPath) -> list[str]:
     if len(path) == 1:
         return list(Settings.model_fields)
     model: type[Part] = {"size": Size, "rollout": Rollout}.get(str(path[2]), Endpoint) if len(path) > 3 else Endpoint
     return list(model.model_fields)
 
 
-def _place(path: Path_) -> str:
+def _place(path: KeyPath) -> str:
     """`Pulumi.demo.yaml:7: llmops:endpoints.chatbot.size.instances`, or without the line where it can't be told."""
     project, stack = pulumi.get_project(), pulumi.get_stack()
     key = f"{project}:{'.'.join(str(p) for p in path)}"

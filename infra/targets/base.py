@@ -2,8 +2,6 @@
 
 from typing import Any, Protocol
 
-import pulumi
-
 from infra.settings import Settings
 
 # The fields of contract.outputs.StackOutputs; leaves may be Outputs.
@@ -23,15 +21,3 @@ class Target(Protocol):
             SettingError: a setting that this target can't honour, by its key; nothing was declared then.
         """
         ...
-
-
-def checked(fields: OutputFields) -> OutputFields:
-    """Fail the program if the fields, once known, are no StackOutputs; a preview that knows not all of them passes."""
-    pulumi.Output.from_input(fields).apply(_validate)
-    return fields
-
-
-def _validate(fields: OutputFields) -> None:
-    from contract.outputs import StackOutputs
-
-    StackOutputs.model_validate(fields)

@@ -11,7 +11,7 @@ from contract.layout import model_key
 from infra import names
 from infra.targets.local.identity import make_api_key
 from infra.targets.local.images import Image
-from infra.targets.local.provider import GONE, LocalProvider, Properties, inputs_of, say
+from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of, say
 
 if TYPE_CHECKING:
     from hosting.host import Host
@@ -69,7 +69,7 @@ class EndpointProvider(LocalProvider):
         """What is live: nothing, stopped when its supervisor is, or another version than was asked for."""
         live = _live(props)
         if live is None:
-            return GONE
+            return gone()
         # As inputs too: so a preview after a refresh shows what the next update will change (stopped => running).
         found = inputs_of(props) | live
         return dynamic.ReadResult(id_, found, {k: v for k, v in found.items() if k != "url"})

@@ -8,7 +8,7 @@ import pulumi
 from pulumi import dynamic
 
 from infra import names
-from infra.targets.local.provider import GONE, LocalProvider, Properties, inputs_of
+from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of
 from infra.targets.local.storage import require_moved
 
 
@@ -21,7 +21,7 @@ class SigningKeyProvider(LocalProvider):
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """Gone when the private key's file is."""
-        return dynamic.ReadResult(id_, props) if Path(props["private_key"]).exists() else GONE
+        return dynamic.ReadResult(id_, props) if Path(props["private_key"]).exists() else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Another folder: the keys must have been moved there."""

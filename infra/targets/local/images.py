@@ -6,7 +6,7 @@ import pulumi
 from pulumi import dynamic
 
 from infra import names
-from infra.targets.local.provider import GONE, LocalProvider, Properties, inputs_of, say
+from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of, say
 
 
 class ImageProvider(LocalProvider):
@@ -18,7 +18,7 @@ class ImageProvider(LocalProvider):
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """Gone when the cache was emptied."""
-        return dynamic.ReadResult(id_, props) if _is_built(props) else GONE
+        return dynamic.ReadResult(id_, props) if _is_built(props) else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Build the other one."""

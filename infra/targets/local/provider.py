@@ -37,7 +37,9 @@ def inputs_of(props: Properties) -> Properties:
     return {k: v for k, v in props.items() if k != _PROVIDER}
 
 
-GONE = dynamic.ReadResult("", {})
+def gone() -> dynamic.ReadResult:
+    """What `read` returns when there is nothing: the engine forgets the resource, and the next update makes it."""
+    return dynamic.ReadResult("", {})
 
 
 def say(line: str) -> None:

@@ -9,7 +9,7 @@ from pulumi import dynamic
 
 from contract.errors import KitError
 from infra import names
-from infra.targets.local.provider import GONE, LocalProvider, Properties, inputs_of
+from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of
 
 _DOCUMENT = "store.json"
 
@@ -24,7 +24,7 @@ class StoreProvider(LocalProvider):
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """Gone when its document is."""
-        return dynamic.ReadResult(id_, props) if (Path(props["folder"]) / _DOCUMENT).exists() else GONE
+        return dynamic.ReadResult(id_, props) if (Path(props["folder"]) / _DOCUMENT).exists() else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Another folder: the data must have been moved there, which the kit does not do by itself."""
@@ -80,8 +80,8 @@ def require_moved(old: Path, new: Path) -> None:
     if old.exists() and not new.exists():
         raise KitError(
             f"the stack's data is in {old.parent}, and {new.parent} is to take its place",
-            where="llmops:local_home",
-            fix=f"move the folder first (`mv {old.parent} {new.parent}`), or set llmops:local_home back",
+            where="setting local_home",
+            fix=f"move the folder first (`mv {old.parent} {new.parent}`), or set local_home back",
         )
 
 
@@ -103,7 +103,7 @@ def _claim(props: Properties) -> None:
             raise KitError(
                 f"belongs to stack {found.stack} of {found.project or 'another project'}",
                 where=str(path),
-                fix="choose another folder with llmops:local_home, or another name for this stack",
+                fix="choose another folder with local_home, or another name for this stack",
             )
     StoreDocument.new(stack=props["stack"], project=props["project"]).write(path)
 

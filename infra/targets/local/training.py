@@ -8,7 +8,7 @@ from pulumi import dynamic
 
 from infra import names
 from infra.targets.local.images import Image
-from infra.targets.local.provider import GONE, LocalProvider, Properties, inputs_of
+from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of
 
 if TYPE_CHECKING:
     import psutil
@@ -24,7 +24,7 @@ class TrainingPlaceProvider(LocalProvider):
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """Gone when the folder is."""
-        return dynamic.ReadResult(id_, props) if Path(props["runs"]).is_dir() else GONE
+        return dynamic.ReadResult(id_, props) if Path(props["runs"]).is_dir() else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """New runs take the new folder and image; those that go on are left alone."""

@@ -1,0 +1,139 @@
+"""The local providers against real folders: idempotent, careful with data, and plain in their words."""
+
+import stat
+import sys
+from pathlib import Path
+
+import dill
+import pytest
+
+from contract.errors import KitError, SettingError
+from infra.targets.local import endpoint, identity, images, provider, storage, training
+from infra.targets.local.provider import LocalProvider, Properties
+
+PROVIDERS = [
+    storage.StoreProvider,
+    identity.SigningKeyProvider,
+    images.ImageProvider,
+    training.TrainingPlaceProvider,
+    endpoint.HostingProvider,
+    endpoint.EndpointProvider,
+]
+
+
+def _store(folder: Path, project: Path, stack: str = "demo") -> Properties:
+    return {"folder": str(folder / "store"), "stack": stack, "project": str(project)}
+
+
+def test_a_store_is_made_once_and_taken_over_afterwards(tmp_path: Path) -> None:
+    made = storage.StoreProvider().create(_store(tmp_path, tmp_path))
+    (tmp_path / "store/models").mkdir()
+    (tmp_path / "store/models/kept").touch()
+    again = storage.StoreProvider().create(_store(tmp_path, tmp_path))
+    assert (made.id, made.outs) == (again.id, again.outs)
+    assert again.outs is not None
+    assert again.outs["url"] == (tmp_path / "store").as_uri()
+    assert (tmp_path / "store/models/kept").exists()
+
+
+def test_a_store_of_another_project_or_stack_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    storage.StoreProvider().create(_store(tmp_path, other))
+    for props in (_store(tmp_path, tmp_path / "mine"), _store(tmp_path, other, "prod")):
+        with pytest.raises(KitError, match=r"belongs to stack demo") as refused:
+            storage.StoreProvider().create(props)
+        assert "local_home" in refused.value.fix
+    other.rmdir()  # it was moved: its store comes along
+    assert storage.StoreProvider().create(_store(tmp_path, tmp_path / "mine"))
+
+
+def test_data_is_never_left_behind(tmp_path: Path) -> None:
+    old, new = _store(tmp_path / "old", tmp_path), _store(tmp_path / "new", tmp_path)
+    storage.StoreProvider().create(old)
+    with pytest.raises(KitError, match="is to take its place") as refused:
+        storage.StoreProvider().update("", old, new)
+    assert "mv " in refused.value.fix
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert storage.StoreProvider().update("", old, new).outs
+
+
+def test_only_an_empty_store_is_removed(tmp_path: Path) -> None:
+    props = _store(tmp_path, tmp_path)
+    storage.StoreProvider().create(props)
+    version = tmp_path / "store/datasets/0123"
+    version.mkdir(parents=True)
+    with pytest.raises(KitError, match="not empty"):
+        storage.StoreProvider().delete("", props)
+    assert version.exists()
+    version.rmdir()
+    storage.StoreProvider().delete("", props)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_signing_key_is_made_once_and_only_its_public_half_told(tmp_path: Path) -> None:
+    props = {"private_key": str(tmp_path / "k/signing.key"), "public_key_file": str(tmp_path / "k/signing.pub")}
+    first = identity.SigningKeyProvider().create(props).outs
+    assert first == identity.SigningKeyProvider().create(props).outs
+    assert first is not None
+    assert first["public_key"] == (tmp_path / "k/signing.pub").read_text()
+    assert stat.S_IMODE((tmp_path / "k/signing.key").stat().st_mode) == 0o600
+    assert "PRIVATE" not in str(first)
+    identity.SigningKeyProvider().delete("", props)
+    assert identity.SigningKeyProvider().read("id", props).id == ""
+
+
+def test_an_api_key_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "keys/chat.key"
+    identity.make_api_key(path)
+    key = path.read_text()
+    identity.make_api_key(path)
+    assert path.read_text() == key
+    assert len(key.strip()) > 40
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_place_for_runs_keeps_them(tmp_path: Path) -> None:
+    props = {"runs": str(tmp_path / "runs"), "image": "process:training@sha256:0"}
+    training.TrainingPlaceProvider().create(props)
+    (tmp_path / "runs/a/log.txt").parent.mkdir()
+    (tmp_path / "runs/a/log.txt").touch()
+    training.TrainingPlaceProvider().delete("", props)
+    assert (tmp_path / "runs/a/log.txt").exists()
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_providers_are_pickled_by_reference_and_readable_in_the_state(kind: type[LocalProvider]) -> None:
+    text = dill.dumps(kind(), recurse=True)
+    assert len(text) < 200, "by value, it would carry code that a newer kit can't replace"
+    assert kind.serialize_as_secret_always is False
+
+
+def test_a_difference_in_any_input_is_a_change_and_nothing_replaces() -> None:
+    old = {"model": "a@1", "url": "http://127.0.0.1:1", "__provider": "x"}
+    same = LocalProvider().diff("", old, {"model": "a@1", "__provider": "y"})
+    other = LocalProvider().diff("", old, {"model": "a@2", "__provider": "x"})
+    assert (same.changes, other.changes) == (False, True)
+    assert not other.replaces
+
+
+def test_a_mistake_is_told_without_its_traceback() -> None:
+    def told(error: Exception) -> str:
+        try:
+            raise error
+        except Exception:
+            return provider._format_current()
+
+    assert told(SettingError("is taken", where="port 80", fix="take another")).startswith("port 80: is taken\n")
+    assert "Traceback" in told(RuntimeError("a defect of the kit"))
+
+
+def test_provider_modules_import_nothing_that_only_work_needs() -> None:
+    """Each `pulumi preview` starts the providers' process: what it imports is waited for."""
+    import subprocess
+
+    names = ", ".join(f"infra.targets.local.{m}" for m in ("storage", "identity", "images", "training", "endpoint"))
+    code = f"import sys, {names}; print(*{{m.partition('.')[0] for m in sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pydantic", "ruamel", "hosting", "supervisor", "cryptography"} & set(loaded)
