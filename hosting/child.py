@@ -36,8 +36,11 @@ def main(specification: Path) -> None:
         print(f"supervision: ended soon after each of its last {quick} starts; next one in {delay:g} s", flush=True)
         time.sleep(delay)
         _write(started, count=last.get("count", 0) + 1, quick=quick, time=time.time(), pid=os.getpid())
-    os.chdir(spec["cwd"])
-    os.execve(spec["argv"][0], spec["argv"], spec["environ"])
+    try:
+        os.chdir(spec["cwd"])
+        os.execve(spec["argv"][0], spec["argv"], spec["environ"])
+    except OSError as e:
+        sys.exit(f"supervision: {spec['argv'][0]} can't be started in {spec['cwd']}: {e.strerror}")
 
 
 def backoff(quick: int) -> float:

@@ -15,11 +15,10 @@ from typing import Any
 
 import psutil
 from supervisor.states import ProcessStates
-from supervisor.xmlrpc import SupervisorTransport
 
 from contract.errors import HostingError
 from hosting import child
-from hosting.files import locked, silent, write_atomic
+from hosting.files import UnixConnection, locked, silent, write_atomic
 
 _STOPPED = (ProcessStates.STOPPED, ProcessStates.EXITED, ProcessStates.FATAL)
 # Paths are relative to supervisord's working directory, the home (which it would make absolute for the socket): a unix
@@ -88,7 +87,6 @@ class ProgramState:
     pid: int = 0
     running: bool = False
     starts: int = 0
-    exit_code: int = 0
 
 
 @dataclass
@@ -121,11 +119,15 @@ class Daemon:
         Raises:
             HostingError: it can't be started.
         """
-        if self.alive():
-            return
         with locked(self._lock):
             if not self.alive():
                 self._start(say)
+                return
+            with self._rpc() as rpc:
+                loaded = {info["group"] for info in rpc.getAllProcessInfo()}
+                # An `add` may have been killed between its file and supervisord.
+                for name in set(self._configured()) - loaded:
+                    self._load(rpc, name)
 
     def programs(self) -> dict[str, ProgramState]:
         """State of each program by name; those that only have a file too (supervisord is down)."""
@@ -134,27 +136,25 @@ class Daemon:
             with suppress(OSError, xmlrpc.client.Error), self._rpc() as rpc:
                 for info in rpc.getAllProcessInfo():
                     name, pid = info["name"], info["pid"]
-                    found[name] = ProgramState(name, pid, bool(pid), self._starts(name), info["exitstatus"])
+                    found[name] = ProgramState(name, pid, bool(pid), self._starts(name))
         return found
 
     def add(self, program: Program) -> None:
         """Let supervisord run a program, now and whenever it starts; nothing happens when it has it already."""
         folder = self.home / "programs"
-        spec = {
-            "argv": list(program.argv),
-            "environ": dict(program.environ) | {child.MARK: f"{self.home}:{program.name}"},
-            "cwd": str(program.cwd),
-            "before": [list(command) for command in program.before],
-            "death_signal": program.death_signal,
-        }
         (self.home / program.log).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / f"{program.name}.json", json.dumps(spec, indent=2) + "\n")
+        write_atomic(folder / f"{program.name}.json", self._specification(program))
         values = {"stop_seconds": program.stop_seconds, "priority": program.priority, "log": program.log}
         write_atomic(folder / f"{program.name}.conf", _PROGRAM.format(name=program.name, **values))
         with locked(self._lock), self._rpc() as rpc:
-            rpc.reloadConfig()
-            with suppress(xmlrpc.client.Fault):  # ALREADY_ADDED
-                rpc.addProcessGroup(program.name)
+            self._load(rpc, program.name)
+
+    def has(self, program: Program) -> bool:
+        """Does it run exactly this program, or has it on its list at least?"""
+        try:
+            return (self.home / "programs" / f"{program.name}.json").read_text() == self._specification(program)
+        except OSError:
+            return False
 
     def remove(self, names: Iterable[str]) -> None:
         """Stop programs together (SIGTERM, after `stop_seconds` SIGKILL), wait for their ends, and forget them."""
@@ -162,6 +162,7 @@ class Daemon:
         for name in gone:
             (self.home / "programs" / f"{name}.conf").unlink(missing_ok=True)
         if gone and self.pid():
+            self.ensure()  # it may hang
             with locked(self._lock), self._rpc() as rpc:
                 for name in gone:
                     with suppress(xmlrpc.client.Fault):  # BAD_NAME, NOT_RUNNING
@@ -248,6 +249,22 @@ class Daemon:
                     strays.append(process)
         psutil.wait_procs(strays, timeout=10)
 
+    def _specification(self, program: Program) -> str:
+        """What child.py reads."""
+        spec = {
+            "argv": list(program.argv),
+            "environ": dict(program.environ) | {child.MARK: f"{self.home}:{program.name}"},
+            "cwd": str(program.cwd),
+            "before": [list(command) for command in program.before],
+            "death_signal": program.death_signal,
+        }
+        return json.dumps(spec, indent=2) + "\n"
+
+    def _load(self, rpc: Any, name: str) -> None:
+        rpc.reloadConfig()
+        with suppress(xmlrpc.client.Fault):  # ALREADY_ADDED
+            rpc.addProcessGroup(name)
+
     def _forget(self, rpc: Any, name: str) -> None:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
@@ -281,22 +298,22 @@ class Daemon:
 
     @contextmanager
     def _rpc(self) -> Iterator[Any]:
-        with short_path(self.home / "supervisord.sock") as path:
-            transport = SupervisorTransport(None, None, f"unix://{path}")
-            try:
-                yield xmlrpc.client.ServerProxy("http://localhost", transport=transport).supervisor
-            finally:
-                transport.close()
+        with xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_Transport(self.home)) as server:
+            yield server.supervisor
 
 
-@contextmanager
-def short_path(unix_socket: Path) -> Iterator[str]:
-    """A path of a unix socket that fits its 107 bytes however deep its folder is; connect while it is held."""
-    descriptor = os.open(unix_socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{unix_socket.name}"
-    finally:
-        os.close(descriptor)
+class _Transport(xmlrpc.client.Transport):
+    """One connection to supervisord's socket; opened again by a request when it was closed."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__()
+        self._socket = UnixConnection(home / "supervisord.sock", timeout=20)
+
+    def make_connection(self, host: Any) -> UnixConnection:
+        return self._socket
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 def _runs(process: psutil.Process) -> bool:

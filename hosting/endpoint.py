@@ -12,14 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from supervisor.xmlrpc import UnixStreamHTTPConnection
-
 from contract.errors import HostingError
 from hosting import router, runtimes
 from hosting.balance import Routes
-from hosting.daemon import Daemon, Program, ProgramState, short_path
-from hosting.files import locked
-from hosting.ports import choose_port, require_free
+from hosting.daemon import Daemon, Program, ProgramState
+from hosting.files import UnixConnection, locked
+from hosting.ports import choose_port, holder, require_free
 from hosting.spec import EndpointRecord, EndpointSpec, EndpointState, InstanceState, VariantRecord, VariantState
 
 _KIT = Path(__file__).resolve().parents[1]
@@ -67,8 +65,10 @@ class Endpoint:
         """
         port = spec.port or record.port or choose_port(spec.bind, self._ports_of_home())
         running = self.router_program in self.daemon.programs()
-        if running and (port, spec.bind) != (record.port, record.bind):
-            require_free(spec.bind, port, self.name)
+        moved = (port, spec.bind) != (record.port, record.bind)
+        if running and (moved or not self.daemon.has(self._router_program())):  # or the kit was moved
+            if moved:
+                require_free(spec.bind, port, self.name)
             self.daemon.remove([self.router_program])
             running = False
         if not running:
@@ -76,21 +76,8 @@ class Endpoint:
             record = self.save(record, port=port, bind=spec.bind)
             self._write_router(record)
             self.daemon.add(self._router_program())
-        self.wait_router()
+        self._wait_router(record)
         return record
-
-    def wait_router(self, seconds: float = 20.0) -> None:
-        """Wait until the router answers; it may just be restarting.
-
-        Raises:
-            HostingError: with the last lines of its log.
-        """
-        deadline = time.monotonic() + seconds
-        while self.router_state() is None:
-            if time.monotonic() > deadline:
-                lines = self.daemon.log_tail(self.log(self.router_program))
-                raise HostingError("the router does not start:\n  " + "\n  ".join(lines), where=f"endpoint {self.name}")
-            time.sleep(0.05)
 
     def router_state(self) -> dict[str, Any] | None:
         """What the router says of its backends, or None when it does not answer."""
@@ -244,7 +231,8 @@ class Endpoint:
             weight = round(100 * routed["weights"].get(variant, 0) / total)
             variants.append(VariantState(id=variant, weight=weight, instances=instances))
         router_pid = programs.get(self.router_program, ProgramState("")).pid
-        host = f"[{record.bind}]" if ":" in record.bind else record.bind
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(record.bind, record.bind)
+        host = f"[{host}]" if ":" in host else host
         return EndpointState(
             name=self.name,
             on=record.on,
@@ -255,6 +243,19 @@ class Endpoint:
             spec=record.spec,
             variants=variants,
         )
+
+    def _wait_router(self, record: EndpointRecord) -> None:
+        deadline = time.monotonic() + 20
+        while self.router_state() is None:
+            if time.monotonic() > deadline:
+                lines = self.daemon.log_tail(self.log(self.router_program))
+                who = holder(record.port)
+                raise HostingError(
+                    f"the router on port {record.port} does not start:\n  " + "\n  ".join(lines),
+                    where=f"endpoint {self.name}",
+                    fix=f"{who} listens there: end it, or give the endpoint another `port`" if who else "",
+                )
+            time.sleep(0.05)
 
     def _not_ready(self, program: str, what: str) -> HostingError:
         lines = self.daemon.log_tail(self.log(program))
@@ -277,15 +278,13 @@ class Endpoint:
         return Program(self.router_program, argv, environ, self.folder, log, stop_seconds=40, priority=900)
 
     def _admin(self, method: str, path: str, body: str | None = None) -> Any:
-        with short_path(self.folder / router.SOCKET) as socket_path:
-            connection = UnixStreamHTTPConnection("localhost", timeout=10)
-            setattr(connection, "socketfile", socket_path)  # noqa: B010 - supervisor sets it from outside too
-            try:
-                connection.request(method, path, body)
-                answer = connection.getresponse()
-                document = json.loads(answer.read())
-            finally:
-                connection.close()
+        connection = UnixConnection(self.folder / router.SOCKET, timeout=10)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            document = json.loads(answer.read())
+        finally:
+            connection.close()
         if answer.status != 200:
             raise ValueError(document.get("error", answer.status))
         return document

@@ -1,7 +1,9 @@
-"""Small things with files that more than one module needs: locks and atomic writes."""
+"""Small things with files that more than one module needs: locks, atomic writes, unix sockets."""
 
 import fcntl
+import http.client
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,3 +51,28 @@ def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
         f.flush()
         os.fsync(f.fileno())
     temporary.replace(path)
+
+
+@contextmanager
+def short_path(unix_socket: Path) -> Iterator[str]:
+    """A path of a unix socket that fits its 107 bytes however deep its folder is; use it while it is held."""
+    descriptor = os.open(unix_socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{unix_socket.name}"
+    finally:
+        os.close(descriptor)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket, with `timeout` seconds for each wait."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Called by the first request."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        with short_path(self._path) as path:
+            self.sock.connect(path)

@@ -8,8 +8,7 @@ import pytest
 
 from contract.errors import HostingError
 from hosting.child import backoff
-from hosting.daemon import short_path
-from hosting.files import locked, write_atomic
+from hosting.files import locked, short_path, write_atomic
 from hosting.ports import choose_port, holder, is_free, require_free
 
 
