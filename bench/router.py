@@ -1,7 +1,8 @@
 """What the router costs: `python bench/router.py [--seconds 3] [--rounds 3]`.
 
 A synthetic token server, asked directly and through the router in turns, at 1, 8 and 16 streams: tokens/s at a fixed
-pace (40 tokens/s a stream, as a model gives them) and as fast as the server can write, and the time to first token.
+pace (40 tokens/s a stream, as a model gives them; the streams start one after the other within a token's time) and as
+fast as the server can write (all start at once, so that their first tokens queue for one processor).
 Ratios are of medians over rounds of one run. Processor time is the router's own, for one token.
 """
 
@@ -9,6 +10,7 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -60,8 +62,6 @@ def backend(port: int) -> None:
 
 def route(folder: str) -> None:
     """The router's process."""
-    import os
-
     os.chdir(folder)
     asyncio.run(Router(Path(folder)).run())
 
@@ -103,7 +103,8 @@ async def ready(url: str) -> None:
 async def load(session: aiohttp.ClientSession, url: str, streams: int, pace: float, tokens: int) -> Load:
     """Run so many streams at once to their ends."""
 
-    async def one() -> float:
+    async def one(number: int) -> float:
+        await asyncio.sleep(number / streams / pace if pace else 0)
         start = time.monotonic()
         first = 0.0
         body = {"messages": [{"role": "user", "content": "word " * 120}]}
@@ -116,7 +117,7 @@ async def load(session: aiohttp.ClientSession, url: str, streams: int, pace: flo
         return first
 
     start = time.monotonic()
-    firsts = await asyncio.gather(*(one() for _ in range(streams)))
+    firsts = await asyncio.gather(*(one(i) for i in range(streams)))
     return Load(streams * tokens / (time.monotonic() - start), firsts)
 
 

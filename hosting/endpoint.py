@@ -61,7 +61,7 @@ class Endpoint:
         """Have the router run on the port and address that the spec says; a port is chosen once, and kept.
 
         Raises:
-            HostingError: the port is taken, or the router does not start.
+            HostingError: the port is taken.
         """
         port = spec.port or record.port or choose_port(spec.bind, self._ports_of_home())
         running = self.router_program in self.daemon.programs()
@@ -76,8 +76,25 @@ class Endpoint:
             record = self.save(record, port=port, bind=spec.bind)
             self._write_router(record)
             self.daemon.add(self._router_program())
-        self._wait_router(record)
         return record
+
+    def wait_router(self, record: EndpointRecord) -> None:
+        """Wait until the router answers.
+
+        Raises:
+            HostingError: with the last lines of its log.
+        """
+        deadline = time.monotonic() + 20
+        while self.router_state() is None:
+            if time.monotonic() > deadline:
+                lines = self.daemon.log_tail(self.log(self.router_program))
+                who = holder(record.port)
+                raise HostingError(
+                    f"the router on port {record.port} does not start:\n  " + "\n  ".join(lines),
+                    where=f"endpoint {self.name}",
+                    fix=f"{who} listens there: end it, or give the endpoint another `port`" if who else "",
+                )
+            time.sleep(0.05)
 
     def router_state(self) -> dict[str, Any] | None:
         """What the router says of its backends, or None when it does not answer."""
@@ -243,19 +260,6 @@ class Endpoint:
             spec=record.spec,
             variants=variants,
         )
-
-    def _wait_router(self, record: EndpointRecord) -> None:
-        deadline = time.monotonic() + 20
-        while self.router_state() is None:
-            if time.monotonic() > deadline:
-                lines = self.daemon.log_tail(self.log(self.router_program))
-                who = holder(record.port)
-                raise HostingError(
-                    f"the router on port {record.port} does not start:\n  " + "\n  ".join(lines),
-                    where=f"endpoint {self.name}",
-                    fix=f"{who} listens there: end it, or give the endpoint another `port`" if who else "",
-                )
-            time.sleep(0.05)
 
     def _not_ready(self, program: str, what: str) -> HostingError:
         lines = self.daemon.log_tail(self.log(program))

@@ -30,6 +30,7 @@ def bring(endpoint: Endpoint, spec: EndpointSpec, say: Callable[[str], None]) ->
     try:
         endpoint.start_workers(spec.variant, record.variants[spec.variant])
         endpoint.wait_ready(spec.variant, record.variants[spec.variant], say)
+        endpoint.wait_router(record)
     except HostingError:
         _take_back(endpoint, record, spec, old)
         raise
