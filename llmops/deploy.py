@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from contract.errors import KitError
@@ -118,6 +119,9 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     stack.run("destroy", "--yes", "--skip-preview", "--suppress-outputs")
     if outputs.hosting:
         shutil.rmtree(outputs.hosting, ignore_errors=True)
+        for folder in (Path(outputs.signing.private_key).parent, Path(outputs.hosting).parent):
+            with suppress(OSError):
+                folder.rmdir()  # unless somebody keeps something of their own there
 
 
 def _existing(folder: Path) -> Path:

@@ -9,11 +9,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from pydantic import ValidationError
 
 from contract.digest import sha256_bytes, sha256_file
@@ -59,8 +61,7 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
     kind, _, place = wanted.source.partition(":")
     if kind == "store":
         return store.find(place)
-    with tempfile.TemporaryDirectory(prefix="llmops-import-") as temporary:
-        work = Path(temporary)
+    with _work_folder() as work:
         revision = wanted.revision or (_locked_version(place) if kind == "package" else "")
         if kind != "folder" and (found := _find_import(store, wanted, revision)):
             say(f"base model {found.alias} is in the store")
@@ -132,6 +133,19 @@ def _folder(path: Path) -> Path:
             fix="a `folder:` is relative to the recipe (or to where you are)",
         )
     return path.resolve()
+
+
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    """A folder for some gigabytes: in the cache, because /tmp may be small. What killed imports left is removed."""
+    base = cache_dir() / "work"
+    for left in base.glob("import-*-*"):
+        pid = left.name.split("-")[1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    base.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"import-{os.getpid()}-", dir=base) as temporary:
+        yield Path(temporary)
 
 
 def _convert(fetched: Fetched, wanted: BaseModelSource, work: Path, say: Say) -> Path:

@@ -5,10 +5,11 @@ that `rollback` knows which version came before, in a checkout without history t
 """
 
 import getpass
+import re
 from dataclasses import dataclass
 
 from contract.errors import KitError
-from contract.names import ModelRef, parse_promoted
+from contract.names import NAME_PATTERN, ModelRef, parse_promoted
 from contract.signing import verify
 from llmops.platforms.base import Platform
 from llmops.stackfile import StackFile
@@ -53,6 +54,12 @@ def promote(platform: Platform, file: StackFile, version: str, endpoint: str = "
             fix="change data or recipe and train again; --force promotes it all the same, as `gate: waived`",
         )
     name = endpoint or _serving(file, ref.name) or ref.name
+    if not re.fullmatch(NAME_PATTERN, name) or not 3 <= len(name) <= 32:
+        raise KitError(
+            f"{name!r} is no name for an endpoint",
+            where="--endpoint",
+            fix="3 to 32 small letters, digits and single dashes, a letter first",
+        )
     return _write(platform, file, name, ref, waived=not passed, kind="promote")
 
 

@@ -111,8 +111,7 @@ def test_copy_to_another_stack_and_remove_the_data(kit: Kit) -> None:
     assert kit.endpoint("prod")["ready"] is True
     assert "is gone" in kit.run("down", "--stack", "prod", "--data", "prod")
     assert kit.processes() == {}
-    assert not Path(prod.outputs.store.url.removeprefix("file://")).exists()
-    assert not Path(prod.outputs.signing.private_key).exists()
+    assert not (kit.folder / ".llmops" / "prod").exists()
     assert kit.run("models", "verify", "chatbot@1", "--stack", "dev")
     assert dev.store().find("chatbot@1").sha256 == mine["sha256"]
 

@@ -1,3 +1,5 @@
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,23 @@ def test_a_package_or_hub_model_that_is_there_is_not_fetched_again(tmp_path: Pat
         wanted = parse_source("base", source, revision, "")
         assert import_model(platform, wanted, said.append, tmp_path).alias == alias
     assert said == ["base model base@1 is in the store", "base model base@2 is in the store"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_what_a_killed_import_left_is_removed(tmp_path: Path, platform: LocalPlatform, cache: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left, kept = (cache / "work" / f"import-{pid}-x" for pid in (dead.pid, os.getpid()))
+    for folder in (left, kept):
+        folder.mkdir(parents=True)
+    store_import(platform, tmp_path / "b", "hub:org/model", "abc", None)
+    import_model(platform, parse_source("base", "hub:org/model", "abc", ""), print, tmp_path)
+    assert list((cache / "work").iterdir()) == [kept]
 
 
 def test_a_folder_is_known_by_its_files(tmp_path: Path, platform: LocalPlatform) -> None:

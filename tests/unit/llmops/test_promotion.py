@@ -91,6 +91,15 @@ def test_a_version_of_another_stack_is_not_promoted(
         promote(other, StackFile(path), copied.alias)
 
 
+def test_a_name_that_no_endpoint_can_have_is_refused(
+    platform: LocalPlatform, versions: list[ModelRef], path: Path
+) -> None:
+    before = path.read_text()
+    with pytest.raises(KitError, match="'Bad: name' is no name for an endpoint"):
+        promote(platform, StackFile(path), "chatbot@1", endpoint="Bad: name")
+    assert path.read_text() == before
+
+
 def test_rollback_goes_back_step_by_step(platform: LocalPlatform, versions: list[ModelRef], path: Path) -> None:
     for number in (1, 2, 3):
         promote(platform, StackFile(path), f"chatbot@{number}")
