@@ -83,14 +83,15 @@ class Project:
     def _selected(self) -> str:
         """What `pulumi stack select` said last; empty when it said nothing, or no engine is here yet."""
         from llmops.engine import find
-        from llmops.stacks import base_environ
+        from llmops.stacks import STATE, base_environ
 
         engine = find()
         if engine is None:
             return ""
         answer = subprocess.run(
             [engine.pulumi, "stack", "--show-name", "--non-interactive", "--cwd", str(self.folder)],
-            env=base_environ(self, local=True) | engine.env,
+            # The kit's own backend only where it is in use: asking must not make it, nor hide a login.
+            env=base_environ(self, local=(self.folder / STATE).is_dir()) | engine.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from contract.errors import KitError
 from contract.outputs import StackOutputs
@@ -26,7 +27,7 @@ _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
 def base_environ(project: Project, local: bool) -> dict[str, str]:
     """This process' environment, and for stacks of target `local` a backend in the checkout where none was chosen."""
     environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1")
-    if local and not environ.get(_BACKEND):
+    if local and not (environ.get(_BACKEND) or environ.get("PULUMI_ACCESS_TOKEN")):
         state = project.folder / STATE
         state.mkdir(parents=True, exist_ok=True)
         environ[_BACKEND] = state.as_uri()
@@ -59,7 +60,7 @@ class PulumiStack:
     def state_folder(self) -> Path | None:
         """Where the stack's state lies, if its backend is a folder of this machine."""
         url = base_environ(self.project, self.target == "local").get(_BACKEND, "")
-        return Path(url.removeprefix("file://")).expanduser() if url.startswith("file://") else None
+        return Path(unquote(url.removeprefix("file://"))).expanduser() if url.startswith("file://") else None
 
     def outputs(self) -> StackOutputs:
         """What the stack says of itself.
