@@ -26,7 +26,7 @@ def docker(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def image() -> str:
+def image() -> Iterator[str]:
     """A server in an image from what is on this machine."""
     try:
         docker("info")
@@ -38,7 +38,8 @@ def image() -> str:
     lines = [f"FROM {bases[0]}", "COPY server.py /server.py"]
     command = ["docker", "build", "--quiet", "--file", "-", str(Path(__file__).parent)]
     done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=True)
-    return f"docker:echo@{done.stdout.strip()}"
+    yield f"docker:echo@{done.stdout.strip()}"
+    docker("rmi", "--force", done.stdout.strip())
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 @pytest.fixture
 def spec(image: str) -> EndpointSpec:
     """An endpoint `echo` with one instance."""
-    return EndpointSpec(name="echo", image=image, command=["python", "-m", "echo"], ready_seconds=20)
+    return EndpointSpec(name="echo", image=image, command=["python", "-m", "echo"], ready_seconds=90)
 
 
 class Load:
@@ -72,7 +72,7 @@ class Load:
     def wait_for(self, answers: int, version: str = "") -> None:
         """Wait until so many answers more came, of this version."""
         wanted = len(self._of(version)) + answers
-        eventually(lambda: len(self._of(version)) >= wanted, seconds=20)
+        eventually(lambda: len(self._of(version)) >= wanted)
 
     def _of(self, version: str) -> list[str]:
         return [a for a in self.answers if a.startswith(f"data: {version}")]
@@ -107,7 +107,7 @@ def load() -> Iterator[Callable[[str, int], Load]]:
         one.stop()
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():

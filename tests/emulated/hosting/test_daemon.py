@@ -61,12 +61,12 @@ def test_a_program_takes_its_children_along(daemon: Daemon, eventually: Eventual
     os.kill(daemon.programs()["one"].pid, signal.SIGKILL)
     eventually(lambda: len(sleepers(1001)) == 2 and not set(first) & set(sleepers(1001)))
     daemon.remove(["one"])
-    eventually(lambda: sleepers(1001) == [], 5)
+    eventually(lambda: sleepers(1001) == [])
 
 
 def test_a_program_that_keeps_ending_waits_longer_each_time(daemon: Daemon, eventually: Eventually) -> None:
     daemon.add(shell(daemon, "echo no such file; exit 3"))
-    eventually(lambda: any("next one in 2 s" in line for line in daemon.log_tail("logs/one.log")), 30)
+    eventually(lambda: any("next one in 2 s" in line for line in daemon.log_tail("logs/one.log")))
     assert "no such file" in daemon.log_tail("logs/one.log")
     assert daemon.programs()["one"].starts >= 5
     daemon.remove(["one"])
