@@ -1,4 +1,4 @@
-"""The kit's images as container images, built by Docker from the same files and locks as their process form."""
+"""The kit's images as container images: Docker builds a package's Dockerfile from the files of its process image."""
 
 import os
 import shutil
@@ -10,17 +10,7 @@ from pathlib import Path
 from contract.errors import HostingError
 
 BASE_VARIABLE = "LLMOPS_BASE_IMAGE"
-_BASE = "python:3.11-slim"
-_DOCKERFILE = """\
-FROM {base}
-COPY requirements.txt /tmp/requirements.txt
-RUN pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt
-COPY app /app
-ENV PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1
-ENTRYPOINT ["python", "-m", "{package}"]
-CMD ["{command}"]
-"""
-_COMMANDS = {"training": "train", "serving": "serve"}
+"""Names another base image than the Dockerfile's; the image is then built on that one."""
 
 
 def build(name: str, files: Mapping[str, Path], source: str, say: Callable[[str], None]) -> str:
@@ -28,7 +18,8 @@ def build(name: str, files: Mapping[str, Path], source: str, say: Callable[[str]
 
     Args:
         name: training, serving or serving-torch.
-        files: `requirements.txt` and `app/…` -> file, as hosting.images.ImageSource.files gives them.
+        files: `requirements.txt` and `app/…` -> file, as hosting.images.ImageSource.files gives them;
+            the package of the image has a Dockerfile.
         source: hash of these files; the image is tagged by it, so that it is built once.
         say: told the build's steps.
 
@@ -41,17 +32,19 @@ def build(name: str, files: Mapping[str, Path], source: str, say: Callable[[str]
     tag = f"llmops-{name}:{source[:20]}"
     if found := _identity(tag):
         return f"docker:{name}@{found}"
+    package = name.partition("-")[0]
+    base = os.environ.get(BASE_VARIABLE)
     with tempfile.TemporaryDirectory(prefix="llmops-image-") as folder:
-        context = Path(folder)
         for path, file in files.items():
-            (context / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, context / path)
-        package = name.partition("-")[0]
-        base = os.environ.get(BASE_VARIABLE) or _BASE
-        text = _DOCKERFILE.format(base=base, package=package, command=_COMMANDS[package])
-        (context / "Dockerfile").write_text(text)
-        say(f"image {name}: building it with Docker from {base}")
-        _run(["build", "--tag", tag, folder], say)
+            target = Path(folder, path.removeprefix("app/"))
+            if path == "requirements.txt":  # the name that the package's Dockerfile gives to the lock
+                target = Path(folder, "requirements", f"{package}.txt")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        say(f"image {name}: building it with Docker{f' from {base}' if base else ''}")
+        dockerfile = Path(folder, package, "Dockerfile")
+        options = ["--build-arg", f"BASE={base}"] if base else []
+        _run(["build", "--tag", tag, "--file", str(dockerfile), *options, folder], say)
     return f"docker:{name}@{_identity(tag)}"
 
 

@@ -7,19 +7,26 @@ import pytest
 
 from infra import containers
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """A serving image in small, on whatever base is here."""
+    """The serving image without its packages, on whatever base is here."""
     bases = [base for base in ("llmops-base", "python:3.11-slim") if _docker("images", "--quiet", base)]
     if not bases:
         pytest.skip("no base image with Python here: `tools/docker.sh base` makes one")
     monkeypatch.setenv(containers.BASE_VARIABLE, bases[0])
     (tmp_path / "requirements.txt").write_text("")
     (tmp_path / "main.py").write_text("import sys\nprint('serving', *sys.argv[1:])\n")
-    return {"requirements.txt": tmp_path / "requirements.txt", "app/serving/__main__.py": tmp_path / "main.py"}
+    return {
+        "requirements.txt": tmp_path / "requirements.txt",
+        "app/contract/__init__.py": CHECKOUT / "contract/__init__.py",
+        "app/serving/__init__.py": CHECKOUT / "serving/__init__.py",
+        "app/serving/__main__.py": tmp_path / "main.py",
+        "app/serving/Dockerfile": CHECKOUT / "serving/Dockerfile",
+    }
 
 
 def test_an_image_is_built_once_and_runs_the_package(files: dict[str, Path]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import time
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.emulated.infra.conftest import Stack, processes_of
+from tests.emulated.infra.conftest import CHECKOUT, Stack, processes_of
 
 MakeStack = Callable[..., Stack]
-STORE, SIGNING_KEY = "store (llmops down keeps it)", "signing-key (llmops down keeps it)"
+STORE = "store (llmops down keeps it)"
 
 
 def test_the_life_of_an_endpoint(make_stack: MakeStack) -> None:
@@ -153,7 +154,7 @@ def test_destroy_refuses_the_data_and_says_the_way_out(make_stack: MakeStack) ->
     before = stack.workers("chat")
     text = stack.pulumi("destroy", "--yes", refused=True)
     assert "protected" in text
-    assert f"{STORE}" in text, "the way out is in the resource's name"
+    assert STORE in text, "the way out is in the resource's name"
     assert stack.workers("chat") == before
     stack.pulumi("destroy", "--yes", "--exclude-protected")
     _wait(lambda: not processes_of(stack.folder))
@@ -203,6 +204,18 @@ def test_mistakes_change_nothing_and_show_no_traceback(make_stack: MakeStack) ->
     stack.configure()
     assert "the stack's store has no tiny@9" in stack.pulumi("preview", refused=True)
     assert stack.workers("chat") == before
+
+
+def test_the_checkouts_own_layout_has_the_same_home(make_stack: MakeStack) -> None:
+    """Pulumi.yaml with `main: infra`, whose folder is then first on sys.path."""
+    stack = make_stack(deploy=False)
+    shutil.copytree(CHECKOUT / "infra", stack.folder / "infra", ignore=shutil.ignore_patterns("__pycache__"))
+    (stack.folder / "__main__.py").unlink()
+    (stack.folder / "Pulumi.yaml").write_text((stack.folder / "Pulumi.yaml").read_text() + "main: infra\n")
+    assert STORE in stack.changes()
+    stack.up()
+    assert stack.outputs()["project"] == str(stack.folder)
+    assert (stack.home / "store/store.json").exists()
 
 
 def test_a_moved_checkout_keeps_its_data(make_stack: MakeStack) -> None:
