@@ -1,9 +1,10 @@
 """python -m serving serve: verify the model version, load it, answer its golden prompts, then serve.
 
-Everything slow starts at once: the engine's process imports its library and threads hash the model's files while this
-process imports the web server. Hence the imports inside the functions.
+What is slow goes on at once, hence the imports inside the functions: first the engine's process starts to import its
+library, then threads hash the model's files and have them loaded, while this process imports the web server.
 """
 
+import gc
 import os
 import sys
 
@@ -14,6 +15,7 @@ from serving.settings import Settings
 
 def main(arguments: list[str]) -> int:
     """Run a command; the exit code: 0 after SIGTERM, 1 for a start that failed, 2 for a wrong command line."""
+    gc.disable()  # a start makes no garbage: ready enables it again
     if arguments != ["serve"]:
         say(f"failed: unknown arguments {arguments} (way out: python -m serving serve)")
         return 2
@@ -26,16 +28,16 @@ def main(arguments: list[str]) -> int:
 
 def _serve() -> int:
     settings = Settings.from_environ(os.environ)
-    from serving.verification import Verification
-
-    verification = Verification(settings)
     from serving.engines.spawn import spawn
 
     worker = spawn(settings.likely_engine())
     try:
+        from serving.bringup import BringUp
+
+        bringup = BringUp(settings, worker)
         from serving.server import run
 
-        return run(settings, verification, worker)
+        return run(settings, bringup)
     finally:
         worker.end()
 

@@ -4,23 +4,21 @@ Until it is ready, /ping answers 503 with the phase. A start that fails raises K
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
 
 from aiohttp import web
 
-from contract.digest import sha256_file
 from contract.errors import ServingError
-from contract.layout import MANIFEST
 from serving.app import make_app
 from serving.auth import Authentication
-from serving.engines.base import LoadOrder
+from serving.bringup import BringUp
 from serving.engines.process import ProcessEngine
-from serving.engines.spawn import WorkerProcess, spawn
+from serving.engines.spawn import spawn
 from serving.errors import ApiError
 from serving.golden import check_golden
 from serving.guard import HeaderGuards
@@ -29,7 +27,6 @@ from serving.metrics import Metrics
 from serving.prompts import Prompts
 from serving.service import Model, Service
 from serving.settings import Settings
-from serving.verification import Verification
 
 # An engine that dies more often than this is not cured by starting it again: the process's own supervisor decides.
 _RESTARTS = 3
@@ -37,23 +34,22 @@ _RESTART_SECONDS = 60.0
 _KEEPALIVE_SECONDS = 75.0
 
 
-def run(settings: Settings, verification: Verification, worker: WorkerProcess) -> int:
+def run(settings: Settings, bringup: BringUp) -> int:
     """Serve until SIGTERM; the exit code.
 
     Raises:
         KitError: the start failed, or the engine can't be kept alive.
     """
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
-    return asyncio.run(_Server(settings, verification, worker).serve())
+    return asyncio.run(_Server(settings, bringup).serve())
 
 
 class _Server:
     """One server process."""
 
-    def __init__(self, settings: Settings, verification: Verification, worker: WorkerProcess) -> None:
+    def __init__(self, settings: Settings, bringup: BringUp) -> None:
         self._settings = settings
-        self._verification = verification
-        self._worker: WorkerProcess | None = worker
+        self._bringup = bringup
         self._deaths: deque[float] = deque(maxlen=_RESTARTS)
         self._stop = asyncio.Event()
         self.service = Service(settings.limits, Metrics())
@@ -97,7 +93,6 @@ class _Server:
             self.service.phase = "restarting"
             self.service.engine = None
             self.service.metrics.engine_restarts.inc()
-            self._worker = None
             await engine.close()
             now = time.monotonic()
             if len(self._deaths) == _RESTARTS and now - self._deaths[0] < _RESTART_SECONDS:
@@ -108,37 +103,28 @@ class _Server:
                 )
             self._deaths.append(now)
             say("the engine's process ended; starting it again")
-            self._verification.again()
+            self._bringup = BringUp(self._settings, spawn(self._settings.likely_engine()))
 
     async def _bring_up(self) -> ProcessEngine:
         begun = time.perf_counter()
         settings, service = self._settings, self.service
-        worker = self._worker or spawn(settings.likely_engine())
-        engine = ProcessEngine(worker)
+        engine = ProcessEngine(self._bringup.worker)
         try:
             self._phase("verifying")
-            manifest = await asyncio.wrap_future(self._verification.result)
+            manifest, sha256 = await asyncio.wrap_future(self._bringup.verified)
             self._phase("loading")
-            name = settings.engine if settings.engine != "auto" else _engine_of(manifest.engines, settings)
-            loading = asyncio.ensure_future(
-                engine.ready(LoadOrder(name, settings.model, settings.precision, settings.threads))
-            )
             prompts = Prompts(settings.model)
-            service.model = Model(
-                name=settings.name or manifest.name,
-                sha256=sha256_file(settings.model / MANIFEST),
-                manifest=manifest,
-                prompts=prompts,
-                engine=await loading,
-            )
+            info = await engine.ready()
+            service.model = Model(settings.name or manifest.name, sha256, manifest, prompts, info)
             service.engine = engine
             self._phase("answering golden prompts")
             await _golden(service)
         except BaseException:
             await engine.close()
             raise
-        info = service.model.engine
         service.metrics.set_model(service.model.name, service.model.sha256, info.engine, info.precision)
+        gc.freeze()
+        gc.enable()
         self._phase("ready")
         say(f"ready after {time.perf_counter() - begun:.2f} s: {service.model.name}, {info.engine} {info.precision}")
         return engine
@@ -147,6 +133,7 @@ class _Server:
         """SIGTERM's phase stands above all others."""
         if not self._stop.is_set():
             self.service.phase = phase
+            say(phase)
 
     async def _drain(self, listener: asyncio.Server) -> None:
         """Lame duck: unready at once, refuse after a while, let answers end, cut what is left."""
@@ -183,13 +170,6 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from None  # fmt: skip
     sock.setblocking(False)
     return sock
-
-
-def _engine_of(engines: Sequence[str], settings: Settings) -> str:
-    """openvino where the version has its form, else what it has."""
-    if not engines:
-        raise ServingError("names no engine", where=f"{settings.model / MANIFEST}: engines", fix="package it again")
-    return "openvino" if "openvino" in engines else engines[0]
 
 
 async def _golden(service: Service) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 Finish = Literal["stop", "length"]
@@ -13,7 +12,7 @@ class LoadOrder:
     """What an engine loads, and how."""
 
     engine: str
-    folder: Path
+    folder: str
     precision: str
     threads: int
 
@@ -59,8 +58,8 @@ class EngineError(Exception):
 class Engine(Protocol):
     """Where tokens come from."""
 
-    async def ready(self, order: LoadOrder) -> EngineInfo:
-        """Load the model; return when it can generate.
+    async def ready(self) -> EngineInfo:
+        """Return when the model is loaded and can generate.
 
         Raises:
             ServingError: the model can't be loaded.

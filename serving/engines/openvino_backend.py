@@ -22,6 +22,8 @@ class Backend:
         # A dropped handle cancels its request: kept until the request ends.
         self._handles: dict[int, Any] = {}
         self._cancelled: dict[int, Any] = {}
+        self._finishes: dict[Any, str] = {}
+        self._lost: tuple[Any, ...] = ()
 
     def load(self, order: LoadOrder) -> dict[str, Any]:
         """Build the pipeline."""
@@ -29,6 +31,10 @@ class Backend:
         import openvino_genai
 
         self._handles, self._cancelled, self._pipeline = {}, {}, None
+        reason, status = openvino_genai.GenerationFinishReason, openvino_genai.GenerationStatus
+        self._finishes = {reason.STOP: "stop", reason.LENGTH: "length"}
+        # IGNORED: no memory is left for it. FINISHED without a reason can't be; better lost than waited for.
+        self._lost = (status.IGNORED, status.CANCEL, status.STOP, status.FINISHED)
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_batched_tokens = _BATCHED_TOKENS
         scheduler.enable_prefix_caching = False
@@ -39,7 +45,7 @@ class Backend:
             properties["INFERENCE_NUM_THREADS"] = order.threads
         precision = _precision(openvino.Core(), order.precision)
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(
-            str(order.folder / "openvino"), scheduler, "CPU", properties
+            f"{order.folder}/openvino", scheduler, "CPU", properties
         )
         # Its penalties shrink a logit towards zero, which makes repeating likelier where logits are negative.
         version = openvino_genai.__version__
@@ -63,29 +69,25 @@ class Backend:
 
     def step(self) -> list[Step]:
         """One step of the pipeline, and what it gave each request."""
-        from openvino_genai import GenerationFinishReason, GenerationStatus
-
         if self._pipeline.has_non_finished_requests():
             self._pipeline.step()
         self._cancelled.clear()
-        steps: list[Step] = []
-        for number, handle in list(self._handles.items()):
-            ids: list[int] = []
-            reason = GenerationFinishReason.NONE
-            while handle.can_read():
-                for output in handle.read().values():
-                    ids += output.generated_ids
-                    reason = output.finish_reason
-            status = handle.get_status()
-            finish = None
-            if status != GenerationStatus.RUNNING:
+        steps = [self._read(number, handle) for number, handle in self._handles.items()]
+        for number, _, finish in steps:
+            if finish:
                 del self._handles[number]
-                finish = "lost" if status != GenerationStatus.FINISHED else "stop"
-                if finish == "stop" and reason == GenerationFinishReason.LENGTH:
-                    finish = "length"
-            if ids or finish:
-                steps.append((number, ids, finish))
-        return steps
+        return [step for step in steps if step[1] or step[2]]
+
+    def _read(self, number: int, handle: Any) -> Step:
+        ids: list[int] = []
+        while handle.can_read():
+            for output in handle.read().values():
+                ids += output.generated_ids
+                if finish := self._finishes.get(output.finish_reason):
+                    return number, ids, finish
+        if not ids and handle.get_status() in self._lost:
+            return number, ids, "lost"
+        return number, ids, None
 
     def numbers(self) -> list[int]:
         """Requests that run, and those whose cancelling the next step carries out."""

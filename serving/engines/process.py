@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from contract.errors import ServingError
-from serving.engines.base import EngineError, EngineInfo, Finish, GenerationRequest, LoadOrder, Tokens
+from serving.engines.base import EngineError, EngineInfo, Finish, GenerationRequest, Tokens
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import Lines, encode
 
@@ -32,14 +32,13 @@ class ProcessEngine:
         self._heard = 0.0
         self._watch: asyncio.Task[None] | None = None
 
-    async def ready(self, order: LoadOrder) -> EngineInfo:
-        """Connect, and have the model loaded."""
+    async def ready(self) -> EngineInfo:
+        """Connect, and wait for the model that somebody ordered to be loaded."""
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(
             lambda: _Connection(self._receive, self._lost), sock=self._worker.sock
         )
         self._transport = transport
-        self._send({"load": {**asdict(order), "folder": str(order.folder)}})
         info = await self._loaded
         self._watch = loop.create_task(self._end_when_silent())
         return info

@@ -6,7 +6,6 @@ From it: {"loaded": {...}} or {"failed": text}, then {"lost": [numbers], "reason
 """
 
 import json
-import select
 import socket
 from typing import Any
 
@@ -53,9 +52,11 @@ class Channel:
             EOFError: the server is gone.
         """
         messages: list[Any] = []
-        while (wait and not messages) or select.select([self._sock], [], [], 0)[0]:
-            data = self._sock.recv(_CHUNK)
+        while True:
+            try:
+                data = self._sock.recv(_CHUNK, 0 if wait and not messages else socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return messages
             if not data:
                 raise EOFError
             messages += self._lines.feed(data)
-        return messages

@@ -3,6 +3,7 @@
 A process of its own because `step` holds Python's interpreter lock for 20 to 200 ms: no HTTP server could answer.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -10,7 +11,6 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 from serving.engines.base import GenerationRequest, LoadOrder
@@ -51,6 +51,7 @@ def main(fd: int, likely: str) -> None:
     # Ctrl-C and a container's SIGTERM reach the whole group; the server decides when the engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gc.disable()  # a start makes no garbage
     channel = Channel(socket.socket(fileno=fd))
     with suppress(ImportError):  # said when it is asked for
         import_module(_BACKENDS[likely]).warm()
@@ -61,10 +62,12 @@ def main(fd: int, likely: str) -> None:
 
 def _run(channel: Channel) -> None:
     first, *early = channel.receive(wait=True)
-    order = LoadOrder(**{**first["load"], "folder": Path(first["load"]["folder"])})
+    order = LoadOrder(**first["load"])
     try:
         backend = cast(Backend, import_module(_BACKENDS[order.engine]).Backend())
         channel.send({"loaded": backend.load(order)})
+        gc.freeze()  # a collection would look at all of the libraries, and stop every stream
+        gc.enable()
     except Exception as e:  # whatever a library raises at what it can't load is the reason to tell
         channel.send({"failed": f"{type(e).__name__}: {_line(e)}"})
         return

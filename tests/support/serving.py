@@ -45,7 +45,6 @@ class ServingProcess:
             "PATH": os.environ["PATH"],
             "HOME": str(logs),
             "PYTHONPATH": str(CHECKOUT),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "AZUREML_MODEL_DIR": str(version),
             "LLMOPS_BIND": "127.0.0.1",
             "SAGEMAKER_BIND_TO_PORT": "0",

@@ -1,0 +1,249 @@
+"""What HTTP costs over the bare engine: `python -m bench.serving [--rounds 5] [--url URL --key FILE]`.
+
+Tokens per second at 1, 8 and 16 streams, the time to the first token, and start to ready against a bare load of the
+weights, in one run and in turns. With --url, the server there (of the same model, behind a router perhaps) is measured
+instead of one of its own. Greedy answers to the same prompts, so both sides compute the same tokens.
+"""
+
+import argparse
+import json
+import os
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from serving.prompts import Prompts
+from tests.support.models import base_model, copy_model
+from tests.support.serving import API_KEY, ServingProcess, sign_version
+
+_TOKENS = 256
+_STREAMS = (1, 8, 16)
+_TOPICS = ("a lighthouse", "a train in the snow", "two rivers", "an old library", "a market", "the sea at night",
+           "a bridge", "a garden", "a clockmaker", "a long road", "a mountain hut", "a small theatre", "a harbour",
+           "an orchard", "a ferry", "a letter")  # fmt: skip
+_BARE = """
+import json, statistics, sys, time
+import numpy, openvino
+from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, SchedulerConfig
+
+scheduler = SchedulerConfig()
+scheduler.max_num_batched_tokens, scheduler.enable_prefix_caching = 256, False
+properties = {} if sys.argv[2] == "auto" else {"INFERENCE_PRECISION_HINT": sys.argv[2]}
+pipeline = ContinuousBatchingPipeline(sys.argv[1], scheduler, "CPU", properties)
+numbers = 0
+for line in sys.stdin:
+    prompts, stop_ids, tokens = json.loads(line)
+    config = GenerationConfig(max_new_tokens=tokens)
+    config.eos_token_id, config.stop_token_ids = stop_ids[0], set(stop_ids)
+    started, handles, first, total = time.perf_counter(), [], {}, 0
+    for prompt in prompts:
+        tensor = openvino.Tensor(numpy.array([prompt], dtype=numpy.int64))
+        handles.append(pipeline.add_request(numbers, tensor, config))
+        numbers += 1
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+        for i, handle in enumerate(handles):
+            while handle.can_read():
+                first.setdefault(i, time.perf_counter() - started)
+                total += sum(len(o.generated_ids) for o in handle.read().values())
+    seconds = time.perf_counter() - started
+    print(json.dumps({"tokens": total, "seconds": seconds, "first": statistics.median(first.values())}), flush=True)
+"""
+
+
+@dataclass
+class Wave:
+    """Streams that started together."""
+
+    tokens: int
+    seconds: float
+    first: float
+    """Median seconds to a stream's first token."""
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second, all streams together."""
+        return self.tokens / self.seconds
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", choices=("auto", "f32", "bf16"), default="auto")
+    parser.add_argument("--url", default="", help="a server that runs, instead of one of the benchmark's own")
+    parser.add_argument("--key", default="", help="the file with its API key")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-serving-") as name:
+        folder = Path(name)
+        version = copy_model(base_model(), folder / "model")
+        sign_version(version, folder)
+        if not options.url:
+            _starts(version, folder, options)
+        with _engine(version, options.precision) as engine, _server(version, folder, options) as (address, key):
+            _waves(Prompts(version), engine, address, key, options.rounds)
+
+
+# --- start
+
+
+def _starts(version: Path, folder: Path, options: argparse.Namespace) -> None:
+    bare, ready = [], []
+    for _ in range(options.rounds):
+        bare.append(_timed_load(version, options.precision))
+        ready.append(_timed_start(version, folder, options.precision))
+    load, start = statistics.median(bare), statistics.median(ready)
+    print(f"{'':24} {'bare':>9} {'served':>9} {'ratio':>7}")
+    print(f"{'start to ready, s':24} {load:9.2f} {start:9.2f} {start / load:7.2f}")
+
+
+def _timed_load(version: Path, precision: str) -> float:
+    started = time.perf_counter()
+    subprocess.run(_bare(version, precision), check=True, stdin=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def _timed_start(version: Path, folder: Path, precision: str) -> float:
+    started = time.perf_counter()
+    server = ServingProcess(version, folder, folder, LLMOPS_PRECISION=precision)
+    try:
+        while "serving: ready after" not in server.log.read_text():
+            if server.process.poll() is not None:
+                raise SystemExit(server.log.read_text())
+            time.sleep(0.005)
+        return time.perf_counter() - started
+    finally:
+        server.kill()
+
+
+# --- waves
+
+
+def _waves(prompts: Prompts, engine: subprocess.Popen[str], address: tuple[str, int], key: str, rounds: int) -> None:
+    texts = [f"Write a long story about {topic}." for topic in _TOPICS]
+    ids = [prompts.encode([{"role": "user", "content": text}]) for text in texts]
+    alone, served = _Alone(engine, prompts.stop_ids), _Served(address, key)
+    print(f"{'':24} {'engine':>9} {'HTTP':>9} {'ratio':>7}")
+    added = []
+    for streams in _STREAMS:
+        pairs: list[tuple[Wave, Wave]] = []
+        for turn in range(rounds + 1):  # the first is for warming up
+            order = (0, 1) if turn % 2 else (1, 0)
+            waves: dict[int, Wave] = {}
+            for side in order:
+                waves[side] = served.wave(texts[:streams]) if side else alone.wave(ids[:streams])
+            if turn:
+                pairs.append((waves[0], waves[1]))
+        bare, http = (statistics.median(w.speed for w in side) for side in zip(*pairs, strict=True))
+        print(f"{f'tokens/s, {streams} streams':24} {bare:9.1f} {http:9.1f} {http / bare:7.3f}")
+        firsts = [statistics.median(w.first * 1000 for w in side) for side in zip(*pairs, strict=True)]
+        added.append((streams, *firsts))
+    print(f"{'':24} {'engine':>9} {'HTTP':>9} {'added':>7}")
+    for streams, bare, http in added:
+        print(f"{f'first token ms, {streams} streams':24} {bare:9.1f} {http:9.1f} {http - bare:7.1f}")
+
+
+class _Alone:
+    """openvino-genai in a process of its own, driven by a loop that does nothing else."""
+
+    def __init__(self, process: subprocess.Popen[str], stop_ids: tuple[int, ...]) -> None:
+        self._process = process
+        self._stop_ids = stop_ids
+
+    def wave(self, prompts: list[list[int]]) -> Wave:
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps([prompts, self._stop_ids, _TOKENS]), file=self._process.stdin, flush=True)
+        return Wave(**json.loads(self._process.stdout.readline()))
+
+
+class _Served:
+    """A client that does as little as a client can: it counts frames, and parses only the usage."""
+
+    def __init__(self, address: tuple[str, int], key: str) -> None:
+        self._address = address
+        self._key = key
+
+    def wave(self, texts: list[str]) -> Wave:
+        sockets = [socket.create_connection(self._address) for _ in texts]
+        requests = [self._request(text) for text in texts]
+        started = time.perf_counter()
+        for sock, request in zip(sockets, requests, strict=True):
+            sock.sendall(request)
+        received = {sock: bytearray() for sock in sockets}
+        first: dict[socket.socket, float] = {}
+        open_ = set(sockets)
+        while open_:
+            for sock in select.select(open_, [], [])[0]:
+                data = sock.recv(1 << 16)
+                if b'"delta"' in data:
+                    first.setdefault(sock, time.perf_counter() - started)
+                received[sock] += data
+                if not data or b"[DONE]" in data:
+                    open_.discard(sock)
+        seconds = time.perf_counter() - started
+        for sock in sockets:
+            sock.close()
+        tokens = sum(_completion_tokens(bytes(data)) for data in received.values())
+        return Wave(tokens, seconds, statistics.median(first.values()))
+
+    def _request(self, text: str) -> bytes:
+        fields: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": _TOKENS}
+        fields |= {"temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
+        body = json.dumps(fields).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {self._key}\r\n"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _completion_tokens(received: bytes) -> int:
+    _, found, rest = received.partition(b'"completion_tokens":')
+    if not found:
+        raise SystemExit(received[-2000:].decode(errors="replace"))
+    return int(rest.partition(b",")[0])
+
+
+# --- both sides
+
+
+def _bare(version: Path, precision: str) -> list[str]:
+    return [sys.executable, "-c", _BARE, str(version / "openvino"), precision]
+
+
+@contextmanager
+def _engine(version: Path, precision: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        _bare(version, precision), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        assert process.stdin
+        process.stdin.close()
+
+
+@contextmanager
+def _server(version: Path, folder: Path, options: argparse.Namespace) -> Iterator[tuple[tuple[str, int], str]]:
+    if options.url:
+        url = urlsplit(options.url)
+        yield (url.hostname or "127.0.0.1", url.port or 80), Path(options.key).read_text().strip()
+        return
+    server = ServingProcess(version, folder, folder, LLMOPS_PRECISION=options.precision).wait_ready()
+    try:
+        yield ("127.0.0.1", server.port), API_KEY
+    finally:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    main()
