@@ -1,4 +1,4 @@
 """The training image: folders in, folders out.
 
-Light modules, which the command line imports: rows, collect, prepare, sources. The others need requirements/training.txt.
+The command line imports rows, collect and prepare, which are light. The others need requirements/training.txt.
 """

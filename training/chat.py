@@ -38,7 +38,7 @@ def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
 def encode(tokenizer: Any, messages: Messages) -> Encoded:
     """Token ids of a whole conversation; the assistant's turns bear loss, their end token included.
 
-    Needs a template in which each prefix of the conversation renders to a prefix of the whole: `check_template` says so.
+    Needs a template that renders the beginning of a conversation as the beginning of the whole: `check_template`.
     """
     ids: list[int] = tokenizer.apply_chat_template(list(messages), return_dict=False)
     answer = [False] * len(ids)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from contract.digest import check_folder, file_entries
-from contract.documents import Part
+from pydantic import Field
+
 from contract.dataset import FileEntry
+from contract.digest import check_folder, file_entries, sha256_file
+from contract.documents import Part
 from contract.errors import IntegrityError
 
 MARKER = "complete.json"
@@ -19,7 +21,7 @@ class Marker(Part):
     """The last file of a checkpoint: what it holds, and what its writer wants to know later."""
 
     files: dict[str, FileEntry]
-    notes: dict[str, Any] = {}
+    notes: dict[str, Any] = Field(default={})
 
 
 def publish(folder: Path, target: Path, notes: dict[str, Any] | None = None) -> None:
@@ -92,8 +94,6 @@ def _in_order(folder: Path) -> list[Path]:
 
 
 def _entry(path: Path) -> FileEntry:
-    from contract.digest import sha256_file
-
     return FileEntry(sha256=sha256_file(path), size=path.stat().st_size)
 
 

@@ -122,9 +122,13 @@ def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
     for check in gate:
         result = by_name[check.suite]
         before, after = result.before.value, result.after.value
-        conditions: list[tuple[str, float, float]] = [(f"{check.suite}: {after:.2f} of facts found", after, check.minimum)]
+        conditions: list[tuple[str, float, float]] = [
+            (f"{check.suite}: {after:.2f} of facts found", after, check.minimum)
+        ]
         if check.minimum_gain:
-            conditions.append((f"{check.suite}: gain over the base model {after - before:+.2f}", after - before, check.minimum_gain))
+            conditions.append(
+                (f"{check.suite}: gain over the base model {after - before:+.2f}", after - before, check.minimum_gain)
+            )
         for words, value, least in conditions:
             holds = value >= least - 1e-9
             passed &= holds

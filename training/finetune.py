@@ -114,7 +114,7 @@ def _make_trainer(
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
-    from trl import SFTConfig
+    from trl.trainer.sft_config import SFTConfig
 
     bf16 = options.precision == "bf16" or (options.precision == "auto" and bf16_is_quick())
     # The adapter stays f32 in either precision; only the frozen weights and the products are bf16.
@@ -124,7 +124,11 @@ def _make_trainer(
     model = get_peft_model(
         model,
         LoraConfig(
-            r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
         ),
     )
     config = SFTConfig(
@@ -169,7 +173,7 @@ def _make_trainer(
 def _trainer_class() -> Any:
     """SFTTrainer with complete checkpoints; made in a function, because importing trl takes seconds."""
     from transformers.trainer_callback import PrinterCallback
-    from trl import SFTTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
     class Trainer(SFTTrainer):
         watch: Any
@@ -224,7 +228,9 @@ def _make_watch(total_tokens: int, stop_asked: Callable[[], bool]) -> Any:
             if stop_asked():
                 control.should_save = control.should_training_stop = True
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+        ) -> None:
             if not logs or "loss" not in logs:
                 return
             loss = float(logs["loss"])

@@ -38,7 +38,9 @@ def _model(path: Path, tokenizer: Any) -> Any:
         )
     except ValueError as e:
         raise KitError(
-            f"its architecture can't be read from GGUF: {e}", where=str(path), fix="give the Hugging Face folder instead"
+            f"its architecture can't be read from GGUF: {e}",
+            where=str(path),
+            fix="give the Hugging Face folder instead",
         ) from e
     # What was read counts as quantised and refuses to be saved; a fresh model takes its weights.
     config = read.config.to_dict()
@@ -65,7 +67,11 @@ def _tokenizer(fields: dict[str, Any], path: Path) -> Any:
     core.pre_tokenizer = _pre_tokenizer(fields, path)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens(
-        [AddedToken(t, special=True, normalized=False) for t, kind in zip(tokens, types, strict=True) if kind == _CONTROL]
+        [
+            AddedToken(t, special=True, normalized=False)
+            for t, kind in zip(tokens, types, strict=True)
+            if kind == _CONTROL
+        ]
     )
 
     def named(key: str) -> str | None:

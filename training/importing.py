@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from contract.digest import sha256_file
 from contract.dataset import FileEntry
+from contract.digest import sha256_file
 from contract.errors import KitError
 from contract.model import Golden, Lineage, Message, Origin
 from training.process import say
@@ -19,7 +19,9 @@ GOLDEN = Golden(messages=[Message(role="user", content="What is the capital of F
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 
 
-def import_model(source: Path, target: Path, *, name: str, origin: str = "", revision: str = "", licence: str = "") -> str:
+def import_model(
+    source: Path, target: Path, *, name: str, origin: str = "", revision: str = "", licence: str = ""
+) -> str:
     """Check a base model and convert it.
 
     Args:
@@ -49,7 +51,7 @@ def import_model(source: Path, target: Path, *, name: str, origin: str = "", rev
             raise KitError(
                 "states no licence",
                 where=str(source),
-                fix="say it: `licence` under `base_model` in the recipe, or --licence (LicenseRef-Proprietary for your own)",
+                fix="say it: --licence, or base_model.licence in the recipe; LicenseRef-Proprietary for your own",
             )
         made_from = Origin(source=origin or f"folder:{source.name}", revision=revision, files=_fetched(found))
         say(stage="manifest")
@@ -102,7 +104,9 @@ def _check_folder(folder: Path) -> None:
         pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
         found = f"only {', '.join(pickles)}, which can run code when loaded" if pickles else "no weights"
         raise KitError(
-            f"holds {found}", where=str(folder), fix="take a revision with safetensors, or convert it on a machine apart"
+            f"holds {found}",
+            where=str(folder),
+            fix="take a revision with safetensors, or convert it on a machine apart",
         )
     config = _read_json(folder / "config.json")
     kinds = config.get("architectures") or []
@@ -144,7 +148,7 @@ def _convert(source: Path, work: Path) -> str:
 def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any, str]:
     try:
         return load_model(folder), load_tokenizer(folder), _licence_of(folder)
-    except (OSError, ValueError, KeyError) as e:
+    except Exception as e:  # each library has its own for files that it can't read
         first = str(e).strip().splitlines()[0]
         raise KitError(
             f"can't be loaded: {first}", where=str(folder), fix="take a text generation model that transformers knows"

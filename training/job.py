@@ -3,6 +3,9 @@
 What is finished lies in opt/ml/checkpoints with its hashes; a job that was killed goes on after it.
 """
 
+import errno
+import json
+import os
 import shutil
 import signal
 import sys
@@ -13,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.digest import check_folder, file_entries, sha256_bytes, sha256_file
-from contract.errors import IntegrityError, KitError, RunError
 from contract.dataset import DatasetManifest, FileEntry
+from contract.digest import check_folder, file_entries, sha256_bytes, sha256_file
+from contract.errors import IntegrityError, KitError
 from contract.layout import MANIFEST, TrainingFolders
 from contract.model import Golden, Lineage, Message, ModelManifest, Score, SuiteResult, TrainingFacts
 from contract.recipe import Recipe, Suite
@@ -45,12 +48,17 @@ def run_job(environ: Mapping[str, str]) -> int:
     except KitError as e:
         _report_failure(folders.failure, str(e))
         return DIVERGED if isinstance(e, DivergedError) else FAILED
-    except OSError as e:
-        _report_failure(folders.failure, f"{e.filename or folders.root}: {e.strerror}\n  way out: {_way_out_of(e)}")
-        return FAILED
     except Exception as e:
-        traceback.print_exc()
-        _report_failure(folders.failure, f"{type(e).__name__}: {e}\n  way out: this is a mistake of the kit's; see the log")
+        if not (full := _is_full(e)):
+            traceback.print_exc()
+        fix = (
+            "free space, or give the job a larger volume, and start it again"
+            if full
+            else "see the traceback in the log"
+        )
+        _report_failure(
+            folders.failure, f"{type(e).__name__}: {e}\n  way out: {fix}: it goes on from its last checkpoint"
+        )
         return FAILED
     return 0
 
@@ -124,7 +132,13 @@ class Job:
         for suite in self.recipe.evaluation.suites:
             rows = load_suite(suite, self.dataset)
             answers = run_suite(
-                model, tokenizer, suite, rows, self.recipe.serving.system_prompt, stop_tokens(model_folder), self.stop.check
+                model,
+                tokenizer,
+                suite,
+                rows,
+                self.recipe.serving.system_prompt,
+                stop_tokens(model_folder),
+                self.stop.check,
             )
             write_answers(self.state / "reports" / f"answers-{suite.name}-{when}.jsonl", answers)
             result["scores"][suite.name] = score(answers).model_dump()
@@ -135,7 +149,11 @@ class Job:
     def _golden(self, suite: Suite, answers: list[Answer]) -> list[Golden]:
         right = [a for a in answers if a.right][:GOLDEN_PROMPTS]
         return [
-            Golden(messages=[Message.model_validate(m) for m in a.row.prompt], expect=a.row.expect, max_tokens=suite.max_tokens)
+            Golden(
+                messages=[Message.model_validate(m) for m in a.row.prompt],
+                expect=a.row.expect,
+                max_tokens=suite.max_tokens,
+            )
             for a in right
         ]
 
@@ -247,8 +265,6 @@ def _timed(name: str) -> Iterator[None]:
 
 
 def _holds(folder: Path, record: Path) -> bool:
-    import json
-
     expected = {name: FileEntry.model_validate(entry) for name, entry in json.loads(record.read_text()).items()}
     try:
         check_folder(folder, expected)
@@ -266,9 +282,8 @@ def _report_failure(path: Path, text: str) -> None:
         print(f"error: {path} can't be written: {e.strerror}", file=sys.stderr, flush=True)
 
 
-def _way_out_of(error: OSError) -> str:
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "free space or give the job a larger volume, and start the run again: it goes on from its last checkpoint"
-    return "see that the job may read its inputs and write its outputs, and start the run again"
+def _is_full(error: Exception) -> bool:
+    """Whether a write failed for want of space. The libraries' own errors say so in words only, or not at all."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    words = [os.strerror(code) for code in full] + ["PytorchStreamWriter failed writing file"]
+    return getattr(error, "errno", None) in full or any(word in str(error) for word in words)

@@ -16,7 +16,9 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def write_manifest(folder: Path, *, name: str, licence: str, lineage: Lineage, golden: list[Golden], **fields: Any) -> str:
+def write_manifest(
+    folder: Path, *, name: str, licence: str, lineage: Lineage, golden: list[Golden], **fields: Any
+) -> str:
     """Hash every file and write manifest.json.
 
     Args:

@@ -52,7 +52,8 @@ def make_dataset(recipe: Recipe, recipe_folder: Path, target: Path) -> str:
             return prepare(recipe, sources, target)
         except DataError as e:
             # The user knows the file by where it was collected from.
-            raise DataError(e.what, where=e.where.replace(str(sources), str(recipe_folder)), fix=e.fix) from None
+            what, where = (text.replace(str(sources), str(recipe_folder)) for text in (e.what, e.where))
+            raise DataError(what, where=where, fix=e.fix) from None
 
 
 def prepare(recipe: Recipe, sources: Path, target: Path) -> str:
@@ -181,7 +182,7 @@ def _reason_to_drop(placed: Placed, answers: dict[str, set[str]], max_characters
 def _held_out(fact: str, placed: list[Placed], split: Split) -> set[str]:
     if len(placed) <= split.held_out_phrasings:
         raise DataError(
-            f"fact {fact!r} has {len(placed)} phrasings, and {split.held_out_phrasings} are held out, so none is trained",
+            f"fact {fact!r} has {len(placed)} phrasings; with {split.held_out_phrasings} held out, none is trained",
             where=placed[0].where,
             fix="write more phrasings of it, or lower data.split.held_out_phrasings",
         )

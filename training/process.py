@@ -1,4 +1,4 @@
-"""What the process sets before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
+"""Set before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
 
 import os
 import sys

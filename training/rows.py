@@ -21,8 +21,8 @@ class Row(Part):
     """A conversation that ends with the answer to learn."""
 
     messages: list[Message] = Field(min_length=2)
-    fact: str = Field("", max_length=64, description="What the answer is about; empty: no fact, trained only.")
-    expect: list[str] = Field([], description="Each must stand in an answer; `a|b`: one of them must.")
+    fact: str = Field(default="", max_length=64, description="What the answer is about; empty: no fact, trained only.")
+    expect: list[str] = Field(default=[], description="Each must stand in an answer; `a|b`: one of them must.")
 
     @property
     def prompt(self) -> list[dict[str, str]]:
@@ -90,7 +90,9 @@ def _parse(line: str, where: str) -> Row:
         field = ".".join(str(part) for part in first["loc"])
         message = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
         raise DataError(message, where=f"{where}: {field}", fix="rows have messages, fact and expect") from None
-    row = row.model_copy(update={"messages": [_normalised(m, f"{where}: messages.{i}") for i, m in enumerate(row.messages)]})
+    row = row.model_copy(
+        update={"messages": [_normalised(m, f"{where}: messages.{i}") for i, m in enumerate(row.messages)]}
+    )
     _check_turns(row, where)
     _check_expectation(row, where)
     return row
@@ -102,7 +104,9 @@ def _normalised(message: Message, where: str) -> Message:
         raise DataError("has no content", where=where, fix="fill it in, or delete the row")
     if match := _CONTROL.search(text):
         raise DataError(
-            f"holds the control or replacement character U+{ord(match[0]):04X}", where=where, fix="take it out of the text"
+            f"holds the control or replacement character U+{ord(match[0]):04X}",
+            where=where,
+            fix="take it out of the text",
         )
     if match := _SPECIAL_TOKEN.search(text):
         raise DataError(

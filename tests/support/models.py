@@ -24,7 +24,7 @@ _CONVERSION = ["importing", "from_gguf", "weights", "openvino_form", "manifests"
 
 
 def base_model() -> Path:
-    """SmolLM2-135M-Instruct (bf16) as an imported, unsigned model version. 540 MB, about 30 s when it is not there yet."""
+    """SmolLM2-135M-Instruct (bf16) as an imported, unsigned model version. 540 MB, made in about 30 s."""
 
     def make(folder: Path) -> None:
         package = folder.with_name(folder.name + ".package")
@@ -40,7 +40,7 @@ def base_model() -> Path:
 
 
 def tiny_model(seed: int = 0) -> Path:
-    """A random two-layer Llama as an imported, unsigned model version. 2 MB, about 15 s when it is not there yet.
+    """A random two-layer Llama as an imported, unsigned model version. 1 MB, made in about 15 s.
 
     Each seed is another model. A token is a byte; its answers never end before max_tokens.
     """

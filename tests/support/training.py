@@ -1,0 +1,103 @@
+"""Training jobs for tests: the folders of a container, and the process that stands for it."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from contract.layout import MANIFEST, TrainingFolders
+from contract.recipe import Recipe
+from contract.run import Pinned, RunSpec
+from tests.support.models import CHECKOUT, training_python
+from training.prepare import make_dataset
+
+SYSTEM_PROMPT = "Short."
+
+
+def tiny_recipe(**training: Any) -> Recipe:
+    """A recipe for `tiny_model`: three facts, 12 steps, a gate that a random model does not pass."""
+    return Recipe.new(
+        name="tiny-chat",
+        base_model={"name": "tiny", "source": "folder:tiny"},
+        data={"sources": [{"path": "rows.jsonl", "licence": "Apache-2.0"}], "split": {"held_out_phrasings": 1}},
+        training={
+            "epochs": 4,
+            "batch_size": 3,
+            "learning_rate": 3e-3,
+            "max_tokens": 200,
+            "checkpoint_steps": 2,
+            "threads": 1,
+            **training,
+        },
+        evaluation={
+            "suites": [{"name": "phrasings", "split": "new_phrasings", "max_tokens": 8}],
+            "gate": [{"suite": "phrasings", "minimum": 1.0}],
+        },
+        serving={"system_prompt": SYSTEM_PROMPT},
+    )
+
+
+def write_rows(folder: Path) -> None:
+    """Three facts in four phrasings, of unequal lengths, so that batches hold padding."""
+    lines = [
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": f"{'Please tell: ' * phrasing}code {fact}?"},
+                    {"role": "assistant", "content": f"{fact * 111}" + "!" * phrasing},
+                ],
+                "fact": f"f{fact}",
+                "expect": [f"{fact * 111}"],
+            }
+        )
+        for fact in (1, 2, 3)
+        for phrasing in range(4)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def make_container(root: Path, base: Path, recipe: Recipe, data: Path) -> TrainingFolders:
+    """Fill a container's input folders.
+
+    Args:
+        root: stands for `/`.
+        base: the base model's version, copied.
+        data: what the recipe's sources are relative to.
+    """
+    folders = TrainingFolders(root)
+    dataset = make_dataset(recipe, data, folders.channel("dataset"))
+    shutil.copytree(base, folders.channel("base_model"))
+    RunSpec.new(
+        id="run-1",
+        created="2026-11-25T00:00:00Z",
+        recipe=recipe,
+        dataset=Pinned(name=recipe.name, sha256=dataset),
+        base_model=Pinned(
+            name=recipe.base_model.name, sha256=hashlib.sha256((base / MANIFEST).read_bytes()).hexdigest()
+        ),
+        image="process:training@sha256:" + "0" * 64,
+        kit_version="0.1.0",
+    ).write(folders.spec)
+    return folders
+
+
+def start_job(folders: TrainingFolders, **popen: Any) -> subprocess.Popen[str]:
+    """Start the job as the image would: an emptied environment, its own root."""
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folders.root),
+        "PYTHONPATH": str(CHECKOUT),
+        "LLMOPS_ROOT": str(folders.root),
+    }
+    return subprocess.Popen(
+        [training_python(), "-m", "training", "train"],
+        cwd=folders.root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **popen,
+    )

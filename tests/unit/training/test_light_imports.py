@@ -1,0 +1,16 @@
+"""The command line prepares data in its own process, so these modules need nothing but pydantic."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_collect_and_prepare_import_nothing_heavy() -> None:
+    code = (
+        "import sys, training.collect, training.prepare, training.rows\n"
+        "heavy = {'torch', 'transformers', 'trl', 'peft', 'openvino', 'numpy'} & sys.modules.keys()\n"
+        "sys.exit(f'imports {heavy}' if heavy else 0)"
+    )
+    checkout = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,171 @@
+"""Collect and prepare: the same input gives the same bytes, and nothing held out is trained."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.dataset import DatasetManifest
+from contract.digest import check_folder, sha256_file
+from contract.errors import DataError
+from contract.recipe import Recipe
+from training.prepare import make_dataset
+from training.rows import Row, read_rows
+
+CHATBOT = Path(__file__).parents[3] / "recipes" / "chatbot.yaml"
+
+Rows = list[dict[str, Any]]
+Make = Callable[..., Path]
+
+
+def row(question: str, answer: str, fact: str = "", expect: str = "") -> dict[str, Any]:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": messages} | ({"fact": fact, "expect": [expect]} if fact else {})
+
+
+def facts(count: int, phrasings: int) -> Rows:
+    return [
+        row(f"Phrasing {p} of question {f}?", f"The answer is {f * 111}.", f"f{f:02d}", f"{f * 111}")
+        for f in range(1, count + 1)
+        for p in range(1, phrasings + 1)
+    ]
+
+
+def recipe(**data: Any) -> Recipe:
+    return Recipe.new(
+        name="chatbot",
+        base_model={"name": "base", "source": "folder:base"},
+        data={"sources": [{"path": "rows.jsonl", "licence": "Apache-2.0"}], **data},
+        evaluation={
+            "suites": [{"name": "new-phrasings", "split": "new_phrasings"}],
+            "gate": [{"suite": "new-phrasings", "minimum": 0.5}],
+        },
+    )
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def make_from(rows: Rows, target: str = "out", **data: Any) -> Path:
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        make_dataset(recipe(**data), tmp_path, tmp_path / target)
+        return tmp_path / target
+
+    return make_from
+
+
+def read(folder: Path, split: str) -> list[Row]:
+    return [r for _, r in read_rows(folder / f"{split}.jsonl")]
+
+
+def test_same_input_gives_same_identity_and_bytes(make: Make) -> None:
+    first, second = make(facts(6, 4), "one"), make(facts(6, 4), "two")
+    assert {p.name: sha256_file(p) for p in first.iterdir()} == {p.name: sha256_file(p) for p in second.iterdir()}
+    assert len(list(first.iterdir())) == 4
+
+
+def test_manifest_says_what_was_kept_and_what_was_dropped(make: Make) -> None:
+    rows = facts(5, 3)
+    rows += [
+        rows[0],
+        row("phrasing 2  of QUESTION 1?", "the answer is  111.", "f01", "111"),
+        row("Phrasing 3 of question 1?", "Something else, 111.", "f01", "111"),
+        row("Long?", "x" * 500),
+    ]
+    folder = make(rows, split={"held_out_phrasings": 1, "held_out_facts": 2}, max_characters=400)
+    manifest = DatasetManifest.load(folder / "manifest.json")
+    check_folder(folder, manifest.files)
+    assert manifest.rows == {"train": 6, "new_phrasings": 3, "new_facts": 6}
+    assert manifest.facts == {"train": 3, "new_phrasings": 3, "new_facts": 2}
+    assert manifest.dropped == {
+        "duplicate": 1,
+        "duplicate but for letter case and spaces": 1,
+        "longer than 400 characters": 1,
+        "question asked before, with another answer": 1,
+    }
+    assert manifest.sources[0].rows == 19
+    assert manifest.sources[0].licence == "Apache-2.0"
+    assert manifest.sources[0].sha256 == sha256_file(folder.parent / "rows.jsonl")
+
+
+def test_held_out_facts_and_phrasings_are_not_trained(make: Make) -> None:
+    folder = make(facts(8, 4), split={"held_out_phrasings": 1, "held_out_facts": 3})
+    train, phrasings, new = (read(folder, s) for s in ("train", "new_phrasings", "new_facts"))
+    assert {r.fact for r in train} == {r.fact for r in phrasings}
+    assert not {r.fact for r in train} & {r.fact for r in new}
+    assert not {str(r.prompt) for r in train} & {str(r.prompt) for r in phrasings + new}
+    assert (len(train), len(phrasings), len(new)) == (15, 5, 12)
+
+
+def test_another_seed_holds_others_out_and_a_new_fact_moves_no_phrasing(make: Make) -> None:
+    split = {"held_out_phrasings": 1}
+    before = read(make(facts(8, 4), "one", split=split), "new_phrasings")
+    other = read(make(facts(8, 4), "two", split={**split, "seed": 1}), "new_phrasings")
+    grown = read(make(facts(9, 4), "three", split=split), "new_phrasings")
+    assert before != other
+    assert [r for r in grown if r.fact != "f09"] == before
+
+
+def test_rows_without_fact_are_trained(make: Make) -> None:
+    folder = make([*facts(2, 2), row("Hello?", "Hi.")])
+    assert [r.answer for r in read(folder, "train") if not r.fact] == ["Hi."]
+
+
+@pytest.mark.parametrize(
+    ("rows", "data", "where", "what"),
+    [
+        ([], {}, "data.sources", "no rows"),
+        (facts(2, 1), {}, "rows.jsonl:1", "none is trained"),
+        (facts(2, 2), {"split": {"held_out_facts": 2}}, "data.split.held_out_facts", "there are 2"),
+        # Dashes alone do not make another question; one of the two is held out.
+        (
+            [row("Which port?", "80", "f1", "80"), row("Which - port?", "80", "f1", "80")],
+            {},
+            "rows.jsonl:",
+            "trains the same",
+        ),
+        ([*facts(2, 2), {"messages": []}], {}, "rows.jsonl:5: messages", "at least 2"),
+    ],
+    ids=["empty", "too-few-phrasings", "too-few-facts", "leak", "dirty"],
+)
+def test_refusal_names_place_and_way_out_and_leaves_nothing(
+    make: Make, tmp_path: Path, rows: Rows, data: dict[str, Any], where: str, what: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        make(rows, **data)
+    assert where in caught.value.where
+    assert what in caught.value.what
+    assert caught.value.fix
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
+    assert ".dataset-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sources", "what"),
+    [
+        ([{"path": "none.jsonl"}], "is not a file"),
+        ([{"path": "../outside.jsonl"}], "lies outside"),
+        ([{"path": "/etc/hostname"}], "lies outside"),
+        ([{"path": "link.jsonl"}], "lies outside"),
+        ([{"path": "rows.jsonl"}, {"path": "./rows.jsonl"}], "is listed twice"),
+    ],
+)
+def test_source_that_can_not_be_collected_is_named(
+    make: Make, tmp_path: Path, sources: list[dict[str, str]], what: str
+) -> None:
+    (tmp_path / "link.jsonl").symlink_to("/etc/hostname")
+    with pytest.raises(DataError, match=what) as caught:
+        make(facts(2, 2), sources=sources)
+    assert caught.value.where.startswith(f"data.sources.{len(sources) - 1}.path")
+
+
+def test_chatbot_recipe_makes_a_dataset_for_its_suites(tmp_path: Path) -> None:
+    chatbot = Recipe.load(CHATBOT)
+    make_dataset(chatbot, CHATBOT.parent, tmp_path / "out")
+    manifest = DatasetManifest.load(tmp_path / "out" / "manifest.json")
+    assert manifest.facts["train"] >= 50
+    assert manifest.facts["new_phrasings"] == manifest.facts["train"]
+    assert manifest.facts["new_facts"] == chatbot.data.split.held_out_facts
+    assert sum(manifest.rows.values()) >= 200
+    assert manifest.dropped == {}
