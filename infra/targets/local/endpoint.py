@@ -1,5 +1,7 @@
 """Endpoints on this machine: a resource for each promoted model version, behind hosting's supervisor and router."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +96,7 @@ class Endpoint(dynamic.Resource, module="llmops", name="Endpoint"):
     def __init__(
         self,
         name: str,
-        settings: "EndpointSettings",
+        settings: EndpointSettings,
         home: names.StackHome,
         *,
         image: Image,
@@ -114,7 +116,7 @@ class Endpoint(dynamic.Resource, module="llmops", name="Endpoint"):
         super().__init__(EndpointProvider(), names.endpoint(name), props, options)
 
 
-def _properties(name: str, settings: "EndpointSettings", home: names.StackHome, image: pulumi.Input[str]) -> Properties:
+def _properties(name: str, settings: EndpointSettings, home: names.StackHome, image: pulumi.Input[str]) -> Properties:
     """Inputs, readable in a preview; each of them is acted on."""
     version = settings.version
     return {
@@ -135,12 +137,12 @@ def _properties(name: str, settings: "EndpointSettings", home: names.StackHome, 
     }
 
 
-def _rollout(settings: "EndpointSettings") -> Properties:
+def _rollout(settings: EndpointSettings) -> Properties:
     rollout = settings.rollout
     return rollout.model_dump() if rollout.strategy == "canary" else {"strategy": rollout.strategy}
 
 
-def _host(props: Properties) -> "Host":
+def _host(props: Properties) -> Host:
     from hosting.host import Host
 
     return Host(Path(props["home"]))
@@ -180,11 +182,11 @@ def _live(props: Properties) -> Properties | None:
     return live
 
 
-def _names(host: "Host") -> set[str]:
+def _names(host: Host) -> set[str]:
     return {state.name for state in host.list()}
 
 
-def _spec(props: Properties) -> "EndpointSpec":
+def _spec(props: Properties) -> EndpointSpec:
     from hosting.spec import EndpointSpec
 
     folders = {_MODEL: props["folder"], _API_KEY: props["key_file"], _PUBLIC_KEY: props["public_key_file"]}

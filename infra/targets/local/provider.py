@@ -24,6 +24,7 @@ class LocalProvider(dynamic.ResourceProvider):
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
         """Called once in the provider's process."""
+        del req  # the stack's configuration; what a resource needs of it is in its properties
         _show_mistakes_without_traceback()
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
