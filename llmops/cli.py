@@ -1,14 +1,12 @@
 """The command `llmops`. Everything that takes long to import is imported by the verb that needs it."""
 
 import errno
-import inspect
 import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.models import ArgumentInfo
 
 from contract.errors import KitError
 from llmops.commands import endpoint, machine, models, promotion, run, stack
@@ -94,16 +92,6 @@ def _complete(command: object) -> None:
             option.expose_value = False
             option.callback = set_stack
             verb.params.append(option)
-            _restore_help(verb)
-
-
-def _restore_help(verb: Any) -> None:
-    """typer 0.25 loses the help of arguments to click 8.5, which has a field of that name."""
-    annotations = inspect.get_annotations(inspect.unwrap(verb.callback))
-    for parameter in verb.params:
-        for extra in getattr(annotations.get(parameter.name), "__metadata__", ()):
-            if isinstance(extra, ArgumentInfo) and not parameter.help:
-                parameter.help = extra.help
 
 
 def _end(_number: int, _frame: object) -> None:
