@@ -1,7 +1,7 @@
-"""`tools/activate.py ACTIVATE [ENGINE_FOLDER]` lets a virtual environment's activate script choose engine and local backend.
+"""`tools/activate.py ACTIVATE [ENGINE_FOLDER]` lets an activate script choose the engine and the local backend too.
 
 After `. .venv/bin/activate`, plain `pulumi` works on the checkout's local stacks. An environment that names a backend
-already is left alone, and `deactivate` takes back what was set. For sh, bash and zsh; running it again replaces its lines.
+already is left alone, and `deactivate` takes back what was set. For sh, bash and zsh; a second run replaces the lines.
 """
 
 import re

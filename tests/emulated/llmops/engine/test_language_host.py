@@ -28,7 +28,7 @@ class FileProvider(ResourceProvider):
         return CreateResult(props["path"], {**props, "size": len(props["text"])})
 
     def diff(self, id, olds, news):
-        return DiffResult(changes=olds["text"] != news["text"], replaces=["path"] if olds["path"] != news["path"] else [])
+        return DiffResult(changes=olds["text"] != news["text"])
 
     def update(self, id, olds, news):
         Path(id).write_text(news["text"])

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -126,13 +125,13 @@ mkdir -p "$(dirname "$2")"; printf '#!/bin/sh\\necho v{engine}\\n' >"$2"; chmod 
 
 
 @pytest.fixture
-def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Go whose builds are quick; the file counts them."""
     count = tmp_path / "count"
     script = GO.format(version="1.99.0", fail="", count=count, engine=engine.pinned_version())
     executable(tmp_path / "go" / "go", script)
     on_path(monkeypatch, tmp_path / "go")
-    yield count
+    return count
 
 
 @pytest.mark.usefixtures("no_download")
