@@ -1,7 +1,7 @@
 """Both ends of starting Pulumi's dynamic provider without waiting for a Python to import the SDK.
 
 The engine starts `pulumi-resource-pulumi-python`, which runs this file. It looks for the process that the language host
-of the same engine has forked ahead, and hands it its environment, folder, arguments and open files: that process is what
+of the same engine has forked ahead, and hands it its environment, folder, arguments and open files: it then is what
 `python -u -m pulumi.dynamic` would have become. Without one (a `destroy` runs no program) it becomes that itself.
 
 Standard library only, started with -I -S: it must be quick.
