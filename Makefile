@@ -3,6 +3,10 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down test unit check bench lock engine
+# A company's certificates are in the machine's store, which uv reads only when told to.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
+export UV_SYSTEM_CERTS ?= 1
+endif
 PYTHON_IN_VENV := .venv/bin/python
 
 help: ## Explain the targets
