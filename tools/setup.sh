@@ -10,13 +10,13 @@ fail() {
 }
 
 python() { # the first Python that the locks are made for
-    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.14; do
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14}; do
         if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
             "$candidate" -c 'import sys; print(sys.executable)'
             return
         fi
     done
-    fail "there is no Python 3.11 to 3.14 on PATH" "install one (Debian: apt-get install python3), or name it: make PYTHON=/path/to/python ..."
+    fail "there is no Python 3.11 to 3.14${PYTHON:+ at $PYTHON}" "install one (Debian: apt-get install python3), or name it: make PYTHON=/path/to/python ..."
 }
 
 get_uv() { # set $uv: the one in .venv, the machine's, or the locked one from PyPI in a temporary folder
