@@ -135,7 +135,7 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], address: tuple[str, 
     ids = [prompts.encode([{"role": "user", "content": text}]) for text in texts]
     alone, served = _Alone(engine, prompts.stop_ids), _Served(address, key)
     print(f"{'':24} {'engine':>9} {'HTTP':>9} {'ratio':>7}")
-    added = []
+    added: list[tuple[str, float, float]] = []
     for streams in _STREAMS:
         pairs: list[tuple[Wave, Wave]] = []
         for turn in range(rounds + 1):  # the first is for warming up
@@ -147,11 +147,21 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], address: tuple[str, 
                 pairs.append((waves[0], waves[1]))
         bare, http = (statistics.median(w.speed for w in side) for side in zip(*pairs, strict=True))
         print(f"{f'tokens/s, {streams} streams':24} {bare:9.1f} {http:9.1f} {http / bare:7.3f}")
-        firsts = [statistics.median(w.first * 1000 for w in side) for side in zip(*pairs, strict=True)]
-        added.append((streams, *firsts))
+        first, first_http = (statistics.median(w.first * 1000 for w in side) for side in zip(*pairs, strict=True))
+        added.append((f"{streams} at once", first, first_http))
     print(f"{'':24} {'engine':>9} {'HTTP':>9} {'added':>7}")
-    for streams, bare, http in added:
-        print(f"{f'first token ms, {streams} streams':24} {bare:9.1f} {http:9.1f} {http - bare:7.1f}")
+    added.insert(0, ("idle", *_first_when_idle(alone, served, texts, ids)))
+    for label, bare, http in added:
+        print(f"{f'first token ms, {label}':24} {bare:9.1f} {http:9.1f} {http - bare:7.1f}")
+
+
+def _first_when_idle(alone: "_Alone", served: "_Served", texts: list[str], ids: list[list[int]]) -> tuple[float, float]:
+    """Median milliseconds to the first token of a request that comes alone, in turns."""
+    bare, http = [], []
+    for text, prompt in zip(texts * 2, ids * 2, strict=True):
+        bare.append(alone.wave([prompt], 4).first * 1000)
+        http.append(served.wave([text], 4).first * 1000)
+    return statistics.median(bare), statistics.median(http)
 
 
 class _Alone:
@@ -161,10 +171,10 @@ class _Alone:
         self._process = process
         self._stop_ids = stop_ids
 
-    def wave(self, prompts: list[list[int]]) -> Wave:
+    def wave(self, prompts: list[list[int]], tokens: int = _TOKENS) -> Wave:
         assert self._process.stdin
         assert self._process.stdout
-        print(json.dumps([prompts, self._stop_ids, _TOKENS]), file=self._process.stdin, flush=True)
+        print(json.dumps([prompts, self._stop_ids, tokens]), file=self._process.stdin, flush=True)
         return Wave(**json.loads(self._process.stdout.readline()))
 
 
@@ -175,9 +185,9 @@ class _Served:
         self._address = address
         self._key = key
 
-    def wave(self, texts: list[str]) -> Wave:
+    def wave(self, texts: list[str], tokens: int = _TOKENS) -> Wave:
         sockets = [socket.create_connection(self._address) for _ in texts]
-        requests = [self._request(text) for text in texts]
+        requests = [self._request(text, tokens) for text in texts]
         started = time.perf_counter()
         for sock, request in zip(sockets, requests, strict=True):
             sock.sendall(request)
@@ -195,11 +205,11 @@ class _Served:
         seconds = time.perf_counter() - started
         for sock in sockets:
             sock.close()
-        tokens = sum(_completion_tokens(bytes(data)) for data in received.values())
-        return Wave(tokens, seconds, statistics.median(first.values()))
+        count = sum(_completion_tokens(bytes(data)) for data in received.values())
+        return Wave(count, seconds, statistics.median(first.values()))
 
-    def _request(self, text: str) -> bytes:
-        fields: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": _TOKENS}
+    def _request(self, text: str, tokens: int) -> bytes:
+        fields: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": tokens}
         fields |= {"temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
         body = json.dumps(fields).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {self._key}\r\n"

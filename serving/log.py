@@ -3,17 +3,22 @@
 import json
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 
 def say(message: str) -> None:
     """Write one line about the server itself to standard error."""
-    print(f"{_now()} serving: {message}", file=sys.stderr, flush=True)
+    _write(sys.stderr, f"{_now()} serving: {message}")
 
 
 def log_request(fields: dict[str, Any]) -> None:
     """Write one request as JSON to standard output."""
-    print(json.dumps({"time": _now(), **fields}, ensure_ascii=True), flush=True)
+    _write(sys.stdout, json.dumps({"time": _now(), **fields}))
+
+
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(line + "\n")  # in one piece: unbuffered, print writes the end of a line by itself
+    stream.flush()
 
 
 def _now() -> str:
