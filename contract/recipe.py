@@ -65,7 +65,7 @@ class Training(Part):
     batch_size: int = Field(default=16, ge=1, description="Conversations an optimizer step.")
     learning_rate: float = Field(default=1e-4, gt=0)
     warmup_steps: int = Field(default=0, ge=0)
-    max_tokens: int = Field(512, ge=8, description="Longer conversations are refused, naming the row.")
+    max_tokens: int = Field(default=512, ge=8, description="Longer conversations are refused, naming the row.")
     precision: Literal["auto", "bf16", "f32"] = Field(
         default="auto", description="auto: bf16 where the processor has it."
     )
