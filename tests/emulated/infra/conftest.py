@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
 from contract.layout import MANIFEST, alias_key, model_key
 from contract.signing import sign
@@ -80,9 +81,8 @@ class Stack:
         return {s["urn"].rpartition("::")[2]: s["op"] for s in steps if s["op"] not in ("same", "read", "refresh")}
 
     def configure(self) -> None:
-        """Write the stack's file. JSON is YAML."""
-        config = {"llmops:endpoints": self.entries}
-        (self.folder / f"Pulumi.{self.name}.yaml").write_text(json.dumps({"config": config}, indent=1))
+        """Write the stack's file."""
+        YAML().dump({"config": {"llmops:endpoints": self.entries}}, self.folder / f"Pulumi.{self.name}.yaml")
 
     def state(self) -> str:
         """The exported state, as text."""
