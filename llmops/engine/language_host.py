@@ -8,6 +8,7 @@ import the SDK again and hold up the first resource by half a second (`dynamic_p
 """
 
 import contextlib
+import gc
 import os
 import runpy
 import signal
@@ -117,6 +118,7 @@ _keep: list[socket.socket] = []
 
 def main() -> None:
     engine_address, engine = sys.argv[-1], os.getppid()
+    gc.freeze()  # collections during the program's imports need not walk the SDK, nor unshare the fork's pages
     _fork_dynamic_provider(engine_address)
     threading.Thread(target=dynamic_provider.end_with_parent, args=(engine,), daemon=True).start()
     _serve(engine_address)
