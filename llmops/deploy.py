@@ -27,7 +27,8 @@ def up(stack: PulumiStack, say: Say) -> None:
     if stack.target == "local":
         stack.create()
     free(stack, say)
-    stack.run("up", "--yes", "--skip-preview", "--suppress-outputs")
+    # Refreshed first: after a reboot the state still says that everything runs.
+    stack.run("up", "--yes", "--refresh", "--skip-preview", "--suppress-outputs")
 
 
 def preflight(stack: PulumiStack, say: Say) -> None:

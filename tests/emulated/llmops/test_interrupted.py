@@ -1,5 +1,6 @@
 """`llmops up` that is killed or interrupted: the next one puts everything right."""
 
+import contextlib
 import os
 import signal
 
@@ -45,8 +46,20 @@ def test_kill_9_of_command_and_engine(kit: Kit) -> None:
     assert "is live at" in text
     _alone(kit)
     assert "unchanged" in kit.run("up")
+    _reboot(kit)
+    assert kit.endpoint("dev")["ready"] is False
+    assert "is live at" in kit.run("up")
+    _alone(kit)
     kit.run("down")
     assert kit.processes() == {}
+
+
+def _reboot(kit: Kit) -> None:
+    """Leave no process of the stack, as a machine that went down does."""
+    for pid in kit.processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not kit.processes())
 
 
 def test_kill_9_of_the_command_alone_is_waited_for(kit: Kit) -> None:
