@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 STACK = "demo"
 STACK_FILE = CHECKOUT / f"Pulumi.{STACK}.yaml"
 RECIPE = "recipes/chatbot.yaml"
-QUESTION = "I want the version that served before. Which command?"
+QUESTION = "The new version is worse. How do I get the previous version back?"
 STEPS: list[tuple[str, list[str]]] = [
     ("stack with store and keys", ["up"]),
     ("prepare, train, evaluate, sign", ["train", RECIPE]),
