@@ -1,0 +1,87 @@
+"""The built wheel in an empty environment: a folder of one's own previews, trains and goes away again."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.models import tiny_model
+
+CHECKOUT = Path(__file__).parents[2]
+PROGRAM = """\
+from infra.__main__ import main
+
+main()
+"""
+RECIPE = """\
+schema: recipe/1
+name: my-bot
+base_model: {{name: tiny, source: "folder:{base}", licence: Apache-2.0}}
+data:
+  sources: [{{path: rows.jsonl}}]
+training: {{epochs: 1, batch_size: 2, learning_rate: 0.001, max_tokens: 512, precision: f32, threads: 1}}
+evaluation:
+  suites: [{{name: phrasings, split: new_phrasings, max_tokens: 8}}]
+  gate: [{{suite: phrasings, minimum: 0.0}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The variables of a shell whose environment holds the wheel and its dependencies, nothing of the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    uv = Path(sys.executable).with_name("uv")
+    _run([uv, "build", "-q", "--wheel", "--out-dir", folder / "dist", CHECKOUT], folder)
+    _run([uv, "venv", "-q", "--python", sys.executable, folder / "venv"], folder)
+    wheel = next((folder / "dist").glob("*.whl"))
+    python = folder / "venv" / "bin" / "python"
+    _run([uv, "pip", "install", "-q", "--python", python, "-c", CHECKOUT / "requirements/kit.txt", wheel], folder)
+    names = ("HOME", "LANG", "LLMOPS_CACHE", "XDG_CACHE_HOME")
+    kept = {n: v for n, v in os.environ.items() if n in names or "CERT" in n or n.startswith(("UV_", "PIP_"))}
+    return kept | {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", "VIRTUAL_ENV": str(python.parents[1])}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pulumi.yaml, a stack file, the program and a recipe."""
+    (tmp_path / "Pulumi.yaml").write_text("name: my-bot\nruntime: python\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  my-bot:target: local\n")
+    (tmp_path / "__main__.py").write_text(PROGRAM)
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(base=tiny_model()))
+    (tmp_path / "rows.jsonl").write_text("".join(_rows()))
+    return tmp_path
+
+
+def test_a_folder_of_ones_own_previews_and_trains(folder: Path, environment: Mapping[str, str]) -> None:
+    def llmops(*arguments: str) -> str:
+        return _run(["llmops", "--stack", "dev", *arguments], folder, environment)
+
+    llmops("up")
+    llmops("train", "recipe.yaml")
+    models = json.loads(llmops("models", "list", "--json"))
+    assert {m["model"] for m in models} == {"tiny@1", "my-bot@1"}
+    backend = {"PULUMI_BACKEND_URL": f"file://{folder}/.llmops/state", "PULUMI_CONFIG_PASSPHRASE": ""}
+    engine = _run(["python", "-m", "llmops.engine"], folder, environment).strip()
+    environ = {**environment, **backend, "PATH": f"{engine}:{environment['PATH']}"}
+    preview = _run(["pulumi", "preview", "--stack", "dev", "--non-interactive"], folder, environ)
+    assert "unchanged" in preview
+    llmops("down", "--data", "dev")
+    assert not (folder / ".llmops" / "dev" / "store").exists()
+
+
+def _rows() -> Iterator[str]:
+    for fact in range(4):
+        for way in ("What is", "Tell me", "Give me", "Say"):
+            question = {"role": "user", "content": f"{way} number {fact}"}
+            answer = {"role": "assistant", "content": f"It is {fact * 7}"}
+            yield json.dumps({"messages": [question, answer], "fact": f"f{fact}", "expect": [str(fact * 7)]}) + "\n"
+
+
+def _run(command: list[str | Path], cwd: Path, environ: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
