@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,24 +67,34 @@ def route(folder: str) -> None:
 
 
 @contextmanager
+def routed(backend_url: str) -> Iterator[tuple[str, int]]:
+    """URL and process of a router in front of a server."""
+    port = choose_port("127.0.0.1")
+    with tempfile.TemporaryDirectory() as folder:
+        RouterConfiguration.new(endpoint="bench", port=port).write(Path(folder, "router.json"))
+        Routes.new(variants={"v1": {"weight": 1, "backends": [backend_url]}}).write(Path(folder, ROUTES))
+        with _process(route, folder) as pid:
+            yield f"http://127.0.0.1:{port}", pid
+
+
+@contextmanager
 def servers() -> Iterator[tuple[str, str, int]]:
     """URLs of the backend and of the router in front of it, and the router's process."""
-    ports = [choose_port("127.0.0.1")]
-    ports.append(choose_port("127.0.0.1", ports))
-    urls = [f"http://127.0.0.1:{port}" for port in ports]
-    with tempfile.TemporaryDirectory() as folder:
-        RouterConfiguration.new(endpoint="bench", port=ports[1]).write(Path(folder, "router.json"))
-        Routes.new(variants={"v1": {"weight": 1, "backends": [urls[0]]}}).write(Path(folder, ROUTES))
-        context = multiprocessing.get_context("spawn")
-        processes = [context.Process(target=backend, args=(ports[0],)), context.Process(target=route, args=(folder,))]
-        for process in processes:
-            process.start()
-        try:
-            yield urls[0], urls[1], processes[1].pid or 0
-        finally:
-            for process in processes:
-                process.terminate()
-                process.join()
+    port = choose_port("127.0.0.1")
+    direct = f"http://127.0.0.1:{port}"
+    with _process(backend, port), routed(direct) as (url, pid):
+        yield direct, url, pid
+
+
+@contextmanager
+def _process(target: Callable[..., None], argument: object) -> Iterator[int]:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(argument,))
+    process.start()
+    try:
+        yield process.pid or 0
+    finally:
+        process.terminate()
+        process.join()
 
 
 async def ready(url: str) -> None:

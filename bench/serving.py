@@ -1,11 +1,12 @@
-"""What HTTP costs over the bare engine: `python -m bench.serving [--rounds 5] [--url URL --key FILE]`.
+"""What HTTP and the router cost over the bare engine: `python -m bench.serving [--rounds 5] [--direct]`.
 
 Tokens per second at 1, 8 and 16 streams, the time to the first token, and start to ready against a bare load of the
-weights, in one run and in turns. With --url, the server there (of the same model, behind a router perhaps) is measured
-instead of one of its own. Greedy answers to the same prompts, so both sides compute the same tokens.
+weights, in one run and in turns. The server stands behind hosting's router, as every endpoint does; --direct leaves the
+router out. Greedy answers to the same prompts, so both sides compute the same tokens.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import select
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.router import ready, routed
 from serving.prompts import Prompts
 from tests.support.models import base_model, copy_model
 from tests.support.serving import API_KEY, ServingProcess, sign_version
@@ -82,17 +84,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", choices=("auto", "f32", "bf16"), default="auto")
-    parser.add_argument("--url", default="", help="a server that runs, instead of one of the benchmark's own")
-    parser.add_argument("--key", default="", help="the file with its API key")
+    parser.add_argument("--direct", action="store_true", help="ask the server itself, without a router")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as name:
         folder = Path(name)
         version = copy_model(base_model(), folder / "model")
         sign_version(version, folder)
-        if not options.url:
-            _starts(version, folder, options)
-        with _engine(version, options.precision) as engine, _server(version, folder, options) as (address, key):
-            _waves(Prompts(version), engine, address, key, options.rounds)
+        _starts(version, folder, options)
+        with _engine(version, options.precision) as engine, _server(version, folder, options) as address:
+            _waves(Prompts(version), engine, address, options.rounds)
 
 
 # --- start
@@ -130,10 +130,10 @@ def _timed_start(version: Path, folder: Path, precision: str) -> float:
 # --- waves
 
 
-def _waves(prompts: Prompts, engine: subprocess.Popen[str], address: tuple[str, int], key: str, rounds: int) -> None:
+def _waves(prompts: Prompts, engine: subprocess.Popen[str], address: tuple[str, int], rounds: int) -> None:
     texts = [f"Write a long story about {topic}." for topic in _TOPICS]
     ids = [prompts.encode([{"role": "user", "content": text}]) for text in texts]
-    alone, served = _Alone(engine, prompts.stop_ids), _Served(address, key)
+    alone, served = _Alone(engine, prompts.stop_ids), _Served(address)
     print(f"{'':24} {'engine':>9} {'HTTP':>9} {'ratio':>7}")
     added: list[tuple[str, float, float]] = []
     for streams in _STREAMS:
@@ -181,9 +181,8 @@ class _Alone:
 class _Served:
     """A client that does as little as a client can: it counts frames, and parses only the usage."""
 
-    def __init__(self, address: tuple[str, int], key: str) -> None:
+    def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
-        self._key = key
 
     def wave(self, texts: list[str], tokens: int = _TOKENS) -> Wave:
         sockets = [socket.create_connection(self._address) for _ in texts]
@@ -212,7 +211,7 @@ class _Served:
         fields: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": tokens}
         fields |= {"temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
         body = json.dumps(fields).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {self._key}\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {API_KEY}\r\n"
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -241,14 +240,16 @@ def _engine(version: Path, precision: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _server(version: Path, folder: Path, options: argparse.Namespace) -> Iterator[tuple[tuple[str, int], str]]:
-    if options.url:
-        url = urlsplit(options.url)
-        yield (url.hostname or "127.0.0.1", url.port or 80), Path(options.key).read_text().strip()
-        return
+def _server(version: Path, folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """Address of a server, or of the router in front of it."""
     server = ServingProcess(version, folder, folder, LLMOPS_PRECISION=options.precision).wait_ready()
     try:
-        yield ("127.0.0.1", server.port), API_KEY
+        if options.direct:
+            yield "127.0.0.1", server.port
+            return
+        with routed(server.url) as (url, _):
+            asyncio.run(ready(url))
+            yield "127.0.0.1", urlsplit(url).port or 0
     finally:
         server.process.send_signal(signal.SIGTERM)
         server.process.wait()

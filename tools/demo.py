@@ -29,6 +29,9 @@ def main() -> int:
     command = sys.argv[1] if len(sys.argv) == 2 else ""
     if command == "up":
         return up()
+    if command == "down" and not STACK_FILE.exists():
+        print("there is no demo to take down")
+        return 0
     if command == "down":
         return _llmops(["down"])
     print("usage: python -m tools.demo up|down", file=sys.stderr)
@@ -78,11 +81,10 @@ def _summary(times: list[tuple[str, float]]) -> None:
     print(
         f"\nThe endpoint runs: {endpoint['url']}/v1   key: {key}\n"
         f"Chat page:         {endpoint['url']}/#key={key}\n"
-        "\nTry next:\n"
-        "  . .venv/bin/activate && export PULUMI_STACK=demo\n"
-        "  llmops chat               talk to it here\n"
-        "  llmops models show chatbot@latest   what it was made of, and its scores\n"
-        "  pulumi preview            nothing to change; edit Pulumi.demo.yaml and look again\n"
+        f"\nTry next, after `. .venv/bin/activate; export PULUMI_STACK={STACK}`:\n"
+        "  llmops chat                          talk to it here\n"
+        "  llmops models show chatbot@latest    what it was made of, and its scores\n"
+        f"  pulumi preview                       nothing to change; edit {STACK_FILE.name} and look again\n"
         "\n`make demo-down` takes the endpoint down and keeps the models."
     )
 
