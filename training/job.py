@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from training import checkpoints
 from training.evaluate import Answer, decide, load_suite, run_suite, score, write_answers
 from training.finetune import DivergedError, StoppedError, finetune
 from training.process import say, set_threads
+from training.rows import Row
+from training.weights import load_model, load_tokenizer, stop_tokens
 
 FAILED, DIVERGED, STOPPED = 1, 3, 143  # 143: what a shell calls an end by SIGTERM
 GOLDEN_PROMPTS = 4
@@ -124,11 +127,10 @@ class Job:
             return checkpoints.once(self.state / f"{name}.json", work)
 
     def _evaluate(self, model_folder: Path, when: str) -> dict[str, Any]:
-        """Run every suite; scores, and prompts that were answered rightly."""
-        from training.weights import load_model, load_tokenizer, stop_tokens
-
+        """Run every suite; scores, and after training prompts that were answered rightly."""
         model, tokenizer = load_model(model_folder), load_tokenizer(model_folder)
         result: dict[str, Any] = {"scores": {}, "golden": []}
+        right: list[tuple[Suite, list[Row]]] = []
         for suite in self.recipe.evaluation.suites:
             rows = load_suite(suite, self.dataset)
             answers = run_suite(
@@ -142,20 +144,25 @@ class Job:
             )
             write_answers(self.state / "reports" / f"answers-{suite.name}-{when}.jsonl", answers)
             result["scores"][suite.name] = score(answers).model_dump()
-            result["golden"] += [g.model_dump() for g in self._golden(suite, answers)]
+            right.append((suite, [a.row for a in answers if a.right][: 2 * GOLDEN_PROMPTS]))
             say(suite=suite.name, when=when, found=sum(a.right for a in answers), of=len(answers))
+        if when == "after":
+            # A server may compute in bf16: a prompt is golden only if its answer is right in both precisions.
+            answer = partial(run_suite, model.bfloat16(), tokenizer)
+            result["golden"] = [g.model_dump() for suite, rows in right for g in self._golden(answer, suite, rows)]
         return result
 
-    def _golden(self, suite: Suite, answers: list[Answer]) -> list[Golden]:
-        right = [a for a in answers if a.right][:GOLDEN_PROMPTS]
+    def _golden(self, answer: Callable[..., list[Answer]], suite: Suite, rows: list[Row]) -> list[Golden]:
+        system, stop = self.recipe.serving.system_prompt, stop_tokens(self.folders.model)
         return [
             Golden(
                 messages=[Message.model_validate(m) for m in a.row.prompt],
                 expect=a.row.expect,
                 max_tokens=suite.max_tokens,
             )
-            for a in right
-        ]
+            for a in (answer(suite, rows, system, stop, self.stop.check) if rows else [])
+            if a.right
+        ][:GOLDEN_PROMPTS]
 
     def _train(self) -> TrainingFacts:
         self.stop.check()

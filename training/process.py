@@ -1,8 +1,12 @@
 """Set before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
 
+import ctypes
 import os
+import platform
 import sys
 import warnings
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 # Nothing of a job comes from the network: its inputs are its folders.
 _ENVIRONMENT = {
@@ -21,9 +25,21 @@ def prepare_process() -> None:
     """Set environment and warnings; call it before the first heavy import."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    _keep_memory()
     # Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     warnings.filterwarnings("ignore")
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed blocks: by default each step gives its tensors back to the kernel and faults them in anew.
+
+    Measured: a quarter of the processor time of a step, for a few hundred MB.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def set_threads(threads: int) -> int:
