@@ -89,7 +89,7 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_find_it(kit: Kit) -> None:
             break
     os.killpg(watching.pid, signal.SIGINT)
     rest = watching.communicate(timeout=60)[0]
-    assert watching.returncode == 130
+    assert watching.returncode == 130, rest
     assert f"llmops runs follow {run}" in rest
     assert kit.json("runs", "show", run)["status"] == "running"
     kit.run("runs", "stop", run)
