@@ -11,6 +11,8 @@ KitError
 └── RunError            a training run (training, llmops)
 """
 
+from importlib.util import find_spec
+
 
 class KitError(Exception):
     """A user's mistake or a failed precondition: says what, where, and the way out; shown without a traceback.
@@ -34,6 +36,21 @@ class KitError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only fields are lost by Exception's own pickling, which crosses to provider processes.
         return (_rebuild, (type(self), self.what, self.where, self.fix))
+
+
+def require_packages(extra: str, *names: str) -> None:
+    """Check early, without importing them, that an extra of the kit is installed.
+
+    Raises:
+        KitError: naming the first package that is missing, and the extra that brings it.
+    """
+    for name in names:
+        if find_spec(name) is None:
+            raise KitError(
+                f"the package {name} is not installed",
+                where=f"extra {extra}",
+                fix=f"pip install 'llmops-kit[{extra}]'; llmops itself needs it not: it runs images, which have it",
+            )
 
 
 def _rebuild(kind: type[KitError], what: str, where: str, fix: str) -> KitError:

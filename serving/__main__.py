@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 
-from contract.errors import KitError
+from contract.errors import KitError, require_packages
 from serving.log import say
 from serving.settings import Settings
 
@@ -28,6 +28,11 @@ def main(arguments: list[str]) -> int:
 
 def _serve() -> int:
     settings = Settings.from_environ(os.environ)
+    require_packages("serving", "aiohttp", "tokenizers", "jinja2", "prometheus_client", "numpy")
+    if settings.likely_engine() == "openvino":
+        require_packages("serving", "openvino_genai")
+    else:
+        require_packages("serving-torch", "torch", "transformers")
     from serving.engines.spawn import spawn
 
     worker = spawn(settings.likely_engine())

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from contract.errors import KitError
+from contract.errors import KitError, require_packages
 from training.process import prepare_process
 
 
@@ -31,13 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
     bring.add_argument("--licence", default="")
     options = parser.parse_args(arguments)
     prepare_process()
-    if options.command == "train":
-        from training.job import run_job
-
-        return run_job(os.environ)
-    from training.importing import import_model
-
     try:
+        require_packages("training", "torch", "transformers", "trl", "peft", "optimum", "openvino")
+        if options.command == "train":
+            from training.job import run_job
+
+            return run_job(os.environ)
+        from training.importing import import_model
+
         import_model(
             options.source,
             options.out,

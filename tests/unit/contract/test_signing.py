@@ -7,17 +7,19 @@ import pickle
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from contract import signing
 from contract.digest import file_entries, list_files, tree_hash
-from contract.errors import DataError, IntegrityError, KitError, SignatureError
+from contract.errors import DataError, IntegrityError, KitError, SignatureError, require_packages
 from contract.layout import MANIFEST, SIGNATURE, TrainingFolders, cache_dir, serving_model_folder
 from contract.model import ModelManifest
 from contract.names import ModelRef, parse_alias, parse_promoted
 
+CHECKOUT = Path(__file__).parents[3]
 EXAMPLE = Path(__file__).parent / "examples" / "model-1.json"
 
 
@@ -172,3 +174,34 @@ def test_references() -> None:
 def test_errors_cross_a_process_whole() -> None:
     error = pickle.loads(pickle.dumps(DataError("is empty", where="a.jsonl:3", fix="remove it")))
     assert (type(error), str(error)) == (DataError, "a.jsonl:3: is empty\n  way out: remove it")
+
+
+def test_a_missing_extra_is_named_before_it_is_needed() -> None:
+    require_packages("training", "json")
+    with pytest.raises(KitError) as e:
+        require_packages("training", "json", "no_such_package")
+    assert str(e.value).startswith("extra training: the package no_such_package is not installed")
+    assert "llmops-kit[training]" in e.value.fix
+
+
+@pytest.mark.parametrize("command", [["training", "train"], ["serving", "serve"]])
+def test_an_image_s_program_without_its_extra_says_so(command: list[str], tmp_path: Path, key: Path) -> None:
+    without = "import sys; sys.modules |= dict.fromkeys(['torch', 'aiohttp']);"
+    run = "import runpy; sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__')"
+    (tmp_path / "api.key").write_text("a-key-of-this-test-only\n")
+    (tmp_path / "signing.pub").write_text(signing.public_key_of(key))
+    environ = {
+        "LLMOPS_API_KEY_FILE": str(tmp_path / "api.key"),
+        "LLMOPS_PUBLIC_KEY_FILE": str(tmp_path / "signing.pub"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", without + run, *command],
+        env=environ | {"PYTHONPATH": str(CHECKOUT), "LLMOPS_ROOT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == 1, text
+    assert f"extra {command[0]}" in text
+    assert "Traceback" not in text
