@@ -62,7 +62,8 @@ def train(
     if detach:
         print(f"{run_id}\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}\n  llmops runs collect {run_id}")
         return
-    _watch(here.platform, run_id)
+    if find_run(here.platform, run_id).state.status != "completed":
+        _watch(here.platform, run_id)
     _collect(here.platform, run_id, as_json)
 
 

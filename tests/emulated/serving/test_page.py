@@ -160,8 +160,8 @@ def test_a_key_is_asked_for_and_a_wrong_one_told(page, shared_server: ServingPro
 def test_errors_are_told_in_words_and_can_be_tried_again(ready) -> None:
     cut = 'data: {"choices":[{"delta":{"content":"part"}}]}\n\ndata: {"error":{"message":"the engine failed"}}\n\n'
     ready.route("**/v1/chat/completions", lambda route: route.fulfill(body=cut, content_type="text/event-stream"))
-    ready.keyboard.type("Hello")
-    ready.keyboard.press("Enter")
+    ready.locator("#prompt").fill("Hello")
+    ready.locator("#prompt").press("Enter")
     ready.locator(".error").wait_for()
     assert "the engine failed" in ready.locator(".error").inner_text()
     assert ready.locator(".assistant .text").inner_text() == "part"
