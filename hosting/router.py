@@ -209,10 +209,13 @@ class Router:
             if first:
                 backend.count_first_byte(time.monotonic() - start)
                 first = False
-            if not chunk:
-                await response.write_eof()
+            try:
+                if not chunk:
+                    await response.write_eof()
+                    return response
+                await response.write(chunk)
+            except ConnectionResetError:  # the client went away
                 return response
-            await response.write(chunk)
 
     async def _take_body(self, request: web.BaseRequest) -> "bytes | _Stream":
         if not request.body_exists:
