@@ -51,4 +51,3 @@ class RunState(Document):
     pid_started: float = 0.0
     exit_code: int | None = None
     failure: str = Field(default="", description="The first 1,024 characters of opt/ml/output/failure.")
-    collected: str = Field(default="", description="name@number of the model version that `runs collect` stored.")
