@@ -1,0 +1,27 @@
+"""How a local twin of a cloud is told from the cloud: by its account and by its address."""
+
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+TWIN_ACCOUNT = "000000000000"
+"""The AWS account id of every twin; AWS gives it to nobody."""
+ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
+"""Where AWS clients of every kind look for another address than the cloud's."""
+
+
+def twin_address(environ: Mapping[str, str]) -> str:
+    """The URL of the twin that AWS clients with this environment talk to; empty when they talk to AWS."""
+    url = environ.get(ENDPOINT_VARIABLE, "")
+    return url if is_loopback(url) else ""
+
+
+def is_loopback(url: str) -> bool:
+    """Does a URL lead to this machine alone?"""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""The target `aws`: SageMaker and what it stands on, by pulumi-aws."""

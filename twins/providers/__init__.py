@@ -1,0 +1,1 @@
+"""Stand-ins for provider plugins where the real ones are not installed."""

@@ -1,0 +1,1 @@
+"""A stand-in for the plugin `aws`, driven by types.json."""
