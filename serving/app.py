@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from serving.auth import Authentication
 from serving.errors import ApiError
 from serving.guard import HeaderGuards
-from serving.log import log_request, say
+from serving.log import log_json, say
 from serving.openai import ChatRequest, Frames, parse_chat
 from serving.service import Answer, Model, Service
 
@@ -115,7 +115,7 @@ class _Around:
         if route == "/ping":
             return  # routers ask several times a second
         seconds = time.perf_counter() - request["started"]
-        log_request(
+        log_json(
             {
                 "request": request["id"],
                 "method": request.method[:16],

@@ -1,7 +1,8 @@
-"""Golden prompts: what a server must answer before it is ready."""
+"""Golden prompts: what a server must answer before it is ready, and is asked again while it serves."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from contract.errors import ServingError
 from contract.model import Golden
@@ -10,30 +11,44 @@ from serving.openai import ChatRequest, Message
 Answer = Callable[[ChatRequest], AsyncGenerator[str, None]]
 
 
-async def check_golden(prompts: Sequence[Golden], answer: Answer) -> None:
-    """Ask every golden prompt, greedily; each answer is read only until it has what it must have.
+@dataclass(frozen=True)
+class Quality:
+    """How a version's golden prompts were answered."""
 
-    Raises:
-        ServingError: the first prompt whose answer lacks an expected string.
-    """
-    for number, golden in enumerate(prompts):
-        text = ""
-        request = ChatRequest(
-            messages=[Message(role=m.role, content=m.content) for m in golden.messages],
-            max_tokens=golden.max_tokens,
-            temperature=0.0,
-        )
-        async with aclosing(answer(request)) as pieces:
-            async for piece in pieces:
-                text += piece
-                if not missing(golden.expect, text):
-                    break
-        if lacks := missing(golden.expect, text):
-            raise ServingError(
-                f"the answer {text[:200]!r} lacks {lacks!r}",
-                where=f"manifest.json: golden[{number}]",
-                fix="the version does not do what it was recorded to do: promote another one",
-            )
+    passed: int
+    total: int
+    failure: ServingError | None
+    """The first answer that lacks what it must have."""
+
+    @property
+    def score(self) -> float:
+        """Share of the prompts that were answered rightly, 0 to 1."""
+        return self.passed / self.total
+
+
+async def ask_golden(prompts: Sequence[Golden], answer: Answer) -> Quality:
+    """Ask every golden prompt, greedily; each answer is read only until it has what it must have."""
+    failures = [await _ask(number, golden, answer) for number, golden in enumerate(prompts)]
+    return Quality(failures.count(None), len(failures), next(filter(None, failures), None))
+
+
+async def _ask(number: int, golden: Golden, answer: Answer) -> ServingError | None:
+    text = ""
+    request = ChatRequest(
+        messages=[Message(role=m.role, content=m.content) for m in golden.messages],
+        max_tokens=golden.max_tokens,
+        temperature=0.0,
+    )
+    async with aclosing(answer(request)) as pieces:
+        async for piece in pieces:
+            text += piece
+            if not missing(golden.expect, text):
+                return None
+    return ServingError(
+        f"the answer {text[:200]!r} lacks {missing(golden.expect, text)!r}",
+        where=f"manifest.json: golden[{number}]",
+        fix="the version does not do what it was recorded to do: promote another one",
+    )
 
 
 def missing(expect: Sequence[str], text: str) -> str:

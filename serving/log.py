@@ -1,4 +1,4 @@
-"""Log lines: plain text for what the server does, one JSON object for each request. Never a prompt, never a key."""
+"""Log lines: plain text for what the server does, a JSON object for each request and event. Never a prompt or a key."""
 
 import json
 import sys
@@ -11,8 +11,8 @@ def say(message: str) -> None:
     _write(sys.stderr, f"{_now()} serving: {message}")
 
 
-def log_request(fields: dict[str, Any]) -> None:
-    """Write one request as JSON to standard output."""
+def log_json(fields: dict[str, Any]) -> None:
+    """Write a request or an event as one line of JSON to standard output, where metric filters read it."""
     _write(sys.stdout, json.dumps({"time": _now(), **fields}))
 
 

@@ -31,6 +31,10 @@ class Metrics:
             "llmops_model_info", "What is served.", ["model", "sha256", "engine", "precision"], registry=registry
         )
 
+        self.quality = Gauge(
+            "llmops_quality", "Share of the golden prompts answered rightly when last asked.", registry=registry
+        )
+
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Show a value as it is at the time of asking."""
         Gauge(name, text, registry=self._registry).set_function(value)

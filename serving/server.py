@@ -20,9 +20,9 @@ from serving.bringup import BringUp
 from serving.engines.process import ProcessEngine
 from serving.engines.spawn import spawn
 from serving.errors import ApiError
-from serving.golden import check_golden
+from serving.golden import Quality, ask_golden
 from serving.guard import HeaderGuards
-from serving.log import say
+from serving.log import log_json, say
 from serving.metrics import Metrics
 from serving.prompts import Prompts
 from serving.service import Model, Service
@@ -89,7 +89,9 @@ class _Server:
         """Bring an engine up, again whenever it dies."""
         while True:
             engine = await self._bring_up()
+            watch = asyncio.create_task(self._watch_quality())
             await engine.ended.wait()
+            watch.cancel()
             self.service.phase = "restarting"
             self.service.engine = None
             self.service.metrics.engine_restarts.inc()
@@ -118,7 +120,8 @@ class _Server:
             service.model = Model(settings.name or manifest.name, sha256, manifest, prompts, info)
             service.engine = engine
             self._phase("answering golden prompts")
-            await _golden(service)
+            if failure := (await self._ask_golden("readiness")).failure:
+                raise failure
         except BaseException:
             await engine.close()
             raise
@@ -128,6 +131,34 @@ class _Server:
         self._phase("ready")
         say(f"ready after {time.perf_counter() - begun:.2f} s: {service.model.name}, {info.engine} {info.precision}")
         return engine
+
+    async def _ask_golden(self, when: str) -> Quality:
+        """Ask the golden prompts, and log how they were answered: the source of a cloud's quality alarm."""
+        model = self.service.serving()
+        try:
+            quality = await ask_golden(model.manifest.golden, self.service.texts)
+        except ApiError as e:
+            raise ServingError(f"no answer: {e}", where="manifest.json: golden", fix="see the lines above") from None
+        self.service.metrics.quality.set(quality.score)
+        log_json(
+            {
+                "event": "quality", "when": when, "model": model.name, "sha256": model.sha256,
+                "passed": quality.passed, "total": quality.total, "score": quality.score,
+            }
+        )  # fmt: skip
+        return quality
+
+    async def _watch_quality(self) -> None:
+        """Ask again at intervals. A version that got worse is for an alarm to see; the server goes on."""
+        while seconds := self._settings.quality_seconds:
+            await asyncio.sleep(seconds)
+            try:
+                quality = await self._ask_golden("interval")
+            except (ApiError, ServingError) as e:
+                say(f"golden prompts: {e}")
+            else:
+                if quality.failure:
+                    say(f"golden prompts: {quality.failure}")
 
     def _phase(self, phase: str) -> None:
         """SIGTERM's phase stands above all others."""
@@ -170,11 +201,3 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from None  # fmt: skip
     sock.setblocking(False)
     return sock
-
-
-async def _golden(service: Service) -> None:
-    assert service.model
-    try:
-        await check_golden(service.model.manifest.golden, service.texts)
-    except ApiError as e:
-        raise ServingError(f"no answer: {e}", where="manifest.json: golden", fix="see the lines above") from None

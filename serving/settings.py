@@ -21,6 +21,7 @@ _VARIABLES = {
     "LLMOPS_AUTH",
     "LLMOPS_PLATFORM",
     "LLMOPS_API_KEY_FILE",
+    "LLMOPS_PUBLIC_KEY",
     "LLMOPS_PUBLIC_KEY_FILE",
     "LLMOPS_MODEL_SHA256",
     "LLMOPS_MODEL_NAME",
@@ -34,6 +35,7 @@ _VARIABLES = {
     "LLMOPS_READ_SECONDS",
     "LLMOPS_LAME_DUCK_SECONDS",
     "LLMOPS_DRAIN_SECONDS",
+    "LLMOPS_QUALITY_SECONDS",
 }
 _SHORTEST_KEY = 16
 
@@ -81,6 +83,8 @@ class Settings:
     """After SIGTERM: unready, but still taking requests, until routers have noticed."""
     drain_seconds: float = 25.0
     """After SIGTERM: then what still runs is cut. SageMaker kills after 30 seconds."""
+    quality_seconds: float = 300.0
+    """Between two times that the golden prompts are asked while it serves; 0: only before it is ready."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -107,6 +111,7 @@ class Settings:
             limits=_limits(environ),
             lame_duck_seconds=_seconds(environ, "LLMOPS_LAME_DUCK_SECONDS", cls.lame_duck_seconds, 0, 20),
             drain_seconds=_seconds(environ, "LLMOPS_DRAIN_SECONDS", cls.drain_seconds, 0, 28),
+            quality_seconds=_seconds(environ, "LLMOPS_QUALITY_SECONDS", cls.quality_seconds, 0, 86_400),
         )
 
     def likely_engine(self) -> EngineName:
@@ -181,6 +186,9 @@ def _read_file(environ: Mapping[str, str], name: str, fix: str) -> str:
 
 
 def _public_key(environ: Mapping[str, str]) -> str:
+    """The PEM itself, where a platform mounts no files (SageMaker), or the file that holds it."""
+    if text := environ.get("LLMOPS_PUBLIC_KEY", "").strip():
+        return text
     name = "LLMOPS_PUBLIC_KEY_FILE"
     fix = "name the file with the stack's public key (PEM); without it nothing is loaded"
     text = _read_file(environ, name, fix)

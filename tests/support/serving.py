@@ -130,6 +130,13 @@ class ServingProcess:
 
     def requests(self) -> list[dict[str, Any]]:
         """The log's lines about requests."""
+        return [line for line in self._json() if "event" not in line]
+
+    def quality(self) -> list[dict[str, Any]]:
+        """The log's lines about the golden prompts."""
+        return [line for line in self._json() if line.get("event") == "quality"]
+
+    def _json(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def last_line(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.digest import file_entries, sha256_bytes
 from tests.support.models import copy_model
 from tests.support.serving import ServingProcess, flip_byte, sign_version, text_of, until
 
@@ -68,9 +69,21 @@ def test_a_version_that_fails_its_golden_prompt_is_refused(
     manifest["golden"] = [{"messages": [{"role": "user", "content": "Capital?"}], "expect": ["Paris, la belle"]}]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     sign_version(folder, keys)
-    line = refused(serve(folder))
+    server = serve(folder)
+    line = refused(server)
     assert "golden[0]" in line
     assert "Paris, la belle" in line
+    assert [q["score"] for q in server.quality()] == [0.0]
+
+
+def test_the_golden_prompts_are_asked_again_and_their_score_is_logged(serve: Serve, version: Path) -> None:
+    server = serve(LLMOPS_QUALITY_SECONDS="0.2").wait_ready()
+    first, *_, last = until(lambda: len(lines := server.quality()) > 2 and lines)
+    assert first["when"] == "readiness"
+    assert last["when"] == "interval"
+    assert last["sha256"] == sha256_bytes((version / "manifest.json").read_bytes())
+    assert (last["passed"], last["total"], last["score"]) == (1, 1, 1.0)
+    assert server.metric("llmops_quality") == 1.0
 
 
 def test_a_signed_version_that_the_engine_cannot_load_is_refused(
@@ -79,8 +92,6 @@ def test_a_signed_version_that_the_engine_cannot_load_is_refused(
     folder = copy_model(version, tmp_path / "broken")
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "openvino/openvino_model.xml").write_text("<net/>")
-    from contract.digest import file_entries
-
     manifest["files"] = {n: e.model_dump() for n, e in file_entries(folder).items()}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     sign_version(folder, keys)

@@ -6,7 +6,7 @@ import pytest
 
 from contract.errors import ServingError
 from contract.model import Golden
-from serving.golden import check_golden, missing
+from serving.golden import ask_golden, missing
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,8 @@ def test_reading_ends_with_what_was_expected() -> None:
             read.append(piece)
             yield piece
 
-    asyncio.run(check_golden([prompt(["two"])], answer))
+    quality = asyncio.run(ask_golden([prompt(["two"])], answer))
+    assert (quality.score, quality.failure) == (1.0, None)
     assert read == ["one ", "two "]
 
 
@@ -44,7 +45,8 @@ def test_a_wrong_answer_names_the_prompt_and_what_it_lacks() -> None:
     async def answer(request):
         yield "no idea"
 
-    with pytest.raises(ServingError) as caught:
-        asyncio.run(check_golden([prompt([]), prompt(["Paris"])], answer))
-    assert "golden[1]" in caught.value.where
-    assert "Paris" in caught.value.what
+    quality = asyncio.run(ask_golden([prompt([]), prompt(["Paris"]), prompt(["Rome"])], answer))
+    assert (quality.passed, quality.total) == (1, 3)
+    assert isinstance(quality.failure, ServingError)
+    assert "golden[1]" in quality.failure.where
+    assert "Paris" in quality.failure.what

@@ -44,6 +44,7 @@ def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
         ("LLMOPS_PLATFORM", "heroku", "sagemaker or azureml"),
         ("LLMOPS_MODEL_SHA256", "abc", "64 hex digits"),
         ("LLMOPS_REQUEST_SECONDS", "nan", "seconds from"),
+        ("LLMOPS_QUALITY_SECONDS", "-1", "seconds from"),
         ("LLMOPS_MAX_BODY", "1", "1024 to"),
         ("LLMOPS_MODEL_SHA265", "0" * 64, "LLMOPS_MODEL_SHA256?"),
         ("LLMOPS_API_KEY_FILE", "", "name a file"),
@@ -86,3 +87,10 @@ def test_a_public_key_from_the_models_own_folder_is_refused(environ: dict[str, s
     with pytest.raises(ServingError) as caught:
         Settings.from_environ(environ | {"LLMOPS_PUBLIC_KEY_FILE": str(inside)})
     assert caught.value.where == "LLMOPS_PUBLIC_KEY_FILE"
+
+
+def test_a_public_key_may_stand_in_the_environment(environ: dict[str, str]) -> None:
+    """SageMaker mounts the model and nothing else."""
+    del environ["LLMOPS_PUBLIC_KEY_FILE"]
+    pem = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
+    assert Settings.from_environ(environ | {"LLMOPS_PUBLIC_KEY": pem + "\n"}).public_key == pem
