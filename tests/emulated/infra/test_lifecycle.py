@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.emulated.infra.conftest import CHECKOUT, Stack, processes_of
+from tests.emulated.infra.conftest import Stack, processes_of
+from tests.support.stacks import CHECKOUT
 
 MakeStack = Callable[..., Stack]
 STORE = "store (llmops down keeps it)"

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from llmops.cli import app
 
 ROOT = Path(__file__).parents[3]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/**/*.md")])
 GLOBAL = {"--stack", "--cwd", "--version", "--help"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/troubleshooting.md"
-ROOMS = ("contract", "infra", "training", "serving", "hosting", "llmops")
+ROOMS = ("contract", "infra", "training", "serving", "hosting", "twins", "llmops")
 PULUMI = "## Pulumi's own words"
 
 

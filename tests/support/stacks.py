@@ -1,0 +1,96 @@
+"""A stack in a folder of its own, driven as a user drives it: by `pulumi`, the real engine."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from llmops.engine import ensure
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROGRAM = "from infra.__main__ import main\n\nmain()\n"
+
+
+def pulumi_environ(folder: Path) -> dict[str, str]:
+    """This process's environment with the engine, and with a home and a state in `folder`."""
+    (folder / "state").mkdir(exist_ok=True)
+    return dict(os.environ) | ensure().env | {
+        "PULUMI_BACKEND_URL": f"file://{folder}/state",
+        "PULUMI_HOME": str(folder / "pulumi"),
+        "PULUMI_CONFIG_PASSPHRASE": "",
+        "PULUMI_SKIP_UPDATE_CHECK": "1",
+        "VIRTUAL_ENV": sys.prefix,
+    }  # fmt: skip
+
+
+@dataclass
+class Stack:
+    """A stack of a project in `folder`."""
+
+    folder: Path
+    name: str
+    environ: Mapping[str, str]
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def make(self) -> None:
+        """Write the project, and make the stack in its backend."""
+        self.folder.mkdir(exist_ok=True)
+        text = (CHECKOUT / "Pulumi.yaml").read_text().replace("virtualenv: .venv", f"virtualenv: {sys.prefix}")
+        (self.folder / "Pulumi.yaml").write_text(text.replace("main: infra\n", ""))
+        (self.folder / "__main__.py").write_text(PROGRAM)
+        self.configure()
+        self.pulumi("stack", "init")
+
+    def configure(self) -> None:
+        """Write the stack's file."""
+        config = {f"llmops:{key}": value for key, value in {**self.settings, "endpoints": self.entries}.items()}
+        YAML().dump({"config": config}, self.folder / f"Pulumi.{self.name}.yaml")
+
+    def pulumi(self, *arguments: str, refused: bool = False, **variables: str) -> str:
+        """Run a command of the engine; its whole output. It must fail if, and only if, `refused`."""
+        process = self.start(*arguments, **variables)
+        text, _ = process.communicate(timeout=300)
+        assert bool(process.returncode) == refused, f"pulumi {' '.join(arguments)}: {process.returncode}\n{text}"
+        assert "Traceback" not in text, text
+        return text
+
+    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+        """Start a command of the engine in a process group of its own."""
+        command = [str(ensure().pulumi), *arguments, "--stack", self.name, "--non-interactive"]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**self.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        )
+
+    def up(self, *, refused: bool = False) -> str:
+        """`pulumi up` of the entries."""
+        self.configure()
+        return self.pulumi("up", "--yes", "--skip-preview", refused=refused)
+
+    def changes(self, *arguments: str) -> dict[str, str]:
+        """What `pulumi preview` of the entries would do: logical name -> operation; nothing that stays the same."""
+        self.configure()
+        text = self.pulumi("preview", "--json", *arguments)
+        steps = json.loads(text[text.index("{") :])["steps"]
+        return {s["urn"].rpartition("::")[2]: s["op"] for s in steps if s["op"] not in ("same", "read", "refresh")}
+
+    def state(self) -> str:
+        """The exported state, as text."""
+        return self.pulumi("stack", "export")
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs."""
+        return json.loads(self.pulumi("stack", "output", "--json"))
