@@ -81,6 +81,11 @@ def alias_key(name: str, number: int) -> str:
     return f"aliases/models/{name}/{number}.json"
 
 
+def rejection_log(sha256: str) -> str:
+    """A model version's log of rollouts that were rolled back: entries {action: rejected or cleared, why, when}."""
+    return f"rejections/{sha256}"
+
+
 def cache_dir(environ: Mapping[str, str] | None = None) -> Path:
     """Where engines, images and environments are kept between runs: $LLMOPS_CACHE, or llmops in the user's cache."""
     env = os.environ if environ is None else environ

@@ -39,6 +39,23 @@ class EndpointOutput(Part):
     on: bool = True
 
 
+class AwsOutput(Part):
+    """Where a stack of target aws lives, and what its parts are called there."""
+
+    account: str
+    region: str
+    partition: str = "aws"
+    twin: bool = Field(default=False, description="On a twin, not on AWS.")
+    kms_key: str = Field(default="", description="ARN of the key that encrypts the stack's data.")
+    roles: dict[str, str] = Field(default={}, description="training, endpoint, scheduler -> ARN.")
+    repositories: dict[str, str] = Field(default={}, description="training, serving -> URL in the registry.")
+    network: dict[str, list[str]] = Field(default={}, description="subnets, security_groups -> ids; empty: none.")
+    model_package_group: str = ""
+    endpoints: dict[Name, str] = Field(default={}, description="Endpoint -> its name on SageMaker.")
+    work_bucket: str = ""
+    alarms_topic: str = ""
+
+
 class StackOutputs(Document):
     """All outputs of a stack, exported by infra/__main__.py."""
 
@@ -52,3 +69,4 @@ class StackOutputs(Document):
     training: TrainingOutput
     hosting: str = Field(default="", description="Folder of hosting's state, for `local`.")
     endpoints: dict[Name, EndpointOutput] = Field(default={})
+    aws: AwsOutput | None = Field(default=None, description="For `aws`.")

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from contract.errors import KitError
+from contract.layout import rejection_log
 from contract.names import NAME_PATTERN, ModelRef, parse_promoted
 from contract.signing import verify
 from llmops.platforms.base import Platform
@@ -53,6 +54,7 @@ def promote(platform: Platform, file: StackFile, version: str, endpoint: str = "
             where=f"{store.objects.url}/models/{ref.sha256}",
             fix="change data or recipe and train again; --force promotes it all the same, as `gate: waived`",
         )
+    _require_not_rejected(store, ref)
     name = endpoint or _serving(file, ref.name) or ref.name
     if not re.fullmatch(NAME_PATTERN, name) or not 3 <= len(name) <= 32:
         raise KitError(
@@ -86,8 +88,18 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "") -> Change:
     text, waived = before
     ref = parse_promoted(text)
     store = platform.store()
+    _require_not_rejected(store, ref)
     verify(store.model_folder(ref.sha256), platform.outputs.signing.public_key, ref.sha256)
     return _write(platform, file, name, ref, waived=waived, kind="rollback")
+
+
+def _require_not_rejected(store: Store, ref: ModelRef) -> None:
+    if why := store.rejection(ref.sha256):
+        raise KitError(
+            f"{ref.alias} was rejected: {why}",
+            where=f"{store.objects.url}/{rejection_log(ref.sha256)}",
+            fix=f"promote another version; `llmops models clear {ref.alias}` lets this one be promoted again",
+        )
 
 
 def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, waived: bool, kind: str) -> Change:

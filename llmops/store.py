@@ -3,18 +3,20 @@
 import json
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from contract.dataset import DatasetManifest
 from contract.digest import check_folder, sha256_bytes
 from contract.errors import IntegrityError, KitError
-from contract.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key
+from contract.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key, rejection_log
 from contract.model import ModelManifest
 from contract.names import ModelRef, parse_alias, parse_promoted
 from contract.store import Alias
 from llmops.objects import Objects
 
+_READERS = 16
 Signer = Callable[[Path], object]
 """Writes manifest.json.sig beside the manifest.json of a folder."""
 
@@ -73,7 +75,9 @@ class Store:
     def versions(self, name: str = "") -> list[Alias]:
         """Aliases in the order of names and numbers; of one name, or of all."""
         keys = self.objects.list(f"aliases/models/{name}/" if name else "aliases/models/")
-        found = [Alias.parse(self.objects.get(k).decode(), where=f"{self.objects.url}/{k}") for k in keys]
+        with ThreadPoolExecutor(_READERS) as pool:  # a bucket takes its time for each
+            texts = pool.map(self.objects.get, keys)
+            found = [Alias.parse(t.decode(), where=f"{self.objects.url}/{k}") for k, t in zip(keys, texts, strict=True)]
         return sorted(found, key=lambda a: (a.name, a.number))
 
     def manifest(self, ref: ModelRef) -> ModelManifest:
@@ -123,6 +127,22 @@ class Store:
     def read_log(self, log: str) -> list[dict[str, str]]:
         """A log's entries, oldest first."""
         return [json.loads(self.objects.get(key)) for key in self.objects.list(f"{log}/")]
+
+    def rejection(self, sha256: str) -> str:
+        """Why a version was rejected: a rollout of it was rolled back; empty when it was not, or was cleared."""
+        entries = self.read_log(rejection_log(sha256))
+        last = entries[-1] if entries else {}
+        return last.get("why", "it was rolled back") if last.get("action") == "rejected" else ""
+
+    def rejections(self) -> dict[str, str]:
+        """Identity -> why, of all versions that are rejected."""
+        keys = self.objects.list("rejections/")
+        found = {sha256: self.rejection(sha256) for sha256 in sorted({key.split("/")[1] for key in keys})}
+        return {sha256: why for sha256, why in found.items() if why}
+
+    def clear(self, ref: ModelRef, why: str) -> None:
+        """Let a rejected version be promoted again; the log keeps what happened."""
+        self.append(rejection_log(ref.sha256), {"action": "cleared", "why": why, "when": now()})
 
     def _find_identity(self, name: str, sha256: str) -> ModelRef | None:
         for alias in self.versions(name):

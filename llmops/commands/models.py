@@ -59,6 +59,7 @@ def list_models(
 
     here: Context = context.obj
     store = here.platform.store()
+    rejections = store.rejections()
     rows = []
     for alias in store.versions(name):
         ref = ModelRef(alias.name, alias.number, alias.sha256)
@@ -68,13 +69,15 @@ def list_models(
                 "model": ref.alias,
                 "created": manifest.created,
                 "gate": _gate(manifest),
+                "rejected": rejections.get(ref.sha256, ""),
                 "from": _made_from(manifest),
                 "size": _size(manifest),
                 "sha256": ref.sha256,
             }
         )
     empty = "no model versions yet: `llmops train` or `llmops models import` makes one"
-    print_rows(rows, ["model", "created", "gate", "from", "size"], as_json, empty)
+    columns = ["model", "created", "gate", *(["rejected"] if rejections else []), "from", "size"]
+    print_rows(rows, columns, as_json, empty)
 
 
 @models.command("show")
@@ -130,11 +133,33 @@ def copy_model(
     print_version(platform, copied, as_json)
 
 
+@models.command("clear")
+def clear_model(
+    context: typer.Context,
+    version: _Version,
+    why: Annotated[str, typer.Option(help="Why it may serve after all; kept in the store.")] = "",
+) -> None:
+    """Let a version be promoted again that was rejected, since its rollout was rolled back.
+
+    llmops models clear chatbot@3 --why "the alarm was for a full disk"
+    """
+    here: Context = context.obj
+    store = here.platform.store()
+    ref = store.find(version)
+    rejection = store.rejection(ref.sha256)
+    if not rejection:
+        print(f"{ref.alias} is not rejected")
+        return
+    store.clear(ref, why or "by hand")
+    print(f"{ref.alias} is cleared; it was rejected: {rejection}")
+
+
 def print_version(platform: "Platform", ref: "ModelRef", as_json: bool) -> None:
     """Print a version's facts, for any verb that ends with one."""
     from llmops.tables import print_fields, print_json, share
 
     manifest = platform.store().manifest(ref)
+    rejection = platform.store().rejection(ref.sha256)
     if as_json:
         print_json(
             {
@@ -142,6 +167,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool) -> None:
                 "sha256": ref.sha256,
                 "promoted_as": str(ref),
                 "folder": str(Path(platform.store().model_folder(ref.sha256))),
+                "rejected": rejection,
                 "manifest": manifest.model_dump(mode="json", by_alias=True),
             }
         )
@@ -162,6 +188,8 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool) -> None:
         "scores": scores,
         "gate": _gate(manifest),
     }
+    if rejection:
+        fields["rejected"] = f"{rejection}; `llmops models clear {ref.alias}` lets it be promoted again"
     if manifest.gate:
         fields[""] = manifest.gate.reasons
     if facts := manifest.training:

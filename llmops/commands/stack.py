@@ -8,7 +8,8 @@ from llmops.commands import Json
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
-    from llmops.platforms.base import Platform
+    from contract.outputs import EndpointOutput
+    from llmops.platforms.base import Live, Platform
 
 _PANEL = "Deployment"
 
@@ -76,6 +77,11 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     print(f"stack {here.pulumi.name} ({platform.outputs.target}), store {platform.outputs.store.url}")
     columns = ["name", "asked", "serves", "state", "restarts", "url"]
     print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` makes one")
+    for row in rows:
+        if row["rejected"]:
+            print(f"{row['name']}: {row['asked']} is rejected ({row['rejected']}); `llmops rollback` goes back")
+        if row["drift"]:
+            print(f"{row['name']} has drifted; `llmops up --refresh` looks at everything and puts it right")
     if waiting := _not_deployed(here, platform):
         print(f"not deployed yet: {waiting}; `llmops up` does it")
 
@@ -91,18 +97,32 @@ def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:
         "name": name,
         "asked": known[output.sha256],
         "serves": ", ".join(f"{m} {100 * part:.0f} %" if several else m for m, part in serving.items()),
-        "state": ("ready" if live.ready else f"not ready{': ' + live.problem if live.problem else ''}")
-        if output.on
-        else "off",
+        "state": _state(output, live),
         "ready": live.ready,
         "workers": live.workers,
         "restarts": live.restarts,
         "shares": live.models,
+        "drift": _drift(output, live),
+        "rejected": platform.store().rejection(output.sha256),
         "sha256": output.sha256,
         "url": output.url,
         "key": output.key,
         "image": output.image,
     }
+
+
+def _state(output: "EndpointOutput", live: "Live") -> str:
+    if not output.on:
+        return "off"
+    words = "ready" if live.ready else "not ready"
+    found = [*([live.problem] if live.problem else []), *_drift(output, live)]
+    return f"{words}: {'; '.join(found)}" if found else words
+
+
+def _drift(output: "EndpointOutput", live: "Live") -> list[str]:
+    """What is live and differs from what was deployed."""
+    others = [sha for sha, part in live.models.items() if part > 0 and sha != output.sha256]
+    return [*(f"serves sha256:{sha[:12]}, which was not deployed" for sha in others if output.on), *live.drift]
 
 
 def _not_deployed(here: Context, platform: "Platform") -> str:

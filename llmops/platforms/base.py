@@ -29,6 +29,7 @@ class Live:
     workers: int = 0
     restarts: int = 0
     problem: str = ""
+    drift: tuple[str, ...] = ()  # what is otherwise than it was deployed, though it serves
 
 
 class Platform(Protocol):

@@ -110,7 +110,7 @@ class LocalPlatform:
     def remove_data(self) -> None:
         """The runs with their processes, and what is in the store; not the store itself, which is a resource."""
         self._runs.remove()
-        for kind in ("aliases", "models", "datasets", "promotions", ".incoming"):
+        for kind in ("aliases", "models", "datasets", "promotions", "rejections", ".incoming"):
             shutil.rmtree(Path(unquote(urlsplit(self.outputs.store.url).path)) / kind, ignore_errors=True)
 
     def _host(self) -> "Host":

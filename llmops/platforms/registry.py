@@ -2,11 +2,15 @@
 
 import importlib
 
-from contract.errors import KitError
+from contract.errors import KitError, require_packages
 from contract.outputs import StackOutputs
 from llmops.platforms.base import Platform
 
-_CLASSES = {"local": "llmops.platforms.local:LocalPlatform"}
+_CLASSES = {
+    "local": "llmops.platforms.local:LocalPlatform",
+    "aws": "llmops.platforms.aws.platform:AwsPlatform",
+}
+_EXTRAS = {"aws": ("aws", ("boto3",))}
 
 
 def open_platform(outputs: StackOutputs) -> Platform:
@@ -21,5 +25,7 @@ def open_platform(outputs: StackOutputs) -> Platform:
             where=f"stack {outputs.stack}",
             fix=f"targets: {', '.join(_CLASSES)}",
         )
+    if extra := _EXTRAS.get(outputs.target):
+        require_packages(extra[0], *extra[1])
     module, _, name = _CLASSES[outputs.target].partition(":")
     return getattr(importlib.import_module(module), name)(outputs)

@@ -1,0 +1,104 @@
+"""What an endpoint on SageMaker really serves, from its configuration and models as they are now."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from contract.layout import model_key
+from llmops.platforms.aws.clients import Clients, error_code, explained
+from llmops.platforms.base import Live
+
+_SHA256 = "LLMOPS_MODEL_SHA256"
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What a variant's model resource says."""
+
+    sha256: str
+    image: str
+    problem: str = ""
+
+
+def look(clients: Clients, name: str, image: str) -> Live:
+    """Describe an endpoint, the configuration that it has now, and that one's models.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html
+
+    Args:
+        clients: of the stack's account.
+        name: the endpoint's name on SageMaker.
+        image: the image that was deployed; another one is drift.
+    """
+    sagemaker = clients("sagemaker")
+    with explained(f"endpoint {name}"):
+        try:
+            endpoint = sagemaker.describe_endpoint(EndpointName=name)
+        except ClientError as e:
+            if not _is_missing(e):
+                raise
+            return Live(ready=False, problem="there is no such endpoint on SageMaker: somebody deleted it")
+        variants = endpoint.get("ProductionVariants", [])
+        loaded = _models_of(sagemaker, endpoint["EndpointConfigName"])
+    status = endpoint["EndpointStatus"]
+    problems = [*_state(endpoint), *(m.problem for m in loaded.values() if m.problem)]
+    drift = [f"image {m.image} instead of {image}" for m in loaded.values() if m.image and image and m.image != image]
+    return Live(
+        ready=status == "InService",
+        models=_shares(variants, loaded),
+        workers=sum(int(v.get("CurrentInstanceCount", 0)) for v in variants),
+        problem="; ".join(problems),
+        drift=tuple(drift),
+    )
+
+
+def _state(endpoint: dict[str, Any]) -> list[str]:
+    status = endpoint["EndpointStatus"]
+    if status == "InService":
+        return []
+    reason = endpoint.get("FailureReason", "")
+    return [f"{status}: {reason}" if reason else status]
+
+
+def _models_of(sagemaker: Any, configuration: str) -> dict[str, _Loaded]:
+    """Variant -> what its model is. A configuration or a model that is gone is a problem, not an error."""
+    try:
+        answer = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)
+    except ClientError as e:
+        if not _is_missing(e):
+            raise
+        return {"": _Loaded("", "", f"its configuration {configuration} was deleted")}
+    return {v["VariantName"]: _model(sagemaker, v.get("ModelName", "")) for v in answer["ProductionVariants"]}
+
+
+def _model(sagemaker: Any, name: str) -> _Loaded:
+    try:
+        answer = sagemaker.describe_model(ModelName=name)
+    except ClientError as e:
+        if not _is_missing(e):
+            raise
+        return _Loaded("", "", f"its model {name} was deleted")
+    container = answer.get("PrimaryContainer") or (answer.get("Containers") or [{}])[0]
+    sha256 = container.get("Environment", {}).get(_SHA256, "")
+    data = container.get("ModelDataSource", {}).get("S3DataSource", {}).get("S3Uri", "")
+    if data and not data.rstrip("/").endswith(f"/{model_key(sha256)}"):
+        return _Loaded(sha256, container.get("Image", ""), f"model {name} says {sha256[:12]} and loads {data}")
+    return _Loaded(sha256, container.get("Image", ""))
+
+
+def _shares(variants: list[dict[str, Any]], loaded: dict[str, _Loaded]) -> dict[str, float]:
+    """Identity -> share of the traffic, by the weights that the endpoint has now."""
+    weights = {v["VariantName"]: float(v.get("CurrentWeight", 1.0)) for v in variants} or dict.fromkeys(loaded, 1.0)
+    total = sum(weights.values()) or 1.0
+    shares: dict[str, float] = {}
+    for variant, model in loaded.items():
+        if model.sha256:
+            shares[model.sha256] = shares.get(model.sha256, 0.0) + weights.get(variant, 0.0) / total
+    return shares
+
+
+def _is_missing(error: ClientError) -> bool:
+    """SageMaker has no code of its own for what is not there."""
+    text = error.response.get("Error", {}).get("Message", "")
+    return error_code(error) == "ValidationException" and "ould not find" in text

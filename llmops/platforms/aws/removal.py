@@ -1,0 +1,106 @@
+"""Remove a stack's data for good: every version of every object, every image, every model package.
+
+Buckets and registries that were given to the stack hold other things too: there, only what the kit wrote goes.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from contract.errors import KitError
+from contract.outputs import StackOutputs
+from llmops.platforms.aws.clients import Clients, error_code, explained
+
+STACK_TAG = "llmops:stack"
+_STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
+_WORK_KEYS = ("runs/", "captures/")
+_MISSING = ("NoSuchBucket", "NoSuchTagSet", "404", "RepositoryNotFoundException", "ValidationException")
+
+
+def remove_data(clients: Clients, outputs: StackOutputs) -> None:
+    """Empty the stack's buckets, registries and model package group; repeated, it goes on where it stopped."""
+    assert outputs.aws
+    store = outputs.store.url.removeprefix("s3://").partition("/")[0]
+    for bucket, keys in ((store, _STORE_KEYS), (outputs.aws.work_bucket, _WORK_KEYS)):
+        if bucket:
+            with explained(f"s3://{bucket}", "repeat the command: it goes on from there"):
+                _empty_bucket(clients("s3"), bucket, keys, outputs.stack)
+    for repository in outputs.aws.repositories.values():
+        with explained(f"repository {repository}"):
+            _empty_repository(clients("ecr"), _name_of(repository), outputs.stack)
+    if group := outputs.aws.model_package_group:
+        with explained(f"model package group {group}"):
+            _empty_group(clients("sagemaker"), group)
+
+
+def _empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
+    ours = _is_ours(s3.get_bucket_tagging, stack, "TagSet", Bucket=bucket)
+    if ours is None:
+        return
+    for prefix in [""] if ours else keys:
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            _delete(s3, bucket, [{"Key": f["Key"], "VersionId": f["VersionId"]} for f in found])
+        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
+            for upload in page.get("Uploads", []):
+                s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+
+def _delete(s3: Any, bucket: str, objects: list[dict[str, str]]) -> None:
+    if not objects:
+        return
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+    if errors := answer.get("Errors"):
+        first = errors[0]
+        raise KitError(
+            f"{len(errors)} objects can't be deleted: {first.get('Code')}: {first.get('Message')}",
+            where=f"s3://{bucket}/{first.get('Key')}",
+            fix="see the bucket's policy and object locks, then repeat the command",
+        )
+
+
+def _empty_repository(ecr: Any, repository: str, stack: str) -> None:
+    try:
+        arn = ecr.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryArn"]
+    except ClientError as e:
+        if error_code(e) in _MISSING:
+            return
+        raise
+    if not _is_ours(ecr.list_tags_for_resource, stack, "tags", resourceArn=arn):
+        return  # a registry that was given: its images are not the stack's alone
+    for page in ecr.get_paginator("list_images").paginate(repositoryName=repository):
+        images = [{"imageDigest": i["imageDigest"]} for i in page["imageIds"] if "imageDigest" in i]
+        for begin in range(0, len(images), 100):
+            ecr.batch_delete_image(repositoryName=repository, imageIds=images[begin : begin + 100])
+
+
+def _empty_group(sagemaker: Any, group: str) -> None:
+    pages = sagemaker.get_paginator("list_model_packages")
+    try:
+        found = [p for page in pages.paginate(ModelPackageGroupName=group) for p in page["ModelPackageSummaryList"]]
+    except ClientError as e:
+        if error_code(e) in _MISSING:
+            return
+        raise
+    for package in found:
+        sagemaker.delete_model_package(ModelPackageName=package["ModelPackageArn"])
+
+
+def _is_ours(read_tags: Any, stack: str, field: str, **arguments: str) -> bool | None:
+    """Whether the stack made a resource, by its tags; None when it is gone."""
+    try:
+        tags = read_tags(**arguments)[field]
+    except ClientError as e:
+        if error_code(e) == "NoSuchTagSet":
+            return False
+        if error_code(e) in _MISSING:
+            return None
+        raise
+    return {t["Key"]: t["Value"] for t in tags}.get(STACK_TAG) == stack
+
+
+def _name_of(repository: str) -> str:
+    """`<account>.dkr.ecr.<region>.amazonaws.com/team/serving` or a name -> the name."""
+    host, slash, name = repository.partition("/")
+    return name if slash and ".dkr.ecr." in host else repository
