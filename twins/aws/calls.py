@@ -1,0 +1,45 @@
+"""One call of an API, as judges and handlers see it, and the error that answers it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that was found to be well formed by botocore's own model of the service.
+
+    `service` is the name that boto3 has for the service ("sagemaker", "cloudwatch", "application-autoscaling", "s3");
+    `parameters` are as boto3's caller gives them: names in the model's own spelling, blobs and bodies as bytes,
+    timestamps as datetime (UTC, naive). `principal` is the ARN of who calls: account root, IAM user or assumed role;
+    empty for a request that is not signed.
+    """
+
+    service: str
+    operation: str
+    parameters: dict[str, Any]
+    access_key: str
+    region: str
+    principal: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ApiError(Exception):
+    """Answered in the service's own protocol; a status of 4xx, so that no SDK repeats the call.
+
+    Args:
+        code: the vendor's error code ("ValidationException").
+        message: the vendor's text where it is known.
+        status: of the HTTP answer.
+        fields: further members of the error's shape.
+    """
+
+    def __init__(self, code: str, message: str, status: int = 400, **fields: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.__dict__.update(fields)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"

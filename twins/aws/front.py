@@ -1,0 +1,109 @@
+"""The way of a request through the twin: read, authenticate, validate, judge, then answered by a handler or by moto."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moto.moto_server.werkzeug_app import BackendRequest, DomainDispatcherApplication, create_backend_app
+from werkzeug.wrappers import Response
+
+from twins.aws import admin, answering, principals, reading, validation
+from twins.aws.calls import ApiError, Call
+from twins.aws.reading import Reading
+from twins.aws.twin import Twin
+
+log = logging.getLogger("twins.aws")
+_READS = ("Describe", "List", "Get", "Head", "Search", "Lookup", "Batch", "Filter", "Query", "Select", "Simulate")
+_WRITES = ("BatchDelete", "BatchPut", "BatchWrite", "BatchUpdate", "BatchCreate", "GetAuthorizationToken")
+
+
+class Front:
+    """The twin as a WSGI application."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+        self._moto = DomainDispatcherApplication(create_backend_app)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO", "").startswith(admin.PREFIX):
+            return admin.respond(self._twin, environ)(environ, start_response)
+        reading.buffer(environ)
+        return self._respond(environ)(environ, start_response)
+
+    def _respond(self, environ: dict[str, Any]) -> Response:
+        request = BackendRequest(environ)
+        signed_by = reading.signer(request)
+        service = reading.service_of(request, signed_by)
+        if service == "s3":
+            reading.to_path_style(environ)
+            request = BackendRequest(environ)
+        try:
+            model = reading.model_of(service)
+        except ApiError as e:
+            return Response(f'{{"__type": "{e.code}", "message": "{e.message}"}}', 400, content_type="application/json")
+        read: Reading | None = None
+        try:
+            read = reading.read(request, service)
+            call = self._call(request, signed_by, read)
+            return self._carry_out(call, read, environ)
+        except ApiError as e:
+            protocol = read.protocol if read else str(model.protocol)
+            return answering.refusal(model, read and read.operation, protocol, e)
+
+    def _call(self, request: BackendRequest, signed_by: reading.Signer, read: Reading) -> Call:
+        headers = dict(request.headers)
+        if "X-Amz-Security-Token" in request.args:
+            headers["X-Amz-Security-Token"] = request.args["X-Amz-Security-Token"]
+        operation = read.name
+        with self._twin.lock:
+            principal = principals.principal_of(signed_by.access_key, read.service, operation, read.protocol, headers)
+        validation.check(read)
+        region = signed_by.region or self._twin.region
+        return Call(read.service, operation, read.parameters, signed_by.access_key, region, principal, headers)
+
+    def _carry_out(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response:
+        twin = self._twin
+        with twin.lock:
+            try:
+                for judge in twin.judges:
+                    judge(call)
+                response = self._answer(call, read, environ)
+            except ApiError:
+                raise
+            except NotImplementedError as e:
+                raise _not_implemented(call) from e
+            except Exception as e:  # moto's own faults: a 5xx would be repeated by every SDK
+                log.exception("%s:%s failed", call.service, call.operation)
+                raise ApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
+            finally:
+                if mutates(call.operation):
+                    twin.changed()
+        return response
+
+    def _answer(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response:
+        handler = self._twin.handler(call.service, call.operation)
+        hooks = self._twin.hooks(call.service, call.operation)
+        if handler:
+            result = dict(handler(call) or {})
+            for hook in hooks:
+                hook(call, result)
+            return answering.answer(read, result)
+        environ["wsgi.input"].seek(0)
+        response = Response.from_app(self._moto, environ, buffered=True)
+        if response.status_code >= 500:
+            log.error("moto answered %s:%s with %s", call.service, call.operation, response.status)
+            response.status_code = 400
+        if hooks and response.status_code < 400:
+            result = answering.parsed(read, response)
+            for hook in hooks:
+                hook(call, result)
+        return response
+
+
+def mutates(operation: str) -> bool:
+    """May an operation change state?"""
+    return operation.startswith(_WRITES) or not operation.startswith(_READS)
+
+
+def _not_implemented(call: Call) -> ApiError:
+    return ApiError("NotImplemented", f"This twin of AWS does not implement {call.service}:{call.operation}.")
