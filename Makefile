@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit check bench lock engine
+.PHONY: help aws demo demo-down test unit check bench lock engine
 # A company's certificates are in the machine's store, which uv reads only when told to.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
@@ -17,6 +17,8 @@ demo: .venv/kit.stamp engine ## Train, check, sign and deploy a small model on t
 
 demo-down: .venv/kit.stamp engine ## Take the demo's endpoint down; models and data stay
 	@$(PYTHON_IN_VENV) -m tools.demo down
+
+aws: .venv/twin.stamp engine ## Set up for stacks on AWS, and for AWS's twin on this machine
 
 test: ## Set everything up and run every check and test, as CI does
 	@tools/test.sh
@@ -36,9 +38,12 @@ lock: .venv/dev.stamp ## Renew requirements/*.txt from requirements/*.in (OPTION
 engine: .venv/kit.stamp
 	@tools/setup.sh engine
 
-# The larger set serves both: after `make test`, `make demo` keeps it.
+# A larger set serves the smaller ones too: after `make test`, `make demo` keeps it.
 .venv/kit.stamp: requirements/kit.txt pyproject.toml
 	@tools/setup.sh kit
+
+.venv/twin.stamp: requirements/twin.txt pyproject.toml
+	@tools/setup.sh twin
 
 .venv/dev.stamp: requirements/dev.txt pyproject.toml
 	@tools/setup.sh dev

@@ -1,6 +1,6 @@
 #!/bin/sh
-# `tools/setup.sh kit|dev` makes .venv with the kit's needs, or those of its tests too; `tools/setup.sh engine` finds or gets
-# Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer.
+# `tools/setup.sh kit|twin|dev` makes .venv with the kit's needs, with those of AWS and its twin, or with those of the tests
+# too; `tools/setup.sh engine` finds or gets Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -41,9 +41,9 @@ get_uv() { # set $uv: the one in .venv, the machine's, or the locked one from Py
     fi
 }
 
-install() { # install kit|dev
+install() { # install kit|twin|dev: each holds the ones before it, and what is there is never taken away
     set=$1
-    if [ -f .venv/dev.stamp ]; then set=dev; fi
+    if [ -f .venv/dev.stamp ]; then set=dev; elif [ -f .venv/twin.stamp ] && [ "$set" = kit ]; then set=twin; fi
     base=$(python)
     get_uv
     export UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV="$PWD/.venv"
@@ -53,7 +53,7 @@ install() { # install kit|dev
     "$uv" pip sync --require-hashes "requirements/$set.txt"
     "$uv" pip install --quiet --no-deps --build-constraints requirements/dev.txt --editable .
     touch .venv/kit.stamp
-    if [ "$set" = dev ]; then touch .venv/dev.stamp; fi
+    case $set in dev) touch .venv/twin.stamp .venv/dev.stamp ;; twin) touch .venv/twin.stamp ;; esac
 }
 
 engine() {
@@ -62,7 +62,7 @@ engine() {
 }
 
 case ${1:-} in
-    kit | dev) install "$1" ;;
+    kit | twin | dev) install "$1" ;;
     engine) engine ;;
-    *) fail "tools/setup.sh takes kit, dev or engine" "see the Makefile" ;;
+    *) fail "tools/setup.sh takes kit, twin, dev or engine" "see the Makefile" ;;
 esac
