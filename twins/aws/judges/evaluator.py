@@ -1,0 +1,156 @@
+"""The evaluator of IAM policies: one Node process for the twin's life, asked over pipes."""
+
+import hashlib
+import json
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from contract.errors import KitError
+from twins.aws.judges.installation import Installation
+
+END_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Question:
+    """May `principal` do this? Policies are JSON texts.
+
+    `principal` is an ARN, or a service ("sagemaker.amazonaws.com"), which only resource policies can allow.
+    """
+
+    principal: str
+    account: str
+    action: str
+    resource: str
+    context: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    identity: tuple[str, ...] = ()
+    boundary: str | None = None
+    session: str | None = None
+    resource_policy: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`by`: the kind of policy that denies: identity, resource, session, pb (permissions boundary)."""
+
+    allowed: bool
+    by: str = ""
+    explicit: bool = False
+
+
+class Evaluator:
+    """Starts at once, in the background; the first question waits until it is there."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._process = subprocess.Popen(
+            [installation.node, installation.script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=installation.script.parent,
+            env={},
+            text=True,
+            bufsize=1,
+            start_new_session=True,  # the terminal's Ctrl-C is for the twin, which closes this one
+        )
+        self._lock = threading.Lock()
+        self._sent: set[str] = set()
+        self._asked = 0
+        self._said: deque[str] = deque(maxlen=20)
+        self._listener = threading.Thread(target=self._listen, name="evaluator-errors", daemon=True)
+        self._listener.start()
+        self._ready = False
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        """One verdict for each question.
+
+        Raises:
+            KitError: the process died, or a question names an action that IAM doesn't know.
+        """
+        with self._lock:
+            policies: dict[str, str] = {}
+            message = {"questions": [self._encode(question, policies) for question in questions], "policies": policies}
+            answers = self._ask(message)["answers"]
+        return [Verdict(each["allowed"], each.get("by", ""), each.get("explicit", False)) for each in answers]
+
+    def errors_of(self, policy: str, kind: str) -> list[str]:
+        """What is wrong with a policy's text; `kind` is identity, resource or trust."""
+        with self._lock:
+            return self._ask({"kind": kind, "validate": policy})["errors"]
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            assert self._process.stdin
+            assert self._process.stdout
+            assert self._process.stderr
+            self._process.stdin.close()
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._listener.join()
+            self._process.stdout.close()
+            self._process.stderr.close()
+
+    def _encode(self, question: Question, policies: dict[str, str]) -> dict[str, Any]:
+        def key(text: str | None) -> str | None:
+            if text is None:
+                return None
+            digest = hashlib.sha256(text.encode()).hexdigest()[:24]
+            if digest not in self._sent:
+                policies[digest] = text
+            return digest
+
+        encoded = {
+            "principal": question.principal,
+            "account": question.account,
+            "action": question.action,
+            "resource": question.resource,
+            "context": dict(question.context),
+            "identity": [key(text) for text in question.identity],
+            "boundary": None if question.boundary is None else [key(question.boundary)],
+            "session": key(question.session),
+            "resource_policy": key(question.resource_policy),
+        }
+        return encoded
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin
+        if not self._ready:
+            self._ready = "ready" in self._read()
+        self._asked += 1
+        try:
+            self._process.stdin.write(json.dumps({"id": self._asked, **message}) + "\n")
+        except (BrokenPipeError, ValueError):
+            raise self._dead() from None
+        reply = self._read()
+        if "error" in reply:
+            raise KitError(f"a permission can't be judged: {reply['error'].splitlines()[0]}", where="permission judge")
+        self._sent.update(message.get("policies", {}))
+        return reply
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        try:
+            line = self._process.stdout.readline()
+        except ValueError:
+            line = ""
+        if not line:
+            raise self._dead()
+        return json.loads(line)
+
+    def _dead(self) -> KitError:
+        self._listener.join(1)
+        said = "; ".join(self._said) or "it said nothing"
+        return KitError(f"the permission judge ended: {said}", where="permission judge", fix="start the twin again")
+
+    def _listen(self) -> None:
+        assert self._process.stderr
+        for line in self._process.stderr:
+            self._said.append(line.strip())
