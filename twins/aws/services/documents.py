@@ -1,0 +1,102 @@
+"""What the services' own documents share: where they are kept, pages, tags, times, and calls among services."""
+
+import base64
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from twins.aws.calls import ApiError, Call
+from twins.aws.twin import Twin
+
+Document = dict[str, Any]
+
+
+def implement_methods(twin: Twin, service: str, answers: object) -> None:
+    """Let each public method of an object answer the operation of its name: `create_budget` answers CreateBudget."""
+    for name in dir(answers):
+        if not name.startswith("_"):
+            operation = "".join(word.capitalize() for word in name.split("_"))
+            twin.implement(service, operation, getattr(answers, name))
+
+
+def shelf(twin: Twin, service: str, kind: str, region: str) -> dict[str, Document]:
+    """The documents of one kind in a region, by key; kept with the twin's state."""
+    return twin.state.setdefault(service, {}).setdefault(region, {}).setdefault(kind, {})
+
+
+def regions(twin: Twin, service: str) -> list[str]:
+    """The regions in which a service keeps documents."""
+    return list(twin.state.get(service, {}))
+
+
+def plain(value: Any) -> Any:
+    """A call's parameters as JSON can carry them: times as seconds since 1970, bytes as base64."""
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value
+
+
+def now() -> float:
+    """Seconds since 1970, to the millisecond, as APIs answer times."""
+    return round(time.time(), 3)
+
+
+def new_id() -> str:
+    """A random UUID."""
+    return str(uuid.uuid4())
+
+
+def page(
+    items: Iterable[Any], token: str | None, limit: int | None, default: int = 100
+) -> tuple[list[Any], str | None]:
+    """One page of items, and the token of the next.
+
+    Raises:
+        ApiError: the token is not one that a page had.
+    """
+    everything = list(items)
+    if token and not token.isdigit():
+        raise ApiError("InvalidNextTokenException", "The specified token is invalid.")
+    begin = int(token or 0)
+    end = begin + (limit or default)
+    return everything[begin:end], str(end) if end < len(everything) else None
+
+
+def tag_list(tags: Mapping[str, str], key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
+    """Tags as most APIs list them."""
+    return [{key: name, value: text} for name, text in tags.items()]
+
+
+def tag_map(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
+    """Tags by their keys."""
+    return {tag[key]: tag.get(value, "") for tag in tags or []}
+
+
+def ask(twin: Twin, service: str, operation: str, region: str, parameters: Document, principal: str = "") -> Document:
+    """Let the twin's own handler of another service answer; judged first when `principal` is given.
+
+    Raises:
+        ApiError: as the service refuses.
+    """
+    call = Call(service, operation, parameters, "", region, principal)
+    if principal:
+        for judge in twin.judges:
+            judge(call)
+    for check in twin.checks(service, operation):
+        check(call)
+    handler = twin.handler(service, operation)
+    if handler is None:
+        raise ApiError("UnknownOperationException", f"The twin can't call {service}:{operation} for a platform.")
+    answer = dict(handler(call) or {})
+    for hook in [*twin.mends(service, operation), *twin.hooks(service, operation)]:
+        hook(call, answer)
+    twin.changed()
+    return answer
