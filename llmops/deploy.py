@@ -2,36 +2,47 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from contract.errors import KitError
+from contract.errors import KitError, require_packages
 from contract.layout import cache_dir
 from contract.outputs import EndpointOutput
-from llmops.locks import take_over
+from llmops.locks import Lock, locks_of, take_over
+from llmops.platforms import registry
 from llmops.platforms.base import Platform, Say
-from llmops.platforms.registry import open_platform
 from llmops.stacks import PulumiStack
 
 _ROOM_BYTES = 2_000_000_000  # a model version in both of its forms, twice
 _READY_SECONDS = 60
+_WAIT_SECONDS = 600
 
 
-def up(stack: PulumiStack, say: Say) -> None:
+def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False) -> None:
     """Preflight, `pulumi up`. What an interrupted update left is taken over.
+
+    Args:
+        stack: the stack.
+        say: told what takes long.
+        dev: take a state on a cloud that this machine alone has.
+        refresh: look first what every resource is really like.
 
     Raises:
         KitError: what is missing on this machine, or `pulumi up` failed (its words were passed through).
     """
-    preflight(stack, say)
-    if stack.target == "local":
+    preflight(stack, say, dev)
+    local = stack.target == "local"
+    if local:
         stack.create()
     free(stack, say)
-    # Refreshed first: after a reboot the state still says that everything runs.
-    stack.run("up", "--yes", "--refresh", "--skip-preview", "--suppress-outputs")
+    # After a reboot the state of a local stack still says that everything runs; a cloud's resources stay as they are.
+    looked = ["--refresh"] if local or refresh else []
+    stack.run("up", "--yes", *looked, "--skip-preview", "--suppress-outputs")
 
 
-def preflight(stack: PulumiStack, say: Say) -> None:
+def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
     """Find out early what would fail late, and do with progress shown what takes long.
 
     Raises:
@@ -49,15 +60,31 @@ def preflight(stack: PulumiStack, say: Say) -> None:
 
         for name in ("training", "serving") if stack.file.endpoints() else ("training",):
             images.build(name, say)
+    registry.preflight(stack, say, dev)
 
 
 def free(stack: PulumiStack, say: Say) -> None:
     """Take over what an update of this host left that was killed: its lock, and what it had begun."""
-    folder = stack.state_folder
-    cut_off = folder is not None and take_over(folder, stack.name, stack.project.name, say)
+    find = _locks_of(stack)
+    # On a cloud a second update is refused at once; here, where an update takes a moment, it is waited for.
+    wait_s = _WAIT_SECONDS if stack.target == "local" else 0
+    cut_off = find is not None and take_over(find, stack.name, say, wait_s)
     if cut_off and (pending := stack.pending()):
         say(f"looking what became of {', '.join(urn.rpartition('::')[2] for urn in pending)}")
         stack.run("refresh", "--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates")
+
+
+def _locks_of(stack: PulumiStack) -> Callable[[], list[Lock]] | None:
+    """Looks for the locks on a stack; None where the backend keeps no files, and sees to updates itself."""
+    if folder := stack.state_folder:
+        return partial(locks_of, folder, stack.name, stack.project.name)
+    if stack.backend.startswith("s3://"):
+        require_packages("aws", "boto3")
+        from llmops.platforms.aws.preflight import clients_of
+        from llmops.platforms.aws.state_locks import locks_in_bucket
+
+        return partial(locks_in_bucket, stack.backend, stack.name, stack.project.name, clients_of(stack))
+    return None
 
 
 def check_live(platform: Platform, say: Say) -> None:
@@ -116,7 +143,7 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     free(stack, say)
     stack.run("state", "unprotect", "--all", "--yes")
     say(f"removing every model version, dataset version and run of {stack.name}")
-    open_platform(outputs).remove_data()
+    registry.open_platform(outputs).remove_data()
     stack.run("destroy", "--yes", "--skip-preview", "--suppress-outputs")
     if outputs.hosting:
         shutil.rmtree(outputs.hosting, ignore_errors=True)

@@ -66,6 +66,30 @@ class StackFile:
             )
         return {str(k): dict(v) for k, v in found.items()}
 
+    @property
+    def secrets_provider(self) -> str:
+        """What protects the stack's secrets, such as `awskms://…`; empty where the file does not say."""
+        data = self._parse(self.text) or {}
+        return str(data.get("secretsprovider") or "") if isinstance(data, Mapping) else ""
+
+    def set_field(self, key: str, field: str, value: str) -> None:
+        """Set a field of one of the project's own keys, such as `images` and `serving`; the key is made where missing.
+
+        Raises:
+            KitError: the file is written in a way that can't be edited line by line.
+        """
+        full = f"{self.project}:{key}"
+        config, node, line = self._node("config"), self._node("config", full), f"{field}: {value}"
+        if isinstance(node, MappingNode) and (old := _value(node, field)) is not None:
+            edited = _replace(self.text, old, value)
+        elif isinstance(node, MappingNode) and node.value:
+            edited = self._insert(node, line)
+        elif isinstance(config, MappingNode) and node is not None:
+            edited = self._fill_empty(_key(config, full), node, line, [])
+        else:
+            edited = self._add_key(f"{full}:", [line])
+        self._accept(edited, lambda e: e.__setitem__(field, value), key)
+
     def set(self, endpoint: str, field: str, value: str) -> None:
         """Set a field of an endpoint's entry; the entry is made where it is missing."""
         entry = self._find(endpoint)
@@ -137,14 +161,18 @@ class StackFile:
             return self._insert(endpoints, f"{endpoint}:", [line])
         if isinstance(config, MappingNode) and endpoints is not None:
             return self._fill_empty(_key(config, key), endpoints, f"{endpoint}:", [line])
+        return self._add_key(f"{key}:", [f"{endpoint}:", [line]])
+
+    def _add_key(self, line: str, below: list[Any]) -> str:
+        """Add one of the project's keys to `config`, which is made where it is missing."""
+        config, root = self._node("config"), self._node()
         if isinstance(config, MappingNode) and config.value:
-            return self._insert(config, f"{key}:", [f"{endpoint}:", [line]])
-        root = self._node()
+            return self._insert(config, line, below)
         if isinstance(root, MappingNode) and config is not None:
-            return self._fill_empty(_key(root, "config"), config, f"{key}:", [f"{endpoint}:", [line]])
+            return self._fill_empty(_key(root, "config"), config, line, below)
         eol = _line_end(self.text)
         text = self.text if not self.text or self.text.endswith("\n") else self.text + eol
-        return text + eol.join(["config:", f"  {key}:", f"    {endpoint}:", f"      {line}", ""])
+        return self._lines_after(text + "config:", 2, line, below) + eol
 
     def _fill_empty(self, key: Node, value: Node, line: str, below: list[Any]) -> str:
         """Put lines below a key that has nothing, `{}` or `null` as its value; a comment behind it stays there."""
@@ -176,19 +204,19 @@ class StackFile:
             text = self._lines_after(text, column + 2, item, deeper)
         return text
 
-    def _accept(self, edited: str, change: Callable[[dict[str, Any]], object]) -> None:
-        """Take an edit only if it means exactly what was asked."""
+    def _accept(self, edited: str, change: Callable[[dict[str, Any]], object], name: str = _ENDPOINTS) -> None:
+        """Take an edit of a key only if it means exactly what was asked."""
         before = _plain(self._parse(self.text) or {})
         config = before.get("config") or {}
-        key = f"{self.project}:{_ENDPOINTS}"
-        endpoints = config.get(key) or {}
-        change(endpoints)
-        wanted = {**before, "config": {**config, key: endpoints}}
+        key = f"{self.project}:{name}"
+        values = config.get(key) or {}
+        change(values)
+        wanted = {**before, "config": {**config, key: values}}
         if _plain(self._parse(edited)) != wanted:
             raise KitError(
                 "the file is written in a way that can't be edited line by line",
                 where=str(self.path),
-                fix="write `endpoints` as plain indented lines, one field a line",
+                fix=f"write `{name}` as plain indented lines, one field a line",
             )
         self.text = edited
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmops.engine import EngineInstall
 
 STATE = ".llmops/state"
+TWIN_FILE = "twin.json"  # in the home of a twin, whose stacks keep their state beside it
 _BACKEND = "PULUMI_BACKEND_URL"
 _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
 
@@ -27,13 +28,23 @@ _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
 def base_environ(project: Project, local: bool) -> dict[str, str]:
     """This process' environment, and for stacks of target `local` a backend in the checkout where none was chosen."""
     environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1")
-    if local and not (environ.get(_BACKEND) or environ.get("PULUMI_ACCESS_TOKEN")):
+    chosen = environ.get(_BACKEND) or environ.get("PULUMI_ACCESS_TOKEN")
+    if local and (not chosen or is_twin_state(environ.get(_BACKEND, ""))):
         state = project.folder / STATE
         state.mkdir(parents=True, exist_ok=True)
         environ[_BACKEND] = state.as_uri()
         if not environ.get(f"{_PASSPHRASE}_FILE"):
             environ.setdefault(_PASSPHRASE, "")
     return environ
+
+
+def is_twin_state(url: str) -> bool:
+    """Is a backend the one of a twin's home? Only the twin's stacks live there."""
+    return url.startswith("file://") and (_folder_of(url).parent / TWIN_FILE).is_file()
+
+
+def _folder_of(url: str) -> Path:
+    return Path(unquote(url.removeprefix("file://"))).expanduser()
 
 
 class PulumiStack:
@@ -60,7 +71,17 @@ class PulumiStack:
     def state_folder(self) -> Path | None:
         """Where the stack's state lies, if its backend is a folder of this machine."""
         url = base_environ(self.project, self.target == "local").get(_BACKEND, "")
-        return Path(unquote(url.removeprefix("file://"))).expanduser() if url.startswith("file://") else None
+        return _folder_of(url) if url.startswith("file://") else None
+
+    @cached_property
+    def backend(self) -> str:
+        """The URL of the backend that the stack's state is kept in, as the engine says."""
+        return json.loads(self._capture("whoami", "--json", stack=False).stdout).get("url", "")
+
+    def exists(self) -> bool:
+        """Is the stack in its backend?"""
+        answer = self._capture("stack", "ls", "--json", stack=False)
+        return self.name.rpartition("/")[2] in {s["name"].rpartition("/")[2] for s in json.loads(answer.stdout)}
 
     def outputs(self) -> StackOutputs:
         """What the stack says of itself.
@@ -82,20 +103,42 @@ class PulumiStack:
         known = {name: value for name, value in data.items() if name in fields}
         return StackOutputs.parse(json.dumps(known), where=f"outputs of stack {self.name}")
 
-    def create(self) -> None:
+    def create(self, secrets_provider: str = "") -> None:
         """Make the stack in its backend, if it is not there, and select it for plain pulumi commands."""
-        self._capture("stack", "select", "--create", self.name, stack=False)
+        provider = ["--secrets-provider", secrets_provider] if secrets_provider else []
+        self._capture("stack", "select", "--create", self.name, *provider, stack=False)
 
     def export(self) -> dict[str, Any]:
-        """The stack's state."""
-        return json.loads(self._capture("stack", "export").stdout)
+        """The stack's state: `resources`, `pending_operations`, `secrets_providers`; nothing of a new stack."""
+        return json.loads(self._capture("stack", "export").stdout).get("deployment") or {}
+
+    def preview(self, *arguments: str) -> dict[str, Any]:
+        """What `pulumi preview --json` says.
+
+        Raises:
+            KitError: the program or a provider refused; with its words.
+        """
+        answer = self._capture("preview", "--json", *arguments, check=False)
+        start = answer.stdout.find("{")
+        data = json.loads(answer.stdout[start:]) if start >= 0 else {}
+        if answer.returncode:
+            raise KitError(
+                f"`pulumi preview` failed: {_first_error(data) or answer.stderr.strip()}",
+                where=f"stack {self.name}",
+                fix="see to what it names, then repeat the command",
+            )
+        return data
 
     def pending(self) -> list[str]:
         """URNs of what an interrupted update had begun."""
-        operations = self.export().get("deployment", {}).get("pending_operations") or []
+        operations = self.export().get("pending_operations") or []
         return [str(o["resource"]["urn"]) for o in operations]
 
-    def run(self, *arguments: str) -> None:
+    def plugins(self) -> list[dict[str, Any]]:
+        """The plugins that the engine has installed."""
+        return json.loads(self._capture("plugin", "ls", "--json", stack=False).stdout) or []
+
+    def run(self, *arguments: str, stack: bool = True) -> None:
         """Run a command of the engine, its output passed through, and wait for its end.
 
         Ctrl-C reaches the engine once as a request to stop in order, twice as an order; it is waited for in any case,
@@ -106,7 +149,7 @@ class PulumiStack:
             KeyboardInterrupt: it was interrupted, and has ended.
         """
         process = subprocess.Popen(
-            [self._engine.pulumi, *arguments, "--stack", self.name, "--non-interactive"],
+            [self._engine.pulumi, *arguments, "--non-interactive", *(["--stack", self.name] if stack else [])],
             cwd=self.project.folder,
             env=self.environ(),
             stdin=subprocess.DEVNULL,
@@ -146,6 +189,11 @@ class PulumiStack:
             where=f"stack {self.name}",
             fix=f"`pulumi {command} --stack {self.name}` shows the same; `llmops doctor` checks this machine",
         )
+
+
+def _first_error(preview: Mapping[str, Any]) -> str:
+    errors = [d["message"].strip() for d in preview.get("diagnostics") or [] if d.get("severity") == "error"]
+    return errors[0] if errors else ""
 
 
 @contextmanager

@@ -153,9 +153,9 @@ class Store:
     def _number(self, name: str, sha256: str) -> ModelRef:
         """Take the next number. Who loses the race for it looks again: the winner may have put the same version."""
         while True:
-            if found := self._find_identity(name, sha256):
-                return found
-            taken = self.versions(name)
+            taken = self.versions(name)  # one look for both: between two, the winner may put the same version
+            if found := next((a for a in taken if a.sha256 == sha256), None):
+                return ModelRef(name, found.number, sha256)
             number = taken[-1].number + 1 if taken else 1
             alias = Alias.new(name=name, number=number, sha256=sha256, created=now())
             if self.objects.create(alias_key(name, number), alias.to_json().encode()):

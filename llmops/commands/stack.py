@@ -21,18 +21,29 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=_PANEL)(status)
 
 
-def up(context: typer.Context) -> None:
+def up(
+    context: typer.Context,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="On a cloud: take a state or passphrase that this machine alone has.")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Look first what every resource is really like, and put it right.")
+    ] = False,
+) -> None:
     """Deploy what Pulumi.<stack>.yaml says: preflight, `pulumi up`, then a look at what is really live.
 
-    A stack of target local is made if it is not there. An update that was
-    killed is taken over; one that runs is waited for.
+    A stack is made if it is not there. An update that was killed is taken
+    over; one that runs is waited for (local), or named and refused (clouds).
+    A cloud's state belongs where others reach it: `llmops bootstrap aws`
+    makes a bucket and a key for it.
 
     llmops up --stack demo
+    llmops plan --stack aws-dev && llmops up --stack aws-dev
     """
     from llmops import deploy
 
     here: Context = context.obj
-    deploy.up(here.pulumi, say)
+    deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
     deploy.check_live(here.platform, say)
 
 

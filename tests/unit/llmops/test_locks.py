@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -35,21 +36,21 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path, dead_pid: int)
     lock = write_lock(tmp_path, dead_pid)
     other = write_lock(tmp_path, dead_pid, stack="other")
     said: list[str] = []
-    assert take_over(tmp_path, "dev", "llmops", said.append)
+    assert take_over(partial(locks_of, tmp_path, "dev", "llmops"), "dev", said.append)
     assert not lock.exists()
     assert other.exists()
     assert str(dead_pid) in said[0]
 
 
 def test_a_free_stack_needs_nothing(tmp_path: Path) -> None:
-    assert not take_over(tmp_path, "dev", "llmops", print)
+    assert not take_over(partial(locks_of, tmp_path, "dev", "llmops"), "dev", print)
 
 
 def test_a_number_that_a_later_process_got_counts_as_dead(tmp_path: Path) -> None:
     age = datetime.now(UTC).timestamp() - psutil.Process().create_time() + 60
     write_lock(tmp_path, os.getpid(), age_s=age)
     assert not locks_of(tmp_path, "dev", "llmops")[0].alive
-    assert take_over(tmp_path, "dev", "llmops", print)
+    assert take_over(partial(locks_of, tmp_path, "dev", "llmops"), "dev", print)
 
 
 def test_a_killed_process_that_nobody_reaped_counts_as_dead(tmp_path: Path) -> None:
@@ -76,16 +77,16 @@ def test_a_living_process_is_waited_for(tmp_path: Path) -> None:
 
     ending = threading.Thread(target=finish)
     ending.start()
-    assert not take_over(tmp_path, "dev", "llmops", say)
+    assert not take_over(partial(locks_of, tmp_path, "dev", "llmops"), "dev", say)
     ending.join()
 
 
 def test_a_living_process_that_takes_too_long_and_another_host_are_errors(tmp_path: Path) -> None:
     lock = write_lock(tmp_path, os.getpid())
     with pytest.raises(KitError, match=f"is being changed by process {os.getpid()}"):
-        take_over(tmp_path, "dev", "llmops", print, wait_s=0)
+        take_over(partial(locks_of, tmp_path, "dev", "llmops"), "dev", print, wait_s=0)
     lock.unlink()
     lock = write_lock(tmp_path, 1, host="elsewhere")
     with pytest.raises(KitError, match="on elsewhere"):
-        take_over(tmp_path, "dev", "llmops", print)
+        take_over(partial(locks_of, tmp_path, "dev", "llmops"), "dev", print)
     assert lock.exists()

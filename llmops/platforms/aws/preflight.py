@@ -1,0 +1,95 @@
+"""What must be right before a stack on AWS is touched: credentials, account, state, the engine's plugin."""
+
+import re
+from typing import Any
+
+from contract.errors import KitError, require_packages
+from contract.twin import TWIN_ACCOUNT
+from llmops.platforms.aws.clients import USE_TWIN, Caller, Clients
+from llmops.platforms.aws.plugin import require_plugin
+from llmops.platforms.base import Say
+from llmops.stacks import PulumiStack
+
+_BOOTSTRAP = "`llmops bootstrap aws` makes a state bucket and a key, and prints the lines that use them"
+_DEV = "`--dev` takes it all the same, for a stack that is yours alone"
+_ARN = re.compile(r"^arn:aws[a-z-]*:[^:]*:[^:]*:(\d{12}):")
+
+
+def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
+    """Find out early what would fail late, or go to the wrong place; make the stack where it is new.
+
+    Raises:
+        KitError: no credentials or region; state of a twin for AWS or the reverse; a state that one machine alone
+            would have; no plugin.
+    """
+    require_packages("aws", "boto3", "pulumi_aws")
+    caller = clients_of(stack).caller
+    place = f"the twin at {caller.twin}" if caller.twin else f"AWS account {caller.account}"
+    say(f"{place}, region {caller.region}, as {caller.arn.rpartition(':')[2]}")
+    if not caller.twin and not dev:
+        _require_shared_backend(stack)
+    require_plugin(stack, caller, say)
+    if not stack.exists():
+        stack.create(_secrets_provider(stack, caller, dev))
+    state = stack.export()
+    require_same_place(stack.name, state, caller)
+    if not caller.twin and not dev:
+        _require_key(stack, state)
+
+
+def clients_of(stack: PulumiStack) -> Clients:
+    """Clients for a stack that may not be deployed yet: region and profile from its file, else from this shell."""
+    aws = stack.file.config().get("aws") or {}
+    return Clients(str(aws.get("region") or ""), str(aws.get("profile") or ""))
+
+
+def require_same_place(name: str, state: dict[str, Any], caller: Caller) -> None:
+    """See that a state holds nothing of another account, of a twin for AWS, or of AWS for a twin.
+
+    Raises:
+        KitError: naming the first such resource.
+    """
+    for resource in state.get("resources") or []:
+        for text in (resource.get("id"), (resource.get("outputs") or {}).get("arn")):
+            match = _ARN.match(text) if isinstance(text, str) else None
+            if match and match[1] != caller.account:
+                raise _other_place(name, str(resource["urn"]), match[1], caller)
+
+
+def _other_place(name: str, urn: str, account: str, caller: Caller) -> KitError:
+    there = "a twin" if account == TWIN_ACCOUNT else f"account {account}"
+    here = "a twin" if caller.twin else f"account {caller.account}"
+    return KitError(
+        f"the state of stack {name} is of {there}, but this shell talks to {here}; nothing was touched",
+        where=urn.rpartition("::")[2],
+        fix=USE_TWIN
+        if account == TWIN_ACCOUNT
+        else "take that account's credentials and backend; a stack of the same name on a twin has a state of its own",
+    )
+
+
+def _require_shared_backend(stack: PulumiStack) -> None:
+    if stack.backend.startswith("file://"):
+        raise KitError(
+            "the state of a stack on AWS would be on this machine alone",
+            where=stack.backend,
+            fix=f"{_BOOTSTRAP}; {_DEV}",
+        )
+
+
+def _require_key(stack: PulumiStack, state: dict[str, Any]) -> None:
+    if (state.get("secrets_providers") or {}).get("type") == "passphrase":
+        raise KitError(
+            "a passphrase protects the secrets of a stack on AWS",
+            where=str(stack.file.path),
+            fix=f"{_BOOTSTRAP}: `pulumi stack change-secrets-provider` takes the key; {_DEV}",
+        )
+
+
+def _secrets_provider(stack: PulumiStack, caller: Caller, dev: bool) -> str:
+    """What protects the secrets of a new stack: what its file says, else the key that bootstrap made."""
+    if stack.file.secrets_provider or caller.twin or dev or not stack.backend.startswith("s3://"):
+        return stack.file.secrets_provider
+    from llmops.platforms.aws.bootstrap import key_url
+
+    return key_url(stack.project.name, caller.region)

@@ -1,0 +1,28 @@
+"""Locks of Pulumi's backend in a bucket: the same files as in a folder, read over S3."""
+
+from functools import partial
+from urllib.parse import parse_qs, urlsplit
+
+from llmops.locks import FOLDER, Lock, is_of, parse
+from llmops.platforms.aws.clients import Clients, explained
+
+
+def locks_in_bucket(backend: str, stack: str, project: str, clients: Clients) -> list[Lock]:
+    """The locks on a stack whose backend is `s3://bucket/path?region=…`."""
+    parts = urlsplit(backend)
+    bucket, path = parts.netloc, parts.path.strip("/")
+    s3 = clients("s3", parse_qs(parts.query).get("region", [""])[0])
+    prefix = f"{path}/{FOLDER}/" if path else f"{FOLDER}/"
+    found = []
+    with explained(backend):
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for key in [entry["Key"] for entry in page.get("Contents", [])]:
+                if not is_of(key, stack, project):
+                    continue
+                try:
+                    text = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+                    remove = partial(s3.delete_object, Bucket=bucket, Key=key)
+                    found.append(parse(text, f"s3://{bucket}/{key}", remove))
+                except (s3.exceptions.NoSuchKey, ValueError, KeyError):
+                    continue  # gone meanwhile, or half-written
+    return found
