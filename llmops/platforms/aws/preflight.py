@@ -92,4 +92,4 @@ def _secrets_provider(stack: PulumiStack, caller: Caller, dev: bool) -> str:
         return stack.file.secrets_provider
     from llmops.platforms.aws.bootstrap import key_url
 
-    return key_url(stack.project.name, caller.region)
+    return key_url(clients_of(stack), stack.project.name)

@@ -1,0 +1,102 @@
+"""bootstrap: what a cloud's account needs before its first stack."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contract.errors import KitError, require_packages
+from llmops.commands import Json
+from llmops.context import Context, say
+
+if TYPE_CHECKING:
+    from llmops.platforms.aws.bootstrap import Bootstrapped
+
+bootstrap = typer.Typer(no_args_is_help=True, help="Make an account ready: state, secrets, roles for CI.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.add_typer(bootstrap, name="bootstrap", rich_help_panel="Clouds")
+
+
+@bootstrap.command("aws")
+def bootstrap_aws(
+    context: typer.Context,
+    github: Annotated[str, typer.Option(help="A repository whose workflows get roles.", metavar="OWNER/REPO")] = "",
+    branch: Annotated[str, typer.Option(help="The branch from which `up` may run.")] = "main",
+    policy: Annotated[
+        Path | None, typer.Option(help="What the deploy role may do: from `llmops plan --policy`.", metavar="FILE")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look, and say what would be done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the state bucket and the key for secrets; with --github, roles for GitHub Actions.
+
+    The bucket is versioned, encrypted, private, TLS only. Workflows of pull requests get a
+    role that reads, for previews; those of the branch one that deploys, within a boundary
+    that no role of its making can leave. Repeating it changes only what differs, and
+    makes nothing weaker. Run it once an account and region, as its administrator.
+
+    llmops bootstrap aws --dry-run
+    llmops bootstrap aws --github acme/assistant
+    llmops plan --policy --out policy.json && llmops bootstrap aws --github acme/assistant --policy policy.json
+    """
+    require_packages("aws", "boto3")
+    from llmops.platforms.aws.bootstrap import bootstrap as run
+    from llmops.platforms.aws.clients import Clients
+
+    here: Context = context.obj
+    document = _read(policy) if policy else None
+    done = run(Clients(), here.project.name, say, github=github, branch=branch, policy=document, dry_run=dry_run)
+    if as_json:
+        from llmops.tables import print_json
+
+        print_json(_fields(done))
+        return
+    _print(done)
+
+
+def _fields(done: "Bootstrapped") -> dict[str, Any]:
+    names = done.names
+    return {
+        "account": names.account,
+        "region": names.region,
+        "backend": names.backend,
+        "secrets_provider": names.key,
+        "boundary": names.boundary_arn if done.roles else "",
+        "roles": done.roles,
+        "steps": done.rows,
+    }
+
+
+def _print(done: "Bootstrapped") -> None:
+    from llmops.tables import print_rows
+
+    print_rows(done.rows, ["what", "state"], False)
+    names = done.names
+    print(f"account {names.account}, {names.region}. Every stack keeps its state and secrets there with:\n")
+    print(f"  export PULUMI_BACKEND_URL='{names.backend}'    # or: pulumi login '{names.backend}'")
+    print(f"  pulumi stack init NAME --secrets-provider '{names.key}'    # or: llmops up, which does the same\n")
+    if done.roles:
+        print("For the workflows' `role-to-assume`:\n")
+        for kind, arn in done.roles.items():
+            print(f"  {kind:<8} {arn}")
+        print(f"\nIn the stack file, so that its roles stay within the boundary:\n\n  llmops:aws: {{{_bound(names)}}}")
+
+
+def _bound(names: Any) -> str:
+    return f"permissions_boundary_arn: {names.boundary_arn}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except OSError as e:
+        raise KitError(f"can't be read: {e.strerror}", where=str(path)) from e
+    except ValueError as e:
+        raise KitError(f"is not JSON: {e}", where=str(path)) from e
+    if not isinstance(document, dict) or "Statement" not in document:
+        raise KitError("is not an IAM policy", where=str(path), fix="`llmops plan --policy --out FILE` writes one")
+    return document

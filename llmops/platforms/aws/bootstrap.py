@@ -1,0 +1,181 @@
+"""What an account needs before the first stack: a bucket for state, a key for secrets, roles for GitHub Actions.
+
+Idempotent: what is there is looked at, what differs is changed and named, and nothing is made weaker than it is.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from contract.errors import KitError
+from llmops.platforms.aws.clients import Clients, error_code, explained
+from llmops.platforms.base import Say
+
+TAGS = {"llmops:managed-by": "bootstrap"}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What bootstrap calls its things; the account and region are in the bucket's name, which is the world's own."""
+
+    project: str
+    account: str
+    region: str
+    partition: str = "aws"
+
+    @property
+    def bucket(self) -> str:
+        """At most 63 characters, small letters."""
+        return shorten(f"{self.project}-state-{self.account}-{self.region}".lower(), 63)
+
+    @property
+    def alias(self) -> str:
+        """Of the key."""
+        return f"alias/{self.project}-state"
+
+    @property
+    def boundary(self) -> str:
+        """The managed policy that bounds the deploy role and every role that it makes."""
+        return shorten(f"{self.project}-boundary", 128)
+
+    @property
+    def boundary_arn(self) -> str:
+        """Its ARN."""
+        return f"arn:{self.partition}:iam::{self.account}:policy/{self.boundary}"
+
+    def role(self, kind: str, repository: str) -> str:
+        """A role for the jobs of a GitHub repository; `kind` is preview or deploy."""
+        return shorten(f"{self.project}-{kind}-{repository.replace('/', '-')}", 64)
+
+    @property
+    def backend(self) -> str:
+        """For `pulumi login`."""
+        return f"s3://{self.bucket}?region={self.region}"
+
+    @property
+    def key(self) -> str:
+        """For `--secrets-provider`."""
+        return f"awskms://{self.alias}?region={self.region}"
+
+
+@dataclass
+class Work:
+    """Where bootstrap works, and what it did: (what, "is there", "made", "changed: …" or "would be …")."""
+
+    clients: Clients
+    names: Names
+    say: Say
+    dry_run: bool = False
+    rows: list[dict[str, str]] = field(default_factory=list)
+
+    def there(self, what: str) -> None:
+        """Note what needs no change."""
+        self.rows.append({"what": what, "state": "is there"})
+
+    def make(self, what: str, do: Callable[[], object]) -> None:
+        """Make something that is not there."""
+        self._do(what, "made", "would be made", do)
+
+    def change(self, what: str, difference: str, do: Callable[[], object]) -> None:
+        """Change something that differs."""
+        self._do(what, f"changed: {difference}", f"would be changed: {difference}", do)
+
+    def keep(self, what: str, why: str) -> None:
+        """Note what differs and stays, since a change would make it weaker or is somebody else's."""
+        self.rows.append({"what": what, "state": f"kept: {why}"})
+
+    def _do(self, what: str, done: str, planned: str, do: Callable[[], object]) -> None:
+        if not self.dry_run:
+            self.say(f"{what} …")
+            with explained(what, "bootstrap needs an administrator of the account; repeated, it goes on from there"):
+                do()
+        self.rows.append({"what": what, "state": planned if self.dry_run else done})
+
+
+@dataclass(frozen=True)
+class Bootstrapped:
+    """What was found and done, and what to write down."""
+
+    rows: list[dict[str, str]]
+    names: Names
+    roles: dict[str, str]
+
+
+def bootstrap(
+    clients: Clients,
+    project: str,
+    say: Say,
+    *,
+    github: str = "",
+    branch: str = "main",
+    policy: dict[str, Any] | None = None,
+    dry_run: bool = False,
+) -> Bootstrapped:
+    """Bring an account to what the kit's stacks need of it.
+
+    Args:
+        clients: of an administrator of the account.
+        project: the Pulumi project's name.
+        say: told each step.
+        github: `OWNER/REPO` whose workflows get a role for previews and one for `up`; empty: none.
+        branch: from which `up` may run.
+        policy: what the deploy role may do (`llmops plan --policy`); None: what the program's services need at most.
+        dry_run: only look.
+
+    Raises:
+        KitError: something is there that is somebody else's, or would have to be weakened.
+    """
+    from llmops.platforms.aws.bootstrap_github import github_roles
+    from llmops.platforms.aws.bootstrap_state import state_bucket, state_key
+
+    caller = clients.caller
+    partition = caller.arn.split(":")[1]
+    work = Work(clients, Names(project, caller.account, caller.region, partition), say, dry_run)
+    with explained("bootstrap", "bootstrap needs an administrator of the account"):
+        key = state_key(work)
+        state_bucket(work, key)
+        roles = github_roles(work, github, branch, key, policy) if github else {}
+    return Bootstrapped(work.rows, work.names, roles)
+
+
+def key_url(clients: Clients, project: str) -> str:
+    """The secrets provider that bootstrap made for a project.
+
+    Raises:
+        KitError: it was not made.
+    """
+    caller = clients.caller
+    names = Names(project, caller.account, caller.region)
+    with explained(names.alias):
+        try:
+            clients("kms").describe_key(KeyId=names.alias)
+        except ClientError as e:
+            if error_code(e) != "NotFoundException":
+                raise
+            raise KitError(
+                f"there is no key {names.alias} for the secrets of a new stack",
+                where=f"account {caller.account}, {caller.region}",
+                fix="`llmops bootstrap aws` makes it; `secretsprovider:` in the stack file names another one",
+            ) from e
+    return names.key
+
+
+def shorten(name: str, limit: int) -> str:
+    """A name of at most so many characters: cut, with a hash of the whole."""
+    if len(name) <= limit:
+        return name
+    return f"{name[: limit - 9].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def tags() -> list[dict[str, str]]:
+    """As most services take them."""
+    return [{"Key": k, "Value": v} for k, v in TAGS.items()]
+
+
+def same_json(one: object, other: object) -> bool:
+    """Are two documents the same, whatever the order of their keys?"""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
