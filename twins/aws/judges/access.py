@@ -1,0 +1,22 @@
+"""One thing that a policy is asked about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Access:
+    """An action on one resource, with the condition keys that the request itself fills.
+
+    `resource` is an ARN, `*` for an action that has no resources, or an ARN with a `*` where AWS makes a name that
+    nobody knows before (`arn:aws:ec2:us-east-1:000000000000:vpc/*`).
+    """
+
+    action: str
+    resource: str
+    context: Mapping[str, str | list[str]] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> str:
+        """The resource as the evaluator is asked: a name of its own stands for the one that nobody knows."""
+        return self.resource if self.resource == "*" else self.resource.replace("*", "new")

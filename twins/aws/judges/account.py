@@ -1,0 +1,324 @@
+"""What the judges ask the twin's account: who a principal is, which policies hold, which key encrypts what."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twins.aws.calls import ApiError, Call
+from twins.aws.twin import Twin
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A principal and what it was given. Policies are JSON texts; `role` is the ARN of an assumed session's role."""
+
+    arn: str
+    kind: str  # Account, User, AssumedRole
+    user_id: str = ""
+    policies: tuple[str, ...] = ()
+    boundary: str | None = None
+    session_policy: str | None = None
+    role: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_root(self) -> bool:
+        """Is this the account itself?"""
+        return self.kind == "Account"
+
+
+class Account:
+    """Reads moto's backends, in the account and partition of the twin. Nothing is changed here."""
+
+    def __init__(self, twin: Twin, partition: str = "aws") -> None:
+        self.twin = twin
+        self.id = twin.account
+        self.partition = partition
+
+    # -- identities -------------------------------------------------------------------------------------------------
+
+    def identity(self, principal: str, access_key: str = "") -> Identity:
+        """Who an ARN is; of an assumed role's session, `access_key` tells the session policy.
+
+        Raises:
+            ApiError: nobody of that name exists (any more).
+        """
+        kind, _, name = principal.split(":", 5)[5].partition("/")
+        if kind == "root":
+            return Identity(principal, "Account", user_id=self.id)
+        if kind == "user":
+            return self._user(principal, name.rpartition("/")[2])
+        if kind == "assumed-role":
+            return self._session(principal, name.partition("/")[0], access_key)
+        raise ApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+
+    def session_of(self, role_arn: str, name: str) -> Identity | None:
+        """A session of a role, as a service would assume it; None where there is no such role."""
+        role = self.role(role_arn.rpartition("/")[2])
+        if role is None or role.arn != role_arn:
+            return None
+        return self._session(f"arn:{self.partition}:sts::{self.id}:assumed-role/{role.name}/{name}", role.name, "")
+
+    def role(self, name: str) -> Any | None:
+        """moto's role of that name."""
+        return next((role for role in self._iam.get_roles() if role.name == name), None)
+
+    def role_arn(self, name: str, path: str = "/") -> str:
+        """The ARN of a role that exists, or will under `path`."""
+        role = self.role(name)
+        return role.arn if role else f"arn:{self.partition}:iam::{self.id}:role{path}{name}"
+
+    def user_arn(self, name: str, path: str = "/") -> str:
+        """The ARN of a user that exists, or will under `path`."""
+        user = self._iam.users.get(name)
+        return user.arn if user else f"arn:{self.partition}:iam::{self.id}:user{path}{name}"
+
+    def boundary_of(self, kind: str, name: str) -> str:
+        """The ARN of the permissions boundary of a role or user; empty without one."""
+        entity = self.role(name) if kind == "role" else self._iam.users.get(name)
+        return getattr(entity, "permissions_boundary_arn", None) or ""
+
+    def _user(self, arn: str, name: str) -> Identity:
+        user = self._iam.users.get(name)
+        if user is None:
+            raise ApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+        groups = [group for group in self._iam.groups.values() if user in group.users]
+        policies = [text for owner in [user, *groups] for text in _policies_of(owner)]
+        boundary = self._boundary(getattr(user, "permissions_boundary_arn", None))
+        return Identity(arn, "User", user.id, tuple(policies), boundary, tags=self._tags("user", name))
+
+    def _session(self, arn: str, role_name: str, access_key: str) -> Identity:
+        from moto.sts.models import sts_backends
+
+        role = self.role(role_name)
+        if role is None:
+            raise ApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+        session = sts_backends[self.id][self.partition].get_assumed_role_from_access_key(access_key)
+        return Identity(
+            arn,
+            "AssumedRole",
+            f"{role.id}:{arn.rpartition('/')[2]}",
+            tuple(_policies_of(role)),
+            self._boundary(role.permissions_boundary_arn),
+            (session.policy or None) if session else None,
+            role.arn,
+            self._tags("role", role_name),
+        )
+
+    def _boundary(self, arn: str | None) -> str | None:
+        """A boundary's text. A boundary whose policy is gone allows nothing."""
+        if not arn:
+            return None
+        policy = self._iam.managed_policies.get(arn)
+        return _default_version(policy) if policy else '{"Version": "2012-10-17", "Statement": []}'
+
+    def _tags(self, kind: str, name: str) -> dict[str, str]:
+        if kind == "role":
+            role = self.role(name)
+            return {tag["Key"]: tag["Value"] for tag in role.get_tags()} if role else {}
+        arn = self.user_arn(name)
+        return {tag["Key"]: tag["Value"] for tag in self._iam.tagger.list_tags_for_resource(arn)["Tags"]}
+
+    @property
+    def _iam(self) -> Any:
+        from moto.iam.models import iam_backends
+
+        return iam_backends[self.id][self.partition]
+
+    # -- resources ---------------------------------------------------------------------------------------------------
+
+    def policy_of(self, action: str, arn: str) -> str | None:
+        """The resource policy that an action on a resource is judged by: bucket, key, topic, queue, repository, secret,
+        or, for sts:AssumeRole*, a role's trust policy."""
+        service = action.partition(":")[0]
+        parts = arn.split(":", 5)
+        if len(parts) < 6:
+            return None
+        region, name = parts[3], parts[5]
+        if service == "sts" and name.startswith("role/"):
+            role = self.role(name.rpartition("/")[2])
+            return role.assume_role_policy_document if role else None
+        reader = _POLICY_READERS.get(service)
+        return _text(reader(self, region, name)) if reader else None
+
+    def bucket(self, name: str) -> Any | None:
+        """moto's bucket."""
+        from moto.s3.models import s3_backends
+
+        return s3_backends[self.id][self.partition].buckets.get(name)
+
+    def bucket_key(self, name: str) -> tuple[str, bool]:
+        """The ARN of the KMS key that encrypts a bucket by default, and whether a bucket key is used; ("", False)."""
+        bucket = self.bucket(name)
+        rule = ((bucket.encryption if bucket else None) or {}).get("Rule") or {}
+        rule = rule[0] if isinstance(rule, list) else rule
+        default = rule.get("ApplyServerSideEncryptionByDefault") or {}
+        key = default.get("KMSMasterKeyID", "")
+        if not key or not str(default.get("SSEAlgorithm", "")).startswith("aws:kms"):
+            return "", False
+        return self.key_arn(key, bucket.region_name), str(rule.get("BucketKeyEnabled", "")).lower() == "true"
+
+    def object_key(self, bucket_name: str, key: str, version: str | None) -> str:
+        """The ARN of the KMS key that a stored object is encrypted with; empty without one."""
+        stored = self._object(bucket_name, key, version)
+        if stored is None or not str(stored.encryption or "").startswith("aws:kms"):
+            return ""
+        bucket = self.bucket(bucket_name)
+        return self.key_arn(stored.kms_key_id, bucket.region_name) if bucket and stored.kms_key_id else ""
+
+    def has_object(self, bucket_name: str, key: str, version: str | None = None) -> bool:
+        """Is there such an object?"""
+        return self._object(bucket_name, key, version) is not None
+
+    def _object(self, bucket_name: str, key: str, version: str | None) -> Any | None:
+        from moto.s3.models import s3_backends
+
+        if self.bucket(bucket_name) is None:
+            return None
+        return s3_backends[self.id][self.partition].get_object(bucket_name, key, version_id=version)
+
+    def key_arn(self, key: str, region: str) -> str:
+        """The ARN of a KMS key by id, ARN or alias; where there is none, the ARN that it would have."""
+        if key.startswith("arn:") and ":key/" in key:
+            return key
+        found = key
+        if "alias/" in key:
+            alias = "alias/" + key.partition("alias/")[2]
+            backend = self._kms(region)
+            found = next((each.id for each in backend.keys.values() if alias in each.aliases), "*")
+        return f"arn:{self.partition}:kms:{region}:{self.id}:key/{found}"
+
+    def alias_target(self, alias: str, region: str) -> str:
+        """The ARN of the key that an alias leads to."""
+        return self.key_arn(alias, region)
+
+    def key(self, arn: str) -> Any | None:
+        """moto's KMS key."""
+        parts = arn.split(":")
+        return self._kms(parts[3]).keys.get(parts[5].partition("/")[2]) if len(parts) == 6 else None
+
+    def grants_of(self, key_arn: str) -> list[Any]:
+        """The grants on a KMS key."""
+        key = self.key(key_arn)
+        return list(key.grants.values()) if key else []
+
+    def _kms(self, region: str) -> Any:
+        from moto.kms.models import kms_backends
+
+        return kms_backends[self.id][region]
+
+    def secret_arn(self, name: str, region: str) -> str:
+        """The ARN of a secret that exists, or that will (its last six characters are AWS's own)."""
+        from moto.secretsmanager.models import secretsmanager_backends
+
+        if name.startswith("arn:"):
+            return name
+        secrets = secretsmanager_backends[self.id][region].secrets
+        known = secrets.get(name)
+        return known.arn if known else f"arn:{self.partition}:secretsmanager:{region}:{self.id}:secret:{name}-*"
+
+    def scalable_targets(self, resource_id: str, region: str) -> list[str]:
+        """The ARNs of what scales a resource ("endpoint/x/variant/main", or a prefix of it)."""
+        from moto.applicationautoscaling.models import applicationautoscaling_backends
+
+        targets = applicationautoscaling_backends[self.id][region].targets
+        return [
+            target.arn
+            for dimension in targets.values()
+            for target in dimension.values()
+            if target.resource_id == resource_id or target.resource_id.startswith(f"{resource_id}/")
+        ]
+
+    def describe(self, service: str, operation: str, region: str, **parameters: Any) -> dict[str, Any]:
+        """What an operation of the twin's own answers; nothing where it refuses or is not the twin's own."""
+        handler = self.twin.handler(service, operation)
+        if handler is None:
+            return {}
+        try:
+            return dict(handler(Call(service, operation, parameters, "", region, "")) or {})
+        except ApiError:
+            return {}
+
+    def tags_of(self, arn: str) -> dict[str, str]:
+        """The tags of a resource, by the one API that knows those of all services; none where it does not know."""
+        from moto.resourcegroupstaggingapi.models import resourcegroupstaggingapi_backends
+
+        parts = arn.split(":")
+        region = parts[3] if len(parts) > 3 and parts[3] else "us-east-1"
+        if parts[2] == "sagemaker":
+            tags = self.describe("sagemaker", "ListTags", region, ResourceArn=arn).get("Tags", [])
+            return {tag["Key"]: tag["Value"] for tag in tags}
+        if parts[2] == "iam" and parts[5].startswith("role/"):
+            return self._tags("role", parts[5].rpartition("/")[2])
+        backend = resourcegroupstaggingapi_backends[self.id][region]
+        return next((dict(each.tags) for each in backend._get_resources_generator(resource_arn_list=[arn])), {})
+
+
+def _policies_of(owner: Any) -> Iterator[str]:
+    for text in owner.policies.values():
+        yield _text(text) or "{}"
+    for policy in owner.managed_policies.values():
+        yield _default_version(policy)
+
+
+def _default_version(policy: Any) -> str:
+    version = next(each for each in policy.versions if each.version_id == policy.default_version_id)
+    return _text(version.document) or '{"Version": "2012-10-17", "Statement": []}'
+
+
+def _text(policy: Any) -> str | None:
+    if not policy:
+        return None
+    if isinstance(policy, bytes):
+        return policy.decode()
+    return policy if isinstance(policy, str) else json.dumps(policy)
+
+
+def _bucket_policy(account: Account, _region: str, name: str) -> Any:
+    bucket = account.bucket(name.partition("/")[0])
+    return bucket.policy if bucket else None
+
+
+def _key_policy(account: Account, region: str, name: str) -> Any:
+    key = account._kms(region).keys.get(name.partition("/")[2])
+    return key.policy if key else None
+
+
+def _topic_policy(account: Account, region: str, name: str) -> Any:
+    from moto.sns.models import sns_backends
+
+    topic = sns_backends[account.id][region].topics.get(f"arn:{account.partition}:sns:{region}:{account.id}:{name}")
+    return topic.policy if topic else None
+
+
+def _queue_policy(account: Account, region: str, name: str) -> Any:
+    from moto.sqs.models import sqs_backends
+
+    queue = sqs_backends[account.id][region].queues.get(name)
+    return queue.policy if queue and queue._policy_json.get("Statement") else None
+
+
+def _repository_policy(account: Account, region: str, name: str) -> Any:
+    from moto.ecr.models import ecr_backends
+
+    repository = ecr_backends[account.id][region].repositories.get(name.partition("/")[2])
+    return repository.policy if repository else None
+
+
+def _secret_policy(account: Account, region: str, name: str) -> Any:
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    arn = f"arn:{account.partition}:secretsmanager:{region}:{account.id}:{name}"
+    secrets = secretsmanager_backends[account.id][region].secrets
+    return next((secret.policy for secret in secrets.values() if secret.arn == arn), None)
+
+
+_POLICY_READERS = {
+    "s3": _bucket_policy,
+    "kms": _key_policy,
+    "sns": _topic_policy,
+    "sqs": _queue_policy,
+    "ecr": _repository_policy,
+    "secretsmanager": _secret_policy,
+}

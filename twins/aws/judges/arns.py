@@ -1,0 +1,179 @@
+"""ARNs that an operation's parameters do not spell out, service by service: what takes looking up or taking apart.
+
+Each function answers the ARNs that an action of its service is judged on; None: as the reference's patterns have it.
+"""
+
+import re
+from collections.abc import Callable
+
+from twins.aws.calls import Call
+from twins.aws.judges import tables
+from twins.aws.judges.account import Account
+
+_LOG_GROUP_TAGS = {"TagResource", "UntagResource", "ListTagsForResource"}
+
+
+def of(service: str, call: Call, account: Account) -> list[str] | None:
+    """The ARNs of a call's own action, where a service has its own way; None where it has not."""
+    special = _SPECIAL.get(service)
+    return special(call, account) if special else None
+
+
+def linked_role(service: str, account: Account) -> str:
+    """The ARN of a service-linked role, which IAM checks on its making."""
+    name = _LINKED_ROLES.get(service, "*")
+    return f"arn:{account.partition}:iam::{account.id}:role/aws-service-role/{service}/{name}"
+
+
+_LINKED_ROLES = {
+    "sagemaker.application-autoscaling.amazonaws.com": "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint",
+}
+
+
+def _iam(call: Call, account: Account) -> list[str] | None:
+    given = call.parameters
+    if "PolicyArn" in given and not {"RoleName", "UserName", "GroupName"} & given.keys():
+        return [given["PolicyArn"]]
+    base = f"arn:{account.partition}:iam::{account.id}"
+    path = given.get("Path", "/")
+    if call.operation == "CreateServiceLinkedRole":
+        return [linked_role(given["AWSServiceName"], account)]
+    if call.operation.endswith("InstanceProfile") and "InstanceProfileName" in given:
+        return [f"{base}:instance-profile{path}{given['InstanceProfileName']}"]
+    if "RoleName" in given:
+        return [account.role_arn(given["RoleName"], path)]
+    if "GroupName" in given and "UserName" not in given:
+        return [f"{base}:group{path}{given['GroupName']}"]
+    if "UserName" in given:
+        return [account.user_arn(given["UserName"], path)]
+    if call.operation == "CreatePolicy":
+        return [f"{base}:policy{path}{given['PolicyName']}"]
+    if call.operation == "CreateOpenIDConnectProvider":
+        return [f"{base}:oidc-provider/{given['Url'].partition('://')[2]}"]
+    if "PolicySourceArn" in given:
+        return [given["PolicySourceArn"]]
+    return [call.principal] if call.operation in ("GetUser", "CreateAccessKey", "ListAccessKeys") else None
+
+
+def _kms(call: Call, account: Account) -> list[str] | None:
+    given = call.parameters
+    if call.operation in ("CreateAlias", "UpdateAlias", "DeleteAlias"):
+        name = given["AliasName"]
+        alias = f"arn:{account.partition}:kms:{call.region}:{account.id}:{name}"
+        keys = [account.key_arn(given["TargetKeyId"], call.region)] if "TargetKeyId" in given else []
+        if call.operation != "CreateAlias":
+            keys.append(account.key_arn(name, call.region))
+        return [alias, *keys]
+    if "KeyId" in given:
+        return [account.key_arn(given["KeyId"], call.region)]
+    if "CiphertextBlob" in given:  # only the ciphertext says which key
+        return [f"arn:{account.partition}:kms:{call.region}:{account.id}:key/{_key_of(given['CiphertextBlob'])}"]
+    return None
+
+
+def _key_of(blob: object) -> str:
+    """moto's ciphertext begins with the id of its key, as `kms.utils` writes it."""
+    data = blob if isinstance(blob, bytes) else b""
+    found = re.match(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}", data)
+    return found[0].decode() if found else "*"
+
+
+def _logs(call: Call, account: Account) -> list[str] | None:
+    """A policy names a group's log streams (`log-group:NAME:*`) for all but tagging, as CloudWatch's guide has it."""
+    given = call.parameters
+    base = f"arn:{account.partition}:logs:{call.region}:{account.id}:log-group:"
+    if call.operation in _LOG_GROUP_TAGS and (arn := given.get("resourceArn", "")).startswith(base):
+        return [arn.removesuffix(":*")]
+    names = given.get("logGroupNames") or given.get("logGroupIdentifiers") or []
+    name = given.get("logGroupName") or given.get("logGroupIdentifier")
+    groups = [each.removeprefix(base).removesuffix(":*") for each in ([name] if name else names)]
+    if not groups and call.operation == "DescribeMetricFilters":
+        groups = [""]
+    return [f"{base}{group}:log-stream:{given.get('logStreamName', '')}" for group in groups] or None
+
+
+def _events(call: Call, account: Account) -> list[str] | None:
+    given = call.parameters
+    rule = given.get("Rule") or (given.get("Name") if call.operation.endswith("Rule") else None)
+    if not rule:
+        return None
+    bus = given.get("EventBusName", "default").rpartition("/")[2]
+    name = rule if bus == "default" else f"{bus}/{rule}"
+    return [f"arn:{account.partition}:events:{call.region}:{account.id}:rule/{name}"]
+
+
+def _scheduler(call: Call, account: Account) -> list[str] | None:
+    given = call.parameters
+    base = f"arn:{account.partition}:scheduler:{call.region}:{account.id}"
+    if call.operation.endswith("ScheduleGroup"):
+        return [f"{base}:schedule-group/{given['Name']}"]
+    if "Name" in given:
+        return [f"{base}:schedule/{given.get('GroupName', 'default')}/{given['Name']}"]
+    return None
+
+
+def _autoscaling(call: Call, account: Account) -> list[str] | None:
+    if "ResourceId" not in call.parameters:
+        return None
+    base = f"arn:{account.partition}:application-autoscaling:{call.region}:{account.id}:scalable-target/"
+    return account.scalable_targets(call.parameters["ResourceId"], call.region) or [f"{base}*"]
+
+
+def _ec2(call: Call, account: Account) -> list[str] | None:
+    if call.operation not in ("CreateTags", "DeleteTags"):
+        return None
+    base = f"arn:{account.partition}:ec2:{call.region}:{account.id}"
+    ids = call.parameters.get("Resources", [])
+    return [f"{base}:{tables.EC2_IDS.get(each.partition('-')[0], '*')}/{each}" for each in ids]
+
+
+def _secretsmanager(call: Call, account: Account) -> list[str] | None:
+    name = call.parameters.get("SecretId") or call.parameters.get("Name")
+    return [account.secret_arn(name, call.region)] if name else None
+
+
+def _sqs(call: Call, account: Account) -> list[str] | None:
+    url = call.parameters.get("QueueUrl")
+    return [f"arn:{account.partition}:sqs:{call.region}:{account.id}:{url.rpartition('/')[2]}"] if url else None
+
+
+def _sns(call: Call, account: Account) -> list[str] | None:
+    subscription = call.parameters.get("SubscriptionArn")
+    return [subscription.rpartition(":")[0]] if subscription else None
+
+
+def _ssm(call: Call, account: Account) -> list[str] | None:
+    given = call.parameters
+    names = given.get("Names") or [name for name in [given.get("Name"), given.get("Path")] if name]
+    base = f"arn:{account.partition}:ssm:{call.region}:{account.id}:parameter/"
+    return [base + name.lstrip("/") for name in names] or None
+
+
+def _sagemaker(call: Call, account: Account) -> list[str] | None:
+    given = call.parameters
+    base = f"arn:{account.partition}:sagemaker:{call.region}:{account.id}"
+    if call.operation == "CreateModelPackage":
+        group = given.get("ModelPackageGroupName", "").rpartition("/")[2]
+        return [f"{base}:model-package/{f'{group}/*' if group else given.get('ModelPackageName', '*')}"]
+    if call.operation in ("DescribeModelPackageGroup", "DeleteModelPackageGroup", "CreateModelPackageGroup"):
+        return [f"{base}:model-package-group/{given['ModelPackageGroupName'].rpartition('/')[2]}"]
+    if call.operation in ("CreateTrainingJob", "InvokeEndpoint", "InvokeEndpointWithResponseStream"):
+        kind, name = ("training-job", "TrainingJobName") if "TrainingJobName" in given else ("endpoint", "EndpointName")
+        return [f"{base}:{kind}/{given[name]}"]
+    return None
+
+
+_SPECIAL: dict[str, Callable[[Call, Account], list[str] | None]] = {
+    "iam": _iam,
+    "kms": _kms,
+    "logs": _logs,
+    "events": _events,
+    "scheduler": _scheduler,
+    "application-autoscaling": _autoscaling,
+    "ec2": _ec2,
+    "secretsmanager": _secretsmanager,
+    "sqs": _sqs,
+    "sns": _sns,
+    "ssm": _ssm,
+    "sagemaker": _sagemaker,
+}

@@ -1,0 +1,196 @@
+"""What a call needs besides its own action: tags, roles that are passed, keys, and the services behind a service."""
+
+from collections.abc import Callable, Iterator
+
+import jmespath
+
+from twins.aws.calls import Call
+from twins.aws.judges import arns, s3, tables
+from twins.aws.judges.access import Access
+from twins.aws.judges.account import Account
+
+_CREATES = ("Create", "Put", "Register")
+SAGEMAKER_SCALING = "sagemaker.application-autoscaling.amazonaws.com"
+
+
+def accesses_of(call: Call, own: list[Access], account: Account) -> Iterator[Access]:
+    """The further accesses of a call whose own ones are known."""
+    yield from _tags(call, own, account)
+    yield from _passed_roles(call, own, account)
+    rule = _RULES.get((call.service, call.operation)) or _RULES.get((call.service, ""))
+    if rule:
+        yield from rule(call, account)
+
+
+def service_accesses_of(call: Call, account: Account) -> Iterator[tuple[str, Access]]:
+    """What a service itself must be allowed by a resource's policy, for a call to succeed: (service, access)."""
+    key = call.parameters.get("kmsKeyId")
+    if call.service == "logs" and call.operation in ("CreateLogGroup", "AssociateKmsKey") and key:
+        group = call.parameters.get("logGroupName") or call.parameters.get("resourceIdentifier", "")
+        arn = f"arn:{account.partition}:logs:{call.region}:{account.id}:log-group:{group}"
+        context = {"kms:EncryptionContext:aws:logs:arn": arn, "aws:SourceArn": arn, "aws:SourceAccount": account.id}
+        for action in ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"):
+            yield f"logs.{call.region}.amazonaws.com", Access(action, account.key_arn(key, call.region), context)
+
+
+def _tags(call: Call, own: list[Access], account: Account) -> Iterator[Access]:
+    from twins.aws.judges.mapping import context_of, tags_of
+
+    if call.service == "ec2":
+        yield from _ec2_tags(call, account)
+        return
+    if not own or not tags_of(call.parameters) or not call.operation.startswith(_CREATES):
+        return
+    if call.service == "iam":
+        action = tables.IAM_TAGS.get(call.operation)
+    else:
+        action = tables.CREATES_TAGGED.get(call.service)
+    if action is None:
+        return
+    context = context_of(call, call.service)
+    resource = own[0].resource
+    if call.service == "sagemaker":
+        context["sagemaker:TaggingAction"] = call.operation
+    if call.service == "kms":
+        resource = f"arn:{account.partition}:kms:{call.region}:{account.id}:key/*"
+    if call.service == "logs":
+        resource = resource.partition(":log-stream:")[0]
+    yield Access(action, resource, context)
+
+
+def _ec2_tags(call: Call, account: Account) -> Iterator[Access]:
+    base = f"arn:{account.partition}:ec2:{call.region}:{account.id}"
+    for each in call.parameters.get("TagSpecifications") or []:
+        tags = {tag["Key"]: tag.get("Value", "") for tag in each.get("Tags", [])}
+        if tags:
+            context: dict[str, str | list[str]] = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+            context |= {"aws:TagKeys": list(tags), "ec2:CreateAction": call.operation}
+            yield Access("ec2:CreateTags", f"{base}:{each['ResourceType']}/*", context)
+
+
+def _passed_roles(call: Call, own: list[Access], account: Account) -> Iterator[Access]:
+    expression, service = tables.PASSED_ROLES.get((call.service, call.operation), ("", ""))
+    if not expression:
+        return
+    found = jmespath.search(expression, call.parameters)
+    for role in found if isinstance(found, list) else [found]:
+        if role:
+            arn = role if role.startswith("arn:") else account.role_arn(role)
+            context: dict[str, str | list[str]] = {"iam:PassedToService": service}
+            if own and own[0].resource != "*":
+                context["iam:AssociatedResourceArn"] = own[0].resource
+            yield Access("iam:PassRole", arn, context)
+
+
+def _via(service: str, call: Call, account: Account, **encryption: str) -> dict[str, str | list[str]]:
+    context: dict[str, str | list[str]] = {
+        "kms:ViaService": f"{service}.{call.region}.amazonaws.com",
+        "kms:CallerAccount": account.id,
+    }
+    for name, value in encryption.items():
+        context[f"kms:EncryptionContext:aws:{name}"] = value
+        context["kms:EncryptionContextKeys"] = [f"aws:{name}"]
+    return context
+
+
+def _s3_keys(call: Call, account: Account) -> Iterator[Access]:
+    for action, key, named in s3.keys_of(call, account):
+        context = _via("s3", call, account)
+        context |= {"kms:EncryptionContext:aws:s3:arn": named, "kms:EncryptionContextKeys": ["aws:s3:arn"]}
+        yield Access(action, key, context)
+
+
+def _endpoint_key(call: Call, account: Account) -> Iterator[Access]:
+    """ "CreateEndpoint: kms:CreateGrant, required only if the associated EndpointConfig has a KmsKeyId" (SageMaker's API
+    permissions reference)."""
+    name = call.parameters.get("EndpointConfigName")
+    if not name:
+        return
+    configuration = account.describe("sagemaker", "DescribeEndpointConfig", call.region, EndpointConfigName=name)
+    if key := configuration.get("KmsKeyId"):
+        context = _via("sagemaker", call, account) | {"kms:GrantIsForAWSResource": "true"}
+        yield Access("kms:CreateGrant", account.key_arn(key, call.region), context)
+
+
+def _deregister(call: Call, account: Account) -> Iterator[Access]:
+    """DeleteEndpoint takes the endpoint's scalable targets off too, as the caller."""
+    context = {"application-autoscaling:service-namespace": "sagemaker"}
+    for arn in account.scalable_targets(f"endpoint/{call.parameters['EndpointName']}", call.region):
+        yield Access("application-autoscaling:DeregisterScalableTarget", arn, context)
+
+
+def _register(call: Call, account: Account) -> Iterator[Access]:
+    """What Application Auto Scaling's guide asks of who scales an endpoint ("Permissions required for API actions")."""
+    given = call.parameters
+    if given.get("ServiceNamespace") != "sagemaker":
+        return
+    base = f"arn:{account.partition}:sagemaker:{call.region}:{account.id}"
+    name = given["ResourceId"].split("/")[1]
+    described = account.describe("sagemaker", "DescribeEndpoint", call.region, EndpointName=name)
+    configuration = described.get("EndpointConfigName", "*")
+    yield Access("sagemaker:DescribeEndpoint", f"{base}:endpoint/{name}")
+    yield Access("sagemaker:DescribeEndpointConfig", f"{base}:endpoint-config/{configuration}")
+    yield Access("sagemaker:UpdateEndpointWeightsAndCapacities", f"{base}:endpoint/{name}")
+    linked = arns.linked_role(SAGEMAKER_SCALING, account)
+    if not given.get("RoleARN") and account.role(linked.rpartition("/")[2]) is None:
+        yield Access("iam:CreateServiceLinkedRole", linked, {"iam:AWSServiceName": SAGEMAKER_SCALING})
+
+
+def _scaling_alarms(call: Call, account: Account) -> Iterator[Access]:
+    """Target tracking makes, reads and deletes its alarms as the caller (the same guide)."""
+    tracks = call.parameters.get("TargetTrackingScalingPolicyConfiguration")
+    if call.operation == "PutScalingPolicy" and not tracks:
+        return
+    resource = call.parameters.get("ResourceId", "*")
+    alarms = f"arn:{account.partition}:cloudwatch:{call.region}:{account.id}:alarm:TargetTracking-{resource}-*"
+    verbs = ["PutMetricAlarm", "DescribeAlarms"] if call.operation == "PutScalingPolicy" else ["DeleteAlarms"]
+    for verb in verbs:
+        yield Access(f"cloudwatch:{verb}", alarms)
+
+
+def _repository_key(call: Call, account: Account) -> Iterator[Access]:
+    """ECR uses a key by grants, which it makes as the caller ("Encryption at rest" in ECR's guide)."""
+    key = (call.parameters.get("encryptionConfiguration") or {}).get("kmsKey")
+    if key:
+        context = _via("ecr", call, account) | {"kms:GrantIsForAWSResource": "true"}
+        for action in ("kms:DescribeKey", "kms:CreateGrant"):
+            yield Access(action, account.key_arn(key, call.region), context)
+
+
+def _secret_key(call: Call, account: Account) -> Iterator[Access]:
+    if key := call.parameters.get("KmsKeyId"):
+        name = account.secret_arn(call.parameters.get("Name") or call.parameters["SecretId"], call.region)
+        context = _via("secretsmanager", call, account) | {"kms:EncryptionContext:SecretARN": name}
+        for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+            yield Access(action, account.key_arn(key, call.region), context)
+
+
+def _publish_key(call: Call, account: Account) -> Iterator[Access]:
+    from moto.sns.models import sns_backends
+
+    arn = call.parameters.get("TopicArn", "")
+    topic = sns_backends[account.id][call.region].topics.get(arn)
+    if key := getattr(topic, "kms_master_key_id", None):
+        for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+            context = _via("sns", call, account) | {"kms:EncryptionContext:aws:sns:topicArn": arn}
+            yield Access(action, account.key_arn(key, call.region), context)
+
+
+def _session_tags(call: Call, account: Account) -> Iterator[Access]:
+    if call.parameters.get("Tags"):
+        yield Access("sts:TagSession", call.parameters["RoleArn"])
+
+
+_RULES: dict[tuple[str, str], Callable[[Call, Account], Iterator[Access]]] = {
+    ("s3", ""): _s3_keys,
+    ("sagemaker", "CreateEndpoint"): _endpoint_key,
+    ("sagemaker", "UpdateEndpoint"): _endpoint_key,
+    ("sagemaker", "DeleteEndpoint"): _deregister,
+    ("application-autoscaling", "RegisterScalableTarget"): _register,
+    ("application-autoscaling", "PutScalingPolicy"): _scaling_alarms,
+    ("application-autoscaling", "DeleteScalingPolicy"): _scaling_alarms,
+    ("ecr", "CreateRepository"): _repository_key,
+    ("secretsmanager", "CreateSecret"): _secret_key,
+    ("sns", "Publish"): _publish_key,
+    ("sts", "AssumeRole"): _session_tags,
+}

@@ -1,0 +1,171 @@
+"""From a call to what IAM judges: actions, ARNs and condition keys.
+
+Most operations follow from the Service Authorization Reference alone: the action has the operation's name, and its
+resource types' ARNs are filled from parameters of the same names. `tables` and `arns` hold what differs; S3,
+which has its own way, is in `s3`; what a call needs besides its own action is in `behalf`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jmespath
+
+from twins.aws.calls import ApiError, Call
+from twins.aws.judges import arns, behalf, s3, tables
+from twins.aws.judges.access import Access
+from twins.aws.judges.account import Account
+from twins.aws.judges.reference import PREFIXES, Action, Reference, ResourceType
+
+
+class Mapping:
+    """Knows the reference and looks names up in the account."""
+
+    def __init__(self, reference: Reference, account: Account) -> None:
+        self._reference = reference
+        self._account = account
+
+    def accesses_of(self, call: Call) -> list[Access]:
+        """What a call must be allowed to do; the call's own action first. Nothing for an operation that is free.
+
+        Raises:
+            ApiError: IAM has no such action, so nobody can be allowed it.
+        """
+        if (call.service, call.operation) in tables.FREE:
+            return []
+        if call.service == "s3":
+            own = s3.accesses_of(call, self._account)
+        else:
+            own = list(self._own(call))
+        return own + list(behalf.accesses_of(call, own, self._account))
+
+    def _own(self, call: Call) -> Iterator[Access]:
+        prefix = PREFIXES.get(call.service, call.service)
+        name = tables.ACTIONS.get((call.service, call.operation), f"{prefix}:{call.operation}")
+        if (call.service, call.operation) == ("kms", "ReEncrypt"):
+            yield from self._re_encrypt(call)
+            return
+        action = self._reference.action(name)
+        if action is None:
+            raise ApiError(
+                "AccessDeniedException",
+                f"IAM's reference has no action {name}: this twin can't say who may call it",
+            )
+        context = context_of(call, prefix)
+        for arn in self._resources(call, action):
+            yield Access(action.name, arn, context)
+
+    def _re_encrypt(self, call: Call) -> Iterator[Access]:
+        for name, parameter in [("kms:ReEncryptFrom", "SourceKeyId"), ("kms:ReEncryptTo", "DestinationKeyId")]:
+            key = call.parameters.get(parameter)
+            yield Access(name, self._account.key_arn(key or "*", call.region), context_of(call, "kms"))
+
+    def _resources(self, call: Call, action: Action) -> list[str]:
+        if action.everywhere:
+            return ["*"]
+        if (special := arns.of(action.name.partition(":")[0], call, self._account)) is not None:
+            return list(dict.fromkeys(special))
+        found = []
+        given = _arns(call.parameters)
+        for kind in action.resource_types:
+            matching = [arn for arn in given if self._is(kind, arn, action)]
+            found += matching or self._filled(kind, call)
+        if action.name in _ONE_OF:
+            found = found[:1]
+        return list(dict.fromkeys(found)) or ["*"]
+
+    def _is(self, kind: ResourceType, arn: str, action: Action) -> bool:
+        """Does an ARN fit this type better than all other types of the action?"""
+        if not kind.matches(arn):
+            return False
+        rivals = [each for each in action.resource_types if each is not kind and each.matches(arn)]
+        return all(len(kind.pattern) >= len(each.pattern) for each in rivals)
+
+    def _filled(self, kind: ResourceType, call: Call) -> list[str]:
+        service = kind.pattern.split(":")[2]
+        values: dict[str, list[str]] = {}
+        for name in kind.placeholders:
+            values[name] = _values(call.parameters, tables.PLACEHOLDERS.get((service, name)), name)
+            if not values[name] and not kind.required:
+                return []
+        widest = max((len(each) for each in values.values()), default=0) or 1
+        return [
+            self._arn(
+                kind.pattern, call, {name: (each or ["*"])[min(i, len(each) - 1)] for name, each in values.items()}
+            )
+            for i in range(widest)
+        ]
+
+    def _arn(self, pattern: str, call: Call, values: dict[str, str]) -> str:
+        known = {"Partition": self._account.partition, "Region": call.region, "Account": self._account.id, **values}
+        return re.sub(r"\$\{(\w+)}", lambda found: known[found[1]], pattern)
+
+
+_ONE_OF = {"sagemaker:ListModelPackages", "servicequotas:GetServiceQuota"}
+
+
+def context_of(call: Call, prefix: str) -> dict[str, str | list[str]]:
+    """The condition keys that a call's own parameters fill."""
+    context = {key: _plain(value) for key, value in _found(tables.CONTEXT.get(prefix, {}), call.parameters)}
+    tags = tags_of(call.parameters)
+    context.update({f"aws:RequestTag/{key}": value for key, value in tags.items()})
+    keys = list(tags) or jmespath.search(tables.TAG_KEYS, call.parameters) or []
+    if keys:
+        context["aws:TagKeys"] = [str(key) for key in keys]
+    for key, value in (call.parameters.get("EncryptionContext") or {}).items():
+        context[f"kms:EncryptionContext:{key}"] = str(value)
+        context.setdefault("kms:EncryptionContextKeys", []).append(key)  # pyright: ignore[reportAttributeAccessIssue]
+    return context
+
+
+def tags_of(parameters: dict[str, Any]) -> dict[str, str]:
+    """The tags in a request, however the service spells them."""
+    given = jmespath.search(tables.REQUEST_TAGS, parameters)
+    if isinstance(given, dict):
+        return {str(key): str(value) for key, value in given.items()}
+    pairs = [each for each in given or [] if isinstance(each, dict)]
+    named = [(each.get("Key") or each.get("key") or each.get("TagKey"), each) for each in pairs]
+    return {
+        str(key): str(each.get("Value") or each.get("value") or each.get("TagValue") or "")
+        for key, each in named
+        if key
+    }
+
+
+def _found(table: dict[str, str], parameters: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, expression in table.items():
+        value = jmespath.search(expression, parameters)
+        if value is not None and value != []:
+            yield key, value
+
+
+def _plain(value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return [str(_plain(each)) for each in value if each is not None]
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _arns(parameters: dict[str, Any]) -> list[str]:
+    """The ARNs among the parameters of the first level: what the call is about, not what it mentions."""
+    values: list[Any] = []
+    for value in parameters.values():
+        values += value if isinstance(value, list) else [value]
+    return [value for value in values if isinstance(value, str) and value.startswith("arn:")]
+
+
+def _values(parameters: dict[str, Any], expression: str | None, name: str) -> list[str]:
+    if expression:
+        value = jmespath.search(expression, parameters)
+    else:
+        wanted = {name.lower(), f"{name.lower()}s"}
+        value = next((each for key, each in parameters.items() if key.lower() in wanted), None)
+    values = value if isinstance(value, list) else [value]
+    return [str(each) for each in _flat(values) if each not in (None, "") and not str(each).startswith("arn:")]
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _flat(value)
+        else:
+            yield value
