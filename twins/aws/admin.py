@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
+from twins.aws import faults
 from twins.aws.twin import Twin
 
 PREFIX = "/_twin/"
@@ -27,6 +29,17 @@ def _health(twin: Twin, _request: Request) -> Response:
     return _json({"ready": True, "account": twin.account, "region": twin.region})
 
 
+def _status(twin: Twin, _request: Request) -> Response:
+    from twins.aws import inventory
+
+    return _json(twin.describe() | inventory.of(twin))
+
+
+def _reset(twin: Twin, _request: Request) -> Response:
+    twin.reset()
+    return _json({})
+
+
 def _recorded(twin: Twin, _request: Request) -> Response:
     names = ("principal", "action", "resource", "allowed")
     return _json({"recorded": [dict(zip(names, entry, strict=True)) for entry in twin.state.get("recorded", [])]})
@@ -38,10 +51,51 @@ def _forget_recorded(twin: Twin, _request: Request) -> Response:
     return _json({})
 
 
+def _settings(twin: Twin, _request: Request) -> Response:
+    return _json(asdict(twin.settings))
+
+
+def _change_settings(twin: Twin, request: Request) -> Response:
+    given = json.loads(request.get_data() or b"{}")
+    wrong = {name for name in given if name not in _SETTINGS or not _SETTINGS[name](given[name])}
+    if wrong:
+        return _json({"error": f"not a setting, or not a value of it: {', '.join(sorted(wrong))}"}, 400)
+    twin.set_settings(**given)
+    return _settings(twin, request)
+
+
+def _faults(twin: Twin, _request: Request) -> Response:
+    return _json(faults.all_of(twin))
+
+
+def _change_faults(twin: Twin, request: Request) -> Response:
+    try:
+        faults.add(twin, json.loads(request.get_data() or b"{}"))
+    except ValueError as e:
+        return _json({"error": str(e), "faults": sorted(faults.KINDS)}, 400)
+    return _json(faults.all_of(twin))
+
+
+def _end_faults(twin: Twin, _request: Request) -> Response:
+    faults.clear(twin)
+    return _json({})
+
+
+_SETTINGS: dict[str, Callable[[Any], bool]] = {
+    "judge": lambda value: value in ("strict", "off"),
+    "pace": lambda value: isinstance(value, int | float) and value >= 0,
+}
 _ROUTES: dict[tuple[str, str], Callable[[Twin, Request], Response]] = {
     ("GET", "health"): _health,
+    ("GET", "status"): _status,
+    ("POST", "reset"): _reset,
     ("GET", "recorded"): _recorded,
     ("DELETE", "recorded"): _forget_recorded,
+    ("GET", "settings"): _settings,
+    ("PUT", "settings"): _change_settings,
+    ("GET", "faults"): _faults,
+    ("PUT", "faults"): _change_faults,
+    ("DELETE", "faults"): _end_faults,
 }
 
 

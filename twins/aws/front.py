@@ -7,8 +7,9 @@ from typing import Any
 from moto.moto_server.werkzeug_app import BackendRequest, DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Response
 
-from twins.aws import admin, answering, principals, reading, validation
+from twins.aws import admin, answering, faults, principals, reading, validation
 from twins.aws.calls import ApiError, Call
+from twins.aws.persistence import backends_in_use
 from twins.aws.reading import Reading
 from twins.aws.twin import Twin
 
@@ -22,6 +23,7 @@ class Front:
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
+        self._backends = 0
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -65,6 +67,7 @@ class Front:
         twin = self._twin
         with twin.lock:
             try:
+                faults.throttle(twin, call)
                 for judge in twin.judges:
                     judge(call)
                 response = self._answer(call, read, environ)
@@ -76,16 +79,20 @@ class Front:
                 log.exception("%s:%s failed", call.service, call.operation)
                 raise ApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
             finally:
-                if mutates(call.operation):
+                if mutates(call.operation) or self._backends != backends_in_use():
+                    self._backends = backends_in_use()
                     twin.changed()
         return response
 
     def _answer(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response:
+        for check in self._twin.checks(call.service, call.operation):
+            check(call)
+        mends = self._twin.mends(call.service, call.operation)
         handler = self._twin.handler(call.service, call.operation)
         hooks = self._twin.hooks(call.service, call.operation)
         if handler:
             result = dict(handler(call) or {})
-            for hook in hooks:
+            for hook in [*mends, *hooks]:
                 hook(call, result)
             return answering.answer(read, result)
         environ["wsgi.input"].seek(0)
@@ -93,10 +100,12 @@ class Front:
         if response.status_code >= 500:
             log.error("moto answered %s:%s with %s", call.service, call.operation, response.status)
             response.status_code = 400
-        if hooks and response.status_code < 400:
+        if (hooks or mends) and response.status_code < 400:
             result = answering.parsed(read, response)
-            for hook in hooks:
+            for hook in [*mends, *hooks]:
                 hook(call, result)
+            if mends:
+                return answering.answer(read, result)
         return response
 
 

@@ -1,9 +1,9 @@
 """The long-lived process of a twin: moto behind the pipeline, on a port of 127.0.0.1."""
 
 import importlib
-import logging
 import os
 import pkgutil
+import resource
 import signal
 import threading
 import warnings
@@ -11,48 +11,49 @@ from pathlib import Path
 from types import FrameType
 
 from contract.twin import TWIN_ACCOUNT
+from twins.aws.twin import Twin, TwinSettings
 
 BIND = "127.0.0.1"
-log = logging.getLogger("twins.aws")
 
 
-def serve(home: Path, port: int = 0) -> None:
-    """Serve the twin of a folder until SIGTERM or SIGINT."""
+def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: bool) -> None:
+    """Serve the twin of a folder until SIGTERM or SIGINT; its state is written then, and soon after each change."""
+    os.umask(0o077)
     os.environ.update(MOTO_ACCOUNT_ID=TWIN_ACCOUNT, MOTO_ALLOW_NONEXISTENT_REGION="true")
+    warnings.filterwarnings("ignore", message="Exception.* does not match an error shape")
+    warnings.filterwarnings("ignore", category=ResourceWarning)  # objects of S3 that a reset drops
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # an open file for each object that is read
     from werkzeug.serving import make_server
 
     from twins.aws.front import Front
     from twins.aws.handler import Handler
-    from twins.aws.twin import Twin
+    from twins.aws.persistence import Keeper
+    from twins.aws.process import Process
 
-    warnings.filterwarnings(
-        "ignore", message="Exception.* does not match an error shape"
-    )  # codes that botocore's models don't list
+    stopped = _stop_signals()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    twin = Twin(home)
+    twin = Twin(home, settings, region)
     install(twin)
+    keeper = Keeper(twin)
+    if not keeper.load():
+        twin.seed()
     server = make_server(BIND, port, Front(twin), threaded=True, request_handler=Handler)
-    stopped = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopped.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    process = Process(twin, f"http://{BIND}:{server.server_port}")
+    twin.describe = lambda: {**process.described(), "not_kept": keeper.failure}
+    keeper.start()
     twin.start()
-    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
-    print(f"serving on http://{BIND}:{server.server_port}", flush=True)
-    stopped.wait()
+    threading.Thread(target=server.serve_forever, args=[0.05], name="http", daemon=True).start()
+    process.run(stopped, stand_in)
     server.shutdown()
     twin.close()
+    keeper.close()
 
 
-def install(twin: "object") -> None:
+def install(twin: Twin) -> None:
     """Plug in the services and the judges."""
     from twins.aws import principals, services
-    from twins.aws.twin import Twin
 
-    assert isinstance(twin, Twin)
     principals.install(twin)
     for module in sorted(pkgutil.iter_modules(services.__path__), key=lambda m: m.name):
         service = importlib.import_module(f"twins.aws.services.{module.name}")
@@ -62,9 +63,19 @@ def install(twin: "object") -> None:
         from twins.aws.judges.permissions import PermissionJudge  # pyright: ignore[reportMissingImports]
         from twins.aws.judges.quotas import QuotaJudge  # pyright: ignore[reportMissingImports]
     except ImportError:
-        log.warning("no judges")
         return
     permissions = PermissionJudge(twin)
     twin.judges.extend([permissions, QuotaJudge(twin)])
     twin.judge_of_roles = permissions.may
     twin.closers.append(permissions.close)
+
+
+def _stop_signals() -> threading.Event:
+    stopped = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopped

@@ -44,11 +44,15 @@ class Twin:
         self.state: dict[str, Any] = {}
         self.judges: list[Callable[[Call], None]] = []
         self.unjudged: list[str] = []  # what `status` says that this twin does not judge
+        self.seeds: list[Callable[[], None]] = []  # called on an empty account: what AWS has there from the start
         self.closers: list[Callable[[], None]] = []  # called when the process ends
+        self.describe: Callable[[], dict[str, Any]] = dict  # what the process says of itself
         self.judge_of_roles: Callable[..., str | None] | None = None
         self.dirty = threading.Event()
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._hooks: dict[tuple[str, str], list[Hook]] = {}
+        self._checks: dict[tuple[str, str], list[Callable[[Call], None]]] = {}
+        self._mends: dict[tuple[str, str], list[Hook]] = {}
         self._actions: dict[str, Callable[..., None]] = {}
         self._ticks: list[_Tick] = []
         self._wake = threading.Condition()
@@ -62,6 +66,14 @@ class Twin:
     def after(self, service: str, operation: str, hook: Hook) -> None:
         """Call `hook` with the call and its parsed answer after moto, or a handler, has answered it with success."""
         self._hooks.setdefault((service, operation), []).append(hook)
+
+    def before(self, service: str, operation: str, check: Callable[[Call], None]) -> None:
+        """Call `check` after the judges and before moto, or a handler, answers; it raises ApiError to refuse."""
+        self._checks.setdefault((service, operation), []).append(check)
+
+    def mend(self, service: str, operation: str, hook: Hook) -> None:
+        """Like `after`, and what `hook` changes in the parsed answer is what the client gets."""
+        self._mends.setdefault((service, operation), []).append(hook)
 
     def every(self, seconds: float, tick: Callable[[], None]) -> None:
         """Call `tick` at least every so many seconds, in the background, with the lock held."""
@@ -107,6 +119,21 @@ class Twin:
                 recorded.append(entry)
                 self.changed()
 
+    def seed(self) -> None:
+        """Bring an empty account to what it is on its first day."""
+        for seed in self.seeds:
+            seed()
+        self.changed()
+
+    def reset(self) -> None:
+        """Drop everything: moto's backends and our own documents."""
+        from moto.core.base_backend import BackendDict
+
+        with self.lock:
+            BackendDict.reset()
+            self.state.clear()
+            self.seed()
+
     def changed(self) -> None:
         """Have the state written soon."""
         self.dirty.set()
@@ -118,6 +145,14 @@ class Twin:
     def handler(self, service: str, operation: str) -> Handler | None:
         """Who answers an operation instead of moto."""
         return self._handlers.get((service, operation))
+
+    def checks(self, service: str, operation: str) -> list[Callable[[Call], None]]:
+        """Who may refuse an operation's calls."""
+        return self._checks.get((service, operation), [])
+
+    def mends(self, service: str, operation: str) -> list[Hook]:
+        """Who changes an operation's answers."""
+        return self._mends.get((service, operation), [])
 
     def hooks(self, service: str, operation: str) -> list[Hook]:
         """Who wants to know of an operation's answers."""

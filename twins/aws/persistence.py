@@ -1,0 +1,277 @@
+"""A twin's whole state in its folder: one file that is replaced as a whole, and S3's bodies as files beside it.
+
+The file is a pickle of moto's backends and of our own documents; the folder belongs to one user (0700). Bodies are
+written before the file that names them, and removed after the file that no longer does, so that a process killed at
+any moment leaves a whole state.
+"""
+
+import io
+import json
+import logging
+import marshal
+import os
+import pickle
+import platform
+import tempfile
+import threading
+import types
+import uuid
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any, get_args
+
+from cryptography.hazmat.primitives.asymmetric import types as keys
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+    load_der_public_key,
+)
+from moto.backends import get_backend
+from moto.core.base_backend import BackendDict, BaseBackend
+from moto.s3.models import FakeKey
+
+from contract.errors import KitError
+from twins.aws.twin import Twin
+
+DEBOUNCE_SECONDS = 0.2
+log = logging.getLogger("twins.aws")
+_PRIVATE_KEYS, _PUBLIC_KEYS = get_args(keys.PrivateKeyTypes), get_args(keys.PublicKeyTypes)
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+
+
+class Keeper:
+    """Writes the state of a twin soon after it changed, and reads it back."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+        self._file = twin.home / "state.pickle"
+        self._bodies = twin.home / "objects"
+        self._last = b""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self.failure = ""
+
+    def load(self) -> bool:
+        """Take up the state that the folder holds; False when it holds none.
+
+        Raises:
+            KitError: another version of Python, moto or the kit wrote it, or it is damaged.
+        """
+        if not self._file.exists():
+            return False
+        head, _, content = self._file.read_bytes().partition(b"\n")
+        if json.loads(head) != _versions():
+            raise KitError(
+                f"the state was written with {_spoken(json.loads(head))}, and this is {_spoken(_versions())}",
+                where=str(self._file),
+                fix="go back to those versions, or drop the state: llmops twin aws reset",
+            )
+        self._twin.state.update(_Unpickler(io.BytesIO(content), self._bodies).load())
+        self._last = content
+        return True
+
+    def start(self) -> None:
+        """Begin to watch for changes."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is not written yet, and stop."""
+        self._ended.set()
+        self._twin.dirty.set()
+        self._thread.join()
+        self.save()
+
+    def save(self) -> None:
+        """Write the state now, unless it is what was written last."""
+        with self._twin.lock:
+            self._twin.dirty.clear()
+            content, used = self._pickled()
+        if content != self._last:
+            head = json.dumps(_versions()).encode()
+            replace_file(self._file, head + b"\n" + content)
+            self._last = content
+        for body in self._bodies.glob("*"):
+            if body.name not in used and not body.name.startswith("."):
+                body.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while True:
+            self._twin.dirty.wait()
+            if self._ended.wait(DEBOUNCE_SECONDS):
+                return
+            try:
+                self.save()
+                self.failure = ""
+            except Exception as e:  # the twin works on; `status` says that its state is not kept
+                self.failure = f"{type(e).__name__}: {e}"
+                log.exception("the state could not be written")
+
+    def _pickled(self) -> tuple[bytes, set[str]]:
+        buffer = io.BytesIO()
+        pickler = _Pickler(buffer, self._bodies)
+        pickler.dump(self._twin.state)
+        return buffer.getvalue(), pickler.bodies
+
+
+class Body:
+    """An S3 object's content, or a part of one, in a file; it becomes a spooled file when somebody writes to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Path | None = path
+        self._file: IO[bytes] | None = None
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        return self._opened().seek(position, whence)
+
+    def tell(self) -> int:
+        return self._opened().tell()
+
+    def read(self, size: int = -1) -> bytes:
+        return self._opened().read(size)
+
+    def truncate(self, size: int | None = None) -> int:
+        self.close()
+        self.path = None
+        self._file = tempfile.SpooledTemporaryFile(16_777_216)  # noqa: SIM115
+        return self._file.truncate(size)
+
+    def write(self, data: bytes) -> int:
+        return self._opened().write(data)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def _opened(self) -> IO[bytes]:
+        if self._file is None:
+            assert self.path is not None
+            self._file = self.path.open("rb")
+        return self._file
+
+
+def backends_in_use() -> int:
+    """How many backends moto has made: some have content from the start, with ids that must stay."""
+    return sum(len(account) for owner in _owners() for account in owner.values())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file's content as a whole, for its owner alone."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+    temporary.replace(path)
+
+
+class _Pickler(pickle.Pickler):
+    """The state's documents, then every backend. Backends and bodies are named, not contained."""
+
+    def __init__(self, file: IO[bytes], bodies: Path) -> None:
+        super().__init__(file, protocol=5)
+        self._folder = bodies
+        self._backends = _backends()
+        self.bodies: set[str] = set()
+
+    def dump(self, obj: Any) -> None:
+        super().dump(list(self._backends.values()))
+        super().dump(obj)
+        for owner in _owners():
+            for _, _, backend in owner.iter_backends():
+                super().dump(backend.__dict__)
+
+    def persistent_id(self, obj: Any) -> Any:
+        if isinstance(obj, BaseBackend):
+            return self._backends.get(id(obj))
+        if isinstance(obj, Body) and obj.path:
+            self.bodies.add(obj.path.name)
+            return obj.path.name
+        return None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, _LOCKS):
+            return (threading.RLock if isinstance(obj, _LOCKS[1]) else threading.Lock), ()
+        if isinstance(obj, FakeKey):
+            return object.__new__, (type(obj),), self._state_of_key(obj), None, None, _set_state
+        if isinstance(obj, _PRIVATE_KEYS):
+            der = obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            return _private_key, (der,)
+        if isinstance(obj, _PUBLIC_KEYS):
+            return _public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
+        if isinstance(obj, types.FunctionType) and "<locals>" in obj.__qualname__:  # moto's defaultdict(lambda: …)
+            return _function, (marshal.dumps(obj.__code__), obj.__module__)
+        return NotImplemented
+
+    def _state_of_key(self, key: FakeKey) -> dict[str, Any]:
+        fields = vars(key)
+        body = fields["_value_buffer"]
+        if key.disposed:
+            return {**fields, "_value_buffer": None}
+        if not isinstance(body, Body) or body.path is None:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            path = self._folder / uuid.uuid4().hex
+            replace_file(path, key.value)
+            body.close()
+            fields["_value_buffer"] = Body(path)
+        return dict(fields)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes], bodies: Path) -> None:
+        super().__init__(file)
+        self._folder = bodies
+
+    def load(self) -> dict[str, Any]:
+        backends = [self.persistent_load(name) for name in super().load()]
+        state = super().load()
+        for backend in backends:
+            backend.__dict__ = super().load()
+        return state
+
+    def persistent_load(self, pid: Any) -> Any:
+        if isinstance(pid, str):
+            return Body(self._folder / pid)
+        package, account, region = pid
+        return get_backend(package)[account][region]
+
+
+def _set_state(key: FakeKey, state: dict[str, Any]) -> None:
+    vars(key).update(state)
+
+
+def _private_key(der: bytes) -> object:
+    return load_der_private_key(der, None)
+
+
+def _public_key(der: bytes) -> object:
+    return load_der_public_key(der)
+
+
+def _function(code: bytes, module: str) -> Callable[..., Any]:
+    return types.FunctionType(marshal.loads(code), __import__(module, fromlist=["*"]).__dict__)
+
+
+def _backends() -> dict[int, tuple[str, str, str]]:
+    """Package of moto, account and region of every backend by its id."""
+    return {
+        id(backend): (type(backend).__module__.split(".")[1], account, region)
+        for owner in _owners()
+        for account, region, backend in owner.iter_backends()
+    }
+
+
+def _owners() -> list[BackendDict[Any]]:
+    return getattr(BackendDict, "_instances")  # noqa: B009
+
+
+def _versions() -> dict[str, str]:
+    return {"schema": "twin-state/1", "python": ".".join(platform.python_version_tuple()[:2]), "moto": version("moto")}
+
+
+def _spoken(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in versions.items())
