@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.digest import file_entries, sha256_bytes
-from contract.model import Golden, Lineage, Message, ModelManifest
+from contract.digest import sha256_bytes
 from contract.outputs import StackOutputs
 from contract.signing import make_key
 from contract.store import StoreDocument
 from llmops.platforms.local import LocalPlatform
+from tests.support.versions import write_version
 
 MakeVersion = Callable[..., Path]
 
@@ -49,24 +49,6 @@ def make_version(tmp_path: Path) -> MakeVersion:
         return folder
 
     return make
-
-
-def write_version(folder: Path, name: str, weights: str, passed: bool | None, run: str) -> None:
-    """A model version of two files."""
-    (folder / "openvino").mkdir(parents=True)
-    (folder / "model.safetensors").write_text(weights)
-    (folder / "openvino" / "openvino_model.xml").write_text("<net/>")
-    gate = None if passed is None else {"passed": passed, "reasons": ["new-phrasings 0.10 < 0.80"]}
-    ModelManifest.new(
-        name=name,
-        created="2026-11-25T12:00:00Z",
-        engines=["openvino"],
-        dtype="BF16",
-        files=file_entries(folder),
-        lineage=Lineage(run=run),
-        gate=gate,
-        golden=[Golden(messages=[Message(role="user", content="hi")], expect=[])],
-    ).write(folder / "manifest.json")
 
 
 @pytest.fixture

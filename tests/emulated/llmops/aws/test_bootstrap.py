@@ -1,0 +1,148 @@
+"""bootstrap on a twin's account: new, again, and where somebody changed something."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.errors import KitError
+from llmops.platforms.aws.bootstrap import Bootstrapped, bootstrap, key_url
+from llmops.platforms.aws.clients import Clients
+
+Run = Callable[..., Bootstrapped]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> str:
+    """A name of this test's own, so that tests share an account and nothing in it."""
+    return f"kit{abs(hash(str(tmp_path))) % 10**8}"
+
+
+@pytest.fixture
+def run(clients: Clients, project: str) -> Run:
+    return lambda **options: bootstrap(clients, project, lambda _: None, **options)
+
+
+def states(done: Bootstrapped) -> dict[str, str]:
+    return {row["what"]: row["state"] for row in done.rows}
+
+
+def test_a_dry_run_makes_nothing(run: Run, clients: Clients, project: str) -> None:
+    done = run(dry_run=True, github="acme/bot")
+    assert all("would be made" in state or state == "is there" for state in states(done).values())
+    assert len(done.rows) >= 5
+    assert not [b for b in clients("s3").list_buckets()["Buckets"] if b["Name"].startswith(project)]
+    with pytest.raises(KitError, match="there is no key"):
+        key_url(clients, project)
+
+
+def test_the_account_is_made_ready_and_a_second_time_nothing_changes(run: Run, clients: Clients, project: str) -> None:
+    done = run()
+    s3, bucket = clients("s3"), done.names.bucket
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    rule = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]
+    assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
+    statement = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"][0]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    key = clients("kms").describe_key(KeyId=done.names.alias)["KeyMetadata"]["KeyId"]
+    assert clients("kms").get_key_rotation_status(KeyId=key)["KeyRotationEnabled"]
+    assert key_url(clients, project) == f"awskms://alias/{project}-state?region=us-east-1"
+    assert set(states(run()).values()) == {"is there"}
+
+
+def test_what_somebody_weakened_is_put_right_and_what_they_added_stays(run: Run, clients: Clients) -> None:
+    names = run().names
+    s3, bucket = clients("s3"), names.bucket
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+    s3.delete_public_access_block(Bucket=bucket)
+    theirs = {
+        "Sid": "Theirs",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:DeleteObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+        "Condition": {"StringEquals": {"aws:PrincipalTag/team": "guests"}},
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [theirs]}))
+    changed = {what: state for what, state in states(run()).items() if state.startswith("changed")}
+    assert changed[f"bucket {bucket}: versions"] == "changed: Suspended -> Enabled"
+    assert "off -> on" in changed[f"bucket {bucket}: public access"]
+    assert len(changed) == 3
+    statements = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert [s["Sid"] for s in statements] == ["Theirs", "DenyPlainHttp"]
+
+
+def test_a_bucket_with_a_key_of_somebody_elses_keeps_it(run: Run, clients: Clients) -> None:
+    bucket = run().names.bucket
+    other = clients("kms").create_key()["KeyMetadata"]["Arn"]
+    encryption = {
+        "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": other}}]
+    }
+    clients("s3").put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=encryption)
+    assert "kept: by another key" in states(run())[f"bucket {bucket}: encryption"]
+    rule = clients("s3").get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]
+    assert rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == other
+
+
+def test_a_key_that_is_to_be_deleted_is_named(run: Run, clients: Clients) -> None:
+    alias = run().names.alias
+    key = clients("kms").describe_key(KeyId=alias)["KeyMetadata"]["KeyId"]
+    clients("kms").schedule_key_deletion(KeyId=key)
+    with pytest.raises(KitError, match="PendingDeletion"):
+        run()
+
+
+def test_roles_for_github_trust_one_repository_and_the_deploy_role_is_bounded(run: Run, clients: Clients) -> None:
+    done = run(github="acme/bot")
+    iam = clients("iam")
+    roles = {kind: iam.get_role(RoleName=arn.rpartition("/")[2])["Role"] for kind, arn in done.roles.items()}
+    subjects = {k: _condition(r)["token.actions.githubusercontent.com:sub"] for k, r in roles.items()}
+    assert subjects == {"preview": "repo:acme/bot:pull_request", "deploy": "repo:acme/bot:ref:refs/heads/main"}
+    assert roles["deploy"]["PermissionsBoundary"]["PermissionsBoundaryArn"] == done.names.boundary_arn
+    read = iam.get_role_policy(RoleName=roles["preview"]["RoleName"], PolicyName="llmops")["PolicyDocument"]
+    allowed = [a for s in read["Statement"] if s["Effect"] == "Allow" for a in s["Action"]]
+    verbs = {a.partition(":")[2] for a in allowed}
+    assert all(v.startswith(("Describe", "List", "Get", "View", "Decrypt")) for v in verbs)
+    assert set(states(run(github="acme/bot")).values()) == {"is there"}
+
+
+def test_a_trust_that_was_opened_is_closed_and_a_stricter_one_is_kept(run: Run, clients: Clients) -> None:
+    iam, name = clients("iam"), run(github="acme/bot").roles["deploy"].rpartition("/")[2]
+    trusted = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    opened = json.loads(json.dumps(trusted).replace("repo:acme/bot:ref:refs/heads/main", "repo:*"))
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(opened))
+    assert "changed" in states(run(github="acme/bot"))[f"role {name}: trust"]
+    assert iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"] == trusted
+    trusted["Statement"][0]["Condition"]["StringLike"] = {"token.actions.githubusercontent.com:actor": "lead"}
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trusted))
+    assert "kept" in states(run(github="acme/bot"))[f"role {name}: trust"]
+
+
+def test_another_boundary_is_not_taken_away_and_a_missing_one_is_put_back(run: Run, clients: Clients) -> None:
+    iam, done = clients("iam"), run(github="acme/bot")
+    name = done.roles["deploy"].rpartition("/")[2]
+    iam.delete_role_permissions_boundary(RoleName=name)
+    assert "changed: none ->" in states(run(github="acme/bot"))[f"role {name}: boundary"]
+    document = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]})
+    other = iam.create_policy(PolicyName=f"{name}-theirs"[:120], PolicyDocument=document)["Policy"]["Arn"]
+    iam.put_role_permissions_boundary(RoleName=name, PermissionsBoundary=other)
+    with pytest.raises(KitError, match="another permissions boundary"):
+        run(github="acme/bot")
+
+
+def test_the_recorded_policy_becomes_the_deploy_roles(run: Run, clients: Clients) -> None:
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": "*"}]}
+    name = run(github="acme/bot", policy=policy).roles["deploy"].rpartition("/")[2]
+    assert clients("iam").get_role_policy(RoleName=name, PolicyName="llmops")["PolicyDocument"] == policy
+
+
+def test_no_repository(run: Run) -> None:
+    with pytest.raises(KitError, match="is no repository"):
+        run(github="acme")
+
+
+def _condition(role: dict[str, Any]) -> dict[str, str]:
+    return role["AssumeRolePolicyDocument"]["Statement"][0]["Condition"]["StringEquals"]
