@@ -79,6 +79,10 @@ class Account:
         entity = self.role(name) if kind == "role" else self._iam.users.get(name)
         return getattr(entity, "permissions_boundary_arn", None) or ""
 
+    def has_oidc_provider(self, arn: str) -> bool:
+        """Is there an identity provider of that ARN?"""
+        return arn in self._iam.open_id_providers
+
     def _user(self, arn: str, name: str) -> Identity:
         user = self._iam.users.get(name)
         if user is None:
@@ -155,7 +159,7 @@ class Account:
         rule = rule[0] if isinstance(rule, list) else rule
         default = rule.get("ApplyServerSideEncryptionByDefault") or {}
         key = default.get("KMSMasterKeyID", "")
-        if not key or not str(default.get("SSEAlgorithm", "")).startswith("aws:kms"):
+        if bucket is None or not key or not str(default.get("SSEAlgorithm", "")).startswith("aws:kms"):
             return "", False
         return self.key_arn(key, bucket.region_name), str(rule.get("BucketKeyEnabled", "")).lower() == "true"
 
@@ -311,7 +315,7 @@ def _secret_policy(account: Account, region: str, name: str) -> Any:
 
     arn = f"arn:{account.partition}:secretsmanager:{region}:{account.id}:{name}"
     secrets = secretsmanager_backends[account.id][region].secrets
-    return next((secret.policy for secret in secrets.values() if secret.arn == arn), None)
+    return next((getattr(each, "policy", None) for each in secrets.values() if each.arn == arn), None)
 
 
 _POLICY_READERS = {

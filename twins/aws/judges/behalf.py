@@ -8,6 +8,7 @@ from twins.aws.calls import Call
 from twins.aws.judges import arns, s3, tables
 from twins.aws.judges.access import Access
 from twins.aws.judges.account import Account
+from twins.aws.judges.context import Context, context_of, tags_of
 
 _CREATES = ("Create", "Put", "Register")
 SAGEMAKER_SCALING = "sagemaker.application-autoscaling.amazonaws.com"
@@ -34,17 +35,13 @@ def service_accesses_of(call: Call, account: Account) -> Iterator[tuple[str, Acc
 
 
 def _tags(call: Call, own: list[Access], account: Account) -> Iterator[Access]:
-    from twins.aws.judges.mapping import context_of, tags_of
-
     if call.service == "ec2":
         yield from _ec2_tags(call, account)
         return
     if not own or not tags_of(call.parameters) or not call.operation.startswith(_CREATES):
         return
-    if call.service == "iam":
-        action = tables.IAM_TAGS.get(call.operation)
-    else:
-        action = tables.CREATES_TAGGED.get(call.service)
+    of_iam = call.service == "iam"
+    action = tables.IAM_TAGS.get(call.operation) if of_iam else tables.CREATES_TAGGED.get(call.service)
     if action is None:
         return
     context = context_of(call, call.service)
@@ -63,7 +60,7 @@ def _ec2_tags(call: Call, account: Account) -> Iterator[Access]:
     for each in call.parameters.get("TagSpecifications") or []:
         tags = {tag["Key"]: tag.get("Value", "") for tag in each.get("Tags", [])}
         if tags:
-            context: dict[str, str | list[str]] = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+            context: Context = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
             context |= {"aws:TagKeys": list(tags), "ec2:CreateAction": call.operation}
             yield Access("ec2:CreateTags", f"{base}:{each['ResourceType']}/*", context)
 
@@ -76,14 +73,14 @@ def _passed_roles(call: Call, own: list[Access], account: Account) -> Iterator[A
     for role in found if isinstance(found, list) else [found]:
         if role:
             arn = role if role.startswith("arn:") else account.role_arn(role)
-            context: dict[str, str | list[str]] = {"iam:PassedToService": service}
+            context: Context = {"iam:PassedToService": service}
             if own and own[0].resource != "*":
                 context["iam:AssociatedResourceArn"] = own[0].resource
             yield Access("iam:PassRole", arn, context)
 
 
-def _via(service: str, call: Call, account: Account, **encryption: str) -> dict[str, str | list[str]]:
-    context: dict[str, str | list[str]] = {
+def _via(service: str, call: Call, account: Account, **encryption: str) -> Context:
+    context: Context = {
         "kms:ViaService": f"{service}.{call.region}.amazonaws.com",
         "kms:CallerAccount": account.id,
     }
@@ -101,8 +98,7 @@ def _s3_keys(call: Call, account: Account) -> Iterator[Access]:
 
 
 def _endpoint_key(call: Call, account: Account) -> Iterator[Access]:
-    """ "CreateEndpoint: kms:CreateGrant, required only if the associated EndpointConfig has a KmsKeyId" (SageMaker's API
-    permissions reference)."""
+    """SageMaker's permissions reference: kms:CreateGrant "only if the associated EndPointConfig has a KmsKeyId"."""
     name = call.parameters.get("EndpointConfigName")
     if not name:
         return

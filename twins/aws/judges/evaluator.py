@@ -107,7 +107,7 @@ class Evaluator:
                 policies[digest] = text
             return digest
 
-        encoded = {
+        return {
             "principal": question.principal,
             "account": question.account,
             "action": question.action,
@@ -118,7 +118,6 @@ class Evaluator:
             "session": key(question.session),
             "resource_policy": key(question.resource_policy),
         }
-        return encoded
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin

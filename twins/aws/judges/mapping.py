@@ -15,6 +15,7 @@ from twins.aws.calls import ApiError, Call
 from twins.aws.judges import arns, behalf, s3, tables
 from twins.aws.judges.access import Access
 from twins.aws.judges.account import Account
+from twins.aws.judges.context import context_of
 from twins.aws.judges.reference import PREFIXES, Action, Reference, ResourceType
 
 
@@ -33,10 +34,7 @@ class Mapping:
         """
         if (call.service, call.operation) in tables.FREE:
             return []
-        if call.service == "s3":
-            own = s3.accesses_of(call, self._account)
-        else:
-            own = list(self._own(call))
+        own = s3.accesses_of(call, self._account) if call.service == "s3" else list(self._own(call))
         return own + list(behalf.accesses_of(call, own, self._account))
 
     def _own(self, call: Call) -> Iterator[Access]:
@@ -102,47 +100,6 @@ class Mapping:
 
 
 _ONE_OF = {"sagemaker:ListModelPackages", "servicequotas:GetServiceQuota"}
-
-
-def context_of(call: Call, prefix: str) -> dict[str, str | list[str]]:
-    """The condition keys that a call's own parameters fill."""
-    context = {key: _plain(value) for key, value in _found(tables.CONTEXT.get(prefix, {}), call.parameters)}
-    tags = tags_of(call.parameters)
-    context.update({f"aws:RequestTag/{key}": value for key, value in tags.items()})
-    keys = list(tags) or jmespath.search(tables.TAG_KEYS, call.parameters) or []
-    if keys:
-        context["aws:TagKeys"] = [str(key) for key in keys]
-    for key, value in (call.parameters.get("EncryptionContext") or {}).items():
-        context[f"kms:EncryptionContext:{key}"] = str(value)
-        context.setdefault("kms:EncryptionContextKeys", []).append(key)  # pyright: ignore[reportAttributeAccessIssue]
-    return context
-
-
-def tags_of(parameters: dict[str, Any]) -> dict[str, str]:
-    """The tags in a request, however the service spells them."""
-    given = jmespath.search(tables.REQUEST_TAGS, parameters)
-    if isinstance(given, dict):
-        return {str(key): str(value) for key, value in given.items()}
-    pairs = [each for each in given or [] if isinstance(each, dict)]
-    named = [(each.get("Key") or each.get("key") or each.get("TagKey"), each) for each in pairs]
-    return {
-        str(key): str(each.get("Value") or each.get("value") or each.get("TagValue") or "")
-        for key, each in named
-        if key
-    }
-
-
-def _found(table: dict[str, str], parameters: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, expression in table.items():
-        value = jmespath.search(expression, parameters)
-        if value is not None and value != []:
-            yield key, value
-
-
-def _plain(value: Any) -> str | list[str]:
-    if isinstance(value, list):
-        return [str(_plain(each)) for each in value if each is not None]
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _arns(parameters: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from twins.aws.calls import Call
 from twins.aws.judges.access import Access
 from twins.aws.judges.account import Account
+from twins.aws.judges.context import Context, context_of
 
 _BUCKET = {
     "HeadBucket": "s3:ListBucket",
@@ -93,8 +94,6 @@ _READS = {"GetObject", "SelectObjectContent", "GetObjectAttributes"}
 
 def accesses_of(call: Call, account: Account) -> list[Access]:
     """What S3 checks for a call, the keys that encrypt its objects not counted (see `keys_of`)."""
-    from twins.aws.judges.mapping import context_of
-
     given = call.parameters
     context = context_of(call, "s3")
     context["s3:ResourceAccount"] = account.id
@@ -111,7 +110,7 @@ def accesses_of(call: Call, account: Account) -> list[Access]:
     ]
 
 
-def _of_object(call: Call, account: Account, bucket: str, context: dict[str, str | list[str]]) -> Iterator[Access]:
+def _of_object(call: Call, account: Account, bucket: str, context: Context) -> Iterator[Access]:
     given = call.parameters
     action = _OBJECT.get(call.operation, f"s3:{call.operation}")
     if given.get("VersionId"):
@@ -127,10 +126,10 @@ def _of_object(call: Call, account: Account, bucket: str, context: dict[str, str
     for parameter, extra in _EXTRAS.items():
         if given.get(parameter) and call.operation in _WRITES:
             yield Access(extra, arn, context)
-    if action == "s3:GetObject" and not account.has_object(given["Bucket"], given["Key"]):
+    missing = account.bucket(given["Bucket"]) and not account.has_object(given["Bucket"], given["Key"])
+    if action == "s3:GetObject" and missing:
         # Who may not list is not told that an object is missing: S3 answers AccessDenied instead of NoSuchKey.
-        if account.bucket(given["Bucket"]) is not None:
-            yield Access("s3:ListBucket", bucket, {**context, "s3:prefix": given["Key"]})
+        yield Access("s3:ListBucket", bucket, {**context, "s3:prefix": given["Key"]})
 
 
 _EXTRAS = {
@@ -143,12 +142,12 @@ _EXTRAS = {
 }
 
 
-def _delete(bucket: str, each: dict[str, str], context: dict[str, str | list[str]]) -> Access:
+def _delete(bucket: str, each: dict[str, str], context: Context) -> Access:
     name = "s3:DeleteObjectVersion" if each.get("VersionId") else "s3:DeleteObject"
     return Access(name, f"{bucket}/{each['Key']}", context)
 
 
-def _on_making(call: Call, bucket: str, context: dict[str, str | list[str]]) -> Iterator[Access]:
+def _on_making(call: Call, bucket: str, context: Context) -> Iterator[Access]:
     if call.operation != "CreateBucket":
         return
     given = call.parameters

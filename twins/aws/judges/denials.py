@@ -1,0 +1,48 @@
+"""Denials in AWS's words.
+
+Sources: "Troubleshoot access denied error messages" in the IAM User Guide; each service's own error code.
+"""
+
+from twins.aws.calls import ApiError
+from twins.aws.judges.evaluator import Verdict
+
+# (code, HTTP status); all others answer AccessDeniedException with 400 (JSON) as SageMaker, KMS and Logs do.
+_CODES = {
+    "s3": ("AccessDenied", 403),
+    "s3control": ("AccessDenied", 403),
+    "iam": ("AccessDenied", 403),
+    "sts": ("AccessDenied", 403),
+    "cloudwatch": ("AccessDenied", 403),
+    "sns": ("AuthorizationError", 403),
+    "sqs": ("AccessDenied", 403),
+    "ec2": ("UnauthorizedOperation", 403),
+    "budgets": ("AccessDeniedException", 400),
+    "scheduler": ("AccessDeniedException", 403),
+    "sagemaker-runtime": ("AccessDeniedException", 403),
+}
+_KINDS = {
+    "identity": "identity-based policy",
+    "resource": "resource-based policy",
+    "session": "session policy",
+    "pb": "permissions boundary",
+}
+
+
+def reason(principal: str, action: str, resource: str, verdict: Verdict) -> str:
+    """The sentence of AWS: who is not authorized to do what on which resource, and why."""
+    kind = _KINDS.get(verdict.by, "identity-based policy")
+    if verdict.explicit:
+        why = f"with an explicit deny in {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    else:
+        why = f"because no {kind} allows the {action} action"
+    shown = f'"{resource}"' if action.startswith("s3:") else resource
+    on = "" if resource == "*" and action.startswith("sts:") else f" on resource: {shown}"
+    return f"User: {principal} is not authorized to perform: {action}{on} {why}"
+
+
+def error(service: str, message: str) -> ApiError:
+    """The service's own error with that message."""
+    code, status = _CODES.get(service, ("AccessDeniedException", 400))
+    if service == "ec2":
+        message = f"You are not authorized to perform this operation. {message}"
+    return ApiError(code, message, status)

@@ -1,0 +1,261 @@
+"""The judge of permissions: may this principal do this, by role, boundary, session and resource policies?
+
+It is asked for every call before it is carried out, and by the platform for what a service does under a role. All but
+the mapping is IAM's own logic, as `evaluator` has it.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from contract.errors import KitError
+from twins.aws.calls import ApiError, Call
+from twins.aws.judges import behalf, denials, oidc
+from twins.aws.judges.access import Access
+from twins.aws.judges.account import Account, Identity
+from twins.aws.judges.context import Context, context_of_caller, context_of_service
+from twins.aws.judges.evaluator import Evaluator, Question, Verdict
+from twins.aws.judges.installation import install
+from twins.aws.judges.mapping import Mapping as AccessMapping
+from twins.aws.judges.reference import Reference
+from twins.aws.twin import Twin
+
+_ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+_ALLOWED = Verdict(True)
+# What a document is, where a call brings a policy: a faulty one is refused when it is put, as AWS does.
+_BROUGHT = {
+    ("iam", "CreateRole"): ("AssumeRolePolicyDocument", "trust"),
+    ("iam", "UpdateAssumeRolePolicy"): ("PolicyDocument", "trust"),
+    ("iam", "PutRolePolicy"): ("PolicyDocument", "identity"),
+    ("iam", "PutUserPolicy"): ("PolicyDocument", "identity"),
+    ("iam", "PutGroupPolicy"): ("PolicyDocument", "identity"),
+    ("iam", "CreatePolicy"): ("PolicyDocument", "identity"),
+    ("iam", "CreatePolicyVersion"): ("PolicyDocument", "identity"),
+    ("s3", "PutBucketPolicy"): ("Policy", "resource"),
+    ("kms", "PutKeyPolicy"): ("Policy", "resource"),
+    ("kms", "CreateKey"): ("Policy", "resource"),
+}
+
+
+class PermissionJudge:
+    """Refuses, with the service's own error, what a principal may not do.
+
+    Raises:
+        KitError: when it is made, where Node or its packages are missing and can't be installed.
+    """
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+        self.account = Account(twin)
+        self._installation = install()
+        self._mapping = AccessMapping(Reference(self._installation.data), self.account)
+        self._evaluator = Evaluator(self._installation)
+        self._recorded: set[tuple[str, str, str, bool]] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, call: Call) -> None:
+        """Judge a call.
+
+        Raises:
+            ApiError: it is denied, or brings a policy that IAM refuses.
+        """
+        if self._twin.settings.judge == "off":
+            return
+        if not call.principal:
+            self._judge_unsigned(call)
+            return
+        who = self.account.identity(call.principal, call.access_key)
+        accesses = self._mapping.accesses_of(call)
+        verdicts = self._verdicts(who, accesses, call.region)
+        for access, verdict in zip(accesses, verdicts, strict=True):
+            self._record(call.principal, access, verdict.allowed)
+        for access, verdict in zip(accesses, verdicts, strict=True):
+            if not verdict.allowed:
+                raise denials.error(call.service, denials.reason(who.arn, access.action, access.resource, verdict))
+        self._judge_services(call)
+        self._judge_policy(call)
+
+    def may(
+        self,
+        role_arn: str,
+        action: str,
+        resource: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        service: str = "sagemaker.amazonaws.com",
+        region: str = "",
+    ) -> str | None:
+        """May a service do this under a role? None, or AWS's words for the denial.
+
+        Judged as AWS does it: the role's trust policy first (with aws:SourceAccount, and aws:SourceArn where the
+        context has it), then what a session of the role may do, by its own, its boundary's and the resource's policies.
+        """
+        given: Context = dict(context or {})
+        trust: Context = {"aws:SourceAccount": self.account.id}
+        if "aws:SourceArn" in given:
+            trust["aws:SourceArn"] = given.pop("aws:SourceArn")
+        who = self.account.session_of(role_arn, _session_name(service))
+        if who is None:
+            return f"The role {role_arn} does not exist"
+        if not self._trusts(role_arn, service, trust):
+            return (
+                f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
+                f"'{service}' to assume the role."
+            )
+        access = Access(action, resource, given)
+        verdict = self._verdicts(who, [access], region or self._region_of(resource))[0]
+        self._record(role_arn, access, verdict.allowed)
+        return None if verdict.allowed else denials.reason(who.arn, action, resource, verdict)
+
+    def trusts(self, role_arn: str, service: str, source_arn: str = "") -> bool:
+        """Does a role's trust policy let a service assume it?"""
+        trust: Context = {"aws:SourceAccount": self.account.id}
+        return self._trusts(role_arn, service, trust | ({"aws:SourceArn": source_arn} if source_arn else {}))
+
+    def service_may(self, service: str, action: str, resource: str, context: Mapping[str, Any] | None = None) -> bool:
+        """May a service do this in its own name: does the resource's policy (key, topic, bucket, queue) let it?"""
+        if self._twin.settings.judge == "off":
+            return True
+        return self._of_service(service, [Access(action, resource, dict(context or {}))])[0].allowed
+
+    def close(self) -> None:
+        """End the evaluator."""
+        self._evaluator.close()
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def _verdicts(self, who: Identity, accesses: list[Access], region: str) -> list[Verdict]:
+        base: Context = {}
+        asked: dict[int, Question] = {}
+        for i, access in enumerate(accesses):
+            policy = self.account.policy_of(access.action, access.resource)
+            if who.is_root and not _binds_root(access, policy):
+                continue
+            base = base or context_of_caller(who, self.account, region)
+            asked[i] = self._question(who, access, policy, base)
+        found = dict(zip(asked, self._evaluator.judge(list(asked.values())) if asked else [], strict=True))
+        return [
+            self._with_grants(who, access, found[i]) if i in found else _ALLOWED for i, access in enumerate(accesses)
+        ]
+
+    def _question(self, who: Identity, access: Access, policy: str | None, base: Context) -> Question:
+        context = {**base, **access.context}
+        policies = (_ALL,) if who.is_root else who.policies
+        if any("ResourceTag" in text for text in (*policies, policy or "", who.boundary or "")):
+            for key, value in self.account.tags_of(access.resource).items():
+                context[f"aws:ResourceTag/{key}"] = value
+                context[f"{access.action.partition(':')[0]}:ResourceTag/{key}"] = value
+        if access.action.startswith("iam:") and "iam:PermissionsBoundary" not in context:
+            kind, _, name = access.resource.rpartition(":")[2].partition("/")
+            if boundary := self.account.boundary_of(kind, name.rpartition("/")[2]):
+                context["iam:PermissionsBoundary"] = boundary
+        return Question(
+            who.arn,
+            self.account.id,
+            access.action,
+            access.asked,
+            context,
+            policies,
+            who.boundary,
+            who.session_policy,
+            policy,
+        )
+
+    def _with_grants(self, who: Identity, access: Access, verdict: Verdict) -> Verdict:
+        """A grant on a KMS key allows what no policy does; an explicit denial stands."""
+        if verdict.allowed or verdict.explicit or not access.action.startswith("kms:"):
+            return verdict
+        operation = access.action.partition(":")[2]
+        for grant in self.account.grants_of(access.resource):
+            if grant.grantee_principal in (who.arn, who.role) and operation in grant.operations:
+                return _ALLOWED
+        return verdict
+
+    def _trusts(self, role_arn: str, service: str, context: Context) -> bool:
+        return self._of_service(service, [Access("sts:AssumeRole", role_arn, context)])[0].allowed
+
+    def _of_service(self, service: str, accesses: Iterable[Access]) -> list[Verdict]:
+        base = context_of_service(service, self.account, self._twin.region)
+        questions = [
+            Question(
+                service,
+                self.account.id,
+                access.action,
+                access.asked,
+                {**base, **access.context},
+                resource_policy=self.account.policy_of(access.action, access.resource),
+            )
+            for access in accesses
+        ]
+        return self._evaluator.judge(questions)
+
+    # -- special calls ------------------------------------------------------------------------------------------------
+
+    def _judge_unsigned(self, call: Call) -> None:
+        """AssumeRoleWithWebIdentity is judged by the role's trust policy and what the token says."""
+        if (call.service, call.operation) != ("sts", "AssumeRoleWithWebIdentity"):
+            return
+        role = call.parameters["RoleArn"]
+        provider, context = oidc.read(call.parameters["WebIdentityToken"], self.account)
+        policy = self.account.policy_of("sts:AssumeRoleWithWebIdentity", role)
+        question = Question(
+            provider, self.account.id, "sts:AssumeRoleWithWebIdentity", role, context, resource_policy=policy
+        )
+        if policy is None or not self._evaluator.judge([question])[0].allowed:
+            raise ApiError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
+
+    def _judge_services(self, call: Call) -> None:
+        needed = list(behalf.service_accesses_of(call, self.account))
+        for service, access in needed:
+            if not self._of_service(service, [access])[0].allowed:
+                named = access.context["kms:EncryptionContext:aws:logs:arn"]
+                raise ApiError(
+                    "AccessDeniedException",
+                    f"The specified KMS key does not exist or is not allowed to be used with LogGroup '{named}'",
+                )
+
+    def _judge_policy(self, call: Call) -> None:
+        parameter, kind = _BROUGHT.get((call.service, call.operation), ("", ""))
+        text = call.parameters.get(parameter)
+        if not text:
+            return
+        if isinstance(text, bytes):
+            text = text.decode()
+        try:
+            errors = self._evaluator.errors_of(text, kind)
+        except KitError:
+            errors = ["This policy contains invalid Json"]
+        if errors:
+            raise _malformed(call.service, errors[0])
+
+    def _record(self, principal: str, access: Access, allowed: bool) -> None:
+        entry = (principal, access.action, access.resource, allowed)
+        if not self._twin.state.get("recorded"):
+            self._recorded.clear()  # the twin was reset
+        if entry not in self._recorded:
+            self._recorded.add(entry)
+            self._twin.record(*entry)
+
+    def _region_of(self, arn: str) -> str:
+        parts = arn.split(":")
+        return parts[3] if len(parts) > 3 and parts[3] else self._twin.region
+
+
+def _binds_root(access: Access, policy: str | None) -> bool:
+    """Can a resource policy refuse the account itself? A denial can, and a key's policy that does not name it."""
+    if policy is None:
+        return False
+    if '"Deny"' in policy:
+        return True
+    return access.action.startswith("kms:") and not (":root" in policy and ('"kms:*"' in policy))
+
+
+def _session_name(service: str) -> str:
+    return {"sagemaker.amazonaws.com": "SageMaker"}.get(service, service.partition(".")[0])
+
+
+def _malformed(service: str, why: str) -> ApiError:
+    if service == "s3":
+        return ApiError("MalformedPolicy", f"Policies must be valid JSON and follow IAM's grammar: {why}", 400)
+    code = "MalformedPolicyDocumentException" if service == "kms" else "MalformedPolicyDocument"
+    return ApiError(code, f"Syntax errors in policy: {why}", 400)
