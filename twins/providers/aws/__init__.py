@@ -1,1 +1,1 @@
-"""A stand-in for the plugin `aws`, driven by types.json."""
+"""A stand-in for Pulumi's aws plugin, for twins only."""

@@ -1,0 +1,149 @@
+"""What is known of each type: types.json (how the real plugin treats it), properties.json (its properties' shapes)."""
+
+import functools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+Shape = Any
+"""As properties.json has it: "string", [shape], {"*": shape}, {"name": shape}; without the mark of required names."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """One type. Paths are the SDK's names with `[]` for any index."""
+
+    token: str
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+    """Properties that are no inputs."""
+    required: frozenset[str]
+    """Paths of what must be given, where its parent is."""
+    replace: tuple[str, ...]
+    replace_when: dict[str, dict[str, Any]]
+    """Path -> on what it depends whether a change replaces; see `differ.replaces`."""
+    defaults: dict[str, Any]
+    computed: frozenset[str]
+    """Inputs that the cloud fills in when they are absent."""
+    rules: dict[str, dict[str, Any]]
+    """Path -> what a value must be; see `checks`."""
+    conflicts: tuple[tuple[str, str], ...]
+    exactly_one: tuple[tuple[str, ...], ...]
+    at_least_one: tuple[tuple[str, ...], ...]
+    needs: dict[str, tuple[str, ...]]
+    """Property -> others that it needs."""
+    same: dict[str, str]
+    """Path -> how values are compared beyond equality; see `equivalence`."""
+    ordered: frozenset[str]
+    """Lists of plain values whose order counts; other such lists are sets."""
+    sets: frozenset[str]
+    """Lists of objects that are sets."""
+    autoname: dict[str, Any] | None
+    delete_before_replace: bool
+    changing: tuple[str, ...]
+    """Outputs that an update changes: unknown in its preview."""
+
+    @property
+    def properties(self) -> dict[str, Shape]:
+        """Inputs and outputs."""
+        return {**self.inputs, **self.outputs}
+
+    @property
+    def tagged(self) -> bool:
+        """Has it tags?"""
+        return "tagsAll" in self.outputs
+
+    @property
+    def regional(self) -> bool:
+        """Has it a region?"""
+        return "region" in self.inputs
+
+    def is_set(self, path: str, values: list[Any]) -> bool:
+        """Does the order of the list at `path` not count?"""
+        if path in self.sets:
+            return True
+        return path not in self.ordered and not any(isinstance(v, dict) for v in values)
+
+
+@functools.cache
+def tokens() -> tuple[str, ...]:
+    """Every type that is known."""
+    return tuple(t for t in _types() if not t.startswith("_"))
+
+
+@functools.cache
+def rules(token: str) -> Rules:
+    """A type's rules.
+
+    Raises:
+        KeyError: the type is not known.
+    """
+    told, shapes = _types()[token], _properties()[token]
+    inputs = _unmarked(shapes["inputs"])
+    return Rules(
+        token=token,
+        inputs=inputs,
+        outputs=_unmarked(shapes["outputs"]),
+        required=frozenset(_required(shapes["inputs"])),
+        replace=tuple(dict.fromkeys([*told.get("replace", ()), *(["region"] if "region" in inputs else [])])),
+        replace_when=told.get("replace_when", {}),
+        defaults=told.get("defaults", {}),
+        computed=frozenset(path.split(" ")[0] for path in told.get("computed_inputs", ())),
+        rules=told.get("rules", {}),
+        conflicts=tuple((a, b) for a, b in told.get("conflicts", ())),
+        exactly_one=tuple(map(tuple, told.get("exactly_one", ()))),
+        at_least_one=tuple(map(tuple, told.get("at_least_one", ()))),
+        needs={name: tuple(others) for name, others in told.get("needs", {}).items()},
+        same=told.get("same", {}),
+        ordered=frozenset(told.get("ordered", ())),
+        sets=frozenset(told.get("sets", ())),
+        autoname=_autoname(told.get("autonaming"), inputs),
+        delete_before_replace=told.get("delete_before_replace", False),
+        changing=tuple(told.get("changing", ())),
+    )
+
+
+def snake(path: str) -> str:
+    """A property's name as Terraform writes it: `modelDataUrl` -> `model_data_url`."""
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda m: f"_{m[1].lower()}", path)
+
+
+def _autoname(told: dict[str, Any] | None, inputs: dict[str, Shape]) -> dict[str, Any] | None:
+    """{property, max, prefix, suffix_when, lower}: of which property a name is made when it is absent."""
+    if told is not None or "name" not in inputs:
+        return told
+    return {"property": "name", "max": 255}
+
+
+@functools.cache
+def _types() -> dict[str, Any]:
+    return json.loads((FOLDER / "types.json").read_text())
+
+
+@functools.cache
+def _properties() -> dict[str, Any]:
+    return json.loads((FOLDER / "properties.json").read_text())
+
+
+def _unmarked(shape: Shape) -> Shape:
+    if isinstance(shape, list):
+        return [_unmarked(shape[0])]
+    if isinstance(shape, dict):
+        return {name.removesuffix("!"): _unmarked(inner) for name, inner in shape.items()}
+    return shape
+
+
+def _required(shape: Shape, path: str = "") -> list[str]:
+    if isinstance(shape, list):
+        return _required(shape[0], f"{path}[]")
+    if not isinstance(shape, dict) or "*" in shape:
+        return []
+    found = []
+    for name, inner in shape.items():
+        inside = f"{path}.{name.removesuffix('!')}" if path else name.removesuffix("!")
+        found += [inside] if name.endswith("!") else []
+        found += _required(inner, inside)
+    return found

@@ -1,0 +1,52 @@
+"""The differences between two values, path by path, as Pulumi's detailed diffs name them."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Same = Callable[[str, Any, Any], bool]
+"""(path with `[]` for any index, old, new) -> does the cloud take them for the same?"""
+
+
+def differences(path: str, old: Any, new: Any, same: Same) -> Iterator[tuple[str, str, tuple[Any, Any]]]:
+    """(path, kind, (old, new)) of each difference: kind is add, delete or update. None means absent."""
+    if old == new or same(general(path), old, new):
+        return
+    if old is None or new is None:
+        yield path, "add" if old is None else "delete", (old, new)
+    elif isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from differences(member(path, name), old.get(name), new.get(name), same)
+    elif isinstance(old, list) and isinstance(new, list):
+        for index in range(max(len(old), len(new))):
+            olds, news = (items[index] if index < len(items) else None for items in (old, new))
+            yield from differences(f"{path}[{index}]", olds, news, same)
+    else:
+        yield path, "update", (old, new)
+
+
+def member(path: str, name: str) -> str:
+    """The path of an object's member; names that are no plain words are quoted."""
+    plain = name.replace("_", "").replace("-", "").isalnum()
+    return f"{path}.{name}" if plain else f"{path}[{json.dumps(name)}]"
+
+
+def general(path: str) -> str:
+    """A path with `[]` in place of each number: `a[0].b` -> `a[].b`."""
+    parts = path.split("[")
+    for at, part in enumerate(parts[1:], 1):
+        number, closing, rest = part.partition("]")
+        if closing and number.isdecimal():
+            parts[at] = f"]{rest}"
+    return "[".join(parts)
+
+
+def same_members(old: list[Any], new: list[Any], same: Callable[[Any, Any], bool]) -> bool:
+    """Do two lists hold the same members, whatever their order?"""
+    left = list(new)
+    for item in old:
+        found = next((at for at, other in enumerate(left) if item == other or same(item, other)), None)
+        if found is None:
+            return False
+        del left[found]
+    return not left

@@ -1,0 +1,68 @@
+"""Property values between the engine's wire format and plain Python.
+
+A value that is not known yet, in a preview, is `UNKNOWN`. Secrets travel as plain values plus the names of the
+top-level properties that hold one: what leaves again under such a name is a secret as a whole.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from google.protobuf import json_format, struct_pb2
+from pulumi.runtime.rpc import UNKNOWN as UNKNOWN
+
+SIGNATURE = "4dabf18193072939515e22adb298388d"
+SECRET = "1b47061264138c4ac30d75fd1eb44270"
+ASSET = "c44067f5952c0a294b673a41bacd8c17"
+ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"
+DEFAULTS = "__defaults"
+"""The input that names the inputs which the plugin filled in, as Pulumi's bridged plugins keep it."""
+
+
+def decode(struct: struct_pb2.Struct) -> tuple[dict[str, Any], set[str]]:
+    """A property map's plain values, and the names of those that hold a secret.
+
+    Raises:
+        ValueError: a value is an asset or an archive, which no type here takes.
+    """
+    raw = json_format.MessageToDict(struct)
+    secret: set[str] = set()
+    plain = {}
+    for name, value in raw.items():
+        plain[name], holds_secret = _plain(value)
+        if holds_secret:
+            secret.add(name)
+    return plain, secret
+
+
+def encode(values: Mapping[str, Any], secret: Collection[str] = ()) -> struct_pb2.Struct:
+    """The wire format of plain values."""
+    struct = struct_pb2.Struct()
+    wrapped = {n: {SIGNATURE: SECRET, "value": v} if n in secret else v for n, v in values.items()}
+    json_format.ParseDict(wrapped, struct)
+    return struct
+
+
+def has_unknown(value: Any) -> bool:
+    """Is a value, or anything in it, not known yet?"""
+    if isinstance(value, dict):
+        return any(map(has_unknown, value.values()))
+    if isinstance(value, list):
+        return any(map(has_unknown, value))
+    return value == UNKNOWN
+
+
+def _plain(value: Any) -> tuple[Any, bool]:
+    if isinstance(value, float) and value.is_integer():
+        return int(value), False
+    if isinstance(value, list):
+        items = [_plain(item) for item in value]
+        return [item for item, _ in items], any(s for _, s in items)
+    if not isinstance(value, dict):
+        return value, False
+    kind = value.get(SIGNATURE)
+    if kind == SECRET:
+        return _plain(value.get("value"))[0], True
+    if kind in (ASSET, ARCHIVE):
+        raise ValueError("assets and archives are not taken here")
+    items = {name: _plain(item) for name, item in value.items()}
+    return {n: item for n, (item, _) in items.items()}, any(s for _, s in items.values())
