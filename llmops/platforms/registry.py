@@ -1,13 +1,14 @@
 """From a target's name to its Platform: the one place that asks which target it is."""
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from contract.errors import KitError, require_packages
 from contract.outputs import StackOutputs
 from llmops.platforms.base import Platform, Say
 
 if TYPE_CHECKING:
+    from llmops.plan.quotas import QuotaNeed
     from llmops.stacks import PulumiStack
 
 _CLASSES = {
@@ -15,6 +16,7 @@ _CLASSES = {
     "aws": "llmops.platforms.aws.platform:AwsPlatform",
 }
 _PREFLIGHTS = {"aws": "llmops.platforms.aws.preflight:preflight"}
+_QUOTAS = {"aws": "llmops.platforms.aws.quotas"}
 _EXTRAS = {"aws": ("aws", "boto3")}
 
 
@@ -28,6 +30,24 @@ def preflight(stack: "PulumiStack", say: Say, dev: bool) -> None:
         require_packages(*_EXTRAS[stack.target])
         module, _, name = place.partition(":")
         getattr(importlib.import_module(module), name)(stack, say, dev)
+
+
+def region_of(stack: "PulumiStack") -> str:
+    """The region of a stack on a cloud."""
+    return _clients_of(stack).caller.region
+
+
+def quotas(stack: "PulumiStack", needed: dict[str, int]) -> "list[QuotaNeed]":
+    """What the account allows of what a stack needs: instance type -> instances."""
+    if not needed:
+        return []
+    module = importlib.import_module(_QUOTAS[stack.target])
+    return module.quotas_for(_clients_of(stack), needed)
+
+
+def _clients_of(stack: "PulumiStack") -> Any:
+    module, _, _ = _PREFLIGHTS[stack.target].partition(":")
+    return importlib.import_module(module).clients_of(stack)
 
 
 def open_platform(outputs: StackOutputs) -> Platform:

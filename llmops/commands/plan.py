@@ -1,0 +1,204 @@
+"""plan, prices: what the next `up` does, and what it costs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmops.commands import Json
+from llmops.context import Context, say
+
+if TYPE_CHECKING:
+    from llmops.plan.plan import Plan
+
+_PANEL = "Deployment"
+_VERBS = {"create": "creates", "update": "updates", "replace": "replaces", "delete": "deletes"}
+_Region = Annotated[str, typer.Option(help="Such as eu-central-1; without it the shell's.", metavar="REGION")]
+
+prices = typer.Typer(no_args_is_help=True, help="What AWS asks for: the table that `llmops plan` counts with.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(rich_help_panel=_PANEL)(plan)
+    app.add_typer(prices, name="prices", rich_help_panel="Clouds")
+
+
+def plan(
+    context: typer.Context,
+    tokens_per_second: Annotated[
+        float, typer.Option(help="Measured throughput of one instance, for $ a million tokens.", min=0)
+    ] = 0.0,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Look first what every resource is really like.")] = False,
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Record on a twin what the deployer must be allowed, and print it.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="With --policy: write the JSON here.", metavar="FILE")] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit code 2 when there is something to change.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what the next `up` changes, how, for how long, and what it costs. Changes nothing.
+
+    For an endpoint: the version, the rollout that will really be used, the instances that
+    it takes meanwhile against the account's quotas. Every line of the cost names its
+    source and date; what isn't known is called unknown.
+
+    llmops plan --stack aws-dev
+    llmops plan --refresh --detailed-exitcode   code 2 tells a nightly job of drift
+    llmops plan --policy --out policy.json      the deployer's exact IAM policy
+    """
+    here: Context = context.obj
+    if policy:
+        _policy(here, out)
+        return
+    if out:
+        raise typer.BadParameter("goes with --policy", param_hint="--out")
+    from llmops.plan.plan import make_plan
+
+    made = make_plan(here.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh)
+    if as_json:
+        from llmops.tables import print_json
+
+        print_json(_fields(made))
+    else:
+        _print(made)
+    if detailed_exitcode and made.changes:
+        raise typer.Exit(2)
+
+
+def _policy(here: Context, out: Path | None) -> None:
+    import json
+
+    from llmops.plan.policy import record_policy
+
+    text = json.dumps(record_policy(here.pulumi, say), indent=2)
+    if out is None:
+        print(text)
+        return
+    out.write_text(text + "\n")
+    print(f"written to {out}: what `up`, changes, `llmops down` and `down --data` take")
+
+
+@prices.command("show")
+def show_prices(region: _Region = "", as_json: Json = False) -> None:
+    """List the prices that are known of a region, with their source and date.
+
+    llmops prices show --region us-east-1
+    """
+    from llmops.prices import known_regions, load_prices
+    from llmops.tables import print_rows
+
+    name = _region(region)
+    found = load_prices(name)
+    empty = f"no prices of {name} are known; `llmops prices refresh --region {name}` fetches them (known: "
+    empty += ", ".join(known_regions()) + ")"
+    print_rows(list(found.rows()), ["kind", "name", "usd", "per", "date"], as_json, empty)
+    if not as_json:
+        print("\n".join(found.sources))
+
+
+@prices.command("refresh")
+def refresh_prices(
+    region: _Region = "",
+    file: Annotated[
+        Path | None, typer.Option(help="Write into this table instead of this machine's.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Fetch a region's prices from AWS's public price list. Needs no account.
+
+    llmops prices refresh --region eu-central-1
+    llmops prices refresh --region us-east-1 --file llmops/prices.json
+    """
+    from llmops.prices import refresh, refreshed_file
+
+    name = _region(region)
+    say(f"fetching AWS's price list of {name} (some megabytes)")
+    found = refresh(name, file)
+    print(f"{len(list(found.rows()))} prices of {name} written to {file or refreshed_file()}")
+
+
+def _region(given: str) -> str:
+    import os
+
+    from contract.errors import KitError
+
+    name = given or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+    if not name:
+        raise KitError("which region?", where="--region", fix="write --region us-east-1, or set $AWS_REGION")
+    return name
+
+
+def _fields(made: "Plan") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    idle, busy = made.idle, made.busy
+    fields = asdict(made)
+    fields["versions"] = {n: {"before": b, "after": a} for n, (b, a) in made.versions.items()}
+    fields["quotas"] = [asdict(q) | {"enough": q.enough} for q in made.quotas]
+    fields["usd_an_hour"] = {"idle": idle[0], "busy": busy[0], "without": idle[1]}
+    return fields
+
+
+def _print(made: "Plan") -> None:
+    from llmops.tables import print_rows
+
+    place = f"stack {made.stack} ({made.target}{f', {made.region}' if made.region else ''})"
+    print(f"{place}: {_summary(made)}\n")
+    for name, (before, after) in made.versions.items():
+        if before != after:
+            print(f"  endpoint {name}: {before or 'new'} -> {after or 'taken out'}")
+    for action, verb in _VERBS.items():
+        _print_changes(made, action, verb)
+    if made.endpoints:
+        print_rows([_endpoint(e) for e in made.endpoints], ["endpoint", "rollout", "at_least", "instances"], False)
+    if made.costs:
+        print_rows([_cost(c) for c in made.costs], ["what", "idle_$/h", "busy_$/h", "source"], False)
+        (idle, lacking), (busy, _) = made.idle, made.busy
+        without = f", without {len(lacking)} that are not known" if lacking else ""
+        print(f"together ${idle:.3f} an hour idle (${idle * 730:,.0f} a month), ${busy:.3f} busy{without}")
+    for cost in made.tokens:
+        amount = "unknown" if cost.usd is None else f"${cost.usd:.3f}"
+        print(f"{cost.endpoint}: {amount} a million tokens ({cost.basis})")
+    for quota in made.quotas:
+        code, allowed = quota.code or "code unknown", "unknown" if quota.allowed is None else quota.allowed
+        print(f"quota {code}, {quota.name}: needs {quota.needed}, allowed {allowed}")
+    for warning in made.warnings:
+        print(f"warning: {warning}")
+
+
+def _summary(made: "Plan") -> str:
+    counts = [(action, sum(c.action == action for c in made.changes)) for action in _VERBS]
+    words = [f"{verb} {n}" for (action, n), verb in zip(counts, _VERBS.values(), strict=True) if n]
+    return ", ".join(words) if words else "nothing to change"
+
+
+def _print_changes(made: "Plan", action: str, verb: str) -> None:
+    found = [c for c in made.changes if c.action == action]
+    if not found:
+        return
+    print(f"{verb}:")
+    for change in found:
+        why = f", since {', '.join(change.because)} can't be changed in place" if change.because else ""
+        what = f": {', '.join(change.properties)}" if change.properties else ""
+        name = "" if change.name == change.kind else f" {change.name}"
+        print(f"  {change.kind}{name}{what}{why}")
+    print()
+
+
+def _endpoint(endpoint: Any) -> dict[str, Any]:
+    minutes = endpoint.at_least_seconds / 60
+    return {
+        "endpoint": endpoint.name,
+        "rollout": endpoint.strategy,
+        "at_least": f"{minutes:.0f} min of waiting" if minutes else "-",
+        "instances": f"{endpoint.instances} x {endpoint.instance_type}, {endpoint.during_update} meanwhile",
+    }
+
+
+def _cost(line: Any) -> dict[str, Any]:
+    def words(amount: float | None) -> str:
+        return "unknown" if amount is None else f"{amount:.4f}"
+
+    return {"what": line.what, "idle_$/h": words(line.idle), "busy_$/h": words(line.busy), "source": line.source}

@@ -1,0 +1,94 @@
+"""What `pulumi preview --json` says, as changes in words."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_STAYS = ("same", "read", "refresh")
+_REPLACE = ("replace", "create-replacement")
+_UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # the engine's mark for what is known only after `up`
+_DYNAMIC = "pulumi-python:dynamic/"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource as it will be."""
+
+    type: str
+    name: str
+    inputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change: what is done to what, the properties that differ, and those of them that force a replacement."""
+
+    action: str  # create, update, replace, delete
+    kind: str  # such as "endpoint configuration"
+    name: str
+    properties: list[str] = field(default_factory=list)
+    because: list[str] = field(default_factory=list)
+
+
+def changes_of(preview: Mapping[str, Any]) -> list[Change]:
+    """The changes of a preview, in its order; what stays as it is left out."""
+    found = []
+    for step in preview.get("steps", []):
+        action = "replace" if step["op"] in _REPLACE else step["op"]
+        if action in _STAYS or action == "delete-replaced" or _is_inner(step["urn"]):
+            continue
+        name = step["urn"].rpartition("::")[2].partition(" (")[0]  # without the note on what is kept
+        kind = kind_of(_type(step["urn"]))
+        because = sorted(set(step.get("replaceReasons") or [])) if action == "replace" else []
+        change = Change(action, kind, name, _differing(step) if action in ("update", "replace") else [], because)
+        if change not in found and not any(_same_replacement(change, c) for c in found):
+            found.append(change)
+    return found
+
+
+def resources_of(preview: Mapping[str, Any]) -> list[Resource]:
+    """Every resource of the stack as it will be after `up`."""
+    found: dict[str, Resource] = {}
+    for step in preview.get("steps", []):
+        state = step.get("newState")
+        if state and step["op"] not in ("delete", "delete-replaced") and not _is_inner(step["urn"]):
+            name = step["urn"].rpartition("::")[2]
+            found[step["urn"]] = Resource(_type(step["urn"]), name, state.get("inputs") or {})
+    return list(found.values())
+
+
+def of_type(resources: Iterable[Resource], kind: str) -> list[Resource]:
+    """Resources of a type, such as `aws:kms/key:Key`."""
+    return [r for r in resources if r.type == kind]
+
+
+def known(value: Any, default: Any = None) -> Any:
+    """A property's value; the default where it is known only after `up`, or not given."""
+    return default if value in (None, _UNKNOWN) else value
+
+
+def kind_of(type_: str) -> str:
+    """`aws:sagemaker/endpointConfiguration:EndpointConfiguration` -> `endpoint configuration`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", type_.rpartition(":")[2]).lower()
+
+
+def _type(urn: str) -> str:
+    """The resource's own type: of parent types joined by `$`, the last."""
+    return urn.split("::")[2].rpartition("$")[2].removeprefix(_DYNAMIC)
+
+
+def _is_inner(urn: str) -> bool:
+    """The stack itself and providers are no resources that a person thinks of."""
+    return urn.split("::")[2].startswith(("pulumi:pulumi:Stack", "pulumi:providers:")) and "$" not in urn.split("::")[2]
+
+
+def _same_replacement(one: Change, other: Change) -> bool:
+    return one.action == other.action == "replace" and (one.kind, one.name) == (other.kind, other.name)
+
+
+def _differing(step: Mapping[str, Any]) -> list[str]:
+    """Top-level properties that differ; the provider's own bookkeeping aside."""
+    paths = list(step.get("detailedDiff") or {}) or list(step.get("diffReasons") or [])
+    names = {re.split(r"[.\[]", path)[0] for path in paths}
+    return sorted(n for n in names if not n.startswith("__"))

@@ -1,0 +1,111 @@
+"""Make a plan: preview, then words, cost and needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from contract.errors import KitError
+from llmops.plan.changes import Change, Resource, changes_of, of_type, resources_of
+from llmops.plan.cost import CostLine, TokenCost, cost_lines, token_costs, total
+from llmops.plan.endpoints import EndpointPlan, plan_endpoints, short
+from llmops.plan.quotas import QuotaNeed, instances_needed
+from llmops.platforms import registry
+from llmops.platforms.base import Say
+from llmops.prices import load_prices
+from llmops.stacks import PulumiStack
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the next `up` does, takes and costs."""
+
+    stack: str
+    target: str
+    changes: list[Change]
+    versions: dict[str, tuple[str, str]]  # endpoint -> deployed, asked for
+    endpoints: list[EndpointPlan] = field(default_factory=list)
+    costs: list[CostLine] = field(default_factory=list)
+    tokens: list[TokenCost] = field(default_factory=list)
+    quotas: list[QuotaNeed] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    region: str = ""
+
+    @property
+    def idle(self) -> tuple[float, list[str]]:
+        """Dollars an hour while nobody asks, and the lines that it lacks."""
+        return total(self.costs, busy=False)
+
+    @property
+    def busy(self) -> tuple[float, list[str]]:
+        """Dollars an hour at most, and the lines that it lacks."""
+        return total(self.costs, busy=True)
+
+
+def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, refresh: bool = False) -> Plan:
+    """Preview a stack and say what it means.
+
+    Args:
+        stack: the stack.
+        say: told what takes long.
+        tokens_per_second: measured throughput of one instance; 0: not known.
+        refresh: look first what every resource is really like, so that drift shows.
+
+    Raises:
+        KitError: the preflight or the preview refused.
+    """
+    registry.preflight(stack, say, dev=True)  # a preview writes no state
+    if stack.target == "local":
+        stack.create()
+    say("previewing")
+    preview = stack.preview(*(["--refresh"] if refresh else []))
+    changes, resources = changes_of(preview), resources_of(preview)
+    deployed, entries = _deployed(stack), stack.file.endpoints()
+    versions = {
+        name: (short(deployed.get(name, "")), short(str(entries.get(name, {}).get("model", ""))))
+        for name in sorted({*deployed, *entries})
+    }
+    if stack.target == "local":
+        return Plan(stack.name, stack.target, changes, versions)
+    endpoints = plan_endpoints(resources, changes, entries, deployed)
+    region = registry.region_of(stack)
+    prices = load_prices(region)
+    quotas = registry.quotas(stack, instances_needed(endpoints))
+    return Plan(
+        stack.name,
+        stack.target,
+        changes,
+        versions,
+        endpoints,
+        cost_lines(resources, endpoints, prices),
+        token_costs(endpoints, prices, tokens_per_second),
+        quotas,
+        _warnings(resources, endpoints, quotas, stack.file.config()),
+        region,
+    )
+
+
+def _deployed(stack: PulumiStack) -> dict[str, str]:
+    try:
+        return {name: output.model for name, output in stack.outputs().endpoints.items()}
+    except KitError:
+        return {}  # never deployed
+
+
+def _warnings(
+    resources: Sequence[Resource],
+    endpoints: Sequence[EndpointPlan],
+    quotas: Sequence[QuotaNeed],
+    config: Mapping[str, Any],
+) -> list[str]:
+    warnings = [f"{e.name}: {note}" for e in endpoints for note in e.notes]
+    warnings += [
+        f"quota {quota.code}: {quota.name} allows {quota.allowed}, the update needs {quota.needed}"
+        for quota in quotas
+        if quota.enough is False
+    ]
+    budget = (config.get("aws") or {}).get("budget") or {}
+    if of_type(resources, "aws:cloudwatch/metricAlarm:MetricAlarm") and not budget.get("emails"):
+        warnings.append("nobody is told of alarms and costs: `llmops:aws: {budget: {emails: […]}}`")
+    if any(e.change == "create" for e in endpoints):
+        warnings.append("alarms of a new endpoint have no data before its first requests, so they guard no rollout yet")
+    return warnings
