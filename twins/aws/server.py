@@ -59,13 +59,11 @@ def install(twin: Twin) -> None:
         service = importlib.import_module(f"twins.aws.services.{module.name}")
         if hasattr(service, "install"):
             service.install(twin)
-    try:
-        from twins.aws.judges.permissions import PermissionJudge  # pyright: ignore[reportMissingImports]
-        from twins.aws.judges.quotas import QuotaJudge  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        return
+    from twins.aws.judges.permissions import PermissionJudge
+    from twins.aws.judges.quotas import QuotaJudge
+
     permissions = PermissionJudge(twin)
-    twin.judges.extend([permissions, QuotaJudge(twin)])
+    twin.judges.extend([permissions, QuotaJudge(twin, permissions)])
     twin.judge_of_roles = permissions.may
     twin.closers.append(permissions.close)
 

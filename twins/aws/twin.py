@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ Hook = Callable[[Call, dict[str, Any]], None]
 class TwinSettings:
     """`judge`: "strict" evaluates permissions, "off" lets all known principals do everything. `pace`: seconds that a
     status transition takes here; every other time of the platform (bake, wait, time-out) shrinks by the same ratio.
+    `quotas`: limits of this account, by the quota's name ("ml.g5.xlarge for endpoint usage"); else the twin's own.
     """
 
     judge: str = "strict"
     pace: float = 0.5
+    quotas: Mapping[str, int] = field(default_factory=dict)
 
 
 class Twin:

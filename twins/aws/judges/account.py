@@ -79,6 +79,10 @@ class Account:
         entity = self.role(name) if kind == "role" else self._iam.users.get(name)
         return getattr(entity, "permissions_boundary_arn", None) or ""
 
+    def managed_policy(self, arn: str) -> Any | None:
+        """moto's managed policy."""
+        return self._iam.managed_policies.get(arn)
+
     def has_oidc_provider(self, arn: str) -> bool:
         """Is there an identity provider of that ARN?"""
         return arn in self._iam.open_id_providers

@@ -36,7 +36,7 @@ def reason(principal: str, action: str, resource: str, verdict: Verdict) -> str:
     else:
         why = f"because no {kind} allows the {action} action"
     shown = f'"{resource}"' if action.startswith("s3:") else resource
-    on = "" if resource == "*" and action.startswith("sts:") else f" on resource: {shown}"
+    on = "" if resource == "*" and action.startswith(("sts:", "s3:")) else f" on resource: {shown}"
     return f"User: {principal} is not authorized to perform: {action}{on} {why}"
 
 

@@ -18,6 +18,7 @@ from twins.aws.judges.evaluator import Evaluator, Question, Verdict
 from twins.aws.judges.installation import install
 from twins.aws.judges.mapping import Mapping as AccessMapping
 from twins.aws.judges.reference import Reference
+from twins.aws.services.iam import is_settled
 from twins.aws.twin import Twin
 
 _ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
@@ -95,9 +96,7 @@ class PermissionJudge:
         if "aws:SourceArn" in given:
             trust["aws:SourceArn"] = given.pop("aws:SourceArn")
         who = self.account.session_of(role_arn, _session_name(service))
-        if who is None:
-            return f"The role {role_arn} does not exist"
-        if not self._trusts(role_arn, service, trust):
+        if who is None or not is_settled(self._twin, role_arn) or not self._trusts(role_arn, service, trust):
             return (
                 f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
                 f"'{service}' to assume the role."
@@ -108,9 +107,12 @@ class PermissionJudge:
         return None if verdict.allowed else denials.reason(who.arn, action, resource, verdict)
 
     def trusts(self, role_arn: str, service: str, source_arn: str = "") -> bool:
-        """Does a role's trust policy let a service assume it?"""
+        """Does a role's trust policy let a service assume it? Always, where permissions are not judged."""
+        if self._twin.settings.judge == "off":
+            return True
         trust: Context = {"aws:SourceAccount": self.account.id}
-        return self._trusts(role_arn, service, trust | ({"aws:SourceArn": source_arn} if source_arn else {}))
+        trust |= {"aws:SourceArn": source_arn} if source_arn else {}
+        return is_settled(self._twin, role_arn) and self._trusts(role_arn, service, trust)
 
     def service_may(self, service: str, action: str, resource: str, context: Mapping[str, Any] | None = None) -> bool:
         """May a service do this in its own name: does the resource's policy (key, topic, bucket, queue) let it?"""
