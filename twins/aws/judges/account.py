@@ -238,6 +238,14 @@ class Account:
             if target.resource_id == resource_id or target.resource_id.startswith(f"{resource_id}/")
         ]
 
+    def vpcs_of(self, subnets: list[str], region: str) -> list[str]:
+        """The ids of the VPCs that subnets are in."""
+        from moto.ec2.models import ec2_backends
+
+        zones = ec2_backends[self.id][region].subnets.values()
+        known = {name: subnet.vpc_id for zone in zones for name, subnet in zone.items()}
+        return list(dict.fromkeys(known[subnet] for subnet in subnets if subnet in known))
+
     def describe(self, service: str, operation: str, region: str, **parameters: Any) -> dict[str, Any]:
         """What an operation of the twin's own answers; nothing where it refuses or is not the twin's own."""
         handler = self.twin.handler(service, operation)

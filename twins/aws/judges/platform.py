@@ -1,0 +1,246 @@
+"""What SageMaker does under an execution role: the accesses of an endpoint and of a training job.
+
+The lists follow AWS's documents, not anybody's roles: "How to use SageMaker execution roles" (CreateModel and
+CreateTrainingJob), "Deployment guardrails" (auto-rollback reads the alarms), "Protect data at rest" and "Using
+server-side encryption with AWS KMS keys" (S3 asks the key for what it reads and writes).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jmespath
+
+from twins.aws.judges.access import Access
+from twins.aws.judges.account import Account
+from twins.aws.judges.context import Context
+
+_NETWORK_READS = (
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+)
+JOBS_GROUP = "/aws/sagemaker/TrainingJobs"
+ENDPOINT_METRICS = "/aws/sagemaker/Endpoints"
+JOB_METRICS = "/aws/sagemaker/TrainingJobs"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the platform acts, and for which resource of SageMaker."""
+
+    account: Account
+    region: str
+    source: str
+
+    def arn(self, service: str, rest: str) -> str:
+        """An ARN of this account and region."""
+        return f"arn:{self.account.partition}:{service}:{self.region}:{self.account.id}:{rest}"
+
+    def context(self, **keys: Any) -> Context:
+        """The keys of an access: whose it is (read by the role's trust policy), and those given."""
+        return {"aws:SourceArn": self.source, **keys}
+
+    def via(self, service: str, **keys: Any) -> Context:
+        """The keys of an access to a KMS key through a service."""
+        return self.context(**{"kms:ViaService": f"{service}.{self.region}.amazonaws.com"}, **keys)
+
+
+def accesses_of_endpoint(
+    account: Account,
+    region: str,
+    endpoint: str,
+    models: list[Mapping[str, Any]],
+    configuration: Mapping[str, Any],
+    deployment: Mapping[str, Any] | None = None,
+) -> dict[str, list[Access]]:
+    """What must succeed until an endpoint is InService, by the ARN of the role that does it.
+
+    Args:
+        account: the account as the judges see it.
+        region: of the endpoint.
+        endpoint: its name.
+        models: DescribeModel's answers for the models of its variants.
+        configuration: DescribeEndpointConfig's answer.
+        deployment: the DeploymentConfig of CreateEndpoint or UpdateEndpoint.
+    """
+    place = _Place(account, region, f"arn:{account.partition}:sagemaker:{region}:{account.id}:endpoint/{endpoint}")
+    found: dict[str, list[Access]] = {}
+    for model in models:
+        role = model.get("ExecutionRoleArn") or configuration.get("ExecutionRoleArn", "")
+        accesses = found.setdefault(role, [])
+        for container in [model.get("PrimaryContainer"), *(model.get("Containers") or [])]:
+            if container:
+                accesses += _pull(place, container.get("Image", ""))
+                accesses += _model_data(place, container)
+        accesses += _network(place, model.get("VpcConfig"))
+        accesses += _logs(place, f"/aws/sagemaker/Endpoints/{endpoint}", "main/i-0")
+        accesses.append(
+            Access("cloudwatch:PutMetricData", "*", place.context(**{"cloudwatch:namespace": ENDPOINT_METRICS}))
+        )
+        accesses += _capture(place, configuration)
+        accesses += _alarms(place, deployment)
+    return {role: _unique(accesses) for role, accesses in found.items()}
+
+
+def accesses_of_training_job(account: Account, region: str, job: Mapping[str, Any]) -> list[Access]:
+    """What a training job does under its role, from its start to the upload of what it made.
+
+    Args:
+        account: the account as the judges see it.
+        region: of the job.
+        job: CreateTrainingJob's parameters.
+    """
+    name = job["TrainingJobName"]
+    place = _Place(account, region, f"arn:{account.partition}:sagemaker:{region}:{account.id}:training-job/{name}")
+    accesses = list(_pull(place, (job.get("AlgorithmSpecification") or {}).get("TrainingImage", "")))
+    for uri in jmespath.search("InputDataConfig[].DataSource.S3DataSource.S3Uri", dict(job)) or []:
+        accesses += _read(place, uri)
+    accesses += _network(place, job.get("VpcConfig"))
+    resources = job.get("ResourceConfig") or {}
+    if key := resources.get("VolumeKmsKeyId"):
+        accesses.append(
+            Access(
+                "kms:CreateGrant",
+                account.key_arn(key, region),
+                place.via("sagemaker", **{"kms:GrantIsForAWSResource": "true"}),
+            )
+        )
+    accesses += _logs(place, JOBS_GROUP, f"{name}/algo-1-0")
+    accesses.append(Access("cloudwatch:PutMetricData", "*", place.context(**{"cloudwatch:namespace": JOB_METRICS})))
+    if checkpoints := (job.get("CheckpointConfig") or {}).get("S3Uri"):
+        accesses += _read(place, checkpoints)
+        accesses += _write(place, checkpoints, "")
+    output = job.get("OutputDataConfig") or {}
+    if output.get("S3OutputPath"):
+        target = f"{output['S3OutputPath'].rstrip('/')}/{name}/output/model.tar.gz"
+        accesses += _write(place, target, output.get("KmsKeyId", ""))
+    return _unique(accesses)
+
+
+def _unique(accesses: list[Access]) -> list[Access]:
+    seen: dict[str, Access] = {}
+    for access in accesses:
+        seen.setdefault(f"{access.action} {access.resource} {sorted(access.context.items(), key=str)}", access)
+    return list(seen.values())
+
+
+def _pull(place: _Place, image: str) -> Iterator[Access]:
+    """Pull an image. One that is a process stands for one in the account's own registry; it is pulled from nowhere."""
+    registry, _, rest = image.partition("/")
+    if ".dkr.ecr." not in registry:
+        return
+    account, region = registry.split(".")[0], registry.split(".")[3]
+    repository = rest.partition("@")[0].partition(":")[0]
+    arn = f"arn:{place.account.partition}:ecr:{region}:{account}:repository/{repository}"
+    yield Access("ecr:GetAuthorizationToken", "*", place.context())
+    for action in ("ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"):
+        yield Access(action, arn, place.context())
+
+
+def _model_data(place: _Place, container: Mapping[str, Any]) -> Iterator[Access]:
+    source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
+    uri = source.get("S3Uri") or container.get("ModelDataUrl")
+    if uri:
+        yield from _read(place, uri)
+
+
+def _read(place: _Place, uri: str) -> Iterator[Access]:
+    """List a prefix and get what is there (or would be), with the key that encrypts it."""
+    bucket, prefix = _split(uri)
+    arn = f"arn:{place.account.partition}:s3:::{bucket}"
+    yield Access("s3:ListBucket", arn, place.context(**{"s3:prefix": prefix}))
+    stored = place.account.bucket(bucket)
+    keys = [key for key in (stored.keys if stored else []) if key.startswith(prefix)]
+    for key in keys or [f"{prefix.rstrip('/')}/object" if prefix else "object"]:
+        yield Access("s3:GetObject", f"{arn}/{key}", place.context())
+    encrypting = {place.account.object_key(bucket, key, None) for key in keys} - {""}
+    default, bucket_key = place.account.bucket_key(bucket)
+    for key in sorted(encrypting or ({default} - {""})):
+        named = arn if bucket_key else f"{arn}/{keys[0] if keys else prefix}"
+        yield Access("kms:Decrypt", key, place.via("s3", **{"kms:EncryptionContext:aws:s3:arn": named}))
+
+
+def _write(place: _Place, uri: str, key: str) -> Iterator[Access]:
+    """Put an object, in parts where it is large, with the bucket's key or the one that is asked for."""
+    bucket, prefix = _split(uri)
+    arn = f"arn:{place.account.partition}:s3:::{bucket}"
+    object_arn = f"{arn}/{prefix if prefix and not prefix.endswith('/') else prefix + 'object'}"
+    encryption: Context = {"s3:x-amz-server-side-encryption": "aws:kms"} if key else {}
+    if key:
+        encryption["s3:x-amz-server-side-encryption-aws-kms-key-id"] = place.account.key_arn(key, place.region)
+    yield Access("s3:PutObject", object_arn, place.context(**encryption))
+    default, bucket_key = place.account.bucket_key(bucket)
+    used = place.account.key_arn(key, place.region) if key else default
+    if used:
+        named = arn if bucket_key else object_arn
+        keys = {"kms:EncryptionContext:aws:s3:arn": named}
+        yield Access("kms:GenerateDataKey", used, place.via("s3", **keys))
+        yield Access("kms:Decrypt", used, place.via("s3", **keys))  # completing an upload in parts
+    if key:
+        yield Access("kms:Encrypt", used, place.context())  # "if you specify a KMS key in the output configuration"
+
+
+def _network(place: _Place, network: Mapping[str, Any] | None) -> Iterator[Access]:
+    """Network interfaces in the caller's VPC, made, lent to SageMaker and taken away again."""
+    if not network or not network.get("Subnets"):
+        return
+    for action in _NETWORK_READS:
+        yield Access(action, "*", place.context())
+    interface = place.arn("ec2", "network-interface/*")
+    vpcs = place.account.vpcs_of(network["Subnets"], place.region)
+    vpc = place.arn("ec2", f"vpc/{vpcs[0]}") if vpcs else ""
+    own: Context = {"ec2:Vpc": vpc} if vpc else {}
+    for subnet in network["Subnets"]:
+        yield Access("ec2:CreateNetworkInterface", place.arn("ec2", f"subnet/{subnet}"), place.context(**own))
+    for group in network.get("SecurityGroupIds", []):
+        yield Access("ec2:CreateNetworkInterface", place.arn("ec2", f"security-group/{group}"), place.context(**own))
+    subnet_arn = place.arn("ec2", f"subnet/{network['Subnets'][0]}")
+    made = place.context(**own, **{"ec2:Subnet": subnet_arn})
+    yield Access("ec2:CreateNetworkInterface", interface, made)
+    lent = place.context(
+        **own,
+        **{
+            "ec2:Subnet": subnet_arn,
+            "ec2:AuthorizedService": "sagemaker.amazonaws.com",
+            "ec2:Permission": "INSTANCE-ATTACH",
+        },
+    )
+    yield Access("ec2:CreateNetworkInterfacePermission", interface, lent)
+    yield Access("ec2:DeleteNetworkInterfacePermission", interface, made)
+    yield Access("ec2:DeleteNetworkInterface", interface, made)
+
+
+def _logs(place: _Place, group: str, stream: str) -> Iterator[Access]:
+    streams = place.arn("logs", f"log-group:{group}:log-stream:")
+    yield Access("logs:CreateLogGroup", streams, place.context())
+    yield Access("logs:DescribeLogStreams", streams, place.context())
+    yield Access("logs:CreateLogStream", f"{streams}{stream}", place.context())
+    yield Access("logs:PutLogEvents", f"{streams}{stream}", place.context())
+
+
+def _capture(place: _Place, configuration: Mapping[str, Any]) -> Iterator[Access]:
+    """Captured requests, and what an async endpoint reads and writes."""
+    capture = configuration.get("DataCaptureConfig") or {}
+    if capture.get("EnableCapture") and capture.get("DestinationS3Uri"):
+        yield from _write(place, capture["DestinationS3Uri"].rstrip("/") + "/", capture.get("KmsKeyId", ""))
+    asynchronous = configuration.get("AsyncInferenceConfig") or {}
+    output = asynchronous.get("OutputConfig") or {}
+    for path in (output.get("S3OutputPath"), output.get("S3FailurePath")):
+        if path:
+            yield from _write(place, path.rstrip("/") + "/", output.get("KmsKeyId", ""))
+    notified = output.get("NotificationConfig") or {}
+    for topic in {notified.get("SuccessTopic"), notified.get("ErrorTopic")} - {None}:
+        yield Access("sns:Publish", str(topic), place.context())
+
+
+def _alarms(place: _Place, deployment: Mapping[str, Any] | None) -> Iterator[Access]:
+    for alarm in jmespath.search("AutoRollbackConfiguration.Alarms[].AlarmName", dict(deployment or {})) or []:
+        yield Access("cloudwatch:DescribeAlarms", place.arn("cloudwatch", f"alarm:{alarm}"), place.context())
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    return bucket, prefix
