@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("preview", "router", "serving")
+NAMES = ("preview", "router", "serving", "aws")
 
 
 def main() -> int:
