@@ -172,6 +172,13 @@ def _publish_key(call: Call, account: Account) -> Iterator[Access]:
             yield Access(action, account.key_arn(key, call.region), context)
 
 
+def _log_delivery(call: Call, _account: Account) -> Iterator[Access]:
+    """Flow logs that go to S3 are a delivery of CloudWatch Logs ("Publish flow logs to Amazon S3" in the VPC guide)."""
+    verb = "Create" if call.operation == "CreateFlowLogs" else "Delete"
+    if verb == "Delete" or call.parameters.get("LogDestinationType") == "s3":
+        yield Access(f"logs:{verb}LogDelivery", "*")
+
+
 def _session_tags(call: Call, account: Account) -> Iterator[Access]:
     if call.parameters.get("Tags"):
         yield Access("sts:TagSession", call.parameters["RoleArn"])
@@ -188,5 +195,7 @@ _RULES: dict[tuple[str, str], Callable[[Call, Account], Iterator[Access]]] = {
     ("ecr", "CreateRepository"): _repository_key,
     ("secretsmanager", "CreateSecret"): _secret_key,
     ("sns", "Publish"): _publish_key,
+    ("ec2", "CreateFlowLogs"): _log_delivery,
+    ("ec2", "DeleteFlowLogs"): _log_delivery,
     ("sts", "AssumeRole"): _session_tags,
 }

@@ -14,6 +14,7 @@ import jmespath
 from twins.aws.judges.access import Access
 from twins.aws.judges.account import Account
 from twins.aws.judges.context import Context
+from twins.aws.twin import Twin
 
 _NETWORK_READS = (
     "ec2:DescribeDhcpOptions",
@@ -22,9 +23,6 @@ _NETWORK_READS = (
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
 )
-JOBS_GROUP = "/aws/sagemaker/TrainingJobs"
-ENDPOINT_METRICS = "/aws/sagemaker/Endpoints"
-JOB_METRICS = "/aws/sagemaker/TrainingJobs"
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,17 @@ class _Place:
     account: Account
     region: str
     source: str
+
+    @classmethod
+    def of(cls, twin: Twin, arn: str, resource: str) -> "_Place":
+        """The place of a resource; its region is that of a related ARN, where there is one."""
+        region = arn.split(":")[3] if arn else twin.region
+        account = Account(twin)
+        return cls(account, region, f"arn:{account.partition}:sagemaker:{region}:{account.id}:{resource}")
+
+    def key(self, key: str) -> str:
+        """The ARN of a KMS key."""
+        return self.account.key_arn(key, self.region)
 
     def arn(self, service: str, rest: str) -> str:
         """An ARN of this account and region."""
@@ -49,75 +58,65 @@ class _Place:
 
 
 def accesses_of_endpoint(
-    account: Account,
-    region: str,
+    twin: Twin,
     endpoint: str,
-    models: list[Mapping[str, Any]],
     configuration: Mapping[str, Any],
+    model: Mapping[str, Any],
     deployment: Mapping[str, Any] | None = None,
-) -> dict[str, list[Access]]:
-    """What must succeed until an endpoint is InService, by the ARN of the role that does it.
+) -> list[Access]:
+    """What must succeed under a model's role until the endpoint that serves it is InService.
 
     Args:
-        account: the account as the judges see it.
-        region: of the endpoint.
+        twin: the account.
         endpoint: its name.
-        models: DescribeModel's answers for the models of its variants.
         configuration: DescribeEndpointConfig's answer.
+        model: DescribeModel's answer for a model of its variants.
         deployment: the DeploymentConfig of CreateEndpoint or UpdateEndpoint.
     """
-    place = _Place(account, region, f"arn:{account.partition}:sagemaker:{region}:{account.id}:endpoint/{endpoint}")
-    found: dict[str, list[Access]] = {}
-    for model in models:
-        role = model.get("ExecutionRoleArn") or configuration.get("ExecutionRoleArn", "")
-        accesses = found.setdefault(role, [])
-        for container in [model.get("PrimaryContainer"), *(model.get("Containers") or [])]:
-            if container:
-                accesses += _pull(place, container.get("Image", ""))
-                accesses += _model_data(place, container)
-        accesses += _network(place, model.get("VpcConfig"))
-        accesses += _logs(place, f"/aws/sagemaker/Endpoints/{endpoint}", "main/i-0")
-        accesses.append(
-            Access("cloudwatch:PutMetricData", "*", place.context(**{"cloudwatch:namespace": ENDPOINT_METRICS}))
-        )
-        accesses += _capture(place, configuration)
-        accesses += _alarms(place, deployment)
-    return {role: _unique(accesses) for role, accesses in found.items()}
+    place = _Place.of(twin, model.get("ModelArn", ""), f"endpoint/{endpoint}")
+    accesses: list[Access] = []
+    for container in [model.get("PrimaryContainer"), *(model.get("Containers") or [])]:
+        if container:
+            accesses += _pull(place, container.get("Image", ""))
+            accesses += _model_data(place, container)
+    accesses += _network(place, model.get("VpcConfig"))
+    accesses += _logs(place, f"/aws/sagemaker/Endpoints/{endpoint}", "main/i-0")
+    accesses += _metrics(place, "/aws/sagemaker/Endpoints")
+    accesses += _capture(place, configuration)
+    accesses += _alarms(place, deployment)
+    return _unique(accesses)
 
 
-def accesses_of_training_job(account: Account, region: str, job: Mapping[str, Any]) -> list[Access]:
+def accesses_of_training_job(twin: Twin, job: Mapping[str, Any]) -> list[Access]:
     """What a training job does under its role, from its start to the upload of what it made.
 
     Args:
-        account: the account as the judges see it.
-        region: of the job.
-        job: CreateTrainingJob's parameters.
+        twin: the account.
+        job: CreateTrainingJob's parameters, or DescribeTrainingJob's answer.
     """
     name = job["TrainingJobName"]
-    place = _Place(account, region, f"arn:{account.partition}:sagemaker:{region}:{account.id}:training-job/{name}")
+    place = _Place.of(twin, job.get("TrainingJobArn", ""), f"training-job/{name}")
     accesses = list(_pull(place, (job.get("AlgorithmSpecification") or {}).get("TrainingImage", "")))
     for uri in jmespath.search("InputDataConfig[].DataSource.S3DataSource.S3Uri", dict(job)) or []:
         accesses += _read(place, uri)
     accesses += _network(place, job.get("VpcConfig"))
-    resources = job.get("ResourceConfig") or {}
-    if key := resources.get("VolumeKmsKeyId"):
-        accesses.append(
-            Access(
-                "kms:CreateGrant",
-                account.key_arn(key, region),
-                place.via("sagemaker", **{"kms:GrantIsForAWSResource": "true"}),
-            )
-        )
-    accesses += _logs(place, JOBS_GROUP, f"{name}/algo-1-0")
-    accesses.append(Access("cloudwatch:PutMetricData", "*", place.context(**{"cloudwatch:namespace": JOB_METRICS})))
+    if key := (job.get("ResourceConfig") or {}).get("VolumeKmsKeyId"):
+        context = place.via("sagemaker", **{"kms:GrantIsForAWSResource": "true"})
+        accesses.append(Access("kms:CreateGrant", place.key(key), context))
+    accesses += _logs(place, "/aws/sagemaker/TrainingJobs", f"{name}/algo-1-0")
+    accesses += _metrics(place, "/aws/sagemaker/TrainingJobs")
     if checkpoints := (job.get("CheckpointConfig") or {}).get("S3Uri"):
         accesses += _read(place, checkpoints)
-        accesses += _write(place, checkpoints, "")
+        accesses += _write(place, f"{checkpoints.rstrip('/')}/checkpoint", "")
     output = job.get("OutputDataConfig") or {}
     if output.get("S3OutputPath"):
         target = f"{output['S3OutputPath'].rstrip('/')}/{name}/output/model.tar.gz"
         accesses += _write(place, target, output.get("KmsKeyId", ""))
     return _unique(accesses)
+
+
+def _metrics(place: _Place, namespace: str) -> Iterator[Access]:
+    yield Access("cloudwatch:PutMetricData", "*", place.context(**{"cloudwatch:namespace": namespace}))
 
 
 def _unique(accesses: list[Access]) -> list[Access]:
@@ -170,10 +169,10 @@ def _write(place: _Place, uri: str, key: str) -> Iterator[Access]:
     object_arn = f"{arn}/{prefix if prefix and not prefix.endswith('/') else prefix + 'object'}"
     encryption: Context = {"s3:x-amz-server-side-encryption": "aws:kms"} if key else {}
     if key:
-        encryption["s3:x-amz-server-side-encryption-aws-kms-key-id"] = place.account.key_arn(key, place.region)
+        encryption["s3:x-amz-server-side-encryption-aws-kms-key-id"] = place.key(key)
     yield Access("s3:PutObject", object_arn, place.context(**encryption))
     default, bucket_key = place.account.bucket_key(bucket)
-    used = place.account.key_arn(key, place.region) if key else default
+    used = place.key(key) if key else default
     if used:
         named = arn if bucket_key else object_arn
         keys = {"kms:EncryptionContext:aws:s3:arn": named}

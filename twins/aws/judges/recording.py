@@ -1,0 +1,126 @@
+"""From what a principal was recorded doing to the IAM policy that allows exactly that.
+
+Names that are not the same the next time, or in another account, are written with a `*`:
+
+- what AWS names: KMS keys, EC2's ids, scalable targets, the end of a secret's name, log streams, hosted zones;
+- names made of a hash of content or account: a last part `-<8 hex digits>-<number>` or `-<12 or more hex digits>`;
+- S3 objects: all below the same first folder; training jobs and model packages: all of a name's first part.
+
+Account and region are the given ones, wherever the recorded ones stood.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from contract.twin import TWIN_ACCOUNT
+
+MANAGED_LIMIT = 6_144
+"""Characters of a managed policy, white space not counted."""
+_GENERAL = [
+    (re.compile(r"^(arn:[\w-]+:kms:[^:]*:\d*:key/).+$"), r"\1*"),
+    (re.compile(r"^(arn:[\w-]+:ec2:[^:]*:\d*:[\w-]+/).+$"), r"\1*"),
+    (re.compile(r"^(arn:[\w-]+:application-autoscaling:[^:]*:\d*:scalable-target/).+$"), r"\1*"),
+    (re.compile(r"^(arn:[\w-]+:secretsmanager:[^:]*:\d*:secret:.+)-[\w*]+$"), r"\1-*"),
+    (re.compile(r"^(arn:[\w-]+:logs:[^:]*:\d*:log-group:[^:]*):log-stream:.*$"), r"\1:*"),
+    (re.compile(r"^(arn:[\w-]+:s3:::[^/]+/)([^/]+/).+$"), r"\1\2*"),
+    (re.compile(r"^(arn:[\w-]+:sagemaker:[^:]*:\d*:training-job/).+$"), r"\1*"),
+    (re.compile(r"^(arn:[\w-]+:sagemaker:[^:]*:\d*:model-package/[^/]+/).+$"), r"\1*"),
+]
+_HASHED = re.compile(r"-(?:[0-9a-f]{8}-\d+|[0-9a-f]{12,})(?=$|/)")
+
+
+def policy_document(
+    records: Iterable[Mapping[str, Any]], *, account: str, region: str, partition: str = "aws"
+) -> dict[str, Any]:
+    """One policy of all actions that were recorded as allowed.
+
+    Args:
+        records: `{"principal": …, "action": …, "resource": …, "allowed": …}` as `GET /_twin/recorded` answers them, of
+            one principal.
+        account: where the policy is for.
+        region: likewise; of ARNs that have one.
+        partition: aws, aws-cn, aws-us-gov.
+    """
+    return _document(_statements(records, account, region, partition))
+
+
+def policy_documents(
+    records: Iterable[Mapping[str, Any]],
+    *,
+    account: str,
+    region: str,
+    partition: str = "aws",
+    limit: int = MANAGED_LIMIT,
+) -> list[dict[str, Any]]:
+    """The same as several policies, each within IAM's size of a managed policy (10 of them fit a role)."""
+    documents: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
+    for statement in _fitting(_statements(records, account, region, partition), limit):
+        if kept and size(_document([*kept, statement])) > limit:
+            documents.append(_document(kept))
+            kept = []
+        kept.append(statement)
+    return [*documents, _document(kept)] if kept else documents
+
+
+def size(document: Mapping[str, Any]) -> int:
+    """A policy's size as IAM counts it: characters without white space."""
+    return len(re.sub(r"\s", "", json.dumps(document, separators=(",", ":"))))
+
+
+def _statements(
+    records: Iterable[Mapping[str, Any]], account: str, region: str, partition: str
+) -> list[dict[str, Any]]:
+    """Actions with the same resources share a statement."""
+    resources: dict[str, set[str]] = {}
+    for record in records:
+        if record["allowed"]:
+            arn = _moved(record["resource"], account, region, partition)
+            resources.setdefault(record["action"], set()).add(arn)
+    grouped: dict[tuple[str, ...], list[str]] = {}
+    for action, arns in resources.items():
+        grouped.setdefault(_least(arns), []).append(action)
+    statements = [
+        {"Effect": "Allow", "Action": sorted(actions), "Resource": list(arns) if arns != ("*",) else "*"}
+        for arns, actions in grouped.items()
+    ]
+    return sorted(statements, key=lambda each: each["Action"])
+
+
+def _moved(arn: str, account: str, region: str, partition: str) -> str:
+    if arn == "*":
+        return arn
+    for pattern, general in _GENERAL:
+        arn = pattern.sub(general, arn)
+    parts = _HASHED.sub("-*", arn).split(":", 5)
+    parts[1] = partition
+    parts[3] = parts[3] and region
+    parts[4] = account if parts[4] == TWIN_ACCOUNT else parts[4]
+    return ":".join(parts).replace(TWIN_ACCOUNT, account)
+
+
+def _least(arns: set[str]) -> tuple[str, ...]:
+    """The ARNs that no other one with a `*` covers already."""
+
+    def covered(arn: str) -> bool:
+        return any(other != arn and other.endswith("*") and arn.startswith(other[:-1]) for other in arns)
+
+    return tuple(sorted(arn for arn in arns if not covered(arn)))
+
+
+def _fitting(statements: Sequence[dict[str, Any]], limit: int) -> Iterable[dict[str, Any]]:
+    """Statements of which each fits a document of its own: resources are divided where they are too many."""
+    for statement in statements:
+        resources = statement["Resource"]
+        if size(_document([statement])) <= limit or isinstance(resources, str) or len(resources) == 1:
+            yield statement
+            continue
+        half = len(resources) // 2
+        for part in (resources[:half], resources[half:]):
+            yield from _fitting([{**statement, "Resource": part}], limit)
+
+
+def _document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
