@@ -65,6 +65,7 @@ def install(twin: Twin) -> None:
     permissions = PermissionJudge(twin)
     twin.judges.extend([permissions, QuotaJudge(twin, permissions)])
     twin.judge_of_roles = permissions.may
+    twin.judge_of_calls = permissions.may_call
     twin.closers.append(permissions.close)
 
 

@@ -50,6 +50,7 @@ class Twin:
         self.closers: list[Callable[[], None]] = []  # called when the process ends
         self.describe: Callable[[], dict[str, Any]] = dict  # what the process says of itself
         self.judge_of_roles: Callable[..., str | None] | None = None
+        self.judge_of_calls: Callable[..., str | None] | None = None
         self.dirty = threading.Event()
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._hooks: dict[tuple[str, str], list[Hook]] = {}
@@ -62,7 +63,9 @@ class Twin:
         self._ended = False
 
     def implement(self, service: str, operation: str, handler: Handler) -> None:
-        """Let `handler` answer an operation instead of moto; its dict is serialised by the service's model."""
+        """Let `handler` answer an operation instead of moto; its dict is serialised by the service's model. What it
+        answers with NotImplemented is moto's after all.
+        """
         self._handlers[service, operation] = handler
 
     def after(self, service: str, operation: str, hook: Hook) -> None:
@@ -111,6 +114,12 @@ class Twin:
         if self.judge_of_roles is None or self.settings.judge == "off":
             return None
         return self.judge_of_roles(role_arn, action, resource, dict(context or {}), service=service)
+
+    def may_call(self, role_arn: str, call: Call, *, service: str, source_arn: str = "") -> str | None:
+        """May a service (EventBridge Scheduler, say) make this call under a role? None, or the reason of the denial."""
+        if self.judge_of_calls is None or self.settings.judge == "off":
+            return None
+        return self.judge_of_calls(role_arn, call, service=service, source_arn=source_arn)
 
     def record(self, principal: str, action: str, resource: str, allowed: bool) -> None:
         """Remember what a call needed: `GET /_twin/recorded` answers each once, in order of first use."""

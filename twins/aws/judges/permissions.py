@@ -106,6 +106,15 @@ class PermissionJudge:
         self._record(role_arn, access, verdict.allowed)
         return None if verdict.allowed else denials.reason(who.arn, action, resource, verdict)
 
+    def may_call(self, role_arn: str, call: Call, *, service: str, source_arn: str = "") -> str | None:
+        """May a service make this call under a role, as EventBridge Scheduler does? None, or why not."""
+        source = {"aws:SourceArn": source_arn} if source_arn else {}
+        for access in self._mapping.accesses_of(call):
+            context = {**access.context, **source}
+            if denied := self.may(role_arn, access.action, access.resource, context, service=service):
+                return denied
+        return None
+
     def trusts(self, role_arn: str, service: str, source_arn: str = "") -> bool:
         """Does a role's trust policy let a service assume it? Always, where permissions are not judged."""
         if self._twin.settings.judge == "off":

@@ -80,6 +80,7 @@ def accesses_of_endpoint(
             accesses += _pull(place, container.get("Image", ""))
             accesses += _model_data(place, container)
     accesses += _network(place, model.get("VpcConfig"))
+    accesses += _volume(place, configuration.get("KmsKeyId"))
     accesses += _logs(place, f"/aws/sagemaker/Endpoints/{endpoint}", "main/i-0")
     accesses += _metrics(place, "/aws/sagemaker/Endpoints")
     accesses += _capture(place, configuration)
@@ -100,9 +101,7 @@ def accesses_of_training_job(twin: Twin, job: Mapping[str, Any]) -> list[Access]
     for uri in jmespath.search("InputDataConfig[].DataSource.S3DataSource.S3Uri", dict(job)) or []:
         accesses += _read(place, uri)
     accesses += _network(place, job.get("VpcConfig"))
-    if key := (job.get("ResourceConfig") or {}).get("VolumeKmsKeyId"):
-        context = place.via("sagemaker", **{"kms:GrantIsForAWSResource": "true"})
-        accesses.append(Access("kms:CreateGrant", place.key(key), context))
+    accesses += _volume(place, (job.get("ResourceConfig") or {}).get("VolumeKmsKeyId"))
     accesses += _logs(place, "/aws/sagemaker/TrainingJobs", f"{name}/algo-1-0")
     accesses += _metrics(place, "/aws/sagemaker/TrainingJobs")
     if checkpoints := (job.get("CheckpointConfig") or {}).get("S3Uri"):
@@ -115,8 +114,20 @@ def accesses_of_training_job(twin: Twin, job: Mapping[str, Any]) -> list[Access]
     return _unique(accesses)
 
 
+def _volume(place: _Place, key: str | None) -> Iterator[Access]:
+    """Instances' disks are encrypted by a grant that SageMaker makes under the role."""
+    if key:
+        context = place.via("sagemaker", **{"kms:GrantIsForAWSResource": "true"})
+        yield Access("kms:CreateGrant", place.key(key), context)
+
+
 def _metrics(place: _Place, namespace: str) -> Iterator[Access]:
     yield Access("cloudwatch:PutMetricData", "*", place.context(**{"cloudwatch:namespace": namespace}))
+
+
+def accesses_of_async_invocation(twin: Twin, endpoint_arn: str, input_uri: str) -> list[Access]:
+    """What an asynchronous invocation reads under the model's role; what it writes is the endpoint's list's."""
+    return _unique(list(_read(_Place.of(twin, endpoint_arn, endpoint_arn.split(":", 5)[5]), input_uri)))
 
 
 def _unique(accesses: list[Access]) -> list[Access]:
