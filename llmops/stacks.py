@@ -134,10 +134,6 @@ class PulumiStack:
         operations = self.export().get("pending_operations") or []
         return [str(o["resource"]["urn"]) for o in operations]
 
-    def plugins(self) -> list[dict[str, Any]]:
-        """The plugins that the engine has installed."""
-        return json.loads(self._capture("plugin", "ls", "--json", stack=False).stdout) or []
-
     def run(self, *arguments: str, stack: bool = True) -> None:
         """Run a command of the engine, its output passed through, and wait for its end.
 

@@ -73,7 +73,9 @@ def state_bucket(work: Work, key: str) -> None:
     """
     s3, bucket = work.clients("s3"), work.names.bucket
     what = f"bucket {bucket}"
-    if not _exists(s3, bucket, work):
+    before = len(work.rows)
+    new = not _exists(s3, bucket, work)
+    if new:
         work.make(what, lambda: _make_bucket(s3, bucket, work.names.region))
         if work.dry_run:
             work.rows[-1]["state"] += ": versioned, encrypted, private, TLS only"
@@ -84,9 +86,15 @@ def state_bucket(work: Work, key: str) -> None:
     _encryption(work, s3, bucket, key)
     _privacy(work, s3, bucket)
     _tls(work, s3, bucket)
+    _lifecycle(work, s3, bucket)
+    if new:  # its parts are no changes of their own
+        del work.rows[before + 1 :]
+
+
+def _lifecycle(work: Work, s3: Any, bucket: str) -> None:
     if _or_none(lambda: s3.get_bucket_lifecycle_configuration(Bucket=bucket), "NoSuchLifecycleConfiguration") is None:
         work.make(
-            f"{what}: old states go after a year, but for the last 50",
+            f"bucket {bucket}: old states go after a year, but for the last 50",
             lambda: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=_LIFECYCLE),
         )
 

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from contract.errors import KitError
 from contract.twin import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
 
-_CONFIG = Config(retries={"mode": "standard", "max_attempts": 6}, max_pool_connections=32)
+_CONFIG = Config(retries={"mode": "standard", "max_attempts": 6}, max_pool_connections=32, connect_timeout=10)
 USE_TWIN = '`eval "$(llmops twin aws env)"` points every AWS client of this shell at the twin'
 USE_AWS = f"unset {ENDPOINT_VARIABLE} and give this shell the credentials of the account"
 

@@ -1,17 +1,16 @@
 """Which plugin the engine will use for AWS: the real one, or on a twin the stand-in where that is not installed."""
 
 import os
-import shutil
 import socket
 from importlib.metadata import version
 
 from contract.errors import KitError
 from llmops.platforms.aws.clients import USE_TWIN, Caller
 from llmops.platforms.base import Say
+from llmops.plugins import installed_plugin
 from llmops.stacks import PulumiStack
 
 ATTACHED = "PULUMI_DEBUG_PROVIDERS"
-_EXECUTABLE = "pulumi-resource-aws"
 
 
 def require_plugin(stack: PulumiStack, caller: Caller, say: Say) -> None:
@@ -31,7 +30,7 @@ def require_plugin(stack: PulumiStack, caller: Caller, say: Say) -> None:
         _require_answer(port)
         say(f"aws plugin: the twin's stand-in, at port {port}")
         return
-    if found := find_plugin(stack):
+    if found := installed_plugin("aws"):
         if caller.twin:
             say(f"aws plugin: the real one, {found}")
         return
@@ -51,14 +50,6 @@ def require_plugin(stack: PulumiStack, caller: Caller, say: Say) -> None:
             where="pulumi plugin install",
             fix=f"`pulumi plugin install resource aws {wanted}` where the network allows it",
         ) from e
-
-
-def find_plugin(stack: PulumiStack) -> str:
-    """The real plugin's version or path; empty when it is not installed."""
-    for plugin in stack.plugins():
-        if plugin.get("name") == "aws" and plugin.get("kind") == "resource":
-            return str(plugin.get("version") or "installed")
-    return shutil.which(_EXECUTABLE) or ""
 
 
 def attached_port(text: str) -> int:

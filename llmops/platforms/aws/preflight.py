@@ -27,14 +27,14 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
     place = f"the twin at {caller.twin}" if caller.twin else f"AWS account {caller.account}"
     say(f"{place}, region {caller.region}, as {caller.arn.rpartition(':')[2]}")
     if not caller.twin and not dev:
-        _require_shared_backend(stack)
+        require_shared_state(stack, {})
     require_plugin(stack, caller, say)
     if not stack.exists():
         stack.create(_secrets_provider(stack, caller, dev))
     state = stack.export()
     require_same_place(stack.name, state, caller)
     if not caller.twin and not dev:
-        _require_key(stack, state)
+        require_shared_state(stack, state)
 
 
 def clients_of(stack: PulumiStack) -> Clients:
@@ -68,16 +68,18 @@ def _other_place(name: str, urn: str, account: str, caller: Caller) -> KitError:
     )
 
 
-def _require_shared_backend(stack: PulumiStack) -> None:
+def require_shared_state(stack: PulumiStack, state: dict[str, Any]) -> None:
+    """See that others reach the state, and that a key of the account protects its secrets.
+
+    Raises:
+        KitError: it is on this machine, or a passphrase protects it.
+    """
     if stack.backend.startswith("file://"):
         raise KitError(
             "the state of a stack on AWS would be on this machine alone",
             where=stack.backend,
             fix=f"{_BOOTSTRAP}; {_DEV}",
         )
-
-
-def _require_key(stack: PulumiStack, state: dict[str, Any]) -> None:
     if (state.get("secrets_providers") or {}).get("type") == "passphrase":
         raise KitError(
             "a passphrase protects the secrets of a stack on AWS",

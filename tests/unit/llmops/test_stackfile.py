@@ -149,3 +149,41 @@ def test_refuses_what_it_can_not_edit_and_leaves_it(tmp_path: Path, text: str, w
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(KitError, match="no such stack file"):
         StackFile(tmp_path / "Pulumi.dev.yaml")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "config:\n  llmops:target: aws # there\n",
+            "config:\n  llmops:target: aws # there\n  llmops:images:\n    serving: r\n",
+        ),
+        ("config:\n  llmops:images: {}\n", "config:\n  llmops:images:\n    serving: r\n"),
+        (
+            "config:\n  llmops:images:\n    serving: 'old' # ours\n    training: t\n",
+            "config:\n  llmops:images:\n    serving: 'r' # ours\n    training: t\n",
+        ),
+        ("config:\n  llmops:images: {training: t}\n", "config:\n  llmops:images: {training: t, serving: r}\n"),
+        (
+            "config:\r\n  llmops:images:\r\n    training: t\r\n# end\r\n",
+            "config:\r\n  llmops:images:\r\n    training: t\r\n    serving: r\r\n# end\r\n",
+        ),
+        ("", "config:\n  llmops:images:\n    serving: r\n"),
+    ],
+)
+def test_a_field_of_a_key_changes_and_every_other_byte_stays(tmp_path: Path, before: str, after: str) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_bytes(before.encode())
+    file = StackFile(path)
+    file.set_field("images", "serving", "r")
+    file.write()
+    assert path.read_bytes().decode() == after
+    assert file.config()["images"]["serving"] == "r"
+
+
+def test_what_protects_the_secrets_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text("secretsprovider: awskms://alias/x?region=us-east-1\nconfig: {}\n")
+    assert StackFile(path).secrets_provider == "awskms://alias/x?region=us-east-1"
+    path.write_text("config: {}\n")
+    assert StackFile(path).secrets_provider == ""

@@ -41,3 +41,15 @@ def test_other_targets_and_chosen_backends_are_left_alone(project: Project, monk
     environ = base_environ(project, local=True)
     assert (environ["PULUMI_BACKEND_URL"], environ["PULUMI_CONFIG_PASSPHRASE"]) == ("s3://team", "theirs")
     assert PulumiStack(project, "dev").state_folder is None
+
+
+def test_a_local_stack_is_not_looked_for_in_the_state_of_a_twin(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = tmp_path / "twin"
+    (home / "state").mkdir(parents=True)
+    monkeypatch.setenv("PULUMI_BACKEND_URL", (home / "state").as_uri())
+    assert base_environ(project, local=True)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()
+    (home / "twin.json").write_text("{}")
+    assert base_environ(project, local=True)["PULUMI_BACKEND_URL"] == (project.folder / ".llmops/state").as_uri()
+    assert base_environ(project, local=False)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()

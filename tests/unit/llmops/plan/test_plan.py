@@ -1,0 +1,130 @@
+"""What becomes of endpoints, and what it costs, from resources as a preview shows them."""
+
+from typing import Any
+
+import pytest
+
+from llmops.plan.changes import Change, Resource
+from llmops.plan.cost import cost_lines, token_costs, total
+from llmops.plan.endpoints import CONFIGURATION, ENDPOINT, SCALING, EndpointPlan, plan_endpoints
+from llmops.plan.quotas import QuotaNeed, instances_needed
+from llmops.prices import Prices
+
+TABLE = {
+    "regions": {
+        "us-east-1": {
+            "hosting": {"source": "list", "date": "2026-04-21", "prices": {"ml.g5.xlarge": 1.408}},
+            "other": {"source": "page", "date": "2026-01-01", "prices": {"vpc_endpoint_zone_hour": 0.01}},
+        }
+    }
+}
+
+
+def blue_green(kind: str, wait: int = 300, **size: Any) -> dict[str, Any]:
+    routing = {"type": kind, "waitIntervalInSeconds": wait, **size}
+    return {"blueGreenUpdatePolicy": {"trafficRoutingConfiguration": routing, "terminationWaitInSeconds": 0}}
+
+
+def planned(deployment: dict[str, Any], instances: int = 4, change: str = "update", **entry: Any) -> EndpointPlan:
+    variant = {"instanceType": "ml.g5.xlarge", "initialInstanceCount": instances}
+    resources = [
+        Resource(ENDPOINT, "endpoint-chatbot", {"endpointConfigName": "c-1", "deploymentConfig": deployment}),
+        Resource(CONFIGURATION, "endpoint-chatbot-configuration", {"name": "c-1", "productionVariants": [variant]}),
+    ]
+    changes = [Change(change, "endpoint", "endpoint-chatbot")] if change != "none" else []
+    entries = {"chatbot": {"model": f"chatbot@2@sha256:{'2' * 64}", **entry}}
+    (found,) = plan_endpoints(resources, changes, entries, {"chatbot": f"chatbot@1@sha256:{'1' * 64}"})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("deployment", "instances", "words", "seconds", "during"),
+    [
+        (blue_green("ALL_AT_ONCE"), 4, "all at once", 300, 8),
+        (blue_green("CANARY", canarySize={"type": "CAPACITY_PERCENT", "value": 25}), 4, "canary: 1 of 4", 300, 8),
+        (blue_green("LINEAR", linearStepSize={"type": "CAPACITY_PERCENT", "value": 50}), 4, "linear: 2 of 4", 600, 8),
+        (
+            {
+                "rollingUpdatePolicy": {
+                    "maximumBatchSize": {"type": "INSTANCE_COUNT", "value": 1},
+                    "waitIntervalInSeconds": 60,
+                }
+            },
+            4,
+            "rolling, 1 of 4",
+            240,
+            5,
+        ),
+        ({}, 1, "all at once", 0, 2),
+    ],
+)
+def test_the_rollout_that_will_be_used(
+    deployment: dict[str, Any], instances: int, words: str, seconds: int, during: int
+) -> None:
+    plan = planned(deployment, instances)
+    assert plan.strategy.startswith(words)
+    assert (plan.at_least_seconds, plan.during_update) == (seconds, during)
+    assert (plan.before, plan.after) == ("chatbot@1", "chatbot@2")
+
+
+def test_one_instance_can_not_be_shared_and_the_plan_says_so() -> None:
+    plan = planned(blue_green("ALL_AT_ONCE"), 1, rollout={"strategy": "canary"})
+    assert any("canary is asked for" in note for note in plan.notes)
+    assert any("outage" in note for note in plan.notes)
+    assert not planned(blue_green("ALL_AT_ONCE"), 2).notes
+
+
+def test_an_endpoint_that_stays_takes_no_more_instances() -> None:
+    assert planned(blue_green("ALL_AT_ONCE"), 4, "none").during_update == 4
+    assert planned(blue_green("ALL_AT_ONCE"), 4, "create").strategy == "first deployment"
+
+
+def test_the_count_of_the_stack_file_where_it_is_known_after_up_only() -> None:
+    unknown: Any = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+    assert planned(blue_green("ALL_AT_ONCE"), unknown, size={"instances": 3}).instances == 3
+
+
+def test_scaling_sets_idle_and_busy() -> None:
+    variant = {"instanceType": "ml.g5.xlarge", "initialInstanceCount": 1}
+    resources = [
+        Resource(ENDPOINT, "endpoint-chatbot", {"endpointConfigName": "c-1"}),
+        Resource(CONFIGURATION, "c", {"name": "c-1", "productionVariants": [variant]}),
+        Resource(SCALING, "endpoint-chatbot-scaling", {"minCapacity": 0, "maxCapacity": 3}),
+        Resource("aws:ec2/vpcEndpoint:VpcEndpoint", "ecr", {"vpcEndpointType": "Interface", "subnetIds": ["a", "b"]}),
+        Resource("aws:ec2/vpcEndpoint:VpcEndpoint", "s3", {"vpcEndpointType": "Gateway"}),
+        Resource("aws:kms/key:Key", "key", {}),
+        Resource("aws:s3/bucket:Bucket", "store", {}),
+    ]
+    endpoints = plan_endpoints(resources, [], {}, {})
+    lines = cost_lines(resources, endpoints, Prices("us-east-1", TABLE))
+    assert [(line.what, line.idle, line.busy) for line in lines[:2]] == [
+        ("endpoint chatbot: 0 to 3 x ml.g5.xlarge", 0.0, pytest.approx(4.224)),
+        ("1 interface VPC endpoints x 2 zones", 0.02, 0.02),
+    ]
+    assert lines[0].source == "list, 2026-04-21"
+    (idle, lacking), (busy, _) = total(lines, busy=False), total(lines, busy=True)
+    assert (idle, busy) == (0.02, pytest.approx(4.244))
+    assert lacking == ["1 KMS keys", "what the buckets hold, and requests"]
+    assert instances_needed(endpoints) == {"ml.g5.xlarge": 3}
+
+
+def test_an_unknown_price_stays_unknown() -> None:
+    plan = planned(blue_green("ALL_AT_ONCE"), 2)
+    prices = Prices("eu-central-1", TABLE)
+    (line,) = cost_lines([], [plan], prices)
+    assert (line.idle, line.busy) == (None, None)
+    assert "prices refresh" in line.source
+    assert token_costs([plan], prices, 100.0)[0].usd is None
+    assert token_costs([plan], Prices("us-east-1", TABLE), 0)[0].usd is None
+
+
+def test_a_million_tokens_from_the_measured_throughput() -> None:
+    (cost,) = token_costs([planned(blue_green("ALL_AT_ONCE"))], Prices("us-east-1", TABLE), 100.0)
+    assert cost.usd == pytest.approx(1.408 / 0.36)
+    assert "100 tokens/s" in cost.basis
+
+
+def test_a_quota_is_enough_or_not_or_not_known() -> None:
+    assert QuotaNeed("x", "L-1", 4, 4).enough
+    assert QuotaNeed("x", "L-1", 5, 4).enough is False
+    assert QuotaNeed("x", "", 5, None).enough is None
