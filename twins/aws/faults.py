@@ -3,7 +3,6 @@
 Each is one JSON object: `{"kind": …}` and the members named in `KINDS`. They are kept with the twin's state.
 """
 
-import time
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,9 +12,9 @@ from twins.aws.twin import Twin
 KINDS = {
     "rollback": ("endpoint",),  # the endpoint's next update is rolled back, and nobody is told
     "silent": ("image",),  # containers of images of this pattern never answer
-    "role": ("role", "seconds"),  # calls under this role are denied for so long: it was made just now
-    "throttle": ("service", "operation", "times"),  # so many calls are answered with a throttling error
     "capacity": ("instance_type",),  # there is no instance of this type
+    "throttle": ("service", "operation", "times"),  # so many calls are answered with a throttling error
+    "role_propagation_seconds": ("seconds",),  # a role works only so long after it was made
 }
 
 
@@ -30,27 +29,28 @@ def add(twin: Twin, fault: dict[str, Any]) -> None:
         raise ValueError(f"no fault {kind!r}")
     if fault.keys() - {"kind"} != set(KINDS[kind]):
         raise ValueError(f"the fault {kind} has the members {', '.join(KINDS[kind])}")
-    if kind == "role":
-        fault = {**fault, "until": time.time() + float(fault["seconds"])}
-    twin.state.setdefault("faults", []).append(fault)
+    if kind == "role_propagation_seconds":
+        all_of(twin)[kind] = fault["seconds"]
+    else:
+        all_of(twin).setdefault(kind, []).append({name: fault[name] for name in KINDS[kind]})
     twin.changed()
 
 
-def all_of(twin: Twin) -> list[dict[str, Any]]:
-    """The faults that still may happen."""
-    return twin.state.get("faults", [])
+def all_of(twin: Twin) -> dict[str, Any]:
+    """The faults that still may happen, by kind."""
+    return twin.state.setdefault("faults", {})
 
 
 def clear(twin: Twin) -> None:
     """Let nothing more go wrong."""
-    twin.state["faults"] = []
+    all_of(twin).clear()
     twin.changed()
 
 
 def find(twin: Twin, kind: str, **subject: str) -> dict[str, Any] | None:
     """The first fault of a kind whose patterns match."""
-    for fault in all_of(twin):
-        if fault["kind"] == kind and all(fnmatchcase(value, str(fault[name])) for name, value in subject.items()):
+    for fault in all_of(twin).get(kind, []):
+        if all(fnmatchcase(value, str(fault[name])) for name, value in subject.items()):
             return fault
     return None
 
@@ -59,15 +59,9 @@ def take(twin: Twin, kind: str, **subject: str) -> bool:
     """Does a fault that happens once happen now?"""
     fault = find(twin, kind, **subject)
     if fault:
-        twin.state["faults"].remove(fault)
+        all_of(twin)[kind].remove(fault)
         twin.changed()
     return fault is not None
-
-
-def role_does_not_work_yet(twin: Twin, role: str) -> bool:
-    """Is this one of the seconds after a role was made in which it can't be used?"""
-    fault = find(twin, "role", role=role)
-    return fault is not None and time.time() < fault["until"]
 
 
 def throttle(twin: Twin, call: Call) -> None:

@@ -90,8 +90,9 @@ class Front:
         mends = self._twin.mends(call.service, call.operation)
         handler = self._twin.handler(call.service, call.operation)
         hooks = self._twin.hooks(call.service, call.operation)
-        if handler:
-            result = dict(handler(call) or {})
+        answered = handler(call) if handler else NotImplemented
+        if answered is not NotImplemented:
+            result = dict(answered or {})
             for hook in [*mends, *hooks]:
                 hook(call, result)
             return answering.answer(read, result)

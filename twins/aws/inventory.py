@@ -12,12 +12,11 @@ NOT_DONE = [
 
 def of(twin: Twin) -> dict[str, Any]:
     """Services with anything in them, endpoints and jobs by name with their status, what is not judged."""
-    sagemaker = twin.state.get("sagemaker", {})
     return {
         "services": services(twin),
-        "endpoints": {name: found["EndpointStatus"] for name, found in sagemaker.get("endpoints", {}).items()},
-        "jobs": {name: found["TrainingJobStatus"] for name, found in sagemaker.get("training-jobs", {}).items()},
-        "faults": twin.state.get("faults", []),
+        "endpoints": _statuses(twin, "endpoint", "Endpoint"),
+        "jobs": _statuses(twin, "training-job", "TrainingJob"),
+        "faults": twin.state.get("faults", {}),
         "not_judged": [*NOT_DONE, *twin.unjudged],
     }
 
@@ -28,3 +27,9 @@ def services(twin: Twin) -> list[str]:
 
     used = {str(owner.service_name) for owner in getattr(BackendDict, "_instances") if owner.get(twin.account)}  # noqa: B009
     return sorted(used | {"sagemaker"})
+
+
+def _statuses(twin: Twin, kind: str, prefix: str) -> dict[str, str]:
+    regions = twin.state.get("sagemaker", {}).values()
+    found = [document for region in regions for document in region.get(kind, {}).values()]
+    return {document[f"{prefix}Name"]: document[f"{prefix}Status"] for document in found}

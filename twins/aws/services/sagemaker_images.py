@@ -1,0 +1,85 @@
+"""Images and model data as SageMaker looks for them: in the account's ECR and S3."""
+
+import re
+from typing import Any
+
+from twins.aws.calls import ApiError
+from twins.aws.twin import Twin
+
+_ECR = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
+    r"(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?$"
+)
+_S3 = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)$")
+PROCESS = "process:"
+"""What an image's reference begins with that a twin of the kit runs as a process, and that a real cloud refuses."""
+
+
+def require_usable(twin: Twin, image: str, access_mode: str = "") -> None:
+    """Refuse an image that SageMaker would not take, by its name or by its manifest.
+
+    Raises:
+        ApiError: it is not in ECR, or its manifest is of a kind that SageMaker does not read.
+    """
+    if image.startswith(PROCESS):
+        return
+    if not _ECR.match(image):
+        if access_mode != "Vpc":
+            message = f'Using non-ECR image "{image}" without Vpc repository access mode is not supported.'
+            raise ApiError("ValidationException", message)
+        return
+    found = _in_ecr(twin, image)
+    media_type = found.image_manifest_media_type if found else None
+    if media_type and "vnd.oci.image" in media_type:
+        raise ApiError(
+            "ValidationException",
+            f"Unsupported manifest media type {media_type} for image {image}. "
+            "Ensure that valid manifest media type is used for specified image.",
+        )
+
+
+def is_there(twin: Twin, image: str) -> bool:
+    """Is an image to be had? Of other accounts' images the twin knows nothing: they are taken for there."""
+    match = _ECR.match(image)
+    if image.startswith(PROCESS) or not match or match["account"] != twin.account:
+        return True
+    return _in_ecr(twin, image) is not None
+
+
+def resolved(twin: Twin, image: str) -> str:
+    """An image by its digest, as DescribeEndpoint answers it."""
+    match, found = _ECR.match(image), _in_ecr(twin, image)
+    if not match or found is None:
+        return image
+    return f"{image.partition('/')[0]}/{match['repository']}@{found.get_image_digest()}"
+
+
+def repository_arn(image: str) -> str:
+    """The ARN of the repository that an image is in; empty when it is in no ECR."""
+    match = _ECR.match(image)
+    return f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['repository']}" if match else ""
+
+
+def has_data(twin: Twin, uri: str) -> bool:
+    """Is there an object of this S3 URI, or one below it?"""
+    match = _S3.match(uri)
+    if not match:
+        return False
+    from moto.s3.models import s3_backends
+
+    bucket = s3_backends[twin.account]["aws"].buckets.get(match["bucket"])
+    return bucket is not None and any(key.startswith(match["key"]) for key in bucket.keys)
+
+
+def _in_ecr(twin: Twin, image: str) -> Any | None:
+    match = _ECR.match(image)
+    if not match or match["account"] != twin.account:
+        return None
+    from moto.ecr.models import ecr_backends
+
+    repository = ecr_backends[twin.account][match["region"]].repositories.get(match["repository"])
+    for found in repository.images if repository else []:
+        by_digest = match["digest"] and found.get_image_digest() == match["digest"]
+        if by_digest or (not match["digest"] and (match["tag"] or "latest") in found.image_tags):
+            return found
+    return None
