@@ -45,6 +45,7 @@ class AwsOutput(Part):
     account: str
     region: str
     partition: str = "aws"
+    profile: str = Field(default="", description="Of ~/.aws/config, where the stack file names one.")
     twin: bool = Field(default=False, description="On a twin, not on AWS.")
     kms_key: str = Field(default="", description="ARN of the key that encrypts the stack's data.")
     roles: dict[str, str] = Field(default={}, description="training, endpoint, scheduler -> ARN.")

@@ -33,6 +33,8 @@ class Clients:
     """boto3 clients, made when they are first used, shared by threads."""
 
     def __init__(self, region: str = "", profile: str = "") -> None:
+        if twin_address(os.environ):
+            profile = ""  # a twin's environment has no profiles: none of them could lead to it
         try:
             self._session = boto3.Session(region_name=region or None, profile_name=profile or None)
         except ProfileNotFound as e:

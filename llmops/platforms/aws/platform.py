@@ -45,7 +45,7 @@ class AwsPlatform:
     @cached_property
     def clients(self) -> Clients:
         """Clients of the stack's account and region, and of no other."""
-        clients = Clients(self.aws.region)
+        clients = Clients(self.aws.region, self.aws.profile)
         clients.require(self.aws.account, self.outputs.stack)
         return clients
 

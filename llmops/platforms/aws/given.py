@@ -1,0 +1,96 @@
+"""Stand-ins on a twin for what a company gave to a stack: keys, buckets, roles, a network, a registry, a boundary."""
+
+import json
+from typing import Any
+
+from contract.twin import TWIN_ACCOUNT
+from llmops.platforms.aws.clients import Clients
+
+_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+_TRUST = {
+    "training": "sagemaker.amazonaws.com",
+    "endpoint": "sagemaker.amazonaws.com",
+    "scheduler": "scheduler.amazonaws.com",
+}
+
+
+def make_given(aws: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Make what `llmops:aws` names on the twin that this process is a client of.
+
+    Returns:
+        The settings as they must be on the twin; and what is called otherwise there -> its name in the account.
+    """
+    clients, moved = Clients(), {}
+    aws = {k: v for k, v in aws.items() if k not in ("profile", "region")}
+    for key, usage in (
+        ("kms_key_arn", {}),
+        ("signing_key_arn", {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}),
+    ):
+        if aws.get(key):
+            made = clients("kms").create_key(**usage)["KeyMetadata"]["Arn"]
+            moved[made] = aws[key]
+            aws[key] = made
+    for key in ("store_bucket", "work_bucket"):
+        if aws.get(key):
+            _bucket(clients, aws[key])
+    if boundary := aws.get("permissions_boundary_arn"):
+        made = clients("iam").create_policy(PolicyName=_name(boundary), PolicyDocument=json.dumps(_ALL))["Policy"]
+        moved[made["Arn"]] = boundary
+        aws["permissions_boundary_arn"] = made["Arn"]
+    aws["roles"] = {k: _role(clients, k, arn, moved) for k, arn in (aws.get("roles") or {}).items() if arn}
+    if registry := aws.get("registry"):
+        aws["registry"] = _registry(clients, registry, moved)
+    if (aws.get("network") or {}).get("mode") == "existing":
+        aws["network"] = _network(clients, aws["network"], moved)
+    return {k: v for k, v in aws.items() if v != {}}, moved
+
+
+def _bucket(clients: Clients, name: str) -> None:
+    region = clients.caller.region
+    place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    clients("s3").create_bucket(Bucket=name, **place)
+
+
+def _role(clients: Clients, kind: str, arn: str, moved: dict[str, str]) -> str:
+    iam, name = clients("iam"), _name(arn)
+    statement = {"Effect": "Allow", "Principal": {"Service": _TRUST[kind]}, "Action": "sts:AssumeRole"}
+    trust = {"Version": "2012-10-17", "Statement": [statement]}
+    made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(_ALL))
+    moved[made] = arn
+    return made
+
+
+def _registry(clients: Clients, registry: str, moved: dict[str, str]) -> str:
+    """`<account>.dkr.ecr.<region>.amazonaws.com/path`: the same path on the twin."""
+    host, _, path = registry.partition("/")
+    account = host.partition(".")[0]
+    region = clients.caller.region
+    for name in ("training", "serving"):
+        repository = f"{path}/{name}".lstrip("/")
+        clients("ecr").create_repository(repositoryName=repository)
+        prefix = f"arn:aws:ecr:{region}"
+        moved[f"{prefix}:{TWIN_ACCOUNT}:repository/{repository}"] = f"{prefix}:{account}:repository/{repository}"
+    return "/".join(filter(None, [f"{TWIN_ACCOUNT}.dkr.ecr.{region}.amazonaws.com", path]))
+
+
+def _network(clients: Clients, network: dict[str, Any], moved: dict[str, str]) -> dict[str, Any]:
+    ec2 = clients("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
+    subnets, groups = network.get("subnet_ids") or [], network.get("security_group_ids") or []
+    zones = [z["ZoneName"] for z in ec2.describe_availability_zones()["AvailabilityZones"]]
+    made: dict[str, list[str]] = {"subnet_ids": [], "security_group_ids": []}
+    for number, given in enumerate(subnets):
+        zone, block = zones[number % len(zones)], f"10.99.{number}.0/24"
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=block, AvailabilityZone=zone)["Subnet"]["SubnetId"]
+        moved[subnet] = given
+        made["subnet_ids"].append(subnet)
+    for number, given in enumerate(groups):
+        group = ec2.create_security_group(VpcId=vpc, GroupName=f"given-{number}", Description="given")["GroupId"]
+        moved[group] = given
+        made["security_group_ids"].append(group)
+    return {**network, **made}
+
+
+def _name(arn: str) -> str:
+    return arn.rpartition("/")[2]
