@@ -86,6 +86,21 @@ def rejection_log(sha256: str) -> str:
     return f"rejections/{sha256}"
 
 
+def run_key(run: str) -> str:
+    """A run's folder in a cloud's bucket of runs: input/<channel>/…, checkpoints/…, output/…."""
+    return f"runs/{run}"
+
+
+def run_spec_key(run: str) -> str:
+    """The RunSpec of a run in a cloud's bucket of runs."""
+    return f"{run_key(run)}/input/spec/{SPEC}"
+
+
+def schedule_key(name: str, run: str) -> str:
+    """The folder that keeps the spec of a run which a schedule repeats."""
+    return f"schedules/{name}/{run}"
+
+
 def cache_dir(environ: Mapping[str, str] | None = None) -> Path:
     """Where engines, images and environments are kept between runs: $LLMOPS_CACHE, or llmops in the user's cache."""
     env = os.environ if environ is None else environ

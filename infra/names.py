@@ -1,11 +1,18 @@
 """Names from one place: logical ones, which never change, and what they are called where they live."""
 
+import hashlib
+import re
 from pathlib import Path
 from typing import NamedTuple
 
-# The engine's refusal to delete what is protected shows these two names: so they say the way out.
-STORE = "store (llmops down keeps it)"
-SIGNING_KEY = "signing-key (llmops down keeps it)"
+
+def kept(name: str) -> str:
+    """Logical name of what outlives its stack: the engine's refusal to delete it shows the way out."""
+    return f"{name} (llmops down keeps it)"
+
+
+STORE = kept("store")
+SIGNING_KEY = kept("signing-key")
 TRAINING = "training"
 HOSTING = "hosting"
 
@@ -18,6 +25,42 @@ def image(name: str) -> str:
 def endpoint(name: str) -> str:
     """Logical name of an endpoint's resource. The prefix keeps users' names apart from ours."""
     return f"endpoint-{name}"
+
+
+class CloudNames(NamedTuple):
+    """What a stack's things are called in an account. Each name ends in a hash of project, stack and thing.
+
+    So two stacks share none (`dev-a` with `b` and `dev` with `a-b` neither), and a name that is cut stays its own.
+    """
+
+    project: str
+    stack: str
+
+    def of(self, thing: str, limit: int = 63) -> str:
+        """`llmops-dev-chatbot-3f9a0c1e`: small letters, digits and single dashes, a letter first.
+
+        Args:
+            thing: what it is, unique in the stack.
+            limit: the service's; 63 suits S3, SageMaker, IAM, EventBridge Scheduler and what allows more.
+        """
+        return f"{self._readable(thing, limit - 9)}-{_digest(self.project, self.stack, thing)[:8]}"
+
+    def bucket(self, thing: str, account: str, region: str) -> str:
+        """A bucket's name, which no other account in the world may have."""
+        return f"{self._readable(thing, 50)}-{_digest(self.project, self.stack, thing, account, region)[:12]}"
+
+    def of_content(self, thing: str, content: str, number: int) -> str:
+        """A name for one content of a thing: going back to a content that was before is another thing, by number."""
+        end = f"-{_digest(content)[:8]}-{number}"
+        return self.of(thing, 63 - len(end)) + end
+
+    def _readable(self, thing: str, length: int) -> str:
+        text = re.sub(r"[^a-z0-9]+", "-", f"{self.project}-{self.stack}-{thing}".lower()).strip("-")
+        return (text if text[:1].isalpha() else f"s{text}")[:length].rstrip("-")
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 class StackHome(NamedTuple):

@@ -5,9 +5,10 @@ keeps the two equal.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
@@ -16,8 +17,10 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from contract.documents import Part
 from contract.errors import KitError, SettingError
 from contract.names import ModelRef, Name, parse_promoted
+from infra.targets.aws.settings import AwsSettings, InstanceType
 
 KeyPath = tuple[int | str, ...]
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
 def _promoted(text: str) -> str:
@@ -31,21 +34,43 @@ def _promoted(text: str) -> str:
 class Size(Part):
     """How much serves an endpoint."""
 
-    instances: int = Field(default=1, ge=1, le=64, description="Workers (local).")
+    instances: int = Field(default=1, ge=0, le=64, description="Workers, or instances in a cloud; 0: only with async.")
+    max_instances: int = Field(
+        default=0, ge=0, le=64, description="More than instances: scaled between the two by the load (cloud)."
+    )
+    concurrent_requests: int = Field(
+        default=4, ge=1, le=1000, description="Requests at once that an instance should have, when scaled (cloud)."
+    )
+    instance_type: InstanceType = Field(default="", description="Such as ml.g5.xlarge; empty: the target's (cloud).")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Size":
+        if self.max_instances and self.max_instances <= self.instances:
+            raise ValueError("max_instances must be more than instances, or left out")
+        if "concurrent_requests" in self.model_fields_set and not self.max_instances:
+            raise ValueError("concurrent_requests has no effect without max_instances; add it")
+        return self
 
 
 class Rollout(Part):
     """How an endpoint goes from one model version to another."""
 
-    strategy: Literal["all_at_once", "canary"] = "all_at_once"
+    strategy: Literal["all_at_once", "canary", "linear", "rolling"] = Field(
+        default="all_at_once", description="linear and rolling: in a cloud."
+    )
     canary_percent: int = Field(default=10, ge=1, le=99, description="Share of the requests that the canary takes.")
-    bake_seconds: int = Field(default=30, ge=0, le=86_400, description="How long the canary must do well.")
+    step_percent: int = Field(default=25, ge=5, le=50, description="Share that each step of linear or rolling brings.")
+    bake_seconds: int = Field(
+        default=30, ge=0, le=86_400, description="How long the new version must do well; 300 on AWS by default."
+    )
 
     @model_validator(mode="after")
-    def _canary_only(self) -> "Rollout":
-        given = self.model_fields_set & {"canary_percent", "bake_seconds"}
-        if given and self.strategy != "canary":
-            raise ValueError(f"{' and '.join(sorted(given))} have no effect without `strategy: canary`; add it")
+    def _belongs(self) -> "Rollout":
+        belongs = {"canary_percent": ("canary",), "step_percent": ("linear", "rolling")}
+        for field in sorted(self.model_fields_set & set(belongs)):
+            if self.strategy not in belongs[field]:
+                which = " or ".join(f"`strategy: {s}`" for s in belongs[field])
+                raise ValueError(f"{field} has no effect without {which}; add it")
         return self
 
 
@@ -58,12 +83,25 @@ class Endpoint(Part):
     endpoint: bool = Field(default=True, description="on, or off: stopped, everything else is kept.")
     size: Size = Size()
     rollout: Rollout = Rollout()
+    mode: Literal["realtime", "async"] = Field(
+        default="realtime", description="async: requests and answers are files; may scale to zero (cloud)."
+    )
     precision: Literal["auto", "f32", "bf16"] = Field(
         default="auto", description="auto: bf16 where the processor has it."
     )
     port: int = Field(default=0, ge=0, le=65_535, description="0: chosen once and kept (local).")
     gate: Literal["required", "waived"] = Field(
         default="required", description="waived: a version without a passed evaluation gate may serve."
+    )
+    volume_gb: int = Field(default=0, ge=0, le=512, description="Disk of an instance; 0: the cloud's default (cloud).")
+    start_seconds: int = Field(
+        default=600, ge=60, le=3600, description="How long a server may take until it is ready (cloud)."
+    )
+    download_seconds: int = Field(
+        default=600, ge=60, le=3600, description="How long the model's download may take (cloud)."
+    )
+    inference_ami_version: str = Field(
+        default="", description="Of SageMaker's hosts; empty: what the image's CUDA needs (AWS)."
     )
 
     @property
@@ -72,13 +110,27 @@ class Endpoint(Part):
         return parse_promoted(self.model)
 
 
+class Images(Part):
+    """What runs and endpoints are made of, in a cloud; `llmops images build` writes it."""
+
+    training: str = Field(default="", description="Image of training jobs, by digest.")
+    serving: str = Field(default="", description="Image of endpoints, by digest.")
+
+    @model_validator(mode="after")
+    def _by_digest(self) -> "Images":
+        for name, reference in ((n, getattr(self, n)) for n in Images.model_fields):
+            if reference and not _DIGEST.search(reference):
+                raise ValueError(f"{name}: {reference!r} is not by digest (…@sha256:<64 hex digits>)")
+        return self
+
+
 class Settings(Part):
     """All settings of a stack. Field names are the keys in the stack file, after the project's name and a colon."""
 
-    target: str = Field(default="local", description="Where the stack lives (local; aws and azure follow).")
+    target: str = Field(default="local", description="Where the stack lives (local or aws; azure follows).")
     endpoints: dict[Name, Endpoint] = Field(
         default={},
-        description="Endpoints by name; each has model, endpoint, size, rollout, precision, port, gate.",
+        description="Endpoints by name; each has a model and what docs/reference.md lists.",
     )
     local_home: str = Field(
         default=".llmops",
@@ -88,6 +140,8 @@ class Settings(Part):
     local_runtime: Literal["process", "docker"] = Field(
         default="process", description="How local endpoints run their image (process or docker); runs are processes."
     )
+    images: Images = Field(default=Images(), description="Images of a cloud's runs and endpoints, by digest.")
+    aws: AwsSettings = Field(default=AwsSettings(), description="Everything that only the target aws has.")
 
 
 def read_settings() -> Settings:
@@ -108,9 +162,8 @@ def parse_settings(values: Mapping[str, str]) -> Settings:
     Raises:
         SettingError: as `read_settings`.
     """
-    data: dict[str, Any] = dict(values)
-    if "endpoints" in data:
-        data["endpoints"] = _decode(data["endpoints"])
+    objects = {name for name, field in Settings.model_fields.items() if not isinstance(field.default, str)}
+    data = {key: _decode(text) if key in objects else text for key, text in values.items()}
     try:
         return Settings.model_validate(data)
     except ValidationError as e:
@@ -149,7 +202,8 @@ def _finding(item: Mapping[str, Any]) -> SettingError:
         known = ", ".join(_known_keys(path))
         return setting_error(path, "unknown key", f"remove it, or write one of: {known}")
     if item["type"] == "missing":
-        return setting_error(path, "is missing", "`llmops promote name@number` writes it")
+        promoted = len(path) == 3 and path[-1] == "model"
+        return setting_error(path, "is missing", "`llmops promote name@number` writes it" if promoted else "write it")
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
         return setting_error(path, message, "change it in the stack file")
@@ -157,10 +211,22 @@ def _finding(item: Mapping[str, Any]) -> SettingError:
 
 
 def _known_keys(path: KeyPath) -> list[str]:
-    if len(path) == 1:
-        return list(Settings.model_fields)
-    model: type[Part] = {"size": Size, "rollout": Rollout}.get(str(path[2]), Endpoint) if len(path) > 3 else Endpoint
+    """Fields of the model that the last part of a path is written in."""
+    model: type[Part] = Settings
+    keys = iter(path[:-1])
+    for key in keys:
+        annotation = model.model_fields[str(key)].annotation
+        model = next(_models(annotation))
+        if get_origin(annotation) is dict:
+            next(keys, None)  # a user's own name, such as an endpoint's
     return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[Part]]:
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def _place(path: KeyPath) -> str:

@@ -6,8 +6,8 @@ from typing import cast
 from infra.settings import setting_error
 from infra.targets.base import Target
 
-_TARGETS = {"local": "infra.targets.local.target:LocalTarget"}
-_PLANNED = ("aws", "azure")
+_TARGETS = {"local": "infra.targets.local.target:LocalTarget", "aws": "infra.targets.aws.target:AwsTarget"}
+_PLANNED = ("azure",)
 
 
 def find_target(name: str) -> Target:

@@ -11,9 +11,9 @@ from pulumi import dynamic
 
 from contract.layout import model_key
 from infra import names
+from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 from infra.targets.local.identity import make_api_key
 from infra.targets.local.images import Image
-from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of, say
 
 if TYPE_CHECKING:
     from hosting.host import Host
@@ -27,7 +27,7 @@ _API_KEY = "/run/llmops/api.key"
 _PUBLIC_KEY = "/run/llmops/signing.pub"
 
 
-class HostingProvider(LocalProvider):
+class HostingProvider(KitProvider):
     """Names the endpoints that may exist, before any of them does.
 
     So an endpoint that an interrupted update left behind is found again: taking its entry away changes this list.
@@ -60,7 +60,7 @@ class Hosting(dynamic.Resource, module="llmops", name="Hosting"):
         super().__init__(HostingProvider(), names.HOSTING, props)
 
 
-class EndpointProvider(LocalProvider):
+class EndpointProvider(KitProvider):
     """Brings an endpoint to what its properties say; hosting replaces only what differs, without losing a request."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:

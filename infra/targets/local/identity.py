@@ -8,11 +8,11 @@ import pulumi
 from pulumi import dynamic
 
 from infra import names
-from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of
+from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
 from infra.targets.local.storage import require_moved
 
 
-class SigningKeyProvider(LocalProvider):
+class SigningKeyProvider(KitProvider):
     """Makes an ECDSA P-256 key pair, or takes over the one that is there."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:

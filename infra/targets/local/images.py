@@ -6,10 +6,10 @@ import pulumi
 from pulumi import dynamic
 
 from infra import names
-from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of, say
+from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 
 
-class ImageProvider(LocalProvider):
+class ImageProvider(KitProvider):
     """Builds an image into this machine's cache, which all stacks share; so nothing is removed from it."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:

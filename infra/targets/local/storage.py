@@ -9,12 +9,12 @@ from pulumi import dynamic
 
 from contract.errors import KitError
 from infra import names
-from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of
+from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
 
 _DOCUMENT = "store.json"
 
 
-class StoreProvider(LocalProvider):
+class StoreProvider(KitProvider):
     """Makes a store's folder, or takes over the one that is there."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:

@@ -7,14 +7,14 @@ import pulumi
 from pulumi import dynamic
 
 from infra import names
+from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
 from infra.targets.local.images import Image
-from infra.targets.local.provider import LocalProvider, Properties, gone, inputs_of
 
 if TYPE_CHECKING:
     import psutil
 
 
-class TrainingPlaceProvider(LocalProvider):
+class TrainingPlaceProvider(KitProvider):
     """Makes the folder of the runs."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:

@@ -8,8 +8,9 @@ import dill
 import pytest
 
 from contract.errors import KitError, SettingError
-from infra.targets.local import endpoint, identity, images, provider, storage, training
-from infra.targets.local.provider import LocalProvider, Properties
+from infra.targets import dynamic as provider
+from infra.targets.dynamic import KitProvider, Properties
+from infra.targets.local import endpoint, identity, images, storage, training
 
 PROVIDERS = [
     storage.StoreProvider,
@@ -104,7 +105,7 @@ def test_a_place_for_runs_keeps_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", PROVIDERS)
-def test_providers_are_pickled_by_reference_and_readable_in_the_state(kind: type[LocalProvider]) -> None:
+def test_providers_are_pickled_by_reference_and_readable_in_the_state(kind: type[KitProvider]) -> None:
     text = dill.dumps(kind(), recurse=True)
     assert len(text) < 200, "by value, it would carry code that a newer kit can't replace"
     assert kind.serialize_as_secret_always is False
@@ -112,8 +113,8 @@ def test_providers_are_pickled_by_reference_and_readable_in_the_state(kind: type
 
 def test_a_difference_in_any_input_is_a_change_and_nothing_replaces() -> None:
     old = {"model": "a@1", "url": "http://127.0.0.1:1", "__provider": "x"}
-    same = LocalProvider().diff("", old, {"model": "a@1", "__provider": "y"})
-    other = LocalProvider().diff("", old, {"model": "a@2", "__provider": "x"})
+    same = KitProvider().diff("", old, {"model": "a@1", "__provider": "y"})
+    other = KitProvider().diff("", old, {"model": "a@2", "__provider": "x"})
     assert (same.changes, other.changes) == (False, True)
     assert not other.replaces
 

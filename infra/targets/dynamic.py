@@ -1,4 +1,4 @@
-"""What the dynamic providers of this target share.
+"""What the dynamic providers of every target share.
 
 The engine starts them in a process of their own; they are pickled by reference, so every class stands in an installed
 module, and that process imports it anew: what only create, update or delete need is imported there.
@@ -17,7 +17,7 @@ Properties = dict[str, Any]
 _PROVIDER = "__provider"
 
 
-class LocalProvider(dynamic.ResourceProvider):
+class KitProvider(dynamic.ResourceProvider):
     """A provider whose resources are updated in place when an input differs from what was recorded."""
 
     serialize_as_secret_always = False
@@ -29,8 +29,12 @@ class LocalProvider(dynamic.ResourceProvider):
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
         """Compare inputs; what `refresh` found different is in the old ones. Nothing is ever replaced."""
-        changed = any(_olds.get(k) != v for k, v in _news.items() if k != _PROVIDER)
-        return dynamic.DiffResult(changes=changed)
+        return dynamic.DiffResult(changes=differ(_olds, _news))
+
+
+def differ(olds: Properties, news: Properties) -> bool:
+    """Is an input another one than was recorded?"""
+    return any(olds.get(k) != v for k, v in news.items() if k != _PROVIDER)
 
 
 def inputs_of(props: Properties) -> Properties:

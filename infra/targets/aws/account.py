@@ -1,0 +1,58 @@
+"""The account that a stack lives in: what everything else depends on, and what refuses to be moved to another one."""
+
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from contract.errors import KitError
+from infra.targets.aws.session import Place, require_account
+from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of
+
+_NAME = "account"
+
+
+class AccountProvider(KitProvider):
+    """Holds the account's id. Makes nothing there."""
+
+    def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
+        """Refuse another account or region: what is there would be left behind.
+
+        Raises:
+            KitError: the stack was made elsewhere, on a twin or on AWS.
+        """
+        if _olds["account"] != _news["account"] or _olds["region"] != _news["region"]:
+            raise KitError(
+                f"this stack lives in {_where(_olds)}, and would be deployed to {_where(_news)}",
+                where="AWS environment, llmops:aws.region and llmops:aws.profile",
+                fix="go back to that account and region, or `pulumi stack init` another stack for this one",
+            )
+        return dynamic.DiffResult(changes=differ(_olds, _news))
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """See that this process reaches it."""
+        require_account(Place.of(props))
+        return dynamic.CreateResult(props["account"], inputs_of(props))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """`pulumi refresh` runs no program: so the account is asked for here, before anything of it is read."""
+        require_account(Place.of(props))
+        return dynamic.ReadResult(id_, props)
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Another profile."""
+        require_account(Place.of(_news))
+        return dynamic.UpdateResult(inputs_of(_news))
+
+
+class Account(dynamic.Resource, module="llmops", name="Account"):
+    """Outputs: account, region, profile."""
+
+    def __init__(self, place: Place) -> None:
+        props: dict[str, Any] = place._asdict()
+        super().__init__(AccountProvider(), _NAME, props, pulumi.ResourceOptions())
+
+
+def _where(props: Properties) -> str:
+    place = Place.of(props)
+    return f"{'the twin' if place.twin else f'account {place.account}'}, {place.region}"

@@ -1,0 +1,180 @@
+"""Where network interfaces are: nowhere of ours, in a private VPC that is made, or in subnets that exist.
+
+The VPC has no way to the Internet: AWS's services are reached by VPC endpoints.
+https://docs.aws.amazon.com/sagemaker/latest/dg/host-vpc.html
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from infra.targets.aws.here import Here
+from infra.targets.aws.session import Place, client, explained
+from infra.targets.aws.storage import Storage
+
+INTERFACES = ("ecr.api", "ecr.dkr", "logs", "sts", "kms", "sagemaker.api", "sagemaker.runtime")
+"""Services with an interface endpoint; S3 has a gateway."""
+_HTTPS: dict[str, Any] = {"ip_protocol": "tcp", "from_port": 443, "to_port": 443}
+
+
+@dataclass(frozen=True)
+class Network:
+    """Ids; both empty where SageMaker's own network is used."""
+
+    subnets: list[pulumi.Input[str]]
+    security_groups: list[pulumi.Input[str]]
+    ready: list[pulumi.Resource]
+
+    def __bool__(self) -> bool:
+        return bool(self.subnets)
+
+
+def provide_network(here: Here, storage: Storage) -> Network:
+    """Declare the VPC and what is in it, when it is to be made."""
+    wanted = here.settings.aws.network
+    if wanted.mode == "own":
+        return _own(here, storage)
+    return Network([*wanted.subnet_ids], [*wanted.security_group_ids], [])
+
+
+def _own(here: Here, storage: Storage) -> Network:
+    from pulumi_aws import ec2  # a large module, which only this needs
+
+    vpc = ec2.Vpc(
+        "vpc",
+        cidr_block=here.settings.aws.network.cidr,
+        enable_dns_hostnames=True,
+        enable_dns_support=True,
+        tags=_named(here, "vpc"),
+        opts=here.options(),
+    )
+    ec2.FlowLog(
+        "vpc-flow-log",
+        vpc_id=vpc.id,
+        traffic_type="ALL",
+        log_destination_type="s3",
+        log_destination=pulumi.Output.concat(storage.work.arn, "/flow-logs/"),
+        max_aggregation_interval=600,
+        tags=_named(here, "flow-log"),
+        opts=here.options(depends_on=storage.work.ready),
+    )
+    table = ec2.RouteTable("private-routes", vpc_id=vpc.id, tags=_named(here, "private"), opts=here.options())
+    subnets = _subnets(here, vpc.id, table.id)
+    gateway = ec2.VpcEndpoint(
+        "vpc-endpoint-s3",
+        vpc_id=vpc.id,
+        service_name=f"com.amazonaws.{here.region}.s3",
+        vpc_endpoint_type="Gateway",
+        route_table_ids=[table.id],
+        tags=_named(here, "s3"),
+        opts=here.options(),
+    )
+    group, doors = _security_groups(here, vpc.id, gateway.prefix_list_id)
+    endpoints = [_interface(here, service, vpc.id, [s.id for s in subnets], doors) for service in INTERFACES]
+    return Network([s.id for s in subnets], [group], [gateway, *endpoints])
+
+
+def _subnets(here: Here, vpc: pulumi.Input[str], table: pulumi.Input[str]) -> list[Any]:
+    from pulumi_aws import ec2
+
+    wanted = here.settings.aws.network
+    zones = wanted.zones or _first_zones(here.place)
+    ranges = list(ipaddress.IPv4Network(wanted.cidr).subnets(prefixlen_diff=2))
+    made = []
+    for letter, zone, block in zip("ab", zones, ranges, strict=False):
+        subnet = ec2.Subnet(
+            f"private-{letter}",
+            vpc_id=vpc,
+            cidr_block=str(block),
+            availability_zone=zone,
+            map_public_ip_on_launch=False,
+            tags=_named(here, f"private-{letter}"),
+            opts=here.options(),
+        )
+        ec2.RouteTableAssociation(
+            f"private-{letter}-routes", subnet_id=subnet.id, route_table_id=table, opts=here.options()
+        )
+        made.append(subnet)
+    return made
+
+
+def _security_groups(
+    here: Here, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]
+) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    """Of endpoints and jobs, which may reach S3 and the VPC endpoints; and of the VPC endpoints."""
+    from pulumi_aws import ec2
+    from pulumi_aws import vpc as rules
+
+    def group(name: str, description: str) -> Any:
+        return ec2.SecurityGroup(
+            name,
+            name=here.names.of(name),
+            description=description,
+            vpc_id=vpc,
+            tags=_named(here, name),
+            opts=here.options(),
+        )
+
+    work = group("workloads", "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in")
+    doors = group("vpc-endpoints", "VPC endpoints: in from endpoints and jobs, nothing out")
+    rules.SecurityGroupEgressRule(
+        "workloads-to-s3",
+        security_group_id=work.id,
+        prefix_list_id=s3_prefixes,
+        description="S3",
+        **_HTTPS,
+        opts=here.options(),
+    )
+    rules.SecurityGroupEgressRule(
+        "workloads-to-endpoints",
+        security_group_id=work.id,
+        referenced_security_group_id=doors.id,
+        description="AWS services",
+        **_HTTPS,
+        opts=here.options(),
+    )
+    rules.SecurityGroupIngressRule(
+        "endpoints-from-workloads",
+        security_group_id=doors.id,
+        referenced_security_group_id=work.id,
+        description="Endpoints and jobs",
+        **_HTTPS,
+        opts=here.options(),
+    )
+    return work.id, doors.id
+
+
+def _interface(
+    here: Here, service: str, vpc: pulumi.Input[str], subnets: list[pulumi.Output[str]], group: pulumi.Input[str]
+) -> pulumi.Resource:
+    from pulumi_aws import ec2
+
+    return ec2.VpcEndpoint(
+        f"vpc-endpoint-{service.replace('.', '-')}",
+        vpc_id=vpc,
+        service_name=f"com.amazonaws.{here.region}.{service}",
+        vpc_endpoint_type="Interface",
+        private_dns_enabled=True,
+        subnet_ids=subnets,
+        security_group_ids=[group],
+        tags=_named(here, service.replace(".", "-")),
+        opts=here.options(),
+    )
+
+
+def _named(here: Here, thing: str) -> dict[str, str]:
+    return {"Name": here.names.of(thing)}
+
+
+def _first_zones(place: Place) -> list[str]:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAvailabilityZones.html"""
+    with explained("ec2"):
+        answer = client("ec2", place).describe_availability_zones(
+            Filters=[
+                {"Name": "zone-type", "Values": ["availability-zone"]},
+                {"Name": "opt-in-status", "Values": ["opt-in-not-required"]},
+            ]
+        )
+    return sorted(zone["ZoneName"] for zone in answer["AvailabilityZones"])[:2]

@@ -1,0 +1,212 @@
+"""What tells: log groups, the quality metric, the alarms that roll an update back, the dashboard, and the budget."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_aws import budgets, cloudwatch, sns
+
+from infra.names import CloudNames
+from infra.settings import Endpoint
+from infra.targets.aws import policies
+from infra.targets.aws.here import Here
+
+VARIANT = "main"
+"""Of every endpoint: alarms, autoscaling and metrics name it."""
+ALARMS = ("5xx", "latency", "quality")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What observes an endpoint; all of it exists before the endpoint does."""
+
+    alarms: list[pulumi.Output[str]]
+    ready: list[pulumi.Resource]
+
+
+def provide_topic(here: Here, key: pulumi.Input[str]) -> sns.Topic:
+    """Declare where alarms and the budget tell of themselves."""
+    name = here.names.of("alarms")
+    topic = sns.Topic("alarms", name=name, kms_master_key_id=key, opts=here.options())
+    publishers = {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]}
+    arn = here.arn("sns", name)
+    sns.TopicPolicy(
+        "alarms-policy",
+        arn=topic.arn,
+        policy=policies.document(
+            [
+                policies.grant(publishers, ["sns:Publish"], arn, StringEquals={"aws:SourceAccount": here.account}),
+                policies.tls_only("sns:Publish", arn),
+            ]
+        ),
+        opts=here.options(),
+    )
+    for number, email in enumerate(here.settings.aws.budget.emails):
+        sns.TopicSubscription(
+            f"alarms-email-{number}", topic=topic.arn, protocol="email", endpoint=email, opts=here.options()
+        )
+    return topic
+
+
+def provide_budget(here: Here, topic: sns.Topic) -> None:
+    """Declare the monthly budget: told at 80 % spent, and when the forecast passes all of it.
+
+    Counts what carries the stack's tag; the account's owner activates `llmops:stack` as a cost allocation tag once.
+    """
+    wanted = here.settings.aws.budget
+    if not wanted.monthly_usd:
+        return
+
+    def told(kind: str, percent: float) -> budgets.BudgetNotificationArgs:
+        return budgets.BudgetNotificationArgs(
+            comparison_operator="GREATER_THAN",
+            notification_type=kind,
+            threshold=percent,
+            threshold_type="PERCENTAGE",
+            subscriber_email_addresses=wanted.emails or None,
+            subscriber_sns_topic_arns=[topic.arn],
+        )
+
+    budgets.Budget(
+        "budget",
+        name=here.names.of("budget"),
+        budget_type="COST",
+        limit_amount=f"{wanted.monthly_usd}.0",
+        limit_unit="USD",
+        time_unit="MONTHLY",
+        cost_filters=[budgets.BudgetCostFilterArgs(name="TagKeyValue", values=[f"user:llmops:stack${here.stack}"])],
+        notifications=[told("ACTUAL", 80), told("FORECASTED", 100)],
+        opts=here.options(),
+    )
+
+
+def alarm_names(names: CloudNames, endpoint: str) -> list[str]:
+    """Names of an endpoint's alarms; they never change: SageMaker replaces an endpoint whose list does."""
+    return [names.of(f"{endpoint}-{kind}") for kind in ALARMS]
+
+
+def quality_metric(here: Here, endpoint: str) -> tuple[str, str]:
+    """Namespace and name of an endpoint's quality metric."""
+    return f"LLMOps/{here.stack}", f"{here.names.of(endpoint)}-quality"
+
+
+def watch(here: Here, name: str, entry: Endpoint, *, physical: str, key: pulumi.Input[str], topic: sns.Topic) -> Watch:
+    """Declare an endpoint's log group, metric filter and alarms.
+
+    Args:
+        here: the stack's place.
+        name: the endpoint in the settings.
+        entry: its settings.
+        physical: its name on SageMaker.
+        key: encrypts the logs.
+        topic: is told of alarms.
+    """
+    group = cloudwatch.LogGroup(
+        f"logs-{name}",
+        name=f"/aws/sagemaker/Endpoints/{physical}",
+        retention_in_days=here.settings.aws.log_retention_days,
+        kms_key_id=key,
+        opts=here.options(),
+    )
+    namespace, metric = quality_metric(here, name)
+    quality = cloudwatch.LogMetricFilter(
+        f"quality-{name}",
+        name=here.names.of(f"{name}-quality"),
+        log_group_name=group.name,
+        pattern='{ $.event = "quality" }',
+        metric_transformation=cloudwatch.LogMetricFilterMetricTransformationArgs(
+            name=metric,
+            namespace=namespace,
+            value="$.score",
+            dimensions={"Sha256": "$.sha256"},
+        ),
+        opts=here.options(),
+    )
+    alarms = [
+        cloudwatch.MetricAlarm(
+            f"alarm-{name}-{kind}",
+            name=alarm,
+            alarm_description=f"{kind} of endpoint {name}: an update is rolled back",
+            treat_missing_data="notBreaching",
+            alarm_actions=[topic.arn],
+            ok_actions=[topic.arn],
+            period=60,
+            **_measure(here, name, kind, physical, entry.version.sha256),
+            opts=here.options(),
+        )
+        for kind, alarm in zip(ALARMS, alarm_names(here.names, name), strict=True)
+    ]
+    return Watch([alarm.name for alarm in alarms], [group, quality, *alarms])
+
+
+def _measure(here: Here, name: str, kind: str, physical: str, sha256: str) -> dict[str, Any]:
+    """What an alarm looks at.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
+    """
+    limits = here.settings.aws.alarms
+    of_endpoint = {"namespace": "AWS/SageMaker", "dimensions": {"EndpointName": physical, "VariantName": VARIANT}}
+    above = {"comparison_operator": "GreaterThanThreshold", "evaluation_periods": 2, "datapoints_to_alarm": 2}
+    if kind == "5xx":  # 1 for a request that failed, 0 for others: the average is a rate
+        found = {"metric_name": "Invocation5XXErrors", "statistic": "Average", "threshold": limits.error_rate}
+        return found | of_endpoint | above
+    if kind == "latency":  # microseconds
+        found = {"metric_name": "ModelLatency", "extended_statistic": "p90", "threshold": limits.latency_seconds * 1e6}
+        return found | of_endpoint | above
+    namespace, metric = quality_metric(here, name)
+    return {
+        "namespace": namespace,
+        "metric_name": metric,
+        "dimensions": {"Sha256": sha256},  # of the version that comes: the one that goes may answer at the same time
+        "statistic": "Minimum",
+        "comparison_operator": "LessThanThreshold",
+        "threshold": limits.quality,
+        "evaluation_periods": 1,
+        "datapoints_to_alarm": 1,
+    }
+
+
+def provide_dashboard(here: Here, endpoints: dict[str, str]) -> None:
+    """Declare a dashboard with a row for each endpoint; `endpoints`: name in the settings -> name on SageMaker."""
+    if not endpoints:
+        return
+    widgets = [
+        _widget(here, title, metrics, x=8 * column, y=6 * row, stat=stat)
+        for row, (name, physical) in enumerate(sorted(endpoints.items()))
+        for column, (title, stat, metrics) in enumerate(_panels(here, name, physical))
+    ]
+    cloudwatch.Dashboard(
+        "dashboard",
+        dashboard_name=here.names.of("endpoints"),
+        dashboard_body=json.dumps({"widgets": widgets}),
+        opts=here.options(),
+    )
+
+
+def _panels(here: Here, name: str, physical: str) -> list[tuple[str, str, list[list[Any]]]]:
+    """(title, statistic, metrics) of each widget."""
+    of = ["EndpointName", physical, "VariantName", VARIANT]
+    namespace, metric = quality_metric(here, name)
+    search = f"SEARCH('{{\"{namespace}\",Sha256}} MetricName=\"{metric}\"', 'Minimum', 300)"
+    return [
+        (
+            f"{name}: requests and errors",
+            "Sum",
+            [["AWS/SageMaker", m, *of] for m in ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")],
+        ),
+        (f"{name}: latency (us)", "p90", [["AWS/SageMaker", m, *of] for m in ("ModelLatency", "OverheadLatency")]),
+        (f"{name}: quality", "Minimum", [[{"expression": search, "label": ""}]]),
+    ]
+
+
+def _widget(here: Here, title: str, metrics: list[list[Any]], *, x: int, y: int, stat: str) -> dict[str, Any]:
+    properties = {"title": title, "region": here.region, "metrics": metrics, "stat": stat, "period": 60}
+    return {
+        "type": "metric",
+        "x": x,
+        "y": y,
+        "width": 8,
+        "height": 6,
+        "properties": properties | {"view": "timeSeries"},
+    }

@@ -1,0 +1,256 @@
+"""What must be done before an endpoint is made or updated, and what must be known of the live one.
+
+SageMaker and pulumi-aws leave these to their callers: an endpoint that failed to be made is not in the state, though it
+exists; each new configuration says how many instances it starts with, whatever autoscaling has made of them; and an
+instance type can't change under a registered scalable target.
+"""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from pulumi import dynamic
+
+from contract.errors import KitError
+from infra.targets.aws.session import Place, client, error_code, error_message, explained
+from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+IN_STATE = "llmops:in-state"
+"""Tag of an endpoint that the stack's state knows: what is ours and lacks it was left by an interrupted update."""
+DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+_WAIT_SECONDS = 75 * 60  # start-up and download may take an hour each at most, and mostly overlap
+_POLL_SECONDS = 2.0
+
+
+class PreparationProvider(KitProvider):
+    """Outputs: initial_instances, model_number and number (they count contents, so that names are never used twice)."""
+
+    def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
+        """Also a change: an endpoint of ours that the state does not know.
+
+        Raises:
+            KitError: the list of alarms is another one, for which the endpoint would be replaced.
+        """
+        _require_same_alarms(_olds, _news)
+        return dynamic.DiffResult(changes=differ(_olds, _news) or _is_left_over(_news, find_endpoint(_news)))
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """For the first configuration."""
+        _remove_left_over(props)
+        live = find_endpoint(props)
+        counted = {"model_number": 1, "number": 1, "initial_instances": _live_count(live, props) or _least(props)}
+        return dynamic.CreateResult(props["endpoint"], inputs_of(props) | counted)
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Read the live count when the content changes, and never otherwise."""
+        _remove_left_over(_news)
+        live = find_endpoint(_news)
+        _require_usable(live, _news)
+        counted = {key: _olds[key] for key in ("model_number", "number", "initial_instances")}
+        if _olds["model"] != _news["model"]:
+            counted["model_number"] += 1
+        if _olds["instances"] != _news["instances"] and not _news["max_instances"]:
+            counted |= {"number": counted["number"] + 1, "initial_instances": _least(_news)}
+        elif _olds["content"] != _news["content"]:
+            count = _live_count(live, _news) or _least(_news)
+            counted |= {"number": counted["number"] + 1, "initial_instances": count}
+        if live and _olds["instance_type"] != _news["instance_type"]:
+            _deregister(_news)
+        return dynamic.UpdateResult(inputs_of(_news) | counted)
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """The state has no endpoint any more: remove what an interrupted update may have left."""
+        live = find_endpoint(_props)
+        if live and _is_ours(_props, live):
+            remove_endpoint(_props)
+
+
+class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
+    """Stands before an endpoint."""
+
+    initial_instances: pulumi.Output[int]
+    model_number: pulumi.Output[int]
+    number: pulumi.Output[int]
+
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        *,
+        endpoint: str,
+        tags: dict[str, str],
+        model: pulumi.Input[str],
+        content: pulumi.Input[str],
+        instances: int,
+        max_instances: int,
+        instance_type: str,
+        alarms: "Sequence[str]",
+        after: "Sequence[pulumi.Resource]",
+    ) -> None:
+        """Declare it.
+
+        Args:
+            name: logical name.
+            place: where.
+            endpoint: its name on SageMaker.
+            tags: by which ours are told.
+            model: digest of the SageMaker model's content.
+            content: digest of the configuration's content, instances aside.
+            instances: as declared.
+            max_instances: 0: not scaled.
+            instance_type: of the variant.
+            alarms: their names.
+            after: what must be there first.
+        """
+        props: dict[str, Any] = {
+            **place._asdict(),
+            "endpoint": endpoint,
+            "tags": tags,
+            "model": model,
+            "content": content,
+            "instances": instances,
+            "max_instances": max_instances,
+            "instance_type": instance_type,
+            "alarms": list(alarms),
+            "initial_instances": None,
+            "model_number": None,
+            "number": None,
+        }
+        super().__init__(PreparationProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+
+
+def find_endpoint(props: Properties) -> dict[str, Any] | None:
+    """An endpoint as DescribeEndpoint has it; None: there is none.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html
+    """
+    from botocore.exceptions import ClientError
+
+    with explained(f"endpoint {props['endpoint']}"):
+        try:
+            return client("sagemaker", Place.of(props)).describe_endpoint(EndpointName=props["endpoint"])
+        except ClientError as e:
+            if is_missing(e):
+                return None
+            raise
+
+
+def is_missing(error: Exception) -> bool:
+    """SageMaker has no code of its own for what is not there."""
+    return error_code(error) == "ValidationException" and "could not find" in error_message(error).lower()
+
+
+def tags_of(props: Properties, live: dict[str, Any]) -> dict[str, str]:
+    """An endpoint's tags."""
+    with explained(f"endpoint {props['endpoint']}"):
+        pages = client("sagemaker", Place.of(props)).get_paginator("list_tags")
+        found = pages.paginate(ResourceArn=live["EndpointArn"]).build_full_result()
+    return {tag["Key"]: tag["Value"] for tag in found["Tags"]}
+
+
+def remove_endpoint(props: Properties) -> None:
+    """Delete an endpoint, and wait until it is gone. One that is being made or updated can't be deleted before.
+
+    Raises:
+        KitError: it does not come to rest, or AWS refuses.
+    """
+    live = wait_while(props, "Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+    if live is None:
+        return
+    with explained(f"endpoint {props['endpoint']}"):
+        client("sagemaker", Place.of(props)).delete_endpoint(EndpointName=props["endpoint"])
+    wait_while(props, "Deleting")
+
+
+def wait_while(props: Properties, *statuses: str) -> dict[str, Any] | None:
+    """Wait while an endpoint has one of these statuses; the endpoint then.
+
+    Raises:
+        KitError: it takes longer than SageMaker's own time-outs allow.
+    """
+    deadline = time.monotonic() + _WAIT_SECONDS
+    told = ""
+    while (live := find_endpoint(props)) and live["EndpointStatus"] in statuses:
+        if told != live["EndpointStatus"]:
+            told = live["EndpointStatus"]
+            say(f"endpoint {props['endpoint']} is {told}: waiting")
+        if time.monotonic() > deadline:
+            raise KitError(
+                f"is {told} for {_WAIT_SECONDS // 60} minutes",
+                where=f"endpoint {props['endpoint']}",
+                fix="look at its log group for the server's words, and repeat when it came to rest",
+            )
+        time.sleep(_POLL_SECONDS)
+    return live
+
+
+def _remove_left_over(props: Properties) -> None:
+    live = find_endpoint(props)
+    if live and _is_left_over(props, live):
+        why = f": {live['FailureReason']}" if live.get("FailureReason") else ""
+        say(f"removing endpoint {props['endpoint']}, {live['EndpointStatus']}{why}: an interrupted update left it")
+        remove_endpoint(props)
+
+
+def _is_left_over(props: Properties, live: dict[str, Any] | None) -> bool:
+    if not live or live["EndpointStatus"] == "Deleting":
+        return bool(live)
+    return _is_ours(props, live) and IN_STATE not in tags_of(props, live)
+
+
+def _is_ours(props: Properties, live: dict[str, Any]) -> bool:
+    return props["tags"].items() <= tags_of(props, live).items()
+
+
+def _require_usable(live: dict[str, Any] | None, props: Properties) -> None:
+    if live and live["EndpointStatus"] == "Failed":
+        raise KitError(
+            f"has failed ({live.get('FailureReason', 'no reason given')}), and SageMaker updates no failed endpoint",
+            where=f"endpoint {props['endpoint']}",
+            fix="set its `endpoint: off`, run `pulumi up`, then set it on again",
+        )
+
+
+def _require_same_alarms(olds: Properties, news: Properties) -> None:
+    if olds["alarms"] != news["alarms"]:
+        raise KitError(
+            "its list of alarms would change, and SageMaker's provider replaces an endpoint for that: it would be away",
+            where=f"endpoint {news['endpoint']}",
+            fix="give this version a new endpoint name beside the old one, move callers there, then remove the old one",
+        )
+
+
+def _least(props: Properties) -> int:
+    """A configuration starts with one instance at least; scaling to zero follows."""
+    return max(1, props["instances"])
+
+
+def _live_count(live: dict[str, Any] | None, props: Properties) -> int:
+    """Instances that the endpoint has now, within the limits of its scaling; 0: none."""
+    variants = (live or {}).get("ProductionVariants", [])
+    count = sum(int(v.get("DesiredInstanceCount", 0)) for v in variants)
+    if count and props["max_instances"]:
+        return min(max(count, _least(props)), props["max_instances"])
+    return count
+
+
+def _deregister(props: Properties) -> None:
+    """Take the scalable target off; the native one is registered again after the endpoint's update.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
+    """
+    from botocore.exceptions import ClientError
+
+    with explained(f"scaling of endpoint {props['endpoint']}"):
+        try:
+            client("application-autoscaling", Place.of(props)).deregister_scalable_target(
+                ServiceNamespace="sagemaker",
+                ResourceId=f"endpoint/{props['endpoint']}/variant/main",
+                ScalableDimension=DIMENSION,
+            )
+        except ClientError as e:
+            if error_code(e) != "ObjectNotFoundException":
+                raise

@@ -1,0 +1,133 @@
+"""The target `aws`: which resources a stack on AWS has."""
+
+from functools import partial
+from typing import Any
+
+import pulumi
+
+from infra.names import CloudNames
+from infra.settings import Settings, setting_error
+from infra.targets.aws import endpoint as endpoints
+from infra.targets.aws import observe, storage, training
+from infra.targets.aws.here import Here, make_here, place_of
+from infra.targets.aws.identity import Things, provide_roles, provide_signing_key
+from infra.targets.aws.images import provide_images, require_image
+from infra.targets.aws.network import Network, provide_network
+from infra.targets.aws.session import Caller, find_caller
+from infra.targets.base import OutputFields
+from infra.versions import require_servable
+
+_LOCAL_ONLY = ("local_home", "local_runtime")
+
+
+class AwsTarget:
+    """Everything in one account and region; see infra.targets.base.Target."""
+
+    def provision(self, settings: Settings) -> OutputFields:
+        """See infra.targets.base.Target."""
+        _require_ours(settings)
+        caller = find_caller(settings.aws.region, settings.aws.profile)
+        specs = _require_ready(settings, caller)
+        here = make_here(caller, settings)
+        data = storage.provide_storage(here)
+        repositories = provide_images(here, data.key_arn)
+        network = provide_network(here, data)
+        signing = provide_signing_key(here)
+        names = [alarm for name in settings.endpoints for alarm in observe.alarm_names(here.names, name)]
+        asynchronous = any(entry.mode == "async" for entry in settings.endpoints.values())
+        roles = provide_roles(here, Things(data, repositories, network, names, asynchronous))
+        group = training.provide_group(here)
+        training.provide_schedules(here, data, network, roles, specs)
+        topic = observe.provide_topic(here, data.key_arn)
+        observe.provide_budget(here, topic)
+        observe.provide_dashboard(here, {name: here.names.of(name) for name in settings.endpoints})
+        ground = endpoints.Ground(data, network, roles.endpoint, signing.public_key, settings.images.serving)
+        return {
+            "schema": "stack-outputs/1",
+            "target": settings.target,
+            "stack": here.stack,
+            "project": here.project,
+            "store": {"url": pulumi.Output.concat("s3://", data.store.name)},
+            "signing": {
+                "private_key": pulumi.Output.concat("awskms:///", signing.arn),
+                "public_key": signing.public_key,
+            },
+            "training": {
+                "image": settings.images.training,
+                "runs": pulumi.Output.concat("s3://", data.work.name, "/runs"),
+            },
+            "endpoints": _endpoints(here, ground, topic),
+            "aws": {
+                "account": here.account,
+                "region": here.region,
+                "partition": caller.partition,
+                "twin": bool(caller.twin),
+                "kms_key": data.key_arn,
+                "roles": {
+                    "training": roles.training.arn,
+                    "endpoint": roles.endpoint.arn,
+                    "scheduler": roles.scheduler.arn,
+                },
+                "repositories": repositories.urls,
+                "network": _said(network),
+                "model_package_group": group.model_package_group_name,
+                "endpoints": {name: here.names.of(name) for name in settings.endpoints},
+                "work_bucket": data.work.name,
+                "alarms_topic": topic.arn,
+            },
+        }
+
+
+def _require_ours(settings: Settings) -> None:
+    """Refuse what this target can't honour, before AWS is asked for anything.
+
+    Raises:
+        SettingError: naming the key.
+    """
+    for name in _LOCAL_ONLY:
+        if getattr(settings, name) != type(settings).model_fields[name].default:
+            raise setting_error((name,), "has no effect on AWS", "remove it, or go back to `target: local`")
+    for name, entry in settings.endpoints.items():
+        endpoints.require_supported(name, entry)
+
+
+def _require_ready(settings: Settings, caller: Caller) -> dict[str, str]:
+    """See that versions, images and runs are there; the runs' specs by schedule.
+
+    Raises:
+        SettingError: naming the key.
+    """
+    place = place_of(caller, settings)
+    names = CloudNames(pulumi.get_project(), pulumi.get_stack())
+    store = storage.store_name(names, place, settings.aws.store_bucket)
+    serving = [(name, entry) for name, entry in settings.endpoints.items() if entry.endpoint]
+    for name, entry in serving:
+        require_servable(name, entry, partial(storage.read_object, place, store))
+    if serving:
+        require_image("serving", settings.images.serving, caller)
+    if settings.aws.schedules:
+        require_image("training", settings.images.training, caller)
+    work = storage.work_name(names, place, settings.aws.work_bucket)
+    return training.read_specs(place, work, settings.aws.schedules)
+
+
+def _endpoints(here: Here, ground: endpoints.Ground, topic: Any) -> OutputFields:
+    """What belongs to each entry, and what the stack says of it."""
+    found: OutputFields = {}
+    for name, entry in here.settings.endpoints.items():
+        physical = here.names.of(name)
+        watch = observe.watch(here, name, entry, physical=physical, key=ground.storage.key_arn, topic=topic)
+        made = endpoints.provide_endpoint(here, name, entry, ground, watch) if entry.endpoint else None
+        found[name] = {
+            "url": made.url if made else "",
+            "model": entry.model,
+            "sha256": entry.version.sha256,
+            "image": ground.image,
+            "key": "",
+            "on": entry.endpoint,
+        }
+    return found
+
+
+def _said(network: Network) -> dict[str, Any]:
+    return {"subnets": network.subnets, "security_groups": network.security_groups} if network else {}
