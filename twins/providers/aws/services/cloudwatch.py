@@ -29,6 +29,55 @@ class LogGroup(Kind):
             super().call_delete(work)
 
 
+class MetricFilter(Kind):
+    """A filter of a log group: one transformation here, a list of one in the API; a default is a number as text."""
+
+    def call_create(self, work: Work) -> dict[str, Any]:
+        given = work.inputs["metricTransformation"]
+        made = {_TRANSFORMATION[name]: value for name, value in given.items() if name in _TRANSFORMATION}
+        if made.get("defaultValue"):
+            made["defaultValue"] = float(made["defaultValue"])
+        flag = {n: work.inputs[n] for n in ("applyOnTransformedLogs",) if n in work.inputs}
+        pattern = work.inputs["pattern"].strip()
+        place = {"logGroupName": work.inputs["logGroupName"], "filterName": work.inputs["name"]}
+        work.call("logs", "PutMetricFilter", **place, filterPattern=pattern, metricTransformations=[made], **flag)
+        return {}
+
+    def call_update(self, work: Work) -> None:
+        self.call_create(work)
+
+    def call_read(self, work: Work) -> dict[str, Any] | None:
+        group = work.properties["logGroupName"]
+        answer = work.call("logs", "DescribeMetricFilters", logGroupName=group, filterNamePrefix=work.id)
+        return next((f for f in answer["metricFilters"] if f["filterName"] == work.id), None)
+
+    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+        found = answer["metricTransformations"][0]
+        transformation = {name: found[key] for name, key in _TRANSFORMATION.items() if found.get(key)}
+        if "defaultValue" in transformation:
+            transformation["defaultValue"] = f"{transformation['defaultValue']:g}"
+        return {
+            "name": answer["filterName"],
+            "logGroupName": answer.get("logGroupName") or work.properties["logGroupName"],
+            "pattern": answer["filterPattern"],
+            "metricTransformation": {"unit": "None"} | transformation,
+            "applyOnTransformedLogs": answer.get("applyOnTransformedLogs", False),
+        }
+
+    def call_delete(self, work: Work) -> None:
+        work.call("logs", "DeleteMetricFilter", logGroupName=work.state["logGroupName"], filterName=work.id)
+
+
+_TRANSFORMATION = {
+    "name": "metricName",
+    "namespace": "metricNamespace",
+    "value": "metricValue",
+    "defaultValue": "defaultValue",
+    "dimensions": "dimensions",
+    "unit": "unit",
+}
+
+
 class MetricAlarm(Kind):
     """An alarm on a metric: its threshold is 0 when none is given. The API keeps a query's metric one level deeper."""
 
@@ -152,6 +201,17 @@ KINDS = (
         tags=Tagging("TagResource", "UntagResource", "ListTagsForResource", {"resourceArn": "{arn}"}),
         gone=NOT_FOUND,
         retry_delete=("OperationAbortedException",),
+    ),
+    MetricFilter(
+        "aws:cloudwatch/logMetricFilter:LogMetricFilter",
+        "logs",
+        "CloudWatch Logs Metric Filter",
+        "{name}",
+        create="PutMetricFilter",
+        read="DescribeMetricFilters",
+        update="PutMetricFilter",
+        delete="DeleteMetricFilter",
+        gone=NOT_FOUND,
     ),
     MetricAlarm(
         "aws:cloudwatch/metricAlarm:MetricAlarm",
