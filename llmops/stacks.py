@@ -189,7 +189,7 @@ class PulumiStack:
 
 def _first_error(preview: Mapping[str, Any]) -> str:
     errors = [d["message"].strip() for d in preview.get("diagnostics") or [] if d.get("severity") == "error"]
-    return errors[0] if errors else ""
+    return errors[0].removeprefix("error: ") if errors else ""
 
 
 @contextmanager

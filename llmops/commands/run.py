@@ -50,6 +50,7 @@ def train(
         raise typer.BadParameter("give a recipe, or --resume RUN", param_hint="RECIPE")
     if recipe is not None:
         path = recipe if recipe.is_absolute() else here.cwd / recipe
+        here.platform.require_runs()
         parse_recipe(path)  # its mistakes come before anything that takes time
         plan = plan_run(here.platform, path, say)
         run = None if again else plan.same

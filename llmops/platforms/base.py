@@ -45,6 +45,14 @@ class Platform(Protocol):
         """Sign the manifest of a folder with the stack's key, which this machine may not hold itself."""
         ...
 
+    def require_runs(self) -> None:
+        """See that runs can be started here, before anything is made ready for one.
+
+        Raises:
+            KitError: this version starts none on this target.
+        """
+        ...
+
     def submit(self, spec: RunSpec, say: Say) -> None:
         """Start a run; it needs nobody to watch it. `say` is told what takes long."""
         ...

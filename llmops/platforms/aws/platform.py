@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from contract.errors import KitError
+from contract.errors import KitError, RunError
 from contract.layout import MANIFEST, SIGNATURE
 from contract.outputs import AwsOutput, EndpointOutput, StackOutputs
 from contract.run import RunSpec
@@ -66,9 +66,18 @@ class AwsPlatform:
             )
         (folder / SIGNATURE).write_text(base64.b64encode(answer["Signature"]).decode() + "\n")
 
+    def require_runs(self) -> None:
+        """Refused: this version starts no jobs."""
+        raise KitError(
+            f"training on AWS {_DATA_PLANE}",
+            where=f"stack {self.outputs.stack}",
+            fix="train in a stack of target local, then `llmops models copy NAME@N --from LOCAL --to "
+            f"{self.outputs.stack}`",
+        )
+
     def submit(self, spec: RunSpec, say: Say) -> None:
-        """Refused: see the class of errors it raises."""
-        self._no_runs()
+        """Refused, as all that is about a run."""
+        self.require_runs()
 
     def find(self, run: str = "") -> list[Run]:
         """None: this version starts no runs on AWS."""
@@ -76,19 +85,19 @@ class AwsPlatform:
 
     def follow(self, run: str) -> Iterator[str]:
         """Refused."""
-        self._no_runs()
+        raise self._no_run(run)
 
     def stop(self, run: str) -> None:
         """Refused."""
-        self._no_runs()
+        raise self._no_run(run)
 
     def resume(self, run: str, say: Say) -> None:
         """Refused."""
-        self._no_runs()
+        raise self._no_run(run)
 
     def output(self, run: str) -> Path:
         """Refused."""
-        self._no_runs()
+        raise self._no_run(run)
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Refused."""
@@ -139,10 +148,5 @@ class AwsPlatform:
             )
         return self.outputs.endpoints[name]
 
-    def _no_runs(self) -> NoReturn:
-        raise KitError(
-            f"training on AWS {_DATA_PLANE}",
-            where=f"stack {self.outputs.stack}",
-            fix="train in a stack of target local, then `llmops models copy NAME@N --from LOCAL --to "
-            f"{self.outputs.stack}`",
-        )
+    def _no_run(self, run: str) -> KitError:
+        return RunError(f"there is no run {run}", where=f"stack {self.outputs.stack}")

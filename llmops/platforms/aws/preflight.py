@@ -30,7 +30,7 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
         require_shared_state(stack, {})
     require_plugin(stack, caller, say)
     if not stack.exists():
-        stack.create(_secrets_provider(stack, caller, dev))
+        stack.create(_secrets_provider(stack, dev))
     state = stack.export()
     require_same_place(stack.name, state, caller)
     if not caller.twin and not dev:
@@ -88,9 +88,9 @@ def require_shared_state(stack: PulumiStack, state: dict[str, Any]) -> None:
         )
 
 
-def _secrets_provider(stack: PulumiStack, caller: Caller, dev: bool) -> str:
-    """What protects the secrets of a new stack: what its file says, else the key that bootstrap made."""
-    if stack.file.secrets_provider or caller.twin or dev or not stack.backend.startswith("s3://"):
+def _secrets_provider(stack: PulumiStack, dev: bool) -> str:
+    """What protects the secrets of a new stack: what its file says, else for a bucket the key that bootstrap made."""
+    if stack.file.secrets_provider or dev or not stack.backend.startswith("s3://"):
         return stack.file.secrets_provider
     from llmops.platforms.aws.bootstrap import key_url
 

@@ -1,0 +1,117 @@
+"""State in a bucket, secrets under a key, and two `up` at once: the real engine on a twin."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from llmops.platforms.aws.clients import Clients
+from tests.emulated.llmops.conftest import Kit, wait_until
+from tests.support.aws import Account
+
+# A program of no resources, so that what is tested is the engine's own work.
+PROGRAM = """\
+import time
+from pathlib import Path
+
+import pulumi
+
+while Path("wait").exists():
+    time.sleep(0.05)
+outputs = {{
+    "schema": "stack-outputs/1", "target": "aws", "stack": pulumi.get_stack(), "project": "",
+    "store": {{"url": "s3://store"}}, "signing": {{"private_key": "awskms:///k", "public_key": "PEM"}},
+    "training": {{"image": "", "runs": "s3://work/runs"}},
+    "aws": {{"account": "{account}", "region": "us-east-1", "twin": True}},
+}}
+for name, value in outputs.items():
+    pulumi.export(name, value)
+pulumi.export("secret", pulumi.Output.secret("sesame-open"))
+"""
+
+
+@pytest.fixture
+def aws_kit(kit: Kit, account: Account, clients: Clients) -> Kit:
+    """A project with a stack `dev` of target aws on the twin."""
+    kit.environ = dict(account.environ)
+    (kit.folder / "__main__.py").write_text(PROGRAM.format(account=clients.caller.account))
+    (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: aws\n")
+    return kit
+
+
+@pytest.fixture
+def in_bucket(aws_kit: Kit, clients: Clients) -> Iterator[Kit]:
+    """The same, its state in the bucket that bootstrap made."""
+    made = json.loads(aws_kit.run("bootstrap", "aws", "--json").partition("{")[2].join(["{", ""]))
+    aws_kit.environ["PULUMI_BACKEND_URL"] = made["backend"]
+    del aws_kit.environ["PULUMI_CONFIG_PASSPHRASE"]
+    yield aws_kit
+    s3, bucket = clients("s3"), made["backend"].removeprefix("s3://").partition("?")[0]
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for entry in page.get("Contents", []):
+            s3.delete_object(Bucket=bucket, Key=entry["Key"])
+
+
+def test_a_new_stack_keeps_its_state_in_the_bucket_and_its_secrets_under_the_key(
+    in_bucket: Kit, clients: Clients
+) -> None:
+    in_bucket.run("up")
+    bucket = in_bucket.environ["PULUMI_BACKEND_URL"].removeprefix("s3://").partition("?")[0]
+    keys = [e["Key"] for e in clients("s3").list_objects_v2(Bucket=bucket)["Contents"]]
+    (state,) = [k for k in keys if k.endswith("stacks/llmops/dev.json")]
+    text = clients("s3").get_object(Bucket=bucket, Key=state)["Body"].read().decode()
+    assert "awskms://alias/llmops-state" in text
+    assert "sesame-open" not in text
+    assert not [k for k in keys if "/locks/" in k]
+    assert "secretsprovider: awskms://" in (in_bucket.folder / "Pulumi.dev.yaml").read_text()
+    assert in_bucket.json("status")["endpoints"] == []
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
+    place: str, request: pytest.FixtureRequest
+) -> None:
+    kit: Kit = request.getfixturevalue("in_bucket" if place == "bucket" else "aws_kit")
+    stack = f"two-{place}"
+    (kit.folder / f"Pulumi.{stack}.yaml").write_text("config:\n  llmops:target: aws\n")
+    (kit.folder / "wait").touch()
+    first = kit.start("up", "--stack", stack)
+    wait_until(lambda: _engines(kit, stack))
+    wait_until(lambda: "is being changed by process" in _refused(kit, stack))
+    for engine in _engines(kit, stack):
+        os.kill(engine.pid, signal.SIGKILL)
+    first.communicate(timeout=60)
+    (kit.folder / "wait").unlink()
+    assert "taking over the lock of process" in kit.run("up", "--stack", stack)
+
+
+def _engines(kit: Kit, stack: str) -> list[psutil.Process]:
+    """Engines at work on `up` of a stack."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+            if len(words) > 1 and words[0].endswith("pulumi") and words[1] == "up" and stack in words:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _refused(kit: Kit, stack: str) -> str:
+    """What another `up` says; it is refused from the moment on that the first holds the lock."""
+    lock: Callable[[], str] = lambda: kit.run("up", "--stack", stack, code=1)  # noqa: E731
+    return lock()
+
+
+def test_a_twins_state_is_refused_by_a_shell_that_talks_elsewhere(aws_kit: Kit) -> None:
+    aws_kit.run("up")
+    aws_kit.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:1"
+    assert "the twin can't be reached" in aws_kit.run("up", code=1)
+    del aws_kit.environ["AWS_ENDPOINT_URL"]
+    aws_kit.environ |= {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
+    assert "AWS can't be reached" in aws_kit.run("up", code=1)
+    assert "lives on a twin, but AWS clients of this shell talk to AWS" in aws_kit.run("models", "list", code=1)
