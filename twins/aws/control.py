@@ -246,6 +246,7 @@ def _start(home: Path, port: int, judge: str, pace: float, region: str) -> subpr
     command = [sys.executable, "-m", "twins.aws", "serve", "--home", str(home), "--port", str(port)]
     command += ["--judge", judge, "--pace", str(pace), "--region", region]
     with (home / LOG_FILE).open("ab") as log:
+        (home / LOG_FILE).chmod(0o600)
         return subprocess.Popen(
             command,
             cwd=home,
@@ -262,6 +263,7 @@ def _await_ready(home: Path, process: subprocess.Popen[bytes]) -> TwinInfo:
     while time.monotonic() < deadline and process.poll() is None:
         info = _running(home)
         if info and info.pids["twin"] == process.pid and (info.provider != "stand-in" or info.provider_port):
+            process.returncode = 0  # it outlives us: nothing to warn of when the object goes
             return info
         time.sleep(0.02)
     ended = process.poll() is not None

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import types
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -203,6 +204,9 @@ class _Pickler(pickle.Pickler):
             return _private_key, (der,)
         if isinstance(obj, _PUBLIC_KEYS):
             return _public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
+        if isinstance(obj, dict) and type(obj).__setitem__ not in (dict.__setitem__, OrderedDict.__setitem__):
+            # moto's mappings with rules of their own, which would be applied to what went through them already
+            return dict.__new__, (type(obj),), (dict(dict.items(obj)), vars(obj)), None, None, _set_mapping
         if isinstance(obj, types.FunctionType) and "<locals>" in obj.__qualname__:  # moto's defaultdict(lambda: …)
             return _function, (marshal.dumps(obj.__code__), obj.__module__)
         return NotImplemented
@@ -242,6 +246,11 @@ class _Unpickler(pickle.Unpickler):
 
 def _set_state(key: FakeKey, state: dict[str, Any]) -> None:
     vars(key).update(state)
+
+
+def _set_mapping(mapping: dict[Any, Any], state: tuple[dict[Any, Any], dict[str, Any]]) -> None:
+    dict.update(mapping, state[0])
+    vars(mapping).update(state[1])
 
 
 def _private_key(der: bytes) -> object:

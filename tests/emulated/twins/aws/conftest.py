@@ -1,0 +1,138 @@
+"""Real twins of AWS: processes of their own, spoken to by boto3."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from twins.aws import control
+from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
+
+REGION = "us-east-1"
+IMAGE = "process:serving@sha256:" + "a" * 64
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"},
+    ],
+}
+
+
+@dataclass
+class Running:
+    """A twin that runs."""
+
+    home: Path
+    info: control.TwinInfo
+
+    def client(self, service: str, key: str = ROOT_ACCESS_KEY, secret: str = ROOT_SECRET_KEY, **more: Any) -> Any:
+        """A boto3 client of the twin, as the account's root unless another key is given."""
+        session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION)
+        config = Config(retries={"total_max_attempts": 3, "mode": "standard"})
+        return session.client(service, endpoint_url=self.info.url, config=config, **more)
+
+    def ask(self, method: str, route: str, document: Any = None) -> Any:
+        """One of the twin's own routes."""
+        data = None if document is None else json.dumps(document).encode()
+        with urlopen(Request(f"{self.info.url}/_twin/{route}", data, method=method)) as answer:
+            return json.loads(answer.read())
+
+    def fault(self, kind: str, **members: Any) -> None:
+        """Let something go wrong."""
+        self.ask("PUT", "faults", {"kind": kind, **members})
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Starts twins, each in a home of its own unless one is given, and ends them."""
+    homes: list[Path] = []
+
+    def start_twin(home: Path | None = None, judge: str = "off", pace: float = 0.2) -> Running:
+        home = home or tmp_path_factory.mktemp("twin")
+        homes.append(home)
+        return Running(home, control.up(home, judge=judge, pace=pace))
+
+    yield start_twin
+    for home in homes:
+        control.down(home)
+
+
+@pytest.fixture(scope="module")
+def twin(start: Callable[..., Running]) -> Running:
+    """A twin for the tests of one file."""
+    return start()
+
+
+@pytest.fixture(scope="module")
+def role(twin: Running) -> str:
+    """A role that SageMaker may assume."""
+    return made_role(twin, "serving")
+
+
+@pytest.fixture(scope="module")
+def model(twin: Running, role: str) -> str:
+    """A model of a version in a bucket."""
+    s3 = twin.client("s3")
+    s3.create_bucket(Bucket="models-of-tests")
+    s3.put_object(Bucket="models-of-tests", Key="models/1/manifest.json", Body=b"{}")
+    return made_model(twin, "model-one", role)
+
+
+@pytest.fixture
+def no_faults(twin: Running) -> Iterator[None]:
+    """Ends faults when the test ends."""
+    yield
+    twin.ask("DELETE", "faults")
+
+
+def made_role(twin: Running, name: str) -> str:
+    """The ARN of a new role that may do everything."""
+    iam = twin.client("iam")
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(everything))
+    return arn
+
+
+def made_model(twin: Running, name: str, role: str, image: str = IMAGE, prefix: str = "models/1/") -> str:
+    """The name of a new model."""
+    source = {"S3Uri": f"s3://models-of-tests/{prefix}", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    container = {"Image": image, "ModelDataSource": {"S3DataSource": source}}
+    twin.client("sagemaker").create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer=container)
+    return name
+
+
+def made_config(twin: Running, name: str, model: str, count: int = 1, **more: Any) -> str:
+    """The name of a new configuration with one variant."""
+    variant = {
+        "VariantName": "main",
+        "ModelName": model,
+        "InstanceType": "ml.g5.xlarge",
+        "InitialInstanceCount": count,
+        **more,
+    }
+    twin.client("sagemaker").create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    return name
+
+
+def await_status(twin: Running, endpoint: str, *wanted: str, seconds: float = 30) -> dict[str, Any]:
+    """The endpoint once it has one of these statuses.
+
+    Raises:
+        AssertionError: it hasn't in time.
+    """
+    sagemaker = twin.client("sagemaker")
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = sagemaker.describe_endpoint(EndpointName=endpoint)
+        if found["EndpointStatus"] in wanted:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{endpoint} is {found['EndpointStatus']}: {found.get('FailureReason')}")
