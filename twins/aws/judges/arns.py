@@ -120,11 +120,10 @@ def _autoscaling(call: Call, account: Account) -> list[str] | None:
 
 
 def _ec2(call: Call, account: Account) -> list[str] | None:
-    if call.operation not in ("CreateTags", "DeleteTags"):
-        return None
     base = f"arn:{account.partition}:ec2:{call.region}:{account.id}"
-    ids = call.parameters.get("Resources", [])
-    return [f"{base}:{tables.EC2_IDS.get(each.partition('-')[0], '*')}/{each}" for each in ids]
+    ids = call.parameters.get("Resources" if call.operation in ("CreateTags", "DeleteTags") else "ResourceIds", [])
+    found = [f"{base}:{tables.EC2_IDS.get(each.partition('-')[0], '*')}/{each}" for each in ids]
+    return [f"{base}:vpc-flow-log/*", *found] if call.operation == "CreateFlowLogs" else found
 
 
 def _secretsmanager(call: Call, account: Account) -> list[str] | None:

@@ -58,7 +58,7 @@ def _tags(call: Call, own: list[Access], account: Account) -> Iterator[Access]:
 def _ec2_tags(call: Call, account: Account) -> Iterator[Access]:
     base = f"arn:{account.partition}:ec2:{call.region}:{account.id}"
     for each in call.parameters.get("TagSpecifications") or []:
-        tags = {tag["Key"]: tag.get("Value", "") for tag in each.get("Tags", [])}
+        tags = {tag.get("Key", ""): tag.get("Value", "") for tag in each.get("Tags", [])}
         if tags:
             context: Context = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
             context |= {"aws:TagKeys": list(tags), "ec2:CreateAction": call.operation}

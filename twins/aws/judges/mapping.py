@@ -61,8 +61,9 @@ class Mapping:
     def _resources(self, call: Call, action: Action) -> list[str]:
         if action.everywhere:
             return ["*"]
-        if (special := arns.of(action.name.partition(":")[0], call, self._account)) is not None:
-            return list(dict.fromkeys(special))
+        special = arns.of(action.name.partition(":")[0], call, self._account) or []
+        if fitting := [arn for arn in special if any(kind.matches(arn) for kind in action.resource_types)]:
+            return list(dict.fromkeys(fitting))
         found = []
         given = _arns(call.parameters)
         for kind in action.resource_types:
