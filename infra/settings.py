@@ -6,7 +6,7 @@ keeps the two equal.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -173,6 +173,27 @@ def parse_settings(values: Mapping[str, str]) -> Settings:
 def setting_error(path: KeyPath, what: str, fix: str) -> SettingError:
     """An error about the setting at `path`, such as ("endpoints", "chatbot", "model")."""
     return SettingError(what, where=_place(path), fix=fix)
+
+
+def refuse_set(path: KeyPath, part: Part, fields: Iterable[str], what: str, fix: str) -> None:
+    """Refuse fields that a target can't honour, where they are not as they are by default.
+
+    Args:
+        path: of the part, such as ("endpoints", "chatbot", "size").
+        part: settings, or a part of them.
+        fields: names in it; a field that is a part itself is looked into.
+        what: why, after the key.
+        fix: the way out.
+
+    Raises:
+        SettingError: naming the first.
+    """
+    for name in fields:
+        value, default = getattr(part, name), type(part).model_fields[name].default
+        if isinstance(value, Part):
+            refuse_set((*path, name), value, type(value).model_fields, what, fix)
+        elif value != default:
+            raise setting_error((*path, name), what, fix)
 
 
 def project_folder() -> Path:

@@ -1,9 +1,11 @@
 """The check of a promoted model version against the stack's store, before anything is planned."""
 
+import json
 from collections.abc import Callable
+from itertools import count
 
 from contract.digest import sha256_bytes
-from contract.layout import MANIFEST, alias_key, model_key
+from contract.layout import MANIFEST, alias_key, model_key, rejection_log
 from contract.model import ModelManifest
 from contract.names import ModelRef
 from contract.store import Alias
@@ -17,7 +19,8 @@ def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
     """Check the version that endpoint `name` is to serve.
 
     Raises:
-        SettingError: it is not in the store, is another one than was promoted, or has not passed its gate.
+        SettingError: it is not in the store, is another one than was promoted, was rolled back before, or has not
+            passed its gate.
     """
     version = entry.version
     key = ("endpoints", name, "model")
@@ -42,8 +45,27 @@ def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
             f"the manifest of {version.alias} {'is missing' if manifest is None else 'was changed'} in the store",
             "`llmops models verify` says more; copy the version from where it is whole, or promote another one",
         )
+    _require_not_rejected(name, version, read)
     if entry.gate == "required":
         _require_gate(name, version, ModelManifest.parse(manifest.decode(), where=f"manifest of {version.alias}"))
+
+
+def _require_not_rejected(name: str, version: ModelRef, read: ReadStore) -> None:
+    """A rollout that was rolled back rejects its version; `llmops models clear` takes that back."""
+    entry: dict[str, str] = {}
+    for number in count(1):
+        found = read(f"{rejection_log(version.sha256)}/{number:06d}.json")
+        if found is None:
+            break
+        entry = json.loads(found)
+    if entry.get("action") != "rejected":
+        return
+    back = f"go back with `{entry['instead']}`" if entry.get("instead") else "promote another version"
+    raise setting_error(
+        ("endpoints", name, "model"),
+        f"{version.alias} was rejected at {entry.get('when', 'an unknown time')}: {entry.get('why', 'rolled back')}",
+        f"{back}; or, when its cause is gone, `llmops models clear {version.alias}`",
+    )
 
 
 def _require_gate(name: str, version: ModelRef, manifest: ModelManifest) -> None:

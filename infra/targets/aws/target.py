@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 
 from infra.names import CloudNames
-from infra.settings import Settings, setting_error
+from infra.settings import Settings, refuse_set
 from infra.targets.aws import endpoint as endpoints
 from infra.targets.aws import observe, storage, training
 from infra.targets.aws.here import Here, make_here, place_of
@@ -84,9 +84,7 @@ def _require_ours(settings: Settings) -> None:
     Raises:
         SettingError: naming the key.
     """
-    for name in _LOCAL_ONLY:
-        if getattr(settings, name) != type(settings).model_fields[name].default:
-            raise setting_error((name,), "has no effect on AWS", "remove it, or go back to `target: local`")
+    refuse_set((), settings, _LOCAL_ONLY, "has no effect on AWS", "remove it, or set `target: local`")
     for name, entry in settings.endpoints.items():
         endpoints.require_supported(name, entry)
 

@@ -5,7 +5,8 @@ from functools import partial
 import pulumi
 
 from infra import names
-from infra.settings import Settings, project_folder
+from infra.settings import Endpoint as Entry
+from infra.settings import Settings, project_folder, refuse_set, setting_error
 from infra.targets.base import OutputFields
 from infra.targets.local.endpoint import Endpoint, Hosting
 from infra.targets.local.identity import SigningKey
@@ -20,6 +21,7 @@ class LocalTarget:
 
     def provision(self, settings: Settings) -> OutputFields:
         """See infra.targets.base.Target."""
+        _require_ours(settings)
         project, stack = project_folder(), pulumi.get_stack()
         home = names.stack_home(project, settings.local_home, stack)
         for name, entry in settings.endpoints.items():
@@ -41,6 +43,41 @@ class LocalTarget:
             "hosting": hosting.home,
             "endpoints": endpoints,
         }
+
+
+def _require_ours(settings: Settings) -> None:
+    """Refuse what only a cloud can honour.
+
+    Raises:
+        SettingError: naming the key.
+    """
+    cloud = "has no effect on this machine"
+    refuse_set((), settings, ("images", "aws"), cloud, "remove it, or set `target: aws`")
+    for name, entry in settings.endpoints.items():
+        path = ("endpoints", name)
+        refuse_set(path, entry, _CLOUD_ONLY, cloud, "remove it, or set `target: aws`")
+        refuse_set((*path, "size"), entry.size, _CLOUD_SIZE, cloud, "remove it, or set `target: aws`")
+        _require_rollout(path, entry)
+        if entry.size.instances == 0:
+            raise setting_error((*path, "size", "instances"), "0 workers serve nothing", "write `endpoint: off`, or 1")
+
+
+_CLOUD_ONLY = ("mode", "volume_gb", "start_seconds", "download_seconds", "inference_ami_version")
+_CLOUD_SIZE = ("max_instances", "concurrent_requests", "instance_type")
+
+
+def _require_rollout(path: tuple[str, str], entry: Entry) -> None:
+    rollout = entry.rollout
+    if rollout.strategy not in ("all_at_once", "canary"):
+        raise setting_error(
+            (*path, "rollout", "strategy"),
+            f"{rollout.strategy} is a cloud's: this machine has all_at_once and canary",
+            "write `strategy: canary`",
+        )
+    if "bake_seconds" in rollout.model_fields_set and rollout.strategy != "canary":
+        raise setting_error(
+            (*path, "rollout"), "bake_seconds have no effect without `strategy: canary`", "add it, or remove them"
+        )
 
 
 def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Resource]) -> OutputFields:
