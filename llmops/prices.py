@@ -22,11 +22,11 @@ PRICE_LIST = "https://pricing.us-east-1.amazonaws.com/offers/v1.0/aws/index.json
 _TABLE = Path(__file__).with_name("prices.json")
 _TIMEOUT_SECONDS = 120
 _MACHINES = {"Hosting": "hosting", "Training": "training"}
-# Offer -> (end of the usage type, name in the table).
+# Offer -> (end of the usage type, part of the table, name in it).
 _OTHERS = {
-    "AmazonVPC": ("VpcEndpoint-Hours", "vpc_endpoint_zone_hour"),
-    "awskms": ("KMS-Keys", "kms_key_month"),
-    "AmazonCloudWatch": ("CW:AlarmMonitorUsage", "alarm_month"),
+    "AmazonVPC": ("VpcEndpoint-Hours", "network", "vpc_endpoint_zone_hour"),
+    "awskms": ("KMS-Keys", "keys", "kms_key_month"),
+    "AmazonCloudWatch": ("CW:AlarmMonitorUsage", "alarms", "alarm_month"),
 }
 
 
@@ -52,13 +52,13 @@ class Prices:
 
     def other(self, name: str) -> Price | None:
         """vpc_endpoint_zone_hour, kms_key_month or alarm_month."""
-        return self._find("other", name)
+        return next((p for part in self._parts if (p := self._find(part, name))), None)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Everything that is known of the region."""
         for part, table in self._parts.items():
             for name, amount in table["prices"].items():
-                per = name.rpartition("_")[2] if part == "other" else "hour"
+                per = "hour" if part in _MACHINES.values() else name.rpartition("_")[2]
                 yield {"kind": part, "name": name, "usd": amount, "per": per, "date": table["date"]}
 
     @property
@@ -141,8 +141,8 @@ def _add(parts: dict[str, Any], code: str, offer: Mapping[str, Any]) -> None:
             # Reserved and spot capacity have usage types of their own.
             wanted = bool(part) and usage.endswith((f"Host:{name}", f"Train:{name}"))
         else:
-            ending, name = _OTHERS[code]
-            part, wanted = "other", usage.endswith(ending)
+            ending, part, name = _OTHERS[code]
+            wanted = usage.endswith(ending)
         if wanted and (amount := _on_demand(offer, product["sku"])) is not None:
             parts.setdefault(part, {**stamp, "prices": {}})["prices"][name] = amount
 

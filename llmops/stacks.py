@@ -118,7 +118,7 @@ class PulumiStack:
         Raises:
             KitError: the program or a provider refused; with its words.
         """
-        answer = self._capture("preview", "--json", *arguments, check=False)
+        answer = self._capture("preview", "--json", "--show-sames", *arguments, check=False)
         start = answer.stdout.find("{")
         data = json.loads(answer.stdout[start:]) if start >= 0 else {}
         if answer.returncode:

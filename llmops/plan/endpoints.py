@@ -52,12 +52,17 @@ def plan_endpoints(
         name = resource.name.removeprefix(_PREFIX)
         configuration = by_name.get(resource.inputs.get("endpointConfigName", ""))
         if configuration is None:
-            configuration = next((c for c in by_name.values() if name in c.name), Resource(CONFIGURATION, name, {}))
+            configuration = _named(resources, CONFIGURATION, f"configuration-{name}")
         entry = entries.get(name, {})
         change = changed.get(resource.name, "none")
-        scaling = next((t for t in of_type(resources, SCALING) if name in t.name), None)
+        scaling = _named(resources, SCALING, f"scaling-{name}")
         found.append(_plan(name, change, entry, deployed.get(name, ""), resource, configuration, scaling))
     return found
+
+
+def _named(resources: Sequence[Resource], type_: str, name: str) -> Resource:
+    """The resource of a logical name; one without properties where there is none."""
+    return next((r for r in of_type(resources, type_) if r.name == name), Resource(type_, name, {}))
 
 
 def _plan(
@@ -67,15 +72,13 @@ def _plan(
     before: str,
     endpoint: Resource,
     configuration: Resource,
-    scaling: Resource | None,
+    scaling: Resource,
 ) -> EndpointPlan:
     variant = (configuration.inputs.get("productionVariants") or [{}])[0]
     size = entry.get("size") or {}
     instances = int(known(variant.get("initialInstanceCount"), size.get("instances", 1)))
-    least, most = instances, instances
-    if scaling is not None:
-        least = int(known(scaling.inputs.get("minCapacity"), instances))
-        most = int(known(scaling.inputs.get("maxCapacity"), instances))
+    least = int(known(scaling.inputs.get("minCapacity"), instances))
+    most = int(known(scaling.inputs.get("maxCapacity"), instances))
     strategy, seconds, during = _rollout(endpoint.inputs.get("deploymentConfig") or {}, instances)
     notes = _notes(entry, strategy, instances)
     if change == "create":

@@ -14,7 +14,7 @@ TABLE = {
     "regions": {
         "us-east-1": {
             "hosting": {"source": "list", "date": "2026-04-21", "prices": {"ml.g5.xlarge": 1.408}},
-            "other": {"source": "page", "date": "2026-01-01", "prices": {"vpc_endpoint_zone_hour": 0.01}},
+            "network": {"source": "page", "date": "2026-01-01", "prices": {"vpc_endpoint_zone_hour": 0.01}},
         }
     }
 }
@@ -29,7 +29,7 @@ def planned(deployment: dict[str, Any], instances: int = 4, change: str = "updat
     variant = {"instanceType": "ml.g5.xlarge", "initialInstanceCount": instances}
     resources = [
         Resource(ENDPOINT, "endpoint-chatbot", {"endpointConfigName": "c-1", "deploymentConfig": deployment}),
-        Resource(CONFIGURATION, "endpoint-chatbot-configuration", {"name": "c-1", "productionVariants": [variant]}),
+        Resource(CONFIGURATION, "configuration-chatbot", {"name": "c-1", "productionVariants": [variant]}),
     ]
     changes = [Change(change, "endpoint", "endpoint-chatbot")] if change != "none" else []
     entries = {"chatbot": {"model": f"chatbot@2@sha256:{'2' * 64}", **entry}}
@@ -89,7 +89,7 @@ def test_scaling_sets_idle_and_busy() -> None:
     resources = [
         Resource(ENDPOINT, "endpoint-chatbot", {"endpointConfigName": "c-1"}),
         Resource(CONFIGURATION, "c", {"name": "c-1", "productionVariants": [variant]}),
-        Resource(SCALING, "endpoint-chatbot-scaling", {"minCapacity": 0, "maxCapacity": 3}),
+        Resource(SCALING, "scaling-chatbot", {"minCapacity": 0, "maxCapacity": 3}),
         Resource("aws:ec2/vpcEndpoint:VpcEndpoint", "ecr", {"vpcEndpointType": "Interface", "subnetIds": ["a", "b"]}),
         Resource("aws:ec2/vpcEndpoint:VpcEndpoint", "s3", {"vpcEndpointType": "Gateway"}),
         Resource("aws:kms/key:Key", "key", {}),
