@@ -3,9 +3,10 @@
 import json
 import os
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,21 +33,40 @@ class Account:
     home: Path
     environ: dict[str, str]
     """What a client of the twin is started with; it holds the engine and the twin's own state backend too."""
+    clients: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def client(self, service: str) -> Any:
         """A boto3 client of the account's root."""
-        session = boto3.Session(
+        if service not in self.clients:
+            self.clients[service] = self._session().client(service, endpoint_url=self.environ["AWS_ENDPOINT_URL"])
+        return self.clients[service]
+
+    def _session(self) -> boto3.Session:
+        return boto3.Session(
             aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
             region_name=self.environ["AWS_REGION"],
         )
-        return session.client(service, endpoint_url=self.environ["AWS_ENDPOINT_URL"])
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """This process's environment is the one of the twin's clients meanwhile."""
         with mock.patch.dict(os.environ, self.environ, clear=True):
             yield
+
+    def fault(self, kind: str, **members: Any) -> None:
+        """Let something go wrong from now on (twins/aws/faults.py)."""
+        self._admin("PUT", {"kind": kind, **members})
+
+    def clear_faults(self) -> None:
+        """Let nothing more go wrong."""
+        self._admin("DELETE", None)
+
+    def _admin(self, method: str, body: Any) -> None:
+        data = body if body is None else json.dumps(body).encode()
+        url = f"{self.environ['AWS_ENDPOINT_URL']}/_twin/faults"
+        with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=10):
+            pass
 
     def inventory(self) -> dict[str, Any]:
         """All that the account holds, described; what AWS itself keeps in every account aside."""

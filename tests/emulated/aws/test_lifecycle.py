@@ -1,0 +1,242 @@
+"""Day 1 and day 2 of stacks on AWS, by plain `pulumi` commands on a twin."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from tests.emulated.aws.conftest import MakeStack
+from tests.support.aws import Account, AwsStack
+
+KEPT = " (llmops down keeps it)"
+
+
+def llmops(stack: AwsStack, *arguments: str, code: int = 0) -> str:
+    """Run a verb in the stack's project."""
+    done = subprocess.run(
+        [sys.executable, "-m", "llmops", *arguments, "--stack", stack.name],
+        cwd=stack.folder,
+        env=dict(stack.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def physical(stack: AwsStack, endpoint: str) -> str:
+    """The endpoint's name on SageMaker."""
+    return stack.outputs()["aws"]["endpoints"][endpoint]
+
+
+def test_a_whole_life_leaves_nothing_behind(account: Account, make: MakeStack) -> None:
+    before = account.inventory()
+    stack = make("life")
+    first, second = stack.add_version("chatbot@1"), stack.add_version("chatbot@2", licence="MIT")
+    assert stack.changes() == {}
+    stack.serve("chat", first)
+    held = account.inventory()
+    planned = stack.changes()
+    assert planned["endpoint-chat"] == planned["model-chat"] == planned["configuration-chat"] == "create"
+    assert account.inventory() == held, "a preview changes nothing"
+    stack.up()
+    assert stack.changes() == {}, "a second up has nothing to do"
+    sagemaker = account.client("sagemaker")
+    name = physical(stack, "chat")
+    live = sagemaker.describe_endpoint(EndpointName=name)
+    assert live["EndpointStatus"] == "InService"
+
+    stack.serve("chat", second)
+    assert {k: v for k, v in stack.changes().items() if v.startswith(("replace", "create-repl", "delete-repl"))}
+    stack.up()
+    after = sagemaker.describe_endpoint(EndpointName=name)
+    assert after["EndpointConfigName"] != live["EndpointConfigName"]
+    assert after["CreationTime"] == live["CreationTime"], "updated in place"
+    configurations = sagemaker.list_endpoint_configs(NameContains=name.rpartition("-")[0])["EndpointConfigs"]
+    assert [c["EndpointConfigName"] for c in configurations] == [after["EndpointConfigName"]], "the old one is gone"
+    assert stack.changes() == {}
+    stack.pulumi("refresh", "--yes")
+    assert stack.changes() == {}
+
+    assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the way out"
+    llmops(stack, "down")
+    kept = account.inventory()
+    assert any(k.startswith("bucket") for k in kept)
+    assert not any(k.startswith(("endpoint", "model ", "configuration", "alarm", "role")) for k in kept)
+    llmops(stack, "up")
+    assert sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
+    llmops(stack, "down", "--data", stack.name)
+    assert account.inventory() == before
+
+
+def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
+    account: Account, make: MakeStack
+) -> None:
+    stack = make("rollback")
+    first, second = stack.add_version("chatbot@1"), stack.add_version("chatbot@2", licence="MIT")
+    stack.serve("chat", first)
+    stack.up()
+    name = physical(stack, "chat")
+    sagemaker = account.client("sagemaker")
+    old = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    account.fault("rollback", endpoint=name)
+    stack.serve("chat", second)
+    text = stack.up(refused=True)
+    assert "live-chat" in text
+    assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] == old
+    sagemaker.describe_endpoint_config(EndpointConfigName=old)
+
+    text = stack.up(refused=True)
+    assert "chatbot@2" in text
+    assert first in text, "the line that goes back"
+    assert "rejected" in llmops(stack, "models", "list")
+    stack.serve("chat", first)
+    stack.up()
+    assert stack.changes() == {}
+    llmops(stack, "models", "clear", "chatbot@2")
+    stack.serve("chat", second)
+    stack.up()
+    assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] != old
+
+
+def test_an_endpoint_that_failed_to_start_is_removed_by_the_next_up(account: Account, make: MakeStack) -> None:
+    stack = make("failed")
+    stack.serve("chat", stack.add_version("chatbot@1"))
+    account.fault("silent", image=stack.settings["images"]["serving"])
+    assert "endpoint-chat" in stack.up(refused=True)
+    sagemaker = account.client("sagemaker")
+    names = [e["EndpointName"] for e in sagemaker.list_endpoints(StatusEquals="Failed")["Endpoints"]]
+    assert any("failed-chat" in n for n in names)
+    account.clear_faults()
+    stack.up()
+    assert sagemaker.describe_endpoint(EndpointName=physical(stack, "chat"))["EndpointStatus"] == "InService"
+    assert stack.changes() == {}
+
+
+def test_the_live_count_is_kept(account: Account, make: MakeStack) -> None:
+    stack = make("scaled")
+    first, second = stack.add_version("chatbot@1"), stack.add_version("chatbot@2", licence="MIT")
+    stack.serve("chat", first, size={"instances": 1, "max_instances": 4})
+    stack.up()
+    name = physical(stack, "chat")
+    sagemaker = account.client("sagemaker")
+    wanted = [{"VariantName": "main", "DesiredInstanceCount": 3}]
+    sagemaker.update_endpoint_weights_and_capacities(EndpointName=name, DesiredWeightsAndCapacities=wanted)
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name, WaiterConfig={"Delay": 1})
+    assert stack.changes() == {}
+    stack.serve("chat", second, size={"instances": 1, "max_instances": 4})
+    stack.up()
+    live = sagemaker.describe_endpoint(EndpointName=name)["ProductionVariants"][0]
+    assert live["CurrentInstanceCount"] == 3
+    assert stack.changes() == {}
+
+    size = {"instances": 1, "max_instances": 4, "instance_type": "ml.c5.2xlarge"}
+    stack.serve("chat", second, size=size)
+    stack.up()
+    configuration = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    variant = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)["ProductionVariants"][0]
+    assert variant["InstanceType"] == "ml.c5.2xlarge"
+    scaling = account.client("application-autoscaling")
+    resource = f"endpoint/{name}/variant/main"
+    targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource])
+    assert [(t["MinCapacity"], t["MaxCapacity"]) for t in targets["ScalableTargets"]] == [(1, 4)]
+    policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=resource)
+    assert len(policies["ScalingPolicies"]) == 1
+    assert stack.changes() == {}
+
+
+def test_an_interrupted_update_goes_on(account: Account, make: MakeStack) -> None:
+    stack = make("cut")
+    stack.serve("chat", stack.add_version("chatbot@1"))
+    stack.configure()
+    process = stack.start("up", "--yes", "--skip-preview")
+    sagemaker = account.client("sagemaker")
+    deadline = time.monotonic() + 60
+    while not any("cut-chat" in e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    llmops(stack, "up")
+    assert stack.changes() == {}
+    assert "pending" not in json.dumps(json.loads(stack.state())["deployment"].get("pending_operations") or "")
+
+
+def test_two_stacks_in_one_account_leave_each_other_alone(account: Account, make: MakeStack) -> None:
+    dev, prod = make("two-dev"), make("two-" + "p" * 36)
+    for stack in (dev, prod):
+        stack.serve("chat", stack.add_version("chatbot@1"))
+        stack.up()
+
+    def of_prod() -> dict[str, Any]:
+        mine = json.dumps(prod.outputs()) + prod.state()
+        return {k: v for k, v in account.inventory().items() if k.split(" ")[-1] in mine}
+
+    held, state = of_prod(), prod.state()
+    assert len(held) > 20
+    dev.serve("chat", dev.add_version("chatbot@2", licence="MIT"))
+    dev.up()
+    assert of_prod() == held
+    llmops(dev, "down", "--data", dev.name)
+    assert of_prod() == held
+    assert prod.state() == state
+    assert prod.changes() == {}
+    assert not any("two-dev" in k for k in account.inventory())
+
+
+def test_a_second_up_at_once_is_refused_with_the_reason(account: Account, make: MakeStack) -> None:
+    stack = make("once")
+    stack.serve("chat", stack.add_version("chatbot@1"))
+    stack.configure()
+    first = stack.start("up", "--yes", "--skip-preview")
+    lock = account.home / "state/.pulumi/locks"
+    deadline = time.monotonic() + 60
+    while not any(lock.rglob("*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert "lock" in stack.pulumi("up", "--yes", "--skip-preview", refused=True)
+    text, _ = first.communicate(timeout=120)
+    assert first.returncode == 0, text
+
+
+def test_no_secret_gets_into_state_or_output(account: Account, make: MakeStack) -> None:
+    stack = make("secret", deploy=False)
+    text = stack.up()
+    state = stack.state()
+    for name in ("AWS_SECRET_ACCESS_KEY",):
+        assert account.environ[name] not in state
+        assert account.environ[name] not in text
+    assert "PRIVATE KEY" not in state
+
+
+def test_a_planted_profile_reaches_nothing(account: Account, make: MakeStack, tmp_path) -> None:
+    """A stack of a twin, from a shell with an account's profile and without the twin's address."""
+    stack = make("planted")
+    (tmp_path / "config").write_text("[profile planted]\nregion = eu-central-1\n")
+    (tmp_path / "credentials").write_text("[planted]\naws_access_key_id = AKIAPLANTED\naws_secret_access_key = x\n")
+    planted = {
+        "AWS_ENDPOINT_URL": "",
+        "AWS_ACCESS_KEY_ID": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+        "AWS_PROFILE": "planted",
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+        # Whatever tries to reach AWS fails here, visibly.
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+    }
+    before = account.inventory()
+    for command in (
+        ["up", "--yes", "--skip-preview"],
+        ["refresh", "--yes"],
+        ["destroy", "--yes", "--exclude-protected"],
+    ):
+        text = stack.pulumi(*command, refused=True, **planted)
+        assert "twin" in text or "allowed" in text.lower() or "loopback" in text, text
+    assert account.inventory() == before
