@@ -124,7 +124,7 @@ class Account:
     def _tags(self, kind: str, name: str) -> dict[str, str]:
         if kind == "role":
             role = self.role(name)
-            return {tag["Key"]: tag["Value"] for tag in role.get_tags()} if role else {}
+            return {tag["Key"]: tag["Value"] for tag in role.tags or []} if role else {}
         arn = self.user_arn(name)
         return {tag["Key"]: tag["Value"] for tag in self._iam.tagger.list_tags_for_resource(arn)["Tags"]}
 

