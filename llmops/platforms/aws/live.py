@@ -38,7 +38,7 @@ def look(clients: Clients, name: str, image: str) -> Live:
         except ClientError as e:
             if not _is_missing(e):
                 raise
-            return Live(ready=False, problem="there is no such endpoint on SageMaker: somebody deleted it")
+            return Live(ready=False, problem="there is no such endpoint on SageMaker: it was taken down or deleted")
         variants = endpoint.get("ProductionVariants", [])
         loaded = _models_of(sagemaker, endpoint["EndpointConfigName"])
     status = endpoint["EndpointStatus"]

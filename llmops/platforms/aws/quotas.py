@@ -1,11 +1,15 @@
 """An account's quotas of SageMaker, by their codes, from Service Quotas."""
 
+import json
+from importlib import resources
+
 from botocore.exceptions import BotoCoreError, ClientError
 
 from llmops.plan.quotas import QuotaNeed
 from llmops.platforms.aws.clients import Clients
 
 _SERVICE = "sagemaker"
+_ACROSS = "Number of instances across active endpoints"
 
 
 def quotas_for(clients: Clients, needed: dict[str, int]) -> list[QuotaNeed]:
@@ -14,15 +18,19 @@ def quotas_for(clients: Clients, needed: dict[str, int]) -> list[QuotaNeed]:
     https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html
     """
     names = {f"{instance} for endpoint usage": count for instance, count in needed.items()}
-    found: dict[str, tuple[str, int]] = {}
+    names[_ACROSS] = sum(needed.values())
+    codes, allowed = dict(_codes()), dict[str, int]()
     try:
         for page in clients("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode=_SERVICE):
-            found |= {
-                q["QuotaName"]: (q["QuotaCode"], int(q["Value"])) for q in page["Quotas"] if q["QuotaName"] in names
-            }
+            for quota in page["Quotas"]:
+                codes[quota["QuotaName"]] = quota["QuotaCode"]
+                allowed[quota["QuotaName"]] = int(quota["Value"])
     except (ClientError, BotoCoreError):
         pass  # not allowed to ask, or a twin that doesn't keep quotas: unknown
-    return [
-        QuotaNeed(n, found[n][0] if n in found else "", c, found[n][1] if n in found else None)
-        for n, c in names.items()
-    ]
+    return [QuotaNeed(name, codes.get(name, ""), count, allowed.get(name)) for name, count in names.items()]
+
+
+def _codes() -> dict[str, str]:
+    """Quota -> code, of the table that the twin has."""
+    text = resources.files("twins.aws.judges").joinpath("quota_codes.json").read_text()
+    return json.loads(text)["codes"]
