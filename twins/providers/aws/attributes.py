@@ -15,20 +15,22 @@ class AttributesKind(Kind):
 
     names: Mapping[str, str] = field(default_factory=dict)
     at_create: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    """Inputs that are read as attributes, and given as the create call's own parameters."""
     at_once: bool = False
     """Does one call set several attributes?"""
     empty: Mapping[str, str] = field(default_factory=dict)
     """Property -> what is sent when it is taken away; "" otherwise."""
 
     def parameters(self, work: Work, operation: str) -> dict[str, Any]:
-        given = {n: work.inputs[n] for n in self.at_create if self._to_send(work, n)}
+        given = {n: work.inputs[n] for n in self.at_create if work.inputs.get(n) not in (None, "", [], {}, False)}
         found = super().parameters(work, operation)
         attributes = {self.names[n]: text(v) for n, v in given.items()}
         found.pop("Attributes", None)
         return {**found, **({"Attributes": attributes} if attributes else {})}
 
     def complete(self, work: Work, answer: dict[str, Any]) -> None:
-        later = [n for n in self.names if n not in self.at_create and self._to_send(work, n)]
+        later = [n for n in self.names if n not in (*self.at_create, *self.fixed) and self._to_send(work, n)]
         self.put(work, {n: work.inputs[n] for n in later})
         super().complete(work, answer)
 
@@ -37,7 +39,7 @@ class AttributesKind(Kind):
 
     def put(self, work: Work, values: dict[str, Any]) -> None:
         """Set attributes; None takes one away."""
-        target = filled(self.identity, work.properties)
+        target = filled(self.identity, self.values(work))
         texts = {self.names[n]: text(v) if v is not None else self.empty.get(n, "") for n, v in values.items()}
         if self.at_once and texts:
             work.call(self.service, self.update, retry=self.retry, **target, Attributes=texts)

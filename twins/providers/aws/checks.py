@@ -2,20 +2,17 @@
 
 import copy
 import hashlib
-import ipaddress
 import json
 import re
 import secrets
-from base64 import b64decode
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
+from twins.providers.aws.judges import broken
 from twins.providers.aws.rules import Rules, Shape, snake
 from twins.providers.base import Failure, Naming
-from twins.providers.values import DEFAULTS, UNKNOWN, has_unknown
+from twins.providers.values import DEFAULTS, UNKNOWN
 
-ARN = re.compile(r"arn:[\w-]+:[a-zA-Z0-9-]+:[\w-]*:(\d{12}|aws|third-party|aws-managed)?:.+")
 RANDOM_DIGITS = 7
 
 
@@ -65,19 +62,9 @@ def failures(rules: Rules, logical: str, inputs: dict[str, Any]) -> list[Failure
         for place, value in at(values, path):
             found += [
                 Failure(place, f"{reason}. Examine values at '{logical}.{place}'.")
-                for reason in broken(rule, place, value)
+                for reason in broken(rule, place, value, values)
             ]
     return found
-
-
-def broken(rule: dict[str, Any], place: str, value: Any) -> Iterator[str]:
-    """What a value breaks of a rule."""
-    name = snake(re.split(r"\.", place)[-1])
-    if has_unknown(value):
-        return
-    for kind, told in rule.items():
-        if kind in JUDGES and (reason := JUDGES[kind](told, name, value, rule)):
-            yield reason
 
 
 def at(values: Any, path: str, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -236,12 +223,25 @@ def _combinations(rules: Rules, logical: str, values: dict[str, Any]) -> Iterato
             names = ",".join(map(snake, group))
             reason = f"one of `{names}` must be specified"
             yield Failure(group[0], f"Missing required argument. {reason}. Examine values at '{logical}.{group[0]}'.")
+    yield from _by_presence(rules, logical, values)
     for name, others in rules.needs.items():
         for place, value in at(values, name):
             missing = [o for o in others if not any(True for _ in at(values, o))]
             if _given(value) and missing:
                 reason = f'"{snake(name)}": all of `{",".join(map(snake, [name, *others]))}` must be specified'
                 yield Failure(place, f"Missing required argument. {reason}. Examine values at '{logical}.{place}'.")
+
+
+def _by_presence(rules: Rules, logical: str, values: dict[str, Any]) -> Iterator[Failure]:
+    for name, other in rules.required_unless.items():
+        if not _given(values.get(other)) and values.get(name) is None:
+            reason = f'The argument "{snake(name)}" is required, but no definition was found.'
+            yield Failure(name, f"Missing required argument. {reason}. Examine values at '{logical}.{name}'.")
+    for name, group in rules.exactly_one_with.items():
+        given = [other for other in group if _given(values.get(other))]
+        if _given(values.get(name)) and len(given) != 1:
+            reason = f"one of `{','.join(map(snake, group))}` must be set with {snake(name)}"
+            yield Failure(name, f"Invalid combination of arguments. {reason}. Examine values at '{logical}.{name}'.")
 
 
 def _given(value: Any) -> bool:
@@ -260,130 +260,3 @@ def _fits(value: Any, shape: Shape) -> bool:
 
 def _kind(value: Any) -> str:
     return {dict: "an object", list: "a list", bool: "a boolean", str: "a string"}.get(type(value), "a number")
-
-
-# What a rule may ask: (told, name, value, rule) -> reason or "".
-
-
-def _one_of(told: list[Any], name: str, value: Any, rule: dict[str, Any]) -> str:
-    fits = str(value).lower() in [str(t).lower() for t in told] if rule.get("any_case") else value in told
-    return "" if fits else f"expected {name} to be one of [{' '.join(json.dumps(t) for t in told)}], got {value}"
-
-
-def _length(told: list[int | None], name: str, value: Any, rule: dict[str, Any]) -> str:
-    low, high = told
-    size = len(value)
-    if (low is None or size >= low) and (high is None or size <= high):
-        return ""
-    if not isinstance(value, str):
-        return f"{name}: expected {low or 0} to {high if high is not None else 'any number of'} item(s), got {size}"
-    return f"expected length of {name} to be in the range ({low or 0} - {high}), got {value}"
-
-
-def _range(told: list[float | None], name: str, value: Any, rule: dict[str, Any]) -> str:
-    low, high = told
-    try:
-        number = float(value)
-    except ValueError:
-        return f"expected {name} to be a number, got {value}"
-    if number in rule.get("or", []) or ((low is None or number >= low) and (high is None or number <= high)):
-        return ""
-    if high is None:
-        return f"expected {name} to be at least ({low}), got {value}"
-    return f"expected {name} to be in the range ({low} - {high}), got {value}"
-
-
-def _pattern(told: str, name: str, value: Any, rule: dict[str, Any]) -> str:
-    return "" if re.search(told, value) else f'invalid value for {name} (must match "{told}"): {value}'
-
-
-def _not_pattern(told: str, name: str, value: Any, rule: dict[str, Any]) -> str:
-    return f'invalid value for {name} (must not match "{told}"): {value}' if re.search(told, value) else ""
-
-
-def _multiple_of(told: int, name: str, value: Any, rule: dict[str, Any]) -> str:
-    fits = value in rule.get("or", []) or (value > 0 and value % told == rule.get("remainder", 0))
-    return "" if fits else f"expected {name} to be {rule.get('or', [])} or a multiple of {told}, got {value}"
-
-
-def _format(told: str, name: str, value: Any, rule: dict[str, Any]) -> str:
-    return "" if FORMATS[told](value) else f"{name}: invalid {told}: {value}"
-
-
-def _json(told: str, name: str, value: Any, rule: dict[str, Any]) -> str:
-    if value == "":
-        return ""
-    try:
-        json.loads(value)
-    except ValueError as error:
-        return f'"{name}" contains an invalid JSON: {error}'
-    return ""
-
-
-def _each(told: dict[str, Any], name: str, value: Any, rule: dict[str, Any]) -> str:
-    items = value.values() if isinstance(value, dict) else value
-    return next((reason for item in items for reason in broken(told, name, item)), "")
-
-
-def _keys(told: dict[str, Any], name: str, value: Any, rule: dict[str, Any]) -> str:
-    return next((reason for key in value for reason in broken(told, name, key)), "")
-
-
-def _is_base64(value: str) -> bool:
-    try:
-        b64decode(value, validate=True)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_time(value: str) -> bool:
-    if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$", value):
-        return False
-    try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_network(version: int | None, value: str) -> bool:
-    try:
-        network = ipaddress.ip_network(value)
-    except ValueError:
-        return False
-    return version in (None, network.version)
-
-
-def _is_float(value: Any) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return value == ""
-    return True
-
-
-FORMATS = {
-    "ARN": lambda v: v == "" or bool(ARN.fullmatch(v)),
-    "account id": lambda v: bool(re.fullmatch(r"\d{12}", v)),
-    "base64": _is_base64,
-    "RFC 3339 time": _is_time,
-    "budget time": lambda v: bool(re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d:\d\d", v)),
-    "CIDR": lambda v: _is_network(None, v),
-    "IPv4 CIDR": lambda v: _is_network(4, v),
-    "IPv6 CIDR": lambda v: _is_network(6, v),
-    "float": _is_float,
-}
-
-JUDGES = {
-    "one_of": _one_of,
-    "length": _length,
-    "range": _range,
-    "pattern": _pattern,
-    "not_pattern": _not_pattern,
-    "multiple_of": _multiple_of,
-    "format": _format,
-    "json": _json,
-    "each": _each,
-    "keys": _keys,
-}

@@ -270,7 +270,7 @@ def _prebuilt_image(work: Work, given: Arguments) -> Arguments:
     name, tag = given["repositoryName"], given.get("imageTag") or "latest"
     region = given.get("region") or work.region
     suffix = given.get("dnsSuffix") or "amazonaws.com"
-    account = _DEEP_LEARNING.get(region) if name in _IMAGES.split() else None
+    account: str | None = _DEEP_LEARNING.get(region) if name in _IMAGES.split() else None
     if account is None:
         raise ProviderError(f"no registry ID available for region ({region}) and repository ({name})")
     path = f"{account}.dkr.ecr.{region}.{suffix}/{name}:{tag}"
@@ -281,7 +281,7 @@ _REGIONS = """us-east-1 us-east-2 us-west-1 us-west-2 ca-central-1 sa-east-1 eu-
 eu-west-3 ap-northeast-1 ap-northeast-2 ap-south-1 ap-southeast-1 ap-southeast-2"""
 _IMAGES = """djl-inference huggingface-pytorch-inference huggingface-pytorch-tgi-inference huggingface-pytorch-training
 pytorch-inference pytorch-training tensorflow-inference tensorflow-training"""
-_DEEP_LEARNING = dict.fromkeys(_REGIONS.split(), "763104351884")
+_DEEP_LEARNING: dict[str, str] = dict.fromkeys(_REGIONS.split(), "763104351884")
 """Region -> AWS's account (AWS Deep Learning Containers, available images)."""
 
 FUNCTIONS: dict[str, Callable[[Work, Arguments], Arguments]] = {

@@ -112,8 +112,10 @@ class Kind:
     def complete(self, work: Work, answer: dict[str, Any]) -> None:
         """What follows the create call: parts, tags, waiting."""
         self.await_ready(work)
+        taken = tuple(work.shape(self.service, self.create).members)
         for part in self.parts:
-            if any(not _is_off(part, work.inputs.get(name)) for name in part.properties):
+            given = [name for name in part.properties if not _is_off(part, work.inputs.get(name))]
+            if any(not find_member(taken, n, self.renames.get(n, ""), self.prefix) for n in given):
                 self.put_part(work, part)
         if self.tags and work.inputs.get("tagsAll") and not self.tags.in_create(work, self):
             work.state.update(self.find(work) or {})
@@ -170,6 +172,14 @@ class Kind:
 
     # Steps.
 
+    def recorded(self, identity: str) -> dict[str, Any]:
+        """The properties that an id tells: all that is known of what is imported."""
+        return parse_id(self.id, identity)
+
+    def values(self, work: Work) -> dict[str, Any]:
+        """What templates are filled in with."""
+        return {**self.recorded(work.id), **work.properties}
+
     @property
     def silent(self) -> frozenset[str]:
         """Properties whose change makes no call."""
@@ -189,11 +199,11 @@ class Kind:
     def call_read(self, work: Work) -> dict[str, Any] | None:
         """The object of the read's answer."""
         identity = self.identity if self.read_identity is None else self.read_identity
-        return picked(work.call(self.service, self.read, **filled(identity, work.properties)), self.pick)
+        return picked(work.call(self.service, self.read, **filled(identity, self.values(work))), self.pick)
 
     def call_update(self, work: Work) -> None:
         """The update call, with the whole definition."""
-        parameters = self.parameters(work, self.update) | filled(self.identity, work.properties)
+        parameters = self.parameters(work, self.update) | filled(self.identity, self.values(work))
         try:
             work.call(self.service, self.update, retry=self.retry, **parameters)
         except ProviderError as error:
@@ -202,7 +212,7 @@ class Kind:
     def call_delete(self, work: Work) -> None:
         """The delete call."""
         identity = self.identity if self.delete_identity is None else self.delete_identity
-        work.call(self.service, self.delete, retry=self.retry_delete, **filled(identity, work.properties))
+        work.call(self.service, self.delete, retry=self.retry_delete, **filled(identity, self.values(work)))
 
     def parameters(self, work: Work, operation: str) -> dict[str, Any]:
         """A call's parameters from the inputs."""
@@ -238,8 +248,9 @@ class Kind:
         """The id, of the inputs and the create call's answer."""
         inner = [value for value in answer.values() if isinstance(value, dict)]
         told: dict[str, Any] = {}
+        shapes = {**dict.fromkeys(re.findall(r"\{(\w+)\}", self.id), "string"), **work.rules.properties}
         for part in [*inner, answer] if len(inner) == 1 else [answer]:
-            told |= from_api(part, work.rules.properties, self.renames, self.prefix)
+            told |= from_api(part, shapes, self.renames, self.prefix)
         return fill(self.id, {**work.properties, **told})
 
     def state_after(self, work: Work) -> dict[str, Any]:
@@ -277,14 +288,14 @@ class Kind:
         """Set a part's properties as the inputs have them."""
         shape = work.shape(self.service, part.put)
         values = {name: work.inputs.get(name) for name in part.properties}
-        parameters = {**filled(self._identity_of(part), work.properties), **part.extra}
+        parameters = {**filled(self._identity_of(part), self.values(work)), **part.extra}
         parameters |= to_api(values, shape, {**self.renames, **part.renames}, part.prefix)
         self._part_call(work, part, part.put, parameters, self.retry)
 
     def clear_part(self, work: Work, part: Part) -> None:
         """Take a part away."""
         try:
-            self._part_call(work, part, part.clear, filled(self._identity_of(part), work.properties), ())
+            self._part_call(work, part, part.clear, filled(self._identity_of(part), self.values(work)), ())
         except AwsError as error:
             if not error.is_one_of(part.absent):
                 raise
@@ -292,7 +303,7 @@ class Kind:
     def get_part(self, work: Work, part: Part) -> dict[str, Any]:
         """A part's properties as they are in the cloud."""
         try:
-            answer = work.call(self.service, part.get, **filled(self._identity_of(part), work.properties))
+            answer = work.call(self.service, part.get, **filled(self._identity_of(part), self.values(work)))
         except AwsError as error:
             if error.is_one_of(part.absent):
                 return {}

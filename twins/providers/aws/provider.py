@@ -6,7 +6,7 @@ from typing import Any
 
 from twins.providers.aws import checks, differ, equivalence, functions, tags
 from twins.providers.aws.calls import Work
-from twins.providers.aws.kinds import Kind, parse_id
+from twins.providers.aws.kinds import Kind
 from twins.providers.aws.rules import Rules, rules
 from twins.providers.aws.services import kind_of
 from twins.providers.aws.session import AwsSession, check_config, environment_of, open_session
@@ -78,7 +78,7 @@ class AwsProvider(Provider[AwsSession]):
         kind, known = self._kind(request), self._rules(request)
         found_id, at, region = identity.partition("@") if not state and known.regional else (identity, "", "")
         importing = not state
-        recorded = state or {**parse_id(kind.id, found_id), **({"region": region} if at else {})}
+        recorded = state or {**kind.recorded(found_id), **({"region": region} if at else {})}
         work = Work(request, id=found_id, state=recorded, old_inputs=inputs)
         try:
             found = kind.find(work)

@@ -35,6 +35,10 @@ class Rules:
     at_least_one: tuple[tuple[str, ...], ...]
     needs: dict[str, tuple[str, ...]]
     """Property -> others that it needs."""
+    required_unless: dict[str, str]
+    """Property -> the one without which it is required."""
+    exactly_one_with: dict[str, tuple[str, ...]]
+    """Property -> group of which exactly one must be given with it."""
     same: dict[str, str]
     """Path -> how values are compared beyond equality; see `equivalence`."""
     ordered: frozenset[str]
@@ -97,6 +101,8 @@ def rules(token: str) -> Rules:
         exactly_one=tuple(map(tuple, told.get("exactly_one", ()))),
         at_least_one=tuple(map(tuple, told.get("at_least_one", ()))),
         needs={name: tuple(others) for name, others in told.get("needs", {}).items()},
+        required_unless=told.get("required_unless", {}),
+        exactly_one_with={name: tuple(group) for name, group in told.get("exactly_one_with", {}).items()},
         same=told.get("same", {}),
         ordered=frozenset(told.get("ordered", ())),
         sets=frozenset(told.get("sets", ())),

@@ -60,7 +60,7 @@ class Tagging:
         """Make the tags what they should be, with as few calls as that takes."""
         from twins.providers.aws.kinds import filled
 
-        service, target = self.service or kind.service, filled(self.target, work.properties)
+        service, target = self.service or kind.service, filled(self.target, kind.values(work))
         removed = [name for name in old if name not in new]
         if removed:
             shape = work.shape(service, self.remove)
@@ -81,7 +81,7 @@ class Tagging:
         told: Mapping[str, Any] = answer
         if self.list:
             try:
-                told = work.call(self.service or kind.service, self.list, **filled(self.target, work.properties))
+                told = work.call(self.service or kind.service, self.list, **filled(self.target, kind.values(work)))
             except AwsError as error:
                 if not error.is_one_of(self.absent):
                     raise

@@ -22,7 +22,16 @@ from twins.providers.base import serving
 
 REGION = "eu-central-1"
 PROJECT = "name: parts\nruntime: {{name: python, options: {{toolchain: pip, virtualenv: {prefix}}}}}\n"
-PROGRAM = "import json\nimport pulumi\nimport pulumi_aws as aws\n\n{provider}\nown = pulumi.ResourceOptions(provider=provider)\n\n{text}"
+PROGRAM = """\
+import json
+import pulumi
+import pulumi_aws as aws
+
+{provider}
+own = pulumi.ResourceOptions(provider=provider)
+
+{text}
+"""
 PROVIDER = """\
 provider = aws.Provider(
     "aws",

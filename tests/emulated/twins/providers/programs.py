@@ -1,0 +1,352 @@
+"""Programs of a few resources each; `own` are the options with the provider. Braces in them are doubled for format."""
+
+STORAGE = """
+key = aws.kms.Key("key", description={description!r}, enable_key_rotation=True, deletion_window_in_days=7, opts=own)
+alias = aws.kms.Alias("alias", name="alias/models", target_key_id=key.key_id, opts=own)
+store = aws.s3.Bucket("store", force_destroy=True, tags={{"purpose": {purpose!r}}}, opts=own)
+aws.s3.BucketVersioning("versions", bucket=store.id, versioning_configuration={{"status": "Enabled"}}, opts=own)
+aws.s3.BucketPublicAccessBlock(
+    "private",
+    bucket=store.id,
+    block_public_acls=True,
+    block_public_policy=True,
+    ignore_public_acls=True,
+    restrict_public_buckets={restrict},
+    opts=own,
+)
+aws.s3.BucketServerSideEncryptionConfiguration(
+    "encrypted",
+    bucket=store.id,
+    rules=[{{
+        "apply_server_side_encryption_by_default": {{"sse_algorithm": "aws:kms", "kms_master_key_id": key.arn}},
+        "bucket_key_enabled": True,
+    }}],
+    opts=own,
+)
+aws.s3.BucketLifecycleConfiguration(
+    "old",
+    bucket=store.id,
+    rules=[{{
+        "id": "old",
+        "status": "Enabled",
+        "noncurrent_version_expiration": {{"noncurrent_days": {days}}},
+        "abort_incomplete_multipart_upload": {{"days_after_initiation": 7}},
+    }}],
+    opts=own,
+)
+aws.s3.BucketOwnershipControls("owned", bucket=store.id, rule={{"object_ownership": "BucketOwnerEnforced"}}, opts=own)
+aws.s3.BucketPolicy(
+    "tls",
+    bucket=store.id,
+    policy=store.arn.apply(lambda arn: json.dumps({{
+        "Version": "2012-10-17",
+        "Statement": [{{
+            "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [arn, arn + "/*"],
+            "Condition": {{"Bool": {{"aws:SecureTransport": "false"}}}},
+        }}],
+    }})),
+    opts=own,
+)
+logs = aws.s3.Bucket("logs", force_destroy=True, opts=own)
+delivered = aws.s3.BucketPolicy(
+    "delivered",
+    bucket=logs.id,
+    policy=logs.arn.apply(lambda arn: json.dumps({{
+        "Version": "2012-10-17",
+        "Statement": [{{
+            "Effect": "Allow",
+            "Principal": {{"Service": "logging.s3.amazonaws.com"}},
+            "Action": "s3:PutObject",
+            "Resource": arn + "/*",
+        }}],
+    }})),
+    opts=own,
+)
+aws.s3.BucketLogging("logged", bucket=store.id, target_bucket=delivered.bucket, target_prefix="store/", opts=own)
+aws.s3.BucketNotification("told", bucket=store.id, eventbridge=True, opts=own)
+pulumi.export("bucket", store.id)
+"""
+
+IDENTITY = """
+trusted = {{"Service": "sagemaker.amazonaws.com"}}
+trust = {{
+    "Version": "2012-10-17",
+    "Statement": [{{"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}}],
+}}
+allowed = {{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Action": {action!r}, "Resource": "*"}}]}}
+boundary = aws.iam.Policy("boundary", policy=allowed, opts=own)
+role = aws.iam.Role(
+    "role",
+    assume_role_policy=trust,
+    max_session_duration={hours} * 3600,
+    permissions_boundary=boundary.arn,
+    opts=own,
+)
+aws.iam.RolePolicy("inline", role=role.name, policy=json.dumps(allowed), opts=own)
+managed = aws.iam.Policy("managed", description={description!r}, policy=json.dumps(allowed), opts=own)
+aws.iam.RolePolicyAttachment("attached", role=role.name, policy_arn=managed.arn, opts=own)
+"""
+
+WATCHING = """
+logs = aws.cloudwatch.LogGroup("logs", name="/kit/models", retention_in_days={days}, opts=own)
+topic = aws.sns.Topic("alarms", opts=own)
+aws.cloudwatch.MetricAlarm(
+    "alarm",
+    comparison_operator="GreaterThanThreshold",
+    evaluation_periods=2,
+    metric_name="Invocation5XXErrors",
+    namespace="AWS/SageMaker",
+    period=60,
+    statistic="Sum",
+    threshold={threshold},
+    dimensions={{"EndpointName": "chatbot", "VariantName": "main"}},
+    alarm_actions=[topic.arn],
+    opts=own,
+)
+aws.cloudwatch.MetricAlarm(
+    "maths",
+    comparison_operator="GreaterThanThreshold",
+    evaluation_periods=1,
+    threshold={threshold},
+    metric_queries=[
+        {{"id": "rate", "expression": "errors / calls", "label": "errors", "return_data": True}},
+        {{"id": "errors", "metric": {{"metric_name": "Errors", "namespace": "Kit", "period": 60, "stat": "Sum"}}}},
+        {{"id": "calls", "metric": {{"metric_name": "Calls", "namespace": "Kit", "period": 60, "stat": "Sum"}}}},
+    ],
+    opts=own,
+)
+widget = {{"type": "text", "x": 0, "y": 0, "width": 6, "height": 3, "properties": {{"markdown": {title!r}}}}}
+body = {{"widgets": [widget]}}
+aws.cloudwatch.Dashboard("board", dashboard_name="models", dashboard_body=json.dumps(body), opts=own)
+rule = aws.cloudwatch.EventRule("rule", schedule_expression={rate!r}, opts=own)
+aws.cloudwatch.EventTarget("target", rule=rule.name, arn=topic.arn, input=json.dumps({{"kind": "check"}}), opts=own)
+"""
+
+MESSAGES = """
+topic = aws.sns.Topic("topic", display_name={display!r}, opts=own)
+queue = aws.sqs.Queue("queue", visibility_timeout_seconds={seconds}, opts=own)
+aws.sns.TopicPolicy(
+    "published",
+    arn=topic.arn,
+    policy=topic.arn.apply(lambda arn: json.dumps({{
+        "Version": "2012-10-17",
+        "Statement": [{{
+            "Effect": "Allow",
+            "Principal": {{"Service": "cloudwatch.amazonaws.com"}},
+            "Action": "sns:Publish",
+            "Resource": arn,
+        }}],
+    }})),
+    opts=own,
+)
+aws.sqs.QueuePolicy(
+    "received",
+    queue_url=queue.url,
+    policy=pulumi.Output.all(queue.arn, topic.arn).apply(lambda arns: json.dumps({{
+        "Version": "2012-10-17",
+        "Statement": [{{
+            "Effect": "Allow",
+            "Principal": {{"Service": "sns.amazonaws.com"}},
+            "Action": "sqs:SendMessage",
+            "Resource": arns[0],
+            "Condition": {{"ArnEquals": {{"aws:SourceArn": arns[1]}}}},
+        }}],
+    }})),
+    opts=own,
+)
+aws.sns.TopicSubscription(
+    "subscribed", topic=topic.arn, protocol="sqs", endpoint=queue.arn, raw_message_delivery={raw}, opts=own
+)
+"""
+
+REGISTRY = """
+repository = aws.ecr.Repository(
+    "repository",
+    name="kit/serving",
+    image_tag_mutability="IMMUTABLE",
+    image_scanning_configuration={{"scan_on_push": {scan}}},
+    opts=own,
+)
+aws.ecr.LifecyclePolicy(
+    "kept",
+    repository=repository.name,
+    policy={{"rules": [{{
+        "rule_priority": 1,
+        "selection": {{"tag_status": "any", "count_type": "imageCountMoreThan", "count_number": {keep}}},
+        "action": {{"type": "expire"}},
+    }}]}},
+    opts=own,
+)
+aws.ecr.RepositoryPolicy(
+    "pulled",
+    repository=repository.name,
+    policy=json.dumps({{
+        "Version": "2012-10-17",
+        "Statement": [{{
+            "Sid": "pull",
+            "Effect": "Allow",
+            "Principal": {{"Service": "sagemaker.amazonaws.com"}},
+            "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        }}],
+    }}),
+    opts=own,
+)
+"""
+
+NETWORK = """
+vpc = aws.ec2.Vpc("vpc", cidr_block="10.0.0.0/16", enable_dns_hostnames={hostnames}, opts=own)
+subnet = aws.ec2.Subnet("subnet", vpc_id=vpc.id, cidr_block="10.0.1.0/24", availability_zone="eu-central-1a", opts=own)
+table = aws.ec2.RouteTable("table", vpc_id=vpc.id, opts=own)
+aws.ec2.RouteTableAssociation("routed", subnet_id=subnet.id, route_table_id=table.id, opts=own)
+group = aws.ec2.SecurityGroup("group", vpc_id=vpc.id, description="of models", opts=own)
+aws.vpc.SecurityGroupIngressRule(
+    "https",
+    security_group_id=group.id,
+    ip_protocol="tcp",
+    from_port=443,
+    to_port=443,
+    cidr_ipv4={cidr!r},
+    description={note!r},
+    opts=own,
+)
+aws.vpc.SecurityGroupEgressRule("out", security_group_id=group.id, ip_protocol="-1", cidr_ipv4="0.0.0.0/0", opts=own)
+aws.ec2.VpcEndpoint(
+    "storage",
+    vpc_id=vpc.id,
+    service_name="com.amazonaws.eu-central-1.s3",
+    route_table_ids=[table.id],
+    opts=own,
+)
+aws.ec2.VpcEndpoint(
+    "endpoint",
+    vpc_id=vpc.id,
+    service_name="com.amazonaws.eu-central-1.logs",
+    vpc_endpoint_type="Interface",
+    subnet_ids=[subnet.id],
+    security_group_ids=[group.id],
+    private_dns_enabled={hostnames},
+    opts=own,
+)
+"""
+
+SECRETS = """
+secret = aws.secretsmanager.Secret("secret", description={description!r}, recovery_window_in_days=0, opts=own)
+aws.secretsmanager.SecretVersion("version", secret_id=secret.id, secret_string="token-of-" + {value!r}, opts=own)
+aws.ssm.Parameter("parameter", name="/kit/model", type="String", value={value!r}, opts=own)
+"""
+
+PLANNED = """
+trusted = {{"Service": "scheduler.amazonaws.com"}}
+trust = {{
+    "Version": "2012-10-17",
+    "Statement": [{{"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}}],
+}}
+role = aws.iam.Role("scheduler", assume_role_policy=trust, opts=own)
+group = aws.scheduler.ScheduleGroup("group", name="kit", opts=own)
+aws.scheduler.Schedule(
+    "schedule",
+    name="nightly",
+    group_name=group.name,
+    schedule_expression={cron!r},
+    flexible_time_window={{"mode": "OFF"}},
+    target={{
+        "arn": "arn:aws:scheduler:::aws-sdk:sagemaker:createTrainingJob",
+        "role_arn": role.arn,
+        "input": json.dumps({{"TrainingJobName": "nightly-<aws.scheduler.execution-id>"}}),
+    }},
+    opts=own,
+)
+aws.budgets.Budget(
+    "budget",
+    name="models",
+    budget_type="COST",
+    limit_amount={amount!r},
+    limit_unit="USD",
+    time_unit="MONTHLY",
+    notifications=[{{
+        "comparison_operator": "GREATER_THAN",
+        "notification_type": "ACTUAL",
+        "threshold": {percent},
+        "threshold_type": "PERCENTAGE",
+        "subscriber_email_addresses": ["models@example.com"],
+    }}],
+    opts=own,
+)
+"""
+
+ENDPOINTS = """
+trusted = {{"Service": "sagemaker.amazonaws.com"}}
+trust = {{
+    "Version": "2012-10-17",
+    "Statement": [{{"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}}],
+}}
+role = aws.iam.Role("serving", assume_role_policy=trust, opts=own)
+aws.sagemaker.ModelPackageGroup("versions", model_package_group_name="chatbots", opts=own)
+model = aws.sagemaker.Model(
+    "model",
+    execution_role_arn=role.arn,
+    enable_network_isolation=True,
+    primary_container={{
+        "image": "process:serving@sha256:" + "0" * 64,
+        "environment": {{"LLMOPS_AUTH": "platform"}},
+    }},
+    opts=own,
+)
+configuration = aws.sagemaker.EndpointConfiguration(
+    "configuration",
+    production_variants=[{{
+        "variant_name": "main",
+        "model_name": model.name,
+        "instance_type": "ml.g5.xlarge",
+        "initial_instance_count": {instances},
+        "container_startup_health_check_timeout_in_seconds": 600,
+        "volume_size_in_gb": 100,
+        "routing_configs": [{{"routing_strategy": "LEAST_OUTSTANDING_REQUESTS"}}],
+    }}],
+    opts=own,
+)
+endpoint = aws.sagemaker.Endpoint(
+    "endpoint",
+    name="chatbot",
+    endpoint_config_name=configuration.name,
+    deployment_config={{
+        "blue_green_update_policy": {{
+            "traffic_routing_configuration": {{"type": "ALL_AT_ONCE", "wait_interval_in_seconds": 0}},
+        }},
+    }},
+    opts=own,
+)
+scaled = aws.appautoscaling.Target(
+    "scaled",
+    service_namespace="sagemaker",
+    resource_id=endpoint.name.apply(lambda name: f"endpoint/{{name}}/variant/main"),
+    scalable_dimension="sagemaker:variant:DesiredInstanceCount",
+    min_capacity=1,
+    max_capacity={most},
+    opts=own,
+)
+aws.appautoscaling.Policy(
+    "policy",
+    policy_type="TargetTrackingScaling",
+    service_namespace=scaled.service_namespace,
+    resource_id=scaled.resource_id,
+    scalable_dimension=scaled.scalable_dimension,
+    target_tracking_scaling_policy_configuration={{
+        "target_value": {target},
+        "predefined_metric_specification": {{
+            "predefined_metric_type": "SageMakerVariantConcurrentRequestsPerModelHighResolution",
+        }},
+        "scale_in_cooldown": 300,
+    }},
+    opts=own,
+)
+aws.appautoscaling.ScheduledAction(
+    "night",
+    service_namespace=scaled.service_namespace,
+    resource_id=scaled.resource_id,
+    scalable_dimension=scaled.scalable_dimension,
+    schedule="cron(0 22 * * ? *)",
+    scalable_target_action={{"min_capacity": 1, "max_capacity": 1}},
+    opts=own,
+)
+"""
