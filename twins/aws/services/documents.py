@@ -1,6 +1,7 @@
 """What the services' own documents share: where they are kept, pages, tags, times, and calls among services."""
 
 import base64
+import inspect
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -14,11 +15,13 @@ Document = dict[str, Any]
 
 
 def implement_methods(twin: Twin, service: str, answers: object) -> None:
-    """Let each public method of an object answer the operation of its name: `create_budget` answers CreateBudget."""
-    for name in dir(answers):
-        if not name.startswith("_"):
+    """Let each method of an object that takes a `call` alone answer the operation of its name: `create_budget` answers
+    CreateBudget.
+    """
+    for name, method in inspect.getmembers(answers, inspect.ismethod):
+        if list(inspect.signature(method).parameters) == ["call"] and not name.startswith("_"):
             operation = "".join(word.capitalize() for word in name.split("_"))
-            twin.implement(service, operation, getattr(answers, name))
+            twin.implement(service, operation, method)
 
 
 def shelf(twin: Twin, service: str, kind: str, region: str) -> dict[str, Document]:

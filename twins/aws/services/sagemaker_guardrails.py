@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
 import math
 
 from twins.aws.calls import ApiError
+from twins.aws.services.cloudwatch_alarms import states
 from twins.aws.services.documents import Document
 from twins.aws.twin import AWS_TRANSITION_SECONDS, Twin
 
@@ -24,7 +25,7 @@ def check(twin: Twin, region: str, deployment: Document | None, config: Document
         raise ApiError("ValidationException", "Only one of BlueGreenUpdatePolicy and RollingUpdatePolicy can be given.")
     for variant in config["ProductionVariants"]:
         _check_sizes(deployment, variant)
-    known = _alarms(twin, region)
+    known = states(twin, region)
     for name in alarm_names(deployment):
         if name not in known:
             raise ApiError("ValidationException", f"Could not find CloudWatch alarm {name}.")
@@ -38,8 +39,8 @@ def alarm_names(deployment: Document | None) -> list[str]:
 
 def ringing(twin: Twin, region: str, deployment: Document | None) -> list[str]:
     """The alarms of a deployment that are in ALARM now."""
-    states = _alarms(twin, region)
-    return [name for name in alarm_names(deployment) if states.get(name) == "ALARM"]
+    known = states(twin, region)
+    return [name for name in alarm_names(deployment) if known.get(name) == "ALARM"]
 
 
 def timeout(deployment: Document | None) -> float:
@@ -123,10 +124,3 @@ def _percent(size: Document | None, total: int) -> float:
 
 def _step(status: str, seconds: float, share: float) -> Document:
     return {"status": status, "seconds": seconds, "share": share}
-
-
-def _alarms(twin: Twin, region: str) -> dict[str, str]:
-    from moto.cloudwatch.models import cloudwatch_backends
-
-    backend = cloudwatch_backends[twin.account][region]
-    return {alarm.name: alarm.state_value for alarm in backend.alarms.values()}
