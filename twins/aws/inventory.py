@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from twins.aws.services.cloudwatch import seconds_of
 from twins.aws.twin import Twin
 
 NOT_DONE = [
@@ -17,6 +18,7 @@ def of(twin: Twin) -> dict[str, Any]:
         "endpoints": _statuses(twin, "endpoint", "Endpoint"),
         "jobs": _statuses(twin, "training-job", "TrainingJob"),
         "faults": twin.state.get("faults", {}),
+        "time": f"a minute of alarms and cooldowns lasts {seconds_of(twin, 60):.2f} s here",
         "not_judged": [*NOT_DONE, *twin.unjudged],
     }
 

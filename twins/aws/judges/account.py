@@ -228,15 +228,9 @@ class Account:
 
     def scalable_targets(self, resource_id: str, region: str) -> list[str]:
         """The ARNs of what scales a resource ("endpoint/x/variant/main", or a prefix of it)."""
-        from moto.applicationautoscaling.models import applicationautoscaling_backends
+        from twins.aws.services.application_autoscaling import target_arns
 
-        targets = applicationautoscaling_backends[self.id][region].targets
-        return [
-            target.arn
-            for dimension in targets.values()
-            for target in dimension.values()
-            if target.resource_id == resource_id or target.resource_id.startswith(f"{resource_id}/")
-        ]
+        return target_arns(self.twin, region, resource_id)
 
     def vpcs_of(self, subnets: list[str], region: str) -> list[str]:
         """The ids of the VPCs that subnets are in."""
@@ -297,8 +291,13 @@ def _bucket_policy(account: Account, _region: str, name: str) -> Any:
 
 
 def _key_policy(account: Account, region: str, name: str) -> Any:
+    """Of a key that is only being made, or that is not there: that the account's own policies rule it."""
+    if not name.startswith("key/"):
+        return None
     key = account._kms(region).keys.get(name.partition("/")[2])
-    return key.policy if key else None
+    root = {"AWS": f"arn:{account.partition}:iam::{account.id}:root"}
+    rule = {"Effect": "Allow", "Principal": root, "Action": "kms:*", "Resource": "*"}
+    return key.policy if key else {"Version": "2012-10-17", "Statement": [rule]}
 
 
 def _topic_policy(account: Account, region: str, name: str) -> Any:

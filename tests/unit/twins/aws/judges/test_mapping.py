@@ -9,6 +9,7 @@ from tests.unit.twins.aws.judges.bench import ACCOUNT, REGION, Bench
 from twins.aws.judges import tables
 from twins.aws.judges.access import Access
 from twins.aws.judges.reference import PREFIXES
+from twins.aws.services.documents import shelf
 
 SERVICES = [
     "application-autoscaling",
@@ -388,13 +389,10 @@ def test_a_missing_object_is_told_to_those_who_may_list(bench: Bench) -> None:
 
 
 def test_deleting_an_endpoint_takes_its_scalable_target_off(bench: Bench) -> None:
-    from moto.applicationautoscaling import models
-
-    backend = models.applicationautoscaling_backends[ACCOUNT][REGION]
-    name = "endpoint/e/variant/main"
-    target: Any = models.FakeScalableTarget(backend, "sagemaker", name, "x", 1, 2, "", "")
-    backend.targets["x"] = {name: target}
+    arn = f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/1"
+    target = {"ScalableTargetARN": arn, "ResourceId": "endpoint/e/variant/main"}
+    shelf(bench.twin, "application-autoscaling", "targets", REGION)["e"] = target
     found = needs(bench, "sagemaker", "DeleteEndpoint", {"EndpointName": "e"})
     assert [(each.action, each.resource) for each in found][1:] == [
-        ("application-autoscaling:DeregisterScalableTarget", target.arn)
+        ("application-autoscaling:DeregisterScalableTarget", arn)
     ]

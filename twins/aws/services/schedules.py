@@ -1,0 +1,125 @@
+"""Schedule expressions of EventBridge Scheduler and Application Auto Scaling: at(…), rate(…), cron(…), in a time zone.
+
+https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+"""
+
+import calendar
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from twins.aws.calls import ApiError
+
+_MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
+_DAYS = {name: number for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), start=1)}
+_UNITS = {"minute": 60, "hour": 3600, "day": 86400}
+_EXPRESSION = re.compile(r"^(at|rate|cron)\((.+)\)$")
+_RATE = re.compile(r"^(\d+) (minute|hour|day)s?$")
+_YEARS_AHEAD = 5
+
+
+def check(expression: str, timezone: str = "UTC") -> None:
+    """Raise unless an expression and a time zone can be read.
+
+    Raises:
+        ApiError: ValidationException.
+    """
+    next_after(expression, 0.0, timezone)
+
+
+def next_after(expression: str, when: float, timezone: str = "UTC") -> float | None:
+    """When an expression is due next after a time (seconds since 1970); None: never.
+
+    A rate counts from `when`. A cron expression is looked at for five years ahead.
+
+    Raises:
+        ApiError: ValidationException: the expression or the zone can't be read.
+    """
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError) as e:
+        raise ApiError("ValidationException", f"Invalid Schedule Expression Timezone {timezone}.") from e
+    match = _EXPRESSION.match(expression)
+    try:
+        if match and match[1] == "at":
+            due = datetime.strptime(match[2], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=zone).timestamp()
+            return due if due > when else None
+        if match and match[1] == "rate":
+            amount, unit = _RATE.fullmatch(match[2]).groups()  # pyright: ignore[reportOptionalMemberAccess]
+            if int(amount) < 1:
+                raise ValueError(expression)
+            return when + int(amount) * _UNITS[unit]
+        if match:
+            return _Cron(match[2]).next_after(datetime.fromtimestamp(when, zone))
+    except (ValueError, AttributeError, IndexError, KeyError) as e:
+        raise ApiError("ValidationException", f"Invalid Schedule Expression {expression}.") from e
+    raise ApiError("ValidationException", f"Invalid Schedule Expression {expression}.")
+
+
+class _Cron:
+    """Minutes, hours, day of month, month, day of week, year."""
+
+    def __init__(self, text: str) -> None:
+        minutes, hours, self._day, months, self._weekday, years = text.split()
+        if (self._day == "?") == (self._weekday == "?"):
+            raise ValueError("one of day of month and day of week is ?")
+        self._minutes = _numbers(minutes, 0, 59)
+        self._hours = _numbers(hours, 0, 23)
+        self._months = _numbers(months, 1, 12, _MONTHS)
+        self._years = _numbers(years, 1970, 2199)
+        self._matches(datetime(2024, 1, 1, tzinfo=UTC))  # whether the days can be read
+
+    def next_after(self, when: datetime) -> float | None:
+        day = when.replace(hour=0, minute=0, second=0, microsecond=0)
+        for offset in range(366 * _YEARS_AHEAD):
+            date = day + timedelta(days=offset)
+            if date.month not in self._months or date.year not in self._years or not self._matches(date):
+                continue
+            for hour in self._hours:
+                for minute in self._minutes:
+                    due = date.replace(hour=hour, minute=minute)
+                    if due > when:
+                        return due.timestamp()
+        return None
+
+    def _matches(self, date: datetime) -> bool:
+        if self._day != "?":
+            return date.day in self._days_of_month(date)
+        text, weekday = self._weekday.upper(), date.isoweekday() % 7 + 1
+        last = calendar.monthrange(date.year, date.month)[1]
+        if text == "L":
+            return weekday == 7
+        if text.endswith("L"):
+            return weekday == _number(text[:-1], _DAYS) and date.day > last - 7
+        if "#" in text:
+            wanted, nth = text.split("#")
+            return weekday == _number(wanted, _DAYS) and (date.day - 1) // 7 + 1 == int(nth)
+        return weekday in _numbers(text, 1, 7, _DAYS)
+
+    def _days_of_month(self, date: datetime) -> list[int]:
+        last = calendar.monthrange(date.year, date.month)[1]
+        text = self._day.upper()
+        if text == "L":
+            return [last]
+        if not text.endswith("W"):
+            return _numbers(text, 1, 31)
+        wanted = last if text == "LW" else min(int(text[:-1]), last)
+        around = sorted(range(max(1, wanted - 2), min(last, wanted + 2) + 1), key=lambda day: abs(day - wanted))
+        return [next(day for day in around if date.replace(day=day).isoweekday() < 6)]
+
+
+def _numbers(text: str, least: int, most: int, names: dict[str, int] | None = None) -> list[int]:
+    found: set[int] = set()
+    for part in text.upper().split(","):
+        span, _, step = part.partition("/")
+        begin, _, end = span.partition("-")
+        first = least if begin == "*" else _number(begin, names or {})
+        final = _number(end, names or {}) if end else (most if begin == "*" or step else first)
+        if not least <= first <= final <= most:
+            raise ValueError(text)
+        found.update(range(first, final + 1, int(step or 1)))
+    return sorted(found)
+
+
+def _number(text: str, names: dict[str, int]) -> int:
+    return names[text] if text in names else int(text)
