@@ -63,7 +63,7 @@ def _require_ours(settings: Settings) -> None:
 
 
 _CLOUD_ONLY = ("mode", "volume_gb", "start_seconds", "download_seconds", "inference_ami_version")
-_CLOUD_SIZE = ("max_instances", "concurrent_requests", "instance_type")
+_CLOUD_SIZE = ("concurrent_requests", "max_instances", "instance_type")
 
 
 def _require_rollout(path: tuple[str, str], entry: Entry) -> None:

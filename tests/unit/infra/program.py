@@ -26,7 +26,13 @@ _COMPUTED = {
     "url": "http://127.0.0.1:40001",
     "public_key": "-----BEGIN PUBLIC KEY-----\n",
     "reference": f"docker:serving@sha256:{'d' * 64}",
+    "initial_instances": 1,
+    "model_number": 1,
+    "number": 1,
+    "prefix_list_id": "pl-s3",
+    "key_id": "a-key-id",
 }
+_CALLS = {"aws:kms/getPublicKey:getPublicKey": {"publicKeyPem": _COMPUTED["public_key"]}}
 
 
 @dataclass
@@ -40,20 +46,30 @@ class Declared:
         """Inputs of the resource with this logical name."""
         return next(inputs for urn, inputs in self.resources.items() if urn.endswith(f"::{name}"))
 
+    def has(self, name: str) -> bool:
+        """Is there a resource with this logical name?"""
+        return any(urn.endswith(f"::{name}") for urn in self.resources)
+
+    def types(self) -> set[str]:
+        """Types of all resources, such as aws:iam/role:Role."""
+        return {urn.split("::")[2] for urn in self.resources}
+
 
 class _Mocks(mocks.Mocks):
-    def __init__(self, declared: Declared, preview: bool) -> None:
+    def __init__(self, declared: Declared, preview: bool, computed: dict[str, Any]) -> None:
         self.declared = declared
         self.preview = preview
+        self.computed = _COMPUTED | computed
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         inputs = {k: v for k, v in args.inputs.items() if k != "__provider"}
         self.declared.resources[f"urn:pulumi:demo::llmops::{args.typ}::{args.name}"] = inputs
-        computed = {k: rpc.UNKNOWN if self.preview else v for k, v in _COMPUTED.items()}
+        known = {**self.computed, "arn": f"arn:of:{args.name}", "repository_url": f"registry/{args.name}"}
+        computed = {k: rpc.UNKNOWN if self.preview else v for k, v in known.items()}
         return (None if self.preview else args.name), {**computed, **args.inputs}
 
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        raise NotImplementedError(args.token)
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        return _CALLS[args.token], []
 
 
 class _Monitor(mocks.MockMonitor):
@@ -63,8 +79,17 @@ class _Monitor(mocks.MockMonitor):
         return super().RegisterResourceOutputs(request)
 
 
-def run_program(config: dict[str, Any], *, stack_name: str = "demo", preview: bool = False) -> Declared:
-    """Run infra's program in the current folder, with Pulumi.yaml's defaults under `config` (keys: without prefix)."""
+def run_program(
+    config: dict[str, Any],
+    *,
+    stack_name: str = "demo",
+    preview: bool = False,
+    computed: dict[str, Any] | None = None,
+) -> Declared:
+    """Run infra's program in the current folder, with Pulumi.yaml's defaults under `config` (keys: without prefix).
+
+    `computed`: outputs that resources have beside their inputs.
+    """
     from infra.__main__ import main
 
     declared = Declared()
@@ -72,7 +97,7 @@ def run_program(config: dict[str, Any], *, stack_name: str = "demo", preview: bo
     values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in {**defaults, **config}.items()}
     with _event_loop() as loop:
         set_all_config({f"llmops:{k}": v for k, v in values.items()} | {"elsewhere:key": "is not ours"})
-        fakes = _Mocks(declared, preview)
+        fakes = _Mocks(declared, preview, computed or {})
         mocks.set_mocks(fakes, project="llmops", stack=stack_name, preview=preview, monitor=_Monitor(fakes))
         set_root_resource(None)  # type: ignore[arg-type]  # forgets the last run's stack
         loop.run_until_complete(stack.run_in_stack(main))

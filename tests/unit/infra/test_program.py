@@ -2,11 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-import pulumi
 import pytest
 
+from contract.layout import rejection_log
 from contract.outputs import StackOutputs
 from tests.unit.infra.program import add_version, expect_refusal, run_program
 
@@ -49,70 +48,6 @@ def test_urns_stay_as_they_are(project: Path, store: Path) -> None:
     assert sorted(declared.resources) == URNS.read_text().splitlines()
 
 
-# Every setting, by path, from one value to another. A walk misses no field: see test_the_walk_is_complete.
-WALK: dict[str, tuple[Any, Any]] = {
-    "local_home": (".llmops", "elsewhere"),
-    "local_runtime": ("process", "docker"),
-    "target": ("local", "aws"),
-    "endpoints.chat.model": (1, 2),
-    "endpoints.chat.endpoint": (True, False),
-    "endpoints.chat.size.instances": (1, 2),
-    "endpoints.chat.rollout.strategy": ("canary", "all_at_once"),
-    "endpoints.chat.rollout.canary_percent": (10, 20),
-    "endpoints.chat.rollout.bake_seconds": (1, 2),
-    "endpoints.chat.precision": ("f32", "bf16"),
-    "endpoints.chat.port": (0, 8765),
-    "endpoints.chat.gate": ("waived", "required"),
-}
-
-
-@pytest.mark.parametrize("path", WALK)
-def test_every_setting_is_acted_on_or_refused_by_name(path: str, project: Path) -> None:
-    promoted = {home: _promote_both(project / home / "demo/store") for home in (".llmops", "elsewhere")}[".llmops"]
-    before, after = (_configuration(path, value, promoted) for value in WALK[path])
-    first, second = _acted_on(before), _acted_on(after)
-    assert first != second
-    assert not isinstance(first, str)
-    if isinstance(second, str):
-        assert f"llmops:{path}" in second
-        assert "way out" in second
-
-
-def test_the_walk_is_complete() -> None:
-    from infra.settings import Endpoint, Rollout, Settings, Size
-
-    entry = "endpoints.chat."
-    fields = [f for f in Settings.model_fields if f != "endpoints"]
-    fields += [entry + f for f in Endpoint.model_fields if f not in ("size", "rollout")]
-    fields += [f"{entry}size.{f}" for f in Size.model_fields] + [f"{entry}rollout.{f}" for f in Rollout.model_fields]
-    assert sorted(fields) == sorted(WALK)
-
-
-def _promote_both(store: Path) -> dict[int, str]:
-    # The gate's walk needs a version that did not pass, so the others run waived.
-    return {number: add_version(store, f"chatbot@{number}", passed=False) for number in (1, 2)}
-
-
-def _configuration(path: str, value: Any, promoted: dict[int, str]) -> dict[str, Any]:
-    entry: dict[str, Any] = {"model": promoted[1], "gate": "waived", "rollout": {"strategy": "canary"}}
-    config: dict[str, Any] = {"endpoints": {"chat": entry}}
-    *folders, last = path.split(".")
-    node: Any = config
-    for folder in folders:
-        node = node.setdefault(folder, {})
-    node[last] = promoted[value] if path.endswith(".model") else value
-    return config
-
-
-def _acted_on(config: dict[str, Any]) -> dict[str, dict[str, Any]] | str:
-    """Inputs that providers act on (a provider's diff compares all of its inputs), or the words of a refusal."""
-    try:
-        declared = run_program(config)
-    except pulumi.RunError as refusal:
-        return str(refusal)
-    return {urn: {k: v for k, v in inputs.items() if k != "url"} for urn, inputs in declared.resources.items()}
-
-
 def test_a_version_that_is_not_in_the_store_is_refused(project: Path, store: Path) -> None:
     text = expect_refusal({"endpoints": {"chat": {"model": f"chatbot@7@sha256:{'0' * 64}"}}})
     assert "llmops:endpoints.chat.model: the stack's store has no chatbot@7" in text
@@ -146,3 +81,20 @@ def test_the_gate_holds_unless_waived(store: Path, passed: bool | None, words: s
 def test_an_endpoint_can_be_switched_off_though_its_version_is_gone(project: Path) -> None:
     entry = {"model": f"chatbot@7@sha256:{'0' * 64}", "endpoint": "off"}
     assert run_program({"endpoints": {"chat": entry}}).of("endpoint-chat")["status"] == "off"
+
+
+def test_a_rejected_version_is_refused_with_the_line_that_goes_back(store: Path) -> None:
+    model = add_version(store, "chatbot@2")
+    log = store / rejection_log(model.partition("sha256:")[2])
+    log.mkdir(parents=True)
+    back = "llmops:endpoints.chat.model: chatbot@1@sha256:…"
+    entry = {"action": "rejected", "why": "the quality alarm went off", "when": "2026-11-25T00:00:00Z", "instead": back}
+    (log / "000001.json").write_text(json.dumps(entry))
+    text = expect_refusal({"endpoints": {"chat": {"model": model}}})
+    assert "chatbot@2 was rejected at 2026-11-25T00:00:00Z: the quality alarm went off" in text
+    assert f"go back with `{back}`" in text
+    assert "llmops models clear chatbot@2" in text
+    (log / "000002.json").write_text(json.dumps({"action": "cleared", "why": "the alarm was wrong", "when": "later"}))
+    assert run_program({"endpoints": {"chat": {"model": model}}}).has("endpoint-chat")
+    (log / "000003.json").write_text(json.dumps({"action": "rejected"}))
+    assert "promote another version" in expect_refusal({"endpoints": {"chat": {"model": model}}})

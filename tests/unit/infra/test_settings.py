@@ -1,6 +1,7 @@
 """Settings: what is refused, with which words; and that Pulumi.yaml and the model say the same."""
 
 import importlib.metadata
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from contract.documents import Part
 from tests.unit.infra.program import CHECKOUT, PROJECT, expect_refusal
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
@@ -22,7 +24,7 @@ def _entry(**fields: Any) -> dict[str, Any]:
     [
         ({"local_hom": "x"}, ["llmops:local_hom: unknown key", "local_home"]),
         ({"target": "gcp"}, ["llmops:target: there is no target 'gcp'", "write one of: local"]),
-        ({"target": "aws"}, ["llmops:target: this version of the kit has no target aws yet", "local"]),
+        ({"target": "azure"}, ["llmops:target: this version of the kit has no target azure yet", "local, aws"]),
         ({"local_runtime": "podman"}, ["llmops:local_runtime: ", "'process' or 'docker'", "found 'podman'"]),
         ({"local_home": ""}, ["llmops:local_home: "]),
         ({"endpoints": "chatbot"}, ["llmops:endpoints: ", "dictionary", "found 'chatbot'"]),
@@ -31,9 +33,37 @@ def _entry(**fields: Any) -> dict[str, Any]:
         ({"endpoints": {"Chat_1": {"model": MODEL}}}, ["llmops:endpoints.Chat_1: ", "small letters"]),
         (_entry(modle="x"), ["llmops:endpoints.chat.modle: unknown key", "model, endpoint, size"]),
         (_entry(model="chatbot@1"), ["llmops:endpoints.chat.model: 'chatbot@1' is not a promoted", "llmops promote"]),
-        (_entry(size={"instances": 0}), ["llmops:endpoints.chat.size.instances: ", "greater than", "found 0"]),
+        (_entry(size={"instances": 0}), ["llmops:endpoints.chat.size.instances: 0 workers serve nothing", "off"]),
+        (_entry(size={"instances": -1}), ["llmops:endpoints.chat.size.instances: ", "greater than", "found -1"]),
         (_entry(size={"instances": "two"}), ["llmops:endpoints.chat.size.instances: ", "integer", "found 'two'"]),
-        (_entry(size={"instance": 2}), ["llmops:endpoints.chat.size.instance: unknown key", "one of: instances"]),
+        (
+            _entry(size={"instance": 2}),
+            ["llmops:endpoints.chat.size.instance: unknown key", "one of: instances, max_instances"],
+        ),
+        (_entry(size={"max_instances": 1}), ["llmops:endpoints.chat.size: max_instances must be more than instances"]),
+        (_entry(size={"concurrent_requests": 9}), ["concurrent_requests has no effect without max_instances"]),
+        (_entry(rollout={"strategy": "canary", "step_percent": 9}), ["step_percent has no effect", "rolling"]),
+        (_entry(rollout={"canary_percent": 9}), ["canary_percent has no effect without `strategy: canary`"]),
+        (_entry(rollout={"strategy": "rolling"}), ["llmops:endpoints.chat.rollout.strategy: rolling is a cloud's"]),
+        (_entry(mode="async"), ["llmops:endpoints.chat.mode: has no effect on this machine", "target: aws"]),
+        (
+            {"endpoints": {"size": {"model": MODEL, "insances": 1}}},
+            ["llmops:endpoints.size.insances: unknown key", "gate"],
+        ),
+        ({"images": {"serving": "repo:latest"}}, ["llmops:images: serving: 'repo:latest' is not by digest"]),
+        ({"aws": {"regoin": "x"}}, ["llmops:aws.regoin: unknown key", "region, profile"]),
+        ({"aws": {"network": {"mod": "own"}}}, ["llmops:aws.network.mod: unknown key", "one of: mode, cidr"]),
+        ({"aws": {"schedules": {"weekly": {"run": "a-run", "corn": "x"}}}}, ["aws.schedules.weekly.cron: is missing"]),
+        ({"aws": {"schedules": {"weekly": {"corn": "x"}}}}, ["aws.schedules.weekly.corn: unknown key", "run, cron"]),
+        ({"aws": {"network": {"mode": "existing"}}}, ["aws.network: `mode: existing` needs subnet_ids"]),
+        ({"aws": {"network": {"cidr": "10.0.0.0/16"}}}, ["aws.network: cidr has no effect with `mode: none`"]),
+        ({"aws": {"network": {"mode": "own", "cidr": "10.0.0.0/28"}}}, ["aws.network.cidr: ", "/16 to /24"]),
+        ({"aws": {"network": {"mode": "own", "cidr": "10.0.0.1/16"}}}, ["aws.network.cidr: ", "is not a network"]),
+        ({"aws": {"network": {"mode": "own", "zones": ["a", "a"]}}}, ["aws.network: zones must be two different"]),
+        ({"aws": {"roles": {"training": "arn:aws:iam::1:user/me"}}}, ["aws.roles.training: ", "iam:role/"]),
+        ({"aws": {"kms_key_arn": "alias/mine"}}, ["aws.kms_key_arn: 'alias/mine' is not an ARN", "kms:key/"]),
+        ({"aws": {"registry": "ghcr.io/me"}}, ["aws.registry: "]),
+        ({"aws": {"region": "eu-central-1"}}, ["llmops:aws.region: has no effect on this machine", "target: aws"]),
         (_entry(endpoint="perhaps"), ["llmops:endpoints.chat.endpoint: ", "boolean", "found 'perhaps'"]),
         (_entry(precision="int8"), ["llmops:endpoints.chat.precision: ", "'auto', 'f32' or 'bf16'"]),
         (_entry(port=70000), ["llmops:endpoints.chat.port: ", "65535"]),
@@ -88,15 +118,18 @@ def test_pulumi_yaml_declares_the_same_settings(project: Path) -> None:
     for key, field in Settings.model_fields.items():
         declared = PROJECT["config"][key]
         assert declared["description"] == field.description, key
-        assert declared["default"] == field.default, key
-        assert declared["type"] == ("object" if isinstance(field.default, dict) else "string"), key
+        default = field.default.model_dump(exclude_defaults=True) if isinstance(field.default, Part) else field.default
+        assert declared["default"] == default, key
+        assert declared["type"] == ("object" if isinstance(default, dict) else "string"), key
 
 
-def test_the_example_stack_is_valid() -> None:
+@pytest.mark.parametrize(("stack", "target"), [("local", "local"), ("aws-dev", "aws")])
+def test_the_example_stacks_are_valid(stack: str, target: str) -> None:
     from infra.settings import parse_settings
 
-    config = YAML(typ="safe", pure=True).load(CHECKOUT / "Pulumi.local.yaml")["config"]
-    assert parse_settings({k.removeprefix("llmops:"): v for k, v in config.items()}).target == "local"
+    config = YAML(typ="safe", pure=True).load(CHECKOUT / f"Pulumi.{stack}.yaml")["config"]
+    texts = {k.removeprefix("llmops:"): v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
+    assert parse_settings(texts).target == target
 
 
 def test_nothing_in_infra_shadows_a_package() -> None:

@@ -1,0 +1,99 @@
+"""An AWS account in this process: the program reads its store by boto3, and Pulumi's mocks stand for the rest."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pulumi_aws
+import pytest
+from moto import mock_aws
+
+from contract.layout import run_spec_key
+from infra.names import CloudNames
+from tests.unit.infra.program import Declared, add_version, run_program
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # pulumi-aws warns of its own old names
+    _ = pulumi_aws.s3.Bucket, pulumi_aws.ec2.Vpc  # its modules are loaded when they are first used
+
+ACCOUNT, REGION = "123456789012", "eu-central-1"
+SERVING = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/serving@sha256:{'5' * 64}"
+TRAINING = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training@sha256:{'7' * 64}"
+RUN = "chatbot-0001"
+
+
+class Account:
+    """A stack's buckets in the account."""
+
+    def __init__(self, folder: Path, stack: str = "demo") -> None:
+        self.folder = folder
+        self.stack = stack
+        self.names = CloudNames("llmops", stack)
+        self.s3 = boto3.client("s3", region_name=REGION)
+        for thing in ("store", "work"):
+            self.s3.create_bucket(Bucket=self.bucket(thing), CreateBucketConfiguration={"LocationConstraint": REGION})
+
+    def bucket(self, thing: str) -> str:
+        """Name of store or work."""
+        return self.names.bucket(thing, ACCOUNT, REGION)
+
+    def add_version(self, alias: str, **given: Any) -> str:
+        """Put a version into the store; what a promotion writes."""
+        folder = self.folder / "store"
+        reference = add_version(folder, alias, **given)
+        for path in (p for p in folder.rglob("*") if p.is_file()):
+            self.s3.put_object(
+                Bucket=self.bucket("store"), Key=path.relative_to(folder).as_posix(), Body=path.read_bytes()
+            )
+        return reference
+
+    def add_run(self, run: str = RUN) -> None:
+        """Put a run's spec where `llmops train` does."""
+        self.s3.put_object(Bucket=self.bucket("work"), Key=run_spec_key(run), Body=json.dumps(_SPEC | {"id": run}))
+
+    def provision(self, config: dict[str, Any], **options: Any) -> Declared:
+        """Run the program for target aws."""
+        given = {"target": "aws", "images": {"serving": SERVING, "training": TRAINING}}
+        return run_program(given | config, stack_name=self.stack, **options)
+
+
+_SPEC = {
+    "schema": "run/1",
+    "id": RUN,
+    "created": "2026-11-25T00:00:00Z",
+    "recipe": json.loads((Path(__file__).parents[2] / "contract/examples/run-1.json").read_text())["recipe"],
+    "dataset": {"name": "facts", "sha256": "d" * 64},
+    "base_model": {"name": "base", "sha256": "b" * 64},
+    "image": TRAINING,
+    "kit_version": "0.1.0",
+}
+
+
+@contextmanager
+def on_moto(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No way to AWS but to moto, in this process."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
+        patch.delenv(name, raising=False)
+    patch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+    patch.setenv("AWS_REGION", REGION)
+    patch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """See on_moto."""
+    with on_moto(monkeypatch):
+        yield
+
+
+@pytest.fixture
+def account(aws: None, project: Path) -> Account:
+    """The account of stack demo."""
+    return Account(project)
