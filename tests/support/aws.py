@@ -45,7 +45,7 @@ class Account:
         return boto3.Session(
             aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
-            region_name=self.environ["AWS_REGION"],
+            region_name=REGION,
         )
 
     @contextmanager
