@@ -11,7 +11,7 @@ from typing import Any
 from twins.providers.aws.judges import broken
 from twins.providers.aws.rules import Rules, Shape, snake
 from twins.providers.base import Failure, Naming
-from twins.providers.values import DEFAULTS, UNKNOWN
+from twins.providers.values import DEFAULTS, UNKNOWN, has_unknown
 
 RANDOM_DIGITS = 7
 
@@ -19,9 +19,9 @@ RANDOM_DIGITS = 7
 def normalised(rules: Rules, news: dict[str, Any]) -> dict[str, Any]:
     """Inputs without nulls, with objects that stand for JSON as texts, and scalars in the property's own type."""
     inputs = {n: copy.deepcopy(v) for n, v in news.items() if v is not None and n != DEFAULTS}
-    for path, rule in rules.rules.items():
-        if "json" in rule:
-            _replace(inputs, path, lambda v: json.dumps(v) if isinstance(v, dict | list) else v)
+    for name in rules.objects & set(inputs):
+        if isinstance(inputs[name], dict | list):
+            inputs[name] = UNKNOWN if has_unknown(inputs[name]) else json.dumps(inputs[name])
     return {n: _typed(v, rules.inputs.get(n)) for n, v in inputs.items()}
 
 
@@ -55,9 +55,10 @@ def with_defaults(
 def failures(rules: Rules, logical: str, inputs: dict[str, Any]) -> list[Failure]:
     """Everything that the plugin refuses in complete inputs; what is not known yet passes."""
     values = {n: v for n, v in inputs.items() if n != DEFAULTS}
-    found = [*_shapes(rules, logical, values), *_combinations(rules, logical, values)]
+    found = [*_shapes(rules, logical, values)]
     if found:
         return found
+    found += _combinations(rules, logical, values)
     for path, rule in rules.rules.items():
         for place, value in at(values, path):
             found += [
@@ -137,20 +138,6 @@ def _typed(value: Any, shape: Shape) -> Any:
     if shape == "boolean" and value in ("true", "false"):
         return value == "true"
     return value
-
-
-def _replace(values: Any, path: str, change: Any) -> None:
-    head, _, rest = path.partition(".")
-    name, brackets, _ = head.partition("[]")
-    if not isinstance(values, dict) or name not in values:
-        return
-    if not rest and not brackets:
-        values[name] = change(values[name])
-    elif brackets and isinstance(values[name], list):
-        for item in values[name]:
-            _replace(item, rest, change)
-    elif rest:
-        _replace(values[name], rest, change)
 
 
 def _shapes(rules: Rules, logical: str, values: dict[str, Any]) -> Iterator[Failure]:
@@ -245,7 +232,7 @@ def _by_presence(rules: Rules, logical: str, values: dict[str, Any]) -> Iterator
 
 
 def _given(value: Any) -> bool:
-    return value is not None and value not in ("", [], {}) and value is not False
+    return value is not None and value not in ("", []) and value is not False
 
 
 def _fits(value: Any, shape: Shape) -> bool:

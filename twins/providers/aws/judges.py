@@ -73,8 +73,9 @@ def _all_ports(told: Mapping[str, list[str]], name: str, value: Any, rule: Rule)
 
 def _prefix(told: list[int], name: str, value: Any, rule: Rule) -> str:
     low, high = told
-    if low <= int(value.partition("/")[2] or 0) <= high:
-        return ""
+    length = value.partition("/")[2]
+    if not length.isdecimal() or low <= int(length) <= high:
+        return ""  # what is no network is refused as that
     return f"expected {name} to contain a network Value with between {low} and {high} significant bits, got: {value}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+TEXT_OR_OBJECT = "text or object"
 FOLDER = Path(__file__).parent
 Shape = Any
 """As properties.json has it: "string", [shape], {"*": shape}, {"name": shape}; without the mark of required names."""
@@ -20,6 +21,8 @@ class Rules:
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
     """Properties that are no inputs."""
+    objects: frozenset[str]
+    """Inputs that take an object for a JSON text."""
     required: frozenset[str]
     """Paths of what must be given, where its parent is."""
     replace: tuple[str, ...]
@@ -91,6 +94,7 @@ def rules(token: str) -> Rules:
         token=token,
         inputs=inputs,
         outputs=_unmarked(shapes["outputs"]),
+        objects=frozenset(n.removesuffix("!") for n, s in shapes["inputs"].items() if s == TEXT_OR_OBJECT),
         required=frozenset(_required(shapes["inputs"])),
         replace=tuple(dict.fromkeys([*told.get("replace", ()), *(["region"] if "region" in inputs else [])])),
         replace_when=told.get("replace_when", {}),
@@ -139,7 +143,7 @@ def _unmarked(shape: Shape) -> Shape:
         return [_unmarked(shape[0])]
     if isinstance(shape, dict):
         return {name.removesuffix("!"): _unmarked(inner) for name, inner in shape.items()}
-    return shape
+    return "string" if shape == TEXT_OR_OBJECT else shape
 
 
 def _required(shape: Shape, path: str = "") -> list[str]:

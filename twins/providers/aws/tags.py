@@ -21,7 +21,7 @@ def merged(session: AwsSession, tags: Any) -> Any:
     if not session.known or has_unknown(tags):
         return UNKNOWN
     keys, beginnings = session.ignored_tags
-    found = {**session.default_tags, **(tags or {})}
+    found = {**session.default_tags, **(tags if isinstance(tags, dict) else {})}
     return {k: v for k, v in found.items() if k not in keys and not (beginnings and k.startswith(beginnings))}
 
 

@@ -124,7 +124,7 @@ aws.cloudwatch.EventTarget("target", rule=rule.name, arn=topic.arn, input=json.d
 
 MESSAGES = """
 topic = aws.sns.Topic("topic", display_name={display!r}, opts=own)
-queue = aws.sqs.Queue("queue", visibility_timeout_seconds={seconds}, opts=own)
+queue = aws.sqs.Queue("queue", visibility_timeout_seconds=60, tags={{"purpose": {display!r}}}, opts=own)
 aws.sns.TopicPolicy(
     "published",
     arn=topic.arn,
@@ -224,7 +224,8 @@ aws.ec2.VpcEndpoint(
     vpc_endpoint_type="Interface",
     subnet_ids=[subnet.id],
     security_group_ids=[group.id],
-    private_dns_enabled={hostnames},
+    private_dns_enabled=True,
+    tags={{"purpose": {note!r}}},
     opts=own,
 )
 """

@@ -1,7 +1,7 @@
 """The shapes of the AWS types' properties, as pulumi_aws, the generated SDK, has them.
 
-A shape is "string", "integer", "number" or "boolean"; [shape] is a list, {"*": shape} a map, {name: shape} an object; a
-name that ends in "!" is required.
+A shape is "string", "integer", "number", "boolean" or "text or object" (JSON); [shape] is a list, {"*": shape} a map,
+{name: shape} an object; a name that ends in "!" is required.
 
 `python -m tests.emulated.twins.providers.sdk_properties` writes them to twins/providers/aws/properties.json.
 """
@@ -50,6 +50,10 @@ def _properties(token: str) -> dict[str, Any]:
     return {"inputs": inputs, "outputs": {name: shape for name, shape in outputs.items() if name not in known}}
 
 
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, str) or (isinstance(kind, type) and issubclass(kind, str))
+
+
 def _object(kind: type, *, required: bool = True) -> dict[str, Any]:
     names = {pulumi: python for python, pulumi in _types.input_type_py_to_pulumi_names(kind).items()}
     found = {}
@@ -75,7 +79,8 @@ def _node(hint: Any) -> Any:
         return SCALARS[hint]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union or str(origin) == "<class 'types.UnionType'>":
-        return _node(next(a for a in arguments if a is not type(None)))
+        kinds = [a for a in arguments if a is not type(None)]
+        return "text or object" if kinds[0] is str and len(kinds) > 1 and not _is_enum(kinds[1]) else _node(kinds[0])
     if origin in (list, typing.get_origin(typing.Sequence[str])):
         return [_node(arguments[0])]
     if origin in (dict, typing.get_origin(typing.Mapping[str, str])):
