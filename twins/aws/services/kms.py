@@ -48,6 +48,7 @@ def install(twin: Twin) -> None:
     twin.after("kms", "EnableKeyRotation", kms.keep_period)
     twin.implement("kms", "GetKeyRotationStatus", kms.rotation_status)
     twin.implement("kms", "GetKeyPolicy", kms.policy)
+    twin.implement("kms", "PutKeyPolicy", kms.put_policy)
     twin.implement("kms", "GetPublicKey", kms.public_key)
     twin.implement("kms", "Sign", kms.sign)
     twin.implement("kms", "Verify", kms.verify)
@@ -59,6 +60,15 @@ def key_state(twin: Twin, arn: str) -> str | None:
         return _key(Call("kms", "DescribeKey", {"KeyId": arn}, "", arn.split(":")[3], "")).key_state
     except ApiError:
         return None
+
+
+def trusts(twin: Twin, arn: str, service: str, action: str) -> bool:
+    """Does a key's policy let an AWS service do something with it (conditions are the judge's)?"""
+    key = _key(Call("kms", "DescribeKey", {"KeyId": arn}, "", arn.split(":")[3], ""))
+    return any(
+        policies.allows(statement, action) and service in policies.principals(statement, "Service")
+        for statement in policies.statements(key.policy)
+    )
 
 
 class _Kms:
@@ -164,6 +174,11 @@ class _Kms:
         if call.parameters.get("PolicyName", "default") != "default":
             raise ApiError("NotFoundException", "No such policy exists")
         return {"Policy": key.policy, "PolicyName": "default"}
+
+    def put_policy(self, call: Call) -> None:
+        if call.parameters.get("PolicyName", "default") != "default":
+            raise ApiError("NotFoundException", "No such policy exists")
+        _key(call).policy = call.parameters["Policy"]
 
     def public_key(self, call: Call) -> Document:
         key = _key(call)

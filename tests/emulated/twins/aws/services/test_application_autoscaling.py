@@ -1,13 +1,13 @@
 """Targets, policies and their alarms, activities; what really happens to a variant."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.emulated.twins.aws.conftest import Running, await_status, made_config
+from tests.emulated.twins.aws.services.waiting import eventually
 
 DIMENSION = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
 METRIC = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
@@ -88,7 +88,7 @@ def test_what_is_not_there_is_said_in_the_words_of_aws(autoscaling: Any, resourc
         autoscaling.deregister_scalable_target(**resource)
     with pytest.raises(missing, match="No scalable target registered"):
         _track(autoscaling, resource)
-    with pytest.raises(missing, match="No scaling policy found .* policy name: p"):
+    with pytest.raises(missing, match=r"No scaling policy found .* policy name: p"):
         autoscaling.delete_scaling_policy(**resource, PolicyName="p")
     with pytest.raises(missing, match="No scheduled action found"):
         autoscaling.delete_scheduled_action(**resource, ScheduledActionName="s")
@@ -99,7 +99,7 @@ def test_alarm_scales_out_within_the_limits(twin: Running, autoscaling: Any, res
     policy = _track(autoscaling, resource)
     high = next(alarm["AlarmName"] for alarm in policy["Alarms"] if "AlarmHigh" in alarm["AlarmName"])
     twin.client("cloudwatch").set_alarm_state(AlarmName=high, StateValue="ALARM", StateReason="test")
-    activity = _await(lambda: _activities(autoscaling, "Setting desired instance count to 2."))
+    activity = eventually(lambda: _activities(autoscaling, "Setting desired instance count to 2."))
     assert activity["StatusCode"] == "Successful"
     assert f"monitor alarm {high} in state ALARM triggered policy" in activity["Cause"]
 
@@ -107,7 +107,7 @@ def test_alarm_scales_out_within_the_limits(twin: Running, autoscaling: Any, res
 def test_count_below_the_minimum_is_raised(twin: Running, autoscaling: Any, resource: dict[str, str]) -> None:
     await_status(twin, "scaled", "InService")
     autoscaling.register_scalable_target(**resource, MinCapacity=3, MaxCapacity=4)
-    activity = _await(lambda: _activities(autoscaling, "Setting desired instance count to 3."))
+    activity = eventually(lambda: _activities(autoscaling, "Setting desired instance count to 3."))
     assert activity["Cause"] == "minimum capacity was set to 3"
     await_status(twin, "scaled", "InService")
     variant = twin.client("sagemaker").describe_endpoint(EndpointName="scaled")["ProductionVariants"][0]
@@ -124,7 +124,7 @@ def test_scheduled_action_sets_the_limits_when_it_is_due(autoscaling: Any, resou
     [shown] = autoscaling.describe_scheduled_actions(ServiceNamespace="sagemaker")["ScheduledActions"]
     assert shown["ScalableTargetAction"] == action
     assert ":scheduledActionName/s" in shown["ScheduledActionARN"]
-    _await(
+    eventually(
         lambda: (
             autoscaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"][0]["MaxCapacity"]
             == 5
@@ -149,12 +149,3 @@ def _track(client: Any, resource: dict[str, str]) -> dict[str, Any]:
 def _activities(client: Any, description: str) -> dict[str, Any] | None:
     found = client.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"]
     return next((activity for activity in found if activity["Description"] == description), None)
-
-
-def _await(look: Callable[[], Any], seconds: float = 15) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
