@@ -1,0 +1,319 @@
+"""EventBridge Scheduler: groups and schedules with every field, fired in real time under the schedule's role.
+
+https://docs.aws.amazon.com/scheduler/latest/APIReference/Welcome.html
+"""
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from twins.aws.calls import ApiError, Call
+from twins.aws.services import iam, schedules
+from twins.aws.services.documents import (
+    Document,
+    ask,
+    implement_methods,
+    new_id,
+    now,
+    page,
+    plain,
+    regions,
+    shelf,
+    tag_list,
+    tag_map,
+)
+from twins.aws.twin import Twin
+
+_SERVICE = "scheduler"
+_PRINCIPAL = "scheduler.amazonaws.com"
+_UNIVERSAL = re.compile(r"^arn:aws:scheduler:::aws-sdk:(?P<service>[\w-]+):(?P<operation>\w+)$")
+_READS = ("get", "describe", "list", "poll", "receive", "search", "scan", "query", "select", "read", "view")
+_RETRY = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
+_TICK_SECONDS = 0.5
+_ACTIONS = {"sqs": "sqs:SendMessage", "sns": "sns:Publish"}
+log = logging.getLogger("twins.aws")
+
+
+def install(twin: Twin) -> None:
+    """Answer the API, and fire what is due."""
+    scheduler = _Scheduler(twin)
+    implement_methods(twin, _SERVICE, scheduler)
+    twin.every(_TICK_SECONDS, lambda: _fire_due(twin))
+
+
+def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
+    """ARN and tags of every group."""
+    return [
+        (group["Arn"], group["tags"])
+        for region in regions(twin, _SERVICE)
+        for group in shelf(twin, _SERVICE, "groups", region).values()
+    ]
+
+
+class _Scheduler:
+    """Methods that take a call alone are operations."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+
+    def create_schedule(self, call: Call) -> Document:
+        given = plain(call.parameters)
+        group = given.get("GroupName", "default")
+        self._group(call, group)
+        found = self._schedules(call)
+        key = f"{group}/{given['Name']}"
+        if key in found:
+            raise ApiError("ConflictException", f"Schedule {given['Name']} already exists.", 409)
+        found[key] = self._checked(call, given, now())
+        return {"ScheduleArn": found[key]["Arn"]}
+
+    def update_schedule(self, call: Call) -> Document:
+        given = plain(call.parameters)
+        old = self._schedule(call)
+        new = self._checked(call, given, old["CreationDate"])
+        self._schedules(call)[f"{new['GroupName']}/{new['Name']}"] = new
+        return {"ScheduleArn": new["Arn"]}
+
+    def get_schedule(self, call: Call) -> Document:
+        return self._schedule(call)
+
+    def delete_schedule(self, call: Call) -> None:
+        found = self._schedule(call)
+        del self._schedules(call)[f"{found['GroupName']}/{found['Name']}"]
+
+    def list_schedules(self, call: Call) -> Document:
+        wanted = call.parameters
+        found = [
+            {**schedule, "Target": {"Arn": schedule["Target"]["Arn"]}}
+            for schedule in self._schedules(call).values()
+            if schedule["GroupName"] == wanted.get("GroupName", schedule["GroupName"])
+            and schedule["Name"].startswith(wanted.get("NamePrefix", ""))
+            and schedule["State"] == wanted.get("State", schedule["State"])
+        ]
+        shown, token = page(found, wanted.get("NextToken"), wanted.get("MaxResults"))
+        return {"Schedules": shown, "NextToken": token}
+
+    def create_schedule_group(self, call: Call) -> Document:
+        name = call.parameters["Name"]
+        if name in self._groups(call):
+            raise ApiError("ConflictException", f"Schedule group {name} already exists.", 409)
+        self._groups(call)[name] = self._new_group(call, name, tag_map(call.parameters.get("Tags")))
+        return {"ScheduleGroupArn": self._groups(call)[name]["Arn"]}
+
+    def get_schedule_group(self, call: Call) -> Document:
+        return self._group(call, call.parameters["Name"])
+
+    def delete_schedule_group(self, call: Call) -> None:
+        name = call.parameters["Name"]
+        if name == "default":
+            raise ApiError("ValidationException", "The default schedule group cannot be deleted.")
+        self._group(call, name)
+        for key, schedule in list(self._schedules(call).items()):
+            if schedule["GroupName"] == name:
+                del self._schedules(call)[key]
+        del self._groups(call)[name]
+
+    def list_schedule_groups(self, call: Call) -> Document:
+        self._group(call, "default")
+        prefix = call.parameters.get("NamePrefix", "")
+        found = [group for name, group in self._groups(call).items() if name.startswith(prefix)]
+        shown, token = page(found, call.parameters.get("NextToken"), call.parameters.get("MaxResults"))
+        return {"ScheduleGroups": shown, "NextToken": token}
+
+    def list_tags_for_resource(self, call: Call) -> Document:
+        return {"Tags": tag_list(self._by_arn(call)["tags"])}
+
+    def tag_resource(self, call: Call) -> None:
+        self._by_arn(call)["tags"].update(tag_map(call.parameters["Tags"]))
+
+    def untag_resource(self, call: Call) -> None:
+        for key in call.parameters["TagKeys"]:
+            self._by_arn(call)["tags"].pop(key, None)
+
+    def _checked(self, call: Call, given: Document, created: float) -> Document:
+        schedules.check(given["ScheduleExpression"], given.get("ScheduleExpressionTimezone", "UTC"))
+        window = given["FlexibleTimeWindow"]
+        if (window["Mode"] == "FLEXIBLE") != ("MaximumWindowInMinutes" in window):
+            text = "Parameter MaximumWindowInMinutes must be provided for FLEXIBLE, and only for it."
+            raise ApiError("ValidationException", text)
+        _check_target(given["Target"])
+        if not iam.trusts(self._twin, given["Target"]["RoleArn"], _PRINCIPAL):
+            text = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
+            raise ApiError("ValidationException", text)
+        group = given.get("GroupName", "default")
+        target = {**given["Target"], "RetryPolicy": {**_RETRY, **given["Target"].get("RetryPolicy", {})}}
+        return {
+            "ActionAfterCompletion": "NONE",
+            "ScheduleExpressionTimezone": "UTC",
+            "State": "ENABLED",
+            **{name: value for name, value in given.items() if name != "ClientToken"},
+            "GroupName": group,
+            "Target": target,
+            "Arn": f"arn:aws:scheduler:{call.region}:{self._twin.account}:schedule/{group}/{given['Name']}",
+            "CreationDate": created,
+            "LastModificationDate": now(),
+            "looked_at": now(),
+        }
+
+    def _new_group(self, call: Call, name: str, tags: dict[str, str]) -> Document:
+        arn = f"arn:aws:scheduler:{call.region}:{self._twin.account}:schedule-group/{name}"
+        times = {"CreationDate": now(), "LastModificationDate": now()}
+        return {"Name": name, "Arn": arn, "State": "ACTIVE", "tags": tags, **times}
+
+    def _group(self, call: Call, name: str) -> Document:
+        if name == "default":
+            self._groups(call).setdefault(name, self._new_group(call, name, {}))
+        group = self._groups(call).get(name)
+        if group is None:
+            raise ApiError("ResourceNotFoundException", f"Schedule group {name} does not exist.", 404)
+        return group
+
+    def _schedule(self, call: Call) -> Document:
+        name, group = call.parameters["Name"], call.parameters.get("GroupName", "default")
+        found = self._schedules(call).get(f"{group}/{name}")
+        if found is None:
+            raise ApiError("ResourceNotFoundException", f"Schedule {name} does not exist.", 404)
+        return found
+
+    def _by_arn(self, call: Call) -> Document:
+        arn = call.parameters["ResourceArn"]
+        for group in self._groups(call).values():
+            if group["Arn"] == arn:
+                return group
+        raise ApiError("ResourceNotFoundException", f"{arn} does not exist.", 404)
+
+    def _groups(self, call: Call) -> dict[str, Document]:
+        return shelf(self._twin, _SERVICE, "groups", call.region)
+
+    def _schedules(self, call: Call) -> dict[str, Document]:
+        return shelf(self._twin, _SERVICE, "schedules", call.region)
+
+
+def _check_target(target: Document) -> None:
+    arn = target["Arn"]
+    if not arn.startswith("arn:aws:scheduler:::"):
+        if len(arn.split(":")) < 6:
+            raise ApiError("ValidationException", f"Provided Arn is not in correct format: {arn}")
+        return
+    match = _UNIVERSAL.match(arn)
+    model = _operation(match["service"], match["operation"]) if match else None
+    if not match or model is None:
+        raise ApiError("ValidationException", f"Provided Arn is not a supported universal target: {arn}")
+    if match["operation"].lower().startswith(_READS):
+        raise ApiError("ValidationException", f"Read-only operations can't be a universal target: {arn}")
+    try:
+        if not isinstance(json.loads(target.get("Input", "{}")), dict):
+            raise ValueError("no object")
+    except ValueError as e:
+        raise ApiError("ValidationException", "Input is not a valid JSON object.") from e
+
+
+def _operation(service: str, operation: str) -> Any | None:
+    """botocore's model of an operation of a universal target, or None."""
+    from twins.aws.reading import model_of
+
+    try:
+        model = model_of(service)
+    except ApiError:
+        return None
+    name = operation[0].upper() + operation[1:]
+    return model.operation_model(name) if name in list(model.operation_names) else None
+
+
+def _fire_due(twin: Twin) -> None:
+    for region in regions(twin, _SERVICE):
+        found = shelf(twin, _SERVICE, "schedules", region)
+        for key, schedule in list(found.items()):
+            expression, zone = schedule["ScheduleExpression"], schedule["ScheduleExpressionTimezone"]
+            due = schedules.next_after(expression, schedule["looked_at"], zone)
+            if due is None or due > now():
+                continue
+            schedule["looked_at"] = due
+            twin.changed()
+            in_time = schedule.get("StartDate", 0) <= due <= schedule.get("EndDate", float("inf"))
+            if schedule["State"] == "ENABLED" and in_time:
+                _fire(twin, region, schedule, due)
+            once = schedules.next_after(expression, due, zone) is None
+            if once and schedule["ActionAfterCompletion"] == "DELETE":
+                del found[key]
+
+
+def _fire(twin: Twin, region: str, schedule: Document, due: float) -> None:
+    execution = new_id()
+    target = schedule["Target"]
+    replaced = {
+        "<aws.scheduler.schedule-arn>": schedule["Arn"],
+        "<aws.scheduler.scheduled-time>": datetime.fromtimestamp(due, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "<aws.scheduler.execution-id>": execution,
+        "<aws.scheduler.attempt-number>": "1",
+    }
+    text = target.get("Input", "{}")
+    for keyword, value in replaced.items():
+        text = text.replace(keyword, value)
+    last: Document = {"at": now(), "execution": execution, "error": ""}
+    try:
+        _invoke(twin, region, target, text, execution)
+    except ApiError as e:
+        last["error"] = str(e)
+        log.warning("schedule %s failed: %s", schedule["Arn"], e)
+        _bury(twin, target, text, e)
+    schedule["last"] = last
+    twin.changed()
+
+
+def _invoke(twin: Twin, region: str, target: Document, text: str, execution: str) -> None:
+    role = target["RoleArn"]
+    if not iam.trusts(twin, role, _PRINCIPAL):
+        raise ApiError("AccessDeniedException", f"Scheduler can't assume the role {role}.")
+    match = _UNIVERSAL.match(target["Arn"])
+    if match:
+        operation = match["operation"][0].upper() + match["operation"][1:]
+        session = f"arn:aws:sts::{twin.account}:assumed-role/{role.rpartition('/')[2]}/{execution}"
+        ask(twin, match["service"], operation, region, _validated(match, text), principal=session)
+        return
+    service = target["Arn"].split(":")[2]
+    if service not in _ACTIONS:
+        raise ApiError("ValidationException", f"The twin can't invoke targets of {service}.")
+    reason = twin.may(role, _ACTIONS[service], target["Arn"], {}, service=_PRINCIPAL)
+    if reason:
+        raise ApiError("AccessDeniedException", reason)
+    _send(twin, target["Arn"], text)
+
+
+def _validated(match: re.Match[str], text: str) -> Document:
+    from botocore.validate import ParamValidator
+
+    model = _operation(match["service"], match["operation"])
+    assert model
+    parameters = json.loads(text)
+    report = ParamValidator().validate(parameters, model.input_shape)
+    if report.has_errors():
+        raise ApiError("ValidationException", report.generate_report())
+    return parameters
+
+
+def _send(twin: Twin, arn: str, text: str) -> None:
+    from moto.core.exceptions import ServiceException
+    from moto.sns.models import sns_backends
+    from moto.sqs.models import sqs_backends
+
+    _, _, service, region, _, name = arn.split(":", 5)
+    try:
+        if service == "sns":
+            sns_backends[twin.account][region].publish(text, arn=arn)
+        else:
+            sqs_backends[twin.account][region].send_message(name, text)
+    except ServiceException as e:
+        raise ApiError("ResourceNotFoundException", str(e)) from e
+
+
+def _bury(twin: Twin, target: Document, text: str, error: ApiError) -> None:
+    """What could not be delivered goes to the dead-letter queue, where there is one."""
+    arn = target.get("DeadLetterConfig", {}).get("Arn")
+    if arn:
+        try:
+            _send(twin, arn, text)
+        except ApiError as e:
+            log.warning("the dead-letter queue %s takes nothing: %s, after %s", arn, e, error)
