@@ -1,6 +1,7 @@
 """An AWS account in this process: the program reads its store by boto3, and Pulumi's mocks stand for the rest."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from moto import mock_aws
 
 from contract.layout import run_spec_key
 from infra.names import CloudNames
-from tests.unit.infra.program import Declared, add_version, run_program
+from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # pulumi-aws warns of its own old names
@@ -86,14 +87,11 @@ def on_moto(patch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """See on_moto."""
-    with on_moto(monkeypatch):
-        yield
-
-
-@pytest.fixture
-def account(aws: None, project: Path) -> Account:
-    """The account of stack demo."""
-    return Account(project)
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """The account of stack demo, with the project's folder as the current one. Programs under mocks change nothing."""
+    folder = tmp_path_factory.mktemp("project").resolve()
+    shutil.copy(CHECKOUT / "Pulumi.yaml", folder)
+    with pytest.MonkeyPatch.context() as patch, on_moto(patch):
+        patch.chdir(folder)
+        yield Account(folder)
