@@ -83,8 +83,9 @@ class Endpoint(Part):
     endpoint: bool = Field(default=True, description="on, or off: stopped, everything else is kept.")
     size: Size = Size()
     rollout: Rollout = Rollout()
-    mode: Literal["realtime", "async"] = Field(
-        default="realtime", description="async: requests and answers are files; may scale to zero (cloud)."
+    mode: Literal["realtime", "async", "serverless"] = Field(
+        default="realtime",
+        description="async: requests and answers are files; may scale to zero (cloud). serverless is refused so far.",
     )
     precision: Literal["auto", "f32", "bf16"] = Field(
         default="auto", description="auto: bf16 where the processor has it."

@@ -63,6 +63,12 @@ def require_supported(name: str, entry: Entry) -> None:
     refusals = [
         (entry.port, ("port",), "SageMaker chooses where an endpoint listens", "remove it"),
         (
+            entry.mode == "serverless",
+            ("mode",),
+            "a serverless endpoint has no network isolation, no GPU and no time to load a language model",
+            "write `mode: async`, which scales to zero, or leave it out",
+        ),
+        (
             size.instances == 0 and entry.mode == "realtime",
             ("size", "instances"),
             "a real-time endpoint scales to zero with inference components alone, which pulumi-aws has not",
