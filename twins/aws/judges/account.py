@@ -254,6 +254,8 @@ class Account:
         """The tags of a resource, by the one API that knows those of all services; none where it does not know."""
         from moto.resourcegroupstaggingapi.models import resourcegroupstaggingapi_backends
 
+        from twins.aws.services import tagging
+
         parts = arn.split(":")
         region = parts[3] if len(parts) > 3 and parts[3] else "us-east-1"
         if parts[2] == "sagemaker":
@@ -261,6 +263,8 @@ class Account:
             return {tag["Key"]: tag["Value"] for tag in tags}
         if parts[2] == "iam" and parts[5].startswith("role/"):
             return self._tags("role", parts[5].rpartition("/")[2])
+        if own := tagging.tags_of(self.twin, arn):
+            return own
         backend = resourcegroupstaggingapi_backends[self.id][region]
         return next((dict(each.tags) for each in backend._get_resources_generator(resource_arn_list=[arn])), {})
 

@@ -5,6 +5,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from twins.aws.calls import ApiError, Call
+from twins.aws.services import sns
 from twins.aws.services.cloudwatch_alarms import Action, Alarms, states
 from twins.aws.services.cloudwatch_evaluation import Evaluation, seconds_of
 from twins.aws.services.cloudwatch_metrics import Metric, Metrics, put
@@ -48,6 +49,9 @@ def _publish(twin: Twin, region: str, arn: str, alarm: Document, change: Documen
     from moto.core.exceptions import ServiceException
     from moto.sns.models import sns_backends
 
+    reason = sns.may_publish(twin, arn, "cloudwatch.amazonaws.com")
+    if reason:
+        raise ApiError("AuthorizationError", reason)
     home = arn.split(":")[3]
     subject = f'{change["new"]}: "{alarm["AlarmName"]}" in {region}'
     shown = ("AlarmName", "AlarmDescription", "AlarmArn")

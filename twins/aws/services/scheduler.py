@@ -219,7 +219,7 @@ def _operation(service: str, operation: str) -> Any | None:
     except ApiError:
         return None
     name = operation[0].upper() + operation[1:]
-    return model.operation_model(name) if name in list(model.operation_names) else None
+    return model.operation_model(name) if name in set(map(str, model.operation_names)) else None
 
 
 def _fire_due(twin: Twin) -> None:
