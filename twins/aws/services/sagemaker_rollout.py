@@ -1,6 +1,6 @@
 """What becomes of an endpoint in time: it is created or updated step by step, bakes, is rolled back, or fails.
 
-The state machine is in the endpoint's document (`rollout`), and one timer moves it, so that a restart continues it.
+The state machine is in the endpoint's document (`rollout`), so that a restart, or another pace, goes on from there.
 """
 
 import copy
@@ -13,7 +13,7 @@ from twins.aws.services import sagemaker_documents as store
 from twins.aws.services import sagemaker_guardrails as guardrails
 from twins.aws.services import sagemaker_images as images
 from twins.aws.services import sagemaker_variants as variants
-from twins.aws.services.documents import Document, now
+from twins.aws.services.documents import Document, now, regions
 from twins.aws.services.sagemaker_documents import ENDPOINT, MODEL
 from twins.aws.twin import AWS_TRANSITION_SECONDS, Twin
 
@@ -21,8 +21,8 @@ MODEL_MISSING_SECONDS = 3600
 """How long AWS looks for a model that is gone before the endpoint fails, about."""
 HEALTH_CHECK_SECONDS = 240
 """How long a container may take to answer /ping, where the variant does not say."""
-_LOOK_SECONDS = 0.2
-_TIMER = "sagemaker.endpoint"
+_LOOK_SECONDS = 0.1
+_SHORTEST_TIMEOUT_SECONDS = 1.0  # a twin whose transitions take no time still needs some for its own work
 
 
 class Rollout:
@@ -30,7 +30,7 @@ class Rollout:
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
-        twin.action(_TIMER, self._advance)
+        twin.every(_LOOK_SECONDS, self._look)
         twin.action("sagemaker.scale", self._scaled)
 
     def begin(
@@ -47,12 +47,9 @@ class Rollout:
             "step": 0,
             "began": time.time(),
             "step_began": time.time(),
-            "number": endpoint.get("rollouts", 0) + 1,
         }
-        endpoint["rollouts"] = endpoint["rollout"]["number"]
         if not creates:
             endpoint["rollout"]["shown"] = {"PendingDeploymentSummary": self._pending(endpoint, retained)}
-        self._again(endpoint)
 
     def scale(self, endpoint: Document, desired: Iterable[Document]) -> None:
         """Change weights and instance counts of variants, which takes a transition's time."""
@@ -75,34 +72,32 @@ class Rollout:
         endpoint.update(EndpointStatus="InService", LastModifiedTime=now())
         self._twin.changed()
 
-    def _again(self, endpoint: Document) -> None:
-        number = endpoint["rollout"]["number"]
-        seconds = min(_LOOK_SECONDS, max(0.0, self._remaining(endpoint)))
-        self._twin.later(seconds, _TIMER, *_place(endpoint), number)
+    def _look(self) -> None:
+        for region in regions(self._twin, store.SERVICE):
+            for endpoint in list(store.documents(self._twin, ENDPOINT, region).values()):
+                while "rollout" in endpoint and self._advance(region, endpoint):
+                    self._twin.changed()
 
     def _remaining(self, endpoint: Document) -> float:
         rollout = endpoint["rollout"]
         step = rollout["steps"][rollout["step"]]
         return rollout["step_began"] + self._twin.scaled(step["seconds"]) - time.time()
 
-    def _advance(self, region: str, arn: str, number: int) -> None:
-        endpoint = store.documents(self._twin, ENDPOINT, region).get(arn)
-        rollout = (endpoint or {}).get("rollout")
-        if endpoint is None or rollout is None or rollout["number"] != number:
-            return
+    def _advance(self, region: str, endpoint: Document) -> bool:
+        """Do what is due next; False when nothing is."""
+        rollout = endpoint["rollout"]
         if endpoint["EndpointStatus"] == "RollingBack":
-            self._advance_rollback(endpoint)
-        elif problem := self._interruption(region, endpoint):
+            return self._advance_rollback(endpoint)
+        if problem := self._interruption(region, endpoint):
             self._give_up(endpoint, problem)
         elif self._remaining(endpoint) > 0 or self._waits_for_container(region, endpoint):
-            self._again(endpoint)
+            return False
         elif rollout["step"] + 1 < len(rollout["steps"]):
             rollout.update(step=rollout["step"] + 1, step_began=time.time())
             self._show_step(endpoint)
-            self._again(endpoint)
         else:
             self._finish(endpoint)
-        self._twin.changed()
+        return True
 
     # -- what stops a rollout -----------------------------------------------------------------------------------------
 
@@ -111,7 +106,8 @@ class Rollout:
         rollout = endpoint["rollout"]
         lasted = time.time() - rollout["began"]
         updates = endpoint["EndpointStatus"] == "Updating"
-        if updates and lasted > self._twin.scaled(guardrails.timeout(rollout["deployment"])):
+        longest = self._twin.scaled(guardrails.timeout(rollout["deployment"]))
+        if updates and lasted > max(longest, _SHORTEST_TIMEOUT_SECONDS):
             return "The deployment did not complete within MaximumExecutionTimeoutInSeconds."
         if updates and (ringing := guardrails.ringing(self._twin, region, rollout["deployment"])):
             return f"One or more configured alarms for the deployment went into ALARM state: {', '.join(ringing)}."
@@ -209,16 +205,15 @@ class Rollout:
         rollout = endpoint["rollout"]
         rollout.update(steps=[{"status": "Deleting", "seconds": AWS_TRANSITION_SECONDS, "share": 0}], step=0)
         rollout["step_began"] = time.time()
-        self._again(endpoint)
 
-    def _advance_rollback(self, endpoint: Document) -> None:
+    def _advance_rollback(self, endpoint: Document) -> bool:
         if self._remaining(endpoint) > 0:
-            self._again(endpoint)
-            return
+            return False
         rollout = endpoint.pop("rollout")
         endpoint.update(EndpointStatus="InService", LastModifiedTime=now())
         if rollout["deployment"]:
             endpoint["LastDeploymentConfig"] = rollout["deployment"]
+        return True
 
     # -- what is shown meanwhile --------------------------------------------------------------------------------------
 
