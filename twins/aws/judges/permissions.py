@@ -90,11 +90,14 @@ class PermissionJudge:
 
         Judged as AWS does it: the role's trust policy first (with aws:SourceAccount, and aws:SourceArn where the
         context has it), then what a session of the role may do, by its own, its boundary's and the resource's policies.
+        Without a service it is a simulation: `role_arn` may be a user's too, and no trust policy is asked.
         """
         given: Context = dict(context or {})
         trust: Context = {"aws:SourceAccount": self.account.id}
         if "aws:SourceArn" in given:
             trust["aws:SourceArn"] = given.pop("aws:SourceArn")
+        if not service:
+            return self._would(role_arn, Access(action, resource, given), region or self._region_of(resource))
         who = self.account.session_of(role_arn, _session_name(service))
         if who is None or not is_settled(self._twin, role_arn) or not self._trusts(role_arn, service, trust):
             return (
@@ -105,6 +108,12 @@ class PermissionJudge:
         verdict = self._verdicts(who, [access], region or self._region_of(resource))[0]
         self._record(role_arn, access, verdict.allowed)
         return None if verdict.allowed else denials.reason(who.arn, action, resource, verdict)
+
+    def _would(self, arn: str, access: Access, region: str) -> str | None:
+        """What would be decided for a user or a role's session, whoever assumed it; nothing is recorded."""
+        who = self.account.session_of(arn, "simulated") or self.account.identity(arn)
+        verdict = self._verdicts(who, [access], region)[0]
+        return None if verdict.allowed else denials.reason(who.arn, access.action, access.resource, verdict)
 
     def may_call(self, role_arn: str, call: Call, *, service: str, source_arn: str = "") -> str | None:
         """May a service make this call under a role, as EventBridge Scheduler does? None, or why not."""

@@ -274,6 +274,15 @@ def test_what_a_service_does_under_a_role(bench: Bench) -> None:
     )
 
 
+def test_a_simulation_asks_no_trust_policy_and_records_nothing(bench: Bench) -> None:
+    nobodys = bench.role("r", allow("s3:GetObject"), trust=policy(deny("sts:AssumeRole", Principal="*")))
+    user = bench.user("dev", allow("s3:GetObject"))
+    for arn in (nobodys, user):
+        assert bench.judge.may(arn, "s3:GetObject", "arn:aws:s3:::data/k", service="") is None
+        assert bench.judge.may(arn, "s3:PutObject", "arn:aws:s3:::data/k", service="")
+    assert not bench.twin.state.get("recorded")
+
+
 def test_a_call_that_the_scheduler_makes(bench: Bench) -> None:
     trust = policy(allow("sts:AssumeRole", None, Principal={"Service": "scheduler.amazonaws.com"}))
     training = f"arn:aws:iam::{ACCOUNT}:role/training"
