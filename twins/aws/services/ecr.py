@@ -85,8 +85,11 @@ def _scan_on_push(twin: Twin, call: Call, answer: Document) -> None:
 
 
 def _name_missing(call: Call, answer: Document) -> None:
+    asked = call.parameters["imageIds"]
+    if len(asked) == len(answer["images"]):  # an image of several tags is answered by the tag that was asked for
+        for each, image in zip(asked, answer["images"], strict=True):
+            image["imageId"].update(each)
     for failure in answer.get("failures", []):
-        asked = call.parameters["imageIds"]
         if failure["imageId"].get("imageTag") == "null":
             found = {image["imageId"]["imageDigest"] for image in answer["images"]}
             failure["imageId"] = next(each for each in asked if each.get("imageDigest") not in (None, *found))
