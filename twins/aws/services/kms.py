@@ -49,6 +49,8 @@ def install(twin: Twin) -> None:
     twin.implement("kms", "GetKeyRotationStatus", kms.rotation_status)
     twin.implement("kms", "GetKeyPolicy", kms.policy)
     twin.implement("kms", "PutKeyPolicy", kms.put_policy)
+    twin.implement("kms", "EnableKey", lambda call: kms.switch(call, True))
+    twin.implement("kms", "DisableKey", lambda call: kms.switch(call, False))
     twin.implement("kms", "GetPublicKey", kms.public_key)
     twin.implement("kms", "Sign", kms.sign)
     twin.implement("kms", "Verify", kms.verify)
@@ -179,6 +181,10 @@ class _Kms:
         if call.parameters.get("PolicyName", "default") != "default":
             raise ApiError("NotFoundException", "No such policy exists")
         _key(call).policy = call.parameters["Policy"]
+
+    def switch(self, call: Call, enabled: bool) -> None:
+        key = _key(call)
+        key.enabled, key.key_state = enabled, "Enabled" if enabled else "Disabled"
 
     def public_key(self, call: Call) -> Document:
         key = _key(call)

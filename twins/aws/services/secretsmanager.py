@@ -1,0 +1,37 @@
+"""AWS Secrets Manager: the name of a secret that waits for deletion stays reserved; ARNs are whole."""
+
+from typing import Any
+
+from twins.aws.calls import ApiError, Call
+from twins.aws.services.documents import Document
+from twins.aws.twin import Twin
+
+_SERVICE = "secretsmanager"
+_RESERVED = "You can't create this secret because a secret with this name is already scheduled for deletion."
+
+
+def install(twin: Twin) -> None:
+    """Mend moto's secrets to https://docs.aws.amazon.com/secretsmanager/latest/apireference/Welcome.html."""
+    twin.before(_SERVICE, "CreateSecret", lambda call: _refuse_reserved(twin, call))
+    for operation in ("ListSecretVersionIds", "DeleteSecret", "RestoreSecret"):
+        twin.mend(_SERVICE, operation, lambda call, answer: _name_whole(twin, call, answer))
+
+
+def _refuse_reserved(twin: Twin, call: Call) -> None:
+    secret = _secrets(twin, call).get(call.parameters["Name"])
+    if secret is not None and secret.deleted_date:
+        raise ApiError("InvalidRequestException", _RESERVED)
+
+
+def _name_whole(twin: Twin, call: Call, answer: Document) -> None:
+    secret = _secrets(twin, call).get(call.parameters["SecretId"])
+    if secret is not None:
+        answer.update(ARN=secret.arn, Name=secret.name)
+    if not answer.get("NextToken"):
+        answer.pop("NextToken", None)
+
+
+def _secrets(twin: Twin, call: Call) -> Any:
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    return secretsmanager_backends[twin.account][call.region].secrets

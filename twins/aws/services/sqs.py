@@ -1,0 +1,34 @@
+"""Amazon SQS: whole seconds, one kind of encryption, valid policies."""
+
+from twins.aws.calls import ApiError, Call
+from twins.aws.services import policies
+from twins.aws.services.documents import Document
+from twins.aws.twin import Twin
+
+
+def install(twin: Twin) -> None:
+    """Mend moto's queues to https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/Welcome.html."""
+    twin.mend("sqs", "GetQueueAttributes", _complete)
+    for operation in ("CreateQueue", "SetQueueAttributes"):
+        twin.before("sqs", operation, lambda call: _refuse_bad_policy(twin, call))
+
+
+def _complete(call: Call, answer: Document) -> None:
+    attributes = answer.get("Attributes", {})
+    for name in ("CreatedTimestamp", "LastModifiedTimestamp"):
+        if name in attributes:
+            attributes[name] = attributes[name].partition(".")[0]
+    if attributes.get("KmsMasterKeyId"):
+        attributes["SqsManagedSseEnabled"] = "false"
+
+
+def _refuse_bad_policy(twin: Twin, call: Call) -> None:
+    text = call.parameters.get("Attributes", {}).get("Policy")
+    if not text:
+        return
+    try:
+        found = policies.resource_statements(text)
+    except ValueError as e:
+        raise ApiError("InvalidAttributeValue", "Invalid value for the parameter Policy.") from e
+    if any(policies.missing_principals(twin, found)):
+        raise ApiError("InvalidAttributeValue", "Invalid value for the parameter Policy.")

@@ -1,0 +1,25 @@
+"""AWS STS: a role that is not there, or does not work yet, can't be assumed (whether it may be is the judge's)."""
+
+from twins.aws.calls import ApiError, Call
+from twins.aws.services import iam
+from twins.aws.twin import Twin
+
+
+def install(twin: Twin) -> None:
+    """Look the role up."""
+    twin.before("sts", "AssumeRole", lambda call: _refuse_missing(twin, call))
+    twin.before("sts", "AssumeRoleWithWebIdentity", lambda call: _refuse_missing(twin, call))
+
+
+def _refuse_missing(twin: Twin, call: Call) -> None:
+    arn = call.parameters["RoleArn"]
+    role = iam.role_named(twin, arn)
+    if role is None or not iam.is_settled(twin, arn):
+        if call.operation == "AssumeRoleWithWebIdentity":
+            raise ApiError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
+        text = f"User: {call.principal} is not authorized to perform: sts:AssumeRole on resource: {arn}"
+        raise ApiError("AccessDenied", text, 403)
+    longest = role.max_session_duration or 3600
+    if call.parameters.get("DurationSeconds", 0) > longest:
+        text = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+        raise ApiError("ValidationError", text)
