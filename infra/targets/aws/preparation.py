@@ -244,13 +244,14 @@ def _deregister(props: Properties) -> None:
     """
     from botocore.exceptions import ClientError
 
+    scaling = client("application-autoscaling", Place.of(props))
+    resource = f"endpoint/{props['endpoint']}/variant/main"
+    target = {"ServiceNamespace": "sagemaker", "ScalableDimension": DIMENSION}
     with explained(f"scaling of endpoint {props['endpoint']}"):
+        if not scaling.describe_scalable_targets(**target, ResourceIds=[resource])["ScalableTargets"]:
+            return
         try:
-            client("application-autoscaling", Place.of(props)).deregister_scalable_target(
-                ServiceNamespace="sagemaker",
-                ResourceId=f"endpoint/{props['endpoint']}/variant/main",
-                ScalableDimension=DIMENSION,
-            )
+            scaling.deregister_scalable_target(**target, ResourceId=resource)
         except ClientError as e:
             if error_code(e) != "ObjectNotFoundException":
                 raise

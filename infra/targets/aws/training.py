@@ -6,7 +6,6 @@ A run itself is an event, never a resource. https://docs.aws.amazon.com/schedule
 from typing import Any
 
 import pulumi
-from pulumi import dynamic
 from pulumi_aws import sagemaker, scheduler
 
 from contract.layout import SPEC, dataset_key, model_key, run_spec_key, schedule_key
@@ -17,41 +16,13 @@ from infra.targets.aws.endpoint import has_local_disks
 from infra.targets.aws.here import Here
 from infra.targets.aws.identity import Roles, job_prefix, schedule_group
 from infra.targets.aws.network import Network
-from infra.targets.aws.session import Place, client, explained
+from infra.targets.aws.scheduled_spec import ScheduledSpec
+from infra.targets.aws.session import Place
 from infra.targets.aws.settings import Schedule
 from infra.targets.aws.storage import Storage, read_object
-from infra.targets.dynamic import KitProvider, Properties, inputs_of
 
 _EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes a UUID there
 _VOLUME_GB = 50
-
-
-class ScheduledSpecProvider(KitProvider):
-    """Keeps a run's spec for its schedule: files of runs expire."""
-
-    def create(self, props: Properties) -> dynamic.CreateResult:
-        """Idempotent."""
-        _write(props)
-        return dynamic.CreateResult(props["key"], inputs_of(props))
-
-    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Another run; the old one's spec goes when nothing starts with it any more."""
-        _write(_news)
-        if _olds["key"] != _news["key"]:
-            _remove(_olds)
-        return dynamic.UpdateResult(inputs_of(_news))
-
-    def delete(self, _id: str, _props: Properties) -> None:
-        """Remove it."""
-        _remove(_props)
-
-
-class ScheduledSpec(dynamic.Resource, module="llmops", name="ScheduledSpec"):
-    """Outputs: bucket, key."""
-
-    def __init__(self, name: str, place: Place, bucket: pulumi.Input[str], key: str, content: str, after: Any) -> None:
-        props: dict[str, Any] = {**place._asdict(), "bucket": bucket, "key": key, "content": content}
-        super().__init__(ScheduledSpecProvider(), name, props, pulumi.ResourceOptions(depends_on=after))
 
 
 def read_specs(place: Place, bucket: str, schedules: dict[str, Schedule]) -> dict[str, str]:
@@ -93,7 +64,12 @@ def provide_schedules(here: Here, storage: Storage, network: Network, roles: Rol
         schedule = here.settings.aws.schedules[name]
         folder = schedule_key(name, schedule.run)
         kept = ScheduledSpec(
-            f"schedule-{name}-spec", here.place, storage.work.name, f"{folder}/{SPEC}", text, storage.work.ready
+            f"schedule-{name}-spec",
+            here.place,
+            bucket=storage.work.name,
+            key=f"{folder}/{SPEC}",
+            content=text,
+            after=storage.work.ready,
         )
         job = _job(here, schedule, RunSpec.parse(text, where=f"run {schedule.run}"), folder, storage, network, roles)
         scheduler.Schedule(
@@ -157,21 +133,3 @@ def _channel(name: str, bucket: pulumi.Input[str], key: str) -> dict[str, Any]:
     uri = pulumi.Output.concat("s3://", bucket, f"/{key}/")
     source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
-
-
-def _write(props: Properties) -> None:
-    with explained(f"s3://{props['bucket']}/{props['key']}"):
-        client("s3", Place.of(props)).put_object(
-            Bucket=props["bucket"], Key=props["key"], Body=props["content"].encode()
-        )
-
-
-def _remove(props: Properties) -> None:
-    from botocore.exceptions import ClientError
-
-    with explained(f"s3://{props['bucket']}/{props['key']}"):
-        try:
-            client("s3", Place.of(props)).delete_object(Bucket=props["bucket"], Key=props["key"])
-        except ClientError as e:
-            if e.response.get("Error", {}).get("Code") != "NoSuchBucket":
-                raise
