@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from contract.digest import file_entries
 from contract.errors import KitError, require_packages
@@ -25,6 +26,7 @@ from llmops.store import now
 
 _IMAGES = {name: f"process:{name}@sha256:{'0' * 64}" for name in ("training", "serving")}
 _SOME_ENDPOINT = "recorded"
+_SOME_TYPES = ("ml.m5.xlarge", "ml.m5.2xlarge")
 
 
 def record_policy(stack: PulumiStack, say: Say) -> dict[str, Any]:
@@ -78,10 +80,11 @@ class _Life:
         self.moved: dict[str, str] = {}  # what was given to the stack: on the twin -> in the account
         self._root = _merged(environment)
         self._project = stack.project.name
+        self._config: dict[str, Any] = {}
         _copy_project(stack, folder)
         with _entered(self._root):
             self._deployer, self._arn = _make_deployer()
-            self._config = self._on_the_twin(stack.file.config())
+            self._on_the_twin(stack)
 
     def live(self) -> None:
         """From the first `up` to the last."""
@@ -90,27 +93,32 @@ class _Life:
         first, second = self._seed("1"), self._seed("2")
         self._config["endpoints"] = {n: {**e, "model": first, "gate": "waived"} for n, e in endpoints.items()}
         self._deploy("deploying endpoints")
+        self._change(second)
+        self._deploy("changing versions, sizes, instance types and tags")
+        self.say("looking for drift")
+        self._run("plan")
+        self._run("up", "--refresh")
+        self._run("status")
+        self.say("taking it down, and up again")
+        self._run("down")
+        self._run("up")
+        del self._config["endpoints"]
+        self._deploy("taking the endpoints out")
+        self.say("taking it down with its data")
+        self._run("down", "--data", self.name)
+
+    def _change(self, version: str) -> None:
+        """Change what can be changed of endpoints, and something of everything else."""
+        aws = self._config.setdefault("aws", {})
         for entry in self._config["endpoints"].values():
-            entry["model"] = second
-        self._deploy("changing the version")
-        for entry in self._config["endpoints"].values():
-            size = entry.setdefault("size", {})
+            entry["model"] = version
+            size = entry["size"] = dict(entry.get("size") or {})
             size["instances"] = int(size.get("instances", 1)) + 1
             if size.get("max_instances"):
                 size["max_instances"] = max(int(size["max_instances"]), size["instances"] + 1)
-        self._config.setdefault("aws", {})["tags"] = {**self._config["aws"].get("tags", {}), "recorded": "yes"}
-        self._deploy("changing sizes and tags")
-        self._run("plan", "--refresh")
-        self._run("up", "--refresh")
-        self._run("status")
-        gone = self._config.pop("endpoints")
-        self._deploy("taking the endpoints out")
-        self._config["endpoints"] = gone
-        self._deploy("deploying them again")
-        self.say("taking it down, up again, and down with its data")
-        self._run("down")
-        self._run("up")
-        self._run("down", "--data", self.name)
+            before = size.get("instance_type") or aws.get("instance_type")
+            size["instance_type"] = next(t for t in _SOME_TYPES if t != before)
+        aws["tags"] = {**aws.get("tags", {}), "recorded": "yes"}
 
     def records(self) -> list[dict[str, Any]]:
         """What the deployer's calls needed."""
@@ -135,8 +143,10 @@ class _Life:
     def _write(self) -> None:
         from ruamel.yaml import YAML
 
-        config = {f"{self._project}:{key}": value for key, value in self._config.items()}
-        YAML().dump({"config": config}, self.folder / f"Pulumi.{self.name}.yaml")
+        path = self.folder / f"Pulumi.{self.name}.yaml"
+        document = YAML(typ="safe", pure=True).load(path)  # with what the engine wrote into it
+        document["config"] = {f"{self._project}:{key}": value for key, value in self._config.items()}
+        YAML(typ="safe", pure=True).dump(document, path)
 
     def _run(self, *words: str) -> None:
         answer = subprocess.run(
@@ -158,21 +168,33 @@ class _Life:
 
     def _seed(self, content: str) -> str:
         """Put a model version into the twin's store, as root: that is not the deployer's work."""
+        from llmops.platforms.aws.given import fill
         from llmops.platforms.registry import open_platform
 
         with _entered(self._root), tempfile.TemporaryDirectory() as temporary:
             outputs: StackOutputs = PulumiStack(Project(self.folder), self.name).outputs()
             platform = open_platform(outputs)
+            fill(outputs)
             return str(platform.store().put_model(_version(Path(temporary) / "version", content), platform.sign))
 
-    def _on_the_twin(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The settings with what was given to the stack made on the twin, where it is called otherwise."""
+    def _on_the_twin(self, stack: PulumiStack) -> None:
+        """Make on the twin what the stack finds in its account: its state's place, and what was given to it."""
+        from llmops.platforms.aws.bootstrap import bootstrap
+        from llmops.platforms.aws.clients import Clients
         from llmops.platforms.aws.given import make_given
 
-        config = dict(config)
+        config = dict(stack.file.config())
         config["aws"], self.moved = make_given(dict(config.get("aws") or {}))
-        config["images"] = _IMAGES
-        return config
+        self._config = config | {"images": _IMAGES}
+        backend = stack.backend
+        if backend.startswith("https://"):
+            return  # Pulumi's own service: no matter of AWS
+        made = bootstrap(Clients(), self._project, lambda _: None).names
+        for environ in (self._root, self._deployer):
+            environ["PULUMI_BACKEND_URL"] = made.backend
+            environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
+        if backend.startswith("s3://"):
+            self.moved[made.bucket] = urlsplit(backend).netloc
 
 
 def _copy_project(stack: PulumiStack, folder: Path) -> None:

@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+from contract.outputs import StackOutputs
 from contract.twin import TWIN_ACCOUNT
 from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.removal import STORE_KEYS, WORK_KEYS, repository_name
 
 _ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _TRUST = {
@@ -43,6 +45,29 @@ def make_given(aws: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     if (aws.get("network") or {}).get("mode") == "existing":
         aws["network"] = _network(clients, aws["network"], moved)
     return {k: v for k, v in aws.items() if v != {}}, moved
+
+
+def fill(outputs: StackOutputs) -> None:
+    """Put something of each kind into a stack's place on the twin, so that removing it takes what it will take."""
+    assert outputs.aws
+    clients, s3 = Clients(), Clients()("s3")
+    store = outputs.store.url.removeprefix("s3://")
+    for bucket, keys in ((store, STORE_KEYS), (outputs.aws.work_bucket, WORK_KEYS)):
+        for key in keys:
+            s3.put_object(Bucket=bucket, Key=f"{key}recorded" if key.endswith("/") else key, Body=b"recorded")
+            s3.create_multipart_upload(Bucket=bucket, Key=f"{key}cut-off" if key.endswith("/") else key)
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {}, "layers": []})
+    for repository in outputs.aws.repositories.values():
+        name = repository_name(repository)
+        if not clients("ecr").list_images(repositoryName=name)["imageIds"]:
+            clients("ecr").put_image(repositoryName=name, imageManifest=manifest, imageTag="recorded")
+    container = {"Image": f"{outputs.aws.account}.dkr.ecr.{outputs.aws.region}.amazonaws.com/recorded:1"}
+    types = {"SupportedContentTypes": ["application/json"], "SupportedResponseMIMETypes": ["application/json"]}
+    clients("sagemaker").create_model_package(
+        ModelPackageGroupName=outputs.aws.model_package_group,
+        InferenceSpecification={"Containers": [container], **types},
+    )
 
 
 def _bucket(clients: Clients, name: str) -> None:

@@ -13,8 +13,8 @@ from contract.outputs import StackOutputs
 from llmops.platforms.aws.clients import Clients, error_code, explained
 
 STACK_TAG = "llmops:stack"
-_STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
-_WORK_KEYS = ("runs/", "captures/")
+STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
+WORK_KEYS = ("runs/", "captures/", "async/", "flow-logs/")
 _MISSING = ("NoSuchBucket", "NoSuchTagSet", "404", "RepositoryNotFoundException", "ValidationException")
 
 
@@ -22,13 +22,13 @@ def remove_data(clients: Clients, outputs: StackOutputs) -> None:
     """Empty the stack's buckets, registries and model package group; repeated, it goes on where it stopped."""
     assert outputs.aws
     store = outputs.store.url.removeprefix("s3://").partition("/")[0]
-    for bucket, keys in ((store, _STORE_KEYS), (outputs.aws.work_bucket, _WORK_KEYS)):
+    for bucket, keys in ((store, STORE_KEYS), (outputs.aws.work_bucket, WORK_KEYS)):
         if bucket:
             with explained(f"s3://{bucket}", "repeat the command: it goes on from there"):
                 _empty_bucket(clients("s3"), bucket, keys, outputs.stack)
     for repository in outputs.aws.repositories.values():
         with explained(f"repository {repository}"):
-            _empty_repository(clients("ecr"), _name_of(repository), outputs.stack)
+            _empty_repository(clients("ecr"), repository_name(repository), outputs.stack)
     if group := outputs.aws.model_package_group:
         with explained(f"model package group {group}"):
             _empty_group(clients("sagemaker"), group)
@@ -100,7 +100,7 @@ def _is_ours(read_tags: Any, stack: str, field: str, **arguments: str) -> bool |
     return {t["Key"]: t["Value"] for t in tags}.get(STACK_TAG) == stack
 
 
-def _name_of(repository: str) -> str:
-    """`<account>.dkr.ecr.<region>.amazonaws.com/team/serving` or a name -> the name."""
+def repository_name(repository: str) -> str:
+    """The name in a registry: `<account>.dkr.ecr.<region>.amazonaws.com/team/serving` and the name itself give it."""
     host, slash, name = repository.partition("/")
     return name if slash and ".dkr.ecr." in host else repository

@@ -1,0 +1,77 @@
+"""The recorded policy is enough: a user who has it and nothing more deploys, changes and removes a stack."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from llmops.platforms.aws.bootstrap import bootstrap
+from llmops.platforms.aws.clients import Clients
+from llmops.platforms.registry import open_platform
+from llmops.project import Project
+from llmops.stacks import PulumiStack
+from tests.emulated.llmops.aws.test_life import STACK
+from tests.emulated.llmops.conftest import Kit
+from tests.support.aws import Account
+from tests.support.versions import write_version
+
+
+def test_a_user_with_the_recorded_policy_alone_lives_a_stacks_life(
+    kit: Kit, account: Account, clients: Clients, tmp_path: Path
+) -> None:
+    made = bootstrap(clients, "llmops", lambda _: None).names
+    kit.environ = {k: v for k, v in account.environ.items() if k != "PULUMI_CONFIG_PASSPHRASE"}
+    kit.environ |= {"PULUMI_BACKEND_URL": made.backend, "PULUMI_STACK": "exact"}
+    (kit.folder / "Pulumi.exact.yaml").write_text(STACK)
+    kit.run("plan", "--policy", "--out", "policy.json")
+    policy = json.loads((kit.folder / "policy.json").read_text())
+    assert not [s for s in policy["Statement"] if s["Action"] == "*" or "iam:CreateUser" in s["Action"]]
+    before = account.inventory()
+
+    root, half = dict(kit.environ), len(policy["Statement"]) // 2
+    kit.environ |= _user(clients, {**policy, "Statement": policy["Statement"][:half]})
+    assert "is not authorized to perform" in kit.run("up", code=1)
+    _allow(clients, {**policy, "Statement": policy["Statement"][half:]}, "rest")
+    kit.run("up")
+    for weights in ("one", "two"):
+        _put(root, kit, tmp_path / weights, weights)
+        _as(root, kit, "promote", "chatbot@latest")
+        kit.run("up")
+    kit.run("up", "--refresh")
+    assert kit.json("status")["endpoints"][0]["serves"] == "chatbot@2"
+    kit.run("down")
+    kit.run("down", "--data", "exact")
+    assert account.inventory().keys() - before.keys() <= {"policy exact-half", "policy exact-rest"}
+
+
+def _user(clients: Clients, policy: dict[str, Any]) -> dict[str, str]:
+    """A new user with a policy: its credentials."""
+    clients("iam").create_user(UserName="exact")
+    _allow(clients, policy, "half")
+    key = clients("iam").create_access_key(UserName="exact")["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+def _allow(clients: Clients, policy: dict[str, Any], name: str) -> None:
+    iam = clients("iam")
+    text = json.dumps(policy, separators=(",", ":"))
+    arn = iam.create_policy(PolicyName=f"exact-{name}", PolicyDocument=text)["Policy"]["Arn"]
+    iam.attach_user_policy(UserName="exact", PolicyArn=arn)
+
+
+def _as(environ: dict[str, str], kit: Kit, *words: str) -> None:
+    """Run a command as somebody else: promoting is not the deployer's work."""
+    mine, kit.environ = kit.environ, environ
+    try:
+        kit.run(*words)
+    finally:
+        kit.environ = mine
+
+
+def _put(root: dict[str, str], kit: Kit, folder: Path, weights: str) -> None:
+    import os
+    from unittest import mock
+
+    with mock.patch.dict(os.environ, root, clear=True):
+        platform = open_platform(PulumiStack(Project(kit.folder), "exact").outputs())
+        write_version(folder, "chatbot", weights, passed=True, run="")
+        platform.store().put_model(folder, platform.sign)
