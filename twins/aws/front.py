@@ -27,6 +27,8 @@ class Front:
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not reading.is_for_this_machine(environ):
+            return Response("A twin answers clients of this machine only.", 403)(environ, start_response)
         if environ.get("PATH_INFO", "").startswith(admin.PREFIX):
             return admin.respond(self._twin, environ)(environ, start_response)
         reading.buffer(environ)

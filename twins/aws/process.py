@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ class Process:
 
     def run(self, stopped: threading.Event, stand_in: bool) -> None:
         """Write twin.json, keep the stand-in alive, until the event."""
-        if stand_in and not self._plugin and find_spec(_PROVIDER + ".__main__"):
+        if stand_in and not self._plugin:
             self._start_provider()
         self._write()
         known = self.described()

@@ -20,6 +20,8 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     """Serve the twin of a folder until SIGTERM or SIGINT; its state is written then, and soon after each change."""
     os.umask(0o077)
     os.environ.update(MOTO_ACCOUNT_ID=TWIN_ACCOUNT, MOTO_ALLOW_NONEXISTENT_REGION="true")
+    # No page of another site, in a browser of this machine, may read what moto answers.
+    os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
     warnings.filterwarnings("ignore", message="Exception.* does not match an error shape")
     warnings.filterwarnings("ignore", category=ResourceWarning)  # objects of S3 that a reset drops
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -53,15 +55,14 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
 def install(twin: Twin) -> None:
     """Plug in the services and the judges."""
     from twins.aws import principals, services
+    from twins.aws.judges.permissions import PermissionJudge
+    from twins.aws.judges.quotas import QuotaJudge
 
     principals.install(twin)
     for module in sorted(pkgutil.iter_modules(services.__path__), key=lambda m: m.name):
         service = importlib.import_module(f"twins.aws.services.{module.name}")
         if hasattr(service, "install"):
             service.install(twin)
-    from twins.aws.judges.permissions import PermissionJudge
-    from twins.aws.judges.quotas import QuotaJudge
-
     permissions = PermissionJudge(twin)
     twin.judges.extend([permissions, QuotaJudge(twin, permissions)])
     twin.judge_of_roles = permissions.may

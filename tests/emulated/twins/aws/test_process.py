@@ -25,6 +25,7 @@ def fill(twin) -> dict[str, object]:
     kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
     kms.create_key()
     logs.create_log_group(logGroupName="/kept")
+    twin.client("ssm").put_parameter(Name="kept", Value="v", Type="String")
     twin.client("iam").create_user(UserName="kept")
     twin.client("sagemaker").create_model_package_group(ModelPackageGroupName="kept")
     return read(twin)
@@ -42,6 +43,7 @@ def read(twin) -> dict[str, object]:
         ],
         "keys": sorted(keys),
         "public": kms.get_public_key(KeyId=signing[0])["PublicKey"],
+        "parameter": twin.client("ssm").get_parameter(Name="kept")["Parameter"],
         "user": twin.client("iam").get_user(UserName="kept")["User"],
         "vpc": twin.client("ec2").describe_vpcs()["Vpcs"],
         "group": twin.client("sagemaker").describe_model_package_group(ModelPackageGroupName="kept")["CreationTime"],

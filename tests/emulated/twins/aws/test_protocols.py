@@ -141,3 +141,16 @@ def test_own_routes_say_what_there_is(twin: Running) -> None:
     told = twin.ask("GET", "status")
     assert any("no container runs" in line for line in told["not_judged"])
     assert told["judge"] == "off"
+
+
+def test_sites_do_not_reach_it_through_a_browser(twin: Running) -> None:
+    twin.client("s3").create_bucket(Bucket="private")
+    for headers in (
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Host": "127.0.0.1.evil.example:80"},
+    ):
+        assert twin.raw("POST", "/_twin/reset", **headers)[0] == 403
+        assert twin.raw("GET", "/", signed="s3", **headers)[0] == 403
+    status, body = twin.raw("GET", "/", signed="s3")
+    assert (status, b"<Name>private</Name>" in body) == (200, True)
