@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,10 @@ class Program:
     """A project in `folder`: resources by a program's text, driven by `pulumi`."""
 
     folder: Path
-    environ: Mapping[str, str]
+    environ: dict[str, str]
     url: str
+    stack: str = "one"
     provider: str = PROVIDER.format(region=REGION, account=TWIN_ACCOUNT)
-    imported: str = field(default="")
 
     def write(self, text: str) -> None:
         """Replace the program. `own` are the resource options with the provider."""
@@ -70,7 +70,7 @@ class Program:
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start a command of the engine in a process group of its own."""
         return subprocess.Popen(
-            [str(ensure().pulumi), *arguments, "--stack", "one", "--non-interactive"],
+            [str(ensure().pulumi), *arguments, "--stack", self.stack, "--non-interactive"],
             cwd=self.folder,
             env=dict(self.environ),
             stdin=subprocess.DEVNULL,
@@ -141,7 +141,7 @@ def plugin(twin: str) -> Iterator[int]:
 
 
 @pytest.fixture
-def make_program(tmp_path: Path, twin: str, plugin: int) -> Callable[[str], Program]:
+def make_program(tmp_path: Path, twin: str, plugin: int) -> Callable[..., Program]:
     """Makes projects, each with an empty stack `one`."""
     environ = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "PULUMI_"))} | ensure().env
     environ |= {
@@ -155,8 +155,8 @@ def make_program(tmp_path: Path, twin: str, plugin: int) -> Callable[[str], Prog
     }
     (tmp_path / "state").mkdir()
 
-    def make(text: str = "", name: str = "project") -> Program:
-        program = Program(tmp_path / name, environ, twin)
+    def make(text: str = "", name: str = "project", stack: str = "one") -> Program:
+        program = Program(tmp_path / name, dict(environ), twin, stack)
         program.folder.mkdir()
         (program.folder / "Pulumi.yaml").write_text(PROJECT.format(prefix=sys.prefix))
         program.write(text)

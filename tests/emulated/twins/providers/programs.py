@@ -351,3 +351,52 @@ aws.appautoscaling.ScheduledAction(
     opts=own,
 )
 """
+
+ENDPOINT = ENDPOINTS[: ENDPOINTS.index("scaled = ")].format(instances=1)
+"""An endpoint with what it stands on."""
+TAKEN = """
+from pulumi import ResourceOptions
+
+def taken(id):
+    return ResourceOptions.merge(own, ResourceOptions(import_=id)) if {imported} else own
+
+key = aws.kms.Key("key", description="models", opts=taken({key!r}))
+group = aws.cloudwatch.LogGroup("group", name="/kit/taken", retention_in_days=30, opts=taken("/kit/taken"))
+topic = aws.sns.Topic("topic", name="taken", display_name="Models", opts=taken({topic!r}))
+bucket = aws.s3.Bucket("bucket", bucket="taken-models", tags={{"purpose": "models"}}, opts=taken("taken-models"))
+aws.s3.BucketVersioning(
+    "versions", bucket=bucket.bucket, versioning_configuration={{"status": "Enabled"}}, opts=taken("taken-models")
+)
+repository = aws.ecr.Repository("repository", name="kit/taken", force_delete=False, opts=taken("kit/taken"))
+trust = {{
+    "Version": "2012-10-17",
+    "Statement": [{{"Effect": "Allow", "Principal": {{"Service": "ec2.amazonaws.com"}}, "Action": "sts:AssumeRole"}}],
+}}
+role = aws.iam.Role("role", name="taken", assume_role_policy=json.dumps(trust), opts=taken("taken"))
+aws.iam.RolePolicy("inline", role=role.name, name="reads", policy=json.dumps({{
+    "Version": "2012-10-17",
+    "Statement": [{{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}}],
+}}), opts=taken("taken:reads"))
+"""
+
+FUNCTIONS = """
+options = pulumi.InvokeOptions(provider=provider)
+key = aws.kms.Key("key", key_usage="SIGN_VERIFY", customer_master_key_spec="ECC_NIST_P256", opts=own)
+pulumi.export("pem", aws.kms.get_public_key_output(key_id=key.key_id, opts=options).public_key_pem)
+pulumi.export("caller", aws.get_caller_identity(opts=options).arn)
+pulumi.export("account", aws.get_caller_identity(opts=options).account_id)
+pulumi.export("region", aws.get_region(opts=options).region)
+pulumi.export("partition", aws.get_partition(opts=options).partition)
+pulumi.export("zones", aws.get_availability_zones(state="available", opts=options).names)
+pulumi.export("text", aws.s3.get_object(bucket="functions", key="alias.json", opts=options).body)
+pulumi.export("image", aws.sagemaker.get_prebuilt_ecr_image(
+    repository_name="djl-inference", image_tag="0.38.0", opts=options
+).registry_path)
+pulumi.export("vpc", aws.ec2.get_vpc(default=True, opts=options).cidr_block)
+pulumi.export("policy", json.loads(aws.iam.get_policy_document(statements=[{{
+    "sid": "read",
+    "actions": ["s3:GetObject"],
+    "resources": ["*"],
+    "conditions": [{{"test": "Bool", "variable": "aws:SecureTransport", "values": ["true"]}}],
+}}], opts=options).json))
+""".replace("{{", "{").replace("}}", "}")

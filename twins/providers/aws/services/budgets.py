@@ -55,9 +55,7 @@ class Budget(Kind):
             self.call_update(work)
         for notification in old:
             if notification not in new:
-                work.call(
-                    "budgets", "DeleteNotification", **self._place(work), Notification=_notification(notification)
-                )
+                self._forget(work, notification)
         for notification in new:
             if notification not in old:
                 self._notify(work, notification)
@@ -114,6 +112,13 @@ class Budget(Kind):
             raise PartlyMadeError("Budget notification must have at least one subscriber!", work.id, dict(work.inputs))
         parameters = {"Notification": _notification(notification), "Subscribers": subscribers}
         work.call("budgets", "CreateNotification", **self._place(work), **parameters)
+
+    def _forget(self, work: Work, notification: dict[str, Any]) -> None:
+        try:
+            work.call("budgets", "DeleteNotification", **self._place(work), Notification=_notification(notification))
+        except AwsError as error:
+            if not error.is_one_of(NOT_FOUND):  # the budget was only half made
+                raise
 
     def _place(self, work: Work) -> dict[str, str]:
         return {"AccountId": self._account(work), "BudgetName": self.values(work)["name"]}
