@@ -75,6 +75,16 @@ def _refuse_bad_image(twin: Twin, call: Call) -> None:
         text = f"The calculated digest '{digest}' does not match the provided digest '{asked}'"
         raise ApiError("ImageDigestDoesNotMatchException", text)
 
+    _refuse_moved_tag(_repositories(twin, call.region)[name], call.parameters.get("imageTag"), digest)
+
+
+def _refuse_moved_tag(repository: Any, tag: str | None, digest: str) -> None:
+    if tag is None or repository.image_tag_mutability != "IMMUTABLE":
+        return
+    if any(tag in image.image_tags and image.get_image_digest() != digest for image in repository.images):
+        text = f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be overwritten because the tag is immutable."  # fmt: skip # noqa: E501
+        raise ApiError("ImageTagAlreadyExistsException", text)
+
 
 def _scan_on_push(twin: Twin, call: Call, answer: Document) -> None:
     repository = _repositories(twin, call.region)[call.parameters["repositoryName"]]

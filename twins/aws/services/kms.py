@@ -1,6 +1,7 @@
 """AWS KMS: key states, rotation periods, real signatures and policies that don't lock their owner out."""
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -43,8 +44,8 @@ def install(twin: Twin) -> None:
         twin.before("kms", operation, kms.refuse_asymmetric)
     twin.mend("kms", "CreateKey", kms.complete)
     twin.mend("kms", "DescribeKey", kms.describe)
-    twin.mend("kms", "ScheduleKeyDeletion", kms.say_pending)
-    twin.mend("kms", "CancelKeyDeletion", kms.disable_cancelled)
+    twin.implement("kms", "ScheduleKeyDeletion", kms.schedule_deletion)
+    twin.implement("kms", "CancelKeyDeletion", kms.cancel_deletion)
     twin.after("kms", "EnableKeyRotation", kms.keep_period)
     twin.implement("kms", "GetKeyRotationStatus", kms.rotation_status)
     twin.implement("kms", "GetKeyPolicy", kms.policy)
@@ -144,15 +145,22 @@ class _Kms:
             key.key_manager = "AWS"
         answer["KeyMetadata"] = _metadata(key)
 
-    def say_pending(self, call: Call, answer: Document) -> None:
+    def schedule_deletion(self, call: Call) -> Document:
         key = _key(call)
         days = call.parameters.get("PendingWindowInDays", 30)
-        answer.update(KeyId=key.arn, KeyState="PendingDeletion", PendingWindowInDays=days)
+        if not 7 <= days <= 30:
+            raise ApiError("ValidationException", "PendingWindowInDays must be between 7 and 30 days.")
+        key.enabled, key.key_state = False, "PendingDeletion"
+        key.deletion_date = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=days)
+        state = {"KeyState": key.key_state, "PendingWindowInDays": days}
+        return {"KeyId": key.arn, "DeletionDate": key.deletion_date, **state}
 
-    def disable_cancelled(self, call: Call, answer: Document) -> None:
+    def cancel_deletion(self, call: Call) -> Document:
         key = _key(call)
-        key.key_state, key.enabled = "Disabled", False
-        answer["KeyId"] = key.arn
+        if key.key_state != "PendingDeletion":
+            raise ApiError("KMSInvalidStateException", f"{key.arn} is not pending deletion.")
+        key.enabled, key.key_state, key.deletion_date = False, "Disabled", None
+        return {"KeyId": key.arn}
 
     def keep_period(self, call: Call, _answer: Document) -> None:
         days = call.parameters.get("RotationPeriodInDays", _DEFAULT_ROTATION_DAYS)
