@@ -1,0 +1,190 @@
+"""The roles that the program declares: with any one action less, an endpoint or a job fails and says which."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.support.aws import REGION, Account, AwsStack, make_stack, running_account
+
+
+@dataclass
+class Deployed:
+    """A stack in a network that exists, with an endpoint whose updates are rolled back by alarms."""
+
+    account: Account
+    stack: AwsStack
+    outputs: dict[str, Any]
+
+    def client(self, service: str) -> Any:
+        return self.account.client(service)
+
+    def role(self, name: str) -> str:
+        return self.outputs["aws"]["roles"][name]
+
+    def statements(self, name: str) -> list[dict[str, Any]]:
+        role = self.role(name).rpartition("/")[2]
+        iam = self.client("iam")
+        [inline] = iam.list_role_policies(RoleName=role)["PolicyNames"]
+        return iam.get_role_policy(RoleName=role, PolicyName=inline)["PolicyDocument"]["Statement"]
+
+    def pushed(self, name: str) -> str:
+        """The reference of an image in one of the stack's repositories."""
+        repository = self.outputs["aws"]["repositories"][name]
+        client = self.client("ecr")
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        config = {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "size": 2,
+            "digest": f"sha256:{'1' * 64}",
+        }
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []})
+        path = repository.partition("/")[2]
+        known = client.describe_images(repositoryName=path)["imageDetails"]
+        if not known:
+            client.put_image(repositoryName=path, imageManifest=manifest, imageManifestMediaType=kind, imageTag="one")
+            known = client.describe_images(repositoryName=path)["imageDetails"]
+        return f"{repository}@{known[0]['imageDigest']}"
+
+    def put(self, name: str, statements: list[dict[str, Any]]) -> None:
+        role = self.role(name).rpartition("/")[2]
+        iam = self.client("iam")
+        [inline] = iam.list_role_policies(RoleName=role)["PolicyNames"]
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_role_policy(RoleName=role, PolicyName=inline, PolicyDocument=document)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    folder = tmp_path_factory.mktemp("roles").resolve()
+    with running_account(folder, pace=0.02) as account:
+        stack = make_stack(account, folder / "stack", "roles", aws={"region": REGION, "network": a_network(account)})
+        stack.serve("chat", stack.add_version("chatbot@1"))
+        stack.up()
+        yield Deployed(account, stack, stack.outputs())
+
+
+def a_network(account: Account) -> dict[str, Any]:
+    """A VPC as a company has it, for the setting `network`."""
+    ec2 = account.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{i}.0/24")["Subnet"]["SubnetId"] for i in range(2)]
+    group = ec2.create_security_group(GroupName="work", Description="work", VpcId=vpc)["GroupId"]
+    return {"mode": "existing", "subnet_ids": subnets, "security_group_ids": [group]}
+
+
+def without(statements: list[dict[str, Any]], action: str) -> list[dict[str, Any]]:
+    left = []
+    for statement in statements:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        if kept := [each for each in actions if each != action]:
+            left.append({**statement, "Action": kept})
+    return left
+
+
+def actions_of(statements: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for statement in statements:
+        found += statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+    return sorted(set(found))
+
+
+def outcome_of_endpoint(deployed: Deployed, name: str) -> str:
+    """Serve the live model from an image of the registry, then update it under its guardrails: why that fails."""
+    sagemaker = deployed.client("sagemaker")
+    live = sagemaker.describe_endpoint(EndpointName=deployed.outputs["aws"]["endpoints"]["chat"])
+    configuration = sagemaker.describe_endpoint_config(EndpointConfigName=live["EndpointConfigName"])
+    [variant] = configuration["ProductionVariants"]
+    model = sagemaker.describe_model(ModelName=variant["ModelName"])
+    container = model["PrimaryContainer"] | {"Image": deployed.pushed("serving")}
+    copied = {key: model[key] for key in ("ExecutionRoleArn", "VpcConfig", "EnableNetworkIsolation")}
+    try:
+        sagemaker.create_model(ModelName=name, PrimaryContainer=container, **copied)
+    except sagemaker.exceptions.ClientError as e:
+        return str(e)
+    encrypted = {"KmsKeyId": configuration["KmsKeyId"]} if "KmsKeyId" in configuration else {}
+    variants = [variant | {"ModelName": name}]
+    sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=variants, **encrypted)
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    found = settled(sagemaker, name)
+    if found["EndpointStatus"] == "InService":
+        alarms = [
+            {"AlarmName": each["AlarmName"]} for each in deployed.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        ]
+        guarded = {
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+            },
+            "AutoRollbackConfiguration": {
+                "Alarms": [each for each in alarms if "TargetTracking" not in each["AlarmName"]]
+            },
+        }
+        sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=name, DeploymentConfig=guarded)
+        found = settled(sagemaker, name)
+    sagemaker.delete_endpoint(EndpointName=name)
+    return found.get("FailureReason", "")
+
+
+def settled(sagemaker: Any, name: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 60
+    while (found := sagemaker.describe_endpoint(EndpointName=name))["EndpointStatus"] not in ("InService", "Failed"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def outcome_of_job(deployed: Deployed, name: str) -> str:
+    """Run a job as the kit does: why the role could not do it."""
+    sagemaker = deployed.client("sagemaker")
+    aws = deployed.outputs["aws"]
+    bucket, key = aws["work_bucket"], aws["kms_key"]
+    deployed.client("s3").put_object(Bucket=bucket, Key=f"runs/{name}/input/run.json", Body=b"{}")
+    source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/runs/{name}/input/"}
+    network = aws["network"]
+    try:
+        sagemaker.create_training_job(
+            TrainingJobName=name,
+            RoleArn=deployed.role("training"),
+            AlgorithmSpecification={"TrainingImage": deployed.pushed("training"), "TrainingInputMode": "File"},
+            InputDataConfig=[{"ChannelName": "spec", "DataSource": {"S3DataSource": source}}],
+            OutputDataConfig={"S3OutputPath": f"s3://{bucket}/runs", "KmsKeyId": key},
+            CheckpointConfig={"S3Uri": f"s3://{bucket}/runs/{name}/checkpoints"},
+            ResourceConfig={
+                "InstanceType": "ml.m5.large",
+                "InstanceCount": 1,
+                "VolumeSizeInGB": 30,
+                "VolumeKmsKeyId": key,
+            },
+            StoppingCondition={"MaxRuntimeInSeconds": 60},
+            VpcConfig={"Subnets": network["subnets"], "SecurityGroupIds": network["security_groups"]},
+        )
+    except sagemaker.exceptions.ClientError as e:
+        return str(e)
+    deadline = time.monotonic() + 60
+    while (found := sagemaker.describe_training_job(TrainingJobName=name))["TrainingJobStatus"] == "InProgress":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found["FailureReason"]
+
+
+# CreateModel and CreateTrainingJob look for their data themselves, and answer in these words.
+SAID_OTHERWISE = {"s3:ListBucket": ("No S3 objects found", "Could not access model data")}
+
+
+@pytest.mark.parametrize(("role", "outcome"), [("endpoint", outcome_of_endpoint), ("training", outcome_of_job)])
+def test_each_action_of_a_role_is_needed(deployed: Deployed, role: str, outcome: Any) -> None:
+    whole = deployed.statements(role)
+    assert "not authorized" not in outcome(deployed, f"{role}-whole")
+    unneeded = []
+    try:
+        for action in actions_of(whole):
+            deployed.put(role, without(whole, action))
+            said = outcome(deployed, f"{role}-{action.replace(':', '-').lower()}"[:63])
+            if not any(words in said for words in (action, *SAID_OTHERWISE.get(action, ()))):
+                unneeded.append(action)
+    finally:
+        deployed.put(role, whole)
+    assert unneeded == []
