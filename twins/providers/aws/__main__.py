@@ -26,7 +26,7 @@ def main() -> None:
     if options.twin and not is_loopback(options.twin):
         sys.exit(f"error: {options.twin} is not on this machine\n  way out: give the address of a twin")
     from twins.providers.aws.provider import AwsProvider
-    from twins.providers.base import serving
+    from twins.providers.server import serving
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     over = threading.Event()

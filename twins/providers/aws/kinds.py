@@ -5,7 +5,7 @@ don't find by themselves. Properties with calls of their own are its `parts`. Wh
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -377,6 +377,3 @@ def shape_at(shape: Any, path: str) -> Any:
 
 def _is_off(part: Part, value: Any) -> bool:
     return value is None or any(value == off and type(value) is type(off) for off in part.off)
-
-
-Hook = Callable[[Work], None]

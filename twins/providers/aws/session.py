@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from contract.twin import TWIN_ACCOUNT, is_loopback
+from contract.twin import ENDPOINT_VARIABLE, TWIN_ACCOUNT, is_loopback
 from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from twins.providers.base import Failure, ProviderError, Session
 from twins.providers.values import UNKNOWN
@@ -120,7 +120,7 @@ def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str
         default_tags=dict(tags.get("tags") or {}),
         ignored_tags=(tuple(ignored.get("keys") or ()), tuple(ignored.get("keyPrefixes") or ())),
         endpoints={s: u for place in settings.get("endpoints") or [] for s, u in place.items() if u},
-        url=twin or environ.get("AWS_ENDPOINT_URL", ""),
+        url=environ.get(ENDPOINT_VARIABLE) or twin,
         credentials=_credentials(settings, environ),
         path_style=settings.get("s3UsePathStyle") is not False,
     )
@@ -157,7 +157,9 @@ def _refuse_elsewhere(session: AwsSession) -> None:
     if not session.url:
         services = set(session.endpoints)
         if not services:
-            raise ProviderError(f"no address of a twin: set AWS_ENDPOINT_URL or the provider's endpoints; {_REFUSED}")
+            raise ProviderError(
+                f"no address of a twin: set {ENDPOINT_VARIABLE} or the provider's endpoints; {_REFUSED}"
+            )
         session.url = session.endpoints.get("sts") or next(iter(session.endpoints.values()))
 
 

@@ -45,7 +45,6 @@ class Tagging:
     """Does the create call take tags?"""
     absent: Gone = ()
     service: str = ""
-    extra_create: Mapping[str, Any] = field(default_factory=dict)
 
     def in_create(self, work: Work, kind: "Kind") -> bool:
         """Were the tags given with the create call?"""

@@ -18,7 +18,7 @@ from contract.twin import TWIN_ACCOUNT
 from llmops.engine import ensure
 from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from twins.providers.aws.provider import AwsProvider
-from twins.providers.base import serving
+from twins.providers.server import serving
 
 REGION = "eu-central-1"
 PROJECT = "name: parts\nruntime: {{name: python, options: {{toolchain: pip, virtualenv: {prefix}}}}}\n"

@@ -15,8 +15,8 @@ from twins.providers.aws.provider import AwsProvider
 from twins.providers.aws.rules import FOLDER, rules, tokens
 from twins.providers.aws.services import kind_of
 from twins.providers.aws.session import AwsSession
-from twins.providers.base import serving
 from twins.providers.differences import general
+from twins.providers.server import serving
 from twins.providers.values import DEFAULTS, UNKNOWN, decode, encode
 
 TYPES = json.loads((Path(FOLDER) / "types.json").read_text())

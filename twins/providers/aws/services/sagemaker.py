@@ -3,7 +3,7 @@
 import secrets
 from typing import Any
 
-from twins.providers.aws.calls import PATIENCE, AwsError, Work
+from twins.providers.aws.calls import PATIENCE, Work
 from twins.providers.aws.kinds import MINUTE, Kind, Wait
 from twins.providers.aws.tags import Tagging
 from twins.providers.base import ProviderError
@@ -51,15 +51,8 @@ class Endpoint(Kind):
         return None if answer and answer.get("EndpointStatus") == "Deleting" else answer
 
 
-class Model(Kind):
-    """A model: a role that does not work yet is waited for, but not for other mistakes."""
-
-    def call_create(self, work: Work) -> dict[str, Any]:
-        return work.patiently(lambda: super(Model, self).call_create(work), ())
-
-
 KINDS = (
-    Model(
+    Kind(
         "aws:sagemaker/model:Model",
         "sagemaker",
         "SageMaker AI Model",
@@ -136,5 +129,3 @@ KINDS = (
         gone=("ResourceNotFound",),
     ),
 )
-
-__all__ = ["KINDS", "AwsError"]
