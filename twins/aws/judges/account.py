@@ -240,6 +240,13 @@ class Account:
         known = {name: subnet.vpc_id for zone in zones for name, subnet in zone.items()}
         return list(dict.fromkeys(known[subnet] for subnet in subnets if subnet in known))
 
+    def vpc_endpoint(self, vpc: str, service: str, region: str) -> str:
+        """The id of a VPC's endpoint for a service; empty without one."""
+        from moto.ec2.models import ec2_backends
+
+        endpoints = ec2_backends[self.id][region].vpc_end_points.values()
+        return next((each.id for each in endpoints if each.vpc_id == vpc and each.service_name == service), "")
+
     def describe(self, service: str, operation: str, region: str, **parameters: Any) -> dict[str, Any]:
         """What an operation of the twin's own answers; nothing where it refuses or is not the twin's own."""
         handler = self.twin.handler(service, operation)

@@ -4,7 +4,6 @@ It is asked for every call before it is carried out, and by the platform for wha
 the mapping is IAM's own logic, as `evaluator` has it.
 """
 
-import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,6 +22,10 @@ from twins.aws.twin import Twin
 
 _ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 _ALLOWED = Verdict(True)
+UNJUDGED = [
+    "permissions: service control policies, VPC endpoint policies, multi-factor authentication, source addresses",
+    "permissions: the signature of a web identity's token (the role's trust policy is judged)",
+]
 # What a document is, where a call brings a policy: a faulty one is refused when it is put, as AWS does.
 _BROUGHT = {
     ("iam", "CreateRole"): ("AssumeRolePolicyDocument", "trust"),
@@ -52,7 +55,7 @@ class PermissionJudge:
         self._mapping = AccessMapping(Reference(self._installation.data), self.account)
         self._evaluator = Evaluator(self._installation)
         self._recorded: set[tuple[str, str, str, bool]] = set()
-        self._lock = threading.Lock()
+        twin.unjudged += UNJUDGED
 
     def __call__(self, call: Call) -> None:
         """Judge a call.

@@ -32,13 +32,15 @@ class _Place:
     account: Account
     region: str
     source: str
+    path_to_s3: Context
 
     @classmethod
-    def of(cls, twin: Twin, arn: str, resource: str) -> "_Place":
+    def of(cls, twin: Twin, arn: str, resource: str, network: Mapping[str, Any] | None = None) -> "_Place":
         """The place of a resource; its region is that of a related ARN, where there is one."""
         region = arn.split(":")[3] if arn else twin.region
         account = Account(twin)
-        return cls(account, region, f"arn:{account.partition}:sagemaker:{region}:{account.id}:{resource}")
+        source = f"arn:{account.partition}:sagemaker:{region}:{account.id}:{resource}"
+        return cls(account, region, source, _path_to_s3(account, region, network))
 
     def key(self, key: str) -> str:
         """The ARN of a KMS key."""
@@ -73,7 +75,7 @@ def accesses_of_endpoint(
         model: DescribeModel's answer for a model of its variants.
         deployment: the DeploymentConfig of CreateEndpoint or UpdateEndpoint.
     """
-    place = _Place.of(twin, model.get("ModelArn", ""), f"endpoint/{endpoint}")
+    place = _Place.of(twin, model.get("ModelArn", ""), f"endpoint/{endpoint}", model.get("VpcConfig"))
     accesses: list[Access] = []
     for container in [model.get("PrimaryContainer"), *(model.get("Containers") or [])]:
         if container:
@@ -96,7 +98,7 @@ def accesses_of_training_job(twin: Twin, job: Mapping[str, Any]) -> list[Access]
         job: CreateTrainingJob's parameters, or DescribeTrainingJob's answer.
     """
     name = job["TrainingJobName"]
-    place = _Place.of(twin, job.get("TrainingJobArn", ""), f"training-job/{name}")
+    place = _Place.of(twin, job.get("TrainingJobArn", ""), f"training-job/{name}", job.get("VpcConfig"))
     accesses = list(_pull(place, (job.get("AlgorithmSpecification") or {}).get("TrainingImage", "")))
     for uri in jmespath.search("InputDataConfig[].DataSource.S3DataSource.S3Uri", dict(job)) or []:
         accesses += _read(place, uri)
@@ -157,15 +159,24 @@ def _model_data(place: _Place, container: Mapping[str, Any]) -> Iterator[Access]
         yield from _read(place, uri)
 
 
+def _path_to_s3(account: Account, region: str, network: Mapping[str, Any] | None) -> Context:
+    """From a VPC, data goes to S3 through the VPC, and through its endpoint for S3 where it has one."""
+    vpcs = account.vpcs_of((network or {}).get("Subnets") or [], region)
+    if not vpcs:
+        return {}
+    endpoint = account.vpc_endpoint(vpcs[0], f"com.amazonaws.{region}.s3", region)
+    return {"aws:SourceVpc": vpcs[0], **({"aws:SourceVpce": endpoint} if endpoint else {})}
+
+
 def _read(place: _Place, uri: str) -> Iterator[Access]:
     """List a prefix and get what is there (or would be), with the key that encrypts it."""
     bucket, prefix = _split(uri)
     arn = f"arn:{place.account.partition}:s3:::{bucket}"
-    yield Access("s3:ListBucket", arn, place.context(**{"s3:prefix": prefix}))
+    yield Access("s3:ListBucket", arn, place.context(**place.path_to_s3, **{"s3:prefix": prefix}))
     stored = place.account.bucket(bucket)
     keys = [key for key in (stored.keys if stored else []) if key.startswith(prefix)]
     for key in keys or [f"{prefix.rstrip('/')}/object" if prefix else "object"]:
-        yield Access("s3:GetObject", f"{arn}/{key}", place.context())
+        yield Access("s3:GetObject", f"{arn}/{key}", place.context(**place.path_to_s3))
     encrypting = {place.account.object_key(bucket, key, None) for key in keys} - {""}
     default, bucket_key = place.account.bucket_key(bucket)
     for key in sorted(encrypting or ({default} - {""})):
@@ -181,7 +192,7 @@ def _write(place: _Place, uri: str, key: str) -> Iterator[Access]:
     encryption: Context = {"s3:x-amz-server-side-encryption": "aws:kms"} if key else {}
     if key:
         encryption["s3:x-amz-server-side-encryption-aws-kms-key-id"] = place.key(key)
-    yield Access("s3:PutObject", object_arn, place.context(**encryption))
+    yield Access("s3:PutObject", object_arn, place.context(**place.path_to_s3, **encryption))
     default, bucket_key = place.account.bucket_key(bucket)
     used = place.key(key) if key else default
     if used:

@@ -18,6 +18,10 @@ from twins.aws.judges.fleets import Fleet, fleets_after, fleets_of, jobs_of
 from twins.aws.judges.permissions import PermissionJudge
 from twins.aws.twin import Twin
 
+UNJUDGED = [
+    "quotas: a real account's own limits, and others than of SageMaker's instances and IAM's policies",
+    "capacity: which instance types a region has, and whether one is free",
+]
 ACROSS_ENDPOINTS = "Number of instances across active endpoints"
 ACROSS_JOBS = "Number of instances across all training jobs"
 LIMIT_OF_A_TYPE = 10
@@ -44,6 +48,7 @@ class QuotaJudge:
         self._twin = twin
         self._permissions = permissions
         self.account = Account(twin)
+        twin.unjudged += UNJUDGED
         self._rules: dict[tuple[str, str], list[Callable[[Call], None]]] = {
             ("sagemaker", "CreateModel"): [self._role, self._image, self._model_data, self._network],
             ("sagemaker", "CreateTrainingJob"): [self._role, self._image, self._channels, self._network, self._job],

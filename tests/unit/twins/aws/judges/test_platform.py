@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.twins.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, policy
+from tests.unit.twins.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, deny, policy
 from twins.aws.judges.access import Access
 from twins.aws.judges.platform import (
     accesses_of_async_invocation,
@@ -108,6 +108,29 @@ def test_an_asynchronous_endpoint_writes_answers_and_reads_requests(bench: Bench
 def test_a_process_in_place_of_an_image_is_pulled_from_nowhere(bench: Bench) -> None:
     model = {"PrimaryContainer": {"Image": "process:serving@sha256:1"}}
     assert not [each for each in accesses_of_endpoint(bench.twin, "e", {}, model) if each.action.startswith("ecr:")]
+
+
+def test_a_bucket_may_insist_on_the_vpc_endpoint(bench: Bench) -> None:
+    from moto.ec2.models import ec2_backends
+
+    backend: Any = ec2_backends[ACCOUNT][REGION]
+    subnet = next(iter(next(iter(backend.subnets.values())).values()))
+    network = {"Subnets": [subnet.id], "SecurityGroupIds": ["sg-1"]}
+    source = {"S3DataSource": {"S3Uri": "s3://store/models/a/"}}
+    model = {"PrimaryContainer": {"ModelDataSource": source}, "VpcConfig": network}
+
+    def reading() -> Access:
+        return next(each for each in accesses_of_endpoint(bench.twin, "e", {}, model) if each.action == "s3:GetObject")
+
+    assert reading().context["aws:SourceVpc"] == subnet.vpc_id
+    assert "aws:SourceVpce" not in reading().context
+    made = backend.create_vpc_endpoint(subnet.vpc_id, f"com.amazonaws.{REGION}.s3", "Gateway", None, [])
+    assert reading().context["aws:SourceVpce"] == made.id
+    own = {"StringNotEquals": {"aws:SourceVpce": made.id}}
+    bench.bucket("store", deny("s3:*", "arn:aws:s3:::store/*", Principal="*", Condition=own))
+    role = bench.role("r", allow("s3:GetObject"))
+    assert bench.twin.may(role, "s3:GetObject", "arn:aws:s3:::store/models/a/x", reading().context) is None
+    assert bench.twin.may(role, "s3:GetObject", "arn:aws:s3:::store/models/a/x", {})
 
 
 @pytest.mark.parametrize("accesses", [of_endpoint, of_job])
