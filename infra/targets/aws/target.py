@@ -61,6 +61,7 @@ class AwsTarget:
                 "account": here.account,
                 "region": here.region,
                 "partition": caller.partition,
+                "profile": here.settings.aws.profile,
                 "twin": bool(caller.twin),
                 "kms_key": data.key_arn,
                 "roles": {
