@@ -67,6 +67,7 @@ def install(twin: Twin) -> None:
     twin.judges.extend([permissions, QuotaJudge(twin, permissions)])
     twin.judge_of_roles = permissions.may
     twin.judge_of_calls = permissions.may_call
+    twin.judge_of_policies = permissions.would_allow
     twin.closers.append(permissions.close)
 
 

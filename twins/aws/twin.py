@@ -51,6 +51,7 @@ class Twin:
         self.describe: Callable[[], dict[str, Any]] = dict  # what the process says of itself
         self.judge_of_roles: Callable[..., str | None] | None = None
         self.judge_of_calls: Callable[..., str | None] | None = None
+        self.judge_of_policies: Callable[..., str | None] | None = None
         self.dirty = threading.Event()
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._hooks: dict[tuple[str, str], list[Hook]] = {}

@@ -118,6 +118,15 @@ class PermissionJudge:
         verdict = self._verdicts(who, [access], region)[0]
         return None if verdict.allowed else denials.reason(who.arn, access.action, access.resource, verdict)
 
+    def would_allow(
+        self, policies: tuple[str, ...], boundary: str | None, action: str, resource: str, context: Mapping[str, Any]
+    ) -> str | None:
+        """Would policies that belong to nobody allow this? None, or the reason of the denial."""
+        nobody = f"arn:{self.account.partition}:iam::{self.account.id}:user/simulated"
+        question = Question(nobody, self.account.id, action, resource, context, policies, boundary)
+        verdict = self._evaluator.judge([question])[0]
+        return None if verdict.allowed else denials.reason(nobody, action, resource, verdict)
+
     def may_call(self, role_arn: str, call: Call, *, service: str, source_arn: str = "") -> str | None:
         """May a service make this call under a role, as EventBridge Scheduler does? None, or why not."""
         source = {"aws:SourceArn": source_arn} if source_arn else {}

@@ -142,14 +142,18 @@ class _Iam:
         return decide
 
     def simulate_custom(self, call: Call) -> Document:
-        allowed = [statement for text in call.parameters["PolicyInputList"] for statement in _identity(text)]
-        boundary = call.parameters.get("PermissionsBoundaryPolicyInputList")
-        bounds = [statement for text in boundary or [] for statement in _identity(text)]
+        given = call.parameters
+        bounds = given.get("PermissionsBoundaryPolicyInputList", [])
+        for text in [*given["PolicyInputList"], *bounds]:
+            try:
+                policies.statements(text)
+            except ValueError as e:
+                raise ApiError("InvalidInput", f"Invalid Input Policy: {e}") from e
+        judge = self._twin.judge_of_policies
+        assert judge
 
-        def decide(action: str, resource: str, _context: Document) -> str | None:
-            if not _permitted(allowed, action, resource):
-                return "denied"
-            return "denied by the boundary" if boundary and not _permitted(bounds, action, resource) else None
+        def decide(action: str, resource: str, context: Document) -> str | None:
+            return judge(tuple(given["PolicyInputList"]), bounds[0] if bounds else None, action, resource, context)
 
         return _simulation(call, decide)
 
@@ -190,26 +194,6 @@ def _load_managed(backend: Any, arn: str) -> None:
     if policy.arn == arn:
         backend.managed_policies[arn] = policy
         backend.aws_managed_policies.append(policy)
-
-
-def _identity(text: str) -> list[policies.Statement]:
-    try:
-        return policies.statements(text)
-    except ValueError as e:
-        raise ApiError("InvalidInput", f"Invalid Input Policy: {e}") from e
-
-
-def _permitted(found: list[policies.Statement], action: str, resource: str) -> bool:
-    from fnmatch import fnmatchcase
-
-    def meets(statement: policies.Statement) -> bool:
-        named = statement.get("Resource", "*")
-        named = [named] if isinstance(named, str) else named
-        covers = policies.allows({**statement, "Effect": "Allow"}, action)
-        return covers and any(fnmatchcase(resource, pattern) or resource == "*" == pattern for pattern in named)
-
-    effects = {statement["Effect"] for statement in found if meets(statement)}
-    return effects == {"Allow"}
 
 
 def _simulation(call: Call, decide: Callable[[str, str, Document], str | None]) -> Document:

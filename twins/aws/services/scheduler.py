@@ -32,6 +32,7 @@ _UNIVERSAL = re.compile(r"^arn:aws:scheduler:::aws-sdk:(?P<service>[\w-]+):(?P<o
 _READS = ("get", "describe", "list", "poll", "receive", "search", "scan", "query", "select", "read", "view")
 _RETRY = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
 _TICK_SECONDS = 0.5
+_SESSION = "AmazonEventBridgeScheduler"
 _ACTIONS = {"sqs": "sqs:SendMessage", "sns": "sns:Publish"}
 log = logging.getLogger("twins.aws")
 
@@ -212,14 +213,14 @@ def _check_target(target: Document) -> None:
 
 def _operation(service: str, operation: str) -> Any | None:
     """botocore's model of an operation of a universal target, or None."""
+    from botocore.model import OperationNotFoundError
+
     from twins.aws.reading import model_of
 
     try:
-        model = model_of(service)
-    except ApiError:
+        return model_of(service).operation_model(operation[0].upper() + operation[1:])
+    except (ApiError, OperationNotFoundError):
         return None
-    name = operation[0].upper() + operation[1:]
-    return model.operation_model(name) if name in set(map(str, model.operation_names)) else None
 
 
 def _fire_due(twin: Twin) -> None:
@@ -254,7 +255,8 @@ def _fire(twin: Twin, region: str, schedule: Document, due: float) -> None:
         text = text.replace(keyword, value)
     last: Document = {"at": now(), "execution": execution, "error": ""}
     try:
-        _invoke(twin, region, target, text, execution)
+        group = schedule["Arn"].rpartition("/")[0].replace(":schedule/", ":schedule-group/")
+        _invoke(twin, region, target, text, group)
     except ApiError as e:
         last["error"] = str(e)
         log.warning("schedule %s failed: %s", schedule["Arn"], e)
@@ -263,20 +265,24 @@ def _fire(twin: Twin, region: str, schedule: Document, due: float) -> None:
     twin.changed()
 
 
-def _invoke(twin: Twin, region: str, target: Document, text: str, execution: str) -> None:
+def _invoke(twin: Twin, region: str, target: Document, text: str, group: str) -> None:
     role = target["RoleArn"]
     if not iam.trusts(twin, role, _PRINCIPAL):
         raise ApiError("AccessDeniedException", f"Scheduler can't assume the role {role}.")
     match = _UNIVERSAL.match(target["Arn"])
     if match:
         operation = match["operation"][0].upper() + match["operation"][1:]
-        session = f"arn:aws:sts::{twin.account}:assumed-role/{role.rpartition('/')[2]}/{execution}"
-        ask(twin, match["service"], operation, region, _validated(match, text), principal=session)
+        session = f"arn:aws:sts::{twin.account}:assumed-role/{role.rpartition('/')[2]}/{_SESSION}"
+        call = Call(match["service"], operation, _validated(match, text), "", region, session)
+        reason = twin.may_call(role, call, service=_PRINCIPAL, source_arn=group)
+        if reason:
+            raise ApiError("AccessDeniedException", reason)
+        ask(twin, call.service, operation, region, call.parameters, principal=session)
         return
     service = target["Arn"].split(":")[2]
     if service not in _ACTIONS:
         raise ApiError("ValidationException", f"The twin can't invoke targets of {service}.")
-    reason = twin.may(role, _ACTIONS[service], target["Arn"], {}, service=_PRINCIPAL)
+    reason = twin.may(role, _ACTIONS[service], target["Arn"], {"aws:SourceArn": group}, service=_PRINCIPAL)
     if reason:
         raise ApiError("AccessDeniedException", reason)
     _send(twin, target["Arn"], text)

@@ -78,6 +78,17 @@ def test_simulation_of_policies_and_principals(iam: Any) -> None:
         ResourceArns=["arn:aws:s3:::b/k"],
     )["EvaluationResults"]
     assert [each["EvalDecision"] for each in found] == ["allowed", "implicitDeny"]
+    condition = {"StringEquals": {"aws:PrincipalTag/team": "kit"}}
+    bound = json.dumps({**DENY, "Statement": [{**DENY["Statement"][0], "Condition": condition}]})  # type: ignore[dict-item]
+    for team, decision in (("kit", "allowed"), ("other", "implicitDeny")):
+        entry = {"ContextKeyName": "aws:PrincipalTag/team", "ContextKeyValues": [team], "ContextKeyType": "string"}
+        answer = iam.simulate_custom_policy(
+            PolicyInputList=[bound],
+            ActionNames=["s3:GetObject"],
+            ResourceArns=["arn:aws:s3:::b/k"],
+            ContextEntries=[entry],
+        )
+        assert answer["EvaluationResults"][0]["EvalDecision"] == decision
     with pytest.raises(iam.exceptions.NoSuchEntityException):
         iam.simulate_principal_policy(
             PolicySourceArn="arn:aws:iam::000000000000:role/none", ActionNames=["s3:GetObject"]
