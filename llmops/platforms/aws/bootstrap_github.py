@@ -41,10 +41,12 @@ def github_roles(work: Work, repository: str, branch: str, key: str, policy: Pol
     _provider(work)
     _boundary(work)
     key = key or f"arn:{names.partition}:kms:{names.region}:{names.account}:key/*"
-    subjects = {"preview": f"repo:{repository}:pull_request", "deploy": f"repo:{repository}:ref:refs/heads/{branch}"}
+    main = f"repo:{repository}:ref:refs/heads/{branch}"
+    # What runs nightly, to find drift, is a workflow of the branch, and only reads.
+    subjects = {"preview": [f"repo:{repository}:pull_request", main], "deploy": [main]}
     policies = {"preview": preview_policy(names, key), "deploy": policy or deploy_policy(names, key)}
-    for kind, subject in subjects.items():
-        _role(work, names.role(kind, repository), trust(names, subject), policies[kind], bounded=kind == "deploy")
+    for kind, allowed in subjects.items():
+        _role(work, names.role(kind, repository), trust(names, allowed), policies[kind], bounded=kind == "deploy")
     return {k: f"arn:{names.partition}:iam::{names.account}:role/{names.role(k, repository)}" for k in subjects}
 
 

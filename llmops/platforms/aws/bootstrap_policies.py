@@ -19,25 +19,25 @@ _SERVICES = (
     "sns",
 )
 _VPC = ("Vpc", "Subnet", "SecurityGroup", "RouteTable", "VpcEndpoint", "NetworkInterface", "Tags", "FlowLogs")
-_READ_S3 = ("GetBucket*", "GetEncryptionConfiguration", "GetLifecycleConfiguration", "ListBucket*")
+_READ_S3 = ("GetBucket*", "Get*Configuration", "ListBucket*")
 Policy = dict[str, Any]
 
 
-def trust(names: Names, subject: str) -> Policy:
-    """Only a workflow of one repository, from one place of it, may take a role.
+def trust(names: Names, subjects: list[str]) -> Policy:
+    """Only a workflow of one repository, from named places of it, may take a role.
 
     https://docs.github.com/en/actions/security-for-github-actions/security-hardening-your-deployments
 
     Args:
         names: of the account.
-        subject: `repo:OWNER/REPO:pull_request` or `repo:OWNER/REPO:ref:refs/heads/main`.
+        subjects: `repo:OWNER/REPO:pull_request`, `repo:OWNER/REPO:ref:refs/heads/main`.
     """
     return _policy(
         {
             "Effect": "Allow",
             "Principal": {"Federated": provider_arn(names)},
             "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": {"StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subject}},
+            "Condition": {"StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subjects}},
         }
     )
 

@@ -100,7 +100,8 @@ def test_roles_for_github_trust_one_repository_and_the_deploy_role_is_bounded(ru
     iam = clients("iam")
     roles = {kind: iam.get_role(RoleName=arn.rpartition("/")[2])["Role"] for kind, arn in done.roles.items()}
     subjects = {k: _condition(r)["token.actions.githubusercontent.com:sub"] for k, r in roles.items()}
-    assert subjects == {"preview": "repo:acme/bot:pull_request", "deploy": "repo:acme/bot:ref:refs/heads/main"}
+    main = "repo:acme/bot:ref:refs/heads/main"
+    assert subjects == {"preview": ["repo:acme/bot:pull_request", main], "deploy": [main]}
     assert roles["deploy"]["PermissionsBoundary"]["PermissionsBoundaryArn"] == done.names.boundary_arn
     read = iam.get_role_policy(RoleName=roles["preview"]["RoleName"], PolicyName="llmops")["PolicyDocument"]
     allowed = [a for s in read["Statement"] if s["Effect"] == "Allow" for a in s["Action"]]
