@@ -170,6 +170,10 @@ class Kind:
         if self.wait_gone:
             work.wait(lambda: self.find(work) is None, self.wait_gone, f"{self.label} ({work.id}) to be deleted")
 
+    def refused_change(self, state: dict[str, Any], news: dict[str, Any]) -> str:
+        """Why a change can't be made at all; empty when it can."""
+        return ""
+
     # Steps.
 
     def recorded(self, identity: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.metadata
+import secrets
 from typing import Any
 
 from twins.providers.aws import checks, differ, equivalence, functions, tags
@@ -48,6 +49,8 @@ class AwsProvider(Provider[AwsSession]):
     ) -> Differences:
         known = self._rules(request)
         recorded = old_inputs or _inputs_of(known, state)
+        if refusal := self._kind(request).refused_change(state, news):
+            raise ProviderError(refusal)
         return differ.diff(known, request.session.account, recorded, state, news)
 
     def preview(
@@ -62,8 +65,8 @@ class AwsProvider(Provider[AwsSession]):
         return outputs | dict.fromkeys(known.changing, UNKNOWN)
 
     def create(self, request: Request[AwsSession], inputs: Properties) -> tuple[str, Properties]:
-        work = Work(request, inputs=_without_defaults(inputs))
-        kind = self._kind(request)
+        kind, known = self._kind(request), self._rules(request)
+        work = Work(request, inputs=_named(known, _without_defaults(inputs)))
         try:
             made, found = kind.make(work)
         except PartlyMadeError as error:
@@ -216,6 +219,15 @@ def _without_defaults(inputs: Properties) -> Properties:
     if has_unknown(inputs):
         raise ProviderError("an input is not known: nothing can be made with it")
     return {n: v for n, v in inputs.items() if n != DEFAULTS}
+
+
+def _named(known: Rules, inputs: Properties) -> Properties:
+    """A name by the upstream provider's rule, where Pulumi made none: a prefix was given."""
+    name: str = known.autoname["property"] if known.autoname else ""
+    if not name or inputs.get(name):
+        return inputs
+    beginning = inputs.get(f"{name}Prefix") or inputs.get("namePrefix") or "terraform-"
+    return {**inputs, name: beginning + secrets.token_hex(13)}
 
 
 def _is_policy(known: Rules, name: str, value: Any) -> bool:

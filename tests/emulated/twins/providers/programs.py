@@ -230,6 +230,35 @@ aws.ec2.VpcEndpoint(
 )
 """
 
+TRAFFIC = """
+vpc = aws.ec2.Vpc("vpc", cidr_block="10.9.0.0/16", opts=own)
+logs = aws.cloudwatch.LogGroup("logs", retention_in_days=30, opts=own)
+trusted = {{"Service": "vpc-flow-logs.amazonaws.com"}}
+trust = {{
+    "Version": "2012-10-17",
+    "Statement": [{{"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}}],
+}}
+role = aws.iam.Role("role", assume_role_policy=trust, opts=own)
+aws.ec2.FlowLog(
+    "flow",
+    vpc_id=vpc.id,
+    traffic_type={traffic!r},
+    log_destination=logs.arn,
+    iam_role_arn=role.arn,
+    tags={{"purpose": {purpose!r}}},
+    opts=own,
+)
+aws.ec2.SecurityGroup(
+    "group",
+    vpc_id=vpc.id,
+    ingress=[
+        {{"protocol": "tcp", "from_port": {port}, "to_port": {port}, "cidr_blocks": ["10.9.0.0/16"], "self": True}},
+    ],
+    egress=[{{"protocol": "-1", "from_port": 0, "to_port": 0, "cidr_blocks": ["0.0.0.0/0"], "description": "all"}}],
+    opts=own,
+)
+"""
+
 SECRETS = """
 secret = aws.secretsmanager.Secret("secret", description={description!r}, recovery_window_in_days=0, opts=own)
 aws.secretsmanager.SecretVersion("version", secret_id=secret.id, secret_string="token-of-" + {value!r}, opts=own)
@@ -254,6 +283,7 @@ aws.scheduler.Schedule(
         "arn": "arn:aws:scheduler:::aws-sdk:sagemaker:createTrainingJob",
         "role_arn": role.arn,
         "input": json.dumps({{"TrainingJobName": "nightly-<aws.scheduler.execution-id>"}}),
+        "retry_policy": {{"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 2}},
     }},
     opts=own,
 )
@@ -264,6 +294,7 @@ aws.budgets.Budget(
     limit_amount={amount!r},
     limit_unit="USD",
     time_unit="MONTHLY",
+    cost_filters=[{{"name": "TagKeyValue", "values": ["user:llmops:stack$dev"]}}],
     notifications=[{{
         "comparison_operator": "GREATER_THAN",
         "notification_type": "ACTUAL",
@@ -338,6 +369,23 @@ aws.appautoscaling.Policy(
             "predefined_metric_type": "SageMakerVariantConcurrentRequestsPerModelHighResolution",
         }},
         "scale_in_cooldown": 300,
+    }},
+    opts=own,
+)
+aws.appautoscaling.Policy(
+    "steps",
+    policy_type="StepScaling",
+    service_namespace=scaled.service_namespace,
+    resource_id=scaled.resource_id,
+    scalable_dimension=scaled.scalable_dimension,
+    step_scaling_policy_configuration={{
+        "adjustment_type": "ChangeInCapacity",
+        "cooldown": 60,
+        "metric_aggregation_type": "Maximum",
+        "step_adjustments": [
+            {{"metric_interval_upper_bound": "10", "metric_interval_lower_bound": "0", "scaling_adjustment": 1}},
+            {{"metric_interval_lower_bound": "10", "scaling_adjustment": 2}},
+        ],
     }},
     opts=own,
 )

@@ -117,6 +117,12 @@ CASES = {
         _network,
         {"https": "create", "vpc": "update"},
     ),
+    "traffic": Case(
+        programs.TRAFFIC,
+        {"traffic": "ALL", "purpose": "models", "port": 443},
+        {"traffic": "REJECT", "purpose": "all models", "port": 8443},
+        {"flow": "replace", "group": "update"},
+    ),
     "secrets": Case(
         programs.SECRETS,
         {"description": "of models", "value": "chatbot@1"},

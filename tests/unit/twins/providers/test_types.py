@@ -8,16 +8,14 @@ from typing import Any
 
 import grpc
 import pytest
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import provider_pb2
 
 from tests.unit.twins.providers import samples
-from twins.providers.aws.provider import AwsProvider
+from tests.unit.twins.providers.plugin import Plugin, connected
 from twins.providers.aws.rules import FOLDER, rules, tokens
 from twins.providers.aws.services import kind_of
-from twins.providers.aws.session import AwsSession
 from twins.providers.differences import general
-from twins.providers.server import serving
-from twins.providers.values import DEFAULTS, UNKNOWN, decode, encode
+from twins.providers.values import DEFAULTS, UNKNOWN
 
 TYPES = json.loads((Path(FOLDER) / "types.json").read_text())
 NOT_JUDGED = {
@@ -29,49 +27,10 @@ NOT_JUDGED = {
 """Checks of the real plugin that nothing here refuses: two only warn, one is only documented, one can't be made."""
 
 
-class Offline(AwsProvider):
-    """The stand-in with a session that calls nobody."""
-
-    def configure(self, config: dict[str, Any], peer: str) -> AwsSession:
-        return AwsSession(region="eu-central-1", account="000000000000", default_tags={"team": "models"})
-
-
-class Plugin:
-    """A connection as the engine has one."""
-
-    def __init__(self, stub: Any) -> None:
-        self._stub = stub
-        stub.Configure(provider_pb2.ConfigureRequest())
-
-    def check(
-        self, token: str, news: dict[str, Any], olds: dict[str, Any] | None = None, name: str = "one"
-    ) -> tuple[dict[str, Any], dict[str, str]]:
-        request = provider_pb2.CheckRequest(
-            urn=urn(token, name), news=encode(news), olds=encode(olds or {}), randomSeed=b"seed"
-        )
-        answer = self._stub.Check(request)
-        return decode(answer.inputs)[0], {f.property: f.reason for f in answer.failures}
-
-    def diff(self, token: str, old: dict[str, Any], new: dict[str, Any], state: dict[str, Any] | None = None) -> Any:
-        return self._stub.Diff(
-            provider_pb2.DiffRequest(
-                urn=urn(token), id="id", olds=encode(state or old), old_inputs=encode(old), news=encode(new)
-            )
-        )
-
-    def preview(self, token: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        request = provider_pb2.CreateRequest(urn=urn(token), properties=encode(inputs), preview=True)
-        return decode(self._stub.Create(request).properties)[0]
-
-
-def urn(token: str, name: str = "one") -> str:
-    return f"urn:pulumi:stack::project::{token}::{name}"
-
-
 @pytest.fixture(scope="module")
 def plugin() -> Iterator[Plugin]:
-    with serving(Offline()) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Plugin(provider_pb2_grpc.ResourceProviderStub(channel))
+    with connected() as found:
+        yield found
 
 
 def every(*, having: str = "") -> pytest.MarkDecorator:
@@ -339,6 +298,25 @@ def test_names_are_made_kept_and_make_way(plugin: Plugin) -> None:
             moved = {"region": "eu-west-1"}
             assert not plugin.diff(token, made, made | moved).deleteBeforeReplace
             assert plugin.diff(token, given, given | moved).deleteBeforeReplace
+
+
+def test_a_prefix_takes_the_place_of_a_made_name(plugin: Plugin) -> None:
+    prefixed = [t for t in tokens() if "namePrefix" in rules(t).inputs and rules(t).autoname]
+    assert len(prefixed) > 10
+    for token in prefixed:
+        base = samples.minimal(token) | {"namePrefix": samples.good(rules(token), "namePrefix", "string")}
+        checked, failures = plugin.check(token, base)
+        assert failures == {}
+        assert "name" not in checked
+        assert plugin.preview(token, checked)["name"] == UNKNOWN
+
+
+def test_versioning_is_never_taken_away(plugin: Plugin) -> None:
+    token = "aws:s3/bucketVersioning:BucketVersioning"
+    enabled, disabled = ({"versioningConfiguration": {"status": status}} for status in ("Enabled", "Disabled"))
+    with pytest.raises(grpc.RpcError, match="cannot be updated from 'Enabled' to 'Disabled'"):
+        plugin.diff(token, enabled, disabled)
+    assert plugin.diff(token, disabled, enabled).changes == provider_pb2.DiffResponse.DIFF_SOME
 
 
 def test_region_is_filled_in_and_replaces(plugin: Plugin) -> None:

@@ -1,6 +1,5 @@
 """S3: buckets. Their settings that are resources of their own are in `s3_settings`."""
 
-import secrets
 from typing import Any
 
 from twins.providers.aws.calls import AwsError, Gone, Work
@@ -60,8 +59,7 @@ class Bucket(Kind):
 
     def call_create(self, work: Work) -> dict[str, Any]:
         _refuse_elsewhere(work)
-        name = work.inputs.get("bucket") or f"{work.inputs.get('bucketPrefix') or 'terraform-'}{secrets.token_hex(13)}"
-        work.inputs["bucket"] = name
+        name = work.inputs["bucket"]
         parameters: dict[str, Any] = {"Bucket": name}
         if work.region != "us-east-1":
             parameters["CreateBucketConfiguration"] = {"LocationConstraint": work.region}

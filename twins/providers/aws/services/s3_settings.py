@@ -66,10 +66,11 @@ class Versioning(Setting):
             return {}
         return super().call_create(work)
 
-    def call_update(self, work: Work) -> None:
-        if work.inputs["versioningConfiguration"].get("status") == "Disabled":
-            raise ProviderError("versioning_configuration.status cannot be updated from 'Enabled' to 'Disabled'")
-        super().call_update(work)
+    def refused_change(self, state: dict[str, Any], news: dict[str, Any]) -> str:
+        old, new = ((p.get("versioningConfiguration") or {}).get("status", "") for p in (state, news))
+        if old in ("Enabled", "Suspended") and new == "Disabled":
+            return f"versioning_configuration.status cannot be updated from '{old}' to '{new}'"
+        return ""
 
     def call_read(self, work: Work) -> dict[str, Any] | None:
         answer = work.call("s3", "GetBucketVersioning", **self._place(work))
