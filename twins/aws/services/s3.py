@@ -36,6 +36,8 @@ def install(twin: Twin) -> None:
     twin.after("s3", "DeleteBucketLifecycle", s3.drop_lifecycle)
     twin.before("s3", "PutBucketNotificationConfiguration", s3.refuse_missing_destination)
     twin.after("s3", "PutBucketNotificationConfiguration", s3.keep_notification)
+    twin.after("s3", "PutBucketLogging", s3.keep_logging)
+    twin.mend("s3", "GetBucketLogging", s3.give_logging)
     twin.implement("s3", "GetBucketNotificationConfiguration", s3.notification)
     twin.implement("s3", "GetBucketRequestPayment", s3.request_payment)
 
@@ -68,7 +70,7 @@ class _S3:
             bucket.ownership_rule = _OWNER_ONLY
 
     def forget(self, call: Call, _answer: Document) -> None:
-        for kind in ("lifecycle", "notification"):
+        for kind in ("lifecycle", "notification", "logging"):
             self._shelf(kind).pop(call.parameters["Bucket"], None)
 
     def refuse_bad_policy(self, call: Call) -> None:
@@ -160,6 +162,15 @@ class _S3:
             for position, entry in enumerate(configuration.get(kind, [])):
                 entry.setdefault("Id", f"{kind[0].lower()}-{position}")
         self._shelf("notification")[call.parameters["Bucket"]] = configuration
+
+    def keep_logging(self, call: Call, _answer: Document) -> None:
+        enabled = plain(call.parameters.get("BucketLoggingStatus", {}).get("LoggingEnabled") or {})
+        self._shelf("logging")[call.parameters["Bucket"]] = enabled
+
+    def give_logging(self, call: Call, answer: Document) -> None:
+        kept = self._shelf("logging").get(call.parameters["Bucket"])
+        if kept:
+            answer["LoggingEnabled"] = kept
 
     def notification(self, call: Call) -> Document:
         self._bucket(call)

@@ -1,0 +1,41 @@
+"""What AWS answers of things that a twin never has: asked by scanners, which look at a whole account."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from twins.aws.calls import ApiError, Call
+from twins.aws.services.documents import Document
+from twins.aws.twin import Twin
+
+_ANSWERS: Mapping[tuple[str, str], Document] = {
+    ("accessanalyzer", "ListAnalyzers"): {"analyzers": []},
+    ("bedrock", "ListGuardrails"): {"guardrails": []},
+    ("bedrock", "ListCustomModels"): {"modelSummaries": []},
+    ("bedrock", "GetModelInvocationLoggingConfiguration"): {},
+    ("cloudwatch", "DescribeAnomalyDetectors"): {"AnomalyDetectors": []},
+    ("cloudwatch", "ListMetricStreams"): {"Entries": []},
+    ("ec2", "DescribeClientVpnEndpoints"): {"ClientVpnEndpoints": []},
+    ("ec2", "GetEbsDefaultKmsKeyId"): {"KmsKeyId": "alias/aws/ebs"},
+    ("ec2", "GetImageBlockPublicAccessState"): {"ImageBlockPublicAccessState": "unblocked"},
+    ("ec2", "GetInstanceMetadataDefaults"): {"AccountLevel": {}},
+    ("ec2", "GetSerialConsoleAccessStatus"): {"SerialConsoleAccessEnabled": False},
+    ("ec2", "GetSnapshotBlockPublicAccessState"): {"State": "unblocked"},
+    ("iam", "ListOrganizationsFeatures"): {"EnabledFeatures": []},
+    ("securityhub", "GetEnabledStandards"): {"StandardsSubscriptions": []},
+}
+_ERRORS: Mapping[tuple[str, str], tuple[str, str, int]] = {
+    ("account", "GetContactInformation"): ("ResourceNotFoundException", "No contact information was found.", 404),
+    ("account", "GetAlternateContact"): ("ResourceNotFoundException", "No contact of that type was found.", 404),
+}
+
+
+def install(twin: Twin) -> None:
+    """Answer as in an account where there is nothing of the kind."""
+    for (service, operation), answer in _ANSWERS.items():
+        twin.implement(service, operation, lambda call, answer=answer: dict(answer))
+    for (service, operation), error in _ERRORS.items():
+        twin.implement(service, operation, lambda call, error=error: _refuse(call, *error))
+
+
+def _refuse(call: Call, code: str, text: str, status: int) -> Any:
+    raise ApiError(code, text, status)
