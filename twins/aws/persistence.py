@@ -5,6 +5,7 @@ written before the file that names them, and removed after the file that no long
 any moment leaves a whole state.
 """
 
+import copyreg
 import io
 import json
 import logging
@@ -16,12 +17,14 @@ import tempfile
 import threading
 import types
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, get_args
+from weakref import WeakValueDictionary
 
+from cryptography.hazmat.bindings._rust import openssl
 from cryptography.hazmat.primitives.asymmetric import types as keys
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -171,13 +174,17 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 class _Pickler(pickle.Pickler):
-    """The state's documents, then every backend. Backends and bodies are named, not contained."""
+    """The state's documents, then every backend. Backends and bodies are named, not contained.
+
+    What needs care is told by its type alone, so that all else takes pickle's own quick way.
+    """
 
     def __init__(self, file: IO[bytes], bodies: Path) -> None:
         super().__init__(file, protocol=5)
         self._folder = bodies
         self._backends = _backends()
         self.bodies: set[str] = set()
+        self.dispatch_table = copyreg.dispatch_table.copy() | self._reducers()
 
     def dump(self, obj: Any) -> None:
         super().dump(list(self._backends.values()))
@@ -186,30 +193,33 @@ class _Pickler(pickle.Pickler):
             for _, _, backend in owner.iter_backends():
                 super().dump(backend.__dict__)
 
-    def persistent_id(self, obj: Any) -> Any:
-        if isinstance(obj, BaseBackend):
-            return self._backends.get(id(obj))
-        if isinstance(obj, Body) and obj.path:
-            self.bodies.add(obj.path.name)
-            return obj.path.name
-        return None
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, _LOCKS):
-            return (threading.RLock if isinstance(obj, _LOCKS[1]) else threading.Lock), ()
-        if isinstance(obj, FakeKey):
-            return object.__new__, (type(obj),), self._state_of_key(obj), None, None, _set_state
-        if isinstance(obj, _PRIVATE_KEYS):
-            der = obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-            return _private_key, (der,)
-        if isinstance(obj, _PUBLIC_KEYS):
-            return _public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
-        if isinstance(obj, dict) and type(obj).__setitem__ not in (dict.__setitem__, OrderedDict.__setitem__):
+    def _reducers(self) -> dict[type, Callable[[Any], Any]]:
+        backends = {type(b) for owner in _owners() for _, _, b in owner.iter_backends()}
+        strict = (t for t in _subclasses(dict) if t.__setitem__ not in (dict.__setitem__, OrderedDict.__setitem__))
+        return {
+            _LOCKS[0]: lambda _: (threading.Lock, ()),
+            _LOCKS[1]: lambda _: (threading.RLock, ()),
+            defaultdict: _reduce_default,
+            WeakValueDictionary: lambda mapping: (WeakValueDictionary, (dict(mapping),)),  # moto's Lambda
+            **dict.fromkeys(backends, self._reduce_backend),
+            **dict.fromkeys((FakeKey, *_subclasses(FakeKey)), self._reduce_key),
+            Body: self._reduce_body,
+            **dict.fromkeys(_key_types(_PRIVATE_KEYS), _reduce_private),
+            **dict.fromkeys(_key_types(_PUBLIC_KEYS), _reduce_public),
             # moto's mappings with rules of their own, which would be applied to what went through them already
-            return dict.__new__, (type(obj),), (dict(dict.items(obj)), vars(obj)), None, None, _set_mapping
-        if isinstance(obj, types.FunctionType) and "<locals>" in obj.__qualname__:  # moto's defaultdict(lambda: …)
-            return _function, (marshal.dumps(obj.__code__), obj.__module__)
-        return NotImplemented
+            **dict.fromkeys(strict, _reduce_mapping),
+        }
+
+    def _reduce_backend(self, backend: BaseBackend) -> Any:
+        return _backend, self._backends[id(backend)]
+
+    def _reduce_body(self, body: Body) -> Any:
+        assert body.path
+        self.bodies.add(body.path.name)
+        return _body, (body.path.name,)
+
+    def _reduce_key(self, key: FakeKey) -> Any:
+        return object.__new__, (type(key),), self._state_of_key(key), None, None, _set_state
 
     def _state_of_key(self, key: FakeKey) -> dict[str, Any]:
         fields = vars(key)
@@ -231,17 +241,61 @@ class _Unpickler(pickle.Unpickler):
         self._folder = bodies
 
     def load(self) -> dict[str, Any]:
-        backends = [self.persistent_load(name) for name in super().load()]
+        backends = [_backend(*name) for name in super().load()]
         state = super().load()
         for backend in backends:
             backend.__dict__ = super().load()
         return state
 
-    def persistent_load(self, pid: Any) -> Any:
-        if isinstance(pid, str):
-            return Body(self._folder / pid)
-        package, account, region = pid
-        return get_backend(package)[account][region]
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) == (__name__, _body.__name__):
+            return lambda name: Body(self._folder / name)
+        return super().find_class(module_name, global_name)
+
+
+def _backend(package: str, account: str, region: str) -> BaseBackend:
+    name: Any = package  # its type lists all of moto's packages
+    return get_backend(name)[account][region]
+
+
+def _body(name: str) -> Body:
+    """Stands for a body in the pickle; the unpickler knows the folder."""
+    raise NotImplementedError(name)
+
+
+def _reduce_default(mapping: "defaultdict[Any, Any]") -> Any:
+    factory = mapping.default_factory
+    if isinstance(factory, types.FunctionType) and "<locals>" in factory.__qualname__:  # moto's defaultdict(lambda: …)
+        return _default, (marshal.dumps(factory.__code__), factory.__module__), None, None, iter(mapping.items())
+    return defaultdict, (factory,), None, None, iter(mapping.items())
+
+
+def _default(code: bytes, module: str) -> "defaultdict[Any, Any]":
+    return defaultdict(types.FunctionType(marshal.loads(code), __import__(module, fromlist=["*"]).__dict__))
+
+
+def _reduce_mapping(mapping: dict[Any, Any]) -> Any:
+    return dict.__new__, (type(mapping),), (dict(dict.items(mapping)), vars(mapping)), None, None, _set_mapping
+
+
+def _reduce_private(key: Any) -> Any:
+    return _private_key, (key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),)
+
+
+def _reduce_public(key: Any) -> Any:
+    return _public_key, (key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
+
+
+def _subclasses(kind: type) -> set[type]:
+    """All of them, directly or not."""
+    found = {t for t in kind.__subclasses__() if t is not defaultdict}
+    return found | {t for each in found for t in _subclasses(each)}
+
+
+def _key_types(kinds: tuple[type, ...]) -> list[type]:
+    """The classes behind cryptography's abstract ones."""
+    modules = [m for m in vars(openssl).values() if isinstance(m, types.ModuleType)]
+    return [t for m in modules for t in vars(m).values() if isinstance(t, type) and issubclass(t, kinds)]
 
 
 def _set_state(key: FakeKey, state: dict[str, Any]) -> None:
@@ -259,10 +313,6 @@ def _private_key(der: bytes) -> object:
 
 def _public_key(der: bytes) -> object:
     return load_der_public_key(der)
-
-
-def _function(code: bytes, module: str) -> Callable[..., Any]:
-    return types.FunctionType(marshal.loads(code), __import__(module, fromlist=["*"]).__dict__)
 
 
 def _backends() -> dict[int, tuple[str, str, str]]:
