@@ -31,6 +31,7 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Or: lambda left, right: bool(left) or bool(right),
 }
 _FUNCTIONS = ("ABS", "AVG", "CEIL", "FILL", "FLOOR", "IF", "MAX", "METRICS", "MIN", "PERIOD", "SUM")
+_REPEAT = "REPEAT"  # what FILL may be told: the last value
 _RULE = re.compile(
     r'\s*(?:(ALARM|OK|INSUFFICIENT_DATA)\s*\(\s*(?:"([^"]+)"|([^")\s]+))\s*\)|(AND|OR|NOT|TRUE|FALSE|[()]))'
 )
@@ -99,7 +100,7 @@ class _Evaluation:
 
     def _value(self, tree: ast.AST) -> Any:
         if isinstance(tree, ast.Name):
-            return self._found[tree.id]
+            return _REPEAT if tree.id == _REPEAT else self._found[tree.id]
         if isinstance(tree, ast.Constant):
             return tree.value if isinstance(tree.value, str) else float(tree.value)  # pyright: ignore[reportArgumentType]
         if isinstance(tree, ast.List):
@@ -149,7 +150,7 @@ class _Evaluation:
         if series and isinstance(series[0], list):
             return [self._fill(one, value) for one in series]
         others = value if isinstance(value, list) else [value] * len(series)
-        if value == "REPEAT":
+        if value == _REPEAT:
             last: float | None = None
             others = []
             for number in series:
@@ -241,7 +242,7 @@ def _parsed(expression: str) -> ast.AST:
 
 
 def _names(tree: ast.AST) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(_FUNCTIONS)
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - {*_FUNCTIONS, _REPEAT}
 
 
 def _number(function: Callable[..., Any], *operands: float) -> float | None:
