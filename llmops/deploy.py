@@ -60,7 +60,7 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
 
         for name in ("training", "serving") if stack.file.endpoints() else ("training",):
             images.build(name, say)
-    registry.preflight(stack, say, dev)
+    registry.preflight(stack, say, dev=dev, make=True)
 
 
 def free(stack: PulumiStack, say: Say) -> None:
@@ -118,6 +118,7 @@ def _check_endpoint(platform: Platform, name: str, output: EndpointOutput) -> No
 
 def down(stack: PulumiStack, say: Say) -> None:
     """Take everything down but the data: endpoints and the place for runs go, store and keys stay."""
+    registry.preflight(stack, say, dev=True, make=False)
     free(stack, say)
     stack.run("destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")
 
@@ -139,6 +140,7 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
             where=str(stack.file.path),
             fix=f"`llmops down --stack {stack.name} --data {stack.name}` removes models, datasets and keys",
         )
+    registry.preflight(stack, say, dev=True, make=False)
     outputs = stack.outputs()
     free(stack, say)
     stack.run("state", "unprotect", "--all", "--yes")

@@ -53,7 +53,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
     Raises:
         KitError: the preflight or the preview refused.
     """
-    registry.preflight(stack, say, dev=True)  # a preview writes no state
+    registry.preflight(stack, say, dev=True, make=True)  # a preview writes no state
     if stack.target == "local":
         stack.create()
     say("previewing")

@@ -20,8 +20,14 @@ _QUOTAS = {"aws": "llmops.platforms.aws.quotas"}
 _EXTRAS = {"aws": ("aws", "boto3")}
 
 
-def preflight(stack: "PulumiStack", say: Say, dev: bool) -> None:
+def preflight(stack: "PulumiStack", say: Say, *, dev: bool, make: bool) -> None:
     """What a target on a cloud asks for before its stacks are touched; nothing for `local`.
+
+    Args:
+        stack: the stack.
+        say: told where it lives, and what takes long.
+        dev: take a state that this machine alone has.
+        make: make the stack in its backend where it is new.
 
     Raises:
         KitError: what is missing, or would go to the wrong place.
@@ -29,7 +35,7 @@ def preflight(stack: "PulumiStack", say: Say, dev: bool) -> None:
     if place := _PREFLIGHTS.get(stack.target):
         require_packages(*_EXTRAS[stack.target])
         module, _, name = place.partition(":")
-        getattr(importlib.import_module(module), name)(stack, say, dev)
+        getattr(importlib.import_module(module), name)(stack, say, dev=dev, make=make)
 
 
 def region_of(stack: "PulumiStack") -> str:

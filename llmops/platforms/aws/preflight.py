@@ -15,7 +15,7 @@ _DEV = "`--dev` takes it all the same, for a stack that is yours alone"
 _ARN = re.compile(r"^arn:aws[a-z-]*:[^:]*:[^:]*:(\d{12}):")
 
 
-def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
+def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     """Find out early what would fail late, or go to the wrong place; make the stack where it is new.
 
     Raises:
@@ -30,6 +30,8 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
         require_shared_state(stack, {})
     require_plugin(stack, caller, say)
     if not stack.exists():
+        if not make:
+            return
         stack.create(_secrets_provider(stack, dev))
     state = stack.export()
     require_same_place(stack.name, state, caller)
