@@ -102,7 +102,8 @@ class Endpoint(Part):
         default=600, ge=60, le=3600, description="How long the model's download may take (cloud)."
     )
     inference_ami_version: str = Field(
-        default="", description="Of SageMaker's hosts; empty: what the image's CUDA needs (AWS)."
+        default="",
+        description="Of SageMaker's hosts, which an image's CUDA may need; empty: SageMaker's default (AWS).",
     )
 
     @property

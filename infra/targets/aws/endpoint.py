@@ -7,29 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_aws import appautoscaling, cloudwatch, sagemaker
+from pulumi_aws import sagemaker
 
 from contract.layout import model_key
 from infra import names
 from infra.settings import Endpoint as Entry
-from infra.settings import setting_error
 from infra.targets.aws import observe
 from infra.targets.aws.here import Here
 from infra.targets.aws.identity import Role
+from infra.targets.aws.limits import bake_seconds, has_local_disks, instance_type
 from infra.targets.aws.live import Live
 from infra.targets.aws.network import Network
 from infra.targets.aws.observe import VARIANT, Watch
-from infra.targets.aws.preparation import DIMENSION, Preparation
+from infra.targets.aws.preparation import Preparation
+from infra.targets.aws.scaling import provide_scaling
 from infra.targets.aws.storage import Storage
 
-DEFAULT_BAKE_SECONDS = 300
-"""CloudWatch's alarms look at minutes: 30 s, which do on one machine, would see nothing."""
-_LONGEST_WAIT = 3600
-_LONGEST_UPDATE = 3300  # the provider waits an hour for an update
-# Families with disks of their own: SageMaker encrypts them itself, and takes neither a key nor a size for them.
-_LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|gr6|p3dn|p4de?|p5e?n?|p6.*|trn1n?|trn2|[a-z]\d+i?[adegn]*d[a-z]*)\.")
+_CUDA_13_HOST = "al2023-ami-sagemaker-inference-gpu-4-1"
 _GPU = re.compile(r"^ml\.(g|p)\d")
-_STREAMS = "LEAST_OUTSTANDING_REQUESTS"
+_ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turns would queue behind long ones
 
 
 @dataclass(frozen=True)
@@ -51,103 +47,21 @@ class Made:
     url: pulumi.Input[str]
 
 
-def require_supported(name: str, entry: Entry) -> None:
-    """Refuse what SageMaker can't do.
-
-    Raises:
-        SettingError: naming the key.
-    """
-    size, rollout = entry.size, entry.rollout
-    bake = bake_seconds(entry)
-    steps = -(-100 // rollout.step_percent)
-    refusals = [
-        (entry.port, ("port",), "SageMaker chooses where an endpoint listens", "remove it"),
-        (
-            entry.mode == "serverless",
-            ("mode",),
-            "a serverless endpoint has no network isolation, no GPU and no time to load a language model",
-            "write `mode: async`, which scales to zero, or leave it out",
-        ),
-        (
-            size.instances == 0 and entry.mode == "realtime",
-            ("size", "instances"),
-            "a real-time endpoint scales to zero with inference components alone, which pulumi-aws has not",
-            "write `mode: async`, or 1",
-        ),
-        (
-            size.instances == 0 and not size.max_instances,
-            ("size", "max_instances"),
-            "0 instances need scaling",
-            "write how many it may have",
-        ),
-        (
-            rollout.strategy == "canary" and rollout.canary_percent > 50,
-            ("rollout", "canary_percent"),
-            "SageMaker's canary takes 50 % at most",
-            "write 50 or less",
-        ),
-        (
-            bake > _LONGEST_WAIT,
-            ("rollout", "bake_seconds"),
-            f"SageMaker waits {_LONGEST_WAIT} s at most",
-            "write less",
-        ),
-        (
-            rollout.strategy in ("linear", "rolling") and steps * bake > _LONGEST_UPDATE,
-            ("rollout", "bake_seconds"),
-            f"{steps} steps of {bake} s take longer than Pulumi's provider waits, {_LONGEST_UPDATE} s",
-            "write a larger step_percent or a smaller bake_seconds",
-        ),
-        (
-            entry.volume_gb and has_local_disks(size.instance_type),
-            ("volume_gb",),
-            f"{size.instance_type} has disks of its own, whose size can't be chosen",
-            "remove it",
-        ),
-    ]
-    for wrong, path, what, fix in refusals:
-        if wrong:
-            raise setting_error(("endpoints", name, *path), what, fix)
-
-
-def bake_seconds(entry: Entry) -> int:
-    """How long a new version must do well."""
-    rollout = entry.rollout
-    return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
-
-
-def has_local_disks(instance_type: str) -> bool:
-    """Does an instance type bring disks?"""
-    return bool(_LOCAL_DISKS.match(instance_type))
-
-
 def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, watch: Watch) -> Made:
     """Declare an endpoint and what belongs to it alone."""
-    physical = here.names.of(name)
-    kind = entry.size.instance_type or here.settings.aws.instance_type
-    container = _container(entry, ground)
+    physical, kind = here.names.of(name), instance_type(here.settings, entry)
+    container, variant = _container(entry, ground), _variant(name, entry, kind)
     model_digest = _digest({**container, "role": ground.role.arn, "network": _vpc(ground.network)})
-    variant = _variant(entry, kind)
-    content = _digest({"model": model_digest, "variant": variant, "kms": _key(ground, kind), "async": entry.mode})
-    prepared = Preparation(
-        f"preparation-{name}",
-        here.place,
-        endpoint=physical,
-        tags=here.tags,
-        model=model_digest,
-        content=content,
-        instances=entry.size.instances,
-        max_instances=entry.size.max_instances,
-        instance_type=kind,
-        alarms=observe.alarm_names(here.names, name),
-        after=[here.provider],
-    )
+    waiting = entry.size.concurrent_requests if entry.mode == "async" else 0
+    content = {"model": model_digest, "variant": variant, "key": _key(ground, kind), "async": waiting}
+    content_digest = _digest({**content, "work": ground.storage.work.name if waiting else ""})
+    prepared = _prepare(here, name, entry, model_digest, content_digest)
     model = _model(
         here, name, container, ground, _content_name(here, f"{name}-model", model_digest, prepared.model_number)
     )
     configuration = sagemaker.EndpointConfiguration(
         f"configuration-{name}",
-        name=_content_name(here, f"{name}-config", content, prepared.number),
+        name=_content_name(here, f"{name}-config", content_digest, prepared.number),
         kms_key_arn=_key(ground, kind),
         production_variants=[
             sagemaker.EndpointConfigurationProductionVariantArgs(
@@ -164,23 +78,53 @@ def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, watch:
         deployment_config=_deployment(name, entry, watch),
         opts=here.options(depends_on=[prepared, *watch.ready, *ground.role.ready]),
     )
-    scaling = _scaling(here, name, entry, endpoint.name, physical, kind) if entry.size.max_instances else []
-    version = entry.version
+    scaling = provide_scaling(here, name, entry, endpoint.name, physical, kind) if entry.size.max_instances else []
+    _check(here, name, entry, ground, configuration.name, prepared, [endpoint, *scaling])
+    return Made(physical, endpoint.name.apply(lambda _: _url(here, physical)))
+
+
+def _prepare(
+    here: Here, name: str, entry: Entry, model: pulumi.Output[str], content: pulumi.Output[str]
+) -> Preparation:
+    return Preparation(
+        f"preparation-{name}",
+        here.place,
+        endpoint=here.names.of(name),
+        tags=here.tags,
+        model=model,
+        content=content,
+        instances=entry.size.instances,
+        max_instances=entry.size.max_instances,
+        instance_type=instance_type(here.settings, entry),
+        alarms=observe.alarm_names(here.names, name),
+        after=[here.provider],
+    )
+
+
+def _check(
+    here: Here,
+    name: str,
+    entry: Entry,
+    ground: Ground,
+    configuration: pulumi.Output[str],
+    prepared: Preparation,
+    after: Sequence[pulumi.Resource],
+) -> None:
+    size, version = entry.size, entry.version
     Live(
         f"live-{name}",
         here.place,
-        endpoint=physical,
-        configuration=configuration.name,
+        endpoint=here.names.of(name),
+        configuration=configuration,
         model=version.alias,
         sha256=version.sha256,
         image=ground.image,
         instances=prepared.initial_instances,
-        limits=(entry.size.instances, entry.size.max_instances) if scaling else (0, 0),
+        limits=(size.instances, size.max_instances) if size.max_instances else (0, 0),
         store=ground.storage.store.name,
         setting=f"{here.project}:endpoints.{name}.model",
-        after=[endpoint, *scaling],
+        after=after,
     )
-    return Made(physical, endpoint.name.apply(lambda _: _url(here, physical)))
 
 
 def _container(entry: Entry, ground: Ground) -> dict[str, Any]:
@@ -226,19 +170,24 @@ def _vpc(network: Network) -> dict[str, Any]:
     return {"subnets": network.subnets, "security_group_ids": network.security_groups} if network else {}
 
 
-def _variant(entry: Entry, kind: str) -> dict[str, Any]:
+def _variant(name: str, entry: Entry, kind: str) -> dict[str, Any]:
     variant: dict[str, Any] = {
         "variant_name": VARIANT,
         "instance_type": kind,
         "initial_variant_weight": 1.0,
         "container_startup_health_check_timeout_in_seconds": entry.start_seconds,
         "model_data_download_timeout_in_seconds": entry.download_seconds,
-        "routing_configs": [{"routing_strategy": _STREAMS}],
+        "routing_configs": [{"routing_strategy": _ROUTING}],
     }
     if entry.volume_gb:
         variant["volume_size_in_gb"] = entry.volume_gb
     if entry.inference_ami_version:
         variant["inference_ami_version"] = entry.inference_ami_version
+    elif _GPU.match(kind):
+        pulumi.log.warn(
+            f"endpoint {name}: {kind} starts on SageMaker's default host image; with a CUDA 13 image it would stay in "
+            f"Creating without a log: set `inference_ami_version: {_CUDA_13_HOST}` for that"
+        )
     return variant
 
 
@@ -303,101 +252,6 @@ def _share(strategy: str, entry: Entry) -> dict[str, Any]:
         size = getattr(sagemaker, f"{part}LinearStepSizeArgs")
         return {"linear_step_size": size(type="CAPACITY_PERCENT", value=entry.rollout.step_percent)}
     return {}
-
-
-def _scaling(
-    here: Here, name: str, entry: Entry, endpoint: pulumi.Output[str], physical: str, kind: str
-) -> Sequence[pulumi.Resource]:
-    """Scaling between two counts of instances.
-
-    The tag makes the target anew when the instance type changes: see infra.targets.aws.preparation.
-    """
-    target = appautoscaling.Target(
-        f"scaling-{name}",
-        service_namespace="sagemaker",
-        resource_id=pulumi.Output.concat("endpoint/", endpoint, f"/variant/{VARIANT}"),
-        scalable_dimension=DIMENSION,
-        min_capacity=entry.size.instances,
-        max_capacity=entry.size.max_instances,
-        tags={"llmops:instance-type": kind},
-        opts=here.options(replace_on_changes=["tags"], delete_before_replace=True),
-    )
-    policy = appautoscaling.Policy(
-        f"scaling-{name}-load",
-        name=here.names.of(f"{name}-load"),
-        service_namespace=target.service_namespace,
-        resource_id=target.resource_id,
-        scalable_dimension=target.scalable_dimension,
-        policy_type="TargetTrackingScaling",
-        target_tracking_scaling_policy_configuration=_tracking(entry, physical),
-        opts=here.options(),
-    )
-    if entry.mode == "async" and entry.size.instances == 0:
-        return [target, policy, *_wake(here, name, target, physical)]
-    return [target, policy]
-
-
-def _tracking(entry: Entry, physical: str) -> appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationArgs:
-    """Real-time: requests at once on an instance; async: those that wait for one.
-
-    https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling-prerequisites.html
-    https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-autoscale.html
-    """
-    part = "PolicyTargetTrackingScalingPolicyConfiguration"
-    if entry.mode == "async":
-        dimension = getattr(appautoscaling, f"{part}CustomizedMetricSpecificationDimensionArgs")
-        metric = getattr(appautoscaling, f"{part}CustomizedMetricSpecificationArgs")(
-            namespace="AWS/SageMaker",
-            metric_name="ApproximateBacklogSizePerInstance",
-            statistic="Average",
-            dimensions=[dimension(name="EndpointName", value=physical)],
-        )
-        which = {"customized_metric_specification": metric}
-    else:
-        metric = getattr(appautoscaling, f"{part}PredefinedMetricSpecificationArgs")(
-            predefined_metric_type="SageMakerVariantConcurrentRequestsPerModelHighResolution"
-        )
-        which = {"predefined_metric_specification": metric}
-    return appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationArgs(
-        target_value=float(entry.size.concurrent_requests), scale_in_cooldown=300, scale_out_cooldown=60, **which
-    )
-
-
-def _wake(here: Here, name: str, target: appautoscaling.Target, physical: str) -> Sequence[pulumi.Resource]:
-    """From zero: a backlog per instance is not defined without one, so a step brings the first."""
-    step = appautoscaling.PolicyStepScalingPolicyConfigurationStepAdjustmentArgs(
-        metric_interval_lower_bound="0", scaling_adjustment=1
-    )
-    policy = appautoscaling.Policy(
-        f"scaling-{name}-wake",
-        name=here.names.of(f"{name}-wake"),
-        service_namespace=target.service_namespace,
-        resource_id=target.resource_id,
-        scalable_dimension=target.scalable_dimension,
-        policy_type="StepScaling",
-        step_scaling_policy_configuration=appautoscaling.PolicyStepScalingPolicyConfigurationArgs(
-            adjustment_type="ChangeInCapacity", metric_aggregation_type="Average", cooldown=300, step_adjustments=[step]
-        ),
-        opts=here.options(),
-    )
-    alarm = cloudwatch.MetricAlarm(
-        f"scaling-{name}-backlog",
-        name=here.names.of(f"{name}-backlog"),
-        alarm_description=f"endpoint {name} has requests and no instance",
-        namespace="AWS/SageMaker",
-        metric_name="HasBacklogWithoutCapacity",
-        dimensions={"EndpointName": physical},
-        statistic="Average",
-        period=60,
-        evaluation_periods=2,
-        datapoints_to_alarm=2,
-        comparison_operator="GreaterThanOrEqualToThreshold",
-        threshold=1,
-        treat_missing_data="missing",
-        alarm_actions=[policy.arn],
-        opts=here.options(),
-    )
-    return [policy, alarm]
 
 
 def _digest(content: dict[str, Any]) -> pulumi.Output[str]:

@@ -5,7 +5,6 @@ marked. https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from infra.targets.aws import policies
 from infra.targets.aws.here import Here
 from infra.targets.aws.images import Repositories
 from infra.targets.aws.network import Network
+from infra.targets.aws.observe import alarm_names
 from infra.targets.aws.storage import Storage
 
 ALL = "*"  # for actions that know no resource
@@ -38,6 +38,11 @@ class Roles:
     endpoint: Role
     scheduler: Role
 
+    @property
+    def arns(self) -> dict[str, pulumi.Input[str]]:
+        """As the stack's outputs have them."""
+        return {"training": self.training.arn, "endpoint": self.endpoint.arn, "scheduler": self.scheduler.arn}
+
 
 @dataclass(frozen=True)
 class SigningKey:
@@ -54,8 +59,6 @@ class Things:
     storage: Storage
     repositories: Repositories
     network: Network
-    alarms: Sequence[str]
-    asynchronous: bool
 
 
 def provide_roles(here: Here, things: Things) -> Roles:
@@ -111,19 +114,21 @@ def training_statements(here: Here, things: Things) -> list[policies.Statement]:
 def endpoint_statements(here: Here, things: Things) -> list[policies.Statement]:
     """What an endpoint does: loads a version, logs, and looks at its alarms while it is updated."""
     store, work = things.storage.store.arn, things.storage.work.arn
+    asynchronous = any(entry.mode == "async" for entry in here.settings.endpoints.values())
     found = [
         policies.allow(["s3:GetObject"], [_in(store, "models/*")]),
         _list(store, "models/*"),
         *_image(things.repositories, "serving"),
         *_logs(here, "/aws/sagemaker/Endpoints/*"),
         _metrics("/aws/sagemaker/Endpoints"),
-        *_key(things.storage, ["kms:Decrypt", "kms:GenerateDataKey"] if things.asynchronous else ["kms:Decrypt"]),
+        *_key(things.storage, ["kms:Decrypt", "kms:GenerateDataKey"] if asynchronous else ["kms:Decrypt"]),
         *_interfaces(here, things.network),
     ]
-    if things.alarms:
-        alarms = [here.arn("cloudwatch", f"alarm:{name}") for name in things.alarms]
+    names_of_alarms = [a for endpoint in here.settings.endpoints for a in alarm_names(here.names, endpoint)]
+    if names_of_alarms:
+        alarms = [here.arn("cloudwatch", f"alarm:{name}") for name in names_of_alarms]
         found.append(policies.allow(["cloudwatch:DescribeAlarms"], alarms))
-    if things.asynchronous:
+    if asynchronous:
         found += [policies.allow(["s3:GetObject", "s3:PutObject"], [_in(work, "async/*")]), _list(work, "async/*")]
     return found
 

@@ -30,6 +30,11 @@ class Network:
     def __bool__(self) -> bool:
         return bool(self.subnets)
 
+    @property
+    def ids(self) -> dict[str, list[pulumi.Input[str]]]:
+        """As the stack's outputs have them."""
+        return {"subnets": self.subnets, "security_groups": self.security_groups} if self else {}
+
 
 def provide_network(here: Here, storage: Storage) -> Network:
     """Declare the VPC and what is in it, when it is to be made."""

@@ -123,21 +123,24 @@ def watch(here: Here, name: str, entry: Endpoint, *, physical: str, key: pulumi.
         ),
         opts=here.options(),
     )
-    alarms = [
-        cloudwatch.MetricAlarm(
-            f"alarm-{name}-{kind}",
-            name=alarm,
-            alarm_description=f"{kind} of endpoint {name}: an update is rolled back",
-            treat_missing_data="notBreaching",
-            alarm_actions=[topic.arn],
-            ok_actions=[topic.arn],
-            period=60,
-            **_measure(here, name, kind, physical, entry.version.sha256),
-            opts=here.options(),
-        )
-        for kind, alarm in zip(ALARMS, alarm_names(here.names, name), strict=True)
-    ]
+    alarms = [_alarm(here, name, kind, entry, physical, topic) for kind in ALARMS]
     return Watch([alarm.name for alarm in alarms], [group, quality, *alarms])
+
+
+def _alarm(
+    here: Here, name: str, kind: str, entry: Endpoint, physical: str, topic: sns.Topic
+) -> cloudwatch.MetricAlarm:
+    return cloudwatch.MetricAlarm(
+        f"alarm-{name}-{kind}",
+        name=here.names.of(f"{name}-{kind}"),
+        alarm_description=f"{kind} of endpoint {name}: an update is rolled back",
+        treat_missing_data="notBreaching",
+        alarm_actions=[topic.arn],
+        ok_actions=[topic.arn],
+        period=60,
+        **_measure(here, name, kind, physical, entry.version.sha256),
+        opts=here.options(),
+    )
 
 
 def _measure(here: Here, name: str, kind: str, physical: str, sha256: str) -> dict[str, Any]:
@@ -167,14 +170,14 @@ def _measure(here: Here, name: str, kind: str, physical: str, sha256: str) -> di
     }
 
 
-def provide_dashboard(here: Here, endpoints: dict[str, str]) -> None:
-    """Declare a dashboard with a row for each endpoint; `endpoints`: name in the settings -> name on SageMaker."""
-    if not endpoints:
+def provide_dashboard(here: Here) -> None:
+    """Declare a dashboard with a row for each endpoint."""
+    if not here.settings.endpoints:
         return
     widgets = [
         _widget(here, title, metrics, x=8 * column, y=6 * row, stat=stat)
-        for row, (name, physical) in enumerate(sorted(endpoints.items()))
-        for column, (title, stat, metrics) in enumerate(_panels(here, name, physical))
+        for row, name in enumerate(sorted(here.settings.endpoints))
+        for column, (title, stat, metrics) in enumerate(_panels(here, name, here.names.of(name)))
     ]
     cloudwatch.Dashboard(
         "dashboard",

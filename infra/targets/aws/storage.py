@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 from pulumi_aws import kms, s3
@@ -176,53 +177,32 @@ def _bucket(
     With `protect`, its settings are kept with it: a store without its policy would be open to plain HTTP.
     """
     base = logical.partition(" ")[0]
-
-    def part(kind: str) -> str:
-        return names.kept(f"{base}-{kind}") if protect else f"{base}-{kind}"
-
-    def options(**given: object) -> pulumi.ResourceOptions:
-        return here.options(protect=protect or None, **given)
-
-    bucket = s3.Bucket(logical, bucket=name, force_destroy=not protect, opts=options())
     arn = f"arn:{here.caller.partition}:s3:::{name}"
+    policy = policies.document([policies.tls_only("s3:*", [arn, f"{arn}/*"]), *statements])
+
+    def part(kind: str, *after: pulumi.Resource) -> dict[str, Any]:
+        title = names.kept(f"{base}-{kind}") if protect else f"{base}-{kind}"
+        options = here.options(protect=protect or None, depends_on=list(after))
+        return {"resource_name": title, "bucket": bucket.bucket, "opts": options}
+
+    bucket = s3.Bucket(logical, bucket=name, force_destroy=not protect, opts=here.options(protect=protect or None))
     access = s3.BucketPublicAccessBlock(
-        part("access"),
-        bucket=bucket.bucket,
+        **part("access"),
         block_public_acls=True,
         block_public_policy=True,
         ignore_public_acls=True,
         restrict_public_buckets=True,
-        opts=options(),
     )
-    versioning = s3.BucketVersioning(
-        part("versioning"),
-        bucket=bucket.bucket,
-        versioning_configuration=s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
-        opts=options(),
-    )
-    settings = [
-        access,
-        versioning,
-        s3.BucketOwnershipControls(
-            part("ownership"),
-            bucket=bucket.bucket,
-            rule=s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced"),
-            opts=options(depends_on=[access]),  # S3 refuses two changes of a bucket's access at once
-        ),
-        s3.BucketServerSideEncryptionConfiguration(
-            part("encryption"), bucket=bucket.bucket, rules=[_encryption(key)], opts=options()
-        ),
-        s3.BucketLifecycleConfiguration(
-            part("lifecycle"), bucket=bucket.bucket, rules=rules, opts=options(depends_on=[versioning])
-        ),
-        s3.BucketPolicy(
-            part("policy"),
-            bucket=bucket.bucket,
-            policy=policies.document([policies.tls_only("s3:*", [arn, f"{arn}/*"]), *statements]),
-            opts=options(depends_on=[access]),
-        ),
+    enabled = s3.BucketVersioningVersioningConfigurationArgs(status="Enabled")
+    versioning = s3.BucketVersioning(**part("versioning"), versioning_configuration=enabled)
+    owner = s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced")
+    others = [  # S3 refuses two changes of a bucket's access at once
+        s3.BucketOwnershipControls(**part("ownership", access), rule=owner),
+        s3.BucketPolicy(**part("policy", access), policy=policy),
+        s3.BucketServerSideEncryptionConfiguration(**part("encryption"), rules=[_encryption(key)]),
+        s3.BucketLifecycleConfiguration(**part("lifecycle", versioning), rules=rules),
     ]
-    return Bucket(bucket.bucket, arn, [bucket, *settings])
+    return Bucket(bucket.bucket, arn, [bucket, access, versioning, *others])
 
 
 def _encryption(key: pulumi.Input[str]) -> s3.BucketServerSideEncryptionConfigurationRuleArgs:

@@ -12,7 +12,8 @@ from infra.targets.aws import observe, storage, training
 from infra.targets.aws.here import Here, make_here, place_of
 from infra.targets.aws.identity import Things, provide_roles, provide_signing_key
 from infra.targets.aws.images import provide_images, require_image
-from infra.targets.aws.network import Network, provide_network
+from infra.targets.aws.limits import require_supported
+from infra.targets.aws.network import provide_network
 from infra.targets.aws.session import Caller, find_caller
 from infra.targets.base import OutputFields
 from infra.versions import require_servable
@@ -33,15 +34,14 @@ class AwsTarget:
         repositories = provide_images(here, data.key_arn)
         network = provide_network(here, data)
         signing = provide_signing_key(here)
-        names = [alarm for name in settings.endpoints for alarm in observe.alarm_names(here.names, name)]
-        asynchronous = any(entry.mode == "async" for entry in settings.endpoints.values())
-        roles = provide_roles(here, Things(data, repositories, network, names, asynchronous))
+        roles = provide_roles(here, Things(data, repositories, network))
         group = training.provide_group(here)
         training.provide_schedules(here, data, network, roles, specs)
         topic = observe.provide_topic(here, data.key_arn)
         observe.provide_budget(here, topic)
-        observe.provide_dashboard(here, {name: here.names.of(name) for name in settings.endpoints})
+        observe.provide_dashboard(here)
         ground = endpoints.Ground(data, network, roles.endpoint, signing.public_key, settings.images.serving)
+        runs = pulumi.Output.concat("s3://", data.work.name, "/runs")
         return {
             "schema": "stack-outputs/1",
             "target": settings.target,
@@ -52,31 +52,29 @@ class AwsTarget:
                 "private_key": pulumi.Output.concat("awskms:///", signing.arn),
                 "public_key": signing.public_key,
             },
-            "training": {
-                "image": settings.images.training,
-                "runs": pulumi.Output.concat("s3://", data.work.name, "/runs"),
-            },
+            "training": {"image": settings.images.training, "runs": runs},
             "endpoints": _endpoints(here, ground, topic),
             "aws": {
-                "account": here.account,
-                "region": here.region,
-                "partition": caller.partition,
-                "profile": here.settings.aws.profile,
-                "twin": bool(caller.twin),
+                **_place(here),
                 "kms_key": data.key_arn,
-                "roles": {
-                    "training": roles.training.arn,
-                    "endpoint": roles.endpoint.arn,
-                    "scheduler": roles.scheduler.arn,
-                },
+                "roles": roles.arns,
                 "repositories": repositories.urls,
-                "network": _said(network),
+                "network": network.ids,
                 "model_package_group": group.model_package_group_name,
-                "endpoints": {name: here.names.of(name) for name in settings.endpoints},
                 "work_bucket": data.work.name,
                 "alarms_topic": topic.arn,
             },
         }
+
+
+def _place(here: Here) -> OutputFields:
+    return {
+        "account": here.account,
+        "region": here.region,
+        "partition": here.caller.partition,
+        "twin": bool(here.caller.twin),
+        "endpoints": {name: here.names.of(name) for name in here.settings.endpoints},
+    }
 
 
 def _require_ours(settings: Settings) -> None:
@@ -86,8 +84,8 @@ def _require_ours(settings: Settings) -> None:
         SettingError: naming the key.
     """
     refuse_set((), settings, _LOCAL_ONLY, "has no effect on AWS", "remove it, or set `target: local`")
-    for name, entry in settings.endpoints.items():
-        endpoints.require_supported(name, entry)
+    for name in settings.endpoints:
+        require_supported(settings, name)
 
 
 def _require_ready(settings: Settings, caller: Caller) -> dict[str, str]:
@@ -126,7 +124,3 @@ def _endpoints(here: Here, ground: endpoints.Ground, topic: Any) -> OutputFields
             "on": entry.endpoint,
         }
     return found
-
-
-def _said(network: Network) -> dict[str, Any]:
-    return {"subnets": network.subnets, "security_groups": network.security_groups} if network else {}

@@ -12,9 +12,9 @@ from contract.layout import SPEC, dataset_key, model_key, run_spec_key, schedule
 from contract.run import RunSpec
 from infra import names
 from infra.settings import setting_error
-from infra.targets.aws.endpoint import has_local_disks
 from infra.targets.aws.here import Here
 from infra.targets.aws.identity import Roles, job_prefix, schedule_group
+from infra.targets.aws.limits import has_local_disks
 from infra.targets.aws.network import Network
 from infra.targets.aws.scheduled_spec import ScheduledSpec
 from infra.targets.aws.session import Place

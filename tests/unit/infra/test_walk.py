@@ -128,6 +128,19 @@ def test_aws_acts_or_refuses_by_name(path: str, promoted: dict[int, str]) -> Non
     base = {"target": "aws", "images.serving": SERVING, "images.training": TRAINING}
     first, second = (_configuration(path, value, promoted, base | needed) for value in (before, after))
     _compare(path, first, second)
+    for name in ("model-chat", "configuration-chat"):
+        one, other = (_content(config, name) for config in (first, second))
+        if one and other:
+            assert (one[0] == other[0]) == (one[1] == other[1]), "another content has another name, or can't be made"
+
+
+def _content(config: dict[str, Any], name: str) -> tuple[str, dict[str, Any]] | None:
+    """Name and content of a SageMaker model or configuration."""
+    declared = _run(config)
+    if isinstance(declared, str) or not declared.has(name):
+        return None
+    inputs = dict(declared.of(name))
+    return inputs.pop("name"), inputs
 
 
 def _compare(path: str, before: dict[str, Any], after: dict[str, Any]) -> None:

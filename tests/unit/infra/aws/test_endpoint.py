@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from infra.targets.aws.endpoint import has_local_disks
+from infra.targets.aws.limits import has_local_disks
 from tests.unit.infra.aws.conftest import REGION, SERVING, Account
 from tests.unit.infra.program import Declared
 
@@ -219,6 +219,23 @@ def test_async_scales_to_zero_and_wakes(account: Account, model: str) -> None:
     assert declared.of("preparation-chat")["instances"] == 0
 
 
+def test_what_async_takes_at_once_is_the_configurations_content(account: Account, model: str) -> None:
+    made = [
+        declare(account, model, mode="async", size={"instances": 0, "max_instances": 2, "concurrent_requests": n})
+        for n in (4, 5)
+    ]
+    first, second = (d.of("configuration-chat") for d in made)
+    assert first["asyncInferenceConfig"] != second["asyncInferenceConfig"]
+    assert first["name"] != second["name"]
+
+
+def test_the_stacks_instance_type_is_judged_like_an_endpoints_own(account: Account, model: str) -> None:
+    with pytest.raises(pulumi.RunError, match="ml.g5.xlarge has disks of its own"):
+        account.provision(
+            {"endpoints": {"chat": {"model": model, "volume_gb": 40}}, "aws": {"instance_type": "ml.g5.xlarge"}}
+        )
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
@@ -291,3 +308,15 @@ def test_every_part_of_an_endpoint_observes(plain: Declared, account: Account, m
     widgets = json.loads(plain.of("dashboard")["dashboardBody"])["widgets"]
     assert {w["properties"]["region"] for w in widgets} == {REGION}
     assert len(widgets) == 3
+
+
+def test_a_gpu_without_a_host_image_is_warned_of(account: Account, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", said.append)
+    size = {"instance_type": "ml.g5.xlarge"}
+    declare(account, model, size=size)
+    (line,) = said
+    version = line.partition("inference_ami_version: ")[2].partition("`")[0]
+    declared = declare(account, model, size=size, inference_ami_version=version)
+    assert variant(declared)["inferenceAmiVersion"] == version
+    assert len(said) == 1

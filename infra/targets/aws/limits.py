@@ -1,0 +1,70 @@
+"""What SageMaker can't do, refused before anything is declared."""
+
+import re
+from collections.abc import Iterator
+
+from infra.settings import Endpoint as Entry
+from infra.settings import Settings, setting_error
+
+DEFAULT_BAKE_SECONDS = 300
+"""CloudWatch's alarms look at minutes: 30 s, which do on one machine, would see nothing."""
+_LONGEST_WAIT = 3600
+_LONGEST_UPDATE = 3300  # the provider waits an hour for an update
+# Families with disks of their own: SageMaker encrypts them itself, and takes neither a key nor a size for them.
+_LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|gr6|p3dn|p4de?|p5e?n?|p6.*|trn1n?|trn2|[a-z]\d+i?[adegn]*d[a-z]*)\.")
+Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the way out
+
+
+def require_supported(settings: Settings, name: str) -> None:
+    """Refuse what SageMaker can't do for an endpoint.
+
+    Raises:
+        SettingError: naming the key.
+    """
+    entry = settings.endpoints[name]
+    for path, what, fix in (*_of_size(entry, instance_type(settings, entry)), *_of_rollout(entry)):
+        raise setting_error(("endpoints", name, *path), what, fix)
+
+
+def instance_type(settings: Settings, entry: Entry) -> str:
+    """An endpoint's, or the stack's."""
+    return entry.size.instance_type or settings.aws.instance_type
+
+
+def bake_seconds(entry: Entry) -> int:
+    """How long a new version must do well."""
+    rollout = entry.rollout
+    return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
+
+
+def has_local_disks(instance_type: str) -> bool:
+    """Does an instance type bring disks?"""
+    return bool(_LOCAL_DISKS.match(instance_type))
+
+
+def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:
+    size = entry.size
+    if entry.port:
+        yield ("port",), "SageMaker chooses where an endpoint listens", "remove it"
+    if entry.mode == "serverless":
+        what = "a serverless endpoint has no network isolation, no GPU and no time to load a language model"
+        yield ("mode",), what, "write `mode: async`, which scales to zero, or leave it out"
+    if size.instances == 0 and entry.mode == "realtime":
+        what = "a real-time endpoint scales to zero with inference components alone, which pulumi-aws has not"
+        yield ("size", "instances"), what, "write `mode: async`, or 1"
+    if size.instances == 0 and not size.max_instances:
+        yield ("size", "max_instances"), "0 instances need scaling", "write how many it may have"
+    if entry.volume_gb and has_local_disks(kind):
+        yield ("volume_gb",), f"{kind} has disks of its own, whose size can't be chosen", "remove it"
+
+
+def _of_rollout(entry: Entry) -> Iterator[Refusal]:
+    rollout, bake = entry.rollout, bake_seconds(entry)
+    steps = -(-100 // rollout.step_percent)
+    if rollout.strategy == "canary" and rollout.canary_percent > 50:
+        yield ("rollout", "canary_percent"), "SageMaker's canary takes 50 % at most", "write 50 or less"
+    if bake > _LONGEST_WAIT:
+        yield ("rollout", "bake_seconds"), f"SageMaker waits {_LONGEST_WAIT} s at most", "write less"
+    if rollout.strategy in ("linear", "rolling") and steps * bake > _LONGEST_UPDATE:
+        what = f"{steps} steps of {bake} s take longer than Pulumi's provider waits, {_LONGEST_UPDATE} s"
+        yield ("rollout", "bake_seconds"), what, "write a larger step_percent or a smaller bake_seconds"
