@@ -195,7 +195,7 @@ class _Pickler(pickle.Pickler):
 
     def _reducers(self) -> dict[type, Callable[[Any], Any]]:
         backends = {type(b) for owner in _owners() for _, _, b in owner.iter_backends()}
-        strict = (t for t in _subclasses(dict) if t.__setitem__ not in (dict.__setitem__, OrderedDict.__setitem__))
+        strict = (t for t in _subclasses(dict) if t.__module__.startswith("moto."))
         return {
             _LOCKS[0]: lambda _: (threading.Lock, ()),
             _LOCKS[1]: lambda _: (threading.RLock, ()),
@@ -275,7 +275,8 @@ def _default(code: bytes, module: str) -> "defaultdict[Any, Any]":
 
 
 def _reduce_mapping(mapping: dict[Any, Any]) -> Any:
-    return dict.__new__, (type(mapping),), (dict(dict.items(mapping)), vars(mapping)), None, None, _set_mapping
+    state = (dict(dict.items(mapping)), vars(mapping), getattr(mapping, "default_factory", None))
+    return _mapping, (type(mapping),), state, None, None, _set_mapping
 
 
 def _reduce_private(key: Any) -> Any:
@@ -288,7 +289,7 @@ def _reduce_public(key: Any) -> Any:
 
 def _subclasses(kind: type) -> set[type]:
     """All of them, directly or not."""
-    found = {t for t in kind.__subclasses__() if t is not defaultdict}
+    found = set(kind.__subclasses__())
     return found | {t for each in found for t in _subclasses(each)}
 
 
@@ -302,9 +303,18 @@ def _set_state(key: FakeKey, state: dict[str, Any]) -> None:
     vars(key).update(state)
 
 
-def _set_mapping(mapping: dict[Any, Any], state: tuple[dict[Any, Any], dict[str, Any]]) -> None:
-    dict.update(mapping, state[0])
-    vars(mapping).update(state[1])
+def _mapping(kind: type[dict[Any, Any]]) -> dict[Any, Any]:
+    return kind.__new__(kind)
+
+
+def _set_mapping(mapping: dict[Any, Any], state: tuple[dict[Any, Any], dict[str, Any], Any]) -> None:
+    items, fields, factory = state
+    put = OrderedDict.__setitem__ if isinstance(mapping, OrderedDict) else dict.__setitem__
+    for name, value in items.items():
+        put(mapping, name, value)
+    vars(mapping).update(fields)
+    if isinstance(mapping, defaultdict):
+        mapping.default_factory = factory
 
 
 def _private_key(der: bytes) -> object:
