@@ -31,6 +31,8 @@ app = typer.Typer(
     llmops up                          deploy what the file says
     llmops chat                        talk to it
 
+    The same on AWS, or on a twin of it that costs nothing: `llmops twin aws`.
+
     Every verb takes --stack. Without it the stack is $PULUMI_STACK, else
     the only one with a file here, else what `pulumi stack select` chose.
     Tables come as JSON with --json.""",

@@ -39,7 +39,7 @@ def plan(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what the next `up` changes, how, for how long, and what it costs. Changes nothing.
+    """Say what the next `up` changes, how, for how long, and what it costs. Changes no resource.
 
     For an endpoint: the version, the rollout that will really be used, the instances that
     it takes meanwhile against the account's quotas. Every line of the cost names its
