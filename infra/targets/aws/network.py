@@ -60,7 +60,7 @@ def _own(here: Here, storage: Storage) -> Network:
         vpc_id=vpc.id,
         traffic_type="ALL",
         log_destination_type="s3",
-        log_destination=pulumi.Output.concat(storage.work.arn, "/flow-logs/"),
+        log_destination=storage.work.arn,  # below AWSLogs/
         max_aggregation_interval=600,
         tags=_named(here, "flow-log"),
         opts=here.options(depends_on=storage.work.ready),

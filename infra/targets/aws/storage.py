@@ -153,7 +153,7 @@ def _work(here: Here, key: pulumi.Input[str]) -> Bucket:
         return _given(here, given)
     name = work_name(here.names, here.place, "")
     days = here.settings.aws.runs_days
-    rules = [_without_leftovers(), *(_expiring(prefix, days) for prefix in ("runs", "captures", "async", "flow-logs"))]
+    rules = [_without_leftovers(), *(_expiring(prefix, days) for prefix in ("runs", "captures", "async", "AWSLogs"))]
     statements = _flow_log_statements(here, name) if here.settings.aws.network.mode == "own" else []
     return _bucket(here, "work", name, key, rules, statements, protect=False)
 
@@ -248,6 +248,6 @@ def _flow_log_statements(here: Here, bucket: str) -> list[policies.Statement]:
         "ArnLike": {"aws:SourceArn": here.arn("logs", "*")},
     }
     return [
-        policies.grant(service, ["s3:PutObject"], f"{arn}/flow-logs/*", **ours),
+        policies.grant(service, ["s3:PutObject"], f"{arn}/AWSLogs/{here.account}/*", **ours),
         policies.grant(service, ["s3:GetBucketAcl", "s3:ListBucket"], arn, **ours),
     ]
