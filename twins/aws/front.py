@@ -27,11 +27,11 @@ class Front:
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        reading.buffer(environ)
         if not reading.is_for_this_machine(environ):
             return Response("A twin answers clients of this machine only.", 403)(environ, start_response)
         if environ.get("PATH_INFO", "").startswith(admin.PREFIX):
             return admin.respond(self._twin, environ)(environ, start_response)
-        reading.buffer(environ)
         return self._respond(environ)(environ, start_response)
 
     def _respond(self, environ: dict[str, Any]) -> Response:

@@ -68,6 +68,7 @@ def install(twin: Twin) -> None:
     twin.judge_of_roles = permissions.may
     twin.judge_of_calls = permissions.may_call
     twin.judge_of_policies = permissions.would_allow
+    twin.judge_of_services = permissions.service_may
     twin.closers.append(permissions.close)
 
 

@@ -51,6 +51,7 @@ class Twin:
         self.describe: Callable[[], dict[str, Any]] = dict  # what the process says of itself
         self.judge_of_roles: Callable[..., str | None] | None = None
         self.judge_of_calls: Callable[..., str | None] | None = None
+        self.judge_of_services: Callable[..., bool] | None = None
         self.judge_of_policies: Callable[..., str | None] | None = None
         self.dirty = threading.Event()
         self._handlers: dict[tuple[str, str], Handler] = {}
@@ -169,10 +170,6 @@ class Twin:
     def hooks(self, service: str, operation: str) -> list[Hook]:
         """Who wants to know of an operation's answers."""
         return self._hooks.get((service, operation), [])
-
-    def implemented(self, service: str) -> list[str]:
-        """Operations of a service that the twin answers itself."""
-        return sorted(operation for owner, operation in self._handlers if owner == service)
 
     def start(self) -> None:
         """Start the clock: timers and ticks."""

@@ -54,12 +54,6 @@ def resolved(twin: Twin, image: str) -> str:
     return f"{image.partition('/')[0]}/{match['repository']}@{found.get_image_digest()}"
 
 
-def repository_arn(image: str) -> str:
-    """The ARN of the repository that an image is in; empty when it is in no ECR."""
-    match = _ECR.match(image)
-    return f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['repository']}" if match else ""
-
-
 def has_data(twin: Twin, uri: str) -> bool:
     """Is there an object of this S3 URI, or one below it?"""
     match = _S3.match(uri)

@@ -150,7 +150,7 @@ def test_sites_do_not_reach_it_through_a_browser(twin: Running) -> None:
         {"Origin": "https://evil.example"},
         {"Host": "127.0.0.1.evil.example:80"},
     ):
-        assert twin.raw("POST", "/_twin/reset", **headers)[0] == 403
-        assert twin.raw("GET", "/", signed="s3", **headers)[0] == 403
+        assert twin.raw("POST", "/_twin/reset", b"", **headers)[0] == 403
+        assert twin.raw("GET", "/", b"", signed="s3", **headers)[0] == 403
     status, body = twin.raw("GET", "/", signed="s3")
     assert (status, b"<Name>private</Name>" in body) == (200, True)
