@@ -174,7 +174,7 @@ class _Endpoints:
             "NetworkInterfaceIds": endpoint.network_interface_ids,
             "DnsEntries": [],
             "CreationTimestamp": endpoint.creation_timestamp,
-            "Tags": endpoint.get_tags(),
+            "Tags": [{"Key": tag["key"], "Value": tag["value"]} for tag in endpoint.get_tags()],
             "OwnerId": self._twin.account,
         }
         if endpoint.vpc_endpoint_type == "Interface":
