@@ -49,7 +49,7 @@ def _publish(twin: Twin, region: str, arn: str, alarm: Document, change: Documen
     from moto.core.exceptions import ServiceException
     from moto.sns.models import sns_backends
 
-    reason = sns.may_publish(twin, arn, "cloudwatch.amazonaws.com")
+    reason = sns.may_publish(twin, arn, "cloudwatch.amazonaws.com", alarm["AlarmArn"])
     if reason:
         raise ApiError("AuthorizationError", reason)
     home = arn.split(":")[3]

@@ -27,6 +27,7 @@ _CHANGES = (
     *("EnableKey", "DisableKey", "EnableKeyRotation", "DisableKeyRotation", "PutKeyPolicy", "TagResource"),
     *("UntagResource", "UpdateKeyDescription", "ScheduleKeyDeletion", "GetKeyRotationStatus"),
 )
+_ID_LENGTH = 36
 _DEFAULT_ROTATION_DAYS = 365
 
 
@@ -79,9 +80,14 @@ class _Kms:
         self._twin = twin
 
     def refuse_unusable(self, call: Call) -> None:
-        if "KeyId" not in call.parameters:  # Decrypt finds the key in the ciphertext
-            return
-        key = _key(call)
+        if "KeyId" in call.parameters:
+            key = _key(call)
+        else:  # Decrypt and ReEncrypt find it in the ciphertext, which begins with its id here
+            name = call.parameters.get("CiphertextBlob", b"")[:_ID_LENGTH].decode("ascii", "replace")
+            try:
+                key = _key(Call(call.service, call.operation, {"KeyId": name}, "", call.region, ""))
+            except ApiError:  # moto says what is wrong with it
+                return
         if key.key_state == "Disabled":
             raise ApiError("DisabledException", f"{key.arn} is disabled.")
         if key.key_state != "Enabled":

@@ -30,6 +30,7 @@ def install(twin: Twin) -> None:
     for operation in _WRITES:
         twin.before("s3", operation, s3.refuse_object_acl)
         twin.before("s3", operation, s3.refuse_unusable_key)
+    twin.before("s3", "GetObject", s3.refuse_unreadable)
     twin.after("s3", "DeleteBucketEncryption", s3.encrypt_by_default)
     twin.after("s3", "PutBucketLifecycleConfiguration", s3.keep_lifecycle)
     twin.mend("s3", "GetBucketLifecycleConfiguration", s3.give_lifecycle)
@@ -112,7 +113,16 @@ class _S3:
             raise ApiError("AccessControlListNotSupported", "The bucket does not allow ACLs")
 
     def refuse_unusable_key(self, call: Call) -> None:
-        arn = call.parameters.get("SSEKMSKeyId") or self._default_key(call)
+        self._refuse_key(call.parameters.get("SSEKMSKeyId") or self._default_key(call))
+
+    def refuse_unreadable(self, call: Call) -> None:
+        """An object can be read as long as the key that encrypted it works."""
+        bucket = bucket_named(self._twin, call.parameters["Bucket"])
+        found = bucket.keys.get(call.parameters["Key"]) if bucket is not None else None
+        if found is not None and getattr(found, "encryption", None) == "aws:kms":
+            self._refuse_key(found.kms_key_id)
+
+    def _refuse_key(self, arn: str | None) -> None:
         if not arn or not arn.startswith("arn:aws:kms:"):
             return
         state = key_state(self._twin, arn)

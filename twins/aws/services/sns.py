@@ -36,18 +36,22 @@ def install(twin: Twin) -> None:
     twin.implement(_SERVICE, "ConfirmSubscription", sns.confirm)
 
 
-def may_publish(twin: Twin, topic_arn: str, service: str) -> str | None:
-    """May a service of AWS publish to a topic? None, or the reason why not (conditions are the judge's)."""
+def may_publish(twin: Twin, topic_arn: str, service: str, source_arn: str) -> str | None:
+    """May a service of AWS publish to a topic, for the sake of a resource? None, or the reason why not.
+
+    A topic's first policy lets the account publish, and with it the account's alarms; a policy that names services is
+    judged with its conditions.
+    """
     topic = _topics(twin, topic_arn.split(":")[3]).get(topic_arn)
     if topic is None:
         return "Topic does not exist"
     found = policies.statements(topic.policy)
-    named = any(
-        policies.allows(statement, "sns:Publish")
-        and (service in policies.principals(statement, "Service") or "*" in policies.principals(statement, "AWS"))
-        for statement in found
-    )
-    if not named:
+    publishing = [statement for statement in found if policies.allows(statement, "sns:Publish")]
+    named = any(service in policies.principals(statement, "Service") for statement in publishing)
+    context = {"aws:SourceArn": source_arn, "aws:SourceAccount": twin.account}
+    if named and twin.judge_of_services is not None:
+        named = twin.judge_of_services(service, "sns:Publish", topic_arn, context)
+    if not named and not any("*" in policies.principals(statement, "AWS") for statement in publishing):
         return f"{service} is not authorized to perform: SNS:Publish on resource: {topic_arn}"
     key = topic.kms_master_key_id
     if not key:

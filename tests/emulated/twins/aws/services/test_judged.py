@@ -50,6 +50,36 @@ def test_schedule_does_only_what_its_role_may(strict: Running) -> None:
     assert not sagemaker.list_training_jobs(NameContains="unable-")["TrainingJobSummaries"]
 
 
+@pytest.mark.parametrize(("source", "outcome"), [("000000000000", "Successfully"), ("111111111111", "Failed")])
+def test_alarm_publishes_where_the_topics_policy_lets_it(strict: Running, source: str, outcome: str) -> None:
+    sns, cloudwatch = strict.client("sns"), strict.client("cloudwatch")
+    topic = sns.create_topic(Name=f"from-{source}")["TopicArn"]
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": topic,
+        "Condition": {"StringEquals": {"aws:SourceAccount": source}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    cloudwatch.put_metric_alarm(
+        AlarmName=f"from-{source}",
+        Namespace="Test",
+        MetricName="Never",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="breaching",
+        AlarmActions=[topic],
+    )
+    history = {"AlarmName": f"from-{source}", "HistoryItemType": "Action"}
+    [item] = eventually(lambda: cloudwatch.describe_alarm_history(**history)["AlarmHistoryItems"])
+    assert item["HistorySummary"].startswith(outcome)
+
+
 def _scheduler_role(iam: Any, name: str, *actions: str) -> str:
     principal = {"Service": "scheduler.amazonaws.com"}
     trust = {

@@ -58,9 +58,12 @@ def test_rotation_keeps_its_period(kms: Any, key: str) -> None:
 
 
 def test_disabled_and_dying_keys_do_nothing(kms: Any, key: str) -> None:
+    secret = kms.encrypt(KeyId=key, Plaintext=b"a")["CiphertextBlob"]
     kms.disable_key(KeyId=key)
     with pytest.raises(kms.exceptions.DisabledException, match="is disabled"):
         kms.encrypt(KeyId=key, Plaintext=b"a")
+    with pytest.raises(kms.exceptions.DisabledException, match="is disabled"):
+        kms.decrypt(CiphertextBlob=secret)
     kms.enable_key(KeyId=key)
     answer = kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
     assert (answer["KeyId"], answer["KeyState"]) == (key, "PendingDeletion")

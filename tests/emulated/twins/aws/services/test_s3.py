@@ -90,6 +90,8 @@ def test_encryption_is_never_off_and_its_key_must_work(twin: Running, s3: Any) -
     kms.disable_key(KeyId=key)
     with pytest.raises(ClientError, match=r"KMS\.DisabledException"):
         s3.put_object(Bucket=BUCKET, Key="k", Body=b"1")
+    with pytest.raises(ClientError, match=r"KMS\.DisabledException"):
+        s3.get_object(Bucket=BUCKET, Key="k")
     s3.delete_bucket_encryption(Bucket=BUCKET)
     [left] = s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
     assert left["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
