@@ -264,7 +264,9 @@ class Account:
         from twins.aws.services import tagging
 
         parts = arn.split(":")
-        region = parts[3] if len(parts) > 3 and parts[3] else "us-east-1"
+        if len(parts) < 6:
+            return {}  # `*`: what the action makes, or all of a service
+        region = parts[3] or "us-east-1"
         if parts[2] == "sagemaker":
             tags = self.describe("sagemaker", "ListTags", region, ResourceArn=arn).get("Tags", [])
             return {tag["Key"]: tag["Value"] for tag in tags}
