@@ -36,6 +36,7 @@ def install(twin: Twin) -> None:
     twin.after(_SERVICE, "ModifyVpcAttribute", ec2.keep_attribute)
     twin.mend(_SERVICE, "DescribeVpcAttribute", ec2.give_attribute)
     twin.before(_SERVICE, "CreateFlowLogs", ec2.refuse_bad_flow_log_role)
+    twin.implement(_SERVICE, "CreateFlowLogs", ec2.create_flow_logs)
     twin.mend(_SERVICE, "DescribeFlowLogs", ec2.say_delivery)
 
 
@@ -165,6 +166,29 @@ class _Ec2:
         role = call.parameters.get("DeliverLogsPermissionArn")
         if role and not iam.trusts(self._twin, role, "vpc-flow-logs.amazonaws.com"):
             raise ApiError("InvalidParameter", "Unable to assume given IAM role")
+
+    def create_flow_logs(self, call: Call) -> Document:
+        """As moto does, but a destination may be a folder of a bucket: `arn:aws:s3:::bucket/folder/`."""
+        given = call.parameters
+        destination = given.get("LogDestination", "")
+        bucket = destination.partition("/")[0] if given.get("LogDestinationType") == "s3" else ""
+        made, errors = self._moto(call).create_flow_logs(
+            given["ResourceType"],
+            given["ResourceIds"],
+            given.get("TrafficType"),
+            given.get("DeliverLogsPermissionArn"),
+            given.get("LogDestinationType"),
+            bucket or destination or None,
+            given.get("LogGroupName"),
+            given.get("LogFormat"),
+            given.get("MaxAggregationInterval"),
+        )
+        tags = [tag for each in given.get("TagSpecifications", []) for tag in each.get("Tags", [])]
+        for flow_log in made:
+            flow_log.log_destination = destination or None
+            flow_log.add_tags({tag["Key"]: tag.get("Value", "") for tag in tags})
+        failed = [{"ResourceId": name, "Error": {"Code": code, "Message": text}} for name, code, text in errors]
+        return {"FlowLogIds": [each.id for each in made], "Unsuccessful": failed}
 
     def say_delivery(self, call: Call, answer: Document) -> None:
         for shown in answer.get("FlowLogs", []):
