@@ -20,6 +20,7 @@ from infra.targets.aws.observe import alarm_names
 from infra.targets.aws.storage import Storage
 
 ALL = "*"  # for actions that know no resource
+_WRITE = ("kms:Encrypt", "kms:GenerateDataKey")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def training_statements(here: Here, things: Things) -> list[policies.Statement]:
         *_image(things.repositories, "training"),
         *_logs(here, "/aws/sagemaker/TrainingJobs"),
         _metrics("/aws/sagemaker/TrainingJobs"),
-        *_key(things.storage, ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]),
+        *_key(things.storage, ["kms:Decrypt", *_WRITE]),
         *_interfaces(here, things.network),
     ]
 
@@ -121,7 +122,7 @@ def endpoint_statements(here: Here, things: Things) -> list[policies.Statement]:
         *_image(things.repositories, "serving"),
         *_logs(here, "/aws/sagemaker/Endpoints/*"),
         _metrics("/aws/sagemaker/Endpoints"),
-        *_key(things.storage, ["kms:Decrypt", "kms:GenerateDataKey"] if asynchronous else ["kms:Decrypt"]),
+        *_key(things.storage, ["kms:Decrypt", *_WRITE] if asynchronous else ["kms:Decrypt"]),
         *_interfaces(here, things.network),
     ]
     names_of_alarms = [a for endpoint in here.settings.endpoints for a in alarm_names(here.names, endpoint)]
