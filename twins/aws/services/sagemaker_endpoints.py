@@ -70,8 +70,13 @@ class Endpoints:
         if given.get("RetainDeploymentConfig"):
             deployment = deployment or endpoint.get("LastDeploymentConfig")
         guardrails.check(twin, call.region, deployment, config)
-        excluded = {each["VariantPropertyType"] for each in given.get("ExcludeRetainedVariantProperties", [])}
-        retained = {} if not given.get("RetainAllVariantProperties") else _retained(endpoint, config, excluded)
+        retained: dict[str, Document] = {}
+        if given.get("RetainAllVariantProperties"):
+            excluded = {each["VariantPropertyType"] for each in given.get("ExcludeRetainedVariantProperties", [])}
+            retained = _retained(endpoint, config, excluded)
+            capture = endpoint["config"].get("DataCaptureConfig")
+            if capture and "DataCaptureConfig" not in excluded:
+                config = config | {"DataCaptureConfig": capture}
         endpoint.pop("FailureReason", None)
         endpoint.update(EndpointStatus="Updating", LastModifiedTime=now())
         self._rollout.begin(endpoint, config, deployment, retained)

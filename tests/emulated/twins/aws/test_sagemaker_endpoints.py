@@ -141,6 +141,30 @@ def test_scaling_is_kept_apart_from_the_configuration(twin: Running, model: str)
     assert "must be at least 1" in str(error)
 
 
+def test_an_update_can_retain_the_data_capture(twin: Running, model: str) -> None:
+    sagemaker = twin.client("sagemaker")
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 50,
+        "DestinationS3Uri": "s3://models-of-tests/captures",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    }
+    variant = {"VariantName": "main", "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="captured-1", ProductionVariants=[variant], DataCaptureConfig=capture
+    )
+    made_config(twin, "captured-2", model)
+    assert created(twin, "captured", "captured-1")["DataCaptureConfig"]["CurrentSamplingPercentage"] == 50
+    for excluded, expected in (([], True), (["DataCaptureConfig"], False)):
+        sagemaker.update_endpoint(
+            EndpointName="captured",
+            EndpointConfigName="captured-2",
+            RetainAllVariantProperties=True,
+            ExcludeRetainedVariantProperties=[{"VariantPropertyType": name} for name in excluded],
+        )
+        assert ("DataCaptureConfig" in await_status(twin, "captured", "InService")) == expected
+
+
 def put_alarm(twin: Running, name: str) -> None:
     twin.client("cloudwatch").put_metric_alarm(
         AlarmName=name,

@@ -1,0 +1,55 @@
+"""What moto keeps for the services that the kit uses can be written, and read again."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.backends import get_backend
+
+from twins.aws import persistence
+
+SERVICES = ["s3", "iam", "sts", "kms", "ecr", "logs", "cloudwatch", "applicationautoscaling", "scheduler", "events"]
+SERVICES += ["budgets", "sns", "secretsmanager", "servicequotas", "sqs", "dynamodb", "ec2"]
+
+
+def again(value: Any, bodies: Path) -> Any:
+    """A value as it comes back."""
+    buffer = io.BytesIO()
+    super(persistence._Pickler, persistence._Pickler(buffer, bodies)).dump(value)
+    buffer.seek(0)
+    return super(persistence._Unpickler, persistence._Unpickler(buffer, bodies)).load()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_empty_backend_is_written_and_read(tmp_path: Path, service: str) -> None:
+    name: Any = service
+    account = get_backend(name)["999999999999"]
+    backend = account["us-east-1" if "us-east-1" in account.regions else "aws"]
+    assert again(vars(backend), tmp_path).keys() == vars(backend).keys()
+
+
+def test_versions_of_an_object_keep_their_order_and_their_bodies(tmp_path: Path) -> None:
+    s3 = get_backend("s3")["999999999999"]["aws"]
+    s3.create_bucket("kept-by-a-test", "us-east-1")
+    s3.put_bucket_versioning("kept-by-a-test", "Enabled")
+    for body in (b"first", b"second"):
+        s3.put_object("kept-by-a-test", "key", body)
+    found = again(s3.buckets["kept-by-a-test"], tmp_path)
+    assert [key.value for key in found.keys.getlist("key")] == [b"first", b"second"]
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"first", b"second"]
+    found.keys["key"].value = b"third"
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"first", b"second"]
+    assert found.keys["key"].value == b"third"
+    s3.delete_object("kept-by-a-test", "key")
+    for key in (*found.keys.getlist("key"), *s3.buckets["kept-by-a-test"].keys.getlist("key")):
+        if hasattr(key, "dispose"):
+            key.dispose()
+
+
+def test_a_file_is_replaced_as_a_whole_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    for content in (b"old", b"new"):
+        persistence.replace_file(file, content)
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"new", 0o600)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
