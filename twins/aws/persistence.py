@@ -275,8 +275,8 @@ def _default(code: bytes, module: str) -> "defaultdict[Any, Any]":
 
 
 def _reduce_mapping(mapping: dict[Any, Any]) -> Any:
-    state = dict(dict.items(mapping)), vars(mapping), getattr(mapping, "default_factory", None)
-    return copyreg.__newobj__, (type(mapping),), state, None, None, _set_mapping  # type: ignore[attr-defined]
+    state = (dict(dict.items(mapping)), vars(mapping), getattr(mapping, "default_factory", None))
+    return _mapping, (type(mapping),), state, None, None, _set_mapping
 
 
 def _reduce_private(key: Any) -> Any:
@@ -309,10 +309,12 @@ def _mapping(kind: type[dict[Any, Any]]) -> dict[Any, Any]:
 
 def _set_mapping(mapping: dict[Any, Any], state: tuple[dict[Any, Any], dict[str, Any], Any]) -> None:
     items, fields, factory = state
+    put = OrderedDict.__setitem__ if isinstance(mapping, OrderedDict) else dict.__setitem__
+    for name, value in items.items():
+        put(mapping, name, value)
+    vars(mapping).update(fields)
     if isinstance(mapping, defaultdict):
         mapping.default_factory = factory
-    dict.update(mapping, items)
-    vars(mapping).update(fields)
 
 
 def _private_key(der: bytes) -> object:
