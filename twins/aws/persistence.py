@@ -309,7 +309,7 @@ def _mapping(kind: type[dict[Any, Any]]) -> dict[Any, Any]:
 
 def _set_mapping(mapping: dict[Any, Any], state: tuple[dict[Any, Any], dict[str, Any], Any]) -> None:
     items, fields, factory = state
-    put = OrderedDict.__setitem__ if isinstance(mapping, OrderedDict) else dict.__setitem__
+    put: Any = OrderedDict.__setitem__ if isinstance(mapping, OrderedDict) else dict.__setitem__
     for name, value in items.items():
         put(mapping, name, value)
     vars(mapping).update(fields)
