@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/troubleshooting.md"
 ROOMS = ("contract", "infra", "training", "serving", "hosting", "twins", "llmops")
-PULUMI = "## Pulumi's own words"
+OTHERS = "## AWS's own words"
 
 
 @cache
@@ -26,7 +26,7 @@ def strings() -> str:
 
 
 def test_texts_stand_in_the_code() -> None:
-    page = PAGE.read_text().partition(PULUMI)[0]
+    page = PAGE.read_text().partition(OTHERS)[0]
     texts = [
         text.strip()
         for cell in re.findall(r"^\| (.*?) \|", page, flags=re.MULTILINE)
