@@ -1,6 +1,7 @@
 """CloudWatch's metrics: data points, their statistics over periods, and the API that puts and reads them."""
 
 import math
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ _SERVICE = "cloudwatch"
 _TWO_WEEKS = 14 * 86400
 
 Point = list[float]
-"""[time, count, sum, least, most]"""
+"""[time, count, sum, least, most]; a metric's are kept in the order of time."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def add(twin: Twin, region: str, metric: Metric, point: Point, unit: str) -> Non
             "points": [],
         },
     )
-    document["points"] = [*document["points"][1 - _KEPT_POINTS :], point]
+    insort(document["points"], point, key=_time)
+    del document["points"][:-_KEPT_POINTS]
     twin.changed()
 
 
@@ -82,8 +84,12 @@ def statistic(points: Iterable[Point], name: str) -> float | None:
 
 def in_window(twin: Twin, region: str, metric: Metric, begin: float, end: float) -> list[Point]:
     """The data points after `begin`, up to and with `end`."""
-    document = shelf(twin, _SERVICE, "metrics", region).get(metric.key)
-    return [point for point in (document or {"points": []})["points"] if begin < point[0] <= end]
+    points = shelf(twin, _SERVICE, "metrics", region).get(metric.key, {}).get("points", [])
+    return points[bisect_right(points, begin, key=_time) : bisect_right(points, end, key=_time)]
+
+
+def _time(point: Point) -> float:
+    return point[0]
 
 
 def _percentile(weighted: list[tuple[float, float]], percent: float) -> float:
