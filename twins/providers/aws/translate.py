@@ -148,6 +148,8 @@ def scalar_from_api(value: Any, shape: Shape) -> Any:
     if shape == "string":
         if isinstance(value, bool):
             return str(value).lower()
+        if isinstance(value, float):
+            return str(value).removesuffix(".0")
         return value if isinstance(value, str) else json.dumps(value)
     if shape == "boolean":
         return value if isinstance(value, bool) else str(value).lower() == "true"

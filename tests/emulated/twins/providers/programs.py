@@ -242,7 +242,7 @@ role = aws.iam.Role("role", assume_role_policy=trust, opts=own)
 aws.ec2.FlowLog(
     "flow",
     vpc_id=vpc.id,
-    traffic_type={traffic!r},
+    traffic_type="ALL",
     log_destination=logs.arn,
     iam_role_arn=role.arn,
     tags={{"purpose": {purpose!r}}},

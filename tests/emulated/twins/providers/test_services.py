@@ -119,9 +119,9 @@ CASES = {
     ),
     "traffic": Case(
         programs.TRAFFIC,
-        {"traffic": "ALL", "purpose": "models", "port": 443},
-        {"traffic": "REJECT", "purpose": "all models", "port": 8443},
-        {"flow": "replace", "group": "update"},
+        {"purpose": "models", "port": 443},
+        {"purpose": "all models", "port": 8443},
+        {"flow": "update", "group": "update"},
     ),
     "secrets": Case(
         programs.SECRETS,
