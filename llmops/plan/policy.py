@@ -25,7 +25,7 @@ from llmops.stacks import PulumiStack
 from llmops.store import now
 
 _IMAGES = {name: f"process:{name}@sha256:{'0' * 64}" for name in ("training", "serving")}
-_SOME_ENDPOINT = "recorded"
+_SOME_ENDPOINT = "chatbot"
 _SOME_TYPES = ("ml.m5.xlarge", "ml.m5.2xlarge")
 
 
@@ -88,7 +88,10 @@ class _Life:
 
     def live(self) -> None:
         """From the first `up` to the last."""
-        endpoints = self._config.pop("endpoints", None) or {_SOME_ENDPOINT: {}}
+        endpoints = self._config.pop("endpoints", None)
+        if not endpoints:
+            self.say(f"the stack has no endpoint yet: recording with one named {_SOME_ENDPOINT}; record again later")
+            endpoints = {_SOME_ENDPOINT: {}}
         self._deploy("deploying without endpoints")
         first, second = self._seed("1"), self._seed("2")
         self._config["endpoints"] = {n: {**e, "model": first, "gate": "waived"} for n, e in endpoints.items()}

@@ -21,10 +21,12 @@ def test_a_user_with_the_recorded_policy_alone_lives_a_stacks_life(
     made = bootstrap(clients, "llmops", lambda _: None).names
     kit.environ = {k: v for k, v in account.environ.items() if k != "PULUMI_CONFIG_PASSPHRASE"}
     kit.environ |= {"PULUMI_BACKEND_URL": made.backend, "PULUMI_STACK": "exact"}
-    (kit.folder / "Pulumi.exact.yaml").write_text(STACK)
+    entry = f"  llmops:endpoints: {{assistant: {{model: chatbot@1@sha256:{'0' * 64}}}}}\n"
+    (kit.folder / "Pulumi.exact.yaml").write_text(STACK + entry)
     kit.run("plan", "--policy", "--out", "policy.json")
     policy = json.loads((kit.folder / "policy.json").read_text())
     assert not [s for s in policy["Statement"] if s["Action"] == "*" or "iam:CreateUser" in s["Action"]]
+    (kit.folder / "Pulumi.exact.yaml").write_text(STACK)
     before = account.inventory()
 
     root, half = dict(kit.environ), len(policy["Statement"]) // 2
@@ -34,7 +36,7 @@ def test_a_user_with_the_recorded_policy_alone_lives_a_stacks_life(
     kit.run("up")
     for weights in ("one", "two"):
         _put(root, kit, tmp_path / weights, weights)
-        _as(root, kit, "promote", "chatbot@latest")
+        _as(root, kit, "promote", "chatbot@latest", "--endpoint", "assistant")
         kit.run("up")
     kit.run("up", "--refresh")
     assert kit.json("status")["endpoints"][0]["serves"] == "chatbot@2"
