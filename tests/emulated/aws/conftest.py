@@ -15,7 +15,7 @@ MakeStack = Callable[..., AwsStack]
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """An account for the tests of a module; they use stacks of their own."""
     folder = tmp_path_factory.mktemp("account").resolve()
-    with running_account(folder) as made:
+    with running_account(folder, pace=0.05) as made:
         yield made
     shutil.rmtree(folder, ignore_errors=True)
 
