@@ -24,6 +24,7 @@ _PREDEFINED = {
 def install(twin: Twin) -> None:
     """Answer the API."""
     implement_methods(twin, SERVICE, _ApplicationAutoscaling(twin))
+    twin.before("sagemaker", "UpdateEndpoint", lambda call: _refuse_moved_variants(twin, call))
 
 
 def target_arns(twin: Twin, region: str, resource_id: str) -> list[str]:
@@ -231,6 +232,24 @@ class _ApplicationAutoscaling:
             name = parameters["AlarmName"]
             made.append({"AlarmName": name, "AlarmARN": alarms.alarms(self._twin, region)[name]["AlarmArn"]})
         return made
+
+
+def _refuse_moved_variants(twin: Twin, call: Call) -> None:
+    """A variant that is a scalable target can be neither removed nor given another instance type."""
+    name = call.parameters["EndpointName"]
+    types = scaling.instance_types(twin, call.region, call.parameters["EndpointConfigName"])
+    found = scaling.endpoint(twin, call.region, f"endpoint/{name}/variant/")
+    if types is None or found is None:  # SageMaker says what is missing
+        return
+    now_types = scaling.instance_types(twin, call.region, found["EndpointConfigName"]) or {}
+    moved = [
+        variant
+        for variant, kind in now_types.items()
+        if types.get(variant) != kind and target_arns(twin, call.region, f"endpoint/{name}/variant/{variant}")
+    ]
+    if moved:
+        text = f'The variant(s) "[{", ".join(moved)}]" must be deregistered as scalable targets with AWS Auto Scaling before they can be removed or have their instance type updated.'  # fmt: skip # noqa: E501
+        raise ApiError("ValidationException", text)
 
 
 def _tracking_alarms(policy: Document, tracking: Document) -> list[Document]:

@@ -6,7 +6,7 @@ from typing import Any
 from twins.aws.calls import ApiError
 from twins.aws.services import cloudwatch, schedules
 from twins.aws.services.cloudwatch_metrics import in_window, metric_of, statistic
-from twins.aws.services.documents import Document, new_id, now, regions, shelf
+from twins.aws.services.documents import Document, ask, new_id, now, regions, shelf
 from twins.aws.services.sagemaker_endpoints import set_instance_count
 from twins.aws.twin import Twin
 
@@ -30,8 +30,6 @@ def names(resource_id: str) -> tuple[str, str]:
 
 def endpoint(twin: Twin, region: str, resource_id: str) -> Document | None:
     """The endpoint as SageMaker describes it, or None."""
-    from twins.aws.services.documents import ask
-
     try:
         return ask(twin, "sagemaker", "DescribeEndpoint", region, {"EndpointName": names(resource_id)[0]})
     except ApiError:
@@ -48,6 +46,15 @@ def variant(twin: Twin, region: str, resource_id: str) -> Document | None:
     return None
 
 
+def instance_types(twin: Twin, region: str, config: str) -> dict[str, str] | None:
+    """The instance type of each production variant of an endpoint configuration, or None where there is none."""
+    try:
+        found = ask(twin, "sagemaker", "DescribeEndpointConfig", region, {"EndpointConfigName": config})
+    except ApiError:
+        return None
+    return {each["VariantName"]: each.get("InstanceType", "") for each in found["ProductionVariants"]}
+
+
 def may_be_zero(twin: Twin, region: str, resource_id: str) -> bool:
     """May an endpoint's variant have no instance? Only an asynchronous endpoint's may."""
     found = endpoint(twin, region, resource_id)
@@ -55,8 +62,6 @@ def may_be_zero(twin: Twin, region: str, resource_id: str) -> bool:
 
 
 def _configured(twin: Twin, region: str, found: Document | None) -> list[Document]:
-    from twins.aws.services.documents import ask
-
     if not found:
         return []
     try:

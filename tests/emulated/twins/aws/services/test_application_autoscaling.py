@@ -114,6 +114,20 @@ def test_count_below_the_minimum_is_raised(twin: Running, autoscaling: Any, reso
     assert variant["DesiredInstanceCount"] == 3
 
 
+def test_instance_type_stays_under_a_registered_target(
+    twin: Running, autoscaling: Any, resource: dict[str, str], model: str
+) -> None:
+    await_status(twin, "scaled", "InService")
+    made_config(twin, "scaled-other", model, InstanceType="ml.g5.2xlarge")
+    autoscaling.register_scalable_target(**resource, MinCapacity=1, MaxCapacity=4)
+    sagemaker = twin.client("sagemaker")
+    with pytest.raises(ClientError, match=r'The variant\(s\) "\[main\]" must be deregistered as scalable targets'):
+        sagemaker.update_endpoint(EndpointName="scaled", EndpointConfigName="scaled-other")
+    autoscaling.deregister_scalable_target(**resource)
+    sagemaker.update_endpoint(EndpointName="scaled", EndpointConfigName="scaled-other")
+    await_status(twin, "scaled", "InService")
+
+
 def test_scheduled_action_sets_the_limits_when_it_is_due(autoscaling: Any, resource: dict[str, str]) -> None:
     autoscaling.register_scalable_target(**resource, MinCapacity=1, MaxCapacity=4)
     soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 2))
