@@ -1,0 +1,52 @@
+"""Foreign scanners, each in an environment of its own below the cache; what they find, against what is accepted."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from contract.layout import cache_dir
+from hosting.files import locked
+from hosting.images import find_uv
+
+PINS = {
+    "checkov": ["checkov==3.3.30"],
+    "parliament": ["parliament==1.6.4", "setuptools==80.9.0"],  # it imports pkg_resources
+    "prowler": ["prowler==5.46.0"],
+}
+ACCEPTED = Path(__file__).parents[1] / "emulated/scanners/accepted.toml"
+
+
+def installed(scanner: str) -> Path:
+    """The scanner's command; it is installed first where it is missing, which takes a minute for prowler."""
+    home = cache_dir() / "scanners" / "-".join(pin.replace("==", "-") for pin in PINS[scanner])
+    with locked(home.with_name(f"{home.name}.lock")):
+        if not (home / "complete").exists():
+            _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(home))
+            _uv("pip", "install", "--quiet", "--python", str(home / "bin" / "python"), *PINS[scanner])
+            (home / "complete").touch()
+    return home / "bin" / scanner
+
+
+def scan(scanner: str, *arguments: str, environ: Mapping[str, str] | None = None, given: str = "") -> str:
+    """Run a scanner; what it prints. Its exit code tells of findings and is not looked at."""
+    command = [str(installed(scanner)), *arguments]
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | dict(environ or {})
+    done = subprocess.run(command, env=env, input=given, text=True, capture_output=True, timeout=600)
+    assert "Traceback" not in done.stderr or done.stdout, done.stderr
+    return done.stdout
+
+
+def differences(scanner: str, found: Iterable[str]) -> list[str]:
+    """Findings that nobody accepted, and accepted ones that are found no more."""
+    accepted = tomllib.loads(ACCEPTED.read_text())[scanner]
+    assert all(reason.strip() for reason in accepted.values())
+    occurring = set(found)
+    new = [f"not accepted: {each}" for each in sorted(occurring - accepted.keys())]
+    return new + [f"accepted, but found no more: {each}" for each in sorted(accepted.keys() - occurring)]
+
+
+def _uv(*arguments: str) -> None:
+    subprocess.run([find_uv(), *arguments], check=True, timeout=900)
