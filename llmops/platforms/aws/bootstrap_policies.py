@@ -59,6 +59,7 @@ def preview_policy(names: Names, key: str) -> Policy:
         _allow(["s3:GetObject"], _objects(names, f"{names.project}-*", *_SAID_OF_VERSIONS)),
         _allow(["s3:GetObject"], _objects(names, names.bucket, "*")),
         _allow(["kms:Decrypt"], key),
+        _allow(["kms:Decrypt"], _keys(names), _of_our_store(names)),
         _deny(["ecr:GetDownloadUrlForLayer", "logs:GetLogEvents", "logs:GetQueryResults"], "*"),
     )
 
@@ -127,13 +128,25 @@ def _policy(*statements: Policy) -> Policy:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def _allow(actions: list[str], resource: str | list[str]) -> Policy:
-    return {"Effect": "Allow", "Action": actions, "Resource": resource}
+def _allow(actions: list[str], resource: str | list[str], condition: Policy | None = None) -> Policy:
+    statement = {"Effect": "Allow", "Action": actions, "Resource": resource}
+    return statement | ({"Condition": condition} if condition else {})
 
 
 def _deny(actions: list[str], resource: str | list[str], condition: Policy | None = None) -> Policy:
     statement = {"Effect": "Deny", "Action": actions, "Resource": resource}
     return statement | ({"Condition": condition} if condition else {})
+
+
+def _keys(names: Names) -> str:
+    return f"arn:{names.partition}:kms:{names.region}:{names.account}:key/*"
+
+
+def _of_our_store(names: Names) -> Policy:
+    """Keys of the project's stacks, for objects that S3 hands out."""
+    suffix = "amazonaws.com.cn" if names.partition == "aws-cn" else "amazonaws.com"
+    service = f"s3.{names.region}.{suffix}"
+    return {"StringEquals": {"aws:ResourceTag/llmops:project": names.project, "kms:ViaService": service}}
 
 
 def _objects(names: Names, bucket: str, *keys: str) -> list[str]:

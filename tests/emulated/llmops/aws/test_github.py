@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 from llmops.platforms.aws.bootstrap import Bootstrapped, bootstrap
 from llmops.platforms.aws.clients import Clients
 from tests.emulated.llmops.aws.test_life import STACK
+from tests.emulated.llmops.aws.test_policy import as_somebody, put_version
 from tests.emulated.llmops.conftest import Kit
 from tests.support.aws import Account
 
@@ -59,7 +61,7 @@ def test_no_other_workflow_takes_a_role(made: Bootstrapped, clients: Clients, ki
 
 
 def test_each_role_suffices_for_its_workflow_and_no_more(
-    kit: Kit, account: Account, clients: Clients, made: Bootstrapped
+    kit: Kit, account: Account, clients: Clients, made: Bootstrapped, tmp_path: Path
 ) -> None:
     bound = f"  llmops:aws: {{permissions_boundary_arn: {made.names.boundary_arn}}}\n"
     (kit.folder / "Pulumi.ci.yaml").write_text(STACK + bound)
@@ -69,8 +71,12 @@ def test_each_role_suffices_for_its_workflow_and_no_more(
 
     kit.environ = environ | take(clients, deploy, MAIN)
     kit.run("up")
+    put_version(environ, kit, tmp_path / "one", "one")
+    as_somebody(environ, kit, "promote", "chatbot@1")
     kit.environ = environ | take(clients, preview, PULL_REQUEST)
-    assert kit.json("plan")["changes"] == []
+    assert kit.json("plan")["endpoints"][0]["change"] == "create"
+    kit.environ = environ | take(clients, deploy, MAIN)
+    kit.run("up")
     kit.environ = environ | take(clients, preview, MAIN)
     kit.run("plan", "--refresh", "--detailed-exitcode")
     kit.run("status")

@@ -35,8 +35,8 @@ def test_a_user_with_the_recorded_policy_alone_lives_a_stacks_life(
     _allow(clients, {**policy, "Statement": policy["Statement"][half:]}, "rest")
     kit.run("up")
     for weights in ("one", "two"):
-        _put(root, kit, tmp_path / weights, weights)
-        _as(root, kit, "promote", "chatbot@latest", "--endpoint", "assistant")
+        put_version(root, kit, tmp_path / weights, weights)
+        as_somebody(root, kit, "promote", "chatbot@latest", "--endpoint", "assistant")
         kit.run("up")
     kit.run("up", "--refresh")
     assert kit.json("status")["endpoints"][0]["serves"] == "chatbot@2"
@@ -60,7 +60,7 @@ def _allow(clients: Clients, policy: dict[str, Any], name: str) -> None:
     iam.attach_user_policy(UserName="exact", PolicyArn=arn)
 
 
-def _as(environ: dict[str, str], kit: Kit, *words: str) -> None:
+def as_somebody(environ: dict[str, str], kit: Kit, *words: str) -> None:
     """Run a command as somebody else: promoting is not the deployer's work."""
     mine, kit.environ = kit.environ, environ
     try:
@@ -69,11 +69,11 @@ def _as(environ: dict[str, str], kit: Kit, *words: str) -> None:
         kit.environ = mine
 
 
-def _put(root: dict[str, str], kit: Kit, folder: Path, weights: str) -> None:
+def put_version(root: dict[str, str], kit: Kit, folder: Path, weights: str) -> None:
     import os
     from unittest import mock
 
     with mock.patch.dict(os.environ, root, clear=True):
-        platform = open_platform(PulumiStack(Project(kit.folder), "exact").outputs())
+        platform = open_platform(PulumiStack(Project(kit.folder), root["PULUMI_STACK"]).outputs())
         write_version(folder, "chatbot", weights, passed=True, run="")
         platform.store().put_model(folder, platform.sign)
