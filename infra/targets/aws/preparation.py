@@ -26,7 +26,18 @@ _POLL_SECONDS = 2.0
 
 
 class PreparationProvider(KitProvider):
-    """Outputs: initial_instances, model_number and number (they count contents, so that names are never used twice)."""
+    """Inputs also: model_number and number, which count contents, so that no name is used twice.
+
+    Outputs: initial_instances.
+    """
+
+    def check(self, _olds: Properties, news: Properties) -> dynamic.CheckResult:
+        """Count; here, so that a preview knows which names change."""
+        counted = {"model_number": _olds.get("model_number", 1), "number": _olds.get("number", 1)}
+        if _olds:
+            counted["model_number"] += _olds["model"] != news["model"]
+            counted["number"] += _olds["content"] != news["content"] or _is_resized(_olds, news)
+        return dynamic.CheckResult(news | counted, [])
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
         """Also a change: an endpoint of ours that the state does not know.
@@ -40,26 +51,22 @@ class PreparationProvider(KitProvider):
     def create(self, props: Properties) -> dynamic.CreateResult:
         """For the first configuration."""
         _remove_left_over(props)
-        live = find_endpoint(props)
-        counted = {"model_number": 1, "number": 1, "initial_instances": _live_count(live, props) or _least(props)}
-        return dynamic.CreateResult(props["endpoint"], inputs_of(props) | counted)
+        count = _live_count(find_endpoint(props), props) or _least(props)
+        return dynamic.CreateResult(props["endpoint"], inputs_of(props) | {"initial_instances": count})
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Read the live count when the content changes, and never otherwise."""
         _remove_left_over(_news)
         live = find_endpoint(_news)
         _require_usable(live, _news)
-        counted = {key: _olds[key] for key in ("model_number", "number", "initial_instances")}
-        if _olds["model"] != _news["model"]:
-            counted["model_number"] += 1
-        if _olds["instances"] != _news["instances"] and not _news["max_instances"]:
-            counted |= {"number": counted["number"] + 1, "initial_instances": _least(_news)}
+        count = _olds["initial_instances"]
+        if _is_resized(_olds, _news):
+            count = _least(_news)
         elif _olds["content"] != _news["content"]:
             count = _live_count(live, _news) or _least(_news)
-            counted |= {"number": counted["number"] + 1, "initial_instances": count}
         if live and _olds["instance_type"] != _news["instance_type"]:
             _deregister(_news)
-        return dynamic.UpdateResult(inputs_of(_news) | counted)
+        return dynamic.UpdateResult(inputs_of(_news) | {"initial_instances": count})
 
     def delete(self, _id: str, _props: Properties) -> None:
         """The state has no endpoint any more: remove what an interrupted update may have left."""
@@ -221,6 +228,11 @@ def _require_same_alarms(olds: Properties, news: Properties) -> None:
             where=f"endpoint {news['endpoint']}",
             fix="give this version a new endpoint name beside the old one, move callers there, then remove the old one",
         )
+
+
+def _is_resized(olds: Properties, news: Properties) -> bool:
+    """Is another count asked for? Of a scaled endpoint its target says it, not its configuration."""
+    return olds["instances"] != news["instances"] and not news["max_instances"]
 
 
 def _least(props: Properties) -> int:

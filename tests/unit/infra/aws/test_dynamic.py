@@ -93,9 +93,19 @@ def numbers(outs: Properties | None) -> tuple[int, int, int]:
     return outs["model_number"], outs["number"], outs["initial_instances"]
 
 
+def create(news: Properties) -> Properties | None:
+    """As the engine does."""
+    return PREPARATION.create(PREPARATION.check({}, news).inputs).outs
+
+
+def update(olds: Properties, news: Properties) -> Properties | None:
+    """As the engine does."""
+    return PREPARATION.update("", olds, PREPARATION.check(olds, news).inputs).outs
+
+
 @pytest.mark.parametrize(("instances", "first"), [(1, 1), (3, 3), (0, 1)])
 def test_a_new_endpoint_begins_with_the_declared_count(instances: int, first: int) -> None:
-    assert numbers(PREPARATION.create(prepared(instances=instances)).outs) == (1, 1, first)
+    assert numbers(create(prepared(instances=instances))) == (1, 1, first)
 
 
 @pytest.mark.parametrize("status", ["Failed", "InService"])
@@ -104,7 +114,7 @@ def test_what_an_interrupted_update_left_is_a_change_and_removed(
 ) -> None:
     make_endpoint(status)
     assert PREPARATION.diff("", known(), prepared()).changes
-    PREPARATION.update("", known(), prepared())
+    update(known(), prepared())
     assert not exists()
     assert f"removing endpoint {NAME}, {status}" in capsys.readouterr().out
     assert not PREPARATION.diff("", known(), prepared()).changes
@@ -112,7 +122,7 @@ def test_what_an_interrupted_update_left_is_a_change_and_removed(
 
 def test_creation_removes_what_was_left_too() -> None:
     make_endpoint("Failed")
-    assert numbers(PREPARATION.create(prepared()).outs) == (1, 1, 1)
+    assert numbers(create(prepared())) == (1, 1, 1)
     assert not exists()
 
 
@@ -120,24 +130,33 @@ def test_creation_removes_what_was_left_too() -> None:
 def test_an_endpoint_of_somebody_else_or_of_the_state_stays(tags: dict[str, str]) -> None:
     make_endpoint(tags=tags)
     assert not PREPARATION.diff("", known(), prepared()).changes
-    PREPARATION.update("", known(), prepared(content="c2"))
+    update(known(), prepared(content="c2"))
     assert exists()
 
 
 def test_the_live_count_is_read_when_the_content_changes_and_never_otherwise() -> None:
     make_endpoint(count=3, tags=OURS | {IN_STATE: "yes"})
-    assert numbers(PREPARATION.update("", known(), prepared(profile="")).outs) == (1, 1, 1)
-    assert numbers(PREPARATION.update("", known(), prepared(content="c2")).outs) == (1, 2, 3)
-    assert numbers(PREPARATION.update("", known(), prepared(content="c2", model="m2")).outs) == (2, 2, 3)
+    assert numbers(update(known(), prepared(profile=""))) == (1, 1, 1)
+    assert numbers(update(known(), prepared(content="c2"))) == (1, 2, 3)
+    assert numbers(update(known(), prepared(content="c2", model="m2"))) == (2, 2, 3)
     scaled = {"max_instances": 2}
-    assert numbers(PREPARATION.update("", known(**scaled), prepared(content="c2", **scaled)).outs) == (1, 2, 2)
+    assert numbers(update(known(**scaled), prepared(content="c2", **scaled))) == (1, 2, 2)
+
+
+def test_a_preview_knows_the_numbers() -> None:
+    """Numbers are inputs: the engine has them before anything is done."""
+    news = PREPARATION.check(known(), prepared(content="c2")).inputs
+    assert (news["model_number"], news["number"]) == (1, 2)
+    assert PREPARATION.check(news, prepared(content="c2")).inputs == news
+    back = PREPARATION.check(news, prepared()).inputs
+    assert back["number"] == 3, "a content that comes back gets another name"
 
 
 def test_a_changed_count_is_obeyed_unless_scaling_sets_it() -> None:
     make_endpoint(count=3, tags=OURS | {IN_STATE: "yes"})
-    assert numbers(PREPARATION.update("", known(), prepared(instances=2)).outs) == (1, 2, 2)
+    assert numbers(update(known(), prepared(instances=2))) == (1, 2, 2)
     scaled = prepared(instances=2, max_instances=4)
-    assert numbers(PREPARATION.update("", known(max_instances=4), scaled).outs) == (1, 1, 1), "its target says it"
+    assert numbers(update(known(max_instances=4), scaled)) == (1, 1, 1), "its target says it"
 
 
 def test_another_instance_type_takes_the_scalable_target_off() -> None:
@@ -149,10 +168,10 @@ def test_another_instance_type_takes_the_scalable_target_off() -> None:
         "ScalableDimension": preparation.DIMENSION,
     }
     scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=2)
-    PREPARATION.update("", known(), prepared(content="c2"))
+    update(known(), prepared(content="c2"))
     assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
     for _ in range(2):  # what is gone counts as done
-        PREPARATION.update("", known(), prepared(content="c2", instance_type="ml.m5.xlarge"))
+        update(known(), prepared(content="c2", instance_type="ml.m5.xlarge"))
         assert not scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
 
 
@@ -165,7 +184,7 @@ def test_another_list_of_alarms_is_refused() -> None:
 def test_a_failed_endpoint_of_the_state_is_refused_with_the_way_out() -> None:
     make_endpoint("Failed", tags=OURS | {IN_STATE: "yes"})
     with pytest.raises(KitError, match="has failed") as refused:
-        PREPARATION.update("", known(), prepared(content="c2"))
+        update(known(), prepared(content="c2"))
     assert "endpoint: off" in refused.value.fix
     assert exists()
 
