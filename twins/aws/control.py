@@ -23,6 +23,7 @@ import psutil
 from contract.errors import KitError
 from hosting.files import locked, silent, write_atomic
 from hosting.ports import choose_port, holder, is_free
+from twins.aws.judges import installation
 from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from twins.aws.twin import TwinSettings
 
@@ -90,9 +91,12 @@ def up(
         say: told one line for each step.
 
     Raises:
-        KitError: the port is taken, or the process ends or does not answer; with the end of its log.
+        KitError: the port is taken, the judge can't be installed, or the process ends or does not answer; with the end
+            of its log.
     """
     home = home.absolute()
+    if judge != "off":
+        installation.install(say=say)  # here, with the user's own environment: npm may have to fetch it once
     _make_home(home)
     with locked(home / ".lock", say, f"waiting for another command that holds {home}"):
         running = _running(home)
@@ -236,6 +240,7 @@ def _start(home: Path, port: int, judge: str, pace: float, region: str) -> subpr
         "LANG",
         "LC_ALL",
         "LD_LIBRARY_PATH",
+        "LLMOPS_CACHE",
         "PULUMI_HOME",
         "TMPDIR",
         "VIRTUAL_ENV",

@@ -5,6 +5,7 @@ the mapping is IAM's own logic, as `evaluator` has it.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from contract.errors import KitError
@@ -14,7 +15,7 @@ from twins.aws.judges.access import Access
 from twins.aws.judges.account import Account, Identity
 from twins.aws.judges.context import Context, context_of_caller, context_of_service
 from twins.aws.judges.evaluator import Evaluator, Question, Verdict
-from twins.aws.judges.installation import install
+from twins.aws.judges.installation import Installation, install
 from twins.aws.judges.mapping import Mapping as AccessMapping
 from twins.aws.judges.reference import Reference
 from twins.aws.services.iam import is_settled
@@ -42,7 +43,7 @@ _BROUGHT = {
 
 
 class PermissionJudge:
-    """Refuses, with the service's own error, what a principal may not do.
+    """Refuses, with the service's own error, what a principal may not do. Turned off, it starts nothing.
 
     Raises:
         KitError: when it is made, where Node or its packages are missing and can't be installed.
@@ -51,11 +52,22 @@ class PermissionJudge:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self.account = Account(twin)
-        self._installation = install()
-        self._mapping = AccessMapping(Reference(self._installation.data), self.account)
-        self._evaluator = Evaluator(self._installation)
         self._recorded: set[tuple[str, str, str, bool]] = set()
         twin.unjudged += UNJUDGED
+        if twin.settings.judge != "off":
+            _ = self._evaluator  # starts now, in the background
+
+    @cached_property
+    def _installation(self) -> Installation:
+        return install()
+
+    @cached_property
+    def _mapping(self) -> AccessMapping:
+        return AccessMapping(Reference(self._installation.data), self.account)
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self._installation)
 
     def __call__(self, call: Call) -> None:
         """Judge a call.
@@ -151,8 +163,9 @@ class PermissionJudge:
         return self._of_service(service, [Access(action, resource, dict(context or {}))])[0].allowed
 
     def close(self) -> None:
-        """End the evaluator."""
-        self._evaluator.close()
+        """End the evaluator, if it ever started."""
+        if "_evaluator" in vars(self):
+            self._evaluator.close()
 
     # -- asking -------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from contract.errors import KitError
 from tests.unit.twins.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, deny, policy
 from twins.aws.calls import ApiError, Call
 from twins.aws.judges.permissions import PermissionJudge
-from twins.aws.twin import Twin
+from twins.aws.twin import Twin, TwinSettings
 
 ENDPOINT = {"EndpointName": "e"}
 ENDPOINT_ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e"
@@ -347,6 +347,19 @@ def test_the_judge_can_be_off(bench: Bench) -> None:
     bench.twin.set_settings(judge="off")
     assert bench.refusal("sagemaker", "DeleteEndpoint", ENDPOINT, user) is None
     assert bench.twin.may(f"arn:aws:iam::{ACCOUNT}:role/none", "s3:GetObject", "arn:aws:s3:::data/k") is None
+
+
+def test_a_judge_that_is_off_needs_no_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
+    monkeypatch.setenv("npm_config_fetch_retries", "0")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
+    twin = Twin(tmp_path, TwinSettings(judge="off"), region=REGION)
+    judge = PermissionJudge(twin)
+    judge(Call("s3", "ListBuckets", {}, "", REGION, ROOT))
+    judge.close()
+    with pytest.raises(KitError, match="can't be installed"):
+        PermissionJudge(Twin(tmp_path))
 
 
 def test_a_user_who_is_gone_is_nobody(bench: Bench) -> None:
