@@ -119,10 +119,16 @@ def _npm_ci(folder: Path, node: Path, env: Mapping[str, str]) -> None:
     except subprocess.TimeoutExpired:
         failure = f"npm did not end within {INSTALL_SECONDS} s"
     if failure or not (folder / "node_modules/@cloud-copilot/iam-simulate").exists():
-        last = failure.splitlines()[-1] if failure else "npm installed nothing"
         raise KitError(
-            f"the permission judge's packages can't be installed: {last}",
+            f"the permission judge's packages can't be installed: {_said(failure)}",
             where="npm ci",
             fix="they are fetched once, through npm's own settings: try again with a network, or start the twin with "
             "--judge off",
         )
+
+
+def _said(failure: str) -> str:
+    """npm's own words for a failure, in one line, without where its log is."""
+    lines = [line.removeprefix("npm error").strip() for line in failure.splitlines()]
+    told = [line for line in lines if line and "log of this run" not in line]
+    return "; ".join(told)[:300] or "npm installed nothing"
