@@ -153,6 +153,16 @@ def _repository_key(call: Call, account: Account) -> Iterator[Access]:
             yield Access(action, account.key_arn(key, call.region), context)
 
 
+def _schedule_key(call: Call, account: Account) -> Iterator[Access]:
+    """EventBridge Scheduler's identity-based policies, "customer managed keys": CreateSchedule and UpdateSchedule."""
+    if key := call.parameters.get("KmsKeyArn"):
+        group, name = call.parameters.get("GroupName", "default"), call.parameters["Name"]
+        arn = f"arn:{account.partition}:scheduler:{call.region}:{account.id}:schedule/{group}/{name}"
+        context = _via("scheduler", call, account) | {"kms:EncryptionContext:aws:scheduler:schedule:arn": arn}
+        for action in ("kms:DescribeKey", "kms:GenerateDataKey", "kms:Decrypt"):
+            yield Access(action, account.key_arn(key, call.region), context)
+
+
 def _secret_key(call: Call, account: Account) -> Iterator[Access]:
     if key := call.parameters.get("KmsKeyId"):
         name = account.secret_arn(call.parameters.get("Name") or call.parameters["SecretId"], call.region)
@@ -193,6 +203,8 @@ _RULES: dict[tuple[str, str], Callable[[Call, Account], Iterator[Access]]] = {
     ("application-autoscaling", "PutScalingPolicy"): _scaling_alarms,
     ("application-autoscaling", "DeleteScalingPolicy"): _scaling_alarms,
     ("ecr", "CreateRepository"): _repository_key,
+    ("scheduler", "CreateSchedule"): _schedule_key,
+    ("scheduler", "UpdateSchedule"): _schedule_key,
     ("secretsmanager", "CreateSecret"): _secret_key,
     ("sns", "Publish"): _publish_key,
     ("ec2", "CreateFlowLogs"): _log_delivery,

@@ -130,5 +130,5 @@ def _npm_ci(folder: Path, node: Path, env: Mapping[str, str]) -> None:
 def _said(failure: str) -> str:
     """npm's own words for a failure, in one line, without where its log is."""
     lines = [line.removeprefix("npm error").strip() for line in failure.splitlines()]
-    told = [line for line in lines if line and "log of this run" not in line]
+    told = [line for line in lines if line and not line.startswith(("at ", "A complete log"))]
     return "; ".join(told)[:300] or "npm installed nothing"

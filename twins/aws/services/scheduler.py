@@ -256,6 +256,7 @@ def _fire(twin: Twin, region: str, schedule: Document, due: float) -> None:
     last: Document = {"at": now(), "execution": execution, "error": ""}
     try:
         group = schedule["Arn"].rpartition("/")[0].replace(":schedule/", ":schedule-group/")
+        _decrypt(twin, schedule, group)
         _invoke(twin, region, target, text, group)
     except ApiError as e:
         last["error"] = str(e)
@@ -263,6 +264,15 @@ def _fire(twin: Twin, region: str, schedule: Document, due: float) -> None:
         _bury(twin, target, text, e)
     schedule["last"] = last
     twin.changed()
+
+
+def _decrypt(twin: Twin, schedule: Document, group: str) -> None:
+    """A schedule that a key of the account encrypts is decrypted under its target's role."""
+    if key := schedule.get("KmsKeyArn"):
+        context = {"aws:SourceArn": group, "kms:EncryptionContext:aws:scheduler:schedule:arn": schedule["Arn"]}
+        role = schedule["Target"]["RoleArn"]
+        if reason := twin.may(role, "kms:Decrypt", key, context, service=_PRINCIPAL):
+            raise ApiError("AccessDeniedException", reason)
 
 
 def _invoke(twin: Twin, region: str, target: Document, text: str, group: str) -> None:

@@ -187,6 +187,13 @@ NEEDS: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
         ("scheduler:CreateSchedule", arn("scheduler", "schedule/g/s")),
         ("iam:PassRole", ROLE),
     ]),
+    ("scheduler", "UpdateSchedule", {"Name": "s", "Target": {"RoleArn": ROLE, "Arn": "x"}, "KmsKeyArn": KEY}, [
+        ("scheduler:UpdateSchedule", arn("scheduler", "schedule/default/s")),
+        ("iam:PassRole", ROLE),
+        ("kms:DescribeKey", KEY),
+        ("kms:GenerateDataKey", KEY),
+        ("kms:Decrypt", KEY),
+    ]),
     ("scheduler", "CreateScheduleGroup", {"Name": "g", "Tags": TAGS}, [
         ("scheduler:CreateScheduleGroup", arn("scheduler", "schedule-group/g")),
         ("scheduler:TagResource", arn("scheduler", "schedule-group/g")),
