@@ -142,8 +142,7 @@ def scheduler_statements(here: Here, things: Things, training: Role) -> list[pol
         policies.allow(
             ["iam:PassRole"], [training.arn], StringEquals={"iam:PassedToService": "sagemaker.amazonaws.com"}
         ),
-        # The schedule's own content, and the grant for the job's volume.
-        *_key(things.storage, ["kms:Decrypt", "kms:DescribeKey"]),
+        policies.allow(["kms:Decrypt"], [things.storage.key_arn]),  # the schedule's own content
     ]
 
 

@@ -33,10 +33,7 @@ EXPECTED = {
         "s3:GetObject", "s3:ListBucket", *PULL, *LOGS, "cloudwatch:PutMetricData", "cloudwatch:DescribeAlarms",
         "kms:Decrypt", "kms:CreateGrant", *INTERFACES,
     },
-    "scheduler": {
-        "sagemaker:CreateTrainingJob", "sagemaker:AddTags", "iam:PassRole",
-        "kms:Decrypt", "kms:DescribeKey", "kms:CreateGrant",
-    },
+    "scheduler": {"sagemaker:CreateTrainingJob", "sagemaker:AddTags", "iam:PassRole", "kms:Decrypt"},
 }  # fmt: skip
 
 

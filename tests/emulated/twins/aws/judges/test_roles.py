@@ -3,8 +3,9 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -18,6 +19,13 @@ class Deployed:
     account: Account
     stack: AwsStack
     outputs: dict[str, Any]
+    whole: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """The statements of each role, as deployed."""
+
+    def ask(self, method: str, route: str) -> Any:
+        request = Request(f"{self.account.environ['AWS_ENDPOINT_URL']}/_twin/{route}", method=method)
+        with urlopen(request) as answer:
+            return json.loads(answer.read())
 
     def client(self, service: str) -> Any:
         return self.account.client(service)
@@ -64,7 +72,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         stack = make_stack(account, folder / "stack", "roles", aws={"region": REGION, "network": a_network(account)})
         stack.serve("chat", stack.add_version("chatbot@1"))
         stack.up()
-        yield Deployed(account, stack, stack.outputs())
+        made = Deployed(account, stack, stack.outputs())
+        made.whole = {name: made.statements(name) for name in ("endpoint", "training", "scheduler")}
+        yield made
 
 
 def a_network(account: Account) -> dict[str, Any]:
@@ -170,13 +180,70 @@ def outcome_of_job(deployed: Deployed, name: str) -> str:
     return found["FailureReason"]
 
 
+def outcome_of_schedule(deployed: Deployed, name: str) -> str:
+    """Let a schedule that the stack's key encrypts start a job: the action that its role is denied; or nothing."""
+    scheduler, aws = deployed.client("scheduler"), deployed.outputs["aws"]
+    group = trusted_group(deployed)
+    if not [
+        each for each in scheduler.list_schedule_groups(NamePrefix=group)["ScheduleGroups"] if each["Name"] == group
+    ]:
+        scheduler.create_schedule_group(Name=group)
+    [jobs] = [
+        each["Resource"] for each in deployed.whole["scheduler"] if "sagemaker:CreateTrainingJob" in each["Action"]
+    ]
+    prefix = (jobs if isinstance(jobs, str) else jobs[0]).rpartition("/")[2].removesuffix("-*")
+    job = {
+        "TrainingJobName": f"{prefix}-<aws.scheduler.execution-id>",
+        "RoleArn": deployed.role("training"),
+        "AlgorithmSpecification": {"TrainingImage": deployed.pushed("training"), "TrainingInputMode": "File"},
+        "OutputDataConfig": {"S3OutputPath": f"s3://{aws['work_bucket']}/runs", "KmsKeyId": aws["kms_key"]},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 30},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        "Tags": [{"Key": "schedule", "Value": name}],
+    }
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 1))
+    deployed.ask("DELETE", "recorded")
+    target = {
+        "Arn": "arn:aws:scheduler:::aws-sdk:sagemaker:createTrainingJob",
+        "RoleArn": deployed.role("scheduler"),
+        "Input": json.dumps(job),
+    }
+    scheduler.create_schedule(
+        Name=name,
+        GroupName=group,
+        ScheduleExpression=f"at({soon})",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        KmsKeyArn=aws["kms_key"],
+        Target=target,
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        own = [each for each in deployed.ask("GET", "recorded")["recorded"] if each["principal"] == target["RoleArn"]]
+        if denied := [each["action"] for each in own if not each["allowed"]]:
+            return f"not authorized: {denied[0]}"
+        if "iam:PassRole" in [each["action"] for each in own]:  # the last of what a job's start takes
+            return ""
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def trusted_group(deployed: Deployed) -> str:
+    """The schedule group that the scheduler's role is for."""
+    role = deployed.client("iam").get_role(RoleName=deployed.role("scheduler").rpartition("/")[2])["Role"]
+    [statement] = role["AssumeRolePolicyDocument"]["Statement"]
+    return statement["Condition"]["ArnLike"]["aws:SourceArn"].rpartition("/")[2]
+
+
 # CreateModel and CreateTrainingJob look for their data themselves, and answer in these words.
 SAID_OTHERWISE = {"s3:ListBucket": ("No S3 objects found", "Could not access model data")}
 
 
-@pytest.mark.parametrize(("role", "outcome"), [("endpoint", outcome_of_endpoint), ("training", outcome_of_job)])
+@pytest.mark.parametrize(
+    ("role", "outcome"),
+    [("endpoint", outcome_of_endpoint), ("training", outcome_of_job), ("scheduler", outcome_of_schedule)],
+)
 def test_each_action_of_a_role_is_needed(deployed: Deployed, role: str, outcome: Any) -> None:
-    whole = deployed.statements(role)
+    whole = deployed.whole[role]
     assert "not authorized" not in outcome(deployed, f"{role}-whole")
     unneeded = []
     try:
