@@ -1,12 +1,14 @@
 """A stack on the twin of AWS: `python -m bench.aws [--rounds 7]`.
 
-The start of the twin; `pulumi preview` and a no-op `pulumi up` of a stack with one endpoint against a program that
-imports pulumi_aws and the services that the kit uses, and declares nothing, in turns; a whole up and a whole down.
-Ratios are of medians of one run. The stand-in plugin serves both where the real one is not installed.
+The start of the twin; `pulumi preview` and a no-op `pulumi up` of a stack with one endpoint, in turns with two programs
+that declare nothing: one imports pulumi_aws, whose services are loaded when they are used, the other one the services
+that the kit uses; a whole up and a whole down. Ratios are of medians of one run.
 """
 
 import argparse
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,7 +17,6 @@ from pathlib import Path
 from tests.support.aws import Account, AwsStack, make_stack, running_account
 from twins.aws import control
 
-_EMPTY = "import pulumi_aws\nfrom pulumi_aws import {services}\n"
 _COMMANDS = {"preview": ["preview"], "no-op up": ["up", "--yes"]}
 
 
@@ -47,21 +48,30 @@ def _stack(account: Account, folder: Path, rounds: int) -> None:
     print(f"up without endpoints         {_seconds(stack.up):6.2f} s")
     stack.serve("chatbot", stack.add_version("chatbot@1"))
     print(f"up of the first endpoint     {_seconds(stack.up):6.2f} s")
-    empty = AwsStack(folder / "empty", "bench", account.environ, account=account)
-    empty.make()
-    (empty.folder / "__main__.py").write_text(_EMPTY.format(services=", ".join(_services())))
-    empty.pulumi("up", "--yes", "--skip-preview")
-    print(f"{rounds} rounds; medians in s\n{'':10} {'empty':>7} {'kit':>7} {'ratio':>7}")
+    programs = {"empty": "import pulumi_aws\n", "services": f"from pulumi_aws import {', '.join(_services())}\n"}
+    stacks = {name: _program(account, folder / name, text) for name, text in programs.items()} | {"kit": stack}
+    print(f"{rounds} rounds; medians in s, and the kit's ratio to both\n{'':10} " + " ".join(f"{n:>9}" for n in stacks))
     for label, command in _COMMANDS.items():
-        times: dict[str, list[float]] = {"empty": [], "kit": []}
+        times: dict[str, list[float]] = {name: [] for name in stacks}
         for _ in range(rounds):
-            for name, each in (("empty", empty), ("kit", stack)):
+            for name, each in stacks.items():
                 times[name].append(_seconds(lambda each=each, command=command: _unchanged(each, command)))
-        base, kit = (statistics.median(times[name]) for name in ("empty", "kit"))
-        print(f"{label:10} {base:7.2f} {kit:7.2f} {kit / base:7.2f}")
-    stack.pulumi("state", "unprotect", "--all", "--yes")
-    stack.entries.clear()
-    print(f"down of the endpoint         {_seconds(stack.up):6.2f} s")
+        empty, services, kit = (statistics.median(times[name]) for name in stacks)
+        print(f"{label:10} {empty:9.2f} {services:9.2f} {kit:9.2f}   {kit / empty:.2f} {kit / services:.2f}")
+    down = [sys.executable, "-m", "llmops", "down", "--data", stack.name, "--stack", stack.name]
+    took = _seconds(
+        lambda: subprocess.run(down, cwd=stack.folder, env=dict(stack.environ), check=True, capture_output=True)
+    )
+    print(f"llmops down --data           {took:6.2f} s")
+
+
+def _program(account: Account, folder: Path, text: str) -> AwsStack:
+    """A stack of a program that declares nothing."""
+    stack = AwsStack(folder, f"bench-{folder.name}", account.environ, account=account)
+    stack.make()
+    (stack.folder / "__main__.py").write_text(text)
+    stack.pulumi("up", "--yes", "--skip-preview")
+    return stack
 
 
 def _services() -> list[str]:

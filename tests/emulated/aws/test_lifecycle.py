@@ -250,14 +250,8 @@ def test_a_stack_of_an_account_is_not_taken_to_the_twin(account: Account, make: 
     (stack.folder / "real.json").write_text(json.dumps(state))
     stack.pulumi("stack", "import", "--file", "real.json")
     before, held = account.inventory(), stack.state()
-    for command in ("up", "refresh", "destroy"):
-        text = stack.pulumi(
-            command,
-            "--yes",
-            "--skip-preview",
-            "--exclude-protected" if command == "destroy" else "--color=never",
-            refused=True,
-        )
-        assert "123456789012" in text, text
+    for command in (["up"], ["refresh"], ["destroy", "--exclude-protected"]):
+        text = stack.pulumi(*command, "--yes", "--skip-preview", refused=True)
+        assert "123456789012" in text or f"AWS account ID not allowed: {TWIN_ACCOUNT}" in text, text
     assert account.inventory() == before
     assert json.loads(stack.state())["deployment"]["resources"] == json.loads(held)["deployment"]["resources"]

@@ -127,7 +127,8 @@ def test_a_connection_serves_many_requests(twin: Running) -> None:
         assert connection.sock is first
 
 
-def test_throttling_is_repeated_by_the_sdk(twin: Running, no_faults: None) -> None:
+@pytest.mark.usefixtures("no_faults")
+def test_throttling_is_repeated_by_the_sdk(twin: Running) -> None:
     twin.fault("throttle", service="kms", operation="ListKeys", times=1)
     answer = twin.client("kms").list_keys()
     assert answer["ResponseMetadata"]["RetryAttempts"] == 1

@@ -265,8 +265,9 @@ def test_one_instance_can_neither_roll_nor_canary(
     assert told in str(error)
 
 
+@pytest.mark.usefixtures("no_faults")
 def test_a_container_that_never_answers_keeps_it_creating_until_its_time_out(
-    twin: Running, role: str, model: str, no_faults: None
+    twin: Running, role: str, model: str
 ) -> None:
     sagemaker = twin.client("sagemaker")
     image = "process:mute@sha256:" + "b" * 64
@@ -287,9 +288,8 @@ def test_a_container_that_never_answers_keeps_it_creating_until_its_time_out(
     sagemaker.delete_endpoint(EndpointName="mute")
 
 
-def test_an_update_whose_container_never_answers_is_rolled_back(
-    twin: Running, role: str, model: str, no_faults: None
-) -> None:
+@pytest.mark.usefixtures("no_faults")
+def test_an_update_whose_container_never_answers_is_rolled_back(twin: Running, role: str, model: str) -> None:
     image = "process:quiet@sha256:" + "c" * 64
     twin.fault("silent", image="process:quiet*")
     made_model(twin, "quiet-model", role, image=image)
@@ -303,7 +303,8 @@ def test_an_update_whose_container_never_answers_is_rolled_back(
     assert "did not pass the ping health check" in after["FailureReason"]
 
 
-def test_no_capacity_fails_a_creation(twin: Running, model: str, no_faults: None) -> None:
+@pytest.mark.usefixtures("no_faults")
+def test_no_capacity_fails_a_creation(twin: Running, model: str) -> None:
     twin.fault("capacity", instance_type="ml.g5.2*")
     made_config(twin, "full-1", model, InstanceType="ml.g5.2xlarge")
     twin.client("sagemaker").create_endpoint(EndpointName="full", EndpointConfigName="full-1")
@@ -338,7 +339,8 @@ def test_a_model_that_was_deleted_keeps_it_creating_for_long(twin: Running, mode
     assert failed["FailureReason"] == f'Could not find model "{ARN}:model/deleted".'
 
 
-def test_a_silent_rollback(twin: Running, model: str, no_faults: None) -> None:
+@pytest.mark.usefixtures("no_faults")
+def test_a_silent_rollback(twin: Running, model: str) -> None:
     for number in (1, 2):
         made_config(twin, f"silent-{number}", model)
     created(twin, "silent", "silent-1")
