@@ -23,6 +23,8 @@ STATE = ".llmops/state"
 TWIN_FILE = "twin.json"  # in the home of a twin, whose stacks keep their state beside it
 _BACKEND = "PULUMI_BACKEND_URL"
 _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
+_CONFIG_FILE = "PULUMI_OPTION_CONFIG_FILE"  # the engine's --config-file
+_ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
 
 
 def base_environ(project: Project, local: bool) -> dict[str, str]:
@@ -58,7 +60,27 @@ class PulumiStack:
 
     def environ(self) -> dict[str, str]:
         """What the engine is started with."""
-        return base_environ(self.project, self.target == "local") | self._engine.env
+        environ = base_environ(self.project, self.target == "local") | self._engine.env
+        if is_twin_state(environ.get(_BACKEND, "")):
+            environ[_CONFIG_FILE] = str(self._copy_for_twin(_folder_of(environ[_BACKEND]).parent))
+        return environ
+
+    def _copy_for_twin(self, home: Path) -> Path:
+        """The stack file without what encrypts it on a cloud, in the twin's home: there the engine keeps the twin's."""
+        from ruamel.yaml import YAML
+
+        yaml, copy = YAML(typ="safe", pure=True), home / "stacks" / self.project.name / self.file.path.name
+        before = yaml.load(copy) if copy.is_file() else {}
+        asked = yaml.load(self.file.path) or {} if self.file.path.is_file() else {}
+        content = {k: v for k, v in asked.items() if k not in _ENCRYPTION}
+        content |= {k: v for k, v in before.items() if k in _ENCRYPTION}
+        if content != before:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+            with temporary.open("w") as f:
+                yaml.dump(content, f)
+            temporary.replace(copy)
+        return copy
 
     @cached_property
     def _engine(self) -> "EngineInstall":
@@ -106,7 +128,13 @@ class PulumiStack:
     def create(self, secrets_provider: str = "") -> None:
         """Make the stack in its backend, if it is not there, and select it for plain pulumi commands."""
         provider = ["--secrets-provider", secrets_provider] if secrets_provider else []
-        self._capture("stack", "select", "--create", self.name, *provider, stack=False)
+        if on_twin := self.environ().get(_CONFIG_FILE):
+            # Making a stack writes beside Pulumi.yaml whatever --config-file says: so it is made beside the copy.
+            folder = Path(on_twin).parent
+            (folder / "Pulumi.yaml").write_bytes((self.project.folder / "Pulumi.yaml").read_bytes())
+            self._capture("stack", "select", "--create", self.name, "--cwd", str(folder), stack=False)
+            provider = []
+        self._capture("stack", "select", *([] if on_twin else ["--create"]), self.name, *provider, stack=False)
 
     def export(self) -> dict[str, Any]:
         """The stack's state: `resources`, `pending_operations`, `secrets_providers`; nothing of a new stack."""

@@ -119,7 +119,9 @@ _keep: list[socket.socket] = []
 def main() -> None:
     engine_address, engine = sys.argv[-1], os.getppid()
     gc.freeze()
-    gc.set_threshold(200_000, 50, 100)  # a program lives for seconds: collections would walk its imports again and again
+    gc.set_threshold(
+        200_000, 50, 100
+    )  # a program lives for seconds: collections would walk its imports again and again
     _fork_dynamic_provider(engine_address)
     threading.Thread(target=dynamic_provider.end_with_parent, args=(engine,), daemon=True).start()
     _serve(engine_address)

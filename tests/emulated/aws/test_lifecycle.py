@@ -77,6 +77,71 @@ def test_a_whole_life_leaves_nothing_behind(account: Account, make: MakeStack) -
     assert account.inventory() == before
 
 
+SCALED = {"instances": 2, "max_instances": 5}
+SERVED_ANEW = {
+    "preparation-chat": "update",
+    "configuration-chat": "replace",
+    "endpoint-chat": "update",
+    "live-chat": "update",
+}
+# One change at a time, on top of those before: where it is, its value, what it changes.
+CHANGES: list[tuple[str, str, Any, dict[str, str]]] = [
+    ("aws", "log_retention_days", 30, {"logs-chat": "update"}),
+    ("aws", "runs_days", 30, {"work-lifecycle": "update"}),
+    ("aws", "alarms", {"latency_seconds": 5.0}, {"alarm-chat-latency": "update"}),
+    ("aws", "budget", {"monthly_usd": 50}, {"budget": "update"}),
+    ("chat", "rollout", {"strategy": "canary"}, {"endpoint-chat": "update"}),
+    ("chat", "volume_gb", 20, SERVED_ANEW),
+    ("chat", "precision", "f32", SERVED_ANEW | {"model-chat": "replace"}),
+    ("chat", "size", SCALED, {"scaling-chat": "create", "scaling-chat-load": "create"}),
+    ("chat", "size", SCALED | {"concurrent_requests": 8}, {"scaling-chat-load": "update"}),
+    (
+        "chat",
+        "size",
+        SCALED | {"instance_type": "ml.c5.2xlarge"},
+        SERVED_ANEW | {"scaling-chat": "replace", "scaling-chat-load": "replace"},
+    ),
+    (
+        "aws",
+        "network",
+        {"mode": "own"},
+        SERVED_ANEW | {"model-chat": "replace", "vpc": "create", "private-a": "create"},
+    ),
+    ("chat", "endpoint", False, dict.fromkeys(("live-chat", "endpoint-chat", "model-chat", "scaling-chat"), "delete")),
+]
+
+
+def test_each_change_is_an_update_or_a_replacement_as_on_aws(make: MakeStack) -> None:
+    stack = make("changed")
+    stack.serve("chat", stack.add_version("chatbot@1"), size={"instances": 2})
+    stack.up()
+    for place, key, value, expected in CHANGES:
+        (stack.settings["aws"] if place == "aws" else stack.entries["chat"])[key] = value
+        planned = stack.changes()
+        assert expected.items() <= planned.items(), (key, planned)
+        if len(expected) == 1:
+            assert planned == expected
+        stack.up()
+    assert stack.changes() == {}
+
+
+def test_a_stack_file_of_an_account_goes_to_the_twin_as_it_is(account: Account, make: MakeStack) -> None:
+    """What encrypts a stack's secrets on AWS stands in its file, and means nothing here."""
+    stack = make("encrypted", deploy=False)
+    stack.pulumi("stack", "rm", "--yes", "--preserve-config")
+    file = stack.folder / "Pulumi.encrypted.yaml"
+    stack.configure()
+    file.write_text(
+        file.read_text() + "secretsprovider: awskms:///alias/none?region=eu-central-1\nencryptedkey: AAAA\n"
+    )
+    before = file.read_bytes()
+    llmops(stack, "up")
+    assert "nothing to change" in llmops(stack, "plan")
+    assert file.read_bytes() == before
+    llmops(stack, "down", "--data", stack.name)
+    assert not any("-encrypted-" in name for name in account.inventory())
+
+
 def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
     account: Account, make: MakeStack
 ) -> None:

@@ -2,11 +2,14 @@
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from ruamel.yaml import YAML
 
 from llmops.platforms.aws.bootstrap import Bootstrapped, bootstrap
 from llmops.platforms.aws.clients import Clients
@@ -15,6 +18,7 @@ from tests.emulated.llmops.aws.test_policy import as_somebody, put_version
 from tests.emulated.llmops.conftest import Kit
 from tests.support.aws import Account
 
+WORKFLOWS = Path(__file__).parents[4] / "docs/how-to/github"
 PULL_REQUEST, MAIN, BRANCH = (
     "repo:acme/ci:pull_request",
     "repo:acme/ci:ref:refs/heads/main",
@@ -60,30 +64,78 @@ def test_no_other_workflow_takes_a_role(made: Bootstrapped, clients: Clients, ki
         take(clients, made.roles[kind], subject)
 
 
-def test_each_role_suffices_for_its_workflow_and_no_more(
+class Workflow:
+    """A file of docs/how-to/github: its commands as a runner starts them, with the roles that it takes."""
+
+    def __init__(self, name: str, kit: Kit, made: Bootstrapped, summary: Path) -> None:
+        self.document = YAML(typ="safe", pure=True).load(WORKFLOWS / name)
+        self._kit, self._made, self._summary = kit, made, summary
+        (self._steps,) = (job["steps"] for job in self.document["jobs"].values())
+
+    @property
+    def role(self) -> str:
+        """preview or deploy."""
+        (taken,) = (
+            s["with"]["role-to-assume"] for s in self._steps if "configure-aws-credentials" in s.get("uses", "")
+        )
+        return {"${{ vars.LLMOPS_PREVIEW_ROLE }}": "preview", "${{ vars.LLMOPS_DEPLOY_ROLE }}": "deploy"}[taken]
+
+    def run(self, environ: dict[str, str], code: int = 0) -> str:
+        """Run the commands; what they printed."""
+        script = "\n".join(s["run"] for s in self._steps if "run" in s and s["name"] != "Set up")
+        variables = {
+            "LLMOPS_STACK": "ci",
+            "LLMOPS_REGION": self._made.names.region,
+            "LLMOPS_BACKEND": self._made.names.backend,
+        }
+        given = {k: variables[v.split("vars.")[1].split()[0]] for k, v in self.document["env"].items()}
+        done = subprocess.run(
+            ["bash", "-e", "-c", script],
+            cwd=self._kit.folder,
+            env=environ | given | {"GITHUB_STEP_SUMMARY": str(self._summary)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == code, done.stdout
+        return done.stdout
+
+
+def test_the_workflows_run_under_the_roles_that_they_take(
     kit: Kit, account: Account, clients: Clients, made: Bootstrapped, tmp_path: Path
 ) -> None:
-    bound = f"  llmops:aws: {{permissions_boundary_arn: {made.names.boundary_arn}}}\n"
+    bound = f"  llmops:aws: {{region: {made.names.region}, permissions_boundary_arn: {made.names.boundary_arn}}}\n"
     (kit.folder / "Pulumi.ci.yaml").write_text(STACK + bound)
-    environ = {k: v for k, v in account.environ.items() if k != "PULUMI_CONFIG_PASSPHRASE"}
-    environ |= {"PULUMI_BACKEND_URL": made.names.backend, "PULUMI_STACK": "ci"}
-    deploy, preview = made.roles["deploy"], made.roles["preview"]
+    (kit.folder / ".venv").symlink_to(sys.prefix)
+    left_out = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_BACKEND_URL")
+    environ = {k: v for k, v in account.environ.items() if k not in left_out}
+    preview, deploy, drift = (
+        Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md") for name in ("preview", "deploy", "drift")
+    )
+    assert (preview.role, deploy.role, drift.role) == ("preview", "deploy", "preview")
 
-    kit.environ = environ | take(clients, deploy, MAIN)
-    kit.run("up")
-    put_version(environ, kit, tmp_path / "one", "one")
-    as_somebody(environ, kit, "promote", "chatbot@1")
-    kit.environ = environ | take(clients, preview, PULL_REQUEST)
-    assert kit.json("plan")["endpoints"][0]["change"] == "create"
-    kit.environ = environ | take(clients, deploy, MAIN)
-    kit.run("up")
-    kit.environ = environ | take(clients, preview, MAIN)
-    kit.run("plan", "--refresh", "--detailed-exitcode")
-    kit.run("status")
+    deploy.run(environ | take(clients, made.roles["deploy"], MAIN))
+    root = environ | {"PULUMI_BACKEND_URL": made.names.backend, "PULUMI_STACK": "ci"}
+    put_version(root, kit, tmp_path / "one", "one")
+    as_somebody(root, kit, "promote", "chatbot@1")
+    preview.run(environ | take(clients, made.roles["preview"], PULL_REQUEST))
+    assert "endpoint chatbot: new -> chatbot@1" in (tmp_path / "summary.md").read_text()
+    deploy.run(environ | take(clients, made.roles["deploy"], MAIN))
+    drift.run(environ | take(clients, made.roles["preview"], MAIN))
+    clients("iam").tag_role(RoleName=_role_of(clients, "ci"), Tags=[{"Key": "llmops:stack", "Value": "drifted"}])
+    assert "role-training" in drift.run(environ | take(clients, made.roles["preview"], MAIN), code=2)
+
+    kit.environ = root | take(clients, made.roles["preview"], MAIN)
     assert "is not authorized to perform" in kit.run("up", "--refresh", code=1)
-    kit.environ = environ | take(clients, deploy, MAIN)
-    kit.run("up")
+    kit.environ = root | take(clients, made.roles["deploy"], MAIN)
+    kit.run("up", "--refresh")
     kit.run("down", "--data", "ci")
+
+
+def _role_of(clients: Clients, stack: str) -> str:
+    roles = clients("iam").list_roles()["Roles"]
+    return next(r["RoleName"] for r in roles if r["RoleName"].startswith(f"llmops-{stack}-training"))
 
 
 def test_what_a_deployer_makes_can_not_leave_the_boundary(clients: Clients, made: Bootstrapped) -> None:
