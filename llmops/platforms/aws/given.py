@@ -29,7 +29,8 @@ def make_given(aws: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         ("signing_key_arn", {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}),
     ):
         if aws.get(key):
-            made = clients("kms").create_key(**usage)["KeyMetadata"]["Arn"]
+            policy = json.dumps(_key_policy(clients.caller.region))
+            made = clients("kms").create_key(Policy=policy, **usage)["KeyMetadata"]["Arn"]
             moved[made] = aws[key]
             aws[key] = made
     for key in ("store_bucket", "work_bucket"):
@@ -68,6 +69,14 @@ def fill(outputs: StackOutputs) -> None:
         ModelPackageGroupName=outputs.aws.model_package_group,
         InferenceSpecification={"Containers": [container], **types},
     )
+
+
+def _key_policy(region: str) -> dict[str, Any]:
+    """Open to the account, and to the services that encrypt with a stack's key, as docs/how-to asks of a given one."""
+    services = [f"logs.{region}", "delivery.logs", "cloudwatch", "budgets"]
+    principals = {"AWS": f"arn:aws:iam::{TWIN_ACCOUNT}:root", "Service": [f"{s}.amazonaws.com" for s in services]}
+    statement = {"Effect": "Allow", "Principal": principals, "Action": "kms:*", "Resource": "*"}
+    return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def _bucket(clients: Clients, name: str) -> None:

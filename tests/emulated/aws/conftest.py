@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws import Account, AwsStack, make_stack, running_account
+from tests.support.aws import REGION, Account, AwsStack, make_stack, running_account
 
 MakeStack = Callable[..., AwsStack]
 
@@ -15,7 +15,7 @@ MakeStack = Callable[..., AwsStack]
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """An account for the tests of a module; they use stacks of their own."""
     folder = tmp_path_factory.mktemp("account").resolve()
-    with running_account(folder, pace=0.05) as made:
+    with running_account(folder, pace=0.05, region=REGION) as made:
         yield made
     shutil.rmtree(folder, ignore_errors=True)
 
