@@ -24,7 +24,7 @@ test: ## Set everything up and run every check and test, as CI does
 	@tools/test.sh
 
 unit: .venv/dev.stamp ## Run the unit tests: no engine, no servers, under a minute
-	@$(PYTHON_IN_VENV) -m pytest -q tests/unit
+	@$(PYTHON_IN_VENV) -m pytest -q -n auto tests/unit
 
 check: .venv/dev.stamp ## Check format, lint, types, import rules and dead code
 	@tools/check.sh

@@ -42,7 +42,7 @@ step setup make .venv/dev.stamp engine
 if ((${#failed[@]})); then exit 1; fi
 step machine tools/test-machine.sh
 step check make check
-step unit tests unit
+step unit tests unit -n auto
 step emulated emulated
 step containers tests containers
 step conformance tests conformance
