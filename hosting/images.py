@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,18 +209,18 @@ def _build_environment(source: ImageSource, say: Callable[[str], None]) -> str:
     if (final / "bin" / "python").exists():
         return name
     say(f"image {source.name}: making its environment in {final} (once for these requirements)")
-    partial = final.with_name(f"{name}.partial")
-    for leftover in (partial, final):
+    for leftover in (final, *final.parent.glob(f"{name}.partial-*")):
         shutil.rmtree(leftover, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    python = partial / "bin" / "python"
-    _uv(source, say, "venv", "--quiet", "--no-project", "--relocatable", "--python", sys.executable, str(partial))
-    _uv(
-        source,
-        say,
-        *("pip", "sync", "--require-hashes", "--compile-bytecode", "--python", str(python), str(source.requirements)),
-    )
-    partial.rename(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of this builder's own: the uv of one that was killed may still be writing into its.
+    partial = Path(tempfile.mkdtemp(prefix=f"{name}.partial-", dir=final.parent))
+    sync = ("pip", "sync", "--require-hashes", "--compile-bytecode", "--python", str(partial / "bin" / "python"))
+    try:
+        _uv(source, say, "venv", "--quiet", "--no-project", "--relocatable", "--python", sys.executable, str(partial))
+        _uv(source, say, *sync, str(source.requirements))
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return name
 
 
