@@ -20,9 +20,10 @@ tests() { # tests FOLDER [pytest options]: the tests of a folder, if it has any
     .venv/bin/python -m pytest -q --durations=5 --durations-min=5 "tests/$1" "${@:2}"
 }
 
-# Each of these mostly waits, for engines, servers and timers: two at once take little longer than one.
+# Each of these mostly waits, for engines, servers and timers: two at once take little longer than one. The AWS ones give
+# way: the others have servers that answer within a time.
 aws=(tests/emulated/aws tests/emulated/twins tests/emulated/scanners tests/emulated/llmops/aws)
-aws_tests() { .venv/bin/python -m pytest -q --durations=5 --durations-min=5 "${aws[@]}"; }
+aws_tests() { nice -n 15 .venv/bin/python -m pytest -q --durations=5 --durations-min=5 "${aws[@]}"; }
 other_tests() { tests emulated "${aws[@]/#/--ignore=}"; }
 emulated() { # both, the AWS ones with their output held back until the others are done
     local log status=0
