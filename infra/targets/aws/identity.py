@@ -16,7 +16,7 @@ from infra.targets.aws import policies
 from infra.targets.aws.here import Here
 from infra.targets.aws.images import Repositories
 from infra.targets.aws.network import Network
-from infra.targets.aws.observe import alarm_names
+from infra.targets.aws.observe import alarm_names, endpoint_group
 from infra.targets.aws.storage import Storage
 
 ALL = "*"  # for actions that know no resource
@@ -120,7 +120,7 @@ def endpoint_statements(here: Here, things: Things) -> list[policies.Statement]:
         policies.allow(["s3:GetObject"], [_in(store, "models/*")]),
         _list(store, "models/*"),
         *_image(things.repositories, "serving"),
-        *_logs(here, "/aws/sagemaker/Endpoints/*"),
+        *_logs(here, *(endpoint_group(here, name) for name in here.settings.endpoints)),
         _metrics("/aws/sagemaker/Endpoints"),
         *_key(things.storage, ["kms:Decrypt", *_WRITE] if asynchronous else ["kms:Decrypt"]),
         *_interfaces(here, things.network),
@@ -225,10 +225,10 @@ def _image(repositories: Repositories, name: str) -> list[policies.Statement]:
     ]
 
 
-def _logs(here: Here, group: str) -> list[policies.Statement]:
-    arn = here.arn("logs", f"log-group:{group}")
+def _logs(here: Here, *groups: str) -> list[policies.Statement]:
+    arns = [here.arn("logs", f"log-group:{group}") for group in groups]
     actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-    return [policies.allow(actions, [arn, f"{arn}:*"])]
+    return [policies.allow(actions, [each for arn in arns for each in (arn, f"{arn}:*")])] if arns else []
 
 
 def _metrics(namespace: str) -> policies.Statement:

@@ -81,6 +81,11 @@ def provide_budget(here: Here, topic: sns.Topic) -> None:
     )
 
 
+def endpoint_group(here: Here, endpoint: str) -> str:
+    """The log group that SageMaker writes an endpoint's lines to."""
+    return f"/aws/sagemaker/Endpoints/{here.names.of(endpoint)}"
+
+
 def alarm_names(names: CloudNames, endpoint: str) -> list[str]:
     """Names of an endpoint's alarms; they never change: SageMaker replaces an endpoint whose list does."""
     return [names.of(f"{endpoint}-{kind}") for kind in ALARMS]
@@ -104,7 +109,7 @@ def watch(here: Here, name: str, entry: Endpoint, *, physical: str, key: pulumi.
     """
     group = cloudwatch.LogGroup(
         f"logs-{name}",
-        name=f"/aws/sagemaker/Endpoints/{physical}",
+        name=endpoint_group(here, name),
         retention_in_days=here.settings.aws.log_retention_days,
         kms_key_id=key,
         opts=here.options(),

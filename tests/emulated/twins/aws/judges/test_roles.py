@@ -243,15 +243,18 @@ SAID_OTHERWISE = {"s3:ListBucket": ("No S3 objects found", "Could not access mod
     [("endpoint", outcome_of_endpoint), ("training", outcome_of_job), ("scheduler", outcome_of_schedule)],
 )
 def test_each_action_of_a_role_is_needed(deployed: Deployed, role: str, outcome: Any) -> None:
-    whole = deployed.whole[role]
-    assert "not authorized" not in outcome(deployed, f"{role}-whole")
+    # The endpoints here are copies, with names of their own: the role is for the log group of the stack's.
+    own = f"/aws/sagemaker/Endpoints/{deployed.outputs['aws']['endpoints']['chat']}"
+    whole = json.loads(json.dumps(deployed.whole[role]).replace(own, "/aws/sagemaker/Endpoints/*"))
     unneeded = []
     try:
+        deployed.put(role, whole)
+        assert "not authorized" not in outcome(deployed, f"{role}-whole")
         for action in actions_of(whole):
             deployed.put(role, without(whole, action))
             said = outcome(deployed, f"{role}-{action.replace(':', '-').lower()}"[:63])
             if not any(words in said for words in (action, *SAID_OTHERWISE.get(action, ()))):
                 unneeded.append(action)
     finally:
-        deployed.put(role, whole)
+        deployed.put(role, deployed.whole[role])
     assert unneeded == []
