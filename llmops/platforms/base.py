@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from contract.outputs import StackOutputs
+from contract.errors import KitError
+from contract.outputs import EndpointOutput, StackOutputs
 from contract.run import RunSpec, RunState
 from llmops.store import Store
 
@@ -30,6 +31,22 @@ class Live:
     restarts: int = 0
     problem: str = ""
     drift: tuple[str, ...] = ()  # what is otherwise than it was deployed, though it serves
+
+
+def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:
+    """What a stack says of an endpoint.
+
+    Raises:
+        KitError: it has none of this name.
+    """
+    if name not in outputs.endpoints:
+        known = ", ".join(outputs.endpoints)
+        raise KitError(
+            f"there is no endpoint {name}",
+            where=f"stack {outputs.stack}",
+            fix=f"there are: {known}" if known else "`llmops promote NAME@N && llmops up` makes one",
+        )
+    return outputs.endpoints[name]
 
 
 class Platform(Protocol):

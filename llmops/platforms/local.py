@@ -11,7 +11,7 @@ from contract.outputs import EndpointOutput, StackOutputs
 from contract.run import RunSpec
 from llmops.chat_http import ask, loaded_model
 from llmops.objects import open_objects
-from llmops.platforms.base import Live, Run, Say
+from llmops.platforms.base import Live, Run, Say, endpoint_of
 from llmops.platforms.local_runs import LocalRuns
 from llmops.store import Store
 
@@ -66,7 +66,7 @@ class LocalPlatform:
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Through the router, with the key of its file."""
-        output = self._endpoint(endpoint)
+        output = endpoint_of(self.outputs, endpoint)
         if not output.on:
             raise KitError(
                 f"endpoint {endpoint} is off",
@@ -79,7 +79,7 @@ class LocalPlatform:
         """What hosting sees, and what each worker says that it has loaded."""
         from contract.errors import HostingError
 
-        self._endpoint(endpoint)
+        endpoint_of(self.outputs, endpoint)
         try:
             state = self._host().state(endpoint)
         except HostingError:
@@ -107,7 +107,7 @@ class LocalPlatform:
 
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
         """Of the router and the workers."""
-        self._endpoint(endpoint)
+        endpoint_of(self.outputs, endpoint)
         return self._host().logs(endpoint, follow)
 
     def remove_data(self) -> None:
@@ -120,16 +120,6 @@ class LocalPlatform:
         from hosting.host import Host
 
         return Host(Path(self.outputs.hosting))
-
-    def _endpoint(self, name: str) -> EndpointOutput:
-        if name not in self.outputs.endpoints:
-            known = ", ".join(self.outputs.endpoints)
-            raise KitError(
-                f"there is no endpoint {name}",
-                where=f"stack {self.outputs.stack}",
-                fix=f"there are: {known}" if known else "`llmops promote NAME@N && llmops up` makes one",
-            )
-        return self.outputs.endpoints[name]
 
     def _key(self, output: EndpointOutput) -> str:
         try:

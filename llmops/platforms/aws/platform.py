@@ -10,14 +10,14 @@ from typing import Any
 
 from contract.errors import KitError, RunError
 from contract.layout import MANIFEST, SIGNATURE
-from contract.outputs import AwsOutput, EndpointOutput, StackOutputs
+from contract.outputs import AwsOutput, StackOutputs
 from contract.run import RunSpec
 from llmops.platforms.aws.clients import Clients, explained
 from llmops.platforms.aws.live import look
 from llmops.platforms.aws.logs import read_logs
 from llmops.platforms.aws.objects_s3 import S3Objects, bucket_cache
 from llmops.platforms.aws.removal import remove_data
-from llmops.platforms.base import Live, Run, Say
+from llmops.platforms.base import Live, Run, Say, endpoint_of
 from llmops.store import Store
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
@@ -101,7 +101,7 @@ class AwsPlatform:
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Refused."""
-        self._endpoint(endpoint)
+        endpoint_of(self.outputs, endpoint)
         raise KitError(
             f"asking an endpoint on AWS {_DATA_PLANE}",
             where=f"endpoint {endpoint}",
@@ -110,7 +110,7 @@ class AwsPlatform:
 
     def live(self, endpoint: str) -> Live:
         """What SageMaker says of the endpoint, its configuration and its models."""
-        output = self._endpoint(endpoint)
+        output = endpoint_of(self.outputs, endpoint)
         return look(self.clients, self._physical(endpoint), output.image)
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
@@ -123,7 +123,7 @@ class AwsPlatform:
 
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
         """Of the endpoint's log group in CloudWatch."""
-        self._endpoint(endpoint)
+        endpoint_of(self.outputs, endpoint)
         return read_logs(self.clients, self._physical(endpoint), follow)
 
     def remove_data(self) -> None:
@@ -137,16 +137,6 @@ class AwsPlatform:
 
     def _physical(self, endpoint: str) -> str:
         return self.aws.endpoints[endpoint]
-
-    def _endpoint(self, name: str) -> EndpointOutput:
-        if name not in self.outputs.endpoints:
-            known = ", ".join(self.outputs.endpoints)
-            raise KitError(
-                f"there is no endpoint {name}",
-                where=f"stack {self.outputs.stack}",
-                fix=f"there are: {known}" if known else "`llmops promote NAME@N && llmops up` makes one",
-            )
-        return self.outputs.endpoints[name]
 
     def _no_run(self, run: str) -> KitError:
         return RunError(f"there is no run {run}", where=f"stack {self.outputs.stack}")
