@@ -69,11 +69,17 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class ProcessImage:
-    """A built image: start `python -m PACKAGE` with `process_environ`."""
+    """A built image: start its entrypoint, `python` being its own, with `process_environ`."""
 
     ref: str
     python: Path
     app: Path
+
+    @property
+    def entrypoint(self) -> tuple[str, ...]:
+        """What the image's Dockerfile has as ENTRYPOINT; a platform adds `train` or `serve`."""
+        name = self.ref.removeprefix("process:").partition("@")[0]
+        return ("python", "-m", name.partition("-")[0])
 
 
 def reference(image: str | ImageSource) -> str:

@@ -46,6 +46,31 @@ def check(spec: EndpointSpec) -> None:
             raise HostingError("does not exist", where=folder, fix=f"endpoint {spec.name} mounts it at {path}")
 
 
+def pull(reference: str) -> None:
+    """Have Docker fetch the image of a `docker:HOST:PORT/REPOSITORY@sha256:…` reference, unless it is there.
+
+    Raises:
+        HostingError: there is no Docker, no daemon answers, or the registry doesn't give the image.
+    """
+    name = docker_name(reference)
+    if "/" not in name:
+        return
+    if subprocess.run([_docker(), "image", "inspect", name], stdin=subprocess.DEVNULL, capture_output=True).returncode:
+        done = subprocess.run([_docker(), "pull", "--quiet", name], stdin=subprocess.DEVNULL, capture_output=True)
+        if done.returncode:
+            raise HostingError(
+                f"Docker can't pull the image: {done.stderr.decode(errors='replace').strip()}",
+                where=name,
+                fix="see that Docker's daemon runs (`docker info`), and that the image is still in the registry",
+            )
+
+
+def docker_name(reference: str) -> str:
+    """What Docker calls the image of a `docker:` reference: an image id, or a name in a registry by digest."""
+    name = reference.removeprefix("docker:")
+    return name if "/" in name else name.partition("@")[2]
+
+
 def program(spec: EndpointSpec, name: str, home: Path, root: Path, port: int, log: str) -> Program:
     """The program of one worker, listening on 127.0.0.1:`port`; `root` is its own folder."""
     if spec.image.startswith("docker:"):
@@ -95,7 +120,7 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
     for path, folder in spec.folders.items():
         argv += ["--mount", f"type=bind,source={Path(folder).absolute()},target={path},readonly"]
     entry = ["--entrypoint", spec.command[0]] if spec.command else []
-    argv += [*entry, spec.image.partition("@")[2], *spec.command[1:]]
+    argv += [*entry, docker_name(spec.image), *spec.command[1:]]
     return Program(
         name,
         argv,

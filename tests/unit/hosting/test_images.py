@@ -68,3 +68,9 @@ def test_a_process_gets_nothing_of_its_starter(tmp_path: Path, monkeypatch: pyte
     assert Path(environ["HOME"]).is_dir()
     assert "secret" not in environ.values()
     assert "SAGEMAKER_BIND_TO_PORT" not in process_environ(image, tmp_path / "job")
+
+
+def test_the_entrypoint_is_the_dockerfiles() -> None:
+    for name, package in [("training", "training"), ("serving", "serving"), ("serving-torch", "serving")]:
+        image = ProcessImage(reference(name), Path("python"), Path("app"))
+        assert image.entrypoint == ("python", "-m", package)

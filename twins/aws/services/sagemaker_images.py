@@ -1,8 +1,12 @@
 """Images and model data as SageMaker looks for them: in the account's ECR and S3."""
 
 import re
+import shutil
 from typing import Any
 
+from contract.errors import HostingError
+from hosting import images as process_images
+from twins.aws import registry
 from twins.aws.calls import ApiError
 from twins.aws.twin import Twin
 
@@ -44,6 +48,28 @@ def is_there(twin: Twin, image: str) -> bool:
     if image.startswith(PROCESS) or not match or match["account"] != twin.account:
         return True
     return _in_ecr(twin, image) is not None
+
+
+def runnable(twin: Twin, image: str) -> str:
+    """hosting's reference of an image: `process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`.
+
+    Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`).
+
+    Raises:
+        ApiError: it can't run here; its message says why, and the way out.
+    """
+    if image.startswith(PROCESS):
+        try:
+            return process_images.find(image).ref
+        except HostingError as e:
+            raise ApiError("ValidationException", f"{e.what}; {e.fix}" if e.fix else e.what) from e
+    match, found = _ECR.match(image), _in_ecr(twin, image)
+    if not match or found is None:
+        raise ApiError("ValidationException", f"{image} is in no registry of this twin: push it there.")
+    if not shutil.which("docker"):
+        text = f"{image} runs in Docker, which is not on this machine: install it, or give a process image."
+        raise ApiError("ValidationException", text)
+    return f"docker:{registry.pull_name(twin, match['repository'], match['region'])}@{found.get_image_digest()}"
 
 
 def resolved(twin: Twin, image: str) -> str:
