@@ -9,12 +9,15 @@ from moto.core.model import OperationModel, ServiceModel
 from moto.core.serialize import SerializationContext, get_serializer_class
 from werkzeug.wrappers import Response
 
-from twins.aws.calls import ApiError
+from twins.aws.calls import ApiError, Streaming
 from twins.aws.reading import Reading
 
 
-def answer(reading: Reading, result: Mapping[str, Any] | None) -> Response:
+def answer(reading: Reading, result: Mapping[str, Any] | Streaming | None) -> Response:
     """A handler's result as the operation's answer."""
+    if isinstance(result, Streaming):
+        request_id = str(uuid.uuid4())
+        return Response(result.pieces, result.status, {"x-amzn-RequestId": request_id, **result.headers})
     return _serialised(reading.operation, reading.protocol, dict(result or {}))
 
 

@@ -1,6 +1,6 @@
 """One call of an API, as judges and handlers see it, and the error that answers it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,26 @@ class Call:
     region: str
     principal: str
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """An answer in pieces, each sent as soon as it is there. `pieces` is closed (a generator's `finally` runs) when all
+    are sent, and when the client has gone; an OSError that it raises ends the client's connection half way.
+    """
+
+    pieces: Iterable[bytes]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """What a handler answers when the answer takes its time: `work` makes it with the twin's lock released, and may
+    raise ApiError. It is given the client's socket, for who wants to know whether somebody still waits.
+    """
+
+    work: Callable[[Any], Mapping[str, Any] | Streaming]
 
 
 class ApiError(Exception):

@@ -1,14 +1,14 @@
 """The way of a request through the twin: read, authenticate, validate, judge, then answered by a handler or by moto."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from moto.moto_server.werkzeug_app import BackendRequest, DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Response
 
 from twins.aws import admin, answering, faults, principals, reading, validation
-from twins.aws.calls import ApiError, Call
+from twins.aws.calls import ApiError, Call, Deferred, Streaming
 from twins.aws.persistence import backends_in_use
 from twins.aws.reading import Reading
 from twins.aws.twin import Twin
@@ -27,9 +27,11 @@ class Front:
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        reading.buffer(environ)
         if not reading.is_for_this_machine(environ):
             return Response("A twin answers clients of this machine only.", 403)(environ, start_response)
+        if app := self._twin.routed(environ.get("PATH_INFO", "")):
+            return app(environ, start_response)
+        reading.buffer(environ)
         if environ.get("PATH_INFO", "").startswith(admin.PREFIX):
             return admin.respond(self._twin, environ)(environ, start_response)
         return self._respond(environ)(environ, start_response)
@@ -49,7 +51,10 @@ class Front:
         try:
             read = reading.read(request, service)
             call = self._call(request, signed_by, read)
-            return self._carry_out(call, read, environ)
+            answered = self._carry_out(call, read, environ)
+            if isinstance(answered, Deferred):
+                return answering.answer(read, self._work(call, answered, environ))
+            return answered
         except ApiError as e:
             protocol = read.protocol if read else str(model.protocol)
             return answering.refusal(model, read and read.operation, protocol, e)
@@ -65,7 +70,7 @@ class Front:
         region = signed_by.region or self._twin.region
         return Call(read.service, operation, read.parameters, signed_by.access_key, region, principal, headers)
 
-    def _carry_out(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response:
+    def _carry_out(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
         twin = self._twin
         with twin.lock:
             try:
@@ -86,13 +91,24 @@ class Front:
                     twin.changed()
         return response
 
-    def _answer(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response:
+    def _work(self, call: Call, deferred: Deferred, environ: dict[str, Any]) -> Mapping[str, Any] | Streaming:
+        try:
+            return deferred.work(environ.get("werkzeug.socket"))
+        except ApiError:
+            raise
+        except Exception as e:
+            log.exception("%s:%s failed", call.service, call.operation)
+            raise ApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
+
+    def _answer(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
         for check in self._twin.checks(call.service, call.operation):
             check(call)
         mends = self._twin.mends(call.service, call.operation)
         handler = self._twin.handler(call.service, call.operation)
         hooks = self._twin.hooks(call.service, call.operation)
         answered = handler(call) if handler else NotImplemented
+        if isinstance(answered, Deferred):
+            return answered
         if answered is not NotImplemented:
             result = dict(answered or {})
             for hook in [*mends, *hooks]:

@@ -1,45 +1,88 @@
 """HTTP/1.1 with connections that are kept, for werkzeug's threaded server, which closes each after one answer."""
 
 import logging
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import IO, Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
-from werkzeug.wrappers import Response
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.serving import DechunkedInput
+from werkzeug.test import run_wsgi_app
+from werkzeug.wsgi import LimitedStream
 
 log = logging.getLogger("twins.aws.http")
+_UNREAD_BYTES = (
+    1 << 20
+)  # of a body that nobody wanted are read, for the sake of the connection; with more, it is closed
 
 
 class Handler(MotoRequestHandler):
-    """The application must read each request's body as a whole, so that the next request begins where it ends."""
+    """Answers requests one after the other. A body may be left unread; an answer without a length is sent in chunks,
+    each piece as soon as the application has it. An application that fails half way ends the connection.
+    """
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    timeout = 120  # of a connection on which nothing comes
+    timeout = 120  # of a connection on which nothing comes, or whose client takes nothing
 
     def run_wsgi(self) -> None:
-        """Answer one request, in one piece."""
+        """Answer one request."""
         self.environ = environ = self.make_environ()
+        body = environ["wsgi.input"] = _body(environ)
+        environ["wsgi.input_terminated"] = True
         try:
-            response = Response.from_app(self.server.app, environ, buffered=True)
-            status, headers = response.status, response.headers.to_wsgi_list()
-            body = response.get_data()
+            pieces, status, headers = run_wsgi_app(self.server.app, environ)
+        except ClientDisconnected:
+            self.close_connection = True
+            return
         except Exception:
             log.exception("%s failed", self.requestline)
-            status, headers, body = f"{HTTPStatus.INTERNAL_SERVER_ERROR.value} Twin Failure", [], b""
+            pieces, headers = [], []
+            status = f"{HTTPStatus.INTERNAL_SERVER_ERROR.value} Twin Failure"
             self.close_connection = True
+        try:
+            self._send(status, list(headers), pieces)
+        except Exception as e:
+            gone = isinstance(e, ConnectionError | TimeoutError)
+            log.log(logging.DEBUG if gone else logging.ERROR, "%s ended: %r", self.requestline, e, exc_info=not gone)
+            self.close_connection = True
+        finally:
+            if close := getattr(pieces, "close", None):
+                close()
+        self.close_connection = self.close_connection or not _exhaust(body)
+
+    def _send(self, status: str, headers: list[tuple[str, str]], pieces: Iterable[bytes]) -> None:
+        """Send an answer; one that is in one piece, in one packet."""
         code, _, reason = status.partition(" ")
-        self.send_response(int(code), reason)
+        bodiless = self.command == "HEAD" or int(code) in (204, 304)
+        names = {name.lower() for name, _ in headers}
+        if not bodiless and "content-length" not in names and isinstance(pieces, list | tuple):
+            headers = [*headers, ("Content-Length", str(sum(map(len, pieces))))]
+            names.add("content-length")
+        chunked = not bodiless and "content-length" not in names and self.request_version != "HTTP/1.0"
+        if not bodiless and not chunked and "content-length" not in names:
+            self.close_connection = True  # which is how a client of HTTP/1.0 sees the end
+        self._begin(int(code), reason, headers, chunked)
+        if chunked:
+            self.flush_headers()
+        for piece in () if bodiless else pieces:
+            self._headers_buffer.append(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked and piece else piece)
+            self.flush_headers()
+        if chunked:
+            self._headers_buffer.append(b"0\r\n\r\n")
+        self.flush_headers()
+
+    def _begin(self, code: int, reason: str, headers: list[tuple[str, str]], chunked: bool) -> None:
+        self.send_response(code, reason)
         for name, value in headers:
             if name.lower() not in ("date", "server", "connection"):
                 self.send_header(name, value)
-        bodiless = environ["REQUEST_METHOD"] == "HEAD" or int(code) in (204, 304)
-        if not any(name.lower() == "content-length" for name, _ in headers) and int(code) not in (204, 304):
-            self.send_header("Content-Length", str(len(body)))
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
         if self.close_connection:
             self.send_header("Connection", "close")
-        self._headers_buffer.append(b"\r\n" + (b"" if bodiless else body))
-        self.flush_headers()
+        self._headers_buffer.append(b"\r\n")
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Requests are many: seen at debug level only."""
@@ -48,3 +91,29 @@ class Handler(MotoRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         """What the server has to say otherwise."""
         log.info(message, *args)
+
+
+class _Chunks(DechunkedInput):
+    """A body in chunks, which knows where it ends."""
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._done
+
+
+def _body(environ: dict[str, Any]) -> LimitedStream | _Chunks:
+    stream: IO[bytes] = environ["wsgi.input"]
+    if isinstance(stream, DechunkedInput):
+        return _Chunks(stream._rfile)
+    return LimitedStream(stream, int(environ.get("CONTENT_LENGTH") or 0))
+
+
+def _exhaust(body: LimitedStream | _Chunks) -> bool:
+    """Read what is left of a request's body, if that is little. Does the next request begin here?"""
+    try:
+        left = _UNREAD_BYTES
+        while not body.is_exhausted and left > 0:
+            left -= len(body.read(1 << 16))
+    except (OSError, ClientDisconnected):
+        return False
+    return body.is_exhausted

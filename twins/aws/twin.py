@@ -1,21 +1,23 @@
 """The twin of an AWS account as its services and judges see it: who answers which operation, time, own state."""
 
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from contract.twin import TWIN_ACCOUNT
-from twins.aws.calls import Call
+from twins.aws.calls import Call, Deferred
 
 AWS_TRANSITION_SECONDS = 300.0
 """What a status transition of an endpoint takes on AWS, about. `TwinSettings.pace` stands for this long."""
 log = logging.getLogger("twins.aws")
-Handler = Callable[[Call], Mapping[str, Any] | None]
+Handler = Callable[[Call], Mapping[str, Any] | Deferred | None]
 Hook = Callable[[Call, dict[str, Any]], None]
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Twin:
         self._hooks: dict[tuple[str, str], list[Hook]] = {}
         self._checks: dict[tuple[str, str], list[Callable[[Call], None]]] = {}
         self._mends: dict[tuple[str, str], list[Hook]] = {}
+        self._routes: list[tuple[re.Pattern[str], Wsgi]] = []
         self._actions: dict[str, Callable[..., None]] = {}
         self._ticks: list[_Tick] = []
         self._wake = threading.Condition()
@@ -66,9 +69,15 @@ class Twin:
 
     def implement(self, service: str, operation: str, handler: Handler) -> None:
         """Let `handler` answer an operation instead of moto; its dict is serialised by the service's model. What it
-        answers with NotImplemented is moto's after all.
+        answers with NotImplemented is moto's after all; what it answers with Deferred, is worked out without the lock.
         """
         self._handlers[service, operation] = handler
+
+    def route(self, prefix: str, app: Wsgi) -> None:
+        """Let `app` answer all requests whose path begins with `prefix` ("/v2/"; `*` stands for one segment), instead
+        of any service. Nobody is asked whether the caller may, the body is not read yet, and the lock is not held.
+        """
+        self._routes.append((re.compile(re.escape(prefix).replace(r"\*", "[^/]+")), app))
 
     def after(self, service: str, operation: str, hook: Hook) -> None:
         """Call `hook` with the call and its parsed answer after moto, or a handler, has answered it with success."""
@@ -158,6 +167,10 @@ class Twin:
     def handler(self, service: str, operation: str) -> Handler | None:
         """Who answers an operation instead of moto."""
         return self._handlers.get((service, operation))
+
+    def routed(self, path: str) -> Wsgi | None:
+        """Who answers the requests of a path instead of any service."""
+        return next((app for prefix, app in self._routes if prefix.match(path)), None)
 
     def checks(self, service: str, operation: str) -> list[Callable[[Call], None]]:
         """Who may refuse an operation's calls."""
