@@ -65,6 +65,7 @@ class StackOutputs(Document):
     target: Literal["local", "aws", "azure"]
     stack: str
     project: str = Field(description="Folder of the Pulumi project on the machine that deployed, for `local`.")
+    expires: str = Field(default="", description="When the stack may go, as 2026-12-31T18:00:00Z; empty: never.")
     store: StoreOutput
     signing: SigningOutput
     training: TrainingOutput

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from contract.documents import Part
 from contract.errors import KitError, SettingError
+from contract.expiry import Expiry
 from contract.names import ModelRef, Name, parse_promoted
 from infra.targets.aws.settings import AwsSettings, InstanceType
 
@@ -141,6 +142,10 @@ class Settings(Part):
     )
     local_runtime: Literal["process", "docker"] = Field(
         default="process", description="How local endpoints run their image (process or docker); runs are processes."
+    )
+    expires: Expiry = Field(
+        default="",
+        description="When the stack may go (2026-12-31, 2026-12-31T18:00Z): status and sweep name it then (cloud).",
     )
     images: Images = Field(default=Images(), description="Images of a cloud's runs and endpoints, by digest.")
     aws: AwsSettings = Field(default=AwsSettings(), description="Everything that only the target aws has.")

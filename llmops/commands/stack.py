@@ -76,14 +76,16 @@ def down(
 
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show the endpoints: the version that was asked for and the one that serves, health, address."""
+    from contract.expiry import expired_since
     from llmops.tables import print_json, print_rows
 
     here: Context = context.obj
     platform = here.platform
     rows = [_endpoint_row(platform, name) for name in platform.outputs.endpoints]
+    expired = expired_since(platform.outputs.expires)
     if as_json:
         fields = {"stack": here.pulumi.name, "target": platform.outputs.target, "store": platform.outputs.store.url}
-        print_json({**fields, "endpoints": rows})
+        print_json({**fields, "expires": platform.outputs.expires, "expired": bool(expired), "endpoints": rows})
         return
     print(f"stack {here.pulumi.name} ({platform.outputs.target}), store {platform.outputs.store.url}")
     columns = ["name", "asked", "serves", "state", "restarts", "url"]
@@ -95,6 +97,10 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             print(f"{row['name']} has drifted; `llmops up --refresh` looks at everything and puts it right")
     if waiting := _not_deployed(here, platform):
         print(f"not deployed yet: {waiting}; `llmops up` does it")
+    if expired:
+        print(
+            f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` takes it down; a later `expires` keeps it"
+        )
 
 
 def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from contract.expiry import EXPIRES_TAG
 from infra.names import CloudNames
 from infra.settings import Settings
 from infra.targets.aws.account import Account
@@ -87,7 +88,7 @@ def make_here(caller: Caller, settings: Settings) -> Here:
         profile=settings.aws.profile or None,
         allowed_account_ids=[caller.account],
         default_tags=aws.ProviderDefaultTagsArgs(
-            tags={**settings.aws.tags, **stack_tags(project, stack), "llmops:managed-by": "pulumi"}
+            tags={**settings.aws.tags, **stack_tags(project, stack), **_expiry(settings), "llmops:managed-by": "pulumi"}
         ),
         ignore_tags=aws.ProviderIgnoreTagsArgs(keys=[IN_STATE]),
         endpoints=[aws.ProviderEndpointArgs(**dict.fromkeys(_SERVICES, url))] if url else None,
@@ -101,6 +102,10 @@ def make_here(caller: Caller, settings: Settings) -> Here:
 def place_of(caller: Caller, settings: Settings) -> Place:
     """Where and as whom dynamic resources and boto3 reach the account."""
     return Place(caller.account, caller.region, settings.aws.profile)
+
+
+def _expiry(settings: Settings) -> dict[str, str]:
+    return {EXPIRES_TAG: settings.expires} if settings.expires else {}
 
 
 def stack_tags(project: str, stack: str) -> dict[str, str]:

@@ -47,6 +47,7 @@ class AwsTarget:
             "target": settings.target,
             "stack": here.stack,
             "project": here.project,
+            "expires": settings.expires,
             "store": {"url": pulumi.Output.concat("s3://", data.store.name)},
             "signing": {
                 "private_key": pulumi.Output.concat("awskms:///", signing.arn),

@@ -50,6 +50,8 @@ def _entry(**fields: Any) -> dict[str, Any]:
             {"endpoints": {"size": {"model": MODEL, "insances": 1}}},
             ["llmops:endpoints.size.insances: unknown key", "gate"],
         ),
+        ({"expires": "soon"}, ["llmops:expires: 'soon' is neither a date (2026-12-31) nor a time"]),
+        ({"expires": "2026-12-31"}, ["llmops:expires: has no effect on this machine", "target: aws"]),
         ({"images": {"serving": "repo:latest"}}, ["llmops:images: serving: 'repo:latest' is not by digest"]),
         ({"aws": {"regoin": "x"}}, ["llmops:aws.regoin: unknown key", "region, profile"]),
         ({"aws": {"network": {"mod": "own"}}}, ["llmops:aws.network.mod: unknown key", "one of: mode, cidr"]),

@@ -28,6 +28,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "target": ("local", "azure", {}),
     "local_home": (".llmops", "elsewhere", {}),
     "local_runtime": ("process", "docker", {}),
+    "expires": ("", "2026-12-31", {}),
     "images.training": ("", TRAINING, {f"{AWS}schedules": {"weekly": SCHEDULE}}),
     "images.serving": (SERVING, OTHER, {}),
     f"{ENTRY}model": (1, 2, {}),
@@ -86,7 +87,7 @@ HONOURED_LOCALLY = (
     *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds")),
 )
 # What a provider acts on in other ways than by a resource's inputs: default tags are the provider's own.
-ON_THE_PROVIDER = (f"{AWS}profile", f"{AWS}tags")
+ON_THE_PROVIDER = ("expires", f"{AWS}profile", f"{AWS}tags")
 
 
 def test_the_walk_is_complete() -> None:

@@ -1,0 +1,34 @@
+"""When a stack's life should end: what a stack file says in `expires`, and what its resources carry as a tag."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+EXPIRES_TAG = "llmops:expires"
+_AS_PULUMI_SAYS = re.compile(r"^(\S+ \S+) ([+-]\d{4}) \S+$")  # of a date that is not quoted in the stack file
+
+
+def _canonical(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        moment = datetime.fromisoformat(_AS_PULUMI_SAYS.sub(r"\1\2", text))
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a date (2026-12-31) nor a time (2026-12-31T18:00Z)") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Expiry = Annotated[str, AfterValidator(_canonical)]
+"""A date (its first moment) or a time, in UTC unless it names a zone; kept as 2026-12-31T18:00:00Z. Empty: never."""
+
+
+def expired_since(expires: str, now: datetime | None = None) -> datetime | None:
+    """When a stack's life ended; None: it goes on, or `expires` is no time at all (somebody else's tag)."""
+    try:
+        end = datetime.fromisoformat(_canonical(expires)) if expires else None
+    except ValueError:
+        return None
+    return end if end and end <= (now or datetime.now(UTC)) else None
