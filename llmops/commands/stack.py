@@ -98,9 +98,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     if waiting := _not_deployed(here, platform):
         print(f"not deployed yet: {waiting}; `llmops up` does it")
     if expired:
-        print(
-            f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` takes it down; a later `expires` keeps it"
-        )
+        print(f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` ends it; a later `expires` keeps it")
 
 
 def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:
