@@ -49,6 +49,9 @@ def up(
     pace: Annotated[float, typer.Option(help="Seconds of a status change, such as to InService.", min=0)] = 0.5,
     port: Annotated[int, typer.Option(help="0: chosen once and kept.", min=0, max=65_535)] = 0,
     region: Annotated[str, typer.Option(help="The region that the environment names.")] = "us-east-1",
+    containers: Annotated[
+        Literal["run", "none"], typer.Option(help="Let endpoints and jobs run their images, or only change in status.")
+    ] = "run",
     home: _Home = None,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +61,8 @@ def up(
     llmops twin aws up --judge off --pace 0
     """
     folder = _home(context.obj, home)
-    info = _control().up(folder, port=port, judge=judge, pace=pace, region=region, say=say)
+    wanted = {"port": port, "judge": judge, "pace": pace, "region": region, "containers": containers}
+    info = _control().up(folder, **wanted, say=say)
     if as_json:
         from llmops.tables import print_json
 

@@ -48,7 +48,8 @@ def record_policy(stack: PulumiStack, say: Say) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="llmops-policy-") as temporary:
         home = Path(temporary) / "twin"
         say("recording on a twin of its own (a minute or two)")
-        control.up(home, judge="strict", pace=0.0, region="us-east-1" if region == "*" else region)
+        region_here = "us-east-1" if region == "*" else region
+        control.up(home, judge="strict", pace=0.0, region=region_here, containers="none")
         try:
             life = _Life(stack, Path(temporary) / "project", control.environment(home), say)
             life.live()

@@ -78,10 +78,10 @@ class Account:
 
 
 @contextmanager
-def running_account(folder: Path, **options: Any) -> Iterator[Account]:
-    """A twin with its state in `folder`; ended afterwards."""
+def running_account(folder: Path, *, containers: str = "none", **options: Any) -> Iterator[Account]:
+    """A twin with its state in `folder`; ended afterwards. It runs no containers unless told to "run" them."""
     home = folder / "twin"
-    control.up(home, say=lambda _: None, **options)
+    control.up(home, say=lambda _: None, containers=containers, **options)
     try:
         yield Account(home, client_environ(home))
     finally:

@@ -17,13 +17,14 @@ def main() -> None:
     verb.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0: any that is free")
     verb.add_argument("--judge", choices=["strict", "off"], default=TwinSettings.judge, help="of permissions")
     verb.add_argument("--pace", type=float, default=TwinSettings.pace, help="seconds that a status transition takes")
+    verb.add_argument("--containers", choices=["run", "none"], default=TwinSettings.containers, help="of images")
     verb.add_argument("--region", default="us-east-1", help="of clients that name none")
     verb.add_argument("--no-stand-in", action="store_true", help="start no stand-in for Pulumi's plugin")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from twins.aws.server import serve
 
-    settings = TwinSettings(judge=given.judge, pace=given.pace)
+    settings = TwinSettings(judge=given.judge, pace=given.pace, containers=given.containers)
     try:
         serve(given.home.absolute(), given.port, settings, given.region, stand_in=not given.no_stand_in)
     except KitError as e:

@@ -84,6 +84,7 @@ def _end_faults(twin: Twin, _request: Request) -> Response:
 _SETTINGS: dict[str, Callable[[Any], bool]] = {
     "judge": lambda value: value in ("strict", "off"),
     "pace": lambda value: isinstance(value, int | float) and value >= 0,
+    "containers": lambda value: value in ("run", "none"),
     "quotas": lambda value: isinstance(value, dict) and all(isinstance(limit, int) for limit in value.values()),
 }
 _ROUTES: dict[tuple[str, str], Callable[[Twin, Request], Response]] = {

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,8 @@ _UNSET = (
 @dataclass(frozen=True)
 class TwinInfo:
     """A twin that runs. `provider` is "plugin <path>", "stand-in", "failed" (a stand-in that could not start) or
-    "none"; `provider_port` is 0 but for a stand-in; `pids` are its processes by what they are.
+    "none"; `provider_port` is 0 but for a stand-in; `pids` are its processes by what they are;
+    `containers` is "run" or "none".
     """
 
     url: str
@@ -70,6 +71,7 @@ class TwinInfo:
     pace: float
     pids: dict[str, int]
     started: float
+    containers: str = TwinSettings.containers
 
 
 def up(
@@ -78,6 +80,7 @@ def up(
     judge: str = TwinSettings.judge,
     pace: float = TwinSettings.pace,
     region: str = "us-east-1",
+    containers: str = TwinSettings.containers,
     say: Callable[[str], None] = silent,
 ) -> TwinInfo:
     """Start the twin of a folder, or find it running, and wait until it answers.
@@ -88,6 +91,7 @@ def up(
         judge: of permissions: strict or off.
         pace: seconds that a status transition takes.
         region: of clients that name none.
+        containers: of endpoints and jobs: run or none.
         say: told one line for each step.
 
     Raises:
@@ -95,20 +99,21 @@ def up(
             of its log.
     """
     home = home.absolute()
+    settings = {"judge": judge, "pace": pace, "containers": containers}
     if judge != "off":
         installation.install(say=say)  # here, with the user's own environment: npm may have to fetch it once
     _make_home(home)
     with locked(home / ".lock", say, f"waiting for another command that holds {home}"):
         running = _running(home)
         if running and port in (0, running.port) and running.region == region:
-            return _with_settings(running, judge, pace, say)
+            return _with_settings(running, settings, say)
         if running:
             _stop(home, say)
         _end_leftovers(home)
         port = port or _kept_port(home)
         _require_free(home, port)
         say(f"starting the twin of AWS in {home}")
-        process = _start(home, port, judge, pace, region)
+        process = _start(home, port, region, settings)
         info = _await_ready(home, process)
         say(f"the twin answers on {info.url} (plugin for Pulumi: {info.provider})")
         if info.provider == "failed":
@@ -204,7 +209,7 @@ def _running(home: Path) -> TwinInfo | None:
         _ask(recorded["url"], "health")
     except KitError:
         return None
-    return TwinInfo(**{name: recorded[name] for name in TwinInfo.__dataclass_fields__})
+    return TwinInfo(**{name: recorded[name] for name in TwinInfo.__dataclass_fields__ if name in recorded})
 
 
 def _ours(pid: int, home: Path) -> bool:
@@ -233,7 +238,7 @@ def _require_free(home: Path, port: int) -> None:
         )
 
 
-def _start(home: Path, port: int, judge: str, pace: float, region: str) -> subprocess.Popen[bytes]:
+def _start(home: Path, port: int, region: str, settings: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     keep = (
         "PATH",
         "HOME",
@@ -249,7 +254,7 @@ def _start(home: Path, port: int, judge: str, pace: float, region: str) -> subpr
     environ = {name: os.environ[name] for name in keep if name in os.environ}
     environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     command = [sys.executable, "-m", "twins.aws", "serve", "--home", str(home), "--port", str(port)]
-    command += ["--judge", judge, "--pace", str(pace), "--region", region]
+    command += ["--region", region, *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]
     with (home / LOG_FILE).open("ab") as log:
         (home / LOG_FILE).chmod(0o600)
         return subprocess.Popen(
@@ -289,13 +294,16 @@ def _tail(log: Path, lines: int = 12) -> list[str]:
         return []
 
 
-def _with_settings(running: TwinInfo, judge: str, pace: float, say: Callable[[str], None]) -> TwinInfo:
+def _with_settings(running: TwinInfo, settings: Mapping[str, Any], say: Callable[[str], None]) -> TwinInfo:
     say(f"the twin runs on {running.url}")
     now = _ask(running.url, "status")
-    if (now["judge"], now["pace"]) != (judge, pace):
-        _ask(running.url, "settings", "PUT", {"judge": judge, "pace": pace})
-        say(f"it judges permissions: {judge}; a status transition takes {pace:g} s")
-    return TwinInfo(**{**vars(running), "judge": judge, "pace": pace})
+    if any(now[name] != value for name, value in settings.items()):
+        _ask(running.url, "settings", "PUT", settings)
+        say(
+            f"it judges permissions: {settings['judge']}; a status transition takes {settings['pace']:g} s; "
+            f"containers: {settings['containers']}"
+        )
+    return TwinInfo(**{**vars(running), **settings})
 
 
 def _stop(home: Path, say: Callable[[str], None]) -> None:

@@ -66,6 +66,7 @@ class Process:
             "region": self._twin.region,
             "judge": self._twin.settings.judge,
             "pace": self._twin.settings.pace,
+            "containers": self._twin.settings.containers,
             "pids": {"twin": os.getpid(), **({"provider": self._provider.pid} if self._provider else {})},
             "started": self._started,
         }

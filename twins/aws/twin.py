@@ -11,6 +11,7 @@ from typing import Any
 
 from contract.twin import TWIN_ACCOUNT
 from twins.aws.calls import Call, Deferred
+from twins.aws.fleet import Fleet
 
 AWS_TRANSITION_SECONDS = 300.0
 """What a status transition of an endpoint takes on AWS, about. `TwinSettings.pace` stands for this long."""
@@ -25,11 +26,13 @@ class TwinSettings:
     """`judge`: "strict" evaluates permissions, "off" lets all known principals do everything. `pace`: seconds that a
     status transition takes here; every other time of the platform (bake, wait, time-out) shrinks by the same ratio.
     `quotas`: limits of this account, by the quota's name ("ml.g5.xlarge for endpoint usage"); else the twin's own.
+    `containers`: "run" lets endpoints and jobs run their images; with "none" they only change their status in time.
     """
 
     judge: str = "strict"
     pace: float = 0.5
     quotas: Mapping[str, int] = field(default_factory=dict)
+    containers: str = "run"
 
 
 class Twin:
@@ -45,6 +48,7 @@ class Twin:
         self.home = home
         self.settings = settings or TwinSettings()
         self.lock = threading.RLock()
+        self.fleet = Fleet(self)
         self.state: dict[str, Any] = {}
         self.judges: list[Callable[[Call], None]] = []
         self.unjudged: list[str] = []  # what `status` says that this twin does not judge

@@ -77,9 +77,11 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
     """Starts twins, each in a home of its own unless one is given, and ends them."""
     started: list[Running] = []
 
-    def start_twin(home: Path | None = None, judge: str = "off", pace: float = 0.2) -> Running:
+    def start_twin(
+        home: Path | None = None, judge: str = "off", pace: float = 0.2, containers: str = "none"
+    ) -> Running:
         home = home or tmp_path_factory.mktemp("twin")
-        started.append(Running(home, control.up(home, judge=judge, pace=pace)))
+        started.append(Running(home, control.up(home, judge=judge, pace=pace, containers=containers)))
         return started[-1]
 
     yield start_twin
