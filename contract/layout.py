@@ -96,6 +96,16 @@ def run_spec_key(run: str) -> str:
     return f"{run_key(run)}/input/spec/{SPEC}"
 
 
+def run_output_key(run: str) -> str:
+    """What a run's jobs wrote, in a cloud's bucket of runs: each job below a folder of its own name."""
+    return f"{run_key(run)}/output"
+
+
+def run_checkpoints_key(run: str) -> str:
+    """What outlives a run's jobs, in a cloud's bucket of runs."""
+    return f"{run_key(run)}/checkpoints"
+
+
 def schedule_key(name: str, run: str) -> str:
     """The folder that keeps the spec of a run which a schedule repeats."""
     return f"schedules/{name}/{run}"

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from contract.documents import Document, Part
 from contract.names import Name, Sha256
+from contract.run import Compute
 
 
 class StoreOutput(Part):
@@ -37,6 +38,7 @@ class EndpointOutput(Part):
     image: str
     key: str = Field(default="", description="Reference to the API key (a path), never the key.")
     on: bool = True
+    mode: Literal["realtime", "async"] = "realtime"
 
 
 class AwsOutput(Part):
@@ -55,6 +57,10 @@ class AwsOutput(Part):
     endpoints: dict[Name, str] = Field(default={}, description="Endpoint -> its name on SageMaker.")
     work_bucket: str = ""
     alarms_topic: str = ""
+    jobs: Compute = Field(default=Compute(), description="What runs take that say nothing else.")
+    job_prefix: str = Field(default="", description="What the names of the stack's training jobs begin with.")
+    tags: dict[str, str] = Field(default={}, description="Put on the stack's training jobs.")
+    serving_image: str = Field(default="", description="What model packages name, by digest.")
 
 
 class StackOutputs(Document):

@@ -2,11 +2,14 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contract.documents import Document, Part
 from contract.names import Name, Sha256
 from contract.recipe import Recipe
+
+RUN_VARIABLE = "LLMOPS_RUN"
+"""Tells a job its run's id where that is another than its spec's: a schedule repeats a spec."""
 
 
 class Pinned(Part):
@@ -14,6 +17,36 @@ class Pinned(Part):
 
     name: Name
     sha256: Sha256
+
+
+class Compute(Part):
+    """The machines of a run in a cloud. What a run ends with does not depend on them."""
+
+    instance_type: str = Field(
+        default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$", description="Such as ml.g5.xlarge."
+    )
+    instances: int = Field(default=1, ge=1, le=64, description="Each takes its share of the recipe's batch.")
+    spot: bool = Field(
+        default=False, description="on: spare capacity, cheaper; taken back at times, then gone on with elsewhere."
+    )
+    max_hours: int = Field(default=24, ge=1, le=120, description="Of training; then the job is stopped.")
+    max_wait_hours: int = Field(
+        default=0, ge=0, le=240, description="Of training and of waiting for spare capacity; 0: twice max_hours (spot)."
+    )
+    volume_gb: int = Field(default=50, ge=10, le=16_384, description="Disk of an instance that brings none.")
+    warm_pool_minutes: int = Field(
+        default=0, ge=0, le=360, description="How long instances are kept, and paid for, for the next run."
+    )
+
+    @model_validator(mode="after")
+    def _belongs(self) -> "Compute":
+        if self.max_wait_hours and not self.spot:
+            raise ValueError("max_wait_hours has no effect without `spot: on`; add it")
+        if self.max_wait_hours and self.max_wait_hours < self.max_hours:
+            raise ValueError("max_wait_hours counts the training too: write at least max_hours, or leave it out")
+        if self.warm_pool_minutes and self.spot:
+            raise ValueError("spot instances are not kept: leave out warm_pool_minutes, or spot")
+        return self
 
 
 class RunSpec(Document):
@@ -31,6 +64,7 @@ class RunSpec(Document):
     base_model: Pinned
     image: str = Field(description="The training image's reference, by digest.")
     kit_version: str
+    compute: Compute | None = Field(default=None, description="In a cloud; runs of equal inputs may differ in it.")
 
 
 RunStatus = Literal["pending", "running", "completed", "failed", "stopped"]
@@ -51,3 +85,5 @@ class RunState(Document):
     pid_started: float = 0.0
     exit_code: int | None = None
     failure: str = Field(default="", description="The first 1,024 characters of opt/ml/output/failure.")
+    usd: float | None = Field(default=None, description="What it has cost so far; None where no price is known.")
+    spot_saving: float | None = Field(default=None, description="The share that spot saved, 0 to 1, as AWS reports it.")

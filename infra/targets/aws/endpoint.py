@@ -9,13 +9,14 @@ from typing import Any
 import pulumi
 from pulumi_aws import sagemaker
 
+from contract.aws_job import has_local_disks
 from contract.layout import model_key
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.targets.aws import observe
 from infra.targets.aws.here import Here
 from infra.targets.aws.identity import Role
-from infra.targets.aws.limits import bake_seconds, has_local_disks, instance_type
+from infra.targets.aws.limits import bake_seconds, instance_type
 from infra.targets.aws.live import Live
 from infra.targets.aws.network import Network
 from infra.targets.aws.observe import VARIANT, Watch

@@ -73,6 +73,11 @@ class Here:
         """The tags by which what is ours is told from what is not."""
         return stack_tags(self.project, self.stack)
 
+    @property
+    def job_tags(self) -> dict[str, str]:
+        """What the provider puts on everything else: the stack's own tags, and those that are asked for."""
+        return {**self.settings.aws.tags, **self.tags}
+
 
 def make_here(caller: Caller, settings: Settings) -> Here:
     """Declare the account and the provider.

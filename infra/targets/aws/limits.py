@@ -1,8 +1,8 @@
 """What SageMaker can't do, refused before anything is declared."""
 
-import re
 from collections.abc import Iterator
 
+from contract.aws_job import has_local_disks
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, setting_error
 
@@ -10,8 +10,6 @@ DEFAULT_BAKE_SECONDS = 300
 """CloudWatch's alarms look at minutes: 30 s, which do on one machine, would see nothing."""
 _LONGEST_WAIT = 3600
 _LONGEST_UPDATE = 3300  # the provider waits an hour for an update
-# Families with disks of their own: SageMaker encrypts them itself, and takes neither a key nor a size for them.
-_LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|gr6|p3dn|p4de?|p5e?n?|p6.*|trn1n?|trn2|[a-z]\d+i?[adegn]*d[a-z]*)\.")
 Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the way out
 
 
@@ -35,11 +33,6 @@ def bake_seconds(entry: Entry) -> int:
     """How long a new version must do well."""
     rollout = entry.rollout
     return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
-
-
-def has_local_disks(instance_type: str) -> bool:
-    """Does an instance type bring disks?"""
-    return bool(_LOCAL_DISKS.match(instance_type))
 
 
 def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:

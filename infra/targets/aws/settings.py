@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from contract.documents import Part
 from contract.names import Name
+from contract.run import Compute
 
 
 def _private_range(text: str) -> str:
@@ -96,8 +97,8 @@ class Schedule(Part):
     )
     cron: Cron = Field(description="EventBridge Scheduler's form, such as `cron(0 3 ? * SUN *)` or `rate(7 days)`.")
     timezone: str = Field(default="UTC", min_length=1, description="In which the expression is read.")
-    instance_type: InstanceType = Field(default="ml.m5.xlarge", min_length=1, description="Of the job.")
-    max_hours: int = Field(default=24, ge=1, le=120, description="Then the job is stopped.")
+    instance_type: InstanceType = Field(default="", description="Of the job; empty: that of `jobs`.")
+    max_hours: int = Field(default=0, ge=0, le=120, description="Then the job is stopped; 0: that of `jobs`.")
     on: bool = Field(default=True, description="off: it stays, and starts nothing.")
 
 
@@ -130,4 +131,5 @@ class AwsSettings(Part):
     runs_days: int = Field(default=90, ge=1, le=3650, description="How long files of runs are kept.")
     alarms: Alarms = Alarms()
     budget: Budget = Budget()
+    jobs: Compute = Field(default=Compute(), description="What runs take that say nothing else.")
     schedules: dict[Name, Schedule] = Field(default={}, description="Runs that are repeated, by name.")

@@ -10,7 +10,7 @@ from infra.settings import Settings, refuse_set
 from infra.targets.aws import endpoint as endpoints
 from infra.targets.aws import observe, storage, training
 from infra.targets.aws.here import Here, make_here, place_of
-from infra.targets.aws.identity import Things, provide_roles, provide_signing_key
+from infra.targets.aws.identity import Things, job_prefix, provide_roles, provide_signing_key
 from infra.targets.aws.images import provide_images, require_image
 from infra.targets.aws.limits import require_supported
 from infra.targets.aws.network import provide_network
@@ -64,6 +64,10 @@ class AwsTarget:
                 "model_package_group": group.model_package_group_name,
                 "work_bucket": data.work.name,
                 "alarms_topic": topic.arn,
+                "jobs": settings.aws.jobs.model_dump(),
+                "job_prefix": job_prefix(here),
+                "tags": here.job_tags,
+                "serving_image": settings.images.serving,
             },
         }
 
@@ -123,5 +127,6 @@ def _endpoints(here: Here, ground: endpoints.Ground, topic: Any) -> OutputFields
             "image": ground.image,
             "key": "",
             "on": entry.endpoint,
+            "mode": entry.mode,
         }
     return found

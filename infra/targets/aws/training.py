@@ -7,14 +7,15 @@ from typing import Any
 
 import pulumi
 from pulumi_aws import sagemaker, scheduler
+from pydantic import ValidationError
 
-from contract.layout import SPEC, dataset_key, model_key, run_spec_key, schedule_key
-from contract.run import RunSpec
+from contract.aws_job import JobPlace, training_job
+from contract.layout import SPEC, run_spec_key, schedule_key
+from contract.run import Compute, RunSpec
 from infra import names
 from infra.settings import setting_error
 from infra.targets.aws.here import Here
 from infra.targets.aws.identity import Roles, job_prefix, schedule_group
-from infra.targets.aws.limits import has_local_disks
 from infra.targets.aws.network import Network
 from infra.targets.aws.scheduled_spec import ScheduledSpec
 from infra.targets.aws.session import Place
@@ -22,7 +23,6 @@ from infra.targets.aws.settings import Schedule
 from infra.targets.aws.storage import Storage, read_object
 
 _EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes a UUID there
-_VOLUME_GB = 50
 
 
 def read_specs(place: Place, bucket: str, schedules: dict[str, Schedule]) -> dict[str, str]:
@@ -63,15 +63,16 @@ def provide_schedules(here: Here, storage: Storage, network: Network, roles: Rol
     for name, text in specs.items():
         schedule = here.settings.aws.schedules[name]
         folder = schedule_key(name, schedule.run)
+        spec = _spec(here, name, schedule, text)
         kept = ScheduledSpec(
             f"schedule-{name}-spec",
             here.place,
             bucket=storage.work.name,
             key=f"{folder}/{SPEC}",
-            content=text,
+            content=spec.to_json(),
             after=storage.work.ready,
         )
-        job = _job(here, schedule, RunSpec.parse(text, where=f"run {schedule.run}"), folder, storage, network, roles)
+        job = _job(here, spec, folder, storage, network, roles)
         scheduler.Schedule(
             f"schedule-{name}",
             name=here.names.of(name),
@@ -94,42 +95,32 @@ def provide_schedules(here: Here, storage: Storage, network: Network, roles: Rol
         )
 
 
+def _spec(here: Here, name: str, schedule: Schedule, text: str) -> RunSpec:
+    """What a schedule repeats: a run's inputs, in the stack's image, on the machines that the settings say."""
+    jobs = here.settings.aws.jobs
+    own = {"instance_type": schedule.instance_type, "max_hours": schedule.max_hours}
+    given = jobs.model_dump() | {key: value for key, value in own.items() if value}
+    try:
+        compute = Compute.model_validate(given)
+    except ValidationError as e:
+        what = e.errors()[0]["msg"].removeprefix("Value error, ")
+        raise setting_error(("aws", "schedules", name), f"with `jobs`: {what}", "change one of the two") from None
+    spec = RunSpec.parse(text, where=f"run {schedule.run}")
+    return spec.model_copy(update={"image": here.settings.images.training, "compute": compute})
+
+
 def _job(
-    here: Here, schedule: Schedule, spec: RunSpec, folder: str, storage: Storage, network: Network, roles: Roles
-) -> dict[str, Any]:
-    """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html"""
-    name = f"{job_prefix(here)}-{_EXECUTION}"
-    runs = pulumi.Output.concat("s3://", storage.work.name, "/runs")
-    resources: dict[str, Any] = {
-        "InstanceType": schedule.instance_type,
-        "InstanceCount": 1,
-        "VolumeSizeInGB": _VOLUME_GB,
+    here: Here, spec: RunSpec, folder: str, storage: Storage, network: Network, roles: Roles
+) -> pulumi.Output[dict[str, Any]]:
+    run = f"{job_prefix(here)}-{_EXECUTION}"
+    values = {
+        "role": roles.training.arn,
+        "key": storage.key_arn,
+        "store": storage.store.name,
+        "work": storage.work.name,
+        "subnets": network.subnets,
+        "security_groups": network.security_groups,
     }
-    if not has_local_disks(schedule.instance_type):
-        resources["VolumeKmsKeyId"] = storage.key_arn
-    job = {
-        "TrainingJobName": name,
-        "RoleArn": roles.training.arn,
-        "AlgorithmSpecification": {"TrainingImage": here.settings.images.training, "TrainingInputMode": "File"},
-        "InputDataConfig": [
-            _channel("spec", storage.work.name, folder),
-            _channel("dataset", storage.store.name, dataset_key(spec.dataset.sha256)),
-            _channel("base_model", storage.store.name, model_key(spec.base_model.sha256)),
-        ],
-        "OutputDataConfig": {"S3OutputPath": runs, "KmsKeyId": storage.key_arn},
-        "CheckpointConfig": {"S3Uri": pulumi.Output.concat(runs, f"/{name}/checkpoints")},
-        "ResourceConfig": resources,
-        "StoppingCondition": {"MaxRuntimeInSeconds": schedule.max_hours * 3600},
-        "EnableNetworkIsolation": True,
-        "EnableInterContainerTrafficEncryption": True,
-        "Tags": [{"Key": key, "Value": value} for key, value in here.tags.items()],
-    }
-    if network:
-        job["VpcConfig"] = {"Subnets": network.subnets, "SecurityGroupIds": network.security_groups}
-    return job
-
-
-def _channel(name: str, bucket: pulumi.Input[str], key: str) -> dict[str, Any]:
-    uri = pulumi.Output.concat("s3://", bucket, f"/{key}/")
-    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
-    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
+    return pulumi.Output.all(**values).apply(
+        lambda known: training_job(run, run, spec, folder, JobPlace(**known, tags=here.job_tags))
+    )

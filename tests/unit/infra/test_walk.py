@@ -21,7 +21,8 @@ NETWORK = {"subnet_ids": ["subnet-1", "subnet-2"], "security_group_ids": ["sg-1"
 SCHEDULE = {"run": RUN, "cron": "rate(7 days)"}
 ENTRY = "endpoints.chat."
 SIZE, ROLLOUT = f"{ENTRY}size.", f"{ENTRY}rollout."
-AWS, WEEKLY = "aws.", "aws.schedules.weekly."
+AWS, WEEKLY, JOBS = "aws.", "aws.schedules.weekly.", "aws.jobs."
+REPEATED = {"aws.schedules": {"weekly": SCHEDULE}}
 
 # Path -> from, to, and what else must be set for it to matter.
 WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
@@ -74,6 +75,13 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{AWS}alarms.quality": (1.0, 0.5, {}),
     f"{AWS}budget.monthly_usd": (100, 0, {}),
     f"{AWS}budget.emails": ([], ["you@example.com"], {}),
+    f"{JOBS}instance_type": ("ml.m5.xlarge", "ml.g5.xlarge", REPEATED),
+    f"{JOBS}instances": (1, 2, REPEATED),
+    f"{JOBS}spot": (False, True, REPEATED),
+    f"{JOBS}max_hours": (24, 12, REPEATED),
+    f"{JOBS}max_wait_hours": (0, 30, REPEATED | {f"{JOBS}spot": True}),
+    f"{JOBS}volume_gb": (50, 100, REPEATED),
+    f"{JOBS}warm_pool_minutes": (0, 10, REPEATED),
     f"{WEEKLY}run": (RUN, "chatbot-0002", {f"{AWS}schedules": {"weekly": SCHEDULE}}),
     f"{WEEKLY}cron": ("rate(7 days)", "cron(0 3 ? * SUN *)", {f"{AWS}schedules": {"weekly": SCHEDULE}}),
     f"{WEEKLY}timezone": ("UTC", "Europe/Berlin", {f"{AWS}schedules": {"weekly": SCHEDULE}}),
