@@ -1,0 +1,140 @@
+"""Runs beside a job: `python -I -S warden.py`, on the standard library alone. It holds the job's whole process tree.
+
+The first line of its input is the job, a JSON object: argv, environ (the whole of it), cwd, and `after`, commands that
+run when the job has ended. Then come orders, a line each: `stop` (SIGTERM to the job's first process, as for a
+container) and `kill`. The end of its input means that whoever started the job is gone: the same as `kill`. When the
+first process ends, every other process of the tree is killed, as with a container. The exit code is the first
+process's; 128 and the signal's number when a signal ended it.
+"""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TypedDict
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_END_SECONDS = 10.0  # a killed process may hang in the kernel; then it is left to it
+
+
+class Document(TypedDict):
+    """A job, as the first line of the input has it."""
+
+    argv: list[str]
+    environ: dict[str, str]
+    cwd: str
+    after: list[list[str]]
+
+
+def encoded(job: Document) -> bytes:
+    """The first line of the input."""
+    return json.dumps(job).encode() + b"\n"
+
+
+def main() -> int:
+    """Run the job that the input describes, to its end."""
+    orders = _Orders()
+    job: Document = json.loads(orders.first())
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # processes that lost their parent become children of this one
+    first = _start(job, libc)
+    status = _watch(first, orders)
+    _kill_tree()
+    for command in job["after"]:
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+class _Orders:
+    """Lines of the input as they come; "" for ever once it has ended."""
+
+    def __init__(self) -> None:
+        self._kept = b""
+
+    def first(self) -> str:
+        while b"\n" not in self._kept:
+            if not (read := os.read(0, 65536)):
+                sys.exit("warden: no job was given")
+            self._kept += read
+        line, _, self._kept = self._kept.partition(b"\n")
+        return line.decode()
+
+    def read(self) -> list[str]:
+        read = os.read(0, 65536)
+        if not read:
+            return [""]
+        *lines, self._kept = (self._kept + read).split(b"\n")
+        return [line.decode() for line in lines]
+
+
+def _start(job: Document, libc: ctypes.CDLL) -> int:
+    warden = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != warden:  # it was killed before prctl: nobody will ever send the signal
+            os._exit(1)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.chdir(job["cwd"])
+        os.execve(job["argv"][0], job["argv"], job["environ"])
+    except OSError as e:
+        print(f"exec {job['argv'][0]}: {e.strerror}", flush=True)
+    os._exit(127)
+
+
+def _watch(first: int, orders: _Orders) -> int:
+    """Carry out orders until the first process ends; its wait status."""
+    ended = os.pidfd_open(first)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    poll.register(0, select.POLLIN | select.POLLHUP)
+    while True:
+        ready = dict(poll.poll())
+        if ended in ready:
+            return os.waitpid(first, 0)[1]
+        for order in orders.read():
+            if order == "stop":
+                os.kill(first, signal.SIGTERM)  # not waited for yet, hence certainly still this process
+            else:
+                os.kill(first, signal.SIGKILL)
+                return os.waitpid(first, 0)[1]
+
+
+def _kill_tree() -> None:
+    deadline = time.monotonic() + _END_SECONDS
+    while time.monotonic() < deadline:
+        for pid in _descendants():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.002)
+
+
+def _descendants() -> list[int]:
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(stat[1])
+    found = [os.getpid()]
+    for each in found:
+        found += [pid for pid, parent in parents.items() if parent == each]
+    return found[1:]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
