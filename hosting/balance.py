@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -72,6 +72,25 @@ class Backend:
         }
 
 
+class Turns:
+    """Whose turn it is, by weights that hold exactly over each round (smooth weighted round robin)."""
+
+    def __init__(self) -> None:
+        self._credit: dict[str, float] = {}
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Forget all but these."""
+        self._credit = {name: self._credit.get(name, 0) for name in names}
+
+    def next(self, weights: Mapping[str, float]) -> str:
+        """The next one; some weight must be above 0."""
+        for name, weight in weights.items():
+            self._credit[name] = self._credit.get(name, 0) + weight
+        chosen = max(weights, key=lambda name: self._credit[name])
+        self._credit[chosen] -= sum(weights.values())
+        return chosen
+
+
 class Table:
     """The routes in force, and the backends that they name or that still finish requests."""
 
@@ -79,7 +98,7 @@ class Table:
         self.routes = Routes.new()
         self.backends: dict[str, Backend] = {}
         self.draining: list[Backend] = []
-        self._credit: dict[str, int] = {}
+        self._turns = Turns()
         self._chosen = 0
         self._change = asyncio.Event()
 
@@ -95,7 +114,7 @@ class Table:
         added = [Backend(url, variant) for url, variant in named.items() if url not in kept]
         self.backends = kept | {b.url: b for b in added}
         self.draining += removed
-        self._credit = {variant: self._credit.get(variant, 0) for variant in routes.variants}
+        self._turns.keep(routes.variants)
         self.routes = routes
         self.notify()
         return added, removed
@@ -103,7 +122,7 @@ class Table:
     def choose(self, avoid: Iterable[Backend] = ()) -> Backend | None:
         """The backend for the next request, or None while none with traffic is healthy.
 
-        Weights hold exactly over each round (smooth weighted round robin). A variant without a healthy instance gives
+        Weights hold exactly over each round. A variant without a healthy instance gives
         its share to the others. `avoid`: only taken when there is no other.
         """
         healthy = [b for b in self.backends.values() if b.healthy]
@@ -112,10 +131,7 @@ class Table:
         candidates = {v: w for v, w in weights.items() if any(b.variant == v for b in healthy)}
         if not candidates:
             return None
-        for variant, weight in candidates.items():
-            self._credit[variant] += weight
-        variant = max(candidates, key=lambda v: self._credit[v])
-        self._credit[variant] -= sum(candidates.values())
+        variant = self._turns.next(candidates)
         chosen = min((b for b in healthy if b.variant == variant), key=lambda b: (b.in_flight, b.last_chosen))
         self._chosen += 1
         chosen.last_chosen = self._chosen

@@ -94,7 +94,7 @@ def _process(spec: EndpointSpec, name: str, root: Path, port: int, log: str) -> 
         link.symlink_to(Path(folder).absolute())
     extra = {key: _under(root, spec, value) for key, value in spec.environ.items()}
     environ = images.process_environ(image, root, port, {"LLMOPS_BIND": _LOOPBACK, **extra})
-    first, *rest = spec.command
+    first, *rest = [*(spec.command or image.entrypoint), *spec.arguments]
     argv = [str(image.python) if first == "python" else first, *rest]
     return Program(name, argv, environ, root / "tmp", log, stop_seconds=_STOP_SECONDS)
 
@@ -120,7 +120,7 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
     for path, folder in spec.folders.items():
         argv += ["--mount", f"type=bind,source={Path(folder).absolute()},target={path},readonly"]
     entry = ["--entrypoint", spec.command[0]] if spec.command else []
-    argv += [*entry, docker_name(spec.image), *spec.command[1:]]
+    argv += [*entry, docker_name(spec.image), *spec.command[1:], *spec.arguments]
     return Program(
         name,
         argv,

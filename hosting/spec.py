@@ -36,8 +36,10 @@ class EndpointSpec(Part):
     image: str = Field(description="process:NAME@sha256:… or docker:NAME@sha256:….")
     command: list[str] = Field(
         default=["python", "-m", "serving", "serve"],
-        description="`python` is the image's own; it must answer GET /ping with 200 once it is ready.",
+        description="`python` is the image's own; it must answer GET /ping with 200 once it is ready. "
+        "Empty: what the image starts by itself.",
     )
+    arguments: list[str] = Field(default=[], description="After the command.")
     folders: dict[str, str] = Field(
         default={}, description="Path in the container -> folder or file on this machine; read-only."
     )
@@ -54,7 +56,7 @@ class EndpointSpec(Part):
     @property
     def variant(self) -> str:
         """Identity of what its instances run; instances of equal variants are interchangeable."""
-        parts = [self.image, self.command, self.folders, self.environ]
+        parts = [self.image, [*self.command, *self.arguments], self.folders, self.environ]
         return "v" + sha256_bytes(json.dumps(parts, sort_keys=True).encode())[:11]
 
 
