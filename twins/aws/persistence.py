@@ -42,6 +42,8 @@ from contract.errors import KitError
 from twins.aws.twin import Twin
 
 DEBOUNCE_SECONDS = 0.2
+BODIES = "objects"
+"""The folder of S3's bodies in a twin's home; a file whose name begins with a dot is not (yet) one."""
 log = logging.getLogger("twins.aws")
 _PRIVATE_KEYS, _PUBLIC_KEYS = get_args(keys.PrivateKeyTypes), get_args(keys.PublicKeyTypes)
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
@@ -53,7 +55,7 @@ class Keeper:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._file = twin.home / "state.pickle"
-        self._bodies = twin.home / "objects"
+        self._bodies = twin.home / BODIES
         self._last = b""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -94,11 +96,12 @@ class Keeper:
         with self._twin.lock:
             self._twin.dirty.clear()
             content, used = self._pickled()
+            there = list(self._bodies.glob("*"))  # others add files with the lock held
         if content != self._last:
             head = json.dumps(_versions()).encode()
             replace_file(self._file, head + b"\n" + content)
             self._last = content
-        for body in self._bodies.glob("*"):
+        for body in there:
             if body.name not in used and not body.name.startswith("."):
                 body.unlink(missing_ok=True)
 

@@ -1,0 +1,201 @@
+"""Objects of S3 as files, for the platform's own reading and writing: of any size, without being whole in memory.
+
+Whether somebody may is for the caller to judge. What is written looks like any object to S3's API.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import md5
+from pathlib import Path
+from typing import IO, Any
+
+from twins.aws.calls import ApiError, Call
+from twins.aws.judges.account import Account
+from twins.aws.persistence import BODIES, Body
+from twins.aws.twin import Twin
+
+_PIECE = 1 << 20
+_AT_ONCE = 1 << 30
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bucket, and a key or the beginning of keys."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def of(cls, uri: str) -> "Place":
+        """The place of an `s3://` URI."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        return cls(bucket, key)
+
+    def below(self, path: str) -> "Place":
+        """A place in the folder that this one stands for."""
+        return Place(self.bucket, f"{self.key.rstrip('/')}/{path}".lstrip("/"))
+
+    @property
+    def uri(self) -> str:
+        """It as an `s3://` URI."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def found_below(twin: Twin, place: Place) -> list[tuple[str, str]]:
+    """Key, and path relative to the place, of each object whose key begins with the place's, in order; folders' markers
+    left out.
+
+    Raises:
+        ApiError: there is no such bucket, or a key is no path that a folder can hold.
+    """
+    with twin.lock:
+        bucket = Account(twin).bucket(place.bucket)
+        if bucket is None:
+            raise ApiError("NoSuchBucket", f"The bucket {place.bucket} does not exist.", 404)
+        keys = sorted(key for key in bucket.keys if key.startswith(place.key) and not key.endswith("/"))
+        there = [key for key in keys if _latest(twin, place.bucket, key) is not None]
+    return [(key, _path_of(key, place.key)) for key in there]
+
+
+def download(twin: Twin, bucket: str, key: str, target: Path) -> None:
+    """Write an object's content into a file.
+
+    Raises:
+        ApiError: it is not there, or its KMS key does not work.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file, _content(twin, bucket, key, file) as source:
+        while source and os.sendfile(file.fileno(), source.fileno(), None, _AT_ONCE):
+            pass
+
+
+def upload(twin: Twin, source: Path, place: Place, key_id: str = "", *, move: bool = False) -> None:
+    """Put a file's content as an object, encrypted as the bucket says or with a KMS key.
+
+    Args:
+        twin: the account.
+        source: the file.
+        place: bucket and key.
+        key_id: ARN, id or alias of the KMS key.
+        move: the file may be taken away, which saves copying it.
+
+    Raises:
+        ApiError: there is no such bucket, or the KMS key does not work.
+        OSError: the file went away.
+    """
+    with _new_body(twin) as body:
+        if move:
+            source.replace(body)
+            body.chmod(0o600)
+        etag = _digest(body) if move else _copy(source, body)
+        with twin.lock:
+            _put(twin, body, place, key_id, etag)
+
+
+def _put(twin: Twin, body: Path, place: Place, key_id: str, etag: str) -> None:
+    from moto.s3 import notifications
+    from moto.s3.models import s3_backends
+
+    account = Account(twin)
+    bucket = account.bucket(place.bucket)
+    if bucket is None:
+        raise ApiError("NoSuchBucket", f"The bucket {place.bucket} does not exist.", 404)
+    encryption: dict[str, Any] = {}
+    parameters = {"Bucket": place.bucket, "Key": place.key}
+    if key_id:
+        arn = account.key_arn(key_id, bucket.region_name)
+        encryption = {"encryption": "aws:kms", "kms_key_id": arn}
+        parameters |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": arn}
+    _check(twin, "PutObject", parameters)
+    backend = s3_backends[account.id][account.partition]
+    made: Any = backend.put_object(place.bucket, place.key, b"", etag=etag, disable_notification=True, **encryption)
+    kept = body.with_name(body.name.removeprefix("."))
+    body.rename(kept)
+    made._value_buffer.close()
+    made._value_buffer = Body(kept)
+    made.contentsize = kept.stat().st_size
+    made.set_acl(bucket.acl)
+    notifications.send_event(account.id, notifications.S3NotificationEvent.OBJECT_CREATED_PUT_EVENT, bucket, made)
+    twin.changed()
+
+
+@contextmanager
+def _content(twin: Twin, bucket: str, key: str, target: IO[bytes]) -> Iterator[IO[bytes] | None]:
+    """An object's content as an open file; None when it was in no file, and is in `target` now."""
+    with twin.lock:
+        found = _latest(twin, bucket, key)
+        if found is None:
+            raise ApiError("NoSuchKey", f"The object s3://{bucket}/{key} does not exist.", 404)
+        _check(twin, "GetObject", {"Bucket": bucket, "Key": key})
+        body = found._value_buffer
+        if isinstance(body, Body) and body.path:
+            opened = body.path.open("rb")
+        else:
+            body.seek(0)
+            shutil.copyfileobj(body, target, _PIECE)
+            opened = None
+    try:
+        yield opened
+    finally:
+        if opened:
+            opened.close()
+
+
+@contextmanager
+def _new_body(twin: Twin) -> Iterator[Path]:
+    """A file beside the objects' own, by a name that is not theirs yet."""
+    folder = twin.home / BODIES
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f".{uuid.uuid4().hex}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _latest(twin: Twin, bucket: str, key: str) -> Any | None:
+    """moto's object; None when it was deleted."""
+    from moto.s3.models import s3_backends
+
+    account = Account(twin)
+    return s3_backends[account.id][account.partition].get_object(bucket, key)
+
+
+def _check(twin: Twin, operation: str, parameters: dict[str, Any]) -> None:
+    """What S3 has to say to such a call, whoever makes it."""
+    call = Call("s3", operation, parameters, "", twin.region, "")
+    for check in twin.checks("s3", operation):
+        check(call)
+
+
+def _path_of(key: str, prefix: str) -> str:
+    if key == prefix:
+        path = key.rpartition("/")[2]
+    elif prefix and key.startswith(prefix.rstrip("/") + "/"):
+        path = key[len(prefix.rstrip("/")) + 1 :]
+    else:
+        path = key[len(prefix.rpartition("/")[0]) :].lstrip("/")
+    if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path:
+        raise ApiError("ValidationException", f"The key {key!r} can't be a file below a folder.")
+    return path
+
+
+def _copy(source: Path, target: Path) -> str:
+    digest = md5(usedforsecurity=False)
+    with source.open("rb") as read, target.open("xb") as written:
+        while piece := read.read(_PIECE):
+            digest.update(piece)
+            written.write(piece)
+    return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    digest = md5(usedforsecurity=False)
+    with path.open("rb") as read:
+        while piece := read.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
