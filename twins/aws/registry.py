@@ -1,14 +1,32 @@
-"""The registry behind ECR: where it lies, and the names by which this machine's Docker pulls from it."""
+"""The registry behind ECR: tokens that open it, and the names by which this machine's Docker pulls from it."""
 
+import base64
+import binascii
 import hmac
+import json
 import secrets
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hosting.files import write_atomic
+from twins.aws.calls import Call
 from twins.aws.twin import Twin
 
-PULL = "twin-"
-"""What the first part of a name begins with by which the platform itself pulls; what follows nobody can guess."""
+USER = "AWS"
+TOKEN_HOURS = 12
+PULL_HOST = "localhost"
+"""Who asks by this name is not asked for a login, and gets only what `pull_name` names."""
+_PULL = "twin-"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who a token was given to, and for which region's registry."""
+
+    access_key: str
+    principal: str
+    region: str
 
 
 def folder(twin: Twin) -> Path:
@@ -16,24 +34,56 @@ def folder(twin: Twin) -> Path:
     return twin.home / "registry"
 
 
-def secret(twin: Twin) -> bytes:
-    """What tokens and pull names are signed with; made once for each home."""
-    path = folder(twin) / "secret"
-    with twin.lock:
-        if not path.exists():
-            write_atomic(path, secrets.token_hex(32))
-        return path.read_bytes()
+def token(twin: Twin, call: Call) -> str:
+    """A password for `docker login`, good for 12 hours: who asks now is who pushes and pulls with it."""
+    holder = Holder(call.access_key, call.principal, call.region)
+    document = {**asdict(holder), "expires": time.time() + TOKEN_HOURS * 3600}
+    text = base64.urlsafe_b64encode(json.dumps(document).encode()).decode()
+    return f"{text}.{_sign(twin, text)}"
+
+
+def holder(twin: Twin, authorization: str) -> Holder | None:
+    """Who an `Authorization: Basic …` header stands for; None: nobody.
+
+    Raises:
+        TimeoutError: the token has expired.
+    """
+    kind, _, credentials = authorization.partition(" ")
+    try:
+        user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    text, _, signature = password.partition(".")
+    genuine = hmac.compare_digest(signature.encode(), _sign(twin, text).encode())
+    if kind.lower() != "basic" or user != USER or not genuine:
+        return None
+    document = json.loads(base64.urlsafe_b64decode(text))
+    if document.pop("expires") < time.time():
+        raise TimeoutError
+    return Holder(**document)
 
 
 def pull_name(twin: Twin, repository: str, region: str) -> str:
     """HOST:PORT/NAME of a repository as SageMaker pulls it here: without a login, by a name that is the permission."""
-    return f"127.0.0.1:{twin.describe()['port']}/{PULL}{_capability(twin)}/{region}/{repository}"
+    return f"{PULL_HOST}:{twin.describe()['port']}/{_PULL}{_sign(twin, 'pull')[:32]}/{region}/{repository}"
 
 
-def is_pull(twin: Twin, name: str) -> bool:
-    """Is this the first part of a name that `pull_name` gave?"""
-    return hmac.compare_digest(name, f"{PULL}{_capability(twin)}")
+def pulled(twin: Twin, name: str) -> tuple[str, str] | None:
+    """Region and repository of a name that `pull_name` gave, without its host; None for any other."""
+    first, _, rest = name.partition("/")
+    region, _, repository = rest.partition("/")
+    genuine = hmac.compare_digest(first.encode(), f"{_PULL}{_sign(twin, 'pull')[:32]}".encode())
+    return (region, repository) if genuine and repository else None
 
 
-def _capability(twin: Twin) -> str:
-    return hmac.new(secret(twin), b"pull", "sha256").hexdigest()[:32]
+def _sign(twin: Twin, text: str) -> str:
+    return hmac.new(_secret(twin), text.encode(), "sha256").hexdigest()
+
+
+def _secret(twin: Twin) -> bytes:
+    """Made once for each home."""
+    path = folder(twin) / "secret"
+    with twin.lock:
+        if not path.exists():
+            write_atomic(path, secrets.token_hex(32))
+    return path.read_bytes()

@@ -1,16 +1,21 @@
-"""Amazon ECR: images have the digests of their manifests; keys, policies and tokens are real."""
+"""Amazon ECR: images have the digests of their manifests; keys, policies, tokens and the registry are real."""
 
+import base64
 import hashlib
 import json
+import logging
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+from contract.errors import KitError
+from twins.aws import registry
 from twins.aws.calls import ApiError, Call
-from twins.aws.services import kms, policies
+from twins.aws.registry_front import Registry
+from twins.aws.registry_storage import Storage
+from twins.aws.services import ecr_images, kms, policies
 from twins.aws.services.documents import Document
 from twins.aws.twin import Twin
 
-_TOKEN_HOURS = 12
+log = logging.getLogger("twins.aws.registry")
 
 
 def install(twin: Twin) -> None:
@@ -21,7 +26,17 @@ def install(twin: Twin) -> None:
     twin.before("ecr", "PutImage", lambda call: _refuse_bad_image(twin, call))
     twin.after("ecr", "PutImage", lambda call, answer: _scan_on_push(twin, call, answer))
     twin.mend("ecr", "BatchGetImage", _name_missing)
-    twin.mend("ecr", "GetAuthorizationToken", _renew)
+    twin.mend("ecr", "GetAuthorizationToken", lambda call, answer: _authorize(twin, call, answer))
+    storage = Storage(registry.folder(twin))
+    twin.route("/v2/", Registry(twin, storage))
+    twin.after("ecr", "BatchDeleteImage", lambda call, answer: _drop_images(twin, storage, call, answer))
+    twin.after(
+        "ecr",
+        "DeleteRepository",
+        lambda call, _answer: storage.forget(f"{call.region}/{call.parameters['repositoryName']}"),
+    )
+    twin.seeds.append(storage.empty)
+    twin.closers.append(storage.close)
     twin.implement("ecr", "DescribePullThroughCacheRules", lambda call: {"pullThroughCacheRules": []})
     twin.implement("ecr", "DescribeRepositoryCreationTemplates", lambda call: {"repositoryCreationTemplates": []})
 
@@ -61,9 +76,7 @@ def _refuse_bad_policy(twin: Twin, call: Call) -> None:
 
 def _refuse_bad_image(twin: Twin, call: Call) -> None:
     name = call.parameters["repositoryName"]
-    if name not in _repositories(twin, call.region):
-        text = f"The repository with name '{name}' does not exist in the registry with id '{twin.account}'"
-        raise ApiError("RepositoryNotFoundException", text)
+    ecr_images.repository(twin, call.region, name)
     try:
         json.loads(call.parameters["imageManifest"])
     except ValueError as e:
@@ -75,19 +88,11 @@ def _refuse_bad_image(twin: Twin, call: Call) -> None:
         text = f"The calculated digest '{digest}' does not match the provided digest '{asked}'"
         raise ApiError("ImageDigestDoesNotMatchException", text)
 
-    _refuse_moved_tag(_repositories(twin, call.region)[name], call.parameters.get("imageTag"), digest)
-
-
-def _refuse_moved_tag(repository: Any, tag: str | None, digest: str) -> None:
-    if tag is None or repository.image_tag_mutability != "IMMUTABLE":
-        return
-    if any(tag in image.image_tags and image.get_image_digest() != digest for image in repository.images):
-        text = f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be overwritten because the tag is immutable."  # fmt: skip # noqa: E501
-        raise ApiError("ImageTagAlreadyExistsException", text)
+    ecr_images.require_free(twin, call.region, name, call.parameters.get("imageTag", ""), digest)
 
 
 def _scan_on_push(twin: Twin, call: Call, answer: Document) -> None:
-    repository = _repositories(twin, call.region)[call.parameters["repositoryName"]]
+    repository = ecr_images.repository(twin, call.region, call.parameters["repositoryName"])
     if (repository.image_scanning_configuration or {}).get("scanOnPush"):
         for image in repository.images:
             if image.get_image_digest() == answer["image"]["imageId"]["imageDigest"]:
@@ -105,12 +110,20 @@ def _name_missing(call: Call, answer: Document) -> None:
             failure["imageId"] = next(each for each in asked if each.get("imageDigest") not in (None, *found))
 
 
-def _renew(call: Call, answer: Document) -> None:
+def _authorize(twin: Twin, call: Call, answer: Document) -> None:
+    password = f"{registry.USER}:{registry.token(twin, call)}"
     for each in answer["authorizationData"]:
-        each["expiresAt"] = datetime.now(UTC) + timedelta(hours=_TOKEN_HOURS)
+        each["authorizationToken"] = base64.b64encode(password.encode()).decode()
+        each["expiresAt"] = datetime.now(UTC) + timedelta(hours=registry.TOKEN_HOURS)
+        each["proxyEndpoint"] = twin.describe()["url"]
 
 
-def _repositories(twin: Twin, region: str) -> dict[str, Any]:
-    from moto.ecr.models import ecr_backends
-
-    return ecr_backends[twin.account][region].repositories
+def _drop_images(twin: Twin, storage: Storage, call: Call, answer: Document) -> None:
+    """What has lost its last tag, or was deleted by its digest, goes from the registry."""
+    name = call.parameters["repositoryName"]
+    left = ecr_images.digests(twin, call.region, name)
+    try:
+        for digest in {each["imageDigest"] for each in answer.get("imageIds", [])} - left:
+            storage.delete(f"{call.region}/{name}", digest)
+    except (KitError, OSError) as e:  # the image is gone for every client; its layers stay on the disk
+        log.warning("the registry's files of %s stay: %s", name, e)
