@@ -15,6 +15,7 @@ from llmops.context import Context, say
 if TYPE_CHECKING:
     from types import ModuleType
 
+_OF_FAULTS = ("fault", "met", "made")
 _DEFAULT_HOME = Path(".llmops/twins/aws")
 _Home = Annotated[
     Path | None, typer.Option(help="The twin's folder. Default: .llmops/twins/aws in the project.", metavar="FOLDER")
@@ -126,6 +127,63 @@ def env(context: typer.Context, home: _Home = None, as_json: Json = False) -> No
         print(f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}")
     if sys.stdout.isatty():
         say('(this shell does not take them from here: eval "$(llmops twin aws env)")')
+
+
+@aws.command("fault")
+def fault(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="What goes wrong; `llmops twin aws faults --kinds` lists all.")],
+    members: Annotated[list[str] | None, typer.Argument(help="What it is about.", metavar="[MEMBER=VALUE]...")] = None,
+    home: _Home = None,
+) -> None:
+    """Let something go wrong in the twin: what happens on AWS now and then, when you want to see it.
+
+    llmops twin aws fault throttle service=sagemaker operation=Create* times=3
+    llmops twin aws fault eventual service=iam operation=CreateRole seconds=5
+    llmops twin aws fault cut_stream endpoint=chat-* after_bytes=200
+    """
+    given = dict(_member(text) for text in members or [])
+    folder = _home(context.obj, home)
+    _control().add_fault(folder, kind, given)
+    print(f"from now on: {_control().kinds_of_faults(folder)[kind]['does']}")
+
+
+@aws.command("faults")
+def faults(
+    context: typer.Context,
+    clear: Annotated[bool, typer.Option("--clear", help="Let nothing more go wrong.")] = False,
+    kinds: Annotated[bool, typer.Option("--kinds", help="List what can be made to go wrong.")] = False,
+    home: _Home = None,
+    as_json: Json = False,
+) -> None:
+    """List the faults that still may happen, and how often each happened so far.
+
+    llmops twin aws faults
+    llmops twin aws faults --kinds
+    llmops twin aws faults --clear
+    """
+    from llmops.tables import print_rows
+
+    folder = _home(context.obj, home)
+    if kinds:
+        rows = [
+            {"fault": name, "does": kind["does"], "members": "; ".join(f"{m}: {f}" for m, f in kind["members"].items())}
+            for name, kind in _control().kinds_of_faults(folder).items()
+        ]
+        print_rows(rows, ["fault", "does", "members"], as_json)
+        return
+    if clear:
+        _control().clear_faults(folder)
+    rows = [{"fault": kind, **each} for kind, found in _control().faults(folder).items() for each in found]
+    shown = [{**row, "members": " ".join(f"{m}={v}" for m, v in row.items() if m not in _OF_FAULTS)} for row in rows]
+    print_rows(rows if as_json else shown, ["fault", "members", "met"], as_json, empty="nothing more goes wrong")
+
+
+def _member(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise KitError(f"{text!r} is no MEMBER=VALUE", where="llmops twin aws fault", fix=f"{text}=VALUE")
+    return name, value
 
 
 def _control() -> "ModuleType":

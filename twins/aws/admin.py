@@ -65,19 +65,28 @@ def _change_settings(twin: Twin, request: Request) -> Response:
 
 
 def _faults(twin: Twin, _request: Request) -> Response:
-    return _json(faults.all_of(twin))
+    return _json(faults.of(twin).all())
+
+
+def _kinds_of_faults(_twin: Twin, _request: Request) -> Response:
+    kinds = {
+        name: {"does": kind.does, "members": {member: str(form) for member, form in kind.members.items()}}
+        for name, kind in faults.KINDS.items()
+    }
+    return _json(kinds)
 
 
 def _change_faults(twin: Twin, request: Request) -> Response:
     try:
-        faults.add(twin, json.loads(request.get_data() or b"{}"))
-    except ValueError as e:
-        return _json({"error": str(e), "faults": sorted(faults.KINDS)}, 400)
-    return _json(faults.all_of(twin))
+        given = json.loads(request.get_data() or b"{}")
+        faults.of(twin).add(given.pop("kind", ""), given)
+    except (ValueError, AttributeError) as e:
+        return _json({"error": str(e)}, 400)
+    return _faults(twin, request)
 
 
 def _end_faults(twin: Twin, _request: Request) -> Response:
-    faults.clear(twin)
+    faults.of(twin).clear()
     return _json({})
 
 
@@ -96,6 +105,7 @@ _ROUTES: dict[tuple[str, str], Callable[[Twin, Request], Response]] = {
     ("GET", "settings"): _settings,
     ("PUT", "settings"): _change_settings,
     ("GET", "faults"): _faults,
+    ("GET", "faults/kinds"): _kinds_of_faults,
     ("PUT", "faults"): _change_faults,
     ("DELETE", "faults"): _end_faults,
 }

@@ -156,6 +156,42 @@ def reset(home: Path, say: Callable[[str], None] = silent) -> None:
     say("the twin's account is empty")
 
 
+def faults(home: Path) -> dict[str, list[dict[str, Any]]]:
+    """The faults that still may happen in a twin that runs, by kind.
+
+    Raises:
+        KitError: it does not run.
+    """
+    return _ask(_required(home).url, "faults")
+
+
+def kinds_of_faults(home: Path) -> dict[str, dict[str, Any]]:
+    """What may be made to go wrong: what each kind `does`, and its `members`.
+
+    Raises:
+        KitError: the twin does not run.
+    """
+    return _ask(_required(home).url, "faults/kinds")
+
+
+def add_fault(home: Path, kind: str, members: Mapping[str, Any]) -> None:
+    """Let something go wrong from now on (twins/aws/faults.py).
+
+    Raises:
+        KitError: there is no such fault, or the twin does not run.
+    """
+    _ask(_required(home).url, "faults", "PUT", {"kind": kind, **members})
+
+
+def clear_faults(home: Path) -> None:
+    """Let nothing more go wrong.
+
+    Raises:
+        KitError: the twin does not run.
+    """
+    _ask(_required(home).url, "faults", "DELETE")
+
+
 def environment(home: Path) -> dict[str, str | None]:
     """Variables with which every AWS client, and plain `pulumi up`, talks to the twin; None: to be unset.
 
@@ -163,9 +199,7 @@ def environment(home: Path) -> dict[str, str | None]:
         KitError: the twin does not run.
     """
     home = home.absolute()
-    running = _running(home)
-    if not running:
-        raise KitError("the twin does not run", where=str(home), fix="llmops twin aws up")
+    running = _required(home)
     values: dict[str, str | None] = dict.fromkeys(_UNSET)
     # One service's own address would win over the address of all.
     values |= {name: None for name in os.environ if name.startswith("AWS_ENDPOINT_URL_")}
@@ -210,6 +244,13 @@ def _running(home: Path) -> TwinInfo | None:
     except KitError:
         return None
     return TwinInfo(**{name: recorded[name] for name in TwinInfo.__dataclass_fields__ if name in recorded})
+
+
+def _required(home: Path) -> TwinInfo:
+    running = _running(home.absolute())
+    if not running:
+        raise KitError("the twin does not run", where=str(home.absolute()), fix="llmops twin aws up")
+    return running
 
 
 def _ours(pid: int, home: Path) -> bool:
@@ -342,6 +383,13 @@ def _ask(url: str, route: str, method: str = "GET", document: Any = None) -> Any
         with urlopen(Request(f"{url}/_twin/{route}", data, method=method), timeout=20) as answer:
             return json.loads(answer.read())
     except HTTPError as e:
-        raise KitError(f"the twin refuses: {e.read().decode(errors='replace')}", where=f"{url}/_twin/{route}") from e
+        raise KitError(f"the twin refuses: {_told(e.read())}", where=f"{url}/_twin/{route}") from e
     except (URLError, OSError) as e:
         raise KitError(f"the twin does not answer: {e}", where=url, fix="llmops twin aws up") from e
+
+
+def _told(body: bytes) -> str:
+    try:
+        return json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")

@@ -1,77 +1,155 @@
-"""Faults on request: what goes wrong on AWS now and then, made to happen when a test needs it.
+"""The faults that AWS's twin has (twins/faults.py), and those of any call: throttling, errors, slowness, late sight.
 
-Each is one JSON object: `{"kind": …}` and the members named in `KINDS`. They are kept with the twin's state.
+Who carries out the others asks for them: `find` for what lasts, `take` for what happens so many times.
 """
 
-from fnmatch import fnmatchcase
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from twins.aws.calls import ApiError, Call
 from twins.aws.twin import Twin
+from twins.faults import ANY, TIMES, Fault, Faults, Kind, Member
 
+_PATTERN, _SECONDS = Member("pattern"), Member("number")
+_UNTIL_CLEARED = Member("count", 0)
+_CALL = {"service": ANY, "operation": _PATTERN}
 KINDS = {
-    "rollback": ("endpoint",),  # the endpoint's next update is rolled back, and nobody is told
-    "silent": ("image",),  # containers of images of this pattern never answer
-    "capacity": ("instance_type",),  # there is no instance of this type
-    "throttle": ("service", "operation", "times"),  # so many calls are answered with a throttling error
-    "role_propagation_seconds": ("seconds",),  # a role works only so long after it was made
+    "throttle": Kind("so many calls are answered with a throttling error", {**_CALL, "times": TIMES}),
+    "error": Kind("so many calls are answered with an internal error (500)", {**_CALL, "times": TIMES}),
+    "slow": Kind("so many calls take so much longer", {**_CALL, "seconds": _SECONDS, "times": TIMES}),
+    "eventual": Kind(
+        "what these calls make can't be found by Describe, Get and Head for so long", {**_CALL, "seconds": _SECONDS}
+    ),
+    "role_propagation": Kind("a role works only so long after it was made", {"seconds": _SECONDS}),
+    "capacity": Kind("there is no instance of this type", {"instance_type": _PATTERN, "times": _UNTIL_CLEARED}),
+    "spot_reclaim": Kind(
+        "AWS takes the spot instance of a training job back, so long after the job began",
+        {"job": _PATTERN, "after_seconds": Member("number", 0), "times": TIMES},
+    ),
+    "crash": Kind("a container of this endpoint or job is killed", {"name": _PATTERN, "times": TIMES}),
+    "slow_start": Kind(
+        "containers of this image answer only so long after their start", {"image": _PATTERN, "seconds": _SECONDS}
+    ),
+    "silent": Kind("containers of this image never answer", {"image": _PATTERN}),
+    "bad_image": Kind("containers of this image end at once", {"image": _PATTERN}),
+    "rollback": Kind(
+        "the next update of this endpoint is rolled back, and nobody is told", {"endpoint": _PATTERN, "times": TIMES}
+    ),
+    "cut_stream": Kind(
+        "a streamed answer of this endpoint loses its connection after so many bytes",
+        {"endpoint": _PATTERN, "after_bytes": Member("count", 0), "times": TIMES},
+    ),
 }
+_THROTTLED = {
+    "s3": ("SlowDown", "Please reduce your request rate.", 503),
+    "ec2": ("RequestLimitExceeded", "Request limit exceeded.", 503),
+    "iam": ("Throttling", "Rate exceeded", 400),
+    "sts": ("Throttling", "Rate exceeded", 400),
+    "sns": ("Throttled", "Rate exceeded", 429),
+    "cloudwatch": ("Throttling", "Rate exceeded", 400),
+}
+_READ = re.compile(r"(?:Describe|Get|Head)(.+)")
+_MADE = re.compile(r"(?:Create|Register)(.+)")
+_NO_SUCH = re.compile("NotFound|NoSuch|NonExist")
 
 
-def add(twin: Twin, fault: dict[str, Any]) -> None:
-    """Let a fault happen from now on.
-
-    Raises:
-        ValueError: no such kind, or a member is missing or unknown.
-    """
-    kind = fault.get("kind", "")
-    if kind not in KINDS:
-        raise ValueError(f"no fault {kind!r}")
-    if fault.keys() - {"kind"} != set(KINDS[kind]):
-        raise ValueError(f"the fault {kind} has the members {', '.join(KINDS[kind])}")
-    if kind == "role_propagation_seconds":
-        all_of(twin)[kind] = fault["seconds"]
-    else:
-        all_of(twin).setdefault(kind, []).append({name: fault[name] for name in KINDS[kind]})
-    twin.changed()
+def of(twin: Twin) -> Faults:
+    """The faults of a twin."""
+    return Faults(KINDS, twin.state, twin.changed)
 
 
-def all_of(twin: Twin) -> dict[str, Any]:
-    """The faults that still may happen, by kind."""
-    return twin.state.setdefault("faults", {})
+def find(twin: Twin, kind: str, **subject: str) -> Fault | None:
+    """The first fault of a kind whose patterns match; it stays as it is."""
+    return of(twin).find(kind, **subject)
 
 
-def clear(twin: Twin) -> None:
-    """Let nothing more go wrong."""
-    all_of(twin).clear()
-    twin.changed()
+def take(twin: Twin, kind: str, **subject: str) -> Fault | None:
+    """The first fault of a kind whose patterns match; it happens now, once less."""
+    return of(twin).take(kind, **subject)
 
 
-def find(twin: Twin, kind: str, **subject: str) -> dict[str, Any] | None:
-    """The first fault of a kind whose patterns match."""
-    for fault in all_of(twin).get(kind, []):
-        if all(fnmatchcase(value, str(fault[name])) for name, value in subject.items()):
-            return fault
-    return None
+def delay(twin: Twin, call: Call) -> float:
+    """By how many seconds a call is slower than it would be."""
+    fault = take(twin, "slow", service=call.service, operation=call.operation)
+    return float(fault["seconds"]) if fault else 0.0
 
 
-def take(twin: Twin, kind: str, **subject: str) -> bool:
-    """Does a fault that happens once happen now?"""
-    fault = find(twin, kind, **subject)
-    if fault:
-        all_of(twin)[kind].remove(fault)
-        twin.changed()
-    return fault is not None
-
-
-def throttle(twin: Twin, call: Call) -> None:
-    """Refuse a call as AWS does when there are too many.
+def meet(twin: Twin, call: Call, errors: Callable[[], list[str]]) -> None:
+    """Refuse a call that a fault is waiting for. `errors`: the codes that the operation's model declares.
 
     Raises:
-        ApiError: ThrottlingException.
+        ApiError: throttled, failed, or not to be seen yet.
     """
-    fault = find(twin, "throttle", service=call.service, operation=call.operation)
-    if fault and fault["times"] > 0:
-        fault["times"] -= 1
-        twin.changed()
-        raise ApiError("ThrottlingException", "Rate exceeded")
+    if not twin.state.get("faults"):
+        return
+    subject = {"service": call.service, "operation": call.operation}
+    if take(twin, "throttle", **subject):
+        code, message, status = _THROTTLED.get(call.service, ("ThrottlingException", "Rate exceeded", 400))
+        raise ApiError(code, message, status)
+    if take(twin, "error", **subject):
+        code = "InternalError" if call.service == "s3" else "InternalFailure"
+        raise ApiError(code, "We encountered an internal error. Please try again.", 500)
+    if name := _unseen(twin, call):
+        raise _not_found(twin, call, name, errors())
+
+
+def hides(twin: Twin, call: Call) -> Fault | None:
+    """The fault that will hide what a call makes, if one does."""
+    if not _MADE.match(call.operation):
+        return None
+    return find(twin, "eventual", service=call.service, operation=call.operation)
+
+
+def hide(fault: Fault, call: Call, result: Mapping[str, Any]) -> None:
+    """Let nobody see what a call made, for a time."""
+    made = _MADE.match(call.operation)
+    assert made
+    names = sorted({*_names(made[1], call.parameters), *_names(made[1], result)})
+    fault["met"] += 1
+    fault.setdefault("made", []).append([call.service, made[1], names, time.time() + fault["seconds"]])
+
+
+def _unseen(twin: Twin, call: Call) -> str:
+    """What a call asks for that was made too short a time ago; empty: nothing."""
+    asked = _READ.match(call.operation)
+    if not asked:
+        return ""
+    values = set(_texts(call.parameters))
+    for fault in of(twin).all().get("eventual", []):
+        for service, noun, names, until in fault.get("made", []):
+            same = service == call.service and asked[1].startswith(noun.removesuffix("y"))
+            if same and time.time() < until and (found := values.intersection(names)):
+                return found.pop()
+    return ""
+
+
+def _names(noun: str, document: Mapping[str, Any]) -> Iterator[str]:
+    """The names that a document has for the thing of a noun: `EndpointName`, `Arn`, `KeyMetadata.KeyId`, `Bucket`."""
+    keys = {noun.lower() + end for end in ("", "name", "arn", "id")} | {"name", "arn", "id"}
+    for key, value in document.items():
+        if isinstance(value, str) and key.lower() in keys:
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _names(noun, value)
+
+
+def _texts(parameters: Mapping[str, Any]) -> Iterator[str]:
+    for value in parameters.values():
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            yield from (item for item in value if isinstance(item, str))
+
+
+def _not_found(twin: Twin, call: Call, name: str, declared: list[str]) -> ApiError:
+    from twins.aws.services import sagemaker_documents
+
+    for kind in sagemaker_documents.KINDS:
+        if call.service == sagemaker_documents.SERVICE and kind.name in call.parameters:
+            return sagemaker_documents.missing(kind, sagemaker_documents.arn_of(twin, kind, call.region, name))
+    if call.service == "s3":
+        return ApiError("NoSuchBucket", "The specified bucket does not exist", 404)
+    code = next((code for code in declared if _NO_SUCH.search(code)), "ResourceNotFoundException")
+    return ApiError(code, f"{name} cannot be found.", 404 if call.service in ("iam", "sns") else 400)

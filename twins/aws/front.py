@@ -1,6 +1,7 @@
 """The way of a request through the twin: read, authenticate, validate, judge, then answered by a handler or by moto."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -72,12 +73,15 @@ class Front:
 
     def _carry_out(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
         twin = self._twin
+        self._delay(call)
         with twin.lock:
             try:
-                faults.throttle(twin, call)
+                faults.meet(twin, call, lambda: _declared(read))
                 for judge in twin.judges:
                     judge(call)
                 response = self._answer(call, read, environ)
+                if hiding := faults.hides(twin, call):
+                    self._hide(hiding, call, read, response)
             except ApiError:
                 raise
             except NotImplementedError as e:
@@ -90,6 +94,17 @@ class Front:
                     self._backends = backends_in_use()
                     twin.changed()
         return response
+
+    def _delay(self, call: Call) -> None:
+        if self._twin.state.get("faults"):
+            with self._twin.lock:
+                seconds = faults.delay(self._twin, call)
+            time.sleep(seconds)
+
+    def _hide(self, hiding: faults.Fault, call: Call, read: Reading, response: Response | Deferred) -> None:
+        if isinstance(response, Response) and response.status_code < 400:
+            faults.hide(hiding, call, answering.parsed(read, response))
+            self._twin.changed()
 
     def _work(self, call: Call, deferred: Deferred, environ: dict[str, Any]) -> Mapping[str, Any] | Streaming:
         try:
@@ -131,6 +146,12 @@ class Front:
 def mutates(operation: str) -> bool:
     """May an operation change state?"""
     return operation.startswith(_WRITES) or not operation.startswith(_READS)
+
+
+def _declared(read: Reading) -> list[str]:
+    """The codes of errors that an operation's model declares."""
+    shapes: Any = read.operation.error_shapes
+    return [str(shape.metadata.get("error", {}).get("code") or shape.name) for shape in shapes]
 
 
 def _not_implemented(call: Call) -> ApiError:

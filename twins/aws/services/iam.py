@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from twins.aws import faults
 from twins.aws.calls import ApiError, Call
 from twins.aws.services import policies
 from twins.aws.services.documents import Document, now, page, shelf
@@ -46,10 +47,10 @@ def install(twin: Twin) -> None:
 
 
 def is_settled(twin: Twin, role_arn: str) -> bool:
-    """Does a role work yet? False while the fault `role_propagation_seconds` holds for a role that was just made."""
-    seconds = twin.state.get("faults", {}).get("role_propagation_seconds", 0)
+    """Does a role work yet? False while the fault `role_propagation` holds for a role that was just made."""
     created = shelf(twin, "iam", "created", "aws").get(role_arn, {}).get("at", 0)
-    return created + seconds <= now()
+    fault = faults.find(twin, "role_propagation")
+    return not fault or created + fault["seconds"] <= now() or not faults.take(twin, "role_propagation")
 
 
 def role_named(twin: Twin, role_arn: str) -> Any | None:

@@ -88,7 +88,7 @@ def test_a_bad_role_is_refused(twin: Running, bucket: str) -> None:
 
 @pytest.mark.usefixtures("no_faults")
 def test_a_role_works_only_some_time_after_it_was_made(twin: Running, bucket: str) -> None:
-    twin.fault("role_propagation_seconds", seconds=3600)
+    twin.fault("role_propagation", seconds=3600)
     role = made_role(twin, "fresh")
     error = refusal(twin.client("sagemaker").create_training_job, **job("fresh", role, bucket))
     assert "Could not assume role" in str(error)

@@ -4,10 +4,7 @@ import json
 import threading
 from pathlib import Path
 
-import pytest
-
-from twins.aws import faults
-from twins.aws.calls import ApiError, Call
+from twins.aws.calls import Call
 from twins.aws.twin import Twin, TwinSettings
 
 
@@ -69,22 +66,3 @@ def test_roles_are_judged_only_where_there_is_a_judge(tmp_path: Path) -> None:
     assert twin.may("role", "s3:GetObject", "*") == "denied"
     twin.set_settings(judge="off")
     assert twin.may("role", "s3:GetObject", "*") is None
-
-
-def test_faults_are_found_by_pattern_and_taken_once(tmp_path: Path) -> None:
-    twin = Twin(tmp_path)
-    faults.add(twin, {"kind": "rollback", "endpoint": "chat-*"})
-    assert not faults.take(twin, "rollback", endpoint="other")
-    assert faults.take(twin, "rollback", endpoint="chat-1")
-    assert not faults.take(twin, "rollback", endpoint="chat-1")
-    faults.add(twin, {"kind": "throttle", "service": "sagemaker", "operation": "List*", "times": 1})
-    with pytest.raises(ApiError) as refusal:
-        faults.throttle(twin, call())
-    assert refusal.value.code == "ThrottlingException"
-    faults.throttle(twin, call())
-
-
-@pytest.mark.parametrize("fault", [{}, {"kind": "nonsense"}, {"kind": "silent"}, {"kind": "silent", "images": "x"}])
-def test_a_fault_that_is_none_is_refused(tmp_path: Path, fault: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="fault"):
-        faults.add(Twin(tmp_path), fault)

@@ -104,7 +104,7 @@ def test_credential_report_has_the_root(iam: Any) -> None:
 
 @pytest.mark.usefixtures("no_faults")
 def test_role_works_only_after_it_was_propagated(twin: Running, iam: Any) -> None:
-    twin.fault("role_propagation_seconds", seconds=60)
+    twin.fault("role_propagation", seconds=60)
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
     arn = iam.create_role(RoleName="late", AssumeRolePolicyDocument=document)["Role"]["Arn"]
