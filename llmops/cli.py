@@ -9,7 +9,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from contract.errors import KitError
-from llmops.commands import bootstrap, endpoint, images, machine, models, plan, promotion, run, stack, twin
+from llmops.commands import (
+    bootstrap,
+    endpoint,
+    images,
+    machine,
+    models,
+    plan,
+    promotion,
+    rehearse,
+    run,
+    stack,
+    sweep,
+    twin,
+)
 from llmops.context import Context
 
 _STACK_HELP = "The stack that is meant."
@@ -37,7 +50,7 @@ app = typer.Typer(
     the only one with a file here, else what `pulumi stack select` chose.
     Tables come as JSON with --json.""",
 )
-for part in (run, models, promotion, plan, stack, images, endpoint, twin, bootstrap, machine):
+for part in (run, models, promotion, plan, stack, sweep, images, endpoint, twin, rehearse, bootstrap, machine):
     part.register(app)
 
 

@@ -1,0 +1,147 @@
+"""From an account that others use to a deployed stack without endpoints."""
+
+import json
+from typing import Any
+
+from llmops.rehearsal.acts.common import REPOSITORY, THEIRS, held, outputs_of, require, theirs, write_stack
+from llmops.rehearsal.stage import Stage
+from llmops.rehearsal.steps import Evidence, Step
+
+_TAKEN = "ecr:CreateRepository"
+
+
+def used_account(stage: Stage) -> Evidence:
+    """Things of others, and a stack of ours that was there before."""
+    if "theirs" not in stage.notes:
+        _make_theirs(stage)
+    done = stage.world.stack("prod")
+    _backend(stage)
+    write_stack(stage, "prod")
+    stage.llmops("up", stack="prod", who="admin")
+    stage.notes["theirs"] = theirs(stage)
+    found = _of(held(stage), done)
+    return Evidence(
+        (f"things of others: {len(stage.notes['theirs'])}", f"a second stack, {done}: {len(found)} resources"),
+        {"others": len(stage.notes["theirs"]), "second stack": len(found)},
+    )
+
+
+def bootstrap(stage: Stage) -> Evidence:
+    """Repeated on an account that has its bucket and key: the roles of the workflows are made."""
+    made = stage.json("bootstrap", "aws", "--github", REPOSITORY, who="admin")
+    for label, arn in made["roles"].items():
+        stage.world.take(label, arn)
+    stage.notes["boundary"] = made["boundary"]
+    states = {row["what"].split(" ")[0]: row["state"].split(":")[0] for row in made["steps"]}
+    stage.notes["before"] = held(stage)
+    return Evidence(
+        tuple(f"{row['what']}: {row['state']}" for row in made["steps"]),
+        {"steps": states, "roles": sorted(made["roles"])},
+    )
+
+
+def doctor(stage: Stage) -> Evidence:
+    """What is missing on this machine."""
+    found = stage.json("doctor")
+    counted = {state: [row["check"] for row in found if row["state"] == state] for state in ("ok", "note")}
+    return Evidence(
+        (f"{len(counted['ok'])} checks are fine; to note: {', '.join(counted['note']) or 'nothing'}",),
+        {"missing": []},
+    )
+
+
+def plan(stage: Stage) -> Evidence:
+    """What `up` would do, under the role that may read and nothing else."""
+    write_stack(stage, "dev")
+    before = held(stage)
+    made = stage.json("plan", who="deploy")
+    require(held(stage) == before, "a plan changed the account", "inventory before and after it")
+    cost = made["usd_an_hour"]
+    return Evidence(
+        (
+            f"{len(made['changes'])} resources would be made, none was",
+            f"${cost['idle']:.4f} an hour without endpoints; not known and said so: {', '.join(cost['without'])}",
+        ),
+        {"changes": len(made["changes"]), "usd an hour": round(cost["idle"], 4)},
+    )
+
+
+def up(stage: Stage) -> Evidence:
+    """The first `up` may not make a repository, and says so; with the permission, the second goes on from there."""
+    said: tuple[str, ...] = ()
+    if not stage.notes.get("refused once"):
+        said = (_refused(stage),)
+        stage.notes["refused once"] = True
+    stage.llmops("up")
+    stage.world.know(outputs_of(stage).roles)
+    left = stage.json("plan", who="preview")["changes"]
+    require(not left, f"a second plan has changes: {left}", "stack dev")
+    return Evidence((*said, "the second `up` went on from there; a plan has nothing left to change"), {"left": 0})
+
+
+def _refused(stage: Stage) -> str:
+    stage.world.deny("deploy", _TAKEN)
+    try:
+        text = stage.llmops("up", code=1)
+    finally:
+        stage.world.give_back("deploy", _TAKEN)
+    require(_TAKEN in text, f"the refusal does not name {_TAKEN}", "`llmops up`")
+    return f"the first `up` failed, naming what was missing: {_TAKEN}"
+
+
+def _make_theirs(stage: Stage) -> None:
+    """A bucket with a file, a key, a role, a topic and a log group of another team."""
+    clients = stage.clients
+    if any(THEIRS in name for name in held(stage)):
+        return
+    clients("s3").create_bucket(Bucket=THEIRS)
+    clients("s3").put_object(Bucket=THEIRS, Key="2026/november.csv", Body=b"name,amount\n")
+    clients("kms").create_key(Description=THEIRS)
+    statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    clients("iam").create_role(RoleName=THEIRS, AssumeRolePolicyDocument=trust)
+    clients("sns").create_topic(Name=THEIRS)
+    clients("logs").create_log_group(logGroupName=f"/{THEIRS}/nightly")
+
+
+def _backend(stage: Stage) -> None:
+    """The place of states, which every stack of the rehearsal has in the account's bucket."""
+    made = stage.json("bootstrap", "aws", who="admin", stack="prod")
+    stage.world.use_backend(made["backend"])
+
+
+def _of(held: dict[str, Any], stack: str) -> list[str]:
+    return [name for name in held if f"-{stack}-" in name]
+
+
+STEPS = (
+    Step(
+        "account",
+        "An account that others use, with a second stack",
+        "what is there stays as it is: it is looked at again at the end",
+        "twin",
+        used_account,
+        live=False,
+    ),
+    Step(
+        "bootstrap",
+        "Make the account ready",
+        "`llmops bootstrap aws` finds what is there, and makes roles that suffice for all that follows",
+        "twin",
+        bootstrap,
+        needs=("account",),
+        live=False,
+    ),
+    Step("doctor", "Look at this machine", "nothing that is needed is missing", "real", doctor, needs=("bootstrap",)),
+    Step(
+        "plan", "Plan, with cost", "the plan changes nothing and prices what it can", "twin", plan, needs=("bootstrap",)
+    ),
+    Step(
+        "up",
+        "Deploy, with a first create that fails",
+        "a refusal names the action; the next `up` goes on from there",
+        "twin",
+        up,
+        needs=("plan",),
+    ),
+)

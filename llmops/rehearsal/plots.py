@@ -1,0 +1,173 @@
+"""Plots as SVG, drawn here: no script, no font and no picture from elsewhere."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from llmops.rehearsal.steps import Request, Result, Timeline
+
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 64, 16, 26, 24
+_PLOT = 130
+_BAR, _GAP = 16, 5
+
+
+def gantt(results: Sequence[Result], seconds: float) -> str:
+    """A bar for each step that ran, over the rehearsal's time."""
+    ran = [r for r in results if r.state != "not run"]
+    height = TOP + len(ran) * (_BAR + _GAP) + BOTTOM
+    axis = _Axis(seconds, height)
+    parts = axis.draw()
+    for row, result in enumerate(ran):
+        y = TOP + row * (_BAR + _GAP)
+        x, width = axis.x(result.began), max(2.0, axis.x(result.began + result.seconds) - axis.x(result.began))
+        label = f"{result.step.id} {result.seconds:.1f} s"
+        tip = f"<title>{escape(result.step.title)}: {result.seconds:.1f} s, {escape(result.step.mark)}</title>"
+        kind = "bad" if result.state != "passed" else f"mark-{result.step.mark}"
+        parts.append(
+            f'<rect class="{kind}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="3">{tip}</rect>'
+        )
+        if x + width + 7 * len(label) < WIDTH:
+            parts.append(f'<text class="label" x="{x + width + 6:.1f}" y="{y + 12}">{escape(label)}</text>')
+        else:
+            parts.append(f'<text class="label end" x="{x - 6:.1f}" y="{y + 12}">{escape(label)}</text>')
+    return _svg("Steps over time", height, parts)
+
+
+def latency(timeline: Timeline, seconds: float) -> str:
+    """Each request of the load by when it was sent and how long it took; failed ones stand out."""
+    requests = timeline.requests
+    if not requests:
+        return ""
+    window = _window([r.at for r in requests], seconds)
+    most = _nice(max(r.seconds for r in requests) * 1000)
+    height = TOP + _PLOT + BOTTOM
+    axis = _Axis(window[1], height, window[0])
+    parts = [*axis.draw(), *_scale(most, "ms"), *_marks(timeline, axis, height)]
+    parts += [_dot(request, axis, most) for request in requests]
+    return _svg("Latency of the requests", height, parts)
+
+
+def _dot(request: Request, axis: "_Axis", most: float) -> str:
+    x, y = axis.x(request.at), _y(request.seconds * 1000, most)
+    if request.ok:
+        tip = f"<title>{request.seconds * 1000:.0f} ms at {request.at:.1f} s</title>"
+        return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5">{tip}</circle>'
+    tip = f"<title>failed at {request.at:.1f} s: {escape(request.words)}</title>"
+    return f'<path class="cross" d="M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8">{tip}</path>'
+
+
+def rate(timeline: Timeline, seconds: float) -> str:
+    """Requests a second, answered and failed, in bars of one second."""
+    requests = timeline.requests
+    if not requests:
+        return ""
+    window = _window([r.at for r in requests], seconds)
+    counts: dict[int, list[int]] = {}
+    for request in requests:
+        counts.setdefault(int(request.at), [0, 0])[0 if request.ok else 1] += 1
+    most = _nice(max(sum(c) for c in counts.values()))
+    height = TOP + _PLOT + BOTTOM
+    axis = _Axis(window[1], height, window[0])
+    parts = [*axis.draw(), *_scale(most, "a second"), *_marks(timeline, axis, height)]
+    width = max(1.0, axis.x(window[0] + 1) - axis.x(window[0]) - 1)
+    for at, (good, bad) in sorted(counts.items()):
+        tip = f"<title>{good} answered, {bad} failed in second {at}</title>"
+        for low, count, kind in ((0, good, "bar"), (good, bad, "bad")):
+            if count:
+                y, bottom = _y(low + count, most), _y(low, most)
+                parts.append(
+                    f'<rect class="{kind}" x="{axis.x(at):.1f}" y="{y:.1f}" width="{width:.1f}" '
+                    f'height="{bottom - y:.1f}">{tip}</rect>'
+                )
+    return _svg("Requests a second", height, parts)
+
+
+def steps_plot(points: Sequence[tuple[float, float]], seconds: float, title: str, unit: str, timeline: Timeline) -> str:
+    """A value that holds until the next one, over time."""
+    if not points:
+        return ""
+    most = _nice(max(v for _, v in points) or 1.0)
+    height = TOP + _PLOT + BOTTOM
+    axis = _Axis(seconds, height)
+    path = f"M{axis.x(points[0][0]):.1f} {_y(points[0][1], most):.1f}"
+    for at, value in points[1:]:
+        path += f"H{axis.x(at):.1f}V{_y(value, most):.1f}"
+    path += f"H{axis.x(seconds):.1f}"
+    parts = [*axis.draw(), *_scale(most, unit), *_marks(timeline, axis, height)]
+    parts.append(f'<path class="line" d="{path}"/>')
+    for at, value in points:
+        tip = f"<title>{value:.4g} {escape(unit)} at {at:.1f} s</title>"
+        parts.append(f'<circle class="dot" cx="{axis.x(at):.1f}" cy="{_y(value, most):.1f}" r="2.5">{tip}</circle>')
+    return _svg(title, height, parts)
+
+
+class _Axis:
+    """Time to the right."""
+
+    def __init__(self, end: float, height: float, begin: float = 0.0) -> None:
+        self._begin, self._end, self._height = begin, max(end, begin + 1.0), height
+
+    def x(self, at: float) -> float:
+        """Where a time stands."""
+        share = (at - self._begin) / (self._end - self._begin)
+        return LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
+
+    def draw(self) -> list[str]:
+        """Grid lines with their times."""
+        span = self._end - self._begin
+        step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 86_400) if span / s <= 12)
+        parts = []
+        for number in range(math.ceil(self._begin / step), math.floor(self._end / step) + 1):
+            x = self.x(number * step)
+            parts.append(f'<path class="grid" d="M{x:.1f} {TOP - 6}V{self._height - BOTTOM}"/>')
+            parts.append(f'<text class="tick mid" x="{x:.1f}" y="{self._height - 8}">{_clock(number * step)}</text>')
+        return parts
+
+
+def _marks(timeline: Timeline, axis: _Axis, height: float) -> list[str]:
+    """What happened meanwhile: a line each, its words in the tip and, where there is room, beside it."""
+    parts, free = [], 0.0
+    for at, words in timeline.marks:
+        x = axis.x(at)
+        parts.append(
+            f'<path class="event" d="M{x:.1f} {TOP - 6}V{height - BOTTOM}"><title>{escape(words)}</title></path>'
+        )
+        if x >= free and x + 6 * len(words) < WIDTH:
+            parts.append(f'<text class="event-text" x="{x + 3:.1f}" y="{TOP - 10}">{escape(words)}</text>')
+            free = x + 6 * len(words) + 12
+    return parts
+
+
+def _scale(most: float, unit: str) -> list[str]:
+    parts = [f'<text class="tick" x="0" y="{TOP - 10}">{escape(unit)}</text>']
+    for share in (0.0, 0.5, 1.0):
+        y = _y(share * most, most)
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text class="tick end" x="{LEFT - 8}" y="{y + 4:.1f}">{share * most:.4g}</text>')
+    return parts
+
+
+def _y(value: float, most: float) -> float:
+    return TOP + _PLOT - min(value / most, 1.0) * _PLOT
+
+
+def _window(times: Sequence[float], seconds: float) -> tuple[float, float]:
+    """A little more than the time in which something was measured."""
+    return max(0.0, min(times) - 2), min(seconds, max(times) + 2)
+
+
+def _nice(value: float) -> float:
+    """The next 1, 2 or 5 times a power of ten."""
+    if value <= 0:
+        return 1.0
+    power = 10 ** math.floor(math.log10(value))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= value * 0.999)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _svg(title: str, height: float, parts: Sequence[str]) -> str:
+    body = "\n".join(parts)
+    return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:.0f}">\n{body}\n</svg>'

@@ -1,0 +1,128 @@
+"""Run steps in their order: what each needs, its time, its failure, faults on the way, and the end in any case."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from contract.errors import KitError
+from llmops.rehearsal.faults import FaultCase
+from llmops.rehearsal.steps import Access, Evidence, Result, Step
+
+if TYPE_CHECKING:
+    from llmops.rehearsal.stage import Stage
+
+
+class View(Protocol):
+    """Who watches."""
+
+    def begins(self, result: Result) -> None:
+        """A step begins."""
+        ...
+
+    def says(self, line: str) -> None:
+        """A line of the step that runs."""
+        ...
+
+    def ends(self, result: Result) -> None:
+        """A step ended."""
+        ...
+
+
+def run(steps: Sequence[Step], stage: "Stage", view: View, fault: FaultCase | None = None) -> list[Result]:
+    """Run steps until one fails; after that those are run alone that end what was begun.
+
+    Returns:
+        A result for each step, in order; `not run` for those after the failure.
+
+    Raises:
+        KeyboardInterrupt: the user ended it; the caller cleans up.
+    """
+    results = [Result(step) for step in steps]
+    stage.results = results
+    passed: set[str] = set()
+    for result in results:
+        if any(need not in passed for need in result.step.needs if need in {s.id for s in steps}):
+            continue
+        if any(r.state in ("failed", "stopped") for r in results):
+            continue
+        _run_step(result, stage, view, fault if fault and fault.step == result.step.id else None)
+        if result.state == "passed":
+            passed.add(result.step.id)
+    return results
+
+
+def _run_step(result: Result, stage: "Stage", view: View, fault: FaultCase | None) -> None:
+    result.state, result.began = "failed", stage.timeline.now()
+    began = time.monotonic()
+    stage.begin(result)
+    view.begins(result)
+    try:
+        stage.world.check_limits()
+        result.evidence = _with_fault(result, stage, fault) if fault else result.step.run(stage)
+        result.state = "passed"
+    except KeyboardInterrupt:
+        result.state = "stopped"
+        raise
+    except KitError as e:
+        result.error = e
+    finally:
+        result.seconds = time.monotonic() - began
+        result.accesses = stage.end(result)
+        if result.error:
+            result.error = _naming_denials(result.error, result.accesses)
+        view.ends(result)
+
+
+def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
+    """A step that a fault meets: it ends as the table says, or it has failed."""
+    result.fault = fault.name
+    members = {name: value(stage) if callable(value) else value for name, value in fault.members.items()}
+    stage.world.fault(fault.kind, members)
+    stage.say(f"fault {fault.name}: {fault.does}")
+    try:
+        evidence = result.step.run(stage)
+    except KitError as e:
+        if fault.end != "refused":
+            raise
+        return _after_refusal(e, result, stage, fault)
+    if fault.end == "refused":
+        raise KitError(
+            f"the fault {fault.name} was to end with an error, and nothing was refused",
+            where=f"step {result.step.id}",
+            fix="see what the step did with it: the report has its commands",
+        )
+    if not stage.world.fault_met(fault.kind):
+        raise KitError(
+            f"the fault {fault.name} met nothing",
+            where=f"step {result.step.id}",
+            fix="the step no longer does what the fault is about: see llmops/rehearsal/faults.py",
+        )
+    return _noting(evidence, f"fault {fault.name}: recovered")
+
+
+def _after_refusal(error: KitError, result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
+    if fault.says.lower() not in str(error).lower():
+        raise KitError(
+            f"the fault {fault.name} was to be explained by {fault.says!r}, and was not",
+            where=f"step {result.step.id}",
+            fix=f"the step said: {error}",
+        ) from error
+    stage.world.clear_faults()
+    stage.say(f"refused as it should be; the way out: {fault.way_out}")
+    evidence = result.step.run(stage)
+    return _noting(evidence, f"fault {fault.name}: refused with {fault.says!r}; then {fault.way_out}: recovered")
+
+
+def _noting(evidence: Evidence, words: str) -> Evidence:
+    return Evidence((*evidence.said, words), evidence.facts, evidence.measured)
+
+
+def _naming_denials(error: KitError, accesses: Iterable[Access]) -> KitError:
+    """Some refusals are lost on their way (a platform says `failed`): what was denied is always named."""
+    denied = sorted({f"{a.role} may not {a.action} on {a.resource}" for a in accesses if not a.allowed})
+    if not denied or all(words.split()[3] in str(error) for words in denied):
+        return error
+    return KitError(error.what + "\n  denied meanwhile: " + "; ".join(denied), where=error.where, fix=error.fix)
+
+
+Say = Callable[[str], None]

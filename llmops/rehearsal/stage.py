@@ -1,0 +1,193 @@
+"""What a step works with: the world, commands as a user types them, and what earlier steps left."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from contract.errors import KitError
+from llmops.project import Project
+from llmops.rehearsal.steps import Access, Command, Result, Timeline
+from llmops.rehearsal.world import TwinWorld
+from llmops.stackfile import StackFile
+from llmops.stacks import PulumiStack
+
+if TYPE_CHECKING:
+    from llmops.platforms.aws.clients import Clients
+    from llmops.platforms.aws.platform import AwsPlatform
+
+_STOP_SECONDS = 120
+_SAID = re.compile(
+    r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  way out:|\Z)", re.M | re.S
+)
+_WHERE = re.compile(r"^  where: (.*)$", re.M)
+_FIX = re.compile(r"^  way out: (.*)$", re.M)
+
+
+@dataclass
+class Stage:
+    """The world, and what happens in it."""
+
+    world: TwinWorld
+    logs: Path
+    say: Callable[[str], None]
+    timeline: Timeline = field(default_factory=Timeline)
+    results: list[Result] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What steps leave for later ones, by name."""
+    current: Result | None = None
+
+    def begin(self, result: Result) -> None:
+        """A step begins."""
+        self.current = result
+        self.world.forget_accesses()
+
+    def end(self, _result: Result) -> list[Access]:
+        """A step ended: what roles were asked for in it."""
+        self.current = None
+        return self.world.accesses()
+
+    def llmops(self, *words: str, stack: str = "dev", who: str = "deploy", code: int = 0) -> str:
+        """Run a verb as a user types it, in the project, under a role; what it printed on stdout and stderr.
+
+        Raises:
+            KitError: it ended with another exit code, with its own words.
+        """
+        return self._llmops(words, stack, who, code)[1]
+
+    def json(self, *words: str, stack: str = "dev", who: str = "deploy") -> Any:
+        """The document that a verb prints with --json."""
+        return json.loads(self._llmops((*words, "--json"), stack, who, 0)[0])
+
+    @cached_property
+    def clients(self) -> "Clients":
+        """Of the account's owner, in this process: to look at what is there, and to do what others do by hand."""
+        from llmops.platforms.aws.clients import Clients
+
+        return Clients()
+
+    def file(self, stack: str = "dev") -> StackFile:
+        """A stack's file, as it is now."""
+        project = Project(self.world.project)
+        return StackFile(project.stack_file(self.world.stack(stack)), project.name)
+
+    def platform(self, stack: str = "dev") -> "AwsPlatform":
+        """A deployed stack, for this process."""
+        from llmops.platforms.aws.platform import AwsPlatform
+        from llmops.platforms.registry import open_platform
+
+        found = open_platform(PulumiStack(Project(self.world.project), self.world.stack(stack)).outputs())
+        assert isinstance(found, AwsPlatform)
+        return found
+
+    @property
+    def file_project(self) -> str:
+        """The project's name, which is the namespace of its keys."""
+        return Project(self.world.project).name
+
+    def pulumi(self, *words: str, stack: str = "dev", who: str = "deploy", code: int = 0) -> str:
+        """Run a command of the engine, as `llmops`."""
+        from llmops.engine import ensure
+
+        command = [str(ensure().pulumi), *words, "--non-interactive"]
+        return self._run(command, ("pulumi", *words), stack, who, code)[1]
+
+    def _llmops(self, words: tuple[str, ...], stack: str, who: str, code: int) -> tuple[str, str]:
+        return self._run([sys.executable, "-m", "llmops", *words], ("llmops", *words), stack, who, code)
+
+    def _run(self, command: list[str], words: tuple[str, ...], stack: str, who: str, code: int) -> tuple[str, str]:
+        began = time.monotonic()
+        name = self.world.stack(stack)
+        shown = shlex.join([*words, "--stack", name])
+        with self._log(shown, who) as log:
+            process = subprocess.Popen(
+                [*command, "--stack", name],
+                cwd=self.world.project,
+                env=self.world.environs[who],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                process_group=0,  # Ctrl-C is for the rehearsal, which hands it on
+            )
+            said, both = _listen(process, log, self.say)
+        if self.current:
+            self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))
+        if process.returncode != code:
+            raise failure(shown, process.returncode, both)
+        return said, both
+
+    def _log(self, words: str, who: str) -> IO[str]:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = (self.logs / f"{self.current.step.id if self.current else 'world'}.txt").open("a")
+        log.write(f"[{who}] $ {words}\n")
+        log.flush()
+        return log
+
+
+def failure(words: str, code: int, text: str) -> KitError:
+    """What a command that ended wrongly said, as an error of this program."""
+    said = _SAID.search(text)
+    if said:
+        where, fix = _WHERE.search(text, said.end()), _FIX.search(text, said.end())
+        ours = [li for li in text[: said.start()].splitlines() if "error:" in li or "not authorized" in li]
+        before = "".join(f"\n    {line.strip()}" for line in ours[-4:])
+        return KitError(
+            f"`{words}`: {said['what'].strip()}{before}",
+            where=where[1] if where else "",
+            fix=fix[1] if fix else "",
+        )
+    if code == 0:
+        return KitError(f"`{words}` was to be refused, and was not", fix="see its lines in the step's log")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return KitError(f"`{words}` ended with code {code}:\n    " + "\n    ".join(lines[-12:]), fix="see the step's log")
+
+
+def _listen(process: "subprocess.Popen[str]", log: IO[str], say: Callable[[str], None]) -> tuple[str, str]:
+    """A process's stdout, and all that it said; both are told as they come. Ctrl-C ends it in order."""
+    said: list[str] = []
+    both: list[str] = []
+
+    def read(stream: IO[str], *into: list[str]) -> None:
+        for line in stream:
+            for lines in into:
+                lines.append(line)
+            log.write(line)
+            log.flush()
+            if line.strip():
+                say(line.rstrip())
+
+    assert process.stdout
+    assert process.stderr
+    beside = threading.Thread(target=read, args=(process.stderr, both), daemon=True)
+    beside.start()
+    try:
+        read(process.stdout, said, both)
+        process.wait()
+    except KeyboardInterrupt:
+        _end(process)
+        raise
+    finally:
+        beside.join()
+        process.stdout.close()
+        process.stderr.close()
+    return "".join(said), "".join(both)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,131 @@
+"""What a rehearsal is made of: steps, and what each leaves as evidence."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from contract.errors import KitError
+
+if TYPE_CHECKING:
+    from llmops.rehearsal.stage import Stage
+
+Mark = Literal["real", "twin", "simulated"]
+MARKS: dict[Mark, str] = {
+    "real": "real programs on this machine: what it shows holds on a cloud too",
+    "twin": "real programs, and the twin in the cloud's place",
+    "simulated": "something that a cloud does by itself is made to happen",
+}
+State = Literal["passed", "failed", "stopped", "not run"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a step showed.
+
+    `facts` are the same at each run, so that two runs are compared by them; `measured` are not.
+    """
+
+    said: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. It may be run again after it failed, and then goes on.
+
+    `needs` are steps that must have passed. `live` is false for what can't be asked of a real account.
+    """
+
+    id: str
+    title: str
+    proves: str
+    mark: Mark
+    run: Callable[["Stage"], Evidence]
+    needs: tuple[str, ...] = ()
+    live: bool = True
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that a step ran, as a user would type it; who: the role that it ran under."""
+
+    words: str
+    who: str
+    seconds: float
+    code: int
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a role was asked for in a step, and whether it was allowed."""
+
+    role: str
+    action: str
+    resource: str
+    allowed: bool
+
+
+@dataclass
+class Result:
+    """A step as it went. Times are seconds; `began` counts from the rehearsal's begin."""
+
+    step: Step
+    state: State = "not run"
+    began: float = 0.0
+    seconds: float = 0.0
+    evidence: Evidence = field(default_factory=Evidence)
+    error: KitError | None = None
+    fault: str = ""
+    commands: list[Command] = field(default_factory=list)
+    accesses: list[Access] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of the load: when it was sent (seconds from the begin), how long it took, what answered."""
+
+    at: float
+    seconds: float
+    ok: bool
+    words: str = ""
+
+
+@dataclass
+class Timeline:
+    """What is drawn over time; seconds from the rehearsal's begin."""
+
+    begun: float = field(default_factory=time.monotonic)
+    marks: list[tuple[float, str]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    quality: list[tuple[float, float]] = field(default_factory=list)
+    cost: list[tuple[float, float]] = field(default_factory=list)
+    """Dollars an hour, from then on."""
+
+    def now(self) -> float:
+        """Seconds from the begin."""
+        return time.monotonic() - self.begun
+
+    def mark(self, words: str) -> None:
+        """Remember that something happened now."""
+        self.marks.append((self.now(), words))
+
+
+def chosen(steps: Iterable[Step], only: Iterable[str]) -> list[Step]:
+    """The steps of these ids with all that they need, in order; all where none is given.
+
+    Raises:
+        KitError: there is no such step.
+    """
+    known = {step.id: step for step in steps}
+    wanted: set[str] = set()
+    waiting = list(only)
+    while waiting:
+        name = waiting.pop()
+        if name not in known:
+            raise KitError(f"there is no step {name}", where="--only", fix=f"the steps are {', '.join(known)}")
+        if name not in wanted:
+            wanted.add(name)
+            waiting += known[name].needs
+    return [step for step in known.values() if step.id in wanted] if wanted else list(known.values())
