@@ -52,7 +52,7 @@ def _build(props: Properties) -> Properties:
     name = props["image"]
     if props["runtime"] == "process":
         return inputs_of(props) | {"reference": images.build(name, say)}
-    from infra import containers
+    from hosting import containers
 
     files = images.ImageSource.of_kit(name).files()
     return inputs_of(props) | {"reference": containers.build(name, files, props["source"], say)}
@@ -63,7 +63,7 @@ def _is_built(props: Properties) -> bool:
     from hosting import images
 
     if props["runtime"] == "docker":
-        from infra import containers
+        from hosting import containers
 
         return containers.exists(props["reference"])
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import containers
+from hosting import containers
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.docker
@@ -32,7 +32,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 def test_an_image_is_built_once_and_runs_the_package(files: dict[str, Path]) -> None:
     said: list[str] = []
     source = "0123456789abcdef0123" + "4" * 44
-    _docker("rmi", "--force", f"llmops-serving:{source[:20]}")
+    tag = f"llmops-serving:{containers.version_of(source)}"
+    _docker("rmi", "--force", tag)
     reference = containers.build("serving", files, source, said.append)
     assert reference.startswith("docker:serving@sha256:")
     assert said
@@ -42,7 +43,7 @@ def test_an_image_is_built_once_and_runs_the_package(files: dict[str, Path]) -> 
     assert said == []
     image = reference.partition("@")[2]
     assert _docker("run", "--rm", "--network=none", image) == "serving serve"
-    _docker("rmi", "--force", f"llmops-serving:{source[:20]}")
+    _docker("rmi", "--force", tag)
     assert not containers.exists(reference)
 
 

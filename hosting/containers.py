@@ -1,0 +1,155 @@
+"""The kit's images as container images: Docker builds a package's Dockerfile from the files of its process image."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.digest import sha256_bytes
+from contract.errors import HostingError
+
+BASE_VARIABLE = "LLMOPS_BASE_IMAGE"
+"""Names another base image than the Dockerfile's; the image is then built on that one."""
+SOURCE_LABEL = "llmops.source"
+"""Label of an image: the hash of its files, as in the reference of a process image."""
+LOCK_LABEL = "llmops.lock"
+"""Label of an image: the hash of its lock of packages."""
+CLOUD_PLATFORM = "linux/amd64"
+_NO_SPACE = "no space left on device"
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What Docker says of an image. `media_type` is its manifest's, where Docker keeps manifests; else empty."""
+
+    id: str
+    platform: str
+    media_type: str
+
+
+def build(
+    name: str, files: Mapping[str, Path], source: str, say: Callable[[str], None], *, on: str = "", fix: str = ""
+) -> str:
+    """Build an image unless it is there.
+
+    Args:
+        name: training, serving or serving-torch.
+        files: `requirements.txt` and `app/…` -> file, as hosting.images.ImageSource.files gives them;
+            the package of the image has a Dockerfile.
+        source: hash of these files; the image is tagged by it, so that it is built once.
+        say: told the build's steps.
+        on: the platform that it is for, such as `linux/amd64`; this machine's own where empty.
+        fix: what to do where there is no Docker.
+
+    Returns:
+        Its reference, `docker:NAME@sha256:<image id>`.
+
+    Raises:
+        HostingError: there is no Docker, or it can't build the image.
+    """
+    tag = f"llmops-{name}:{version_of(source)}"
+    if found := inspect(tag, fix):
+        return f"docker:{name}@{found.id}"
+    package = name.partition("-")[0]
+    base = os.environ.get(BASE_VARIABLE, "")
+    with tempfile.TemporaryDirectory(prefix="llmops-image-") as folder:
+        for path, file in files.items():
+            target = Path(folder, path.removeprefix("app/"))
+            if path == "requirements.txt":  # the name that the package's Dockerfile gives to the lock
+                target = Path(folder, "requirements", f"{package}.txt")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        say(f"image {name}: building it with Docker{f' from {base}' if base else ''}")
+        labels = {SOURCE_LABEL: source, LOCK_LABEL: sha256_bytes(files["requirements.txt"].read_bytes())}
+        options = [f"--label={key}={value}" for key, value in labels.items()]
+        options += [f"--build-arg=BASE={base}"] if base else []
+        options += _options_of_builder(tag, on)
+        _run(["build", "--file", str(Path(folder, package, "Dockerfile")), *options, folder], say)
+    built = inspect(tag, fix)
+    assert built
+    return f"docker:{name}@{built.id}"
+
+
+def version_of(source: str) -> str:
+    """What a tag says of an image: the hash of its files, and of the name of its base where it was chosen."""
+    base = os.environ.get(BASE_VARIABLE, "")
+    return source[:20] + (f"-{sha256_bytes(base.encode())[:8]}" if base else "")
+
+
+def exists(reference: str) -> bool:
+    """Is the image of a reference on this machine?"""
+    return inspect(reference.partition("@")[2]) is not None
+
+
+def inspect(image: str, fix: str = "") -> Inspected | None:
+    """What Docker says of an image, by its id or name; None: it is not on this machine.
+
+    Raises:
+        HostingError: there is no Docker, or its daemon does not answer.
+    """
+    docker = shutil.which("docker")
+    if not docker:
+        raise HostingError(
+            "docker is not on PATH", where="Docker", fix=fix or "install Docker, or set `local_runtime: process`"
+        )
+    done = subprocess.run(
+        [docker, "image", "inspect", "--format", "{{json .}}", image],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode and "no such image" not in done.stderr.lower():
+        raise HostingError(
+            f"docker does not answer: {done.stderr.strip()}",
+            where="Docker",
+            fix=fix or "start its daemon, or set `local_runtime: process`",
+        )
+    if done.returncode:
+        return None
+    found = json.loads(done.stdout)
+    media_type = (found.get("Descriptor") or {}).get("mediaType", "")
+    return Inspected(found["Id"], f"{found['Os']}/{found['Architecture']}", media_type)
+
+
+def _options_of_builder(tag: str, on: str) -> list[str]:
+    """Of whichever builder `docker build` means here, so that it makes one plain Docker manifest.
+
+    SageMaker's hosting refuses the OCI manifests and the provenance that buildx makes by default.
+    """
+    options = ["--network=host"]  # packages may come through a proxy of this machine
+    if on and on.partition("/")[2] != {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine()):
+        options.append(f"--platform={on}")  # the classic builder knows its own machine's alone
+    if subprocess.run(["docker", "buildx", "version"], stdin=subprocess.DEVNULL, capture_output=True).returncode:
+        return [*options, f"--tag={tag}"]
+    return [*options, "--provenance=false", f"--output=type=image,oci-mediatypes=false,name={tag}"]
+
+
+def _run(arguments: Sequence[str], say: Callable[[str], None]) -> None:
+    environ = {k: v for k, v in os.environ.items() if k != "BUILDX_BUILDER"}  # one that keeps images from this Docker
+    last: list[str] = []
+    with subprocess.Popen(
+        ["docker", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environ,
+    ) as process:
+        assert process.stdout
+        for line in filter(None, map(str.strip, process.stdout)):
+            last = [*last[-7:], line]
+            if line.lower().startswith(("step ", "#")):
+                say(f"docker: {line}")
+    if process.returncode:
+        text = " / ".join(last)
+        fix = f"see that the base image (${BASE_VARIABLE} names another one) and the package registry are reachable"
+        if _NO_SPACE in text.lower():
+            fix = (
+                "the disk of Docker's daemon is full: `docker system df` says of what, `docker system prune` makes room"
+            )
+        raise HostingError(f"docker can't build the image: {text}", fix=fix)
