@@ -112,11 +112,13 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
     variables = root / "environ"
     environ = {"LLMOPS_BIND": "0.0.0.0", "SAGEMAKER_BIND_TO_PORT": str(_DOCKER_PORT), "HOME": "/tmp", **spec.environ}
     variables.touch(mode=0o600)
-    variables.write_text("".join(f"{k}={v}\n" for k, v in environ.items()))
+    # A file of variables has no way to write a line break: such a value goes through the client's own environment.
+    broken = {k: v for k, v in environ.items() if "\n" in v}
+    variables.write_text("".join(f"{k}={v}\n" for k, v in environ.items() if k not in broken))
     argv = [docker, "run", "--rm", "--name", container, "--publish", f"{_LOOPBACK}:{port}:{_DOCKER_PORT}"]
-    # As this user, so that it may read 0600 files such as the API key, and with no other right.
-    argv += ["--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    argv += _rights(spec)
     argv += ["--env-file", str(variables), "--stop-timeout", "30"]
+    argv += [word for key in broken for word in ("--env", key)]
     for path, folder in spec.folders.items():
         argv += ["--mount", f"type=bind,source={Path(folder).absolute()},target={path},readonly"]
     entry = ["--entrypoint", spec.command[0]] if spec.command else []
@@ -124,7 +126,7 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
     return Program(
         name,
         argv,
-        {k: os.environ[k] for k in ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG") if k in os.environ},
+        broken | {k: os.environ[k] for k in ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG") if k in os.environ},
         root,
         log,
         before=[[docker, "rm", "--force", container]],
@@ -132,6 +134,22 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
         death_signal=signal.SIGTERM,
         stop_seconds=_STOP_SECONDS,
     )
+
+
+def _rights(spec: EndpointSpec) -> list[str]:
+    """Who a container is, and what it may do."""
+    if "/" in docker_name(spec.image):  # a registry's image is its own user, as on SageMaker, and must read its model
+        for folder in spec.folders.values():
+            _let_all_read(Path(folder))
+        return ["--security-opt", "no-new-privileges"]
+    # As this user, so that it may read 0600 files such as the API key, and with no other right.
+    return ["--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+
+
+def _let_all_read(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
 
 
 def container_name(home: Path, program_name: str) -> str:
