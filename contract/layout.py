@@ -40,6 +40,16 @@ class TrainingFolders:
         return self.channel("spec") / SPEC
 
     @property
+    def resources(self) -> Path:
+        """SageMaker's resourceconfig.json: the job's hosts, and which of them this is."""
+        return self.root / "opt/ml/input/config/resourceconfig.json"
+
+    @property
+    def hosts(self) -> Path:
+        """The hosts file, with the addresses of the job's hosts."""
+        return self.root / "etc/hosts"
+
+    @property
     def model(self) -> Path:
         """The complete unsigned model version."""
         return self.root / "opt/ml/model"
@@ -109,6 +119,11 @@ def run_checkpoints_key(run: str) -> str:
 def schedule_key(name: str, run: str) -> str:
     """The folder that keeps the spec of a run which a schedule repeats."""
     return f"schedules/{name}/{run}"
+
+
+def async_input_key(endpoint: str, request: str) -> str:
+    """A request to an asynchronous endpoint, in a cloud's bucket of runs."""
+    return f"async/{endpoint}/input/{request}.json"
 
 
 def cache_dir(environ: Mapping[str, str] | None = None) -> Path:

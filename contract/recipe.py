@@ -18,11 +18,18 @@ class BaseModelSource(Part):
     )
     revision: str = Field(default="", description="The hub's commit, or the package's version.")
     licence: str = Field(default="", description="SPDX identifier, recorded in the model version's manifest.")
+    token: str = Field(
+        default="",
+        pattern=r"^(secret:[a-zA-Z][a-zA-Z0-9-]{0,62})?$",
+        description="secret:NAME, for a gated model of the hub: where the token is kept, never the token.",
+    )
 
     @model_validator(mode="after")
     def _hub_needs_revision(self) -> "BaseModelSource":
         if self.source.startswith("hub:") and not self.revision:
             raise ValueError("a hub model needs `revision` (a commit), so that the same recipe gives the same model")
+        if self.token and not self.source.startswith("hub:"):
+            raise ValueError("`token` has no effect but with hub:")
         return self
 
 

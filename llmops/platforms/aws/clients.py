@@ -15,6 +15,8 @@ from contract.errors import KitError
 from contract.twin import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
 
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 6}, max_pool_connections=32, connect_timeout=10)
+# An answer takes as long as SageMaker allows for a stream; one that is lost was paid for: it is not asked for twice.
+_CONFIGS = {"sagemaker-runtime": Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=500)}
 USE_TWIN = '`eval "$(llmops twin aws env)"` points every AWS client of this shell at the twin'
 USE_AWS = f"unset {ENDPOINT_VARIABLE} and give this shell the credentials of the account"
 
@@ -50,7 +52,9 @@ class Clients:
         key = f"{service}/{region}"
         if key not in self._made:
             with explained(service):
-                self._made[key] = self._session.client(service, region_name=region or None, config=_CONFIG)  # type: ignore[call-overload]
+                self._made[key] = self._session.client(
+                    service, region_name=region or None, config=_CONFIGS.get(service, _CONFIG)
+                )  # type: ignore[call-overload]
         return self._made[key]
 
     @cached_property
@@ -131,11 +135,23 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def is_missing(error: ClientError) -> bool:
+    """Whether SageMaker has no such thing: it has no code of its own for that, and several texts."""
+    text = str(error.response.get("Error", {}).get("Message", "")).lower()
+    return error_code(error) in ("ValidationException", "ResourceNotFound") and (
+        "could not find" in text or "not found" in text
+    )
+
+
 def _way_out(code: str) -> str:
     if code in ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"):
         return "`aws sso login`, or new credentials, then repeat the command"
     if "AccessDenied" in code or "Unauthorized" in code:
         return "`llmops plan --policy` prints what the deployer must be allowed"
+    if code == "ResourceLimitExceeded":
+        return "another instance type, or a higher quota: `llmops plan` says what is allowed, Service Quotas raises it"
+    if code in ("ThrottlingException", "TooManyRequestsException"):
+        return "AWS is asked too much at the moment: repeat the command in a minute"
     return "docs/troubleshooting.md lists AWS's own error texts"
 
 

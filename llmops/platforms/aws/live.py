@@ -6,7 +6,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from contract.layout import model_key
-from llmops.platforms.aws.clients import Clients, error_code, explained
+from llmops.platforms.aws.clients import Clients, explained, is_missing
 from llmops.platforms.base import Live
 
 _SHA256 = "LLMOPS_MODEL_SHA256"
@@ -36,7 +36,7 @@ def look(clients: Clients, name: str, image: str) -> Live:
         try:
             endpoint = sagemaker.describe_endpoint(EndpointName=name)
         except ClientError as e:
-            if not _is_missing(e):
+            if not is_missing(e):
                 raise
             return Live(ready=False, problem="there is no such endpoint on SageMaker: it was taken down or deleted")
         variants = endpoint.get("ProductionVariants", [])
@@ -66,7 +66,7 @@ def _models_of(sagemaker: Any, configuration: str) -> dict[str, _Loaded]:
     try:
         answer = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)
     except ClientError as e:
-        if not _is_missing(e):
+        if not is_missing(e):
             raise
         return {"": _Loaded("", "", f"its configuration {configuration} was deleted")}
     return {v["VariantName"]: _model(sagemaker, v.get("ModelName", "")) for v in answer["ProductionVariants"]}
@@ -76,7 +76,7 @@ def _model(sagemaker: Any, name: str) -> _Loaded:
     try:
         answer = sagemaker.describe_model(ModelName=name)
     except ClientError as e:
-        if not _is_missing(e):
+        if not is_missing(e):
             raise
         return _Loaded("", "", f"its model {name} was deleted")
     container = answer.get("PrimaryContainer") or (answer.get("Containers") or [{}])[0]
@@ -96,9 +96,3 @@ def _shares(variants: list[dict[str, Any]], loaded: dict[str, _Loaded]) -> dict[
         if model.sha256:
             shares[model.sha256] = shares.get(model.sha256, 0.0) + weights.get(variant, 0.0) / total
     return shares
-
-
-def _is_missing(error: ClientError) -> bool:
-    """SageMaker has no code of its own for what is not there."""
-    text = error.response.get("Error", {}).get("Message", "")
-    return error_code(error) == "ValidationException" and "ould not find" in text

@@ -7,7 +7,7 @@ written last. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,25 @@ class S3Objects:
 
     def get(self, key: str) -> bytes:
         """An object's content."""
-        try:
-            return self._s3.get_object(Bucket=self.bucket, Key=key, **self._owner)["Body"].read()
-        except ClientError as e:
-            if error_code(e) in _MISSING:
-                raise KitError("is not in the store", where=f"{self.url}/{key}") from e
-            with explained(f"{self.url}/{key}"):
+        content = self.find(key)
+        if content is None:
+            raise KitError("is not in the store", where=f"{self.url}/{key}")
+        return content
+
+    def find(self, key: str) -> bytes | None:
+        """An object's content; None: there is none."""
+        with explained(f"{self.url}/{key}"):
+            try:
+                return self._s3.get_object(Bucket=self.bucket, Key=key, **self._owner)["Body"].read()
+            except ClientError as e:
+                if error_code(e) in _MISSING:
+                    return None
                 raise
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object, over one that may be there."""
+        with explained(f"{self.url}/{key}"):
+            self._s3.put_object(Bucket=self.bucket, Key=key, Body=data, **self._owner)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless there is one; of writers at the same time, exactly one is told True."""
@@ -119,6 +131,19 @@ class S3Objects:
             return folder
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
+
+    def download(self, prefix: str, folder: Path) -> None:
+        """Fetch all objects below a prefix into a folder, which may have some."""
+        with explained(f"{self.url}/{prefix}", "repeat the command"):
+            _at_once(lambda key: self._download(key, folder / key.removeprefix(prefix)), self._entries(prefix))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Keys of the folders that begin with a prefix, without what is in them."""
+        with explained(self.url):
+            pages = self._s3.get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **self._owner)
+            for page in found:
+                yield from (each["Prefix"].rstrip("/") for each in page.get("CommonPrefixes", []))
 
     def _entries(self, prefix: str) -> dict[str, str]:
         """Key -> ETag of the objects below a prefix."""

@@ -1,27 +1,31 @@
-"""Operate a stack on AWS: the store in S3, the signing key in KMS, endpoints on SageMaker."""
+"""Operate a stack on AWS: the store in S3, the signing key in KMS, jobs and endpoints on SageMaker."""
 
 import base64
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from contract.errors import KitError, RunError
+from contract.errors import KitError
 from contract.layout import MANIFEST, SIGNATURE
+from contract.names import ModelRef
 from contract.outputs import AwsOutput, StackOutputs
-from contract.run import RunSpec
+from contract.run import Compute, RunSpec
 from llmops.platforms.aws.clients import Clients, explained
+from llmops.platforms.aws.invocations import ask, ask_by_objects
+from llmops.platforms.aws.jobs import AwsRuns
 from llmops.platforms.aws.live import look
 from llmops.platforms.aws.logs import read_logs
 from llmops.platforms.aws.objects_s3 import S3Objects, bucket_cache
+from llmops.platforms.aws.packages import write_package
 from llmops.platforms.aws.removal import remove_data
-from llmops.platforms.base import Live, Run, Say, endpoint_of
+from llmops.platforms.base import Live, Run, Say, endpoint_is_off, endpoint_of
 from llmops.store import Store
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
-_DATA_PLANE = "comes with the data plane (not in this version)"
 SIGNING_SCHEME = "awskms:///"
 
 
@@ -49,6 +53,16 @@ class AwsPlatform:
         clients.require(self.aws.account, self.outputs.stack)
         return clients
 
+    @cached_property
+    def _runs(self) -> AwsRuns:
+        if not self.aws.job_prefix:
+            raise KitError(
+                "the stack's outputs say nothing of training jobs: another version of the kit deployed it",
+                where=f"stack {self.outputs.stack}",
+                fix=f"`llmops up --stack {self.outputs.stack}` writes them",
+            )
+        return AwsRuns(self.outputs, self.clients)
+
     def store(self) -> Store:
         """The bucket."""
         return Store(S3Objects(self._bucket, self.clients, self.aws.account))
@@ -66,47 +80,62 @@ class AwsPlatform:
             )
         (folder / SIGNATURE).write_text(base64.b64encode(answer["Signature"]).decode() + "\n")
 
-    def require_runs(self) -> None:
-        """Refused: this version starts no jobs."""
-        raise KitError(
-            f"training on AWS {_DATA_PLANE}",
-            where=f"stack {self.outputs.stack}",
-            fix="train in a stack of target local, then `llmops models copy NAME@N --from LOCAL --to "
-            f"{self.outputs.stack}`",
-        )
+    def require_runs(self) -> Compute:
+        """See that there is an image; what the stack's settings say of machines."""
+        image = self.outputs.training.image
+        fix = "`llmops images build` (and on an account `llmops images push`), then `llmops up`"
+        if not image:
+            raise KitError("the stack has no training image", where="llmops:images.training", fix=fix)
+        if image.startswith("process:") and not self.aws.twin:
+            raise KitError(f"{image} runs on a twin alone", where="llmops:images.training", fix=fix)
+        return self.aws.jobs
 
     def submit(self, spec: RunSpec, say: Say) -> None:
-        """Refused, as all that is about a run."""
-        self.require_runs()
+        """Create a training job."""
+        self._runs.submit(spec, say)
 
     def find(self, run: str = "") -> list[Run]:
-        """None: this version starts no runs on AWS."""
-        return []
+        """What SageMaker and the bucket of runs say."""
+        return self._runs.find(run)
 
     def follow(self, run: str) -> Iterator[str]:
-        """Refused."""
-        raise self._no_run(run)
+        """Lines of CloudWatch Logs, what SageMaker does, and what it costs."""
+        return self._runs.follow(run)
 
     def stop(self, run: str) -> None:
-        """Refused."""
-        raise self._no_run(run)
+        """SIGTERM, later SIGKILL, by SageMaker."""
+        self._runs.stop(run)
 
-    def resume(self, run: str, say: Say) -> None:
-        """Refused."""
-        raise self._no_run(run)
+    def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
+        """Create another job, with the checkpoints of those before."""
+        self._runs.resume(run, compute, say)
 
-    def output(self, run: str) -> Path:
-        """Refused."""
-        raise self._no_run(run)
+    def output(self, run: str) -> AbstractContextManager[Path]:
+        """Fetched from the bucket of runs."""
+        return self._runs.output(run)
+
+    def register(self, ref: ModelRef, say: Say) -> None:
+        """In the stack's model package group."""
+        write_package(self.clients, self.outputs, ref, self.store().manifest(ref), say)
+
+    def secret(self, name: str) -> str:
+        """From Secrets Manager, where its name begins with the project's.
+
+        https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
+        """
+        secret = f"{self.outputs.project}/{name}"
+        with explained(f"secret {secret}", f"`aws secretsmanager create-secret --name {secret} --secret-string …`"):
+            return self.clients("secretsmanager").get_secret_value(SecretId=secret)["SecretString"].strip()
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Refused."""
-        endpoint_of(self.outputs, endpoint)
-        raise KitError(
-            f"asking an endpoint on AWS {_DATA_PLANE}",
-            where=f"endpoint {endpoint}",
-            fix=f"`aws sagemaker-runtime invoke-endpoint --endpoint-name {self._physical(endpoint)}` asks it",
-        )
+        """By InvokeEndpoint, as a stream where the request asks for one; by objects where the endpoint takes those."""
+        output, name = endpoint_of(self.outputs, endpoint), self._physical(endpoint)
+        if not output.on:
+            raise endpoint_is_off(self.outputs, endpoint)
+        if output.mode == "async":
+            bucket = S3Objects(self.aws.work_bucket, self.clients, self.aws.account)
+            return ask_by_objects(self.clients, bucket, endpoint, name, request)
+        return ask(self.clients, name, request)
 
     def live(self, endpoint: str) -> Live:
         """What SageMaker says of the endpoint, its configuration and its models."""
@@ -127,7 +156,9 @@ class AwsPlatform:
         return read_logs(self.clients, self._physical(endpoint), follow)
 
     def remove_data(self) -> None:
-        """Every version of every object, every image, every model package; never the buckets and registries."""
+        """Every job, version of an object, image and model package; never the buckets and registries."""
+        if self.aws.job_prefix:
+            self._runs.remove()
         remove_data(self.clients, self.outputs)
         shutil.rmtree(bucket_cache(self._bucket), ignore_errors=True)
 
@@ -137,6 +168,3 @@ class AwsPlatform:
 
     def _physical(self, endpoint: str) -> str:
         return self.aws.endpoints[endpoint]
-
-    def _no_run(self, run: str) -> KitError:
-        return RunError(f"there is no run {run}", where=f"stack {self.outputs.stack}")

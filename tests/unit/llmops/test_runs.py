@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path
     run = start(platform, recipe)
     wait_until(lambda: "start=1" in log_of(platform, run))
     with pytest.raises(RunError, match="is still running"):
-        collect(platform, find_run(platform, run))
+        collect(platform, find_run(platform, run), lambda _: None)
     kill(platform, run)
 
     found = find_run(platform, "chatbot-")
@@ -128,9 +128,9 @@ def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path
 
     assert find_run(platform, run).state.status == "completed"
     assert [r.spec.id for r in uncollected(platform)] == [run]
-    ref = collect(platform, find_run(platform, run))
+    ref = collect(platform, find_run(platform, run), lambda _: None)
     assert ref.alias == "chatbot@1"
-    assert collect(platform, find_run(platform, run)) == ref
+    assert collect(platform, find_run(platform, run), lambda _: None) == ref
     assert uncollected(platform) == []
     with pytest.raises(RunError, match="is complete"):
         platform.resume(run, lambda _: None)
@@ -143,7 +143,7 @@ def test_a_failed_run_says_why_and_can_be_started_again(tmp_path: Path, make_ima
     state = find_run(platform, run).state
     assert (state.status, state.failure, state.exit_code) == ("failed", "no luck", 0)
     with pytest.raises(RunError, match="failed: no luck"):
-        collect(platform, find_run(platform, run))
+        collect(platform, find_run(platform, run), lambda _: None)
     platform.resume(run, lambda _: None)
     assert "stage=train start=2" in list(platform.follow(run))
 

@@ -129,14 +129,13 @@ def _rejects(kit: Kit, platform: AwsPlatform) -> None:
     kit.run("promote", "chatbot@1")
 
 
-def test_what_is_not_in_this_version_says_so(aws_kit: Kit) -> None:
+def test_a_stack_without_images_or_jobs_says_so(aws_kit: Kit) -> None:
     (aws_kit.folder / "__main__.py").write_text("import pulumi\n" + _outputs(_aws_outputs()))
     aws_kit.run("up")
-    assert "training on AWS comes with the data plane (not in this version)" in aws_kit.run(
-        "train", "recipe.yaml", code=1
-    )
-    assert aws_kit.json("runs", "list") == []
-    assert "there is no run x" in aws_kit.run("runs", "show", "x", code=1)
+    text = aws_kit.run("train", "recipe.yaml", code=1)
+    assert text.startswith("error: the stack has no training image")
+    assert "llmops images build" in text
+    assert "`llmops up --stack dev` writes them" in aws_kit.run("runs", "list", code=1)
     assert "builds them itself" in _local_images(aws_kit)
 
 

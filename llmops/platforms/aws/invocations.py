@@ -1,0 +1,157 @@
+"""Ask an endpoint on SageMaker in the OpenAI contract: at once, as a stream, or by objects in S3.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
+
+from contract.errors import KitError
+from contract.layout import async_input_key
+from llmops.chat_http import events
+from llmops.platforms.aws.clients import Clients, error_code, explained, is_missing
+from llmops.platforms.aws.objects_s3 import S3Objects
+
+_JSON = {"ContentType": "application/json", "Accept": "application/json"}
+_POLL_SECONDS = 0.5
+_LONGEST_SECONDS = 3600  # SageMaker's for an answer of an asynchronous endpoint
+_LOOK = "`llmops status` shows the endpoint, `llmops logs` its words"
+
+
+def ask(clients: Clients, name: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
+
+    Closing the iterator closes the connection, which stops the generation.
+
+    Args:
+        clients: of the stack's account.
+        name: the endpoint's on SageMaker.
+        request: the body of /v1/chat/completions.
+
+    Raises:
+        KitError: in words what AWS, or the server in the container, said.
+    """
+    runtime = clients("sagemaker-runtime")
+    body = json.dumps(request).encode()
+    with _in_words(name):
+        if not request.get("stream"):
+            answer = runtime.invoke_endpoint(EndpointName=name, Body=body, **_JSON)
+            yield json.loads(answer["Body"].read())
+            return
+        answer = runtime.invoke_endpoint_with_response_stream(EndpointName=name, Body=body, **_JSON)
+        stream = answer["Body"]
+        try:
+            yield from events(f"endpoint {name}", _lines(part["PayloadPart"]["Bytes"] for part in stream))
+        finally:
+            stream.close()
+
+
+def ask_by_objects(
+    clients: Clients, bucket: S3Objects, endpoint: str, name: str, request: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Put a chat request into the bucket of runs, and wait for the answer's object, or for the failure's.
+
+    A stream is what its caller sees: an answer that is an object comes whole, so that it is one chunk.
+
+    Args:
+        clients: of the stack's account.
+        bucket: of runs.
+        endpoint: its name in the stack.
+        name: its name on SageMaker.
+        request: the body of /v1/chat/completions.
+
+    Raises:
+        KitError: in words what AWS, or the server in the container, said.
+    """
+    key = async_input_key(endpoint, uuid.uuid4().hex)
+    bucket.put(key, json.dumps({**request, "stream": False}).encode())
+    with _in_words(name):
+        answer = clients("sagemaker-runtime").invoke_endpoint_async(
+            EndpointName=name, InputLocation=f"{bucket.url}/{key}", **_JSON
+        )
+    whole = json.loads(_wait_for_object(bucket, name, answer["OutputLocation"], answer.get("FailureLocation", "")))
+    if request.get("stream"):
+        choices = [{**choice, "delta": choice["message"]} for choice in whole["choices"]]
+        yield {**whole, "object": "chat.completion.chunk", "choices": choices}
+    else:
+        yield whole
+
+
+def _wait_for_object(bucket: S3Objects, name: str, output: str, failure: str) -> bytes:
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    while time.monotonic() < deadline:
+        if (found := bucket.find(_key(output))) is not None:
+            return found
+        if failure and (found := bucket.find(_key(failure))) is not None:
+            raise KitError(f"failed: {_words(found.decode(errors='replace'))}", where=f"endpoint {name}", fix=_LOOK)
+        time.sleep(_POLL_SECONDS)
+    raise KitError(
+        f"gave no answer for {_LONGEST_SECONDS // 60} minutes",
+        where=f"endpoint {name}",
+        fix=f"{_LOOK}; the answer would be {output}",
+    )
+
+
+def _key(uri: str) -> str:
+    return urlsplit(uri).path.strip("/")
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines of a body that comes in parts, whose ends are anywhere."""
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+@contextmanager
+def _in_words(name: str) -> Iterator[None]:
+    where = f"endpoint {name}"
+    with explained(where):
+        try:
+            yield
+        except ReadTimeoutError as e:
+            raise KitError("gave no answer in time", where=where, fix=_LOOK) from e
+        except HTTPError as e:  # botocore lets those through that come while a stream is read
+            raise KitError(
+                f"the connection broke in the middle of the answer: {e}", where=where, fix="ask again"
+            ) from e
+        except ClientError as e:
+            if found := _refusal(e):
+                raise KitError(found[0], where=where, fix=found[1]) from e
+            raise
+
+
+def _refusal(error: ClientError) -> tuple[str, str] | None:
+    """What an invocation was refused with, and the way out; None: what any call of AWS may be refused with."""
+    code, said = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
+    if code == "ModelError":
+        status = error.response.get("OriginalStatusCode", 500)
+        words = _words(str(error.response.get("OriginalMessage", "") or said))
+        return f"answers {status}: {words}", "it is busy: try again in a moment" if status == 429 else _LOOK
+    if code in ("ModelStreamError", "InternalStreamFailure"):
+        return f"broke off: {_words(said)}", "`llmops logs` says more"
+    if code in ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"):
+        return f"takes no request at the moment: {said}", "try again in a moment"
+    if is_missing(error):
+        return "there is no such endpoint on SageMaker: it was taken down or deleted", "`llmops up` brings it back"
+    return None
+
+
+def _words(text: str) -> str:
+    """The message of an error in OpenAI's form, or the text itself."""
+    try:
+        error = json.loads(text)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError):
+        return text.strip()[:500] or "no reason given"

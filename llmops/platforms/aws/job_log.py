@@ -1,0 +1,125 @@
+"""A run's lines as they come: what its containers print, what SageMaker does with its jobs, and what they cost.
+
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from contract.errors import RunError
+from llmops.platforms.aws.clients import Clients, error_code, explained
+from llmops.platforms.aws.job_states import Job, bill, cost, has_ended, story
+from llmops.prices import Prices
+from llmops.progress import parse
+
+GROUP = "/aws/sagemaker/TrainingJobs"
+_POLL_SECONDS = 1.0
+_SHOWN_SECONDS = 120  # a job that was just created may not be shown for so long
+_FIRST = "algo-1"
+Line = tuple[float, str]  # its time in seconds, and its text
+
+
+def follow_jobs(clients: Clients, look: Callable[[], list[Job]], prices: Prices) -> Iterator[str]:
+    """The lines of a run's jobs from the first, and as they come, until the last one has ended.
+
+    Progress lines get what the run has cost by then. Lines of other nodes than the first begin with the node's name.
+
+    Args:
+        clients: of the stack's account.
+        look: describes the run's jobs, oldest first.
+        prices: of the region.
+
+    Raises:
+        RunError: the run has no job.
+    """
+    count = len(_wait_for_job(look))
+    for number in range(count):
+        lines = _Lines(clients)
+        live = False
+        while True:
+            jobs = look()[: number + 1]
+            yield from lines.new(jobs, prices)
+            if has_ended(jobs[-1]):
+                break
+            live = True
+            time.sleep(_POLL_SECONDS)
+        if live:
+            time.sleep(_POLL_SECONDS)  # the last lines come late
+            yield from lines.new(look()[: number + 1], prices)
+    if said := bill(look(), prices):
+        yield said
+
+
+def _wait_for_job(look: Callable[[], list[Job]]) -> list[Job]:
+    deadline = time.monotonic() + _SHOWN_SECONDS
+    while not (jobs := look()):
+        if time.monotonic() > deadline:
+            raise RunError("SageMaker has no job of this run", fix="`llmops train --resume RUN` starts one")
+        time.sleep(_POLL_SECONDS)
+    return jobs
+
+
+class _Lines:
+    """One job's lines that were not told yet."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._logs = clients("logs")
+        self._tokens: dict[str, str] = {}
+        self._told = 0
+
+    def new(self, jobs: list[Job], prices: Prices) -> Iterator[str]:
+        """In the order of their time."""
+        job = jobs[-1]
+        happened = [(t["StartTime"].timestamp(), "") for t in job.get("SecondaryStatusTransitions", [])[self._told :]]
+        told = [(moment, text) for (moment, _), text in zip(happened, story(job, self._told), strict=True)]
+        self._told += len(told)
+        printed = [
+            (moment, text if host == _FIRST else f"{host}: {text}")
+            for host, stream in self._streams(job["TrainingJobName"])
+            for moment, text in self._events(stream)
+        ]
+        for moment, text in sorted([*told, *printed], key=lambda line: line[0]):
+            yield _with_cost(text, moment, jobs, prices)
+
+    def _streams(self, job: str) -> list[tuple[str, str]]:
+        """(node, log stream) of each node, and of each start of it."""
+        with explained(GROUP):
+            try:
+                pages = self._logs.get_paginator("describe_log_streams")
+                found = pages.paginate(logGroupName=GROUP, logStreamNamePrefix=f"{job}/")
+                names = [s["logStreamName"] for page in found for s in page["logStreams"]]
+            except ClientError as e:
+                if error_code(e) == "ResourceNotFoundException":
+                    return []  # no job of this account has printed anything
+                raise
+        return [(name.rpartition("/")[2].rpartition("-")[0], name) for name in names]
+
+    def _events(self, stream: str) -> Iterator[Line]:
+        while True:
+            token = self._tokens.get(stream)
+            given: dict[str, Any] = {"nextToken": token} if token else {}
+            with explained(f"{GROUP}/{stream}"):
+                page = self._logs.get_log_events(logGroupName=GROUP, logStreamName=stream, startFromHead=True, **given)
+            self._tokens[stream] = page["nextForwardToken"]
+            for event in page["events"]:
+                yield event["timestamp"] / 1000, event["message"].rstrip("\n")
+            if page["nextForwardToken"] == token or not page["events"]:
+                return
+
+
+def _with_cost(text: str, moment: float, jobs: list[Job], prices: Prices) -> str:
+    """A progress line with what the run had cost when it was printed."""
+    job = jobs[-1]
+    if "step" not in parse(text) or not (began := job.get("TrainingStartTime")):
+        return text
+    running = {
+        **{k: job[k] for k in ("ResourceConfig",)},
+        "TrainingStartTime": began,
+        "TrainingEndTime": datetime.fromtimestamp(moment, UTC),
+    }
+    usd = cost([*jobs[:-1], running], prices)
+    return text if usd is None else f"{text} usd={usd:.4f}"

@@ -1,0 +1,89 @@
+"""The stack's model package group: written from the store, for other tools to read; nothing of the kit reads it.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage.html
+"""
+
+from typing import Any
+
+from contract.layout import model_key
+from contract.model import ModelManifest
+from contract.names import ModelRef
+from contract.outputs import StackOutputs
+from llmops.platforms.aws.clients import Clients, explained
+from llmops.platforms.base import Say
+
+_LONGEST_VALUE = 256
+_JSON = ["application/json"]
+
+
+def write_package(clients: Clients, outputs: StackOutputs, ref: ModelRef, manifest: ModelManifest, say: Say) -> None:
+    """Write a version of the store into the group, approved if its gate was passed; once, however often called."""
+    assert outputs.aws
+    group = outputs.aws.model_package_group
+    if not outputs.aws.serving_image:
+        say(f"{ref.alias} is not in model package group {group}: a package names an image, and llmops:images has none")
+        return
+    sagemaker = clients("sagemaker")
+    with explained(f"model package group {group}"):
+        pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+        there = (p.get("ModelPackageDescription", "") for page in pages for p in page["ModelPackageSummaryList"])
+        if str(ref) not in there:
+            sagemaker.create_model_package(
+                ClientToken=ref.sha256[:36],  # so that of two writers at the same time one writes
+                ModelPackageGroupName=group,
+                ModelPackageDescription=str(ref),
+                **_approval(manifest),
+                InferenceSpecification=_specification(outputs, ref),
+                CustomerMetadataProperties={k: v[:_LONGEST_VALUE] for k, v in _facts(ref, manifest).items() if v},
+            )
+
+
+def _approval(manifest: ModelManifest) -> dict[str, str]:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-approve.html"""
+    if manifest.gate is None:
+        return {"ModelApprovalStatus": "PendingManualApproval"}
+    return {"ModelApprovalStatus": "Approved" if manifest.gate.passed else "Rejected"}
+
+
+def _specification(outputs: StackOutputs, ref: ModelRef) -> dict[str, Any]:
+    assert outputs.aws
+    source = {
+        "S3Uri": f"{outputs.store.url}/{model_key(ref.sha256)}/",
+        "S3DataType": "S3Prefix",
+        "CompressionType": "None",
+    }
+    environment = {
+        "LLMOPS_AUTH": "platform",
+        "LLMOPS_PLATFORM": "sagemaker",
+        "LLMOPS_MODEL_NAME": ref.alias,
+        "LLMOPS_MODEL_SHA256": ref.sha256,
+        "LLMOPS_PUBLIC_KEY": outputs.signing.public_key,
+    }
+    container = {
+        "Image": outputs.aws.serving_image,
+        "ModelDataSource": {"S3DataSource": source},
+        "Environment": environment,
+    }
+    return {"Containers": [container], "SupportedContentTypes": _JSON, "SupportedResponseMIMETypes": _JSON}
+
+
+def _facts(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
+    """What the manifest says, as far as properties of a package hold it."""
+    lineage = manifest.lineage
+    found = {
+        "sha256": ref.sha256,
+        "licence": manifest.licence,
+        "run": lineage.run,
+        "recipe_sha256": lineage.recipe_sha256,
+        "training_image": lineage.image,
+        "kit_version": lineage.kit_version,
+    }
+    for kind in ("base_model", "dataset"):
+        if pinned := getattr(lineage, kind):
+            found[kind] = f"{pinned.name} sha256:{pinned.sha256}"
+    for result in manifest.evaluation:
+        found[f"{result.suite}_before"] = f"{result.before.value:.4f}"
+        found[f"{result.suite}_after"] = f"{result.after.value:.4f}"
+    if manifest.gate:
+        found["gate"] = "; ".join(manifest.gate.reasons)
+    return found
