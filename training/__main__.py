@@ -1,6 +1,7 @@
 """The training image's commands.
 
 python -m training train                     the job: reads /opt/ml/input, writes /opt/ml/model
+python -m training rank                      one of several processes of a job, which `train` starts
 python -m training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …]
 """
 
@@ -10,7 +11,8 @@ import sys
 from pathlib import Path
 
 from contract.errors import KitError, require_packages
-from training.process import prepare_process
+from training.privileges import give_up_root
+from training.process import die_with_parent, forget_other_launchers, prepare_process
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("train", help="run the job in this container's folders")
+    commands.add_parser("rank", help="one of several processes of a job, which train starts")
     bring = commands.add_parser("import", help="convert a GGUF file or Hugging Face folder into a model version")
     bring.add_argument("source", type=Path)
     bring.add_argument("out", type=Path)
@@ -30,13 +33,21 @@ def main(arguments: list[str] | None = None) -> int:
     bring.add_argument("--revision", default="")
     bring.add_argument("--licence", default="")
     options = parser.parse_args(arguments)
-    prepare_process()
     try:
+        if options.command == "train":
+            give_up_root(os.environ)
+            forget_other_launchers()
+        prepare_process()
         require_packages("training", "torch", "transformers", "trl", "peft", "optimum", "openvino")
         if options.command == "train":
             from training.job import run_job
 
             return run_job(os.environ)
+        if options.command == "rank":
+            die_with_parent()
+            from training.job import run_rank
+
+            return run_rank(os.environ)
         from training.importing import import_model
 
         import_model(

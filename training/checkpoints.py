@@ -72,9 +72,10 @@ def once(path: Path, make: Callable[[], Any]) -> Any:
 
     A stage that was finished before an interruption is so skipped.
     """
-    if path.exists():
+    try:
         return json.loads(path.read_text())
-    value = make()
+    except (FileNotFoundError, ValueError):  # not there, or restored by half
+        value = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_synced(path, json.dumps(value, indent=2))
     return value

@@ -12,12 +12,15 @@ from contract.errors import DataError, RunError
 from contract.model import TrainingFacts
 from contract.recipe import Training
 from training import checkpoints
+from training.batches import shared_batches
 from training.chat import Encoded, encode, with_system
 from training.process import say, set_threads
+from training.ranks import Alone, StoppedError
 from training.rows import read_rows
 from training.weights import load_model, load_tokenizer
 
 KEPT_CHECKPOINTS = 2
+_RESULT = "trained"
 IGNORED = -100  # the label of tokens without loss, in torch and transformers
 
 # A loss this many times the recent median, and by this much (nats), has diverged: going on would waste the run.
@@ -26,10 +29,6 @@ SPIKE_FACTOR, SPIKE_NATS, SPIKE_WINDOW = 4.0, 2.0, 20
 
 class DivergedError(RunError):
     """The loss or the gradients are not finite, or the loss jumped."""
-
-
-class StoppedError(RunError):
-    """The platform asked to stop; a checkpoint was written where there is something to keep."""
 
 
 def load_examples(path: Path, tokenizer: Any, max_tokens: int, system_prompt: str) -> list[Encoded]:
@@ -58,8 +57,9 @@ def finetune(
     system_prompt: str,
     folder: Path,
     stop_asked: Callable[[], bool] = lambda: False,
+    ranks: Alone | None = None,
 ) -> TrainingFacts:
-    """Train an adapter; goes on from the newest complete checkpoint. Equal inputs and threads give equal bytes.
+    """Train an adapter; goes on from the newest complete checkpoint. Equal inputs, threads and ranks give equal bytes.
 
     Args:
         base: the base model's version.
@@ -68,20 +68,23 @@ def finetune(
         system_prompt: put first where a row has none, as the server will.
         folder: for checkpoints, and for the result, `trained/`: an adapter of peft's.
         stop_asked: asked after each step; True ends the run with a checkpoint.
+        ranks: who trains together; each takes its share of every batch. Only rank 0 leaves something in `folder`.
 
     Raises:
         DataError: a row too long.
         DivergedError: the loss is not finite, or jumped.
         StoppedError: `stop_asked` said so.
     """
-    result = folder / "trained"
+    ranks = ranks or Alone()
+    result = folder / _RESULT
     if (facts := checkpoints.notes_of(result)) is not None:
         return TrainingFacts.model_validate(facts)
-    set_threads(options.threads)
     tokenizer = load_tokenizer(base)
     examples = load_examples(train_rows, tokenizer, options.max_tokens, system_prompt)
-    trainer = _make_trainer(base, tokenizer, examples, options, folder, stop_asked)
-    start = checkpoints.newest(folder)
+    ranks.connect()
+    trainer = _make_trainer(base, tokenizer, examples, options, folder, stop_asked, ranks)
+    set_threads(options.threads)  # now, as the library sets them too when there are several ranks
+    start = ranks.share(checkpoints.newest(folder) if ranks.first else None, folder)
     if start:
         say(resume=start.name)
         trainer.watch.seconds_before = float((checkpoints.notes_of(start) or {})["seconds"])
@@ -93,11 +96,18 @@ def finetune(
             fix="start the run again: it goes on from there",
         )
     facts = trainer.facts(sum(len(e.ids) for e in examples) * options.epochs)
+    if not ranks.first:
+        return facts
     work = _emptied(folder / ".partial" / "trained")
     trainer.model.save_pretrained(work)
     checkpoints.publish(work, result, facts.model_dump())
     shutil.rmtree(folder / ".partial")
     return facts
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether `finetune` has left its whole result there."""
+    return checkpoints.notes_of(folder / _RESULT) is not None
 
 
 def bf16_is_quick() -> bool:
@@ -108,7 +118,13 @@ def bf16_is_quick() -> bool:
 
 
 def _make_trainer(
-    base: Path, tokenizer: Any, examples: list[Encoded], options: Training, folder: Path, stop_asked: Callable[[], bool]
+    base: Path,
+    tokenizer: Any,
+    examples: list[Encoded],
+    options: Training,
+    folder: Path,
+    stop_asked: Callable[[], bool],
+    ranks: Alone,
 ) -> Any:
     import torch
     from datasets import Dataset
@@ -134,7 +150,7 @@ def _make_trainer(
     config = SFTConfig(
         output_dir=str(folder / ".partial"),
         num_train_epochs=options.epochs,
-        per_device_train_batch_size=options.batch_size,
+        per_device_train_batch_size=options.batch_size // ranks.size,
         learning_rate=options.learning_rate,
         warmup_steps=options.warmup_steps,
         lr_scheduler_type="linear",
@@ -144,7 +160,8 @@ def _make_trainer(
         seed=options.seed,
         data_seed=options.seed,
         bf16=bf16,
-        use_cpu=True,
+        use_cpu=not torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
         # Measured: recomputing activations costs a fifth of the speed, and they fit.
         gradient_checkpointing=False,
         # Rows are short: padding them costs less than attention over a packed row does.
@@ -161,17 +178,21 @@ def _make_trainer(
         disable_tqdm=True,
     )
     rows = [{"input_ids": e.ids, "labels": [t if a else IGNORED for t, a in zip(*e, strict=True)]} for e in examples]
+    if ranks.size > 1:
+        # Without loss: for a rank whose share of a short last batch is empty.
+        rows.append({"input_ids": examples[0].ids, "labels": [IGNORED] * len(examples[0].ids)})
     watch = _make_watch(sum(len(e.ids) for e in examples) * options.epochs, stop_asked)
     trainer = _trainer_class()(
         model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=[watch]
     )
-    trainer.watch, trainer.checkpoint_folder = watch, folder
+    trainer.watch, trainer.checkpoint_folder, trainer.ranks = watch, folder, ranks
     trainer.precision = "bf16" if bf16 else "f32"
     return trainer
 
 
 def _trainer_class() -> Any:
     """SFTTrainer with complete checkpoints; made in a function, because importing trl takes seconds."""
+    from accelerate.data_loader import DataLoaderShard
     from transformers.trainer_callback import PrinterCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
@@ -179,18 +200,34 @@ def _trainer_class() -> Any:
         watch: Any
         checkpoint_folder: Path
         precision: str
+        ranks: Alone
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.remove_callback(PrinterCallback)
+
+        def get_train_dataloader(self) -> Any:
+            if self.ranks.size == 1:
+                return super().get_train_dataloader()
+            rows: Any = self.train_dataset
+            batch_size = self.args.train_batch_size * self.ranks.size
+            return DataLoaderShard(
+                rows,
+                self.args.device,
+                batch_sampler=shared_batches(len(rows) - 1, batch_size, self.args.seed, self.ranks),
+                collate_fn=self.data_collator,
+            )
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             """The library writes into a folder apart; only what is complete gets a checkpoint's name."""
             name = f"checkpoint-{self.state.global_step}"
             work = _emptied(self.checkpoint_folder / ".partial" / name)
             super()._save_checkpoint(model, trial)
-            checkpoints.publish(work, self.checkpoint_folder / name, {"seconds": self.watch.seconds()})
-            checkpoints.keep(self.checkpoint_folder, KEPT_CHECKPOINTS)
+            self.ranks.collect(work, "rng_state_*.pth")
+            if self.ranks.first:
+                checkpoints.publish(work, self.checkpoint_folder / name, {"seconds": self.watch.seconds()})
+                checkpoints.keep(self.checkpoint_folder, KEPT_CHECKPOINTS)
+            self.ranks.together()  # nobody ends before there is a checkpoint
 
         def facts(self, tokens: int) -> TrainingFacts:
             losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]

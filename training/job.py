@@ -3,9 +3,7 @@
 What is finished lies in opt/ml/checkpoints with its hashes; a job that was killed goes on after it.
 """
 
-import errno
 import json
-import os
 import shutil
 import signal
 import sys
@@ -19,58 +17,85 @@ from typing import Any
 
 from contract.dataset import DatasetManifest, FileEntry
 from contract.digest import check_folder, file_entries, sha256_bytes, sha256_file
-from contract.errors import IntegrityError, KitError
+from contract.errors import IntegrityError, KitError, RunError
 from contract.layout import MANIFEST, TrainingFolders
 from contract.model import Golden, Lineage, Message, ModelManifest, Score, SuiteResult, TrainingFacts
 from contract.recipe import Recipe, Suite
 from contract.run import RunSpec
 from training import checkpoints
+from training.batches import check_batch_size
+from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
 from training.evaluate import Answer, decide, load_suite, run_suite, score, write_answers
-from training.finetune import DivergedError, StoppedError, finetune
-from training.process import say, set_threads
+from training.finetune import DivergedError, finetune, is_trained
+from training.hosts import read_place
+from training.process import keep_quiet, say, set_threads
+from training.ranks import Alone, PeerError, StoppedError, Team
 from training.rows import Row
 from training.weights import load_model, load_tokenizer, stop_tokens
 
-FAILED, DIVERGED, STOPPED = 1, 3, 143  # 143: what a shell calls an end by SIGTERM
 GOLDEN_PROMPTS = 4
+_TO_DO = "to do"
 
 
 def run_job(environ: Mapping[str, str]) -> int:
-    """Run the job in this container's folders.
+    """Run the job in this container's folders: in this process, or in one for each GPU of each host.
 
     Returns:
         The exit code: 0 with a complete model version (its gate passed or not), 1 failed, 3 diverged, 143 stopped.
     """
     folders = TrainingFolders.of(environ)
     folders.failure.unlink(missing_ok=True)
+
+    def work() -> int:
+        place = read_place(folders)
+        if place.alone:
+            Job(folders).run()
+            return 0
+        from training.agent import run_host
+
+        return run_host(place, folders, environ)
+
+    return _ended(work, folders, Alone())
+
+
+def run_rank(environ: Mapping[str, str]) -> int:
+    """Be one rank of a job that `run_job` started several of; the exit codes are the same."""
+    folders, ranks = TrainingFolders.of(environ), Team(environ)
+    say(rank=ranks.rank, of=ranks.size, host=ranks.host)
+    if not ranks.first:
+        keep_quiet()
+
+    def work() -> int:
+        Job(folders, ranks).run()
+        return 0
+
+    return _ended(work, folders, ranks)
+
+
+def _ended(work: Callable[[], int], folders: TrainingFolders, ranks: Alone) -> int:
+    """The exit code of a work, with the reason where the platform and the other ranks find it."""
     try:
-        Job(folders).run()
-    except StoppedError as e:
-        print(f"stopped: {e}", file=sys.stderr, flush=True)
-        return STOPPED
-    except KitError as e:
-        _report_failure(folders.failure, str(e))
-        return DIVERGED if isinstance(e, DivergedError) else FAILED
+        return work()
     except Exception as e:
-        if not (full := _is_full(e)):
-            traceback.print_exc()
-        fix = (
-            "free space, or give the job a larger volume, and start it again"
-            if full
-            else "see the traceback in the log"
-        )
-        _report_failure(
-            folders.failure, f"{type(e).__name__}: {e}\n  way out: {fix}: it goes on from its last checkpoint"
-        )
-        return FAILED
-    return 0
+        error = ranks.explain(e)
+    if isinstance(error, StoppedError):
+        print(f"stopped: {ranks.leave('stopped', str(error))}", file=sys.stderr, flush=True)
+        return STOPPED
+    if not isinstance(error, KitError):
+        if not is_full(error):
+            traceback.print_exception(error)
+        error = RunError(described(error))
+    text = str(error) if isinstance(error, PeerError) else ranks.leave("failed", str(error))
+    report_failure(folders.failure, text)
+    return DIVERGED if isinstance(error, DivergedError) else FAILED
 
 
 class Job:
     """One job in its folders."""
 
-    def __init__(self, folders: TrainingFolders) -> None:
+    def __init__(self, folders: TrainingFolders, ranks: Alone | None = None) -> None:
         self.folders = folders
+        self.ranks = ranks or Alone()
         self.spec = RunSpec.load(folders.spec)
         self.recipe: Recipe = self.spec.recipe
         self.base = folders.channel("base_model")
@@ -78,7 +103,9 @@ class Job:
         self.stop = _StopRequest()
         # What was begun for other inputs is never gone on with.
         inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}"
-        self.state = folders.checkpoints / sha256_bytes(inputs.encode())[:16]
+        key = sha256_bytes(inputs.encode())[:16]
+        # Every host's folder of checkpoints goes to the same place: only rank 0 writes into its own.
+        self.state = folders.checkpoints / key if self.ranks.first else self.ranks.private_folder()
 
     def run(self) -> None:
         """All stages.
@@ -89,14 +116,32 @@ class Job:
         self.stop.listen()
         began = time.monotonic()
         say(stage="check_inputs")
+        check_batch_size(self.recipe.training.batch_size, self.ranks.size)
         base_manifest = self._check_inputs()
         set_threads(self.recipe.training.threads)
+        if not self.ranks.first:
+            self._help()
+            return
         before = self._stage("evaluate_before", lambda: self._evaluate(self.base, "before"))
         facts = self._train()
         self._package()
         after = self._stage("evaluate_after", lambda: self._evaluate(self.folders.model, "after"))
         self._finish(base_manifest, before, after, facts)
         say(stage="done", seconds=round(time.monotonic() - began, 1))
+        self.ranks.reached("done")
+
+    def _help(self) -> None:
+        """What all ranks but the first do: train with it, and end when it has done the rest."""
+        try:
+            if self.ranks.wait_for("train") == _TO_DO:
+                self._finetune()
+            self.ranks.wait_for("done")
+        finally:
+            shutil.rmtree(self.state, ignore_errors=True)
+
+    def _check_stop(self) -> None:
+        self.stop.check()
+        self.ranks.check()
 
     def _check_inputs(self) -> ModelManifest:
         """Refuse inputs that are not the versions that the spec names.
@@ -121,7 +166,7 @@ class Job:
         return base
 
     def _stage(self, name: str, work: Callable[[], Any]) -> Any:
-        self.stop.check()
+        self._check_stop()
         say(stage=name)
         with _timed(name):
             return checkpoints.once(self.state / f"{name}.json", work)
@@ -140,7 +185,7 @@ class Job:
                 rows,
                 self.recipe.serving.system_prompt,
                 stop_tokens(model_folder),
-                self.stop.check,
+                self._check_stop,
             )
             write_answers(self.state / "reports" / f"answers-{suite.name}-{when}.jsonl", answers)
             result["scores"][suite.name] = score(answers).model_dump()
@@ -160,26 +205,32 @@ class Job:
                 expect=a.row.expect,
                 max_tokens=suite.max_tokens,
             )
-            for a in (answer(suite, rows, system, stop, self.stop.check) if rows else [])
+            for a in (answer(suite, rows, system, stop, self._check_stop) if rows else [])
             if a.right
         ][:GOLDEN_PROMPTS]
 
     def _train(self) -> TrainingFacts:
-        self.stop.check()
+        self._check_stop()
         say(stage="train")
-        with _timed("train"), self.stop.at_a_step():
+        self.ranks.reached("train", "" if is_trained(self.state) else _TO_DO)
+        with _timed("train"):
+            return self._finetune()
+
+    def _finetune(self) -> TrainingFacts:
+        with self.stop.at_a_step():
             return finetune(
                 self.base,
                 self.dataset / "train.jsonl",
                 self.recipe.training,
                 self.recipe.serving.system_prompt,
                 self.state,
-                lambda: self.stop.asked,
+                lambda: self.ranks.any_asks(self.stop.asked),
+                self.ranks,
             )
 
     def _package(self) -> None:
         """Merge the adapter, save and convert; again unless all of it is there as it was written."""
-        self.stop.check()
+        self._check_stop()
         say(stage="package")
         record = self.state / "package.json"
         if record.exists() and not _holds(self.folders.model, record):
@@ -199,9 +250,10 @@ class Job:
         from training.importing import GOLDEN
         from training.manifests import write_manifest
 
-        self.stop.check()
+        self._check_stop()
         say(stage="manifest")
-        shutil.copytree(self.state / "reports", self.folders.reports, dirs_exist_ok=True)
+        if (self.state / "reports").exists():  # not so after a restart from checkpoints that were not all kept
+            shutil.copytree(self.state / "reports", self.folders.reports, dirs_exist_ok=True)
         results = [
             SuiteResult(
                 suite=suite.name,
@@ -272,25 +324,9 @@ def _timed(name: str) -> Iterator[None]:
 
 
 def _holds(folder: Path, record: Path) -> bool:
-    expected = {name: FileEntry.model_validate(entry) for name, entry in json.loads(record.read_text()).items()}
     try:
-        check_folder(folder, expected)
-    except IntegrityError:
+        written = json.loads(record.read_text())
+        check_folder(folder, {name: FileEntry.model_validate(entry) for name, entry in written.items()})
+    except (IntegrityError, ValueError):
         return False
     return True
-
-
-def _report_failure(path: Path, text: str) -> None:
-    print(f"error: {text}", file=sys.stderr, flush=True)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-    except OSError as e:
-        print(f"error: {path} can't be written: {e.strerror}", file=sys.stderr, flush=True)
-
-
-def _is_full(error: Exception) -> bool:
-    """Whether a write failed for want of space. The libraries' own errors say so in words only, or not at all."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    words = [os.strerror(code) for code in full] + ["PytorchStreamWriter failed writing file"]
-    return getattr(error, "errno", None) in full or any(word in str(error) for word in words)

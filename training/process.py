@@ -3,10 +3,18 @@
 import ctypes
 import os
 import platform
+import signal
 import sys
 import warnings
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+_PR_SET_PDEATHSIG = 1  # from sys/prctl.h
+
+# What a launcher or a platform of its own kind may have set: ranks are started by this program alone, as
+# resourceconfig.json says, and how they compute stands in the recipe.
+_FOREIGN = ("ACCELERATE_", "FSDP_", "PET_", "TORCHELASTIC_", "OMPI_COMM_WORLD_", "PMI_", "MV2_COMM_WORLD_")
+_FOREIGN_NAMES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK"}
 
 # Nothing of a job comes from the network: its inputs are its folders.
 _ENVIRONMENT = {
@@ -31,6 +39,21 @@ def prepare_process() -> None:
     warnings.filterwarnings("ignore")
 
 
+def forget_other_launchers() -> None:
+    """Take out of the environment what would make the libraries believe that they are ranks of another launcher's."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES:
+            del os.environ[name]
+
+
+def die_with_parent() -> None:
+    """End when the process that started this one does, however it does."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit("the process that started this rank has gone")
+
+
 def _keep_memory() -> None:
     """Let glibc keep freed blocks: by default each step gives its tensors back to the kernel and faults them in anew.
 
@@ -40,6 +63,11 @@ def _keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def keep_quiet() -> None:
+    """Print no progress: what several ranks do together, one of them tells."""
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  kept until the process ends
 
 
 def set_threads(threads: int) -> int:

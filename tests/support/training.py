@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -82,6 +83,18 @@ def make_container(root: Path, base: Path, recipe: Recipe, data: Path) -> Traini
         kit_version="0.1.0",
     ).write(folders.spec)
     return folders
+
+
+def join_hosts(containers: list[TrainingFolders]) -> None:
+    """Make containers the hosts algo-1, algo-2 … of one job, each with a loopback address of its own."""
+    names = [f"algo-{i}" for i in range(1, len(containers) + 1)]
+    network = f"127.{random.randint(1, 250)}.{random.randint(1, 250)}"
+    for name, folders in zip(names, containers, strict=True):
+        folders.hosts.parent.mkdir(parents=True, exist_ok=True)
+        folders.hosts.write_text("".join(f"{network}.{i} {host}\n" for i, host in enumerate(names, start=1)))
+        folders.resources.parent.mkdir(parents=True, exist_ok=True)
+        place = {"current_host": name, "hosts": names, "network_interface_name": "lo"}
+        folders.resources.write_text(json.dumps(place))
 
 
 def start_job(folders: TrainingFolders, **popen: Any) -> subprocess.Popen[str]:

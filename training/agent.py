@@ -1,0 +1,209 @@
+"""torchrun's agent on one host of a job: it meets the other hosts, starts this host's ranks and watches them.
+
+Made of torch.distributed.elastic's parts and not by its command line, for three things: the store listens on the host's
+own address alone, SIGTERM reaches the ranks while they are left the time for a checkpoint, and waiting can be stopped.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+
+from torch.distributed import DistError, PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerSpec
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+
+from contract.errors import RunError
+from contract.layout import TrainingFolders
+from training.ending import DIVERGED, FAILED, STOPPED, report_failure
+from training.hosts import Place, address_of
+from training.ranks import READY_SECONDS, StoppedError
+
+PORT = 29500
+"""Where the first host's store listens; torchrun's own default."""
+_TRY = timedelta(seconds=2)
+_LAST_WORD_SECONDS = 5.0  # the first host's store outlives its ranks by so much, for the others to read why they ended
+_OTHERS_SECONDS = 300.0
+
+
+def run_host(place: Place, folders: TrainingFolders, environ: Mapping[str, str]) -> int:
+    """Run this host's ranks to their end.
+
+    Returns:
+        The exit code: 0, 1 failed, 3 diverged, 143 stopped.
+
+    Raises:
+        RunError: the hosts do not find each other.
+        StoppedError: asked to stop before the ranks were started.
+    """
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # reasons are told by the ranks
+    os.environ |= {
+        "LLMOPS_HOST": place.host,
+        "LLMOPS_FIRST_HOST": place.hosts[0],
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT",  # SIGTERM is ours
+    }
+    if place.interface:
+        os.environ |= {"GLOO_SOCKET_IFNAME": place.interface, "NCCL_SOCKET_IFNAME": place.interface}
+    meeting = _Meeting(place, folders, environ)
+    agent = LocalElasticAgent(
+        WorkerSpec(
+            role="training",
+            local_world_size=max(1, place.gpus),
+            entrypoint=sys.executable,
+            args=("-m", "training", "rank"),
+            rdzv_handler=meeting,
+            max_restarts=0,
+            monitor_interval=0.1,
+        ),
+        DefaultLogsSpecs(log_dir=os.devnull),
+        exit_barrier_timeout=_OTHERS_SECONDS,
+    )
+    _pass_on_sigterm(agent)
+    result: RunResult = agent.run()  # pyright: ignore[reportAssignmentType]  its decorator hides it
+    if not result.is_failed():
+        return 0
+    codes = {rank: failure.exitcode for rank, failure in result.failures.items()}
+    code = _exit_code(set(codes.values()))
+    if code == FAILED and not folders.failure.exists():
+        reason = _ended_without_a_word(place, codes)
+        meeting.leave_reason(reason)
+        report_failure(folders.failure, reason)
+    meeting.stay_for_others()
+    return code
+
+
+def _exit_code(codes: set[int]) -> int:
+    """Of a host by those of its ranks: those that end because of another's failure are asked to stop by the agent."""
+    if codes <= {STOPPED, DIVERGED, -signal.SIGTERM}:  # the last: a rank that was still importing
+        return DIVERGED if DIVERGED in codes else STOPPED
+    return FAILED
+
+
+def _ended_without_a_word(place: Place, codes: Mapping[int, int]) -> str:
+    rank, code = next((r, c) for r, c in sorted(codes.items()) if c not in (STOPPED, DIVERGED))
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return (
+        f"rank {rank} on {place.host}: {how}, without a word\n  way out: was it out of memory? See the log; started "
+        "again, the run goes on from its last checkpoint"
+    )
+
+
+def _pass_on_sigterm(agent: LocalElasticAgent) -> None:
+    """The platform tells the container's first process alone, which is the agent's."""
+
+    def ask(*_: object) -> None:
+        pids = [int(worker.id) for worker in agent.get_worker_group().workers if worker.id]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        if not pids:
+            raise StoppedError("asked to stop", fix="start the run again")
+
+    signal.signal(signal.SIGTERM, ask)
+
+
+class _Meeting(RendezvousHandler):
+    """The hosts are known, and the first one keeps the store: what torchrun calls a static rendezvous."""
+
+    def __init__(self, place: Place, folders: TrainingFolders, environ: Mapping[str, str]) -> None:
+        self._place, self._folders, self._environ = place, folders, environ
+        self._deadline = time.monotonic() + READY_SECONDS
+        self._store: Store | None = None
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        place = self._place
+        address = self._address(place.hosts[0])
+        store = self._listen(address) if place.number == 0 else self._reach(address)
+        self._store = store
+        self._wait_for_all(store)
+        bootstrap = RendezvousStoreInfo(address, PORT)
+        return RendezvousInfo(PrefixStore("agents", store), place.number, len(place.hosts), bootstrap)
+
+    def leave_reason(self, text: str) -> None:
+        """Tell the other hosts' ranks why this host's ended."""
+        assert self._store
+        with suppress(DistError):  # the first host is gone
+            PrefixStore("job", self._store).compare_set("failed", "", text)
+
+    def stay_for_others(self) -> None:
+        """Keep the store until the other hosts have read why this one ended, or for a few seconds."""
+        assert self._store
+        left = PrefixStore("left", self._store)
+        with suppress(DistError):  # the first host is gone
+            left.set(self._place.host, "")
+            deadline = time.monotonic() + _LAST_WORD_SECONDS
+            while self._place.number == 0 and time.monotonic() < deadline and not left.check(list(self._place.hosts)):
+                time.sleep(0.1)
+
+    def _address(self, host: str) -> str:
+        if len(self._place.hosts) == 1:
+            return "127.0.0.1"
+        while not (found := address_of(host, self._folders, self._environ)):
+            self._still_time(f"the address of {host} is not known")
+            time.sleep(0.5)
+        return found
+
+    def _listen(self, address: str) -> Store:
+        """On the host's own address: by itself, the store would listen on all."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            listener = socket.create_server((address, PORT), family=family, backlog=1024)
+        except OSError as e:
+            raise RunError(f"can't listen: {e.strerror}", where=f"{address}:{PORT}", fix="start the job again") from e
+        descriptor = listener.detach()  # the store closes it
+        return TCPStore(
+            address, PORT, None, True, self._patience(), wait_for_workers=False, master_listen_fd=descriptor
+        )
+
+    def _reach(self, address: str) -> Store:
+        while True:
+            try:
+                TCPStore(address, PORT, None, False, _TRY, wait_for_workers=False)
+            except DistError:
+                self._still_time(f"{self._place.hosts[0]}, the first host, does not answer at {address}:{PORT}")
+            else:
+                return TCPStore(address, PORT, None, False, self._patience(), wait_for_workers=False)
+
+    def _wait_for_all(self, store: Store) -> None:
+        here = PrefixStore("here", store)
+        here.set(self._place.host, "")
+        while missing := [host for host in self._place.hosts if not here.check([host])]:
+            self._still_time(f"{', '.join(missing)} did not come")
+            time.sleep(0.1)
+
+    def _still_time(self, what: str) -> None:
+        if time.monotonic() > self._deadline:
+            fix = "see that host's log; may the job's hosts reach each other (security group, network isolation)?"
+            raise RunError(f"{what} (waited {READY_SECONDS} s)", where=f"hosts {', '.join(self._place.hosts)}", fix=fix)
+
+    def _patience(self) -> timedelta:
+        return timedelta(seconds=READY_SECONDS)
+
+    @property
+    def use_agent_store(self) -> bool:
+        return True
+
+    def get_backend(self) -> str:
+        return "static"
+
+    def is_closed(self) -> bool:
+        return False
+
+    def set_closed(self) -> None:
+        """Nothing is open but the store."""
+
+    def num_nodes_waiting(self) -> int:
+        return 0
+
+    def get_run_id(self) -> str:
+        return "training"
+
+    def shutdown(self) -> bool:
+        return True

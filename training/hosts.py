@@ -1,0 +1,90 @@
+"""Where a job runs: its hosts and GPUs, from what SageMaker puts into a training container.
+
+/opt/ml/input/config/resourceconfig.json has hosts, current_host and network_interface_name; without it, a container is
+alone. https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+"""
+
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.errors import KitError
+from contract.layout import ROOT_VARIABLE, TrainingFolders
+
+_FIX = "start the job again; if it stays so, report it with this file's content"
+
+
+@dataclass(frozen=True)
+class Place:
+    """This host among the job's hosts. `gpus` is the number that it has."""
+
+    hosts: Sequence[str]
+    host: str
+    interface: str
+    gpus: int
+
+    @property
+    def alone(self) -> bool:
+        """Whether one process does the whole job."""
+        return len(self.hosts) == 1 and self.gpus < 2
+
+    @property
+    def number(self) -> int:
+        """This host's place among them, from 0."""
+        return self.hosts.index(self.host)
+
+
+def read_place(folders: TrainingFolders) -> Place:
+    """Where this container is.
+
+    Raises:
+        KitError: resourceconfig.json can't be understood.
+    """
+    path = folders.resources
+    if not path.exists():
+        return Place([socket.gethostname()], socket.gethostname(), "", _count_gpus())
+    try:
+        found = json.loads(path.read_text())
+        hosts, host = [str(name) for name in found["hosts"]], str(found["current_host"])
+        interface = str(found.get("network_interface_name") or "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise KitError(f"can't be understood: {type(e).__name__}: {e}", where=str(path), fix=_FIX) from e
+    if host not in hosts or len(set(hosts)) != len(hosts):
+        raise KitError(f"names hosts {hosts}, and {host!r} as this one", where=str(path), fix=_FIX)
+    return Place(hosts, host, interface, _count_gpus())
+
+
+def address_of(name: str, folders: TrainingFolders, environ: Mapping[str, str]) -> str:
+    """A host's address now; "" when its name is not known (yet).
+
+    A process that stands for a container has its own hosts file; a container's names are resolved by its system.
+    """
+    if ROOT_VARIABLE in environ:
+        return _from_file(name, folders.hosts)
+    try:
+        return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError:
+        return ""
+
+
+def _from_file(name: str, path: Path) -> str:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        address, *names = line.partition("#")[0].split() or [""]
+        if name in names:
+            return address
+    return ""
+
+
+def _count_gpus() -> int:
+    """NVIDIA's GPUs that this process may use; torch, which takes seconds to import, is asked only if there are any."""
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()

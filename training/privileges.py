@@ -1,0 +1,53 @@
+"""A container that was started as root gives its output folders to a user without rights, and becomes that user."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from contract.errors import KitError
+from contract.layout import ROOT_VARIABLE, TrainingFolders
+
+USER = 10001
+"""User and group id; the image's Dockerfile makes the user."""
+
+
+def give_up_root(environ: Mapping[str, str]) -> None:
+    """Do so in a container; a process with a root folder of its own, or without root's rights, stays as it is.
+
+    SageMaker starts training containers as root, and mounts folders that only root can write.
+
+    Raises:
+        KitError: a folder can't be given away.
+    """
+    if ROOT_VARIABLE in environ or os.geteuid() != 0:
+        return
+    folders = TrainingFolders.of(environ)
+    own((folders.model, folders.checkpoints, folders.failure.parent), USER)
+    become(USER)
+
+
+def own(folders: Sequence[Path], user: int) -> None:
+    """Make folders, and give them with all that is in them to a user and the group of the same number.
+
+    Raises:
+        KitError: naming the path that can't be given away.
+    """
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, user, user, follow_symlinks=False)
+        except OSError as e:
+            raise KitError(
+                f"can't be given to user {user}, who does the job: {e.strerror}",
+                where=str(e.filename or folder),
+                fix=f"mount it so that root may change its owner, or start the container as user {user}",
+            ) from e
+
+
+def become(user: int) -> None:
+    """Drop to a user for good, with its group alone, and a home that anybody can write."""
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    os.environ["HOME"] = "/tmp"

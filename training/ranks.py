@@ -1,0 +1,236 @@
+"""The processes of one job. Rank 0 does what is done once; all of them train, and end for the same reason."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from contract.errors import KitError, RunError
+
+READY_SECONDS = 900
+"""How long ranks wait for each other to begin training; as long as torchrun waits for hosts."""
+_COLLECTIVE = timedelta(minutes=30)  # how long one rank may wait for another within training: a slow disk's checkpoint
+_POLL_SECONDS = 0.1
+_LAST_WORD_SECONDS = 3.0
+
+
+class StoppedError(RunError):
+    """The platform asked to stop; a checkpoint was written where there is something to keep."""
+
+
+class PeerError(RunError):
+    """Another rank failed, or is gone. The message is its own where it could leave one."""
+
+
+class Alone:
+    """A job of one process: it waits for nobody."""
+
+    rank, size = 0, 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank evaluates, packages, and writes what is kept."""
+        return self.rank == 0
+
+    def check(self) -> None:
+        """Raise what ended another rank."""
+
+    def reached(self, mark: str, value: str = "") -> None:
+        """Let the others go on that wait for a mark."""
+
+    def wait_for(self, mark: str) -> str:
+        """Wait until rank 0 has reached a mark; its value."""
+        raise NotImplementedError("the first rank waits for nobody")
+
+    def connect(self) -> None:
+        """Meet the others to train together."""
+
+    def any_asks(self, asked: bool) -> bool:
+        """Whether any rank does; the same answer on each."""
+        return asked
+
+    def share(self, checkpoint: Path | None, folder: Path) -> Path | None:
+        """Rank 0's checkpoint on every rank: itself there, a copy under `folder` elsewhere; None when there is none."""
+        return checkpoint
+
+    def collect(self, folder: Path, pattern: str) -> None:
+        """Bring every rank's files of a pattern into rank 0's folder; all go on when it has them."""
+
+    def together(self) -> None:
+        """Go on when all ranks have come here."""
+
+    def explain(self, error: Exception) -> Exception:
+        """What ended this rank, when it was another one; else the error itself."""
+        return error
+
+    def leave(self, mark: str, text: str) -> str:
+        """Tell the others why this rank ends: "failed" or "stopped". The text, with who it is."""
+        return text
+
+    def private_folder(self) -> Path:
+        """Where a rank that keeps nothing works."""
+        raise NotImplementedError("the first rank works in the folder of checkpoints")
+
+
+class Team(Alone):
+    """One of several ranks that torchrun's agent started; the agent of the first host keeps their store."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        import torch
+        from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+        self.rank, self.size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
+        self.host = environ["LLMOPS_HOST"]
+        self.first_host = environ["LLMOPS_FIRST_HOST"]
+        self._cuda = torch.cuda.is_available()
+        if self._cuda:
+            torch.cuda.set_device(int(environ["LOCAL_RANK"]))
+        address, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
+        patience = timedelta(seconds=READY_SECONDS)
+        server = TCPStore(address, port, None, False, patience, wait_for_workers=False)
+        self._store = PrefixStore("job", server)
+        self._collectives = PrefixStore("collectives", server)
+        self._control: Any = None
+        self._store.set(f"host/{self.rank}", self.host)
+
+    def check(self) -> None:
+        if self._store.check(["stopped"]):
+            raise StoppedError(self._text("stopped"), fix="start the run again: it goes on from its last checkpoint")
+        if self._store.check(["failed"]):
+            raise PeerError(self._text("failed"))
+
+    def reached(self, mark: str, value: str = "") -> None:
+        self._store.set(f"mark/{mark}", value)
+
+    def wait_for(self, mark: str) -> str:
+        while not self._store.check([f"mark/{mark}"]):
+            self.check()
+            time.sleep(_POLL_SECONDS)
+        return self._text(f"mark/{mark}")
+
+    def connect(self) -> None:
+        from torch import distributed
+
+        if missing := self._missing("ready", READY_SECONDS):
+            raise PeerError(
+                f"{self._names(missing)} did not come to train within {READY_SECONDS} s",
+                fix="see the log of that host",
+            )
+        backend = "cpu:gloo,cuda:nccl" if self._cuda else "gloo"
+        distributed.init_process_group(
+            backend, store=self._collectives, rank=self.rank, world_size=self.size, timeout=_COLLECTIVE
+        )
+        self._control = distributed.new_group(backend="gloo", timeout=_COLLECTIVE)
+
+    def any_asks(self, asked: bool) -> bool:
+        import torch
+        from torch import distributed
+
+        votes = torch.tensor([int(asked)])
+        distributed.all_reduce(votes, distributed.ReduceOp.MAX, group=self._control)
+        return bool(votes.item())
+
+    def share(self, checkpoint: Path | None, folder: Path) -> Path | None:
+        files = (
+            {p.relative_to(checkpoint): p for p in sorted(checkpoint.rglob("*")) if p.is_file()} if checkpoint else {}
+        )
+        name, names = self._from_first((checkpoint and checkpoint.name, list(files)))
+        if name is None:
+            return None
+        target = checkpoint or folder / name
+        for path in names:
+            content = self._from_first(files[path].read_bytes() if path in files else None)
+            if not self.first:
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                (target / path).write_bytes(content)
+        return target
+
+    def collect(self, folder: Path, pattern: str) -> None:
+        from torch import distributed
+
+        mine = {path.name: path.read_bytes() for path in folder.glob(pattern)}
+        every: list[Any] | None = [None] * self.size if self.first else None
+        distributed.gather_object(mine, every, dst=0, group=self._control)
+        for files in every or []:
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+
+    def together(self) -> None:
+        from torch import distributed
+
+        distributed.barrier(group=self._control)
+
+    def explain(self, error: Exception) -> Exception:
+        """A broken connection has a reason elsewhere, which a rank leaves in the store before it ends."""
+        if isinstance(error, KitError) or not _is_broken_connection(error):
+            return error
+        try:
+            silent = self._missing("alive", _LAST_WORD_SECONDS)
+        except (PeerError, StoppedError) as e:
+            return e
+        except RuntimeError:
+            return PeerError(
+                f"{self.first_host}, the first host, is gone without a word ({_first_line(error)})",
+                fix="see its log; start the run again: it goes on from its last checkpoint",
+            )
+        who = self._names(silent) if silent else "the connection between the hosts"
+        return PeerError(
+            f"{who} is gone without a word ({_first_line(error)})",
+            fix="was it out of memory, or its host lost? See its log; started again, the run goes on from its last "
+            "checkpoint",
+        )
+
+    def leave(self, mark: str, text: str) -> str:
+        named = f"rank {self.rank} on {self.host}: {text}"
+        with suppress(RuntimeError):  # the first host is gone, and with it the store
+            self._store.compare_set(mark, "", named)
+        return named
+
+    def private_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"rank-{self.rank}-"))
+
+    def _from_first(self, value: Any) -> Any:
+        from torch import distributed
+
+        box = [value]
+        distributed.broadcast_object_list(box, src=0, group=self._control)
+        return box[0]
+
+    def _missing(self, kind: str, seconds: float) -> list[int]:
+        """Say that this rank is here; the ranks that did not within so many seconds.
+
+        Raises:
+            PeerError, StoppedError: what another rank left.
+        """
+        self._store.set(f"{kind}/{self.rank}", "")
+        deadline = time.monotonic() + seconds
+        while True:
+            self.check()
+            missing = [rank for rank in range(self.size) if not self._store.check([f"{kind}/{rank}"])]
+            if not missing or time.monotonic() > deadline:
+                return missing
+            time.sleep(_POLL_SECONDS)
+
+    def _names(self, ranks: list[int]) -> str:
+        hosts = [self._text(f"host/{rank}") if self._store.check([f"host/{rank}"]) else "?" for rank in ranks]
+        return ", ".join(f"rank {rank} on {host}" for rank, host in zip(ranks, hosts, strict=True))
+
+    def _text(self, key: str) -> str:
+        return self._store.get(key).decode()
+
+
+def _is_broken_connection(error: Exception) -> bool:
+    from torch import distributed
+
+    words = str(error).lower()
+    kinds = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "socket")
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(kind in words for kind in kinds)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
