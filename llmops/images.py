@@ -1,54 +1,147 @@
-"""Images for a stack: built as processes for a twin; for a cloud, the commands that push them."""
+"""Images for a stack: built as processes for a twin, or by Docker; pushed to the stack's repositories."""
 
 import os
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from contract.errors import KitError
 from contract.twin import twin_address
+from llmops import __version__
 from llmops.platforms.base import Say
 from llmops.stacks import PulumiStack
 
+if TYPE_CHECKING:
+    from llmops.docker_push import Login
+
 NAMES = ("training", "serving")
+_NEED_DOCKER = "start Docker, or install it; on a twin `llmops images build --runtime process` needs none"
 
 
-def build_for(stack: PulumiStack, say: Say) -> dict[str, str]:
-    """Build the training and serving images of this checkout.
+class ImageRegistry(Protocol):
+    """The repositories of a stack: one for each of its images."""
+
+    def url(self, image: str) -> str:
+        """HOST/NAME of an image's repository, as a stack names it."""
+        ...
+
+    def find(self, image: str, tag: str) -> str:
+        """The digest of what has a tag; empty: nothing has it."""
+        ...
+
+    def login(self, image: str) -> "Login":
+        """Where it is pushed to, and who is let in there."""
+        ...
+
+
+def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterable[str] = NAMES) -> dict[str, str]:
+    """Build images of this checkout.
+
+    Args:
+        stack: whose images they are.
+        say: told each step.
+        runtime: process or docker; empty: processes on a twin, Docker on a cloud.
+        names: training, serving.
 
     Returns:
-        training and serving -> reference by digest.
+        image -> `process:NAME@sha256:…`, which a stack on a twin may have in its file; or `docker:NAME@sha256:…`, which
+        is on this machine alone until it is pushed.
 
     Raises:
-        KitError: the stack is on a cloud, where this version pushes nothing (with the commands that do); or local.
+        KitError: the stack is local, or processes are asked for a cloud, or an image can't be built.
     """
+    twin = _twin_of(stack)
+    runtime = runtime or ("process" if twin else "docker")
+    if runtime == "docker":
+        return {name: _build_in_docker(name, say) for name in names}
+    if not twin:
+        raise KitError(
+            "a cloud runs no processes that stand for images",
+            where=f"stack {stack.name}",
+            fix="leave `--runtime process` out: Docker builds the images, `llmops images push` pushes them",
+        )
+    from hosting import images
+
+    return {name: images.build(name, say) for name in names}
+
+
+def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> dict[str, str]:
+    """Push images of this checkout to the stack's repositories. What is there under its tag is not pushed again, and
+    not even built: a tag is the kit's version and the hash of the image's files, and never moves.
+
+    Returns:
+        image -> its reference by digest, for the stack file.
+
+    Raises:
+        KitError: the stack is local or has no repositories yet; there is no Docker; the registry refuses.
+    """
+    _twin_of(stack)
+    from llmops.docker_push import push
+    from llmops.platforms.registry import image_registry
+
+    registry = image_registry(stack)
+    pushed = {}
+    for name in names:
+        tag, url = tag_of(name), registry.url(name)
+        if digest := registry.find(name, tag):
+            say(f"image {name}: {url}:{tag} is there already")
+        else:
+            image = _pushable(name, say)
+            say(f"image {name}: pushing it to {url}:{tag}")
+            push(image, url.partition("/")[2], tag, registry.login(name), say)
+            digest = registry.find(name, tag)
+        pushed[name] = f"{url}@{digest}"
+    return pushed
+
+
+def tag_of(name: str) -> str:
+    """What this checkout's image is called in a registry: the kit's version, and the hash of the image's files."""
+    from hosting import containers, images
+
+    version = re.sub(r"[^A-Za-z0-9_.-]", "_", __version__)
+    return f"{version}-{containers.version_of(_source(images.reference(name)))}"
+
+
+def _twin_of(stack: PulumiStack) -> str:
+    """The address of the twin that this shell talks to; empty: a cloud."""
     if stack.target == "local":
         raise KitError(
             "a stack of target local has no `images`: it builds them itself",
             where=str(stack.file.path),
             fix="`llmops up`",
         )
-    if not twin_address(os.environ):
+    return twin_address(os.environ)
+
+
+def _build_in_docker(name: str, say: Say) -> str:
+    from hosting import containers, images
+
+    files = images.ImageSource.of_kit(name).files()
+    source = _source(images.reference(name))
+    return containers.build(name, files, source, say, on=containers.CLOUD_PLATFORM, fix=_NEED_DOCKER)
+
+
+def _pushable(name: str, say: Say) -> str:
+    """The id of an image that SageMaker takes, built unless it is there."""
+    from hosting import containers
+
+    image = _build_in_docker(name, say).partition("@")[2]
+    found = containers.inspect(image)
+    assert found
+    if found.platform != containers.CLOUD_PLATFORM:
         raise KitError(
-            "this version pushes no images to a registry",
-            where=f"stack {stack.name}",
-            fix=_by_hand(stack),
+            f"the image {name} is for {found.platform}, and SageMaker runs {containers.CLOUD_PLATFORM} alone",
+            where=image,
+            fix=f"`docker rmi {image}`, and build it again: with buildx, or on a machine of that kind",
         )
-    from hosting import images
+    if "vnd.oci." in found.media_type:
+        raise KitError(
+            f"the image {name} has a manifest that SageMaker's hosting refuses: {found.media_type}",
+            where=image,
+            fix=f"`docker rmi {image}`, install buildx, and build it again by `llmops images build`",
+        )
+    return image
 
-    return {name: images.build(name, say) for name in NAMES}
 
-
-def _by_hand(stack: PulumiStack) -> str:
-    """Docker's commands, for the repositories of the stack where it has them."""
-    aws = stack.outputs().aws if stack.exists() else None
-    repositories = aws.repositories if aws else {}
-    region = aws.region if aws else "REGION"
-    serving = repositories.get("serving", "ACCOUNT.dkr.ecr.REGION.amazonaws.com/SERVING")
-    registry = serving.partition("/")[0]
-    lines = [f"aws ecr get-login-password --region {region} | docker login --username AWS --password-stdin {registry}"]
-    # SageMaker refuses OCI manifests and attestations, which buildx makes by default.
-    lines.append(
-        "docker buildx build -f serving/Dockerfile --platform linux/amd64 --provenance=false "
-        f"--output type=image,oci-mediatypes=false,push=true,name={serving}:$(git rev-parse --short HEAD) ."
-    )
-    lines.append("then write its digest into the stack file: `llmops:images: {serving: REPOSITORY@sha256:…}`")
-    lines.append("(the training image is pushed when this kit trains on AWS: not in this version)")
-    return "\n    ".join(["push them by hand:", *lines])
+def _source(reference: str) -> str:
+    return reference.rpartition(":")[2]

@@ -1,5 +1,7 @@
 """images: what runs and endpoints are made of."""
 
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -8,8 +10,26 @@ from llmops.commands import Json
 from llmops.context import Context, say
 
 images = typer.Typer(
-    no_args_is_help=True, help="The images that runs and endpoints start: build them, write them down."
+    no_args_is_help=True, help="The images that runs and endpoints start: build them, push them, write them down."
 )
+
+
+class Runtime(StrEnum):
+    """What an image is built for."""
+
+    process = "process"
+    docker = "docker"
+
+
+class Name(StrEnum):
+    """The kit's images."""
+
+    training = "training"
+    serving = "serving"
+
+
+Names = Annotated[list[Name] | None, typer.Argument(help="training, serving, or both where none is named.")]
+Print = Annotated[bool, typer.Option("--print", help="Print the references; write nothing.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,34 +40,78 @@ def register(app: typer.Typer) -> None:
 @images.command("build")
 def build_images(
     context: typer.Context,
-    print_only: Annotated[
-        bool, typer.Option("--print", help="Build, and print the references; write nothing.")
-    ] = False,
+    names: Names = None,
+    runtime: Annotated[
+        Runtime | None, typer.Option(help="Default: process on a twin, docker on a cloud.", show_default=False)
+    ] = None,
+    print_only: Print = False,
     as_json: Json = False,
 ) -> None:
-    """Build the images of this checkout, and write their references into Pulumi.<stack>.yaml.
+    """Build the images of this checkout.
 
-    On a twin they are processes of this machine, which no cloud accepts. For an account of
-    your own it says which docker commands push them; a stack of target local builds
-    its images itself.
+    On a twin they are processes of this machine, which no cloud accepts; their
+    references are written into Pulumi.<stack>.yaml. With `--runtime docker`, and
+    on a cloud, Docker builds them: they are on this machine alone until
+    `llmops images push`. $LLMOPS_BASE_IMAGE names another base than
+    python:3.11-slim-bookworm. A stack of target local builds its images itself.
 
     llmops images build --stack aws-dev
+    llmops images build serving --runtime docker --stack aws-dev
     """
     from llmops.images import build_for
 
     here: Context = context.obj
-    references = build_for(here.pulumi, say)
-    diff = ""
+    references = build_for(here.pulumi, say, runtime=runtime.value if runtime else "", names=_names(names))
+    if all(reference.startswith("process:") for reference in references.values()) and not print_only:
+        _write(here, references, as_json)
+        return
+    _print(references, as_json)
     if not print_only:
-        for name, reference in references.items():
-            here.pulumi.file.set_field("images", name, reference)
-        diff = here.pulumi.file.diff()
-        here.pulumi.file.write()
+        say("`llmops images push` pushes them, and writes their digests into the stack file")
+
+
+@images.command("push")
+def push_images(context: typer.Context, names: Names = None, print_only: Print = False, as_json: Json = False) -> None:
+    """Push the images of this checkout to the stack's repositories, and write their digests into Pulumi.<stack>.yaml.
+
+    Logs in by ECR's token, for this push alone, and builds what is not built
+    yet. The tag is the kit's version and the hash of the image's files: what is
+    there under it is not pushed again. On a twin the registry is one on this
+    machine. No real account was at hand to try it on.
+
+    llmops images push --stack aws-dev
+    llmops images push serving --stack aws-dev
+    """
+    from llmops.images import push_for
+
+    here: Context = context.obj
+    references = push_for(here.pulumi, say, names=_names(names))
+    if print_only:
+        _print(references, as_json)
+    else:
+        _write(here, references, as_json)
+
+
+def _names(names: list[Name] | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.value for name in names or list(Name)))
+
+
+def _write(here: Context, references: Mapping[str, str], as_json: bool) -> None:
+    file = here.pulumi.file
+    for name, reference in references.items():
+        file.set_field("images", name, reference)
+    diff = file.diff()
+    file.write()
+    if as_json:
+        _print(references, as_json)
+    else:
+        print(diff or f"{file.path.name} has these images already")
+
+
+def _print(references: Mapping[str, str], as_json: bool) -> None:
     if as_json:
         from llmops.tables import print_json
 
-        print_json(references)
-    elif print_only:
-        print("\n".join(references.values()))
+        print_json(dict(references))
     else:
-        print(diff or f"{here.pulumi.file.path.name} has these images already")
+        print("\n".join(references.values()))

@@ -8,14 +8,18 @@ from contract.outputs import StackOutputs
 from llmops.platforms.base import Platform, Say
 
 if TYPE_CHECKING:
+    from llmops.images import ImageRegistry
     from llmops.plan.quotas import QuotaNeed
     from llmops.stacks import PulumiStack
+    from llmops.sweep import Sweeper
 
 _CLASSES = {
     "local": "llmops.platforms.local:LocalPlatform",
     "aws": "llmops.platforms.aws.platform:AwsPlatform",
 }
 _PREFLIGHTS = {"aws": "llmops.platforms.aws.preflight:preflight"}
+_SWEEPERS = {"aws": "llmops.platforms.aws.sweep:AwsSweeper"}
+_IMAGES = {"aws": "llmops.platforms.aws.image_registry:EcrImages"}
 _QUOTAS = {"aws": "llmops.platforms.aws.quotas"}
 _EXTRAS = {"aws": ("aws", "boto3")}
 
@@ -49,6 +53,35 @@ def quotas(stack: "PulumiStack", needed: dict[str, int]) -> "list[QuotaNeed]":
         return []
     module = importlib.import_module(_QUOTAS[stack.target])
     return module.quotas_for(_clients_of(stack), needed)
+
+
+def sweeper(stack: "PulumiStack") -> "Sweeper":
+    """What looks through the account and region of a stack for what nobody's state knows.
+
+    Raises:
+        KitError: its target has no account to look through.
+    """
+    if stack.target not in _SWEEPERS:
+        raise KitError(
+            f"a stack of target {stack.target} has no account to sweep",
+            where=str(stack.file.path),
+            fix=f"choose a stack of target {' or '.join(_SWEEPERS)} with --stack",
+        )
+    require_packages(*_EXTRAS[stack.target])
+    module, _, name = _SWEEPERS[stack.target].partition(":")
+    return getattr(importlib.import_module(module), name)(_clients_of(stack))
+
+
+def image_registry(stack: "PulumiStack") -> "ImageRegistry":
+    """Where a deployed stack's images are pushed to.
+
+    Raises:
+        KitError: it is not deployed yet, or this shell talks to another account.
+    """
+    outputs = stack.outputs()
+    require_packages(*_EXTRAS[outputs.target])
+    module, _, name = _IMAGES[outputs.target].partition(":")
+    return getattr(importlib.import_module(module), name)(outputs)
 
 
 def _clients_of(stack: "PulumiStack") -> Any:
