@@ -4,7 +4,7 @@ from llmops.rehearsal.acts.common import held, require, theirs
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, Step
 
-_DATA = {"bucket", "key", "repository"}
+_DATA = {"bucket", "alias", "repository"}
 
 
 def down(stage: Stage) -> Evidence:

@@ -1,0 +1,79 @@
+"""A stage whose world only remembers what was asked of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from llmops.rehearsal.runner import run
+from llmops.rehearsal.stage import Stage
+from llmops.rehearsal.steps import Access, Evidence, Result, Step
+from llmops.rehearsal.world import TwinWorld
+
+
+@dataclass
+class World:
+    """Stands where a twin does."""
+
+    recorded: list[Access] = field(default_factory=list)
+    faults: dict[str, dict[str, Any]] = field(default_factory=dict)
+    met: bool = True
+
+    def forget_accesses(self) -> None:
+        pass
+
+    def accesses(self) -> list[Access]:
+        return self.recorded
+
+    def check_limits(self) -> None:
+        pass
+
+    def fault(self, kind: str, members: Mapping[str, Any]) -> None:
+        self.faults[kind] = dict(members)
+
+    def fault_met(self, kind: str) -> bool:
+        return self.met
+
+    def clear_faults(self) -> None:
+        self.faults.clear()
+
+
+@dataclass
+class Watched:
+    """Who watches: what it was told."""
+
+    told: list[str] = field(default_factory=list)
+
+    def begins(self, result: Result) -> None:
+        self.told.append(f"begins {result.step.id}")
+
+    def says(self, line: str) -> None:
+        self.told.append(line)
+
+    def ends(self, result: Result) -> None:
+        self.told.append(f"{result.state} {result.step.id}")
+
+
+@dataclass
+class Rehearsed:
+    """Runs steps on a stage without a twin."""
+
+    stage: Stage
+    world: World
+    view: Watched = field(default_factory=Watched)
+
+    def __call__(self, *steps: Step, **options: Any) -> list[Result]:
+        return run(steps, self.stage, self.view, **options)
+
+
+@pytest.fixture
+def rehearsed(tmp_path: Path) -> Rehearsed:
+    world = World()
+    return Rehearsed(Stage(cast(TwinWorld, world), tmp_path / "logs", lambda _: None), world)
+
+
+def step(name: str, do: Callable[[Stage], Evidence] | None = None, *needs: str) -> Step:
+    """A step that passes, or does what is given."""
+    return Step(name, f"The step {name}", f"proves {name}", "twin", do or (lambda _: Evidence((f"{name} done",))), needs)

@@ -1,0 +1,99 @@
+"""Order, needs, failures, faults and Ctrl-C of a rehearsal, without a twin."""
+
+import pytest
+
+from contract.errors import KitError
+from llmops.rehearsal.faults import FaultCase
+from llmops.rehearsal.stage import Stage
+from llmops.rehearsal.steps import Access, Evidence, chosen
+from tests.unit.llmops.rehearsal.conftest import Rehearsed, step
+
+
+def refuse(_: Stage) -> Evidence:
+    raise KitError("there is no room", where="the disk", fix="make some")
+
+
+def test_steps_run_in_order_and_leave_evidence(rehearsed: Rehearsed) -> None:
+    results = rehearsed(step("one"), step("two", None, "one"))
+    assert [(r.step.id, r.state, r.evidence.said) for r in results] == [
+        ("one", "passed", ("one done",)),
+        ("two", "passed", ("two done",)),
+    ]
+    assert rehearsed.view.told == ["begins one", "passed one", "begins two", "passed two"]
+    assert results[1].began >= results[0].began
+
+
+def test_nothing_runs_after_a_failure(rehearsed: Rehearsed) -> None:
+    results = rehearsed(step("one"), step("two", refuse), step("three"), step("four", None, "two"))
+    assert [r.state for r in results] == ["passed", "failed", "not run", "not run"]
+    assert str(results[1].error) == "the disk: there is no room\n  way out: make some"
+
+
+def test_what_was_denied_is_named_even_where_the_refusal_lost_it(rehearsed: Rehearsed) -> None:
+    rehearsed.world.recorded = [
+        Access("endpoint", "s3:GetObject", "arn:aws:s3:::store/models/1", False),
+        Access("deploy", "s3:ListBucket", "arn:aws:s3:::store", True),
+    ]
+    (result,) = rehearsed(step("one", refuse))
+    assert result.error
+    assert "endpoint may not s3:GetObject on arn:aws:s3:::store/models/1" in result.error.what
+    assert "ListBucket" not in result.error.what
+    assert result.accesses == rehearsed.world.recorded
+
+
+def test_ctrl_c_ends_it_and_the_step_is_stopped(rehearsed: Rehearsed) -> None:
+    def interrupt(_: Stage) -> Evidence:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearsed(step("one"), step("two", interrupt), step("three"))
+    assert [r.state for r in rehearsed.stage.results] == ["passed", "stopped", "not run"]
+
+
+def test_only_takes_what_a_step_needs() -> None:
+    steps = [step("one"), step("two"), step("three", None, "one"), step("four", None, "three")]
+    assert [s.id for s in chosen(steps, ["four"])] == ["one", "three", "four"]
+    assert [s.id for s in chosen(steps, ["two", "one"])] == ["one", "two"]
+    assert [s.id for s in chosen(steps, [])] == ["one", "two", "three", "four"]
+    with pytest.raises(KitError, match="there is no step five"):
+        chosen(steps, ["five"])
+
+
+RECOVERED = FaultCase("slow", "slow", "one", "calls are slow", "recovered", {"times": 2})
+REFUSED = FaultCase("full", "capacity", "one", "there is no instance", "refused", {}, "no room", "ask later")
+
+
+def test_a_fault_that_is_recovered_from(rehearsed: Rehearsed) -> None:
+    (result,) = rehearsed(step("one"), fault=RECOVERED)
+    assert (result.state, result.fault) == ("passed", "slow")
+    assert result.evidence.said == ("one done", "fault slow: recovered")
+    assert rehearsed.world.faults == {"slow": {"times": 2}}
+
+
+def test_a_fault_that_meets_nothing_is_a_failure(rehearsed: Rehearsed) -> None:
+    rehearsed.world.met = False
+    (result,) = rehearsed(step("one"), fault=RECOVERED)
+    assert result.error
+    assert "the fault slow met nothing" in result.error.what
+
+
+def test_a_fault_that_is_refused_ends_by_its_way_out(rehearsed: Rehearsed) -> None:
+    def once(stage: Stage) -> Evidence:
+        return refuse(stage) if rehearsed.world.faults else Evidence(("done",))
+
+    results = rehearsed(step("one", once), step("two"), fault=REFUSED)
+    assert [r.state for r in results] == ["passed", "passed"]
+    assert "refused with 'no room'; then ask later: recovered" in results[0].evidence.said[-1]
+
+
+@pytest.mark.parametrize("says", ["something else", ""])
+def test_a_fault_that_ends_otherwise_than_said_is_a_failure(rehearsed: Rehearsed, says: str) -> None:
+    other = FaultCase("full", "capacity", "one", "there is no instance", "refused", {}, "quota", "ask later")
+    (result,) = rehearsed(step("one", refuse if says else None), fault=other)
+    assert result.error
+    assert ("was to be explained by 'quota'" if says else "nothing was refused") in result.error.what
+
+
+def test_a_fault_meets_its_own_step_alone(rehearsed: Rehearsed) -> None:
+    results = rehearsed(step("zero"), step("one"), fault=RECOVERED)
+    assert [r.fault for r in results] == ["", "slow"]

@@ -1,0 +1,52 @@
+"""What keeps a rehearsal on this machine: its environment, and the closed door."""
+
+import urllib.request
+from urllib.error import URLError
+
+import pytest
+
+from contract.errors import KitError
+from llmops.rehearsal.guard import Guard
+from llmops.rehearsal.stage import failure
+from llmops.rehearsal.world import require_loopback, scrubbed
+
+
+def test_nothing_of_a_cloud_or_a_login_stays_in_the_environment() -> None:
+    named = ("AWS_PROFILE", "AZURE_TENANT_ID", "ARM_CLIENT_ID", "PULUMI_ACCESS_TOKEN", "GOOGLE_CREDENTIALS")
+    named += ("PULUMI_STACK", "LLMOPS_ROOT", "https_proxy", "NO_PROXY")
+    kept = {"PATH": "/bin", "HOME": "/root", "LLMOPS_CACHE": "/cache", "PULUMI_HOME": "/pulumi", "LANG": "C"}
+    assert scrubbed(dict.fromkeys(named, "x") | kept) == kept
+
+
+@pytest.mark.parametrize("address", ["https://sagemaker.us-east-1.amazonaws.com", "http://10.0.0.1:80", ""])
+def test_an_address_elsewhere_is_refused(address: str) -> None:
+    with pytest.raises(KitError, match="is not on this machine"):
+        require_loopback({"AWS_ENDPOINT_URL": address})
+    with pytest.raises(KitError, match="AWS_ENDPOINT_URL_S3"):
+        require_loopback({"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_S3": address})
+
+
+def test_a_request_that_leaves_the_machine_is_refused_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Guard() as guard:
+        for name, value in guard.environ.items():
+            monkeypatch.setenv(name, value)
+        guard.require_quiet("step one")
+        for url in ("https://sts.amazonaws.com/x", "http://example.org/y"):
+            with pytest.raises(URLError):
+                urllib.request.urlopen(url, timeout=5)
+        with pytest.raises(KitError, match=r"http://example.org/y, sts.amazonaws.com:443") as e:
+            guard.require_quiet("step one")
+        assert e.value.where == "step one"
+        guard.require_quiet("step two")
+
+
+def test_a_command_s_own_words_become_the_error() -> None:
+    text = "saying\n  error: deleting: AccessDenied\n\x1b[31;1merror:\x1b[0m no room\n  where: disk\n  way out: buy one\n"
+    found = failure("llmops up", 1, text)
+    assert (found.what, found.where, found.fix) == (
+        "`llmops up`: no room\n    error: deleting: AccessDenied",
+        "disk",
+        "buy one",
+    )
+    assert "was to be refused" in failure("llmops up", 0, "fine").what
+    assert "Traceback" in failure("llmops up", 1, "Traceback (most …\nValueError").what
