@@ -136,9 +136,19 @@ class PulumiStack:
             provider = []
         self._capture("stack", "select", *([] if on_twin else ["--create"]), self.name, *provider, stack=False)
 
-    def export(self) -> dict[str, Any]:
-        """The stack's state: `resources`, `pending_operations`, `secrets_providers`; nothing of a new stack."""
-        return json.loads(self._capture("stack", "export").stdout).get("deployment") or {}
+    def siblings(self) -> list[str]:
+        """All stacks of the backend, those of other projects as `organization/<project>/<stack>`."""
+        answer = self._capture("stack", "ls", "--all", "--json", stack=False)
+        return [str(entry["name"]) for entry in json.loads(answer.stdout)]
+
+    def export(self, sibling: str = "") -> dict[str, Any]:
+        """The stack's state: `resources`, `pending_operations`, `secrets_providers`; nothing of a new stack.
+
+        `sibling`: another stack of the backend, whose state is wanted.
+        """
+        other = ["--stack", sibling] if sibling else []
+        answer = self._capture("stack", "export", *other, stack=not sibling)
+        return json.loads(answer.stdout).get("deployment") or {}
 
     def preview(self, *arguments: str) -> dict[str, Any]:
         """What `pulumi preview --json` says.

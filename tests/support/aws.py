@@ -34,6 +34,8 @@ class Account:
     environ: dict[str, str]
     """What a client of the twin is started with; it holds the engine and the twin's own state backend too."""
     clients: dict[str, Any] = field(default_factory=dict, repr=False)
+    region: str = REGION
+    """Of the clients."""
 
     def client(self, service: str) -> Any:
         """A boto3 client of the account's root."""
@@ -45,7 +47,7 @@ class Account:
         return boto3.Session(
             aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
-            region_name=REGION,
+            region_name=self.region,
         )
 
     @contextmanager

@@ -2,14 +2,11 @@
 
 import os
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from contract.layout import cache_dir
-from hosting.files import locked
-from hosting.images import find_uv
+from tests.support.environments import environment
 
 PINS = {
     "checkov": ["checkov==3.3.30"],
@@ -21,13 +18,7 @@ ACCEPTED = Path(__file__).parents[1] / "emulated/scanners/accepted.toml"
 
 def installed(scanner: str) -> Path:
     """The scanner's command; it is installed first where it is missing, which takes a minute for prowler."""
-    home = cache_dir() / "scanners" / "-".join(pin.replace("==", "-") for pin in PINS[scanner])
-    with locked(home.with_name(f"{home.name}.lock")):
-        if not (home / "complete").exists():
-            _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(home))
-            _uv("pip", "install", "--quiet", "--python", str(home / "bin" / "python"), *PINS[scanner])
-            (home / "complete").touch()
-    return home / "bin" / scanner
+    return environment("scanners", PINS[scanner]) / "bin" / scanner
 
 
 def scan(scanner: str, *arguments: str, environ: Mapping[str, str] | None = None, given: str = "") -> str:
@@ -46,7 +37,3 @@ def differences(scanner: str, found: Iterable[str]) -> list[str]:
     occurring = set(found)
     new = [f"not accepted: {each}" for each in sorted(occurring - accepted.keys())]
     return new + [f"accepted, but found no more: {each}" for each in sorted(accepted.keys() - occurring)]
-
-
-def _uv(*arguments: str) -> None:
-    subprocess.run([find_uv(), *arguments], check=True, timeout=900)

@@ -1,0 +1,33 @@
+"""Python environments of foreign programs, each of its own below the cache: made when they are first asked for."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from contract.layout import cache_dir
+from hosting.files import locked
+from hosting.images import find_uv
+
+SAGEMAKER = ("sagemaker==3.27.0",)
+"""The SDK with the boto3 that it asks for; 900 MB on the disk."""
+
+
+def environment(kind: str, pins: Sequence[str]) -> Path:
+    """The folder of an environment with exactly these packages, and what they need; it takes a minute once.
+
+    Args:
+        kind: whose it is, a folder below the cache.
+        pins: as `name==version`.
+    """
+    home = cache_dir() / kind / "-".join(pin.replace("==", "-") for pin in pins)
+    with locked(home.with_name(f"{home.name}.lock")):
+        if not (home / "complete").exists():
+            _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(home))
+            _uv("pip", "install", "--quiet", "--python", str(home / "bin" / "python"), *pins)
+            (home / "complete").touch()
+    return home
+
+
+def _uv(*arguments: str) -> None:
+    subprocess.run([find_uv(), *arguments], check=True, timeout=900)
