@@ -76,6 +76,7 @@ def deploy_policy(names: Names, key: str) -> Policy:
         _allow(_ROLE_LIFE, f"arn:{names.partition}:iam::{names.account}:role/{names.project}-*"),
         _allow(["iam:CreateServiceLinkedRole"], "*"),
         _allow(["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"], key),
+        _allow(["secretsmanager:GetSecretValue"], _secrets(names)),
     )
 
 
@@ -107,6 +108,7 @@ def boundary(names: Names) -> Policy:
     bucket = f"arn:{names.partition}:s3:::{names.bucket}"
     return _policy(
         _allow([f"{s}:*" for s in (*_SERVICES, "ec2", "iam", "sts")], "*"),
+        _allow(["secretsmanager:GetSecretValue"], _secrets(names)),
         _deny(
             ["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy", "iam:AttachRolePolicy"],
             "*",
@@ -140,6 +142,11 @@ def _deny(actions: list[str], resource: str | list[str], condition: Policy | Non
 
 def _keys(names: Names) -> str:
     return f"arn:{names.partition}:kms:{names.region}:{names.account}:key/*"
+
+
+def _secrets(names: Names) -> str:
+    """What recipes name as secret:NAME."""
+    return f"arn:{names.partition}:secretsmanager:{names.region}:{names.account}:secret:{names.project}/*"
 
 
 def _of_our_store(names: Names) -> Policy:
