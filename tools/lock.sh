@@ -1,7 +1,7 @@
 #!/bin/sh
 # Renew requirements/*.txt from requirements/*.in: `tools/lock.sh [uv pip compile options, e.g. --upgrade]`.
 # `dev` is resolved first, over all sets, and the others are parts of it: a package has one version on every machine
-# and image. TensorFlow's set stands alone, because its limits would hold the others back.
+# and image. TensorFlow's set and the SageMaker SDK's stand alone, because their limits would hold the others back.
 # UV names the uv to use.
 set -eu
 cd "$(dirname "$0")/../requirements"
@@ -24,6 +24,7 @@ lock aws "contract.in kit.in aws.in" -c dev.txt "$@"
 lock twin "contract.in kit.in aws.in twin.in" -c dev.txt "$@"
 lock azure "contract.in kit.in azure.in" -c dev.txt "$@"
 lock tensorflow "contract.in tensorflow.in" --overrides tensorflow.override "$@"
+lock sagemaker "contract.in kit.in aws.in sagemaker.in" "$@"
 lock models "models.in" --no-deps "$@"
 cd ../llmops/engine/go
 lock requirements "requirements.in" "$@"
