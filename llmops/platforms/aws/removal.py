@@ -25,16 +25,17 @@ def remove_data(clients: Clients, outputs: StackOutputs) -> None:
     for bucket, keys in ((store, STORE_KEYS), (outputs.aws.work_bucket, WORK_KEYS)):
         if bucket:
             with explained(f"s3://{bucket}", "repeat the command: it goes on from there"):
-                _empty_bucket(clients("s3"), bucket, keys, outputs.stack)
+                empty_bucket(clients("s3"), bucket, keys, outputs.stack)
     for repository in outputs.aws.repositories.values():
         with explained(f"repository {repository}"):
             _empty_repository(clients("ecr"), repository_name(repository), outputs.stack)
     if group := outputs.aws.model_package_group:
         with explained(f"model package group {group}"):
-            _empty_group(clients("sagemaker"), group)
+            empty_group(clients("sagemaker"), group)
 
 
-def _empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
+def empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
+    """Remove every version of every object and unfinished uploads; below `keys` alone where the bucket was given."""
     ours = _is_ours(s3.get_bucket_tagging, stack, "TagSet", Bucket=bucket)
     if ours is None:
         return
@@ -75,7 +76,8 @@ def _empty_repository(ecr: Any, repository: str, stack: str) -> None:
             ecr.batch_delete_image(repositoryName=repository, imageIds=images[begin : begin + 100])
 
 
-def _empty_group(sagemaker: Any, group: str) -> None:
+def empty_group(sagemaker: Any, group: str) -> None:
+    """Every model package of a group."""
     pages = sagemaker.get_paginator("list_model_packages")
     try:
         found = [p for page in pages.paginate(ModelPackageGroupName=group) for p in page["ModelPackageSummaryList"]]
