@@ -4,6 +4,7 @@ What is finished lies in opt/ml/checkpoints with its hashes; a job that was kill
 """
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -21,7 +22,7 @@ from contract.errors import IntegrityError, KitError, RunError
 from contract.layout import MANIFEST, TrainingFolders
 from contract.model import Golden, Lineage, Message, ModelManifest, Score, SuiteResult, TrainingFacts
 from contract.recipe import Recipe, Suite
-from contract.run import RunSpec
+from contract.run import RUN_VARIABLE, RunSpec
 from training import checkpoints
 from training.batches import check_batch_size
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
@@ -272,7 +273,7 @@ class Job:
             lineage=Lineage(
                 base_model=spec.base_model,
                 dataset=spec.dataset,
-                run=spec.id,
+                run=os.environ.get(RUN_VARIABLE) or spec.id,
                 recipe_sha256=sha256_bytes(self.recipe.to_json().encode()),
                 image=spec.image,
                 kit_version=spec.kit_version,
