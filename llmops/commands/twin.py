@@ -216,8 +216,12 @@ def _words(home: Path, found: Mapping[str, Any]) -> dict[str, Any]:
         if name in ("schema", "pids", "port"):
             continue
         if isinstance(value, list):
-            value = [str(item) for item in value]
+            value = [_line(item) for item in value]
         elif isinstance(value, Mapping):
             value = [f"{k}: {v}" for k, v in value.items()]
         fields[name] = value
     return fields
+
+
+def _line(item: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in item.items()) if isinstance(item, Mapping) else str(item)

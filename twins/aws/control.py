@@ -23,6 +23,7 @@ import psutil
 from contract.errors import KitError
 from hosting.files import locked, silent, write_atomic
 from hosting.ports import choose_port, holder, is_free
+from twins.aws.fleet import end_containers
 from twins.aws.judges import installation
 from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from twins.aws.twin import TwinSettings
@@ -30,7 +31,7 @@ from twins.aws.twin import TwinSettings
 INFO_FILE = "twin.json"
 LOG_FILE = "twin.log"
 START_SECONDS = 60
-STOP_SECONDS = 30
+STOP_SECONDS = 60  # containers finish their streams, which may take half of it
 _BIND = "127.0.0.1"
 # Whatever else could bring a client other credentials, another account, or another place than the twin.
 _UNSET = (
@@ -138,6 +139,7 @@ def down(home: Path, say: Callable[[str], None] = silent) -> bool:
         ran = _running(home) is not None
         _stop(home, say)
         _end_leftovers(home)
+        end_containers(home)
     return ran
 
 
@@ -149,7 +151,9 @@ def reset(home: Path, say: Callable[[str], None] = silent) -> None:
     with locked(home / ".lock", say, f"waiting for another command that holds {home}"):
         if running := _running(home):
             _ask(running.url, "reset", "POST")
+            _await_no_instance(running)
         else:
+            end_containers(home)
             (home / "state.pickle").unlink(missing_ok=True)
             for body in (home / "objects").glob("*"):
                 body.unlink(missing_ok=True)
@@ -360,6 +364,12 @@ def _stop(home: Path, say: Callable[[str], None]) -> None:
         except psutil.TimeoutExpired:
             process.kill()
             process.wait(STOP_SECONDS)
+
+
+def _await_no_instance(running: TwinInfo) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while _ask(running.url, "status")["instances"] and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _end_leftovers(home: Path) -> None:

@@ -5,9 +5,12 @@ from typing import Any
 from twins.aws.services.cloudwatch import seconds_of
 from twins.aws.twin import Twin
 
+NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a training job ends Failed once it was judged"
 NOT_DONE = [
-    "no container runs: an endpoint serves nothing, a training job ends Failed once its permissions were judged",
     "signatures of requests: the access key is looked up, the secret is not checked",
+    "instance types: an instance is a process or a container of this machine, whatever its type",
+    "shadow variants get no requests; a serverless variant is one instance that never sleeps",
+    "data capture by the platform (DataCaptureConfig): nothing is written",
 ]
 
 
@@ -17,9 +20,10 @@ def of(twin: Twin) -> dict[str, Any]:
         "services": services(twin),
         "endpoints": _statuses(twin, "endpoint", "Endpoint"),
         "jobs": _statuses(twin, "training-job", "TrainingJob"),
+        "instances": twin.fleet.describe(),
         "faults": twin.state.get("faults", {}),
         "time": f"a minute of alarms and cooldowns lasts {seconds_of(twin, 60):.2f} s here",
-        "not_judged": [*NOT_DONE, *twin.unjudged],
+        "not_judged": [*([] if twin.settings.containers == "run" else [NO_CONTAINERS]), *NOT_DONE, *twin.unjudged],
     }
 
 

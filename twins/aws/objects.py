@@ -73,6 +73,22 @@ def download(twin: Twin, bucket: str, key: str, target: Path) -> None:
             pass
 
 
+def link(twin: Twin, bucket: str, key: str, target: Path) -> None:
+    """Like `download`, and an object that is in a file already only gets another name: nobody may write to `target`.
+
+    Raises:
+        ApiError: it is not there, or its KMS key does not work.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with twin.lock:
+        body = getattr(_latest(twin, bucket, key), "_value_buffer", None)
+        _check(twin, "GetObject", {"Bucket": bucket, "Key": key})
+        if isinstance(body, Body) and body.path:
+            target.hardlink_to(body.path)
+            return
+    download(twin, bucket, key, target)
+
+
 def upload(twin: Twin, source: Path, place: Place, key_id: str = "", *, move: bool = False) -> None:
     """Put a file's content as an object, encrypted as the bucket says or with a KMS key.
 

@@ -32,6 +32,7 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     from twins.aws.handler import Handler
     from twins.aws.persistence import Keeper
     from twins.aws.process import Process
+    from twins.aws.services import sagemaker_fleet
 
     stopped = _stop_signals()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -44,6 +45,7 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     process = Process(twin, f"http://{BIND}:{server.server_port}")
     twin.describe = lambda: {**process.described(), "not_kept": keeper.failure}
     keeper.start()
+    sagemaker_fleet.resume(twin)
     twin.start()
     threading.Thread(target=server.serve_forever, args=[0.05], name="http", daemon=True).start()
     process.run(stopped, stand_in)
@@ -69,7 +71,7 @@ def install(twin: Twin) -> None:
     twin.judge_of_calls = permissions.may_call
     twin.judge_of_policies = permissions.would_allow
     twin.judge_of_services = permissions.service_may
-    twin.closers.append(permissions.close)
+    twin.closers.extend([twin.fleet.close, permissions.close])
 
 
 def _stop_signals() -> threading.Event:

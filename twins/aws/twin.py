@@ -156,6 +156,7 @@ class Twin:
         from moto.core.base_backend import BackendDict
 
         with self.lock:
+            self.fleet.clear()
             BackendDict.reset()
             self.state.clear()
             self.seed()

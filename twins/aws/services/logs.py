@@ -32,8 +32,12 @@ def install(twin: Twin) -> None:
     twin.mend(_SERVICE, "DescribeLogGroups", logs.complete)
 
 
-def put_events(twin: Twin, region: str, group: str, stream: str, messages: Iterable[str]) -> None:
-    """Write what a container or a job of the platform says, now; group and stream are made when they are missing."""
+def put_events(
+    twin: Twin, region: str, group: str, stream: str, messages: Iterable[str], *, keep: int | None = None
+) -> None:
+    """Write what a container or a job of the platform says, now; group and stream are made when they are missing.
+    `keep`: forget all but the stream's last so many events.
+    """
     backend = _backend(twin, region)
     if group not in backend.groups:
         backend.create_log_group(group, {})
@@ -41,6 +45,8 @@ def put_events(twin: Twin, region: str, group: str, stream: str, messages: Itera
         backend.create_log_stream(group, stream)
     events = [{"timestamp": int(now() * 1000), "message": message} for message in messages]
     backend.put_log_events(group, stream, events)
+    if keep:
+        del backend.groups[group].streams[stream].events[:-keep]
     _measure(twin, region, group, events)
     twin.changed()
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from twins.aws.calls import ApiError, Call
 from twins.aws.services import sagemaker_documents as store
+from twins.aws.services import sagemaker_fleet as fleet
 from twins.aws.services import sagemaker_guardrails as guardrails
 from twins.aws.services.documents import Document, ask, now, plain
 from twins.aws.services.sagemaker_documents import CONFIG, ENDPOINT, Listing
@@ -22,7 +23,9 @@ _ENDPOINTS = Listing(
     status="EndpointStatus",
 )
 _IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+_LOOK_SECONDS = 0.1
 _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+_OURS = ("config", "variants", "rollout", "groups", "scaling")
 DELETION_SECONDS = 60
 """What a deletion takes on AWS, about."""
 
@@ -96,6 +99,8 @@ class Endpoints:
         if endpoint["EndpointStatus"] in _IN_PROGRESS:
             raise _in_progress(endpoint)
         endpoint.update(EndpointStatus="Deleting", LastModifiedTime=now())
+        fleet.keep_group(endpoint, None)
+        fleet.tell(self._twin, endpoint)
         self._deregister_scalable_targets(call.region, endpoint)
         seconds = self._twin.scaled(DELETION_SECONDS)
         self._twin.later(seconds, "sagemaker.delete", call.region, endpoint["EndpointArn"])
@@ -103,7 +108,10 @@ class Endpoints:
     def _forget(self, region: str, arn: str) -> None:
         endpoint = store.documents(self._twin, ENDPOINT, region).get(arn)
         if endpoint and endpoint["EndpointStatus"] == "Deleting":
-            store.drop(self._twin, ENDPOINT, endpoint)
+            if self._twin.fleet.busy(endpoint["EndpointName"], region):  # with requests that are under way
+                self._twin.later(_LOOK_SECONDS, "sagemaker.delete", region, arn)
+            else:
+                store.drop(self._twin, ENDPOINT, endpoint)
 
     def _deregister_scalable_targets(self, region: str, endpoint: Document) -> None:
         # The caller's right to it was judged with DeleteEndpoint itself.
@@ -141,7 +149,7 @@ def set_instance_count(twin: Twin, region: str, endpoint_name: str, variant: str
 def described(endpoint: Document) -> Document:
     """An endpoint as DescribeEndpoint answers it: the configuration that serves, and the one that is on its way."""
     config = endpoint["config"]
-    answer = {name: value for name, value in endpoint.items() if name not in ("config", "variants", "rollout")}
+    answer = {name: value for name, value in endpoint.items() if name not in _OURS}
     shown = summaries(config, endpoint["variants"])
     if shown:
         answer["ProductionVariants"] = shown

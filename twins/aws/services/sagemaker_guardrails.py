@@ -50,8 +50,8 @@ def timeout(deployment: Document | None) -> float:
 
 
 def steps(deployment: Document | None, config: Document) -> list[Document]:
-    """What a deployment does one after another: `seconds` on AWS, the variants' `status` meanwhile, and the `share` of
-    the traffic, in percent, that the new fleet has then.
+    """What a deployment does one after another: `seconds` on AWS, the variants' `status` meanwhile, and in percent the
+    `share` of the traffic that the new fleet has then, and its instances (`new`) and those of the old one (`old`).
     """
     policy = _policy(deployment)
     if deployment and "RollingUpdatePolicy" in deployment:
@@ -70,8 +70,9 @@ def _rolling(policy: Document, config: Document) -> list[Document]:
     batches = math.ceil(total / max(1, _instances(policy["MaximumBatchSize"], total)))
     found = []
     for batch in range(1, batches + 1):
-        found.append(_step("Creating", AWS_TRANSITION_SECONDS / batches, 100 * (batch - 1) / batches))
-        found.append(_step("Baking", policy["WaitIntervalInSeconds"], 100 * batch / batches))
+        before, after = 100 * (batch - 1) / batches, 100 * batch / batches
+        found.append(_step("Creating", AWS_TRANSITION_SECONDS / batches, before, after, 100 - before))
+        found.append(_step("Baking", policy["WaitIntervalInSeconds"], after, after, 100 - before))
     return found
 
 
@@ -122,5 +123,5 @@ def _percent(size: Document | None, total: int) -> float:
     return 100.0 if size is None else 100 * _instances(size, total) / max(1, total)
 
 
-def _step(status: str, seconds: float, share: float) -> Document:
-    return {"status": status, "seconds": seconds, "share": share}
+def _step(status: str, seconds: float, share: float, new: float = 100.0, old: float = 100.0) -> Document:
+    return {"status": status, "seconds": seconds, "share": share, "new": new, "old": old}
