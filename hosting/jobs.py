@@ -24,6 +24,7 @@ from hosting import images, runtimes, warden
 MARK = "HOSTING_JOB"
 """The variable by which the processes of a home's jobs are found again."""
 _LABEL = "llmops.jobs"
+_LOOK_SECONDS = 0.1
 _LONGEST_LINE = 256 * 1024
 _LAST_OUTPUT_SECONDS = 10  # a killed warden may leave a process that holds the output open
 Said = Callable[[list[str]], None]
@@ -133,15 +134,18 @@ def start(spec: JobSpec, said: Said) -> Job:
     return job
 
 
-def stop(jobs: Sequence[Job], grace: float) -> None:
-    """Send SIGTERM to jobs, and kill those that have not ended after so many seconds."""
+def stop(jobs: Sequence[Job], grace: float, hurried: Callable[[], bool] = lambda: False) -> None:
+    """Send SIGTERM to jobs, and kill those that have not ended after so many seconds, or when `hurried` says so."""
     for job in jobs:
         job.terminate()
     deadline = time.monotonic() + grace
-    for job in jobs:
-        if job.wait(max(0.0, deadline - time.monotonic())) is None:
-            job.kill()
-    for job in jobs:
+    running = list(jobs)
+    while running and time.monotonic() < deadline and not hurried():
+        running[0].wait(_LOOK_SECONDS)
+        running = [job for job in running if job.wait(0) is None]
+    for job in running:
+        job.kill()
+    for job in running:
         job.wait()
 
 

@@ -40,7 +40,7 @@ def encoded(job: Document) -> bytes:
 def main() -> int:
     """Run the job that the input describes, to its end."""
     orders = _Orders()
-    job: Document = json.loads(orders.first())
+    job: Document = json.loads(orders.next())
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # processes that lost their parent become children of this one
     first = _start(job, libc)
@@ -53,25 +53,23 @@ def main() -> int:
 
 
 class _Orders:
-    """Lines of the input as they come; "" for ever once it has ended."""
+    """Lines of the input, the job's first; "" for ever once it has ended."""
 
     def __init__(self) -> None:
         self._kept = b""
 
-    def first(self) -> str:
-        while b"\n" not in self._kept:
+    def ready(self) -> bool:
+        """Has a line been read already that `next` was not asked for?"""
+        return b"\n" in self._kept
+
+    def next(self) -> str:
+        """The next line, when it has come."""
+        while not self.ready():
             if not (read := os.read(0, 65536)):
-                sys.exit("warden: no job was given")
+                return ""
             self._kept += read
         line, _, self._kept = self._kept.partition(b"\n")
         return line.decode()
-
-    def read(self) -> list[str]:
-        read = os.read(0, 65536)
-        if not read:
-            return [""]
-        *lines, self._kept = (self._kept + read).split(b"\n")
-        return [line.decode() for line in lines]
 
 
 def _start(job: Document, libc: ctypes.CDLL) -> int:
@@ -99,15 +97,13 @@ def _watch(first: int, orders: _Orders) -> int:
     poll.register(ended, select.POLLIN)
     poll.register(0, select.POLLIN | select.POLLHUP)
     while True:
-        ready = dict(poll.poll())
-        if ended in ready:
+        if not orders.ready() and ended in dict(poll.poll()):
             return os.waitpid(first, 0)[1]
-        for order in orders.read():
-            if order == "stop":
-                os.kill(first, signal.SIGTERM)  # not waited for yet, hence certainly still this process
-            else:
-                os.kill(first, signal.SIGKILL)
-                return os.waitpid(first, 0)[1]
+        if orders.next() == "stop":
+            os.kill(first, signal.SIGTERM)  # not waited for yet, hence certainly still this process
+        else:
+            os.kill(first, signal.SIGKILL)
+            return os.waitpid(first, 0)[1]
 
 
 def _kill_tree() -> None:

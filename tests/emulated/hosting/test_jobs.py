@@ -127,6 +127,12 @@ def test_one_that_does_not_mind_sigterm_is_killed_after_its_grace(spec: Callable
     assert job.wait() == 128 + signal.SIGKILL
 
 
+def test_it_can_be_killed_as_soon_as_it_is_started(spec: Callable[..., JobSpec]) -> None:
+    job = jobs.start(spec("time.sleep(300)"), Said())
+    job.kill()
+    assert job.wait() == 128 + signal.SIGKILL
+
+
 def test_what_the_first_process_leaves_behind_is_killed(spec: Callable[..., JobSpec]) -> None:
     job = spec(FAMILY)
     said = Said()

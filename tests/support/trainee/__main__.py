@@ -1,4 +1,5 @@
-"""An image for tests of jobs: it executes the Python code that it is given, as variable CODE or hyperparameter `code`.
+"""An image for tests of jobs: it executes the Python code that it is given, as variable CODE or,
+as JSON, hyperparameter `code`.
 
 The code finds `root` (what stands for `/`), `ml` (opt/ml there), `config`, `catch` and `wait_for_the_end`.
 """
@@ -35,4 +36,4 @@ def catch() -> None:
 
 if __name__ == "__main__":
     assert sys.argv[1:] == ["train"], sys.argv
-    exec(os.environ.get("CODE") or config("hyperparameters")["code"])
+    exec(os.environ.get("CODE") or json.loads(config("hyperparameters")["code"]))

@@ -116,6 +116,20 @@ def accesses_of_training_job(twin: Twin, job: Mapping[str, Any]) -> list[Access]
     return _unique(accesses)
 
 
+def accesses_of_upload(twin: Twin, job: Mapping[str, Any], uri: str, key: str) -> list[Access]:
+    """What a training job does under its role to put one object of its own.
+
+    Args:
+        twin: the account.
+        job: DescribeTrainingJob's answer.
+        uri: of the object.
+        key: the KMS key that it is to be encrypted with; empty: as the bucket does.
+    """
+    name = job["TrainingJobName"]
+    place = _Place.of(twin, job.get("TrainingJobArn", ""), f"training-job/{name}", job.get("VpcConfig"))
+    return list(_write(place, uri, key))
+
+
 def _volume(place: _Place, key: str | None) -> Iterator[Access]:
     """Instances' disks are encrypted by a grant that SageMaker makes under the role."""
     if key:

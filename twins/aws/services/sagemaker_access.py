@@ -19,6 +19,11 @@ def denied_job(twin: Twin, job: Document) -> str:
     return _denied(twin, job.get("RoleArn", ""), platform.accesses_of_training_job(twin, job))
 
 
+def denied_upload(twin: Twin, job: Document, uri: str, key: str) -> str:
+    """Why the role of a training job can't put an object (with a KMS key); empty when it can."""
+    return _denied(twin, job.get("RoleArn", ""), platform.accesses_of_upload(twin, job, uri, key))
+
+
 def _denied(twin: Twin, role: str, accesses: Iterable[Any]) -> str:
     for access in accesses:
         if reason := twin.may(role, access.action, access.resource, access.context):

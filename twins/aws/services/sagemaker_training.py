@@ -1,18 +1,23 @@
-"""Training jobs: every member kept, duplicates and bad roles refused, permissions judged; no container runs yet.
+"""Training jobs: every member kept, duplicates and bad roles refused, permissions judged, containers run.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 """
 
+import re
+
 from twins.aws.calls import ApiError, Call
+from twins.aws.jobs import Jobs
 from twins.aws.services import sagemaker_access as access
 from twins.aws.services import sagemaker_documents as store
 from twins.aws.services import sagemaker_images as images
 from twins.aws.services.documents import Document, now
 from twins.aws.services.sagemaker_documents import JOB, Listing
 from twins.aws.services.sagemaker_roles import require_role
+from twins.aws.services.sagemaker_training_pools import Pools
+from twins.aws.services.sagemaker_training_states import ENDED, end, enter
 from twins.aws.twin import Twin
 
-NO_CONTAINERS = "This twin of AWS runs no containers yet: permissions, image and input were judged, nothing was trained"
+NO_CONTAINERS = "This twin of AWS runs no containers: permissions, image and input were judged, nothing was trained"
 _JOBS = Listing(
     "TrainingJobSummaries",
     (
@@ -21,14 +26,6 @@ _JOBS = Listing(
     ),
     status="TrainingJobStatus",
 )
-_ENDED = ("Completed", "Failed", "Stopped")
-_MESSAGES = {
-    "Starting": "Starting the training job",
-    "Downloading": "Downloading input data",
-    "Stopping": "Stopping the training job",
-    "Stopped": "Training job stopped",
-    "Failed": "Training job failed",
-}
 
 
 class Training:
@@ -36,6 +33,8 @@ class Training:
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
+        self._pools = Pools(twin)
+        self._jobs = Jobs(twin, self._pools)
         twin.action("sagemaker.job", self._advance)
 
     def create_training_job(self, call: Call) -> Document:
@@ -48,11 +47,17 @@ class Training:
             )
             raise ApiError("ResourceInUse", message)
         self._check(call)
+        runs = self._twin.settings.containers == "run"
+        if runs:
+            _refuse_unknown(call.parameters)
         job = store.create(self._twin, JOB, call, TrainingJobStatus="InProgress", SecondaryStatusTransitions=[])
         for name in ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining"):
             job.setdefault(name, False)
-        self._enter(job, "Starting")
-        self._twin.later(self._twin.settings.pace / 2, "sagemaker.job", call.region, arn, "Downloading")
+        enter(self._twin, job, "Starting")
+        if runs:
+            self._jobs.begin(call.region, job)
+        else:
+            self._twin.later(self._twin.settings.pace / 2, "sagemaker.job", call.region, arn, "Downloading")
         return {"TrainingJobArn": arn}
 
     def describe_training_job(self, call: Call) -> Document:
@@ -64,27 +69,30 @@ class Training:
     def stop_training_job(self, call: Call) -> None:
         job = store.find(self._twin, JOB, call.region, call.parameters["TrainingJobName"])
         status = job["TrainingJobStatus"]
-        if status in _ENDED:
+        if status in ENDED:
             message = f"The request was rejected because the training job is in status {status}."
             raise ApiError("ValidationException", message)
         job["TrainingJobStatus"] = "Stopping"
-        self._enter(job, "Stopping")
-        self._twin.later(self._twin.settings.pace / 2, "sagemaker.job", call.region, job["TrainingJobArn"], "Stopped")
+        enter(self._twin, job, "Stopping")
+        if not self._jobs.stop(job):
+            pause = self._twin.settings.pace / 2
+            self._twin.later(pause, "sagemaker.job", call.region, job["TrainingJobArn"], "Stopped")
 
     def update_training_job(self, call: Call) -> Document:
         given = dict(call.parameters)
         job = store.find(self._twin, JOB, call.region, given.pop("TrainingJobName"))
         resources = given.pop("ResourceConfig", {})
-        if job["TrainingJobStatus"] in _ENDED and (given or "KeepAlivePeriodInSeconds" not in resources):
+        if job["TrainingJobStatus"] in ENDED and (given or "KeepAlivePeriodInSeconds" not in resources):
             message = f"The request was rejected because the training job is in status {job['TrainingJobStatus']}."
             raise ApiError("ValidationException", message)
         job.setdefault("ResourceConfig", {}).update(resources)
         job.update(given, LastModifiedTime=now())
+        self._pools.update(call.region, job)
         return {"TrainingJobArn": job["TrainingJobArn"]}
 
     def delete_training_job(self, call: Call) -> None:
         job = store.find(self._twin, JOB, call.region, call.parameters["TrainingJobName"])
-        if job["TrainingJobStatus"] not in _ENDED:
+        if job["TrainingJobStatus"] not in ENDED:
             message = f"The request was rejected because the training job is in status {job['TrainingJobStatus']}."
             raise ApiError("ResourceInUse", message)
         store.drop(self._twin, JOB, job)
@@ -106,20 +114,25 @@ class Training:
         if stopping.get("MaxWaitTimeInSeconds", 10**9) < stopping.get("MaxRuntimeInSeconds", 0):
             message = "MaxWaitTimeInSeconds must be greater than or equal to MaxRuntimeInSeconds."
             raise ApiError("ValidationException", message)
+        if given.get("EnableManagedSpotTraining") and given.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
+            message = "KeepAlivePeriodInSeconds is not supported when EnableManagedSpotTraining is set to true."
+            raise ApiError("ValidationException", message)
+        for metric in algorithm.get("MetricDefinitions", []):
+            _compiled(metric["Regex"])
 
     def _advance(self, region: str, arn: str, step: str) -> None:
         job = store.documents(self._twin, JOB, region).get(arn)
-        if job is None or job["TrainingJobStatus"] in _ENDED:
+        if job is None or job["TrainingJobStatus"] in ENDED:
             return
         if step == "Stopped":
-            self._end(job, "Stopped", "")
+            end(self._twin, job, "Stopped")
         elif job["TrainingJobStatus"] == "Stopping":
             return
         elif step == "Downloading":
-            self._enter(job, "Downloading")
+            enter(self._twin, job, "Downloading")
             self._twin.later(self._twin.settings.pace / 2, "sagemaker.job", region, arn, "Failed")
         else:
-            self._end(job, "Failed", self._problem(job) or NO_CONTAINERS)
+            end(self._twin, job, "Failed", self._problem(job) or NO_CONTAINERS)
 
     def _problem(self, job: Document) -> str:
         image = job.get("AlgorithmSpecification", {}).get("TrainingImage", "")
@@ -133,19 +146,25 @@ class Training:
                 return f"ClientError: Data download failed: No S3 objects found under S3 URL {uri!r}."
         return ""
 
-    def _end(self, job: Document, status: str, reason: str) -> None:
-        job["TrainingJobStatus"] = status
-        job["TrainingEndTime"] = now()
-        if reason:
-            job["FailureReason"] = reason[:1024]
-        self._enter(job, status, reason)
-        job["SecondaryStatusTransitions"][-1]["EndTime"] = now()
 
-    def _enter(self, job: Document, status: str, message: str = "") -> None:
-        transitions = job["SecondaryStatusTransitions"]
-        if transitions:
-            transitions[-1]["EndTime"] = now()
-        transitions.append({"Status": status, "StartTime": now(), "StatusMessage": message or _MESSAGES[status]})
-        job["SecondaryStatus"] = status
-        job["LastModifiedTime"] = now()
-        self._twin.changed()
+def _refuse_unknown(given: Document) -> None:
+    """Refuse what AWS takes and this twin can't run: better than a job that fails for no fault of its own."""
+    if not given.get("AlgorithmSpecification", {}).get("TrainingImage") or not given.get("ResourceConfig"):
+        text = "This twin of AWS runs jobs with a TrainingImage and a ResourceConfig."
+        raise ApiError("ValidationException", text)
+    for channel in given.get("InputDataConfig", []):
+        source = channel["DataSource"].get("S3DataSource", {})
+        mode = channel.get("InputMode") or given["AlgorithmSpecification"].get("TrainingInputMode")
+        if source.get("S3DataType") != "S3Prefix" or mode == "Pipe" or channel.get("RecordWrapperType") == "RecordIO":
+            text = (
+                f"This twin of AWS can't fill channel {channel['ChannelName']}: it knows S3DataType S3Prefix, "
+                "the input modes File and FastFile, and no RecordWrapperType."
+            )
+            raise ApiError("ValidationException", text)
+
+
+def _compiled(regex: str) -> None:
+    try:
+        re.compile(regex)
+    except re.error as e:
+        raise ApiError("ValidationException", f"Invalid regular expression in MetricDefinitions: {regex}: {e}") from e

@@ -64,7 +64,7 @@ def test_a_job_keeps_every_member_and_says_that_nothing_runs(twin: Running, role
     found = ended(twin, "Kept-1")
     assert subset(given, found)
     assert found["TrainingJobStatus"] == "Failed"
-    assert "runs no containers yet" in found["FailureReason"]
+    assert "runs no containers" in found["FailureReason"]
     steps = [step["Status"] for step in found["SecondaryStatusTransitions"]]
     assert steps == ["Starting", "Downloading", "Failed"]
     assert all("EndTime" in step for step in found["SecondaryStatusTransitions"])

@@ -1,0 +1,117 @@
+"""What a training job leaves in S3: its model, its output data, and checkpoints while it runs.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_OutputDataConfig.html
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html
+"""
+
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from twins.aws import objects
+from twins.aws.calls import ApiError
+from twins.aws.jobs_folders import DATA, MODEL, Node, checkpoints_path
+from twins.aws.objects import Place
+from twins.aws.services import sagemaker_access as access
+from twins.aws.services.documents import Document
+from twins.aws.twin import Twin
+
+_QUICKEST = 1  # of gzip's levels
+
+
+class Outputs:
+    """What one attempt of a job writes, under the job's role.
+
+    Its methods raise ApiError when the role may not, or S3 can't.
+    """
+
+    def __init__(self, twin: Twin, job: Document, nodes: list[Node]) -> None:
+        self._twin = twin
+        self._job = job
+        self._nodes = nodes
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self._kept: dict[Path, tuple[int, int]] = {}
+
+    def save_checkpoints(self, *, last: bool = False) -> None:
+        """Copy what is new in the containers' folders of checkpoints: files that have not changed since the last time
+        it was asked for, unless it is the last time. The oldest go first, so that what names others comes after them.
+        """
+        path = checkpoints_path(self._job)
+        if not path:
+            return
+        place = Place.of(self._job["CheckpointConfig"]["S3Uri"])
+        for node in self._nodes:
+            folder = node.root / path.lstrip("/")
+            found = {file: state for file in _files(folder) if (state := _state(file))}
+            for file, state in sorted(found.items(), key=lambda item: item[1]):
+                settled = last or self._seen.get(file) == state
+                if settled and self._kept.get(file) != state:
+                    with suppress(FileNotFoundError):  # moved or removed meanwhile
+                        self._put(file, place.below(file.relative_to(folder).as_posix()), "")
+                        self._kept[file] = state
+            self._seen.update(found)
+
+    def save_restored(self) -> None:
+        """Take what is in the folders of checkpoints now for what S3 has."""
+        if path := checkpoints_path(self._job):
+            for node in self._nodes:
+                found = _files(node.root / path.lstrip("/"))
+                self._kept |= {file: state for file in found if (state := _state(file))}
+
+    def save_model(self) -> str:
+        """Upload the model. Its URI: of the archive, or of the prefix."""
+        return self._save(MODEL, "model", "model.tar.gz")
+
+    def save_data(self) -> None:
+        """Upload the output data, if there is any."""
+        self._save(DATA, "data", "output.tar.gz")
+
+    def _save(self, folder: str, name: str, archive: str) -> str:
+        output = self._job["OutputDataConfig"]
+        key_id = output.get("KmsKeyId", "")
+        place = Place.of(output["S3OutputPath"]).below(f"{self._job['TrainingJobName']}/output")
+        found: dict[str, Path] = {}
+        for node in self._nodes:  # the first host's come first; others add to them
+            top = node.root / folder
+            found = {file.relative_to(top).as_posix(): file for file in _files(top)} | found
+        if not found and folder == DATA:
+            return ""
+        if output.get("CompressionType") == "NONE":
+            # Links before what they point to, which is moved away.
+            for path, file in sorted(found.items(), key=lambda item: (not item[1].is_symlink(), item[0])):
+                self._put(file, place.below(f"{name}/{path}"), key_id, move=True)
+            return place.below(f"{name}/").uri
+        packed = self._nodes[0].root / archive
+        with tarfile.open(packed, "w:gz", compresslevel=_QUICKEST, dereference=True) as tar:
+            for path, file in sorted(found.items()):
+                tar.add(file, path)
+        self._put(packed, place.below(archive), key_id, move=True)
+        return place.below(archive).uri
+
+    def _put(self, file: Path, place: Place, key_id: str, *, move: bool = False) -> None:
+        with self._twin.lock:
+            reason = access.denied_upload(self._twin, self._job, place.uri, key_id)
+        if reason:
+            raise ApiError("AccessDenied", reason)
+        objects.upload(self._twin, file, place, key_id, move=move and not file.is_symlink())
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Regular files below a folder; of links, those that stay in it: a link says what it likes."""
+    top = folder.resolve()
+    for base, _, names in os.walk(folder):
+        for name in names:
+            file = Path(base, name)
+            if file.is_file() and file.resolve().is_relative_to(top):
+                yield file
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """When it was written last, and its size; None when it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
