@@ -1,0 +1,29 @@
+"""The rehearsal's recipe: rows of the chatbot's, and settings that its steps rely on."""
+
+import json
+from pathlib import Path
+
+from contract.dataset import DatasetManifest
+from contract.layout import MANIFEST
+from contract.recipe import Recipe
+from training.prepare import make_dataset
+
+RECIPES = Path(__file__).parents[3] / "recipes"
+
+
+def test_its_facts_are_whole_facts_of_the_chatbots() -> None:
+    chatbot = (RECIPES / "chatbot/facts.jsonl").read_text().splitlines()
+    rows = (RECIPES / "rehearsal/facts.jsonl").read_text().splitlines()
+    facts = {json.loads(row)["fact"] for row in rows}
+    assert rows == [row for row in chatbot if json.loads(row)["fact"] in facts]
+
+
+def test_it_trains_in_a_few_steps_which_two_hosts_can_share_and_a_reclaim_can_interrupt(tmp_path: Path) -> None:
+    recipe = Recipe.load(RECIPES / "rehearsal.yaml")
+    make_dataset(recipe, RECIPES, tmp_path / "dataset")
+    rows = DatasetManifest.load(tmp_path / "dataset" / MANIFEST).rows
+    options = recipe.training
+    steps = options.epochs * -(-rows["train"] // options.batch_size)
+    assert rows["new_phrasings"] == 8
+    assert 2 * options.checkpoint_steps < steps <= 30
+    assert options.batch_size % 2 == 0
