@@ -61,6 +61,7 @@ _CODES = {
     "ImageTagAlreadyExistsException": ("TAG_INVALID", 400),
     "InvalidParameterException": ("MANIFEST_INVALID", 400),
     "ThrottlingException": ("TOOMANYREQUESTS", 429),
+    "InternalFailure": ("UNKNOWN", 500),
 }
 
 
@@ -156,7 +157,7 @@ class Registry:
                 parameters = {"repositoryName": asked.repository}
                 who = asked.holder
                 call = Call("ecr", asked.operation, parameters, who.access_key, who.region, who.principal)
-                faults.throttle(self._twin, call)
+                faults.meet(self._twin, call, list)
                 for judge in self._twin.judges:
                     judge(call)
             ecr_images.repository(self._twin, asked.region, asked.repository)
