@@ -96,6 +96,8 @@ def body(twin: Running, key: str) -> bytes:
 def log_lines(twin: Running, job: str, host: str = "algo-1") -> list[str]:
     logs = twin.client("logs")
     group = "/aws/sagemaker/TrainingJobs"
+    if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
+        return []
     streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/{host}-")["logStreams"]
     return [
         event["message"]
