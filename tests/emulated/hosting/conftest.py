@@ -1,7 +1,6 @@
 """The echo image, built once a session, and homes that leave no process behind."""
 
 import asyncio
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,30 +12,18 @@ import pytest
 from hosting.host import Host
 from hosting.images import ImageSource, build
 from hosting.spec import EndpointSpec
-
-_ROOT = Path(__file__).resolve().parents[3]
-_PACKAGES = ["aiohttp", "aiohappyeyeballs", "aiosignal", "attrs", "frozenlist", "idna", "multidict", "propcache"]
-_PACKAGES += ["typing-extensions", "yarl"]
-
-
-def _echo_source(folder: Path) -> ImageSource:
-    """The echo server, with the part of the kit's lock that it needs."""
-    blocks = re.split(r"\n(?=[a-z0-9])", (_ROOT / "requirements/kit.txt").read_text())
-    wanted = [block for block in blocks if re.split(r"[=<>; ]", block)[0] in _PACKAGES]
-    requirements = folder / "echo.txt"
-    requirements.write_text("\n".join(wanted) + "\n")
-    return ImageSource("echo", requirements, {"echo": Path(__file__).parent / "echo"})
+from tests.support.echo import echo_source
 
 
 @pytest.fixture(name="echo_source", scope="session")
 def _echo_source_fixture() -> Callable[[Path], ImageSource]:
-    return _echo_source
+    return echo_source
 
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The reference of the echo image."""
-    return build(_echo_source(tmp_path_factory.mktemp("echo")))
+    return build(echo_source(tmp_path_factory.mktemp("echo")))
 
 
 @pytest.fixture

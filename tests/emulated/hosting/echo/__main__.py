@@ -22,7 +22,8 @@ async def echo(request: web.Request) -> web.Response:
     if b"fail" in body or os.environ.get("FAIL"):
         return web.Response(status=500, text="as asked")
     headers = {"X-Seen": ",".join(sorted(request.headers)), "X-Path": request.raw_path, "Connection": "X-Hop"}
-    return web.Response(body=body or VERSION.encode(), headers=headers | {"X-Hop": "1", "X-Pid": str(os.getpid())})
+    answer = VERSION.encode() if body in (b"", b"version") else body
+    return web.Response(body=answer, headers=headers | {"X-Hop": "1", "X-Pid": str(os.getpid())})
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
@@ -54,6 +55,7 @@ async def die(_request: web.Request) -> web.Response:
 
 def main() -> None:
     print(f"version {VERSION} starts", flush=True)
+    print(os.environ.get("SAYS", ""), flush=True)
     if "CRASH" in os.environ:
         sys.exit(os.environ["CRASH"])
     app = web.Application(client_max_size=1 << 30)

@@ -1,0 +1,20 @@
+"""The image of a small server that streams like a model's (tests/emulated/hosting/echo), quick to start."""
+
+import re
+from pathlib import Path
+
+from hosting.images import ImageSource
+from tests.support.models import CHECKOUT
+
+_SERVER = CHECKOUT / "tests/emulated/hosting/echo"
+_PACKAGES = ["aiohttp", "aiohappyeyeballs", "aiosignal", "attrs", "frozenlist", "idna", "multidict", "propcache"]
+_PACKAGES += ["typing-extensions", "yarl"]
+
+
+def echo_source(folder: Path) -> ImageSource:
+    """The echo server, with the part of the kit's lock that it needs, written into `folder`."""
+    blocks = re.split(r"\n(?=[a-z0-9])", (CHECKOUT / "requirements/kit.txt").read_text())
+    wanted = [block for block in blocks if re.split(r"[=<>; ]", block)[0] in _PACKAGES]
+    requirements = folder / "echo.txt"
+    requirements.write_text("\n".join(wanted) + "\n")
+    return ImageSource("echo", requirements, {"echo": _SERVER})
