@@ -82,9 +82,12 @@ def _keys(look: Look) -> Iterator[Thing]:
 
 
 def _repositories(look: Look) -> Iterator[Thing]:
+    ecr = look.clients("ecr")
     for entry in look.pages("ecr", "describe_repositories", "repositories"):
         name, arn = entry["repositoryName"], entry["repositoryArn"]
-        yield look.thing("repository", name, arn, created=entry["createdAt"], data=True)
+        if name.startswith(look.prefix):
+            tags = tag_map(ecr.list_tags_for_resource(resourceArn=arn)["tags"])
+            yield look.thing("repository", name, arn, tags, created=entry["createdAt"], data=True)
 
 
 def _scalings(look: Look) -> Iterator[Thing]:

@@ -173,7 +173,9 @@ def _group(clients: Clients, thing: Thing) -> None:
 
 
 def _key(clients: Clients, thing: Thing) -> None:
-    """https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html"""
+    """With its aliases. https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html"""
+    for alias in _all(clients("kms"), "list_aliases", "Aliases", KeyId=thing.name):
+        clients("kms").delete_alias(AliasName=alias["AliasName"])
     clients("kms").schedule_key_deletion(KeyId=thing.name, PendingWindowInDays=_KEY_DAYS)
 
 
