@@ -15,7 +15,12 @@ from twins.aws.reading import Reading
 
 # Services that word their errors otherwise, or whose models say too little to judge by: moto judges their requests.
 _UNJUDGED = {"s3", "s3control", "ec2"}
-_CODES = {"logs": "InvalidParameterException", "ecr": "InvalidParameterException", "sns": "InvalidParameter"}
+_CODES = {
+    "logs": "InvalidParameterException",
+    "ecr": "InvalidParameterException",
+    "sns": "InvalidParameter",
+    "sagemaker-runtime": "ValidationError",
+}
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -122,7 +127,7 @@ def _of_size(shape: Any, value: Any, size: float, noun: str, path: str) -> Itera
 
 
 def _told(value: Any, path: str, constraint: str) -> str:
-    shown = "null" if value is None else f"'{value}'"
+    shown = "null" if value is None else "of bytes" if isinstance(value, bytes) else f"'{value}'"
     return f"Value {shown} at '{path}' failed to satisfy constraint: {constraint}"
 
 

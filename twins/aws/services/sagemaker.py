@@ -8,7 +8,6 @@ from twins.aws.services.sagemaker_documents import SERVICE
 from twins.aws.services.sagemaker_endpoints import Endpoints
 from twins.aws.services.sagemaker_models import Models
 from twins.aws.services.sagemaker_packages import Packages
-from twins.aws.services.sagemaker_runtime import OPERATIONS, Runtime
 from twins.aws.services.sagemaker_tags import Tags
 from twins.aws.services.sagemaker_training import Training
 from twins.aws.twin import Twin
@@ -18,6 +17,3 @@ def install(twin: Twin) -> None:
     """Let the twin answer for SageMaker."""
     for answers in (Models(twin), Endpoints(twin), Packages(twin), Training(twin), Tags(twin)):
         implement_methods(twin, SERVICE, answers)
-    runtime = Runtime(twin)
-    for operation in OPERATIONS:
-        twin.implement("sagemaker-runtime", operation, runtime.invoke)

@@ -1,0 +1,256 @@
+"""Requests to the containers of endpoints: connections that are kept, and that end with the time or with the client.
+
+Reading blocks; one thread watches all exchanges, and ends the connection of one whose time is over or whose client has
+left, so that the container sees at once that nobody waits any longer.
+"""
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any, Literal, Protocol
+
+from urllib3.util.wait import wait_for_read
+
+_PIECE_BYTES = 1 << 16
+_IDLE = 32  # connections kept to one container
+_TICK_SECONDS = 0.5  # how late the end of an exchange's time may be seen
+_LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+Reason = Literal["lost", "late", "left"]
+
+
+class Address(Protocol):
+    """Where a container listens."""
+
+    host: str
+    port: int
+
+
+class ContainerError(Exception):
+    """A container gave no whole answer: its connection was lost, its time is over ("late"), or the client has left."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Containers:
+    """Makes exchanges; safe in any thread."""
+
+    def __init__(self) -> None:
+        self._idle: dict[tuple[str, int], list[HTTPConnection]] = {}
+        self._lock = threading.Lock()
+        self._watch = _Watch()
+
+    def ask(
+        self,
+        where: Address,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        seconds: float,
+        client: socket.socket | None = None,
+    ) -> "Exchange":
+        """POST a body; the exchange once the answer begins.
+
+        Args:
+            where: the container.
+            path: of its route.
+            body: as it is.
+            headers: as they are.
+            seconds: until the answer's end.
+            client: ends the exchange when its other side is closed.
+
+        Raises:
+            ContainerError: it does not answer.
+        """
+        address = (where.host, where.port)
+        try:
+            connection = self._kept(address) or _connected(address)
+        except OSError as e:
+            raise ContainerError("lost") from e
+        guard = self._watch.guard(connection.sock, client, seconds)
+        try:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+        except (OSError, HTTPException) as e:
+            self._watch.release(guard)
+            connection.close()
+            raise ContainerError(guard.reason or "lost") from e
+        return Exchange(self, connection, response, guard)
+
+    def end(self, exchange: "Exchange") -> None:
+        """Keep the connection of an exchange that was read to its end; close any other."""
+        self._watch.release(exchange.guard)
+        connection, response = exchange.connection, exchange.response
+        address = (connection.host, connection.port)
+        whole = exchange.whole and not response.will_close and not exchange.guard.reason
+        response.close()
+        with self._lock:
+            kept = self._idle.setdefault(address, [])
+            if whole and len(kept) < _IDLE:
+                kept.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close what is kept, and end the watching."""
+        self._watch.close()
+        with self._lock:
+            for kept in self._idle.values():
+                for connection in kept:
+                    connection.close()
+            self._idle.clear()
+
+    def _kept(self, address: tuple[str, int]) -> HTTPConnection | None:
+        """A connection from before that the container has not closed."""
+        while True:
+            with self._lock:
+                kept = self._idle.get(address)
+                if not kept:
+                    return None
+                connection = kept.pop()
+            if not wait_for_read(connection.sock, 0):
+                return connection
+            connection.close()
+
+
+class Exchange:
+    """A container's answer, as it comes. `end` it in any case."""
+
+    def __init__(
+        self, containers: Containers, connection: HTTPConnection, response: HTTPResponse, guard: "_Guard"
+    ) -> None:
+        self.connection = connection
+        self.response = response
+        self.guard = guard
+        self.whole = False
+        self._containers = containers
+        self._ended = False
+
+    @property
+    def status(self) -> int:
+        """Of the answer."""
+        return self.response.status
+
+    def header(self, name: str) -> str | None:
+        """A header of the answer, or None."""
+        return self.response.headers.get(name)
+
+    def piece(self) -> bytes:
+        """What comes next, as soon as it comes; empty at the end.
+
+        Raises:
+            ContainerError: the answer breaks off.
+        """
+        try:
+            piece = self.response.read1(_PIECE_BYTES)
+        except (OSError, HTTPException, ValueError) as e:
+            raise ContainerError(self.guard.reason or "lost") from e
+        if not piece:
+            if self.guard.reason or self.response.length:  # bytes that were promised
+                raise ContainerError(self.guard.reason or "lost")
+            self.whole = True
+        return piece
+
+    def read(self, most: int) -> bytes:
+        """All of the answer, or a little more than so many bytes of it.
+
+        Raises:
+            ContainerError: the answer breaks off.
+        """
+        read = bytearray()
+        while len(read) <= most and (piece := self.piece()):
+            read += piece
+        return bytes(read)
+
+    def end(self) -> None:
+        """Let go of the container."""
+        if not self._ended:
+            self._ended = True
+            self._containers.end(self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.piece, b"")
+
+
+def _connected(address: tuple[str, int]) -> HTTPConnection:
+    connection = HTTPConnection(*address, timeout=5)
+    connection.connect()
+    connection.sock.settimeout(None)
+    return connection
+
+
+class _Guard:
+    """What is watched for one exchange; `reason` says why its connection was ended."""
+
+    def __init__(self, connection: socket.socket, client: int, end: float) -> None:
+        self.connection = connection
+        self.client = client
+        self.end = end
+        self.reason: Reason | None = None
+
+
+class _Watch:
+    """Watches for clients that leave and time that is over. A guard that was released is left alone for sure: its
+    connection may serve another exchange by then.
+    """
+
+    def __init__(self) -> None:
+        self._epoll: Any = None
+        self._guards: set[_Guard] = set()
+        self._clients: dict[int, _Guard] = {}
+        self._lock = threading.Lock()
+
+    def guard(self, connection: socket.socket, client: socket.socket | None, seconds: float) -> _Guard:
+        guard = _Guard(connection, client.fileno() if client else -1, time.monotonic() + seconds)
+        with self._lock:
+            if self._epoll is None:
+                self._epoll = select.epoll()
+                threading.Thread(target=self._run, args=[self._epoll], name="exchanges", daemon=True).start()
+            self._guards.add(guard)
+            if guard.client >= 0:
+                self._clients[guard.client] = guard
+                self._epoll.register(guard.client, _LEFT)
+        return guard
+
+    def release(self, guard: _Guard) -> None:
+        with self._lock:
+            if guard not in self._guards:
+                return
+            self._guards.remove(guard)
+            if self._clients.pop(guard.client, None) and self._epoll:
+                with suppress(OSError):
+                    self._epoll.unregister(guard.client)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._epoll:
+                self._epoll.close()
+                self._epoll = None
+
+    def _run(self, epoll: Any) -> None:
+        while True:
+            with suppress(ValueError):  # closed
+                epoll.poll(_TICK_SECONDS)
+            now = time.monotonic()
+            with self._lock:
+                if self._epoll is not epoll:
+                    return
+                # Asked again with the lock: what was seen before may be of a client whose number is another's by now.
+                for client, _ in epoll.poll(0):
+                    epoll.unregister(client)
+                    self._stop(self._clients.pop(client, None), "left")
+                for guard in [guard for guard in self._guards if guard.end <= now]:
+                    self._stop(guard, "late")
+
+    @staticmethod
+    def _stop(guard: _Guard | None, reason: Reason) -> None:
+        if guard and guard.reason is None:
+            guard.reason = reason
+            with suppress(OSError):
+                guard.connection.shutdown(socket.SHUT_RDWR)
