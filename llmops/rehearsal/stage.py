@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from llmops.stackfile import StackFile
 from llmops.stacks import PulumiStack
 
 if TYPE_CHECKING:
+    from contract.model import ModelManifest
     from llmops.platforms.aws.clients import Clients
     from llmops.platforms.aws.platform import AwsPlatform
 
@@ -56,13 +58,13 @@ class Stage:
         self.current = None
         return self.world.accesses()
 
-    def llmops(self, *words: str, stack: str = "dev", who: str = "deploy", code: int = 0) -> str:
+    def llmops(self, *words: str, stack: str = "dev", who: str = "deploy", code: int = 0, stdin: str = "") -> str:
         """Run a verb as a user types it, in the project, under a role; what it printed on stdout and stderr.
 
         Raises:
             KitError: it ended with another exit code, with its own words.
         """
-        return self._llmops(words, stack, who, code)[1]
+        return self._llmops(words, stack, who, code, stdin)[1]
 
     def json(self, *words: str, stack: str = "dev", who: str = "deploy") -> Any:
         """The document that a verb prints with --json."""
@@ -101,25 +103,99 @@ class Stage:
         command = [str(ensure().pulumi), *words, "--non-interactive"]
         return self._run(command, ("pulumi", *words), stack, who, code)[1]
 
-    def _llmops(self, words: tuple[str, ...], stack: str, who: str, code: int) -> tuple[str, str]:
-        return self._run([sys.executable, "-m", "llmops", *words], ("llmops", *words), stack, who, code)
+    def watch_and_kill(self, until: str, *words: str, stack: str = "dev", who: str = "deploy") -> str:
+        """Start a verb, and kill it when it has printed a line that holds `until`; that line.
 
-    def _run(self, command: list[str], words: tuple[str, ...], stack: str, who: str, code: int) -> tuple[str, str]:
+        Raises:
+            KitError: it ended before.
+        """
+        name = self.world.stack(stack)
+        command = [sys.executable, "-m", "llmops", *words, "--stack", name]
+        began, shown = time.monotonic(), shlex.join(["llmops", *words, "--stack", name])
+        with self._log(shown, who) as log:
+            process = self._popen(command, who, merged=True)
+            assert process.stdin
+            assert process.stdout
+            process.stdin.close()
+            try:
+                for line in process.stdout:
+                    log.write(line)
+                    self.say(line.rstrip())
+                    if until in line:
+                        return line.strip()
+            finally:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+                if self.current:
+                    self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))
+        raise KitError(f"`{shown}` ended before it said {until!r}", where="its lines are in the step's log")
+
+    def wait(self, ask: Callable[[], Any], what: str, seconds: float = 600) -> Any:
+        """Ask again and again until there is an answer.
+
+        Raises:
+            KitError: there is none in so many seconds.
+        """
+        deadline = time.monotonic() + seconds
+        while not (found := ask()):
+            if time.monotonic() > deadline:
+                raise KitError(f"waited {seconds:.0f} s for {what}", where="the rehearsal")
+            time.sleep(0.5)
+        return found
+
+    def manifest(self, version: str, stack: str = "dev") -> "ModelManifest":
+        """What a version in a stack's store says of itself."""
+        store = self.platform(stack).store()
+        return store.manifest(store.find(version))
+
+    def endpoint_row(self, name: str, stack: str = "dev") -> dict[str, Any]:
+        """An endpoint as `llmops status` shows it."""
+        return next(row for row in self.json("status", stack=stack)["endpoints"] if row["name"] == name)
+
+    def edit(self, change: Callable[[dict[str, Any]], object], stack: str = "dev") -> None:
+        """Change a stack's file as a person would; `change` gets its keys, without the project's name."""
+        from ruamel.yaml import YAML
+
+        path, prefix = self.file(stack).path, f"{self.file_project}:"
+        document = YAML().load(path)
+        config = {k.removeprefix(prefix): v for k, v in document["config"].items()}
+        change(config)
+        document["config"] = {f"{prefix}{k}": v for k, v in config.items()}
+        YAML().dump(document, path)
+
+    def bound(self, stack: str) -> None:
+        """Put a stack's roles within the boundary that bootstrap made, where there is one."""
+        if boundary := self.notes.get("boundary"):
+            self.edit(lambda config: config["aws"].update(permissions_boundary_arn=boundary), stack)
+
+    def _llmops(self, words: tuple[str, ...], stack: str, who: str, code: int, stdin: str = "") -> tuple[str, str]:
+        return self._run([sys.executable, "-m", "llmops", *words], ("llmops", *words), stack, who, code, stdin)
+
+    def _popen(self, command: list[str], who: str, merged: bool = False) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            command,
+            cwd=self.world.project,
+            env=self.world.environs[who],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+            text=True,
+            errors="replace",
+            process_group=0,  # Ctrl-C is for the rehearsal, which hands it on
+        )
+
+    def _run(
+        self, command: list[str], words: tuple[str, ...], stack: str, who: str, code: int, stdin: str = ""
+    ) -> tuple[str, str]:
         began = time.monotonic()
         name = self.world.stack(stack)
         shown = shlex.join([*words, "--stack", name])
         with self._log(shown, who) as log:
-            process = subprocess.Popen(
-                [*command, "--stack", name],
-                cwd=self.world.project,
-                env=self.world.environs[who],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                process_group=0,  # Ctrl-C is for the rehearsal, which hands it on
-            )
+            process = self._popen([*command, "--stack", name], who)
+            assert process.stdin
+            with suppress(BrokenPipeError), process.stdin:
+                process.stdin.write(stdin)
             said, both = _listen(process, log, self.say)
         if self.current:
             self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))

@@ -20,6 +20,7 @@ from llmops.rehearsal.guard import Guard
 from llmops.rehearsal.steps import Access
 
 PACE = 0.1
+RECIPE = "recipes/rehearsal.yaml"
 REGION = "us-east-1"  # of which the kit knows prices
 _CLOUDS = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "PULUMI_", "LLMOPS_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -60,6 +61,7 @@ class TwinWorld:
         engine = ensure()
         for name in ("training", "serving"):
             images.build(name, say)
+        self._bring_base(say)
         copy_project(self.source, self.project)
         say("starting the twin")
         control.up(self.home, judge="strict", pace=PACE, region=REGION)
@@ -69,6 +71,17 @@ class TwinWorld:
         require_loopback(self.environs["admin"])
         self._before = dict(os.environ)
         _become(self.environs["admin"])
+
+    def _bring_base(self, say: Say) -> None:
+        from contract.recipe import Recipe
+        from llmops.rehearsal.base import base_version
+
+        path = self.source.folder / RECIPE
+        if not path.is_file():
+            raise KitError(
+                "there is no recipe for the rehearsal", where=str(path), fix="copy it from the kit, with its data"
+            )
+        base_version(Recipe.load(path), path.parent, say)
 
     def close(self, keep: bool = False) -> None:
         """End the twin and remove everything; with `keep` the twin goes on, and the folder stays."""
@@ -167,8 +180,9 @@ class TwinWorld:
         self._ask("faults", "PUT", {"kind": kind, **members})
 
     def fault_met(self, kind: str) -> bool:
-        """Has a fault that happens so many times happened?"""
-        return not self._ask("faults").get(kind)
+        """Has a fault happened? One that was the last of its times is no longer listed."""
+        left = self._ask("faults").get(kind) or []
+        return not left or any(fault["met"] for fault in left)
 
     def clear_faults(self) -> None:
         """Let nothing more go wrong."""

@@ -9,6 +9,9 @@ from llmops.rehearsal.inventory import inventory
 from llmops.rehearsal.stage import Stage
 
 REPOSITORY = "acme/assistant"
+ENDPOINT = "assistant"
+QUEUE = "nightly"
+"""An endpoint whose requests and answers are files."""
 THEIRS = "acme-payroll"
 """What others have in the account begins with it."""
 

@@ -1,0 +1,163 @@
+"""Day two: another stack, a version that is worse, a change made by hand, and an update under load."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from contract.digest import file_entries
+from contract.layout import MANIFEST, SIGNATURE
+from contract.model import GateResult, ModelManifest
+from llmops.rehearsal.acts.common import ENDPOINT, QUEUE, outputs_of, require
+from llmops.rehearsal.acts.life import golden
+from llmops.rehearsal.load import Load
+from llmops.rehearsal.perturb import copy_perturbed
+from llmops.rehearsal.stage import Stage
+from llmops.rehearsal.steps import Evidence, Step
+
+_BY_HAND = 0.1  # what somebody sets the quality alarm to
+
+
+def copy(stage: Stage) -> Evidence:
+    """The version that dev was tried with gets to prod: the same bytes, signed by prod's own key."""
+    version, prod = stage.notes["version"], stage.world.stack("prod")
+    copied = stage.json("models", "copy", version, "--from", stage.world.stack("dev"), "--to", prod)
+    require(
+        copied["sha256"] == stage.platform().store().find(version).sha256,
+        "the copy is another version",
+        f"stack {prod}",
+    )
+    stage.json("images", "build", stack="prod")
+    stage.bound("prod")
+    stage.json("promote", f"{version.partition('@')[0]}@latest", "--endpoint", ENDPOINT, stack="prod")
+    stage.llmops("up", stack="prod")
+    question, _ = golden(stage)
+    answer = stage.json("invoke", ENDPOINT, question, stack="prod")["choices"][0]["message"]["content"]
+    return Evidence(
+        (f"{version} has the same identity in {prod}, and answers there: {answer.strip()}",), {"same identity": True}
+    )
+
+
+def bad_version(stage: Stage) -> Evidence:
+    """A version with perturbed weights, forced: it starts, answers fast and with 200. Its quality rolls it back."""
+    version = stage.notes["version"]
+    worse = stage.notes.get("worse") or _put_worse(stage)
+    refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, code=1)
+    require("gate" in refused, "a version that failed its gate was promoted without --force", worse)
+    stage.json("promote", worse, "--endpoint", ENDPOINT, "--force")
+    stage.edit(lambda config: config["endpoints"].pop(QUEUE, None))
+    with Load(stage, ENDPOINT, golden(stage)[0]) as load:
+        load.answered(3)
+        stage.timeline.mark(f"{worse} comes")
+        said = stage.llmops("up", code=1)
+        stage.timeline.mark("rolled back")
+        load.answered(2)
+    require("rolled the update back" in said, "the update failed for another reason", "`llmops up`")
+    row = stage.endpoint_row(ENDPOINT)
+    require(row["serves"] == version, f"{row['serves']} serves after the rollback", "`llmops status`")
+    failed = load.failed
+    require(
+        not failed, f"{len(failed)} of {load.count} requests failed: {failed[0].words if failed else ''}", "the load"
+    )
+    rejected = stage.llmops("promote", worse, "--endpoint", ENDPOINT, "--force", code=1)
+    require("was rejected" in rejected, "a rejected version was promoted again", worse)
+    stage.llmops("rollback", "--endpoint", ENDPOINT)
+    return Evidence(
+        (
+            f"{worse} was refused by its gate, and taken with --force",
+            "the quality alarm rolled it back; the look at what is live found it, and `llmops up` failed",
+            f"{version} serves again; {load.count} requests meanwhile, none failed",
+            f"{worse} is rejected from now on",
+        ),
+        {"rolled back": True, "rejected": True, "failed requests": 0},
+        {"requests": load.count},
+    )
+
+
+def drift(stage: Stage) -> Evidence:
+    """Somebody silences the quality alarm by hand: a look at everything finds it, and puts it right."""
+    cloudwatch, name = stage.clients("cloudwatch"), f"{outputs_of(stage).endpoints[ENDPOINT]}-quality"
+    alarm = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
+    kept = ("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "ComparisonOperator", "Period",
+            "EvaluationPeriods", "DatapointsToAlarm", "TreatMissingData", "AlarmActions", "OKActions",
+            "AlarmDescription")  # fmt: skip
+    cloudwatch.put_metric_alarm(**{k: alarm[k] for k in kept if k in alarm}, Threshold=_BY_HAND)
+    stage.llmops("plan", "--refresh", "--detailed-exitcode", who="preview", code=2)
+    stage.llmops("up", "--refresh")
+    now = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["Threshold"]
+    require(now == alarm["Threshold"], f"the alarm's threshold is {now}", name)
+    return Evidence(
+        (
+            f"the threshold of {name} was set to {_BY_HAND} by hand",
+            "`llmops plan --refresh --detailed-exitcode` ended with 2, under the role that only reads",
+            f"`llmops up --refresh` brought it back to {now}",
+        ),
+        {"found": True},
+    )
+
+
+def update(stage: Stage) -> Evidence:
+    """Another disk size takes new instances: all requests are answered while the one fleet replaces the other."""
+    stage.edit(lambda config: config["endpoints"][ENDPOINT].update(volume_gb=20))
+    with Load(stage, ENDPOINT, golden(stage)[0]) as load:
+        load.answered(3)
+        stage.timeline.mark("update begins")
+        stage.llmops("up")
+        stage.timeline.mark("update ends")
+        load.answered(3)
+    failed = load.failed
+    require(
+        not failed, f"{len(failed)} of {load.count} requests failed: {failed[0].words if failed else ''}", "the load"
+    )
+    require(stage.endpoint_row(ENDPOINT)["ready"], "is not ready after the update", ENDPOINT)
+    return Evidence(
+        (f"{load.count} requests while the endpoint was updated, none failed; median {load.median * 1000:.0f} ms",),
+        {"failed requests": 0},
+        {"requests": load.count, "median seconds": load.median},
+    )
+
+
+def _put_worse(stage: Stage) -> str:
+    """The trained version with its words mixed up, into dev's store; its gate says that it failed."""
+    platform = stage.platform()
+    ref = platform.store().find(stage.notes["version"])
+    with tempfile.TemporaryDirectory(dir=stage.world.folder) as temporary:
+        folder = Path(temporary) / "worse"
+        copy_perturbed(platform.store().model_folder(ref.sha256), folder)
+        fields: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        (folder / MANIFEST).unlink()
+        (folder / SIGNATURE).unlink(missing_ok=True)
+        fields |= {
+            "files": file_entries(folder),
+            "gate": GateResult(passed=False, reasons=["its weights are perturbed"]),
+        }
+        fields.pop("schema")
+        ModelManifest.new(**fields).write(folder / MANIFEST)
+        stage.notes["worse"] = platform.store().put_model(folder, platform.sign).alias
+    return stage.notes["worse"]
+
+
+STEPS = (
+    Step(
+        "copy", "Copy and promote from dev to prod", "what was tried is what prod gets", "twin", copy, needs=("invoke",)
+    ),
+    Step(
+        "worse",
+        "A worse version is forced, and rolled back by its quality",
+        "what only answers can show is seen, undone and remembered",
+        "twin",
+        bad_version,
+        needs=("invoke",),
+    ),
+    Step(
+        "drift",
+        "A change made by hand is found",
+        "the deployed stays what was declared",
+        "twin",
+        drift,
+        needs=("serve",),
+    ),
+    Step(
+        "update", "Update under load", "no request fails while the endpoint changes", "twin", update, needs=("invoke",)
+    ),
+)

@@ -1,0 +1,169 @@
+"""From a recipe to a model that answers: images, training, gate, promotion, and each way of asking."""
+
+import json
+from typing import Any
+
+from contract.names import parse_promoted
+from contract.recipe import Recipe
+from llmops.rehearsal.acts.common import ENDPOINT, QUEUE, outputs_of, require
+from llmops.rehearsal.base import base_version
+from llmops.rehearsal.stage import Stage
+from llmops.rehearsal.steps import Evidence, Step
+from llmops.rehearsal.world import RECIPE
+
+_RECLAIM_SECONDS = 12
+"""After the job's begin: its first checkpoint is written by then, its last step is not done."""
+
+
+def images(stage: Stage) -> Evidence:
+    """What runs and endpoints are made of, by digest."""
+    built = stage.json("images", "build")
+    again = stage.json("images", "build")
+    require(built == again, "a second build gave other images", "`llmops images build`")
+    written = stage.file().config()["images"]
+    require(written == built, "the stack file has other images than were built", str(stage.file().path))
+    return Evidence(
+        (
+            *(f"{name}: {reference[:40]}…" for name, reference in built.items()),
+            "written into the stack file, by digest",
+        ),
+        {"images": sorted(built)},
+    )
+
+
+def train(stage: Stage) -> Evidence:
+    """A spot job whose machine is taken away once; its follower is killed, and `runs collect` finishes the run."""
+    recipe_path = stage.world.project / RECIPE
+    recipe = Recipe.load(recipe_path)
+    platform = stage.platform()
+    base = platform.store().put_model(base_version(recipe, recipe_path.parent, stage.say), platform.sign)
+    if "run" not in stage.notes:
+        stage.world.fault("spot_reclaim", {"job": "*", "after_seconds": _RECLAIM_SECONDS, "times": 1})
+        said = stage.llmops("train", RECIPE, "--spot", "--detach")
+        stage.notes["run"] = next(line for line in said.splitlines() if line.startswith(f"{recipe.name}-"))
+    run = stage.notes["run"]
+    seen = stage.watch_and_kill("step=", "runs", "follow", run)
+    state = stage.wait(lambda: _ended(platform, run), f"run {run}")
+    require(state.status == "completed", f"run {run} {state.status}: {state.failure}", "the training job")
+    stage.llmops("runs", "collect")
+    ref = platform.store().find(f"{recipe.name}@latest")
+    manifest = platform.store().manifest(ref)
+    require(manifest.lineage.run == run, f"{ref.alias} is not of run {run}", "`llmops runs collect`")
+    stage.notes["version"] = ref.alias
+    facts = manifest.training
+    assert facts
+    jobs = _jobs(stage, run)
+    interrupted = [t["Status"] for t in jobs[-1]["SecondaryStatusTransitions"]].count("Interrupted")
+    return Evidence(
+        (
+            f"base model {base.alias}: put into the store before, as a job has no network",
+            f"run {run}: {facts.steps} steps, loss {facts.first_loss:.2f} -> {facts.last_loss:.2f}",
+            f"reclaimed {interrupted} time, and went on from its checkpoint",
+            f"the follower was killed after {seen!r}; `llmops runs collect` made {ref.alias}",
+        ),
+        {"interrupted": interrupted, "steps": facts.steps, "version": ref.alias},
+        {"training seconds": facts.seconds},
+    )
+
+
+def gate(stage: Stage) -> Evidence:
+    """The evaluation decides; what was never evaluated is not promoted."""
+    version = stage.notes["version"]
+    shown = stage.json("models", "show", version)
+    manifest = stage.manifest(version)
+    assert manifest.gate
+    require(manifest.gate.passed, f"the gate was not passed: {manifest.gate.reasons}", version)
+    base = Recipe.load(stage.world.project / RECIPE).base_model.name
+    refused = stage.llmops("promote", f"{base}@latest", "--endpoint", ENDPOINT, code=1)
+    require("was never evaluated" in refused, "a model without evaluation was promoted", base)
+    scores = [f"{r.suite}: {r.before.value:.2f} -> {r.after.value:.2f}" for r in manifest.evaluation]
+    return Evidence(
+        (*scores, *manifest.gate.reasons, f"{base}@latest was refused: it was never evaluated"),
+        {"passed": True, "signed": bool(shown)},
+        {r.suite: r.after.value for r in manifest.evaluation},
+    )
+
+
+def promote(stage: Stage) -> Evidence:
+    """One line of the stack file."""
+    version = stage.notes["version"]
+    changed = stage.json("promote", version, "--endpoint", ENDPOINT)
+    stage.json("promote", version, "--endpoint", QUEUE)
+    stage.edit(lambda config: config["endpoints"][QUEUE].update(mode="async"))
+    ref = parse_promoted(changed["after"])
+    require(ref.alias == version, f"{changed['after']} was written", str(stage.file().path))
+    return Evidence((f"endpoint {ENDPOINT}: {version}, by identity sha256:{ref.sha256[:12]}",), {"version": version})
+
+
+def serve(stage: Stage) -> Evidence:
+    """Endpoints of both kinds come up, and are what was asked for."""
+    stage.timeline.mark("first endpoints")
+    stage.llmops("up")
+    rows = {row["name"]: row for row in stage.json("status")["endpoints"]}
+    for name in (ENDPOINT, QUEUE):
+        row = rows[name]
+        require(row["ready"], f"{name} is {row['state']}", "`llmops status`")
+        require(row["serves"] == stage.notes["version"], f"{name} serves {row['serves']}", "`llmops status`")
+    return Evidence(
+        tuple(f"{name}: {row['serves']}, {row['state']}" for name, row in rows.items()), {"ready": sorted(rows)}
+    )
+
+
+def invoke(stage: Stage) -> Evidence:
+    """Plain, streamed, by files in S3, and with OpenAI's client over the route for bearer tokens."""
+    question, expect = golden(stage)
+    answers = {
+        "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
+        "streaming": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n"),
+        "async": stage.json("invoke", QUEUE, question)["choices"][0]["message"]["content"],
+    }
+    for way, answer in answers.items():
+        require(_holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}: {question}")
+    return Evidence(tuple(f"{way}: {answer.strip()}" for way, answer in answers.items()), {"ways": sorted(answers)})
+
+
+def golden(stage: Stage) -> tuple[str, list[str]]:
+    """A question that the version was seen to answer rightly, and what the answer must hold."""
+    first = stage.manifest(stage.notes["version"]).golden[0]
+    return first.messages[-1].content, first.expect
+
+
+def _holds(answer: str, expect: list[str]) -> bool:
+    return all(any(a.casefold() in answer.casefold() for a in each.split("|")) for each in expect) and bool(answer)
+
+
+def _ended(platform: Any, run: str) -> Any:
+    """A run's state once it has ended."""
+    state = platform.find(run)[0].state
+    return state if state.status not in ("pending", "running") else None
+
+
+def _jobs(stage: Stage, run: str) -> list[dict[str, Any]]:
+    sagemaker, prefix = stage.clients("sagemaker"), outputs_of(stage).job_prefix
+    names = [j["TrainingJobName"] for j in sagemaker.list_training_jobs(NameContains=prefix)["TrainingJobSummaries"]]
+    jobs = [sagemaker.describe_training_job(TrainingJobName=name) for name in sorted(names)]
+    return [job for job in jobs if run.rpartition("-")[2] in json.dumps(job, default=str)]
+
+
+STEPS = (
+    Step(
+        "images",
+        "Build the images",
+        "what runs is named by its content",
+        "real",
+        images,
+        needs=("up",),
+    ),
+    Step(
+        "train",
+        "Train on spot, reclaimed once",
+        "a run survives its machine and its caller",
+        "simulated",
+        train,
+        needs=("images",),
+    ),
+    Step("gate", "Evaluate", "what is not good enough is not promoted", "real", gate, needs=("train",)),
+    Step("promote", "Promote", "one line of the stack file says what serves", "real", promote, needs=("gate",)),
+    Step("serve", "Deploy the endpoints", "what serves is what was asked for", "twin", serve, needs=("promote",)),
+    Step("invoke", "Ask", "each way of asking gets the right answer", "twin", invoke, needs=("serve",)),
+)
