@@ -162,7 +162,7 @@ def network(home: Path, name: str, *, isolated: bool) -> Iterator[str]:
         HostingError: Docker can't make it.
     """
     full = f"{_container_name(home, name)}-{secrets.token_hex(3)}"
-    make = ["network", "create", "--label", f"{_LABEL}={_home_id(home)}", *(["--internal"] if isolated else []), full]
+    make = ["network", "create", "--label", f"{_LABEL}={home_id(home)}", *(["--internal"] if isolated else []), full]
     _docker(*make)
     try:
         yield full
@@ -186,7 +186,7 @@ def end_leftovers(home: Path, *, docker: bool = False) -> None:
     if not docker or not shutil.which("docker"):
         return
     with suppress(HostingError):
-        label = f"label={_LABEL}={_home_id(home)}"
+        label = f"label={_LABEL}={home_id(home)}"
         if containers := _docker("ps", "--all", "--quiet", "--filter", label).split():
             _docker("rm", "--force", *containers)
         if networks := _docker("network", "ls", "--quiet", "--filter", label).split():
@@ -208,13 +208,11 @@ def _process(spec: JobSpec) -> warden.Document:
 def _container(spec: JobSpec) -> warden.Document:
     runtimes.pull(spec.image)
     name = f"{_container_name(spec.home, spec.name)}-{secrets.token_hex(3)}"
-    if broken := [key for key, value in spec.environ.items() if "\n" in value]:
-        raise HostingError("a variable of more than one line", where=broken[0], fix="Docker takes none: write a file")
-    variables = spec.root / "environ"
-    variables.touch(mode=0o600)
-    variables.write_text("".join(f"{key}={value}\n" for key, value in spec.environ.items()))
-    argv = [_program(), "run", "--rm", "--name", name, "--label", f"{_LABEL}={_home_id(spec.home)}"]
-    argv += ["--env-file", str(variables), "--security-opt", "no-new-privileges", "--shm-size", "1g"]
+    argv = [_program(), "run", "--rm", "--name", name, "--label", f"{_LABEL}={home_id(spec.home)}"]
+    argv += ["--security-opt", "no-new-privileges", "--shm-size", "1g"]
+    client = _client_environ()
+    for key, value in spec.environ.items():  # by its name alone a variable comes from the client's, where nobody looks
+        argv += ["--env", f"{key}={value}" if key in client else key]
     if spec.network:
         argv += ["--network", spec.network]
     if spec.host and spec.network != "none":
@@ -233,7 +231,7 @@ def _container(spec: JobSpec) -> warden.Document:
         mounted = [word for mount in mounts for word in ("--mount", mount)]
         chown = ["chown", reference, "-R", f"{os.getuid()}:{os.getgid()}", *spec.mounts]
         after += [[_program(), "run", "--rm", "--network", "none", "--user", "0", *mounted, "--entrypoint", *chown]]
-    return {"argv": argv, "environ": _client_environ(), "cwd": str(spec.root / "tmp"), "after": after}
+    return {"argv": argv, "environ": {**spec.environ, **client}, "cwd": str(spec.root / "tmp"), "after": after}
 
 
 def _under(spec: JobSpec, value: str) -> str:
@@ -261,12 +259,13 @@ def _is_of(process: psutil.Process, home: Path) -> bool:
         return False
 
 
-def _home_id(home: Path) -> str:
+def home_id(home: Path) -> str:
+    """The value of label `llmops.jobs` of a home's containers and networks."""
     return sha256_bytes(str(home).encode())[:12]
 
 
 def _container_name(home: Path, name: str) -> str:
-    return f"llmops-job-{_home_id(home)[:6]}-{name}"
+    return f"llmops-job-{home_id(home)[:6]}-{name}"
 
 
 def _client_environ() -> dict[str, str]:
