@@ -12,6 +12,7 @@ from contract.errors import KitError
 from llmops.commands import (
     bootstrap,
     endpoint,
+    export,
     images,
     machine,
     models,
@@ -21,6 +22,7 @@ from llmops.commands import (
     run,
     stack,
     sweep,
+    token,
     twin,
 )
 from llmops.context import Context
@@ -50,7 +52,22 @@ app = typer.Typer(
     the only one with a file here, else what `pulumi stack select` chose.
     Tables come as JSON with --json.""",
 )
-for part in (run, models, promotion, plan, stack, sweep, images, endpoint, twin, rehearse, bootstrap, machine):
+for part in (
+    run,
+    models,
+    promotion,
+    plan,
+    stack,
+    sweep,
+    images,
+    endpoint,
+    token,
+    twin,
+    rehearse,
+    export,
+    bootstrap,
+    machine,
+):
     part.register(app)
 
 

@@ -39,7 +39,7 @@ def chat(
     Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer.
     """
     here: Context = context.obj
-    name = _choose(here.platform, endpoint)
+    name = choose(here.platform, endpoint)
     first = [{"role": "system", "content": system}] if system else []
     messages = list(first)
     terminal = sys.stdin.isatty()
@@ -107,7 +107,7 @@ def invoke(
     here: Context = context.obj
     if len(words) > 2:
         raise typer.BadParameter("give one question, in quotes", param_hint="QUESTION")
-    name = _choose(here.platform, words[0] if len(words) == 2 else "")
+    name = choose(here.platform, words[0] if len(words) == 2 else "")
     question = sys.stdin.read() if words[-1] == "-" else words[-1]
     request: dict[str, Any] = {"messages": [{"role": "user", "content": question}]}
     answer = next(here.platform.invoke(name, request | _limit(max_tokens)))
@@ -126,7 +126,7 @@ def logs(
 ) -> None:
     """Print the lines of an endpoint's servers and router."""
     here: Context = context.obj
-    for line in here.platform.logs(_choose(here.platform, endpoint), follow):
+    for line in here.platform.logs(choose(here.platform, endpoint), follow):
         print(line.rstrip("\n"), flush=follow)
 
 
@@ -134,7 +134,8 @@ def _limit(max_tokens: int) -> dict[str, int]:
     return {"max_tokens": max_tokens} if max_tokens else {}
 
 
-def _choose(platform: "Platform", endpoint: str) -> str:
+def choose(platform: "Platform", endpoint: str) -> str:
+    """The endpoint that is meant: the one that is named, or the only one."""
     names = list(platform.outputs.endpoints)
     if endpoint or len(names) == 1:
         return endpoint or names[0]

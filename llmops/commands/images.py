@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from contract.errors import require_packages
 from llmops.commands import Json
 from llmops.context import Context, say
 
@@ -115,3 +116,25 @@ def _print(references: Mapping[str, str], as_json: bool) -> None:
         print_json(dict(references))
     else:
         print("\n".join(references.values()))
+
+
+@images.command("base")
+def base(
+    framework: Annotated[
+        str, typer.Argument(help="As the sagemaker package calls it: pytorch, djl-lmi, huggingface …")
+    ],
+    region: Annotated[str, typer.Option(help="Without it that of the AWS environment.")] = "",
+    instance_type: Annotated[str, typer.Option(help="Decides between CPU and GPU.")] = "ml.m5.xlarge",
+    framework_version: Annotated[str, typer.Option(help="Without it the newest that the package knows.")] = "",
+    training: Annotated[bool, typer.Option("--training", help="The image for training, where there are two.")] = False,
+) -> None:
+    """Print the URI of AWS's own image of a framework, for a Dockerfile's BASE. Needs the extra `sagemaker`.
+
+    docker build --build-arg BASE=$(llmops images base pytorch --training --instance-type ml.g5.xlarge) …
+    """
+    require_packages("aws", "boto3")
+    from llmops.platforms.aws.base_images import base_image
+    from llmops.platforms.aws.clients import Clients
+
+    where = region or Clients().region
+    print(base_image(framework, where, version=framework_version, instance_type=instance_type, training=training))

@@ -60,6 +60,15 @@ def endpoint_is_off(outputs: StackOutputs, name: str) -> KitError:
     )
 
 
+@dataclass(frozen=True)
+class Access:
+    """What an OpenAI client takes to reach an endpoint."""
+
+    url: str
+    key: str = field(repr=False)
+    model: str
+
+
 class Platform(Protocol):
     """A deployed stack in operation. Errors are KitErrors that name the run or endpoint."""
 
@@ -104,6 +113,14 @@ class Platform(Protocol):
         """Start an ended run again, on other machines if given; it goes on from its last checkpoint."""
         ...
 
+    def job_request(self, run: str) -> dict[str, Any]:
+        """The request that starts a run's job, in the words of the target's own API.
+
+        Raises:
+            KitError: runs of this target are no jobs.
+        """
+        ...
+
     def output(self, run: str) -> AbstractContextManager[Path]:
         """The model version that a completed run made, unsigned, on this machine while the context lasts."""
         ...
@@ -118,6 +135,10 @@ class Platform(Protocol):
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Send an OpenAI chat request; the answer's chunks as they come (one, unless the request says `stream`)."""
+        ...
+
+    def access(self, endpoint: str, hours: float) -> Access:
+        """What lets an OpenAI client ask the endpoint, for so many hours where the target's keys end."""
         ...
 
     def live(self, endpoint: str) -> Live:

@@ -15,7 +15,7 @@ from contract.outputs import EndpointOutput, StackOutputs
 from contract.run import Compute, RunSpec
 from llmops.chat_http import ask, loaded_model
 from llmops.objects import open_objects
-from llmops.platforms.base import Live, Run, Say, endpoint_is_off, endpoint_of
+from llmops.platforms.base import Access, Live, Run, Say, endpoint_is_off, endpoint_of
 from llmops.platforms.local_runs import LocalRuns
 from llmops.store import Store
 
@@ -64,6 +64,14 @@ class LocalPlatform:
         """Start the process again."""
         self._runs.start(run, say)
 
+    def job_request(self, run: str) -> dict[str, Any]:
+        """Refused: a run is a process of this machine."""
+        raise KitError(
+            "runs of target local are processes of this machine, and no jobs",
+            where=f"stack {self.outputs.stack}",
+            fix="name a run of a stack of target aws: `llmops runs list --stack NAME`",
+        )
+
     def output(self, run: str) -> AbstractContextManager[Path]:
         """The run's own folder."""
         return nullcontext(self._runs.output(run))
@@ -84,6 +92,13 @@ class LocalPlatform:
         if not output.on:
             raise endpoint_is_off(self.outputs, endpoint)
         return ask(output.url, self._key(output), request)
+
+    def access(self, endpoint: str, hours: float) -> Access:
+        """The router's address, and the key of its file, which does not end."""
+        output = endpoint_of(self.outputs, endpoint)
+        if not output.on:
+            raise endpoint_is_off(self.outputs, endpoint)
+        return Access(f"{output.url}/v1", self._key(output), output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
         """What hosting sees, and what each worker says that it has loaded."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 
 from contract.errors import KitError
@@ -57,6 +58,24 @@ class Clients:
                 )  # type: ignore[call-overload]
         return self._made[key]
 
+    @property
+    def region(self) -> str:
+        """As given, else the environment's or the profile's.
+
+        Raises:
+            KitError: none of these says it.
+        """
+        if not self._session.region_name:
+            raise _no_region()
+        return self._session.region_name
+
+    @property
+    def credentials(self) -> ReadOnlyCredentials | None:
+        """Those that the clients sign with, all parts of one version; None: there are none."""
+        with explained("credentials"):
+            found = self._session.get_credentials()
+            return found.get_frozen_credentials() if found else None
+
     @cached_property
     def caller(self) -> Caller:
         """Who this process is, by STS.
@@ -64,10 +83,7 @@ class Clients:
         Raises:
             KitError: no credentials, or they are refused.
         """
-        twin = twin_address(os.environ)
-        region = self._session.region_name
-        if not region:
-            raise _no_region()
+        twin, region = twin_address(os.environ), self.region
         with explained("sts"):
             answer = self("sts").get_caller_identity()
         if bool(twin) != (answer["Account"] == TWIN_ACCOUNT):
@@ -138,7 +154,7 @@ def error_code(error: ClientError) -> str:
 def is_missing(error: ClientError) -> bool:
     """Whether SageMaker has no such thing: it has no code of its own for that, and several texts."""
     text = str(error.response.get("Error", {}).get("Message", "")).lower()
-    return error_code(error) in ("ValidationException", "ResourceNotFound") and (
+    return error_code(error) in ("ValidationException", "ValidationError", "ResourceNotFound") and (
         "could not find" in text or "not found" in text
     )
 

@@ -83,6 +83,16 @@ class AwsRuns:
         spec = found.spec.model_copy(update={"compute": compute or found.spec.compute or self._aws.jobs})
         self._start(spec, max((n for n, _ in self._attempts(run, names)), default=0) + 1, say)
 
+    def request(self, run: str) -> dict[str, Any]:
+        """What CreateTrainingJob was asked for the first job of a run."""
+        found = self._load(run, self._job_names(job_ending(run)))
+        if found is None:
+            raise RunError(f"there is no run {run}", fix="`llmops runs list` shows the runs")
+        folder = run_spec_key(run).removesuffix(f"/{SPEC}")
+        if self._scheduled.fullmatch(run) and (jobs := self._jobs(run)):
+            folder = _spec_folder(jobs[0])
+        return self._request(found.spec, 1, folder)
+
     @contextmanager
     def output(self, run: str) -> Iterator[Path]:
         """What its last job put into opt/ml/model, in a folder of this machine that goes afterwards."""
@@ -126,10 +136,15 @@ class AwsRuns:
             tags=aws.tags,
         )
 
+    def _request(self, spec: RunSpec, attempt: int, folder: str) -> dict[str, Any]:
+        name = job_name(self._aws.job_prefix, spec.id, attempt)
+        return training_job(name, spec.id, spec, folder, self._place)
+
     def _start(self, spec: RunSpec, attempt: int, say: Say) -> None:
-        key, name = run_spec_key(spec.id), job_name(self._aws.job_prefix, spec.id, attempt)
+        key = run_spec_key(spec.id)
         self._objects.put(key, spec.to_json().encode())
-        request = training_job(name, spec.id, spec, key.removesuffix(f"/{SPEC}"), self._place)
+        request = self._request(spec, attempt, key.removesuffix(f"/{SPEC}"))
+        name = request["TrainingJobName"]
         deadline = time.monotonic() + _ROLE_SECONDS
         with explained(f"job {name}"):
             while True:
@@ -153,8 +168,7 @@ class AwsRuns:
     def _spec(self, run: str, jobs: list[Job]) -> RunSpec | None:
         keys = [run_spec_key(run)]
         if self._scheduled.fullmatch(run) and jobs:
-            channels = {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in jobs[0]["InputDataConfig"]}
-            keys.append(f"{urlsplit(channels[SPEC_CHANNEL]).path.strip('/')}/{SPEC}")
+            keys.append(f"{_spec_folder(jobs[0])}/{SPEC}")
         for key in keys:
             if content := self._objects.find(key):
                 spec = RunSpec.parse(content.decode(), where=f"{self._objects.url}/{key}")
@@ -205,3 +219,9 @@ class AwsRuns:
                     f"it is stopping for {_STOP_SECONDS // 60} minutes", where=f"job {name}", fix="look again later"
                 )
             time.sleep(_POLL_SECONDS)
+
+
+def _spec_folder(job: Job) -> str:
+    """Key of the folder in the bucket of runs that a job got its spec from."""
+    channels = {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in job["InputDataConfig"]}
+    return urlsplit(channels[SPEC_CHANNEL]).path.strip("/")

@@ -22,7 +22,8 @@ from llmops.platforms.aws.logs import read_logs
 from llmops.platforms.aws.objects_s3 import S3Objects, bucket_cache
 from llmops.platforms.aws.packages import write_package
 from llmops.platforms.aws.removal import remove_data
-from llmops.platforms.base import Live, Run, Say, endpoint_is_off, endpoint_of
+from llmops.platforms.aws.tokens import bearer_token, openai_url
+from llmops.platforms.base import Access, Live, Run, Say, endpoint_is_off, endpoint_of
 from llmops.store import Store
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
@@ -110,6 +111,10 @@ class AwsPlatform:
         """Create another job, with the checkpoints of those before."""
         self._runs.resume(run, compute, say)
 
+    def job_request(self, run: str) -> dict[str, Any]:
+        """CreateTrainingJob's."""
+        return self._runs.request(run)
+
     def output(self, run: str) -> AbstractContextManager[Path]:
         """Fetched from the bucket of runs."""
         return self._runs.output(run)
@@ -136,6 +141,20 @@ class AwsPlatform:
             bucket = S3Objects(self.aws.work_bucket, self.clients, self.aws.account)
             return ask_by_objects(self.clients, bucket, endpoint, name, request)
         return ask(self.clients, name, request)
+
+    def access(self, endpoint: str, hours: float) -> Access:
+        """SageMaker's OpenAI route, and a token that this process signs."""
+        output, name = endpoint_of(self.outputs, endpoint), self._physical(endpoint)
+        if not output.on:
+            raise endpoint_is_off(self.outputs, endpoint)
+        if output.mode == "async":
+            raise KitError(
+                f"endpoint {endpoint} takes objects, and no OpenAI client speaks those",
+                where="mode: async",
+                fix=f"`llmops invoke {endpoint} …` asks it",
+            )
+        token = bearer_token(self.clients, hours)
+        return Access(openai_url(self.clients, name), token, output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
         """What SageMaker says of the endpoint, its configuration and its models."""

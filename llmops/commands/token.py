@@ -1,0 +1,46 @@
+"""token: what an OpenAI client needs to talk to an endpoint."""
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from llmops.commands import Json
+from llmops.commands.endpoint import choose
+from llmops.context import Context
+
+_PANEL = "Endpoints"
+_MOST_HOURS = 12
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(rich_help_panel=_PANEL)(token)
+
+
+def token(
+    context: typer.Context,
+    endpoint: Annotated[
+        str, typer.Argument(help="The endpoint; not needed where there is one.", metavar="[ENDPOINT]")
+    ] = "",
+    hours: Annotated[
+        float, typer.Option(help="How long it is valid, 12 at most (cloud).", min=0.01, max=_MOST_HOURS)
+    ] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Print base URL and key of an endpoint, as OpenAI clients read them from their environment.
+
+    On AWS the key is a token that AWS takes for its signer, for so many hours; it ends
+    with the credentials of this shell, if they end sooner. On this machine it is the
+    endpoint's own key, which does not end. Whoever has it may ask the endpoint.
+
+    eval "$(llmops token chatbot)"
+    """
+    from llmops.tables import print_json
+
+    here: Context = context.obj
+    access = here.platform.access(choose(here.platform, endpoint), hours)
+    if as_json:
+        print_json({"base_url": access.url, "api_key": access.key, "model": access.model})
+        return
+    print(f"export OPENAI_BASE_URL={shlex.quote(access.url)}\nexport OPENAI_API_KEY={shlex.quote(access.key)}")

@@ -1,0 +1,1 @@
+"""What the kit holds, written in the words of other tools."""
