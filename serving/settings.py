@@ -11,6 +11,7 @@ from contract.layout import serving_model_folder
 
 Auth = Literal["key", "platform"]
 Precision = Literal["auto", "f32", "bf16"]
+OnGolden = Literal["required", "reported"]
 EngineName = Literal["openvino", "transformers"]
 
 # Others of the kit that may stand in the same environment and mean nothing here.
@@ -35,6 +36,7 @@ _VARIABLES = {
     "LLMOPS_READ_SECONDS",
     "LLMOPS_LAME_DUCK_SECONDS",
     "LLMOPS_DRAIN_SECONDS",
+    "LLMOPS_GOLDEN",
     "LLMOPS_QUALITY_SECONDS",
 }
 _SHORTEST_KEY = 16
@@ -83,6 +85,8 @@ class Settings:
     """After SIGTERM: unready, but still taking requests, until routers have noticed."""
     drain_seconds: float = 25.0
     """After SIGTERM: then what still runs is cut. SageMaker kills after 30 seconds."""
+    golden: OnGolden = "required"
+    """reported: it takes traffic though a golden prompt was answered wrongly, and leaves that to a quality alarm."""
     quality_seconds: float = 300.0
     """Between two times that the golden prompts are asked while it serves; 0: only before it is ready."""
 
@@ -111,6 +115,7 @@ class Settings:
             limits=_limits(environ),
             lame_duck_seconds=_seconds(environ, "LLMOPS_LAME_DUCK_SECONDS", cls.lame_duck_seconds, 0, 20),
             drain_seconds=_seconds(environ, "LLMOPS_DRAIN_SECONDS", cls.drain_seconds, 0, 28),
+            golden=cast(OnGolden, _choice(environ, "LLMOPS_GOLDEN", ("required", "reported"))),
             quality_seconds=_seconds(environ, "LLMOPS_QUALITY_SECONDS", cls.quality_seconds, 0, 86_400),
         )
 

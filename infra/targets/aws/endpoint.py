@@ -139,6 +139,8 @@ def _container(entry: Entry, ground: Ground) -> dict[str, Any]:
         "LLMOPS_PRECISION": entry.precision,
         "LLMOPS_PUBLIC_KEY": ground.public_key,
     }
+    if entry.gate == "waived":
+        environment["LLMOPS_GOLDEN"] = "reported"  # somebody wants it all the same: the quality alarm has the last word
     uri = pulumi.Output.concat("s3://", ground.storage.store.name, "/", model_key(version.sha256), "/")
     return {"image": ground.image, "uri": uri, "environment": environment}
 

@@ -74,6 +74,8 @@ def test_a_version_that_fails_its_golden_prompt_is_refused(
     assert "golden[0]" in line
     assert "Paris, la belle" in line
     assert [q["score"] for q in server.quality()] == [0.0]
+    server = serve(folder, LLMOPS_GOLDEN="reported").wait_ready()
+    assert [q["score"] for q in server.quality()] == [0.0], "an alarm sees it, and decides"
 
 
 def test_the_golden_prompts_are_asked_again_and_their_score_is_logged(serve: Serve, version: Path) -> None:

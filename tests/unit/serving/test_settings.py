@@ -45,6 +45,7 @@ def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
         ("LLMOPS_MODEL_SHA256", "abc", "64 hex digits"),
         ("LLMOPS_REQUEST_SECONDS", "nan", "seconds from"),
         ("LLMOPS_QUALITY_SECONDS", "-1", "seconds from"),
+        ("LLMOPS_GOLDEN", "ignored", "required, reported"),
         ("LLMOPS_MAX_BODY", "1", "1024 to"),
         ("LLMOPS_MODEL_SHA265", "0" * 64, "LLMOPS_MODEL_SHA256?"),
         ("LLMOPS_API_KEY_FILE", "", "name a file"),

@@ -61,6 +61,11 @@ def test_a_model_loads_one_version_without_network(plain: Declared, account: Acc
     }
 
 
+def test_a_version_that_was_forced_starts_and_is_the_quality_alarms_matter(account: Account, model: str) -> None:
+    container = declare(account, model, gate="waived").of("model-chat")["primaryContainer"]
+    assert container["environment"]["LLMOPS_GOLDEN"] == "reported"
+
+
 def test_a_configuration_is_encrypted_and_has_one_variant(plain: Declared) -> None:
     assert plain.of("configuration-chat")["kmsKeyArn"] == KEY
     assert variant(plain) == {
