@@ -18,7 +18,7 @@ from contract.errors import KitError
 from hosting.balance import Turns
 from hosting.daemon import Daemon
 from twins.aws.fleet_logs import LogTails
-from twins.aws.fleet_metrics import Metrics, Request
+from twins.aws.fleet_metrics import Load, Metrics, Request
 from twins.aws.fleet_plan import EndpointPlan
 from twins.aws.fleet_worker import LOGS, RECORD, WORKERS, Identity, Place, Worker, clean
 
@@ -134,6 +134,12 @@ class _Endpoint:
         chosen.chosen = self.number
         return chosen, len(found)
 
+    def load_of(self, worker: Worker) -> tuple[Load, int]:
+        """A worker's variant, and how many requests it has."""
+        whose = worker.identity
+        same = [w.in_flight for w in self.workers.values() if w.identity.variant == whose.variant]
+        return (whose.region, whose.endpoint, whose.variant), sum(same)
+
     def why_none(self, variant: str) -> str:
         """Why no instance can take a request."""
         names = {each.name for group in self.plan.groups for each in group.variants}
@@ -186,6 +192,7 @@ class Fleet:
                     worker, instances = found
                     worker.in_flight += 1
                     worker.streams += streams
+                    self.metrics.note_load(*endpoint.load_of(worker))
                     return Lease(self, worker, instances, streams)
                 left = endpoint.resumed_until - time.monotonic()
                 if left <= 0 or self._closed:
@@ -277,7 +284,8 @@ class Fleet:
             worker.abandon()
         if self._thread:
             self._thread.join()
-        end_containers(self._twin.home, self._logs.read)
+        with self._place.supervising:
+            end_containers(self._twin.home, self._logs.read)
         self.metrics.flush()
 
     def _tell(self) -> None:
@@ -315,12 +323,8 @@ class Fleet:
 
     def _measure(self) -> None:
         with self._changed:
-            loads: dict[tuple[str, str, str], int] = {}
-            for endpoint in self._endpoints.values():
-                for worker in endpoint.workers.values():
-                    key = (worker.identity.region, worker.identity.endpoint, worker.identity.variant)
-                    loads[key] = loads.get(key, 0) + worker.in_flight
-        self.metrics.flush(loads)
+            loads = [e.load_of(worker) for e in self._endpoints.values() for worker in e.workers.values()]
+        self.metrics.flush(dict(loads))
 
     def _crash(self) -> None:
         from twins.aws import faults

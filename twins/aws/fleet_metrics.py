@@ -16,6 +16,7 @@ _NAMESPACE = "AWS/SageMaker"
 _AUTOSCALING = "application-autoscaling"
 _LOAD_SECONDS = 10.0
 """Between two data points of ConcurrentRequestsPerModel on AWS."""
+_IDLE_SECONDS = 0.25  # here, between those of an idle variant at least: each has the state written
 Load = tuple[str, str, str]
 """Region, endpoint and variant."""
 
@@ -61,13 +62,18 @@ class Metrics:
         with self._lock:
             self._requests.append((time.time(), request))
 
+    def note_load(self, load: Load, requests: int) -> None:
+        """A variant has so many requests now."""
+        with self._lock:
+            self._most[load] = max(requests, self._most.get(load, 0))
+
     def flush(self, loads: Mapping[Load, int] | None = None) -> None:
         """Write what was counted; `loads` are the requests that each variant has now."""
         from twins.aws.services import cloudwatch
 
         with self._lock:
             requests, self._requests = self._requests, []
-        due = self._due(loads or {})
+        due = {load: most for load, now in (loads or {}).items() if (most := self._due(load, now)) is not None}
         if not requests and not due:
             return
         with self._twin.lock:
@@ -80,20 +86,21 @@ class Metrics:
                 metric = cloudwatch.Metric(_NAMESPACE, "ConcurrentRequestsPerModel", _dimensions(endpoint, variant))
                 cloudwatch.put(self._twin, region, metric, float(value))
 
-    def _due(self, loads: Mapping[Load, int]) -> dict[Load, int]:
-        """The loads to tell of now. An idle variant is told of only where a scaling policy may look at it."""
-        found = {}
-        for load, requests in loads.items():
-            self._most[load] = max(requests, self._most.get(load, 0))
-            elapsed = time.monotonic() - self._told.get(load, 0.0)
-            if elapsed >= self._twin.scaled(_LOAD_SECONDS) and (self._most[load] or self._is_scaled(load, elapsed)):
-                found[load] = self._most.pop(load)
-                self._told[load] = time.monotonic()
-        return found
+    def _due(self, load: Load, requests: int) -> int | None:
+        """The most requests that a variant had since it was told of, when it is time to. An idle one is told of only
+        where a scaling policy may look at it.
+        """
+        elapsed = time.monotonic() - self._told.get(load, 0.0)
+        if elapsed < self._twin.scaled(_LOAD_SECONDS):
+            return None
+        with self._lock:
+            most = max(requests, self._most.pop(load, 0))
+        if not most and (elapsed < _IDLE_SECONDS or not self._is_scaled(load)):
+            return None
+        self._told[load] = time.monotonic()
+        return most
 
-    def _is_scaled(self, load: Load, elapsed: float) -> bool:
-        if elapsed < max(0.5, self._twin.scaled(_LOAD_SECONDS)):
-            return False
+    def _is_scaled(self, load: Load) -> bool:
         region, endpoint, variant = load
         with self._twin.lock:
             targets = self._twin.state.get(_AUTOSCALING, {}).get(region, {}).get("targets", {})

@@ -130,10 +130,6 @@ class Worker:
         self._abandoned = True
         self.end()
 
-    def join(self) -> None:
-        """Wait for the thread's end."""
-        self._thread.join()
-
     @property
     def ending(self) -> bool:
         """Was it told to end?"""
@@ -232,8 +228,9 @@ class Worker:
             record = {"port": self.port, "program": self._program, "spec": self._spec.model_dump(mode="json")}
             write_atomic(self._record(), json.dumps(record))
             with self._place.supervising:
-                self._place.daemon.ensure()
-                self._place.daemon.add(self._as_program())
+                if not self.ending:
+                    self._place.daemon.ensure()
+                    self._place.daemon.add(self._as_program())
         except KitError as e:
             raise CannotServeError(f"The image {self.plan.image} can't be started: {e}") from e
 

@@ -277,7 +277,8 @@ class Rollout:
     def _advance_rollback(self, endpoint: Document) -> bool:
         rollout = endpoint["rollout"]
         old = fleet.others(endpoint, rollout.get("group", ""))
-        if self._remaining(endpoint) > 0 or not all(self._complete(endpoint, each["id"]) for each in old):
+        progress = [self._twin.fleet.progress(endpoint["EndpointArn"], each["id"]) for each in old]
+        if self._remaining(endpoint) > 0 or not all(each.complete or each.problem for each in progress):
             return False
         self._keep_old(endpoint)
         endpoint.update(EndpointStatus="InService", LastModifiedTime=now())

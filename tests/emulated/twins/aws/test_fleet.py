@@ -42,7 +42,7 @@ class Cloud:
     def sagemaker(self) -> Any:
         return self.twin.client("sagemaker")
 
-    def model(self, image: str = "", data: dict[str, Any] | None = None, **environ: str) -> str:
+    def model(self, image: str = "", data: dict[str, Any] | None = None, /, **environ: str) -> str:
         """The name of a new model of the echo image with these variables."""
         self.made += 1
         container = {"Image": image or self.image, "Environment": environ, **(data or {})}
@@ -198,8 +198,8 @@ def test_an_endpoint_serves_what_its_model_is(cloud: Cloud) -> None:
         archive.addfile(entry, io.BytesIO(b"www"))
     s3.put_object(Bucket="data-of-fleet", Key="two/model.tar.gz", Body=packed.getvalue())
     source = {"S3Uri": "s3://data-of-fleet/one/", "S3DataType": "S3Prefix", "CompressionType": "None"}
-    plain = cloud.model(data={"ModelDataSource": {"S3DataSource": source}}, VERSION="plain")
-    archived = cloud.model(data={"ModelDataUrl": "s3://data-of-fleet/two/model.tar.gz"}, VERSION="archived")
+    plain = cloud.model("", {"ModelDataSource": {"S3DataSource": source}}, VERSION="plain")
+    archived = cloud.model("", {"ModelDataUrl": "s3://data-of-fleet/two/model.tar.gz"}, VERSION="archived")
     variants = {"VariantName": "plain", "ModelName": plain}, {"VariantName": "archived", "ModelName": archived}
     assert cloud.create("served", cloud.config(*variants))["EndpointStatus"] == "InService"
     files = {}
@@ -248,7 +248,7 @@ def test_a_fault_of_an_image_fails_the_endpoint(cloud: Cloud, kind: str) -> None
 
 
 def test_an_image_that_nobody_built_is_told(cloud: Cloud) -> None:
-    unknown = cloud.model(image="process:echo@sha256:" + "5" * 64)
+    unknown = cloud.model("process:echo@sha256:" + "5" * 64)
     found = cloud.create("unknown", cloud.config({"ModelName": unknown}))
     assert found["EndpointStatus"] == "Failed"
     assert "is not built on this machine" in found["FailureReason"]
@@ -302,6 +302,40 @@ def test_capacity_is_of_real_containers(cloud: Cloud, load: Callable[[str], Load
     scale(1)
     until(lambda: len(cloud.instances("scaled")) == 1)
     running.stop()
+
+
+def test_a_scaling_policy_follows_the_requests(cloud: Cloud, load: Callable[[str], Load]) -> None:
+    cloud.create("followed", cloud.of_version("1"))
+    scaling = cloud.twin.client("application-autoscaling")
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/followed/variant/main",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=2)
+    metric = {"PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"}
+    tracking = {"TargetValue": 0.5, "PredefinedMetricSpecification": metric}
+    scaling.put_scaling_policy(
+        **target,
+        PolicyName="requests",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={**tracking, "ScaleInCooldown": 0, "ScaleOutCooldown": 0},
+    )
+    running = load("followed")
+    until(lambda: len({each["pid"] for each in cloud.instances("followed")} - {0}) == 2)
+    running.stop()
+    until(lambda: len(cloud.instances("followed")) == 1)
+
+
+def test_containers_come_and_go_with_the_setting(cloud: Cloud) -> None:
+    cloud.create("told", cloud.of_version("1"))
+    cloud.twin.ask("PUT", "settings", {"containers": "none"})
+    until(lambda: not cloud.instances("told"))
+    with pytest.raises(ClientError, match="runs no containers"):
+        cloud.ask("told")
+    cloud.twin.ask("PUT", "settings", {"containers": "run"})
+    until(lambda: [each["state"] for each in cloud.instances("told")] == ["in service"])
+    assert cloud.ask("told")["text"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -406,9 +440,7 @@ def test_down_and_reset_leave_nothing(cloud: Cloud) -> None:
     control.reset(home)
     assert of_home(home) == []
     cloud.endpoints.clear()
-    assert not (home / "hosting/supervisord.pid").exists() or until(
-        lambda: not (home / "hosting/supervisord.pid").exists()
-    )
+    until(lambda: not (home / "hosting/supervisord.pid").exists())
     cloud.role = made_role(cloud.twin, "serving")
 
 
