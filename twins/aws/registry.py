@@ -4,6 +4,8 @@ import base64
 import hmac
 import json
 import secrets
+import shutil
+import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,6 +75,17 @@ def pulled(twin: Twin, name: str) -> tuple[str, str] | None:
     region, _, repository = rest.partition("/")
     genuine = hmac.compare_digest(first.encode(), f"{_PULL}{_sign(twin, 'pull')[:32]}".encode())
     return (region, repository) if genuine and repository else None
+
+
+def forget_pulled(twin: Twin) -> None:
+    """Take the names away that Docker has for what the platform pulled; layers that nothing else has go with them."""
+    if not (docker := shutil.which("docker")):
+        return
+    listed = [docker, "images", "--digests", "--format", "{{.Repository}}@{{.Digest}}"]
+    names = subprocess.run(listed, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout.split()
+    ours = f"/{_PULL}{_sign(twin, 'pull')[:32]}/"
+    if pulled_names := [name for name in names if ours in name]:
+        subprocess.run([docker, "rmi", "--force", *pulled_names], stdin=subprocess.DEVNULL, capture_output=True)
 
 
 def _sign(twin: Twin, text: str) -> str:

@@ -61,12 +61,14 @@ class Storage:
             shutil.rmtree(folder, ignore_errors=True)
             self._garbage.touch()
 
-    def empty(self) -> None:
-        """Drop everything."""
+    def empty(self) -> bool:
+        """Drop everything. Was there anything?"""
         with self._lock:
             self._stop()
+            found = (self._folder / "data").exists()
             shutil.rmtree(self._folder / "data", ignore_errors=True)
             self._garbage.unlink(missing_ok=True)
+        return found
 
     def close(self) -> None:
         """End the program."""

@@ -35,7 +35,7 @@ def install(twin: Twin) -> None:
         "DeleteRepository",
         lambda call, _answer: storage.forget(f"{call.region}/{call.parameters['repositoryName']}"),
     )
-    twin.seeds.append(storage.empty)
+    twin.seeds.append(lambda: _empty(twin, storage))
     twin.closers.append(storage.close)
     twin.implement("ecr", "DescribePullThroughCacheRules", lambda call: {"pullThroughCacheRules": []})
     twin.implement("ecr", "DescribeRepositoryCreationTemplates", lambda call: {"repositoryCreationTemplates": []})
@@ -116,6 +116,11 @@ def _authorize(twin: Twin, call: Call, answer: Document) -> None:
         each["authorizationToken"] = base64.b64encode(password.encode()).decode()
         each["expiresAt"] = datetime.now(UTC) + timedelta(hours=registry.TOKEN_HOURS)
         each["proxyEndpoint"] = twin.describe()["url"]
+
+
+def _empty(twin: Twin, storage: Storage) -> None:
+    if storage.empty():
+        registry.forget_pulled(twin)
 
 
 def _drop_images(twin: Twin, storage: Storage, call: Call, answer: Document) -> None:
