@@ -22,7 +22,7 @@ from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousIn
 
 from contract.errors import RunError
 from contract.layout import TrainingFolders
-from training.ending import DIVERGED, FAILED, STOPPED, report_failure
+from training.ending import FAILED, ended_without_a_word, exit_code, report_failure
 from training.hosts import Place, address_of
 from training.ranks import READY_SECONDS, StoppedError
 
@@ -70,29 +70,13 @@ def run_host(place: Place, folders: TrainingFolders, environ: Mapping[str, str])
     if not result.is_failed():
         return 0
     codes = {rank: failure.exitcode for rank, failure in result.failures.items()}
-    code = _exit_code(set(codes.values()))
+    code = exit_code(set(codes.values()))
     if code == FAILED and not folders.failure.exists():
-        reason = _ended_without_a_word(place, codes)
+        reason = ended_without_a_word(place.host, codes)
         meeting.leave_reason(reason)
         report_failure(folders.failure, reason)
     meeting.stay_for_others()
     return code
-
-
-def _exit_code(codes: set[int]) -> int:
-    """Of a host by those of its ranks: those that end because of another's failure are asked to stop by the agent."""
-    if codes <= {STOPPED, DIVERGED, -signal.SIGTERM}:  # the last: a rank that was still importing
-        return DIVERGED if DIVERGED in codes else STOPPED
-    return FAILED
-
-
-def _ended_without_a_word(place: Place, codes: Mapping[int, int]) -> str:
-    rank, code = next((r, c) for r, c in sorted(codes.items()) if c not in (STOPPED, DIVERGED))
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return (
-        f"rank {rank} on {place.host}: {how}, without a word\n  way out: was it out of memory? See the log; started "
-        "again, the run goes on from its last checkpoint"
-    )
 
 
 def _pass_on_sigterm(agent: LocalElasticAgent) -> None:

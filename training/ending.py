@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 FAILED, DIVERGED, STOPPED = 1, 3, 143  # 143: what a shell calls an end by SIGTERM
@@ -19,6 +21,22 @@ def report_failure(path: Path, text: str) -> None:
         pass
     except OSError as e:
         print(f"error: {path} can't be written: {e.strerror}", file=sys.stderr, flush=True)
+
+
+def exit_code(codes: set[int]) -> int:
+    """Of a host by those of its ranks: those that end because of another's failure are asked to stop by the agent."""
+    if codes <= {STOPPED, DIVERGED, -signal.SIGTERM}:  # the last: a rank that was still importing
+        return DIVERGED if DIVERGED in codes else STOPPED
+    return FAILED
+
+
+def ended_without_a_word(host: str, codes: Mapping[int, int]) -> str:
+    rank, code = next((r, c) for r, c in sorted(codes.items()) if c not in (STOPPED, DIVERGED))
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return (
+        f"rank {rank} on {host}: {how}, without a word\n  way out: was it out of memory? See the log; started "
+        "again, the run goes on from its last checkpoint"
+    )
 
 
 def described(error: Exception) -> str:

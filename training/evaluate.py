@@ -76,6 +76,13 @@ def run_suite(
     return [Answer(row, texts[i], found(texts[i], row.expect)) for i, row in enumerate(rows)]
 
 
+def on_best_device(model: Any) -> Any:
+    """The model on this process's GPU, if there is one."""
+    import torch
+
+    return model.cuda() if torch.cuda.is_available() else model
+
+
 def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: int, stop: list[int]) -> list[list[int]]:
     """Greedy continuations of a batch of prompts.
 

@@ -26,7 +26,7 @@ from contract.run import RUN_VARIABLE, RunSpec
 from training import checkpoints
 from training.batches import check_batch_size
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
-from training.evaluate import Answer, decide, load_suite, run_suite, score, write_answers
+from training.evaluate import Answer, decide, load_suite, on_best_device, run_suite, score, write_answers
 from training.finetune import DivergedError, finetune, is_trained
 from training.hosts import read_place
 from training.process import keep_quiet, say, set_threads
@@ -174,7 +174,7 @@ class Job:
 
     def _evaluate(self, model_folder: Path, when: str) -> dict[str, Any]:
         """Run every suite; scores, and after training prompts that were answered rightly."""
-        model, tokenizer = load_model(model_folder), load_tokenizer(model_folder)
+        model, tokenizer = on_best_device(load_model(model_folder)), load_tokenizer(model_folder)
         result: dict[str, Any] = {"scores": {}, "golden": []}
         right: list[tuple[Suite, list[Row]]] = []
         for suite in self.recipe.evaluation.suites:

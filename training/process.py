@@ -28,14 +28,18 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+# Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub. The
+# others are for images and for metrics that no recipe has; where they are installed, transformers imports them.
+_NEVER_IMPORTED = ("openvino_telemetry", "torchvision", "sklearn")
+
 
 def prepare_process() -> None:
     """Set environment and warnings; call it before the first heavy import."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _keep_memory()
-    # Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    for name in _NEVER_IMPORTED:
+        sys.modules[name] = None  # type: ignore[assignment]
     warnings.filterwarnings("ignore")
 
 

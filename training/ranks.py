@@ -113,7 +113,10 @@ class Team(Alone):
 
     def connect(self) -> None:
         from torch import distributed
+        from torch.serialization import register_package
 
+        # accelerate calls a rank's processor "cpu:0", and the trainer loads checkpoints to it; torch knows "cpu" only.
+        register_package(0, lambda _: None, lambda storage, place: storage if place.startswith("cpu:") else None)
         if missing := self._missing("ready", READY_SECONDS):
             raise PeerError(
                 f"{self._names(missing)} did not come to train within {READY_SECONDS} s",

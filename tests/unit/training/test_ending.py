@@ -1,0 +1,38 @@
+"""Exit codes and reasons: the first one that is known stands."""
+
+from pathlib import Path
+
+import pytest
+
+from training.ending import ended_without_a_word, exit_code, report_failure
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [
+        ({143}, 143),
+        ({3}, 3),
+        ({3, 143}, 3),
+        ({-15, 143}, 143),
+        # One failed, and the agent asked the others to stop.
+        ({1, 143}, 1),
+        ({-9, 143}, 1),
+        ({1, 3}, 1),
+    ],
+)
+def test_a_hosts_exit_code(codes: set[int], code: int) -> None:
+    assert exit_code(codes) == code
+
+
+def test_a_killed_rank_is_named() -> None:
+    text = ended_without_a_word("algo-2", {2: 143, 3: -9})
+    assert text.startswith("rank 3 on algo-2: was ended by SIGKILL, without a word\n  way out: ")
+    assert "ended with exit code 7" in ended_without_a_word("algo-1", {0: 7})
+
+
+def test_the_first_reason_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "output" / "failure"
+    report_failure(path, "the disk is full")
+    report_failure(path, "the other rank has gone")
+    assert path.read_text() == "the disk is full\n"
+    assert "the other rank has gone" in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""Where a job runs is what the platform's files say; what they can't say is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.errors import KitError
+from contract.layout import TrainingFolders
+from training.hosts import address_of, read_place
+
+TWO = {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"], "network_interface_name": "eth0"}
+
+
+def folders_with(root: Path, config: Any) -> TrainingFolders:
+    folders = TrainingFolders(root)
+    folders.resources.parent.mkdir(parents=True)
+    folders.resources.write_text(config if isinstance(config, str) else json.dumps(config))
+    return folders
+
+
+def test_one_of_two_hosts(tmp_path: Path) -> None:
+    # SageMaker's file has more members than are read here, and may get others.
+    place = read_place(folders_with(tmp_path, {**TWO, "current_instance_type": "ml.m5.large", "instance_groups": []}))
+    assert (place.number, place.host, place.interface, place.alone) == (1, "algo-2", "eth0", False)
+
+
+@pytest.mark.parametrize("hosts", [["algo-1"], None], ids=["one-host", "no-file"])
+def test_alone(tmp_path: Path, hosts: list[str] | None) -> None:
+    folders = folders_with(tmp_path, {"current_host": "algo-1", "hosts": hosts}) if hosts else TrainingFolders(tmp_path)
+    place = read_place(folders)
+    assert len(place.hosts) == 1
+    assert place.alone == (place.gpus < 2)
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["{", "[]", {"hosts": ["algo-1"]}, {**TWO, "current_host": "algo-3"}, {**TWO, "hosts": ["algo-2", "algo-2"]}],
+)
+def test_a_file_that_makes_no_sense_is_named(tmp_path: Path, config: Any) -> None:
+    folders = folders_with(tmp_path, config)
+    with pytest.raises(KitError) as caught:
+        read_place(folders)
+    assert caught.value.where == str(folders.resources)
+    assert caught.value.fix
+
+
+def test_a_process_has_its_own_hosts_file(tmp_path: Path) -> None:
+    folders = TrainingFolders(tmp_path)
+    environ = {"LLMOPS_ROOT": str(tmp_path)}
+    assert address_of("localhost", folders, environ) == ""
+    folders.hosts.parent.mkdir()
+    folders.hosts.write_text("# 127.1.1.1 algo-1\n\n127.1.2.1 algo-1 # the first\n127.1.2.2\talgo-2 two\n")
+    assert [address_of(name, folders, environ) for name in ("algo-1", "algo-2", "two", "algo-3")] == [
+        "127.1.2.1",
+        "127.1.2.2",
+        "127.1.2.2",
+        "",
+    ]
+
+
+def test_a_container_asks_its_system(tmp_path: Path) -> None:
+    assert address_of("localhost", TrainingFolders(tmp_path), {}) in ("127.0.0.1", "::1")
+    assert address_of("no-such-host.invalid", TrainingFolders(tmp_path), {}) == ""

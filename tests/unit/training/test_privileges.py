@@ -1,0 +1,76 @@
+"""Who does the job in a container that was started as root."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.errors import KitError
+from training.privileges import USER, give_up_root, own
+
+CHECKOUT = Path(__file__).parents[3]
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that another user can reach: pytest's own are closed."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_process_that_stands_for_a_container_stays_who_it_is(tmp_path: Path) -> None:
+    give_up_root({"LLMOPS_ROOT": str(tmp_path)})
+    assert not list(tmp_path.iterdir())
+
+
+@only_root
+def test_folders_and_what_a_platform_restored_in_them_are_given_away(public: Path) -> None:
+    restored = public / "checkpoints/abc/checkpoint-2"
+    restored.mkdir(parents=True)
+    (restored / "complete.json").touch(mode=0o600)
+    outside = public / "outside"
+    outside.touch()
+    (restored / "link").symlink_to(outside)
+    own((public / "checkpoints", public / "model"), USER)
+    given = [public / "model", *(public / "checkpoints").rglob("*"), public / "checkpoints"]
+    assert {(p.lstat().st_uid, p.lstat().st_gid) for p in given} == {(USER, USER)}
+    assert outside.stat().st_uid == 0
+
+
+@only_root
+def test_there_is_no_way_back_to_root(public: Path) -> None:
+    script = (
+        "import os, pathlib\n"
+        "from training.privileges import USER, become, own\n"
+        f"folder = pathlib.Path({str(public)!r})\n"
+        "own([folder / 'model'], USER)\n"
+        "become(USER)\n"
+        "assert os.getresuid() == os.getresgid() == (USER, USER, USER), os.getresuid()\n"
+        "assert os.getgroups() == [], os.getgroups()\n"
+        "assert os.environ['HOME'] == '/tmp'\n"
+        "(folder / 'model' / 'file').touch()\n"
+        "for forbidden in (lambda: os.setuid(0), lambda: (folder / 'file').touch()):\n"
+        "    try:\n"
+        "        forbidden()\n"
+        "    except PermissionError:\n"
+        "        continue\n"
+        "    raise SystemExit('allowed')\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (public / "model/file").stat().st_uid == USER
+
+
+def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KitError, match="user 10001"):
+        own([tmp_path / "file" / "model"], USER)
