@@ -82,7 +82,7 @@ def test_a_finished_stage_is_not_done_again(tmp_path: Path) -> None:
 
 def test_a_stage_that_was_restored_by_half_is_done_again(tmp_path: Path) -> None:
     path = tmp_path / "stage.json"
-    checkpoints.once(path, lambda: {"found": 1})
+    once(path, lambda: {"found": 1})
     path.write_text(path.read_text()[:5])
-    assert checkpoints.once(path, lambda: {"found": 2}) == {"found": 2}
-    assert checkpoints.once(path, lambda: {"found": 3}) == {"found": 2}
+    assert once(path, lambda: {"found": 2}) == {"found": 2}
+    assert once(path, lambda: {"found": 3}) == {"found": 2}
