@@ -20,6 +20,7 @@ SOURCE_LABEL = "llmops.source"
 LOCK_LABEL = "llmops.lock"
 """Label of an image: the hash of its lock of packages."""
 CLOUD_PLATFORM = "linux/amd64"
+_TOLD = ("Step ", "#", "Collecting ", "Installing ", "Successfully ")  # of the classic builder, BuildKit and pip
 _NO_SPACE = "no space left on device"
 
 
@@ -143,7 +144,7 @@ def _run(arguments: Sequence[str], say: Callable[[str], None]) -> None:
         assert process.stdout
         for line in filter(None, map(str.strip, process.stdout)):
             last = [*last[-7:], line]
-            if line.lower().startswith(("step ", "#")):
+            if line.startswith(_TOLD):
                 say(f"docker: {line}")
     if process.returncode:
         text = " / ".join(last)

@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from contract.errors import KitError
 from llmops.platforms.base import Say
 
 _LAYER = re.compile(r"^([0-9a-f]{12}): (Pushed|Layer already exists|Mounted from .*)$")
+_QUIET_SECONDS = 15
 _LOGINS = ("auths", "credsStore", "credHelpers")
 # What a registry or the daemon says -> the way out.
 _WAYS_OUT = {
@@ -74,19 +77,38 @@ def _push(name: str, config: Path, say: Say) -> None:
     ) as process:
         assert process.stdout
         layers: set[str] = set()
-        for line in map(str.strip, process.stdout):
-            lines = [*lines[-4:], line]
-            if line.endswith((": Preparing", ": Waiting")):
-                layers.add(line.partition(":")[0])
-            elif found := _LAYER.match(line):
-                layers.discard(found[1])
-                say(f"docker: layer {found[1]}: {found[2].lower()}{f', {len(layers)} to go' if layers else ''}")
+        with _sign_of_life(layers, say):
+            for line in map(str.strip, process.stdout):
+                lines = [*lines[-4:], line]
+                if line.endswith((": Preparing", ": Waiting")):
+                    layers.add(line.partition(":")[0])
+                elif found := _LAYER.match(line):
+                    layers.discard(found[1])
+                    say(f"docker: layer {found[1]}: {found[2].lower()}{f', {len(layers)} to go' if layers else ''}")
     if process.returncode:
         text = lines[-1] if lines else f"docker push ended with {process.returncode}"
         fix = next(
             (fix for word, fix in _WAYS_OUT.items() if word in text.lower()), "see Docker's daemon and the network"
         )
         raise KitError(f"the image can't be pushed: {text}", where=name, fix=fix)
+
+
+@contextmanager
+def _sign_of_life(layers: set[str], say: Say) -> Iterator[None]:
+    """Docker's client says nothing while a layer is on its way, which may take minutes."""
+    ended, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not ended.wait(_QUIET_SECONDS):
+            say(f"docker: pushing for {time.monotonic() - began:.0f} s, {len(layers)} layers to go")
+
+    thread = threading.Thread(target=tell, name="push", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager
