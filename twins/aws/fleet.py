@@ -286,6 +286,7 @@ class Fleet:
             self._thread.join()
         with self._place.supervising:
             end_containers(self._twin.home, self._logs.read)
+        self._logs.end()
         self.metrics.flush()
 
     def _tell(self) -> None:

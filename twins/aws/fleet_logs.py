@@ -64,6 +64,14 @@ class LogTails:
             with self._twin.lock:
                 self._twin.state.get(_STATE, {}).pop(instance, None)
 
+    def end(self) -> None:
+        """Read no more; the next process goes on from here."""
+        with self._lock:
+            for tail in self._tails.values():
+                if tail.file:
+                    tail.file.close()
+            self._tails.clear()
+
     def _read(self, instance: str, tail: _Tail, last: bool = False) -> None:
         while self._opened(instance, tail):
             assert tail.file
