@@ -36,6 +36,19 @@ def principal_of(access_key: str, service: str, operation: str, protocol: str, h
     return _of_user(access_key) or _of_session(access_key, headers) or _refuse(service, protocol)
 
 
+def secret_of(access_key: str) -> str:
+    """The secret of an access key that is known; empty for another."""
+    from moto.iam.models import iam_backends
+    from moto.sts.models import sts_backends
+
+    if access_key == ROOT_ACCESS_KEY:
+        return ROOT_SECRET_KEY
+    users = iam_backends[TWIN_ACCOUNT]["aws"].users.values()
+    keys = [key for user in users for key in user.access_keys if key.access_key_id == access_key]
+    session = sts_backends[TWIN_ACCOUNT]["aws"].get_assumed_role_from_access_key(access_key)
+    return keys[0].secret_access_key if keys else session.secret_access_key if session else ""
+
+
 def _of_user(access_key: str) -> str:
     from moto.iam.models import iam_backends
 

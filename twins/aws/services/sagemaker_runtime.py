@@ -2,9 +2,12 @@
 
 from twins.aws.services.documents import implement_methods
 from twins.aws.services.sagemaker_runtime_invocations import Runtime
+from twins.aws.services.sagemaker_runtime_openai import OpenAi
 from twins.aws.twin import Twin
 
 
 def install(twin: Twin) -> None:
     """Let the twin answer invocations."""
-    implement_methods(twin, "sagemaker-runtime", Runtime(twin))
+    runtime = Runtime(twin)
+    implement_methods(twin, "sagemaker-runtime", runtime)
+    OpenAi(twin, runtime)

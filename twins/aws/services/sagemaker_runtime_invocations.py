@@ -30,8 +30,8 @@ BODY_BYTES = 6_291_456
 """The most of a request, and of an answer in one piece."""
 _SERVERLESS_BYTES = 4 << 20
 _TOLD_BYTES = 2048  # of a container's error
-_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-_SESSION = "X-Amzn-SageMaker-Session-Id"
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+SESSION = "X-Amzn-SageMaker-Session-Id"
 _NEW_SESSION = "X-Amzn-SageMaker-New-Session-Id"
 _CLOSED_SESSION = "X-Amzn-SageMaker-Closed-Session-Id"
 _VARIANT = "x-Amzn-Invoked-Production-Variant"
@@ -269,8 +269,8 @@ class Answer:
     @property
     def headers(self) -> dict[str, str]:
         """Headers for the caller: which variant answered, and the container's own attributes."""
-        attributes = self.exchange.header(_ATTRIBUTES)
-        return {_VARIANT: self.lease.variant} | ({} if attributes is None else {_ATTRIBUTES: attributes})
+        attributes = self.exchange.header(ATTRIBUTES)
+        return {_VARIANT: self.lease.variant} | ({} if attributes is None else {ATTRIBUTES: attributes})
 
     def end(self, status: int) -> None:
         """Let go of the container and of its instance, and count; a status of 0: it broke off."""
@@ -284,5 +284,5 @@ class Answer:
 
 def _headers_of(given: Mapping[str, Any]) -> dict[str, str]:
     """What a container gets of a request's headers; AWS passes no others on."""
-    names = {"Content-Type": "ContentType", "Accept": "Accept", _ATTRIBUTES: "CustomAttributes", _SESSION: "SessionId"}
+    names = {"Content-Type": "ContentType", "Accept": "Accept", ATTRIBUTES: "CustomAttributes", SESSION: "SessionId"}
     return {header: str(given[name]) for header, name in names.items() if given.get(name) is not None}

@@ -1,0 +1,94 @@
+"""Bearer tokens of SageMaker: a presigned request for CallWithBearerToken, made from AWS credentials without a call.
+
+As `sagemaker.core.token_generator` makes them: https://github.com/aws/sagemaker-python-sdk
+"""
+
+import base64
+import binascii
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+from twins.aws.calls import ApiError
+from twins.aws.principals import secret_of
+
+_PREFIX = "sagemaker-api-key-"
+_HOST = "sagemaker.amazonaws.com"
+_SERVICE = "sagemaker"
+_MOST_SECONDS = 43_200
+_SKEW = timedelta(minutes=15)  # of a clock that is ahead
+_CREDENTIAL = re.compile(r"(?P<key>\w+)/(?P<day>\d{8})/(?P<region>[a-z0-9-]+)/sagemaker/aws4_request")
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a token says; nobody has looked at its signature yet."""
+
+    access_key: str
+    region: str
+    session: str
+    made: datetime
+    seconds: int
+    query: str
+    """All that was signed."""
+    signature: str
+
+
+def read(authorization: str) -> Token:
+    """The token of an Authorization header.
+
+    Raises:
+        ApiError: there is none, it is not one of SageMaker's, or it asks for more than 12 hours.
+    """
+    scheme, _, text = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not text.startswith(_PREFIX):
+        raise _refused("MissingAuthenticationTokenException", "a bearer token of SageMaker is missing")
+    try:
+        url = urlsplit("https://" + base64.b64decode(text.removeprefix(_PREFIX), validate=True).decode())
+        given = dict(parse_qsl(url.query, strict_parsing=True))
+        found = _CREDENTIAL.fullmatch(given["X-Amz-Credential"])
+        made = datetime.strptime(given["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        seconds, signature = int(given["X-Amz-Expires"]), given["X-Amz-Signature"]
+    except (binascii.Error, ValueError, KeyError) as e:
+        raise _refused("InvalidSignatureException", "the bearer token can't be read") from e
+    right = url.netloc == _HOST and given.get("Action") == "CallWithBearerToken" and given.get("Version") == "1"
+    if not found or not right:
+        raise _refused("InvalidSignatureException", "the bearer token is not one for SageMaker's endpoints")
+    if not 0 < seconds <= _MOST_SECONDS:
+        raise _refused("InvalidSignatureException", f"a bearer token lasts {_MOST_SECONDS} seconds at most")
+    signed = "&".join(pair for pair in url.query.split("&") if not pair.startswith(("X-Amz-Signature=", "Version=")))
+    session = given.get("X-Amz-Security-Token", "")
+    return Token(found["key"], found["region"], session, made, seconds, signed, signature)
+
+
+def verify(token: Token) -> None:
+    """Look at the signature and at the time, for an access key that is known.
+
+    Raises:
+        ApiError: the token is expired, or signed with another secret.
+    """
+    if not hmac.compare_digest(_signature(token), token.signature):
+        raise _refused("InvalidSignatureException", "the signature of the bearer token does not match")
+    now = datetime.now(UTC)
+    if now < token.made - _SKEW:
+        raise _refused("InvalidSignatureException", "the bearer token was made in the future")
+    if now >= token.made + timedelta(seconds=token.seconds):
+        raise _refused("ExpiredTokenException", "the bearer token is expired")
+
+
+def _signature(token: Token) -> str:
+    from botocore.auth import SigV4QueryAuth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    credentials = Credentials(token.access_key, secret_of(token.access_key), token.session or None)
+    auth = SigV4QueryAuth(credentials, _SERVICE, token.region, expires=token.seconds)
+    request = AWSRequest(method="POST", url=f"https://{_HOST}/?{token.query}", headers={"host": _HOST})
+    request.context["timestamp"] = token.made.strftime("%Y%m%dT%H%M%SZ")
+    return str(auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request))
+
+
+def _refused(code: str, reason: str) -> ApiError:
+    return ApiError(code, f"Authentication failed: {reason}.", 403)
