@@ -114,7 +114,7 @@ class Endpoint(Part):
 
 
 class Images(Part):
-    """What runs and endpoints are made of, in a cloud; `llmops images build` writes it."""
+    """What runs and endpoints are made of, in a cloud; `llmops images push` writes it, on a twin `build`."""
 
     training: str = Field(default="", description="Image of training jobs, by digest.")
     serving: str = Field(default="", description="Image of endpoints, by digest.")

@@ -32,13 +32,13 @@ def require_image(name: str, reference: str, caller: Caller) -> None:
     key = ("images", name)
     if not reference:
         raise setting_error(
-            key, "is missing", "`llmops images build` builds it, and writes it or says the commands that do"
+            key, "is missing", "`llmops images push` pushes and writes it; on a twin `llmops images build` will do"
         )
     if reference.startswith(_PROCESS) and not caller.twin:
         raise setting_error(
             key,
             f"{reference} runs on a twin alone",
-            "push an image of the kit to the registry, and write it here by digest (`llmops images build` says how)",
+            "`llmops images push` pushes an image of the kit to the stack's repositories, and writes its digest here",
         )
 
 

@@ -278,7 +278,7 @@ def test_an_endpoint_without_an_image_or_with_a_process_is_refused(account: Acco
         with pytest.raises(pulumi.RunError) as refused:
             account.provision({"images": images, "endpoints": {"chat": {"model": model}}})
         assert words in str(refused.value)
-        assert "llmops images build" in str(refused.value)
+        assert "llmops images push" in str(refused.value)
 
 
 def test_the_url_is_where_sagemaker_is_invoked(plain: Declared, account: Account) -> None:
