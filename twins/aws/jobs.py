@@ -15,7 +15,6 @@ _TICK_SECONDS = 0.2
 _LOST = "InternalServerError: the twin of AWS was stopped while the job ran. Create the job again."
 UNJUDGED = [
     "network isolation, encryption between containers and the VPC of a job whose image runs as a process",
-    "memory, disk and accelerators of an instance type: a job has this machine's",
     f"the price of spot: a second of it is billed as {states.SPOT_SHARE:g} of one",
 ]
 

@@ -22,7 +22,7 @@ _JOBS = Listing(
     "TrainingJobSummaries",
     (
         *("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime"),
-        *("TrainingJobStatus", "SecondaryStatus"),
+        *("TrainingJobStatus", "SecondaryStatus", "WarmPoolStatus"),
     ),
     status="TrainingJobStatus",
 )
@@ -64,7 +64,10 @@ class Training:
         return store.find(self._twin, JOB, call.region, call.parameters["TrainingJobName"])
 
     def list_training_jobs(self, call: Call) -> Document:
-        return store.page_of(call, JOB, store.documents(self._twin, JOB, call.region), _JOBS)
+        found = store.documents(self._twin, JOB, call.region)
+        if wanted := call.parameters.get("WarmPoolStatusEquals"):
+            found = {arn: job for arn, job in found.items() if job.get("WarmPoolStatus", {}).get("Status") == wanted}
+        return store.page_of(call, JOB, found, _JOBS)
 
     def stop_training_job(self, call: Call) -> None:
         job = store.find(self._twin, JOB, call.region, call.parameters["TrainingJobName"])

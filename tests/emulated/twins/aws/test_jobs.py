@@ -63,7 +63,7 @@ def channel(name: str, key: str, **more: Any) -> dict[str, Any]:
 
 def described(twin: Running, name: str, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The job's description once it is so."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         found = twin.client("sagemaker").describe_training_job(TrainingJobName=name)
         if until(found):
@@ -248,13 +248,15 @@ if number == 0:
 
 @pytest.mark.usefixtures("no_faults")
 def test_spot_that_is_reclaimed_goes_on_from_its_checkpoints(twin: Running, role: str) -> None:
-    twin.fault("spot_reclaim", job="spot-*", after_seconds=0.3)
     more = {
         "EnableManagedSpotTraining": True,
         "StoppingCondition": {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 600},
         "CheckpointConfig": {"S3Uri": f"s3://{WORK}/checkpoints/spot-1"},
     }
-    job = ended(twin, begin(twin, role, "spot-1", RESUMING, **more))
+    begin(twin, role, "spot-1", RESUMING, **more)
+    until_said(twin, "spot-1", "from 0, model has []")
+    twin.fault("spot_reclaim", job="spot-*", after_seconds=0.3)
+    job = ended(twin, "spot-1")
     once = ["Starting", "Downloading", "Training"]
     assert steps(job) == [*once, "Interrupted", *once, "Uploading", "Completed"], job.get("FailureReason")
     assert sorted(log_lines(twin, "spot-1")) == ["from 0, model has []", "from 2, model has []"]
@@ -359,6 +361,12 @@ def test_an_image_that_nobody_built(twin: Running, role: str) -> None:
     assert "is not built on this machine" in job["FailureReason"]
 
 
+def test_a_key_that_leads_out_of_its_folder(twin: Running, role: str) -> None:
+    twin.client("s3").put_object(Bucket=WORK, Key="evil/../../../../../stolen", Body=b"")
+    job = ended(twin, begin(twin, role, "evil", "", InputDataConfig=[channel("train", "evil/")]))
+    assert "can't be a file below a folder" in job["FailureReason"]
+
+
 def test_what_the_twin_can_not_do_is_refused_at_once(twin: Running, role: str) -> None:
     listed = channel("train", "in/rows", source={"S3DataType": "ManifestFile"})
     with pytest.raises(Exception, match="can't fill channel train"):
@@ -388,6 +396,8 @@ def test_warm_pools_are_reused_and_expire(twin: Running, role: str) -> None:
     assert second["WarmPoolStatus"] == {"Status": "Available"}
     first = sagemaker.describe_training_job(TrainingJobName="warm-1")["WarmPoolStatus"]
     assert (first["Status"], first["ReusedByJob"]) == ("Reused", "warm-2")
+    warm = sagemaker.list_training_jobs(WarmPoolStatusEquals="Available")["TrainingJobSummaries"]
+    assert sorted(each["TrainingJobName"] for each in warm) == ["cold", "warm-2"]
     sagemaker.update_training_job(TrainingJobName="warm-2", ResourceConfig={"KeepAlivePeriodInSeconds": 0})
     described(twin, "warm-2", lambda job: job["WarmPoolStatus"]["Status"] == "Terminated")
     stopping = {"MaxRuntimeInSeconds": 10, "MaxWaitTimeInSeconds": 10}

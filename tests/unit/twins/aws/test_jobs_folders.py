@@ -1,0 +1,38 @@
+"""The instances of a job, and the folders that it may only read."""
+
+from pathlib import Path
+
+from twins.aws import jobs_folders
+
+GROUPS = [
+    {"InstanceGroupName": "big", "InstanceType": "ml.p4d.24xlarge", "InstanceCount": 1},
+    {"InstanceGroupName": "small", "InstanceType": "ml.c5.xlarge", "InstanceCount": 2},
+]
+
+
+def test_groups_of_instances_are_numbered_through() -> None:
+    nodes = jobs_folders.nodes_of({"ResourceConfig": {"InstanceGroups": GROUPS}}, Path("/home"))
+    assert [(node.host, node.group, node.instance_type, node.root) for node in nodes] == [
+        ("algo-1", "big", "ml.p4d.24xlarge", Path("/home/algo-1")),
+        ("algo-2", "small", "ml.c5.xlarge", Path("/home/algo-2")),
+        ("algo-3", "small", "ml.c5.xlarge", Path("/home/algo-3")),
+    ]
+    assert len({node.address for node in nodes}) == 3
+    assert all(node.address.startswith("127.") and node.address != "127.0.0.1" for node in nodes)
+
+
+def test_a_channel_is_read_only_by_its_own_mode_or_the_jobs() -> None:
+    channels = [
+        {"ChannelName": "a"},
+        {"ChannelName": "b", "InputMode": "File"},
+        {"ChannelName": "c", "InputMode": "FastFile"},
+    ]
+    job = {"AlgorithmSpecification": {"TrainingInputMode": "FastFile"}, "InputDataConfig": channels}
+    assert jobs_folders.read_only(job) == ["/opt/ml/input/data/a", "/opt/ml/input/data/c"]
+
+
+def test_where_checkpoints_are() -> None:
+    assert jobs_folders.checkpoints_path({}) == ""
+    assert jobs_folders.checkpoints_path({"CheckpointConfig": {"S3Uri": "s3://b/c"}}) == "/opt/ml/checkpoints"
+    kept = {"S3Uri": "s3://b/c", "LocalPath": "/mnt/c"}
+    assert jobs_folders.checkpoints_path({"CheckpointConfig": kept}) == "/mnt/c"
