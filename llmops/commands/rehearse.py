@@ -9,8 +9,10 @@ from contract.errors import KitError
 from llmops.context import Context
 
 if TYPE_CHECKING:
+    from llmops.rehearsal.rehearsal import Limits
     from llmops.rehearsal.report import Report
 
+_LIVE = "On a real account"
 rehearse = typer.Typer(no_args_is_help=True, help="Go through a model's whole life before anything is paid for.")
 
 
@@ -32,6 +34,16 @@ def rehearse_aws(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the twin running and everything there, to look.")] = False,
     report: Annotated[Path, typer.Option(help="Where the report goes.", metavar="FOLDER")] = Path("rehearsal-report"),
+    live: Annotated[
+        bool, typer.Option("--live", help="On your own account, which costs money; asks first.", rich_help_panel=_LIVE)
+    ] = False,
+    max_usd: Annotated[
+        float, typer.Option(help="Stop before the estimate passes this.", min=0, rich_help_panel=_LIVE)
+    ] = 0.0,
+    ttl: Annotated[
+        str, typer.Option(help="Stop after this: 2h, 90m. What is left expires then.", rich_help_panel=_LIVE)
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.", rich_help_panel=_LIVE)] = False,
 ) -> None:
     """Rehearse on a twin of AWS: from bootstrap to the last trace, with updates, faults and refusals.
 
@@ -42,6 +54,7 @@ def rehearse_aws(
     llmops rehearse aws
     llmops rehearse aws --only plan
     llmops rehearse aws --fault throttle
+    llmops rehearse aws --live --max-usd 5 --ttl 2h
     """
     import sys
 
@@ -51,11 +64,34 @@ def rehearse_aws(
 
     here: Context = context.obj
     folder = (here.cwd / report).absolute()
-    options = Options(tuple(only or ()), fault, [_parse(each) for each in without or ()], keep, folder)
+    limits = _limits(live, max_usd, ttl, yes)
+    options = Options(tuple(only or ()), fault, [_parse(each) for each in without or ()], keep, folder, limits)
     done = rehearse(here.project, options, Console(stderr=True, highlight=False))
     _say(done, folder)
     if not done.passed:
         sys.exit(1)
+
+
+def _limits(live: bool, max_usd: float, ttl: str, yes: bool) -> "Limits | None":
+    """Of a rehearsal on the caller's account, once that was confirmed."""
+    from llmops.rehearsal.account import parse_span
+    from llmops.rehearsal.rehearsal import Limits
+
+    if not live:
+        if max_usd or ttl or yes:
+            raise typer.BadParameter("goes with --live", param_hint="--max-usd, --ttl, --yes")
+        return None
+    if not max_usd or not ttl:
+        raise KitError("a rehearsal on an account needs limits", where="--live", fix="add --max-usd 5 --ttl 2h")
+    limits = Limits(max_usd, parse_span(ttl))
+    from llmops.platforms.aws.clients import Clients
+
+    caller = Clients().caller
+    where = f"the twin at {caller.twin}" if caller.twin else f"AWS account {caller.account}"
+    question = f"Rehearse in {where}, {caller.region}, as {caller.arn}, for at most ${max_usd:g} and {ttl}?"
+    if not yes:
+        typer.confirm(question, abort=True)
+    return limits
 
 
 def _parse(text: str) -> tuple[str, str]:
@@ -78,5 +114,12 @@ def _say(done: "Report", folder: Path) -> None:
     if done.kept:
         say(f'\nkept: {done.kept}\n  eval "$(llmops twin aws env --home {done.kept}/twin)"   to look around')
         say(f"  llmops twin aws down --home {done.kept}/twin && rm -rf {done.kept}   to end it")
+    for line in done.swept:
+        print(line)
+    if done.differences is not None:
+        print("cloud and twin differed in nothing" if not done.differences else "where cloud and twin differed:")
+        print("\n".join(f"  {line}" for line in done.differences))
+    elif done.live:
+        print("no rehearsal on a twin to compare with: `llmops rehearse aws` makes one")
     count = sum(r.state == "passed" for r in done.results)
     print(f"{count} of {len(done.results)} steps passed in {done.seconds:.0f} s; the report is in {folder}")

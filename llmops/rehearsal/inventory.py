@@ -16,6 +16,15 @@ def inventory(make: Client) -> dict[str, Any]:
     return found
 
 
+def differences(
+    before: dict[str, Any], after: dict[str, Any], aside: Callable[[str], bool] = lambda _: False
+) -> tuple[list[str], list[str]]:
+    """What is new, and what has changed or gone, between two inventories; some things aside."""
+    new = sorted(name for name in after if name not in before and not aside(name))
+    changed = sorted(name for name in before if after.get(name) != before[name] and not aside(name))
+    return new, changed
+
+
 def each(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
     """The items of a listing, page after page."""
     if client.can_paginate(operation):

@@ -1,10 +1,12 @@
 """`llmops rehearse aws`: make the world, run the steps, write the report, and leave nothing behind."""
 
+import json
 import secrets
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -14,31 +16,45 @@ from llmops import __version__
 from llmops.project import Project
 from llmops.rehearsal import report as reports
 from llmops.rehearsal import runner
+from llmops.rehearsal.account import AccountWorld
 from llmops.rehearsal.acts import STEPS
-from llmops.rehearsal.faults import find
+from llmops.rehearsal.faults import FaultCase, find
 from llmops.rehearsal.report import Report
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import chosen
+from llmops.rehearsal.steps import Result, Step, chosen
+from llmops.rehearsal.twin import TwinWorld
 from llmops.rehearsal.view import Show
-from llmops.rehearsal.world import TwinWorld
+from llmops.rehearsal.world import World
 from llmops.store import now
 
 FOLDER = ".llmops/rehearsals"
+LAST = "last.json"
+"""In that folder: the last whole rehearsal on a twin that passed, which one on an account is compared with."""
+_LOOK_SECONDS = {False: 2.0, True: 20.0}  # of the meter, on a twin and on an account
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a rehearsal on the caller's account."""
+
+    usd: float
+    ttl: timedelta
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. `without` are (role, action)."""
+    """What was asked for. `without` are (role, action); `limits`: on the caller's own account."""
 
     only: Sequence[str] = ()
     fault: str = ""
     without: Sequence[tuple[str, str]] = ()
     keep: bool = False
     report: Path = Path("rehearsal-report")
+    limits: Limits | None = None
 
 
 def rehearse(project: Project, options: Options, console: Console) -> Report:
-    """Rehearse on a twin of its own.
+    """Rehearse on a twin of its own, or on the caller's account.
 
     Raises:
         KitError: before the first step: no such step or fault, something that is missing, no twin. A step that fails is
@@ -46,29 +62,78 @@ def rehearse(project: Project, options: Options, console: Console) -> Report:
         KeyboardInterrupt: it was ended; the report is written, and what was made is gone.
     """
     require_packages("twin", "moto", "flask", "boto3", "pulumi_aws")
-    case = find(options.fault) if options.fault else None
-    steps = chosen(STEPS, options.only)
-    if case and case.step not in {s.id for s in steps}:
-        raise KitError(f"the fault {case.name} meets the step {case.step}, which is not chosen", where="--only")
+    steps = [s for s in chosen(STEPS, options.only) if s.live or not options.limits]
+    case = _case(options, steps)
     folder = project.folder / FOLDER / f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}"
-    world = TwinWorld(project, folder, options.without)
+    world = _world(project, folder, options)
     logs = options.report / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     with Show(console, steps) as show:
-        stage = Stage(world, logs, show.says)
-        made = Report(now(), 0.0, world.place(), world.live, __version__, [], stage.timeline, fault=options.fault)
+        stage = Stage(world, logs, show.says, results=[Result(step) for step in steps])
+        made = Report(now(), 0.0, "", world.live, __version__, stage.results, stage.timeline, fault=options.fault)
         made.without = [f"{role}:{action}" for role, action in options.without]
+        began = False
         try:
             world.open(show.says)
+            began = True
+            made.place = world.place()
             stage.timeline.begun = time.monotonic()
-            stage.results = [runner.Result(step) for step in steps]
-            runner.run(steps, stage, show, case)
+            _start_meter(stage)
+            stage.results = made.results = runner.run(steps, stage, show, case)
             made.unjudged = world.unjudged()
         finally:
             made.seconds, made.results = stage.timeline.now(), stage.results
             made.kept = str(folder) if options.keep else ""
-            (logs / "twin.txt").write_text(world.log()) if logs.is_dir() else None
+            _keep_log(logs, world.log())
+            show.says("taking down what was made")
             world.close(options.keep)
-            if stage.results:
-                reports.write(made, options.report)
+            if began:
+                _finish(made, world, project, options)
     return made
+
+
+def _case(options: Options, steps: Sequence[Step]) -> FaultCase | None:
+    if not options.fault:
+        return None
+    case = find(options.fault)
+    if options.limits:
+        raise KitError("a real account can't be asked for a fault", where="--fault", fix="leave out --live")
+    if case.step not in {s.id for s in steps}:
+        raise KitError(f"the fault {case.name} meets the step {case.step}, which is not chosen", where="--only")
+    return case
+
+
+def _world(project: Project, folder: Path, options: Options) -> World:
+    if options.limits is None:
+        return TwinWorld(project, folder, options.without)
+    if options.without:
+        raise KitError("the caller's own roles stay as they are", where="--without", fix="leave out --live")
+    return AccountWorld(project, folder, options.limits.usd, options.limits.ttl)
+
+
+def _start_meter(stage: Stage) -> None:
+    from llmops.prices import load_prices
+    from llmops.rehearsal.meter import Meter
+
+    prices = load_prices(stage.clients.caller.region)
+    meter = stage.world.meter = Meter(stage.clients, prices, stage.timeline, stage.world.is_ours)
+    meter.start(_LOOK_SECONDS[stage.world.live])
+
+
+def _keep_log(logs: Path, text: str) -> None:
+    if text and logs.is_dir():
+        (logs / "twin.txt").write_text(text)
+
+
+def _finish(made: Report, world: World, project: Project, options: Options) -> None:
+    """Compare with the twin, write the report, and remember a whole one that passed."""
+    last = project.folder / FOLDER / LAST
+    if world.live:
+        made.usd = world.meter.usd if world.meter else None
+        made.swept = world.swept
+        if last.is_file():
+            made.differences = reports.compare(reports.document(made), json.loads(last.read_text()))
+    reports.write(made, options.report)
+    if made.passed and not (world.live or options.only or options.fault or options.without):
+        last.parent.mkdir(parents=True, exist_ok=True)
+        last.write_text(reports.to_json(made))

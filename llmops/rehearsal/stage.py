@@ -18,7 +18,6 @@ from typing import IO, TYPE_CHECKING, Any
 from contract.errors import KitError
 from llmops.project import Project
 from llmops.rehearsal.steps import Access, Command, Result, Timeline
-from llmops.rehearsal.world import TwinWorld
 from llmops.stackfile import StackFile
 from llmops.stacks import PulumiStack
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from contract.model import ModelManifest
     from llmops.platforms.aws.clients import Clients
     from llmops.platforms.aws.platform import AwsPlatform
+    from llmops.rehearsal.world import World
 
 _STOP_SECONDS = 120
 _SAID = re.compile(
@@ -39,7 +39,7 @@ _FIX = re.compile(r"^  way out: (.*)$", re.M)
 class Stage:
     """The world, and what happens in it."""
 
-    world: TwinWorld
+    world: "World"
     logs: Path
     say: Callable[[str], None]
     timeline: Timeline = field(default_factory=Timeline)
@@ -56,6 +56,8 @@ class Stage:
     def end(self, _result: Result) -> list[Access]:
         """A step ended: what roles were asked for in it."""
         self.current = None
+        if self.world.meter:
+            self.world.meter.look()
         return self.world.accesses()
 
     def llmops(self, *words: str, stack: str = "dev", who: str = "deploy", code: int = 0, stdin: str = "") -> str:
@@ -153,6 +155,10 @@ class Stage:
         """An endpoint as `llmops status` shows it."""
         return next(row for row in self.json("status", stack=stack)["endpoints"] if row["name"] == name)
 
+    def has_endpoint(self, stack: str) -> bool:
+        """Does a stack's file name any?"""
+        return bool(self.file(stack).endpoints())
+
     def edit(self, change: Callable[[dict[str, Any]], object], stack: str = "dev") -> None:
         """Change a stack's file as a person would; `change` gets its keys, without the project's name."""
         from ruamel.yaml import YAML
@@ -170,6 +176,7 @@ class Stage:
             self.edit(lambda config: config["aws"].update(permissions_boundary_arn=boundary), stack)
 
     def _llmops(self, words: tuple[str, ...], stack: str, who: str, code: int, stdin: str = "") -> tuple[str, str]:
+        words = (*words, *self.world.up_options) if words[0] == "up" else words
         return self._run([sys.executable, "-m", "llmops", *words], ("llmops", *words), stack, who, code, stdin)
 
     def _popen(self, command: list[str], who: str, merged: bool = False) -> "subprocess.Popen[str]":

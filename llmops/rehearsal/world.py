@@ -1,111 +1,75 @@
-"""Where a rehearsal takes place: a twin, a state, a project and an environment of its own, all in one folder."""
+"""Where a rehearsal takes place: a project and an environment of its own; a twin, or the caller's account."""
 
-import base64
-import json
 import os
 import shutil
-import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from typing import TYPE_CHECKING, Any
 
 from contract.errors import KitError
-from contract.twin import ENDPOINT_VARIABLE, TWIN_ACCOUNT, is_loopback
+from contract.twin import ENDPOINT_VARIABLE, is_loopback
 from llmops.platforms.base import Say
 from llmops.project import Project
-from llmops.rehearsal.guard import Guard
 from llmops.rehearsal.steps import Access
 
-PACE = 0.1
+if TYPE_CHECKING:
+    from llmops.rehearsal.meter import Meter
+
 RECIPE = "recipes/rehearsal.yaml"
-REGION = "us-east-1"  # of which the kit knows prices
 _CLOUDS = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "PULUMI_", "LLMOPS_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _KEPT = ("LLMOPS_CACHE", "PULUMI_HOME")
-_TAKEN_AWAY = "taken-away"
 
 
-class TwinWorld:
-    """A twin of an AWS account, and this process as its client.
+class World:
+    """What all worlds have. As it stands, it is an account that tells nothing of itself and takes no orders.
 
     `environs` holds what a command is started with, by who runs it: admin is the account's owner, preview and deploy
-    the roles that bootstrap makes.
+    the roles that bootstrap makes. While it is open, this process is a client of it too.
     """
 
     live = False
+    up_options: tuple[str, ...] = ()
 
-    def __init__(self, project: Project, folder: Path, without: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(self, project: Project, folder: Path) -> None:
         self.source = project
         self.folder = folder
-        self.home = folder / "twin"
         self.project = folder / "project"
         self.environs: dict[str, dict[str, str]] = {}
-        self.roles: dict[str, str] = {}  # label -> name of the role
-        self._without = list(without)
+        self.roles: dict[str, str] = {}
+        """Label -> name of the role."""
+        self.meter: Meter | None = None
+        self.swept: list[str] = []
+        """What had to be removed by its tags at the end, or could not be."""
         self._before: dict[str, str] = {}
-        self._guard = Guard()
 
     def open(self, say: Say) -> None:
-        """Make all of it. What may have to be fetched is fetched now, with the caller's own environment.
-
-        Raises:
-            KitError: the engine, an image or the judge can't be made, or the twin does not start.
-        """
-        from hosting import images
-        from llmops.engine import ensure
-        from twins.aws import control
-
-        engine = ensure()
-        for name in ("training", "serving"):
-            images.build(name, say)
-        self._bring_base(say)
-        copy_project(self.source, self.project)
-        say("starting the twin")
-        control.up(self.home, judge="strict", pace=PACE, region=REGION)
-        self._guard.__enter__()
-        own = engine.env | self._guard.environ | {"PULUMI_SKIP_UPDATE_CHECK": "1", "VIRTUAL_ENV": sys.prefix}
-        self.environs["admin"] = scrubbed(os.environ) | own | _values(control.environment(self.home))
-        require_loopback(self.environs["admin"])
-        self._before = dict(os.environ)
-        _become(self.environs["admin"])
-
-    def _bring_base(self, say: Say) -> None:
-        from contract.recipe import Recipe
-        from llmops.rehearsal.base import base_version
-
-        path = self.source.folder / RECIPE
-        if not path.is_file():
-            raise KitError(
-                "there is no recipe for the rehearsal", where=str(path), fix="copy it from the kit, with its data"
-            )
-        base_version(Recipe.load(path), path.parent, say)
+        """Make it, and become its client."""
+        raise NotImplementedError
 
     def close(self, keep: bool = False) -> None:
-        """End the twin and remove everything; with `keep` the twin goes on, and the folder stays."""
-        from twins.aws import control
+        """Remove it, unless it is to be kept."""
+        raise NotImplementedError
 
-        if self._before:
-            _become(self._before)
-            self._guard.__exit__(None, None, None)
-        if not keep:
-            control.down(self.home)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with suppress(OSError):
-                self.folder.parent.rmdir()  # unless another rehearsal is there
+    def place(self) -> str:
+        """Where it is, in words."""
+        raise NotImplementedError
 
-    def log(self) -> str:
-        """What the twin's process said."""
-        try:
-            return (self.home / "twin.log").read_text(errors="replace")
-        except OSError:
-            return ""
+    def stack(self, name: str) -> str:
+        """The name of the stack dev or prod here."""
+        return name
 
     def settings(self) -> dict[str, Any]:
         """What `llmops:aws` of the stacks says beside the region."""
         return {}
+
+    def more_settings(self) -> dict[str, Any]:
+        """Other keys of the stacks."""
+        return {}
+
+    def is_ours(self, _name: str) -> bool:
+        """Is something of this name the rehearsal's?"""
+        return True
 
     def use_backend(self, url: str) -> None:
         """Keep the states of stacks there."""
@@ -113,108 +77,57 @@ class TwinWorld:
             environ["PULUMI_BACKEND_URL"] = url
             environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
 
-    def stack(self, name: str) -> str:
-        """The name of the stack dev or prod here."""
-        return name
-
     def take(self, label: str, arn: str) -> None:
-        """Take a role that trusts GitHub's workflows, as one of them does; the twin does not look at signatures."""
-        from llmops.platforms.aws.clients import Clients
+        """Have commands of `label` run under a role."""
+        raise _no_orders(label, arn)
 
-        answer = Clients()("sts").assume_role_with_web_identity(
-            RoleArn=arn, RoleSessionName="rehearsal", WebIdentityToken=_token("repo:acme/assistant:ref:refs/heads/main")
-        )["Credentials"]
-        self.environs[label] = self.environs["admin"] | {
-            "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": answer["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": answer["SessionToken"],
-        }
-        self.know({label: arn})
-
-    def know(self, roles: Mapping[str, str]) -> None:
-        """Remember roles by their label, and take from them what `--without` says."""
-        self.roles |= {label: arn.rpartition("/")[2] for label, arn in roles.items()}
-        for label, action in self._without:
-            if label in roles:
-                self.deny(label, action)
+    def know(self, _roles: Mapping[str, str]) -> None:
+        """Remember roles by their label."""
 
     def deny(self, label: str, action: str) -> None:
         """Take an action away from a role, whatever its policies say."""
-        document = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": action, "Resource": "*"}]}
-        name = f"{_TAKEN_AWAY}-{action.replace(':', '-').replace('*', 'all')}"
-        self._iam().put_role_policy(RoleName=self.roles[label], PolicyName=name, PolicyDocument=json.dumps(document))
+        raise _no_orders(label, action)
 
     def give_back(self, label: str, action: str) -> None:
         """The reverse of `deny`."""
-        name = f"{_TAKEN_AWAY}-{action.replace(':', '-').replace('*', 'all')}"
-        self._iam().delete_role_policy(RoleName=self.roles[label], PolicyName=name)
-
-    def require_without(self) -> None:
-        """See that `--without` named roles that there are.
-
-        Raises:
-            KitError: a label that no step made known.
-        """
-        for label, _ in self._without:
-            if label not in self.roles:
-                raise KitError(
-                    f"there is no role {label}", where="--without", fix=f"there are {', '.join(sorted(self.roles))}"
-                )
+        raise _no_orders(label, action)
 
     def forget_accesses(self) -> None:
         """Begin to record anew."""
-        self._ask("recorded", "DELETE")
 
     def accesses(self) -> list[Access]:
         """What roles were asked for since `forget_accesses`, each once."""
-        names = {name: label for label, name in self.roles.items()}
-        found = []
-        for record in self._ask("recorded")["recorded"]:
-            role = _role_name(record["principal"])
-            if role in names:
-                found.append(Access(names[role], record["action"], record["resource"], record["allowed"]))
-        return found
+        return []
 
     def fault(self, kind: str, members: Mapping[str, Any]) -> None:
         """Let something go wrong from now on."""
-        self._ask("faults", "PUT", {"kind": kind, **members})
+        raise _no_orders(kind, str(dict(members)))
 
-    def fault_met(self, kind: str) -> bool:
-        """Has a fault happened? One that was the last of its times is no longer listed."""
-        left = self._ask("faults").get(kind) or []
-        return not left or any(fault["met"] for fault in left)
+    def fault_met(self, _kind: str) -> bool:
+        """Has a fault happened?"""
+        return False
 
     def clear_faults(self) -> None:
         """Let nothing more go wrong."""
-        self._ask("faults", "DELETE")
 
     def unjudged(self) -> list[str]:
-        """What the twin says that it does not judge."""
-        return self._ask("status")["not_judged"]
+        """What it does not judge, in its own words."""
+        return []
 
-    def place(self) -> str:
-        """Where it is, in words."""
-        return f"a twin of AWS on this machine (account {TWIN_ACCOUNT}, {REGION})"
+    def log(self) -> str:
+        """What it said itself."""
+        return ""
 
     def check_limits(self) -> None:
-        """Nothing here costs anything; nothing may leave this machine."""
-        self._guard.require_quiet("before this step")
+        """See, before each step, that the rehearsal may go on.
 
-    def _iam(self) -> Any:
-        from llmops.platforms.aws.clients import Clients
+        Raises:
+            KitError: naming the limit.
+        """
 
-        return Clients()("iam")
 
-    def _ask(self, route: str, method: str = "GET", document: Any = None) -> Any:
-        data = None if document is None else json.dumps(document).encode()
-        url = f"{self.environs['admin'][ENDPOINT_VARIABLE]}/_twin/{route}"
-        try:
-            with urlopen(Request(url, data, method=method), timeout=60) as answer:
-                return json.load(answer)
-        except HTTPError as e:
-            raise KitError(f"the twin refuses: {e.read().decode(errors='replace')}", where=url) from e
-        except OSError as e:
-            raise KitError(f"the twin does not answer: {e}", where=url, fix=f"see {self.home}/twin.log") from e
+def _no_orders(*words: str) -> KitError:
+    return KitError("an account can't be asked for this", where=" ".join(words), fix="it is for a twin")
 
 
 def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
@@ -242,6 +155,23 @@ def require_loopback(environ: Mapping[str, str]) -> None:
             )
 
 
+def bring_base(project: Project, say: Say) -> None:
+    """Fetch and convert the recipe's base model, once a machine.
+
+    Raises:
+        KitError: the project has no recipe for the rehearsal, or the model can't be brought.
+    """
+    from contract.recipe import Recipe
+    from llmops.rehearsal.base import base_version
+
+    path = project.folder / RECIPE
+    if not path.is_file():
+        raise KitError(
+            "there is no recipe for the rehearsal", where=str(path), fix="copy it from the kit, and its data"
+        )
+    base_version(Recipe.load(path), path.parent, say)
+
+
 def copy_project(project: Project, folder: Path) -> None:
     """Everything of a project by links, but its state and its stacks."""
     folder.mkdir(parents=True)
@@ -255,23 +185,7 @@ def _is_stack_file(name: str) -> bool:
     return name.startswith("Pulumi.") and name.endswith(".yaml") and name != "Pulumi.yaml"
 
 
-def _values(changes: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in changes.items() if value is not None}
-
-
-def _become(environ: Mapping[str, str]) -> None:
+def become(environ: Mapping[str, str]) -> None:
+    """Let this process be a client with that environment."""
     os.environ.clear()
     os.environ.update(environ)
-
-
-def _role_name(principal: str) -> str:
-    """arn:…:role/path/NAME, arn:…:assumed-role/NAME/session."""
-    kind, _, rest = principal.rpartition(":")[2].partition("/")
-    return rest.partition("/")[0] if kind == "assumed-role" else rest.rpartition("/")[2]
-
-
-def _token(subject: str) -> str:
-    """As GitHub gives one to a workflow."""
-    claims = {"iss": "https://token.actions.githubusercontent.com", "aud": "sts.amazonaws.com", "sub": subject}
-    parts = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in ({"alg": "RS256"}, claims)]
-    return ".".join([*parts, "c2lnbmF0dXJl"])

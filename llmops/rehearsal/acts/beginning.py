@@ -69,7 +69,7 @@ def plan(stage: Stage) -> Evidence:
 def up(stage: Stage) -> Evidence:
     """The first `up` may not make a repository, and says so; with the permission, the second goes on from there."""
     said: tuple[str, ...] = ()
-    if not stage.notes.get("refused once"):
+    if not stage.world.live and not stage.notes.get("refused once"):
         said = (_refused(stage),)
         stage.notes["refused once"] = True
     stage.llmops("up")

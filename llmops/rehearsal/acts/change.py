@@ -8,7 +8,7 @@ from typing import Any
 from contract.digest import file_entries
 from contract.layout import MANIFEST, SIGNATURE
 from contract.model import GateResult, ModelManifest
-from llmops.rehearsal.acts.common import ENDPOINT, QUEUE, outputs_of, require
+from llmops.rehearsal.acts.common import ENDPOINT, QUEUE, outputs_of, require, write_stack
 from llmops.rehearsal.acts.life import golden
 from llmops.rehearsal.load import Load
 from llmops.rehearsal.perturb import copy_perturbed
@@ -21,6 +21,9 @@ _BY_HAND = 0.1  # what somebody sets the quality alarm to
 def copy(stage: Stage) -> Evidence:
     """The version that dev was tried with gets to prod: the same bytes, signed by prod's own key."""
     version, prod = stage.notes["version"], stage.world.stack("prod")
+    if not stage.notes.get("theirs"):
+        write_stack(stage, "prod")
+        stage.llmops("up", stack="prod")
     copied = stage.json("models", "copy", version, "--from", stage.world.stack("dev"), "--to", prod)
     require(
         copied["sha256"] == stage.platform().store().find(version).sha256,

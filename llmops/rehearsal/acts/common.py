@@ -50,7 +50,8 @@ def write_stack(stage: Stage, name: str) -> None:
     aws: dict[str, Any] = {"region": stage.clients.caller.region, **stage.world.settings()}
     if boundary := stage.notes.get("boundary"):
         aws["permissions_boundary_arn"] = boundary
-    YAML().dump({"config": {f"{stage.file_project}:target": "aws", f"{stage.file_project}:aws": aws}}, path)
+    settings = {"target": "aws", "aws": aws, **stage.world.more_settings()}
+    YAML().dump({"config": {f"{stage.file_project}:{key}": value for key, value in settings.items()}}, path)
 
 
 def outputs_of(stage: Stage, stack: str = "dev") -> AwsOutput:

@@ -1,18 +1,21 @@
 """The end: data are kept until they are asked for by name, and then nothing is left."""
 
-from llmops.rehearsal.acts.common import held, require, theirs
+from typing import Any
+
+from llmops.rehearsal.acts.common import held, require
+from llmops.rehearsal.inventory import differences
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, Step
 
 _DATA = {"bucket", "alias", "repository"}
+_RUNNING = {"endpoint", "configuration", "alarm", "role", "schedule", "topic"}
+_ERROR = "this is an error of the kit; remove by hand what is left"
 
 
 def down(stage: Stage) -> Evidence:
     """Plain `pulumi destroy` would lose models: it is refused; `llmops down` keeps them."""
-    from llmops.project import Project
-    from llmops.stacks import PulumiStack
-
     name = stage.world.stack("dev")
+    stage.notes["prod"] = _of_prod(stage)
     refused = stage.llmops("down", "--data", "another", code=1)
     require("is not the name of the stack" in refused, "another name was not refused", "`llmops down --data`")
     text = stage.pulumi("destroy", "--yes", code=1)
@@ -20,27 +23,35 @@ def down(stage: Stage) -> Evidence:
     stage.llmops("down")
     kinds = {thing.partition(" ")[0] for thing in held(stage) if f"-{name}-" in thing}
     require(kinds >= _DATA, f"`llmops down` left only {sorted(kinds)}", f"stack {name}")
-    left = PulumiStack(Project(stage.world.project), name).outputs().store.url
-    return Evidence(
-        ("`pulumi destroy` was refused, naming `llmops down`", f"data are kept: {left}"), {"kept": sorted(kinds)}
-    )
+    require(not kinds & _RUNNING, f"`llmops down` left {sorted(kinds & _RUNNING)}", f"stack {name}")
+    return Evidence(("`pulumi destroy` was refused, naming `llmops down`", f"kept: {', '.join(sorted(kinds))}"), {})
 
 
 def down_data(stage: Stage) -> Evidence:
     """Everything goes, and the account is as it was."""
-    stage.llmops("down", "--data", stage.world.stack("dev"))
-    after, before = held(stage), stage.notes["before"]
-    orphans = sorted(set(after) - set(before))
+    name = stage.world.stack("dev")
+    stage.llmops("down", "--data", name)
+    after = held(stage)
+    ours = sorted(thing for thing in after if f"-{name}-" in thing)
+    require(not ours, f"left behind: {', '.join(ours)}", "the account", _ERROR)
     require(
-        not orphans,
-        f"left behind: {', '.join(orphans)}",
-        "the account",
-        "remove them by hand; this is an error of the kit",
+        _of_prod(stage) == stage.notes["prod"], "the second stack is not as it was", stage.world.stack("prod"), _ERROR
     )
-    changed = sorted(name for name in before if after.get(name) != before[name])
-    require(not changed, f"changed: {', '.join(changed)}", "things of others and of the second stack")
-    require(theirs(stage) == stage.notes["theirs"], "things of others are not as they were", "the account")
-    return Evidence((f"{len(after)} things are as they were, 0 orphans",), {"orphans": 0})
+    if before := stage.notes.get("before"):
+        prod = f"-{stage.world.stack('prod')}-"
+        orphans, changed = differences(before, after, lambda thing: prod in thing)
+        require(not orphans, f"left behind: {', '.join(orphans)}", "the account", _ERROR)
+        require(not changed, f"changed or gone: {', '.join(changed)}", "things of others", _ERROR)
+    said = f"0 orphans: {len(after)} things in the account are as they were"
+    if stage.notes["prod"] and stage.has_endpoint("prod"):
+        answer = stage.json("invoke", "Are you still there?", stack="prod")["choices"][0]["message"]["content"]
+        return Evidence((said, f"the second stack still answers: {answer.strip()}"), {"orphans": 0})
+    return Evidence((said,), {"orphans": 0})
+
+
+def _of_prod(stage: Stage) -> dict[str, Any]:
+    name = f"-{stage.world.stack('prod')}-"
+    return {thing: document for thing, document in held(stage).items() if name in thing}
 
 
 STEPS = (

@@ -1,39 +1,35 @@
-"""A stage whose world only remembers what was asked of it."""
+"""A stage in a world without a twin."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from llmops.project import Project
 from llmops.rehearsal.runner import run
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Access, Evidence, Result, Step
-from llmops.rehearsal.world import TwinWorld
+from llmops.rehearsal.world import World
 
 
-@dataclass
-class World:
-    """Stands where a twin does."""
+class Remembering(World):
+    """A world that only remembers what was asked of it."""
 
-    recorded: list[Access] = field(default_factory=list)
-    faults: dict[str, dict[str, Any]] = field(default_factory=dict)
-    met: bool = True
-
-    def forget_accesses(self) -> None:
-        pass
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Project(folder), folder / "world")
+        self.recorded: list[Access] = []
+        self.faults: dict[str, dict[str, Any]] = {}
+        self.met = True
 
     def accesses(self) -> list[Access]:
         return self.recorded
 
-    def check_limits(self) -> None:
-        pass
-
     def fault(self, kind: str, members: Mapping[str, Any]) -> None:
         self.faults[kind] = dict(members)
 
-    def fault_met(self, kind: str) -> bool:
+    def fault_met(self, _kind: str) -> bool:
         return self.met
 
     def clear_faults(self) -> None:
@@ -61,7 +57,7 @@ class Rehearsed:
     """Runs steps on a stage without a twin."""
 
     stage: Stage
-    world: World
+    world: Remembering
     view: Watched = field(default_factory=Watched)
 
     def __call__(self, *steps: Step, **options: Any) -> list[Result]:
@@ -70,10 +66,12 @@ class Rehearsed:
 
 @pytest.fixture
 def rehearsed(tmp_path: Path) -> Rehearsed:
-    world = World()
-    return Rehearsed(Stage(cast(TwinWorld, world), tmp_path / "logs", lambda _: None), world)
+    world = Remembering(tmp_path)
+    return Rehearsed(Stage(world, tmp_path / "logs", lambda _: None), world)
 
 
 def step(name: str, do: Callable[[Stage], Evidence] | None = None, *needs: str) -> Step:
     """A step that passes, or does what is given."""
-    return Step(name, f"The step {name}", f"proves {name}", "twin", do or (lambda _: Evidence((f"{name} done",))), needs)
+    return Step(
+        name, f"The step {name}", f"proves {name}", "twin", do or (lambda _: Evidence((f"{name} done",))), needs
+    )

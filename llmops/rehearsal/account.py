@@ -1,0 +1,160 @@
+"""The caller's own account in the twin's place: limited in dollars and hours, tagged, and swept at the end."""
+
+import os
+import re
+import secrets
+import shutil
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from contract.errors import KitError
+from contract.twin import twin_address
+from llmops.platforms.base import Say
+from llmops.project import Project
+from llmops.rehearsal.world import World, become, bring_base, copy_project
+
+_SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
+_AHEAD_HOURS = 0.25  # a step may take so long: what it will cost at the present rate counts already
+
+
+class AccountWorld(World):
+    """Every command runs as the caller; roles are taken from nobody.
+
+    Its stacks have names of their own, carry tags and a time at which they expire, and their state is in the
+    rehearsal's folder, which stays until nothing is left in the account.
+    """
+
+    live = True
+    up_options = ("--dev",)  # the state is this rehearsal's alone
+
+    def __init__(self, project: Project, folder: Path, max_usd: float, ttl: timedelta) -> None:
+        super().__init__(project, folder)
+        self._id = f"rehearse-{secrets.token_hex(2)}"
+        self._max_usd = max_usd
+        self._end = datetime.now(UTC) + ttl
+
+    def open(self, say: Say) -> None:
+        """Look who the caller is, and make the project's copy; nothing is made in the account.
+
+        Raises:
+            KitError: there are no credentials.
+        """
+        from llmops.engine import ensure
+        from llmops.platforms.aws.clients import Clients
+
+        engine = ensure()
+        bring_base(self.source, say)
+        copy_project(self.source, self.project)
+        state = self.folder / "state"
+        state.mkdir()
+        own = {"PULUMI_BACKEND_URL": state.as_uri(), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
+        environ = {k: v for k, v in os.environ.items() if k not in ("PULUMI_STACK", "PULUMI_ACCESS_TOKEN")}
+        environ |= engine.env | own | {"PULUMI_SKIP_UPDATE_CHECK": "1"}
+        self.environs = dict.fromkeys(("admin", "deploy", "preview"), environ)
+        self._before = dict(os.environ)
+        become(environ)
+        say(f"as {Clients().caller.arn}")
+
+    def close(self, keep: bool = False) -> None:
+        """Take every stack down with its data, then sweep what still carries its tags."""
+        if self.meter:
+            self.meter.stop()
+        if not self._before:
+            return
+        try:
+            if not keep:
+                for stack in ("dev", "prod"):
+                    self._remove(self.stack(stack))
+        finally:
+            become(self._before)
+        if not keep and not self.swept:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):
+                self.folder.parent.rmdir()
+
+    def stack(self, name: str) -> str:
+        """The name of the stack dev or prod in this account."""
+        return f"{self._id}-{name}"
+
+    def settings(self) -> dict[str, Any]:
+        """What `llmops:aws` of the stacks says beside the region."""
+        return {"tags": {"llmops:rehearsal": self._id}}
+
+    def more_settings(self) -> dict[str, Any]:
+        """Other keys of the stacks."""
+        return {"expires": self._end.strftime("%Y-%m-%dT%H:%MZ")}
+
+    def is_ours(self, name: str) -> bool:
+        """Is something of this name the rehearsal's?"""
+        return self._id in name
+
+    def place(self) -> str:
+        """Where it is, in words."""
+        twin = twin_address(os.environ)
+        return f"the caller's account ({f'a twin at {twin}' if twin else 'AWS'}), as stacks {self._id}-…"
+
+    def check_limits(self) -> None:
+        """See that neither time nor money is used up.
+
+        Raises:
+            KitError: naming the limit; what was made is taken down then.
+        """
+        if datetime.now(UTC) > self._end:
+            raise KitError("its time is over", where="--ttl", fix="give it more; what was made is taken down now")
+        if not self.meter:
+            return
+        self.meter.look()
+        if self.meter.unknown:
+            raise KitError(
+                f"the price of {', '.join(sorted(self.meter.unknown))} is not known, so --max-usd can't be kept",
+                where="--max-usd",
+                fix="`llmops prices refresh` fetches it; what was made is taken down now",
+            )
+        expected = self.meter.usd + self.meter.rate * _AHEAD_HOURS
+        if expected > self._max_usd:
+            raise KitError(
+                f"it has cost about ${self.meter.usd:.4f}, and the next step might bring it to ${expected:.4f}",
+                where=f"--max-usd {self._max_usd:g}",
+                fix="give it more; what was made is taken down now",
+            )
+
+    def _remove(self, stack: str) -> None:
+        """With its data; what that leaves, by its tags. What is left even then is named in the report."""
+        from llmops import sweep
+        from llmops.deploy import down_with_data
+        from llmops.stacks import PulumiStack
+
+        if not (self.project / f"Pulumi.{stack}.yaml").exists():
+            return
+        found = PulumiStack(Project(self.project), stack)
+        try:
+            if found.exists() and found.export().get("resources"):
+                down_with_data(found, stack, _silent)
+        except KitError as e:
+            self.swept.append(f"`llmops down --data {stack}` failed: {e.what}")
+        try:
+            left = [each for each in sweep.find(found, of=[stack]).left if each.thing.stack == stack]
+            sweep.remove(found, left, _silent)
+            self.swept += [f"swept: {each.thing.kind} {each.thing.name}" for each in left]
+        except KitError as e:
+            self.swept.append(f"the sweep of {stack} failed: {e.what}; `llmops sweep --of {stack} --remove` repeats it")
+
+
+def parse_span(text: str) -> timedelta:
+    """`2h`, `90m`, `1h30m`.
+
+    Raises:
+        KitError: it is something else, or no time at all.
+    """
+    match = _SPAN.fullmatch(text)
+    span = timedelta(hours=int(match[1] or 0), minutes=int(match[2] or 0)) if match else timedelta()
+    if not span:
+        raise KitError(f"{text!r} is no span of time", where="--ttl", fix="write 2h, 90m or 1h30m")
+    return span
+
+
+def _silent(_line: str) -> None:
+    pass
