@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
+from io import BufferedReader
 from typing import IO, Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
@@ -12,6 +13,7 @@ from werkzeug.test import run_wsgi_app
 from werkzeug.wsgi import LimitedStream
 
 log = logging.getLogger("twins.aws.http")
+_TLS_HANDSHAKE = b"\x16"
 _UNREAD_BYTES = (
     1 << 20
 )  # of a body that nobody wanted are read, for the sake of the connection; with more, it is closed
@@ -25,6 +27,18 @@ class Handler(MotoRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 120  # of a connection on which nothing comes, or whose client takes nothing
+
+    def handle_one_request(self) -> None:
+        """Close the connection of a client that tries TLS first, as Docker does: its greeting has no end of a line."""
+        assert isinstance(self.rfile, BufferedReader)
+        try:
+            if self.rfile.peek(1)[:1] == _TLS_HANDSHAKE:
+                self.close_connection = True
+                return
+        except (TimeoutError, ConnectionError):
+            self.close_connection = True
+            return
+        super().handle_one_request()
 
     def run_wsgi(self) -> None:
         """Answer one request."""
