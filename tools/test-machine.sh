@@ -1,7 +1,7 @@
 #!/bin/bash
-# What some tests need of the machine: Chromium for the chat page, Docker for the containers, a registry for the images of AWS's
-# twin, zsh for the activate script. Root on Debian or Ubuntu gets
-# what is missing; everyone else is told, and those tests skip.
+# What some tests need of the machine: Chromium for the chat page, Docker for the containers, a registry for the images of
+# AWS's twin, zsh for the activate script. Root on Debian or Ubuntu gets what is missing; everyone else is told, and those
+# tests skip.
 cd "$(dirname "$0")/.." || exit 1
 packages=()
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || packages+=(chromium)

@@ -1,6 +1,7 @@
 """`llmops images` against a twin's registry, and an endpoint of the twin that runs what was pushed."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from tests.containers.serving.test_image import QUESTION, VARIABLES
 from tests.support.aws import REGION, Account, running_account
 from tests.support.models import copy_model, tiny_model
 from tests.support.serving import sign_version, until
-from tests.support.stacks import Stack
+from tests.support.stacks import CHECKOUT, Stack
 from twins.aws import control
 
 pytestmark = pytest.mark.docker
@@ -25,7 +26,7 @@ REPOSITORIES = {"serving": f"{HOST}/kit-dev-serving", "training": f"{HOST}/kit-d
 OUTPUTS = {
     "schema": "stack-outputs/1",
     "target": "aws",
-    "stack": "dev",
+    "stack": "aws-dev",
     "project": "",
     "store": {"url": "s3://models"},
     "signing": {"private_key": "awskms:///k", "public_key": "PEM"},
@@ -49,15 +50,21 @@ def account(tmp_path_factory: pytest.TempPathFactory, base: str) -> Iterator[Acc
 @pytest.fixture(scope="module")
 def stack(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """A stack whose program only says what its repositories would be."""
-    made = Stack(tmp_path_factory.mktemp("stack") / "project", "dev", account.environ, settings={"target": "aws"})
+    made = Stack(tmp_path_factory.mktemp("stack") / "project", "aws-dev", account.environ, settings={"target": "aws"})
     made.make()
     exports = [f"pulumi.export({name!r}, {value!r})" for name, value in OUTPUTS.items()]
     (made.folder / "__main__.py").write_text("\n".join(["import pulumi", *exports, ""]))
     return made
 
 
+def page() -> list[list[str]]:
+    """The commands of docs/how-to/images.md, without `llmops` and the stack."""
+    (block,) = re.findall(r"```bash\n(.*?)```", (CHECKOUT / "docs/how-to/images.md").read_text(), re.DOTALL)
+    return [line.removesuffix(" --stack aws-dev").split()[1:] for line in block.splitlines()]
+
+
 def llmops(stack: Stack, *arguments: str, code: int = 0) -> str:
-    command = [sys.executable, "-m", "llmops", *arguments, "--stack", "dev"]
+    command = [sys.executable, "-m", "llmops", *arguments, "--stack", "aws-dev"]
     done = subprocess.run(command, cwd=stack.folder, env=stack.environ, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
@@ -71,16 +78,17 @@ def repository(account: Account, stack: Stack, built: Callable[[str], str]) -> s
     stack.pulumi("up", "--yes", "--skip-preview")
     assert "there is no such repository" in llmops(stack, "images", "push", "serving", code=1)
     account.client("ecr").create_repository(repositoryName="kit-dev-serving", imageTagMutability="IMMUTABLE")
-    answer = llmops(stack, "images", "build", "serving", "--runtime", "docker", "--print")
-    assert answer == f"docker:serving@{local}\n"
+    build, _ = page()
+    assert llmops(stack, *build).startswith(f"docker:serving@{local}\n")
     return "kit-dev-serving"
 
 
 @pytest.fixture(scope="module")
 def pushed(stack: Stack, repository: str) -> str:
     """The reference that the stack file has now."""
-    assert "pushed" in llmops(stack, "images", "push", "serving")
-    return StackFile(stack.folder / "Pulumi.dev.yaml").config()["images"]["serving"]
+    _, push = page()
+    assert "pushed" in llmops(stack, *push)
+    return StackFile(stack.folder / "Pulumi.aws-dev.yaml").config()["images"]["serving"]
 
 
 def test_who_may_not_push_is_told_the_action(account: Account, stack: Stack, repository: str) -> None:
@@ -91,7 +99,7 @@ def test_who_may_not_push_is_told_the_action(account: Account, stack: Stack, rep
     iam.put_user_policy(UserName="reader", PolicyName="read", PolicyDocument=document)
     key = iam.create_access_key(UserName="reader")["AccessKey"]
     credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    reader = Stack(stack.folder, "dev", {**stack.environ, **credentials})
+    reader = Stack(stack.folder, "aws-dev", {**stack.environ, **credentials})
     text = llmops(reader, "images", "push", "serving", code=1)
     assert "user/reader is not authorized to perform: ecr:" in text
     assert "way out: `llmops plan --policy`" in text
