@@ -134,13 +134,15 @@ def start(spec: JobSpec, said: Said) -> Job:
     return job
 
 
-def stop(jobs: Sequence[Job], grace: float, hurried: Callable[[], bool] = lambda: False) -> None:
-    """Send SIGTERM to jobs, and kill those that have not ended after so many seconds, or when `hurried` says so."""
+def stop(jobs: Sequence[Job], grace: float, meanwhile: Callable[[], bool] = lambda: False) -> None:
+    """Send SIGTERM to jobs, and kill those that have not ended after so many seconds. `meanwhile` is called while they
+    end; it answers whether to kill them now.
+    """
     for job in jobs:
         job.terminate()
     deadline = time.monotonic() + grace
     running = list(jobs)
-    while running and time.monotonic() < deadline and not hurried():
+    while running and time.monotonic() < deadline and not meanwhile():
         running[0].wait(_LOOK_SECONDS)
         running = [job for job in running if job.wait(0) is None]
     for job in running:

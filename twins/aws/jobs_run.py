@@ -239,20 +239,26 @@ class Run:
         """Wait for the containers' end, or bring it about; afterwards none of them runs."""
         began = time.monotonic()
         flushed = saved = began
-        outcome: _Outcome | None = None
+
+        def keep_up() -> bool:
+            nonlocal flushed, saved
+            if time.monotonic() - flushed > _FLUSH_SECONDS:
+                self._flush(record)
+                flushed = time.monotonic()
+            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                outputs.save_checkpoints()
+                saved = time.monotonic()
+            return self._closed
+
         try:
-            while outcome is None:
+            while True:
                 codes = [each.wait(0) for each in containers]
                 outcome = _outcome_of(codes, nodes) or self._reason_to_end(job, time.monotonic() - began, containers)
-                if time.monotonic() - flushed > _FLUSH_SECONDS:
-                    self._flush(record)
-                    flushed = time.monotonic()
-                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                    outputs.save_checkpoints()
-                    saved = time.monotonic()
-                if outcome is None:
-                    self._woken.wait(_LOOK_SECONDS)
-            hosting_jobs.stop(containers, GRACE_SECONDS, lambda: self._closed)
+                if outcome:
+                    break
+                keep_up()
+                self._woken.wait(_LOOK_SECONDS)
+            hosting_jobs.stop(containers, GRACE_SECONDS, keep_up)
             if self._closed:
                 raise _ClosedError
             return outcome
