@@ -27,7 +27,9 @@ def rehearse_aws(
     only: Annotated[
         list[str] | None, typer.Option(help="This step, and those that it needs. Repeatable.", metavar="STEP")
     ] = None,
-    fault: Annotated[str, typer.Option(help="Let this go wrong on the way.", metavar="NAME")] = "",
+    fault: Annotated[
+        list[str] | None, typer.Option(help="Let this go wrong on the way. Repeatable.", metavar="NAME")
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(help="Take an action away from a role: deploy:s3:PutObject. Repeatable.", metavar="ROLE:ACTION"),
@@ -65,7 +67,9 @@ def rehearse_aws(
     here: Context = context.obj
     folder = (here.cwd / report).absolute()
     limits = _limits(live, max_usd, ttl, yes)
-    options = Options(tuple(only or ()), fault, [_parse(each) for each in without or ()], keep, folder, limits)
+    options = Options(
+        tuple(only or ()), tuple(fault or ()), [_parse(each) for each in without or ()], keep, folder, limits
+    )
     done = rehearse(here.project, options, Console(stderr=True, highlight=False))
     _say(done, folder)
     if not done.passed:

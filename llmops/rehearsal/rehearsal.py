@@ -46,7 +46,7 @@ class Options:
     """What was asked for. `without` are (role, action); `limits`: on the caller's own account."""
 
     only: Sequence[str] = ()
-    fault: str = ""
+    faults: Sequence[str] = ()
     without: Sequence[tuple[str, str]] = ()
     keep: bool = False
     report: Path = Path("rehearsal-report")
@@ -63,14 +63,16 @@ def rehearse(project: Project, options: Options, console: Console) -> Report:
     """
     require_packages("twin", "moto", "flask", "boto3", "pulumi_aws")
     steps = [s for s in chosen(STEPS, options.only) if s.live or not options.limits]
-    case = _case(options, steps)
+    cases = _cases(options, steps)
     folder = project.folder / FOLDER / f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}"
     world = _world(project, folder, options)
     logs = options.report / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     with Show(console, steps) as show:
         stage = Stage(world, logs, show.says, results=[Result(step) for step in steps])
-        made = Report(now(), 0.0, "", world.live, __version__, stage.results, stage.timeline, fault=options.fault)
+        made = Report(
+            now(), 0.0, "", world.live, __version__, stage.results, stage.timeline, fault=", ".join(options.faults)
+        )
         made.without = [f"{role}:{action}" for role, action in options.without]
         began = False
         try:
@@ -79,10 +81,11 @@ def rehearse(project: Project, options: Options, console: Console) -> Report:
             made.place = world.place()
             stage.timeline.begun = time.monotonic()
             _start_meter(stage)
-            stage.results = made.results = runner.run(steps, stage, show, case)
+            stage.results = made.results = runner.run(steps, stage, show, cases)
             made.unjudged = world.unjudged()
         finally:
             made.seconds, made.results = stage.timeline.now(), stage.results
+            made.policies = stage.policies
             made.kept = str(folder) if options.keep else ""
             _keep_log(logs, world.log())
             show.says("taking down what was made")
@@ -92,15 +95,22 @@ def rehearse(project: Project, options: Options, console: Console) -> Report:
     return made
 
 
-def _case(options: Options, steps: Sequence[Step]) -> FaultCase | None:
-    if not options.fault:
-        return None
-    case = find(options.fault)
-    if options.limits:
+def _cases(options: Options, steps: Sequence[Step]) -> dict[str, FaultCase]:
+    """Step -> the fault that it meets."""
+    if options.faults and options.limits:
         raise KitError("a real account can't be asked for a fault", where="--fault", fix="leave out --live")
-    if case.step not in {s.id for s in steps}:
-        raise KitError(f"the fault {case.name} meets the step {case.step}, which is not chosen", where="--only")
-    return case
+    found: dict[str, FaultCase] = {}
+    for case in map(find, options.faults):
+        if case.step not in {s.id for s in steps}:
+            raise KitError(
+                f"the fault {case.name} meets the step {case.step}, which is not chosen",
+                where="--only",
+                fix=f"--only {case.step}",
+            )
+        if case.step in found:
+            raise KitError(f"{found[case.step].name} meets the step {case.step} too", where=f"--fault {case.name}")
+        found[case.step] = case
+    return found
 
 
 def _world(project: Project, folder: Path, options: Options) -> World:
@@ -134,6 +144,6 @@ def _finish(made: Report, world: World, project: Project, options: Options) -> N
         if last.is_file():
             made.differences = reports.compare(reports.document(made), json.loads(last.read_text()))
     reports.write(made, options.report)
-    if made.passed and not (world.live or options.only or options.fault or options.without):
+    if made.passed and not (world.live or options.only or options.faults or options.without):
         last.parent.mkdir(parents=True, exist_ok=True)
         last.write_text(reports.to_json(made))

@@ -33,6 +33,8 @@ class Report:
     kept: str = ""
     swept: list[str] = field(default_factory=list)
     usd: float | None = None
+    policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Of each role, before it went."""
 
     @property
     def passed(self) -> bool:
@@ -87,6 +89,7 @@ def document(report: Report) -> dict[str, Any]:
         "timeline": {k: v for k, v in asdict(report.timeline).items() if k != "begun"},
         "not_judged": report.unjudged,
         "differences": report.differences,
+        "policies": report.policies,
         "swept": report.swept,
     }
 

@@ -1,7 +1,7 @@
 """Run steps in their order: what each needs, its time, its failure, faults on the way, and the end in any case."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from contract.errors import KitError
@@ -28,8 +28,10 @@ class View(Protocol):
         ...
 
 
-def run(steps: Sequence[Step], stage: "Stage", view: View, fault: FaultCase | None = None) -> list[Result]:
-    """Run steps until one fails; after that those are run alone that end what was begun.
+def run(
+    steps: Sequence[Step], stage: "Stage", view: View, faults: Mapping[str, FaultCase] | None = None
+) -> list[Result]:
+    """Run steps until one fails. `faults`: by the step that meets it.
 
     Returns:
         A result for each step, in order; `not run` for those after the failure.
@@ -45,7 +47,7 @@ def run(steps: Sequence[Step], stage: "Stage", view: View, fault: FaultCase | No
             continue
         if any(r.state in ("failed", "stopped") for r in results):
             continue
-        _run_step(result, stage, view, fault if fault and fault.step == result.step.id else None)
+        _run_step(result, stage, view, (faults or {}).get(result.step.id))
         if result.state == "passed":
             passed.add(result.step.id)
     return results
@@ -123,6 +125,3 @@ def _naming_denials(error: KitError, accesses: Iterable[Access]) -> KitError:
     if not denied or all(words.split()[3] in str(error) for words in denied):
         return error
     return KitError(error.what + "\n  denied meanwhile: " + "; ".join(denied), where=error.where, fix=error.fix)
-
-
-Say = Callable[[str], None]

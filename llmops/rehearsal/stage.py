@@ -46,6 +46,8 @@ class Stage:
     results: list[Result] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     """What steps leave for later ones, by name."""
+    policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Of each role, as it was last."""
     current: Result | None = None
 
     def begin(self, result: Result) -> None:
@@ -56,6 +58,7 @@ class Stage:
     def end(self, _result: Result) -> list[Access]:
         """A step ended: what roles were asked for in it."""
         self.current = None
+        self.policies |= self.world.policies()
         if self.world.meter:
             self.world.meter.look()
         return self.world.accesses()

@@ -139,6 +139,15 @@ class TwinWorld(World):
                 found.append(Access(names[role], record["action"], record["resource"], record["allowed"]))
         return found
 
+    def policies(self) -> dict[str, list[dict[str, Any]]]:
+        """Label -> the inline policies of a role that is still there; the kit's roles have no others."""
+        iam, found = self._iam(), {}
+        for label, name in self.roles.items():
+            with suppress(iam.exceptions.NoSuchEntityException):
+                names = iam.list_role_policies(RoleName=name)["PolicyNames"]
+                found[label] = [iam.get_role_policy(RoleName=name, PolicyName=n)["PolicyDocument"] for n in names]
+        return found
+
     def fault(self, kind: str, members: Mapping[str, Any]) -> None:
         """Let something go wrong from now on."""
         self._ask("faults", "PUT", {"kind": kind, **members})

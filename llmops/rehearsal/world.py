@@ -99,6 +99,10 @@ class World:
         """What roles were asked for since `forget_accesses`, each once."""
         return []
 
+    def policies(self) -> dict[str, list[dict[str, Any]]]:
+        """Label -> the policies of a role, as they are now."""
+        return {}
+
     def fault(self, kind: str, members: Mapping[str, Any]) -> None:
         """Let something go wrong from now on."""
         raise _no_orders(kind, str(dict(members)))

@@ -73,6 +73,7 @@ def up(stage: Stage) -> Evidence:
         said = (_refused(stage),)
         stage.notes["refused once"] = True
     stage.llmops("up")
+    stage.notes["roles made"] = stage.timeline.now()
     stage.world.know(outputs_of(stage).roles)
     left = stage.json("plan", who="preview")["changes"]
     require(not left, f"a second plan has changes: {left}", "stack dev")

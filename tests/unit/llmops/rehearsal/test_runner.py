@@ -64,7 +64,7 @@ REFUSED = FaultCase("full", "capacity", "one", "there is no instance", "refused"
 
 
 def test_a_fault_that_is_recovered_from(rehearsed: Rehearsed) -> None:
-    (result,) = rehearsed(step("one"), fault=RECOVERED)
+    (result,) = rehearsed(step("one"), faults={"one": RECOVERED})
     assert (result.state, result.fault) == ("passed", "slow")
     assert result.evidence.said == ("one done", "fault slow: recovered")
     assert rehearsed.world.faults == {"slow": {"times": 2}}
@@ -72,7 +72,7 @@ def test_a_fault_that_is_recovered_from(rehearsed: Rehearsed) -> None:
 
 def test_a_fault_that_meets_nothing_is_a_failure(rehearsed: Rehearsed) -> None:
     rehearsed.world.met = False
-    (result,) = rehearsed(step("one"), fault=RECOVERED)
+    (result,) = rehearsed(step("one"), faults={"one": RECOVERED})
     assert result.error
     assert "the fault slow met nothing" in result.error.what
 
@@ -81,7 +81,7 @@ def test_a_fault_that_is_refused_ends_by_its_way_out(rehearsed: Rehearsed) -> No
     def once(stage: Stage) -> Evidence:
         return refuse(stage) if rehearsed.world.faults else Evidence(("done",))
 
-    results = rehearsed(step("one", once), step("two"), fault=REFUSED)
+    results = rehearsed(step("one", once), step("two"), faults={"one": REFUSED})
     assert [r.state for r in results] == ["passed", "passed"]
     assert "refused with 'no room'; then ask later: recovered" in results[0].evidence.said[-1]
 
@@ -89,11 +89,11 @@ def test_a_fault_that_is_refused_ends_by_its_way_out(rehearsed: Rehearsed) -> No
 @pytest.mark.parametrize("says", ["something else", ""])
 def test_a_fault_that_ends_otherwise_than_said_is_a_failure(rehearsed: Rehearsed, says: str) -> None:
     other = FaultCase("full", "capacity", "one", "there is no instance", "refused", {}, "quota", "ask later")
-    (result,) = rehearsed(step("one", refuse if says else None), fault=other)
+    (result,) = rehearsed(step("one", refuse if says else None), faults={"one": other})
     assert result.error
     assert ("was to be explained by 'quota'" if says else "nothing was refused") in result.error.what
 
 
 def test_a_fault_meets_its_own_step_alone(rehearsed: Rehearsed) -> None:
-    results = rehearsed(step("zero"), step("one"), fault=RECOVERED)
+    results = rehearsed(step("zero"), step("one"), faults={"one": RECOVERED})
     assert [r.fault for r in results] == ["", "slow"]
