@@ -15,8 +15,14 @@ from twins.aws.reading import Reading
 from twins.aws.twin import Twin
 
 log = logging.getLogger("twins.aws")
-_READS = ("Describe", "List", "Get", "Head", "Search", "Lookup", "Batch", "Filter", "Query", "Select", "Simulate")
-_WRITES = ("BatchDelete", "BatchPut", "BatchWrite", "BatchUpdate", "BatchCreate", "GetAuthorizationToken")
+_READS = (
+    *("Describe", "List", "Get", "Head", "Search", "Lookup", "Batch", "Filter", "Query", "Select", "Simulate"),
+    "Invoke",
+)
+_WRITES = (
+    *("BatchDelete", "BatchPut", "BatchWrite", "BatchUpdate", "BatchCreate", "GetAuthorizationToken"),
+    "InvokeEndpointAsync",
+)
 
 
 class Front:

@@ -5,6 +5,7 @@ import os
 import pkgutil
 import resource
 import signal
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -24,6 +25,7 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
     warnings.filterwarnings("ignore", message="Exception.* does not match an error shape")
     warnings.filterwarnings("ignore", category=ResourceWarning)  # objects of S3 that a reset drops
+    sys.setswitchinterval(0.001)  # a stream's next piece waits no longer than that for a thread that computes
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # an open file for each object that is read
     from werkzeug.serving import make_server
