@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("preview", "router", "serving", "aws")
+NAMES = ("preview", "router", "serving", "aws", "twin")
 
 
 def main() -> int:

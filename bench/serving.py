@@ -131,9 +131,10 @@ def _timed_start(version: Path, folder: Path, precision: str) -> float:
 
 
 def _waves(prompts: Prompts, engine: subprocess.Popen[str], address: tuple[str, int], rounds: int) -> None:
-    texts = [f"Write a long story about {topic}." for topic in _TOPICS]
+    texts = prompts_for(max(_STREAMS))
     ids = [prompts.encode([{"role": "user", "content": text}]) for text in texts]
-    alone, served = _Alone(engine, prompts.stop_ids), _Served(address)
+    alone = _Alone(engine, prompts.stop_ids)
+    served = Client(address, "/v1/chat/completions", f"Bearer {API_KEY}")
     print(f"{'':24} {'engine':>9} {'HTTP':>9} {'ratio':>7}")
     added: list[tuple[str, float, float]] = []
     for streams in _STREAMS:
@@ -155,7 +156,7 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], address: tuple[str, 
         print(f"{f'first token ms, {label}':24} {bare:9.1f} {http:9.1f} {http - bare:7.1f}")
 
 
-def _first_when_idle(alone: "_Alone", served: "_Served", texts: list[str], ids: list[list[int]]) -> tuple[float, float]:
+def _first_when_idle(alone: "_Alone", served: "Client", texts: list[str], ids: list[list[int]]) -> tuple[float, float]:
     """Median milliseconds to the first token of a request that comes alone, in turns."""
     bare, http = [], []
     for text, prompt in zip(texts * 2, ids * 2, strict=True):
@@ -178,13 +179,15 @@ class _Alone:
         return Wave(**json.loads(self._process.stdout.readline()))
 
 
-class _Served:
-    """A client that does as little as a client can: it counts frames, and parses only the usage."""
+class Client:
+    """A client that does as little as a client can: it looks for frames, and parses only the usage."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], path: str, authorization: str) -> None:
         self._address = address
+        self._head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\n"
 
     def wave(self, texts: list[str], tokens: int = _TOKENS) -> Wave:
+        """Ask all at once, each on a connection of its own, and read to the ends of the answers."""
         sockets = [socket.create_connection(self._address) for _ in texts]
         requests = [self._request(text, tokens) for text in texts]
         started = time.perf_counter()
@@ -211,8 +214,7 @@ class _Served:
         fields: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": tokens}
         fields |= {"temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
         body = json.dumps(fields).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {API_KEY}\r\n"
-        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        return f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def _completion_tokens(received: bytes) -> int:
@@ -220,6 +222,11 @@ def _completion_tokens(received: bytes) -> int:
     if not found:
         raise SystemExit(received[-2000:].decode(errors="replace"))
     return int(rest.partition(b",")[0])
+
+
+def prompts_for(streams: int) -> list[str]:
+    """Prompts that ask for long answers; at most 16."""
+    return [f"Write a long story about {topic}." for topic in _TOPICS[:streams]]
 
 
 # --- both sides
