@@ -15,6 +15,10 @@ from twins.aws.services import ecr_images, kms, policies
 from twins.aws.services.documents import Document
 from twins.aws.twin import Twin
 
+UNJUDGED = [
+    "images: layers are kept unencrypted whatever key a repository has, and are scanned for nothing",
+    "images: the registry doesn't know the layers of ECR's own API (upload-layer-part), nor that API the registry's",
+]
 log = logging.getLogger("twins.aws.registry")
 
 
@@ -27,6 +31,7 @@ def install(twin: Twin) -> None:
     twin.after("ecr", "PutImage", lambda call, answer: _scan_on_push(twin, call, answer))
     twin.mend("ecr", "BatchGetImage", _name_missing)
     twin.mend("ecr", "GetAuthorizationToken", lambda call, answer: _authorize(twin, call, answer))
+    twin.unjudged += UNJUDGED
     storage = Storage(registry.folder(twin))
     twin.route("/v2/", Registry(twin, storage))
     twin.after("ecr", "BatchDeleteImage", lambda call, answer: _drop_images(twin, storage, call, answer))
