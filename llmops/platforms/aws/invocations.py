@@ -26,14 +26,15 @@ _LONGEST_SECONDS = 3600  # SageMaker's for an answer of an asynchronous endpoint
 _LOOK = "`llmops status` shows the endpoint, `llmops logs` its words"
 
 
-def ask(clients: Clients, name: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def ask(clients: Clients, endpoint: str, name: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
 
     Closing the iterator closes the connection, which stops the generation.
 
     Args:
         clients: of the stack's account.
-        name: the endpoint's on SageMaker.
+        endpoint: its name in the stack.
+        name: its name on SageMaker.
         request: the body of /v1/chat/completions.
 
     Raises:
@@ -41,7 +42,7 @@ def ask(clients: Clients, name: str, request: dict[str, Any]) -> Iterator[dict[s
     """
     runtime = clients("sagemaker-runtime")
     body = json.dumps(request).encode()
-    with _in_words(name):
+    with _in_words(endpoint):
         if not request.get("stream"):
             answer = runtime.invoke_endpoint(EndpointName=name, Body=body, **_JSON)
             yield json.loads(answer["Body"].read())
@@ -49,7 +50,7 @@ def ask(clients: Clients, name: str, request: dict[str, Any]) -> Iterator[dict[s
         answer = runtime.invoke_endpoint_with_response_stream(EndpointName=name, Body=body, **_JSON)
         stream = answer["Body"]
         try:
-            yield from events(f"endpoint {name}", _lines(part["PayloadPart"]["Bytes"] for part in stream))
+            yield from events(f"endpoint {endpoint}", _lines(part["PayloadPart"]["Bytes"] for part in stream))
         finally:
             stream.close()
 
@@ -73,11 +74,11 @@ def ask_by_objects(
     """
     key = async_input_key(endpoint, uuid.uuid4().hex)
     bucket.put(key, json.dumps({**request, "stream": False}).encode())
-    with _in_words(name):
+    with _in_words(endpoint):
         answer = clients("sagemaker-runtime").invoke_endpoint_async(
             EndpointName=name, InputLocation=f"{bucket.url}/{key}", **_JSON
         )
-    whole = json.loads(_wait_for_object(bucket, name, answer["OutputLocation"], answer.get("FailureLocation", "")))
+    whole = json.loads(_wait_for_object(bucket, endpoint, answer["OutputLocation"], answer.get("FailureLocation", "")))
     if request.get("stream"):
         choices = [{**choice, "delta": choice["message"]} for choice in whole["choices"]]
         yield {**whole, "object": "chat.completion.chunk", "choices": choices}
@@ -85,17 +86,17 @@ def ask_by_objects(
         yield whole
 
 
-def _wait_for_object(bucket: S3Objects, name: str, output: str, failure: str) -> bytes:
+def _wait_for_object(bucket: S3Objects, endpoint: str, output: str, failure: str) -> bytes:
     deadline = time.monotonic() + _LONGEST_SECONDS
     while time.monotonic() < deadline:
         if (found := bucket.find(_key(output))) is not None:
             return found
         if failure and (found := bucket.find(_key(failure))) is not None:
-            raise KitError(f"failed: {_words(found.decode(errors='replace'))}", where=f"endpoint {name}", fix=_LOOK)
+            raise KitError(f"failed: {_words(found.decode(errors='replace'))}", where=f"endpoint {endpoint}", fix=_LOOK)
         time.sleep(_POLL_SECONDS)
     raise KitError(
         f"gave no answer for {_LONGEST_SECONDS // 60} minutes",
-        where=f"endpoint {name}",
+        where=f"endpoint {endpoint}",
         fix=f"{_LOOK}; the answer would be {output}",
     )
 
@@ -115,8 +116,8 @@ def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _in_words(name: str) -> Iterator[None]:
-    where = f"endpoint {name}"
+def _in_words(endpoint: str) -> Iterator[None]:
+    where = f"endpoint {endpoint}"
     with explained(where):
         try:
             yield

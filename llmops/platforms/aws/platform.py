@@ -140,7 +140,7 @@ class AwsPlatform:
         if output.mode == "async":
             bucket = S3Objects(self.aws.work_bucket, self.clients, self.aws.account)
             return ask_by_objects(self.clients, bucket, endpoint, name, request)
-        return ask(self.clients, name, request)
+        return ask(self.clients, endpoint, name, request)
 
     def access(self, endpoint: str, hours: float) -> Access:
         """SageMaker's OpenAI route, and a token that this process signs."""

@@ -119,7 +119,7 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
     (tmp_path / "Pulumi.yaml").write_text(PULUMI)
     (tmp_path / "__main__.py").write_text(PROGRAM)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _rows()))
+    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in training_rows()))
     made = Kit(tmp_path, dict(os.environ))
     yield made
     for process in made.started:
@@ -133,7 +133,7 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
     assert not left
 
 
-def _rows() -> Iterator[dict[str, Any]]:
+def training_rows() -> Iterator[dict[str, Any]]:
     for fact in range(8):
         for ask in ("What is", "Tell me", "Say", "Name"):
             answer = {"role": "assistant", "content": f"v{fact}"}
