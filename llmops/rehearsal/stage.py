@@ -108,8 +108,10 @@ class Stage:
         command = [str(ensure().pulumi), *words, "--non-interactive"]
         return self._run(command, ("pulumi", *words), stack, who, code)[1]
 
-    def watch_and_kill(self, until: str, *words: str, stack: str = "dev", who: str = "deploy") -> str:
-        """Start a verb, and kill it when it has printed a line that holds `until`; that line.
+    def watch_and_kill(
+        self, enough: Callable[[str], bool], *words: str, stack: str = "dev", who: str = "deploy"
+    ) -> str:
+        """Start a verb, and kill it when `enough` says so of a line that it prints; that line.
 
         Raises:
             KitError: it ended before.
@@ -125,8 +127,9 @@ class Stage:
             try:
                 for line in process.stdout:
                     log.write(line)
+                    log.flush()
                     self.say(line.rstrip())
-                    if until in line:
+                    if enough(line):
                         return line.strip()
             finally:
                 process.kill()
@@ -134,7 +137,7 @@ class Stage:
                 process.stdout.close()
                 if self.current:
                     self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))
-        raise KitError(f"`{shown}` ended before it said {until!r}", where="its lines are in the step's log")
+        raise KitError(f"`{shown}` ended before it was to be killed", where="its lines are in the step's log")
 
     def wait(self, ask: Callable[[], Any], what: str, seconds: float = 600) -> Any:
         """Ask again and again until there is an answer.

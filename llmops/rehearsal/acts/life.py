@@ -1,7 +1,9 @@
 """From a recipe to a model that answers: images, training, gate, promotion, and each way of asking."""
 
 import json
+import re
 from typing import Any
+from urllib.request import Request, urlopen
 
 from contract.names import parse_promoted
 from contract.recipe import Recipe
@@ -11,8 +13,9 @@ from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, Step
 from llmops.rehearsal.world import RECIPE
 
-_RECLAIM_SECONDS = 12
-"""After the job's begin: its first checkpoint is written by then, its last step is not done."""
+_STEP = re.compile(r"\bstep=(\d+)")
+_RECLAIM_AT = 7
+"""Training steps done when the machine is taken away: after the first checkpoint, and before the last step."""
 
 
 def images(stage: Stage) -> Evidence:
@@ -37,12 +40,10 @@ def train(stage: Stage) -> Evidence:
     platform = stage.platform()
     base = platform.store().put_model(base_version(recipe, recipe_path.parent, stage.say), platform.sign)
     if "run" not in stage.notes:
-        if not stage.world.live:
-            stage.world.fault("spot_reclaim", {"job": "*", "after_seconds": _RECLAIM_SECONDS, "times": 1})
         said = stage.llmops("train", RECIPE, "--spot", "--detach")
         stage.notes["run"] = next(line for line in said.splitlines() if line.startswith(f"{recipe.name}-"))
+        stage.watch_and_kill(_Reclaim(stage), "runs", "follow", stage.notes["run"])
     run = stage.notes["run"]
-    seen = stage.watch_and_kill("step=", "runs", "follow", run)
     state = stage.wait(lambda: _ended(platform, run), f"run {run}")
     require(state.status == "completed", f"run {run} {state.status}: {state.failure}", "the training job")
     stage.llmops("runs", "collect")
@@ -59,7 +60,7 @@ def train(stage: Stage) -> Evidence:
             f"base model {base.alias}: put into the store before, as a job has no network",
             f"run {run}: {facts.steps} steps, loss {facts.first_loss:.2f} -> {facts.last_loss:.2f}",
             f"reclaimed {interrupted} time, and went on from its checkpoint",
-            f"the follower was killed after {seen!r}; `llmops runs collect` made {ref.alias}",
+            f"its follower was killed then; `llmops runs collect` made {ref.alias}",
         ),
         {"interrupted": interrupted, "steps": facts.steps, "version": ref.alias},
         {"training seconds": facts.seconds},
@@ -116,16 +117,48 @@ def invoke(stage: Stage) -> Evidence:
         "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
         "streaming": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n"),
         "async": stage.json("invoke", QUEUE, question)["choices"][0]["message"]["content"],
+        "OpenAI client": _by_openai(stage.json("token", ENDPOINT), question),
     }
     for way, answer in answers.items():
         require(_holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}: {question}")
     return Evidence(tuple(f"{way}: {answer.strip()}" for way, answer in answers.items()), {"ways": sorted(answers)})
 
 
+def _by_openai(access: dict[str, str], question: str) -> str:
+    """What an OpenAI client gets; without the package, what the same request gets."""
+    request = {"model": access["model"], "messages": [{"role": "user", "content": question}]}
+    try:
+        from openai import OpenAI
+    except ImportError:
+        headers = {"Authorization": f"Bearer {access['api_key']}", "Content-Type": "application/json"}
+        url = f"{access['base_url'].rstrip('/')}/chat/completions"
+        with urlopen(Request(url, json.dumps(request).encode(), headers), timeout=60) as answer:
+            return json.load(answer)["choices"][0]["message"]["content"]
+    with OpenAI(base_url=access["base_url"], api_key=access["api_key"]) as client:
+        return client.chat.completions.create(**request).choices[0].message.content or ""  # type: ignore[call-overload]
+
+
 def golden(stage: Stage) -> tuple[str, list[str]]:
     """A question that the version was seen to answer rightly, and what the answer must hold."""
     first = stage.manifest(stage.notes["version"]).golden[0]
     return first.messages[-1].content, first.expect
+
+
+class _Reclaim:
+    """Has the job's machine taken away once it has a checkpoint; enough was seen when that was told."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._done = False
+
+    def __call__(self, line: str) -> bool:
+        found = _STEP.search(line)
+        if found and int(found[1]) >= _RECLAIM_AT and not self._done:
+            self._done = True
+            if not self._stage.world.live:
+                self._stage.world.fault("spot_reclaim", {"job": "*", "after_seconds": 0, "times": 1})
+                self._stage.timeline.mark("spot instance reclaimed")
+        return self._done and (self._stage.world.live or "interrupted" in line.lower())
 
 
 def _holds(answer: str, expect: list[str]) -> bool:
