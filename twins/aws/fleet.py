@@ -262,6 +262,7 @@ class Fleet:
         wanted = [plan for plan in plans if plan.groups]
         if not self._daemon.alive():  # nothing to adopt
             end_containers(self._twin.home)
+            self._logs.forget()
         for plan in wanted:
             self.want(plan)
             self._endpoints[plan.arn].resumed_until = time.monotonic() + _RESUME_SECONDS
@@ -347,5 +348,11 @@ class Fleet:
                     self._daemon.shutdown()
 
     def _end_strays(self, names: list[str]) -> None:
+        """End what runs for nobody: a killed twin had not written of it yet."""
         with suppress(KitError, OSError):
             self._daemon.remove(names)
+        for name in names:
+            folder = self._daemon.home / WORKERS / name.rpartition("-")[0]
+            clean(folder / RECORD, self._daemon.home)
+            shutil.rmtree(folder, ignore_errors=True)
+        self._ensure_thread()

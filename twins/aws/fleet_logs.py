@@ -55,14 +55,17 @@ class LogTails:
     def close(self, instance: str) -> None:
         """Read to the end, and forget."""
         with self._lock:
-            tail = self._tails.pop(instance, None)
-            if tail is None:
-                return
-            self._read(instance, tail, last=True)
-            if tail.file:
-                tail.file.close()
+            if tail := self._tails.pop(instance, None):
+                self._read(instance, tail, last=True)
+                if tail.file:
+                    tail.file.close()
             with self._twin.lock:
                 self._twin.state.get(_STATE, {}).pop(instance, None)
+
+    def forget(self) -> None:
+        """Nothing that was read is there any more."""
+        with self._twin.lock:
+            self._twin.state.pop(_STATE, None)
 
     def end(self) -> None:
         """Read no more; the next process goes on from here."""

@@ -39,6 +39,7 @@ _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 5.0  # between pings of a container that serves
 _MOST_SILENT = 3  # pings in a row that a container which serves may miss
 _RETRY_SECONDS = 10.0
+_RESTART_SECONDS = 2.0
 _DRAIN_SECONDS = 60.0  # what an invocation may take
 _DRAIN_STREAM_SECONDS = 480.0
 _ENDS_AT_ONCE = ["/bin/sh", "-c", "echo 'exec /usr/bin/serve: exec format error' >&2; exit 1"]
@@ -280,6 +281,7 @@ class Worker:
             state = daemon.started(self._program)
             if not state.running or state.pid != pid:
                 pid, self.ready, self.restarts = state.pid, False, max(0, state.starts - 1)
+                self._see_to_supervisor()
             if self.ready and not self._suspect.is_set() and time.monotonic() < next_ping:
                 continue
             self._suspect.clear()
@@ -291,6 +293,18 @@ class Worker:
                 self.ready = ready
                 self._told()
 
+    def _see_to_supervisor(self) -> None:
+        """A container that is not started again at once has lost its supervisor too."""
+        deadline = time.monotonic() + _RESTART_SECONDS
+        while not self._place.daemon.started(self._program).running:
+            if self._ending.wait(_LOOK_SECONDS / 2):
+                return
+            if time.monotonic() > deadline:
+                with suppress(KitError), self._place.supervising:
+                    if not self.ending:
+                        self._place.daemon.ensure()
+                return
+
     def _drain(self) -> None:
         began = time.monotonic()
         while self.in_flight and not self._abandoned:
@@ -300,8 +314,11 @@ class Worker:
 
     def _take_down(self) -> None:
         if self._program and self._spec:
-            self._place.daemon.remove([self._program])
-            runtimes.clean(self._spec, self._place.daemon.home, [self._program])
+            try:
+                self._place.daemon.remove([self._program])
+                runtimes.clean(self._spec, self._place.daemon.home, [self._program])
+            except Exception:  # the supervisor may be ended meanwhile, by who ends them all
+                log.exception("instance %s of %s could not be ended", self.identity.id, self.identity.endpoint)
             self._place.logs.close(self.identity.id)
             for file in (self._place.daemon.home / LOGS).glob(f"{self._program}.log*"):
                 file.unlink(missing_ok=True)

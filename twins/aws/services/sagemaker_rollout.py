@@ -10,26 +10,20 @@ from contextlib import suppress
 
 from twins.aws import faults
 from twins.aws.calls import ApiError
-from twins.aws.services import sagemaker_access as access
 from twins.aws.services import sagemaker_documents as store
 from twins.aws.services import sagemaker_fleet as fleet
 from twins.aws.services import sagemaker_guardrails as guardrails
-from twins.aws.services import sagemaker_images as images
+from twins.aws.services import sagemaker_obstacles as obstacles
 from twins.aws.services import sagemaker_variants as variants
 from twins.aws.services.documents import Document, now, regions
-from twins.aws.services.sagemaker_documents import ENDPOINT, MODEL
+from twins.aws.services.sagemaker_documents import ENDPOINT
 from twins.aws.twin import AWS_TRANSITION_SECONDS, Twin
 
-MODEL_MISSING_SECONDS = 3600
-"""How long AWS looks for a model that is gone before the endpoint fails, about."""
-_NO_CAPACITY = (
-    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. "
-    "Please retry using a different ML instance type or after some time."
-)
 _LOOK_SECONDS = 0.1
 # A twin whose transitions take no time still needs some for its own work: for an update, and to see an alarm.
 _SHORTEST_TIMEOUT_SECONDS = 1.0
 _SHORTEST_BAKE_SECONDS = 0.5
+_LONGEST_LOOK_SECONDS = 1.0
 
 
 class Rollout:
@@ -77,7 +71,7 @@ class Rollout:
             return
         if problem := self._problem_of_scaling(region, endpoint):
             endpoint["FailureReason"] = problem[:1024]
-            self._meet_capacity(problem, endpoint["config"])
+            obstacles.met(self._twin, problem, endpoint["config"])
             for name, wanted in endpoint["scaling"].items():
                 endpoint["variants"][name].update(wanted)
             self._set_counts(endpoint)
@@ -104,7 +98,7 @@ class Rollout:
         for name, before in endpoint.get("scaling", {}).items():
             more = endpoint["variants"][name].get("DesiredInstanceCount", 0) > before.get("DesiredInstanceCount", 0)
             for variant in endpoint["config"]["ProductionVariants"]:
-                if more and variant["VariantName"] == name and (problem := self._no_capacity(variant)):
+                if more and variant["VariantName"] == name and (problem := obstacles.no_capacity(self._twin, variant)):
                     return problem
         found = [self._twin.fleet.progress(endpoint["EndpointArn"], each["id"]) for each in endpoint.get("groups", [])]
         return next((each.problem for each in found if each.problem), "")
@@ -135,7 +129,7 @@ class Rollout:
         elif self._remaining(endpoint) > 0:
             return False
         elif self._waits_for_container(region, endpoint):
-            rollout["waited"] = rollout.get("waited", 0.0) + _LOOK_SECONDS
+            rollout["waits"] = True
             return False
         elif rollout["step"] + 1 < len(rollout["steps"]):
             rollout.update(step=rollout["step"] + 1, step_began=time.time())
@@ -149,70 +143,17 @@ class Rollout:
     def _interruption(self, region: str, endpoint: Document) -> str:
         """Why a rollout can't go on; empty when it can."""
         rollout = endpoint["rollout"]
-        lasted = time.time() - rollout["began"] - rollout.get("waited", 0.0)  # a container takes its real time
+        _count_time(rollout)
         updates = endpoint["EndpointStatus"] == "Updating"
         longest = self._twin.scaled(guardrails.timeout(rollout["deployment"]))
-        if updates and lasted > max(longest, _SHORTEST_TIMEOUT_SECONDS):
+        if updates and rollout["lasted"] > max(longest, _SHORTEST_TIMEOUT_SECONDS):
             return "The deployment did not complete within MaximumExecutionTimeoutInSeconds."
         if updates and (ringing := guardrails.ringing(self._twin, region, rollout["deployment"])):
             return f"One or more configured alarms for the deployment went into ALARM state: {', '.join(ringing)}."
         if "group" in rollout:
             return self._twin.fleet.progress(endpoint["EndpointArn"], rollout["group"]).problem
         if rollout["step"] == 0 and self._remaining(endpoint) <= 0:
-            return self._problem(region, endpoint) or rollout.get("unrunnable", "")
-        return ""
-
-    def _problem(self, region: str, endpoint: Document) -> str:
-        """Why a configuration can't serve, found out when its instances are there; empty when it can."""
-        config = endpoint["rollout"]["config"]
-        lasted = time.time() - endpoint["rollout"]["began"]
-        for variant in variants.all_of(config):
-            name = variant["VariantName"]
-            if problem := self._no_capacity(variant):
-                return problem
-            found = variants.containers(self._twin, region, variant)
-            if found is None:
-                if lasted > self._twin.scaled(MODEL_MISSING_SECONDS):
-                    return f'Could not find model "{store.arn_of(self._twin, MODEL, region, variant["ModelName"])}".'
-                continue
-            if problem := self._problem_of_containers(region, endpoint, variant, found):
-                return problem
-            if not fleet.runs(self._twin) and self._is_silent(found) and lasted > self._twin.scaled(_patience(variant)):
-                return (
-                    f"The primary container for production variant {name} did not pass the ping health check. "
-                    "Please check CloudWatch logs for this endpoint."
-                )
-        return ""
-
-    def _no_capacity(self, variant: Document) -> str:
-        lacks = faults.find(self._twin, "capacity", instance_type=variant.get("InstanceType", ""))
-        return _NO_CAPACITY if lacks else ""
-
-    def _meet_capacity(self, problem: str, config: Document) -> None:
-        for variant in variants.all_of(config):
-            if problem == _NO_CAPACITY and self._no_capacity(variant):
-                faults.take(self._twin, "capacity", instance_type=variant.get("InstanceType", ""))
-                return
-
-    def _problem_of_containers(self, region: str, endpoint: Document, variant: Document, found: list[Document]) -> str:
-        twin, rollout = self._twin, endpoint["rollout"]
-        model = store.lookup(twin, MODEL, region, variant.get("ModelName", "")) or {}
-        name, config = endpoint["EndpointName"], rollout["config"]
-        if reason := access.denied_endpoint(twin, name, config, model, rollout["deployment"]):
-            return reason
-        for container in found:
-            image = container.get("Image", "")
-            if not images.is_there(twin, image):
-                return f"Requested image {image} not found."
-            for uri in _model_data(container):
-                if not images.has_data(twin, uri):
-                    role = model.get("ExecutionRoleArn", "")
-                    return (
-                        f'Could not find model data at {uri}. Please ensure that the role "{role}" exists and that its '
-                        f'trust relationship policy allows the action "sts:AssumeRole" for the service principal '
-                        f'"sagemaker.amazonaws.com". Also ensure that the role has "s3:GetObject" permissions and '
-                        f"that the object is located in {region}."
-                    )
+            return obstacles.found(self._twin, region, endpoint) or rollout.get("unrunnable", "")
         return ""
 
     def _waits_for_container(self, region: str, endpoint: Document) -> bool:
@@ -224,10 +165,7 @@ class Rollout:
         if rollout["step"] > 0:
             return False
         found = [variants.containers(self._twin, region, variant) for variant in variants.all_of(config)]
-        return any(each is None or self._is_silent(each) for each in found)
-
-    def _is_silent(self, containers: list[Document]) -> bool:
-        return any(faults.find(self._twin, "silent", image=each.get("Image", "")) for each in containers)
+        return any(each is None or obstacles.are_silent(self._twin, each) for each in found)
 
     # -- how a rollout ends -------------------------------------------------------------------------------------------
 
@@ -257,7 +195,7 @@ class Rollout:
     def _give_up(self, endpoint: Document, problem: str) -> None:
         endpoint["FailureReason"] = problem[:1024]
         endpoint["LastModifiedTime"] = now()
-        self._meet_capacity(problem, endpoint["rollout"]["config"])
+        obstacles.met(self._twin, problem, endpoint["rollout"]["config"])
         if endpoint["EndpointStatus"] == "Creating":
             endpoint.pop("rollout")
             endpoint["EndpointStatus"] = "Failed"
@@ -300,7 +238,7 @@ class Rollout:
         if not fleet.runs(self._twin) or "group" in rollout or "unrunnable" in rollout:
             return
         config = rollout["config"]
-        if self._problem(region, endpoint) or self._lacks_model(region, config):
+        if obstacles.found(self._twin, region, endpoint) or obstacles.lacks_model(self._twin, region, config):
             return
         live = variants.fresh(self._twin, region, config, rollout["retained"])
         try:
@@ -332,15 +270,12 @@ class Rollout:
         if not fleet.runs(self._twin):
             if endpoint.pop("groups", None):
                 fleet.tell(self._twin, endpoint)
-        elif "groups" not in endpoint and not self._lacks_model(region, endpoint["config"]):
+        elif "groups" not in endpoint and not obstacles.lacks_model(self._twin, region, endpoint["config"]):
             endpoint["groups"] = []
             with suppress(ApiError):  # one that can't run here serves nothing
                 group = fleet.add_group(self._twin, region, endpoint, endpoint["config"], endpoint["variants"])
                 fleet.keep_group(endpoint, group)
             fleet.tell(self._twin, endpoint)
-
-    def _lacks_model(self, region: str, config: Document) -> bool:
-        return any(variants.containers(self._twin, region, each) is None for each in variants.all_of(config))
 
     def _complete(self, endpoint: Document, group: str) -> bool:
         return self._twin.fleet.progress(endpoint["EndpointArn"], group).complete
@@ -374,20 +309,16 @@ class Rollout:
                 live["CurrentInstanceCount"] = live["DesiredInstanceCount"]
 
 
+def _count_time(rollout: Document) -> None:
+    """Add to the time that an update took what passed since the last look; not what containers took to start, which is
+    their own, and not the time in which no twin ran.
+    """
+    since = time.time() - rollout.get("looked", time.time())
+    rollout["looked"] = time.time()
+    if not rollout.pop("waits", False):
+        rollout["lasted"] = rollout.get("lasted", 0.0) + min(since, _LONGEST_LOOK_SECONDS)
+
+
 def _place(endpoint: Document) -> tuple[str, str]:
     arn = endpoint["EndpointArn"]
     return arn.split(":")[3], arn
-
-
-def _patience(variant: Document) -> float:
-    """Seconds on AWS until a container that never answers fails its endpoint."""
-    longest = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", fleet.HEALTH_CHECK_SECONDS)
-    return AWS_TRANSITION_SECONDS + longest
-
-
-def _model_data(container: Document) -> list[str]:
-    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
-    found = [container.get("ModelDataUrl"), source.get("S3Uri")]
-    additional = container.get("AdditionalModelDataSources", [])
-    found += [each.get("S3DataSource", {}).get("S3Uri") for each in additional]
-    return [uri for uri in found if uri]

@@ -421,6 +421,8 @@ def test_a_killed_twin_finds_its_containers_and_its_update_again(cloud: Cloud) -
     cloud.twin.close()
     cloud.twin = again
     assert pids <= {each["pid"] for each in cloud.instances("survivor")}
+    os.kill(int((cloud.twin.home / "hosting/supervisord.pid").read_text()), signal.SIGKILL)
+    until(lambda: all(each["restarts"] and each["state"] == "in service" for each in cloud.instances("survivor")))
     assert cloud.ask("survivor")["text"] in ("1", "2")
     found = await_status(cloud.twin, "survivor", "InService")
     assert "FailureReason" not in found
@@ -432,10 +434,12 @@ def test_down_and_reset_leave_nothing(cloud: Cloud) -> None:
     home = cloud.twin.home
     cloud.create("ended", cloud.of_version("1", count=2))
     assert len(of_home(home)) == 2
+    os.kill(cloud.twin.info.pids["twin"], signal.SIGKILL)
     control.down(home)
     assert of_home(home) == []
     cloud.twin.close()
     cloud.twin = Running(home, control.up(home, judge="off", pace=0.2, containers="run"))
+    until(lambda: cloud.sagemaker.list_endpoints()["Endpoints"])
     assert cloud.ask("ended")["text"] == "1"  # waits for the container that is started again
     control.reset(home)
     assert of_home(home) == []
