@@ -79,7 +79,7 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
     from llmops.docker_push import push
     from llmops.platforms.registry import image_registry
 
-    registry = image_registry(stack)
+    registry: ImageRegistry = image_registry(stack)
     pushed = {}
     for name in names:
         tag, url = tag_of(name), registry.url(name)
