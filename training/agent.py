@@ -24,16 +24,17 @@ from contract.errors import RunError
 from contract.layout import TrainingFolders
 from training.ending import FAILED, ended_without_a_word, exit_code, report_failure
 from training.hosts import Place, address_of
-from training.ranks import READY_SECONDS, StoppedError
+from training.ranks import READY_SECONDS
+from training.stopping import StopRequest
 
 PORT = 29500
 """Where the first host's store listens; torchrun's own default."""
-_TRY = timedelta(seconds=2)
+_TRY_SECONDS = 2.0
 _LAST_WORD_SECONDS = 5.0  # the first host's store outlives its ranks by so much, for the others to read why they ended
 _OTHERS_SECONDS = 300.0
 
 
-def run_host(place: Place, folders: TrainingFolders, environ: Mapping[str, str]) -> int:
+def run_host(place: Place, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest) -> int:
     """Run this host's ranks to their end.
 
     Returns:
@@ -51,7 +52,7 @@ def run_host(place: Place, folders: TrainingFolders, environ: Mapping[str, str])
     }
     if place.interface:
         os.environ |= {"GLOO_SOCKET_IFNAME": place.interface, "NCCL_SOCKET_IFNAME": place.interface}
-    meeting = _Meeting(place, folders, environ)
+    meeting = _Meeting(place, folders, environ, stop)
     agent = LocalElasticAgent(
         WorkerSpec(
             role="training",
@@ -65,7 +66,7 @@ def run_host(place: Place, folders: TrainingFolders, environ: Mapping[str, str])
         DefaultLogsSpecs(log_dir=os.devnull),
         exit_barrier_timeout=_OTHERS_SECONDS,
     )
-    _pass_on_sigterm(agent)
+    _pass_on_sigterm(agent, stop)
     result: RunResult = agent.run()  # pyright: ignore[reportAssignmentType]  its decorator hides it
     if not result.is_failed():
         return 0
@@ -79,7 +80,7 @@ def run_host(place: Place, folders: TrainingFolders, environ: Mapping[str, str])
     return code
 
 
-def _pass_on_sigterm(agent: LocalElasticAgent) -> None:
+def _pass_on_sigterm(agent: LocalElasticAgent, stop: StopRequest) -> None:
     """The platform tells the container's first process alone, which is the agent's."""
 
     def ask(*_: object) -> None:
@@ -88,7 +89,7 @@ def _pass_on_sigterm(agent: LocalElasticAgent) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         if not pids:
-            raise StoppedError("asked to stop", fix="start the run again")
+            stop.ask()
 
     signal.signal(signal.SIGTERM, ask)
 
@@ -96,8 +97,8 @@ def _pass_on_sigterm(agent: LocalElasticAgent) -> None:
 class _Meeting(RendezvousHandler):
     """The hosts are known, and the first one keeps the store: what torchrun calls a static rendezvous."""
 
-    def __init__(self, place: Place, folders: TrainingFolders, environ: Mapping[str, str]) -> None:
-        self._place, self._folders, self._environ = place, folders, environ
+    def __init__(self, place: Place, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest) -> None:
+        self._place, self._folders, self._environ, self._stop = place, folders, environ, stop
         self._deadline = time.monotonic() + READY_SECONDS
         self._store: Store | None = None
 
@@ -147,13 +148,10 @@ class _Meeting(RendezvousHandler):
         )
 
     def _reach(self, address: str) -> Store:
-        while True:
-            try:
-                TCPStore(address, PORT, None, False, _TRY, wait_for_workers=False)
-            except DistError:
-                self._still_time(f"{self._place.hosts[0]}, the first host, does not answer at {address}:{PORT}")
-            else:
-                return TCPStore(address, PORT, None, False, self._patience(), wait_for_workers=False)
+        while not _answers(address):
+            self._still_time(f"{self._place.hosts[0]}, the first host, does not answer at {address}:{PORT}")
+            time.sleep(0.2)
+        return TCPStore(address, PORT, None, False, self._patience(), wait_for_workers=False)
 
     def _wait_for_all(self, store: Store) -> None:
         here = PrefixStore("here", store)
@@ -163,6 +161,7 @@ class _Meeting(RendezvousHandler):
             time.sleep(0.1)
 
     def _still_time(self, what: str) -> None:
+        self._stop.check()
         if time.monotonic() > self._deadline:
             fix = "see that host's log; may the job's hosts reach each other (security group, network isolation)?"
             raise RunError(f"{what} (waited {READY_SECONDS} s)", where=f"hosts {', '.join(self._place.hosts)}", fix=fix)
@@ -191,3 +190,11 @@ class _Meeting(RendezvousHandler):
 
     def shutdown(self) -> bool:
         return True
+
+
+def _answers(address: str) -> bool:
+    try:
+        socket.create_connection((address, PORT), _TRY_SECONDS).close()
+    except OSError:
+        return False
+    return True

@@ -6,7 +6,6 @@ What is finished lies in opt/ml/checkpoints with its hashes; a job that was kill
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -30,8 +29,9 @@ from training.evaluate import Answer, decide, load_suite, on_best_device, run_su
 from training.finetune import DivergedError, finetune, is_trained
 from training.hosts import read_place
 from training.process import keep_quiet, say, set_threads
-from training.ranks import Alone, PeerError, StoppedError, Team
+from training.ranks import Alone, PeerError, PeerStoppedError, StoppedError, Team
 from training.rows import Row
+from training.stopping import StopRequest
 from training.weights import load_model, load_tokenizer, stop_tokens
 
 GOLDEN_PROMPTS = 4
@@ -47,14 +47,14 @@ def run_job(environ: Mapping[str, str]) -> int:
     folders = TrainingFolders.of(environ)
     folders.failure.unlink(missing_ok=True)
 
-    def work() -> int:
+    def work(stop: StopRequest) -> int:
         place = read_place(folders)
         if place.alone:
-            Job(folders).run()
+            Job(folders, Alone(), stop).run()
             return 0
         from training.agent import run_host
 
-        return run_host(place, folders, environ)
+        return run_host(place, folders, environ, stop)
 
     return _ended(work, folders, Alone())
 
@@ -66,21 +66,22 @@ def run_rank(environ: Mapping[str, str]) -> int:
     if not ranks.first:
         keep_quiet()
 
-    def work() -> int:
-        Job(folders, ranks).run()
+    def work(stop: StopRequest) -> int:
+        Job(folders, ranks, stop).run()
         return 0
 
     return _ended(work, folders, ranks)
 
 
-def _ended(work: Callable[[], int], folders: TrainingFolders, ranks: Alone) -> int:
+def _ended(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: Alone) -> int:
     """The exit code of a work, with the reason where the platform and the other ranks find it."""
     try:
-        return work()
+        return work(StopRequest())
     except Exception as e:
         error = ranks.explain(e)
     if isinstance(error, StoppedError):
-        print(f"stopped: {ranks.leave('stopped', str(error))}", file=sys.stderr, flush=True)
+        text = str(error) if isinstance(error, PeerStoppedError) else ranks.leave("stopped", str(error))
+        print(f"stopped: {text}", file=sys.stderr, flush=True)
         return STOPPED
     if not isinstance(error, KitError):
         if not is_full(error):
@@ -94,14 +95,14 @@ def _ended(work: Callable[[], int], folders: TrainingFolders, ranks: Alone) -> i
 class Job:
     """One job in its folders."""
 
-    def __init__(self, folders: TrainingFolders, ranks: Alone | None = None) -> None:
+    def __init__(self, folders: TrainingFolders, ranks: Alone, stop: StopRequest) -> None:
         self.folders = folders
-        self.ranks = ranks or Alone()
+        self.ranks = ranks
+        self.stop = stop
         self.spec = RunSpec.load(folders.spec)
         self.recipe: Recipe = self.spec.recipe
         self.base = folders.channel("base_model")
         self.dataset = folders.channel("dataset")
-        self.stop = _StopRequest()
         # What was begun for other inputs is never gone on with.
         inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}"
         key = sha256_bytes(inputs.encode())[:16]
@@ -114,7 +115,6 @@ class Job:
         Raises:
             KitError: a wrong input, a diverged run, or the wish to stop.
         """
-        self.stop.listen()
         began = time.monotonic()
         say(stage="check_inputs")
         check_batch_size(self.recipe.training.batch_size, self.ranks.size)
@@ -287,34 +287,6 @@ class Job:
         for reason in gate.reasons:
             print(f"gate: {reason}", flush=True)
         say(gate="passed" if gate.passed else "failed")
-
-
-class _StopRequest:
-    """SIGTERM: while training, end after the step with a checkpoint; elsewhere at once, since stages are done again."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._training = False
-
-    def listen(self) -> None:
-        signal.signal(signal.SIGTERM, self._ask)
-
-    def check(self) -> None:
-        if self.asked:
-            raise StoppedError("asked to stop", fix="start the run again: it goes on from the last finished stage")
-
-    @contextmanager
-    def at_a_step(self) -> Iterator[None]:
-        self._training = True
-        try:
-            yield
-        finally:
-            self._training = False
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
-        if not self._training:
-            self.check()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "TQDM_DISABLE": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # what breaks between ranks is told in words, without torch's stack of addresses
     # Waiting threads sleep instead of spinning: beside another busy process, steps were several times quicker.
     "OMP_WAIT_POLICY": "PASSIVE",
 }

@@ -1,5 +1,6 @@
 """The processes of one job. Rank 0 does what is done once; all of them train, and end for the same reason."""
 
+import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,6 +20,10 @@ _LAST_WORD_SECONDS = 3.0
 
 class StoppedError(RunError):
     """The platform asked to stop; a checkpoint was written where there is something to keep."""
+
+
+class PeerStoppedError(StoppedError):
+    """Another rank was asked to stop. The message is its own."""
 
 
 class PeerError(RunError):
@@ -98,7 +103,7 @@ class Team(Alone):
 
     def check(self) -> None:
         if self._store.check(["stopped"]):
-            raise StoppedError(self._text("stopped"), fix="start the run again: it goes on from its last checkpoint")
+            raise PeerStoppedError(self._text("stopped"))
         if self._store.check(["failed"]):
             raise PeerError(self._text("failed"))
 
@@ -172,16 +177,16 @@ class Team(Alone):
             return error
         try:
             silent = self._missing("alive", _LAST_WORD_SECONDS)
-        except (PeerError, StoppedError) as e:
+        except (PeerError, PeerStoppedError) as e:
             return e
         except RuntimeError:
             return PeerError(
-                f"{self.first_host}, the first host, is gone without a word ({_first_line(error)})",
+                f"{self.first_host}, the first host, is gone without a word ({_in_short(error)})",
                 fix="see its log; start the run again: it goes on from its last checkpoint",
             )
         who = self._names(silent) if silent else "the connection between the hosts"
         return PeerError(
-            f"{who} is gone without a word ({_first_line(error)})",
+            f"{who} is gone without a word ({_in_short(error)})",
             fix="was it out of memory, or its host lost? See its log; started again, the run goes on from its last "
             "checkpoint",
         )
@@ -206,7 +211,7 @@ class Team(Alone):
         """Say that this rank is here; the ranks that did not within so many seconds.
 
         Raises:
-            PeerError, StoppedError: what another rank left.
+            PeerError, PeerStoppedError: what another rank left.
         """
         self._store.set(f"{kind}/{self.rank}", "")
         deadline = time.monotonic() + seconds
@@ -235,5 +240,7 @@ def _is_broken_connection(error: Exception) -> bool:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _in_short(error: Exception) -> str:
+    """The message's first sentence, without the place in torch's source."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^\[[^]]*\] ", "", line).partition(". ")[0][:200]

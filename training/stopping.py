@@ -1,0 +1,36 @@
+"""SIGTERM, by which a platform asks a job to stop; it kills what has not ended 120 s later."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from training.ranks import StoppedError
+
+
+class StopRequest:
+    """While training, end after the step with a checkpoint; elsewhere at once, since stages are done again."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._training = False
+        signal.signal(signal.SIGTERM, self.ask)
+
+    def check(self) -> None:
+        """Raise StoppedError if it was asked."""
+        if self.asked:
+            raise StoppedError("asked to stop", fix="start the run again: it goes on from the last finished stage")
+
+    @contextmanager
+    def at_a_step(self) -> Iterator[None]:
+        """Let the block look for itself whether it was asked."""
+        self._training = True
+        try:
+            yield
+        finally:
+            self._training = False
+
+    def ask(self, *_: object) -> None:
+        """The signal's handler."""
+        self.asked = True
+        if not self._training:
+            self.check()
