@@ -83,6 +83,8 @@ def _start(job: Document, libc: ctypes.CDLL) -> int:
         if os.getppid() != warden:  # it was killed before prctl: nobody will ever send the signal
             os._exit(1)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.umask(0o022)  # a container's, whatever its starter's is
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and so would the job
         os.chdir(job["cwd"])
         os.execve(job["argv"][0], job["argv"], job["environ"])
     except OSError as e:

@@ -80,14 +80,14 @@ def test_a_job_runs_to_its_end_in_an_environment_of_its_own(
 ) -> None:
     monkeypatch.setenv("OF_THE_CALLER", "1")
     code = """
-print(sorted(os.environ.keys() & {"OF_THE_CALLER", "LLMOPS_ROOT"}), os.environ["FOLDER"], sys.stdin.read())
+print(sorted(os.environ.keys() & {"OF_THE_CALLER", "LLMOPS_ROOT"}), os.environ["FOLDER"], oct(os.umask(0)), sys.stdin.read())
 print("last, without an end", end="", file=sys.stderr)
 sys.exit(3)
 """
     said = Said()
     job = spec(code, environ={"CODE": code, "FOLDER": "/opt/ml/input"})
     assert jobs.start(job, said).wait() == 3
-    assert said.lines == [f"['LLMOPS_ROOT'] {job.root}/opt/ml/input ", "last, without an end"]
+    assert said.lines == [f"['LLMOPS_ROOT'] {job.root}/opt/ml/input 0o22 ", "last, without an end"]
 
 
 def test_another_entrypoint(spec: Callable[..., JobSpec]) -> None:
