@@ -80,7 +80,8 @@ def test_a_job_runs_to_its_end_in_an_environment_of_its_own(
 ) -> None:
     monkeypatch.setenv("OF_THE_CALLER", "1")
     code = """
-print(sorted(os.environ.keys() & {"OF_THE_CALLER", "LLMOPS_ROOT"}), os.environ["FOLDER"], oct(os.umask(0)), sys.stdin.read())
+found = sorted(os.environ.keys() & {"OF_THE_CALLER", "LLMOPS_ROOT"})
+print(found, os.environ["FOLDER"], oct(os.umask(0)), sys.stdin.read())
 print("last, without an end", end="", file=sys.stderr)
 sys.exit(3)
 """
