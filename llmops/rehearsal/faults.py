@@ -128,10 +128,10 @@ CASES: tuple[FaultCase, ...] = (
     FaultCase(
         "crash",
         "crash",
-        "update",
-        "a container is killed while requests are answered",
+        "invoke",
+        "the endpoint's container is killed; it is started anew, and clients try again meanwhile",
         "recovered",
-        {"name": "*", "times": 1},
+        {"name": "*assistant*", "times": 1},
     ),
     FaultCase(
         "cut_stream",

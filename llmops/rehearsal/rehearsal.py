@@ -79,7 +79,7 @@ def rehearse(project: Project, options: Options, console: Console) -> Report:
             world.open(show.says)
             began = True
             made.place = world.place()
-            stage.timeline.begun = time.monotonic()
+            stage.timeline.begin()
             _start_meter(stage)
             stage.results = made.results = runner.run(steps, stage, show, cases)
             made.unjudged = world.unjudged()

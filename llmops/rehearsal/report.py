@@ -86,7 +86,7 @@ def document(report: Report) -> dict[str, Any]:
         "without": report.without,
         "usd": report.usd,
         "steps": [_step(r) for r in report.results],
-        "timeline": {k: v for k, v in asdict(report.timeline).items() if k != "begun"},
+        "timeline": {k: v for k, v in asdict(report.timeline).items() if not k.startswith("begun")},
         "not_judged": report.unjudged,
         "differences": report.differences,
         "policies": report.policies,

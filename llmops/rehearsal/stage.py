@@ -161,6 +161,18 @@ class Stage:
         """An endpoint as `llmops status` shows it."""
         return next(row for row in self.json("status", stack=stack)["endpoints"] if row["name"] == name)
 
+    def read_quality(self, endpoint: str) -> None:
+        """What the servers of an endpoint logged of their golden prompts, for the plot."""
+        from llmops.rehearsal.inventory import each
+
+        group = f"/aws/sagemaker/Endpoints/{self.platform().aws.endpoints[endpoint]}"
+        found = []
+        for event in each(self.clients("logs"), "filter_log_events", "events", logGroupName=group):
+            if '"quality"' in event["message"]:
+                score = json.loads(event["message"])["score"]
+                found.append((max(0.0, event["timestamp"] / 1000 - self.timeline.begun_at), float(score)))
+        self.timeline.quality = sorted(found)
+
     def has_endpoint(self, stack: str) -> bool:
         """Does a stack's file name any?"""
         return bool(self.file(stack).endpoints())

@@ -97,11 +97,17 @@ class Timeline:
     """What is drawn over time; seconds from the rehearsal's begin."""
 
     begun: float = field(default_factory=time.monotonic)
+    begun_at: float = field(default_factory=time.time)
+    """The same moment by the clock on the wall."""
     marks: list[tuple[float, str]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     quality: list[tuple[float, float]] = field(default_factory=list)
     cost: list[tuple[float, float]] = field(default_factory=list)
     """Dollars an hour, from then on."""
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.begun, self.begun_at = time.monotonic(), time.time()
 
     def now(self) -> float:
         """Seconds from the begin."""

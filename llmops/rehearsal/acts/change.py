@@ -55,6 +55,7 @@ def bad_version(stage: Stage) -> Evidence:
         said = stage.llmops("up", code=1)
         stage.timeline.mark("rolled back")
         load.answered(2)
+    stage.read_quality(ENDPOINT)
     require("rolled the update back" in said, "the update failed for another reason", "`llmops up`")
     row = stage.endpoint_row(ENDPOINT)
     require(row["serves"] == version, f"{row['serves']} serves after the rollback", "`llmops status`")
@@ -108,6 +109,7 @@ def update(stage: Stage) -> Evidence:
         stage.llmops("up")
         stage.timeline.mark("update ends")
         load.answered(3)
+    stage.read_quality(ENDPOINT)
     failed = load.failed
     require(
         not failed, f"{len(failed)} of {load.count} requests failed: {failed[0].words if failed else ''}", "the load"

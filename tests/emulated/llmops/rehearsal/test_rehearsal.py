@@ -1,0 +1,147 @@
+"""`llmops rehearse aws`: the whole of it once, with faults on the way; what it leaves; and how it fails."""
+
+import json
+import re
+import signal
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from llmops.rehearsal.acts import STEPS
+from llmops.rehearsal.faults import find
+from llmops.rehearsal.permissions import UNUSED, actions_of, first_needs, is_needed, without
+from tests.emulated.llmops.rehearsal.conftest import Rehearsing
+from tests.support.aws import running_account
+from twins.aws.judges.evaluator import Evaluator, Question
+from twins.aws.judges.installation import install
+
+FAULTS = ("slow", "throttle", "slow_start", "cut_stream", "rollback")
+
+
+@pytest.fixture(scope="module")
+def printed(rehearsing: Rehearsing) -> str:
+    """The whole rehearsal, with a fault in each of five steps; what it printed."""
+    return rehearsing.run(*(word for fault in FAULTS for word in ("--fault", fault)))
+
+
+@pytest.fixture(scope="module")
+def report(rehearsing: Rehearsing, printed: str) -> dict[str, Any]:
+    assert printed
+    return rehearsing.report()
+
+
+def test_every_step_passes_and_every_fault_ends_as_documented(printed: str, report: dict[str, Any]) -> None:
+    assert f"{len(STEPS)} of {len(STEPS)} steps passed" in printed
+    assert [s["id"] for s in report["steps"] if s["state"] == "passed"] == [s.id for s in STEPS]
+    for case in map(find, FAULTS):
+        step = next(s for s in report["steps"] if s["id"] == case.step)
+        assert step["fault"] == case.name
+        assert step["said"][-1].startswith(f"fault {case.name}: {case.end}")
+
+
+def test_requests_were_sent_and_none_failed_but_for_the_killed_container(report: dict[str, Any]) -> None:
+    requests = report["timeline"]["requests"]
+    assert len(requests) >= 10
+    marks = [words for _, words in report["timeline"]["marks"]]
+    assert {"rolled back", "update begins", "update ends", "spot instance reclaimed"} <= set(marks)
+    costs = [usd for _, usd in report["timeline"]["cost"]]
+    assert max(costs) > 0
+    assert report["timeline"]["quality"]
+
+
+def test_the_page_says_what_happened(rehearsing: Rehearsing, report: dict[str, Any]) -> None:
+    page = (rehearsing.project / "rehearsal-report/report.html").read_text()
+    assert "<p class='verdict passed'>passed</p>" in page
+    for words in ("0 orphans", "none failed", "rolled it back", "spot instance reclaimed", *report["not_judged"]):
+        assert words.replace("'", "&#x27;") in page
+    assert page.count("<svg") == 5
+    assert not re.search(r"<script|<link|<img|https?://(?!127)", page)
+
+
+def test_a_ci_reads_the_steps(rehearsing: Rehearsing, report: dict[str, Any]) -> None:
+    root = ElementTree.parse(rehearsing.project / "rehearsal-report/junit.xml").getroot()
+    assert (root.get("tests"), root.get("failures")) == (str(len(report["steps"])), "0")
+
+
+@pytest.fixture(scope="module")
+def evaluator():
+    made = Evaluator(install())
+    yield made
+    made.close()
+
+
+def test_every_action_is_needed_by_a_step_and_denied_without_it(report: dict[str, Any], evaluator: Evaluator) -> None:
+    """Of each role: what was recorded is allowed by its policies, and is denied when that action is taken out."""
+    needed = first_needs(report)
+    assert {role for role, _ in needed} >= {"preview", "deploy", "training", "endpoint"}
+    questions, wanted = [], []
+    for (role, action), (_, resource) in needed.items():
+        policies = report["policies"][role]
+        for document, allowed in ((policies, True), (without(policies, action), False)):
+            questions.append(_question(document, action, resource))
+            wanted.append((role, action, allowed))
+    verdicts = evaluator.judge(questions)
+    found = [(*asked[:2], verdict.allowed) for asked, verdict in zip(wanted, verdicts, strict=True)]
+    assert found == wanted
+
+
+def test_no_role_of_a_stack_has_an_action_that_no_step_needs(report: dict[str, Any]) -> None:
+    needed = first_needs(report)
+    for role in ("training", "endpoint", "scheduler"):
+        mine = [action for of, action in needed if of == role]
+        unneeded = {a for a in actions_of(report["policies"][role]) if not is_needed(a, mine)}
+        assert unneeded == {action for of, action in UNUSED if of == role}
+
+
+def _question(policies: list[dict[str, Any]], action: str, resource: str) -> Question:
+    """Conditions aside: they look at the request, and were judged when it was made."""
+    bare = json.loads(json.dumps(policies))
+    for policy in bare:
+        for statement in policy["Statement"]:
+            statement.pop("Condition", None)
+    texts = tuple(json.dumps(p) for p in bare)
+    asked = resource if resource == "*" else resource.replace("*", "new")
+    return Question("arn:aws:iam::000000000000:user/x", "000000000000", action, asked, {}, texts)
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "step"), [("deploy", "kms:CreateAlias", "up"), ("deploy", "s3:ListBucket", "plan")]
+)
+def test_a_role_without_an_action_fails_at_the_step_that_needs_it(
+    rehearsing: Rehearsing, role: str, action: str, step: str
+) -> None:
+    text = rehearsing.run("--only", step, "--without", f"{role}:{action}", code=1)
+    failed = rehearsing.report()
+    assert failed["failed_step"] == step
+    assert action in failed["steps"][-1]["error"]["what"]
+    assert action in text
+
+
+def test_ctrl_c_leaves_nothing_but_the_report(rehearsing: Rehearsing) -> None:
+    process = rehearsing.start("--only", "plan", "--report", "interrupted")
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("[2/"):
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode not in (0, 1)
+    rehearsing.require_clean()
+    assert rehearsing.report("interrupted")["failed_step"]
+
+
+def test_an_account_is_limited_tagged_swept_and_compared(rehearsing: Rehearsing, tmp_path: Path) -> None:
+    """The twin stands in for the account."""
+    with running_account(tmp_path, pace=0.05) as account:
+        before = account.inventory()
+        environ = account.environ | {"AWS_PROFILE": "", "PULUMI_STACK": "", "AWS_ENDPOINT_URL_S3": ""}
+        assert "needs limits" in rehearsing.run("--live", code=1, **environ)
+        options = ("--live", "--max-usd", "5", "--ttl", "1h", "--yes", "--only", "up", "--report", "live")
+        text = rehearsing.run(*options, **environ)
+        assert "cloud and twin differed" in text
+        report = rehearsing.report("live")
+        assert [s["id"] for s in report["steps"]] == ["plan", "up"]
+        assert report["live"]
+        assert account.inventory() == before
