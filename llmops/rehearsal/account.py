@@ -1,9 +1,11 @@
 """The caller's own account in the twin's place: limited in dollars and hours, tagged, and swept at the end."""
 
+import json
 import os
 import re
 import secrets
 import shutil
+import subprocess
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -123,24 +125,43 @@ class AccountWorld(World):
 
     def _remove(self, stack: str) -> None:
         """With its data; what that leaves, by its tags. What is left even then is named in the report."""
-        from llmops import sweep
-        from llmops.deploy import down_with_data
-        from llmops.stacks import PulumiStack
-
-        if not (self.project / f"Pulumi.{stack}.yaml").exists():
+        path = self.project / f"Pulumi.{stack}.yaml"
+        if not path.exists():
             return
-        found = PulumiStack(Project(self.project), stack)
-        try:
-            if found.exists() and found.export().get("resources"):
-                down_with_data(found, stack, _silent)
-        except KitError as e:
-            self.swept.append(f"`llmops down --data {stack}` failed: {e.what}")
-        try:
-            left = [each for each in sweep.find(found, of=[stack]).left if each.thing.stack == stack]
-            sweep.remove(found, left, _silent)
-            self.swept += [f"swept: {each.thing.kind} {each.thing.name}" for each in left]
-        except KitError as e:
-            self.swept.append(f"the sweep of {stack} failed: {e.what}; `llmops sweep --of {stack} --remove` repeats it")
+        done = self._llmops(stack, "down", "--data", stack)
+        if done.returncode and "does not exist yet" not in done.stderr:
+            done = self._destroy(stack)  # a first `up` that failed leaves a stack that says nothing of itself
+            if done.returncode:
+                self.swept.append(f"`pulumi destroy --stack {stack}` failed: {_last(done.stdout + done.stderr)}")
+        found = self._llmops(stack, "sweep", "--of", stack, "--json")
+        left = json.loads(found.stdout)["left"] if not found.returncode else []
+        if left:
+            done = self._llmops(stack, "sweep", "--of", stack, "--data", stack, "--remove", "--yes")
+            self.swept += [f"swept: {thing['kind']} {thing['name']}" for thing in left]
+        for each in (found, done):
+            if each.returncode and "sweep" in each.args:
+                self.swept.append(f"the sweep of {stack} failed: {_last(each.stderr)}")
+
+    def _destroy(self, stack: str) -> subprocess.CompletedProcess[str]:
+        from llmops.engine import ensure
+
+        engine = str(ensure().pulumi)
+        self._run([engine, "state", "unprotect", "--all", "--yes", "--stack", stack])
+        return self._run([engine, "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", stack])
+
+    def _llmops(self, stack: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return self._run([sys.executable, "-m", "llmops", *words, "--stack", stack])
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.project,
+            env=self.environs["admin"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 def parse_span(text: str) -> timedelta:
@@ -156,5 +177,6 @@ def parse_span(text: str) -> timedelta:
     return span
 
 
-def _silent(_line: str) -> None:
-    pass
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[-3:])
