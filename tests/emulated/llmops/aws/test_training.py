@@ -1,0 +1,234 @@
+"""Runs and endpoints on a twin that runs containers: from a recipe to answers, by the command line."""
+
+import json
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from contract.aws_job import JobPlace, training_job
+from contract.digest import sha256_file
+from contract.errors import KitError
+from contract.layout import run_spec_key
+from contract.outputs import StackOutputs
+from hosting import images
+from llmops.platforms.aws.platform import AwsPlatform
+from llmops.platforms.registry import open_platform
+from llmops.runs import find_run
+from tests.emulated.llmops.conftest import RECIPE, Kit, training_rows
+from tests.support.aws import Account, AwsStack, make_stack, running_account
+from tests.support.models import tiny_model
+
+PRICED = "ml.g5.xlarge"
+
+
+@dataclass
+class World:
+    """A deployed stack on a twin, whose store has the tiny model, and the command line in its project."""
+
+    account: Account
+    stack: AwsStack
+    kit: Kit
+    platform: AwsPlatform
+
+    def started(self, *arguments: str) -> tuple[str, "subprocess.Popen[str]"]:
+        """A `train` that goes on, and its run's id."""
+        process = self.kit.start("train", "recipe.yaml", *arguments)
+        return next(line.split()[1] for line in lines_of(process) if line.startswith("run ")), process
+
+
+def deployed(stack: AwsStack) -> AwsPlatform:
+    """The stack as it is deployed now."""
+    found = open_platform(StackOutputs.parse(json.dumps(stack.outputs()), where="outputs"))
+    assert isinstance(found, AwsPlatform)
+    return found
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("training").resolve()
+    built = {name: images.build(name, lambda _: None) for name in ("training", "serving")}
+    with running_account(folder, containers="run", pace=0.05, region="us-east-1") as account:
+        stack = make_stack(account, folder / "stack", "dev", aws={"region": "us-east-1"}, images=built)
+        (stack.folder / "recipe.yaml").write_text(RECIPE.replace("epochs: 12", "epochs: 40"))
+        (stack.folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in training_rows()))
+        kit = Kit(stack.folder, account.environ | {"PULUMI_STACK": "dev"})
+        with account.entered():
+            made = World(account, stack, kit, deployed(stack))
+            made.platform.store().put_model(tiny_model(), made.platform.sign)
+            yield made
+        for process in kit.started:
+            process.kill()
+            process.communicate()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def followed(world: World) -> dict[str, Any]:
+    """What `train` prints of a run that it followed to the end, while other runs do other things."""
+    run, process = world.started("--json", "--instance-type", PRICED)
+    left, scheduled = _left_alone(world), _scheduled(world, run)
+    text = "".join(lines_of(process))
+    assert process.wait() == 0, text
+    return {"run": run, "text": text, "left": left, "scheduled": scheduled, **json.loads(text[text.index("\n{") :])}
+
+
+def _left_alone(world: World) -> str:
+    """A run whose caller was killed; it is stopped, and gone on with by a caller that doesn't wait."""
+    run, process = world.started("--again", "--spot", "--instance-type", PRICED)
+    next(line for line in lines_of(process) if line.startswith("step=10 "))
+    process.kill()
+    world.platform.stop(run)
+    assert find_run(world.platform, run).state.status == "stopped"
+    assert "goes on from its last checkpoint" in world.kit.run("train", "--resume", run, "--detach")
+    return run
+
+
+def _scheduled(world: World, run: str) -> str:
+    """A job as a schedule starts it: it repeats a run's spec."""
+    platform, name = world.platform, f"{world.platform.aws.job_prefix}-{uuid.uuid4()}"
+    place = JobPlace(
+        platform.aws.roles["training"], platform.aws.kms_key, platform._bucket, platform.aws.work_bucket,
+        tags=platform.aws.tags,
+    )  # fmt: skip
+    folder = run_spec_key(run).removesuffix("/run.json")
+    platform.clients("sagemaker").create_training_job(
+        **training_job(name, name, find_run(platform, run).spec, folder, place)
+    )
+    return name
+
+
+def test_a_followed_run_tells_everything(world: World, followed: dict[str, Any]) -> None:
+    text = followed["text"]
+    for words in ("its instances are being started", "its inputs are being downloaded", "it is complete"):
+        assert words in text
+    assert "step=240 total=240 loss=" in text
+    assert "usd=0.0" in text
+    assert "1 x ml.g5.xlarge, billed for " in text
+    assert followed["model"] == "chatbot@1"
+    shown = world.kit.json("runs", "show", followed["run"])
+    assert (shown["status"], shown["machines"]) == ("completed", "1 x ml.g5.xlarge")
+    assert shown["cost"].startswith("$0.0")
+    assert "is complete (same recipe" in world.kit.run("train", "recipe.yaml")
+    assert "error: run" in world.kit.run("runs", "stop", followed["run"], code=1)
+
+
+def test_a_run_that_nobody_watched_and_one_of_a_schedule_are_collected_and_equal_it(
+    world: World, followed: dict[str, Any]
+) -> None:
+    runs = (followed["left"], followed["scheduled"])
+    for run in runs:
+        *_, last = world.platform.follow(run)
+        assert last.startswith("1 x ")
+    assert {r["run"] for r in world.kit.json("runs", "list")} == {followed["run"], *runs}
+    found = {row["run"]: row for row in world.kit.json("runs", "collect")}
+    assert found.keys() == set(runs)
+    assert world.kit.run("runs", "collect") == "nothing to collect\n"
+    store = world.platform.store()
+    weights = {
+        sha256_file(store.model_folder(sha256) / "model.safetensors")
+        for sha256 in (followed["sha256"], *(row["sha256"] for row in found.values()))
+    }
+    assert len(weights) == 1
+    spot = world.kit.json("runs", "show", followed["left"])
+    assert "spot saved" in spot["cost"]
+    names = {j["TrainingJobName"] for j in _jobs(world)}
+    assert any(name.endswith(f"{followed['left']}-2") for name in names), "resumed as another job"
+    log = world.kit.run("runs", "follow", followed["left"])
+    assert log.count("step=10 ") == 1
+    assert "resume=checkpoint-" in log
+
+
+def _jobs(world: World) -> list[dict[str, Any]]:
+    return world.platform.clients("sagemaker").list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
+
+
+def test_each_version_is_once_in_the_model_package_group(world: World, followed: dict[str, Any]) -> None:
+    platform, sagemaker = world.platform, world.platform.clients("sagemaker")
+    world.kit.run("runs", "collect", followed["run"])
+    group = platform.aws.model_package_group
+    found = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+    versions = platform.store().versions("chatbot")
+    assert sorted(p["ModelPackageDescription"] for p in found) == [
+        f"{v.name}@{v.number}@sha256:{v.sha256}" for v in versions
+    ]
+    package = sagemaker.describe_model_package(ModelPackageName=found[0]["ModelPackageArn"])
+    assert package["ModelApprovalStatus"] == "Approved"
+    assert package["CustomerMetadataProperties"]["run"] in {r["run"] for r in world.kit.json("runs", "list")}
+
+
+@pytest.fixture(scope="module")
+def serving(world: World, followed: dict[str, Any]) -> World:
+    """The stack with an endpoint that answers at once, and one that answers by objects."""
+    path = world.stack.folder / "Pulumi.dev.yaml"
+    document = YAML(typ="safe").load(path)
+    model = {"model": followed["promoted_as"]}
+    document["config"]["llmops:endpoints"] = {"chatbot": model, "later": {**model, "mode": "async"}}
+    YAML(typ="safe").dump(document, path)
+    world.kit.run("up")
+    world.platform = deployed(world.stack)
+    return world
+
+
+def question(**members: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Tell me w1?"}], "max_tokens": 6, **members}
+
+
+def test_an_endpoint_answers_whole_and_as_a_stream_the_same(serving: World) -> None:
+    whole = serving.kit.json("invoke", "chatbot", "Tell me w1?", "--max-tokens", "6")
+    assert whole["model"] == "chatbot@1"
+    platform = serving.platform
+    chunks = list(platform.invoke("chatbot", question(stream=True)))
+    text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+    assert text == whole["choices"][0]["message"]["content"]
+    assert len(chunks) >= 3
+    stream = platform.invoke("chatbot", question(stream=True, max_tokens=1000))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert list(platform.invoke("chatbot", question()))
+
+
+def test_an_asynchronous_endpoint_answers_the_same_by_objects(serving: World) -> None:
+    platform = serving.platform
+    (now,) = platform.invoke("chatbot", question())
+    (later,) = platform.invoke("later", question())
+    assert later["choices"] == now["choices"]
+    (chunk,) = platform.invoke("later", question(stream=True))
+    assert chunk["choices"][0]["delta"]["content"] == now["choices"][0]["message"]["content"]
+    with pytest.raises(KitError, match=r"failed: .*temperature"):
+        list(platform.invoke("later", question(temperature=-1)))
+
+
+@pytest.mark.parametrize(
+    ("fault", "request_", "words"),
+    [
+        ({}, question(temperature=-1), "answers 400: .*temperature"),
+        ({"kind": "throttle", "operation": "InvokeEndpoint"}, question(), "takes no request at the moment"),
+        (
+            {"kind": "cut_stream", "endpoint": "*", "after_bytes": 300},
+            question(stream=True, max_tokens=100),
+            "connection broke",
+        ),
+    ],
+    ids=["model", "throttle", "cut"],
+)
+def test_what_goes_wrong_is_said_in_words(serving: World, fault: Any, request_: Any, words: str) -> None:
+    if fault:
+        serving.account.fault(fault.pop("kind"), **fault)
+    try:
+        with pytest.raises(KitError, match=words) as caught:
+            list(serving.platform.invoke("chatbot", request_))
+    finally:
+        serving.account.clear_faults()
+    assert caught.value.where == "endpoint chatbot"
+    assert caught.value.fix
+
+
+def lines_of(process: "subprocess.Popen[str]") -> Iterator[str]:
+    assert process.stdout
+    return process.stdout
