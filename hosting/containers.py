@@ -12,6 +12,8 @@ from pathlib import Path
 
 from contract.digest import sha256_bytes
 from contract.errors import HostingError
+from contract.layout import cache_dir
+from hosting.files import locked
 
 BASE_VARIABLE = "LLMOPS_BASE_IMAGE"
 """Names another base image than the Dockerfile's; the image is then built on that one."""
@@ -56,6 +58,16 @@ def build(
     tag = f"llmops-{name}:{version_of(source)}"
     if found := inspect(tag, fix):
         return f"docker:{name}@{found.id}"
+    folder = cache_dir() / "images" / f"{name}-docker"
+    with locked(folder / ".lock", say, f"image {name}: another process builds it with Docker; waiting"):
+        if not inspect(tag, fix):
+            _build(name, tag, files, source, say, on)
+    built = inspect(tag, fix)
+    assert built
+    return f"docker:{name}@{built.id}"
+
+
+def _build(name: str, tag: str, files: Mapping[str, Path], source: str, say: Callable[[str], None], on: str) -> None:
     package = name.partition("-")[0]
     base = os.environ.get(BASE_VARIABLE, "")
     with tempfile.TemporaryDirectory(prefix="llmops-image-") as folder:
@@ -71,9 +83,6 @@ def build(
         options += [f"--build-arg=BASE={base}"] if base else []
         options += _options_of_builder(tag, on)
         _run(["build", "--file", str(Path(folder, package, "Dockerfile")), *options, folder], say)
-    built = inspect(tag, fix)
-    assert built
-    return f"docker:{name}@{built.id}"
 
 
 def version_of(source: str) -> str:

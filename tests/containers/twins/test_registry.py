@@ -19,6 +19,9 @@ def account(tmp_path: Path, base: str) -> Iterator[Account]:
     """A twin, and a configuration of Docker's client of its own."""
     with running_account(tmp_path, judge="off") as made, mock.patch.dict(os.environ, DOCKER_CONFIG=str(tmp_path)):
         yield made
+        host = made.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+        if left := docker("images", "--quiet", "--filter", f"reference={host}/*/*").split():
+            docker("rmi", "--force", *set(left))
 
 
 def test_docker_logs_in_pushes_and_pulls(account: Account, tmp_path: Path) -> None:
@@ -30,7 +33,9 @@ def test_docker_logs_in_pushes_and_pulls(account: Account, tmp_path: Path) -> No
     name = f"{host}/kit/small:v1"
     for content in ("one", "two"):
         (tmp_path / content).mkdir()
-        (tmp_path / content / "Dockerfile").write_text(f"FROM scratch\nCOPY Dockerfile /file\n# {content}\n")
+        (tmp_path / content / "Dockerfile").write_text(
+            f"FROM scratch\nCOPY Dockerfile /file\n# {content} of {tmp_path}\n"
+        )
     image = docker("build", "--quiet", "--tag", name, str(tmp_path / "one"))
 
     assert "no basic auth credentials" in docker("push", name, code=1)
@@ -49,8 +54,7 @@ def test_docker_logs_in_pushes_and_pulls(account: Account, tmp_path: Path) -> No
     docker("tag", name, f"{host}/kit/nowhere:v1")
     assert "name unknown: The repository with name 'kit/nowhere'" in docker("push", f"{host}/kit/nowhere:v1", code=1)
     ecr.batch_delete_image(repositoryName="kit/small", imageIds=[{"imageDigest": found["imageDigest"]}])
-    docker("rmi", "--force", image)
-    assert "manifest unknown" in docker("pull", by_digest, code=1)
+    docker("rmi", "--force", image, docker("images", "--quiet", name))
+    assert "manifest unknown" in docker("pull", name, code=1)
     docker("logout", host)
     assert "no basic auth credentials" in docker("pull", name, code=1)
-    docker("rmi", "--force", docker("images", "--quiet", name))
