@@ -81,7 +81,9 @@ class AwsRuns:
             what, verb = ("running", "follow") if found.state.status == "running" else ("complete", "collect")
             raise RunError(f"run {run} is {what}", fix=f"`llmops runs {verb} {run}`")
         spec = found.spec.model_copy(update={"compute": compute or found.spec.compute or self._aws.jobs})
-        self._start(spec, max((n for n, _ in self._attempts(run, names)), default=0) + 1, say)
+        # An attempt that is listed and can't be described yet is the one that is wanted: it is not started twice.
+        shown = [number for number, name in self._attempts(run, names) if self._describe(name)]
+        self._start(spec, max(shown, default=0) + 1, say)
 
     def request(self, run: str) -> dict[str, Any]:
         """What CreateTrainingJob was asked for the first job of a run."""
@@ -157,7 +159,7 @@ class AwsRuns:
                     if "assume role" not in str(e) or time.monotonic() > deadline:
                         raise
                 say("the role of the stack's jobs does not work yet: trying again")
-                time.sleep(_POLL_SECONDS * 5)
+                time.sleep(2 * _POLL_SECONDS)
 
     def _load(self, run: str, names: set[str]) -> Run | None:
         """A run; None when its spec is gone: files of runs expire."""

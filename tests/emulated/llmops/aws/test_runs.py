@@ -1,0 +1,152 @@
+"""Runs on AWS where things go wrong: nothing is trained here, as the twin runs no containers."""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.errors import KitError, RunError
+from contract.layout import dataset_key, model_key, run_spec_key
+from contract.run import Compute, RunSpec
+from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.platform import AwsPlatform
+from llmops.runs import find_run
+from tests.emulated.llmops.aws.conftest import MakePlatform
+from tests.support.aws import Account
+
+EXAMPLE = Path(__file__).parents[3] / "unit/contract/examples/run-1.json"
+NO_CONTAINERS = "runs no containers"
+
+
+def make_role(clients: Clients) -> str:
+    """A role of a training job that may do everything."""
+    name = f"training-{uuid.uuid4().hex[:8]}"
+    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    arn = clients("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    clients("iam").put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(everything))
+    return arn
+
+
+@pytest.fixture
+def platform(make_platform: MakePlatform, clients: Clients) -> AwsPlatform:
+    key = clients("kms").create_key()["KeyMetadata"]["Arn"]
+    prefix = f"llmops-dev-run-{uuid.uuid4().hex[:8]}"
+    made = make_platform(job_prefix=prefix, roles={"training": make_role(clients)}, kms_key=key)
+    inputs = RunSpec.load(EXAMPLE)
+    for folder in (dataset_key(inputs.dataset.sha256), model_key(inputs.base_model.sha256)):
+        clients("s3").put_object(Bucket=made._bucket, Key=f"{folder}/manifest.json", Body=b"{}")
+    return made
+
+
+def spec(platform: AwsPlatform, name: str = "chatbot", **compute: Any) -> RunSpec:
+    """A run that no trainer could do."""
+    changes = {
+        "id": f"{name}-20261125-210648-{uuid.uuid4().hex[:4]}",
+        "image": platform.outputs.training.image,
+        "compute": Compute(**compute),
+    }
+    return RunSpec.load(EXAMPLE).model_copy(update=changes)
+
+
+def jobs(platform: AwsPlatform) -> list[str]:
+    found = platform.clients("sagemaker").list_training_jobs(NameContains=platform.aws.job_prefix, MaxResults=100)
+    return [job["TrainingJobName"] for job in found["TrainingJobSummaries"]]
+
+
+def test_a_failed_run_says_why_and_each_start_is_another_job(platform: AwsPlatform) -> None:
+    run = spec(platform)
+    said: list[str] = []
+    platform.submit(run, said.append)
+    *_, last = platform.follow(run.id)
+    assert NO_CONTAINERS in last
+    state = find_run(platform, run.id[:12]).state
+    assert (state.status, state.usd) == ("failed", 0)
+    assert NO_CONTAINERS in state.failure
+    platform.resume(run.id, said.append, Compute(instance_type="ml.m5.2xlarge", instances=2))
+    lines = [line for line in platform.follow(run.id) if "are being started" in line]
+    assert len(lines) == 2
+    assert sorted(jobs(platform)) == [f"{platform.aws.job_prefix}-{run.id}", f"{platform.aws.job_prefix}-{run.id}-2"]
+    again = find_run(platform, run.id).spec.compute
+    assert again
+    assert (again.instance_type, again.instances) == ("ml.m5.2xlarge", 2)
+    with pytest.raises(RunError, match="is not running"):
+        platform.stop(run.id)
+    assert said == []
+
+
+def test_a_run_is_of_its_stack_alone_and_expires_with_its_files(platform: AwsPlatform) -> None:
+    first, second = spec(platform), spec(platform, "other")
+    for run in (first, second):
+        platform.submit(run, lambda _: None)
+    assert {r.spec.id for r in platform.find()} == {first.id, second.id}
+    assert [r.spec.id for r in platform.find("other-")] == [second.id]
+    assert find_run(platform, "latest").spec.id in (first.id, second.id)
+    platform.clients("s3").delete_object(Bucket=platform.aws.work_bucket, Key=run_spec_key(first.id))
+    assert [r.spec.id for r in platform.find()] == [second.id]
+    with pytest.raises(RunError, match="there is no run"):
+        platform.resume("chatbot-nope", lambda _: None)
+
+
+def test_a_role_that_takes_its_time_is_waited_for(platform: AwsPlatform, account: Account, clients: Clients) -> None:
+    account.fault("role_propagation", seconds=1.5)
+    try:
+        platform.aws.roles["training"] = make_role(clients)
+        said: list[str] = []
+        platform.submit(spec(platform), said.append)
+    finally:
+        account.clear_faults()
+    assert said == ["the role of the stack's jobs does not work yet: trying again"]
+    assert len(jobs(platform)) == 1
+
+
+def test_a_job_that_is_not_shown_yet_is_neither_lost_nor_started_twice(platform: AwsPlatform, account: Account) -> None:
+    run = spec(platform)
+    account.fault("eventual", service="sagemaker", operation="CreateTrainingJob", seconds=2)
+    account.fault("throttle", service="sagemaker", operation="CreateTrainingJob")
+    try:
+        platform.submit(run, lambda _: None)
+        platform.resume(run.id, lambda _: None)
+        *_, last = platform.follow(run.id)
+    finally:
+        account.clear_faults()
+    assert NO_CONTAINERS in last
+    assert len(jobs(platform)) == 1
+
+
+def test_more_than_the_account_may_have_is_refused_with_the_way_out(platform: AwsPlatform) -> None:
+    with pytest.raises(KitError, match="ResourceLimitExceeded") as caught:
+        platform.submit(spec(platform, instance_type="ml.p5.48xlarge", instances=64), lambda _: None)
+    assert "another instance type" in caught.value.fix
+
+
+def test_no_capacity_is_the_runs_failure(platform: AwsPlatform, account: Account) -> None:
+    account.fault("capacity", instance_type="ml.m5.xlarge", times=1)
+    run = spec(platform)
+    try:
+        platform.submit(run, lambda _: None)
+        list(platform.follow(run.id))
+    finally:
+        account.clear_faults()
+    assert find_run(platform, run.id).state.status == "failed"
+
+
+def test_nothing_of_the_runs_is_left_of_a_stack_that_is_removed_with_its_data(platform: AwsPlatform) -> None:
+    for _ in range(2):
+        platform.submit(spec(platform), lambda _: None)
+    platform.remove_data()
+    assert jobs(platform) == []
+    assert platform.find() == []
+
+
+def test_a_secret_is_read_where_it_is_kept_and_missed_by_name(make_platform: MakePlatform) -> None:
+    platform = make_platform()
+    project = platform.outputs.project
+    platform.clients("secretsmanager").create_secret(Name=f"{project}/hub-token", SecretString="hf_123\n")
+    assert platform.secret("hub-token") == "hf_123"
+    with pytest.raises(KitError, match="ResourceNotFoundException") as caught:
+        platform.secret("other")
+    assert f"create-secret --name {project}/other" in caught.value.fix
