@@ -19,6 +19,7 @@ from llmops.project import Project
 from llmops.rehearsal.world import World, become, bring_base, copy_project
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
+_INSTANCE_TYPE = "ml.m5.xlarge"  # of jobs and endpoints, where a stack names none
 _AHEAD_HOURS = 0.25  # a step may take so long: what it will cost at the present rate counts already
 
 
@@ -37,6 +38,7 @@ class AccountWorld(World):
         self._id = f"rehearse-{secrets.token_hex(2)}"
         self._max_usd = max_usd
         self._end = datetime.now(UTC) + ttl
+        self._twin = False
 
     def open(self, say: Say) -> None:
         """Look who the caller is, and make the project's copy; nothing is made in the account.
@@ -58,7 +60,11 @@ class AccountWorld(World):
         self.environs = dict.fromkeys(("admin", "deploy", "preview"), environ)
         self._before = dict(os.environ)
         become(environ)
-        say(f"as {Clients().caller.arn}")
+        caller = Clients().caller
+        say(f"as {caller.arn}")
+        self._twin = bool(caller.twin)
+        if not self._twin:
+            _require_prices(caller.region, say)
 
     def close(self, keep: bool = False) -> None:
         """Take every stack down with its data, then sweep what still carries its tags."""
@@ -109,7 +115,7 @@ class AccountWorld(World):
         if not self.meter:
             return
         self.meter.look()
-        if self.meter.unknown:
+        if self.meter.unknown and not self._twin:
             raise KitError(
                 f"the price of {', '.join(sorted(self.meter.unknown))} is not known, so --max-usd can't be kept",
                 where="--max-usd",
@@ -175,6 +181,20 @@ def parse_span(text: str) -> timedelta:
     if not span:
         raise KitError(f"{text!r} is no span of time", where="--ttl", fix="write 2h, 90m or 1h30m")
     return span
+
+
+def _require_prices(region: str, say: Say) -> None:
+    """See that what the rehearsal starts has a price, so that the limit can be kept; fetch prices where it has none.
+
+    Raises:
+        KitError: they can't be fetched.
+    """
+    from llmops.prices import load_prices, refresh
+
+    prices = load_prices(region)
+    if any(prices.instance(kind, _INSTANCE_TYPE) is None for kind in ("hosting", "training")):
+        say(f"fetching AWS's price list of {region} (some megabytes)")
+        refresh(region)
 
 
 def _last(text: str) -> str:
