@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -137,14 +138,13 @@ class Registry:
     def _asked(self, request: Request, found: re.Match[str], by_platform: bool) -> _Asked | Response:
         kind, rest = found["kind"], found["rest"]
         uploads = "uploads/" if kind == "blobs" and rest.startswith("uploads/") else ""
-        item = rest.removeprefix(uploads)
-        shape = "list" if kind == "tags" else uploads + ("ITEM" if item else "")
+        shape = "list" if kind == "tags" else uploads + ("ITEM" if rest != uploads else "")
         operation = _OPERATIONS.get((request.method, kind, shape))
         if not operation or (kind == "tags" and rest != "list"):
             return _refusal("UNSUPPORTED", "The operation is unsupported.", 405)
         place = registry.pulled(self._twin, found["name"]) if by_platform and operation in _PULLS else None
         if place:
-            return _Asked(operation, place[1], place[0], kind, item, None)
+            return _Asked(operation, place[1], place[0], kind, rest, None)
         holder = self._holder(request)
         if isinstance(holder, Response):
             return holder
@@ -152,15 +152,17 @@ class Registry:
 
     def _require_permission(self, asked: _Asked) -> None:
         """As for a call of ECR's own API; the twin's lock is held no longer than that takes."""
+        slower = 0.0
         with self._twin.lock:
-            if asked.holder:
+            if who := asked.holder:
                 parameters = {"repositoryName": asked.repository}
-                who = asked.holder
                 call = Call("ecr", asked.operation, parameters, who.access_key, who.region, who.principal)
+                slower = faults.delay(self._twin, call)
                 faults.meet(self._twin, call, list)
                 for judge in self._twin.judges:
                     judge(call)
             ecr_images.repository(self._twin, asked.region, asked.repository)
+        time.sleep(slower)
 
     def _carry_out(self, request: Request, asked: _Asked) -> Response:
         if asked.operation == "PutImage":

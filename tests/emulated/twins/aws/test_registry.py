@@ -156,6 +156,23 @@ def test_what_was_pushed_is_pulled_and_ecr_knows_it(twin: Running, root: Client,
     assert (available["layerAvailability"], available["layerSize"]) == ("AVAILABLE", len(content))
 
 
+def test_an_image_without_a_tag_is_known_by_its_digest(twin: Running, root: Client, repository: str) -> None:
+    ecr = twin.client("ecr")
+    root.push(repository, "v1")
+    body = json.dumps({**json.loads(root.ask("GET", f"{repository}/manifests/v1").body), "annotations": {}}).encode()
+    digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+    other = f"sha256:{'0' * 64}"
+    assert root.ask("PUT", f"{repository}/manifests/{other}", body, type=DOCKER).error[0] == "DIGEST_INVALID"
+    for _ in range(2):
+        assert root.ask("PUT", f"{repository}/manifests/{digest}", body, type=DOCKER).status == 201
+    (found,) = ecr.list_images(repositoryName=repository, filter={"tagStatus": "UNTAGGED"})["imageIds"]
+    assert found == {"imageDigest": digest}
+    assert root.ask("PUT", f"{repository}/manifests/v2", body, type=DOCKER).status == 201
+    assert root.ask("PUT", f"{repository}/manifests/{digest}", body, type=DOCKER).status == 201
+    (image,) = ecr.describe_images(repositoryName=repository, imageIds=[found])["imageDetails"]
+    assert image["imageTags"] == ["v2"]
+
+
 def test_a_tag_that_may_not_move_stays(root: Client, repository: str) -> None:
     first = root.push(repository, "v1", b"first").headers["Docker-Content-Digest"]
     for content in (b"second", b"first"):  # ECR refuses the same image too
@@ -209,6 +226,15 @@ def test_each_request_is_judged_as_the_action_of_ecr(twin: Running, root: Client
     code, words = refused[0].error
     assert code == "DENIED"
     assert f"user/{missing} is not authorized to perform: ecr:{missing} on resource: {ARN}/{name}" in words
+
+
+def test_its_requests_meet_the_faults_of_ecrs_actions(twin: Running, root: Client, repository: str) -> None:
+    twin.fault("throttle", service="ecr", operation="PutImage", times=1)
+    answer = root.push(repository, "v1")
+    assert (answer.status, answer.error) == (429, ("TOOMANYREQUESTS", "Rate exceeded"))
+    twin.fault("error", service="ecr", operation="InitiateLayerUpload", times=1)
+    assert root.push(repository, "v1").status == 500
+    assert root.push(repository, "v1").status == 201
 
 
 def test_deletes_by_ecr_reach_the_registry(twin: Running, root: Client, repository: str) -> None:
