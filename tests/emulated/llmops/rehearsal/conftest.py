@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,13 @@ class Rehearsing:
 
     project: Path
 
-    def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """As a user does, in a shell that has credentials of a real account."""
         planted = {"AWS_PROFILE": "planted", "AWS_ENDPOINT_URL_S3": "http://10.0.0.1", "PULUMI_STACK": "planted"}
         return subprocess.Popen(
             [sys.executable, "-m", "llmops", "rehearse", "aws", *arguments],
             cwd=self.project,
-            env={**os.environ, **planted, **environ},
+            env={**os.environ, **planted, **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -49,9 +50,9 @@ class Rehearsing:
             process_group=0,
         )
 
-    def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
+    def run(self, *arguments: str, code: int = 0, environ: Mapping[str, str] | None = None) -> str:
         """Rehearse to the end; what was printed. Nothing of it is left afterwards."""
-        process = self.start(*arguments, **environ)
+        process = self.start(*arguments, environ=environ)
         text, _ = process.communicate(timeout=900)
         assert process.returncode == code, text
         assert "Traceback" not in text, text

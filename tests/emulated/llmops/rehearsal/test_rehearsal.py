@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from tests.support.aws import running_account
 from twins.aws.judges.evaluator import Evaluator, Question
 from twins.aws.judges.installation import install
 
-FAULTS = ("slow", "throttle", "slow_start", "cut_stream", "rollback")
+PAGE = Path(__file__).parents[4] / "docs/how-to/rehearsal.md"
+FAULTS = ("throttle", "slow_start", "cut_stream", "rollback")
 
 
 @pytest.fixture(scope="module")
 def printed(rehearsing: Rehearsing) -> str:
-    """The whole rehearsal, with a fault in each of five steps; what it printed."""
+    """The whole rehearsal, with a fault in each of four steps; what it printed."""
     return rehearsing.run(*(word for fault in FAULTS for word in ("--fault", fault)))
 
 
@@ -106,16 +108,20 @@ def _question(policies: list[dict[str, Any]], action: str, resource: str) -> Que
     return Question("arn:aws:iam::000000000000:user/x", "000000000000", action, asked, {}, texts)
 
 
-@pytest.mark.parametrize(
-    ("role", "action", "step"), [("deploy", "kms:CreateAlias", "up"), ("deploy", "s3:ListBucket", "plan")]
-)
-def test_a_role_without_an_action_fails_at_the_step_that_needs_it(
-    rehearsing: Rehearsing, role: str, action: str, step: str
-) -> None:
-    text = rehearsing.run("--only", step, "--without", f"{role}:{action}", code=1)
-    failed = rehearsing.report()
-    assert failed["failed_step"] == step
-    assert action in failed["steps"][-1]["error"]["what"]
+def test_the_pages_commands_end_as_the_page_says(rehearsing: Rehearsing, printed: str) -> None:
+    """In the same folder as the whole rehearsal, one after the other; that one and `--live` have tests of their own."""
+    assert printed
+    blocks = re.findall(r"^```console\n(.*?)^```", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(line) for block in blocks for line in block.splitlines() if "rehearse aws --" in line]
+    short = [words[3:] for words in lines if "--live" not in words]
+    assert [words[:2] for words in short] == [["--only", "plan"], ["--only", "up"]]
+    faulty, bereft = short
+    assert "fault slow: recovered" in rehearsing.run(*faulty)
+    text = rehearsing.run(*bereft, code=1)
+    report = rehearsing.report()
+    assert report["failed_step"] == "up"
+    action = bereft[-1].partition(":")[2]
+    assert action in report["steps"][-1]["error"]["what"]
     assert action in text
 
 
@@ -136,10 +142,10 @@ def test_an_account_is_limited_tagged_swept_and_compared(rehearsing: Rehearsing,
     """The twin stands in for the account."""
     with running_account(tmp_path, pace=0.05) as account:
         before = account.inventory()
-        environ = account.environ | {"AWS_PROFILE": "", "PULUMI_STACK": "", "AWS_ENDPOINT_URL_S3": ""}
-        assert "needs limits" in rehearsing.run("--live", code=1, **environ)
+        environ: dict[str, str] = account.environ | {"AWS_PROFILE": "", "PULUMI_STACK": "", "AWS_ENDPOINT_URL_S3": ""}
+        assert "needs limits" in rehearsing.run("--live", code=1, environ=environ)
         options = ("--live", "--max-usd", "5", "--ttl", "1h", "--yes", "--only", "up", "--report", "live")
-        text = rehearsing.run(*options, **environ)
+        text = rehearsing.run(*options, environ=environ)
         assert "cloud and twin differed" in text
         report = rehearsing.report("live")
         assert [s["id"] for s in report["steps"]] == ["plan", "up"]
