@@ -12,13 +12,13 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
 
 from torch.distributed import DistError, PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+from torch.distributed.elastic.rendezvous import RendezvousInfo, RendezvousStoreInfo
+from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
 from contract.errors import RunError
 from contract.layout import TrainingFolders
@@ -94,13 +94,13 @@ def _pass_on_sigterm(agent: LocalElasticAgent, stop: StopRequest) -> None:
     signal.signal(signal.SIGTERM, ask)
 
 
-class _Meeting(RendezvousHandler):
-    """The hosts are known, and the first one keeps the store: what torchrun calls a static rendezvous."""
+class _Meeting(StaticTCPRendezvous):
+    """torchrun's rendezvous of known hosts, the first of which keeps the store."""
 
     def __init__(self, place: Place, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest) -> None:
+        super().__init__("", PORT, place.number, len(place.hosts), "training", READY_SECONDS)
         self._place, self._folders, self._environ, self._stop = place, folders, environ, stop
         self._deadline = time.monotonic() + READY_SECONDS
-        self._store: Store | None = None
 
     def next_rendezvous(self) -> RendezvousInfo:
         place = self._place
@@ -143,15 +143,13 @@ class _Meeting(RendezvousHandler):
         except OSError as e:
             raise RunError(f"can't listen: {e.strerror}", where=f"{address}:{PORT}", fix="start the job again") from e
         descriptor = listener.detach()  # the store closes it
-        return TCPStore(
-            address, PORT, None, True, self._patience(), wait_for_workers=False, master_listen_fd=descriptor
-        )
+        return TCPStore(address, PORT, None, True, self.timeout, wait_for_workers=False, master_listen_fd=descriptor)
 
     def _reach(self, address: str) -> Store:
         while not _answers(address):
             self._still_time(f"{self._place.hosts[0]}, the first host, does not answer at {address}:{PORT}")
             time.sleep(0.2)
-        return TCPStore(address, PORT, None, False, self._patience(), wait_for_workers=False)
+        return TCPStore(address, PORT, None, False, self.timeout, wait_for_workers=False)
 
     def _wait_for_all(self, store: Store) -> None:
         here = PrefixStore("here", store)
@@ -165,31 +163,6 @@ class _Meeting(RendezvousHandler):
         if time.monotonic() > self._deadline:
             fix = "see that host's log; may the job's hosts reach each other (security group, network isolation)?"
             raise RunError(f"{what} (waited {READY_SECONDS} s)", where=f"hosts {', '.join(self._place.hosts)}", fix=fix)
-
-    def _patience(self) -> timedelta:
-        return timedelta(seconds=READY_SECONDS)
-
-    @property
-    def use_agent_store(self) -> bool:
-        return True
-
-    def get_backend(self) -> str:
-        return "static"
-
-    def is_closed(self) -> bool:
-        return False
-
-    def set_closed(self) -> None:
-        """Nothing is open but the store."""
-
-    def num_nodes_waiting(self) -> int:
-        return 0
-
-    def get_run_id(self) -> str:
-        return "training"
-
-    def shutdown(self) -> bool:
-        return True
 
 
 def _answers(address: str) -> bool:
