@@ -8,16 +8,20 @@ from functools import partial
 from pathlib import Path
 
 from contract.errors import KitError, require_packages
-from contract.layout import cache_dir
+from contract.layout import cache_dir, rejection_log
+from contract.names import parse_promoted
 from contract.outputs import EndpointOutput
 from llmops.locks import Lock, locks_of, take_over
 from llmops.platforms import registry
-from llmops.platforms.base import Platform, Say
+from llmops.platforms.base import Live, Platform, Say
 from llmops.stacks import PulumiStack
+from llmops.store import now
 
 _ROOM_BYTES = 2_000_000_000  # a model version in both of its forms, twice
 _READY_SECONDS = 60
 _WAIT_SECONDS = 600
+_LOOK_SECONDS = 2.0
+_SKEW_SECONDS = 60  # between this machine's clock and a cloud's
 
 
 def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False) -> None:
@@ -39,7 +43,13 @@ def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False
     free(stack, say)
     # After a reboot the state of a local stack still says that everything runs; a cloud's resources stay as they are.
     looked = ["--refresh"] if local or refresh else []
-    stack.run("up", "--yes", *looked, "--skip-preview", "--suppress-outputs")
+    began = time.time()
+    try:
+        stack.run("up", "--yes", *looked, "--skip-preview", "--suppress-outputs")
+    except KitError:
+        if not local:
+            _refuse_undone(stack, began, say)
+        raise
 
 
 def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
@@ -61,6 +71,42 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
         for name in ("training", "serving") if stack.file.endpoints() else ("training",):
             images.build(name, say)
     registry.preflight(stack, say, dev=dev, make=True)
+
+
+def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
+    """Where a cloud itself undid a rollout, remember that its version was rejected, as the look at what is live does.
+
+    Raises:
+        KitError: an endpoint that was rolled back since then.
+    """
+    try:
+        platform = registry.open_platform(stack.outputs())
+    except KitError:
+        return  # a first update that failed: there is no endpoint that could go back
+    for name, entry in stack.file.endpoints().items():
+        if name not in platform.outputs.endpoints or not platform.outputs.endpoints[name].on:
+            continue
+        live = _settled(platform, name, say)
+        asked = parse_promoted(str(entry.get("model", "")))
+        if not live.undone or live.changed < since - _SKEW_SECONDS or asked.sha256 in live.models:
+            continue
+        why = f"its rollout was undone: {live.undone}"
+        entry_of_log = {"action": "rejected", "why": why, "when": now(), "endpoint": name}
+        platform.store().append(rejection_log(asked.sha256), entry_of_log)
+        raise KitError(
+            f"the update was rolled back: {live.undone}; {asked.alias} is marked rejected",
+            where=f"endpoint {name}",
+            fix=f"`llmops rollback --endpoint {name}`, then `llmops up`",
+        )
+
+
+def _settled(platform: Platform, endpoint: str, say: Say) -> Live:
+    """An endpoint once it is no longer on its way back."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while (live := platform.live(endpoint)).undone and not live.ready and time.monotonic() < deadline:
+        say(f"{endpoint}: waiting for the rollback's end")
+        time.sleep(_LOOK_SECONDS)
+    return live
 
 
 def free(stack: PulumiStack, say: Say) -> None:

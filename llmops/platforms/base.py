@@ -33,6 +33,8 @@ class Live:
     restarts: int = 0
     problem: str = ""
     drift: tuple[str, ...] = ()  # what is otherwise than it was deployed, though it serves
+    undone: str = ""  # why its last rollout was rolled back, or is being; empty: it was not
+    changed: float = 0.0  # when it was changed last, in seconds since 1970
 
 
 def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:

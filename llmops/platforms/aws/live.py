@@ -50,6 +50,8 @@ def look(clients: Clients, name: str, image: str) -> Live:
         workers=sum(int(v.get("CurrentInstanceCount", 0)) for v in variants),
         problem="; ".join(problems),
         drift=tuple(drift),
+        undone=endpoint.get("FailureReason", "") if status in ("InService", "RollingBack") else "",
+        changed=endpoint["LastModifiedTime"].timestamp(),
     )
 
 

@@ -56,7 +56,7 @@ def bad_version(stage: Stage) -> Evidence:
         stage.timeline.mark("rolled back")
         load.answered(2)
     stage.read_quality(ENDPOINT)
-    require("rolled the update back" in said, "the update failed for another reason", "`llmops up`")
+    require("was rolled back" in said and "-quality" in said, "the update failed for another reason", "`llmops up`")
     row = stage.endpoint_row(ENDPOINT)
     require(row["serves"] == version, f"{row['serves']} serves after the rollback", "`llmops status`")
     failed = load.failed
@@ -66,10 +66,11 @@ def bad_version(stage: Stage) -> Evidence:
     rejected = stage.llmops("promote", worse, "--endpoint", ENDPOINT, "--force", code=1)
     require("was rejected" in rejected, "a rejected version was promoted again", worse)
     stage.llmops("rollback", "--endpoint", ENDPOINT)
+    stage.llmops("up")
     return Evidence(
         (
             f"{worse} was refused by its gate, and taken with --force",
-            "the quality alarm rolled it back; the look at what is live found it, and `llmops up` failed",
+            "it started and took traffic; then the quality alarm rolled it back, and `llmops up` failed, saying so",
             f"{version} serves again; {load.count} requests meanwhile, none failed",
             f"{worse} is rejected from now on",
         ),
