@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from contract.errors import KitError
@@ -118,10 +118,8 @@ class Storage:
     def _await_socket(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while self._process and self._process.poll() is None and time.monotonic() < deadline:
-            with suppress(OSError):
-                connection = UnixConnection(self._socket, _WAIT_SECONDS)
+            with suppress(OSError), closing(UnixConnection(self._socket, _WAIT_SECONDS)) as connection:
                 connection.connect()
-                connection.close()
                 return
             time.sleep(0.02)
         self._stop()
