@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import HostingError
@@ -20,8 +19,9 @@ from hosting import runtimes
 from hosting.jobs import Job, JobSpec
 from twins.aws import faults, jobs_folders
 from twins.aws.calls import ApiError
-from twins.aws.jobs_folders import FAILURE, Node
+from twins.aws.jobs_folders import Node
 from twins.aws.jobs_logs import Record
+from twins.aws.jobs_outcomes import INTERRUPTED, STOPPED, EndError, Outcome, outcome_of
 from twins.aws.jobs_outputs import Outputs
 from twins.aws.services import sagemaker_access as access
 from twins.aws.services import sagemaker_documents as store
@@ -49,27 +49,6 @@ log = logging.getLogger("twins.aws")
 
 class _ClosedError(Exception):
     """The twin ends, or the job's document is gone: nothing more is to be done for it."""
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """How an attempt ended: the status of the job, its secondary status, and the reason of a failure."""
-
-    status: str
-    secondary: str = ""
-    reason: str = ""
-
-
-class _EndError(Exception):
-    """An attempt ends before its containers ran."""
-
-    def __init__(self, outcome: _Outcome) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
-
-
-_STOPPED = _Outcome("Stopped")
-_INTERRUPTED = _Outcome("InProgress", "Interrupted")
 
 
 class Run:
@@ -110,7 +89,7 @@ class Run:
     def _run(self) -> None:
         try:
             outcome = self._attempt()
-            while outcome is _INTERRUPTED:
+            while outcome is INTERRUPTED:
                 with self._job() as job:
                     states.enter(self._twin, job, "Interrupted")
                 outcome = self._attempt(self._twin.settings.pace)
@@ -121,29 +100,29 @@ class Run:
             log.exception("training job %s", self._name)
             with self._twin.lock:
                 if job := self._document():
-                    self._ended(job, _Outcome("Failed", "", f"InternalServerError: the twin failed: {e!r}"))
+                    self._ended(job, Outcome("Failed", "", f"InternalServerError: the twin failed: {e!r}"))
         finally:
             _remove(self._home)
 
-    def _attempt(self, pause: float = 0.0) -> _Outcome:
+    def _attempt(self, pause: float = 0.0) -> Outcome:
         began = 0.0
         try:
             self._pause(pause)
             self._await_instances()
             began = time.monotonic()
             return self._work()
-        except _EndError as e:
+        except EndError as e:
             return e.outcome
         except (ApiError, HostingError) as e:
             text = e.message if isinstance(e, ApiError) else e.what
-            return _Outcome("Failed", "", f"ClientError: {text}")
+            return Outcome("Failed", "", f"ClientError: {text}")
         finally:
             self._warm = self._retry = False
             if began:
                 self._count(time.monotonic() - began)
             _remove(self._home)
 
-    def _work(self) -> _Outcome:
+    def _work(self) -> Outcome:
         """Download, train, upload."""
         with self._job() as document:
             document.setdefault("TrainingStartTime", now())
@@ -182,7 +161,7 @@ class Run:
             self._pause(self._twin.settings.pace / 2)
         while not self._warm and any(self._fault("capacity", instance_type=kind) for kind in kinds):
             if not spot:
-                raise _EndError(_Outcome("Failed", "", NO_CAPACITY))
+                raise EndError(Outcome("Failed", "", NO_CAPACITY))
             self._pause(max(_LOOK_SECONDS, self._twin.settings.pace))
 
     def _checked_image(self, job: Document) -> str:
@@ -235,7 +214,7 @@ class Run:
 
     def _watch(
         self, job: Document, containers: list[Job], nodes: list[Node], record: Record, outputs: Outputs
-    ) -> _Outcome:
+    ) -> Outcome:
         """Wait for the containers' end, or bring it about; afterwards none of them runs."""
         began = time.monotonic()
         flushed = saved = began
@@ -253,7 +232,7 @@ class Run:
         try:
             while True:
                 codes = [each.wait(0) for each in containers]
-                outcome = _outcome_of(codes, nodes) or self._reason_to_end(job, time.monotonic() - began, containers)
+                outcome = outcome_of(codes, nodes) or self._reason_to_end(job, time.monotonic() - began, containers)
                 if outcome:
                     break
                 keep_up()
@@ -266,19 +245,19 @@ class Run:
             _end_all(containers)
             self._flush(record)
 
-    def _reason_to_end(self, job: Document, seconds: float, containers: list[Job]) -> _Outcome | None:
+    def _reason_to_end(self, job: Document, seconds: float, containers: list[Job]) -> Outcome | None:
         """What ends the containers before they end themselves."""
         if self._closed:
             raise _ClosedError
         with self._job() as document:
             if document["TrainingJobStatus"] == "Stopping":
-                return _STOPPED
+                return STOPPED
             trained = states.runs(self._twin, self._region)[self._arn]["trained"] + seconds
         stopping = job.get("StoppingCondition", {})
         if trained > stopping.get("MaxRuntimeInSeconds", _MOST_SECONDS):
-            return _Outcome("Stopped", "MaxRuntimeExceeded")
+            return Outcome("Stopped", "MaxRuntimeExceeded")
         if self._waited_too_long(job):
-            return _Outcome("Stopped", "MaxWaitTimeExceeded")
+            return Outcome("Stopped", "MaxWaitTimeExceeded")
         if self._fault("crash", name=self._name):
             containers[0].kill()
         if job["EnableManagedSpotTraining"]:
@@ -286,7 +265,7 @@ class Run:
                 due = faults.find(self._twin, "spot_reclaim", job=self._name)
                 if due and seconds >= due["after_seconds"]:
                     faults.take(self._twin, "spot_reclaim", job=self._name)
-                    return _INTERRUPTED
+                    return INTERRUPTED
         return None
 
     def _flush(self, record: Record) -> None:
@@ -296,10 +275,10 @@ class Run:
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    def _uploaded(self, job: Document, outcome: _Outcome, outputs: Outputs) -> _Outcome:
+    def _uploaded(self, job: Document, outcome: Outcome, outputs: Outputs) -> Outcome:
         """What an attempt leaves is uploaded however it ended; a model only where the algorithm did not fail."""
         outputs.save_checkpoints(last=True)
-        if outcome is _INTERRUPTED:
+        if outcome is INTERRUPTED:
             return outcome
         with self._job() as document:
             states.enter(self._twin, document, "Uploading")
@@ -310,13 +289,13 @@ class Run:
         outputs.save_data()
         return outcome
 
-    def _end(self, outcome: _Outcome) -> None:
+    def _end(self, outcome: Outcome) -> None:
         with self._job() as job:
             if job["TrainingJobStatus"] == "Stopping" and outcome.status == "Completed":
-                outcome = _STOPPED
+                outcome = STOPPED
             self._ended(job, outcome)
 
-    def _ended(self, job: Document, outcome: _Outcome) -> None:
+    def _ended(self, job: Document, outcome: Outcome) -> None:
         states.end(self._twin, job, outcome.status, outcome.reason, outcome.secondary)
         states.runs(self._twin, self._region).pop(self._arn, None)
         if outcome.reason.startswith(("InternalServerError", "CapacityError")):
@@ -351,9 +330,9 @@ class Run:
         """Go on unless somebody ended the job, or it has waited too long."""
         with self._job() as job:
             if job["TrainingJobStatus"] == "Stopping":
-                raise _EndError(_STOPPED)
+                raise EndError(STOPPED)
             if self._waited_too_long(job):
-                raise _EndError(_Outcome("Stopped", "MaxWaitTimeExceeded"))
+                raise EndError(Outcome("Stopped", "MaxWaitTimeExceeded"))
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -377,23 +356,6 @@ def _end_all(containers: list[Job]) -> None:
         each.kill()
     for each in containers:
         each.wait()
-
-
-def _outcome_of(codes: list[int | None], nodes: list[Node]) -> _Outcome | None:
-    """How the containers ended by themselves: all of them well, or one of them not; None while that is open."""
-    for code, node in zip(codes, nodes, strict=True):
-        if code:
-            begin, end = "AlgorithmError: ", f", exit code: {code}"
-            text = _failure(node.root / FAILURE)[: states.LONGEST_REASON - len(begin + end)]
-            return _Outcome("Failed", "", f"{begin}{text}{end}")
-    return _Outcome("Completed") if all(code == 0 for code in codes) else None
-
-
-def _failure(path: Path) -> str:
-    try:
-        return path.read_bytes()[:4096].decode(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def _image_of(job: Document) -> str:

@@ -1,0 +1,48 @@
+"""How an attempt to run a training job ends."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from twins.aws.jobs_folders import FAILURE, Node
+from twins.aws.services import sagemaker_training_states as states
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended: the status of the job, its secondary status, and the reason of a failure."""
+
+    status: str
+    secondary: str = ""
+    reason: str = ""
+
+
+class EndError(Exception):
+    """An attempt ends before its containers ran."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+STOPPED = Outcome("Stopped")
+INTERRUPTED = Outcome("InProgress", "Interrupted")
+
+
+def outcome_of(codes: list[int | None], nodes: list[Node]) -> Outcome | None:
+    """How the containers ended by themselves: all of them well, or one of them not; None while that is open."""
+    for code, node in zip(codes, nodes, strict=True):
+        if code:
+            begin, end = "AlgorithmError: ", f", exit code: {code}"
+            text = _failure(node.root / FAILURE)[: states.LONGEST_REASON - len(begin + end)]
+            return Outcome("Failed", "", f"{begin}{text}{end}")
+    return Outcome("Completed") if all(code == 0 for code in codes) else None
+
+
+def _failure(path: Path) -> str:
+    try:
+        if path.is_symlink():  # a container's link may point anywhere on this machine
+            return ""
+        with path.open("rb") as file:
+            return file.read(4 * states.LONGEST_REASON).decode(errors="replace").strip()
+    except OSError:
+        return ""
