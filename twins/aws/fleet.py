@@ -265,7 +265,8 @@ class Fleet:
             self._logs.forget()
         for plan in wanted:
             self.want(plan)
-            self._endpoints[plan.arn].resumed_until = time.monotonic() + _RESUME_SECONDS
+            if endpoint := self._endpoints.get(plan.arn):  # one without instances is not there
+                endpoint.resumed_until = time.monotonic() + _RESUME_SECONDS
         known = {instance for plan in wanted for g in plan.groups for v in g.variants for instance in v.instances}
         strays = [name for name in self._daemon.programs() if name.rpartition("-")[0] not in known]
         if strays or (self._daemon.pid() and not wanted):

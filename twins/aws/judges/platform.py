@@ -142,8 +142,14 @@ def _metrics(place: _Place, namespace: str) -> Iterator[Access]:
 
 
 def accesses_of_async_invocation(twin: Twin, endpoint_arn: str, input_uri: str) -> list[Access]:
-    """What an asynchronous invocation reads under the model's role; what it writes is the endpoint's list's."""
+    """What an asynchronous invocation reads under the model's role."""
     return _unique(list(_read(_Place.of(twin, endpoint_arn, endpoint_arn.split(":", 5)[5]), input_uri)))
+
+
+def accesses_of_async_result(twin: Twin, endpoint_arn: str, asynchronous: Mapping[str, Any]) -> list[Access]:
+    """What it writes, and whom it tells, by the endpoint's AsyncInferenceConfig."""
+    place = _Place.of(twin, endpoint_arn, endpoint_arn.split(":", 5)[5])
+    return _unique(list(_capture(place, {"AsyncInferenceConfig": asynchronous})))
 
 
 def _unique(accesses: list[Access]) -> list[Access]:

@@ -1,6 +1,7 @@
 """SageMaker's data plane: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Operations_Amazon_SageMaker_Runtime.html"""
 
 from twins.aws.services.documents import implement_methods
+from twins.aws.services.sagemaker_runtime_async import AsyncInvocations
 from twins.aws.services.sagemaker_runtime_invocations import Runtime
 from twins.aws.services.sagemaker_runtime_openai import OpenAi
 from twins.aws.twin import Twin
@@ -10,4 +11,5 @@ def install(twin: Twin) -> None:
     """Let the twin answer invocations."""
     runtime = Runtime(twin)
     implement_methods(twin, "sagemaker-runtime", runtime)
+    implement_methods(twin, "sagemaker-runtime", AsyncInvocations(twin, runtime))
     OpenAi(twin, runtime)

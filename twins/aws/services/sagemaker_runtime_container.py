@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Any, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 
 from urllib3.util.wait import wait_for_read
 
@@ -49,7 +49,7 @@ class Containers:
         self,
         where: Address,
         path: str,
-        body: bytes,
+        body: bytes | IO[bytes],
         headers: Mapping[str, str],
         *,
         seconds: float,
@@ -60,7 +60,7 @@ class Containers:
         Args:
             where: the container.
             path: of its route.
-            body: as it is.
+            body: as it is; a file goes with its Content-Length.
             headers: as they are.
             seconds: until the answer's end.
             client: ends the exchange when its other side is closed.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from twins.aws import faults
 from twins.aws.calls import ApiError, Call, Deferred, Streaming
@@ -55,7 +55,8 @@ class Invocation:
     arn: str
     region: str
     path: str
-    body: bytes
+    body: bytes | IO[bytes]
+    """A file goes with its Content-Length."""
     headers: Mapping[str, str]
     began: float
     """By time.perf_counter."""
@@ -80,12 +81,12 @@ class Runtime:
 
     def invoke_endpoint(self, call: Call) -> Deferred:
         """InvokeEndpoint."""
-        invocation = self.invocation(call, call.parameters["Body"], _headers_of(call.parameters))
+        invocation = self.invocation(call, call.parameters["Body"], headers_of(call.parameters))
         return Deferred(functools.partial(self._whole, invocation))
 
     def invoke_endpoint_with_response_stream(self, call: Call) -> Deferred:
         """InvokeEndpointWithResponseStream."""
-        invocation = self.invocation(call, call.parameters["Body"], _headers_of(call.parameters), streams=True)
+        invocation = self.invocation(call, call.parameters["Body"], headers_of(call.parameters), streams=True)
         return Deferred(functools.partial(self._streamed, invocation))
 
     def invocation(
@@ -183,6 +184,20 @@ class Runtime:
             raise self.model_error(answer.invocation, answer.lease, answer.exchange.status, text)
         return body
 
+    def write_body(self, answer: "Answer", file: IO[bytes]) -> None:
+        """Write the body of an answer into a file, as it comes; the answer is ended.
+
+        Raises:
+            ApiError: it broke off.
+        """
+        try:
+            for piece in answer.exchange:
+                file.write(piece)
+        except ContainerError as e:
+            answer.end(_COUNTED[e.reason])
+            raise self.broken(answer.invocation, answer.lease, e.reason) from e
+        answer.end(answer.exchange.status)
+
     def model_error(self, invocation: Invocation, lease: Lease, status: int, text: str) -> ApiError:
         """What a caller is told of a container's error."""
         group = f"/aws/sagemaker/Endpoints/{invocation.endpoint}"
@@ -259,7 +274,7 @@ class Answer:
         self.lease = hold.lease
         self.exchange = exchange
         self._hold = hold
-        self._first = time.perf_counter() - hold.asked
+        self.first_seconds = time.perf_counter() - hold.asked
 
     @property
     def content_type(self) -> str:
@@ -275,14 +290,14 @@ class Answer:
     def end(self, status: int) -> None:
         """Let go of the container and of its instance, and count; a status of 0: it broke off."""
         self.exchange.end()
-        self._hold.end(status, self._first if self.invocation.streams else None)
+        self._hold.end(status, self.first_seconds if self.invocation.streams else None)
 
     def ended(self, reason: str | None) -> None:
         """`end`, for pieces: a client that left is no fault of a container that answered."""
         self.end(self.exchange.status if reason in (None, "left") else _COUNTED[reason])
 
 
-def _headers_of(given: Mapping[str, Any]) -> dict[str, str]:
+def headers_of(given: Mapping[str, Any]) -> dict[str, str]:
     """What a container gets of a request's headers; AWS passes no others on."""
     names = {"Content-Type": "ContentType", "Accept": "Accept", ATTRIBUTES: "CustomAttributes", SESSION: "SessionId"}
     return {header: str(given[name]) for header, name in names.items() if given.get(name) is not None}
