@@ -223,7 +223,8 @@ def test_a_canary_that_dies_is_rolled_back(host: Host, spec: EndpointSpec, event
     command = [sys.executable, "-c", _APPLY, str(host.home), wanted.model_dump_json()]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as change:
         eventually(lambda: [v.weight for v in host.state("echo").variants] == [50, 50])
-        os.kill(host.state("echo").variants[1].instances[0].pid, signal.SIGKILL)
+        new = next(v for v in host.state("echo").variants if v.id == wanted.variant)
+        os.kill(new.instances[0].pid, signal.SIGKILL)
         error = change.communicate()[1]
     assert "was rolled back: a worker of it ended" in error
     assert host.state("echo") == state
