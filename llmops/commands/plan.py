@@ -33,6 +33,9 @@ def plan(
     policy: Annotated[
         bool, typer.Option("--policy", help="Record on a twin what the deployer must be allowed, and print it.")
     ] = False,
+    use: Annotated[
+        bool, typer.Option("--use", help="With --policy: for who trains, promotes and asks, not for the deployer.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="With --policy: write the JSON here.", metavar="FILE")] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit code 2 when there is something to change.")
@@ -48,13 +51,14 @@ def plan(
     llmops plan --stack aws-dev
     llmops plan --refresh --detailed-exitcode   code 2 tells a nightly job of drift
     llmops plan --policy --out policy.json      the deployer's exact IAM policy
+    llmops plan --policy --use                  what a deployed stack's users need
     """
     here: Context = context.obj
     if policy:
-        _policy(here, out)
+        _policy(here, out, use)
         return
-    if out:
-        raise typer.BadParameter("goes with --policy", param_hint="--out")
+    if out or use:
+        raise typer.BadParameter("goes with --policy", param_hint="--out" if out else "--use")
     from llmops.plan.plan import make_plan
 
     made = make_plan(here.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh)
@@ -68,17 +72,23 @@ def plan(
         raise typer.Exit(2)
 
 
-def _policy(here: Context, out: Path | None) -> None:
+def _policy(here: Context, out: Path | None, use: bool) -> None:
     import json
 
-    from llmops.plan.policy import record_policy
+    if use:
+        from llmops.platforms.registry import use_policy
 
-    text = json.dumps(record_policy(here.pulumi, say), indent=2)
+        policy, what = use_policy(here.pulumi.outputs()), "what every verb takes that deploys nothing"
+    else:
+        from llmops.plan.policy import record_policy
+
+        policy, what = record_policy(here.pulumi, say), "what `up`, changes, `llmops down` and `down --data` take"
+    text = json.dumps(policy, indent=2)
     if out is None:
         print(text)
         return
     out.write_text(text + "\n")
-    print(f"written to {out}: what `up`, changes, `llmops down` and `down --data` take")
+    print(f"written to {out}: {what}")
 
 
 @prices.command("show")

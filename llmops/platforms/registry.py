@@ -20,6 +20,7 @@ _CLASSES = {
 _PREFLIGHTS = {"aws": "llmops.platforms.aws.preflight:preflight"}
 _SWEEPERS = {"aws": "llmops.platforms.aws.sweep:AwsSweeper"}
 _IMAGES = {"aws": "llmops.platforms.aws.image_registry:EcrImages"}
+_USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy"}
 _QUOTAS = {"aws": "llmops.platforms.aws.quotas"}
 _EXTRAS = {"aws": ("aws", "boto3")}
 
@@ -53,6 +54,21 @@ def quotas(stack: "PulumiStack", needed: dict[str, int]) -> "list[QuotaNeed]":
         return []
     module = importlib.import_module(_QUOTAS[stack.target])
     return module.quotas_for(_clients_of(stack), needed)
+
+
+def use_policy(outputs: StackOutputs) -> dict[str, Any]:
+    """What those must be allowed who use a deployed stack, but for its state's place.
+
+    Raises:
+        KitError: its target has no policies.
+    """
+    if outputs.target not in _USE_POLICIES:
+        raise KitError(
+            f"target {outputs.target} has no policies",
+            where=f"stack {outputs.stack}",
+            fix="--stack names one on a cloud",
+        )
+    return importlib.import_module(_USE_POLICIES[outputs.target]).use_policy(outputs)
 
 
 def sweeper(stack: "PulumiStack") -> "Sweeper":

@@ -1,13 +1,17 @@
 """Runs and endpoints on a twin that runs containers: from a recipe to answers, by the command line."""
 
 import json
+import os
 import shutil
 import subprocess
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
+import boto3
 import pytest
 from ruamel.yaml import YAML
 
@@ -57,15 +61,29 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         stack = make_stack(account, folder / "stack", "dev", aws={"region": "us-east-1"}, images=built)
         (stack.folder / "recipe.yaml").write_text(RECIPE.replace("epochs: 12", "epochs: 40"))
         (stack.folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in training_rows()))
-        kit = Kit(stack.folder, account.environ | {"PULUMI_STACK": "dev"})
-        with account.entered():
+        kit = Kit(stack.folder, account.environ | {"PULUMI_STACK": "dev"} | _user(account))
+        with mock.patch.dict(os.environ, kit.environ, clear=True):
             made = World(account, stack, kit, deployed(stack))
+            allow(made)
             made.platform.store().put_model(tiny_model(), made.platform.sign)
             yield made
         for process in kit.started:
             process.kill()
             process.communicate()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _user(account: Account) -> dict[str, str]:
+    """Credentials of somebody who may do nothing yet."""
+    account.client("iam").create_user(UserName="user")
+    key = account.client("iam").create_access_key(UserName="user")["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+def allow(world: World) -> None:
+    """Let the user do what using the stack as it is deployed now takes."""
+    text = world.kit.run("plan", "--policy", "--use")
+    world.account.client("iam").put_user_policy(UserName="user", PolicyName="use", PolicyDocument=text)
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +163,17 @@ def test_a_run_that_nobody_watched_and_one_of_a_schedule_are_collected_and_equal
 
 
 def _jobs(world: World) -> list[dict[str, Any]]:
-    return world.platform.clients("sagemaker").list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
+    return _sagemaker(world).list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
+
+
+def _sagemaker(world: World) -> Any:
+    """As the account's owner, who sees everything."""
+    with world.account.entered():
+        return boto3.client("sagemaker", region_name="us-east-1")
 
 
 def test_each_version_is_once_in_the_model_package_group(world: World, followed: dict[str, Any]) -> None:
-    platform, sagemaker = world.platform, world.platform.clients("sagemaker")
+    platform, sagemaker = world.platform, _sagemaker(world)
     world.kit.run("runs", "collect", followed["run"])
     group = platform.aws.model_package_group
     found = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
@@ -170,8 +194,9 @@ def serving(world: World, followed: dict[str, Any]) -> World:
     model = {"model": followed["promoted_as"]}
     document["config"]["llmops:endpoints"] = {"chatbot": model, "later": {**model, "mode": "async"}}
     YAML(typ="safe").dump(document, path)
-    world.kit.run("up")
+    world.stack.pulumi("up", "--yes", "--skip-preview")
     world.platform = deployed(world.stack)
+    allow(world)
     return world
 
 
@@ -227,6 +252,18 @@ def test_what_goes_wrong_is_said_in_words(serving: World, fault: Any, request_: 
         serving.account.clear_faults()
     assert caught.value.where == "endpoint chatbot"
     assert caught.value.fix
+
+
+def test_the_users_policy_has_no_action_that_nobody_uses(serving: World) -> None:
+    """And every action of it was needed by what the tests above did."""
+    policy = json.loads(serving.kit.run("plan", "--policy", "--use"))
+    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    serving.kit.run("status")
+    serving.kit.run("logs", "chatbot")
+    with urllib.request.urlopen(f"{serving.kit.environ['AWS_ENDPOINT_URL']}/_twin/recorded", timeout=10) as answer:
+        recorded = json.load(answer)["recorded"]
+    used = {r["action"] for r in recorded if r["principal"].endswith(":user/user")}
+    assert allowed - used <= {"s3:AbortMultipartUpload", "secretsmanager:GetSecretValue", "sts:GetCallerIdentity"}
 
 
 def lines_of(process: "subprocess.Popen[str]") -> Iterator[str]:
