@@ -1,6 +1,7 @@
 """Run steps in their order: what each needs, its time, its failure, faults on the way, and the end in any case."""
 
 import time
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -67,6 +68,8 @@ def _run_step(result: Result, stage: "Stage", view: View, fault: FaultCase | Non
         raise
     except KitError as e:
         result.error = e
+    except Exception as e:
+        result.error = _own_error(e)
     finally:
         result.seconds = time.monotonic() - began
         result.accesses = stage.end(result)
@@ -117,6 +120,16 @@ def _after_refusal(error: KitError, result: Result, stage: "Stage", fault: Fault
 
 def _noting(evidence: Evidence, words: str) -> Evidence:
     return Evidence((*evidence.said, words), evidence.facts, evidence.measured)
+
+
+def _own_error(error: Exception) -> KitError:
+    """What nobody thought of: said with its place, and the rehearsal ends in order."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return KitError(
+        f"an error of the rehearsal's own: {type(error).__name__}: {error}",
+        where=f"{place.filename}:{place.lineno}",
+        fix="the step's log has what was said until then",
+    )
 
 
 def _naming_denials(error: KitError, accesses: Iterable[Access]) -> KitError:

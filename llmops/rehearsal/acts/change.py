@@ -8,8 +8,9 @@ from typing import Any
 from contract.digest import file_entries
 from contract.layout import MANIFEST, SIGNATURE
 from contract.model import GateResult, ModelManifest
-from llmops.rehearsal.acts.common import ENDPOINT, QUEUE, outputs_of, require, write_stack
+from llmops.rehearsal.acts.common import ENDPOINT, QUEUE, require, write_stack
 from llmops.rehearsal.acts.life import golden
+from llmops.rehearsal.inventory import each
 from llmops.rehearsal.load import Load
 from llmops.rehearsal.perturb import copy_perturbed
 from llmops.rehearsal.stage import Stage
@@ -81,8 +82,9 @@ def bad_version(stage: Stage) -> Evidence:
 
 def drift(stage: Stage) -> Evidence:
     """Somebody silences the quality alarm by hand: a look at everything finds it, and puts it right."""
-    cloudwatch, name = stage.clients("cloudwatch"), f"{outputs_of(stage).endpoints[ENDPOINT]}-quality"
-    alarm = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
+    cloudwatch, part = stage.clients("cloudwatch"), f"-{stage.world.stack('dev')}-{ENDPOINT}-quality"
+    alarm = next(a for a in each(cloudwatch, "describe_alarms", "MetricAlarms") if part in a["AlarmName"])
+    name = alarm["AlarmName"]
     kept = ("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "ComparisonOperator", "Period",
             "EvaluationPeriods", "DatapointsToAlarm", "TreatMissingData", "AlarmActions", "OKActions",
             "AlarmDescription")  # fmt: skip

@@ -50,6 +50,17 @@ def test_ctrl_c_ends_it_and_the_step_is_stopped(rehearsed: Rehearsed) -> None:
     assert [r.state for r in rehearsed.stage.results] == ["passed", "stopped", "not run"]
 
 
+def test_what_nobody_thought_of_ends_it_in_order(rehearsed: Rehearsed) -> None:
+    def stumble(_: Stage) -> Evidence:
+        raise IndexError("list index")
+
+    (result, rest) = rehearsed(step("one", stumble), step("two"))
+    assert (result.state, rest.state) == ("failed", "not run")
+    assert result.error
+    assert "IndexError: list index" in result.error.what
+    assert "test_runner.py" in result.error.where
+
+
 def test_only_takes_what_a_step_needs() -> None:
     steps = [step("one"), step("two"), step("three", None, "one"), step("four", None, "three")]
     assert [s.id for s in chosen(steps, ["four"])] == ["one", "three", "four"]
