@@ -98,7 +98,7 @@ def test_a_completion(client: Client, container: Container, twin: ServedTwin) ->
     assert container.requests[0]["path"] == "/v1/chat/completions"
     assert json.loads(container.requests[0]["body"])["messages"] == MESSAGES
     assert "authorization" not in container.requests[0]
-    assert twin.fleet.counted == [200]
+    until(lambda: twin.fleet.counted == [200])
 
 
 def pieces(*texts: str) -> list[str]:
@@ -136,7 +136,7 @@ def test_errors_are_the_containers_own_or_sagemakers(client: Client, twin: Serve
     with pytest.raises(openai.APIStatusError, match="connection to container primary was lost") as lost:
         ask(client(), do="die")
     assert lost.value.status_code == 424
-    assert twin.fleet.counted == [400, 0]
+    until(lambda: twin.fleet.counted == [400, 0])
     with pytest.raises(openai.BadRequestError, match="Endpoint other of account 000000000000 not found"):
         ask(client(endpoint="other"))
     with pytest.raises(openai.BadRequestError, match="Inference Component Name header is not allowed"):
