@@ -76,7 +76,7 @@ class Here:
     @property
     def job_tags(self) -> dict[str, str]:
         """What the provider puts on everything else: the stack's own tags, and those that are asked for."""
-        return {**self.settings.aws.tags, **self.tags}
+        return {**self.settings.aws.tags, **self.tags, **_expiry(self.settings)}
 
 
 def make_here(caller: Caller, settings: Settings) -> Here:
