@@ -119,7 +119,7 @@ class Faults:
         fault = self.find(kind, **subject)
         if fault is None:
             return None
-        fault["met"] += 1
+        fault["met"] = fault.get("met", 0) + 1  # one that an older twin kept has no count
         if fault.get("times"):
             fault["times"] -= 1
             if not fault["times"]:

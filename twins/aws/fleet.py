@@ -304,7 +304,7 @@ class Fleet:
         from twins.aws import faults
 
         with self._twin.lock:
-            return faults.find(self._twin, kind, image=image)
+            return faults.take(self._twin, kind, image=image)  # they last: it is only counted
 
     def _ensure_thread(self) -> None:
         if self._thread is None:
