@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import KitError
@@ -86,7 +85,7 @@ class Lease:
     def __enter__(self) -> "Lease":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(self, *_: object) -> None:
         self._fleet.give_back(self._worker, self._streams)
 
 
@@ -300,11 +299,13 @@ class Fleet:
             serving = [worker for endpoint in self._endpoints.values() for worker in endpoint.workers.values()]
             return serving + [worker for worker in self._ending if worker.alive]
 
-    def _fault(self, kind: str, image: str) -> dict[str, Any] | None:
+    def _fault(self, kind: str, image: str, meets: bool) -> dict[str, Any] | None:
         from twins.aws import faults
 
-        with self._twin.lock:
-            return faults.take(self._twin, kind, image=image)  # they last: it is only counted
+        if not self._twin.state.get("faults"):
+            return None
+        with self._twin.lock:  # these faults last: that one is met is only counted
+            return (faults.take if meets else faults.find)(self._twin, kind, image=image)
 
     def _ensure_thread(self) -> None:
         if self._thread is None:
@@ -332,7 +333,7 @@ class Fleet:
     def _crash(self) -> None:
         from twins.aws import faults
 
-        for worker in self._all():
+        for worker in self._all() if self._twin.state.get("faults") else []:
             if worker.ready:
                 with self._twin.lock:
                     wanted = faults.take(self._twin, "crash", name=worker.identity.endpoint)

@@ -59,14 +59,15 @@ class CannotServeError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """What all workers of a twin share. `fault(kind, image)` is a fault of containers that is wanted now, or None;
-    `supervising` is held while the supervisor may end, and while a program is added to it.
+    """What all workers of a twin share. `fault(kind, image, meets)` is a fault of containers that is wanted now, or None
+    (`meets`: a container meets it now); `supervising` is held while the supervisor may end, and while a program is added
+    to it.
     """
 
     twin: "Twin"
     daemon: Daemon
     logs: LogTails
-    fault: Callable[[str, str], dict[str, Any] | None]
+    fault: Callable[[str, str, bool], dict[str, Any] | None]
     supervising: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -108,6 +109,7 @@ class Worker:
         self.chosen = 0
         self._place = place
         self._told = told
+        self._met: set[str] = set()
         self._program = ""
         self._spec: EndpointSpec | None = None
         self._ending = threading.Event()
@@ -220,7 +222,8 @@ class Worker:
 
     def _begin(self) -> None:
         folders = self._download()
-        command = _ENDS_AT_ONCE if self._place.fault("bad_image", self.plan.image) else None
+        self._met.clear()
+        command = _ENDS_AT_ONCE if self._fault("bad_image") else None
         self._spec = self.plan.spec(folders, command)
         self.port = choose_port("127.0.0.1")
         self._program = f"{self.identity.id}-{self.port}"
@@ -267,10 +270,16 @@ class Worker:
     def _pretended(self) -> tuple[float, float]:
         """Seconds for which a container must seem not to answer, and those that it may take at most."""
         limit, scaled = self.plan.start_seconds, self._place.twin.scaled
-        if self._place.fault("silent", self.plan.image):
+        if self._fault("silent"):
             return math.inf, scaled(limit)
-        slow = float((self._place.fault("slow_start", self.plan.image) or {}).get("seconds", 0))
+        slow = float((self._fault("slow_start") or {}).get("seconds", 0))
         return scaled(slow), scaled(limit) if slow > limit else limit
+
+    def _fault(self, kind: str) -> dict[str, Any] | None:
+        found = self._place.fault(kind, self.plan.image, kind not in self._met)
+        if found:
+            self._met.add(kind)
+        return found
 
     def _watch(self) -> None:
         """Look at a container that serves, until it is to end: does its process live, does it answer?"""

@@ -240,9 +240,13 @@ def test_a_container_that_ends_fails_its_endpoint_with_its_last_lines_in_the_log
     until(lambda: not cloud.instances("crashing"))
 
 
-@pytest.mark.parametrize("kind", ["silent", "bad_image"])
-def test_a_fault_of_an_image_fails_the_endpoint(cloud: Cloud, kind: str) -> None:
-    cloud.twin.fault(kind, image="process:echo*")
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "silent"}, {"kind": "bad_image"}, {"kind": "slow_start", "seconds": 3600}],
+    ids=lambda fault: fault["kind"],
+)
+def test_a_fault_of_an_image_fails_the_endpoint(cloud: Cloud, fault: dict[str, Any]) -> None:
+    cloud.twin.fault(image="process:echo*", **fault)
     found = cloud.create("faulty", cloud.of_version("1"))
     assert (found["EndpointStatus"], found["FailureReason"][: len(FAILED_PING)]) == ("Failed", FAILED_PING)
 
@@ -262,6 +266,14 @@ def test_an_update_whose_containers_fail_leaves_the_old_ones(cloud: Cloud, load:
     assert found["FailureReason"].startswith(FAILED_PING)
     running.stop()
     assert set(running.answers) == {"1"}
+
+
+def test_an_update_that_is_rolled_back_silently_leaves_the_old_ones(cloud: Cloud) -> None:
+    cloud.create("silent", cloud.of_version("1"))
+    cloud.twin.fault("rollback", endpoint="silent")
+    assert "FailureReason" not in cloud.update("silent", cloud.of_version("2"))
+    assert cloud.ask("silent")["text"] == "1"
+    until(lambda: len(cloud.instances("silent")) == 1)
 
 
 def test_weights_are_kept_exactly_and_can_be_changed(cloud: Cloud) -> None:
@@ -442,8 +454,8 @@ def test_down_and_reset_leave_nothing(cloud: Cloud) -> None:
     assert of_home(home) == []
     cloud.twin.close()
     cloud.twin = Running(home, control.up(home, judge="off", pace=0.2, containers="run"))
-    until(lambda: cloud.sagemaker.list_endpoints()["Endpoints"])
-    assert cloud.ask("ended")["text"] == "1"  # waits for the container that is started again
+    await_status(cloud.twin, "ended", "InService")
+    assert cloud.ask("ended")["text"] == "1"
     control.reset(home)
     assert of_home(home) == []
     cloud.endpoints.clear()

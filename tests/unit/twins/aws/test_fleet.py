@@ -22,7 +22,7 @@ CONTAINER = ContainerPlan(image="process:echo@sha256:1", reference="process:echo
 def endpoint(tmp_path: Path, *groups: tuple[str, float, dict[str, tuple[float, int]]]) -> _Endpoint:
     """An endpoint whose instances are all in service: (id, share, {variant: (weight, instances)}) for each group."""
     twin = Twin(tmp_path)
-    place = Place(twin, Daemon(tmp_path), LogTails(twin), lambda _kind, _image: None)
+    place = Place(twin, Daemon(tmp_path), LogTails(twin), lambda *_: None)
     plans, workers = [], {}
     for group, share, variants in groups:
         planned = []
