@@ -1,14 +1,14 @@
 """A run as a script for the SageMaker Python SDK (v3): text; nothing of that SDK is imported here."""
 
-import pprint
+import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from contract.layout import run_key
 from contract.run import RUN_VARIABLE
 
-_WIDTH = 110
+_WIDTH = 118
 _LONGEST_ID = 63
 _SUFFIX = "-sdk"
 
@@ -28,22 +28,23 @@ def modeltrainer_script(request: Mapping[str, Any], *, run: str, region: str, st
     again = f"{run[: _LONGEST_ID - len(_SUFFIX)]}{_SUFFIX}"
     place = f"s3://{work}/{run_key(again)}"
     algorithm, resources = request["AlgorithmSpecification"], request["ResourceConfig"]
+    about = textwrap.fill(_ABOUT.format(again=again, work=work), _WIDTH, break_on_hyphens=False, break_long_words=False)
     return _SCRIPT.format(
         run=run,
-        again=again,
         stack=stack,
-        region=region,
-        work=work,
-        image=algorithm["TrainingImage"],
-        role=request["RoleArn"],
-        job=f"{job}{_SUFFIX}",
-        channels=_calls(_channel(c) for c in request["InputDataConfig"]),
+        about=about,
+        region=_literal(region),
+        work=_literal(work),
+        image=_literal(algorithm["TrainingImage"]),
+        role=_literal(request["RoleArn"]),
+        job=_literal(f"{job}{_SUFFIX}"),
+        channels=_calls((_channel(c) for c in request["InputDataConfig"]), 0),
         output=_arguments(
             s3_output_path=f"{place}/output",
             kms_key_id=request["OutputDataConfig"].get("KmsKeyId") or None,
             compression_type=request["OutputDataConfig"]["CompressionType"],
         ),
-        checkpoints=repr(f"{place}/checkpoints"),
+        checkpoints=_literal(f"{place}/checkpoints"),
         compute=_arguments(
             instance_type=resources["InstanceType"],
             instance_count=resources["InstanceCount"],
@@ -62,57 +63,76 @@ def modeltrainer_script(request: Mapping[str, Any], *, run: str, region: str, st
             subnets=request.get("VpcConfig", {}).get("Subnets"),
             security_group_ids=request.get("VpcConfig", {}).get("SecurityGroupIds"),
         ),
-        environment=pprint.pformat({**request.get("Environment", {}), RUN_VARIABLE: again}, width=_WIDTH),
-        tags=_calls(f"Tag(key={t['Key']!r}, value={t['Value']!r})" for t in request.get("Tags", [])),
+        environment=json.dumps({**request.get("Environment", {}), RUN_VARIABLE: again}),
+        tags=_calls((_call("Tag", key=t["Key"], value=t["Value"]) for t in request.get("Tags", [])), 4),
         metrics=_calls(
-            f"MetricDefinition(name={m['Name']!r}, regex={m['Regex']!r})"
-            for m in algorithm.get("MetricDefinitions", [])
+            (_call("MetricDefinition", name=m["Name"], regex=m["Regex"]) for m in algorithm["MetricDefinitions"]), 0
         ),
     )
 
 
 def _channel(channel: Mapping[str, Any]) -> str:
     uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
-    return f"InputData(channel_name={channel['ChannelName']!r}, data_source={uri!r})"
+    return _call("InputData", channel_name=channel["ChannelName"], data_source=uri)
 
 
-def _calls(calls: Any) -> str:
+def _call(what: str, **arguments: str) -> str:
+    return f"{what}({', '.join(f'{key}={_literal(value)}' for key, value in arguments.items())})"
+
+
+def _calls(calls: Iterable[str], column: int) -> str:
     """A list, an item a line."""
-    return "[\n" + textwrap.indent("".join(f"{call},\n" for call in calls), "    ") + "]"
+    space = " " * column
+    return "[\n" + "".join(f"{space}    {call},\n" for call in calls) + f"{space}]"
 
 
 def _arguments(**values: Any) -> str:
     """Keyword arguments, one a line; those that are None are left out."""
-    lines = "".join(f"{name}={value!r},\n" for name, value in values.items() if value is not None)
-    return "\n" + textwrap.indent(lines, " " * 8) + "    "
+    given = {name: value for name, value in values.items() if value is not None}
+    return "\n" + "".join(f"        {name}={_literal(value)},\n" for name, value in given.items()) + "    "
 
 
+def _literal(value: Any) -> str:
+    """As Python writes it, texts between double quotes."""
+    return repr(value) if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
+
+
+_ABOUT = """\
+It needs `pip install 'sagemaker>=3'`, and AWS credentials that may start jobs and pass the role; nothing of the kit. \
+Its result is a run of its own, {again}: a complete, unsigned model version below s3://{work}/runs/{again}/output. The \
+kit does not collect it: what is to be promoted comes from `llmops train`, which signs."""
 _SCRIPT = '''\
-"""Run {run} of stack {stack}, started anew by the SageMaker Python SDK: same recipe, data, base model and image.
+"""Start run {run} once more, by the SageMaker SDK: same recipe, data, base model and image.
 
-Written by `llmops export sagemaker`. It needs `pip install 'sagemaker>=3'` and AWS credentials that may pass the role
-and start jobs; nothing of the kit. Its result is a run of its own, {again}: a complete, unsigned model
-version below s3://{work}/runs/{again}/output. The kit does not collect it: what is to be promoted comes
-from `llmops train`, which signs.
+Written by `llmops export sagemaker` for stack {stack}.
+{about}
 """
 
+import logging
+import os
+
 import boto3
+
+# The stack's role has what its jobs need, and that on its own things alone. The SDK would ask for more, and for all
+# things: so it is told not to judge the role. SageMaker itself does.
+os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
+
 from sagemaker.core.helper.session_helper import Session
 from sagemaker.core.shapes import MetricDefinition, StoppingCondition, Tag
 from sagemaker.train import ModelTrainer
 from sagemaker.train.configs import CheckpointConfig, Compute, InputData, Networking, OutputDataConfig
 
 # The work bucket of the stack stands for the SDK's own default bucket, which it would make otherwise.
-session = Session(boto3.Session(region_name={region!r}), default_bucket={work!r})
+session = Session(boto3.Session(region_name={region}), default_bucket={work})
 
 # spec: the recipe, resolved (run.json); dataset and base_model: versions in the stack's store, named by content.
 channels = {channels}
 
 trainer = ModelTrainer(
     sagemaker_session=session,
-    base_job_name={job!r},
-    training_image={image!r},
-    role={role!r},
+    base_job_name={job},
+    training_image={image},
+    role={role},
     compute=Compute({compute}),
     # No way out of the container, and what nodes say to each other is encrypted.
     networking=Networking({networking}),
@@ -129,5 +149,6 @@ trainer = trainer.with_checkpoint_config(CheckpointConfig(s3_uri={checkpoints}))
 trainer = trainer.with_metric_definitions({metrics})
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # else the job's lines are not shown
     trainer.train(input_data_config=channels, wait=True, logs=True)
 '''

@@ -80,9 +80,9 @@ class Account:
 
 
 @contextmanager
-def running_account(folder: Path, *, containers: str = "none", **options: Any) -> Iterator[Account]:
-    """A twin with its state in `folder`; ended afterwards. It runs no containers unless told to "run" them."""
-    home = folder / "twin"
+def running_account(folder: Path, *, name: str = "twin", containers: str = "none", **options: Any) -> Iterator[Account]:
+    """A twin with its state in `folder`/`name`; ended afterwards. It runs no containers unless told to "run" them."""
+    home = folder / name
     control.up(home, say=lambda _: None, containers=containers, **options)
     try:
         yield Account(home, client_environ(home))
