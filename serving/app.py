@@ -178,7 +178,7 @@ class _Routes:
         service = self._service
         model = service.serving()
         chat = parse_chat(await self._read(request))
-        if chat.model is not None:
+        if chat.model:  # OpenAI's clients must send one: "" where the address names the endpoint, as on SageMaker
             _check_name(chat.model, model)
         if chat.stream_options and not chat.stream:
             raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
