@@ -59,9 +59,9 @@ class CannotServeError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """What all workers of a twin share. `fault(kind, image, meets)` is a fault of containers that is wanted now, or None
-    (`meets`: a container meets it now); `supervising` is held while the supervisor may end, and while a program is added
-    to it.
+    """What all workers of a twin share. `fault(kind, image, meets)` is a fault of containers that is wanted now, if any
+    (`meets`: a container meets it now); `supervising` is held while the supervisor may end, and while a program is
+    added to it.
     """
 
     twin: "Twin"
