@@ -1,5 +1,6 @@
 """report.html: one file that needs nothing beside it, in light and dark."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -82,9 +83,9 @@ def _steps(report: Report) -> str:
 
 def _row(result: Result) -> str:
     step = result.step
-    said = "".join(f"<li>{escape(line)}</li>" for line in result.evidence.said)
+    said = "".join(f"<li>{_words(line)}</li>" for line in result.evidence.said)
     commands = "\n".join(f"{c.seconds:6.1f} s  [{c.who}]  $ {c.words}" for c in result.commands)
-    parts = [f"<span class='soft'>{escape(step.proves)}</span>", f"<ul>{said}</ul>" if said else ""]
+    parts = [f"<span class='soft'>{_words(step.proves)}</span>", f"<ul>{said}</ul>" if said else ""]
     if result.state not in ("passed", "not run"):
         parts.append(f"<span class='verdict failed'>{escape(result.state)}</span>")
     if commands:
@@ -157,6 +158,11 @@ def _unjudged(report: Report) -> str:
 
 def _list(lines: Sequence[str] | Iterable[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _words(text: str) -> str:
+    """With what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _minutes(seconds: float) -> str:
