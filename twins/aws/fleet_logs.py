@@ -116,7 +116,7 @@ class LogTails:
         if not messages:
             return
         assert tail.file
-        with self._twin.lock:
+        with self._twin.lock, self._twin.seldom():
             logs.put_events(self._twin, tail.region, tail.group, tail.stream, messages, keep=_KEPT_EVENTS)
             place = [os.fstat(tail.file.fileno()).st_ino, tail.file.tell() - len(tail.rest)]
             self._twin.state.setdefault(_STATE, {})[instance] = place

@@ -16,7 +16,6 @@ _NAMESPACE = "AWS/SageMaker"
 _AUTOSCALING = "application-autoscaling"
 _LOAD_SECONDS = 10.0
 """Between two data points of ConcurrentRequestsPerModel on AWS."""
-_IDLE_SECONDS = 0.25  # here, between those of an idle variant at least: each has the state written
 Load = tuple[str, str, str]
 """Region, endpoint and variant."""
 
@@ -76,7 +75,7 @@ class Metrics:
         due = {load: most for load, now in (loads or {}).items() if (most := self._due(load, now)) is not None}
         if not requests and not due:
             return
-        with self._twin.lock:
+        with self._twin.lock, self._twin.seldom():
             for when, request in requests:
                 dimensions = _dimensions(request.endpoint, request.variant)
                 for name, value, unit in request.values():
@@ -95,7 +94,7 @@ class Metrics:
             return None
         with self._lock:
             most = max(requests, self._most.pop(load, 0))
-        if not most and (elapsed < _IDLE_SECONDS or not self._is_scaled(load)):
+        if not most and not self._is_scaled(load):
             return None
         self._told[load] = time.monotonic()
         return most

@@ -15,6 +15,7 @@ import pickle
 import platform
 import tempfile
 import threading
+import time
 import types
 import uuid
 from collections import OrderedDict, defaultdict
@@ -42,6 +43,9 @@ from contract.errors import KitError
 from twins.aws.twin import Twin
 
 DEBOUNCE_SECONDS = 0.2
+SELDOM_SECONDS = 5.0
+"""How long what changes all the time (`Twin.seldom`) may be unwritten."""
+_RESTS = 2  # times that a writing took are between it and the next: nothing else runs meanwhile
 BODIES = "objects"
 """The folder of S3's bodies in a twin's home; a file whose name begins with a dot is not (yet) one."""
 log = logging.getLogger("twins.aws")
@@ -95,6 +99,7 @@ class Keeper:
         """Write the state now, unless it is what was written last."""
         with self._twin.lock:
             self._twin.dirty.clear()
+            self._twin.stale.clear()
             content, used = self._pickled()
             there = list(self._bodies.glob("*"))  # others add files with the lock held
         if content != self._last:
@@ -106,12 +111,16 @@ class Keeper:
                 body.unlink(missing_ok=True)
 
     def _run(self) -> None:
+        took = 0.0
         while True:
-            self._twin.dirty.wait()
-            if self._ended.wait(DEBOUNCE_SECONDS):
+            if not self._twin.dirty.wait(SELDOM_SECONDS) and not self._twin.stale.is_set():
+                continue
+            if self._ended.wait(max(DEBOUNCE_SECONDS, _RESTS * took)):
                 return
+            began = time.monotonic()
             try:
                 self.save()
+                took = time.monotonic() - began
                 self.failure = ""
             except Exception as e:  # the twin works on; `status` says that its state is not kept
                 self.failure = f"{type(e).__name__}: {e}"

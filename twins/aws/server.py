@@ -21,6 +21,8 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     """Serve the twin of a folder until SIGTERM or SIGINT; its state is written then, and soon after each change."""
     os.umask(0o077)
     os.environ.update(MOTO_ACCOUNT_ID=TWIN_ACCOUNT, MOTO_ALLOW_NONEXISTENT_REGION="true")
+    # moto's public machine images are most of a state that is written again and again, and nothing here starts one.
+    os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     # No page of another site, in a browser of this machine, may read what moto answers.
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
     warnings.filterwarnings("ignore", message="Exception.* does not match an error shape")

@@ -4,7 +4,8 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class Twin:
         self.judge_of_services: Callable[..., bool] | None = None
         self.judge_of_policies: Callable[..., str | None] | None = None
         self.dirty = threading.Event()
+        self.stale = threading.Event()
+        self._seldom = threading.local()
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._hooks: dict[tuple[str, str], list[Hook]] = {}
         self._checks: dict[tuple[str, str], list[Callable[[Call], None]]] = {}
@@ -162,8 +165,19 @@ class Twin:
             self.seed()
 
     def changed(self) -> None:
-        """Have the state written soon."""
-        self.dirty.set()
+        """Have the state written soon, or by and by in a block of `seldom`."""
+        (self.stale if getattr(self._seldom, "inside", False) else self.dirty).set()
+
+    @contextmanager
+    def seldom(self) -> Iterator[None]:
+        """What this thread changes inside is of the kind that never ends, and need not be written at once: counts and
+        lines of containers. A killed twin loses what it has of the last seconds.
+        """
+        self._seldom.inside = True
+        try:
+            yield
+        finally:
+            self._seldom.inside = False
 
     def set_settings(self, **values: Any) -> None:
         """Change settings of the running twin."""
