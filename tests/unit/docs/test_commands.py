@@ -43,7 +43,7 @@ def problem(words: list[str]) -> str:
         if name not in command.commands:
             return f"no command {name!r}"
         command = command.commands[name]  # pyright: ignore[reportAssignmentType]
-    known = {option for parameter in command.params for option in parameter.opts} | GLOBAL
+    known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | GLOBAL
     unknown = [w.partition("=")[0] for w in words if w.startswith("--") and w.partition("=")[0] not in known]
     return f"no option {unknown[0]}" if unknown else ""
 
