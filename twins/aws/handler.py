@@ -1,22 +1,22 @@
 """HTTP/1.1 with connections that are kept, for werkzeug's threaded server, which closes each after one answer."""
 
 import logging
-from collections.abc import Iterable
-from http import HTTPStatus
+from collections.abc import Callable, Iterable
 from io import BufferedReader
+from itertools import chain
 from typing import IO, Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.serving import DechunkedInput
-from werkzeug.test import run_wsgi_app
+from werkzeug.wrappers import Response
 from werkzeug.wsgi import LimitedStream
 
 log = logging.getLogger("twins.aws.http")
 _TLS_HANDSHAKE = b"\x16"
-_UNREAD_BYTES = (
-    1 << 20
-)  # of a body that nobody wanted are read, for the sake of the connection; with more, it is closed
+_UNREAD_BYTES = 1 << 20
+"""Of a body that nobody wanted are read, for the sake of the connection; with more, it is closed."""
+_FAILURE = Response(status="500 Twin Failure")
 
 
 class Handler(MotoRequestHandler):
@@ -46,24 +46,22 @@ class Handler(MotoRequestHandler):
         body = environ["wsgi.input"] = _body(environ)
         environ["wsgi.input_terminated"] = True
         try:
-            pieces, status, headers = run_wsgi_app(self.server.app, environ)
+            answer = _Answer(self.server.app, environ)
         except ClientDisconnected:
             self.close_connection = True
             return
         except Exception:
             log.exception("%s failed", self.requestline)
-            pieces, headers = [], []
-            status = f"{HTTPStatus.INTERNAL_SERVER_ERROR.value} Twin Failure"
+            answer = _Answer(_FAILURE, environ)
             self.close_connection = True
         try:
-            self._send(status, list(headers), pieces)
+            self._send(answer.status, answer.headers, answer.pieces)
         except Exception as e:
             gone = isinstance(e, ConnectionError | TimeoutError)
             log.log(logging.DEBUG if gone else logging.ERROR, "%s ended: %r", self.requestline, e, exc_info=not gone)
             self.close_connection = True
         finally:
-            if close := getattr(pieces, "close", None):
-                close()
+            answer.close()
         self.close_connection = self.close_connection or not _exhaust(body)
 
     def _send(self, status: str, headers: list[tuple[str, str]], pieces: Iterable[bytes]) -> None:
@@ -105,6 +103,32 @@ class Handler(MotoRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         """What the server has to say otherwise."""
         log.info(message, *args)
+
+
+class _Answer:
+    """An application's answer: begun, and not a piece of it asked for yet."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> None:
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+        self._given = app(environ, self._start)
+        self.pieces: Iterable[bytes] = self._given
+        if not self.status:  # a generator, which begins with its first piece
+            pieces = iter(self._given)
+            self.pieces = chain([next(pieces, b"")], pieces)
+
+    def _start(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> Callable[[bytes], object]:
+        self.status, self.headers = status, headers
+        return _no_write
+
+    def close(self) -> None:
+        """Let the application end what it began."""
+        if close := getattr(self._given, "close", None):
+            close()
+
+
+def _no_write(_data: bytes) -> object:
+    raise NotImplementedError("an application answers with what it returns")
 
 
 class _Chunks(DechunkedInput):

@@ -17,6 +17,7 @@ from urllib3.util.wait import wait_for_read
 
 _PIECE_BYTES = 1 << 16
 _IDLE = 32  # connections kept to one container
+_SWEEP_SECONDS = 10.0
 _TICK_SECONDS = 0.5  # how late the end of an exchange's time may be seen
 _LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 Reason = Literal["lost", "late", "left"]
@@ -42,6 +43,7 @@ class Containers:
 
     def __init__(self) -> None:
         self._idle: dict[tuple[str, int], list[HTTPConnection]] = {}
+        self._sweep_at = 0.0
         self._lock = threading.Lock()
         self._watch = _Watch()
 
@@ -91,6 +93,7 @@ class Containers:
         whole = exchange.whole and not response.will_close and not exchange.guard.reason
         response.close()
         with self._lock:
+            self._sweep()
             kept = self._idle.setdefault(address, [])
             if whole and len(kept) < _IDLE:
                 kept.append(connection)
@@ -105,6 +108,18 @@ class Containers:
                 for connection in kept:
                     connection.close()
             self._idle.clear()
+
+    def _sweep(self) -> None:
+        """Close what containers closed that will not be asked again: they have ended."""
+        if time.monotonic() < self._sweep_at:
+            return
+        self._sweep_at = time.monotonic() + _SWEEP_SECONDS
+        for address, kept in list(self._idle.items()):
+            for connection in [each for each in kept if wait_for_read(each.sock, 0)]:
+                kept.remove(connection)
+                connection.close()
+            if not kept:
+                del self._idle[address]
 
     def _kept(self, address: tuple[str, int]) -> HTTPConnection | None:
         """A connection from before that the container has not closed."""

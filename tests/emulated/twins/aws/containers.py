@@ -52,7 +52,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # whoever asked has left
+        """Be quiet: whoever asked has left."""
+        self.left = request, client_address
 
 
 class _Told(BaseHTTPRequestHandler):

@@ -29,6 +29,8 @@ class Served:
         self.twin.route("/told/unread", lambda e, start: Response("unread", 413)(e, start))
         self.twin.route("/told/pieces", lambda e, start: Response(self._pieces())(e, start))
         self.twin.route("/told/broken", lambda e, start: Response(self._broken())(e, start))
+        self.twin.route("/told/generated", self._generated)
+        self.twin.route("/told/never", lambda e, start: Response(self._pieces_of_none())(e, start))
         self.twin.route("/told/endless", lambda e, start: Response(self._endless())(e, start))
         self.server = make_server("127.0.0.1", 0, Front(self.twin), threaded=True, request_handler=Handler)
         self.port = self.server.server_port
@@ -46,12 +48,36 @@ class Served:
         yield b"first"
         raise ConnectionAbortedError("cut")
 
+    def _generated(self, environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+        start("200 OK", [("X-Path", environ["PATH_INFO"])])
+        yield b"one"
+        yield b"two"
+
+    def _pieces_of_none(self) -> "NoPieces":
+        return NoPieces(self.closed)
+
     def _endless(self) -> Iterator[bytes]:
         try:
             while True:
                 yield b"x" * 1000
         finally:
             self.closed.set()
+
+
+class NoPieces:
+    """Breaks off before the first piece."""
+
+    def __init__(self, closed: threading.Event) -> None:
+        self._closed = closed
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        raise ConnectionAbortedError("cut")
+
+    def close(self) -> None:
+        self._closed.set()
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +162,23 @@ def test_an_answer_cut_half_way_is_seen_to_be_cut(client: http.client.HTTPConnec
     assert cut.value.partial == b"first"
 
 
+def test_an_answer_cut_before_its_first_piece_is_ended_too(client: http.client.HTTPConnection, served: Served) -> None:
+    served.closed.clear()
+    client.request("GET", "/told/never")
+    answer = client.getresponse()
+    with pytest.raises(http.client.IncompleteRead):
+        answer.read()
+    assert served.closed.wait(10)
+
+
+def test_an_application_may_begin_late(client: http.client.HTTPConnection) -> None:
+    client.request("GET", "/told/generated")
+    answer = client.getresponse()
+    assert (answer.read(), answer.headers["X-Path"]) == (b"onetwo", "/told/generated")
+
+
 def test_pieces_end_when_the_client_leaves(client: http.client.HTTPConnection, served: Served) -> None:
+    served.closed.clear()
     client.request("GET", "/told/endless")
     answer = client.getresponse()
     assert answer.read(1000) == b"x" * 1000

@@ -221,6 +221,13 @@ def _received_until(client: socket.socket, text: bytes) -> bytes:
     return received
 
 
+def test_a_stream_that_is_cut_before_its_first_piece(twin: ServedTwin, container: Container) -> None:
+    faults.of(twin.twin).add("cut_stream", {"endpoint": "chat"})
+    with pytest.raises(ProtocolError):
+        list(stream(twin, "first", endless=True)["Body"])
+    assert container.left.wait(10)
+
+
 def test_a_stream_that_is_cut_on_request(twin: ServedTwin, container: Container) -> None:
     faults.of(twin.twin).add("cut_stream", {"endpoint": "ch*", "after_bytes": 7})
     events = iter(stream(twin, "first", "second", "third", endless=True)["Body"])

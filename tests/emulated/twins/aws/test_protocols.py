@@ -140,7 +140,7 @@ def test_own_routes_say_what_there_is(twin: Running) -> None:
     status, body = twin.raw("PUT", "/_twin/settings", json.dumps({"pace": -1}).encode())
     assert (status, json.loads(body)["error"]) == (400, "not a setting, or not a value of it: pace")
     told = twin.ask("GET", "status")
-    assert any("no container runs" in line for line in told["not_judged"])
+    assert any("containers are not run" in line for line in told["not_judged"])
     assert told["judge"] == "off"
 
 
