@@ -1,5 +1,6 @@
 """The AWS CLI, installed apart from the kit, works on a twin with what `llmops twin aws env` prints."""
 
+import base64
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 
 from contract.layout import cache_dir
 from tests.emulated.twins.aws.conftest import Running, made_config, made_model, made_role
+from tests.emulated.twins.aws.containers import served
 from twins.aws import control
 
 
@@ -29,10 +31,12 @@ def aws(start: Callable[..., Running]) -> Callable[..., Any]:
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv") or "uv"
     command = [uv, "tool", "run", "--from", "awscli>=1.40,<2", "aws", "--output", "json"]
 
-    def run(*arguments: str, fails: bool = False) -> Any:
+    def run(*arguments: str, fails: bool = False, as_text: bool = False) -> Any:
         done = subprocess.run([*command, *arguments], env=environ, capture_output=True, text=True)
         assert (done.returncode != 0) == fails, done.stderr
-        return done.stderr if fails else json.loads(done.stdout or "null")
+        if fails or as_text:
+            return done.stderr or done.stdout
+        return json.loads(done.stdout or "null")
 
     return run
 
@@ -53,3 +57,23 @@ def test_an_endpoint_by_command(aws: Callable[..., Any]) -> None:
     assert found["EndpointStatus"] == "InService"
     told = aws("sagemaker", "describe-endpoint", "--endpoint-name", "no-such", fails=True)
     assert 'Could not find endpoint "arn:aws:sagemaker:us-east-1:000000000000:endpoint/no-such".' in told
+
+
+def test_an_invocation_by_command(aws: Callable[..., Any], tmp_path: Path) -> None:
+    with served(tmp_path / "served") as (twin, container):
+        invoke = ["sagemaker-runtime", "invoke-endpoint", "--endpoint-url", twin.url, "--content-type", "text/plain"]
+        answer = tmp_path / "answer"
+        told = aws(*invoke, "--endpoint-name", "chat", "--body", "hello", str(answer))
+        assert answer.read_text() == "hello"
+        assert told["InvokedProductionVariant"] == "main"
+        assert container.requests[0]["content-type"] == "text/plain"
+        assert "no-such" in aws(*invoke, "--endpoint-name", "no-such", "--body", "x", str(answer), fails=True)
+
+
+def test_a_password_for_docker_by_command(aws: Callable[..., Any]) -> None:
+    password = aws("ecr", "get-login-password", as_text=True).strip()
+    (given,) = aws("ecr", "get-authorization-token")["authorizationData"]
+    assert given["proxyEndpoint"].startswith("http://127.0.0.1:")
+    user, _, token = base64.b64decode(given["authorizationToken"]).decode().partition(":")
+    assert user == "AWS"
+    assert len(password) == len(token) > 20
