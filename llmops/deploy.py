@@ -166,7 +166,20 @@ def down(stack: PulumiStack, say: Say) -> None:
     """Take everything down but the data: endpoints and the place for runs go, store and keys stay."""
     registry.preflight(stack, say, dev=True, make=False)
     free(stack, say)
+    _stop_runs(stack, say)
     stack.run("destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")
+
+
+def _stop_runs(stack: PulumiStack, say: Say) -> None:
+    """Runs that go on would lose their place, and in a cloud cost on."""
+    try:
+        platform = registry.open_platform(stack.outputs())
+    except KitError:
+        return  # never deployed
+    for run in platform.find():
+        if run.state.status == "running":
+            say(f"stopping run {run.spec.id}")
+            platform.stop(run.spec.id)
 
 
 def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:

@@ -22,7 +22,7 @@ from llmops.platforms.aws.clients import Clients, error_code, explained
 
 _THREADS = 8
 _SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
-_TAKEN, _BUSY, _MISSING = "PreconditionFailed", "ConditionalRequestConflict", ("NoSuchKey", "404")
+_TAKEN, _BUSY, _MISSING = "PreconditionFailed", "ConditionalRequestConflict", ("NoSuchKey", "NoSuchBucket", "404")
 
 
 class S3Objects:
@@ -138,12 +138,16 @@ class S3Objects:
             _at_once(lambda key: self._download(key, folder / key.removeprefix(prefix)), self._entries(prefix))
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """Keys of the folders that begin with a prefix, without what is in them."""
+        """Keys of the folders that begin with a prefix, without what is in them; none where the bucket is gone."""
+        pages = self._s3.get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **self._owner)
         with explained(self.url):
-            pages = self._s3.get_paginator("list_objects_v2")
-            found = pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **self._owner)
-            for page in found:
-                yield from (each["Prefix"].rstrip("/") for each in page.get("CommonPrefixes", []))
+            try:
+                for page in found:
+                    yield from (each["Prefix"].rstrip("/") for each in page.get("CommonPrefixes", []))
+            except ClientError as e:
+                if error_code(e) not in _MISSING:
+                    raise
 
     def _entries(self, prefix: str) -> dict[str, str]:
         """Key -> ETag of the objects below a prefix."""

@@ -97,7 +97,7 @@ class AwsPlatform:
 
     def find(self, run: str = "") -> list[Run]:
         """What SageMaker and the bucket of runs say."""
-        return self._runs.find(run)
+        return self._runs.find(run) if self.aws.job_prefix else []  # else nobody could have started one
 
     def follow(self, run: str) -> Iterator[str]:
         """Lines of CloudWatch Logs, what SageMaker does, and what it costs."""

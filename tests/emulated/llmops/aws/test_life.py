@@ -135,7 +135,8 @@ def test_a_stack_without_images_or_jobs_says_so(aws_kit: Kit) -> None:
     text = aws_kit.run("train", "recipe.yaml", code=1)
     assert text.startswith("error: the stack has no training image")
     assert "llmops images build" in text
-    assert "`llmops up --stack dev` writes them" in aws_kit.run("runs", "list", code=1)
+    assert aws_kit.json("runs", "list") == []
+    assert "there is no run x" in aws_kit.run("runs", "show", "x", code=1)
     assert "builds them itself" in _local_images(aws_kit)
 
 

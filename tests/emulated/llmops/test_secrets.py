@@ -1,0 +1,59 @@
+"""A token of a recipe's source: read by whoever trains, given to the one fetch that needs it, and to nothing else."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from contract.errors import KitError
+from contract.recipe import BaseModelSource
+from llmops.importing import import_model
+from tests.unit.llmops.conftest import make_platform
+
+SECRET = "hf_notForLogs"
+
+
+@pytest.fixture
+def hub() -> Iterator[tuple[str, list[str]]]:
+    """A model hub that knows no model: its address, and the authorisations that it was shown."""
+    shown: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shown.append(self.headers.get("Authorization", ""))
+            self.send_response(401)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", shown
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_hub_is_shown_the_token_and_nobody_else(
+    tmp_path: Path, hub: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, shown = hub
+    platform = make_platform(tmp_path / "home", "dev")
+    gated = BaseModelSource(name="gated", source="hub:org/gated", revision="abc", token="secret:hub-token")
+    with pytest.raises(KitError, match="there is no secret hub-token") as missed:
+        import_model(platform, gated, lambda _: None, tmp_path)
+    assert missed.value.where == "$LLMOPS_SECRET_HUB_TOKEN"
+    assert shown == []
+
+    monkeypatch.setenv("LLMOPS_SECRET_HUB_TOKEN", SECRET)
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    said: list[str] = []
+    with pytest.raises(KitError, match="can't be fetched") as refused:
+        import_model(platform, gated, said.append, tmp_path)
+    assert f"Bearer {SECRET}" in shown
+    assert SECRET not in "".join([*said, str(refused.value), gated.model_dump_json()])
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()]
