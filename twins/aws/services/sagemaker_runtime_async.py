@@ -144,8 +144,11 @@ class AsyncInvocations:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._twin.lock:
-                item = copy.deepcopy(shelf(self._twin, store.SERVICE, _QUEUE, region)[name])
-                endpoint = copy.deepcopy(store.documents(self._twin, ENDPOINT, region)[item["EndpointArn"]])
+                item = copy.deepcopy(shelf(self._twin, store.SERVICE, _QUEUE, region).get(name, {}))
+                endpoints = store.documents(self._twin, ENDPOINT, region)
+                endpoint = copy.deepcopy(endpoints.get(item.get("EndpointArn", "")))
+            if endpoint is None:  # deleted, or the account was emptied
+                return
             work = Work(self._twin, self._runtime, region, item, endpoint, folder)
             work.run()
         except NotNowError as e:
