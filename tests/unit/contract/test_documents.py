@@ -65,6 +65,8 @@ def test_published_schema_accepts_what_the_kit_writes(name: str) -> None:
         ("minimum: 0.8", "minimum: 8", 13, "evaluation.gate.0.minimum", "less than or equal to 1"),
         ("{suite: facts,", "{suite: fact,", 9, "evaluation", "the gate names suite 'fact'"),
         ("folder:./base", "hub:org/model", 3, "base_model", "needs `revision`"),
+        ("folder:./base", "folder:./base\n  token: secret:hub-token", 3, "base_model", "no effect but with hub:"),
+        ("folder:./base", "hub:org/model\n  token: hf_123", 6, "base_model.token", "pattern"),
         ("data:\n", "dataset:\n", 6, "dataset", "unknown key"),
     ],
 )

@@ -12,9 +12,9 @@ import pytest
 
 from contract.errors import KitError, RunError
 from contract.recipe import Recipe
-from contract.run import Pinned, RunSpec
+from contract.run import Compute, Pinned, RunSpec
 from llmops.platforms.local import LocalPlatform
-from llmops.runs import collect, find_run, plan_run, uncollected
+from llmops.runs import collect, find_run, other_machines, plan_run, uncollected
 from tests.unit.llmops.conftest import make_platform, write_version
 
 MakeImage = Callable[[str], str]
@@ -239,3 +239,19 @@ def test_the_beginning_of_an_id_must_name_one_run(tmp_path: Path, make_image: Ma
     assert find_run(platform, "chatbot-1").spec.id == "chatbot-1"
     with pytest.raises(RunError, match="the beginning of 2 runs"):
         find_run(platform, "chat")
+
+
+def test_a_run_may_ask_for_other_machines_where_there_are_any() -> None:
+    usual = Compute(instance_type="ml.g5.xlarge", max_hours=3)
+    assert other_machines(usual, {}) == usual
+    assert other_machines(usual, {"spot": True, "instances": 2}) == usual.model_copy(
+        update={"spot": True, "instances": 2}
+    )
+    with pytest.raises(KitError, match="pattern") as caught:
+        other_machines(usual, {"instance_type": "g5"})
+    assert caught.value.where == "--instance-type"
+    assert other_machines(None, {}) is None
+    for wanted, options in (({"spot": False}, "--no-spot"), ({"instances": 2}, "--instances")):
+        with pytest.raises(KitError, match="runs are processes of this machine") as refused:
+            other_machines(None, wanted)
+        assert refused.value.where == options
