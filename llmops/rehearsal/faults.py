@@ -151,7 +151,7 @@ CASES: tuple[FaultCase, ...] = (
         "refused",
         {"endpoint": "*", "times": 1},
         says="rolled the update back",
-        way_out="mend what the endpoint's log shows, here nothing; then `llmops up`",
+        way_out="mend what the endpoint's log shows, here nothing; then `llmops up --refresh`",
     ),
 )
 

@@ -167,7 +167,8 @@ def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
         raise KitError(
             what,
             where=f"endpoint {props['endpoint']}",
-            fix="take the setting that was changed back, or mend what the endpoint's log shows; then `pulumi up`",
+            fix="take the setting that was changed back, then `pulumi up`; or mend what the endpoint's log shows, then "
+            "`pulumi up --refresh`: the state takes the update for done",
         )
     line = f"{props['setting']}: {model}@sha256:{sha256}"
     _reject(props, why, line)
