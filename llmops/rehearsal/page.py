@@ -112,10 +112,8 @@ def _plots(report: Report) -> str:
             timeline, seconds
         ),
         "Requests a second under load": plots.rate(timeline, seconds),
-        "Quality: share of the golden prompts that what serves answers rightly": plots.steps_plot(
-            timeline.quality, seconds, "Quality", "share", timeline
-        ),
-        "Cost: what stood at that time costs an hour on AWS": plots.steps_plot(
+        "Quality: share of its golden prompts that a version answered rightly": plots.quality(timeline, seconds),
+        "Cost: what stood at that time costs an hour on AWS": plots.held(
             timeline.cost, seconds, "Cost", "$ an hour", timeline
         ),
     }

@@ -82,7 +82,24 @@ def rate(timeline: Timeline, seconds: float) -> str:
     return _svg("Requests a second", height, parts)
 
 
-def steps_plot(points: Sequence[tuple[float, float]], seconds: float, title: str, unit: str, timeline: Timeline) -> str:
+def quality(timeline: Timeline, seconds: float) -> str:
+    """Each time that a server asked its golden prompts: the share of right answers, and whose they were."""
+    if not timeline.quality:
+        return ""
+    height = TOP + _PLOT + BOTTOM
+    axis = _Axis(seconds, height)
+    parts = [*axis.draw(), *_scale(1.0, "share"), *_marks(timeline, axis, height)]
+    for at, score, model in timeline.quality:
+        x, y, kind = axis.x(at), _y(score, 1.0), "dot" if score >= 1 else "bad"
+        tip = f"<title>{escape(model)}: {score:.2f} at {at:.1f} s</title>"
+        parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4">{tip}</circle>')
+        parts.append(
+            f'<text class="label" x="{x + 8:.1f}" y="{y + (14 if score > 0.5 else -6):.1f}">{escape(model)}</text>'
+        )
+    return _svg("Quality", height, parts)
+
+
+def held(points: Sequence[tuple[float, float]], seconds: float, title: str, unit: str, timeline: Timeline) -> str:
     """A value that holds until the next one, over time."""
     if not points:
         return ""

@@ -169,8 +169,9 @@ class Stage:
         found = []
         for event in each(self.clients("logs"), "filter_log_events", "events", logGroupName=group):
             if '"quality"' in event["message"]:
-                score = json.loads(event["message"])["score"]
-                found.append((max(0.0, event["timestamp"] / 1000 - self.timeline.begun_at), float(score)))
+                said = json.loads(event["message"])
+                at = max(0.0, event["timestamp"] / 1000 - self.timeline.begun_at)
+                found.append((at, float(said["score"]), str(said["model"])))
         self.timeline.quality = sorted(found)
 
     def has_endpoint(self, stack: str) -> bool:

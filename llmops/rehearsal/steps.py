@@ -101,7 +101,8 @@ class Timeline:
     """The same moment by the clock on the wall."""
     marks: list[tuple[float, str]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
-    quality: list[tuple[float, float]] = field(default_factory=list)
+    quality: list[tuple[float, float, str]] = field(default_factory=list)
+    """When a server asked its golden prompts, the share that it answered rightly, and its model's alias."""
     cost: list[tuple[float, float]] = field(default_factory=list)
     """Dollars an hour, from then on."""
 

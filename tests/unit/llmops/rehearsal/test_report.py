@@ -18,7 +18,7 @@ from tests.unit.llmops.rehearsal.conftest import step
 def report() -> Report:
     timeline = Timeline(marks=[(4.0, "update begins"), (6.0, "update ends")])
     timeline.requests = [Request(3 + i / 10, 0.01 + i / 1000, i != 5, "ModelError") for i in range(40)]
-    timeline.quality = [(3.0, 1.0), (5.0, 0.2)]
+    timeline.quality = [(3.0, 1.0, "chat@1"), (5.0, 0.2, "chat@2")]
     timeline.cost = [(0.0, 0.0), (3.0, 0.23)]
     good, bad, rest = Result(step("one")), Result(step("two")), Result(step("three"))
     good.state, good.seconds, good.evidence = "passed", 2.5, Evidence(("<made>",), {"made": 3}, {"seconds": 2.5})
