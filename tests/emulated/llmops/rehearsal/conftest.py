@@ -42,7 +42,7 @@ class Rehearsing:
         return subprocess.Popen(
             [sys.executable, "-m", "llmops", "rehearse", "aws", *arguments],
             cwd=self.project,
-            env={**os.environ, **planted, **(environ or {})},
+            env=environ or {**os.environ, **planted},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
