@@ -354,7 +354,6 @@ def test_containers_come_and_go_with_the_setting(cloud: Cloud) -> None:
     ("policy", "shown"),
     [
         (blue_green(wait=60), "at once"),
-        (blue_green("LINEAR", 60, LinearStepSize={"Type": "CAPACITY_PERCENT", "Value": 50}), "linear"),
         ({"RollingUpdatePolicy": {"MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 50},
                                   "WaitIntervalInSeconds": 60}}, "rolling"),
     ],
