@@ -17,8 +17,10 @@ UNUSED: dict[tuple[str, str], str] = {
     },
     **{("scheduler", action): "no step waits until a schedule is due" for action in _SCHEDULED},
 }
-"""(role, action) that a policy of a stack's roles has and no step needs -> why it stays. tests/emulated/twins/aws/judges
-takes each of them away from a stack that pulls its images and has a schedule."""
+"""(role, action) that a policy of a stack's roles has and no step needs -> why it stays.
+
+tests/emulated/twins/aws/judges takes each of them away from a stack that pulls its images and has a schedule.
+"""
 
 
 def first_needs(report: Mapping[str, Any]) -> dict[tuple[str, str], tuple[str, str]]:
