@@ -129,6 +129,10 @@ class _Axis:
         share = (at - self._begin) / (self._end - self._begin)
         return LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
 
+    def holds(self, at: float) -> bool:
+        """Does it reach a time?"""
+        return self._begin <= at <= self._end
+
     def draw(self) -> list[str]:
         """Grid lines with their times."""
         span = self._end - self._begin
@@ -145,6 +149,8 @@ def _marks(timeline: Timeline, axis: _Axis, height: float) -> list[str]:
     """What happened meanwhile: a line each, its words in the tip and, where there is room, beside it."""
     parts, free = [], 0.0
     for at, words in timeline.marks:
+        if not axis.holds(at):
+            continue
         x = axis.x(at)
         parts.append(
             f'<path class="event" d="M{x:.1f} {TOP - 6}V{height - BOTTOM}"><title>{escape(words)}</title></path>'
