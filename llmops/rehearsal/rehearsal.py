@@ -30,6 +30,8 @@ from llmops.store import now
 FOLDER = ".llmops/rehearsals"
 LAST = "last.json"
 """In that folder: the last whole rehearsal on a twin that passed, which one on an account is compared with."""
+ROLES = ("preview", "deploy", "training", "endpoint", "scheduler")
+"""Those that bootstrap makes, and those of a stack."""
 _LOOK_SECONDS = {False: 2.0, True: 20.0}  # of the meter, on a twin and on an account
 
 
@@ -114,6 +116,10 @@ def _cases(options: Options, steps: Sequence[Step]) -> dict[str, FaultCase]:
 
 
 def _world(project: Project, folder: Path, options: Options) -> World:
+    for role, action in options.without:
+        if role not in ROLES:
+            where = f"--without {role}:{action}"
+            raise KitError(f"there is no role {role}", where=where, fix=f"the roles are {', '.join(ROLES)}")
     if options.limits is None:
         return TwinWorld(project, folder, options.without)
     if options.without:

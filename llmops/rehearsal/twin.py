@@ -113,18 +113,6 @@ class TwinWorld(World):
         name = f"{_TAKEN_AWAY}-{action.replace(':', '-').replace('*', 'all')}"
         self._iam().delete_role_policy(RoleName=self.roles[label], PolicyName=name)
 
-    def require_without(self) -> None:
-        """See that `--without` named roles that there are.
-
-        Raises:
-            KitError: a label that no step made known.
-        """
-        for label, _ in self._without:
-            if label not in self.roles:
-                raise KitError(
-                    f"there is no role {label}", where="--without", fix=f"there are {', '.join(sorted(self.roles))}"
-                )
-
     def forget_accesses(self) -> None:
         """Begin to record anew."""
         self._ask("recorded", "DELETE")

@@ -1,0 +1,12 @@
+"""What two inventories differ in."""
+
+from llmops.rehearsal.inventory import differences
+
+
+def test_what_is_new_and_what_has_changed_or_gone() -> None:
+    before = {"bucket a": 1, "key b": {"x": 1}, "role of-prod": 1}
+    after = {"bucket a": 1, "key b": {"x": 2}, "topic c": 1, "role of-prod": 2, "alarm of-prod": 1}
+    assert differences(before, after) == (["alarm of-prod", "topic c"], ["key b", "role of-prod"])
+    assert differences(before, after, lambda name: "prod" in name) == (["topic c"], ["key b"])
+    assert differences(before, {}) == ([], ["bucket a", "key b", "role of-prod"])
+    assert differences(before, before) == ([], [])

@@ -1,0 +1,94 @@
+"""What is refused before anything is made."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from contract.errors import KitError
+from llmops.cli import app
+from llmops.context import Context
+from llmops.project import Project
+from llmops.rehearsal.account import AccountWorld, parse_span
+from llmops.rehearsal.meter import Meter
+from llmops.rehearsal.rehearsal import Limits, Options, rehearse
+
+LIMITS = Limits(1.0, timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"only": ["flood"]}, "there is no step flood"),
+        ({"faults": ["flood"]}, "there is no fault flood"),
+        ({"faults": ["throttle"], "only": ["plan"]}, "meets the step up, which is not chosen"),
+        ({"faults": ["silent", "capacity"]}, "silent meets the step serve too"),
+        ({"without": [("root", "s3:PutObject")]}, "there is no role root"),
+        ({"without": [("deploy", "s3:PutObject")], "limits": LIMITS}, "own roles stay as they are"),
+        ({"faults": ["throttle"], "limits": LIMITS}, "can't be asked for a fault"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(tmp_path: Path, options: dict[str, Any], what: str) -> None:
+    with pytest.raises(KitError, match=what):
+        rehearse(Project(tmp_path), Options(report=tmp_path / "report", **options), Console())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("2h", 120), ("90m", 90), ("1h30m", 90)])
+def test_a_span_of_time(text: str, minutes: int) -> None:
+    assert parse_span(text) == timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize("text", ["", "2", "2d", "0h"])
+def test_no_span_of_time(text: str) -> None:
+    with pytest.raises(KitError, match="is no span of time"):
+        parse_span(text)
+
+
+class _Counted(Meter):
+    """Has counted already."""
+
+    def __init__(self, usd: float, rate: float, unknown: set[str]) -> None:
+        self.usd, self.rate, self.unknown = usd, rate, unknown
+
+    def look(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("meter", "ttl", "what"),
+    [
+        (_Counted(0.2, 0.4, set()), timedelta(hours=1), ""),
+        (
+            _Counted(0.95, 0.4, set()),
+            timedelta(hours=1),
+            r"about \$0.9500, and the next step might bring it to \$1.0500",
+        ),
+        (_Counted(0.0, 0.0, {"ml.x1.big"}), timedelta(hours=1), "the price of ml.x1.big is not known"),
+        (_Counted(0.0, 0.0, set()), timedelta(hours=-1), "its time is over"),
+    ],
+)
+def test_an_account_is_left_before_a_limit_is_passed(tmp_path: Path, meter: Meter, ttl: timedelta, what: str) -> None:
+    world = AccountWorld(Project(tmp_path), tmp_path / "world", 1.0, ttl)
+    world.meter = meter
+    if not what:
+        world.check_limits()
+        return
+    with pytest.raises(KitError, match=what):
+        world.check_limits()
+
+
+@pytest.mark.parametrize("words", [["--max-usd", "5"], ["--ttl", "2h"], ["--yes"]])
+def test_limits_are_for_an_account(words: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["rehearse", "aws", *words], obj=Context(cwd=tmp_path))
+    assert done.exit_code == 2
+    assert "goes with --live" in done.output
+
+
+def test_an_account_is_not_touched_without_limits(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["rehearse", "aws", "--live"], obj=Context(cwd=tmp_path))
+    assert isinstance(done.exception, KitError)
+    assert "needs limits" in str(done.exception)
