@@ -50,4 +50,7 @@ def _shifted(folder: Path) -> tuple[bytes, bytes]:
 
 
 def _link(source: str, target: str) -> None:
-    os.link(source, target)
+    try:
+        os.link(source, target)
+    except OSError:  # on another disk
+        shutil.copyfile(source, target)

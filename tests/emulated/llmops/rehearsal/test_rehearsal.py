@@ -14,7 +14,7 @@ from llmops.rehearsal.acts import STEPS
 from llmops.rehearsal.faults import find
 from llmops.rehearsal.permissions import UNUSED, actions_of, first_needs, is_needed, without
 from tests.emulated.llmops.rehearsal.conftest import Rehearsing
-from tests.support.aws import running_account
+from tests.support.aws import REGION, running_account
 from twins.aws.judges.evaluator import Evaluator, Question
 from twins.aws.judges.installation import install
 
@@ -140,7 +140,7 @@ def test_ctrl_c_leaves_nothing_but_the_report(rehearsing: Rehearsing) -> None:
 
 def test_an_account_is_limited_tagged_swept_and_compared(rehearsing: Rehearsing, tmp_path: Path) -> None:
     """The twin stands in for the account."""
-    with running_account(tmp_path, pace=0.05) as account:
+    with running_account(tmp_path, pace=0.05, region=REGION) as account:
         before = account.inventory()
         environ = account.environ
         assert "needs limits" in rehearsing.run("--live", code=1, environ=environ)
