@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from llmops.project import Project
+from llmops.stacks import PulumiStack
+from llmops.sweep import find
 from tests.support.aws import Account, AwsStack, make_stack, running_account
 
 STACK_TAGS = [{"Key": "llmops:project", "Value": "llmops"}, {"Key": "llmops:stack", "Value": "dev"}]
@@ -51,15 +54,19 @@ def kit(stack: AwsStack, *arguments: str, code: int = 0) -> str:
     return done.stdout + (done.stderr if code else "")
 
 
-def swept(stack: AwsStack, *arguments: str) -> dict[str, Any]:
-    """What a sweep finds: (kind, name) -> row, expired and busy."""
-    found = json.loads(kit(stack, "sweep", *arguments, "--json"))
-    return found | {"left": {(row["kind"], row["name"]): row for row in found["left"]}}
+def swept(stack: AwsStack, *of: str) -> dict[str, Any]:
+    """What a sweep finds, in this process: (kind, name) -> row, expired and busy."""
+    assert stack.account
+    with stack.account.entered():
+        found = find(PulumiStack(Project(stack.folder), stack.name), of=of)
+    left = {(each.thing.kind, each.thing.name): each.row for each in found.left}
+    return {"left": left, "expired": [each.row for each in found.expired], "busy": found.busy}
 
 
 def test_of_a_stack_and_its_state_nothing_is_left(stack: AwsStack) -> None:
     found = swept(stack)
     assert found["left"] == {}
+    assert json.loads(kit(stack, "sweep", "--json"))["expired"] == found["expired"]
     assert [(e["stack"], e["expired"]) for e in found["expired"]] == [("dev", "2026-01-01T00:00:00+00:00")]
     assert found["expired"][0]["usd_month"] == pytest.approx(0.23 * 730 + 3 * 0.1), "an instance and three alarms"
     assert "the stack expired on 2026-01-01 00:00 UTC: `llmops down` ends it" in kit(stack, "status")
@@ -131,18 +138,18 @@ def test_things_of_a_stack_that_no_backend_knows(stack: AwsStack) -> None:
         *(("schedules", "llmops-old-schedules"), ("budget", "llmops-old-budget"), ("bucket", "llmops-old-store")),
         *(("repository", "llmops-old-serving"), ("model package group", "llmops-old-models")),
     }
-    found = swept(stack, "--of", "old")["left"]
+    found = swept(stack, "old")["left"]
     key = next(name for kind, name in found if kind == "KMS key")
     assert found.keys() == {*lost, ("KMS key", key)}
     assert {row["why"] for row in found.values()} == {"no stack of this name in this backend"}
     kit(stack, "sweep", "--remove", "--yes")
-    assert swept(stack, "--of", "old")["left"].keys() == found.keys()
+    assert swept(stack, "old")["left"].keys() == found.keys()
     kit(stack, "sweep", "--remove", "--yes", "--of", "old")
-    assert {kind for kind, _ in swept(stack, "--of", "old")["left"]} == {
+    assert {kind for kind, _ in swept(stack, "old")["left"]} == {
         *("bucket", "repository", "model package group", "KMS key")
     }
     kit(stack, "sweep", "--remove", "--yes", "--data", "old")
-    (row,) = swept(stack, "--of", "old")["left"].values()
+    (row,) = swept(stack, "old")["left"].values()
     assert (row["kind"], row["usd_month"]) == ("KMS key", 0.0)
     assert "will be deleted on" in row["why"]
     assert {k for k in stack.account.inventory().keys() - before if "old" in k} == set()
@@ -157,7 +164,7 @@ def test_all_that_is_left_of_a_lost_state(stack: AwsStack) -> None:
     left = stack.account.inventory().keys()
     assert {key for key in left if "dev" in key and "looks-like-ours" not in key} == set()
     assert not {"vpc", "subnet", "vpc endpoint", "flow log"} & {key.partition(" vp")[0] for key in left}
-    assert {kind for kind, _ in swept(stack, "--of", "dev")["left"]} == {"KMS key"}
+    assert {kind for kind, _ in swept(stack, "dev")["left"]} == {"KMS key"}
 
 
 def test_a_local_stack_has_no_account(stack: AwsStack) -> None:
