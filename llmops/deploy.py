@@ -176,10 +176,7 @@ def _stop_runs(stack: PulumiStack, say: Say) -> None:
         platform = registry.open_platform(stack.outputs())
     except KitError:
         return  # never deployed
-    for run in platform.find():
-        if run.state.status == "running":
-            say(f"stopping run {run.spec.id}")
-            platform.stop(run.spec.id)
+    platform.halt(say)
 
 
 def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:

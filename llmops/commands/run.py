@@ -141,6 +141,7 @@ def list_runs(context: typer.Context, as_json: Json = False) -> None:
                 "model": found.alias if found else "",
                 "dataset": run.spec.dataset.sha256[:12],
                 "failure": run.state.failure,
+                "usd": run.state.usd,
             }
         )
     columns = ["run", "status", "created", "ended", "model"]

@@ -103,7 +103,8 @@ class _Life:
         self._run("plan")
         self._run("up", "--refresh")
         self._run("status")
-        self.say("taking it down, and up again")
+        self.say("taking it down while a job runs, and up again")
+        self._start_job()
         self._run("down")
         self._run("up")
         del self._config["endpoints"]
@@ -180,6 +181,13 @@ class _Life:
             platform = open_platform(outputs)
             fill(outputs)
             return str(platform.store().put_model(_version(Path(temporary) / "version", content), platform.sign))
+
+    def _start_job(self) -> None:
+        """As root, too."""
+        from llmops.platforms.aws.given import start_job
+
+        with _entered(self._root):
+            start_job(PulumiStack(Project(self.folder), self.name).outputs())
 
     def _on_the_twin(self, stack: PulumiStack) -> None:
         """Make on the twin what the stack finds in its account: its state's place, and what was given to it."""

@@ -111,6 +111,10 @@ class Platform(Protocol):
         """Stop a run in order; its last checkpoint stays."""
         ...
 
+    def halt(self, say: Say) -> None:
+        """Stop all runs in order, and keep no machine for the next one."""
+        ...
+
     def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
         """Start an ended run again, on other machines if given; it goes on from its last checkpoint."""
         ...

@@ -60,6 +60,13 @@ class LocalPlatform:
         """SIGTERM, later SIGKILL."""
         self._runs.stop(run)
 
+    def halt(self, say: Say) -> None:
+        """Stop each."""
+        for run in self.find():
+            if run.state.status == "running":
+                say(f"stopping run {run.spec.id}")
+                self.stop(run.spec.id)
+
     def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
         """Start the process again."""
         self._runs.start(run, say)

@@ -1,6 +1,7 @@
 """Stand-ins on a twin for what a company gave to a stack: keys, buckets, roles, a network, a registry, a boundary."""
 
 import json
+import urllib.request
 from typing import Any
 
 from contract.outputs import StackOutputs
@@ -69,6 +70,36 @@ def fill(outputs: StackOutputs) -> None:
         ModelPackageGroupName=outputs.aws.model_package_group,
         InferenceSpecification={"Containers": [container], **types},
     )
+
+
+def start_job(outputs: StackOutputs) -> None:
+    """Start a job on the twin that goes on until it is stopped, so that `down` takes what it will take."""
+    assert outputs.aws
+    clients, settings = Clients(), f"{Clients().caller.twin}/_twin/settings"
+    with urllib.request.urlopen(settings, timeout=30) as answer:
+        pace = json.load(answer)["pace"]
+    _put(settings, {"pace": 3600})
+    clients("sagemaker").create_training_job(
+        TrainingJobName=f"{outputs.aws.job_prefix}-recorded",
+        RoleArn=outputs.aws.roles["training"],
+        AlgorithmSpecification={"TrainingImage": outputs.training.image, "TrainingInputMode": "File"},
+        OutputDataConfig={"S3OutputPath": f"s3://{outputs.aws.work_bucket}/runs/recorded/output"},
+        ResourceConfig={
+            "InstanceType": outputs.aws.jobs.instance_type,
+            "InstanceCount": 1,
+            "VolumeSizeInGB": 10,
+            "KeepAlivePeriodInSeconds": 600,
+        },
+        StoppingCondition={"MaxRuntimeInSeconds": 3600},
+        Tags=[{"Key": key, "Value": value} for key, value in outputs.aws.tags.items()],
+    )
+    _put(settings, {"pace": pace})
+
+
+def _put(url: str, body: dict[str, Any]) -> None:
+    request = urllib.request.Request(url, json.dumps(body).encode(), method="PUT")
+    with urllib.request.urlopen(request, timeout=30):
+        pass
 
 
 def _key_policy(region: str) -> dict[str, Any]:

@@ -118,9 +118,9 @@ def _cost(job: Job, prices: Prices) -> float | None:
 
 
 def _seconds(job: Job) -> float:
-    """Seconds of each instance that are paid for, so far."""
+    """Seconds of each instance that are paid for, so far: of training, and of waiting warm for another job."""
     if (billed := job.get("BillableTimeInSeconds")) is not None:
-        return float(billed)
+        return float(billed + job.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0))
     if not (began := job.get("TrainingStartTime")):
         return 0.0
     return max(0.0, ((job.get("TrainingEndTime") or datetime.now(UTC)) - began).total_seconds())

@@ -105,15 +105,33 @@ class AwsRuns:
             self._objects.download(f"{uri.path.strip('/')}/", Path(temporary))
             yield Path(temporary)
 
-    def remove(self) -> None:
-        """Stop what runs, and let SageMaker forget every job; the files are the bucket's matter."""
-        names = self._job_names(self._aws.job_prefix)
-        running = [name for name in sorted(names) if not has_ended(self._describe(name))]
-        for name in running:
+    def halt(self, say: Say) -> None:
+        """Stop all jobs, and let their warm pools go.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
+        """
+        prefix = self._aws.job_prefix
+        running = self._job_names(prefix, StatusEquals="InProgress")
+        for name in sorted(running | self._job_names(prefix, WarmPoolStatusEquals="Available")):
+            if self._describe(name)["ResourceConfig"].get("KeepAlivePeriodInSeconds"):
+                say(f"keeping no instances of job {name}")
+                with explained(f"job {name}"):
+                    self._sagemaker.update_training_job(
+                        TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
+                    )
+        for name in sorted(running):
+            say(f"stopping job {name}")
             self._stop(name)
         for name in running:
             self._wait(name)
-        for name in sorted(names):
+
+    def remove(self) -> None:
+        """Stop what runs, and let SageMaker forget every job; the files are the bucket's matter."""
+        self.halt(lambda _: None)
+        while self._job_names(self._aws.job_prefix, WarmPoolStatusEquals="Available"):
+            time.sleep(_POLL_SECONDS)  # SageMaker forgets no job with one
+        for name in sorted(self._job_names(self._aws.job_prefix)):
+            self._wait(name)  # one may be stopping
             with explained(f"job {name}"):
                 self._sagemaker.delete_training_job(TrainingJobName=name)
 
@@ -184,9 +202,9 @@ class AwsRuns:
         """Ids of the runs that have a folder."""
         return {key.removeprefix(run_key("")) for key in self._objects.folders(run_key(run))}
 
-    def _job_names(self, part: str) -> set[str]:
+    def _job_names(self, part: str, **filters: str) -> set[str]:
         with explained("SageMaker's training jobs"):
-            pages = self._sagemaker.get_paginator("list_training_jobs").paginate(NameContains=part)
+            pages = self._sagemaker.get_paginator("list_training_jobs").paginate(NameContains=part, **filters)
             names = {job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]}
         return {name for name in names if name.startswith(f"{self._aws.job_prefix}-")}
 

@@ -107,6 +107,11 @@ class AwsPlatform:
         """SIGTERM, later SIGKILL, by SageMaker."""
         self._runs.stop(run)
 
+    def halt(self, say: Say) -> None:
+        """Jobs and warm pools."""
+        if self.aws.job_prefix:
+            self._runs.halt(say)
+
     def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
         """Create another job, with the checkpoints of those before."""
         self._runs.resume(run, compute, say)

@@ -1,11 +1,14 @@
 """The recorded policy is enough: a user who has it and nothing more deploys, changes and removes a stack."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from llmops.platforms.aws.bootstrap import bootstrap
 from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.given import start_job
 from llmops.platforms.registry import open_platform
 from llmops.project import Project
 from llmops.stacks import PulumiStack
@@ -40,7 +43,8 @@ def test_a_user_with_the_recorded_policy_alone_lives_a_stacks_life(
         kit.run("up")
     kit.run("up", "--refresh")
     assert kit.json("status")["endpoints"][0]["serves"] == "chatbot@2"
-    kit.run("down")
+    start_a_job(root, kit)
+    assert "stopping job" in kit.run("down")
     kit.run("down", "--data", "exact")
     assert account.inventory().keys() - before.keys() <= {"policy exact-half", "policy exact-rest"}
 
@@ -69,10 +73,12 @@ def as_somebody(environ: dict[str, str], kit: Kit, *words: str) -> None:
         kit.environ = mine
 
 
-def put_version(root: dict[str, str], kit: Kit, folder: Path, weights: str) -> None:
-    import os
-    from unittest import mock
+def start_a_job(root: dict[str, str], kit: Kit) -> None:
+    with mock.patch.dict(os.environ, root, clear=True):
+        start_job(PulumiStack(Project(kit.folder), root["PULUMI_STACK"]).outputs())
 
+
+def put_version(root: dict[str, str], kit: Kit, folder: Path, weights: str) -> None:
     with mock.patch.dict(os.environ, root, clear=True):
         platform = open_platform(PulumiStack(Project(kit.folder), root["PULUMI_STACK"]).outputs())
         write_version(folder, "chatbot", weights, passed=True, run="")
