@@ -59,6 +59,7 @@ class Left:
             "age": age(thing.created),
             "usd_month": thing.usd_month,
             "why": f"{self.why}; {thing.keep}" if thing.keep else self.why,
+            "keep": thing.keep,
             "data": thing.data,
             "id": thing.id,
             "created": thing.created.isoformat() if thing.created else "",

@@ -6,6 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from llmops.platforms.aws.clients import is_missing
 from llmops.platforms.aws.sweep_look import Look, tag_map
 from llmops.sweep import RUN, Thing
 
@@ -45,12 +46,14 @@ def _listed(look: Look, kind: str, operation: str, key: str, prefix: str, **filt
 
 
 def _endpoint(look: Look, thing: Thing) -> tuple[Thing, Mapping[str, Any]]:
-    """With its cost, and the configuration that it has now; an empty one where that is gone."""
+    """With its cost, and the configuration that it has now; an empty one where that, or the endpoint, is gone."""
     client = look.clients("sagemaker")
-    live = client.describe_endpoint(EndpointName=thing.name)
     try:
+        live = client.describe_endpoint(EndpointName=thing.name)
         configuration = client.describe_endpoint_config(EndpointConfigName=live["EndpointConfigName"])
-    except ClientError:
+    except ClientError as e:
+        if not is_missing(e):
+            raise
         return thing, {}
     types = {v["VariantName"]: v.get("InstanceType", "") for v in configuration["ProductionVariants"]}
     cost: float | None = 0.0
