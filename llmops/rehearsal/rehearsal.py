@@ -150,6 +150,6 @@ def _finish(made: Report, world: World, project: Project, options: Options) -> N
         if last.is_file():
             made.differences = reports.compare(reports.document(made), json.loads(last.read_text()))
     reports.write(made, options.report)
-    if made.passed and not (world.live or options.only or options.faults or options.without):
+    if made.passed and not (world.live or options.only or options.without):
         last.parent.mkdir(parents=True, exist_ok=True)
         last.write_text(reports.to_json(made))

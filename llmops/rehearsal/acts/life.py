@@ -59,11 +59,11 @@ def train(stage: Stage) -> Evidence:
         (
             f"base model {base.alias}: put into the store before, as a job has no network",
             f"run {run}: {facts.steps} steps, loss {facts.first_loss:.2f} -> {facts.last_loss:.2f}",
-            f"reclaimed {interrupted} time, and went on from its checkpoint",
+            f"its machine was taken away {interrupted} time(s), and it went on from its checkpoint",
             f"its follower was killed then; `llmops runs collect` made {ref.alias}",
         ),
-        {"interrupted": interrupted, "steps": facts.steps, "version": ref.alias},
-        {"training seconds": facts.seconds},
+        {"steps": facts.steps, "version": ref.alias},
+        {"interrupted": interrupted, "training seconds": facts.seconds},
     )
 
 
