@@ -56,7 +56,7 @@ def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, watch:
     waiting = entry.size.concurrent_requests if entry.mode == "async" else 0
     content = {"model": model_digest, "variant": variant, "key": _key(ground, kind), "async": waiting}
     content_digest = _digest({**content, "work": ground.storage.work.name if waiting else ""})
-    prepared = _prepare(here, name, entry, model_digest, content_digest)
+    prepared = _prepare(here, name, entry, model_digest, content_digest, watch)
     model = _model(
         here, name, container, ground, _content_name(here, f"{name}-model", model_digest, prepared.model_number)
     )
@@ -85,8 +85,9 @@ def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, watch:
 
 
 def _prepare(
-    here: Here, name: str, entry: Entry, model: pulumi.Output[str], content: pulumi.Output[str]
+    here: Here, name: str, entry: Entry, model: pulumi.Output[str], content: pulumi.Output[str], watch: Watch
 ) -> Preparation:
+    """Its deletion waits until the endpoint is gone; the log group, to which SageMaker writes until then, goes after."""
     return Preparation(
         f"preparation-{name}",
         here.place,
@@ -98,7 +99,7 @@ def _prepare(
         max_instances=entry.size.max_instances,
         instance_type=instance_type(here.settings, entry),
         alarms=observe.alarm_names(here.names, name),
-        after=[here.provider],
+        after=[here.provider, *watch.ready],
     )
 
 
