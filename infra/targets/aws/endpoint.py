@@ -87,7 +87,7 @@ def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, watch:
 def _prepare(
     here: Here, name: str, entry: Entry, model: pulumi.Output[str], content: pulumi.Output[str], watch: Watch
 ) -> Preparation:
-    """Its deletion waits until the endpoint is gone; the log group, to which SageMaker writes until then, goes after."""
+    """Its deletion waits until the endpoint is gone; the log group, written to until then, goes after it."""
     return Preparation(
         f"preparation-{name}",
         here.place,
