@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from llmops.platforms.aws import sweep_network, sweep_removal, sweep_sagemaker
-from llmops.platforms.aws.clients import Clients, explained
+from llmops.platforms.aws.clients import Clients, error_code, explained
 from llmops.platforms.aws.sweep_look import PROJECT_TAG, Look, tag_map
 from llmops.platforms.base import Say
 from llmops.prices import load_prices
@@ -68,10 +70,15 @@ def _buckets(look: Look) -> Iterator[Thing]:
 def _keys(look: Look) -> Iterator[Thing]:
     kms = look.clients("kms")
     for entry in look.pages("kms", "list_keys", "Keys"):
-        key = kms.describe_key(KeyId=entry["KeyId"])["KeyMetadata"]
-        if key["KeyManager"] != "CUSTOMER":
-            continue
-        tags = tag_map(kms.list_resource_tags(KeyId=key["KeyId"])["Tags"], "TagKey", "TagValue")
+        try:
+            key = kms.describe_key(KeyId=entry["KeyId"])["KeyMetadata"]
+            if key["KeyManager"] != "CUSTOMER":
+                continue
+            tags = tag_map(kms.list_resource_tags(KeyId=key["KeyId"])["Tags"], "TagKey", "TagValue")
+        except ClientError as e:
+            if error_code(e) == "AccessDeniedException":
+                continue  # a key's own policy may keep everybody out: none of ours does
+            raise
         goes = key.get("DeletionDate")
         keep = f"will be deleted on {goes:%Y-%m-%d}" if goes else ""
         price = look.prices.other("kms_key_month")
