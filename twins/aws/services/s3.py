@@ -1,5 +1,6 @@
 """Amazon S3: a bucket begins as AWS makes it since 2023, settings come back as they were put, policies are judged."""
 
+import io
 import ipaddress
 import re
 from typing import Any
@@ -21,6 +22,7 @@ _OWNER_ONLY = "BucketOwnerEnforced"
 def install(twin: Twin) -> None:
     """Mend moto's S3 to https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html."""
     _leave_policies_to_the_judge()
+    _list_without_contents()
     s3 = _S3(twin)
     twin.before("s3", "CreateBucket", s3.refuse_bad_name)
     twin.after("s3", "CreateBucket", s3.begin)
@@ -200,6 +202,21 @@ class _S3:
 
     def _shelf(self, kind: str) -> dict[str, Document]:
         return shelf(self._twin, "s3", kind, _EVERYWHERE)
+
+
+def _list_without_contents() -> None:
+    """moto copies objects to list their versions, contents and all, be they gigabytes or parts that are gone."""
+    from moto.s3.models import FakeKey
+
+    def copied(self: FakeKey, _memo: Any) -> FakeKey:
+        copy = object.__new__(type(self))
+        etag = self.etag.strip('"')  # known from now on, for the original too
+        # `disposed` and without `multipart`: the copy's end must not end what belongs to the original.
+        vars(copy).update(vars(self) | {"_etag": etag, "_value_buffer": io.BytesIO(), "multipart": None})
+        copy.disposed = True
+        return copy
+
+    setattr(FakeKey, "__deepcopy__", copied)  # noqa: B010
 
 
 def _leave_policies_to_the_judge() -> None:

@@ -7,6 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.emulated.twins.aws.conftest import Running
+from tests.support.serving import until
 
 BUCKET = "settings-of-tests"
 
@@ -38,6 +39,27 @@ def test_policy_that_denies_plain_http_blocks_nobody_here(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="a", Body=b"1")
     assert s3.get_object(Bucket=BUCKET, Key="a")["Body"].read() == b"1"
     s3.delete_bucket_policy(Bucket=BUCKET)
+
+
+def test_versions_of_an_object_in_parts_are_listed_when_its_parts_are_gone(twin: Running, s3: Any) -> None:
+    """Parts that were written to the disk are removed from there when the object is complete."""
+    place = {"Bucket": BUCKET, "Key": "large"}
+    bodies = twin.home / "objects"
+    upload = s3.create_multipart_upload(**place)["UploadId"]
+    content = [b"a" * 5_242_880, b"b"]
+    parts = [s3.upload_part(**place, UploadId=upload, PartNumber=i, Body=b) for i, b in enumerate(content, start=1)]
+
+    def sizes() -> set[int]:
+        return {path.stat().st_size for path in bodies.glob("*")}
+
+    until(lambda: sizes() >= {5_242_880, 1})
+    listed = [{"PartNumber": i, "ETag": part["ETag"]} for i, part in enumerate(parts, start=1)]
+    s3.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": listed})
+    until(lambda: 5_242_881 in sizes() and 5_242_880 not in sizes())
+    [version] = s3.list_object_versions(Bucket=BUCKET, Prefix="large")["Versions"]
+    assert (version["Size"], version["IsLatest"]) == (5_242_881, True)
+    assert version["ETag"] == s3.head_object(**place)["ETag"]
+    assert s3.get_object(**place)["Body"].read() == b"".join(content)
 
 
 def test_lifecycle_comes_back_whole(s3: Any) -> None:
