@@ -191,6 +191,21 @@ class Twin:
         """Who answers the requests of a path instead of any service."""
         return next((app for prefix, app in self._routes if prefix.match(path)), None)
 
+    def answer_at_once(self, call: Call) -> dict[str, Any] | None:
+        """What the twin's own handler answers to a call from inside; None when the operation has none.
+
+        Raises:
+            ApiError: as the service refuses.
+            TypeError: its work is done without the lock, for clients alone.
+        """
+        handler = self.handler(call.service, call.operation)
+        if handler is None:
+            return None
+        answered = handler(call)
+        if isinstance(answered, Deferred):
+            raise TypeError(f"{call.service}:{call.operation} does not answer at once")
+        return dict(answered or {})
+
     def checks(self, service: str, operation: str) -> list[Callable[[Call], None]]:
         """Who may refuse an operation's calls."""
         return self._checks.get((service, operation), [])

@@ -249,11 +249,8 @@ class Account:
 
     def describe(self, service: str, operation: str, region: str, **parameters: Any) -> dict[str, Any]:
         """What an operation of the twin's own answers; nothing where it refuses or is not the twin's own."""
-        handler = self.twin.handler(service, operation)
-        if handler is None:
-            return {}
         try:
-            return dict(handler(Call(service, operation, parameters, "", region, "")) or {})
+            return self.twin.answer_at_once(Call(service, operation, parameters, "", region, "")) or {}
         except ApiError:
             return {}
 

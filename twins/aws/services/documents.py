@@ -95,10 +95,9 @@ def ask(twin: Twin, service: str, operation: str, region: str, parameters: Docum
             judge(call)
     for check in twin.checks(service, operation):
         check(call)
-    handler = twin.handler(service, operation)
-    if handler is None:
+    answer = twin.answer_at_once(call)
+    if answer is None:
         raise ApiError("UnknownOperationException", f"The twin can't call {service}:{operation} for a platform.")
-    answer = dict(handler(call) or {})
     for hook in [*twin.mends(service, operation), *twin.hooks(service, operation)]:
         hook(call, answer)
     twin.changed()
