@@ -10,10 +10,7 @@ if TYPE_CHECKING:
     from llmops.rehearsal.stage import Stage
 
 End = Literal["recovered", "refused"]
-ENDS: dict[End, str] = {
-    "recovered": "the step goes on by itself",
-    "refused": "a clear error with the way out, which then works",
-}
+"""The step goes on by itself; or a clear error names the way out, which then works."""
 
 
 @dataclass(frozen=True)
