@@ -63,7 +63,7 @@ def _run_step(result: Result, stage: "Stage", view: View, fault: FaultCase | Non
         stage.world.check_limits()
         result.evidence = _with_fault(result, stage, fault) if fault else result.step.run(stage)
         result.state = "passed"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         result.state = "stopped"
         raise
     except KitError as e:

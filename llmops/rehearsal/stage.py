@@ -276,7 +276,7 @@ def _listen(process: "subprocess.Popen[str]", log: IO[str], say: Callable[[str],
     try:
         read(process.stdout, said, both)
         process.wait()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         _end(process)
         raise
     finally:
