@@ -20,12 +20,14 @@ tests() { # tests FOLDER [pytest options]: the tests of a folder, if it has any
     .venv/bin/python -m pytest -q --durations=5 --durations-min=5 "tests/$1" "${@:2}"
 }
 
-# Each of these mostly waits, for engines, servers and timers: two at once take little longer than one. The AWS ones give
-# way: the others have servers that answer within a time.
-aws=(tests/emulated/aws tests/emulated/twins tests/emulated/scanners tests/emulated/llmops/aws)
-aws_tests() { nice -n 15 .venv/bin/python -m pytest -q --durations=5 --durations-min=5 "${aws[@]}"; }
+# Each of these mostly waits, for engines, servers and timers: three at once take little longer than one. The AWS ones,
+# two files at a time, give way: the others have servers that answer within a time.
+aws=(tests/emulated/{aws,howto,scanners,twins} tests/emulated/llmops/{aws,rehearsal})
+aws_tests() {
+    nice -n 15 .venv/bin/python -m pytest -q --durations=20 --durations-min=10 -n 2 --dist loadfile "${aws[@]}"
+}
 other_tests() { tests emulated "${aws[@]/#/--ignore=}"; }
-emulated() { # both, the AWS ones with their output held back until the others are done
+emulated() { # all, the AWS ones with their output held back until the others are done
     local log status=0
     log=$(mktemp)
     aws_tests >"$log" 2>&1 &
@@ -45,7 +47,7 @@ step machine tools/test-machine.sh
 step check make check
 step unit tests unit -n auto
 step emulated emulated
-step containers tests containers
+step containers tests containers -n 2 --dist loadfile
 step conformance tests conformance
 
 printf '\n%s\n' "${times[@]}"

@@ -31,9 +31,10 @@ def test_a_request_that_leaves_the_machine_is_refused_and_named(monkeypatch: pyt
         for name, value in guard.environ.items():
             monkeypatch.setenv(name, value)
         guard.require_quiet("step one")
+        client = urllib.request.build_opener()  # urlopen would keep the door for the tests that follow
         for url in ("https://sts.amazonaws.com/x", "http://example.org/y"):
             with pytest.raises(URLError):
-                urllib.request.urlopen(url, timeout=5)
+                client.open(url, timeout=5)
         with pytest.raises(KitError, match=r"http://example.org/y, sts.amazonaws.com:443") as e:
             guard.require_quiet("step one")
         assert e.value.where == "step one"
