@@ -1,10 +1,39 @@
 """The commands of the how-to pages, one page after the other, as a reader types them."""
 
+import json
 import re
+from typing import Any
 
 import pytest
 
-from tests.emulated.howto.conftest import FOLDER, PAGES, Site
+from tests.emulated.howto.conftest import FOLDER, PAGES, REGION, Site
+
+ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+BY_SDK = """\
+import boto3, sys
+from sagemaker.core.helper.session_helper import Session
+from sagemaker.train import ModelTrainer
+from sagemaker.train.configs import OutputDataConfig
+from llmops.platforms.aws.base_images import base_image
+
+image = base_image("djl-lmi", "eu-central-1", instance_type="ml.g5.xlarge")
+print(image)
+for role in sys.argv[1:]:
+    session = Session(boto3.Session(region_name="eu-central-1"), default_bucket="not-made")
+    output = OutputDataConfig(s3_output_path="s3://not-made/out")
+    try:
+        trainer = ModelTrainer(
+            sagemaker_session=session, role=role, training_image=image, base_job_name="own", output_data_config=output
+        )
+        trainer.train(dry_run=True)
+        print("accepted")
+    except Exception as e:
+        print(type(e).__name__)
+"""
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -49,3 +78,68 @@ def test_foreign_clients_get_the_same_answers(site: Site) -> None:
     assert re.match(r"two|nine", openai)
     assert sdk == openai
     assert "Completed" in trained
+
+
+# -- the sagemaker SDK, unmodified: what the page on it does, looked at more closely
+
+
+def test_an_exported_run_asks_for_the_same_job(site: Site) -> None:
+    site.page("sagemaker-sdk")
+    by_sdk, by_kit = jobs(site)[:2]
+    assert "-sdk-" in by_sdk["TrainingJobName"]
+    for member in (
+        *("RoleArn", "StoppingCondition", "EnableNetworkIsolation", "EnableInterContainerTrafficEncryption"),
+        "EnableManagedSpotTraining",
+    ):
+        assert by_sdk[member] == by_kit[member], member
+    for member in ("TrainingImage", "TrainingInputMode", "MetricDefinitions"):
+        assert by_sdk["AlgorithmSpecification"][member] == by_kit["AlgorithmSpecification"][member], member
+    assert channels(by_sdk) == channels(by_kit)
+    for member in ("InstanceType", "InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId"):
+        assert by_sdk["ResourceConfig"][member] == by_kit["ResourceConfig"][member], member
+    assert by_sdk["OutputDataConfig"]["KmsKeyId"] == by_kit["OutputDataConfig"]["KmsKeyId"]
+    tags = [tags_of(site, job) for job in (by_sdk, by_kit)]
+    assert tags[0] == tags[1] != {}
+
+
+def test_an_exported_run_makes_the_same_model(site: Site) -> None:
+    """To the last bit, though the kit's run was interrupted once."""
+    site.page("sagemaker-sdk")
+    by_sdk, by_kit = (manifest(site, job) for job in jobs(site)[:2])
+    assert by_sdk["lineage"]["run"] == f"{by_kit['lineage']['run']}-sdk"
+    assert by_sdk["files"]["model.safetensors"] == by_kit["files"]["model.safetensors"]
+
+
+def test_the_sdk_judges_roles_and_names_images(site: Site) -> None:
+    """Roles by what the twin simulates; images by tables of its own, which the kit reads through it."""
+    iam, roles = site.account.client("iam"), []
+    for name in ("stingy", "generous"):
+        made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
+        roles.append(made["Role"]["Arn"])
+    iam.put_role_policy(RoleName="generous", PolicyName="all", PolicyDocument=json.dumps(ALLOW_ALL))
+    (site.folder / "by_sdk.py").write_text(BY_SDK)
+    image, *judged = site.run(f"PYTHONPATH=. $SDK_PYTHON by_sdk.py {' '.join(roles)} 2>/dev/null").splitlines()
+    assert image.startswith(f"763104351884.dkr.ecr.{REGION}.amazonaws.com/djl-inference:")
+    assert judged == ["RoleValidationError", "accepted"]
+
+
+def channels(job: dict[str, Any]) -> dict[str, str]:
+    return {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in job["InputDataConfig"]}
+
+
+def tags_of(site: Site, job: dict[str, Any]) -> dict[str, str]:
+    answer = site.account.client("sagemaker").list_tags(ResourceArn=job["TrainingJobArn"])
+    return {tag["Key"]: tag["Value"] for tag in answer["Tags"]}
+
+
+def manifest(site: Site, job: dict[str, Any]) -> dict[str, Any]:
+    bucket, _, prefix = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://").partition("/")
+    s3 = site.account.client("s3")
+    return json.load(s3.get_object(Bucket=bucket, Key=f"{prefix.rstrip('/')}/manifest.json")["Body"])
+
+
+def jobs(site: Site) -> list[dict[str, Any]]:
+    """All training jobs, newest first."""
+    sagemaker = site.account.client("sagemaker")
+    names = [job["TrainingJobName"] for job in sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]]
+    return [sagemaker.describe_training_job(TrainingJobName=name) for name in names]
