@@ -16,10 +16,8 @@ METRICS = {
 }
 """Of the trainer's progress lines: the metric's name -> what CloudWatch reads it by."""
 SPEC_CHANNEL = "spec"
-_LONGEST_NAME, _LONGEST_END = (
-    63,
-    20,
-)  # of a job; of what tells a run from others of its recipe: its second and four more
+_LONGEST_NAME = 63  # of a job
+_LONGEST_END = 20  # of what tells a run from others of its recipe: its second and four more
 _ATTEMPT = "-99"
 # Families with disks of their own: SageMaker encrypts them itself, and takes neither a key nor a size for them.
 _LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|gr6|p3dn|p4de?|p5e?n?|p6.*|trn1n?|trn2|[a-z]\d+i?[adegn]*d[a-z]*)\.")
