@@ -34,7 +34,7 @@ class Report:
     swept: list[str] = field(default_factory=list)
     usd: float | None = None
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Of each role, before it went."""
+    """Of each role, all that it has had."""
 
     @property
     def passed(self) -> bool:

@@ -47,7 +47,7 @@ class Stage:
     notes: dict[str, Any] = field(default_factory=dict)
     """What steps leave for later ones, by name."""
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Of each role, as it was last."""
+    """Of each role, all that it has had: they change with the stack."""
     current: Result | None = None
 
     def begin(self, result: Result) -> None:
@@ -58,7 +58,9 @@ class Stage:
     def end(self, _result: Result) -> list[Access]:
         """A step ended: what roles were asked for in it."""
         self.current = None
-        self.policies |= self.world.policies()
+        for label, documents in self.world.policies().items():
+            known = self.policies.setdefault(label, [])
+            known += [document for document in documents if document not in known]
         if self.world.meter:
             self.world.meter.look()
         return self.world.accesses()

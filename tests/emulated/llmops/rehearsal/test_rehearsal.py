@@ -19,6 +19,9 @@ from twins.aws.judges.evaluator import Evaluator, Question
 from twins.aws.judges.installation import install
 
 PAGE = Path(__file__).parents[4] / "docs/how-to/rehearsal.md"
+ACCOUNT = {"AWS": "arn:aws:iam::000000000000:root"}
+# A key's policy has to leave it to the account's policies.
+KEY_POLICY = {"Statement": [{"Effect": "Allow", "Principal": ACCOUNT, "Action": "kms:*", "Resource": "*"}]}
 FAULTS = ("throttle", "slow_start", "cut_stream", "rollback")
 
 
@@ -105,7 +108,8 @@ def _question(policies: list[dict[str, Any]], action: str, resource: str) -> Que
             statement.pop("Condition", None)
     texts = tuple(json.dumps(p) for p in bare)
     asked = resource if resource == "*" else resource.replace("*", "new")
-    return Question("arn:aws:iam::000000000000:user/x", "000000000000", action, asked, {}, texts)
+    key = json.dumps(KEY_POLICY) if action.startswith("kms:") else None
+    return Question("arn:aws:iam::000000000000:user/x", "000000000000", action, asked, {}, texts, resource_policy=key)
 
 
 def test_the_pages_commands_end_as_the_page_says(rehearsing: Rehearsing, printed: str) -> None:
