@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from contract.errors import KitError
 from contract.layout import rejection_log
+from contract.model import ModelManifest
 from contract.names import NAME_PATTERN, ModelRef, parse_promoted
 from contract.signing import verify
 from llmops.platforms.base import Platform
@@ -43,17 +44,9 @@ def promote(platform: Platform, file: StackFile, version: str, endpoint: str = "
     """
     store = platform.store()
     ref = store.find(version)
+    _require_gate(store.manifest(ref), store, ref, force)  # before its files are fetched
     manifest = verify(store.model_folder(ref.sha256), platform.outputs.signing.public_key, ref.sha256)
-    passed = manifest.gate is not None and manifest.gate.passed
-    if not passed and not force:
-        reasons = "".join(f"\n    {r}" for r in manifest.gate.reasons) if manifest.gate else ""
-        raise KitError(
-            f"the gate of {ref.alias} was not passed:{reasons}"
-            if manifest.gate
-            else f"{ref.alias} was never evaluated",
-            where=f"{store.objects.url}/models/{ref.sha256}",
-            fix="change data or recipe and train again; --force promotes it all the same, as `gate: waived`",
-        )
+    passed = _require_gate(manifest, store, ref, force)
     _require_not_rejected(store, ref)
     name = endpoint or _serving(file, ref.name) or ref.name
     if not re.fullmatch(NAME_PATTERN, name) or not 3 <= len(name) <= 32:
@@ -91,6 +84,25 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "") -> Change:
     _require_not_rejected(store, ref)
     verify(store.model_folder(ref.sha256), platform.outputs.signing.public_key, ref.sha256)
     return _write(platform, file, name, ref, waived=waived, kind="rollback")
+
+
+def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, force: bool) -> bool:
+    """Whether the gate was passed.
+
+    Raises:
+        KitError: it was not, and nobody forces it.
+    """
+    passed = manifest.gate is not None and manifest.gate.passed
+    if not passed and not force:
+        reasons = "".join(f"\n    {r}" for r in manifest.gate.reasons) if manifest.gate else ""
+        raise KitError(
+            f"the gate of {ref.alias} was not passed:{reasons}"
+            if manifest.gate
+            else f"{ref.alias} was never evaluated",
+            where=f"{store.objects.url}/models/{ref.sha256}",
+            fix="change data or recipe and train again; --force promotes it all the same, as `gate: waived`",
+        )
+    return passed
 
 
 def _require_not_rejected(store: Store, ref: ModelRef) -> None:
