@@ -93,9 +93,9 @@ def quality(timeline: Timeline, seconds: float) -> str:
         x, y, kind = axis.x(at), _y(score, 1.0), "dot" if score >= 1 else "bad"
         tip = f"<title>{escape(model)}: {score:.2f} at {at:.1f} s</title>"
         parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4">{tip}</circle>')
-        parts.append(
-            f'<text class="label" x="{x + 8:.1f}" y="{y + (14 if score > 0.5 else -6):.1f}">{escape(model)}</text>'
-        )
+        fits = x + 8 + 7 * len(model) < WIDTH
+        place = f'class="label{"" if fits else " end"}" x="{x + (8 if fits else -8):.1f}"'
+        parts.append(f'<text {place} y="{y + (14 if score > 0.5 else -6):.1f}">{escape(model)}</text>')
     return _svg("Quality", height, parts)
 
 
