@@ -32,7 +32,7 @@ class FaultCase:
 
 def _after_the_roles(stage: "Stage") -> float:
     """So long after the roles were made that the first job meets them too early."""
-    return stage.timeline.now() - stage.notes["roles made"] + 6
+    return stage.timeline.now() - stage.notes["roles made"] + 30
 
 
 CASES: tuple[FaultCase, ...] = (
@@ -63,10 +63,10 @@ CASES: tuple[FaultCase, ...] = (
     FaultCase(
         "eventual",
         "eventual",
-        "up",
-        "a role that was just made can't be found for two seconds",
+        "train",
+        "a job that was just made can't be found for three seconds",
         "recovered",
-        {"service": "iam", "operation": "CreateRole", "seconds": 2},
+        {"service": "sagemaker", "operation": "CreateTrainingJob", "seconds": 3},
     ),
     FaultCase(
         "role_propagation",
