@@ -13,7 +13,7 @@ LACKING = [
     ("training", "s3:PutObject", "train"),
     ("training", "kms:GenerateDataKey", "train"),
     ("endpoint", "s3:GetObject", "serve"),
-    ("endpoint", "cloudwatch:DescribeAlarms", "worse"),
+    ("endpoint", "cloudwatch:DescribeAlarms", "serve"),
     ("deploy", "sagemaker:InvokeEndpoint", "invoke"),
     ("deploy", "kms:Sign", "train"),
 ]
