@@ -111,6 +111,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a twin of AWS that judges no permissions."""
     home = tmp_path_factory.mktemp("twin")
     command = [sys.executable, "-m", "twins.aws", "serve", "--home", str(home), "--judge", "off", "--pace", "0.3"]
+    command += ["--containers", "none"]
     process = subprocess.Popen([*command, "--no-stand-in"], stdin=subprocess.DEVNULL)
     try:
         yield wait_for_url(process, home / "twin.json")
