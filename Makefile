@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help aws demo demo-down test unit check bench lock engine
+.PHONY: help aws demo demo-down rehearse faults test unit check bench lock engine
 # A company's certificates are in the machine's store, which uv reads only when told to.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
@@ -19,6 +19,12 @@ demo-down: .venv/kit.stamp engine ## Take the demo's endpoint down; models and d
 	@$(PYTHON_IN_VENV) -m tools.demo down
 
 aws: .venv/twin.stamp engine ## Set up for stacks on AWS, and for AWS's twin on this machine
+
+rehearse: .venv/twin.stamp engine ## Go through a model's whole life on a twin of AWS; the report is in rehearsal-report/
+	@.venv/bin/llmops rehearse aws
+
+faults: .venv/dev.stamp engine ## Rehearse with each fault in turn: half an hour, beyond what `make test` does
+	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py
 
 test: ## Set everything up and run every check and test, as CI does
 	@tools/test.sh
