@@ -69,10 +69,13 @@ def test_the_whole_state_outlives_the_process(start: Callable, tmp_path: Path, h
 
 
 def await_written(twin) -> None:
-    """Wait until nothing is written any more: the last call's state is on the disk then."""
+    """Wait until nothing is written any more: the last call's state is on the disk then.
+
+    The twin rests between two writings for twice as long as one takes, which is a second on a busy machine.
+    """
     file, last = twin.home / "state.pickle", -1
     while last != (last := file.stat().st_mtime_ns if file.exists() else 0) or not last:
-        threading.Event().wait(0.6)
+        threading.Event().wait(3.0)
 
 
 def test_a_half_written_file_is_never_read(start: Callable, tmp_path: Path) -> None:
