@@ -96,19 +96,33 @@ def exists(reference: str) -> bool:
     return inspect(reference.partition("@")[2]) is not None
 
 
+def program(fix: str = "") -> str:
+    """Docker's client.
+
+    Raises:
+        HostingError: there is none.
+    """
+    found = shutil.which("docker")
+    if not found:
+        raise HostingError(
+            "docker is not on PATH", where="Docker", fix=fix or "install Docker, or set `local_runtime: process`"
+        )
+    return found
+
+
+def client_environ() -> dict[str, str]:
+    """What Docker's client needs of this process's environment."""
+    return {k: os.environ[k] for k in ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG") if k in os.environ}
+
+
 def inspect(image: str, fix: str = "") -> Inspected | None:
     """What Docker says of an image, by its id or name; None: it is not on this machine.
 
     Raises:
         HostingError: there is no Docker, or its daemon does not answer.
     """
-    docker = shutil.which("docker")
-    if not docker:
-        raise HostingError(
-            "docker is not on PATH", where="Docker", fix=fix or "install Docker, or set `local_runtime: process`"
-        )
     done = subprocess.run(
-        [docker, "image", "inspect", "--format", "{{json .}}", image],
+        [program(fix), "image", "inspect", "--format", "{{json .}}", image],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,6 +168,12 @@ def process_environ(
     if port is not None:
         environ["SAGEMAKER_BIND_TO_PORT"] = str(port)
     return environ | dict(extra or {})
+
+
+def under(root: Path, mounted: Iterable[str], value: str) -> str:
+    """A variable or an argument as the process sees it: a path in a mounted folder of the container is below `root`."""
+    inside = any(value == path or value.startswith(path.rstrip("/") + "/") for path in mounted)
+    return f"{root}{value}" if inside else value
 
 
 def find_uv() -> str:

@@ -19,11 +19,12 @@ import psutil
 
 from contract.digest import sha256_bytes
 from contract.errors import HostingError
-from hosting import images, runtimes, warden
+from hosting import containers, images, runtimes, warden
 
 MARK = "HOSTING_JOB"
 """The variable by which the processes of a home's jobs are found again."""
 _LABEL = "llmops.jobs"
+_NO_DOCKER = "install Docker, or take a process image"
 _LOOK_SECONDS = 0.1
 _LONGEST_LINE = 256 * 1024
 _LAST_OUTPUT_SECONDS = 10  # a killed warden may leave a process that holds the output open
@@ -189,8 +190,8 @@ def end_leftovers(home: Path, *, docker: bool = False) -> None:
         return
     with suppress(HostingError):
         label = f"label={_LABEL}={home_id(home)}"
-        if containers := _docker("ps", "--all", "--quiet", "--filter", label).split():
-            _docker("rm", "--force", *containers)
+        if running := _docker("ps", "--all", "--quiet", "--filter", label).split():
+            _docker("rm", "--force", *running)
         if networks := _docker("network", "ls", "--quiet", "--filter", label).split():
             _docker("network", "rm", *networks)
 
@@ -200,19 +201,19 @@ def _process(spec: JobSpec) -> warden.Document:
     words = [*(spec.entrypoint or image.entrypoint), *spec.arguments]
     for path in spec.read_only:
         _set_modes(spec.root / path.lstrip("/"), of_folders=0o555, of_files=0o444)
-    extra = {key: _under(spec, value) for key, value in spec.environ.items()}
+    extra = {key: images.under(spec.root, spec.mounts, value) for key, value in spec.environ.items()}
     environ = images.process_environ(image, spec.root, extra=extra) | {MARK: f"{spec.home}:{spec.name}"}
     first = str(image.python) if words[0] in ("python", "python3") else shutil.which(words[0], path=environ["PATH"])
-    argv = [first or words[0], *(_under(spec, word) for word in words[1:])]
+    argv = [first or words[0], *(images.under(spec.root, spec.mounts, word) for word in words[1:])]
     return {"argv": argv, "environ": environ, "cwd": str(spec.root / "tmp"), "after": []}
 
 
 def _container(spec: JobSpec) -> warden.Document:
     runtimes.pull(spec.image)
     name = f"{_container_name(spec.home, spec.name)}-{secrets.token_hex(3)}"
-    argv = [_program(), "run", "--rm", "--name", name, "--label", f"{_LABEL}={home_id(spec.home)}"]
+    argv = [containers.program(_NO_DOCKER), "run", "--rm", "--name", name, "--label", f"{_LABEL}={home_id(spec.home)}"]
     argv += ["--security-opt", "no-new-privileges", "--shm-size", "1g"]
-    client = _client_environ()
+    client = containers.client_environ()
     for key, value in spec.environ.items():  # by its name alone a variable comes from the client's, where nobody looks
         argv += ["--env", f"{key}={value}" if key in client else key]
     if spec.network:
@@ -227,19 +228,26 @@ def _container(spec: JobSpec) -> warden.Document:
     reference = runtimes.docker_name(spec.image)
     argv += [*(["--entrypoint", spec.entrypoint[0]] if spec.entrypoint else []), reference]
     argv += [*spec.entrypoint[1:], *spec.arguments]
-    after = [[_program(), "rm", "--force", name]]
+    after = [[containers.program(_NO_DOCKER), "rm", "--force", name]]
     if os.getuid():  # the container may have been root, and what it wrote is to be read and removed by this user
         mounts = [f"type=bind,source={spec.root / path.lstrip('/')},target={path}" for path in spec.mounts]
         mounted = [word for mount in mounts for word in ("--mount", mount)]
         chown = ["chown", reference, "-R", f"{os.getuid()}:{os.getgid()}", *spec.mounts]
-        after += [[_program(), "run", "--rm", "--network", "none", "--user", "0", *mounted, "--entrypoint", *chown]]
+        after += [
+            [
+                containers.program(_NO_DOCKER),
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "--user",
+                "0",
+                *mounted,
+                "--entrypoint",
+                *chown,
+            ]
+        ]
     return {"argv": argv, "environ": {**spec.environ, **client}, "cwd": str(spec.root / "tmp"), "after": after}
-
-
-def _under(spec: JobSpec, value: str) -> str:
-    """A container's path as the process sees it."""
-    mounted = any(value == path or value.startswith(path.rstrip("/") + "/") for path in spec.mounts)
-    return f"{spec.root}{value}" if mounted else value
 
 
 def _open_up(folder: Path) -> None:
@@ -270,22 +278,13 @@ def _container_name(home: Path, name: str) -> str:
     return f"llmops-job-{home_id(home)[:6]}-{name}"
 
 
-def _client_environ() -> dict[str, str]:
-    return {k: os.environ[k] for k in ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG") if k in os.environ}
-
-
 def _docker(*arguments: str) -> str:
-    done = subprocess.run([_program(), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        [containers.program(_NO_DOCKER), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     if done.returncode:
         raise HostingError(
             f"docker {' '.join(arguments[:2])}: {done.stderr.strip()}",
             fix="see that Docker's daemon runs (`docker info`)",
         )
     return done.stdout
-
-
-def _program() -> str:
-    found = shutil.which("docker")
-    if not found:
-        raise HostingError("docker is not on PATH", fix="install Docker, or take a process image")
-    return found

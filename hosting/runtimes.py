@@ -1,14 +1,13 @@
 """What runs a worker: a process from a process image, or a Docker container."""
 
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 from contract.digest import sha256_bytes
 from contract.errors import HostingError
-from hosting import images
+from hosting import containers, images
 from hosting.daemon import Program
 from hosting.spec import EndpointSpec
 
@@ -27,7 +26,7 @@ def check(spec: EndpointSpec) -> None:
     if kind == "process":
         images.find(spec.image)
     elif kind == "docker":
-        _docker()
+        containers.program()
     else:
         raise HostingError(
             f"{spec.image!r} is no image that runs here",
@@ -55,8 +54,12 @@ def pull(reference: str) -> None:
     name = docker_name(reference)
     if "/" not in name:
         return
-    if subprocess.run([_docker(), "image", "inspect", name], stdin=subprocess.DEVNULL, capture_output=True).returncode:
-        done = subprocess.run([_docker(), "pull", "--quiet", name], stdin=subprocess.DEVNULL, capture_output=True)
+    if subprocess.run(
+        [containers.program(), "image", "inspect", name], stdin=subprocess.DEVNULL, capture_output=True
+    ).returncode:
+        done = subprocess.run(
+            [containers.program(), "pull", "--quiet", name], stdin=subprocess.DEVNULL, capture_output=True
+        )
         if done.returncode:
             raise HostingError(
                 f"Docker can't pull the image: {done.stderr.decode(errors='replace').strip()}",
@@ -81,8 +84,8 @@ def program(spec: EndpointSpec, name: str, home: Path, root: Path, port: int, lo
 def clean(spec: EndpointSpec, home: Path, names: list[str]) -> None:
     """Remove what ended workers may have left outside of their folders: containers whose client was killed."""
     if spec.image.startswith("docker:") and names:
-        containers = [container_name(home, name) for name in names]
-        subprocess.run([_docker(), "rm", "--force", *containers], stdin=subprocess.DEVNULL, capture_output=True)
+        left = [container_name(home, name) for name in names]
+        subprocess.run([containers.program(), "rm", "--force", *left], stdin=subprocess.DEVNULL, capture_output=True)
 
 
 def _process(spec: EndpointSpec, name: str, root: Path, port: int, log: str) -> Program:
@@ -92,21 +95,15 @@ def _process(spec: EndpointSpec, name: str, root: Path, port: int, log: str) -> 
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(Path(folder).absolute())
-    extra = {key: _under(root, spec, value) for key, value in spec.environ.items()}
+    extra = {key: images.under(root, spec.folders, value) for key, value in spec.environ.items()}
     environ = images.process_environ(image, root, port, {"LLMOPS_BIND": _LOOPBACK, **extra})
     first, *rest = [*(spec.command or image.entrypoint), *spec.arguments]
     argv = [str(image.python) if first == "python" else first, *rest]
     return Program(name, argv, environ, root / "tmp", log, stop_seconds=_STOP_SECONDS)
 
 
-def _under(root: Path, spec: EndpointSpec, value: str) -> str:
-    """A container's path as the process sees it."""
-    mounted = any(value == path or value.startswith(path.rstrip("/") + "/") for path in spec.folders)
-    return f"{root}{value}" if mounted else value
-
-
 def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int, log: str) -> Program:
-    docker = _docker()
+    docker = containers.program()
     container = container_name(home, name)
     root.mkdir(parents=True, exist_ok=True)
     variables = root / "environ"
@@ -126,7 +123,7 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
     return Program(
         name,
         argv,
-        broken | {k: os.environ[k] for k in ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG") if k in os.environ},
+        broken | containers.client_environ(),
         root,
         log,
         before=[[docker, "rm", "--force", container]],
@@ -155,10 +152,3 @@ def _let_all_read(folder: Path) -> None:
 def container_name(home: Path, program_name: str) -> str:
     """A container's name: the same for each start of a program, different in each home."""
     return f"llmops-{sha256_bytes(str(home).encode())[:8]}-{program_name}"
-
-
-def _docker() -> str:
-    found = shutil.which("docker")
-    if not found:
-        raise HostingError("docker is not on PATH", fix="install Docker, or set `local_runtime: process`")
-    return found

@@ -54,7 +54,7 @@ class Meter:
         while not self._stopped.wait(every_seconds):
             try:
                 self.look()
-            except Exception:
+            except Exception:  # what stood at the last look goes on to count, and the next look corrects it
                 continue
 
     def _endpoints(self) -> list[float]:
