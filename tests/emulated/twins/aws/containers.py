@@ -12,6 +12,7 @@ import boto3
 from botocore.config import Config
 from werkzeug.serving import make_server
 
+from tests.support.serving import until
 from twins.aws.fleet import Fleet, Lease, NoWorkerError
 from twins.aws.front import Front
 from twins.aws.handler import Handler
@@ -239,3 +240,21 @@ def served(home: Path) -> Iterator[tuple[ServedTwin, Container]]:
     finally:
         twin.close()
         container.close()
+
+
+def fresh(container: Container) -> Container:
+    """A container that remembers nothing of the tests before."""
+    container.go_on.clear()
+    container.left.clear()
+    container.requests.clear()
+    return container
+
+
+@contextmanager
+def emptied(twin: ServedTwin) -> Iterator[ServedTwin]:
+    """A twin in which nothing of a test's invocations is left afterwards."""
+    twin.fleet.counted.clear()
+    yield twin
+    for answer in twin.answers:
+        answer["Body"].close()
+    until(lambda: twin.fleet.held == 0)

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 from urllib3.exceptions import ProtocolError
 
-from tests.emulated.twins.aws.containers import Container, ServedTwin, served
+from tests.emulated.twins.aws.containers import Container, ServedTwin, emptied, fresh, served
 from tests.support.serving import until
 from twins.aws import faults
 from twins.aws.services import sagemaker_runtime_invocations as invocations
@@ -23,20 +23,13 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServedTwin,
 
 @pytest.fixture
 def container(both: tuple[ServedTwin, Container]) -> Container:
-    both[1].go_on.clear()
-    both[1].left.clear()
-    both[1].requests.clear()
-    return both[1]
+    return fresh(both[1])
 
 
 @pytest.fixture
 def twin(both: tuple[ServedTwin, Container]) -> Iterator[ServedTwin]:
-    """The twin; nothing of a test's invocations is left in it."""
-    both[0].fleet.counted.clear()
-    yield both[0]
-    for answer in both[0].answers:
-        answer["Body"].close()
-    until(lambda: both[0].fleet.held == 0)
+    with emptied(both[0]) as made:
+        yield made
 
 
 def invoke(twin: ServedTwin, told: Any = "hello", attempts: int = 1, **more: Any) -> Any:

@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.emulated.twins.aws.conftest import Running, await_status, made_config, made_model, made_role
-from tests.emulated.twins.aws.containers import REGION, Container, ServedTwin, served
+from tests.emulated.twins.aws.containers import REGION, Container, ServedTwin, emptied, fresh, served
 from tests.support.serving import until
 from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 
@@ -57,17 +57,13 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServedTwin,
 
 @pytest.fixture
 def container(both: tuple[ServedTwin, Container]) -> Container:
-    both[1].requests.clear()
-    both[1].left.clear()
-    both[1].go_on.clear()
-    return both[1]
+    return fresh(both[1])
 
 
 @pytest.fixture
 def twin(both: tuple[ServedTwin, Container]) -> Iterator[ServedTwin]:
-    both[0].fleet.counted.clear()
-    yield both[0]
-    until(lambda: both[0].fleet.held == 0)
+    with emptied(both[0]) as made:
+        yield made
 
 
 Client = Callable[..., openai.OpenAI]
