@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help aws demo demo-down rehearse faults test unit check bench lock engine
+.PHONY: help aws azure demo demo-down rehearse faults test unit check bench lock engine
 # A company's certificates are in the machine's store, which uv reads only when told to.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
@@ -18,9 +18,11 @@ demo: .venv/kit.stamp engine ## Train, check, sign and deploy a small model on t
 demo-down: .venv/kit.stamp engine ## Take the demo's endpoint down; models and data stay
 	@$(PYTHON_IN_VENV) -m tools.demo down
 
-aws: .venv/twin.stamp engine ## Set up for stacks on AWS, and for AWS's twin on this machine
+aws: .venv/aws-twin.stamp engine ## Set up for stacks on AWS, and for AWS's twin on this machine
 
-rehearse: .venv/twin.stamp engine ## Go through a model's whole life on a twin of AWS; the report is in rehearsal-report/
+azure: .venv/azure-twin.stamp engine ## Set up for stacks on Azure, and for Azure's twin on this machine
+
+rehearse: .venv/aws-twin.stamp engine ## Go through a model's whole life on a twin of AWS; the report is in rehearsal-report/
 	@.venv/bin/llmops rehearse aws
 
 faults: .venv/dev.stamp engine ## Rehearse with each fault in turn: half an hour, beyond what `make test` does
@@ -48,8 +50,11 @@ engine: .venv/kit.stamp
 .venv/kit.stamp: requirements/kit.txt pyproject.toml
 	@tools/setup.sh kit
 
-.venv/twin.stamp: requirements/twin.txt pyproject.toml
-	@tools/setup.sh twin
+.venv/aws-twin.stamp: requirements/aws-twin.txt pyproject.toml
+	@tools/setup.sh aws-twin
+
+.venv/azure-twin.stamp: requirements/azure-twin.txt pyproject.toml
+	@tools/setup.sh azure-twin
 
 .venv/dev.stamp: requirements/dev.txt pyproject.toml
 	@tools/setup.sh dev

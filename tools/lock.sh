@@ -15,14 +15,15 @@ lock() { # lock NAME "INPUTS" [options]
         --custom-compile-command "make lock" --output-file "$name.txt" "$@" $inputs
 }
 
-lock dev "contract.in kit.in training.in serving.in torch.in aws.in twin.in azure.in dev.in" "$@"
+lock dev "contract.in kit.in training.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in dev.in" "$@"
 lock kit "contract.in kit.in" -c dev.txt "$@"
 lock training "contract.in training.in" -c dev.txt "$@"
 lock serving "contract.in serving.in" -c dev.txt "$@"
 lock serving-torch "contract.in serving.in torch.in" -c dev.txt "$@"
 lock aws "contract.in kit.in aws.in" -c dev.txt "$@"
-lock twin "contract.in kit.in aws.in twin.in" -c dev.txt "$@"
+lock aws-twin "contract.in kit.in aws.in aws-twin.in" -c dev.txt "$@"
 lock azure "contract.in kit.in azure.in" -c dev.txt "$@"
+lock azure-twin "contract.in kit.in azure.in azure-twin.in" -c dev.txt "$@"
 lock tensorflow "contract.in tensorflow.in" --overrides tensorflow.override "$@"
 lock sagemaker "contract.in kit.in aws.in sagemaker.in" "$@"
 lock models "models.in" --no-deps "$@"

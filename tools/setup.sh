@@ -1,6 +1,6 @@
 #!/bin/sh
-# `tools/setup.sh kit|twin|dev` makes .venv with the kit's needs, with those of AWS and its twin, or with those of the tests
-# too; `tools/setup.sh engine` finds or gets Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer.
+# `tools/setup.sh kit|aws-twin|azure-twin|dev` makes .venv with the kit's needs, with those of a cloud and its twin, or with those
+# of the tests too; `tools/setup.sh engine` finds or gets Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -41,19 +41,25 @@ get_uv() { # set $uv: the one in .venv, the machine's, or the locked one from Py
     fi
 }
 
-install() { # install kit|twin|dev: each holds the ones before it, and what is there is never taken away
-    set=$1
-    if [ -f .venv/dev.stamp ]; then set=dev; elif [ -f .venv/twin.stamp ] && [ "$set" = kit ]; then set=twin; fi
+install() { # install kit|aws-twin|azure-twin|dev: what is there already is never taken away
+    sets=$1
+    for set in aws-twin azure-twin; do
+        if [ -f ".venv/$set.stamp" ]; then sets="$set $sets"; fi
+    done
+    if [ -f .venv/dev.stamp ]; then sets=dev; fi
     base=$(python)
     get_uv
     export UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV="$PWD/.venv"
     if ! .venv/bin/python -c '' 2>/dev/null; then "$uv" venv --quiet --clear --python "$base" .venv; fi
     rm -f .venv/*.stamp
-    echo "installing requirements/$set.txt into .venv"
-    "$uv" pip sync --require-hashes "requirements/$set.txt"
+    files=
+    for set in $sets; do files="$files requirements/$set.txt"; done
+    echo "installing$files into .venv"
+    # shellcheck disable=SC2086
+    "$uv" pip sync --require-hashes $files
     "$uv" pip install --quiet --no-deps --build-constraints requirements/dev.txt --editable .
-    touch .venv/kit.stamp
-    case $set in dev) touch .venv/twin.stamp .venv/dev.stamp ;; twin) touch .venv/twin.stamp ;; esac
+    for set in kit $sets; do touch ".venv/$set.stamp"; done
+    case $sets in dev) touch .venv/aws-twin.stamp .venv/azure-twin.stamp ;; esac
 }
 
 engine() {
@@ -62,7 +68,7 @@ engine() {
 }
 
 case ${1:-} in
-    kit | twin | dev) install "$1" ;;
+    kit | aws-twin | azure-twin | dev) install "$1" ;;
     engine) engine ;;
-    *) fail "tools/setup.sh takes kit, twin, dev or engine" "see the Makefile" ;;
+    *) fail "tools/setup.sh takes kit, aws-twin, azure-twin, dev or engine" "see the Makefile" ;;
 esac

@@ -187,7 +187,7 @@ def _member(text: str) -> tuple[str, str]:
 
 
 def _control() -> "ModuleType":
-    require_packages("twin", "moto", "flask", "boto3")
+    require_packages("aws-twin", "moto", "flask", "boto3")
     from twins.aws import control
 
     return control

@@ -38,7 +38,7 @@ def record_policy(stack: PulumiStack, say: Say) -> dict[str, Any]:
     Raises:
         KitError: the stack is not on AWS, or its program fails on the twin (with its words).
     """
-    require_packages("twin", "moto", "flask", "boto3", "pulumi_aws")
+    require_packages("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
     if stack.target != "aws":
         raise KitError("only a stack on AWS has a deployer with a policy", where=str(stack.file.path), fix="--stack")
     from twins.aws import control

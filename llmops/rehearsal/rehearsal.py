@@ -63,7 +63,7 @@ def rehearse(project: Project, options: Options, console: Console) -> Report:
             in the report.
         KeyboardInterrupt: it was ended; the report is written, and what was made is gone.
     """
-    require_packages("twin", "moto", "flask", "boto3", "pulumi_aws")
+    require_packages("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
     steps = [s for s in chosen(STEPS, options.only) if s.live or not options.limits]
     cases = _cases(options, steps)
     folder = project.folder / FOLDER / f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}"

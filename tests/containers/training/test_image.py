@@ -43,7 +43,7 @@ def test_a_job_trains_as_a_user_without_rights_and_leaves_a_whole_version(
     written = [path for path in folders.model.rglob("*") if path.is_file()]
     assert written
     assert {path.stat().st_uid for path in written} == {USER}
-    assert docker("ps", "--all", "--quiet", "--filter", "label=llmops.jobs") == ""
+    assert docker("ps", "--all", "--quiet", "--filter", f"label=llmops.jobs={jobs.home_id(tmp_path)}") == ""
     shutil.rmtree(tmp_path / "root")
 
 

