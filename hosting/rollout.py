@@ -1,12 +1,14 @@
 """From one variant of an endpoint to the next, without losing a request; taken back when the next one fails."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from contract.errors import HostingError
+from contract.rollout import Counts, Limits, Step, roll, steps, verdict
 from hosting.endpoint import Endpoint
 from hosting.spec import EndpointRecord, EndpointSpec
+
+_LOOK_SECONDS = 0.2
 
 
 def bring(endpoint: Endpoint, spec: EndpointSpec, say: Callable[[str], None]) -> None:
@@ -52,13 +54,15 @@ def _switch(
 ) -> None:
     new = spec.variant
     before = {v: w for v, w in endpoint.weights().items() if v in record.variants and w}
-    share = {"manual": 0, "canary": spec.rollout.canary_percent}.get(spec.rollout.strategy, 100)
     settled = not old or (spec.rollout.strategy == "manual" and before)
     if old and before.keys() - {new} and spec.rollout.strategy == "canary":
-        say(f"{endpoint.name}: {share} % of the requests go to {new}, watched for {spec.rollout.bake_seconds:g} s")
+
+        def shift(step: Step) -> None:
+            say(f"{endpoint.name}: {step.share} % of the requests go to {new}, watched for {step.seconds:g} s")
+            _route(endpoint, record, _shares(before, new, step.share), spec)
+
         watch = _Watch(endpoint, record, spec)
-        _route(endpoint, record, _shares(before, new, share), spec)
-        if reason := watch.run():
+        if reason := roll(_watched(spec), shift=shift, trouble=watch.trouble, look_seconds=_LOOK_SECONDS):
             _take_back(endpoint, record, spec, old, before)
             raise HostingError(
                 f"variant {new} was rolled back: {reason}; {', '.join(old)} serves as before",
@@ -78,6 +82,15 @@ def _switch(
         record = endpoint.remove_workers(record, new, surplus)
     if record.spec != spec:
         endpoint.save(record, spec=spec)
+
+
+def _watched(spec: EndpointSpec) -> tuple[Step, ...]:
+    """The steps before everything goes to the new variant."""
+    rollout = spec.rollout
+    plan = steps(
+        rollout.strategy, canary_percent=rollout.canary_percent, step_percent=100, bake_seconds=rollout.bake_seconds
+    )
+    return plan[:-1]
 
 
 def _route(endpoint: Endpoint, record: EndpointRecord, weights: dict[str, int], spec: EndpointSpec) -> None:
@@ -133,15 +146,9 @@ class _Watch:
         self._starts = {name: programs[name].starts for name in names}
         self._before = self._counts([spec.variant]), self._counts(self._old)
 
-    def run(self) -> str:
-        """Watch for the spec's time; why the new variant failed, or an empty string."""
-        deadline = time.monotonic() + self._spec.rollout.bake_seconds
-        while True:
-            if reason := self._ended() or self._failing():
-                return reason
-            if time.monotonic() > deadline:
-                return ""
-            time.sleep(min(0.2, self._spec.rollout.bake_seconds / 10))
+    def trouble(self) -> str:
+        """Why the new variant failed, or an empty string."""
+        return self._ended() or self._failing()
 
     def _ended(self) -> str:
         programs = self._endpoint.daemon.programs()
@@ -152,18 +159,13 @@ class _Watch:
         return ""
 
     def _failing(self) -> str:
-        (requests, errors), (old_requests, old_errors) = (
-            (now[0] - before[0], now[1] - before[1])
-            for now, before in zip(
-                (self._counts([self._spec.variant]), self._counts(self._old)), self._before, strict=True
-            )
+        now = self._counts([self._spec.variant]), self._counts(self._old)
+        new, old = (
+            Counts(a.requests - b.requests, a.errors - b.errors) for a, b in zip(now, self._before, strict=True)
         )
-        rate, old_rate = errors / max(1, requests), old_errors / max(1, old_requests)
-        if errors and rate > old_rate + self._spec.rollout.most_errors:
-            return f"{errors} of its {requests} requests failed ({old_errors} of {old_requests} of the old variant's)"
-        return ""
+        return verdict(new, old, Limits(self._spec.rollout.most_errors))
 
-    def _counts(self, variants: list[str]) -> tuple[int, int]:
+    def _counts(self, variants: list[str]) -> Counts:
         state: dict[str, Any] = self._endpoint.router_state() or {"backends": []}
         backends = [b for b in state["backends"] if b["variant"] in variants]
-        return sum(b["requests"] for b in backends), sum(b["errors"] for b in backends)
+        return Counts(sum(b["requests"] for b in backends), sum(b["errors"] for b in backends))
