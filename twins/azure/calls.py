@@ -1,0 +1,50 @@
+"""One call of Azure Resource Manager as services and judges see it, who makes it, and what answers it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Document = dict[str, Any]
+"""A resource as JSON. Members whose names begin with "_" are the twin's own, and are never shown."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A principal of the tenant. `kind`: "user", "application" (with a secret or a federated token) or "identity"
+    (managed identity); "twin" with no `object_id` is the platform itself, which may do everything.
+    """
+
+    object_id: str
+    app_id: str
+    name: str
+    kind: str
+
+
+TWIN = Caller("", "", "twin", "twin")
+
+
+@dataclass
+class Call:
+    """A request below /subscriptions or /providers. `id` is the resource's id as the caller wrote it (without the
+    verb of an action, or of the collection for a list); `query` has the parameters by name; `body` is parsed JSON, None
+    without one; `url` is the twin's base URL.
+    """
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: Mapping[str, str]
+    body: Any
+    caller: Caller
+    api_version: str
+    id: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer. `body` is anything that JSON has, or bytes; None: no body."""
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)

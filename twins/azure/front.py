@@ -1,0 +1,90 @@
+"""The way of a request through the twin's main port: routed, read, authenticated, and answered by ARM's rules."""
+
+import json
+import logging
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from werkzeug.wrappers import Request, Response
+
+from twins.azure import admin, arm, tokens
+from twins.azure.calls import Call, Reply
+from twins.azure.errors import ArmError
+from twins.azure.twin import Twin
+
+log = logging.getLogger("twins.azure")
+
+
+class Front:
+    """The twin's main port as a WSGI application."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(admin.PREFIX):
+            return admin.respond(self._twin, environ)(environ, start_response)
+        if app := self._twin.routed(path):
+            return app(environ, start_response)
+        return answer(self._respond, environ)(environ, start_response)
+
+    def _respond(self, request: Request) -> Reply:
+        twin = self._twin
+        caller = tokens.caller_of(twin, request.headers, tokens.MANAGEMENT)
+        query = {name.lower() if name.lower() == "api-version" else name: v for name, v in request.args.items()}
+        path = "/" + unquote(request.path).strip("/")
+        call = Call(
+            request.method,
+            path,
+            query,
+            request.headers,
+            read_json(request),
+            caller,
+            query.get("api-version", ""),
+            path,
+            twin.url,
+        )
+        with twin.lock:
+            return arm.respond(twin, call)
+
+
+def read_json(request: Request) -> Any:
+    """A body as JSON; None without one.
+
+    Raises:
+        ArmError: 400 InvalidRequestContent.
+    """
+    data = request.get_data()
+    if not data:
+        return None
+    try:
+        return json.loads(data)
+    except ValueError as e:
+        raise ArmError(400, "InvalidRequestContent", f"The request content was invalid: {e}") from None
+
+
+def answer(respond: Callable[[Request], Reply], environ: dict[str, Any]) -> Response:
+    """Answer a request with what `respond` says or refuses, with the headers that every answer of Azure has."""
+    request = Request(environ)
+    try:
+        reply = respond(request)
+    except ArmError as e:
+        reply = Reply(e.status, e.document(), e.headers)
+    except Exception as e:
+        log.exception("%s %s failed", request.method, request.path)
+        message = f"The twin failed: {type(e).__name__}: {e}"
+        reply = Reply(500, ArmError(500, "InternalServerError", message).document())
+    return response_of(reply)
+
+
+def response_of(reply: Reply) -> Response:
+    """A reply as HTTP."""
+    headers = {"x-ms-request-id": str(uuid.uuid4()), **reply.headers}
+    if reply.body is None:
+        return Response(b"", reply.status, headers)
+    if isinstance(reply.body, bytes):
+        return Response(reply.body, reply.status, headers)
+    return Response(json.dumps(reply.body), reply.status, headers, content_type="application/json; charset=utf-8")

@@ -1,0 +1,86 @@
+"""Resource ids: /subscriptions/S/resourceGroups/G/providers/Namespace/type/name/… , compared without regard to case.
+
+https://learn.microsoft.com/rest/api/resources/resources/get-by-id
+"""
+
+from dataclasses import dataclass
+
+RESOURCE_GROUPS = "Microsoft.Resources/resourceGroups"
+SUBSCRIPTIONS = "Microsoft.Resources/subscriptions"
+
+
+@dataclass(frozen=True)
+class Id:
+    """The parts of a path. `names` has one name for each segment of `type`; one less for a collection, or when the last
+    segment is an action's verb: `tail` has it then. `scope` is what an extension or a top-level resource lies on.
+    """
+
+    text: str
+    subscription: str
+    group: str
+    scope: str
+    type: str
+    names: tuple[str, ...]
+    tail: str
+
+    @classmethod
+    def parse(cls, path: str) -> "Id":
+        """Read a path; whatever it lacks is empty."""
+        text = "/" + path.strip("/")
+        segments = text.strip("/").split("/")
+        lower = [segment.lower() for segment in segments]
+        subscription = segments[1] if lower[0] == "subscriptions" and len(segments) > 1 else ""
+        group = segments[3] if subscription and lower[2:3] == ["resourcegroups"] and len(segments) > 3 else ""
+        places = [i for i, segment in enumerate(lower) if segment == "providers"]
+        if not places:
+            return _without_provider(text, segments, lower, subscription, group)
+        last = places[-1]
+        namespace, rest = (segments[last + 1] if len(segments) > last + 1 else ""), segments[last + 2 :]
+        types, names = rest[0::2], rest[1::2]
+        tail = types.pop() if len(types) > len(names) else ""
+        scope = "/" + "/".join(segments[:last]) if last else ""
+        return cls(text, subscription, group, scope, "/".join([namespace, *types]), tuple(names), tail)
+
+    @property
+    def name(self) -> str:
+        """The last name."""
+        return self.names[-1] if self.names else ""
+
+    @property
+    def resource(self) -> str:
+        """The id without the tail."""
+        return self.text[: -len(self.tail) - 1] if self.tail else self.text
+
+    @property
+    def namespace(self) -> str:
+        """Microsoft.Something."""
+        return self.type.partition("/")[0]
+
+    @property
+    def parent(self) -> str:
+        """The id of what a nested resource lies in; of a top-level one: its scope."""
+        return self.resource.rsplit("/", 2)[0] if len(self.names) > 1 else self.scope
+
+    @property
+    def listed_type(self) -> str:
+        """The type of what a collection's path lists."""
+        return f"{self.type}/{self.tail}"
+
+
+def key(resource_id: str) -> str:
+    """What ids are compared by."""
+    return "/" + resource_id.strip("/").lower()
+
+
+def _without_provider(text: str, segments: list[str], lower: list[str], subscription: str, group: str) -> Id:
+    if lower[:1] == ["subscriptions"] and lower[2:3] == ["resourcegroups"]:
+        scope = f"/subscriptions/{subscription}"
+        names = (group,) if group else ()
+        tail = segments[4] if len(segments) == 5 else "" if group else segments[2]
+        type_ = RESOURCE_GROUPS if group else "Microsoft.Resources"
+        return Id(text, subscription, group, scope, type_, names, tail)
+    if lower[:1] == ["subscriptions"]:
+        names = (subscription,) if subscription else ()
+        tail = segments[2] if len(segments) == 3 else "" if subscription else segments[0]
+        return Id(text, subscription, "", "", SUBSCRIPTIONS if subscription else "Microsoft.Resources", names, tail)
+    return Id(text, "", "", "", "", (), text.strip("/"))

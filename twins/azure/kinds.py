@@ -1,0 +1,73 @@
+"""What the twin knows of a type of resource; services add theirs with `twin.kind(Kind(…))`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twins.azure.calls import Call, Document
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+
+@dataclass(frozen=True)
+class SoftDelete:
+    """A deleted resource stays for so many days, and blocks its name. `collection` is the type under which deleted
+    ones are listed ("Microsoft.KeyVault/deletedVaults"; empty: they are not); `purge` the query parameter of a DELETE
+    that leaves nothing ("forceToPurge"); `recover` tells by the body of a PUT that the old one is wanted back.
+    `globally`: the name is blocked everywhere, not in its resource group alone.
+    """
+
+    days: int
+    collection: str = ""
+    purge: str = ""
+    recover: Callable[[Document], bool] | None = None
+    globally: bool = False
+    message: str = "A resource named '{name}' exists in a deleted state."
+    code: str = "ConflictError"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of resource.
+
+    Args:
+        type: "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"; an extension type lies on any resource.
+        versions: api-versions that it takes.
+        put: makes the document to keep of the call's body and of what is there (None: nothing). What it returns gets
+            id, name, type and properties.provisioningState. None: keeps the body. Raises ArmError to refuse.
+        begun: called when a PUT was kept, before its operation ends.
+        done: called when an operation of PUT is about to end well; an ArmError from it lets it fail.
+        deleting: may refuse a DELETE with ArmError.
+        gone: called for each document that is dropped, by its own DELETE or with what it lay in.
+        show: what GET answers; members that begin with "_" are left out anyway.
+        patch: PATCH merges the body into what is there, and goes on as a PUT. False: 405.
+        name: a regular expression that all of a name matches.
+        seconds: what creating takes on Azure; 0: it is answered at once. Deleting takes as long.
+        open_ended: the operation of a PUT ends when somebody says so: `operations.succeed(twin, id)` or `fail`.
+        soft_delete: what a DELETE leaves.
+        codes: HTTP status of a PUT that creates, and of one that changes.
+        location: the body has one, which stays as it is.
+        scopes: where it may lie: "group", "subscription", "resource" (an extension).
+        provisioning: it has properties.provisioningState.
+        singletons: names that exist without having been made ("default").
+    """
+
+    type: str
+    versions: tuple[str, ...]
+    put: "Callable[[Twin, Call, Document | None], Document] | None" = None
+    begun: "Callable[[Twin, Document], None] | None" = None
+    done: "Callable[[Twin, Document], None] | None" = None
+    deleting: "Callable[[Twin, Call, Document], None] | None" = None
+    gone: "Callable[[Twin, Document], None] | None" = None
+    show: "Callable[[Twin, Document], Document] | None" = None
+    patch: bool = True
+    name: str = r"[^/<>%&\\?#]{1,260}"
+    seconds: float = 0.0
+    open_ended: bool = False
+    soft_delete: SoftDelete | None = None
+    codes: tuple[int, int] = (201, 200)
+    location: bool = False
+    scopes: tuple[str, ...] = ("group",)
+    provisioning: bool = True
+    singletons: tuple[str, ...] = ()

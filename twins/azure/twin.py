@@ -1,0 +1,153 @@
+"""The twin of an Azure subscription as its services and judges see it: kinds, actions, documents, who may do what."""
+
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from contract.twin import TWIN_SUBSCRIPTION, TWIN_TENANT
+from hosting.ports import choose_port
+from twins.azure.calls import TWIN, Call, Caller, Document, Reply
+from twins.azure.errors import ArmError
+from twins.azure.ids import Id, key
+from twins.azure.kinds import Kind
+from twins.common.twin import BaseTwin, TwinSettings
+
+Action = Callable[["Twin", Call, Any], Reply | Document]
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Twin(BaseTwin):
+    """What services and judges plug into.
+
+    Kinds' functions, actions, ticks and timers run one at a time, with `lock` held. `state` is JSON; resources are in
+    `state["resources"]` by their id in lower case.
+    """
+
+    def __init__(self, home: Path, settings: TwinSettings | None = None, url: str = "https://localhost:1") -> None:
+        super().__init__(home, settings)
+        self.subscription = TWIN_SUBSCRIPTION
+        self.tenant = TWIN_TENANT
+        self.url = url
+        self.kinds: dict[str, Kind] = {}
+        self.data_planes: dict[str, Wsgi] = {}
+        self.listen: Callable[[str, Wsgi], str] | None = None  # set by the process that serves
+        self.judge_of_roles: Callable[[str, str, str, bool], bool] | None = None  # (object id, action, scope, data)
+        self.judges: list[Callable[[Call, Id], None]] = []  # may refuse an ARM call that the roles allow
+        self._verbs: dict[tuple[str, str, str], tuple[Action, str]] = {}
+        self._routes: list[tuple[str, Wsgi]] = []
+        self._ports: dict[str, str] = {}
+        self._local = threading.local()
+
+    def kind(self, kind: Kind) -> None:
+        """Let the twin have a type of resource."""
+        self.kinds[kind.type.lower()] = kind
+
+    def action(self, type_: str, verb: str, handler: Action, permission: str = "", method: str = "POST") -> None:
+        """Let `handler(twin, call, document)` answer `POST {id}/{verb}` (or GET of a collection that no kind has). The
+        document is the resource's; None where `type_` is no kind's ("Microsoft.KeyVault", "…/locations"). What is no
+        Reply is answered with 200. `permission`: the action to be allowed; else `{type}/{verb}/action` (`/read`).
+        """
+        permission = permission or f"{type_}/{verb}/{'read' if method == 'GET' else 'action'}"
+        self._verbs[type_.lower(), verb.lower(), method] = handler, permission
+
+    def verb(self, type_: str, verb: str, method: str) -> tuple[Action, str] | None:
+        """Who answers an action, and the permission that it needs."""
+        return self._verbs.get((type_.lower(), verb.lower(), method))
+
+    def route(self, prefix: str, app: Wsgi) -> None:
+        """Let `app` answer all requests of the main port below a path ("/history/v1.0/"). Nobody is asked whether the
+        caller may (`twins.azure.tokens.caller_of` says who calls), the body is not read, the lock is not held.
+        """
+        self._routes.append((prefix.lower(), app))
+        self._routes.sort(key=lambda route: -len(route[0]))
+
+    def routed(self, path: str) -> Wsgi | None:
+        """Who answers the requests of a path instead of ARM."""
+        return next((app for prefix, app in self._routes if path.lower().startswith(prefix)), None)
+
+    def data_plane(self, name: str, app: Wsgi) -> str:
+        """The address (https://localhost:PORT) of an own host for `app`; its port is kept by name over restarts. With
+        the same name again, the app is replaced.
+        """
+        self.data_planes[name] = app
+        if self.listen:
+            return self.listen(name, app)
+        return self._ports.setdefault(name, f"https://localhost:{choose_port('127.0.0.1')}")
+
+    @property
+    def resources(self) -> dict[str, Document]:
+        """All of them by their id in lower case."""
+        return self.state.setdefault("resources", {})
+
+    def find(self, resource_id: str) -> Document | None:
+        """A resource that is there."""
+        return self.resources.get(key(resource_id))
+
+    def children(self, resource_id: str, type_: str = "") -> list[Document]:
+        """What lies in or on a resource, a group or a subscription, at any depth; of one type if one is named."""
+        prefix = key(resource_id).rstrip("/") + "/"
+        found = [document for each, document in self.resources.items() if each.startswith(prefix)]
+        return [d for d in found if not type_ or d["type"].lower() == type_.lower()]
+
+    def keep(self, document: Document) -> None:
+        """Keep a document under its id; it needs `id`, gets name and type if it has none."""
+        parsed = Id.parse(document["id"])
+        document.setdefault("name", parsed.name)
+        document.setdefault("type", parsed.type)
+        with self.lock:
+            self.resources[key(document["id"])] = document
+            self.changed()
+
+    def drop(self, resource_id: str) -> None:
+        """Let a resource and all that lies in it or on it be gone."""
+        with self.lock:
+            there = self.find(resource_id)
+            for document in [*reversed(self.children(resource_id)), *([there] if there else [])]:
+                self.resources.pop(key(document["id"]), None)
+                kind = self.kinds.get(document["type"].lower())
+                if kind and kind.gone:
+                    kind.gone(self, document)
+            self.changed()
+
+    def put(self, resource_id: str, body: Document, api_version: str, caller: Caller | None = None) -> Document:
+        """PUT a resource from inside, as the platform itself or as `caller`, and its document.
+
+        Raises:
+            ArmError: as for a client.
+        """
+        from twins.azure import arm
+
+        return arm.put_inside(self, resource_id, body, api_version, caller or TWIN)
+
+    def may(self, object_id: str, action: str, scope: str, data: bool = False) -> bool:
+        """Do the roles of a principal allow an action (`data`: a data action) on a scope? It is recorded."""
+        if not object_id or self.settings.judge == "off" or self.judge_of_roles is None:
+            return True
+        allowed = self.judge_of_roles(object_id, action, scope, data)
+        self.record(object_id, action, scope, allowed)
+        return allowed
+
+    def require(self, who: Call | Caller, action: str, scope: str, data: bool = False) -> None:
+        """Refuse what the roles of a principal do not allow.
+
+        Raises:
+            ArmError: 403 AuthorizationFailed.
+        """
+        caller = who.caller if isinstance(who, Call) else who
+        if not self.may(caller.object_id, action, scope, data):
+            raise ArmError(
+                403,
+                "AuthorizationFailed",
+                f"The client '{caller.app_id}' with object id '{caller.object_id}' does not have authorization to "
+                f"perform action '{action}' over scope '{scope}' or the scope is invalid. If access was recently "
+                "granted, please refresh your credentials.",
+            )
+
+    def reset(self) -> None:
+        """Drop everything: a subscription as on its first day."""
+        with self.lock:
+            for document in list(self.resources.values()):
+                self.drop(document["id"])
+            self.state.clear()
+            self.seed()

@@ -1,0 +1,1 @@
+"""What the twins of all clouds share, without any cloud's words."""
