@@ -11,8 +11,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from contract.errors import RunError
+from llmops.cloud_runs import Job
 from llmops.platforms.aws.clients import Clients, error_code, explained
-from llmops.platforms.aws.job_states import Job, bill, cost, has_ended, story
+from llmops.platforms.aws.job_states import bill, cost, has_ended, story
 from llmops.prices import Prices
 from llmops.progress import parse
 

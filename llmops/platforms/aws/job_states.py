@@ -5,13 +5,11 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJo
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from contract.run import RunState, RunStatus
+from llmops.cloud_runs import Job
 from llmops.prices import Prices
 
-Job = dict[str, Any]
-"""A job as DescribeTrainingJob has it."""
 ENDED = ("Completed", "Failed", "Stopped")
 _STATUSES: dict[str, RunStatus] = {"Completed": "completed", "Failed": "failed", "Stopped": "stopped"}
 _STORY = {
