@@ -11,7 +11,6 @@ from hosting import containers, images
 from hosting.daemon import Program
 from hosting.spec import EndpointSpec
 
-_DOCKER_PORT = 8080
 _LOOPBACK = "127.0.0.1"
 _STOP_SECONDS = 35  # 30 for a server to finish its streams, as on SageMaker, and some to end
 
@@ -107,12 +106,17 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
     container = container_name(home, name)
     root.mkdir(parents=True, exist_ok=True)
     variables = root / "environ"
-    environ = {"LLMOPS_BIND": "0.0.0.0", "SAGEMAKER_BIND_TO_PORT": str(_DOCKER_PORT), "HOME": "/tmp", **spec.environ}
+    environ = {
+        "LLMOPS_BIND": "0.0.0.0",
+        "SAGEMAKER_BIND_TO_PORT": str(spec.container_port),
+        "HOME": "/tmp",
+        **spec.environ,
+    }
     variables.touch(mode=0o600)
     # A file of variables has no way to write a line break: such a value goes through the client's own environment.
     broken = {k: v for k, v in environ.items() if "\n" in v}
     variables.write_text("".join(f"{k}={v}\n" for k, v in environ.items() if k not in broken))
-    argv = [docker, "run", "--rm", "--name", container, "--publish", f"{_LOOPBACK}:{port}:{_DOCKER_PORT}"]
+    argv = [docker, "run", "--rm", "--name", container, "--publish", f"{_LOOPBACK}:{port}:{spec.container_port}"]
     argv += _rights(spec)
     argv += ["--env-file", str(variables), "--stop-timeout", "30"]
     argv += [word for key in broken for word in ("--env", key)]

@@ -48,6 +48,7 @@ class EndpointSpec(Part):
         description="The container's variables. A value that is a path of `folders`, or below one, follows it.",
     )
     instances: int = Field(default=1, ge=1, le=64)
+    container_port: int = Field(default=8080, ge=1, le=65535, description="Where the image listens inside Docker.")
     port: int = Field(default=0, ge=0, le=65535, description="Where the endpoint listens; 0: chosen once and kept.")
     bind: str = Field(default="127.0.0.1", description="Address where it listens.")
     rollout: Rollout = Rollout()

@@ -62,6 +62,28 @@ class Kind:
     members: Mapping[str, Member]
 
 
+_PATTERN = Member("pattern")
+CONTAINERS = {
+    "capacity": Kind("there is no instance of this type", {"instance_type": _PATTERN, "times": Member("count", 0)}),
+    "spot_reclaim": Kind(
+        "the cloud takes the spot instance of a training job back, so long after the job began",
+        {"job": _PATTERN, "after_seconds": Member("number", 0), "times": TIMES},
+    ),
+    "crash": Kind("a container of this endpoint or job is killed", {"name": _PATTERN, "times": TIMES}),
+    "slow_start": Kind(
+        "containers of this image answer only so long after their start",
+        {"image": _PATTERN, "seconds": Member("number")},
+    ),
+    "silent": Kind("containers of this image never answer", {"image": _PATTERN}),
+    "bad_image": Kind("containers of this image end at once", {"image": _PATTERN}),
+    "cut_stream": Kind(
+        "a streamed answer of this endpoint loses its connection after so many bytes",
+        {"endpoint": _PATTERN, "after_bytes": Member("count", 0), "times": TIMES},
+    ),
+}
+"""The faults of containers, which every cloud has."""
+
+
 class Faults:
     """The faults that still may happen, kept in a twin's own state; each has `met`, how often it happened so far.
 

@@ -10,10 +10,9 @@ from typing import Any
 
 from twins.aws.calls import ApiError, Call
 from twins.aws.twin import Twin
-from twins.faults import ANY, TIMES, Fault, Faults, Kind, Member
+from twins.faults import ANY, CONTAINERS, TIMES, Fault, Faults, Kind, Member
 
 _PATTERN, _SECONDS = Member("pattern"), Member("number")
-_UNTIL_CLEARED = Member("count", 0)
 _CALL = {"service": ANY, "operation": _PATTERN}
 KINDS = {
     "throttle": Kind("so many calls are answered with a throttling error", {**_CALL, "times": TIMES}),
@@ -23,24 +22,11 @@ KINDS = {
         "what these calls make can't be found by Describe, Get and Head for so long", {**_CALL, "seconds": _SECONDS}
     ),
     "role_propagation": Kind("a role works only so long after it was made", {"seconds": _SECONDS}),
-    "capacity": Kind("there is no instance of this type", {"instance_type": _PATTERN, "times": _UNTIL_CLEARED}),
-    "spot_reclaim": Kind(
-        "AWS takes the spot instance of a training job back, so long after the job began",
-        {"job": _PATTERN, "after_seconds": Member("number", 0), "times": TIMES},
-    ),
-    "crash": Kind("a container of this endpoint or job is killed", {"name": _PATTERN, "times": TIMES}),
-    "slow_start": Kind(
-        "containers of this image answer only so long after their start", {"image": _PATTERN, "seconds": _SECONDS}
-    ),
-    "silent": Kind("containers of this image never answer", {"image": _PATTERN}),
-    "bad_image": Kind("containers of this image end at once", {"image": _PATTERN}),
+    **{name: CONTAINERS[name] for name in ("capacity", "spot_reclaim", "crash", "slow_start", "silent", "bad_image")},
     "rollback": Kind(
         "the next update of this endpoint is rolled back, and nobody is told", {"endpoint": _PATTERN, "times": TIMES}
     ),
-    "cut_stream": Kind(
-        "a streamed answer of this endpoint loses its connection after so many bytes",
-        {"endpoint": _PATTERN, "after_bytes": Member("count", 0), "times": TIMES},
-    ),
+    "cut_stream": CONTAINERS["cut_stream"],
 }
 _THROTTLED = {
     "s3": ("SlowDown", "Please reduce your request rate.", 503),

@@ -1,44 +1,22 @@
 """Model data of a container: S3's objects as files in a folder of its own, linked where they are in files already."""
 
-import os
 import tarfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twins.aws.fleet_plan import DataSource
+from twins.common.fleet_cloud import DataError
+from twins.common.fleet_plan import DataSource
 
 if TYPE_CHECKING:
     from twins.aws.twin import Twin
 
 
-class DataError(Exception):
-    """Model data can't be had; the text says which, and why."""
-
-
-def fetch(twin: "Twin", sources: Iterable[DataSource], folder: Path) -> dict[str, str]:
-    """Have the data in folders below `folder`, without holding it in memory; call it without the twin's lock.
-
-    Returns:
-        Each folder by the container's path; nobody may write to it: a file may be the object itself.
+def fetch(twin: "Twin", source: DataSource, target: Path) -> None:
+    """Have the data in a folder, without holding it in memory; call it without the twin's lock.
 
     Raises:
         DataError: there is no such object, it can't be read, or an archive can't be unpacked.
     """
-    found: dict[str, str] = {}
-    for number, source in enumerate(sources):
-        target = folder / str(number)
-        target.mkdir(parents=True)
-        _fetch(twin, source, target)
-        for base, _, names in os.walk(target):
-            Path(base).chmod(0o755)  # for whatever user the container runs as
-            for name in names:
-                Path(base, name).chmod(0o444)
-        found[source.path] = str(target)
-    return found
-
-
-def _fetch(twin: "Twin", source: DataSource, target: Path) -> None:
     from twins.aws import objects
     from twins.aws.calls import ApiError
 

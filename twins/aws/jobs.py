@@ -1,15 +1,13 @@
 """The training jobs whose containers a twin runs: each on a thread of its own, none without its document."""
 
-import shutil
-
-from hosting.jobs import end_leftovers
-from twins.aws.jobs_run import FOLDER, Run
+from twins.aws.jobs_run import Run
 from twins.aws.services import sagemaker_documents as store
 from twins.aws.services import sagemaker_training_states as states
 from twins.aws.services.documents import Document, regions
 from twins.aws.services.sagemaker_documents import JOB, SERVICE
 from twins.aws.services.sagemaker_training_pools import Pools
 from twins.aws.twin import Twin
+from twins.common.jobs_run import clean
 
 _TICK_SECONDS = 0.2
 _LOST = "InternalServerError: the twin of AWS was stopped while the job ran. Create the job again."
@@ -78,8 +76,6 @@ class Jobs:
 
     def _clean(self) -> None:
         """End and remove, once, what the jobs of a twin that was killed left behind."""
-        folder = self._twin.home / FOLDER
-        if not self._cleaned and folder.exists():
-            end_leftovers(self._twin.home, docker=True)
-            shutil.rmtree(folder, ignore_errors=True)
+        if not self._cleaned:
+            clean(self._twin.home)
         self._cleaned = True

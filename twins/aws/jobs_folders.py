@@ -4,7 +4,6 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-ru
 """
 
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from twins.aws.calls import ApiError
 from twins.aws.objects import Place
 from twins.aws.services.documents import Document
 from twins.aws.twin import Twin
+from twins.common.jobs_run import loopback_addresses
 
 CHECKPOINTS = "/opt/ml/checkpoints"
 MODEL, DATA, FAILURE = "opt/ml/model", "opt/ml/output/data", "opt/ml/output/failure"
@@ -39,16 +39,10 @@ def nodes_of(job: Document, home: Path) -> list[Node]:
     resources = job["ResourceConfig"]
     groups = resources.get("InstanceGroups") or [{**resources, "InstanceGroupName": _ONE_GROUP}]
     kinds = [group for group in groups for _ in range(group.get("InstanceCount", 1))]
-    network = f"127.{64 + secrets.randbelow(128)}.{secrets.randbelow(256)}"
+    addresses = loopback_addresses(len(kinds))
     return [
-        Node(
-            f"algo-{number}",
-            group["InstanceGroupName"],
-            group["InstanceType"],
-            f"{network}.{number}",
-            home / f"algo-{number}",
-        )
-        for number, group in enumerate(kinds, start=1)
+        Node(f"algo-{number}", group["InstanceGroupName"], group["InstanceType"], address, home / f"algo-{number}")
+        for number, (group, address) in enumerate(zip(kinds, addresses, strict=True), start=1)
     ]
 
 

@@ -1,31 +1,12 @@
 """How an attempt to run a training job ends."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from twins.aws.jobs_folders import FAILURE, Node
 from twins.aws.services import sagemaker_training_states as states
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended: the status of the job, its secondary status, and the reason of a failure."""
-
-    status: str
-    secondary: str = ""
-    reason: str = ""
-
-
-class EndError(Exception):
-    """An attempt ends before its containers ran."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
-
+from twins.common.jobs_run import Outcome
 
 STOPPED = Outcome("Stopped")
-INTERRUPTED = Outcome("InProgress", "Interrupted")
 
 
 def outcome_of(codes: list[int | None], nodes: list[Node]) -> Outcome | None:

@@ -4,10 +4,8 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_OutputDataConfig.h
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html
 """
 
-import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from twins.aws import objects
@@ -17,6 +15,7 @@ from twins.aws.objects import Place
 from twins.aws.services import sagemaker_access as access
 from twins.aws.services.documents import Document
 from twins.aws.twin import Twin
+from twins.common.jobs_files import Carrier, files
 
 _QUICKEST = 1  # of gzip's levels
 
@@ -31,34 +30,17 @@ class Outputs:
         self._twin = twin
         self._job = job
         self._nodes = nodes
-        self._seen: dict[Path, tuple[int, int]] = {}
-        self._kept: dict[Path, tuple[int, int]] = {}
+        self._checkpoints = list(self._carriers())
 
     def save_checkpoints(self, *, last: bool = False) -> None:
-        """Copy what is new in the containers' folders of checkpoints: files that have not changed since the last time
-        it was asked for, unless it is the last time. The oldest go first, so that what names others comes after them.
-        """
-        path = checkpoints_path(self._job)
-        if not path:
-            return
-        place = Place.of(self._job["CheckpointConfig"]["S3Uri"])
-        for node in self._nodes:
-            folder = node.root / path.lstrip("/")
-            found = {file: state for file in _files(folder) if (state := _state(file))}
-            for file, state in sorted(found.items(), key=lambda item: item[1]):
-                settled = last or self._seen.get(file) == state
-                if settled and self._kept.get(file) != state:
-                    with suppress(FileNotFoundError):  # moved or removed meanwhile
-                        self._put(file, place.below(file.relative_to(folder).as_posix()), "")
-                        self._kept[file] = state
-            self._seen.update(found)
+        """Copy what is new in the containers' folders of checkpoints (`Carrier.carry`)."""
+        for carrier in self._checkpoints:
+            carrier.carry(last=last)
 
     def save_restored(self) -> None:
         """Take what is in the folders of checkpoints now for what S3 has."""
-        if path := checkpoints_path(self._job):
-            for node in self._nodes:
-                found = _files(node.root / path.lstrip("/"))
-                self._kept |= {file: state for file in found if (state := _state(file))}
+        for carrier in self._checkpoints:
+            carrier.know()
 
     def save_model(self) -> str:
         """Upload the model. Its URI: of the archive, or of the prefix."""
@@ -75,7 +57,7 @@ class Outputs:
         found: dict[str, Path] = {}
         for node in self._nodes:  # the first host's come first; others add to them
             top = node.root / folder
-            found = {file.relative_to(top).as_posix(): file for file in _files(top)} | found
+            found = {file.relative_to(top).as_posix(): file for file in files(top)} | found
         if not found and folder == DATA:
             return ""
         if output.get("CompressionType") == "NONE":
@@ -90,28 +72,15 @@ class Outputs:
         self._put(packed, place.below(archive), key_id, move=True)
         return place.below(archive).uri
 
+    def _carriers(self) -> Iterator[Carrier]:
+        if path := checkpoints_path(self._job):
+            place = Place.of(self._job["CheckpointConfig"]["S3Uri"])
+            for node in self._nodes:
+                yield Carrier(node.root / path.lstrip("/"), lambda file, name: self._put(file, place.below(name), ""))
+
     def _put(self, file: Path, place: Place, key_id: str, *, move: bool = False) -> None:
         with self._twin.lock:
             reason = access.denied_upload(self._twin, self._job, place.uri, key_id)
         if reason:
             raise ApiError("AccessDenied", reason)
         objects.upload(self._twin, file, place, key_id, move=move and not file.is_symlink())
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Regular files below a folder; of links, those that stay in it: a link says what it likes."""
-    top = folder.resolve()
-    for base, _, names in os.walk(folder):
-        for name in names:
-            file = Path(base, name)
-            if file.is_file() and file.resolve().is_relative_to(top):
-                yield file
-
-
-def _state(file: Path) -> tuple[int, int] | None:
-    """When it was written last, and its size; None when it is gone."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size

@@ -108,7 +108,7 @@ class Endpoints:
     def _forget(self, region: str, arn: str) -> None:
         endpoint = store.documents(self._twin, ENDPOINT, region).get(arn)
         if endpoint and endpoint["EndpointStatus"] == "Deleting":
-            if self._twin.fleet.busy(endpoint["EndpointName"], region):  # with requests that are under way
+            if self._twin.fleet.busy(endpoint["EndpointArn"]):  # with requests that are under way
                 self._twin.later(_LOOK_SECONDS, "sagemaker.delete", region, arn)
             else:
                 store.drop(self._twin, ENDPOINT, endpoint)

@@ -8,18 +8,20 @@ import secrets
 from collections.abc import Iterable, Mapping
 
 from twins.aws.calls import ApiError
-from twins.aws.fleet_plan import ContainerPlan, DataSource, EndpointPlan, GroupPlan, VariantPlan
+from twins.aws.fleet import PING
 from twins.aws.services import sagemaker_documents as store
 from twins.aws.services import sagemaker_images as images
 from twins.aws.services import sagemaker_variants as variants
 from twins.aws.services.documents import Document, regions
 from twins.aws.services.sagemaker_documents import ENDPOINT
 from twins.aws.twin import Twin
+from twins.common.fleet_plan import ContainerPlan, DataSource, EndpointPlan, GroupPlan, VariantPlan
 
 HEALTH_CHECK_SECONDS = 240
 """How long a container may take to answer /ping, where the variant does not say."""
 DOWNLOAD_SECONDS = 3600
 """How long the download of model data may take, where the variant does not say."""
+_MODEL = "/opt/ml/model"
 
 
 def runs(twin: Twin) -> bool:
@@ -33,12 +35,12 @@ def resume(twin: Twin) -> None:
         endpoints = [
             e for region in regions(twin, store.SERVICE) for e in store.documents(twin, ENDPOINT, region).values()
         ]
-        twin.fleet.resume([EndpointPlan.of(endpoint) for endpoint in endpoints])
+        twin.fleet.resume([_plan_of(endpoint) for endpoint in endpoints])
 
 
 def tell(twin: Twin, endpoint: Document) -> None:
     """Have the fleet bring about what an endpoint's document says."""
-    twin.fleet.want(EndpointPlan.of(endpoint))
+    twin.fleet.want(_plan_of(endpoint))
     twin.changed()
 
 
@@ -98,6 +100,10 @@ def weigh(group: Document, live: Mapping[str, Document]) -> None:
         variant["weight"] = live.get(variant["name"], {}).get("DesiredWeight", variant["weight"])
 
 
+def _plan_of(endpoint: Document) -> EndpointPlan:
+    return EndpointPlan.of(endpoint["EndpointArn"], endpoint["EndpointName"], endpoint.get("groups", []))
+
+
 def _count(live: Document) -> int:
     return live.get("DesiredInstanceCount", 1)  # a serverless variant: one that never sleeps
 
@@ -126,14 +132,16 @@ def _container(twin: Twin, region: str, variant: Document, found: list[Document]
         image=image,
         reference=images.runnable(twin, image),
         environ=container.get("Environment", {}),
+        arguments=["serve"],
         data=list(_sources(container)),
         download_seconds=variant.get("ModelDataDownloadTimeoutInSeconds", DOWNLOAD_SECONDS),
         start_seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds", HEALTH_CHECK_SECONDS),
+        ready=PING,
     )
 
 
 def _sources(container: Document) -> Iterable[DataSource]:
     if url := container.get("ModelDataUrl"):
-        yield DataSource(uri=url, archive=True)
+        yield DataSource(uri=url, archive=True, path=_MODEL)
     if source := container.get("ModelDataSource", {}).get("S3DataSource"):
-        yield DataSource(uri=source["S3Uri"], archive=source.get("CompressionType") == "Gzip")
+        yield DataSource(uri=source["S3Uri"], archive=source.get("CompressionType") == "Gzip", path=_MODEL)

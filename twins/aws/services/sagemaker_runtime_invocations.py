@@ -13,13 +13,14 @@ from typing import IO, Any
 
 from twins.aws import faults
 from twins.aws.calls import ApiError, Call, Deferred, Streaming
-from twins.aws.fleet import Lease, NoWorkerError
+from twins.aws.fleet import Lease, NoWorkerError, log_group, log_stream
 from twins.aws.services import sagemaker_documents as store
 from twins.aws.services.documents import Document
 from twins.aws.services.sagemaker_documents import ENDPOINT
-from twins.aws.services.sagemaker_runtime_container import ContainerError, Containers, Exchange
-from twins.aws.services.sagemaker_runtime_stream import Pieces, part, stream_error
+from twins.aws.services.sagemaker_runtime_stream import part, stream_error
 from twins.aws.twin import Twin
+from twins.common.exchanges import ContainerError, Containers, Exchange
+from twins.common.pieces import Pieces
 
 NO_CONTAINERS = "This twin of AWS runs no containers: endpoint {name} exists, and nothing answers for it"
 MODEL_SECONDS = 60.0
@@ -200,7 +201,7 @@ class Runtime:
 
     def model_error(self, invocation: Invocation, lease: Lease, status: int, text: str) -> ApiError:
         """What a caller is told of a container's error."""
-        group = f"/aws/sagemaker/Endpoints/{invocation.endpoint}"
+        group = log_group(invocation.endpoint)
         console = f"https://{invocation.region}.console.aws.amazon.com/cloudwatch/home?region={invocation.region}"
         side = "client" if 400 <= status < 500 else "server"
         return ApiError(
@@ -211,7 +212,7 @@ class Runtime:
             OriginalStatusCode=status,
             OriginalMessage=text,
             LogStreamArn=f"arn:aws:logs:{invocation.region}:{self._twin.account}:log-group:{group}:log-stream:"
-            f"{lease.log_stream}",
+            f"{log_stream(lease.variant, lease.instance)}",
         )
 
     def broken(self, invocation: Invocation, lease: Lease, reason: str) -> ApiError:

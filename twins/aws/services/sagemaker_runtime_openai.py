@@ -15,8 +15,8 @@ from twins.aws import faults, principals
 from twins.aws.calls import ApiError, Call
 from twins.aws.services import sagemaker_runtime_token as tokens
 from twins.aws.services.sagemaker_runtime_invocations import ATTRIBUTES, BODY_BYTES, SESSION, Invocation, Runtime
-from twins.aws.services.sagemaker_runtime_stream import Pieces
 from twins.aws.twin import Twin, log
+from twins.common.pieces import Pieces
 
 _SERVICE = "sagemaker-runtime"
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)(?:/inference-components/(?P<component>[^/]+))?/openai(?P<rest>/.*)")

@@ -1,15 +1,14 @@
-"""A container's answer as the event stream of InvokeEndpointWithResponseStream, and as the bytes that it is.
+"""A container's answer as the event stream of InvokeEndpointWithResponseStream.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_ResponseStream.html
 """
 
 import json
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from moto.core.eventstream import EventStreamEncoder
 
-from twins.aws.services.sagemaker_runtime_container import ContainerError, Exchange
+from twins.common.exchanges import ContainerError
 
 _PART = {":event-type": "PayloadPart", ":content-type": "application/octet-stream", ":message-type": "event"}
 _ENCODE = EventStreamEncoder().encode_message
@@ -17,71 +16,6 @@ _TEXTS = {
     "late": ("ModelInvocationTimeExceeded", "The model did not finish its response within the time that it has."),
     "lost": ("StreamBroken", "The connection to the model was reset or closed before the response was whole."),
 }
-
-
-class Pieces:
-    """The pieces of an answer for the client, as they come; `close` lets go of the container, whatever happened.
-
-    Args:
-        exchange: with the container, whose answer has begun.
-        frame: a piece as the client gets it.
-        broken: the last piece for an answer that breaks off; None: the client's connection breaks off too.
-        ended: called once, with the reason of a break or None; it lets go of the container.
-        cut_after: bytes after which the client's connection breaks off, on request.
-    """
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        frame: Callable[[bytes], bytes],
-        broken: Callable[[ContainerError], bytes | None],
-        ended: Callable[[str | None], None],
-        cut_after: int | None = None,
-    ) -> None:
-        self._exchange = exchange
-        self._frame = frame
-        self._broken = broken
-        self._ended: Callable[[str | None], None] | None = ended
-        self._left = cut_after
-        self._over = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._over:
-            raise StopIteration
-        try:
-            piece = self._exchange.piece()
-        except ContainerError as e:
-            self._over = True
-            self._end(e.reason)
-            last = self._broken(e)
-            if last is None:
-                raise ConnectionAbortedError(f"the container's answer is {e.reason}") from e
-            return last
-        if not piece:
-            self._end(None)
-            raise StopIteration
-        return self._frame(self._cut(piece))
-
-    def close(self) -> None:
-        """Let go of the container; one that still answers sees its connection closed."""
-        self._end("left")
-
-    def _cut(self, piece: bytes) -> bytes:
-        if self._left is None:
-            return piece
-        if not self._left:
-            raise ConnectionAbortedError("cut, as the fault cut_stream asks for")
-        kept = piece[: self._left]
-        self._left -= len(kept)
-        return kept
-
-    def _end(self, reason: str | None) -> None:
-        if self._ended:
-            ended, self._ended = self._ended, None
-            ended(reason)
 
 
 def part(payload: bytes) -> bytes:

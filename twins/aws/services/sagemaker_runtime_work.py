@@ -10,6 +10,7 @@ from typing import Any
 
 from twins.aws import objects
 from twins.aws.calls import ApiError
+from twins.aws.fleet import log_group, log_stream
 from twins.aws.judges import platform
 from twins.aws.services import logs
 from twins.aws.services import sagemaker_documents as store
@@ -109,7 +110,7 @@ class Work:
             began=time.perf_counter(),
         )
         answer = self._runtime.begin(invocation, None, float(self._item["seconds"]))
-        self._stream = f"{answer.lease.log_stream}/data-log"
+        self._stream = f"{log_stream(answer.lease.variant, answer.lease.instance)}/data-log"
         return answer
 
     def _succeeded(self, content_type: str, seconds: float) -> None:
@@ -196,7 +197,7 @@ class Work:
                     raise ApiError("AccessDenied", reason)
 
     def _log(self, text: str) -> None:
-        group = f"/aws/sagemaker/Endpoints/{self._endpoint['EndpointName']}"
+        group = log_group(self._endpoint["EndpointName"])
         line = f"{_time(now())}:[sagemaker logs] [{self._item['InferenceId']}] {text}"
         with self._twin.lock:
             logs.put_events(self._twin, self._region, group, self._stream, [line])

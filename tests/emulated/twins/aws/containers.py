@@ -153,7 +153,7 @@ class OneContainer(Fleet):
         self.counted: list[int] = []
         self.refusals = 0
 
-    def lease(self, endpoint_arn: str, *, variant: str = "", streams: bool = False) -> Lease:
+    def lease(self, endpoint_id: str, *, variant: str = "", streams: bool = False) -> Lease:
         if self.refusals:
             self.refusals -= 1
             raise NoWorkerError("no instance is in service")
@@ -167,7 +167,6 @@ class _Lease(Lease):
         self.port = fleet.port
         self.variant = variant
         self.instance = "i-0"
-        self.log_stream = f"{variant}/i-0"
 
     def done(
         self, status: int, model_seconds: float, overhead_seconds: float, first_byte_seconds: float | None = None

@@ -7,22 +7,25 @@ from typing import Any
 import pytest
 
 from hosting.daemon import Daemon
-from twins.aws.fleet import Fleet, NoWorkerError, _Endpoint
-from twins.aws.fleet_logs import LogTails
-from twins.aws.fleet_metrics import Request
-from twins.aws.fleet_plan import ContainerPlan, EndpointPlan, GroupPlan, VariantPlan
-from twins.aws.fleet_worker import Identity, Place, Worker
+from twins.aws import fleet_metrics
+from twins.aws.fleet import PING, AwsCloud, Fleet, NoWorkerError
 from twins.aws.services import sagemaker_fleet
 from twins.aws.twin import Twin
+from twins.common.fleet import _Endpoint
+from twins.common.fleet_cloud import Identity, Request
+from twins.common.fleet_logs import LogTails
+from twins.common.fleet_plan import ContainerPlan, EndpointPlan, GroupPlan, VariantPlan
+from twins.common.fleet_worker import Place, Worker
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e"
-CONTAINER = ContainerPlan(image="process:echo@sha256:1", reference="process:echo@sha256:1")
+CONTAINER = ContainerPlan(image="process:echo@sha256:1", reference="process:echo@sha256:1", ready=PING)
 
 
 def endpoint(tmp_path: Path, *groups: tuple[str, float, dict[str, tuple[float, int]]]) -> _Endpoint:
     """An endpoint whose instances are all in service: (id, share, {variant: (weight, instances)}) for each group."""
     twin = Twin(tmp_path)
-    place = Place(twin, Daemon(tmp_path), LogTails(twin), lambda *_: None)
+    cloud = AwsCloud(twin)
+    place = Place(twin, cloud, Daemon(tmp_path), LogTails(twin, cloud), lambda *_: None)
     plans, workers = [], {}
     for group, share, variants in groups:
         planned = []
@@ -30,10 +33,10 @@ def endpoint(tmp_path: Path, *groups: tuple[str, float, dict[str, tuple[float, i
             ids = [f"{group}-{name}-{number}" for number in range(count)]
             planned.append(VariantPlan(name=name, weight=weight, instances=ids, container=CONTAINER))
             for instance in ids:
-                workers[instance] = Worker(Identity(instance, name, "e", "us-east-1"), CONTAINER, place, lambda: None)
+                workers[instance] = Worker(Identity(instance, name, "e", ARN), CONTAINER, place, lambda: None)
                 workers[instance].ready = True
         plans.append(GroupPlan(id=group, share=share, variants=planned))
-    return _Endpoint(EndpointPlan(arn=ARN, name="e", groups=plans), workers=workers)
+    return _Endpoint(EndpointPlan(id=ARN, name="e", groups=plans), workers=workers)
 
 
 def taken(found: _Endpoint, times: int, variant: str = "") -> Counter[str]:
@@ -109,7 +112,8 @@ def test_shares_of_two_groups_and_of_the_one_that_stays() -> None:
 
 @pytest.mark.parametrize(("status", "errors"), [(200, (0, 0)), (404, (1, 0)), (500, (0, 1)), (0, (0, 1))])
 def test_a_request_counts_as(status: int, errors: tuple[int, int]) -> None:
-    values = {name: value for name, value, _ in Request("r", "e", "v", status, 4, 0.5, 0.001, 0.25).values()}
+    request = Request(ARN, "e", "v", status, 4, 0.5, 0.001, 0.25)
+    values = {name: value for name, value, _ in fleet_metrics.values(request)}
     assert (values["Invocation4XXErrors"], values["Invocation5XXErrors"]) == errors
     assert values["InvocationsPerInstance"] == 0.25
     assert (values["ModelLatency"], values["FirstChunkModelLatency"]) == (5e5, 2.5e5)
@@ -118,13 +122,19 @@ def test_a_request_counts_as(status: int, errors: tuple[int, int]) -> None:
 def lines(twin: Twin) -> list[str]:
     from moto.logs.models import logs_backends
 
-    return [event.message for event in logs_backends[twin.account]["us-east-1"].groups["g"].streams["s"].events]
+    return [
+        event.message
+        for event in logs_backends[twin.account]["us-east-1"]
+        .groups["/aws/sagemaker/Endpoints/e"]
+        .streams["v/i-1"]
+        .events
+    ]
 
 
 def test_lines_are_read_once_over_rotations_and_restarts(tmp_path: Path) -> None:
     twin, file = Twin(tmp_path), tmp_path / "a.log"
-    tails = LogTails(twin)
-    tails.add("i-1", file, "us-east-1", "g", "s")
+    tails = LogTails(twin, AwsCloud(twin))
+    tails.add(Identity("i-1", "v", "e", ARN), file)
     tails.read()  # there is no file yet
     file.write_text("one\ntw")
     tails.read()
@@ -136,8 +146,8 @@ def test_lines_are_read_once_over_rotations_and_restarts(tmp_path: Path) -> None
     tails.read("i-1")
     assert lines(twin) == ["one", "two", "three", "four"]
     tails.end()
-    again = LogTails(twin)  # of the next process, with the state of the last one
-    again.add("i-1", file, "us-east-1", "g", "s")
+    again = LogTails(twin, AwsCloud(twin))  # of the next process, with the state of the last one
+    again.add(Identity("i-1", "v", "e", ARN), file)
     with file.open("a") as f:
         f.write("ve")
     again.read()

@@ -56,8 +56,9 @@ class Containers:
         *,
         seconds: float,
         client: socket.socket | None = None,
+        method: str = "POST",
     ) -> "Exchange":
-        """POST a body; the exchange once the answer begins.
+        """Send a request; the exchange once the answer begins.
 
         Args:
             where: the container.
@@ -66,6 +67,7 @@ class Containers:
             headers: as they are.
             seconds: until the answer's end.
             client: ends the exchange when its other side is closed.
+            method: of the request.
 
         Raises:
             ContainerError: it does not answer.
@@ -77,7 +79,7 @@ class Containers:
             raise ContainerError("lost") from e
         guard = self._watch.guard(connection.sock, client, seconds)
         try:
-            connection.request("POST", path, body, headers)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
         except (OSError, HTTPException) as e:
             self._watch.release(guard)
@@ -155,6 +157,11 @@ class Exchange:
     def header(self, name: str) -> str | None:
         """A header of the answer, or None."""
         return self.response.headers.get(name)
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """All headers of the answer, in their order."""
+        return self.response.headers.items()
 
     def piece(self) -> bytes:
         """What comes next, as soon as it comes; empty at the end.

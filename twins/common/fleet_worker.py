@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from contract.errors import KitError
 from hosting import runtimes
@@ -22,28 +22,20 @@ from hosting.daemon import Daemon, Program
 from hosting.files import write_atomic
 from hosting.ports import choose_port
 from hosting.spec import EndpointSpec
-from twins.aws.fleet_data import DataError, fetch
-from twins.aws.fleet_logs import LogTails
-from twins.aws.fleet_plan import ContainerPlan
+from twins.common.fleet_cloud import Cloud, DataError, Identity, Trouble, Twin
+from twins.common.fleet_logs import LogTails
+from twins.common.fleet_plan import ContainerPlan, Probe
 
-if TYPE_CHECKING:
-    from twins.aws.twin import Twin
-
-PING_SECONDS = 2.0
-"""Within which a container must answer GET /ping with 200."""
 WORKERS, LOGS, RECORD = "workers", "logs", "worker.json"
 """Folders of the supervisor's home, and in a worker's own the file that says what it runs."""
 _MOST_ENDS = 2
 """A container that ended so often before it was ready is given up."""
 _LOOK_SECONDS = 0.1
-_ASK_SECONDS = 5.0  # between pings of a container that serves
-_MOST_SILENT = 3  # pings in a row that a container which serves may miss
 _RETRY_SECONDS = 10.0
 _RESTART_SECONDS = 2.0
 _DRAIN_SECONDS = 60.0  # what an invocation may take
 _DRAIN_STREAM_SECONDS = 480.0
 _ENDS_AT_ONCE = ["/bin/sh", "-c", "echo 'exec /usr/bin/serve: exec format error' >&2; exit 1"]
-log = logging.getLogger("twins.aws")
 
 
 def clean(record: Path, home: Path) -> None:
@@ -54,7 +46,7 @@ def clean(record: Path, home: Path) -> None:
 
 
 class CannotServeError(Exception):
-    """Why an instance's container can't serve, in AWS's words where they are known."""
+    """Why an instance's container can't serve, in the cloud's words where they are known."""
 
 
 @dataclass(frozen=True)
@@ -64,31 +56,12 @@ class Place:
     added to it.
     """
 
-    twin: "Twin"
+    twin: Twin
+    cloud: Cloud
     daemon: Daemon
     logs: LogTails
     fault: Callable[[str, str, bool], dict[str, Any] | None]
     supervising: threading.Lock = field(default_factory=threading.Lock)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Whose instance it is."""
-
-    id: str
-    variant: str
-    endpoint: str
-    region: str
-
-    @property
-    def stream(self) -> str:
-        """Its log stream."""
-        return f"{self.variant}/{self.id}"
-
-    @property
-    def group(self) -> str:
-        """Its log group."""
-        return f"/aws/sagemaker/Endpoints/{self.endpoint}"
 
 
 class Worker:
@@ -108,6 +81,7 @@ class Worker:
         self.streams = 0
         self.chosen = 0
         self._place = place
+        self._log = logging.getLogger(place.cloud.log_name)
         self._told = told
         self._met: set[str] = set()
         self._program = ""
@@ -179,8 +153,8 @@ class Worker:
             except CannotServeError as e:
                 self._fail(str(e))
             except Exception as e:  # of the machine: no disk, no process
-                log.exception("instance %s of %s", self.identity.id, self.identity.endpoint)
-                self._fail(f"Internal failure: {type(e).__name__}: {e}")
+                self._log.exception("instance %s of %s", self.identity.id, self.identity.endpoint)
+                self._fail(self._trouble("internal", f"{type(e).__name__}: {e}"))
         self._drain()
         if not self._abandoned:
             self._take_down()
@@ -195,11 +169,9 @@ class Worker:
     def _bring_up(self) -> None:
         if not self._adopt():
             self._begin()
-        file = self._place.daemon.home / self._log(self._program)
-        identity = self.identity
-        self._place.logs.add(identity.id, file, identity.region, identity.group, identity.stream)
+        self._place.logs.add(self.identity, self._place.daemon.home / self._log_file(self._program))
         self._await_ready()
-        self._place.logs.read(identity.id)  # what it said of itself is known before it takes a request
+        self._place.logs.read(self.identity.id)  # what it said of itself is known before it takes a request
         self.ready, self.served, self.problem = not self.ending, True, ""
         self._told()
 
@@ -236,18 +208,22 @@ class Worker:
                     self._place.daemon.ensure()
                     self._place.daemon.add(self._as_program())
         except KitError as e:
-            raise CannotServeError(f"The image {self.plan.image} can't be started: {e}") from e
+            raise CannotServeError(self._trouble("image", str(e))) from e
 
     def _download(self) -> dict[str, str]:
-        began = time.monotonic()
+        began, found = time.monotonic(), {}
         try:
-            folders = fetch(self._place.twin, self.plan.data, self._folder() / "data")
+            for number, source in enumerate(self.plan.data):
+                target = self._folder() / "data" / str(number)
+                target.mkdir(parents=True)
+                self._place.cloud.fetch(self.plan, source, target)
+                _let_read(target)
+                found[source.path] = str(target)
         except DataError as e:
-            raise CannotServeError(f"Failed to download model data: {e}.") from e
+            raise CannotServeError(self._trouble("data", str(e))) from e
         if time.monotonic() - began > self.plan.download_seconds:
-            limit = f"ModelDataDownloadTimeoutInSeconds ({self.plan.download_seconds:g})"
-            raise CannotServeError(f"Failed to download model data within {limit}.")
-        return folders
+            raise CannotServeError(self._trouble("data_late", f"{self.plan.download_seconds:g}"))
+        return found
 
     def _await_ready(self) -> None:
         daemon, began = self._place.daemon, time.monotonic()
@@ -255,16 +231,13 @@ class Worker:
         while not self.ending:
             state, lasted = daemon.started(self._program), time.monotonic() - began
             pretended, limit = self._pretended()
-            if lasted >= pretended and _pings(self.port):
+            if lasted >= pretended and self._asks(self.plan.ready):
                 self.restarts = max(0, state.starts - 1)
                 return
             ends = state.starts - before - state.running
             if ends >= _MOST_ENDS or lasted > limit:
                 self._place.logs.read(self.identity.id)
-                raise CannotServeError(
-                    f"The primary container for production variant {self.identity.variant} did not pass the ping "
-                    "health check. Please check CloudWatch logs for this endpoint."
-                )
+                raise CannotServeError(self._trouble("not_ready", "ended" if ends >= _MOST_ENDS else "silent"))
             self._ending.wait(_LOOK_SECONDS / 2)
 
     def _pretended(self) -> tuple[float, float]:
@@ -283,24 +256,39 @@ class Worker:
 
     def _watch(self) -> None:
         """Look at a container that serves, until it is to end: does its process live, does it answer?"""
-        daemon, missed, next_ping = self._place.daemon, 0, time.monotonic() + _ASK_SECONDS
+        daemon, probe = self._place.daemon, self.plan.ready
+        missed, next_ask = _Missed(), time.monotonic() + probe.every
         pid = daemon.started(self._program).pid
         while not self.ending:
             self._suspect.wait(_LOOK_SECONDS)
             state = daemon.started(self._program)
             if not state.running or state.pid != pid:
                 pid, self.ready, self.restarts = state.pid, False, max(0, state.starts - 1)
+                missed = _Missed()
                 self._see_to_supervisor()
-            if self.ready and not self._suspect.is_set() and time.monotonic() < next_ping:
+            if self.ready and not self._suspect.is_set() and time.monotonic() < next_ask:
                 continue
             self._suspect.clear()
-            next_ping = time.monotonic() + _ASK_SECONDS
-            answers = bool(pid) and _pings(self.port)
-            missed = 0 if answers else missed + 1
-            ready = answers or (self.ready and missed < _MOST_SILENT)
+            next_ask = time.monotonic() + probe.every
+            answers = bool(pid) and self._asks(probe)
+            missed.ready = 0 if answers else missed.ready + 1
+            ready = answers or (self.ready and missed.ready < probe.failures)
             if ready != self.ready and not self.ending:
                 self.ready = ready
                 self._told()
+            if pid:
+                self._see_to_life(missed)
+
+    def _see_to_life(self, missed: "_Missed") -> None:
+        """End a container that does not answer whether it lives; the supervisor begins it again."""
+        probe = self.plan.live
+        if not probe or time.monotonic() < missed.next_live:
+            return
+        missed.next_live = time.monotonic() + probe.every
+        missed.live = 0 if self._asks(probe) else missed.live + 1
+        if missed.live >= probe.failures:
+            missed.live = 0
+            self.kill()
 
     def _see_to_supervisor(self) -> None:
         """A container that is not started again at once has lost its supervisor too."""
@@ -327,7 +315,7 @@ class Worker:
                 self._place.daemon.remove([self._program])
                 runtimes.clean(self._spec, self._place.daemon.home, [self._program])
             except Exception:  # the supervisor may be ended meanwhile, by who ends them all
-                log.exception("instance %s of %s could not be ended", self.identity.id, self.identity.endpoint)
+                self._log.exception("instance %s of %s could not be ended", self.identity.id, self.identity.endpoint)
             self._place.logs.close(self.identity.id)
             for file in (self._place.daemon.home / LOGS).glob(f"{self._program}.log*"):
                 file.unlink(missing_ok=True)
@@ -337,7 +325,7 @@ class Worker:
     def _as_program(self) -> Program:
         assert self._spec
         home = self._place.daemon.home
-        log_file = self._log(self._program)
+        log_file = self._log_file(self._program)
         return runtimes.program(self._spec, self._program, home, self._folder() / "root", self.port, log_file)
 
     def _folder(self) -> Path:
@@ -347,16 +335,36 @@ class Worker:
         return self._folder() / RECORD
 
     @staticmethod
-    def _log(program: str) -> str:
+    def _log_file(program: str) -> str:
         return f"{LOGS}/{program}.log"
 
+    def _trouble(self, kind: Trouble, detail: str) -> str:
+        return self._place.cloud.trouble(kind, self.identity, self.plan, detail)
 
-def _pings(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PING_SECONDS)
-    try:
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    def _asks(self, probe: Probe) -> bool:
+        """Does the container answer a probe well?"""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=probe.timeout)
+        try:
+            connection.request("GET", probe.path)
+            return self._place.cloud.answers_well(connection.getresponse().status)
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+@dataclass
+class _Missed:
+    """Probes in a row that a container did not answer, and when it is asked next whether it lives."""
+
+    ready: int = 0
+    live: int = 0
+    next_live: float = 0.0
+
+
+def _let_read(folder: Path) -> None:
+    """Whatever user a container runs as; nobody may write: a file may be the stored object itself."""
+    for base, _, names in os.walk(folder):
+        Path(base).chmod(0o755)
+        for name in names:
+            Path(base, name).chmod(0o444)

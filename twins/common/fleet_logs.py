@@ -1,17 +1,16 @@
-"""What containers write, line by line into CloudWatch Logs, from the files that the supervisor keeps of it."""
+"""What containers write, line by line into the cloud's logs, from the files that the supervisor keeps of it."""
 
 import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-if TYPE_CHECKING:
-    from twins.aws.twin import Twin
+from twins.common.fleet_cloud import Cloud, Identity, Twin
 
-_KEPT_EVENTS = 5000
-"""Of each stream: a twin's state is written as a whole."""
+KEPT_LINES = 5000
+"""Of each container's log: a twin's state is written as a whole."""
 _MOST_BYTES = 1 << 20
 _STATE = "fleet-logs"
 
@@ -21,9 +20,7 @@ class _Tail:
     """One container's file, and how far it was read. `rest` is a line that has no end yet."""
 
     path: Path
-    region: str
-    group: str
-    stream: str
+    whose: Identity
     file: IO[bytes] | None = None
     rest: bytes = b""
 
@@ -31,15 +28,16 @@ class _Tail:
 class LogTails:
     """Reads the files of all containers. A restarted twin goes on where the last one stopped."""
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin, cloud: Cloud) -> None:
         self._twin = twin
+        self._cloud = cloud
         self._tails: dict[str, _Tail] = {}
         self._lock = threading.Lock()
 
-    def add(self, instance: str, path: Path, region: str, group: str, stream: str) -> None:
+    def add(self, whose: Identity, path: Path) -> None:
         """Begin to read the file of an instance; it may not be there yet."""
         with self._lock:
-            self._tails[instance] = _Tail(path, region, group, stream)
+            self._tails[whose.id] = _Tail(path, whose)
 
     def read(self, instance: str = "") -> None:
         """Take what was written meanwhile; call it without the twin's lock.
@@ -110,13 +108,11 @@ class LogTails:
         return True
 
     def _put(self, instance: str, tail: _Tail, lines: Iterable[bytes]) -> None:
-        from twins.aws.services import logs
-
         messages = [text for line in lines if (text := line.decode(errors="replace").rstrip())]
         if not messages:
             return
         assert tail.file
         with self._twin.lock, self._twin.seldom():
-            logs.put_events(self._twin, tail.region, tail.group, tail.stream, messages, keep=_KEPT_EVENTS)
+            self._cloud.put_lines(tail.whose, messages)
             place = [os.fstat(tail.file.fileno()).st_ino, tail.file.tell() - len(tail.rest)]
             self._twin.state.setdefault(_STATE, {})[instance] = place
