@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 from typing import NamedTuple
+from uuid import NAMESPACE_URL, uuid5
 
 
 def kept(name: str) -> str:
@@ -36,18 +37,34 @@ class CloudNames(NamedTuple):
     project: str
     stack: str
 
-    def of(self, thing: str, limit: int = 63) -> str:
+    def of(self, thing: str, limit: int = 63, *others: str) -> str:
         """`llmops-dev-chatbot-3f9a0c1e`: small letters, digits and single dashes, a letter first.
 
         Args:
             thing: what it is, unique in the stack.
             limit: the service's; 63 suits S3, SageMaker, IAM, EventBridge Scheduler and what allows more.
+            others: what else the name belongs to: names that a whole region shares have the subscription here.
         """
-        return f"{self._readable(thing, limit - 9)}-{_digest(self.project, self.stack, thing)[:8]}"
+        return f"{self._readable(thing, limit - 9)}-{_digest(self.project, self.stack, thing, *others)[:8]}"
 
     def bucket(self, thing: str, account: str, region: str) -> str:
         """A bucket's name, which no other account in the world may have."""
         return f"{self._readable(thing, 50)}-{_digest(self.project, self.stack, thing, account, region)[:12]}"
+
+    def compact(self, thing: str, limit: int, *others: str) -> str:
+        """`llmopsdevregistry3f9a0c1e2b4d`: small letters and digits alone, a letter first.
+
+        Args:
+            thing: what it is, unique in the stack.
+            limit: the service's; 24 suits Azure's storage accounts and vaults, 50 its registries.
+            others: what else the name belongs to: names that the whole world shares have the subscription here.
+        """
+        readable = self._readable(thing, 90).replace("-", "")
+        return readable[: limit - 12] + _digest(self.project, self.stack, thing, *others)[:12]
+
+    def guid(self, *parts: str) -> str:
+        """A UUID for what Azure names by one, such as a role assignment: always the same for the same parts."""
+        return str(uuid5(NAMESPACE_URL, "/".join((self.project, self.stack, *parts))))
 
     def of_content(self, thing: str, content: str, number: int) -> str:
         """A name for one content of a thing: going back to a content that was before is another thing, by number."""

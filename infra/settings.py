@@ -12,15 +12,18 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from contract.documents import Part
 from contract.errors import KitError, SettingError
 from contract.expiry import Expiry
 from contract.names import ModelRef, Name, parse_promoted
-from infra.targets.aws.settings import AwsSettings, InstanceType
+from infra.targets.aws.settings import AwsSettings
+from infra.targets.azure.settings import AzureSettings
 
 KeyPath = tuple[int | str, ...]
+InstanceType = Annotated[str, StringConstraints(pattern=r"^([A-Za-z][A-Za-z0-9_.-]*)?$")]
+"""Each cloud's own words; the target looks at their form."""
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
@@ -42,7 +45,7 @@ class Size(Part):
     concurrent_requests: int = Field(
         default=4, ge=1, le=1000, description="Requests at once that an instance should have, when scaled (cloud)."
     )
-    instance_type: InstanceType = Field(default="", description="Such as ml.g5.xlarge; empty: the target's (cloud).")
+    instance_type: InstanceType = Field(default="", description="Such as ml.g5.xlarge or Standard_NC4as_T4_v3; empty: the target's (cloud).")
 
     @model_validator(mode="after")
     def _in_order(self) -> "Size":
@@ -130,7 +133,7 @@ class Images(Part):
 class Settings(Part):
     """All settings of a stack. Field names are the keys in the stack file, after the project's name and a colon."""
 
-    target: str = Field(default="local", description="Where the stack lives (local or aws; azure follows).")
+    target: str = Field(default="local", description="Where the stack lives (local, aws or azure).")
     endpoints: dict[Name, Endpoint] = Field(
         default={},
         description="Endpoints by name; each has a model and what docs/reference.md lists.",
@@ -149,6 +152,7 @@ class Settings(Part):
     )
     images: Images = Field(default=Images(), description="Images of a cloud's runs and endpoints, by digest.")
     aws: AwsSettings = Field(default=AwsSettings(), description="Everything that only the target aws has.")
+    azure: AzureSettings = Field(default=AzureSettings(), description="Everything that only the target azure has.")
 
 
 def read_settings() -> Settings:

@@ -6,8 +6,11 @@ from typing import cast
 from infra.settings import setting_error
 from infra.targets.base import Target
 
-_TARGETS = {"local": "infra.targets.local.target:LocalTarget", "aws": "infra.targets.aws.target:AwsTarget"}
-_PLANNED = ("azure",)
+_TARGETS = {
+    "local": "infra.targets.local.target:LocalTarget",
+    "aws": "infra.targets.aws.target:AwsTarget",
+    "azure": "infra.targets.azure.target:AzureTarget",
+}
 
 
 def find_target(name: str) -> Target:
@@ -19,5 +22,4 @@ def find_target(name: str) -> Target:
     if place := _TARGETS.get(name):
         module, _, attribute = place.partition(":")
         return cast(Target, getattr(import_module(module), attribute)())
-    what = f"this version of the kit has no target {name} yet" if name in _PLANNED else f"there is no target {name!r}"
-    raise setting_error(("target",), what, f"write one of: {', '.join(_TARGETS)}")
+    raise setting_error(("target",), f"there is no target {name!r}", f"write one of: {', '.join(_TARGETS)}")

@@ -1,0 +1,1 @@
+"""The target `azure`: Azure Machine Learning and what it stands on, by pulumi-azure-native."""

@@ -1,0 +1,249 @@
+"""What every room of this target needs to declare something: where the stack lives, its names, its provider.
+
+And what was made of it: `Ground` is what endpoints, jobs and schedules stand on.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pulumi
+from pulumi_azure_native import Provider, resources
+
+from contract.expiry import EXPIRES_TAG
+from infra import names
+from infra.names import CloudNames
+from infra.settings import Settings
+from infra.targets.azure.account import Account
+from infra.targets.azure.session import Caller, Place, find
+
+WORKSPACE_API = "2025-12-01"
+"""Of everything of Azure Machine Learning that is looked up; pulumi-azure-native 3 declares with the same."""
+_GROUP_API = "2024-03-01"
+_GROUP = "azure-native:resources:ResourceGroup"
+
+
+@dataclass(frozen=True)
+class Here:
+    """A stack's place on Azure, plain values all of them but for what the engine must know to order things."""
+
+    caller: Caller
+    settings: Settings
+    project: str
+    stack: str
+    group_name: str
+    group: pulumi.Input[str] = field(repr=False)  # the same name, once the group is there
+    provider: Provider = field(repr=False)
+    operator: pulumi.Output[dict[str, str]] = field(repr=False)  # who deployed first: object_id, kind
+    known: frozenset[str] | None = field(repr=False)  # URNs in the state; None: nothing of the stack exists
+
+    @property
+    def names(self) -> CloudNames:
+        """Names of things in the subscription."""
+        return CloudNames(self.project, self.stack)
+
+    @property
+    def place(self) -> Place:
+        """For dynamic resources and the SDKs."""
+        return self.caller.place
+
+    @property
+    def location(self) -> str:
+        """Such as westeurope."""
+        return self.caller.location
+
+    def id(self, kind: str, *parts: str) -> str:
+        """Resource id in the stack's group: ("Microsoft.Storage/storageAccounts/blobServices", "abc", "default")."""
+        return resource_id(self.caller.subscription, self.group_name, kind, *parts)
+
+    def endpoint(self, name: str) -> str:
+        """An endpoint's name on Azure ML, which no other of the region may have."""
+        return self.names.of(name, 32, self.caller.subscription)
+
+    def options(self, **given: Any) -> pulumi.ResourceOptions:
+        """Options of a native resource, with the stack's provider."""
+        return pulumi.ResourceOptions(provider=self.provider, **given)
+
+    def adopted(self, kind: str, logical: str, id_: str, api_version: str, **given: Any) -> pulumi.ResourceOptions:
+        """Options of a native resource that an interrupted update may have left: the plugin refuses to create it again.
+
+        What the state does not know, though it exists and is the stack's own, is taken over as it is; the next update
+        brings it to what is declared. (The engine imports only what equals its declaration, so all of it is ignored.)
+
+        Args:
+            kind: such as "azure-native:storage:StorageAccount".
+            logical: name of the resource in the program.
+            id_: its resource id on Azure.
+            api_version: to look it up with.
+            given: further options.
+
+        Raises:
+            KitError: it exists, and is another stack's or nobody's.
+        """
+        urn = f"urn:pulumi:{self.stack}::{self.project}::{kind}::{logical}"
+        if self.known is None or urn in self.known or not find(self.place, id_, api_version, tags=self.tags):
+            return self.options(**given)
+        pulumi.log.warn(
+            f"{id_} exists, and the state does not know it: an interrupted update left it. It is taken over as it is; "
+            "repeat `pulumi up` to bring it to the settings"
+        )
+        return self.options(import_=id_, ignore_changes=["*"], **given)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags by which what is ours is told from what is not."""
+        return stack_tags(self.project, self.stack)
+
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """What is put on everything that takes tags: the stack's own, and those that are asked for."""
+        expiry = {EXPIRES_TAG: self.settings.expires} if self.settings.expires else {}
+        return {**self.settings.azure.tags, **self.tags, **expiry}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user-assigned managed identity, and what must be there before it can do its work (its role assignments)."""
+
+    id: pulumi.Input[str]
+    client_id: pulumi.Input[str]
+    principal_id: pulumi.Input[str]
+    ready: list[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The stack's data: one account with a container of versions and one of runs."""
+
+    id: pulumi.Input[str]
+    account: pulumi.Input[str]
+    blob_url: pulumi.Input[str]  # without a slash at its end
+    store: pulumi.Input[str]  # names of the containers
+    work: pulumi.Input[str]
+    ready: list[pulumi.Resource]
+
+    @property
+    def store_url(self) -> pulumi.Output[str]:
+        """`https://<account>.blob.core.windows.net/<container>`."""
+        return pulumi.Output.concat(self.blob_url, "/", self.store)
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """The key that signs model versions; its private half never leaves the vault."""
+
+    reference: pulumi.Input[str]  # azurekeyvault://<vault's host>/keys/<name>/<version>
+    public_key: pulumi.Input[str]  # PEM
+
+
+@dataclass(frozen=True)
+class Vault:
+    """The stack's Key Vault."""
+
+    id: pulumi.Input[str]
+    url: pulumi.Input[str]  # without a slash at its end
+    ready: list[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The container registry, with repositories training and serving."""
+
+    id: pulumi.Input[str]
+    login_server: pulumi.Input[str]
+    ready: list[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The Azure Machine Learning workspace: `name` is known only when it is there."""
+
+    id: pulumi.Input[str]
+    name: pulumi.Input[str]
+    group: pulumi.Input[str]  # resource group, which may be another than the stack's when it is given
+    plain_id: str  # known before it is made: for look-ups
+    datastores: dict[str, pulumi.Input[str]]  # store, work -> name
+    managed_network: bool
+    ready: list[pulumi.Resource]  # with the datastores
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What endpoints, clusters and schedules stand on."""
+
+    resource_group: pulumi.Input[str]
+    location: str
+    storage: Storage
+    vault: Vault
+    signing: SigningKey
+    registry: Registry
+    training: Identity
+    endpoint: Identity
+    workspace: Workspace
+    logs: pulumi.Input[str]  # resource id of the Log Analytics workspace
+    metrics: pulumi.Input[str]  # resource id of the Application Insights component
+    action_group: pulumi.Input[str]  # resource id; tells people of alerts
+
+    @property
+    def ready(self) -> list[pulumi.Resource]:
+        """What must be there before jobs and endpoints are: data, images, rights, workspace."""
+        parts = (self.storage, self.registry, self.training, self.endpoint, self.workspace)
+        return [resource for part in parts for resource in part.ready]
+
+
+def make_here(caller: Caller, settings: Settings) -> Here:
+    """Declare the subscription, the provider and the resource group.
+
+    The provider goes to that subscription alone: destroy and refresh run no program that could compare. It takes the
+    same credentials as the program, by Azure's own chain.
+    """
+    project, stack = pulumi.get_project(), pulumi.get_stack()
+    own, given = CloudNames(project, stack), settings.azure.resource_group
+    name = given.rpartition("/")[2] or own.of("group", 90)
+    account = Account(caller.place)
+    twin = caller.twin.removeprefix("https://")
+    provider = Provider(
+        "azure",
+        subscription_id=caller.subscription,
+        tenant_id=caller.tenant,
+        location=caller.location,
+        use_default_azure_credential=True,
+        metadata_host=twin or None,
+        disable_instance_discovery=True if twin else None,
+        opts=pulumi.ResourceOptions(depends_on=[account]),
+    )
+    id_ = f"/subscriptions/{caller.subscription}/resourceGroups/{name}"
+    there = bool(given) or find(caller.place, id_, _GROUP_API, tags=stack_tags(project, stack)) is not None
+    known = _urns_of_state(project, stack) if there else None
+    here = Here(caller, settings, project, stack, name, name, provider, account.operator, known)
+    return here if given else replace(here, group=_group(here, id_))
+
+
+def _group(here: Here, id_: str) -> pulumi.Output[str]:
+    logical = names.kept("group")
+    group = resources.ResourceGroup(
+        logical,
+        resource_group_name=here.group_name,
+        location=here.location,
+        tags=here.all_tags,
+        opts=here.adopted(_GROUP, logical, id_, _GROUP_API, protect=True),
+    )
+    return group.name
+
+
+def _urns_of_state(project: str, stack: str) -> frozenset[str]:
+    """What the engine knows of this stack now: a program has no other way to ask."""
+    name = f"{pulumi.get_organization()}/{project}/{stack}"
+    found = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": name})
+    return frozenset(found.value["outputs"])
+
+
+def resource_id(subscription: str, group: str, kind: str, *parts: str) -> str:
+    """`/subscriptions/…/resourceGroups/…/providers/Microsoft.X/types/name/children/child`."""
+    namespace, *types = kind.split("/")
+    path = "/".join(f"{t}/{part}" for t, part in zip(types, parts, strict=True))
+    return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{path}"
+
+
+def stack_tags(project: str, stack: str) -> dict[str, str]:
+    """What says whose a thing is."""
+    return {"llmops:project": project, "llmops:stack": stack}
