@@ -16,6 +16,7 @@ METRICS = {
 }
 """Of the trainer's progress lines: the metric's name -> what CloudWatch reads it by."""
 SPEC_CHANNEL = "spec"
+INSTANCE_TYPE = re.compile(r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
 _LONGEST_NAME = 63  # of a job
 _LONGEST_END = 20  # of what tells a run from others of its recipe: its second and four more
 _ATTEMPT = "-99"

@@ -23,7 +23,9 @@ class Compute(Part):
     """The machines of a run in a cloud. What a run ends with does not depend on them."""
 
     instance_type: str = Field(
-        default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$", description="Such as ml.g5.xlarge."
+        default="ml.m5.xlarge",
+        pattern=r"^[A-Za-z][A-Za-z0-9._-]*$",
+        description="The cloud's own word: ml.g5.xlarge, Standard_NC6s_v3.",
     )
     instances: int = Field(default=1, ge=1, le=64, description="Each takes its share of the recipe's batch.")
     spot: bool = Field(

@@ -43,7 +43,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     """
     from llmops.importing import import_model
 
-    compute = other_machines(platform.require_runs(), machines or {})
+    compute = other_machines(platform, platform.require_runs(), machines or {})
     recipe = Recipe.load(recipe_path)
     dataset = put_dataset(platform, recipe, recipe_path.parent, say)
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent)
@@ -61,7 +61,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     return Plan(spec, _best(same))
 
 
-def other_machines(usual: Compute | None, wanted: Mapping[str, Any]) -> Compute | None:
+def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[str, Any]) -> Compute | None:
     """The machines of a run: the usual ones, but for what is wanted otherwise.
 
     Raises:
@@ -77,10 +77,13 @@ def other_machines(usual: Compute | None, wanted: Mapping[str, Any]) -> Compute 
             "has no effect on a stack of target local: its runs are processes of this machine", where=options
         )
     try:
-        return Compute.model_validate(usual.model_dump() | dict(wanted))
+        chosen = Compute.model_validate(usual.model_dump() | dict(wanted))
     except ValidationError as e:
         what = e.errors()[0]["msg"].removeprefix("Value error, ")
-        raise KitError(what, where=options, fix="docs/reference.md says what `llmops:aws.jobs` takes") from None
+        fix = f"docs/reference.md says what `llmops:{platform.outputs.target}.jobs` takes"
+        raise KitError(what, where=options, fix=fix) from None
+    platform.require_machines(chosen)
+    return chosen
 
 
 def put_dataset(platform: Platform, recipe: Recipe, folder: Path, say: Say) -> Pinned:

@@ -57,7 +57,7 @@ def train(
     machines = {name: value for name, value in asked.items() if value is not None}
     if recipe is not None:
         path = recipe if recipe.is_absolute() else here.cwd / recipe
-        other_machines(here.platform.require_runs(), machines)
+        other_machines(here.platform, here.platform.require_runs(), machines)
         parse_recipe(path)  # its mistakes come before anything that takes time
         plan = plan_run(here.platform, path, say, machines)
         run = None if again else plan.same
@@ -87,7 +87,7 @@ def _go_on(platform: "Platform", run: "Run", why: str, machines: dict[str, Any])
     else:
         say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
         usual = run.spec.compute or platform.require_runs()
-        platform.resume(run_id, say, other_machines(usual, machines))
+        platform.resume(run_id, say, other_machines(platform, usual, machines))
     return run_id
 
 

@@ -95,6 +95,14 @@ class Platform(Protocol):
         """
         ...
 
+    def require_machines(self, machines: Compute) -> None:
+        """See that a run can have machines that its caller chose, before anything is made ready for it.
+
+        Raises:
+            KitError: the target has no such machines, or can't do with them what is asked for.
+        """
+        ...
+
     def submit(self, spec: RunSpec, say: Say) -> None:
         """Start a run; it needs nobody to watch it. `say` is told what takes long."""
         ...

@@ -44,6 +44,9 @@ class LocalPlatform:
     def require_runs(self) -> Compute | None:
         """They can."""
 
+    def require_machines(self, machines: Compute) -> None:
+        """None can be chosen."""
+
     def submit(self, spec: RunSpec, say: Say) -> None:
         """Start a process."""
         self._runs.submit(spec, self.store(), say)

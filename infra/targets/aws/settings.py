@@ -102,6 +102,12 @@ class Schedule(Part):
     on: bool = Field(default=True, description="off: it stays, and starts nothing.")
 
 
+class Jobs(Compute):
+    """What runs take that say nothing else."""
+
+    instance_type: InstanceType = Field(default="ml.m5.xlarge", min_length=1, description="Such as ml.g5.xlarge.")
+
+
 class AwsSettings(Part):
     """The key `aws`."""
 
@@ -131,5 +137,5 @@ class AwsSettings(Part):
     runs_days: int = Field(default=90, ge=1, le=3650, description="How long files of runs are kept.")
     alarms: Alarms = Alarms()
     budget: Budget = Budget()
-    jobs: Compute = Field(default=Compute(), description="What runs take that say nothing else.")
+    jobs: Jobs = Field(default=Jobs(), description="What runs take that say nothing else.")
     schedules: dict[Name, Schedule] = Field(default={}, description="Runs that are repeated, by name.")

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from contract.aws_job import INSTANCE_TYPE
 from contract.errors import KitError
 from contract.layout import MANIFEST, SIGNATURE
 from contract.names import ModelRef
@@ -90,6 +91,15 @@ class AwsPlatform:
         if image.startswith("process:") and not self.aws.twin:
             raise KitError(f"{image} runs on a twin alone", where="llmops:images.training", fix=fix)
         return self.aws.jobs
+
+    def require_machines(self, machines: Compute) -> None:
+        """See that the instance type is one of SageMaker's."""
+        if not INSTANCE_TYPE.match(machines.instance_type):
+            raise KitError(
+                f"{machines.instance_type} is no instance type of SageMaker's",
+                where="instance_type",
+                fix="write one such as ml.g5.xlarge; docs/reference.md says what `llmops:aws.jobs` takes",
+            )
 
     def submit(self, spec: RunSpec, say: Say) -> None:
         """Create a training job."""

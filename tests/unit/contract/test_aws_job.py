@@ -86,7 +86,7 @@ def test_machines_are_what_the_run_asks_for() -> None:
         ({"max_wait_hours": 30}, "without `spot: on`"),
         ({"spot": True, "max_wait_hours": 2}, "at least max_hours"),
         ({"spot": True, "warm_pool_minutes": 5}, "are not kept"),
-        ({"instance_type": "m5.xlarge"}, "pattern"),
+        ({"instance_type": "5m.xlarge"}, "pattern"),
     ],
 )
 def test_machines_that_sagemaker_has_not_are_refused(given: dict[str, Any], says: str) -> None:

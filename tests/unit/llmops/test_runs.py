@@ -241,17 +241,17 @@ def test_the_beginning_of_an_id_must_name_one_run(tmp_path: Path, make_image: Ma
         find_run(platform, "chat")
 
 
-def test_a_run_may_ask_for_other_machines_where_there_are_any() -> None:
+def test_a_run_may_ask_for_other_machines_where_there_are_any(platform: LocalPlatform) -> None:
     usual = Compute(instance_type="ml.g5.xlarge", max_hours=3)
-    assert other_machines(usual, {}) == usual
-    assert other_machines(usual, {"spot": True, "instances": 2}) == usual.model_copy(
+    assert other_machines(platform, usual, {}) == usual
+    assert other_machines(platform, usual, {"spot": True, "instances": 2}) == usual.model_copy(
         update={"spot": True, "instances": 2}
     )
     with pytest.raises(KitError, match="pattern") as caught:
-        other_machines(usual, {"instance_type": "g5"})
+        other_machines(platform, usual, {"instance_type": "5g"})
     assert caught.value.where == "--instance-type"
-    assert other_machines(None, {}) is None
+    assert other_machines(platform, None, {}) is None
     for wanted, options in (({"spot": False}, "--no-spot"), ({"instances": 2}, "--instances")):
         with pytest.raises(KitError, match="runs are processes of this machine") as refused:
-            other_machines(None, wanted)
+            other_machines(platform, None, wanted)
         assert refused.value.where == options
