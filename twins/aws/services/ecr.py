@@ -7,13 +7,13 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from contract.errors import KitError
-from twins.aws import registry
+from twins.aws import registry, registry_front
 from twins.aws.calls import ApiError, Call
-from twins.aws.registry_front import Registry
-from twins.aws.registry_storage import Storage
 from twins.aws.services import ecr_images, kms, policies
 from twins.aws.services.documents import Document
 from twins.aws.twin import Twin
+from twins.common import registry as common
+from twins.common.registry_storage import Storage
 
 UNJUDGED = [
     "images: layers are kept unencrypted whatever key a repository has, and are scanned for nothing",
@@ -32,8 +32,8 @@ def install(twin: Twin) -> None:
     twin.mend("ecr", "BatchGetImage", _name_missing)
     twin.mend("ecr", "GetAuthorizationToken", lambda call, answer: _authorize(twin, call, answer))
     twin.unjudged += UNJUDGED
-    storage = Storage(registry.folder(twin))
-    twin.route("/v2/", Registry(twin, storage))
+    storage = Storage(common.folder(twin), "llmops twin aws up")
+    twin.route("/v2/", registry_front.front(twin, storage))
     twin.after("ecr", "BatchDeleteImage", lambda call, answer: _drop_images(twin, storage, call, answer))
     twin.after(
         "ecr",
@@ -125,7 +125,7 @@ def _authorize(twin: Twin, call: Call, answer: Document) -> None:
 
 def _empty(twin: Twin, storage: Storage) -> None:
     if storage.empty():
-        registry.forget_pulled(twin)
+        common.forget_pulled(twin)
 
 
 def _drop_images(twin: Twin, storage: Storage, call: Call, answer: Document) -> None:

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
 from twins.aws import registry
 from twins.aws.calls import Call
-from twins.aws.registry_storage import Storage
 from twins.aws.twin import Twin
 
 
@@ -47,24 +45,3 @@ def test_nothing_else_opens_the_registry(tmp_path: Path) -> None:
         basic(f"{text[:-4]}AAAA.{signature}"),
     ):
         assert registry.holder(twin, wrong) is None
-
-
-def test_a_machine_without_the_program_says_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    storage = Storage(tmp_path / "registry")
-    with pytest.raises(KitError, match="docker-registry is not on this machine") as refused:
-        storage.connect()
-    assert "apt-get install docker-registry" in refused.value.fix
-    assert not storage.empty()
-    storage.close()
-
-
-def test_a_program_that_does_not_start_is_told_with_its_last_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "docker-registry").write_text("#!/bin/sh\necho no storage of this kind >&2\nexit 1\n")
-    (tmp_path / "docker-registry").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    storage = Storage(tmp_path / "home")
-    with pytest.raises(KitError, match="did not start: no storage of this kind"):
-        storage.connect()

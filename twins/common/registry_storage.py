@@ -24,8 +24,9 @@ class Storage:
     repositories there are, what may be seen and what a tag means, is the twin's to say.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, restart: str) -> None:
         self._folder = folder
+        self._restart = restart
         self._socket = folder / "registry.sock"
         self._garbage = folder / "garbage"
         self._lock = threading.Lock()
@@ -80,11 +81,11 @@ class Storage:
         program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
         if not program:
             raise KitError(
-                "docker-registry is not on this machine, which keeps the images of the twin's ECR",
+                "docker-registry is not on this machine, which keeps the images of the twin's registries",
                 fix="apt-get install docker-registry (Debian, Ubuntu), and push again",
             )
         if self._closed:
-            raise KitError("the twin is ending", fix="llmops twin aws up")
+            raise KitError("the twin is ending", fix=self._restart)
         (self._folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
         # JSON is YAML. Paths are relative to the folder: that of a unix socket has at most 107 bytes.
         write_atomic(self._folder / "config.yml", json.dumps(_configuration(self._socket.name)))
