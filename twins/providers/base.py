@@ -89,6 +89,8 @@ class Provider(ABC, Generic[S]):
 
     name: str
     version: str
+    records_wanted_inputs = False
+    """After an update that failed on its way: are the wanted inputs recorded, or the old ones?"""
 
     @abstractmethod
     def check_config(self, config: dict[str, Any]) -> list[Failure]:

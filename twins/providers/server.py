@@ -5,6 +5,7 @@ One process serves several provider resources, each of which has a connection, a
 """
 
 import contextlib
+import copy
 import logging
 import re
 import threading
@@ -165,7 +166,8 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
             try:
                 outputs = self._provider.update(call, request.id, state, old_inputs, news)
             except PartlyMadeError as error:
-                _abort_partly(context, error, request.old_inputs, secret)
+                recorded = request.news if self._provider.records_wanted_inputs else request.old_inputs
+                _abort_partly(context, error, recorded, secret)
                 raise
             return provider_pb2.UpdateResponse(properties=encode(outputs, secret))
 
@@ -260,12 +262,20 @@ def _diff_response(found: Differences) -> Any:
 
 
 def _ignoring(paths: Any, old_inputs: Mapping[str, Any], news: dict[str, Any]) -> dict[str, Any]:
-    """The wanted inputs, with the recorded ones where changes are to be ignored: whole top-level properties."""
-    news = dict(news)
+    """The wanted inputs, with the recorded ones where changes are to be ignored; what lies in a list counts as all of
+    it.
+    """
+    news = copy.deepcopy(news)
     for path in paths:
-        top = re.split(r"[.\[]", path, maxsplit=1)[0]
-        if top in old_inputs:
-            news[top] = old_inputs[top]
+        names = path.partition("[")[0].split(".")
+        old: Any = old_inputs
+        new: Any = news
+        for name in names[:-1]:
+            old, new = (each.get(name) if isinstance(each, Mapping) else None for each in (old, new))
+        if not isinstance(new, dict):
+            continue
+        if isinstance(old, Mapping) and names[-1] in old:
+            new[names[-1]] = old[names[-1]]
         else:
-            news.pop(top, None)
+            new.pop(names[-1], None)
     return news

@@ -10,8 +10,9 @@ from twins.providers.aws.calls import Work
 from twins.providers.aws.kinds import Kind
 from twins.providers.aws.rules import Rules, rules
 from twins.providers.aws.services import kind_of
-from twins.providers.aws.session import AwsSession, check_config, environment_of, open_session
+from twins.providers.aws.session import AwsSession, check_config, open_session
 from twins.providers.base import Differences, Failure, Naming, PartlyMadeError, Provider, ProviderError, Request
+from twins.providers.caller import environment_of
 from twins.providers.values import DEFAULTS, UNKNOWN, has_unknown
 
 Properties = dict[str, Any]

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,6 @@ from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from twins.providers.base import Failure, ProviderError, Session
 from twins.providers.values import UNKNOWN
 
-_LOOKS, _LOOK_SECONDS = 5, 0.1  # a look that falls between two changes of the system's tables misses
 NESTED = ("allowedAccountIds", "forbiddenAccountIds", "assumeRoles", "defaultTags", "endpoints", "ignoreTags")
 """Provider inputs that are no plain values: the SDK hands them over as JSON texts."""
 ELSEWHERE = ("profile", "sharedConfigFiles", "sharedCredentialsFiles", "assumeRoles", "assumeRoleWithWebIdentities")
@@ -178,34 +176,3 @@ def _identify(session: AwsSession, settings: Mapping[str, Any]) -> None:
         raise ProviderError(f"AWS account ID not allowed: {account}")
     if account != TWIN_ACCOUNT:
         raise ProviderError(f"account {account} at {session.url} is not a twin's ({TWIN_ACCOUNT}): {_REFUSED}")
-
-
-def environment_of(peer: str) -> Mapping[str, str]:
-    """The environment of the engine at the other end of a connection.
-
-    The real plugin is the engine's child and has its credentials and region from it; an attached one is not. Calling as
-    somebody else instead would be worse than not calling.
-
-    Args:
-        peer: as gRPC names it, `ipv4:127.0.0.1:PORT`.
-
-    Raises:
-        ProviderError: the engine can't be found, or belongs to another user.
-    """
-    import psutil
-
-    port = int(peer.rpartition(":")[2])
-    why: object = "no process has this connection"
-    for _ in range(_LOOKS):
-        try:
-            # Several connections may share a port of their own side, each to another server.
-            servers = {
-                c.laddr.port for c in psutil.Process().net_connections("tcp") if c.raddr and c.raddr.port == port
-            }
-            for each in psutil.net_connections("tcp"):
-                if each.pid and each.laddr and each.laddr.port == port and each.raddr and each.raddr.port in servers:
-                    return psutil.Process(each.pid).environ()
-        except (psutil.Error, OSError) as e:
-            why = e
-        time.sleep(_LOOK_SECONDS)
-    raise ProviderError(f"as whom the engine at {peer} calls can't be told: {why}")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from twins.providers.aws.session import environment_of
 from twins.providers.base import ProviderError
+from twins.providers.caller import environment_of
 
 CLIENT = """
 import socket, sys
@@ -61,7 +61,7 @@ def test_of_two_processes_with_the_same_port_the_connected_one_is_meant(server: 
 
 
 def test_nobody_is_taken_for_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twins.providers.aws.session._LOOK_SECONDS", 0)
+    monkeypatch.setattr("twins.providers.caller._LOOK_SECONDS", 0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

@@ -1,0 +1,138 @@
+"""The shapes of the Azure types' properties, as pulumi_azure_native, the generated SDK, has them.
+
+A shape is "string", "integer", "number", "boolean" or "any"; [shape] is a list, {"*": shape} a map, {"is": name} an
+object of `definitions`, {"one of": [names]} one of several, {"const": text} a word that tells objects apart, and
+{"set": "string"} a list of texts which the API has as the keys of an object. A name that ends in "!" is required.
+
+`python -m tests.emulated.twins.providers.azure_native.sdk_shapes` writes them to shapes.json.
+"""
+
+import importlib
+import json
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+from pulumi import _types
+
+FOLDER = Path(__file__).resolve().parents[5] / "twins" / "providers" / "azure_native"
+SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean", typing.Any: "any"}
+_VERSION = re.compile(r"Uses Azure REST API version (\S+?)\.\s")
+_CONSTANT = re.compile(r"Expected value is '(.*)'\.")
+
+
+def all_shapes() -> dict[str, Any]:
+    """{"types": token -> {version, inputs, outputs}, "definitions": name -> object} for the types of types.json."""
+    tokens = [t for t in json.loads((FOLDER / "types.json").read_text()) if not t.startswith("_")]
+    walk = _Walk()
+    types = {token: walk.of_type(token) for token in sorted(tokens)}
+    walk.mark_sets(types)
+    return {"types": types, "definitions": dict(sorted(walk.definitions.items()))}
+
+
+def text(shapes: dict[str, Any]) -> str:
+    """The file's text: a line for each definition and each side of a type."""
+    types = [
+        f'  "{token}": {{\n' + ",\n".join(f'   "{name}": {_line(side)}' for name, side in sides.items()) + "\n  }"
+        for token, sides in shapes["types"].items()
+    ]
+    definitions = [f'  "{name}": {_line(shape)}' for name, shape in shapes["definitions"].items()]
+    return '{\n "types": {\n' + ",\n".join(types) + '\n },\n "definitions": {\n' + ",\n".join(definitions) + "\n }\n}\n"
+
+
+def _line(node: Any) -> str:
+    return json.dumps(node, sort_keys=True)
+
+
+class _Walk:
+    """Follows properties from type to type."""
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Any] = {}
+
+    def of_type(self, token: str) -> dict[str, Any]:
+        _, package, name = token.split(":")
+        resource = getattr(importlib.import_module(f"pulumi_azure_native.{package}"), name)
+        home = importlib.import_module(resource.__module__)
+        arguments = getattr(home, f"{name}InitArgs", None) or getattr(home, f"{name}Args")
+        version = _VERSION.search(resource.__init__.__doc__ or _text(resource))
+        return {
+            "version": version[1] if version else "",
+            "inputs": self._inputs(arguments),
+            "outputs": {n: self._node(h) for n, h in _types.resource_types(resource).items()},
+        }
+
+    def mark_sets(self, types: dict[str, Any]) -> None:
+        """Lists of texts going in that are maps coming out are keys of an object in the API."""
+        pairs = [(t["inputs"], t["outputs"]) for t in types.values()]
+        pairs += [(shape, self.definitions.get(f"{n}Response", {})) for n, shape in self.definitions.items()]
+        for inputs, outputs in pairs:
+            for name, shape in inputs.items():
+                if shape == ["string"] and "*" in (outputs.get(name.removesuffix("!")) or ()):
+                    inputs[name] = {"set": "string"}
+
+    def _inputs(self, kind: type) -> dict[str, Any]:
+        names = {pulumi: python for python, pulumi in _types.input_type_py_to_pulumi_names(kind).items()}
+        found = {}
+        for name, hint in _types.input_type_types(kind).items():
+            getter = getattr(kind, names[name]).fget
+            constant = _CONSTANT.search(getter.__doc__ or "")
+            found[name + ("" if _is_optional(kind, getter) else "!")] = (
+                {"const": constant[1]} if constant else self._node(hint)
+            )
+        return found
+
+    def _outputs(self, kind: type) -> dict[str, Any]:
+        names = {pulumi: python for python, pulumi in _types._py_to_pulumi_names_from_py_properties(kind).items()}
+        found = {}
+        for name, hint in _types.output_type_types(kind).items():
+            constant = _CONSTANT.search(getattr(kind, names[name]).fget.__doc__ or "")
+            found[name] = {"const": constant[1]} if constant else self._node(hint)
+        return found
+
+    def _node(self, hint: Any) -> Any:
+        hint = _types.unwrap_type(hint)
+        if hint in SCALARS:
+            return SCALARS[hint]
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if origin is typing.Union or str(origin) == "<class 'types.UnionType'>":
+            return self._one_of([a for a in arguments if a is not type(None)])
+        if origin in (list, typing.get_origin(typing.Sequence[str])):
+            return [self._node(arguments[0])]
+        if origin in (dict, typing.get_origin(typing.Mapping[str, str])):
+            return {"*": self._node(arguments[1])}
+        if isinstance(hint, type) and _types.is_input_type(hint):
+            return {"is": self._defined(hint, self._inputs)}
+        if isinstance(hint, type) and _types.is_output_type(hint):
+            return {"is": self._defined(hint, self._outputs)}
+        if isinstance(hint, type) and issubclass(hint, str | float | int):
+            return next(word for kind, word in SCALARS.items() if kind is not typing.Any and issubclass(hint, kind))
+        return "any"
+
+    def _one_of(self, kinds: list[Any]) -> Any:
+        nodes = [self._node(kind) for kind in kinds if not isinstance(kind, str)]
+        if all(isinstance(node, dict) and "is" in node for node in nodes):
+            return nodes[0] if len(nodes) == 1 else {"one of": [node["is"] for node in nodes]}
+        return nodes[0]
+
+    def _defined(self, kind: type, read: Any) -> str:
+        package = kind.__module__.split(".")[1]
+        name = f"{package}.{kind.__name__.removesuffix('Args')}"
+        if name not in self.definitions:
+            self.definitions[name] = {}
+            self.definitions[name] = read(kind)
+        return name
+
+
+def _is_optional(kind: type, getter: Any) -> bool:
+    hint = typing.get_type_hints(getter, vars(importlib.import_module(kind.__module__)), None)["return"]
+    return type(None) in typing.get_args(hint)
+
+
+def _text(resource: type) -> str:
+    return Path(str(importlib.import_module(resource.__module__).__file__)).read_text()
+
+
+if __name__ == "__main__":
+    (FOLDER / "shapes.json").write_text(text(all_shapes()))

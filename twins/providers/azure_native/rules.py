@@ -1,0 +1,162 @@
+"""What is known of each type: types.json (URL, names, what replaces), shapes.json (its properties, from the SDK).
+
+Paths of types.json are the SDK's names with `[]` for any index. Of a type it says:
+`path` its URL, with `{name}` for parameters; `api_version` the one that the SDK's class stands for; `autoname` how the
+last parameter is named where a program gives none (random, copy, uuid); `top` the inputs that stay at the top of the
+body, the others go into its `properties` ("all": the body is shaped as the inputs are); `rename` path -> the API's own
+name; `replace` inputs a change of which replaces; `defaults` what the API takes an absent input for; `maintained` lists
+that other resources fill too; `defaults_on_removal` what is sent for an input that a program no longer has;
+`query_params` inputs that go into the URL; `async` the operations that are waited for; `singleton` it is there with its
+parent, and can't be deleted; `required` inputs beyond the SDK's.
+`_flattened`: objects whose members, those listed aside, are in a `properties` of their own in the API.
+`_actions`: functions that POST an action to a resource.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+Shape = Any
+"""As shapes.json has it: "string", [shape], {"*": shape}, {"is": name}, {"one of": [name]}, {"const"}, {"set"}."""
+RAW_PARAMETERS = ("scope", "resourceUri")
+"""Path parameters that are ids themselves: put in as they are, without slashes around."""
+_PARAMETER = re.compile(r"{(\w+)}")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """One type."""
+
+    token: str
+    api_version: str
+    path: str
+    autoname: str
+    top: frozenset[str] | None
+    """None: the body is shaped as the inputs are."""
+    inputs: dict[str, Shape]
+    """Every input, path and query parameters too."""
+    required: frozenset[str]
+    outputs: dict[str, Shape]
+    rename: dict[str, str] = field(default_factory=dict)
+    replace: frozenset[str] = frozenset()
+    defaults: dict[str, Any] = field(default_factory=dict)
+    maintained: tuple[str, ...] = ()
+    defaults_on_removal: dict[str, Any] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    """Input -> query parameter."""
+    waits: frozenset[str] = frozenset()
+    """`put` and `delete`, if they are long-running by the API's specification."""
+    singleton: bool = False
+    data_plane_delete: bool = False
+    """ARM has no DELETE for it."""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Path parameter -> input."""
+        return {name: name[0].lower() + name[1:] for name in _PARAMETER.findall(self.path) if name != "subscriptionId"}
+
+    @property
+    def named(self) -> str:
+        """The input that names the resource."""
+        return list(self.parameters.values())[-1]
+
+    @property
+    def body(self) -> dict[str, Shape]:
+        """The inputs that make up the body."""
+        apart = {*self.parameters.values(), *self.query}
+        return {name: shape for name, shape in self.inputs.items() if name not in apart}
+
+    def api_path(self, path: str) -> tuple[str, ...]:
+        """Where in the body an input's path (`a.b`) leads."""
+        first, *rest = path.split(".")
+        place = (self.rename.get(first, first), *rest)
+        return place if self.top is None or first in self.top else ("properties", *place)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """An object that types share."""
+
+    properties: dict[str, Shape]
+    required: frozenset[str]
+    top: frozenset[str] | None
+    """Of a flattened one: what stays at the top; the other members are in `properties`."""
+
+    def fits(self, value: Mapping[str, Any], rename: Mapping[str, str] | None = None) -> bool:
+        """Has a value this object's constants?"""
+        constants = {n: s["const"] for n, s in self.properties.items() if isinstance(s, dict) and "const" in s}
+        return all(value.get((rename or {}).get(n, n)) == told for n, told in constants.items())
+
+
+@functools.cache
+def tokens() -> tuple[str, ...]:
+    """Every type that is known."""
+    return tuple(_types()["types"])
+
+
+@functools.cache
+def rules(token: str) -> Rules:
+    """A type's rules.
+
+    Raises:
+        KeyError: the type is not known.
+    """
+    told, shapes = _types()["types"][token], _shapes()["types"][token]
+    inputs = _plain(shapes["inputs"])
+    return Rules(
+        token=token,
+        api_version=told["api_version"],
+        path=told["path"],
+        autoname=told["autoname"],
+        top=None if told["top"] == "all" else frozenset(told["top"]),
+        inputs=inputs,
+        required=_required(shapes["inputs"]) | frozenset(told.get("required", ())),
+        outputs={name: shape for name, shape in shapes["outputs"].items() if name != "azureApiVersion"},
+        rename=told.get("rename", {}),
+        replace=frozenset(told.get("replace", ())),
+        defaults=told.get("defaults", {}),
+        maintained=tuple(told.get("maintained", ())),
+        defaults_on_removal=told.get("defaults_on_removal", {}),
+        query=told.get("query_params", {}),
+        waits=frozenset(told.get("async", ())),
+        singleton=told.get("singleton", False),
+        data_plane_delete=told.get("delete") == "data plane",
+    )
+
+
+@functools.cache
+def definition(name: str) -> Definition:
+    """An object by its name, `network.Subnet`."""
+    shape = _shapes()["definitions"][name]
+    top = _types()["flattened"].get(name)
+    return Definition(_plain(shape), _required(shape), None if top is None else frozenset(top))
+
+
+def actions() -> dict[str, tuple[str, str]]:
+    """Function -> (type, the action that it POSTs)."""
+    return {name: (token, action) for name, (token, action) in _types()["actions"].items()}
+
+
+@functools.cache
+def _types() -> dict[str, Any]:
+    told = json.loads((FOLDER / "types.json").read_text())
+    types = {token: each for token, each in told.items() if not token.startswith("_")}
+    return {"types": types, "flattened": told["_flattened"], "actions": told["_actions"]}
+
+
+@functools.cache
+def _shapes() -> dict[str, Any]:
+    return json.loads((FOLDER / "shapes.json").read_text())
+
+
+def _plain(shape: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {name.removesuffix("!"): inner for name, inner in shape.items()}
+
+
+def _required(shape: Mapping[str, Shape]) -> frozenset[str]:
+    return frozenset(name.removesuffix("!") for name in shape if name.endswith("!"))
