@@ -4,6 +4,7 @@ A target says how requests are shared and what its metrics are; this says in whi
 Where a cloud has a rollout of its own (SageMaker's guardrails), that one does it.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from datetime import UTC, datetime
 from contract.errors import KitError
 
 OWNER_TAG = "llmops:rollout"
-"""Tag of an endpoint while a rollout owns its traffic: `<version's part> until <time>`; see `Owner`."""
+"""Tag of an endpoint while a rollout owns its traffic: `<deployment> by <whom> until <time>`; see `Owner`."""
+_OWNER = re.compile(r"(?P<deployment>\S+) by (?P<by>\S+) until (?P<until>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.01, 10.0
 
 
@@ -54,22 +56,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose the weights are: of the rollout to this deployment, until a time that it moves on while it lives."""
+    """Whose the weights are while a rollout runs; from `until` on nobody's, whatever became of it."""
 
     deployment: str
+    by: str
     until: datetime
 
     @classmethod
     def parse(cls, tag: str) -> "Owner | None":
         """From the tag; None where there is none, or it is nobody's."""
-        deployment, separator, until = tag.partition(" until ")
-        try:
-            return cls(deployment, datetime.fromisoformat(until)) if separator else None
-        except ValueError:
-            return None
+        match = _OWNER.fullmatch(tag)
+        return cls(match["deployment"], match["by"], datetime.fromisoformat(match["until"])) if match else None
 
     def __str__(self) -> str:
-        return f"{self.deployment} until {self.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return f"{self.deployment} by {self.by} until {self.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def steps(strategy: str, *, canary_percent: int, step_percent: int, bake_seconds: float) -> tuple[Step, ...]:

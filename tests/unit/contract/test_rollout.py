@@ -88,7 +88,7 @@ def test_a_step_without_time_is_looked_at_once() -> None:
 
 
 def test_an_owner_is_written_as_it_is_read() -> None:
-    owner = Owner("chatbot-3-0a1b2c3d-1", datetime(2026, 12, 31, 18, 0, 5, tzinfo=UTC))
+    owner = Owner("chatbot-3-0a1b2c3d", "up", datetime(2026, 12, 31, 18, 0, 5, tzinfo=UTC))
     assert Owner.parse(str(owner)) == owner
     assert Owner.parse("") is None
-    assert Owner.parse("blue until tomorrow") is None
+    assert Owner.parse("blue by up until tomorrow") is None

@@ -1,0 +1,162 @@
+"""Online endpoints as they are now, and their traffic: what the dynamic resources around an endpoint share.
+
+https://learn.microsoft.com/azure/machine-learning/concept-endpoints-online
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from contract.errors import KitError
+from contract.rollout import OWNER_TAG, Owner
+from infra.targets.azure.session import Place, find, send
+from infra.targets.dynamic import Properties, say
+
+API = "2025-12-01"
+BY_UP = "up"
+"""Who owns the weights while an update rolls out."""
+_BUSY = ("Creating", "Updating", "Deleting", "Provisioning", "Scaling")
+_WAIT_SECONDS = 75 * 60
+_POLL_SECONDS = 2.0
+_WRITABLE = ("authMode", "compute", "description", "properties", "publicNetworkAccess")
+
+Document = dict[str, Any]
+
+
+def find_endpoint(props: Properties) -> Document | None:
+    """The endpoint of a dynamic resource as ARM has it; None: there is none."""
+    return find(Place.of(props), props["endpoint"], API)
+
+
+def find_deployment(props: Properties, name: str) -> Document | None:
+    """One of its deployments; None: there is none."""
+    return find(Place.of(props), deployment_id(props["endpoint"], name), API)
+
+
+def deployment_id(endpoint: str, name: str) -> str:
+    """Resource id of a deployment of the endpoint with this one."""
+    return f"{endpoint}/deployments/{name}"
+
+
+def state_of(document: Document) -> str:
+    """Creating, Updating, Deleting, Succeeded, Failed or Canceled."""
+    return str(document.get("properties", {}).get("provisioningState", ""))
+
+
+def traffic_of(live: Document | None, key: str = "traffic") -> dict[str, int]:
+    """Percent of the requests by deployment, without those that get none."""
+    found: Mapping[str, Any] = (live or {}).get("properties", {}).get(key) or {}
+    return {name: int(percent) for name, percent in found.items() if percent}
+
+
+def owner_of(live: Document | None) -> Owner | None:
+    """Whose the weights are; None: nobody rolls out."""
+    return Owner.parse(((live or {}).get("tags") or {}).get(OWNER_TAG, ""))
+
+
+def put_traffic(props: Properties, traffic: Mapping[str, int], owner: Owner | None = None) -> None:
+    """Read the endpoint, and put it again as it is but for its weights, which no other call sets.
+
+    https://learn.microsoft.com/rest/api/azureml/online-endpoints/create-or-update
+
+    Args:
+        props: of the dynamic resource.
+        traffic: percent by deployment; 0 in all, or 100.
+        owner: whose the weights are from now on.
+    """
+    live = require_endpoint(props, at_rest=True)
+    tags = {key: value for key, value in (live.get("tags") or {}).items() if key != OWNER_TAG}
+    if owner:
+        tags[OWNER_TAG] = str(owner)
+    properties = {key: live["properties"][key] for key in _WRITABLE if live["properties"].get(key) is not None}
+    body: Document = {
+        "location": live["location"],
+        "tags": tags,
+        "identity": _identity(live.get("identity") or {}),
+        "properties": properties | {"traffic": dict(traffic), "mirrorTraffic": {}},
+    }
+    body |= {key: live[key] for key in ("kind", "sku") if live.get(key)}
+    send(Place.of(props), "PUT", props["endpoint"], API, body)
+    done = require_endpoint(props, at_rest=True)
+    if traffic_of(done) != {name: percent for name, percent in traffic.items() if percent}:
+        raise KitError(
+            f"has traffic {traffic_of(done)} after {dict(traffic)} was set ({state_of(done)})",
+            where=name_of(props),
+            fix="see who else sets it, in its activity log on Azure; then repeat `pulumi up`",
+        )
+
+
+def require_endpoint(props: Properties, *, at_rest: bool = False) -> Document:
+    """The endpoint, once no operation on it is under way if that is asked for.
+
+    Raises:
+        KitError: there is none, or it does not come to rest.
+    """
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while live := find_endpoint(props):
+        if not at_rest or state_of(live) not in _BUSY:
+            return live
+        if time.monotonic() > deadline:
+            raise KitError(
+                f"is {state_of(live)} for {_WAIT_SECONDS // 60} minutes",
+                where=name_of(props),
+                fix="see its activity log on Azure, and repeat when it came to rest",
+            )
+        time.sleep(_POLL_SECONDS)
+    raise KitError(
+        "is in the stack's state, but not on Azure",
+        where=name_of(props),
+        fix="`pulumi refresh` takes note of that, then `pulumi up` makes it",
+    )
+
+
+def remove(place: Place, id_: str) -> None:
+    """Delete a deployment or an endpoint, and wait until it is gone.
+
+    Raises:
+        KitError: Azure refuses, or it stays.
+    """
+    deadline = time.monotonic() + _WAIT_SECONDS
+    send(place, "DELETE", id_, API)
+    while find(place, id_, API) is not None:
+        if time.monotonic() > deadline:
+            raise KitError(
+                f"is not gone after {_WAIT_SECONDS // 60} minutes", where=id_, fix="see the activity log on Azure"
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def wait_for_owner(props: Properties) -> None:
+    """Wait while a rollout of somebody else owns the weights; what an update of this stack left is taken over.
+
+    (The engine lets one update of a stack run at a time: so an update's mark that is met is a dead one's.)
+
+    Raises:
+        KitError: it takes long.
+    """
+    deadline = time.monotonic() + _WAIT_SECONDS
+    told = False
+    while (owner := owner_of(find_endpoint(props))) and owner.by != BY_UP and owner.until > datetime.now(UTC):
+        if not told:
+            told = True
+            say(f"{name_of(props)}: {owner.by} is rolling out {owner.deployment}: waiting for its end")
+        if time.monotonic() > deadline:
+            raise KitError(
+                f"{owner.by} is rolling out {owner.deployment} until {owner.until:%Y-%m-%d %H:%M} UTC",
+                where=name_of(props),
+                fix="wait for its end or stop it, then repeat `pulumi up`",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def name_of(props: Properties) -> str:
+    """How errors call the endpoint."""
+    return f"endpoint {props['endpoint'].rpartition('/')[2]}"
+
+
+def _identity(live: Document) -> Document:
+    """What may be written of an identity: ids of assigned ones, without what Azure tells of them."""
+    given = live.get("userAssignedIdentities") or {}
+    kind = {"type": live["type"]} if "type" in live else {}
+    return kind | ({"userAssignedIdentities": {id_: {} for id_ in given}} if given else {})

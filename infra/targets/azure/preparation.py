@@ -1,0 +1,133 @@
+"""What must be known of the live endpoint before it or a deployment is put again, and what must be away by then.
+
+A PUT replaces all of a resource: one of the endpoint that has no traffic takes it away, and one of a deployment says how
+many instances it has, whatever autoscaling has made of them. So each content goes with what is live at that time, which
+is recorded: without a change, and after `refresh`, there is nothing to do.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from infra.targets.azure.online import find_deployment, find_endpoint, owner_of, remove, traffic_of, wait_for_owner
+from infra.targets.azure.session import Place
+from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
+
+
+class PreparationProvider(KitProvider):
+    """Inputs also: traffic, mirror, capacity; what the endpoint and the deployment are put with."""
+
+    def check(self, _olds: Properties, news: Properties) -> dynamic.CheckResult:
+        """Look at what is live when something is put again; here, so that a preview knows it too."""
+        live = find_endpoint(news)
+        known = {
+            "traffic": _olds.get("traffic", {}),
+            "mirror": _olds.get("mirror", {}),
+            "capacity": _capacity(_olds, news, live),
+        }
+        if _olds and _olds["content"] != news["content"]:
+            known |= {"traffic": traffic_of(live), "mirror": traffic_of(live, "mirrorTraffic")}
+        return dynamic.CheckResult(news | known, [])
+
+    def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
+        """Also a change: a rollout that somebody has begun, and what an interrupted update left in pieces."""
+        waits = owner_of(find_endpoint(_news)) is not None
+        return dynamic.DiffResult(changes=differ(_olds, _news) or waits or bool(_news["broken"]))
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """For a new endpoint."""
+        _make_way(props)
+        return dynamic.CreateResult(props["endpoint"], inputs_of(props))
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Before the endpoint or its deployment is put."""
+        _make_way(_news)
+        return dynamic.UpdateResult(inputs_of(_news))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """What is live: `refresh` records the same of the endpoint and the deployment."""
+        live = find_endpoint(props)
+        found = inputs_of(props) | {
+            "traffic": traffic_of(live),
+            "mirror": traffic_of(live, "mirrorTraffic"),
+            "capacity": _live_count(props, props["deployment"]) or props["capacity"],
+        }
+        return dynamic.ReadResult(id_, found, found)
+
+
+class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
+    """Stands before an endpoint."""
+
+    traffic: pulumi.Output[dict[str, int]]
+    mirror: pulumi.Output[dict[str, int]]
+    capacity: pulumi.Output[int]
+
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        *,
+        endpoint: str,
+        deployment: str,
+        content: str,
+        settings: str,
+        instances: int,
+        max_instances: int,
+        broken: Sequence[str],
+        after: Sequence[pulumi.Resource],
+    ) -> None:
+        """Declare it.
+
+        Args:
+            name: logical name.
+            place: where.
+            endpoint: its resource id.
+            deployment: name of the declared one.
+            content: digest of all that the endpoint is put with.
+            settings: digest of what of the deployment changes in place.
+            instances: as declared.
+            max_instances: 0: not scaled.
+            broken: resource ids of deployments that an interrupted update left, and that can't be used.
+            after: what must be there first.
+        """
+        props: dict[str, Any] = {
+            **place._asdict(),
+            "endpoint": endpoint,
+            "deployment": deployment,
+            "content": content,
+            "settings": settings,
+            "instances": instances,
+            "max_instances": max_instances,
+            "broken": list(broken),
+            "traffic": None,
+            "mirror": None,
+            "capacity": None,
+        }
+        super().__init__(PreparationProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+
+
+def _make_way(props: Properties) -> None:
+    wait_for_owner(props)
+    for id_ in props["broken"]:
+        say(f"removing {id_}: an interrupted update left it, and it failed")
+        remove(Place.of(props), id_)
+
+
+def _capacity(olds: Properties, news: Properties, live: dict[str, Any] | None) -> int:
+    """Instances that the deployment is put with."""
+    if not news["max_instances"]:
+        return int(news["instances"])
+    same = ("deployment", "settings", "instances", "max_instances")
+    if olds and all(olds[key] == news[key] for key in same):
+        return int(olds["capacity"])
+    serving = max(traffic_of(live).items(), key=lambda item: item[1], default=(news["deployment"], 0))[0]
+    count = _live_count(news, serving) or int(news["instances"])
+    return min(max(count, int(news["instances"])), int(news["max_instances"]))
+
+
+def _live_count(props: Properties, deployment: str) -> int:
+    """Instances that a deployment has now; 0: there is none."""
+    found = find_deployment(props, deployment) or {}
+    return int((found.get("sku") or {}).get("capacity") or 0)

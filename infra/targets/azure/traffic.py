@@ -1,0 +1,239 @@
+"""An endpoint's traffic: a step of its own, after the deployments exist, and before the old one is deleted.
+
+Azure ML has weights and nothing that watches them. So an update rolls out here: it moves the traffic in steps, watches
+each, and goes back by itself. It fails then, and the engine deletes nothing: the old deployment serves as before.
+https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-endpoints
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from contract.errors import KitError
+from contract.layout import rejection_log
+from contract.rollout import Counts, Limits, Owner, Step, roll, steps, verdict
+from infra.targets.azure import blobs
+from infra.targets.azure.figures import counts
+from infra.targets.azure.online import (
+    BY_UP,
+    find_deployment,
+    find_endpoint,
+    name_of,
+    owner_of,
+    put_traffic,
+    require_endpoint,
+    state_of,
+    traffic_of,
+    wait_for_owner,
+)
+from infra.targets.azure.session import Place
+from infra.targets.azure.settings import Alerts
+from infra.targets.dynamic import KitProvider, Properties, differ, gone, inputs_of, say
+
+_SHA256, _NAME = "LLMOPS_MODEL_SHA256", "LLMOPS_MODEL_NAME"
+_MARGIN = timedelta(minutes=5)  # what moving the weights takes
+
+
+class TrafficProvider(KitProvider):
+    """Brings all of an endpoint's traffic to one deployment."""
+
+    def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
+        """Also a change: weights that are otherwise live; a PUT of the endpoint may have taken them away."""
+        live = find_endpoint(_news)
+        moved = traffic_of(live) != {_news["deployment"]: 100} or owner_of(live) is not None
+        return dynamic.DiffResult(changes=differ(_olds, _news) or moved)
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """For a new endpoint."""
+        _bring(props)
+        return dynamic.CreateResult(props["endpoint"], inputs_of(props))
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Roll out."""
+        _bring(_news)
+        return dynamic.UpdateResult(inputs_of(_news))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """What is live, as inputs too: so the next preview shows what the next update will change."""
+        live = find_endpoint(props)
+        if live is None:
+            return gone()
+        found = inputs_of(props) | {"share": traffic_of(live).get(props["deployment"], 0)}
+        return dynamic.ReadResult(id_, found, found)
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Take the traffic away: a deployment that has some can't be deleted."""
+        if traffic_of(find_endpoint(_props)):
+            put_traffic(_props, {})
+
+
+class Traffic(dynamic.Resource, module="llmops", name="Traffic"):
+    """Stands after an endpoint's deployments."""
+
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        *,
+        endpoint: str,
+        deployment: str,
+        model: str,
+        sha256: str,
+        rollout: dict[str, Any],
+        alerts: Alerts,
+        store: pulumi.Input[str],
+        setting: str,
+        after: Sequence[pulumi.Resource],
+    ) -> None:
+        """Declare it.
+
+        Args:
+            name: logical name.
+            place: where.
+            endpoint: its resource id.
+            deployment: name of the one that gets everything.
+            model: the version's alias.
+            sha256: the version's identity.
+            rollout: strategy, canary_percent, step_percent, bake_seconds.
+            alerts: what is too bad.
+            store: URL of the container that a rejection is written to.
+            setting: key of the line that says which version serves.
+            after: the endpoint and the deployment.
+        """
+        props: dict[str, Any] = {
+            **place._asdict(),
+            "endpoint": endpoint,
+            "deployment": deployment,
+            "share": 100,
+            "model": model,
+            "sha256": sha256,
+            "rollout": rollout,
+            "limits": alerts.model_dump(),
+            "store": store,
+            "setting": setting,
+        }
+        super().__init__(TrafficProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+
+
+def shares(old: dict[str, int], new: str, percent: int) -> dict[str, int]:
+    """`percent` for the new deployment, the rest for the others as they were to each other; 100 in all.
+
+    Args:
+        old: weights of the others, each above 0.
+        new: the new deployment.
+        percent: 0 to 100.
+    """
+    rest, total = 100 - percent, sum(old.values())
+    exact = {name: weight * rest / total for name, weight in old.items()}
+    whole = {name: int(share) for name, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: (whole[name] - exact[name], name))
+    for name in by_remainder[: rest - sum(whole.values())]:
+        whole[name] += 1
+    return {name: share for name, share in (whole | {new: percent}).items() if share}
+
+
+def _bring(props: Properties) -> None:
+    wait_for_owner(props)
+    live = require_endpoint(props, at_rest=True)
+    new = props["deployment"]
+    _require_ready(props, new)
+    before = traffic_of(live)
+    old = {name: weight for name, weight in before.items() if name != new}
+    if old:
+        _roll_out(props, old, new)
+    if old or before != {new: 100} or owner_of(live):
+        put_traffic(props, {new: 100})
+
+
+def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
+    """Move the traffic in steps; back again when the new deployment does worse.
+
+    Raises:
+        KitError: it was taken back, and why.
+    """
+    since = datetime.now(UTC)
+
+    def shift(step: Step) -> None:
+        say(f"{name_of(props)}: {step.share} % of the requests go to {new}, watched for {step.seconds:g} s")
+        until = datetime.now(UTC) + timedelta(seconds=step.seconds) + _MARGIN
+        put_traffic(props, shares(old, new, step.share), Owner(new, BY_UP, until))
+
+    try:
+        reason = roll(steps(**props["rollout"]), shift=shift, trouble=lambda: _trouble(props, list(old), new, since))
+    except KitError:
+        say(f"{name_of(props)}: the rollout can't go on, and is taken back")
+        put_traffic(props, shares(old, new, 0))
+        raise
+    if reason:
+        say(f"{name_of(props)}: {reason}: back to {', '.join(old)}")
+        put_traffic(props, shares(old, new, 0))
+        _refuse(props, old, new, reason)
+
+
+def _trouble(props: Properties, old: list[str], new: str, since: datetime) -> str:
+    """Why the new deployment must go; empty: it must not."""
+    state = state_of(find_deployment(props, new) or {})
+    if state not in ("Succeeded", "Updating"):
+        return f"its deployment is {state or 'gone'}"
+    others = [counts(props, name, since) for name in old]
+    latencies = [o.latency_seconds for o in others if o.latency_seconds is not None]
+    together = Counts(
+        sum(o.requests for o in others), sum(o.errors for o in others), max(latencies) if latencies else None
+    )
+    return verdict(counts(props, new, since), together, Limits(**props["limits"]))
+
+
+def _require_ready(props: Properties, name: str) -> None:
+    found = find_deployment(props, name)
+    state = state_of(found or {})
+    if state != "Succeeded":
+        raise KitError(
+            f"its deployment {name} is {state or 'not on Azure'}, and gets no requests",
+            where=name_of(props),
+            fix="`llmops logs` shows what its server said; " + _way_out(found is None),
+        )
+
+
+def _way_out(missing: bool) -> str:
+    if missing:
+        return "`pulumi refresh` takes note that it is gone, then `pulumi up` makes it"
+    return "promote another version, or mend what it shows and change a setting of the endpoint; then `pulumi up`"
+
+
+def _refuse(props: Properties, old: dict[str, int], new: str, reason: str) -> None:
+    """Say that the rollout was undone; another version than serves is remembered as rejected."""
+    serves = max(old, key=lambda name: old[name])
+    environment = (find_deployment(props, serves) or {}).get("properties", {}).get("environmentVariables") or {}
+    model, sha256 = environment.get(_NAME, ""), environment.get(_SHA256, "")
+    what = f"the rollout of {new} was rolled back: {reason}; {serves} serves as before"
+    if not sha256 or sha256 == props["sha256"]:
+        raise KitError(
+            what,
+            where=name_of(props),
+            fix="take the setting that was changed back, then `pulumi up`: it removes the new deployment, which has no "
+            "requests and is kept until then for its log",
+        )
+    line = f"{props['setting']}: {model}@sha256:{sha256}"
+    _reject(props, reason, line)
+    raise KitError(
+        f"{what}; {props['model']} is marked rejected",
+        where=name_of(props),
+        fix=f"go back with `{line}` in the stack file, then `pulumi up`: it removes the new deployment, which has no "
+        "requests and is kept until then for its log",
+    )
+
+
+def _reject(props: Properties, why: str, line: str) -> None:
+    """Append to the version's log in the store, by conditional writes: who comes second takes the next number."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = props["endpoint"].rpartition("/")[2]
+    entry = {"action": "rejected", "why": why, "when": now, "endpoint": name, "instead": line}
+    body = (json.dumps(entry, indent=2) + "\n").encode()
+    log = rejection_log(props["sha256"])
+    number = blobs.count(props["store"], log) + 1
+    while not blobs.write(props["store"], f"{log}/{number:06d}.json", body, new=True):
+        number += 1
