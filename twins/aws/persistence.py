@@ -10,12 +10,10 @@ import io
 import json
 import logging
 import marshal
-import os
 import pickle
 import platform
 import tempfile
 import threading
-import time
 import types
 import uuid
 from collections import OrderedDict, defaultdict
@@ -41,11 +39,9 @@ from moto.s3.models import FakeKey
 
 from contract.errors import KitError
 from twins.aws.twin import Twin
+from twins.common.persistence import Keeper as CommonKeeper
+from twins.common.persistence import replace_file
 
-DEBOUNCE_SECONDS = 0.2
-SELDOM_SECONDS = 5.0
-"""How long what changes all the time (`Twin.seldom`) may be unwritten."""
-_RESTS = 2  # times that a writing took are between it and the next: nothing else runs meanwhile
 BODIES = "objects"
 """The folder of S3's bodies in a twin's home; a file whose name begins with a dot is not (yet) one."""
 log = logging.getLogger("twins.aws")
@@ -53,17 +49,15 @@ _PRIVATE_KEYS, _PUBLIC_KEYS = get_args(keys.PrivateKeyTypes), get_args(keys.Publ
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
-class Keeper:
+class Keeper(CommonKeeper):
     """Writes the state of a twin soon after it changed, and reads it back."""
 
     def __init__(self, twin: Twin) -> None:
+        super().__init__(twin)
         self._twin = twin
         self._file = twin.home / "state.pickle"
         self._bodies = twin.home / BODIES
         self._last = b""
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
-        self.failure = ""
 
     def load(self) -> bool:
         """Take up the state that the folder holds; False when it holds none.
@@ -84,22 +78,10 @@ class Keeper:
         self._last = content
         return True
 
-    def start(self) -> None:
-        """Begin to watch for changes."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Write what is not written yet, and stop."""
-        self._ended.set()
-        self._twin.dirty.set()
-        self._thread.join()
-        self.save()
-
     def save(self) -> None:
         """Write the state now, unless it is what was written last."""
         with self._twin.lock:
-            self._twin.dirty.clear()
-            self._twin.stale.clear()
+            self._seen()
             content, used = self._pickled()
             there = list(self._bodies.glob("*"))  # others add files with the lock held
         if content != self._last:
@@ -109,22 +91,6 @@ class Keeper:
         for body in there:
             if body.name not in used and not body.name.startswith("."):
                 body.unlink(missing_ok=True)
-
-    def _run(self) -> None:
-        took = 0.0
-        while True:
-            if not self._twin.dirty.wait(SELDOM_SECONDS) and not self._twin.stale.is_set():
-                continue
-            if self._ended.wait(max(DEBOUNCE_SECONDS, _RESTS * took)):
-                return
-            began = time.monotonic()
-            try:
-                self.save()
-                took = time.monotonic() - began
-                self.failure = ""
-            except Exception as e:  # the twin works on; `status` says that its state is not kept
-                self.failure = f"{type(e).__name__}: {e}"
-                log.exception("the state could not be written")
 
     def _pickled(self) -> tuple[bytes, set[str]]:
         buffer = io.BytesIO()
@@ -173,16 +139,6 @@ class Body:
 def backends_in_use() -> int:
     """How many backends moto has made: some have content from the start, with ids that must stay."""
     return sum(len(account) for owner in _owners() for account in owner.values())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file's content as a whole, for its owner alone."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
-    temporary.replace(path)
 
 
 class _Pickler(pickle.Pickler):

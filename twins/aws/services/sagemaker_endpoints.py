@@ -36,7 +36,7 @@ class Endpoints:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._rollout = Rollout(twin)
-        twin.action("sagemaker.delete", self._forget)
+        twin.action_named("sagemaker.delete", self._forget)
 
     def create_endpoint(self, call: Call) -> Document:
         given = call.parameters

@@ -32,7 +32,7 @@ class Rollout:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         twin.every(_LOOK_SECONDS, self._look)
-        twin.action("sagemaker.scale", self._scaled)
+        twin.action_named("sagemaker.scale", self._scaled)
 
     def begin(
         self, endpoint: Document, config: Document, deployment: Document | None, retained: Mapping[str, Document]

@@ -35,7 +35,7 @@ class Training:
         self._twin = twin
         self._pools = Pools(twin)
         self._jobs = Jobs(twin, self._pools)
-        twin.action("sagemaker.job", self._advance)
+        twin.action_named("sagemaker.job", self._advance)
 
     def create_training_job(self, call: Call) -> Document:
         name = call.parameters["TrainingJobName"]

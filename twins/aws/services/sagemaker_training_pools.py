@@ -20,7 +20,7 @@ class Pools:
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
-        twin.action("sagemaker.pool", self._expire)
+        twin.action_named("sagemaker.pool", self._expire)
 
     def reuse(self, region: str, job: Document) -> bool:
         """Take a pool for a new job, if one of a job like it is there."""

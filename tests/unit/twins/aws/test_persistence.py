@@ -45,11 +45,3 @@ def test_versions_of_an_object_keep_their_order_and_their_bodies(tmp_path: Path)
     for key in (*found.keys.getlist("key"), *s3.buckets["kept-by-a-test"].keys.getlist("key")):
         if hasattr(key, "dispose"):
             key.dispose()
-
-
-def test_a_file_is_replaced_as_a_whole_for_its_owner_alone(tmp_path: Path) -> None:
-    file = tmp_path / "state"
-    for content in (b"old", b"new"):
-        persistence.replace_file(file, content)
-    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"new", 0o600)
-    assert [path.name for path in tmp_path.iterdir()] == ["state"]

@@ -19,7 +19,7 @@ def test_a_timer_survives_a_restart(tmp_path: Path) -> None:
     second = Twin(tmp_path)
     second.state.update(kept)
     rung = threading.Event()
-    second.action("ring", lambda name, number: rung.set() if (name, number) == ("a", 1) else None)
+    second.action_named("ring", lambda name, number: rung.set() if (name, number) == ("a", 1) else None)
     second.start()
     try:
         assert rung.wait(5)

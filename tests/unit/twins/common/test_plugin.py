@@ -1,10 +1,10 @@
-"""Which plugin for AWS the engine would find."""
+"""Which plugin the engine would find."""
 
 from pathlib import Path
 
 import pytest
 
-from twins.aws import plugin
+from twins.common import plugin
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def put(path: Path, mode: int = 0o755) -> Path:
 def test_none_is_installed(home: Path) -> None:
     put(home / "plugins/resource-gcp-v1/pulumi-resource-gcp")
     put(home / "plugins/resource-aws-v1/pulumi-resource-aws", mode=0o644)
-    assert plugin.installed() is None
+    assert plugin.installed("aws") is None
 
 
 def test_one_in_pulumis_home(home: Path) -> None:
     there = put(home / "plugins/resource-aws-v7.51.1/pulumi-resource-aws")
-    assert plugin.installed() == there
+    assert plugin.installed("aws") == there
 
 
 def test_one_on_the_path_comes_first(home: Path) -> None:
     put(home / "plugins/resource-aws-v7.51.1/pulumi-resource-aws")
     there = put(home / "bin/pulumi-resource-aws")
-    assert plugin.installed() == there
+    assert plugin.installed("aws") == there

@@ -2,35 +2,59 @@
 
 import ctypes
 import json
+import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from twins.aws import plugin
-from twins.aws.persistence import replace_file
-from twins.aws.twin import Twin, log
+from twins.common import plugin
+from twins.common.persistence import replace_file
+from twins.common.twin import BaseTwin
 
 INFO_FILE = "twin.json"
-_PROVIDER = "twins.providers.aws"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+log = logging.getLogger("twins")
 
 
 class Process:
-    """This process: where it answers, since when, with which plugin for Pulumi."""
+    """This process: where it answers, since when, with which plugin for Pulumi.
 
-    def __init__(self, twin: Twin, url: str) -> None:
+    Args:
+        twin: whose process this is.
+        url: of the twin's main port.
+        package: of Pulumi: "aws", "azure-native".
+        provider: module of its stand-in, which is told `--twin URL --port-file FILE`.
+        facts: more members of twin.json.
+        environ: more variables of the stand-in.
+    """
+
+    def __init__(
+        self,
+        twin: BaseTwin,
+        url: str,
+        package: str,
+        provider: str,
+        facts: Callable[[], Mapping[str, Any]],
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._twin = twin
         self._url = url
+        self._module = provider
+        self._facts = facts
+        self._environ = dict(environ or {})
         self._started = time.time()
         self._port_file = twin.home / "provider.port"
         self._provider: subprocess.Popen[bytes] | None = None
         self._failed = False
-        self._plugin = plugin.installed()
+        self._plugin = plugin.installed(package)
 
     def run(self, stopped: threading.Event, stand_in: bool) -> None:
         """Write twin.json, keep the stand-in alive, until the event."""
@@ -62,8 +86,7 @@ class Process:
             "port": int(self._url.rpartition(":")[2]),
             "provider": self._kind(),
             "provider_port": self.provider_port(),
-            "account": self._twin.account,
-            "region": self._twin.region,
+            **self._facts(),
             "judge": self._twin.settings.judge,
             "pace": self._twin.settings.pace,
             "containers": self._twin.settings.containers,
@@ -89,14 +112,33 @@ class Process:
 
     def _start_provider(self) -> None:
         self._port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", _PROVIDER, "--twin", self._url, "--port-file", str(self._port_file)]
+        command = [sys.executable, "-m", self._module, "--twin", self._url, "--port-file", str(self._port_file)]
         self._provider = subprocess.Popen(
             command,
             cwd=self._twin.home,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, **self._environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             preexec_fn=_die_with_parent,  # a killed twin must leave nothing behind
         )
+
+
+def prepare(home: Path) -> threading.Event:
+    """Make this process one that serves: for its user alone, with as many open files as it may have. The event is set
+    by SIGTERM and SIGINT.
+    """
+    os.umask(0o077)
+    sys.setswitchinterval(0.001)  # a stream's next piece waits no longer than that for a thread that computes
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # an open file for each object that is read
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stopped = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopped
 
 
 def _die_with_parent() -> None:
