@@ -5,13 +5,19 @@ Sources: SageMaker's container contract (`/opt/ml`); Azure ML's `AZUREML_MODEL_D
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT_VARIABLE = "LLMOPS_ROOT"
+FOLDER_VARIABLES = {
+    name: f"LLMOPS_FOLDER_{name.upper()}"
+    for name in ("spec", "dataset", "base_model", "model", "checkpoints", "reports")
+}
+"""A training container's folder -> the variable that says where it is, where a platform mounts it elsewhere."""
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 SPEC = "run.json"
+FAILURE = "failure"
 
 
 def container_root(environ: Mapping[str, str]) -> Path:
@@ -21,18 +27,20 @@ def container_root(environ: Mapping[str, str]) -> Path:
 
 @dataclass(frozen=True)
 class TrainingFolders:
-    """Folders of a training container under `root`."""
+    """Folders of a training container: SageMaker's under `root`, but for those that a platform placed elsewhere."""
 
     root: Path
+    placed: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "TrainingFolders":
         """The folders as the platform's environment variables place them."""
-        return cls(container_root(environ))
+        placed = {name: Path(environ[variable]) for name, variable in FOLDER_VARIABLES.items() if variable in environ}
+        return cls(container_root(environ), placed)
 
     def channel(self, name: str) -> Path:
         """An input channel: spec, dataset or base_model."""
-        return self.root / "opt/ml/input/data" / name
+        return self.placed.get(name) or self.root / "opt/ml/input/data" / name
 
     @property
     def spec(self) -> Path:
@@ -52,22 +60,22 @@ class TrainingFolders:
     @property
     def model(self) -> Path:
         """The complete unsigned model version."""
-        return self.root / "opt/ml/model"
+        return self.placed.get("model") or self.root / "opt/ml/model"
 
     @property
     def checkpoints(self) -> Path:
         """Survives the job's interruption."""
-        return self.root / "opt/ml/checkpoints"
+        return self.placed.get("checkpoints") or self.root / "opt/ml/checkpoints"
 
     @property
     def failure(self) -> Path:
-        """Why the job failed; a platform shows its first 1,024 characters."""
-        return self.root / "opt/ml/output/failure"
+        """Why the job failed; a platform shows its first 1,024 characters. Among the reports, if those were placed."""
+        return self.placed["reports"] / FAILURE if "reports" in self.placed else self.root / "opt/ml/output" / FAILURE
 
     @property
     def reports(self) -> Path:
         """Evaluation reports and answers."""
-        return self.root / "opt/ml/output/data"
+        return self.placed.get("reports") or self.root / "opt/ml/output/data"
 
 
 def serving_model_folder(environ: Mapping[str, str]) -> Path:

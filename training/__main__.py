@@ -1,6 +1,7 @@
 """The training image's commands.
 
-python -m training train                     the job: reads /opt/ml/input, writes /opt/ml/model
+python -m training train [--folder NAME=PATH …] [--run RUN]
+                                             the job: reads /opt/ml/input, writes /opt/ml/model, or what is named
 python -m training rank                      one of several processes of a job, which `train` starts
 python -m training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …]
 """
@@ -8,9 +9,13 @@ python -m training import SOURCE OUT --name NAME [--source …] [--revision …]
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from contract.errors import KitError, require_packages
+from contract.layout import FOLDER_VARIABLES
+from contract.run import RUN_VARIABLE
+from training.hosts import keep_nodes
 from training.privileges import give_up_root
 from training.process import die_with_parent, forget_other_launchers, prepare_process
 
@@ -23,7 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("train", help="run the job in this container's folders")
+    train = commands.add_parser("train", help="run the job in this container's folders")
+    train.add_argument(
+        "--folder",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help=f"where the platform mounts {', '.join(FOLDER_VARIABLES)}; else as SageMaker does",
+    )
+    train.add_argument("--run", default="", help="the run's id, where it is not the spec's")
     commands.add_parser("rank", help="one of several processes of a job, which train starts")
     bring = commands.add_parser("import", help="convert a GGUF file or Hugging Face folder into a model version")
     bring.add_argument("source", type=Path)
@@ -35,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "train":
+            os.environ |= _placed(options.folder) | ({RUN_VARIABLE: options.run} if options.run else {})
             give_up_root(os.environ)
+            keep_nodes(os.environ)
             forget_other_launchers()
         prepare_process()
         require_packages("training", "torch", "transformers", "trl", "peft", "optimum", "openvino")
@@ -62,6 +77,25 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+def _placed(folders: Sequence[str]) -> dict[str, str]:
+    """Variables, which the job's other processes inherit.
+
+    Raises:
+        KitError: naming the folder that there is not.
+    """
+    placed = {}
+    for text in folders:
+        name, equals, path = text.partition("=")
+        if name not in FOLDER_VARIABLES or not equals or not Path(path).is_absolute():
+            raise KitError(
+                "is no folder of a job",
+                where=f"--folder {text}",
+                fix=f"write NAME=PATH, an absolute path of one of {', '.join(FOLDER_VARIABLES)}",
+            )
+        placed[FOLDER_VARIABLES[name]] = path
+    return placed
 
 
 if __name__ == "__main__":

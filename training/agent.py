@@ -27,8 +27,6 @@ from training.hosts import Place, address_of
 from training.ranks import READY_SECONDS
 from training.stopping import StopRequest
 
-PORT = 29500
-"""Where the first host's store listens; torchrun's own default."""
 _TRY_SECONDS = 2.0
 _LAST_WORD_SECONDS = 5.0  # the first host's store outlives its ranks by so much, for the others to read why they ended
 _OTHERS_SECONDS = 300.0
@@ -98,17 +96,17 @@ class _Meeting(StaticTCPRendezvous):
     """torchrun's rendezvous of known hosts, the first of which keeps the store."""
 
     def __init__(self, place: Place, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest) -> None:
-        super().__init__("", PORT, place.number, len(place.hosts), "training", READY_SECONDS)
+        super().__init__("", place.port, place.number, len(place.hosts), "training", READY_SECONDS)
         self._place, self._folders, self._environ, self._stop = place, folders, environ, stop
         self._deadline = time.monotonic() + READY_SECONDS
 
     def next_rendezvous(self) -> RendezvousInfo:
         place = self._place
         address = self._address(place.hosts[0])
-        store = self._listen(address) if place.number == 0 else self._reach(address)
+        store = self._listen(address, place.port) if place.number == 0 else self._reach(address, place.port)
         self._store = store
         self._wait_for_all(store)
-        bootstrap = RendezvousStoreInfo(address, PORT)
+        bootstrap = RendezvousStoreInfo(address, place.port)
         return RendezvousInfo(PrefixStore("agents", store), place.number, len(place.hosts), bootstrap)
 
     def leave_reason(self, text: str) -> None:
@@ -130,26 +128,26 @@ class _Meeting(StaticTCPRendezvous):
     def _address(self, host: str) -> str:
         if len(self._place.hosts) == 1:
             return "127.0.0.1"
-        while not (found := address_of(host, self._folders, self._environ)):
+        while not (found := self._place.address or address_of(host, self._folders, self._environ)):
             self._still_time(f"the address of {host} is not known")
             time.sleep(0.5)
         return found
 
-    def _listen(self, address: str) -> Store:
+    def _listen(self, address: str, port: int) -> Store:
         """On the host's own address: by itself, the store would listen on all."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            listener = socket.create_server((address, PORT), family=family, backlog=1024)
+            listener = socket.create_server((address, port), family=family, backlog=1024)
         except OSError as e:
-            raise RunError(f"can't listen: {e.strerror}", where=f"{address}:{PORT}", fix="start the job again") from e
+            raise RunError(f"can't listen: {e.strerror}", where=f"{address}:{port}", fix="start the job again") from e
         descriptor = listener.detach()  # the store closes it
-        return TCPStore(address, PORT, None, True, self.timeout, wait_for_workers=False, master_listen_fd=descriptor)
+        return TCPStore(address, port, None, True, self.timeout, wait_for_workers=False, master_listen_fd=descriptor)
 
-    def _reach(self, address: str) -> Store:
-        while not _answers(address):
-            self._still_time(f"{self._place.hosts[0]}, the first host, does not answer at {address}:{PORT}")
+    def _reach(self, address: str, port: int) -> Store:
+        while not _answers(address, port):
+            self._still_time(f"{self._place.hosts[0]}, the first host, does not answer at {address}:{port}")
             time.sleep(0.2)
-        return TCPStore(address, PORT, None, False, self.timeout, wait_for_workers=False)
+        return TCPStore(address, port, None, False, self.timeout, wait_for_workers=False)
 
     def _wait_for_all(self, store: Store) -> None:
         here = PrefixStore("here", store)
@@ -165,9 +163,9 @@ class _Meeting(StaticTCPRendezvous):
             raise RunError(f"{what} (waited {READY_SECONDS} s)", where=f"hosts {', '.join(self._place.hosts)}", fix=fix)
 
 
-def _answers(address: str) -> bool:
+def _answers(address: str, port: int) -> bool:
     try:
-        socket.create_connection((address, PORT), _TRY_SECONDS).close()
+        socket.create_connection((address, port), _TRY_SECONDS).close()
     except OSError:
         return False
     return True

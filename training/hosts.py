@@ -1,12 +1,14 @@
-"""Where a job runs: its hosts and GPUs, from what SageMaker puts into a training container.
+"""Where a job runs: its hosts and GPUs, from what SageMaker or Azure ML puts into a training container.
 
-/opt/ml/input/config/resourceconfig.json has hosts, current_host and network_interface_name; without it, a container is
-alone. https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+/opt/ml/input/config/resourceconfig.json has hosts, current_host and network_interface_name; Azure's variables for
+PyTorch have the nodes' number, this one's and the first one's address. Without both, a container is alone.
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu#pytorch
 """
 
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,10 @@ from contract.errors import KitError
 from contract.layout import ROOT_VARIABLE, TrainingFolders
 
 _FIX = "start the job again; if it stays so, report it with this file's content"
+PORT = 29500
+"""Where the first host's store listens; torchrun's own default."""
+_NODES = "LLMOPS_NODES"
+_AZURE = ("WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,10 @@ class Place:
     host: str
     interface: str
     gpus: int
+    address: str = ""
+    """The first host's, where the platform says it; else its name is looked up."""
+    port: int = PORT
+    """Where the first host's store listens."""
 
     @property
     def alone(self) -> bool:
@@ -36,13 +46,15 @@ class Place:
         return self.hosts.index(self.host)
 
 
-def read_place(folders: TrainingFolders) -> Place:
+def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> Place:
     """Where this container is.
 
     Raises:
         KitError: resourceconfig.json can't be understood.
     """
     path = folders.resources
+    if nodes := environ.get(_NODES):
+        return _place_among(json.loads(nodes))
     if not path.exists():
         return Place([socket.gethostname()], socket.gethostname(), "", _count_gpus())
     try:
@@ -54,6 +66,26 @@ def read_place(folders: TrainingFolders) -> Place:
     if host not in hosts or len(set(hosts)) != len(hosts):
         raise KitError(f"names hosts {hosts}, and {host!r} as this one", where=str(path), fix=_FIX)
     return Place(hosts, host, interface, _count_gpus())
+
+
+def keep_nodes(environ: MutableMapping[str, str]) -> None:
+    """Keep what Azure ML says of a job's nodes, under the kit's own name: its variables are also those that libraries
+    take for another launcher's (training.process.forget_other_launchers).
+    """
+    if all(environ.get(name) for name in _AZURE):
+        environ[_NODES] = json.dumps({name: environ[name] for name in _AZURE})
+
+
+def _place_among(found: Mapping[str, str]) -> Place:
+    """One process on each node: WORLD_SIZE is the number of nodes."""
+    try:
+        size, rank, port = int(found["WORLD_SIZE"]), int(found["NODE_RANK"]), int(found["MASTER_PORT"])
+    except ValueError as e:
+        raise KitError(f"can't be understood: {e}", where=", ".join(_AZURE), fix="start the job again") from e
+    if not 0 <= rank < size:
+        raise KitError(f"is {rank}, of {size} nodes", where="NODE_RANK", fix="start the job again")
+    hosts = [f"node-{number}" for number in range(size)]
+    return Place(hosts, hosts[rank], "", _count_gpus(), found["MASTER_ADDR"], port)
 
 
 def address_of(name: str, folders: TrainingFolders, environ: Mapping[str, str]) -> str:

@@ -48,7 +48,7 @@ def run_job(environ: Mapping[str, str]) -> int:
     folders.failure.unlink(missing_ok=True)
 
     def work(stop: StopRequest) -> int:
-        place = read_place(folders)
+        place = read_place(folders, environ)
         if place.alone:
             Job(folders, Alone(), stop).run()
             return 0

@@ -14,14 +14,15 @@ USER = 10001
 def give_up_root(environ: Mapping[str, str]) -> None:
     """Do so in a container; a process with a root folder of its own, or without root's rights, stays as it is.
 
-    SageMaker starts training containers as root, and mounts folders that only root can write.
+    SageMaker starts training containers as root, and mounts folders that only root can write. Azure ML starts them as
+    root too, but mounts its folders by FUSE, where nothing can be given away: what it placed is written as root.
 
     Raises:
         KitError: a folder can't be given away.
     """
-    if ROOT_VARIABLE in environ or os.geteuid() != 0:
-        return
     folders = TrainingFolders.of(environ)
+    if ROOT_VARIABLE in environ or folders.placed or os.geteuid() != 0:
+        return
     own((folders.model, folders.checkpoints, folders.failure.parent), USER)
     become(USER)
 
