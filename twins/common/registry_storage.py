@@ -1,9 +1,7 @@
 """Where the registry's manifests and layers lie: Debian's docker-registry, a child of the twin on a unix socket."""
 
-import ctypes
 import json
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -12,11 +10,11 @@ from pathlib import Path
 
 from contract.errors import KitError
 from hosting.files import UnixConnection, write_atomic
+from twins.common.child import Child
 
 _PROGRAMS = ("docker-registry", "registry")  # Debian's name of it, and the vendor's
 _START_SECONDS = 30
 _WAIT_SECONDS = 120  # of a connection on which nothing comes
-_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
 class Storage:
@@ -30,7 +28,7 @@ class Storage:
         self._socket = folder / "registry.sock"
         self._garbage = folder / "garbage"
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._closed = False
 
     def connect(self) -> UnixConnection:
@@ -40,7 +38,7 @@ class Storage:
             KitError: it is not on this machine, or does not start.
         """
         with self._lock:
-            if not self._process or self._process.poll() is not None:
+            if not self._child or not self._child.runs():
                 self._start()
         return UnixConnection(self._socket, _WAIT_SECONDS)
 
@@ -94,49 +92,25 @@ class Storage:
             subprocess.run(command, cwd=self._folder, stdin=subprocess.DEVNULL, capture_output=True)
             self._garbage.unlink(missing_ok=True)
         self._socket.unlink(missing_ok=True)
-        started = threading.Event()
-        threading.Thread(target=self._keep, args=(program, started), name="registry", daemon=True).start()
-        started.wait()
-        self._await_socket()
+        # Nothing of the user's: REGISTRY_… would change the configuration.
+        command = [program, "serve", "config.yml"]
+        self._child = Child(command, self._folder, self._folder / "registry.log", {})
+        self._await_socket(self._child)
 
-    def _keep(self, program: str, started: threading.Event) -> None:
-        """Own the child: its death signal comes when this thread ends, so it is no thread of a request."""
-        try:
-            with (self._folder / "registry.log").open("wb") as log:
-                self._process = subprocess.Popen(
-                    [program, "serve", "config.yml"],
-                    cwd=self._folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={},  # nothing of the user's: REGISTRY_… would change the configuration
-                    preexec_fn=_die_with_parent,
-                )
-        finally:
-            started.set()
-        self._process.wait()
-
-    def _await_socket(self) -> None:
+    def _await_socket(self, child: Child) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        while self._process and self._process.poll() is None and time.monotonic() < deadline:
+        while child.runs() and time.monotonic() < deadline:
             with suppress(OSError), closing(UnixConnection(self._socket, _WAIT_SECONDS)) as connection:
                 connection.connect()
                 return
             time.sleep(0.02)
         self._stop()
-        log = self._folder / "registry.log"
-        last = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
-        raise KitError("docker-registry did not start: " + " / ".join(last), where=str(log))
+        raise KitError("docker-registry did not start: " + child.last_words(), where=str(self._folder / "registry.log"))
 
     def _stop(self) -> None:
-        if self._process and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = None
+        if self._child:
+            self._child.stop()
+        self._child = None
 
 
 def _configuration(socket: str) -> dict[str, object]:
@@ -146,7 +120,3 @@ def _configuration(socket: str) -> dict[str, object]:
         "storage": {"filesystem": {"rootdirectory": "data"}, "delete": {"enabled": True}},
         "http": {"net": "unix", "addr": socket, "secret": "of-uploads-of-one-process", "relativeurls": True},
     }
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)

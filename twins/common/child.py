@@ -1,0 +1,72 @@
+"""A program that a twin runs beside itself, and that ends with it, however it ends."""
+
+import ctypes
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+_END_SECONDS = 10
+
+
+class Child:
+    """Runs in `folder`, says what it says into the file `log`, and has nothing of the user's environment but what
+    `environ` holds.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path, log: Path, environ: Mapping[str, str]) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        started = threading.Event()
+        arguments = (command, folder, log, environ, started)
+        # The death signal comes when the thread that started it ends, so it is none of a request.
+        threading.Thread(target=self._keep, args=arguments, name=log.stem, daemon=True).start()
+        started.wait()
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        """0: it could not be started."""
+        return self._process.pid if self._process else 0
+
+    def runs(self) -> bool:
+        """Has it not ended?"""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """End it, and wait for that."""
+        if self._process and self.runs():
+            self._process.terminate()
+            try:
+                self._process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def last_words(self) -> str:
+        """The last lines that it said, in one."""
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        return " / ".join(lines[-3:])
+
+    def _keep(
+        self, command: Sequence[str], folder: Path, log: Path, environ: Mapping[str, str], started: threading.Event
+    ) -> None:
+        try:
+            with log.open("wb") as written:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=written,
+                    stderr=written,
+                    env=environ,
+                    preexec_fn=_die_with_parent,
+                )
+        finally:
+            started.set()
+        self._process.wait()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
