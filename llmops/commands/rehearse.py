@@ -9,21 +9,21 @@ from contract.errors import KitError
 from llmops.context import Context
 
 if TYPE_CHECKING:
+    from llmops.rehearsal.clouds.base import Cloud
     from llmops.rehearsal.rehearsal import Limits
     from llmops.rehearsal.report import Report
 
 _LIVE = "On a real account"
-rehearse = typer.Typer(no_args_is_help=True, help="Go through a model's whole life before anything is paid for.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.add_typer(rehearse, name="rehearse", rich_help_panel="Clouds")
+    app.command(no_args_is_help=True, rich_help_panel="Clouds")(rehearse)
 
 
-@rehearse.command("aws")
-def rehearse_aws(
+def rehearse(
     context: typer.Context,
+    cloud: Annotated[str, typer.Argument(help="Whose twin, or with --live which account: aws.", metavar="CLOUD")],
     only: Annotated[
         list[str] | None, typer.Option(help="This step, and those that it needs. Repeatable.", metavar="STEP")
     ] = None,
@@ -47,10 +47,12 @@ def rehearse_aws(
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.", rich_help_panel=_LIVE)] = False,
 ) -> None:
-    """Rehearse on a twin of AWS: from bootstrap to the last trace, with updates, faults and refusals.
+    """Go through a model's whole life on a twin of the cloud, before anything is paid for.
+
+    From bootstrap to the last trace, with updates, faults and refusals.
 
     It has a twin, a state and a copy of this project of its own, under roles that
-    `llmops bootstrap aws` makes; whatever tries to leave this machine is refused.
+    `llmops bootstrap` makes; whatever tries to leave this machine is refused.
     The report: report.html, junit.xml for a CI, report.json. Exit code 1 when a step failed.
 
     llmops rehearse aws
@@ -62,21 +64,24 @@ def rehearse_aws(
 
     from rich.console import Console
 
-    from llmops.rehearsal.rehearsal import Options, rehearse
+    from llmops.rehearsal.clouds import find_cloud
+    from llmops.rehearsal.rehearsal import Options
+    from llmops.rehearsal.rehearsal import rehearse as run
 
     here: Context = context.obj
     folder = (here.cwd / report).absolute()
-    limits = _limits(live, max_usd, ttl, yes)
+    on = find_cloud(cloud)
+    limits = _limits(on, live, max_usd, ttl, yes)
     options = Options(
         tuple(only or ()), tuple(fault or ()), [_parse(each) for each in without or ()], keep, folder, limits
     )
-    done = rehearse(here.project, options, Console(stderr=True, highlight=False))
+    done = run(on, here.project, options, Console(stderr=True, highlight=False))
     _say(done, folder)
     if not done.passed:
         sys.exit(1)
 
 
-def _limits(live: bool, max_usd: float, ttl: str, yes: bool) -> "Limits | None":
+def _limits(cloud: "Cloud", live: bool, max_usd: float, ttl: str, yes: bool) -> "Limits | None":
     """Of a rehearsal on the caller's account, once that was confirmed."""
     from llmops.rehearsal.account import parse_span
     from llmops.rehearsal.rehearsal import Limits
@@ -88,11 +93,9 @@ def _limits(live: bool, max_usd: float, ttl: str, yes: bool) -> "Limits | None":
     if not max_usd or not ttl:
         raise KitError("a rehearsal on an account needs limits", where="--live", fix="add --max-usd 5 --ttl 2h")
     limits = Limits(max_usd, parse_span(ttl))
-    from llmops.platforms.aws.clients import Clients
-
-    caller = Clients().caller
-    where = f"the twin at {caller.twin}" if caller.twin else f"AWS account {caller.account}"
-    question = f"Rehearse in {where}, {caller.region}, as {caller.arn}, for at most ${max_usd:g} and {ttl}?"
+    caller = cloud.caller()
+    where = f"the twin at {caller.twin}" if caller.twin else caller.account
+    question = f"Rehearse in {where}, {caller.region}, as {caller.name}, for at most ${max_usd:g} and {ttl}?"
     if not yes:
         typer.confirm(question, abort=True)
     return limits
@@ -116,14 +119,14 @@ def _say(done: "Report", folder: Path) -> None:
         if error.fix:
             say(f"  way out: {error.fix}")
     if done.kept:
-        say(f'\nkept: {done.kept}\n  eval "$(llmops twin aws env --home {done.kept}/twin)"   to look around')
-        say(f"  llmops twin aws down --home {done.kept}/twin && rm -rf {done.kept}   to end it")
+        say(f'\nkept: {done.kept}\n  eval "$(llmops twin {done.target} env --home {done.kept}/twin)"   to look around')
+        say(f"  llmops twin {done.target} down --home {done.kept}/twin && rm -rf {done.kept}   to end it")
     for line in done.swept:
         print(line)
     if done.differences is not None:
         print("cloud and twin differed in nothing" if not done.differences else "where cloud and twin differed:")
         print("\n".join(f"  {line}" for line in done.differences))
     elif done.live:
-        print("no rehearsal on a twin to compare with: `llmops rehearse aws` makes one")
+        print(f"no rehearsal on a twin to compare with: `llmops rehearse {done.target}` makes one")
     count = sum(r.state == "passed" for r in done.results)
     print(f"{count} of {len(done.results)} steps passed in {done.seconds:.0f} s; the report is in {folder}")

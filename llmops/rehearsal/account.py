@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import KitError
-from contract.twin import twin_address
 from llmops.platforms.base import Say
 from llmops.project import Project
+from llmops.rehearsal.clouds.base import Caller, Cloud
 from llmops.rehearsal.world import World, become, bring_base, copy_project
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
-_INSTANCE_TYPE = "ml.m5.xlarge"  # of jobs and endpoints, where a stack names none
 _AHEAD_HOURS = 0.25  # a step may take so long: what it will cost at the present rate counts already
 
 
@@ -33,12 +32,12 @@ class AccountWorld(World):
     live = True
     up_options = ("--dev",)  # the state is this rehearsal's alone
 
-    def __init__(self, project: Project, folder: Path, max_usd: float, ttl: timedelta) -> None:
-        super().__init__(project, folder)
+    def __init__(self, cloud: Cloud, project: Project, folder: Path, max_usd: float, ttl: timedelta) -> None:
+        super().__init__(cloud, project, folder)
         self._id = f"rehearse-{secrets.token_hex(2)}"
         self._max_usd = max_usd
         self._end = datetime.now(UTC) + ttl
-        self._twin = False
+        self._caller = Caller("", "", "")
 
     def open(self, say: Say) -> None:
         """Look who the caller is, and make the project's copy; nothing is made in the account.
@@ -47,7 +46,6 @@ class AccountWorld(World):
             KitError: there are no credentials.
         """
         from llmops.engine import ensure
-        from llmops.platforms.aws.clients import Clients
 
         engine = ensure()
         bring_base(self.source, say)
@@ -60,11 +58,10 @@ class AccountWorld(World):
         self.environs = dict.fromkeys(("admin", "deploy", "preview"), environ)
         self._before = dict(os.environ)
         become(environ)
-        caller = Clients().caller
-        say(f"as {caller.arn}")
-        self._twin = bool(caller.twin)
-        if not self._twin:
-            _require_prices(caller.region, say)
+        self._caller = self.cloud.caller()
+        say(f"as {self._caller.name}")
+        if not self._caller.twin:
+            self.cloud.require_prices(say, self._caller.region)
 
     def close(self, keep: bool = False) -> None:
         """Take every stack down with its data, then sweep what still carries its tags."""
@@ -88,7 +85,7 @@ class AccountWorld(World):
         return f"{self._id}-{name}"
 
     def settings(self) -> dict[str, Any]:
-        """What `llmops:aws` of the stacks says beside the region."""
+        """What the target's own key of the stacks says beside the region."""
         return {"tags": {"llmops:rehearsal": self._id}}
 
     def more_settings(self) -> dict[str, Any]:
@@ -101,8 +98,8 @@ class AccountWorld(World):
 
     def place(self) -> str:
         """Where it is, in words."""
-        twin = twin_address(os.environ)
-        return f"the caller's account ({f'a twin at {twin}' if twin else 'AWS'}), as stacks {self._id}-…"
+        twin = self._caller.twin
+        return f"the caller's account ({f'a twin at {twin}' if twin else self.cloud.title}), as stacks {self._id}-…"
 
     def check_limits(self) -> None:
         """See that neither time nor money is used up.
@@ -115,7 +112,7 @@ class AccountWorld(World):
         if not self.meter:
             return
         self.meter.look()
-        if self.meter.unknown and not self._twin:
+        if self.meter.unknown and not self._caller.twin:
             raise KitError(
                 f"the price of {', '.join(sorted(self.meter.unknown))} is not known, so --max-usd can't be kept",
                 where="--max-usd",
@@ -182,20 +179,6 @@ def parse_span(text: str) -> timedelta:
     if not span:
         raise KitError(f"{text!r} is no span of time", where="--ttl", fix="write 2h, 90m or 1h30m")
     return span
-
-
-def _require_prices(region: str, say: Say) -> None:
-    """See that what the rehearsal starts has a price, so that the limit can be kept; fetch prices where it has none.
-
-    Raises:
-        KitError: they can't be fetched.
-    """
-    from llmops.prices import load_prices, refresh
-
-    prices = load_prices(region)
-    if any(prices.instance(kind, _INSTANCE_TYPE) is None for kind in ("hosting", "training")):
-        say(f"fetching AWS's price list of {region} (some megabytes)")
-        refresh(region)
 
 
 def _last(text: str) -> str:

@@ -6,7 +6,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any
 
 from contract.errors import KitError
 from llmops.rehearsal.stage import Stage
@@ -21,9 +20,9 @@ class Load:
     """Asks every half second, as long as it is entered. A request that no worker has time for waits for its turn."""
 
     def __init__(self, stage: Stage, endpoint: str, question: str) -> None:
-        self._runtime = stage.clients("sagemaker-runtime")
         self._timeline = stage.timeline
-        self._name = stage.platform().aws.endpoints[endpoint]
+        self._name = endpoint
+        self._send = stage.cloud.asker(stage.outputs(), endpoint)
         self._body = json.dumps({"messages": [{"role": "user", "content": question}], "max_tokens": 8}).encode()
         self._stopped = threading.Event()
         self._asker = threading.Thread(target=self._ask_on, name="load", daemon=True)
@@ -75,10 +74,7 @@ class Load:
         at, began = self._timeline.now(), time.monotonic()
         ok, words = True, ""
         try:
-            answer: dict[str, Any] = self._runtime.invoke_endpoint(
-                EndpointName=self._name, Body=self._body, ContentType="application/json"
-            )
-            ok = bool(json.loads(answer["Body"].read())["choices"])
+            ok = bool(json.loads(self._send(self._body))["choices"])
         except Exception as e:  # whatever it is, the request was not answered
             ok, words = False, f"{type(e).__name__}: {e}"
         with self._lock:

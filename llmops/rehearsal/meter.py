@@ -2,23 +2,26 @@
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
-from llmops.platforms.aws.clients import Clients
 from llmops.prices import Prices
-from llmops.rehearsal.inventory import each
+from llmops.rehearsal.clouds.base import Standing
 from llmops.rehearsal.steps import Timeline
 
-_GONE = ("Deleting", "Failed")
 _HOUR = 3600
 
 
 class Meter:
     """Looks every so often, in the background. Instances of endpoints and jobs of stacks count; they are nearly all."""
 
-    def __init__(self, clients: Clients, prices: Prices, timeline: Timeline, is_ours: Callable[[str], bool]) -> None:
-        self._clients, self._prices, self._timeline, self._is_ours = clients, prices, timeline, is_ours
+    def __init__(
+        self,
+        standing: Callable[[], Iterable[Standing]],
+        prices: Prices,
+        timeline: Timeline,
+        is_ours: Callable[[str], bool],
+    ) -> None:
+        self._standing, self._prices, self._timeline, self._is_ours = standing, prices, timeline, is_ours
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._looked = time.monotonic()
@@ -45,7 +48,7 @@ class Meter:
         now = time.monotonic()
         self.usd += self.rate * (now - self._looked) / _HOUR
         self._looked = now
-        rate = sum(self._endpoints()) + sum(self._jobs())
+        rate = sum(each.count * self._price(each) for each in self._standing() if self._is_ours(each.name))
         if rate != self.rate or not self._timeline.cost:
             self._timeline.cost.append((self._timeline.now(), rate))
         self.rate = rate
@@ -57,33 +60,9 @@ class Meter:
             except Exception:  # what stood at the last look goes on to count, and the next look corrects it
                 continue
 
-    def _endpoints(self) -> list[float]:
-        sagemaker, found = self._clients("sagemaker"), []
-        for endpoint in each(sagemaker, "list_endpoints", "Endpoints"):
-            if self._is_ours(endpoint["EndpointName"]) and endpoint["EndpointStatus"] not in _GONE:
-                live = sagemaker.describe_endpoint(EndpointName=endpoint["EndpointName"])
-                config = sagemaker.describe_endpoint_config(EndpointConfigName=live["EndpointConfigName"])
-                counts = {
-                    v["VariantName"]: v.get("CurrentInstanceCount", 1) for v in live.get("ProductionVariants", [])
-                }
-                for variant in config["ProductionVariants"]:
-                    count = counts.get(variant["VariantName"], 1)
-                    found.append(count * self._price("hosting", variant["InstanceType"]))
-        return found
-
-    def _jobs(self) -> list[float]:
-        sagemaker, found = self._clients("sagemaker"), []
-        for job in each(sagemaker, "list_training_jobs", "TrainingJobSummaries", StatusEquals="InProgress"):
-            if self._is_ours(job["TrainingJobName"]):
-                resources: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName=job["TrainingJobName"])[
-                    "ResourceConfig"
-                ]
-                found.append(resources["InstanceCount"] * self._price("training", resources["InstanceType"]))
-        return found
-
-    def _price(self, kind: str, instance_type: str) -> float:
-        price = self._prices.instance(kind, instance_type)
+    def _price(self, machines: Standing) -> float:
+        price = self._prices.instance(machines.purpose, machines.instance_type)
         if price is None:
-            self.unknown.add(instance_type)
+            self.unknown.add(machines.instance_type)
             return 0.0
         return price.amount

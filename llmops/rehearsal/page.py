@@ -52,9 +52,8 @@ def _head(report: Report) -> str:
     if report.kept:
         notes.append(f"kept: {report.kept}")
     lines = "".join(f"<p class='soft'>{escape(n)}</p>" for n in notes)
-    return (
-        f"<h1>Rehearsal on AWS</h1>\n<p class='verdict {word}'>{word}</p>\n{lines}\n<div class='figures'>{cells}</div>"
-    )
+    head = f"<h1>Rehearsal on {escape(report.cloud)}</h1>\n<p class='verdict {word}'>{word}</p>"
+    return f"{head}\n{lines}\n<div class='figures'>{cells}</div>"
 
 
 def _failure(report: Report) -> str:
@@ -113,7 +112,7 @@ def _plots(report: Report) -> str:
         ),
         "Requests a second under load": plots.rate(timeline, seconds),
         "Quality: share of its golden prompts that a version answered rightly": plots.quality(timeline, seconds),
-        "Cost: what stood at that time costs an hour on AWS": plots.held(
+        f"Cost: what stood at that time costs an hour on {report.cloud}": plots.held(
             timeline.cost, seconds, "Cost", "$ an hour", timeline
         ),
     }

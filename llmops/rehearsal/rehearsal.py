@@ -1,4 +1,4 @@
-"""`llmops rehearse aws`: make the world, run the steps, write the report, and leave nothing behind."""
+"""`llmops rehearse CLOUD`: make the world, run the steps, write the report, and leave nothing behind."""
 
 import json
 import secrets
@@ -18,7 +18,8 @@ from llmops.rehearsal import report as reports
 from llmops.rehearsal import runner
 from llmops.rehearsal.account import AccountWorld
 from llmops.rehearsal.acts import STEPS
-from llmops.rehearsal.faults import FaultCase, find
+from llmops.rehearsal.clouds.base import Cloud
+from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.report import Report
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Result, Step, chosen
@@ -28,10 +29,8 @@ from llmops.rehearsal.world import World
 from llmops.store import now
 
 FOLDER = ".llmops/rehearsals"
-LAST = "last.json"
-"""In that folder: the last whole rehearsal on a twin that passed, which one on an account is compared with."""
-ROLES = ("preview", "deploy", "training", "endpoint", "scheduler")
-"""Those that bootstrap makes, and those of a stack."""
+LAST = "last-{}.json"
+"""In that folder: the last whole rehearsal on a cloud's twin that passed, which one on an account is compared with."""
 _LOOK_SECONDS = {False: 2.0, True: 20.0}  # of the meter, on a twin and on an account
 
 
@@ -55,7 +54,7 @@ class Options:
     limits: Limits | None = None
 
 
-def rehearse(project: Project, options: Options, console: Console) -> Report:
+def rehearse(cloud: Cloud, project: Project, options: Options, console: Console) -> Report:
     """Rehearse on a twin of its own, or on the caller's account.
 
     Raises:
@@ -63,18 +62,17 @@ def rehearse(project: Project, options: Options, console: Console) -> Report:
             in the report.
         KeyboardInterrupt: it was ended; the report is written, and what was made is gone.
     """
-    require_packages("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
+    require_packages(*cloud.extra)
     steps = [s for s in chosen(STEPS, options.only) if s.live or not options.limits]
-    cases = _cases(options, steps)
+    cases = _cases(cloud, options, steps)
     folder = project.folder / FOLDER / f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}"
-    world = _world(project, folder, options)
+    world = _world(cloud, project, folder, options)
     logs = options.report / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     with Show(console, steps) as show:
         stage = Stage(world, logs, show.says, results=[Result(step) for step in steps])
-        made = Report(
-            now(), 0.0, "", world.live, __version__, stage.results, stage.timeline, fault=", ".join(options.faults)
-        )
+        made = Report(cloud.target, cloud.title, now(), 0.0, "", world.live, __version__, stage.results, stage.timeline)
+        made.fault = ", ".join(options.faults)
         made.without = [f"{role}:{action}" for role, action in options.without]
         began = False
         try:
@@ -97,12 +95,12 @@ def rehearse(project: Project, options: Options, console: Console) -> Report:
     return made
 
 
-def _cases(options: Options, steps: Sequence[Step]) -> dict[str, FaultCase]:
+def _cases(cloud: Cloud, options: Options, steps: Sequence[Step]) -> dict[str, FaultCase]:
     """Step -> the fault that it meets."""
     if options.faults and options.limits:
         raise KitError("a real account can't be asked for a fault", where="--fault", fix="leave out --live")
     found: dict[str, FaultCase] = {}
-    for case in map(find, options.faults):
+    for case in map(cloud.fault, options.faults):
         if case.step not in {s.id for s in steps}:
             raise KitError(
                 f"the fault {case.name} meets the step {case.step}, which is not chosen",
@@ -115,24 +113,24 @@ def _cases(options: Options, steps: Sequence[Step]) -> dict[str, FaultCase]:
     return found
 
 
-def _world(project: Project, folder: Path, options: Options) -> World:
+def _world(cloud: Cloud, project: Project, folder: Path, options: Options) -> World:
     for role, action in options.without:
-        if role not in ROLES:
+        if role not in cloud.roles:
             where = f"--without {role}:{action}"
-            raise KitError(f"there is no role {role}", where=where, fix=f"the roles are {', '.join(ROLES)}")
+            raise KitError(f"there is no role {role}", where=where, fix=f"the roles are {', '.join(cloud.roles)}")
     if options.limits is None:
-        return TwinWorld(project, folder, options.without)
+        return TwinWorld(cloud, project, folder, options.without)
     if options.without:
         raise KitError("the caller's own roles stay as they are", where="--without", fix="leave out --live")
-    return AccountWorld(project, folder, options.limits.usd, options.limits.ttl)
+    return AccountWorld(cloud, project, folder, options.limits.usd, options.limits.ttl)
 
 
 def _start_meter(stage: Stage) -> None:
     from llmops.prices import load_prices
     from llmops.rehearsal.meter import Meter
 
-    prices = load_prices(stage.clients.caller.region)
-    meter = stage.world.meter = Meter(stage.clients, prices, stage.timeline, stage.world.is_ours)
+    prices = load_prices(stage.cloud.caller().region)
+    meter = stage.world.meter = Meter(stage.cloud.standing, prices, stage.timeline, stage.world.is_ours)
     meter.start(_LOOK_SECONDS[stage.world.live])
 
 
@@ -143,7 +141,7 @@ def _keep_log(logs: Path, text: str) -> None:
 
 def _finish(made: Report, world: World, project: Project, options: Options) -> None:
     """Compare with the twin, write the report, and remember a whole one that passed."""
-    last = project.folder / FOLDER / LAST
+    last = project.folder / FOLDER / LAST.format(world.cloud.target)
     if world.live:
         made.usd = world.meter.usd if world.meter else None
         made.swept = world.swept

@@ -17,8 +17,12 @@ _SECTIONS = ("junit.xml", "report.html", "report.json")
 
 @dataclass
 class Report:
-    """A rehearsal as it went. `unjudged` are the twin's own words; `differences` are those of cloud and twin."""
+    """A rehearsal as it went. `cloud` is the target's title; `unjudged` are the twin's own words; `differences` are
+    those of cloud and twin.
+    """
 
+    target: str
+    cloud: str
     started: str
     seconds: float
     place: str
@@ -73,6 +77,7 @@ def document(report: Report) -> dict[str, Any]:
     failed = report.failed
     return {
         "schema": SCHEMA,
+        "target": report.target,
         "passed": report.passed,
         "failed_step": failed.step.id if failed else "",
         "started": report.started,
@@ -133,23 +138,27 @@ def junit(report: Report) -> str:
         "errors": "0",
         "time": f"{report.seconds:.3f}",
     }
-    root = ElementTree.Element("testsuites", {"name": "llmops rehearse aws", **counts})
+    root = ElementTree.Element("testsuites", {"name": f"llmops rehearse {report.target}", **counts})
     here = {"name": "rehearsal", "timestamp": report.started, "hostname": platform.node() or "here"}
     suite = ElementTree.SubElement(root, "testsuite", {**here, **counts})
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in {"place": report.place, "kit": report.kit_version, "fault": report.fault}.items():
         ElementTree.SubElement(properties, "property", name=name, value=value)
     for result in report.results:
-        _case(suite, result)
+        _case(suite, result, report.target)
     ElementTree.SubElement(suite, "system-out").text = _text("\n".join(f"not judged: {u}" for u in report.unjudged))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _case(suite: ElementTree.Element, result: Result) -> None:
+def _case(suite: ElementTree.Element, result: Result, target: str) -> None:
     step = result.step
     case = ElementTree.SubElement(
-        suite, "testcase", classname="rehearsal.aws", name=f"{step.id}: {step.title}", time=f"{result.seconds:.3f}"
+        suite,
+        "testcase",
+        classname=f"rehearsal.{target}",
+        name=f"{step.id}: {step.title}",
+        time=f"{result.seconds:.3f}",
     )
     properties = ElementTree.SubElement(case, "properties")
     ElementTree.SubElement(properties, "property", name="mark", value=step.mark)

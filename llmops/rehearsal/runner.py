@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from contract.errors import KitError
-from llmops.rehearsal.faults import FaultCase
+from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.steps import Access, Evidence, Result, Step
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
         raise KitError(
             f"the fault {fault.name} met nothing",
             where=f"step {result.step.id}",
-            fix="the step no longer does what the fault is about: see llmops/rehearsal/faults.py",
+            fix="the step no longer does what the fault is about: see llmops/rehearsal/clouds/",
         )
     return _noting(evidence, f"fault {fault.name}: recovered")
 

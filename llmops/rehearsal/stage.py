@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,8 +22,9 @@ from llmops.stacks import PulumiStack
 
 if TYPE_CHECKING:
     from contract.model import ModelManifest
-    from llmops.platforms.aws.clients import Clients
-    from llmops.platforms.aws.platform import AwsPlatform
+    from contract.outputs import StackOutputs
+    from llmops.platforms.base import Platform
+    from llmops.rehearsal.clouds.base import Cloud
     from llmops.rehearsal.world import World
 
 _STOP_SECONDS = 120
@@ -77,26 +77,25 @@ class Stage:
         """The document that a verb prints with --json."""
         return json.loads(self._llmops((*words, "--json"), stack, who, 0)[0])
 
-    @cached_property
-    def clients(self) -> "Clients":
-        """Of the account's owner, in this process: to look at what is there, and to do what others do by hand."""
-        from llmops.platforms.aws.clients import Clients
-
-        return Clients()
+    @property
+    def cloud(self) -> "Cloud":
+        """As the account's owner, in this process: to look at what is there, and to do what others do by hand."""
+        return self.world.cloud
 
     def file(self, stack: str = "dev") -> StackFile:
         """A stack's file, as it is now."""
         project = Project(self.world.project)
         return StackFile(project.stack_file(self.world.stack(stack)), project.name)
 
-    def platform(self, stack: str = "dev") -> "AwsPlatform":
+    def outputs(self, stack: str = "dev") -> "StackOutputs":
+        """What a deployed stack says of itself."""
+        return PulumiStack(Project(self.world.project), self.world.stack(stack)).outputs()
+
+    def platform(self, stack: str = "dev") -> "Platform":
         """A deployed stack, for this process."""
-        from llmops.platforms.aws.platform import AwsPlatform
         from llmops.platforms.registry import open_platform
 
-        found = open_platform(PulumiStack(Project(self.world.project), self.world.stack(stack)).outputs())
-        assert isinstance(found, AwsPlatform)
-        return found
+        return open_platform(self.outputs(stack))
 
     @property
     def file_project(self) -> str:
@@ -165,16 +164,9 @@ class Stage:
 
     def read_quality(self, endpoint: str) -> None:
         """What the servers of an endpoint logged of their golden prompts, for the plot."""
-        from llmops.rehearsal.inventory import each
-
-        group = f"/aws/sagemaker/Endpoints/{self.platform().aws.endpoints[endpoint]}"
-        found = []
-        for event in each(self.clients("logs"), "filter_log_events", "events", logGroupName=group):
-            if '"quality"' in event["message"]:
-                said = json.loads(event["message"])
-                at = max(0.0, event["timestamp"] / 1000 - self.timeline.begun_at)
-                found.append((at, float(said["score"]), str(said["model"])))
-        self.timeline.quality = sorted(found)
+        found = self.cloud.quality(self.outputs(), endpoint)
+        begun = self.timeline.begun_at
+        self.timeline.quality = sorted((max(0.0, each.at - begun), each.score, each.model) for each in found)
 
     def has_endpoint(self, stack: str) -> bool:
         """Does a stack's file name any?"""
@@ -194,7 +186,7 @@ class Stage:
     def bound(self, stack: str) -> None:
         """Put a stack's roles within the boundary that bootstrap made, where there is one."""
         if boundary := self.notes.get("boundary"):
-            self.edit(lambda config: config["aws"].update(permissions_boundary_arn=boundary), stack)
+            self.edit(lambda config: self.cloud.bound(config[self.cloud.target], boundary), stack)
 
     def _llmops(self, words: tuple[str, ...], stack: str, who: str, code: int, stdin: str = "") -> tuple[str, str]:
         words = (*words, *self.world.up_options) if words[0] == "up" else words

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import KitError
-from contract.twin import ENDPOINT_VARIABLE, is_loopback
 from llmops.platforms.base import Say
 from llmops.project import Project
+from llmops.rehearsal.clouds.base import Cloud
 from llmops.rehearsal.steps import Access
 
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ class World:
     live = False
     up_options: tuple[str, ...] = ()
 
-    def __init__(self, project: Project, folder: Path) -> None:
+    def __init__(self, cloud: Cloud, project: Project, folder: Path) -> None:
+        self.cloud = cloud
         self.source = project
         self.folder = folder
         self.project = folder / "project"
         self.environs: dict[str, dict[str, str]] = {}
         self.roles: dict[str, str] = {}
-        """Label -> name of the role."""
+        """Label -> by which name the twin's records have the role."""
         self.meter: Meter | None = None
         self.swept: list[str] = []
         """What had to be removed by its tags at the end, or could not be."""
@@ -60,7 +61,7 @@ class World:
         return name
 
     def settings(self) -> dict[str, Any]:
-        """What `llmops:aws` of the stacks says beside the region."""
+        """What the target's own key of the stacks says beside the region."""
         return {}
 
     def more_settings(self) -> dict[str, Any]:
@@ -77,9 +78,9 @@ class World:
             environ["PULUMI_BACKEND_URL"] = url
             environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
 
-    def take(self, label: str, arn: str) -> None:
+    def take(self, label: str, identity: str) -> None:
         """Have commands of `label` run under a role."""
-        raise _no_orders(label, arn)
+        raise _no_orders(label, identity)
 
     def know(self, _roles: Mapping[str, str]) -> None:
         """Remember roles by their label."""
@@ -141,22 +142,6 @@ def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name in _KEPT or not name.upper().startswith(_CLOUDS + _PROXIES)
     }
-
-
-def require_loopback(environ: Mapping[str, str]) -> None:
-    """See that an environment's clients can reach this machine alone.
-
-    Raises:
-        KitError: an address in it leads elsewhere, or there is none, which means the cloud.
-    """
-    named = {n: v for n, v in environ.items() if n.startswith(ENDPOINT_VARIABLE)}
-    for name, value in {ENDPOINT_VARIABLE: "", **named}.items():
-        if not is_loopback(value):
-            raise KitError(
-                f"{value or 'no address'} is not on this machine",
-                where=f"${name}",
-                fix="a rehearsal talks to its own twin; `--live` takes your account instead",
-            )
 
 
 def bring_base(project: Project, say: Say) -> None:

@@ -17,7 +17,7 @@ from contract.layout import MANIFEST
 from contract.outputs import StackOutputs
 from llmops.engine import ensure
 from llmops.platforms.registry import open_platform
-from llmops.rehearsal.inventory import inventory
+from llmops.rehearsal.clouds.aws_inventory import inventory
 from tests.support import stacks
 from tests.support.models import copy_model, tiny_model
 from twins.aws import control

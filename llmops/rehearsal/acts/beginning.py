@@ -1,13 +1,9 @@
 """From an account that others use to a deployed stack without endpoints."""
 
-import json
-from typing import Any
-
-from llmops.rehearsal.acts.common import REPOSITORY, THEIRS, held, outputs_of, require, theirs, write_stack
+from llmops.rehearsal.acts.common import require, theirs, write_stack
+from llmops.rehearsal.clouds.base import REPOSITORY, THEIRS
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, Step
-
-_TAKEN = "ecr:CreateRepository"
 
 
 def used_account(stage: Stage) -> Evidence:
@@ -19,7 +15,7 @@ def used_account(stage: Stage) -> Evidence:
     write_stack(stage, "prod")
     stage.llmops("up", stack="prod", who="admin")
     stage.notes["theirs"] = theirs(stage)
-    found = _of(held(stage), done)
+    found = [name for name in stage.cloud.held() if stage.cloud.is_of(name, done)]
     return Evidence(
         (f"things of others: {len(stage.notes['theirs'])}", f"a second stack, {done}: {len(found)} resources"),
         {"others": len(stage.notes["theirs"]), "second stack": len(found)},
@@ -28,12 +24,12 @@ def used_account(stage: Stage) -> Evidence:
 
 def bootstrap(stage: Stage) -> Evidence:
     """Repeated on an account that has its bucket and key: the roles of the workflows are made."""
-    made = stage.json("bootstrap", "aws", "--github", REPOSITORY, who="admin")
-    for label, arn in made["roles"].items():
-        stage.world.take(label, arn)
-    stage.notes["boundary"] = made["boundary"]
+    made = stage.json("bootstrap", stage.cloud.target, "--github", REPOSITORY, who="admin")
+    for label, identity in made["roles"].items():
+        stage.world.take(label, identity)
+    stage.notes["boundary"] = made.get("boundary")
     states = {row["what"].split(" ")[0]: row["state"].split(":")[0] for row in made["steps"]}
-    stage.notes["before"] = held(stage)
+    stage.notes["before"] = stage.cloud.held()
     return Evidence(
         tuple(f"{row['what']}: {row['state']}" for row in made["steps"]),
         {"steps": states, "roles": sorted(made["roles"])},
@@ -53,9 +49,9 @@ def doctor(stage: Stage) -> Evidence:
 def plan(stage: Stage) -> Evidence:
     """What `up` would do, under the role that may read and nothing else."""
     write_stack(stage, "dev")
-    before = held(stage)
+    before = stage.cloud.held()
     made = stage.json("plan", who="deploy")
-    require(held(stage) == before, "a plan changed the account", "inventory before and after it")
+    require(stage.cloud.held() == before, "a plan changed the account", "inventory before and after it")
     cost = made["usd_an_hour"]
     return Evidence(
         (
@@ -75,45 +71,32 @@ def up(stage: Stage) -> Evidence:
         stage.notes["refused once"] = True
     stage.llmops("up")
     stage.notes["roles made"] = stage.timeline.now()
-    stage.world.know(outputs_of(stage).roles)
+    stage.world.know(stage.cloud.roles_of(stage.outputs()))
     left = stage.json("plan", who="preview")["changes"]
     require(not left, f"a second plan has changes: {left}", "stack dev")
     return Evidence((*said, "the second `up` went on from there; a plan has nothing left to change"), {"left": 0})
 
 
 def _refused(stage: Stage) -> str:
-    stage.world.deny("deploy", _TAKEN)
+    taken = stage.cloud.withheld
+    stage.world.deny("deploy", taken)
     try:
         text = stage.llmops("up", code=1)
     finally:
-        stage.world.give_back("deploy", _TAKEN)
-    require(_TAKEN in text, f"the refusal does not name {_TAKEN}", "`llmops up`")
-    return f"the first `up` failed, naming what was missing: {_TAKEN}"
+        stage.world.give_back("deploy", taken)
+    require(taken in text, f"the refusal does not name {taken}", "`llmops up`")
+    return f"the first `up` failed, naming what was missing: {taken}"
 
 
 def _make_theirs(stage: Stage) -> None:
-    """A bucket with a file, a key, a role, a topic and a log group of another team."""
-    clients = stage.clients
-    if any(THEIRS in name for name in held(stage)):
-        return
-    clients("s3").create_bucket(Bucket=THEIRS)
-    clients("s3").put_object(Bucket=THEIRS, Key="2026/november.csv", Body=b"name,amount\n")
-    clients("kms").create_key(Description=THEIRS)
-    statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    clients("iam").create_role(RoleName=THEIRS, AssumeRolePolicyDocument=trust)
-    clients("sns").create_topic(Name=THEIRS)
-    clients("logs").create_log_group(logGroupName=f"/{THEIRS}/nightly")
+    if not any(THEIRS in name for name in stage.cloud.held()):
+        stage.cloud.make_theirs()
 
 
 def _backend(stage: Stage) -> None:
     """The place of states, which every stack of the rehearsal has in the account's bucket."""
-    made = stage.json("bootstrap", "aws", who="admin", stack="prod")
+    made = stage.json("bootstrap", stage.cloud.target, who="admin", stack="prod")
     stage.world.use_backend(made["backend"])
-
-
-def _of(held: dict[str, Any], stack: str) -> list[str]:
-    return [name for name in held if f"-{stack}-" in name]
 
 
 STEPS = (
@@ -128,7 +111,7 @@ STEPS = (
     Step(
         "bootstrap",
         "Make the account ready",
-        "`llmops bootstrap aws` finds what is there, and makes roles that suffice for all that follows",
+        "`llmops bootstrap` finds what is there, and makes roles that suffice for all that follows",
         "twin",
         bootstrap,
         needs=("account",),

@@ -10,7 +10,6 @@ from contract.layout import MANIFEST, SIGNATURE
 from contract.model import GateResult, ModelManifest
 from llmops.rehearsal.acts.common import ENDPOINT, QUEUE, require, write_stack
 from llmops.rehearsal.acts.life import golden
-from llmops.rehearsal.inventory import each
 from llmops.rehearsal.load import Load
 from llmops.rehearsal.perturb import copy_perturbed
 from llmops.rehearsal.stage import Stage
@@ -57,7 +56,11 @@ def bad_version(stage: Stage) -> Evidence:
         stage.timeline.mark("rolled back")
         load.answered(2)
     stage.read_quality(ENDPOINT)
-    require("was rolled back" in said and "-quality" in said, "the update failed for another reason", "`llmops up`")
+    require(
+        "was rolled back" in said and stage.cloud.rolled_back_by in said,
+        "the update failed for another reason",
+        "`llmops up`",
+    )
     row = stage.endpoint_row(ENDPOINT)
     require(row["serves"] == version, f"{row['serves']} serves after the rollback", "`llmops status`")
     failed = load.failed
@@ -82,20 +85,15 @@ def bad_version(stage: Stage) -> Evidence:
 
 def drift(stage: Stage) -> Evidence:
     """Somebody silences the quality alarm by hand: a look at everything finds it, and puts it right."""
-    cloudwatch, part = stage.clients("cloudwatch"), f"-{stage.world.stack('dev')}-{ENDPOINT}-quality"
-    alarm = next(a for a in each(cloudwatch, "describe_alarms", "MetricAlarms") if part in a["AlarmName"])
-    name = alarm["AlarmName"]
-    kept = ("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "ComparisonOperator", "Period",
-            "EvaluationPeriods", "DatapointsToAlarm", "TreatMissingData", "AlarmActions", "OKActions",
-            "AlarmDescription")  # fmt: skip
-    cloudwatch.put_metric_alarm(**{k: alarm[k] for k in kept if k in alarm}, Threshold=_BY_HAND)
+    alarm = stage.cloud.quality_alarm(stage.outputs(), ENDPOINT)
+    alarm.set(_BY_HAND)
     stage.llmops("plan", "--refresh", "--detailed-exitcode", who="preview", code=2)
     stage.llmops("up", "--refresh")
-    now = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["Threshold"]
-    require(now == alarm["Threshold"], f"the alarm's threshold is {now}", name)
+    now = alarm.read()
+    require(now == alarm.before, f"the alarm's threshold is {now}", alarm.name)
     return Evidence(
         (
-            f"the threshold of {name} was set to {_BY_HAND} by hand",
+            f"the threshold of {alarm.name} was set to {_BY_HAND} by hand",
             "`llmops plan --refresh --detailed-exitcode` ended with 2, under the role that only reads",
             f"`llmops up --refresh` brought it back to {now}",
         ),
@@ -104,8 +102,8 @@ def drift(stage: Stage) -> Evidence:
 
 
 def update(stage: Stage) -> Evidence:
-    """Another disk size takes new instances: all requests are answered while the one fleet replaces the other."""
-    stage.edit(lambda config: config["endpoints"][ENDPOINT].update(volume_gb=20))
+    """A change that takes new instances: all requests are answered while the one fleet replaces the other."""
+    stage.edit(lambda config: stage.cloud.change_machines(config["endpoints"][ENDPOINT]))
     again, stage.notes["updating"] = stage.notes.get("updating", False), True
     with Load(stage, ENDPOINT, golden(stage)[0]) as load:
         load.answered(3)

@@ -4,16 +4,12 @@ import json
 from typing import Any
 
 from contract.errors import KitError
-from contract.outputs import AwsOutput
-from llmops.rehearsal.inventory import inventory
+from llmops.rehearsal.clouds.base import THEIRS
 from llmops.rehearsal.stage import Stage
 
-REPOSITORY = "acme/assistant"
 ENDPOINT = "assistant"
 QUEUE = "nightly"
 """An endpoint whose requests and answers are files."""
-THEIRS = "acme-payroll"
-"""What others have in the account begins with it."""
 
 
 def require(condition: object, what: str, where: str, fix: str = "see the step's log") -> None:
@@ -26,18 +22,9 @@ def require(condition: object, what: str, where: str, fix: str = "see the step's
         raise KitError(what, where=where, fix=fix)
 
 
-def held(stage: Stage) -> dict[str, Any]:
-    """What the account holds; the files in the bucket of states aside, which Pulumi itself writes."""
-    found = inventory(stage.clients)
-    for name, document in found.items():
-        if name.startswith("bucket ") and "-state-" in name:
-            document["keys"] = []
-    return found
-
-
 def theirs(stage: Stage) -> dict[str, Any]:
     """What others have in the account, described."""
-    return {name: d for name, d in held(stage).items() if THEIRS in json.dumps([name, d], default=str)}
+    return {name: d for name, d in stage.cloud.held().items() if THEIRS in json.dumps([name, d], default=str)}
 
 
 def write_stack(stage: Stage, name: str) -> None:
@@ -47,13 +34,9 @@ def write_stack(stage: Stage, name: str) -> None:
         return
     from ruamel.yaml import YAML
 
-    aws: dict[str, Any] = {"region": stage.clients.caller.region, **stage.world.settings()}
+    cloud = stage.cloud
+    own = {**cloud.settings(), **stage.world.settings()}
     if boundary := stage.notes.get("boundary"):
-        aws["permissions_boundary_arn"] = boundary
-    settings = {"target": "aws", "aws": aws, **stage.world.more_settings()}
+        cloud.bound(own, boundary)
+    settings = {"target": cloud.target, cloud.target: own, **stage.world.more_settings()}
     YAML().dump({"config": {f"{stage.file_project}:{key}": value for key, value in settings.items()}}, path)
-
-
-def outputs_of(stage: Stage, stack: str = "dev") -> AwsOutput:
-    """What a stack says of its place on AWS."""
-    return stage.platform(stack).aws

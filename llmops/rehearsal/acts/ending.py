@@ -2,14 +2,11 @@
 
 from typing import Any
 
-from llmops.rehearsal.acts.common import held, require
+from llmops.rehearsal.acts.common import require
 from llmops.rehearsal.inventory import differences
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, Step
 
-_DATA = {"bucket", "alias", "repository"}
-_RUNNING = {"endpoint", "configuration", "alarm", "role", "schedule", "topic"}
-_JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one for account and region, which SageMaker makes
 _ERROR = "this is an error of the kit; remove by hand what is left"
 
 
@@ -22,9 +19,11 @@ def down(stage: Stage) -> Evidence:
     text = stage.pulumi("destroy", "--yes", code=1)
     require("llmops down" in text, "`pulumi destroy` does not name the way out", f"stack {name}")
     stage.llmops("down")
-    kinds = {thing.partition(" ")[0] for thing in held(stage) if f"-{name}-" in thing}
-    require(kinds >= _DATA, f"`llmops down` left only {sorted(kinds)}", f"stack {name}")
-    require(not kinds & _RUNNING, f"`llmops down` left {sorted(kinds & _RUNNING)}", f"stack {name}")
+    cloud = stage.cloud
+    kinds = {thing.partition(" ")[0] for thing in cloud.held() if cloud.is_of(thing, name)}
+    require(kinds >= cloud.data_kinds, f"`llmops down` left only {sorted(kinds)}", f"stack {name}")
+    running = sorted(kinds & cloud.running_kinds)
+    require(not running, f"`llmops down` left {running}", f"stack {name}")
     return Evidence(("`pulumi destroy` was refused, naming `llmops down`", f"kept: {', '.join(sorted(kinds))}"), {})
 
 
@@ -32,18 +31,19 @@ def down_data(stage: Stage) -> Evidence:
     """Everything goes, and the account is as it was."""
     name = stage.world.stack("dev")
     stage.llmops("down", "--data", name)
-    after = held(stage)
-    ours = sorted(thing for thing in after if f"-{name}-" in thing)
+    cloud = stage.cloud
+    after = cloud.held()
+    ours = sorted(thing for thing in after if cloud.is_of(thing, name))
     require(not ours, f"left behind: {', '.join(ours)}", "the account", _ERROR)
     require(
         _of_prod(stage) == stage.notes["prod"], "the second stack is not as it was", stage.world.stack("prod"), _ERROR
     )
     if before := stage.notes.get("before"):
-        prod = f"-{stage.world.stack('prod')}-"
-        orphans, changed = differences(before, after, lambda thing: prod in thing or thing == _JOBS_LOG)
+        prod = stage.world.stack("prod")
+        orphans, changed = differences(before, after, lambda t: cloud.is_of(t, prod) or cloud.is_the_clouds(t))
         require(not orphans, f"left behind: {', '.join(orphans)}", "the account", _ERROR)
         require(not changed, f"changed or gone: {', '.join(changed)}", "things of others", _ERROR)
-    said = f"0 orphans: {len(after)} things in the account are as they were (SageMaker's own log of all jobs stays)"
+    said = f"0 orphans: {len(after)} things in the account are as they were"
     if stage.notes["prod"] and stage.has_endpoint("prod"):
         answer = stage.json("invoke", "Are you still there?", stack="prod")["choices"][0]["message"]["content"]
         return Evidence((said, f"the second stack still answers: {answer.strip()}"), {"orphans": 0})
@@ -51,8 +51,8 @@ def down_data(stage: Stage) -> Evidence:
 
 
 def _of_prod(stage: Stage) -> dict[str, Any]:
-    name = f"-{stage.world.stack('prod')}-"
-    return {thing: document for thing, document in held(stage).items() if name in thing}
+    cloud, name = stage.cloud, stage.world.stack("prod")
+    return {thing: document for thing, document in cloud.held().items() if cloud.is_of(thing, name)}
 
 
 STEPS = (

@@ -7,7 +7,7 @@ from urllib.request import Request, urlopen
 
 from contract.names import parse_promoted
 from contract.recipe import Recipe
-from llmops.rehearsal.acts.common import ENDPOINT, QUEUE, outputs_of, require
+from llmops.rehearsal.acts.common import ENDPOINT, QUEUE, require
 from llmops.rehearsal.base import base_version
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, Step
@@ -20,7 +20,7 @@ _RECLAIM_AT = 7
 
 def images(stage: Stage) -> Evidence:
     """What runs and endpoints are made of, by digest."""
-    built = stage.json("images", "push" if stage.world.live and not stage.clients.caller.twin else "build")
+    built = stage.json("images", "push" if stage.world.live and not stage.cloud.caller().twin else "build")
     written = stage.file().config()["images"]
     require(written == built, "the stack file has other images than were built", str(stage.file().path))
     stage.llmops("up")
@@ -53,8 +53,7 @@ def train(stage: Stage) -> Evidence:
     stage.notes["version"] = ref.alias
     facts = manifest.training
     assert facts
-    jobs = _jobs(stage, run)
-    interrupted = [t["Status"] for t in jobs[-1]["SecondaryStatusTransitions"]].count("Interrupted")
+    interrupted = stage.cloud.interruptions(stage.outputs(), run)
     return Evidence(
         (
             f"base model {base.alias}: put into the store before, as a job has no network",
@@ -88,20 +87,21 @@ def promote(stage: Stage) -> Evidence:
     """One line of the stack file."""
     version = stage.notes["version"]
     changed = stage.json("promote", version, "--endpoint", ENDPOINT)
-    stage.json("promote", version, "--endpoint", QUEUE)
-    stage.edit(lambda config: config["endpoints"][QUEUE].update(mode="async"))
+    if stage.cloud.files:
+        stage.json("promote", version, "--endpoint", QUEUE)
+        stage.edit(lambda config: config["endpoints"][QUEUE].update(mode="async"))
     ref = parse_promoted(changed["after"])
     require(ref.alias == version, f"{changed['after']} was written", str(stage.file().path))
     return Evidence((f"endpoint {ENDPOINT}: {version}, by identity sha256:{ref.sha256[:12]}",), {"version": version})
 
 
 def serve(stage: Stage) -> Evidence:
-    """Endpoints of both kinds come up, and are what was asked for."""
+    """Endpoints come up, and are what was asked for."""
     stage.timeline.mark("first endpoints")
     stage.llmops("up")
     rows = {row["name"]: row for row in stage.json("status")["endpoints"]}
-    for name in (ENDPOINT, QUEUE):
-        row = rows[name]
+    require(rows, "there is no endpoint", "`llmops status`")
+    for name, row in rows.items():
         require(row["ready"], f"{name} is {row['state']}", "`llmops status`")
         require(row["serves"] == stage.notes["version"], f"{name} serves {row['serves']}", "`llmops status`")
     return Evidence(
@@ -110,14 +110,15 @@ def serve(stage: Stage) -> Evidence:
 
 
 def invoke(stage: Stage) -> Evidence:
-    """Plain, streamed, by files in S3, and with OpenAI's client over the route for bearer tokens."""
+    """Plain, streamed, by files where the cloud has that, and with OpenAI's client and a bearer token."""
     question, expect = golden(stage)
     answers = {
         "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
         "streaming": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n"),
-        "async": stage.json("invoke", QUEUE, question)["choices"][0]["message"]["content"],
         "OpenAI client": _by_openai(stage.json("token", ENDPOINT), question),
     }
+    if stage.cloud.files:
+        answers["async"] = stage.json("invoke", QUEUE, question)["choices"][0]["message"]["content"]
     for way, answer in answers.items():
         require(_holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}: {question}")
     return Evidence(tuple(f"{way}: {answer.strip()}" for way, answer in answers.items()), {"ways": sorted(answers)})
@@ -168,13 +169,6 @@ def _ended(platform: Any, run: str) -> Any:
     """A run's state once it has ended."""
     state = platform.find(run)[0].state
     return state if state.status not in ("pending", "running") else None
-
-
-def _jobs(stage: Stage, run: str) -> list[dict[str, Any]]:
-    sagemaker, prefix = stage.clients("sagemaker"), outputs_of(stage).job_prefix
-    names = [j["TrainingJobName"] for j in sagemaker.list_training_jobs(NameContains=prefix)["TrainingJobSummaries"]]
-    jobs = [sagemaker.describe_training_job(TrainingJobName=name) for name in sorted(names)]
-    return [job for job in jobs if run.rpartition("-")[2] in json.dumps(job, default=str)]
 
 
 STEPS = (

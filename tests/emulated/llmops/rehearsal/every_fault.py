@@ -5,7 +5,8 @@
 
 import pytest
 
-from llmops.rehearsal.faults import CASES, FaultCase
+from llmops.rehearsal.clouds.aws_faults import CASES
+from llmops.rehearsal.fault_case import FaultCase
 from tests.emulated.llmops.rehearsal.conftest import Rehearsing
 
 LACKING = [

@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 import pytest
 
 from llmops.rehearsal.acts import STEPS
-from llmops.rehearsal.faults import find
-from llmops.rehearsal.permissions import UNUSED, actions_of, first_needs, is_needed, without
+from llmops.rehearsal.clouds.aws import Aws
+from llmops.rehearsal.clouds.aws_unused import UNUSED
+from llmops.rehearsal.permissions import actions_of, first_needs, is_needed, without
 from tests.emulated.llmops.rehearsal.conftest import Rehearsing
 from tests.support.aws import REGION, running_account
 from twins.aws.judges.evaluator import Evaluator, Question
@@ -40,7 +41,7 @@ def report(rehearsing: Rehearsing, printed: str) -> dict[str, Any]:
 def test_every_step_passes_and_every_fault_ends_as_documented(printed: str, report: dict[str, Any]) -> None:
     assert f"{len(STEPS)} of {len(STEPS)} steps passed" in printed
     assert [s["id"] for s in report["steps"] if s["state"] == "passed"] == [s.id for s in STEPS]
-    for case in map(find, FAULTS):
+    for case in map(Aws().fault, FAULTS):
         step = next(s for s in report["steps"] if s["id"] == case.step)
         assert step["fault"] == case.name
         assert step["said"][-1].startswith(f"fault {case.name}: {case.end}")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llmops.project import Project
+from llmops.rehearsal.clouds.aws import Aws
 from llmops.rehearsal.runner import run
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Access, Evidence, Result, Step
@@ -18,7 +19,7 @@ class Remembering(World):
     """A world that only remembers what was asked of it."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(Project(folder), folder / "world")
+        super().__init__(Aws(), Project(folder), folder / "world")
         self.recorded: list[Access] = []
         self.faults: dict[str, dict[str, Any]] = {}
         self.met = True

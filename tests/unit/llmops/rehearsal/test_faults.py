@@ -6,7 +6,8 @@ import pytest
 
 from contract.errors import KitError
 from llmops.rehearsal.acts import STEPS
-from llmops.rehearsal.faults import CASES, find, table
+from llmops.rehearsal.clouds.aws_faults import CASES
+from llmops.rehearsal.fault_case import find, table
 from twins.aws.faults import KINDS
 
 PAGE = Path(__file__).parents[4] / "docs/how-to/rehearsal.md"
@@ -32,12 +33,12 @@ def test_a_case_gives_the_members_of_its_kind(case) -> None:
 
 def test_the_page_has_the_table() -> None:
     shown = PAGE.read_text().partition("<!-- faults: llmops/rehearsal/faults.py -->\n")[2]
-    assert shown.partition("<!-- end of faults -->")[0] == table()
+    assert shown.partition("<!-- end of faults -->")[0] == table(CASES)
 
 
 def test_an_unknown_fault_names_the_others() -> None:
     with pytest.raises(KitError, match="there is no fault flood") as caught:
-        find("flood")
+        find(CASES, "flood")
     assert "throttle" in caught.value.fix
 
 

@@ -13,6 +13,7 @@ from llmops.cli import app
 from llmops.context import Context
 from llmops.project import Project
 from llmops.rehearsal.account import AccountWorld, parse_span
+from llmops.rehearsal.clouds.aws import Aws
 from llmops.rehearsal.meter import Meter
 from llmops.rehearsal.rehearsal import Limits, Options, rehearse
 
@@ -33,7 +34,7 @@ LIMITS = Limits(1.0, timedelta(hours=1))
 )
 def test_what_can_not_be_meant_is_refused(tmp_path: Path, options: dict[str, Any], what: str) -> None:
     with pytest.raises(KitError, match=what):
-        rehearse(Project(tmp_path), Options(report=tmp_path / "report", **options), Console())
+        rehearse(Aws(), Project(tmp_path), Options(report=tmp_path / "report", **options), Console())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -72,7 +73,7 @@ class _Counted(Meter):
     ],
 )
 def test_an_account_is_left_before_a_limit_is_passed(tmp_path: Path, meter: Meter, ttl: timedelta, what: str) -> None:
-    world = AccountWorld(Project(tmp_path), tmp_path / "world", 1.0, ttl)
+    world = AccountWorld(Aws(), Project(tmp_path), tmp_path / "world", 1.0, ttl)
     world.meter = meter
     if not what:
         world.check_limits()

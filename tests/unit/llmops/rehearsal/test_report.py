@@ -27,8 +27,17 @@ def report() -> Report:
     bad.state, bad.began, bad.seconds = "failed", 2.5, 4.0
     bad.error = KitError("no \x1b[31mroom", where="the disk", fix="make some & again")
     return Report(
-        "2026-11-25T12:00:00Z", 8.0, "a twin", False, "0.1.0", [good, bad, rest], timeline, ["costs & <quotas>"]
-    )
+        "aws",
+        "AWS",
+        "2026-11-25T12:00:00Z",
+        8.0,
+        "a twin",
+        False,
+        "0.1.0",
+        [good, bad, rest],
+        timeline,
+        ["costs & <quotas>"],
+    )  # fmt: skip
 
 
 def test_json_holds_everything(report: Report) -> None:
@@ -84,7 +93,7 @@ def test_nothing_is_drawn_outside_of_a_plot(report: Report, tmp_path: Path) -> N
 
 
 def test_a_report_without_load_has_no_empty_plots(tmp_path: Path) -> None:
-    write(Report("now", 1.0, "a twin", False, "0.1.0", [Result(step("one"))], Timeline()), tmp_path)
+    write(Report("aws", "AWS", "now", 1.0, "a twin", False, "0.1.0", [Result(step("one"))], Timeline()), tmp_path)
     assert (tmp_path / "report.html").read_text().count("<svg") == 1
 
 

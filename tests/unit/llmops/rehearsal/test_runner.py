@@ -3,7 +3,7 @@
 import pytest
 
 from contract.errors import KitError
-from llmops.rehearsal.faults import FaultCase
+from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Access, Evidence, chosen
 from tests.unit.llmops.rehearsal.conftest import Rehearsed, step

@@ -1,33 +1,11 @@
-"""Faults on request, and how a rehearsal that meets one ends. docs/how-to/rehearsal.md shows this table."""
+"""Faults of AWS's twin, and how a rehearsal that meets one ends."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from contract.errors import KitError
+from llmops.rehearsal.fault_case import FaultCase
 
 if TYPE_CHECKING:
     from llmops.rehearsal.stage import Stage
-
-End = Literal["recovered", "refused"]
-"""The step goes on by itself; or a clear error names the way out, which then works."""
-
-
-@dataclass(frozen=True)
-class FaultCase:
-    """A fault of the twin (twins/faults.py), where a rehearsal meets it, and its end.
-
-    A member that is not known before is a function of the stage. `says` must stand in the refusal.
-    """
-
-    name: str
-    kind: str
-    step: str
-    does: str
-    end: End
-    members: Mapping[str, Any] = field(default_factory=dict)
-    says: str = ""
-    way_out: str = ""
 
 
 def _after_the_roles(stage: "Stage") -> float:
@@ -151,24 +129,3 @@ CASES: tuple[FaultCase, ...] = (
         way_out="mend what the endpoint's log shows, here nothing; then `llmops up --refresh`",
     ),
 )
-
-
-def table() -> str:
-    """The cases as docs/how-to/rehearsal.md shows them."""
-    lines = ["| `--fault` | what goes wrong | in the step | how it ends |", "|---|---|---|---|"]
-    for case in CASES:
-        end = "recovered" if case.end == "recovered" else f'refused, with "{case.says}"; the way out: {case.way_out}'
-        lines.append(f"| `{case.name}` | {case.does} | `{case.step}` | {end} |")
-    return "\n".join(lines) + "\n"
-
-
-def find(name: str) -> FaultCase:
-    """The case of a name.
-
-    Raises:
-        KitError: there is none.
-    """
-    for case in CASES:
-        if case.name == name:
-            return case
-    raise KitError(f"there is no fault {name}", where="--fault", fix=f"one of {', '.join(c.name for c in CASES)}")

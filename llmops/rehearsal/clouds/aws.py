@@ -1,0 +1,173 @@
+"""AWS as a rehearsal sees it: SageMaker's machines, the roles of IAM, alarms of CloudWatch."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contract.errors import KitError
+from contract.outputs import AwsOutput, StackOutputs
+from contract.twin import ENDPOINT_VARIABLE, is_loopback
+from llmops.rehearsal.clouds.aws_faults import CASES
+from llmops.rehearsal.clouds.aws_inventory import each, inventory
+from llmops.rehearsal.clouds.aws_twin import REGION, AwsTwin
+from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality, Standing
+
+if TYPE_CHECKING:
+    from llmops.platforms.aws.clients import Clients
+
+_GONE = ("Deleting", "Failed")
+_JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one for account and region, which SageMaker makes
+_ALARM_INPUTS = (
+    *("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "ComparisonOperator", "Period"),
+    *("EvaluationPeriods", "DatapointsToAlarm", "TreatMissingData", "AlarmActions", "OKActions", "AlarmDescription"),
+)
+
+
+class Aws(Cloud):
+    """See llmops.rehearsal.clouds.base.Cloud."""
+
+    target = "aws"
+    title = "AWS"
+    extra = ("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
+    roles = ("preview", "deploy", "training", "endpoint", "scheduler")
+    withheld = "ecr:CreateRepository"
+    region = REGION
+    instance_type = "ml.m5.xlarge"
+    files = True
+    faults = CASES
+    data_kinds = frozenset({"bucket", "alias", "repository"})
+    running_kinds = frozenset({"endpoint", "configuration", "alarm", "role", "schedule", "topic"})
+    rolled_back_by = "-quality"
+
+    @cached_property
+    def _clients(self) -> "Clients":
+        from llmops.platforms.aws.clients import Clients
+
+        return Clients()
+
+    def twin(self, home: Path) -> AwsTwin:
+        """moto, with a SageMaker that runs."""
+        return AwsTwin(home)
+
+    def require_loopback(self, environ: Mapping[str, str]) -> None:
+        """By the variables that lead AWS's clients; without one they lead to AWS."""
+        named = {n: v for n, v in environ.items() if n.startswith(ENDPOINT_VARIABLE)}
+        for name, value in {ENDPOINT_VARIABLE: "", **named}.items():
+            if not is_loopback(value):
+                raise KitError(
+                    f"{value or 'no address'} is not on this machine",
+                    where=f"${name}",
+                    fix="a rehearsal talks to its own twin; `--live` takes your account instead",
+                )
+
+    def caller(self) -> Caller:
+        """As STS says."""
+        caller = self._clients.caller
+        return Caller(caller.arn, f"AWS account {caller.account}", caller.region, caller.twin)
+
+    def held(self) -> dict[str, Any]:
+        """See llmops.rehearsal.clouds.aws_inventory."""
+        found = inventory(self._clients)
+        for name, document in found.items():
+            if name.startswith("bucket ") and "-state-" in name:
+                document["keys"] = []
+        return found
+
+    def is_of(self, thing: str, stack: str) -> bool:
+        """By its name."""
+        return f"-{stack}-" in thing
+
+    def is_the_clouds(self, thing: str) -> bool:
+        """SageMaker's log of all jobs."""
+        return thing == _JOBS_LOG
+
+    def make_theirs(self) -> None:
+        """A bucket with a file, a key, a role, a topic and a log group."""
+        clients = self._clients
+        clients("s3").create_bucket(Bucket=THEIRS)
+        clients("s3").put_object(Bucket=THEIRS, Key="2026/november.csv", Body=b"name,amount\n")
+        clients("kms").create_key(Description=THEIRS)
+        statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        clients("iam").create_role(RoleName=THEIRS, AssumeRolePolicyDocument=trust)
+        clients("sns").create_topic(Name=THEIRS)
+        clients("logs").create_log_group(logGroupName=f"/{THEIRS}/nightly")
+
+    def settings(self) -> dict[str, Any]:
+        """The region of this process's clients."""
+        return {"region": self._clients.caller.region}
+
+    def bound(self, settings: dict[str, Any], boundary: str) -> None:
+        """By a permissions boundary."""
+        settings["permissions_boundary_arn"] = boundary
+
+    def roles_of(self, outputs: StackOutputs) -> dict[str, str]:
+        """ARNs."""
+        return _aws(outputs).roles
+
+    def interruptions(self, outputs: StackOutputs, run: str) -> int:
+        """As SageMaker tells of the run's last job."""
+        sagemaker, prefix = self._clients("sagemaker"), _aws(outputs).job_prefix
+        names = [j["TrainingJobName"] for j in each(sagemaker, "list_training_jobs", "TrainingJobSummaries",
+                                                    NameContains=prefix)]  # fmt: skip
+        jobs = [sagemaker.describe_training_job(TrainingJobName=name) for name in sorted(names)]
+        mine = [job for job in jobs if run.rpartition("-")[2] in json.dumps(job, default=str)]
+        return [t["Status"] for t in mine[-1]["SecondaryStatusTransitions"]].count("Interrupted")
+
+    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[Quality]:
+        """From the endpoint's log group."""
+        group = f"/aws/sagemaker/Endpoints/{_aws(outputs).endpoints[endpoint]}"
+        for event in each(self._clients("logs"), "filter_log_events", "events", logGroupName=group):
+            if '"quality"' in event["message"]:
+                said = json.loads(event["message"])
+                yield Quality(event["timestamp"] / 1000, float(said["score"]), str(said["model"]))
+
+    def quality_alarm(self, outputs: StackOutputs, endpoint: str) -> ByHand:
+        """CloudWatch's."""
+        cloudwatch, part = self._clients("cloudwatch"), f"-{outputs.stack}-{endpoint}-quality"
+        alarm = next(a for a in each(cloudwatch, "describe_alarms", "MetricAlarms") if part in a["AlarmName"])
+        name, inputs = alarm["AlarmName"], {k: alarm[k] for k in _ALARM_INPUTS if k in alarm}
+        return ByHand(
+            name,
+            alarm["Threshold"],
+            lambda value: cloudwatch.put_metric_alarm(**inputs, Threshold=value),
+            lambda: cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["Threshold"],
+        )
+
+    def asker(self, outputs: StackOutputs, endpoint: str) -> Callable[[bytes], bytes]:
+        """InvokeEndpoint."""
+        runtime, name = self._clients("sagemaker-runtime"), _aws(outputs).endpoints[endpoint]
+
+        def ask(body: bytes) -> bytes:
+            answer = runtime.invoke_endpoint(EndpointName=name, Body=body, ContentType="application/json")
+            return answer["Body"].read()
+
+        return ask
+
+    def change_machines(self, entry: dict[str, Any]) -> None:
+        """Another disk."""
+        entry["volume_gb"] = 20
+
+    def standing(self) -> Iterator[Standing]:
+        """Instances of endpoints and jobs, which are nearly all that costs."""
+        sagemaker = self._clients("sagemaker")
+        for endpoint in each(sagemaker, "list_endpoints", "Endpoints"):
+            name = endpoint["EndpointName"]
+            if endpoint["EndpointStatus"] in _GONE:
+                continue
+            live = sagemaker.describe_endpoint(EndpointName=name)
+            config = sagemaker.describe_endpoint_config(EndpointConfigName=live["EndpointConfigName"])
+            counts = {v["VariantName"]: v.get("CurrentInstanceCount", 1) for v in live.get("ProductionVariants", [])}
+            for variant in config["ProductionVariants"]:
+                yield Standing(name, "hosting", variant["InstanceType"], counts.get(variant["VariantName"], 1))
+        for job in each(sagemaker, "list_training_jobs", "TrainingJobSummaries", StatusEquals="InProgress"):
+            name = job["TrainingJobName"]
+            resources = sagemaker.describe_training_job(TrainingJobName=name)["ResourceConfig"]
+            yield Standing(name, "training", resources["InstanceType"], resources["InstanceCount"])
+
+
+def _aws(outputs: StackOutputs) -> AwsOutput:
+    assert outputs.aws
+    return outputs.aws

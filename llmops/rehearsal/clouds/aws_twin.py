@@ -1,0 +1,97 @@
+"""The orders that AWS's twin takes in a rehearsal."""
+
+import base64
+import json
+from contextlib import suppress
+from typing import Any
+
+from contract.twin import ENDPOINT_VARIABLE
+from llmops.platforms.base import Say
+from llmops.rehearsal.clouds.base import REPOSITORY, Twin
+
+REGION = "us-east-1"  # of which the kit knows prices
+_TAKEN_AWAY = "taken-away"
+
+
+class AwsTwin(Twin):
+    """See llmops.rehearsal.clouds.base.Twin. Roles are IAM's, by ARN."""
+
+    def up(self, say: Say, pace: float) -> None:
+        """Start it."""
+        from twins.aws import control
+
+        control.up(self.home, judge="strict", pace=pace, region=REGION, say=say)
+
+    def down(self) -> None:
+        """End its processes."""
+        from twins.aws import control
+
+        control.down(self.home)
+
+    def environment(self) -> dict[str, str]:
+        """Of the account's root."""
+        from twins.aws import control
+
+        return {name: value for name, value in control.environment(self.home).items() if value is not None}
+
+    def url(self) -> str:
+        """The address of all of its services."""
+        return self.environment()[ENDPOINT_VARIABLE]
+
+    def take(self, identity: str) -> dict[str, str]:
+        """As GitHub's action for AWS does; the twin does not look at signatures."""
+        answer = _client("sts").assume_role_with_web_identity(
+            RoleArn=identity,
+            RoleSessionName="rehearsal",
+            WebIdentityToken=_token(f"repo:{REPOSITORY}:ref:refs/heads/main"),
+        )["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": answer["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": answer["SessionToken"],
+        }
+
+    def name_of(self, identity: str) -> str:
+        """The role's name."""
+        return identity.rpartition("/")[2]
+
+    def deny(self, name: str, action: str) -> None:
+        """By a policy that denies it."""
+        document = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": action, "Resource": "*"}]}
+        _client("iam").put_role_policy(
+            RoleName=name, PolicyName=_policy_name(action), PolicyDocument=json.dumps(document)
+        )
+
+    def give_back(self, name: str, action: str) -> None:
+        """Remove that policy."""
+        _client("iam").delete_role_policy(RoleName=name, PolicyName=_policy_name(action))
+
+    def policies(self, name: str) -> list[dict[str, Any]] | None:
+        """The inline policies; the kit's roles have no others."""
+        iam = _client("iam")
+        with suppress(iam.exceptions.NoSuchEntityException):
+            names = iam.list_role_policies(RoleName=name)["PolicyNames"]
+            return [iam.get_role_policy(RoleName=name, PolicyName=n)["PolicyDocument"] for n in names]
+        return None
+
+    def bearer(self, principal: str) -> str:
+        """arn:…:role/path/NAME, arn:…:assumed-role/NAME/session."""
+        kind, _, rest = principal.rpartition(":")[2].partition("/")
+        return rest.partition("/")[0] if kind == "assumed-role" else rest.rpartition("/")[2]
+
+
+def _client(service: str) -> Any:
+    from llmops.platforms.aws.clients import Clients
+
+    return Clients()(service)
+
+
+def _policy_name(action: str) -> str:
+    return f"{_TAKEN_AWAY}-{action.replace(':', '-').replace('*', 'all')}"
+
+
+def _token(subject: str) -> str:
+    """As GitHub gives one to a workflow."""
+    claims = {"iss": "https://token.actions.githubusercontent.com", "aud": "sts.amazonaws.com", "sub": subject}
+    parts = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in ({"alg": "RS256"}, claims)]
+    return ".".join([*parts, "c2lnbmF0dXJl"])

@@ -1,0 +1,48 @@
+"""Faults on request, and how a rehearsal that meets one ends. docs/how-to/rehearsal.md shows each cloud's table."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from contract.errors import KitError
+
+End = Literal["recovered", "refused"]
+"""The step goes on by itself; or a clear error names the way out, which then works."""
+
+
+@dataclass(frozen=True)
+class FaultCase:
+    """A fault of the twin (twins/faults.py), where a rehearsal meets it, and its end.
+
+    A member that is not known before is a function of the stage. `says` must stand in the refusal.
+    """
+
+    name: str
+    kind: str
+    step: str
+    does: str
+    end: End
+    members: Mapping[str, Any] = field(default_factory=dict)
+    says: str = ""
+    way_out: str = ""
+
+
+def table(cases: Iterable[FaultCase]) -> str:
+    """The cases as docs/how-to/rehearsal.md shows them."""
+    lines = ["| `--fault` | what goes wrong | in the step | how it ends |", "|---|---|---|---|"]
+    for case in cases:
+        end = "recovered" if case.end == "recovered" else f'refused, with "{case.says}"; the way out: {case.way_out}'
+        lines.append(f"| `{case.name}` | {case.does} | `{case.step}` | {end} |")
+    return "\n".join(lines) + "\n"
+
+
+def find(cases: Iterable[FaultCase], name: str) -> FaultCase:
+    """The case of a name.
+
+    Raises:
+        KitError: there is none.
+    """
+    known = {case.name: case for case in cases}
+    if name not in known:
+        raise KitError(f"there is no fault {name}", where="--fault", fix=f"one of {', '.join(known)}")
+    return known[name]
