@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contract.twin import TWIN_SUBSCRIPTION, TWIN_TENANT
 from hosting.ports import choose_port
@@ -12,6 +12,9 @@ from twins.azure.errors import ArmError
 from twins.azure.ids import Id, key
 from twins.azure.kinds import Kind
 from twins.common.twin import BaseTwin, TwinSettings
+
+if TYPE_CHECKING:
+    from twins.azure.running.base import Running
 
 Action = Callable[["Twin", Call, Any], Reply | Document]
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -23,6 +26,9 @@ class Twin(BaseTwin):
     Kinds' functions, actions, ticks and timers run one at a time, with `lock` held. `state` is JSON; resources are in
     `state["resources"]` by their id in lower case.
     """
+
+    running: "Running"
+    """Who runs deployments and jobs; set by services/machinelearning.py, and by whoever runs them really."""
 
     def __init__(self, home: Path, settings: TwinSettings | None = None, url: str = "https://localhost:1") -> None:
         super().__init__(home, settings)

@@ -1,11 +1,13 @@
-"""Between Azure ML's documents and what runs: the documents' side calls Running, what runs answers through `reports`."""
+"""Between Azure ML's documents and what runs: documents are told to Running, which answers through `reports`."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from twins.azure.calls import Document
 from twins.azure.running.reports import deployment_settled, job_moved
 
-Document = dict[str, Any]
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
 
 
 class Running(Protocol):
@@ -50,14 +52,14 @@ class Running(Protocol):
         ...
 
     def node_states(self, compute_id: str) -> Mapping[str, int]:
-        """How many nodes of a cluster are idle, running, preparing, … (the names of `nodeStateCounts`, without Count)."""
+        """How many nodes of a cluster are idle, running, preparing, unusable, leaving and preempted, by these names."""
         ...
 
 
 class NothingRuns:
     """Runs nothing, and answers at once: deployments are ready, jobs complete. For `containers="none"`."""
 
-    def __init__(self, twin: Any) -> None:
+    def __init__(self, twin: "Twin") -> None:
         self._twin = twin
 
     def deployment_wanted(self, document: Document) -> None:

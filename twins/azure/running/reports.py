@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
+
+from twins.azure import operations
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
 
 ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
+"""Statuses that a job keeps."""
 
 
 @dataclass(frozen=True)
@@ -15,23 +21,28 @@ class Failure:
     message: str
 
 
-def deployment_settled(twin: Any, deployment_id: str, failure: Failure | None = None) -> None:
-    """All of a deployment's instances are ready, or it failed; a deployment that is gone meanwhile is passed over."""
-    if twin.find(deployment_id):
-        twin.settle(deployment_id, failure and (failure.code, failure.message))
+def deployment_settled(twin: "Twin", deployment_id: str, failure: Failure | None = None) -> None:
+    """All of a deployment's instances are ready, or it failed; one that is gone meanwhile is passed over."""
+    document = twin.find(deployment_id)
+    if document is None:
+        return
+    document.pop("_failure", None)
+    if failure is None:
+        operations.succeed(twin, deployment_id)
+    else:
+        document["_failure"] = {"code": failure.code, "message": failure.message}
+        operations.fail(twin, deployment_id, failure.code, failure.message)
 
 
-def job_moved(twin: Any, job_id: str, status: str, failure: Failure | None = None) -> None:
+def job_moved(twin: "Twin", job_id: str, status: str, failure: Failure | None = None) -> None:
     """A job has got another status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). One that
-    has ended stays as it ended.
+    has ended stays as it ended. `_times` says when each status began, `_failure` why it failed.
     """
     job = twin.find(job_id)
     if not job or job["properties"]["status"] in ENDED:
         return
-    now = datetime.now(UTC).isoformat()
     job["properties"]["status"] = status
-    times = job.setdefault("times", {})
-    times.setdefault("ended" if status in ENDED else status.lower(), now)
+    job.setdefault("_times", {})[status] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     if failure:
-        job["failure"] = {"code": failure.code, "message": failure.message}
+        job["_failure"] = {"code": failure.code, "message": failure.message}
     twin.keep(job)

@@ -1,0 +1,156 @@
+"""Models, environments, data and code: containers by name, and versions, which do not change.
+
+https://learn.microsoft.com/rest/api/azureml/model-versions
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twins.azure.calls import Call, Document, Reply
+from twins.azure.errors import ArmError
+from twins.azure.kinds import Kind
+from twins.azure.services import machinelearning_references as references
+from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judged, refuse_changes, writable
+from twins.azure.services.machinelearning_documents import page, stamp
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+MODEL_TYPES = ("custom_model", "mlflow_model", "triton_model")
+
+
+@dataclass(frozen=True)
+class _Family:
+    """A kind of asset: its segment of the path, its definitions, what a version can't change besides what the schema
+    says, and whether it has a provisioning state.
+    """
+
+    segment: str
+    container: str
+    version: str
+    fixed: tuple[str, ...]
+    provisioning: bool
+
+
+FAMILIES = (
+    _Family("models", "ModelContainer", "ModelVersion", ("modelUri", "modelType", "jobName", "flavors"), True),
+    _Family("environments", "EnvironmentContainer", "EnvironmentVersion", (), True),
+    _Family("data", "DataContainer", "DataVersionBase", ("dataUri", "dataType"), False),
+    _Family("codes", "CodeContainer", "CodeVersion", ("codeUri",), True),
+)
+
+
+def install(twin: "Twin") -> None:
+    """Add the kinds of each family."""
+    for family in FAMILIES:
+        _install(twin, family)
+
+
+def _install(twin: "Twin", family: _Family) -> None:
+    container, version = f"{WORKSPACES}/{family.segment}", f"{WORKSPACES}/{family.segment}/versions"
+    name = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}"
+
+    def put_container(twin: "Twin", call: Call, there: Document | None) -> Document:
+        return _put_container(twin, family, call, there)
+
+    def put_version(twin: "Twin", call: Call, there: Document | None) -> Document:
+        return _put_version(twin, family, call, there)
+
+    def list_versions(twin: "Twin", call: Call, document: Document) -> Reply:
+        return page(twin, call, twin.children(document["id"], version))
+
+    def list_containers(twin: "Twin", call: Call, document: Document) -> Reply:
+        return page(twin, call, twin.children(document["id"], container))
+
+    twin.kind(Kind(container, VERSIONS, put=put_container, name=name, show=_show, provisioning=family.provisioning))
+    twin.kind(Kind(version, VERSIONS, put=put_version, name=name, provisioning=family.provisioning))
+    twin.action(container, "versions", list_versions, f"{version}/read", "GET")
+    twin.action(WORKSPACES, family.segment, list_containers, f"{container}/read", "GET")
+
+
+def _put_container(twin: "Twin", family: _Family, call: Call, there: Document | None) -> Document:
+    body = judged(family.container, call.method, call.body)
+    if there:
+        what = f"{family.segment} {there['name']}"
+        refuse_changes(family.container, writable(family.container, there), body, what)
+    body["properties"].setdefault("isArchived", False)
+    return stamp(call, there, body)
+
+
+def _show(twin: "Twin", document: Document) -> Document:
+    versions = twin.children(document["id"], f"{document['type']}/versions")
+    versions.sort(key=lambda each: each["systemData"]["createdAt"])
+    latest = versions[-1]["name"] if versions else None
+    numbers = [int(each["name"]) for each in versions if each["name"].isdigit()]
+    return {
+        **document,
+        "properties": {
+            **document["properties"],
+            "latestVersion": latest,
+            "nextVersion": str(max(numbers, default=0) + 1),
+        },
+    }
+
+
+def _put_version(twin: "Twin", family: _Family, call: Call, there: Document | None) -> Document:
+    body = judged(family.version, call.method, call.body)
+    properties = body["properties"]
+    workspace = references.workspace_of(call.id)
+    checks = {"ModelVersion": _check_model, "EnvironmentVersion": _check_environment, "DataVersionBase": _check_data}
+    if check := checks.get(family.version):
+        check(twin, workspace, properties)
+    if there:
+        _check_unchanged(family, there, body)
+    properties.setdefault("isArchived", False)
+    properties.setdefault("isAnonymous", False)
+    container = call.id.rpartition("/versions/")[0]
+    if twin.find(container) is None:
+        kind = {"dataType": properties["dataType"]} if family.segment == "data" else {}
+        twin.put(container, {"properties": kind}, call.api_version, call.caller)
+    return stamp(call, there, body)
+
+
+def _check_unchanged(family: _Family, there: Document, body: Document) -> None:
+    what = f"{family.segment} {there['name']}"
+    old, new = writable(family.version, there), body
+    for name in family.fixed:
+        if old["properties"].get(name) != new["properties"].get(name):
+            message = f"{name} of version {there['name']} of {family.segment} can't be changed: versions are immutable."
+            raise ArmError(400, "UserError", message, f"properties.{name}")
+    for name in ("isAnonymous", "osType", "autoRebuild"):  # what was filled in may be left out
+        if name in old["properties"]:
+            new["properties"].setdefault(name, old["properties"][name])
+    refuse_changes(family.version, old, new, what)
+
+
+def _check_model(twin: "Twin", workspace: str, properties: Document) -> None:
+    properties.setdefault("modelType", "custom_model")
+    if properties["modelType"] not in MODEL_TYPES:
+        message = f"modelType is one of {', '.join(MODEL_TYPES)}."
+        raise ArmError(400, "ValidationError", message, "properties.modelType")
+    if not properties.get("modelUri"):
+        raise ArmError(400, "ValidationError", "modelUri is required.", "properties.modelUri")
+    _check_uri(twin, workspace, properties["modelUri"], "properties.modelUri")
+
+
+def _check_environment(twin: "Twin", workspace: str, properties: Document) -> None:
+    if bool(properties.get("image")) == bool(properties.get("build")):
+        message = "An environment version has either an image or a build context."
+        raise ArmError(400, "UserError", message, "properties.image")
+    if properties.get("build") or properties.get("condaFile"):
+        message = "This twin builds no images: give an image without a build context or a conda file."
+        raise ArmError(400, "UserError", message, "properties.build")
+    properties.setdefault("osType", "Linux")
+    properties.setdefault("autoRebuild", "Disabled")
+    properties["environmentType"] = "UserCreated"
+
+
+def _check_data(twin: "Twin", workspace: str, properties: Document) -> None:
+    _check_uri(twin, workspace, properties["dataUri"], "properties.dataUri")
+
+
+def _check_uri(twin: "Twin", workspace: str, uri: str, target: str) -> None:
+    if references.data_path(twin, workspace, uri, target) is None and not uri.startswith(
+        ("azureml://jobs/", "https://")
+    ):
+        raise ArmError(400, "UserError", f"{uri} is no path of a datastore (azureml://…/datastores/…/paths/…).", target)

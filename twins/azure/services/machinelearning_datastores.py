@@ -1,0 +1,100 @@
+"""Datastores: names for blob containers, and how they are opened; a workspace has some from its first day.
+
+https://learn.microsoft.com/rest/api/azureml/datastores
+"""
+
+from typing import TYPE_CHECKING
+
+from twins.azure.calls import Call, Document, Reply
+from twins.azure.errors import ArmError
+from twins.azure.kinds import Kind
+from twins.azure.services import machinelearning_references as references
+from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judged, refuse_changes, writable
+from twins.azure.services.machinelearning_documents import stamp
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+TYPE = f"{WORKSPACES}/datastores"
+DEFAULTS = {"workspaceblobstore": "azureml-blobstore-{guid}", "workspaceartifactstore": "azureml"}
+"""Datastores that a workspace is made with, and their containers."""
+
+
+def install(twin: "Twin") -> None:
+    """Add the kind."""
+    twin.kind(
+        Kind(
+            TYPE,
+            VERSIONS,
+            put=_put,
+            deleting=_deleting,
+            show=_show,
+            name=r"[a-zA-Z0-9][a-zA-Z0-9_]{0,254}",
+            provisioning=False,
+        )
+    )
+    twin.action(TYPE, "listSecrets", _secrets)
+
+
+def make_defaults(twin: "Twin", workspace: Document) -> None:
+    """Give a new workspace its datastores, and their containers in its storage account."""
+    properties = workspace["properties"]
+    account = properties.get("storageAccount")
+    if not account:
+        return
+    kind = twin.kinds.get("microsoft.storage/storageaccounts/blobservices/containers")
+    for name, container in DEFAULTS.items():
+        container = container.format(guid=properties["workspaceId"])
+        container_id = f"{account}/blobServices/default/containers/{container}"
+        if kind and twin.find(container_id) is None:
+            twin.put(container_id, {"properties": {}}, kind.versions[0])
+        body = {
+            "datastoreType": "AzureBlob",
+            "accountName": account.rpartition("/")[2],
+            "containerName": container,
+            "credentials": {"credentialsType": "None"},
+            "serviceDataAccessAuthIdentity": "None",
+        }
+        document = twin.put(f"{workspace['id']}/datastores/{name}", {"properties": body}, VERSIONS[0])
+        document["properties"]["isDefault"] = name == "workspaceblobstore"
+        twin.keep(document)
+
+
+def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
+    body = judged("Datastore", call.method, call.body)
+    properties = body["properties"]
+    if properties["datastoreType"] != "AzureBlob":
+        kind = properties["datastoreType"]
+        raise ArmError(400, "UserError", f"Datastores of type {kind} are not on this twin.", "properties.datastoreType")
+    for name in ("accountName", "containerName"):
+        if not properties.get(name):
+            raise ArmError(400, "ValidationError", f"{name} is required.", f"properties.{name}")
+    if there:
+        refuse_changes("Datastore", writable("Datastore", there), body, f"datastore {there['name']}")
+    account = properties["accountName"]
+    skipped = call.query.get("skipValidation", "").lower() == "true"
+    if not skipped and references.storage_account(twin, account) is None:
+        message = f"The storage account {account} of the datastore can't be found."
+        raise ArmError(400, "UserError", message, "properties.accountName")
+    properties.setdefault("endpoint", "core.windows.net")
+    properties.setdefault("protocol", "https")
+    properties.setdefault("serviceDataAccessAuthIdentity", "None")
+    properties["isDefault"] = bool(there and there["properties"]["isDefault"])
+    return stamp(call, there, body)
+
+
+def _deleting(twin: "Twin", call: Call, document: Document) -> None:
+    if document["properties"]["isDefault"]:
+        raise ArmError(400, "UserError", f"The default datastore {document['name']} can't be deleted.")
+
+
+def _show(twin: "Twin", document: Document) -> Document:
+    document["properties"]["credentials"].pop("secrets", None)
+    return document
+
+
+def _secrets(twin: "Twin", call: Call, document: Document) -> Reply:
+    credentials = document["properties"]["credentials"]
+    if credentials["credentialsType"] == "None":
+        raise ArmError(400, "UserError", "The datastore has no credentials: it is opened by identities.")
+    return Reply(200, credentials.get("secrets") or {"secretsType": credentials["credentialsType"]})

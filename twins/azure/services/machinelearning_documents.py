@@ -1,0 +1,119 @@
+"""What documents of Azure ML have in common: who made them and when, identities, durations, lists."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from twins.azure import principals
+from twins.azure.calls import TWIN, Call, Document, Reply
+from twins.azure.errors import ArmError
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+ASSIGN = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
+_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_KINDS = {"user": "User", "application": "Application", "identity": "ManagedIdentity", "twin": "Application"}
+
+
+def now() -> str:
+    """As Azure writes times."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def stamp(call: Call, there: Document | None, document: Document) -> Document:
+    """Set systemData: who created a document and who changed it."""
+    who, kind, when = call.caller.name, _KINDS[call.caller.kind], now()
+    made = {"createdAt": when, "createdBy": who, "createdByType": kind}
+    before = (there or {}).get("systemData", made)
+    changed = {"lastModifiedAt": when, "lastModifiedBy": who, "lastModifiedByType": kind}
+    document["systemData"] = {**before, **changed}
+    return document
+
+
+def seconds(duration: str, target: str) -> float:
+    """An ISO 8601 duration of days to seconds ("PT1H30M").
+
+    Raises:
+        ArmError: 400, it is none.
+    """
+    match = _DURATION.fullmatch(duration)
+    if not match or not any(match.groups()):
+        raise ArmError(400, "ValidationError", f"{duration!r} is no ISO 8601 duration.", target)
+    days, hours, minutes, rest = (float(part or 0) for part in match.groups())
+    return days * 86_400 + hours * 3600 + minutes * 60 + rest
+
+
+def with_identity(twin: "Twin", call: Call, body: Document, there: Document | None) -> None:
+    """Fill in the principals of a body's identity; a system-assigned one is made, and kept over updates.
+
+    Raises:
+        ArmError: 403 when the caller may not assign a user-assigned one, 400 when it is not there.
+    """
+    identity = body.get("identity")
+    if not identity or identity["type"] == "None":
+        return
+    if "UserAssigned" in identity["type"] and not identity.get("userAssignedIdentities"):
+        raise ArmError(400, "InvalidIdentityValues", "The request names no user-assigned identity.", "identity")
+    given = identity.get("userAssignedIdentities") or {}
+    if given and "UserAssigned" not in identity["type"]:
+        message = "The identity names user-assigned identities, and its type is not UserAssigned."
+        raise ArmError(400, "InvalidIdentityValues", message, "identity")
+    before = (((there or {}).get("identity") or {}).get("userAssignedIdentities")) or {}
+    filled = {each: _assigned(twin, call, each, each in before) for each, value in given.items() if value is not None}
+    if filled:
+        identity["userAssignedIdentities"] = filled
+    if "SystemAssigned" in identity["type"]:
+        old = ((there or {}).get("identity") or {}).get("principalId")
+        name = call.id.rpartition("/")[2]
+        identity["principalId"] = old or principals.add(twin, name, "identity").object_id
+        identity["tenantId"] = twin.tenant
+
+
+def _assigned(twin: "Twin", call: Call, identity_id: str, known: bool) -> Document:
+    found = twin.find(identity_id)
+    if found is None:
+        message = f"The user-assigned identity {identity_id} was not found."
+        raise ArmError(400, "FailedIdentityOperation", message, "identity.userAssignedIdentities")
+    if not known and call.caller is not TWIN and not twin.may(call.caller.object_id, ASSIGN, identity_id):
+        raise ArmError(
+            403,
+            "LinkedAuthorizationFailed",
+            f"The client '{call.caller.app_id}' with object id '{call.caller.object_id}' has permission to perform the "
+            f"action on scope '{call.id}'; however, it does not have permission to perform action '{ASSIGN}' on the "
+            f"linked scope '{identity_id}' or the linked scope is invalid.",
+        )
+    properties = found["properties"]
+    return {"principalId": properties["principalId"], "clientId": properties["clientId"]}
+
+
+def identities_of(document: Document) -> dict[str, Document]:
+    """The user-assigned identities of a document by their ids: principalId, clientId."""
+    return (document.get("identity") or {}).get("userAssignedIdentities") or {}
+
+
+def page(twin: "Twin", call: Call, found: Iterable[Document]) -> Reply:
+    """Answer a list as Azure ML does: filtered by `listViewType` and `tags`, newest first, cut by `$top`."""
+    from twins.azure import arm
+
+    view = call.query.get("listViewType", "ActiveOnly")
+    kept = [each for each in found if _in_view(each, view) and _has_tags(each, call.query)]
+    kept.sort(key=lambda each: each["systemData"]["createdAt"], reverse="asc" not in call.query.get("$orderBy", ""))
+    top = int(call.query.get("$top") or len(kept))
+    return Reply(200, {"value": [arm.shown(twin, each) for each in kept[:top]]})
+
+
+def _in_view(document: Document, view: str) -> bool:
+    archived = bool((document.get("properties") or {}).get("isArchived"))
+    return view == "All" or archived == (view == "ArchivedOnly")
+
+
+def _has_tags(document: Document, query: dict[str, str]) -> bool:
+    """`tags` is "name" or "name=value", several by commas."""
+    tags = (document.get("properties") or {}).get("tags") or {}
+    for part in filter(None, (query.get("tags") or query.get("tag") or "").split(",")):
+        name, equals, value = part.partition("=")
+        if name not in tags or (equals and tags[name] != value):
+            return False
+    return True

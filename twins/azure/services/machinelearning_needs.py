@@ -1,0 +1,142 @@
+"""What the identities of endpoints and clusters must be allowed, looked at when a deployment or a job starts.
+
+https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#authorization-error
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twins.azure.calls import Document
+from twins.azure.errors import ArmError
+from twins.azure.running.reports import Failure
+from twins.azure.services import machinelearning_references as references
+from twins.azure.services.machinelearning_documents import identities_of
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+PULL = "Microsoft.ContainerRegistry/registries/pull/read"
+READ = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
+WRITE = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write"
+PROCESS = "process:"
+
+
+@dataclass(frozen=True)
+class Need:
+    """An action on a scope, and what it is for."""
+
+    action: str
+    scope: str
+    what: str
+
+    @property
+    def data(self) -> bool:
+        """Is it a data action? Pulling is an action of ARM, reading blobs is not."""
+        return self.action != PULL
+
+
+def of_deployment(twin: "Twin", deployment: Document) -> Failure | None:
+    """Why a deployment can't start under its endpoint's identity; None: it can. A system-assigned identity gets what it
+    needs by itself.
+    """
+    endpoint = twin.find(deployment["id"].rsplit("/deployments/", 1)[0])
+    if endpoint is None:
+        return None
+    workspace = references.workspace_of(deployment["id"])
+    try:
+        wanted = list(_deployment_needs(twin, workspace, deployment["properties"]))
+    except ArmError as e:
+        return Failure("ResourceNotFound", e.message)
+    for identity_id, identity in identities_of(endpoint).items():
+        failure = _first_denied(twin, identity_id, identity["principalId"], wanted)
+        if failure:
+            return Failure("BadArgument", f"Startup task failed due to authorization error: {failure}")
+    return None
+
+
+def of_job(twin: "Twin", job: Document) -> Failure | None:
+    """Why a job can't start under the identity of its cluster; None: it can."""
+    workspace = references.workspace_of(job["id"])
+    try:
+        compute = references.compute(twin, workspace, job["properties"]["computeId"], "properties.computeId")
+        wanted = list(_job_needs(twin, workspace, job["properties"]))
+    except ArmError as e:
+        return Failure("UserError", e.message)
+    chosen = identity_of_job(job, compute)
+    if chosen is None:
+        return Failure("UserError", f"Cluster {compute['name']} has no managed identity for the job to work under.")
+    identity_id, principal = chosen
+    failure = _first_denied(twin, identity_id, principal, wanted)
+    return Failure("UserError", failure) if failure else None
+
+
+def identity_of_job(job: Document, compute: Document) -> tuple[str, str] | None:
+    """The identity that a job works under: its name (an id) and principal. The job's own choice among the cluster's, or
+    the cluster's first.
+    """
+    wanted = job["properties"].get("identity") or {}
+    for identity_id, identity in identities_of(compute).items():
+        chosen = {
+            "clientId": identity["clientId"].lower(),
+            "objectId": identity["principalId"].lower(),
+            "resourceId": identity_id.lower(),
+        }
+        if all(str(wanted[name]).lower() == chosen[name] for name in chosen if wanted.get(name)):
+            return identity_id, identity["principalId"]
+    principal = (compute.get("identity") or {}).get("principalId")
+    return (compute["id"], principal) if principal and not wanted.get("clientId") else None
+
+
+def _deployment_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[Need]:
+    reference = properties["environmentId"]
+    environment = references.asset(twin, workspace, reference, "environments", "properties.environmentId")
+    yield from _image_needs(twin, workspace, environment["properties"]["image"])
+    if properties.get("model"):
+        model = references.asset(twin, workspace, properties["model"], "models", "properties.model")
+        yield from _uri_needs(twin, workspace, model["properties"]["modelUri"], READ, f"model {model['id']}")
+
+
+def _job_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[Need]:
+    reference = properties["environmentId"]
+    environment = references.asset(twin, workspace, reference, "environments", "properties.environmentId")
+    yield from _image_needs(twin, workspace, environment["properties"]["image"])
+    for name, given in (properties.get("inputs") or {}).items():
+        if given.get("uri"):
+            yield from _uri_needs(twin, workspace, given["uri"], READ, f"input {name}")
+    for name, given in (properties.get("outputs") or {}).items():
+        if given.get("uri"):
+            yield from _uri_needs(twin, workspace, given["uri"], WRITE, f"output {name}")
+
+
+def _image_needs(twin: "Twin", workspace: str, image: str) -> Iterator[Need]:
+    """A process stands for an image of the workspace's own registry."""
+    if image.startswith(PROCESS):
+        document = twin.find(workspace)
+        registry = document["properties"].get("containerRegistry") if document else None
+        if registry:
+            yield Need(PULL, registry, f"image {image}")
+        return
+    host = image.partition("/")[0].lower()
+    for document in twin.resources.values():
+        is_registry = document["type"] == "Microsoft.ContainerRegistry/registries"
+        if is_registry and str(document["properties"].get("loginServer")).lower() == host:
+            yield Need(PULL, document["id"], f"image {image}")
+
+
+def _uri_needs(twin: "Twin", workspace: str, uri: str, action: str, what: str) -> Iterator[Need]:
+    found = references.data_path(twin, workspace, uri, "")
+    container = found.container_id(twin) if found else ""
+    if container:
+        yield Need(action, container, f"{what} ({uri})")
+
+
+def _first_denied(twin: "Twin", identity_id: str, principal: str, wanted: list[Need]) -> str:
+    for need in wanted:
+        if not twin.may(principal, need.action, need.scope, data=need.data):
+            return (
+                f"The managed identity {identity_id} with object id '{principal}' does not have authorization to "
+                f"perform action '{need.action}' over scope '{need.scope}', which {need.what} needs. If access was recently "
+                "granted, wait some minutes and try again."
+            )
+    return ""
