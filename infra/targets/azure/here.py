@@ -117,9 +117,20 @@ class Storage:
     id: pulumi.Input[str]
     account: pulumi.Input[str]
     blob_url: pulumi.Input[str]  # without a slash at its end
-    store: pulumi.Input[str]  # names of the containers
-    work: pulumi.Input[str]
+    store: str  # names of the containers
+    work: str
     ready: list[pulumi.Resource]
+    plain_id: str  # known before it is made
+
+    @property
+    def store_id(self) -> str:
+        """Resource id of the container of versions."""
+        return f"{self.plain_id}/blobServices/default/containers/{self.store}"
+
+    @property
+    def work_id(self) -> str:
+        """Resource id of the container of runs."""
+        return f"{self.plain_id}/blobServices/default/containers/{self.work}"
 
     @property
     def store_url(self) -> pulumi.Output[str]:
@@ -142,6 +153,7 @@ class Vault:
     id: pulumi.Input[str]
     url: pulumi.Input[str]  # without a slash at its end
     ready: list[pulumi.Resource]
+    plain_id: str
 
 
 @dataclass(frozen=True)
@@ -151,6 +163,7 @@ class Registry:
     id: pulumi.Input[str]
     login_server: pulumi.Input[str]
     ready: list[pulumi.Resource]
+    plain_id: str
 
 
 @dataclass(frozen=True)

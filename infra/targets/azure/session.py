@@ -192,7 +192,7 @@ def require_reach(place: Place) -> None:
 
 @lru_cache
 def credential() -> Any:
-    """Azure's own chain: $AZURE_*, workload identity, managed identity, `az login`; the plugin is told to take the same.
+    """Azure's own chain: $AZURE_*, workload identity, managed identity, `az login`; the plugin takes the same.
 
     https://learn.microsoft.com/azure/developer/python/sdk/authentication/credential-chains
     """

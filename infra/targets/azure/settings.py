@@ -180,6 +180,9 @@ class AzureSettings(Part):
     storage_account: StorageId = Field(default="", description="An account that exists; empty: one is made.")
     store_container: Container = Field(default="", description="Its container for versions; empty: one is made.")
     work_container: Container = Field(default="", description="Its container for runs; empty: one is made.")
+    redundancy: Literal["LRS", "ZRS", "GRS", "GZRS"] = Field(
+        default="ZRS", description="Copies of what is in the account that is made; LRS where a region has no zones."
+    )
     vault: VaultId = Field(default="", description="A Key Vault that exists, with RBAC; empty: one is made.")
     signing_key: str = Field(
         default="",
@@ -196,7 +199,9 @@ class AzureSettings(Part):
     )
     identities: Identities = Identities()
     operators: list[Operator] = Field(
-        default=[], max_length=20, description="Who may use what the kit makes; empty: who deployed the stack first."
+        default=[],
+        max_length=20,
+        description="Who may use the stack beside who deployed it first: its versions, runs, signatures and endpoints.",
     )
     encryption: Encryption = Encryption()
     network: Network = Network()
@@ -216,6 +221,8 @@ class AzureSettings(Part):
         for field in ("store_container", "work_container"):
             if getattr(self, field) and not self.storage_account:
                 raise ValueError(f"{field} has no effect without storage_account; add it")
+        if self.storage_account and "redundancy" in self.model_fields_set:
+            raise ValueError("redundancy has no effect on an account that exists; remove it")
         if self.logs and self.metrics:
             raise ValueError("logs has no effect with metrics, which have a Log Analytics workspace; remove it")
         if self.workspace:

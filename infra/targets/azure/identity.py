@@ -1,0 +1,206 @@
+"""Who may do what: the identities of jobs, endpoints and the workspace, and the people who operate the stack.
+
+Each has the roles that its work takes on the stack's own things, and no more: on one registry, one container, one
+vault. https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import pulumi
+from pulumi_azure_native import authorization, managedidentity
+
+from infra.targets.azure.here import Here, Identity, Registry, Storage, Vault
+from infra.targets.azure.session import look_up
+
+ROLES = {
+    "AcrPull": "7f951dda-4ed3-4680-a7ca-43fe172d538d",
+    "AcrPush": "8311e382-0749-4cb8-b61a-304f252e45ec",
+    "AzureML Data Scientist": "f6c7c914-8db3-469d-8ca1-694a8f32e121",
+    "Azure AI Enterprise Network Connection Approver": "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
+    "Contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
+    "Key Vault Crypto Service Encryption User": "e147488a-f6f5-4113-8e2d-b22465e65bf6",
+    "Key Vault Crypto User": "12338af0-0e69-4776-bea7-57ae8d297424",
+    "Key Vault Secrets Officer": "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
+    "Log Analytics Reader": "73c42c96-874c-492b-b04d-ab87d138a893",
+    "Storage Blob Data Contributor": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
+    "Storage Blob Data Reader": "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
+}
+"""https://learn.microsoft.com/azure/role-based-access-control/built-in-roles"""
+_IDENTITY_API = "2023-01-31"
+_ASSIGNMENT_API = "2022-04-01"
+_KIND = "Microsoft.ManagedIdentity/userAssignedIdentities"
+
+
+@dataclass(frozen=True)
+class Things:
+    """What the roles are given on."""
+
+    storage: Storage
+    vault: Vault
+    registry: Registry
+    metrics: str
+    logs: str
+
+
+@dataclass(frozen=True)
+class _Grant:
+    role: str
+    scope: str  # resource id
+    thing: str  # its word in logical names
+    after: Sequence[pulumi.Resource]
+
+
+def provide_identity(here: Here, name: str, given: str) -> Identity:
+    """Declare an identity without any role, unless one is given.
+
+    Args:
+        here: the stack's place.
+        name: training, endpoint or workspace.
+        given: resource id of one that exists, or empty.
+    """
+    if given:
+        found = look_up(here.place, given, _IDENTITY_API, f"identities.{name}")["properties"]
+        return Identity(given, found["clientId"], found["principalId"], [])
+    logical, physical = f"identity-{name}", here.names.of(name)
+    made = managedidentity.UserAssignedIdentity(
+        logical,
+        resource_name_=physical,
+        resource_group_name=here.group,
+        location=here.location,
+        tags=here.all_tags,
+        opts=here.adopted(
+            "azure-native:managedidentity:UserAssignedIdentity", logical, here.id(_KIND, physical), _IDENTITY_API
+        ),
+    )
+    return Identity(made.id, made.client_id, made.principal_id, [made])
+
+
+def grant_training(here: Here, identity: Identity, things: Things) -> Identity:
+    """What a job does: pulls its image, reads versions, writes runs."""
+    storage = things.storage
+    return _grant(
+        here,
+        "training",
+        identity,
+        [
+            _Grant("AcrPull", things.registry.plain_id, "registry", things.registry.ready),
+            _Grant("Storage Blob Data Reader", storage.store_id, "store", storage.ready),
+            _Grant("Storage Blob Data Contributor", storage.work_id, "work", storage.ready),
+        ],
+    )
+
+
+def grant_endpoint(here: Here, identity: Identity, things: Things) -> Identity:
+    """What an endpoint does: pulls its image, loads a version."""
+    storage = things.storage
+    return _grant(
+        here,
+        "endpoint",
+        identity,
+        [
+            _Grant("AcrPull", things.registry.plain_id, "registry", things.registry.ready),
+            _Grant("Storage Blob Data Reader", storage.store_id, "store", storage.ready),
+        ],
+    )
+
+
+def grant_workspace(here: Here, identity: Identity, things: Things) -> Identity:
+    """What Azure asks for the identity of a workspace with resources of one's own, on exactly those.
+
+    Of secrets it is an officer, and not the vault's administrator: it keeps its own there, and signs nothing.
+    """
+    storage, vault, registry = things.storage, things.vault, things.registry
+    wanted = [
+        _Grant("Contributor", storage.plain_id, "storage", storage.ready),
+        _Grant("Storage Blob Data Contributor", storage.plain_id, "storage", storage.ready),
+        _Grant("Contributor", vault.plain_id, "vault", vault.ready),
+        _Grant("Key Vault Secrets Officer", vault.plain_id, "vault", vault.ready),
+        _Grant("Contributor", registry.plain_id, "registry", registry.ready),
+        _Grant("Contributor", things.metrics, "metrics", identity.ready),
+    ]
+    if here.settings.azure.network.mode != "none":
+        role = "Azure AI Enterprise Network Connection Approver"
+        places = (("storage", storage), ("vault", vault), ("registry", registry))
+        wanted += [_Grant(role, thing.plain_id, word, thing.ready) for word, thing in places]
+    return _grant(here, "workspace", identity, wanted)
+
+
+def grant_encryption(here: Here, identity: Identity) -> Identity:
+    """What storage, registry and workspace do with a given key, by the workspace's identity."""
+    vault = here.settings.azure.encryption.vault
+    wanted = [_Grant("Key Vault Crypto Service Encryption User", vault, "encryption", identity.ready)]
+    return _grant(here, "workspace", identity, wanted if vault else [])
+
+
+def grant_deployer(here: Here, things: Things) -> list[pulumi.Resource]:
+    """What who deployed first does with data and keys: versions, runs, signatures. A given thing has roles of its own.
+
+    Returns:
+        What signing and reading wait for.
+    """
+    wanted = _of_people(here, things)
+    principal = here.operator["object_id"]
+    return [_assign(here, "deployer", principal, here.operator["kind"], grant) for grant in wanted]
+
+
+def grant_operators(here: Here, things: Things, workspace: str, after: Sequence[pulumi.Resource]) -> None:
+    """What others do who operate the stack and own nothing of it.
+
+    Args:
+        here: the stack's place.
+        things: what the roles are given on.
+        workspace: its resource id.
+        after: what must be there first.
+    """
+    given = here.settings.azure
+    wanted = _of_people(here, things)
+    if not given.registry:
+        wanted.append(_Grant("AcrPush", things.registry.plain_id, "registry", things.registry.ready))
+    if not given.workspace:
+        wanted.append(_Grant("AzureML Data Scientist", workspace, "workspace", after))
+    if not (given.logs or given.metrics):
+        wanted.append(_Grant("Log Analytics Reader", things.logs, "logs", after))
+    for person in given.operators:
+        for grant in wanted:
+            _assign(here, f"operator-{person.object_id[:8]}", person.object_id, person.kind, grant)
+
+
+def _of_people(here: Here, things: Things) -> list[_Grant]:
+    given, storage = here.settings.azure, things.storage
+    role = "Storage Blob Data Contributor"
+    containers = [
+        _Grant(role, id_, word, storage.ready) for word, id_ in (("store", storage.store_id), ("work", storage.work_id))
+    ]
+    vaults = [_Grant("Key Vault Crypto User", things.vault.plain_id, "vault", things.vault.ready)]
+    return [*([] if given.storage_account else containers), *([] if given.vault else vaults)]
+
+
+def _grant(here: Here, name: str, identity: Identity, grants: Iterable[_Grant]) -> Identity:
+    """The identity with its roles, but for one that is given, which has its own."""
+    if getattr(here.settings.azure.identities, name):
+        return identity
+    made = [_assign(here, name, identity.principal_id, "ServicePrincipal", grant) for grant in grants]
+    return replace(identity, ready=[*identity.ready, *made])
+
+
+def _assign(
+    here: Here, who: str, principal: pulumi.Input[str], kind: pulumi.Input[str], grant: _Grant
+) -> pulumi.Resource:
+    """A role assignment, with a name that is always the same: an interrupted update's is found again."""
+    word = grant.role.lower().replace(" ", "-")
+    logical = f"role-{who}-{grant.thing}-{word}"
+    name = here.names.guid(here.caller.subscription, who, grant.role, grant.scope.lower())
+    id_ = f"{grant.scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
+    definition = f"/subscriptions/{here.caller.subscription}/providers/Microsoft.Authorization/roleDefinitions"
+    return authorization.RoleAssignment(
+        logical,
+        role_assignment_name=name,
+        scope=grant.scope,
+        role_definition_id=f"{definition}/{ROLES[grant.role]}",
+        principal_id=principal,
+        principal_type=kind,
+        opts=here.adopted(
+            "azure-native:authorization:RoleAssignment", logical, id_, _ASSIGNMENT_API, depends_on=list(grant.after)
+        ),
+    )
