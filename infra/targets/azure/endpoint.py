@@ -22,7 +22,7 @@ from infra import names
 from infra.settings import Endpoint as Entry
 from infra.targets.azure.alerts import provide_alerts
 from infra.targets.azure.here import Ground, Here
-from infra.targets.azure.limits import instance_type, rollout_plan
+from infra.targets.azure.limits import bake_seconds, instance_type
 from infra.targets.azure.live import Live
 from infra.targets.azure.online import API, deployment_id, state_of
 from infra.targets.azure.preparation import Preparation
@@ -253,6 +253,7 @@ def _traffic(
     deployment: str,
     after: Sequence[pulumi.Resource],
 ) -> Traffic:
+    rollout = entry.rollout
     return Traffic(
         f"traffic-{name}",
         here.place,
@@ -260,7 +261,12 @@ def _traffic(
         deployment=deployment,
         model=entry.version.alias,
         sha256=entry.version.sha256,
-        rollout=rollout_plan(entry),
+        rollout={
+            "strategy": rollout.strategy,
+            "canary_percent": rollout.canary_percent,
+            "step_percent": rollout.step_percent,
+            "bake_seconds": bake_seconds(entry),
+        },
         alerts=here.settings.azure.alerts,
         store=ground.storage.store_url,
         setting=f"{here.project}:endpoints.{name}.model",

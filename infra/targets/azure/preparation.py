@@ -1,6 +1,6 @@
 """What must be known of the live endpoint before it or a deployment is put again, and what must be away by then.
 
-A PUT replaces all of a resource: one of the endpoint that has no traffic takes it away, and one of a deployment says how
+A PUT replaces all of a resource: one of the endpoint without traffic takes it away, and one of a deployment says how
 many instances it has, whatever autoscaling has made of them. So each content goes with what is live at that time, which
 is recorded: without a change, and after `refresh`, there is nothing to do.
 """
@@ -71,8 +71,8 @@ class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
         *,
         endpoint: str,
         deployment: str,
-        content: str,
-        settings: str,
+        content: pulumi.Input[str],
+        settings: pulumi.Input[str],
         instances: int,
         max_instances: int,
         broken: Sequence[str],

@@ -64,13 +64,23 @@ def _rules(entry: Entry, ground: Ground, endpoint: pulumi.Input[str]) -> list[mo
     """
     wanted = float(entry.size.concurrent_requests)
     return [
-        _rule(ground, endpoint, "GreaterThan", wanted, "Increase"),
-        _rule(ground, endpoint, "LessThan", wanted * _SCALE_IN_SHARE, "Decrease"),
+        _rule(ground, endpoint, monitor.ComparisonOperationType.GREATER_THAN, wanted, monitor.ScaleDirection.INCREASE),
+        _rule(
+            ground,
+            endpoint,
+            monitor.ComparisonOperationType.LESS_THAN,
+            wanted * _SCALE_IN_SHARE,
+            monitor.ScaleDirection.DECREASE,
+        ),
     ]
 
 
 def _rule(
-    ground: Ground, endpoint: pulumi.Input[str], operator: str, threshold: float, direction: str
+    ground: Ground,
+    endpoint: pulumi.Input[str],
+    operator: monitor.ComparisonOperationType,
+    threshold: float,
+    direction: monitor.ScaleDirection,
 ) -> monitor.ScaleRuleArgs:
     return monitor.ScaleRuleArgs(
         metric_trigger=monitor.MetricTriggerArgs(
@@ -79,12 +89,14 @@ def _rule(
             metric_resource_uri=endpoint,
             metric_resource_location=ground.location,
             operator=operator,
-            statistic="Average",
+            statistic=monitor.MetricStatisticType.AVERAGE,
             threshold=threshold,
-            time_aggregation="Average",
+            time_aggregation=monitor.TimeAggregationType.AVERAGE,
             time_grain="PT1M",
             time_window="PT5M",
             divide_per_instance=True,
         ),
-        scale_action=monitor.ScaleActionArgs(cooldown="PT5M", direction=direction, type="ChangeCount", value="1"),
+        scale_action=monitor.ScaleActionArgs(
+            cooldown="PT5M", direction=direction, type=monitor.ScaleType.CHANGE_COUNT, value="1"
+        ),
     )

@@ -1,0 +1,137 @@
+"""What tells of one endpoint: its logs, and alerts on its errors, its latency and its quality.
+
+Azure ML rolls nothing back for them: that is infra.targets.azure.traffic, which has the same limits.
+"""
+
+from collections.abc import Sequence
+
+import pulumi
+from pulumi_azure_native import monitor
+
+from infra.settings import Endpoint as Entry
+from infra.targets.azure.figures import LATENCY_P90
+from infra.targets.azure.here import Ground, Here
+
+LOGS = ("AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointEventLog")
+"""Categories, and tables in Log Analytics: what containers write, what was asked, what became of containers.
+
+https://learn.microsoft.com/azure/azure-monitor/reference/supported-logs/microsoft-machinelearningservices-workspaces-onlineendpoints-logs
+"""
+_EVERY = "PT5M"
+_QUALITY_WINDOW = "PT15M"  # servers ask their golden prompts every five minutes
+_CRITERIA = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
+
+
+def provide_alerts(
+    here: Here, name: str, entry: Entry, ground: Ground, endpoint: pulumi.Input[str]
+) -> Sequence[pulumi.Resource]:
+    """Declare what tells of an endpoint.
+
+    Args:
+        here: the stack's place.
+        name: the endpoint in the settings.
+        entry: its settings.
+        ground: what it stands on.
+        endpoint: its resource id.
+    """
+    logs = monitor.DiagnosticSetting(
+        f"logs-{name}",
+        name=here.names.of(f"{name}-logs"),
+        resource_uri=endpoint,
+        workspace_id=ground.logs,
+        logs=[monitor.DiagnosticsLogSettingsArgs(category=category, enabled=True) for category in LOGS],
+        opts=here.options(),
+    )
+    limits = here.settings.azure.alerts
+    errors = _query_alert(here, name, ground, "errors", _errors_query(endpoint), "GreaterThan", limits.error_rate)
+    quality = _query_alert(
+        here, name, ground, "quality", _quality_query(endpoint, entry.version.sha256), "LessThan", limits.quality
+    )
+    return [logs, errors, _latency_alert(here, name, ground, endpoint), quality]
+
+
+def _errors_query(endpoint: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Share of the requests that failed: of a container's answers only its own faults, which come as 424 as well."""
+    return pulumi.Output.concat(
+        LOGS[1],
+        "\n| where _ResourceId =~ '",
+        endpoint,
+        "'\n| extend Status = iff(coalesce(toint(ModelStatusCode), 0) > 0, toint(ModelStatusCode), toint(ResponseCode))"
+        "\n| summarize Value = todouble(countif(Status >= 500 or Status in (408, 424))) / count()",
+    )
+
+
+def _quality_query(endpoint: pulumi.Input[str], sha256: str) -> pulumi.Output[str]:
+    """The least share of golden prompts that a server of the version answered as expected."""
+    return pulumi.Output.concat(
+        LOGS[0],
+        "\n| where _ResourceId =~ '",
+        endpoint,
+        "' and Message has '\"quality\"'\n| extend Said = parse_json(Message)",
+        f"\n| where Said.event == 'quality' and Said.sha256 == '{sha256}'",
+        "\n| summarize Value = min(todouble(Said.score))\n| where isnotnull(Value)",
+    )
+
+
+def _query_alert(
+    here: Here, name: str, ground: Ground, what: str, query: pulumi.Output[str], operator: str, threshold: float
+) -> monitor.ScheduledQueryRule:
+    """https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-types#log-alerts"""
+    condition = monitor.ConditionArgs(
+        query=query,
+        time_aggregation="Minimum" if operator == "LessThan" else "Maximum",
+        metric_measure_column="Value",
+        operator=operator,
+        threshold=threshold,
+        failing_periods=monitor.ConditionFailingPeriodsArgs(
+            min_failing_periods_to_alert=1, number_of_evaluation_periods=1
+        ),
+    )
+    return monitor.ScheduledQueryRule(
+        f"alert-{name}-{what}",
+        rule_name=here.names.of(f"{name}-{what}"),
+        resource_group_name=here.group,
+        location=ground.location,
+        kind="LogAlert",
+        description=f"{what} of endpoint {name}",
+        enabled=True,
+        severity=1,
+        scopes=[ground.logs],
+        evaluation_frequency=_EVERY,
+        window_size=_QUALITY_WINDOW if what == "quality" else _EVERY,
+        criteria=monitor.ScheduledQueryRuleCriteriaArgs(all_of=[condition]),
+        auto_mitigate=True,
+        skip_query_validation=True,  # a table exists from its first line on
+        actions=monitor.ActionsArgs(action_groups=[ground.action_group]),
+        tags=here.all_tags,
+        opts=here.options(),
+    )
+
+
+def _latency_alert(here: Here, name: str, ground: Ground, endpoint: pulumi.Input[str]) -> monitor.MetricAlert:
+    criterion = monitor.MetricCriteriaArgs(
+        criterion_type="StaticThresholdCriterion",
+        name="latency",
+        metric_namespace="Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
+        metric_name=LATENCY_P90,
+        operator="GreaterThan",
+        threshold=here.settings.azure.alerts.latency_seconds * 1000,
+        time_aggregation="Average",
+    )
+    return monitor.MetricAlert(
+        f"alert-{name}-latency",
+        rule_name=here.names.of(f"{name}-latency"),
+        resource_group_name=here.group,
+        location="global",
+        description=f"latency of endpoint {name}",
+        enabled=True,
+        severity=2,
+        scopes=[endpoint],
+        evaluation_frequency=_EVERY,
+        window_size=_EVERY,
+        criteria=monitor.MetricAlertSingleResourceMultipleMetricCriteriaArgs(odata_type=_CRITERIA, all_of=[criterion]),
+        auto_mitigate=True,
+        actions=[monitor.MetricAlertActionArgs(action_group_id=ground.action_group)],
+        tags=here.all_tags,
+        opts=here.options(),
+    )
