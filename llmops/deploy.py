@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from contract.errors import KitError, require_packages
+from contract.errors import KitError
 from contract.layout import cache_dir, rejection_log
 from contract.names import parse_promoted
 from contract.outputs import EndpointOutput
@@ -124,13 +124,7 @@ def _locks_of(stack: PulumiStack) -> Callable[[], list[Lock]] | None:
     """Looks for the locks on a stack; None where the backend keeps no files, and sees to updates itself."""
     if folder := stack.state_folder:
         return partial(locks_of, folder, stack.name, stack.project.name)
-    if stack.backend.startswith("s3://"):
-        require_packages("aws", "boto3")
-        from llmops.platforms.aws.preflight import clients_of
-        from llmops.platforms.aws.state_locks import locks_in_bucket
-
-        return partial(locks_in_bucket, stack.backend, stack.name, stack.project.name, clients_of(stack))
-    return None
+    return registry.state_locks(stack, stack.name)
 
 
 def check_live(platform: Platform, say: Say) -> None:

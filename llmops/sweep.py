@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from contract.errors import KitError, require_packages
+from contract.errors import KitError
 from contract.expiry import expired_since
 from llmops.locks import locks_of
 from llmops.platforms.base import Say
@@ -239,15 +239,12 @@ def _expired(things: Collection[Thing]) -> Iterator[Expired]:
 
 def _is_busy(stack: PulumiStack, name: str) -> bool:
     """Is an update of a stack of this backend on its way? It may have made things that its state does not have yet."""
-    project = stack.project.name
-    if stack.backend.startswith("s3://"):
-        require_packages("aws", "boto3")
-        from llmops.platforms.aws.preflight import clients_of
-        from llmops.platforms.aws.state_locks import locks_in_bucket
+    from llmops.platforms.registry import state_locks
 
-        look = partial(locks_in_bucket, stack.backend, name, project, clients_of(stack))
-    elif stack.backend.startswith("file://"):
+    project = stack.project.name
+    look = state_locks(stack, name)
+    if look is None and stack.backend.startswith("file://"):
         look = partial(locks_of, Path(unquote(stack.backend.removeprefix("file://"))), name, project)
-    else:
+    if look is None:
         return False  # Pulumi's service sees to updates itself
     return any(lock.alive for lock in look())

@@ -1,13 +1,12 @@
 """Make a plan: preview, then words, cost and needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from contract.errors import KitError
-from llmops.plan.changes import Change, Resource, changes_of, of_type, resources_of
-from llmops.plan.cost import CostLine, TokenCost, cost_lines, token_costs, total
-from llmops.plan.endpoints import EndpointPlan, plan_endpoints, short
+from llmops.plan.changes import Change, changes_of, resources_of
+from llmops.plan.cost import CostLine, TokenCost, endpoint_costs, token_costs, total
+from llmops.plan.endpoints import EndpointPlan, short
 from llmops.plan.quotas import QuotaNeed, instances_needed
 from llmops.platforms import registry
 from llmops.platforms.base import Say
@@ -66,7 +65,8 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
     }
     if stack.target == "local":
         return Plan(stack.name, stack.target, changes, versions)
-    endpoints = plan_endpoints(resources, changes, entries, deployed)
+    rules = registry.plan_rules(stack)
+    endpoints = rules.plan_endpoints(resources, changes, entries, deployed)
     region = registry.region_of(stack)
     prices = load_prices(region)
     quotas = registry.quotas(stack, instances_needed(endpoints))
@@ -76,10 +76,10 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         changes,
         versions,
         endpoints,
-        cost_lines(resources, endpoints, prices),
+        [*endpoint_costs(endpoints, prices), *rules.resource_costs(resources, prices)],
         token_costs(endpoints, prices, tokens_per_second),
         quotas,
-        _warnings(resources, endpoints, quotas, stack.file.config()),
+        [*_warnings(endpoints, quotas), *rules.warnings(resources, stack.file.config())],
         region,
     )
 
@@ -91,21 +91,13 @@ def _deployed(stack: PulumiStack) -> dict[str, str]:
         return {}  # never deployed
 
 
-def _warnings(
-    resources: Sequence[Resource],
-    endpoints: Sequence[EndpointPlan],
-    quotas: Sequence[QuotaNeed],
-    config: Mapping[str, Any],
-) -> list[str]:
+def _warnings(endpoints: Sequence[EndpointPlan], quotas: Sequence[QuotaNeed]) -> list[str]:
     warnings = [f"{e.name}: {note}" for e in endpoints for note in e.notes]
     warnings += [
         f"quota {quota.code}: {quota.name} allows {quota.allowed}, the update needs {quota.needed}"
         for quota in quotas
         if quota.enough is False
     ]
-    budget = (config.get("aws") or {}).get("budget") or {}
-    if of_type(resources, "aws:cloudwatch/metricAlarm:MetricAlarm") and not budget.get("emails"):
-        warnings.append("nobody is told of alarms and costs: `llmops:aws: {budget: {emails: […]}}`")
     if any(e.change == "create" for e in endpoints):
         warnings.append("alarms of a new endpoint have no data before its first requests, so they guard no rollout yet")
     return warnings

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.plan.endpoints import EndpointPlan
+from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan
 
 
 @dataclass(frozen=True)
 class QuotaNeed:
-    """A quota of SageMaker, what the stack needs of it at most, and what the account has; None: not known."""
+    """A quota of a cloud, what the stack needs of it at most, and what the account has; None: not known."""
 
     name: str
     code: str
@@ -30,4 +30,4 @@ def instances_needed(endpoints: Sequence[EndpointPlan]) -> dict[str, int]:
     for endpoint in endpoints:
         most = max(endpoint.during_update, endpoint.most_instances)
         needed[endpoint.instance_type] = needed.get(endpoint.instance_type, 0) + most
-    return {t: n for t, n in needed.items() if t.startswith("ml.") and n}
+    return {t: n for t, n in needed.items() if t != UNKNOWN_TYPE and n}

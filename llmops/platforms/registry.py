@@ -1,14 +1,18 @@
 """From a target's name to its Platform: the one place that asks which target it is."""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from contract.errors import KitError, require_packages
 from contract.outputs import StackOutputs
 from llmops.platforms.base import Platform, Say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmops.images import ImageRegistry
+    from llmops.locks import Lock
+    from llmops.plan.endpoints import Rules
     from llmops.plan.quotas import QuotaNeed
     from llmops.stacks import PulumiStack
     from llmops.sweep import Sweeper
@@ -21,6 +25,8 @@ _PREFLIGHTS = {"aws": "llmops.platforms.aws.preflight:preflight"}
 _SWEEPERS = {"aws": "llmops.platforms.aws.sweep:AwsSweeper"}
 _IMAGES = {"aws": "llmops.platforms.aws.image_registry:EcrImages"}
 _USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy"}
+_PLANS = {"aws": "llmops.plan.aws"}
+_STATE_LOCKS = {"s3": ("aws", "llmops.platforms.aws.state_locks:locks_of_stack")}
 _QUOTAS = {"aws": "llmops.platforms.aws.quotas"}
 _EXTRAS = {"aws": ("aws", "boto3")}
 
@@ -46,6 +52,22 @@ def preflight(stack: "PulumiStack", say: Say, *, dev: bool, make: bool) -> None:
 def region_of(stack: "PulumiStack") -> str:
     """The region of a stack on a cloud."""
     return _clients_of(stack).caller.region
+
+
+def plan_rules(stack: "PulumiStack") -> "Rules":
+    """What a stack's cloud makes of a plan."""
+    return cast("Rules", importlib.import_module(_PLANS[stack.target]))
+
+
+def state_locks(stack: "PulumiStack", name: str) -> "Callable[[], list[Lock]] | None":
+    """Looks for the locks on a stack of the same backend, where that is a cloud's storage; None where it is none."""
+    scheme, _, _ = stack.backend.partition("://")
+    if scheme not in _STATE_LOCKS:
+        return None
+    target, place = _STATE_LOCKS[scheme]
+    require_packages(*_EXTRAS[target])
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)(stack, name)
 
 
 def quotas(stack: "PulumiStack", needed: dict[str, int]) -> "list[QuotaNeed]":

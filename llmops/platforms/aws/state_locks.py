@@ -1,13 +1,21 @@
 """Locks of Pulumi's backend in a bucket: the same files as in a folder, read over S3."""
 
+from collections.abc import Callable
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 from llmops.locks import FOLDER, Lock, is_of, parse
 from llmops.platforms.aws.clients import Clients, explained
+from llmops.platforms.aws.preflight import clients_of
+from llmops.stacks import PulumiStack
 
 
-def locks_in_bucket(backend: str, stack: str, project: str, clients: Clients) -> list[Lock]:
+def locks_of_stack(stack: PulumiStack, name: str) -> Callable[[], list[Lock]]:
+    """Looks for the locks on the stack `name` in the bucket of another one's backend."""
+    return partial(_locks_in_bucket, stack.backend, name, stack.project.name, clients_of(stack))
+
+
+def _locks_in_bucket(backend: str, stack: str, project: str, clients: Clients) -> list[Lock]:
     """The locks on a stack whose backend is `s3://bucket/path?region=…`."""
     parts = urlsplit(backend)
     bucket, path = parts.netloc, parts.path.strip("/")

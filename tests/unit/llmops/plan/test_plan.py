@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from llmops.plan.aws import CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, resource_costs
 from llmops.plan.changes import Change, Resource
-from llmops.plan.cost import cost_lines, token_costs, total
-from llmops.plan.endpoints import CONFIGURATION, ENDPOINT, SCALING, EndpointPlan, plan_endpoints
+from llmops.plan.cost import endpoint_costs, token_costs, total
+from llmops.plan.endpoints import EndpointPlan
 from llmops.plan.quotas import QuotaNeed, instances_needed
 from llmops.prices import Prices
 
@@ -96,7 +97,8 @@ def test_scaling_sets_idle_and_busy() -> None:
         Resource("aws:s3/bucket:Bucket", "store", {}),
     ]
     endpoints = plan_endpoints(resources, [], {}, {})
-    lines = cost_lines(resources, endpoints, Prices("us-east-1", TABLE))
+    prices = Prices("us-east-1", TABLE)
+    lines = [*endpoint_costs(endpoints, prices), *resource_costs(resources, prices)]
     assert [(line.what, line.idle, line.busy) for line in lines[:2]] == [
         ("endpoint chatbot: 0 to 3 x ml.g5.xlarge", 0.0, pytest.approx(4.224)),
         ("1 interface VPC endpoints x 2 zones", 0.02, 0.02),
@@ -111,7 +113,7 @@ def test_scaling_sets_idle_and_busy() -> None:
 def test_an_unknown_price_stays_unknown() -> None:
     plan = planned(blue_green("ALL_AT_ONCE"), 2)
     prices = Prices("eu-central-1", TABLE)
-    (line,) = cost_lines([], [plan], prices)
+    (line,) = endpoint_costs([plan], prices)
     assert (line.idle, line.busy) == (None, None)
     assert "prices refresh" in line.source
     assert token_costs([plan], prices, 100.0)[0].usd is None
