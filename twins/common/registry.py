@@ -53,7 +53,7 @@ def seal(twin: BaseTwin, claims: Mapping[str, Any], seconds: float) -> str:
     """A password that says something, good for so long: only this twin makes and reads them."""
     document = {**claims, "expires": time.time() + seconds}
     text = urlsafe_b64encode(json.dumps(document).encode()).decode()
-    return f"{text}.{_sign(twin, text)}"
+    return f"{text}.{sign(twin, text)}"
 
 
 def unseal(twin: BaseTwin, password: str) -> dict[str, Any] | None:
@@ -63,7 +63,7 @@ def unseal(twin: BaseTwin, password: str) -> dict[str, Any] | None:
         TimeoutError: its time is over.
     """
     text, _, signature = password.partition(".")
-    if not hmac.compare_digest(signature.encode(), _sign(twin, text).encode()):
+    if not hmac.compare_digest(signature.encode(), sign(twin, text).encode()):
         return None
     document = json.loads(urlsafe_b64decode(text))
     if document.pop("expires") < time.time():
@@ -71,12 +71,13 @@ def unseal(twin: BaseTwin, password: str) -> dict[str, Any] | None:
     return document
 
 
-def _first(twin: BaseTwin) -> str:
-    return f"{_PULL}{_sign(twin, 'pull')[:32]}"
-
-
-def _sign(twin: BaseTwin, text: str) -> str:
+def sign(twin: BaseTwin, text: str) -> str:
+    """What only this twin can say of a text, in hexadecimal digits."""
     return hmac.new(_secret(twin), text.encode(), "sha256").hexdigest()
+
+
+def _first(twin: BaseTwin) -> str:
+    return f"{_PULL}{sign(twin, 'pull')[:32]}"
 
 
 def _secret(twin: BaseTwin) -> bytes:

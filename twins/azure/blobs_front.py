@@ -1,0 +1,271 @@
+"""The host of a storage account's blobs: who asks is known by a token and judged by roles; Azurite answers.
+
+https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+from werkzeug.datastructures import Headers
+from werkzeug.wrappers import Request, Response
+
+from contract.errors import KitError
+from twins.azure import blobs, blobs_batch, blobs_rights, blobs_signed, tokens
+from twins.azure.calls import Caller, Document
+from twins.azure.errors import ArmError
+from twins.azure.twin import Twin
+
+log = logging.getLogger("twins.azure.blobs")
+_PIECE = 1 << 18
+# What belongs to a connection, says who asks, or has no sense for Azurite.
+_HELD_BACK = {
+    *("host", "connection", "keep-alive", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"),
+    *("authorization", "x-ms-copy-source-authorization", "x-ms-blob-public-access"),
+}
+_NOT_PASSED_BACK = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
+
+
+class RefusedError(Exception):
+    """A refusal in the storage services' own form."""
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for something of an account. `body` is bytes or an iterator of them."""
+
+    method: str
+    container: str
+    blob: str
+    query: Mapping[str, str]
+    headers: Headers
+    body: Any
+    length: int | None
+
+    @property
+    def path(self) -> str:
+        """container/blob."""
+        return f"{self.container}/{self.blob}" if self.blob else self.container
+
+
+class Front:
+    """The WSGI application of one storage account, by its name."""
+
+    def __init__(self, twin: Twin, account: str) -> None:
+        self._twin = twin
+        self._account = account
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ)
+        asked = _asked(request)
+        return self.respond(asked, request.host)(environ, start_response)
+
+    def respond(self, asked: Asked, host: str) -> Response:
+        """Answer a request, or a part of a batch."""
+        try:
+            with self._twin.lock:
+                account = blobs.account_named(self._twin, self._account)
+            if account is None:
+                raise RefusedError(404, "ResourceNotFound", "The specified resource does not exist.")
+            if asked.method == "POST" and asked.query.get("comp") == "batch":
+                return blobs_batch.respond(self, asked, host)
+            self._require(account, asked)
+            return self._carry_out(account, asked, host)
+        except RefusedError as e:
+            return refusal(e)
+        except ArmError as e:
+            return refusal(RefusedError(e.status, e.code, e.message, e.headers))
+        except KitError as e:
+            return refusal(RefusedError(400, "TwinFailure", f"{e.what}. {e.fix}"))
+        except (OSError, HTTPException) as e:
+            log.exception("%s %s failed", asked.method, asked.path)
+            return refusal(RefusedError(500, "InternalError", f"The twin's Azurite failed: {e}"))
+
+    def _require(self, account: Document, asked: Asked) -> None:
+        """Refuse who may not."""
+        _check_key(account, asked)
+        if blobs_signed.is_signed(asked.query):
+            if not blobs_signed.is_good(self._twin, account["name"], asked.path, asked.method, asked.query):
+                text = "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature."  # fmt: skip # noqa: E501
+                raise RefusedError(403, "AuthenticationFailed", text)
+            return
+        caller = self._caller(asked)
+        needed = blobs_rights.need(asked.method, asked.container, asked.blob, asked.query)
+        if needed is None:
+            raise RefusedError(400, "UnsupportedQueryParameter", "One of the query parameters is not supported.")
+        scope = blobs.container_id(account, asked.container) if asked.container else account["id"]
+        if not self._may(caller, needed, scope, asked):
+            text = "This request is not authorized to perform this operation using this permission."
+            raise RefusedError(403, "AuthorizationPermissionMismatch", text)
+
+    def _may(self, caller: Caller, needed: blobs_rights.Need, scope: str, asked: Asked) -> bool:
+        for action in needed.actions:
+            if action.endswith("/add/action") and needed.new_only and asked.headers.get("If-None-Match") != "*":
+                continue
+            if self._twin.may(caller.object_id, action, scope, needed.data):
+                return True
+        return False
+
+    def _caller(self, asked: Asked) -> Caller:
+        try:
+            return tokens.caller_of(self._twin, dict(asked.headers), tokens.STORAGE)
+        except ArmError as e:
+            place = f"{self._twin.url}/{self._twin.tenant}/oauth2/authorize"
+            challenge = {"WWW-Authenticate": f"Bearer authorization_uri={place} resource_id={tokens.STORAGE[0]}"}
+            if "Authorization" not in asked.headers:
+                text = "Server failed to authenticate the request. Please refer to the information in the www-authenticate header."  # fmt: skip # noqa: E501
+                raise RefusedError(401, "NoAuthenticationInformation", text, challenge) from e
+            text = f"Server failed to authenticate the request. {e.message}"
+            raise RefusedError(401, "InvalidAuthenticationInfo", text, challenge) from e
+
+    def _carry_out(self, account: Document, asked: Asked, host: str) -> Response:
+        of_container = bool(asked.container) and not asked.blob and "comp" not in asked.query
+        if asked.query.get("comp") == "acl" or asked.headers.get("x-ms-blob-public-access"):
+            text = "Public access is not permitted on this storage account."
+            raise RefusedError(409, "PublicAccessNotPermitted", text)
+        if asked.query.get("comp") == "userdelegationkey":
+            raise RefusedError(501, "NotImplemented", "This twin of Azure gives no keys of user delegation.")
+        known = self._known(account, asked.container)
+        if of_container and asked.method == "PUT":
+            return self._make_container(account, asked, known)
+        if not known:
+            raise RefusedError(404, "ContainerNotFound", "The specified container does not exist.")
+        store = blobs.store(self._twin)
+        for name in known:
+            store.ensure(self._twin, account[blobs.SLOT], name)
+        answer = self._relay(account, asked, host)
+        if of_container and asked.method == "DELETE" and answer.status_code < 300:
+            self._twin.drop(blobs.container_id(account, asked.container))
+        return answer
+
+    def _known(self, account: Document, container: str) -> list[str]:
+        """The container if the twin has it; all of the account when none is named, which may be none."""
+        with self._twin.lock:
+            if container:
+                return [container] if self._twin.find(blobs.container_id(account, container)) else []
+            return [each["name"] for each in self._twin.children(account["id"], blobs.CONTAINERS)] or [""]
+
+    def _make_container(self, account: Document, asked: Asked, known: list[str]) -> Response:
+        if known:
+            raise RefusedError(409, "ContainerAlreadyExists", "The specified container already exists.")
+        version = self._twin.kinds[blobs.CONTAINERS.lower()].versions[0]
+        metadata = {name[10:]: value for name, value in asked.headers.items() if name.lower().startswith("x-ms-meta-")}
+        body = {"properties": {"metadata": metadata} if metadata else {}}
+        document = self._twin.put(blobs.container_id(account, asked.container), body, version)
+        response = Response(status=201)
+        response.headers.update({"ETag": document["etag"], "x-ms-request-id": str(uuid.uuid4())})
+        response.headers["Last-Modified"] = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+        return response
+
+    def _relay(self, account: Document, asked: Asked, host: str) -> Response:
+        azurite = blobs.store(self._twin).azurite
+        headers = {name: value for name, value in asked.headers.items() if name.lower() not in _HELD_BACK}
+        headers |= {"Content-Length": str(asked.length)} if asked.length is not None else {}
+        if source := asked.headers.get("x-ms-copy-source"):
+            headers["x-ms-copy-source"] = self._source(account, asked, source, host)
+        slot = account[blobs.SLOT]
+        connection, found = azurite.request(slot, asked.method, asked.path, asked.query, headers, asked.body)
+        response = Response(status=found.status)
+        response.headers.clear()
+        for name, value in found.headers.items():
+            if name.lower() not in _NOT_PASSED_BACK:
+                response.headers.add(name, value)
+        if asked.method == "HEAD" or found.length == 0 or found.status in (204, 304):
+            found.close()
+            connection.close()
+        elif "xml" in found.headers.get("Content-Type", "") and not (asked.blob and found.status < 300):
+            text = found.read().replace(azurite.endpoint(slot).encode(), f"https://{host}".encode())
+            connection.close()
+            response.headers.pop("Content-Length", None)
+            response.set_data(text)
+        else:
+            response.response = _Answer(connection, found)
+        return response
+
+    def _source(self, account: Document, asked: Asked, source: str, host: str) -> str:
+        """The URL of a copy's source as Azurite reads it."""
+        parts = urlsplit(source)
+        container, _, blob = unquote(parts.path).strip("/").partition("/")
+        if parts.netloc != host or not blob:
+            text = "The specified copy source can't be read: on this twin it must be a blob of the same account."
+            raise RefusedError(404, "CannotVerifyCopySource", text)
+        reading = Asked("GET", container, blob, dict(_pairs(parts.query)), asked.headers, None, None)
+        self._require(account, reading)
+        for name in self._known(account, container):
+            blobs.store(self._twin).ensure(self._twin, account[blobs.SLOT], name)
+        return blobs.store(self._twin).azurite.url(account[blobs.SLOT], f"{container}/{blob}")
+
+
+def refusal(error: RefusedError) -> Response:
+    """A refusal as HTTP: XML, with its code in a header."""
+    request_id = str(uuid.uuid4())
+    stamp = datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "0Z")
+    message = escape(f"{error.message}\nRequestId:{request_id}\nTime:{stamp}")
+    text = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{error.code}</Code><Message>{message}</Message></Error>'
+    headers = {"x-ms-error-code": error.code, "x-ms-request-id": request_id, "x-ms-version": "2025-05-05"}
+    return Response(text, error.status, {**headers, **error.headers}, content_type="application/xml")
+
+
+def asked_of(method: str, target: str, headers: Headers, body: Any, length: int | None) -> Asked:
+    """A request by its parts; `target` is path and query as they were sent."""
+    path, _, query = target.partition("?")
+    container, _, blob = unquote(path).lstrip("/").partition("/")
+    return Asked(method, container, blob, dict(_pairs(query)), headers, body, length)
+
+
+def _asked(request: Request) -> Asked:
+    body = _pieces(request) if request.method in ("PUT", "POST") else None
+    length = request.content_length or 0 if body is not None else None
+    query = request.query_string.decode()
+    path = request.environ["PATH_INFO"].encode("latin-1").decode()
+    container, _, blob = path.lstrip("/").partition("/")
+    return Asked(request.method, container, blob, dict(_pairs(query)), request.headers, body, length)
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    return parse_qsl(query, keep_blank_values=True)
+
+
+def _check_key(account: Document, asked: Asked) -> None:
+    shared = asked.headers.get("Authorization", "").startswith("SharedKey")
+    if not shared:
+        return
+    if account["properties"].get("allowSharedKeyAccess") is False:
+        text = "Key based authentication is not permitted on this storage account."
+        raise RefusedError(403, "KeyBasedAuthenticationNotPermitted", text)
+    raise RefusedError(403, "AuthenticationFailed", "This twin of Azure takes no account keys: use a token.")
+
+
+class _Answer:
+    """What Azurite answers, piece by piece; its connection is closed at the end, or when the client has gone."""
+
+    def __init__(self, connection: HTTPConnection, found: HTTPResponse) -> None:
+        self._connection = connection
+        self._found = found
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self._found.read(_PIECE):
+            yield piece
+
+    def close(self) -> None:
+        self._found.close()
+        self._connection.close()
+
+
+def _pieces(request: Request) -> Iterator[bytes]:
+    while piece := request.input_stream.read(_PIECE):
+        yield piece

@@ -1,0 +1,80 @@
+"""May a principal do this? Its role assignments say so, each for a scope and all that lies below it.
+
+https://learn.microsoft.com/azure/role-based-access-control/overview#how-azure-rbac-determines-if-a-user-has-access-to-a-resource
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from twins.azure.calls import Document
+from twins.azure.ids import key
+from twins.azure.judges import roles
+from twins.azure.judges.roles import Role
+from twins.azure.twin import Twin
+
+ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
+DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
+WORKS_FROM = "_works_from"
+"""Member of an assignment's document: when Azure's services know it (seconds since 1970)."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """An assignment as it is judged: `scope` in lower case, "" for everything."""
+
+    scope: str
+    role: Role
+    works_from: float
+
+    def covers(self, scope: str) -> bool:
+        """Does it hold for a scope in lower case?"""
+        return scope == self.scope or scope.startswith(self.scope + "/")
+
+
+class PermissionJudge:
+    """Judges by the twin's assignments and definitions, which it reads again after `forget`."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+        self._grants: dict[str, list[Grant]] | None = None
+
+    def allows(self, object_id: str, action: str, scope: str, data: bool) -> bool:
+        """Does an assignment of the principal allow the action on the scope now?"""
+        now, below = time.time(), key(scope)
+        return any(
+            grant.works_from <= now and grant.covers(below) and grant.role.allows(action, data)
+            for grant in self._known().get(object_id.lower(), ())
+        )
+
+    def forget(self) -> None:
+        """Something about assignments or definitions has changed."""
+        self._grants = None
+
+    def _known(self) -> dict[str, list[Grant]]:
+        if (found := self._grants) is not None:
+            return found
+        with self._twin.lock:
+            found = read(self._twin.resources.values())
+            self._grants = found
+        return found
+
+
+def read(documents: Iterable[Document]) -> dict[str, list[Grant]]:
+    """The grants by the principal's id in lower case, of all documents of a subscription. An assignment whose role is
+    gone grants nothing.
+    """
+    documents = list(documents)
+    known = dict(roles.built_in())
+    for document in documents:
+        if document["type"] == DEFINITIONS and document["properties"].get("type") == "CustomRole":
+            known[roles.guid_of(document["id"])] = roles.custom(document)
+    found: dict[str, list[Grant]] = {}
+    for document in documents:
+        if document["type"] != ASSIGNMENTS:
+            continue
+        properties = document["properties"]
+        if role := known.get(roles.guid_of(properties["roleDefinitionId"])):
+            grant = Grant(key(properties["scope"]).rstrip("/"), role, float(document.get(WORKS_FROM, 0)))
+            found.setdefault(properties["principalId"].lower(), []).append(grant)
+    return found

@@ -1,0 +1,82 @@
+"""Role definitions of Azure RBAC: which actions a role allows, by patterns in which `*` stands for any text.
+
+https://learn.microsoft.com/azure/role-based-access-control/role-definitions
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+BUILT_IN_PREFIX = "/providers/Microsoft.Authorization/roleDefinitions"
+_FILE = Path(__file__).with_name("roles.json")
+
+
+@dataclass(frozen=True)
+class Permission:
+    """One block of a definition: what is allowed is `actions` without `not_actions`; data actions likewise."""
+
+    actions: tuple[str, ...] = ()
+    not_actions: tuple[str, ...] = ()
+    data_actions: tuple[str, ...] = ()
+    not_data_actions: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> "Permission":
+        """Of a `permissions` item of Azure's REST API."""
+        names = ("actions", "notActions", "dataActions", "notDataActions")
+        return cls(*(tuple(document.get(name) or ()) for name in names))
+
+    def allows(self, action: str, data: bool) -> bool:
+        """Is the action among those of this block?"""
+        given, taken = self._compiled_data if data else self._compiled
+        return bool(given.fullmatch(action)) and not taken.fullmatch(action)
+
+    @cached_property
+    def _compiled(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        return _compile(self.actions), _compile(self.not_actions)
+
+    @cached_property
+    def _compiled_data(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        return _compile(self.data_actions), _compile(self.not_data_actions)
+
+
+@dataclass(frozen=True)
+class Role:
+    """`id` is the definition's GUID in lower case."""
+
+    id: str
+    name: str
+    permissions: tuple[Permission, ...]
+
+    def allows(self, action: str, data: bool = False) -> bool:
+        """Does one of its blocks allow the action (`data`: a data action)? Case does not matter."""
+        return any(permission.allows(action, data) for permission in self.permissions)
+
+
+@cache
+def built_in() -> Mapping[str, Role]:
+    """Microsoft's own roles that the twin has, by their GUID."""
+    found = json.loads(_FILE.read_text())["roles"]
+    return {each["id"]: Role(each["id"], each["name"], (Permission.read(each),)) for each in found}
+
+
+def guid_of(role_definition_id: str) -> str:
+    """The last part of a definition's id: two ids of one role may differ in their scopes."""
+    return role_definition_id.rstrip("/").rpartition("/")[2].lower()
+
+
+def custom(document: Mapping[str, Any]) -> Role:
+    """The role of a custom definition's document."""
+    properties = document["properties"]
+    blocks = tuple(Permission.read(each) for each in properties.get("permissions") or ())
+    return Role(guid_of(document["id"]), properties.get("roleName", ""), blocks)
+
+
+def _compile(patterns: Iterable[str]) -> re.Pattern[str]:
+    """Nothing matches the pattern of no actions."""
+    alternatives = "|".join(".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
+    return re.compile(alternatives or r"(?!)", re.IGNORECASE | re.DOTALL)

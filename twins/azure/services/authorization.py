@@ -1,0 +1,318 @@
+"""Microsoft.Authorization: role assignments, which take time to work, and role definitions, built in and custom.
+
+https://learn.microsoft.com/rest/api/authorization/role-assignments
+"""
+
+import re
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from twins.azure import principals
+from twins.azure.calls import Call, Document
+from twins.azure.errors import ArmError
+from twins.azure.ids import Id, key
+from twins.azure.judges import roles
+from twins.azure.judges.permissions import ASSIGNMENTS, DEFINITIONS, WORKS_FROM, PermissionJudge
+from twins.azure.kinds import Kind
+from twins.azure.twin import Twin
+
+PROPAGATION_SECONDS = 120.0
+"""What a new assignment takes until every service knows it, by Microsoft "up to 10 minutes", mostly 1 to 5."""
+OWNER_ROLES = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
+"""What a twin's owner is assigned on the subscription from the start: an Owner alone reads no blob and signs nothing."""
+UNJUDGED = [
+    "roles: groups, deny assignments, locks and policies do not exist; conditions of assignments are refused",
+    "roles: an assignment that is taken away works no longer at once",
+]
+_SCOPES = ("group", "subscription", "resource")
+_GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_FILTER = re.compile(r"(principalId|roleName|assignedTo\()\s*(?:eq)?\s*'([^']*)'\)?")
+
+
+def install(twin: Twin) -> None:
+    """Add the kinds, and let roles decide."""
+    judge = PermissionJudge(twin)
+    twin.judge_of_roles = judge.allows
+
+    def forget(_twin: Twin, _document: Document) -> None:
+        judge.forget()
+
+    assignments = ("2022-04-01", "2020-10-01-preview", "2020-08-01-preview", "2020-04-01-preview", "2018-09-01-preview")
+    twin.kind(
+        Kind(
+            ASSIGNMENTS,
+            assignments,
+            put=_assign,
+            begun=forget,
+            gone=forget,
+            patch=False,
+            scopes=_SCOPES,
+            provisioning=False,
+            codes=(201, 200),
+        )
+    )
+    twin.kind(
+        Kind(
+            DEFINITIONS,
+            ("2022-04-01", "2022-05-01-preview", "2018-01-01-preview"),
+            put=_define,
+            begun=forget,
+            deleting=_undefine,
+            gone=forget,
+            patch=False,
+            name=_GUID,
+            scopes=_SCOPES,
+            provisioning=False,
+            codes=(201, 201),
+        )
+    )
+    for collection, list_ in (("roleAssignments", _list_assignments), ("roleDefinitions", _list_definitions)):
+        permission = f"Microsoft.Authorization/{collection}/read"
+        twin.action("Microsoft.Authorization", collection, list_, permission, "GET")
+    twin.seeds.append(lambda: _seed(twin, judge))
+    twin.unjudged += UNJUDGED
+
+
+def assign(twin: Twin, object_id: str, role: str, scope: str) -> Document:
+    """Assign a built-in role, by its name, from inside; it works at once.
+
+    Raises:
+        KeyError: no such role.
+    """
+    found = next((each for each in roles.built_in().values() if each.name == role), None)
+    if found is None:
+        raise KeyError(role)
+    name = _name_for(twin, object_id, found.id, scope)
+    return _keep_assignment(twin, f"{scope}/providers/{ASSIGNMENTS}/{name}", object_id, found.id, scope)
+
+
+def _seed(twin: Twin, judge: PermissionJudge) -> None:
+    scope = f"/subscriptions/{twin.subscription}"
+    for role in roles.built_in().values():
+        twin.keep(_built_in_document(scope, role.id))
+    for name in OWNER_ROLES:
+        assign(twin, principals.OWNER_ID, name, scope)
+    judge.forget()
+
+
+def _assign(twin: Twin, call: Call, there: Document | None) -> Document:
+    given = (call.body.get("properties") if isinstance(call.body, dict) else None) or {}
+    parsed = Id.parse(call.id)
+    for name in ("principalId", "roleDefinitionId"):
+        if not given.get(name):
+            message = f"The request to create role assignment is not valid: '{name}' is missing."
+            raise ArmError(400, "InvalidCreateRoleAssignmentRequest", message)
+    if not re.fullmatch(_GUID, parsed.name):
+        message = f"The role assignment ID '{parsed.name}' is not valid. The role assignment ID must be a GUID."
+        raise ArmError(400, "InvalidRoleAssignmentId", message)
+    if given.get("condition"):
+        raise ArmError(400, "ConditionsNotUnderstood", "This twin of Azure does not judge conditions of assignments.")
+    _check_role(twin, given["roleDefinitionId"])
+    principal_type = _check_principal(twin, given)
+    if there:
+        _check_same(there, given)
+    else:
+        _check_new(twin, parsed, given)
+    now = datetime.now(UTC).isoformat()
+    created = there["properties"]["createdOn"] if there else now
+    properties = {
+        "roleDefinitionId": given["roleDefinitionId"],
+        "principalId": given["principalId"],
+        "principalType": principal_type,
+        "scope": parsed.scope or "/",
+        "condition": None,
+        "conditionVersion": None,
+        "description": given.get("description"),
+        "createdOn": created,
+        "updatedOn": now,
+        "createdBy": call.caller.object_id,
+        "updatedBy": call.caller.object_id,
+        "delegatedManagedIdentityResourceId": None,
+    }
+    works_from = there[WORKS_FROM] if there else time.time() + _propagation(twin)
+    return {"properties": properties, WORKS_FROM: works_from}
+
+
+def _propagation(twin: Twin) -> float:
+    from twins.azure import faults
+
+    fault = faults.find(twin, "role_propagation")
+    return float(fault["seconds"]) if fault else twin.scaled(PROPAGATION_SECONDS)
+
+
+def _check_role(twin: Twin, role_definition_id: str) -> None:
+    guid = roles.guid_of(role_definition_id)
+    if guid not in roles.built_in() and not _custom_with(twin, guid):
+        message = f"The specified role definition with ID '{guid.replace('-', '')}' does not exist."
+        raise ArmError(400, "RoleDefinitionDoesNotExist", message)
+
+
+def _check_principal(twin: Twin, given: Document) -> str:
+    """The type of a principal that exists."""
+    object_id = given["principalId"]
+    found = principals.find(twin, object_id)
+    if found is None:
+        raise ArmError(
+            400,
+            "PrincipalNotFound",
+            f"Principal {object_id.replace('-', '')} does not exist in the directory {twin.tenant}. Check that you "
+            "have the correct principal ID. If you are creating this principal and then immediately assigning a role, "
+            "this error might be related to a replication delay. In this case, set the role assignment principalType "
+            "property to a value, such as ServicePrincipal, User, or Group.  See https://aka.ms/docs-principaltype",
+        )
+    actual = "User" if found.kind == "user" else "ServicePrincipal"
+    asked = given.get("principalType") or actual
+    if asked != actual:
+        message = f"The PrincipalId '{object_id.replace('-', '')}' has type '{actual}' , which is different from specified PrinciaplType '{asked}'."  # fmt: skip # noqa: E501
+        raise ArmError(400, "UnmatchedPrincipalType", message)
+    return actual
+
+
+def _check_same(there: Document, given: Document) -> None:
+    before = there["properties"]
+    same_role = roles.guid_of(before["roleDefinitionId"]) == roles.guid_of(given["roleDefinitionId"])
+    if not same_role or before["principalId"].lower() != given["principalId"].lower():
+        message = "Tenant ID, application ID, principal ID, and scope are not allowed to be updated."
+        raise ArmError(400, "RoleAssignmentUpdateNotPermitted", message)
+
+
+def _check_new(twin: Twin, parsed: Id, given: Document) -> None:
+    for document in twin.resources.values():
+        if document["type"] != ASSIGNMENTS:
+            continue
+        other = document["properties"]
+        if document["name"].lower() == parsed.name.lower():
+            raise ArmError(409, "RoleAssignmentExists", "The role assignment already exists.")
+        same_role = roles.guid_of(other["roleDefinitionId"]) == roles.guid_of(given["roleDefinitionId"])
+        same_principal = other["principalId"].lower() == given["principalId"].lower()
+        if same_role and same_principal and key(other["scope"]) == key(parsed.scope):
+            message = f"The role assignment already exists. The ID of the existing role assignment is {document['name'].replace('-', '')}."  # fmt: skip # noqa: E501
+            raise ArmError(409, "RoleAssignmentExists", message)
+
+
+def _define(twin: Twin, call: Call, there: Document | None) -> Document:
+    given = (call.body.get("properties") if isinstance(call.body, dict) else None) or {}
+    guid = Id.parse(call.id).name.lower()
+    if guid in roles.built_in():
+        raise ArmError(403, "RoleDefinitionIsBuiltIn", "A built-in role can't be changed.")
+    for name in ("roleName", "permissions", "assignableScopes"):
+        if not given.get(name):
+            message = f"The request to create role definition is not valid: '{name}' is missing."
+            raise ArmError(400, "InvalidRoleDefinition", message)
+    for document in twin.resources.values():
+        same = document["type"] == DEFINITIONS and document["properties"]["roleName"] == given["roleName"]
+        if same and document["name"].lower() != guid:
+            message = f"A custom role with the same name already exists in this directory. Use a different name: '{given['roleName']}'."  # fmt: skip # noqa: E501
+            raise ArmError(409, "RoleDefinitionWithSameNameExists", message)
+    blocks = [_block(each) for each in given["permissions"]]
+    now = datetime.now(UTC).isoformat()
+    properties = {
+        "roleName": given["roleName"],
+        "type": "CustomRole",
+        "description": given.get("description", ""),
+        "assignableScopes": given["assignableScopes"],
+        "permissions": blocks,
+        "createdOn": there["properties"]["createdOn"] if there else now,
+        "updatedOn": now,
+        "createdBy": call.caller.object_id,
+        "updatedBy": call.caller.object_id,
+    }
+    return {"properties": properties}
+
+
+def _block(given: Document) -> Document:
+    return {name: list(given.get(name) or ()) for name in ("actions", "notActions", "dataActions", "notDataActions")}
+
+
+def _undefine(twin: Twin, call: Call, document: Document) -> None:
+    guid = roles.guid_of(document["id"])
+    if guid in roles.built_in():
+        raise ArmError(403, "RoleDefinitionIsBuiltIn", "A built-in role can't be deleted.")
+    for other in twin.resources.values():
+        if other["type"] == ASSIGNMENTS and roles.guid_of(other["properties"]["roleDefinitionId"]) == guid:
+            message = "There are existing role assignments referencing role (code: RoleDefinitionHasAssignments)."
+            raise ArmError(400, "RoleDefinitionHasAssignments", message)
+
+
+def _list_assignments(twin: Twin, call: Call, _document: Document | None) -> Document:
+    """Those on the scope, above it (which it inherits) and, unless `atScope()` is asked for, below it."""
+    scope = key(Id.parse(call.id).scope)
+    asked = call.query.get("$filter", "")
+    wanted = _filtered(asked)
+    found = []
+    for document in twin.resources.values():
+        if document["type"] != ASSIGNMENTS:
+            continue
+        other = key(document["properties"]["scope"])
+        above = scope == other or scope.startswith(other.rstrip("/") + "/")
+        below = other.startswith(scope.rstrip("/") + "/") and "atScope()" not in asked
+        principal = wanted.get("principalId") or wanted.get("assignedTo(")
+        if (above or below) and (not principal or document["properties"]["principalId"].lower() == principal.lower()):
+            found.append(_public(document))
+    return {"value": found}
+
+
+def _list_definitions(twin: Twin, call: Call, _document: Document | None) -> Document:
+    scope = Id.parse(call.id).scope
+    name = _filtered(call.query.get("$filter", "")).get("roleName")
+    documents = [_built_in_document(scope, role.id) for role in roles.built_in().values()]
+    documents += [d for d in twin.resources.values() if d["type"] == DEFINITIONS and _is_custom(d)]
+    return {"value": [_public(d) for d in documents if not name or d["properties"]["roleName"] == name]}
+
+
+def _filtered(text: str) -> dict[str, str]:
+    return dict(_FILTER.findall(text))
+
+
+def _public(document: Document) -> Document:
+    return {name: value for name, value in document.items() if not name.startswith("_")}
+
+
+def _is_custom(document: Document) -> bool:
+    return document["properties"].get("type") == "CustomRole"
+
+
+def _custom_with(twin: Twin, guid: str) -> bool:
+    return any(
+        document["type"] == DEFINITIONS and roles.guid_of(document["id"]) == guid and _is_custom(document)
+        for document in twin.resources.values()
+    )
+
+
+def _built_in_document(scope: str, guid: str) -> dict[str, Any]:
+    role = roles.built_in()[guid]
+    blocks = [
+        {
+            "actions": list(each.actions),
+            "notActions": list(each.not_actions),
+            "dataActions": list(each.data_actions),
+            "notDataActions": list(each.not_data_actions),
+        }
+        for each in role.permissions
+    ]
+    properties = {"roleName": role.name, "type": "BuiltInRole", "description": role.name, "assignableScopes": ["/"]}
+    path = f"{scope}/providers/{DEFINITIONS}/{guid}"
+    return {"id": path, "name": guid, "type": DEFINITIONS, "properties": {**properties, "permissions": blocks}}
+
+
+def _name_for(twin: Twin, object_id: str, role: str, scope: str) -> str:
+    return str(uuid.uuid5(uuid.UUID(twin.tenant), f"{object_id} {role} {key(scope)}"))
+
+
+def _keep_assignment(twin: Twin, resource_id: str, object_id: str, role: str, scope: str) -> Document:
+    found = principals.find(twin, object_id)
+    properties = {
+        "roleDefinitionId": f"/subscriptions/{twin.subscription}/providers/{DEFINITIONS}/{role}",
+        "principalId": object_id,
+        "principalType": "User" if found and found.kind == "user" else "ServicePrincipal",
+        "scope": scope,
+        "createdOn": datetime.now(UTC).isoformat(),
+    }
+    document: Document = {"id": resource_id, "type": ASSIGNMENTS, "properties": properties, WORKS_FROM: 0.0}
+    twin.keep(document)
+    kind = twin.kinds[ASSIGNMENTS.lower()]
+    assert kind.begun
+    kind.begun(twin, document)
+    return document

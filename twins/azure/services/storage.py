@@ -1,0 +1,289 @@
+"""Microsoft.Storage: accounts, each with a host of its own for its blobs, containers and their settings.
+
+https://learn.microsoft.com/rest/api/storagerp/storage-accounts
+"""
+
+import base64
+import copy
+import re
+import secrets
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from twins.azure import blobs
+from twins.azure.blobs_front import Front
+from twins.azure.calls import Call, Document, Reply
+from twins.azure.errors import ArmError
+from twins.azure.ids import Id
+from twins.azure.kinds import Kind
+from twins.azure.twin import Twin
+
+SERVICES = "Microsoft.Storage/storageAccounts/blobServices"
+POLICIES = "Microsoft.Storage/storageAccounts/managementPolicies"
+VERSIONS = (
+    *("2024-01-01", "2025-06-01", "2025-01-01", "2023-05-01", "2023-04-01", "2023-01-01", "2022-09-01", "2022-05-01"),
+    *("2021-09-01", "2021-08-01", "2021-06-01", "2021-04-01", "2021-02-01", "2021-01-01", "2020-08-01-preview"),
+    *("2019-06-01", "2019-04-01"),
+)
+CREATE_SECONDS = 20.0
+UNJUDGED = [
+    "blobs: kept by Azurite: no versions, no soft delete and no lifecycle rules, whatever the account's settings say",
+    "blobs: no account keys and no signatures but the platform's own; firewalls and network rules let everybody in",
+    "blobs: files, queues, tables and hierarchical namespaces do not exist",
+]
+_NAME = re.compile(r"[a-z0-9]{3,24}")
+_CONTAINER = r"[a-z0-9](-?[a-z0-9]){2,62}|\$web|\$root|\$logs"
+_SKUS = (
+    *("Standard_LRS", "Standard_GRS", "Standard_RAGRS", "Standard_ZRS", "Standard_GZRS", "Standard_RAGZRS"),
+    *("Premium_LRS", "Premium_ZRS"),
+)
+_KINDS = ("StorageV2", "Storage", "BlobStorage", "BlockBlobStorage", "FileStorage")
+_BOOLEANS = (
+    *("allowBlobPublicAccess", "allowSharedKeyAccess", "supportsHttpsTrafficOnly", "isHnsEnabled"),
+    *("allowCrossTenantReplication", "defaultToOAuthAuthentication", "isLocalUserEnabled", "isSftpEnabled"),
+)
+_DEFAULTS: Document = {
+    "accessTier": "Hot",
+    "allowBlobPublicAccess": False,
+    "allowCrossTenantReplication": False,
+    "encryption": {
+        "keySource": "Microsoft.Storage",
+        "services": {
+            "blob": {"enabled": True, "keyType": "Account"},
+            "file": {"enabled": True, "keyType": "Account"},
+        },
+    },
+    "minimumTlsVersion": "TLS1_2",
+    "networkAcls": {"bypass": "AzureServices", "defaultAction": "Allow", "ipRules": [], "virtualNetworkRules": []},
+    "privateEndpointConnections": [],
+    "supportsHttpsTrafficOnly": True,
+}
+
+
+def install(twin: Twin) -> None:
+    """Add the kinds and actions."""
+    twin.kind(
+        Kind(
+            blobs.ACCOUNTS,
+            VERSIONS,
+            put=_put_account,
+            begun=_begun_account,
+            show=_show_account,
+            seconds=CREATE_SECONDS,
+            codes=(202, 200),
+            location=True,
+        )
+    )
+    twin.kind(
+        Kind(
+            SERVICES,
+            VERSIONS,
+            put=_put_service,
+            deleting=_undeletable,
+            name="default",
+            provisioning=False,
+            codes=(200, 200),
+            singletons=("default",),
+        )
+    )
+    twin.kind(
+        Kind(
+            blobs.CONTAINERS,
+            VERSIONS,
+            put=_put_container,
+            gone=_gone_container,
+            name=_CONTAINER,
+            provisioning=False,
+        )
+    )
+    twin.kind(Kind(POLICIES, VERSIONS, put=_put_policy, name="default", provisioning=False, patch=False))
+    twin.action(blobs.ACCOUNTS, "listKeys", _list_keys)
+    twin.action(blobs.ACCOUNTS, "regenerateKey", _regenerate_key)
+    permission = "Microsoft.Storage/checkNameAvailability/read"
+    twin.action("Microsoft.Storage", "checkNameAvailability", _check_name_availability, permission)
+    twin.closers.append(lambda: blobs.store(twin).azurite.close())
+    twin.seeds.append(lambda: blobs.store(twin).empty())
+    twin.unjudged += UNJUDGED
+
+
+def resume(twin: Twin) -> None:
+    """Let the accounts of a twin that was started again have their hosts."""
+    for document in list(twin.resources.values()):
+        if document["type"] == blobs.ACCOUNTS:
+            endpoint(twin, document["name"])
+
+
+def endpoint(twin: Twin, name: str) -> str:
+    """Where an account's blobs are: https://localhost:PORT/."""
+    return twin.data_plane(f"storage/{name}", Front(twin, name)) + "/"
+
+
+def _put_account(twin: Twin, call: Call, there: Document | None) -> Document:
+    body, name = call.body, Id.parse(call.id).name
+    _check_name(twin, name, there)
+    properties = dict(body.get("properties") or {})
+    sku = (body.get("sku") or (there or {}).get("sku") or {}).get("name", "")
+    if sku not in _SKUS:
+        message = f"The value '{sku}' for property 'sku.name' is not valid: it is one of {', '.join(_SKUS)}."
+        raise ArmError(400, "InvalidValuesForRequestParameters", message)
+    kind = body.get("kind") or (there or {}).get("kind") or ""
+    if kind not in _KINDS:
+        raise ArmError(
+            400, "InvalidValuesForRequestParameters", f"The value '{kind}' for property 'kind' is not valid."
+        )
+    for each in _BOOLEANS:
+        if not isinstance(properties.get(each), bool | None):
+            message = f"Values for request parameters are invalid: {each}."
+            raise ArmError(400, "InvalidValuesForRequestParameters", message)
+    if there:
+        _check_unchanged(there, kind, properties)
+    now = datetime.now(UTC).isoformat()
+    before = there["properties"] if there else {"creationTime": now, "keyCreationTime": {"key1": now, "key2": now}}
+    merged = copy.deepcopy(_DEFAULTS) | before | {k: v for k, v in properties.items() if v is not None}
+    merged |= {"primaryLocation": body.get("location") or (there or {})["location"], "statusOfPrimary": "available"}
+    document = {name: body[name] for name in ("location", "tags", "identity") if body.get(name) is not None}
+    if there:
+        document = {name: there[name] for name in ("tags", "identity") if name in there} | document
+    sku_document = {"name": sku, "tier": sku.partition("_")[0]}
+    slot = there[blobs.SLOT] if there else blobs.free_slot(twin)
+    keys = there["_keys"] if there else [_new_key(), _new_key()]
+    return {**document, "sku": sku_document, "kind": kind, "properties": merged, blobs.SLOT: slot, "_keys": keys}
+
+
+def _check_name(twin: Twin, name: str, there: Document | None) -> None:
+    if not _NAME.fullmatch(name):
+        message = f"{name} is not a valid storage account name. Storage account name must be between 3 and 24 characters in length and use numbers and lower-case letters only."  # fmt: skip # noqa: E501
+        raise ArmError(400, "AccountNameInvalid", message)
+    if there is None and blobs.account_named(twin, name):
+        message = f"The storage account named {name} is already taken."
+        raise ArmError(409, "StorageAccountAlreadyTaken", message)
+
+
+def _check_unchanged(there: Document, kind: str, properties: Document) -> None:
+    before = there["properties"]
+    hierarchical = properties.get("isHnsEnabled")
+    if hierarchical is not None and hierarchical != before.get("isHnsEnabled", False):
+        message = "The property 'isHnsEnabled' was specified in the input, but it cannot be updated as it is read-only."
+        raise ArmError(400, "AccountPropertyCannotBeUpdated", message)
+    if kind != there["kind"] and (there["kind"], kind) not in (("Storage", "StorageV2"), ("BlobStorage", "StorageV2")):
+        message = "The property 'kind' was specified in the input, but it cannot be updated as it is read-only."
+        raise ArmError(400, "AccountPropertyCannotBeUpdated", message)
+
+
+def _begun_account(twin: Twin, document: Document) -> None:
+    place = endpoint(twin, document["name"])
+    document["properties"]["primaryEndpoints"] = {"blob": place}
+    service = f"{document['id']}/blobServices/default"
+    if twin.find(service) is None:
+        sku = document["sku"]
+        properties = {
+            "cors": {"corsRules": []},
+            "deleteRetentionPolicy": {"allowPermanentDelete": False, "enabled": False},
+        }
+        twin.keep({"id": service, "name": "default", "type": SERVICES, "sku": sku, "properties": properties})
+
+
+def _show_account(twin: Twin, document: Document) -> Document:
+    document["properties"]["primaryEndpoints"] = {"blob": endpoint(twin, document["name"])}
+    return document
+
+
+def _put_service(twin: Twin, call: Call, there: Document | None) -> Document:
+    given = call.body.get("properties") or {}
+    for name in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
+        policy = given.get(name) or {}
+        days = policy.get("days")
+        if policy.get("enabled") and not (isinstance(days, int) and 1 <= days <= 365):
+            message = f"Values for request parameters are invalid: {name}.days: it is a number from 1 to 365."
+            raise ArmError(400, "InvalidValuesForRequestParameters", message)
+    properties = (there["properties"] if there else {}) | given
+    return {"sku": (there or {}).get("sku"), "properties": properties}
+
+
+def _undeletable(twin: Twin, call: Call, document: Document) -> None:
+    raise ArmError(405, "MethodNotAllowed", "The HTTP method DELETE is not supported at this resource.")
+
+
+def _put_container(twin: Twin, call: Call, there: Document | None) -> Document:
+    given = call.body.get("properties") or {}
+    parsed = Id.parse(call.id)
+    account = twin.find(call.id.partition("/blobServices/")[0])
+    assert account is not None
+    public = given.get("publicAccess") or "None"
+    if public != "None" and not account["properties"].get("allowBlobPublicAccess"):
+        message = "Public access is not permitted on this storage account."
+        raise ArmError(409, "PublicAccessNotPermitted", message)
+    if public != "None":
+        message = f"This twin of Azure has no containers with public access: {parsed.name}."
+        raise ArmError(400, "InvalidValuesForRequestParameters", message)
+    before = there["properties"] if there else {}
+    properties = {
+        "defaultEncryptionScope": "$account-encryption-key",
+        "denyEncryptionScopeOverride": False,
+        "hasImmutabilityPolicy": False,
+        "hasLegalHold": False,
+        "deleted": False,
+        "remainingRetentionDays": 0,
+        "leaseStatus": "Unlocked",
+        "leaseState": "Available",
+        **before,
+        **given,
+        "publicAccess": "None",
+        "lastModifiedTime": datetime.now(UTC).isoformat(),
+    }
+    return {"etag": f'"0x{uuid.uuid4().hex[:15].upper()}"', "properties": properties}
+
+
+def _gone_container(twin: Twin, document: Document) -> None:
+    account = twin.find(document["id"].partition("/blobServices/")[0])
+    if account is not None:
+        blobs.store(twin).forget(twin, account[blobs.SLOT], document["name"])
+
+
+def _put_policy(twin: Twin, call: Call, there: Document | None) -> Document:
+    rules = ((call.body.get("properties") or {}).get("policy") or {}).get("rules")
+    if not isinstance(rules, list) or not rules:
+        raise ArmError(400, "InvalidRequestPropertyValue", "The value of property 'policy.rules' is required.")
+    names = [str(rule.get("name", "")) for rule in rules]
+    for rule in rules:
+        actions = (rule.get("definition") or {}).get("actions")
+        if not rule.get("name") or rule.get("type") != "Lifecycle" or not actions:
+            message = "A rule of a management policy has a name, the type Lifecycle and definition.actions."
+            raise ArmError(400, "InvalidRequestPropertyValue", message)
+    if len(set(names)) != len(names):
+        raise ArmError(400, "DuplicateRuleName", "The names of a management policy's rules must be unique.")
+    return {"properties": {"policy": {"rules": rules}, "lastModifiedTime": datetime.now(UTC).isoformat()}}
+
+
+def _list_keys(twin: Twin, call: Call, document: Any) -> Reply:
+    made = document["properties"]["keyCreationTime"]
+    keys = [
+        {"keyName": name, "value": value, "permissions": "FULL", "creationTime": made[name]}
+        for name, value in zip(("key1", "key2"), document["_keys"], strict=True)
+    ]
+    return Reply(200, {"keys": keys})
+
+
+def _regenerate_key(twin: Twin, call: Call, document: Any) -> Reply:
+    name = (call.body or {}).get("keyName")
+    if name not in ("key1", "key2"):
+        raise ArmError(400, "InvalidValuesForRequestParameters", f"The value '{name}' for 'keyName' is not valid.")
+    document["_keys"][int(name[-1]) - 1] = _new_key()
+    document["properties"]["keyCreationTime"][name] = datetime.now(UTC).isoformat()
+    twin.changed()
+    return _list_keys(twin, call, document)
+
+
+def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document:
+    name = str((call.body or {}).get("name", ""))
+    try:
+        _check_name(twin, name, None)
+    except ArmError as e:
+        reason = "AccountNameInvalid" if e.code == "AccountNameInvalid" else "AlreadyExists"
+        return {"nameAvailable": False, "reason": reason, "message": e.message}
+    return {"nameAvailable": True}
+
+
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(64)).decode()
