@@ -168,8 +168,9 @@ def _members(
     for name, shape in shapes.items():
         here = f"{path}.{name}" if path else name
         key = rename.get(here, name)
-        value = body.get(key)
-        value = inner.get(key) if value is None else value
+        first, second = (inner, body) if here in rename else (body, inner)  # `type` at the top is the resource's own
+        value = first.get(key)
+        value = second.get(key) if value is None else value
         if value is not None:
             found[name] = _from_api(value, shape, rename, here)
     return found

@@ -85,7 +85,8 @@ class AzureNativeProvider(Provider[AzureSession]):
         outputs = bodies.from_body(known, answer) | {VERSION: known.api_version}
         if not inputs:
             return identity, outputs, bodies.inputs_of(known, answer, identity)
-        before = {n: v for n, v in state.items() if n not in inputs or v != known.defaults_on_removal.get(n)}
+        before = copy.deepcopy(state)
+        before = {n: v for n, v in before.items() if n not in inputs or v != known.defaults_on_removal.get(n)}
         shown = copy.deepcopy(outputs)
         for path in known.maintained:
             if bodies.at(inputs, tuple(path.split("."))) is None:

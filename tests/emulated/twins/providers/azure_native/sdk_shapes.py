@@ -7,6 +7,7 @@ object of `definitions`, {"one of": [names]} one of several, {"const": text} a w
 `python -m tests.emulated.twins.providers.azure_native.sdk_shapes` writes them to shapes.json.
 """
 
+import collections.abc
 import importlib
 import json
 import re
@@ -14,7 +15,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from pulumi import _types
+from pulumi import Output, _types
 
 FOLDER = Path(__file__).resolve().parents[5] / "twins" / "providers" / "azure_native"
 SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean", typing.Any: "any"}
@@ -27,7 +28,7 @@ def all_shapes() -> dict[str, Any]:
     tokens = [t for t in json.loads((FOLDER / "types.json").read_text()) if not t.startswith("_")]
     walk = _Walk()
     types = {token: walk.of_type(token) for token in sorted(tokens)}
-    walk.mark_sets(types)
+    walk.tell_outputs_by_inputs(types)
     return {"types": types, "definitions": dict(sorted(walk.definitions.items()))}
 
 
@@ -60,58 +61,76 @@ class _Walk:
         return {
             "version": version[1] if version else "",
             "inputs": self._inputs(arguments),
-            "outputs": {n: self._node(h) for n, h in _types.resource_types(resource).items()},
+            "outputs": self._members(resource),
         }
 
-    def mark_sets(self, types: dict[str, Any]) -> None:
-        """Lists of texts going in that are maps coming out are keys of an object in the API."""
-        pairs = [(t["inputs"], t["outputs"]) for t in types.values()]
-        pairs += [(shape, self.definitions.get(f"{n}Response", {})) for n, shape in self.definitions.items()]
-        for inputs, outputs in pairs:
-            for name, shape in inputs.items():
-                if shape == ["string"] and "*" in (outputs.get(name.removesuffix("!")) or ()):
-                    inputs[name] = {"set": "string"}
+    def tell_outputs_by_inputs(self, types: dict[str, Any]) -> None:
+        """What the SDK says of an input alone.
+
+        Lists of texts going in that are maps coming out are keys of an object in the API; where one of several objects
+        goes in, the SDK types what comes out as anything.
+        """
+        told = 0
+        while told != (told := len(self.definitions)):
+            pairs = [(t["inputs"], t["outputs"]) for t in types.values()]
+            pairs += [(shape, self.definitions.get(f"{n}Response", {})) for n, shape in self.definitions.items()]
+            for inputs, outputs in pairs:
+                for name, shape in inputs.items():
+                    shown = outputs.get(name.removesuffix("!"))
+                    if shape == ["string"] and "*" in (shown or ()):
+                        inputs[name] = {"set": "string"}
+                    elif shown == "any":
+                        outputs[name.removesuffix("!")] = self._shown(shape)
+
+    def _shown(self, shape: Any) -> Any:
+        if isinstance(shape, dict) and ("is" in shape or "one of" in shape):
+            names = shape["one of"] if "one of" in shape else [shape["is"]]
+            return {"one of": [name for each in names if (name := self._response(each))]}
+        return "any"
+
+    def _response(self, name: str) -> str:
+        package, _, kind = name.partition(".")
+        outputs = importlib.import_module(f"pulumi_azure_native.{package}.outputs")
+        response = getattr(outputs, f"{kind}Response", None)
+        return self._defined(response, self._members) if response else ""
 
     def _inputs(self, kind: type) -> dict[str, Any]:
-        names = {pulumi: python for python, pulumi in _types.input_type_py_to_pulumi_names(kind).items()}
-        found = {}
-        for name, hint in _types.input_type_types(kind).items():
-            getter = getattr(kind, names[name]).fget
-            constant = _CONSTANT.search(getter.__doc__ or "")
-            found[name + ("" if _is_optional(kind, getter) else "!")] = (
-                {"const": constant[1]} if constant else self._node(hint)
-            )
-        return found
+        hints = _types._raw_return_hints(kind)
+        return {
+            name + ("" if type(None) in typing.get_args(hints[name]) else "!"): shape
+            for name, shape in self._members(kind).items()
+        }
 
-    def _outputs(self, kind: type) -> dict[str, Any]:
-        names = {pulumi: python for python, pulumi in _types._py_to_pulumi_names_from_py_properties(kind).items()}
+    def _members(self, kind: type) -> dict[str, Any]:
+        getters = {pulumi: getter.fget for _, pulumi, getter in _types._py_properties(kind)}
         found = {}
-        for name, hint in _types.output_type_types(kind).items():
-            constant = _CONSTANT.search(getattr(kind, names[name]).fget.__doc__ or "")
+        for name, hint in _types._raw_return_hints(kind).items():
+            constant = _CONSTANT.search(getters[name].__doc__ or "")
             found[name] = {"const": constant[1]} if constant else self._node(hint)
         return found
 
     def _node(self, hint: Any) -> Any:
-        hint = _types.unwrap_type(hint)
         if hint in SCALARS:
             return SCALARS[hint]
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-        if origin is typing.Union or str(origin) == "<class 'types.UnionType'>":
-            return self._one_of([a for a in arguments if a is not type(None)])
-        if origin in (list, typing.get_origin(typing.Sequence[str])):
+        if origin is Output:
+            return self._node(arguments[0])
+        if origin is typing.Union:
+            return self._one_of([a for a in arguments if a is not type(None) and not _types._is_plumbing_arg(a)])
+        if origin in (list, collections.abc.Sequence):
             return [self._node(arguments[0])]
-        if origin in (dict, typing.get_origin(typing.Mapping[str, str])):
+        if origin in (dict, collections.abc.Mapping):
             return {"*": self._node(arguments[1])}
         if isinstance(hint, type) and _types.is_input_type(hint):
             return {"is": self._defined(hint, self._inputs)}
         if isinstance(hint, type) and _types.is_output_type(hint):
-            return {"is": self._defined(hint, self._outputs)}
+            return {"is": self._defined(hint, self._members)}
         if isinstance(hint, type) and issubclass(hint, str | float | int):
             return next(word for kind, word in SCALARS.items() if kind is not typing.Any and issubclass(hint, kind))
-        return "any"
+        raise TypeError(f"{hint}: no shape known")
 
     def _one_of(self, kinds: list[Any]) -> Any:
-        nodes = [self._node(kind) for kind in kinds if not isinstance(kind, str)]
+        nodes = [self._node(kind) for kind in kinds]
         if all(isinstance(node, dict) and "is" in node for node in nodes):
             return nodes[0] if len(nodes) == 1 else {"one of": [node["is"] for node in nodes]}
         return nodes[0]
@@ -123,11 +142,6 @@ class _Walk:
             self.definitions[name] = {}
             self.definitions[name] = read(kind)
         return name
-
-
-def _is_optional(kind: type, getter: Any) -> bool:
-    hint = typing.get_type_hints(getter, vars(importlib.import_module(kind.__module__)), None)["return"]
-    return type(None) in typing.get_args(hint)
 
 
 def _text(resource: type) -> str:
