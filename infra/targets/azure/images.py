@@ -1,5 +1,7 @@
 """The registry of the kit's images, and where a stack's images come from."""
 
+from typing import Any
+
 import pulumi
 from pulumi_azure_native import containerregistry
 
@@ -82,10 +84,10 @@ def _is_premium(here: Here) -> bool:
     return given.network.mode != "none" or bool(given.encryption.key)
 
 
-def _premium(here: Here, identity: Identity | None) -> dict[str, object]:
+def _premium(here: Here, identity: Identity | None) -> dict[str, Any]:
     if not _is_premium(here):
         return {}
-    found: dict[str, object] = {
+    found: dict[str, Any] = {
         "policies": containerregistry.PoliciesArgs(
             retention_policy=containerregistry.RetentionPolicyArgs(days=_UNTAGGED_DAYS, status="enabled")
         )

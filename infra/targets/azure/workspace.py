@@ -1,0 +1,166 @@
+"""The Azure Machine Learning workspace, and the datastores by which jobs and endpoints reach the stack's containers.
+
+It is kept with the data: a deleted workspace blocks its name for a fortnight, and takes its history of runs along.
+https://learn.microsoft.com/azure/machine-learning/concept-workspace
+"""
+
+from typing import Any
+
+import pulumi
+from pulumi_azure_native import machinelearningservices as ml
+
+from infra import names
+from infra.targets.azure.here import WORKSPACE_API, Here, Identity, Registry, Storage, Vault, Workspace
+from infra.targets.azure.session import look_up
+from infra.targets.azure.storage import CONTAINERS
+
+_KIND = "Microsoft.MachineLearningServices/workspaces"
+_ISOLATION = {
+    "approved": ml.IsolationMode.ALLOW_ONLY_APPROVED_OUTBOUND,
+    "internet": ml.IsolationMode.ALLOW_INTERNET_OUTBOUND,
+}
+
+
+def provide_workspace(
+    here: Here,
+    *,
+    storage: Storage,
+    vault: Vault,
+    registry: Registry,
+    metrics: pulumi.Input[str],
+    identity: Identity | None,
+) -> Workspace:
+    """Declare the workspace, unless one is given, and its datastores.
+
+    Args:
+        here: the stack's place.
+        storage: the workspace's own default, too.
+        vault: where it keeps its secrets.
+        registry: of its images.
+        metrics: resource id of the Application Insights component.
+        identity: as whom it works; None where the workspace is given.
+    """
+    if identity is None:
+        return _given(here, storage)
+    logical, id_ = names.kept("workspace"), workspace_id(here)
+    made = ml.Workspace(
+        logical,
+        workspace_name=id_.rpartition("/")[2],
+        resource_group_name=here.group,
+        location=here.location,
+        kind="Default",
+        sku=ml.SkuArgs(name="Basic", tier=ml.SkuTier.BASIC),
+        identity=ml.ManagedServiceIdentityArgs(
+            type=ml.ManagedServiceIdentityType.USER_ASSIGNED, user_assigned_identities=[identity.id]
+        ),
+        primary_user_assigned_identity=identity.id,
+        storage_account=storage.id,
+        key_vault=vault.id,
+        container_registry=registry.id,
+        application_insights=metrics,
+        system_datastores_auth_mode="Identity",
+        v1_legacy_mode=False,
+        **_network(here),
+        encryption=_encryption(here, identity),
+        tags=here.all_tags,
+        opts=here.adopted(
+            "azure-native:machinelearningservices:Workspace",
+            logical,
+            id_,
+            WORKSPACE_API,
+            protect=True,
+            depends_on=[*identity.ready, *storage.ready, *vault.ready, *registry.ready],
+        ),
+    )
+    stores = {word: _datastore(here, word, word, made.name, here.group, id_, storage, [made]) for word in CONTAINERS}
+    return Workspace(
+        id=made.id,
+        name=made.name,
+        group=here.group,
+        plain_id=id_,
+        datastores={word: store.name for word, store in stores.items()},
+        managed_network=here.settings.azure.network.mode != "none",
+        ready=[made, *stores.values()],
+    )
+
+
+def workspace_id(here: Here) -> str:
+    """The workspace's resource id."""
+    return here.settings.azure.workspace or here.id(_KIND, here.names.of("workspace", 33))
+
+
+def _given(here: Here, storage: Storage) -> Workspace:
+    """In a workspace that others use too, the stack's datastores have names of its own."""
+    id_ = here.settings.azure.workspace
+    found = look_up(here.place, id_, WORKSPACE_API, "workspace")["properties"]
+    name, group = id_.rpartition("/")[2], id_.split("/")[4]
+    stores = {
+        word: _datastore(here, word, here.names.compact(word, 50), name, group, id_, storage, []) for word in CONTAINERS
+    }
+    return Workspace(
+        id=id_,
+        name=name,
+        group=group,
+        plain_id=id_,
+        datastores={word: store.name for word, store in stores.items()},
+        managed_network=found.get("managedNetwork", {}).get("isolationMode", "Disabled") != "Disabled",
+        ready=list(stores.values()),
+    )
+
+
+def _network(here: Here) -> dict[str, Any]:
+    """https://learn.microsoft.com/azure/machine-learning/how-to-managed-network"""
+    wanted = here.settings.azure.network
+    found: dict[str, Any] = {"public_network_access": "Disabled" if wanted.mode == "existing" else "Enabled"}
+    if wanted.mode != "none":
+        found["managed_network"] = ml.ManagedNetworkSettingsArgs(isolation_mode=_ISOLATION[wanted.outbound])
+        found["provision_network_now"] = True  # a deployment before it is there would fail
+    return found
+
+
+def _encryption(here: Here, identity: Identity) -> ml.EncryptionPropertyArgs | None:
+    given = here.settings.azure.encryption
+    if not given.key:
+        return None
+    return ml.EncryptionPropertyArgs(
+        status=ml.EncryptionStatus.ENABLED,
+        identity=ml.IdentityForCmkArgs(user_assigned_identity=identity.id),
+        key_vault_properties=ml.KeyVaultPropertiesArgs(
+            key_identifier=given.key, key_vault_arm_id=given.vault, identity_client_id=identity.client_id
+        ),
+    )
+
+
+def _datastore(
+    here: Here,
+    word: str,
+    name: str,
+    workspace: pulumi.Input[str],
+    group: pulumi.Input[str],
+    workspace_id_: str,
+    storage: Storage,
+    after: list[pulumi.Resource],
+) -> ml.Datastore:
+    """A container by its name in the workspace, without a credential: whoever uses it needs a role of his own."""
+    logical = f"datastore-{word}"
+    return ml.Datastore(
+        logical,
+        name=name,
+        workspace_name=workspace,
+        resource_group_name=group,
+        properties=ml.AzureBlobDatastoreArgs(
+            datastore_type="AzureBlob",
+            account_name=storage.account,
+            container_name=getattr(storage, word),
+            credentials=ml.NoneDatastoreCredentialsArgs(credentials_type="None"),
+            service_data_access_auth_identity="None",
+            tags=here.all_tags,
+        ),
+        opts=here.adopted(
+            "azure-native:machinelearningservices:Datastore",
+            logical,
+            f"{workspace_id_}/datastores/{name}",
+            WORKSPACE_API,
+            depends_on=[*storage.ready, *after],
+        ),
+    )
