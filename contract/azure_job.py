@@ -17,6 +17,9 @@ SPEC_INPUT = "spec"
 SCHEDULED_RUN = "${{name}}"
 """Stands for the job's own name in the paths of outputs: a job that a schedule starts is a run of its own."""
 RUN_TAG = "llmops:run"
+"""Of jobs that were submitted: their run. A job that a schedule started has none."""
+JOBS_TAG = "llmops:jobs"
+"""Of all jobs of a stack: the prefix of their names, which those of a schedule don't have."""
 _JOB_NAME_VARIABLE = "$AZUREML_RUN_ID"  # set by Azure in the job's shell
 _INPUTS = (SPEC_INPUT, "dataset", "base_model")
 _PLAIN = Compute()
@@ -26,6 +29,8 @@ _PLAIN = Compute()
 class JobPlace:
     """Where the jobs of a stack run, and as whom."""
 
+    prefix: str
+    """Of the names of the stack's jobs."""
     computes: str
     """Id of the workspace's computes, without a cluster's name: …/workspaces/<workspace>/computes."""
     clusters: Mapping[str, AzureCompute]
@@ -79,7 +84,7 @@ def command_job(name: str, run: str, spec: RunSpec, spec_folder: str, place: Job
             "reports": _output(place.work, f"{output}/reports", "ReadWriteMount"),
             "checkpoints": _output(place.work, run_checkpoints_key(run), "ReadWriteMount"),
         },
-        "tags": {**place.tags} if run == SCHEDULED_RUN else {**place.tags, RUN_TAG: run},
+        "tags": {**place.tags, JOBS_TAG: place.prefix, **({} if run == SCHEDULED_RUN else {RUN_TAG: run})},
     }
     if spec.compute.instances > 1:
         # One process on each node: it starts one for each GPU itself, as on every platform.

@@ -18,7 +18,9 @@ CLUSTERS = {
     "cpu-many": AzureCompute(vm_size="Standard_DS3_v2", max_nodes=4),
     "gpu-spot": AzureCompute(vm_size="Standard_NC6s_v3", spot=True, max_nodes=2),
 }
+PREFIX = "llmops-dev-3f9a0c1e"
 PLACE = JobPlace(
+    prefix=PREFIX,
     computes=f"{WORKSPACE}/computes",
     clusters=CLUSTERS,
     environment=f"{WORKSPACE}/environments/training/versions/1",
@@ -27,7 +29,6 @@ PLACE = JobPlace(
     work="work",
     tags={"llmops:stack": "dev"},
 )
-PREFIX = "llmops-dev-3f9a0c1e"
 RUN = "chatbot-20261125-210648-50bd"
 
 
@@ -50,7 +51,7 @@ def test_everything_of_a_run_is_in_its_folder() -> None:
         "reports": (f"azureml://datastores/work/paths/runs/{RUN}/output/{name}/reports/", "ReadWriteMount"),
         "checkpoints": (f"azureml://datastores/work/paths/runs/{RUN}/checkpoints/", "ReadWriteMount"),
     }
-    assert made["tags"] == {"llmops:stack": "dev", "llmops:run": RUN}
+    assert made["tags"] == {"llmops:stack": "dev", "llmops:jobs": PREFIX, "llmops:run": RUN}
     assert key_of(made["outputs"]["model"]["uri"]) == f"runs/{RUN}/output/{name}/model"
 
 
@@ -67,7 +68,7 @@ def test_a_schedules_job_is_a_run_of_its_own() -> None:
     assert made["command"].endswith(" --run $AZUREML_RUN_ID")
     uri = made["outputs"]["model"]["uri"]
     assert uri == "azureml://datastores/work/paths/runs/${{name}}/output/${{name}}/model/"
-    assert "llmops:run" not in made["tags"]
+    assert made["tags"] == {"llmops:stack": "dev", "llmops:jobs": PREFIX}
 
 
 def test_machines_are_what_the_run_asks_for() -> None:
