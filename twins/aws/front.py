@@ -8,11 +8,13 @@ from typing import Any
 from moto.moto_server.werkzeug_app import BackendRequest, DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Response
 
-from twins.aws import admin, answering, faults, principals, reading, validation
+from twins.aws import answering, faults, inventory, principals, reading, validation
 from twins.aws.calls import ApiError, Call, Deferred, Streaming
 from twins.aws.persistence import backends_in_use
 from twins.aws.reading import Reading
 from twins.aws.twin import Twin
+from twins.common.admin import PREFIX, Admin
+from twins.common.handler import is_for_this_machine
 
 log = logging.getLogger("twins.aws")
 _READS = (
@@ -30,17 +32,19 @@ class Front:
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
+        account = {"account": twin.account, "region": twin.region}
+        self._admin = Admin(twin, account, lambda: inventory.of(twin), lambda: faults.of(twin))
         self._backends = 0
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if not reading.is_for_this_machine(environ):
+        if not is_for_this_machine(environ):
             return Response("A twin answers clients of this machine only.", 403)(environ, start_response)
         if app := self._twin.routed(environ.get("PATH_INFO", "")):
             return app(environ, start_response)
         reading.buffer(environ)
-        if environ.get("PATH_INFO", "").startswith(admin.PREFIX):
-            return admin.respond(self._twin, environ)(environ, start_response)
+        if environ.get("PATH_INFO", "").startswith(PREFIX):
+            return self._admin.respond(environ)(environ, start_response)
         return self._respond(environ)(environ, start_response)
 
     def _respond(self, environ: dict[str, Any]) -> Response:

@@ -14,7 +14,6 @@ from moto.core.routing import get_service_router
 from moto.core.utils import get_service_model
 from werkzeug.exceptions import NotFound
 
-from contract.twin import is_loopback
 from twins.aws.calls import ApiError
 
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/([^/,\s]+)/aws4_request")
@@ -144,12 +143,6 @@ def buffer(environ: dict[str, Any]) -> None:
     environ.pop("wsgi.input_terminated", None)
     environ["wsgi.input"] = io.BytesIO(body)
     environ["CONTENT_LENGTH"] = str(len(body))
-
-
-def is_for_this_machine(environ: dict[str, Any]) -> bool:
-    """Does a request name this machine, and come from no page in a browser? Sites must not reach a twin."""
-    host = re.sub(r":\d+$", "", environ.get("HTTP_HOST", "localhost"))
-    return (host.endswith(".localhost") or is_loopback(f"http://{host}")) and "HTTP_ORIGIN" not in environ
 
 
 def to_path_style(environ: dict[str, Any]) -> None:

@@ -1,18 +1,58 @@
-"""What only a twin has: routes below /_twin/."""
+"""Azure's part of the twin's own routes (twins/common/admin.py): principals that tests play."""
 
 import json
+import secrets
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
+from twins.azure import faults, inventory, principals, tokens
 from twins.azure.twin import Twin
+from twins.common.admin import Admin, answer
 
-PREFIX = "/_twin/"
+
+def admin(twin: Twin) -> Admin:
+    """The routes of a twin."""
+    return Admin(
+        twin,
+        {"subscription": twin.subscription, "tenant": twin.tenant},
+        lambda: inventory.of(twin),
+        lambda: faults.of(twin),
+        {
+            ("GET", "principals"): lambda _: answer(_principals(twin)),
+            ("POST", "applications"): lambda request: _add_application(twin, request),
+            ("DELETE", "applications"): lambda request: _remove_application(twin, request),
+            ("POST", "tokens"): lambda request: _token(twin, request),
+        },
+    )
 
 
-def respond(twin: Twin, environ: dict[str, Any]) -> Response:
-    """Answer a request for /_twin/…."""
-    request = Request(environ)
-    if request.path == PREFIX + "health":
-        return Response(json.dumps({"ready": True, "subscription": twin.subscription}), content_type="application/json")
-    return Response(json.dumps({"error": f"no route {request.method} {request.path}"}), 404)
+def _principals(twin: Twin) -> list[dict[str, Any]]:
+    hidden = ("secret",)
+    return [
+        {"object_id": object_id, **{name: value for name, value in found.items() if name not in hidden}}
+        for object_id, found in principals.of(twin).items()
+    ]
+
+
+def _add_application(twin: Twin, request: Request) -> Response:
+    """An application with a client secret and no role, as `az ad sp create-for-rbac` makes one."""
+    given = json.loads(request.get_data() or b"{}")
+    secret = secrets.token_urlsafe(24)
+    made = principals.add(twin, str(given.get("name") or "application"), "application", secret)
+    return answer({"object_id": made.object_id, "client_id": made.app_id, "client_secret": secret}, 201)
+
+
+def _remove_application(twin: Twin, request: Request) -> Response:
+    principals.remove(twin, json.loads(request.get_data())["object_id"])
+    return answer({})
+
+
+def _token(twin: Twin, request: Request) -> Response:
+    """A token of any principal: what a test needs that plays a managed identity."""
+    given = json.loads(request.get_data())
+    caller = principals.find(twin, given["object_id"])
+    if caller is None:
+        return answer({"error": f"no principal {given['object_id']}"}, 404)
+    lifetime = float(given.get("seconds", tokens.LIFETIME_SECONDS))
+    return answer({"access_token": tokens.issue(twin, caller, given["audience"], lifetime)})

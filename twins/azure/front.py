@@ -9,10 +9,13 @@ from urllib.parse import unquote
 
 from werkzeug.wrappers import Request, Response
 
-from twins.azure import admin, arm, tokens
+from twins.azure import arm, tokens
+from twins.azure.admin import admin
 from twins.azure.calls import Call, Reply
 from twins.azure.errors import ArmError
 from twins.azure.twin import Twin
+from twins.common.admin import PREFIX
+from twins.common.handler import is_for_this_machine
 
 log = logging.getLogger("twins.azure")
 
@@ -22,11 +25,14 @@ class Front:
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
+        self._admin = admin(twin)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if path.startswith(admin.PREFIX):
-            return admin.respond(self._twin, environ)(environ, start_response)
+        if path.startswith(PREFIX):
+            if not is_for_this_machine(environ):
+                return Response("A twin answers clients of this machine only.", 403)(environ, start_response)
+            return self._admin.respond(environ)(environ, start_response)
         if app := self._twin.routed(path):
             return app(environ, start_response)
         return answer(self._respond, environ)(environ, start_response)

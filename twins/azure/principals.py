@@ -1,4 +1,4 @@
-"""The tenant's principals: the owner, whose secret `env` prints, managed identities, and applications made for tests."""
+"""The tenant's principals: the owner, as whom `env` lets clients act, managed identities, and tests' applications."""
 
 import uuid
 from typing import Any
@@ -22,10 +22,13 @@ def of(twin: Twin) -> dict[str, dict[str, Any]]:
     return twin.state.setdefault("principals", {})
 
 
-def add(twin: Twin, name: str, kind: str, secret: str = "", object_id: str = "", app_id: str = "") -> Caller:
-    """Add a principal to the tenant."""
+def add(
+    twin: Twin, name: str, kind: str, secret: str = "", object_id: str = "", app_id: str = "", resource: str = ""
+) -> Caller:
+    """Add a principal to the tenant; `resource` is the id of what a managed identity is, or belongs to."""
     caller = Caller(object_id or str(uuid.uuid4()), app_id or str(uuid.uuid4()), name, kind)
-    of(twin)[caller.object_id] = {"app_id": caller.app_id, "name": name, "kind": kind, "secret": secret}
+    known = {"app_id": caller.app_id, "name": name, "kind": kind, "secret": secret, "resource": resource}
+    of(twin)[caller.object_id] = known
     twin.changed()
     return caller
 
@@ -48,6 +51,11 @@ def by_app(twin: Twin, app_id: str) -> Caller | None:
         if found["app_id"].lower() == app_id.lower():
             return find(twin, object_id)
     return None
+
+
+def resource_of(twin: Twin, object_id: str) -> str:
+    """The id of the resource that a managed identity is, or belongs to; empty for others."""
+    return of(twin)[object_id].get("resource", "")
 
 
 def secret_of(twin: Twin, caller: Caller) -> str:

@@ -2,16 +2,52 @@
 
 import importlib
 import pkgutil
+from pathlib import Path
 
-from twins.azure.twin import Twin
+from twins.azure.twin import Twin, TwinSettings
+from twins.common.process import Process, prepare
+
+MAIN = "main"
+"""The name of the listener of Resource Manager, of the token service and of the metadata."""
+
+
+def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in: bool) -> None:
+    """Serve the twin of a folder until SIGTERM or SIGINT; its state is written then, and soon after each change."""
+    stopped = prepare(home)
+    from hosting.ports import choose_port
+    from twins.azure import certificates
+    from twins.azure.front import Front
+    from twins.azure.listeners import BIND, Listeners
+    from twins.azure.persistence import Keeper
+
+    listeners = Listeners(home)
+    port = port or choose_port(BIND)
+    twin = Twin(home, settings, f"https://localhost:{port}")
+    twin.listen, twin.unlisten = listeners.add, listeners.end
+    install(twin)
+    keeper = Keeper(twin)
+    if not keeper.load():
+        twin.seed()
+    twin.resume()
+    facts = {"subscription": twin.subscription, "tenant": twin.tenant, "location": location}
+    trusted = {"SSL_CERT_FILE": str(certificates.bundle(home))}
+    process = Process(twin, twin.url, "azure-native", "twins.providers.azure_native", lambda: facts, trusted)
+    twin.describe = lambda: {**process.described(), "not_kept": keeper.failure}
+    keeper.start()
+    twin.start()
+    listeners.add(MAIN, Front(twin), port)
+    process.run(stopped, stand_in)
+    listeners.close()
+    twin.close()
+    keeper.close()
 
 
 def install(twin: Twin) -> None:
-    """Plug in the platform's own parts, the services and the judges."""
-    from twins.azure import operations, principals, services
+    """Plug in the platform's own parts, and the services."""
+    from twins.azure import identity_endpoints, metadata, operations, principals, services, token_service
 
-    operations.install(twin)
-    principals.install(twin)
+    for part in (operations, principals, metadata, token_service, identity_endpoints):
+        part.install(twin)
     for module in sorted(pkgutil.iter_modules(services.__path__), key=lambda m: m.name):
         service = importlib.import_module(f"twins.azure.services.{module.name}")
         if hasattr(service, "install"):

@@ -1,6 +1,5 @@
 """The twin of an Azure subscription as its services and judges see it: kinds, actions, documents, who may do what."""
 
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +36,15 @@ class Twin(BaseTwin):
         self.url = url
         self.kinds: dict[str, Kind] = {}
         self.data_planes: dict[str, Wsgi] = {}
-        self.listen: Callable[[str, Wsgi], str] | None = None  # set by the process that serves
+        self.listen: Callable[[str, Wsgi], str] | None = None  # both are set by the process that serves
+        self.unlisten: Callable[[str], None] | None = None
+        self.resumers: list[Callable[[], None]] = []  # called when the state of an earlier process is there again
+        self.instances: Callable[[], list[Any]] = list  # what runs now, as `status` tells of it
         self.judge_of_roles: Callable[[str, str, str, bool], bool] | None = None  # (object id, action, scope, data)
         self.judges: list[Callable[[Call, Id], None]] = []  # may refuse an ARM call that the roles allow
         self._verbs: dict[tuple[str, str, str], tuple[Action, str]] = {}
         self._routes: list[tuple[str, Wsgi]] = []
         self._ports: dict[str, str] = {}
-        self._local = threading.local()
 
     def kind(self, kind: Kind) -> None:
         """Let the twin have a type of resource."""
@@ -80,6 +81,17 @@ class Twin(BaseTwin):
         if self.listen:
             return self.listen(name, app)
         return self._ports.setdefault(name, f"https://localhost:{choose_port('127.0.0.1')}")
+
+    def end_data_plane(self, name: str) -> None:
+        """Let nobody answer at that address any more."""
+        self.data_planes.pop(name, None)
+        if self.unlisten:
+            self.unlisten(name)
+
+    def resume(self) -> None:
+        """Go on with what an earlier process had begun: the state is there, and nobody is answered yet."""
+        for resume in self.resumers:
+            resume()
 
     @property
     def resources(self) -> dict[str, Document]:

@@ -1,6 +1,7 @@
 """HTTP/1.1 with connections that are kept, for werkzeug's threaded server, which closes each after one answer."""
 
 import logging
+import re
 import ssl
 from collections.abc import Callable, Iterable
 from io import BufferedReader
@@ -11,6 +12,8 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.serving import DechunkedInput, WSGIRequestHandler
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import LimitedStream
+
+from contract.twin import is_loopback
 
 log = logging.getLogger("twins.http")
 _TLS_HANDSHAKE = b"\x16"
@@ -112,6 +115,12 @@ class Handler(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         """What the server has to say otherwise."""
         log.info(message, *args)
+
+
+def is_for_this_machine(environ: dict[str, Any]) -> bool:
+    """Does a request name this machine, and come from no page in a browser? Sites must not reach a twin."""
+    host = re.sub(r":\d+$", "", environ.get("HTTP_HOST", "localhost"))
+    return (host.endswith(".localhost") or is_loopback(f"http://{host}")) and "HTTP_ORIGIN" not in environ
 
 
 class _Answer:

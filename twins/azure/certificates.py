@@ -1,0 +1,62 @@
+"""The twin's own certificate authority: made once in its folder, kept, and trusted by who is told to.
+
+What `env` names is a file with the authorities of this machine and the twin's, so that other hosts stay reachable.
+"""
+
+import os
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+import trustme
+
+from hosting.files import write_atomic
+
+FOLDER = "tls"
+AUTHORITY = "ca.pem"
+BUNDLE = "bundle.pem"
+_AUTHORITY_KEY, _SERVER = "ca.key", "server.pem"
+_NAMES = ("localhost", "127.0.0.1", "::1", "host.docker.internal")
+
+
+def make(home: Path) -> Path:
+    """The folder of the certificates; made when missing."""
+    folder = home / FOLDER
+    if not (folder / _SERVER).exists():
+        authority = trustme.CA(organization_name="llmops twin of Azure")
+        server = authority.issue_cert(*_NAMES)
+        write_atomic(folder / _AUTHORITY_KEY, authority.private_key_pem.bytes().decode())
+        write_atomic(folder / AUTHORITY, authority.cert_pem.bytes().decode())
+        write_atomic(folder / _SERVER, server.private_key_and_cert_chain_pem.bytes().decode())  # last: all is there
+    return folder
+
+
+def server_context(home: Path) -> ssl.SSLContext:
+    """What the twin's listeners speak TLS with."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(make(home) / _SERVER)
+    return context
+
+
+def client_context(home: Path) -> ssl.SSLContext:
+    """What a client that trusts the twin alone speaks TLS with."""
+    return ssl.create_default_context(cafile=str(make(home) / AUTHORITY))
+
+
+def bundle(home: Path) -> Path:
+    """The file with the authorities that this shell trusts, and the twin's; written anew."""
+    folder = make(home)
+    found = [path.read_text(errors="replace") for path in _trusted() if folder not in path.parents]
+    write_atomic(folder / BUNDLE, "\n".join([*dict.fromkeys(found), (folder / AUTHORITY).read_text()]))
+    return folder / BUNDLE
+
+
+def _trusted() -> list[Path]:
+    """Files of authorities: those that the environment names, OpenSSL's own, and certifi's."""
+    names = [os.environ.get(name, "") for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")]
+    names.append(ssl.get_default_verify_paths().openssl_cafile)
+    with suppress(ImportError):
+        import certifi
+
+        names.append(certifi.where())
+    return [Path(name) for name in names if name and Path(name).is_file()]

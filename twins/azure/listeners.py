@@ -1,0 +1,77 @@
+"""TLS listeners on ports of 127.0.0.1: the main one, and one for each host that a resource has on Azure."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from hosting.ports import choose_port, is_free
+from twins.azure import certificates
+from twins.common.handler import Handler
+from twins.common.persistence import replace_file
+
+BIND = "127.0.0.1"
+PORTS_FILE = "ports.json"
+log = logging.getLogger("twins.azure")
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Listeners:
+    """All of a twin's; the port of each name is kept in its folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._file = home / PORTS_FILE
+        self._context = certificates.server_context(home)
+        self._lock = threading.Lock()
+        self._apps: dict[str, Wsgi] = {}
+        self._servers: dict[str, BaseWSGIServer] = {}
+        self._ports: dict[str, int] = {}
+        with suppress(OSError, ValueError):
+            self._ports = json.loads(self._file.read_text())
+
+    def add(self, name: str, app: Wsgi, port: int = 0) -> str:
+        """Let an app answer on a port of its own, and its address; with a name that listens, the app is replaced."""
+        with self._lock:
+            self._apps[name] = app
+            if name not in self._servers:
+                self._servers[name] = self._listen(name, port or self._port(name))
+            return f"https://localhost:{self._servers[name].server_port}"
+
+    def end(self, name: str) -> None:
+        """Let nobody answer there any more; the port stays that of the name."""
+        with self._lock:
+            server = self._servers.pop(name, None)
+        if server:
+            server.shutdown()
+            server.server_close()
+
+    def close(self) -> None:
+        """End all."""
+        for name in list(self._servers):
+            self.end(name)
+
+    def _port(self, name: str) -> int:
+        kept = self._ports.get(name, 0)
+        if kept and is_free(BIND, kept):
+            return kept
+        if kept:
+            log.warning("port %s of %s is taken: it gets another", kept, name)
+        self._ports[name] = choose_port(BIND, avoid=list(self._ports.values()))
+        replace_file(self._file, json.dumps(self._ports, indent=2).encode())
+        return self._ports[name]
+
+    def _listen(self, name: str, port: int) -> BaseWSGIServer:
+        def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            return self._apps[name](environ, start_response)
+
+        server = make_server(BIND, port, app, threaded=True, request_handler=Handler)
+        server.ssl_context = self._context
+        # Each connection's own thread greets its client (Handler.setup): none keeps the others waiting.
+        server.socket = self._context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=server.serve_forever, args=[0.2], name=f"https {name}", daemon=True).start()
+        return server

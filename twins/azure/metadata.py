@@ -1,0 +1,84 @@
+"""Where the parts of this cloud are: the metadata documents that Azure's clients read before anything else.
+
+https://learn.microsoft.com/azure/azure-resource-manager/management/ (GET /metadata/endpoints, on any ARM host)
+"""
+
+from typing import Any
+
+from werkzeug.wrappers import Request
+
+from twins.azure.calls import Reply
+from twins.azure.errors import ArmError
+from twins.azure.tokens import MANAGEMENT
+from twins.azure.twin import Twin
+
+CLOUD = "AzureCloud"
+"""What the twin's cloud is called: clients that name none, or the public one, are at home here."""
+_OLD, _LISTS = "2015-01-01", ("2018-05-01", "2019-05-01", "2019-10-01", "2020-06-01", "2020-12-01")
+_ONE = ("2021-01-01", "2022-09-01", "2023-11-01")
+
+
+def install(twin: Twin) -> None:
+    """Add the route."""
+    from twins.azure.front import answer
+
+    twin.route(
+        "/metadata/endpoints",
+        lambda environ, start: answer(lambda request: _respond(twin, request), environ)(environ, start),
+    )
+
+
+def _respond(twin: Twin, request: Request) -> Reply:
+    version = request.args.get("api-version", "")
+    if version == _OLD:
+        return Reply(200, _old(twin))
+    if version in _LISTS:
+        return Reply(200, [document(twin)])
+    if version in _ONE:
+        return Reply(200, document(twin))
+    code = "InvalidApiVersionParameter" if version else "MissingApiVersionParameter"
+    known = ", ".join((_OLD, *_LISTS, *_ONE))
+    raise ArmError(400, code, f"The api-version '{version}' is invalid. The supported versions are '{known}'.")
+
+
+def document(twin: Twin) -> dict[str, Any]:
+    """Of this cloud, in the form of 2019-05-01 and later."""
+    host = twin.url.removeprefix("https://")
+    return {
+        "name": CLOUD,
+        "portal": f"{twin.url}/portal",
+        "resourceManager": f"{twin.url}/",
+        "authentication": {
+            "loginEndpoint": f"{twin.url}/",
+            "audiences": [f"{MANAGEMENT[1]}/", f"{MANAGEMENT[0]}/"],
+            "tenant": "common",
+            "identityProvider": "AAD",
+        },
+        "graph": f"{twin.url}/graph/",
+        "graphAudience": f"{twin.url}/graph/",
+        "microsoftGraphResourceId": f"{twin.url}/graph/",
+        "batch": f"{twin.url}/batch/",
+        "gallery": f"{twin.url}/gallery/",
+        "media": f"{twin.url}/media/",
+        "sqlManagement": f"{twin.url}/sql/",
+        "vmImageAliasDoc": f"{twin.url}/images/",
+        "activeDirectoryDataLake": f"{twin.url}/datalake/",
+        "logAnalyticsResourceId": "https://api.loganalytics.io",
+        "appInsightsResourceId": "https://api.applicationinsights.io",
+        "suffixes": {
+            "acrLoginServer": "localhost",
+            "keyVaultDns": host,
+            "storage": host,
+            "sqlServerHostname": host,
+            "mhsmDns": host,
+        },
+    }
+
+
+def _old(twin: Twin) -> dict[str, Any]:
+    return {
+        "galleryEndpoint": f"{twin.url}/gallery/",
+        "graphEndpoint": f"{twin.url}/graph/",
+        "portalEndpoint": f"{twin.url}/portal",
+        "authentication": {"loginEndpoint": f"{twin.url}/", "audiences": [f"{MANAGEMENT[1]}/", f"{MANAGEMENT[0]}/"]},
+    }

@@ -1,0 +1,54 @@
+"""A twin's whole state in its folder: one JSON file that is replaced as a whole soon after each change."""
+
+import json
+
+from contract.errors import KitError
+from twins.azure.twin import Twin
+from twins.common.persistence import Keeper as CommonKeeper
+from twins.common.persistence import replace_file
+
+STATE_FILE = "state.json"
+SCHEMA = "twin-state-azure/1"
+
+
+class Keeper(CommonKeeper):
+    """Writes the state of a twin soon after it changed, and reads it back."""
+
+    def __init__(self, twin: Twin) -> None:
+        super().__init__(twin)
+        self._twin = twin
+        self._file = twin.home / STATE_FILE
+        self._last = b""
+
+    def load(self) -> bool:
+        """Take up the state that the folder holds; False when it holds none.
+
+        Raises:
+            KitError: another version of the kit wrote it, or it is damaged.
+        """
+        if not self._file.exists():
+            return False
+        content = self._file.read_bytes()
+        try:
+            kept = json.loads(content)
+            known = kept["schema"] == SCHEMA
+        except (ValueError, KeyError, TypeError):
+            known = False
+        if not known:
+            raise KitError(
+                f"the state is damaged, or another version of the kit wrote it (this one reads {SCHEMA})",
+                where=str(self._file),
+                fix="go back to that version, or drop the state: llmops twin azure reset",
+            )
+        self._twin.state.update(kept["state"])
+        self._last = content
+        return True
+
+    def save(self) -> None:
+        """Write the state now, unless it is what was written last."""
+        with self._twin.lock:
+            self._seen()
+            content = json.dumps({"schema": SCHEMA, "state": self._twin.state}).encode()
+        if content != self._last:
+            replace_file(self._file, content)
+            self._last = content
