@@ -248,10 +248,15 @@ def _job(
     computes = f"{ground.workspace.plain_id}/computes"
 
     def declare(known: dict[str, Any]) -> ml.CommandJobArgs:
-        place = JobPlace(computes=computes, clusters=clusters, tags=here.all_tags, **known)
+        place = JobPlace(job_prefix(here), computes, clusters, tags=here.all_tags, **known)
         return _arguments(command_job(SCHEDULED_RUN, SCHEDULED_RUN, spec, folder, place))
 
     return pulumi.Output.all(**values).apply(declare)
+
+
+def job_prefix(here: Here) -> str:
+    """What the names of the stack's jobs begin with, and what the ones of its schedules are marked with."""
+    return here.names.of("run", 32)
 
 
 def _arguments(job: dict[str, Any]) -> ml.CommandJobArgs:
