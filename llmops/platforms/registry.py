@@ -1,15 +1,14 @@
 """From a target's name to its Platform: the one place that asks which target it is."""
 
 import importlib
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from contract.errors import KitError, require_packages
 from contract.outputs import StackOutputs
 from llmops.platforms.base import Platform, Say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from llmops.images import ImageRegistry
     from llmops.locks import Lock
     from llmops.plan.endpoints import Rules
@@ -25,10 +24,36 @@ _PREFLIGHTS = {"aws": "llmops.platforms.aws.preflight:preflight"}
 _SWEEPERS = {"aws": "llmops.platforms.aws.sweep:AwsSweeper"}
 _IMAGES = {"aws": "llmops.platforms.aws.image_registry:EcrImages"}
 _USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy"}
+_DOCTORS = {"aws": "llmops.platforms.aws.doctor"}
 _PLANS = {"aws": "llmops.plan.aws"}
 _STATE_LOCKS = {"s3": ("aws", "llmops.platforms.aws.state_locks:locks_of_stack")}
 _QUOTAS = {"aws": "llmops.platforms.aws.quotas"}
 _EXTRAS = {"aws": ("aws", "boto3")}
+
+
+class CloudFacts(Protocol):
+    """What `llmops doctor` asks of a cloud: a module that imports no SDK."""
+
+    PACKAGES: tuple[str, ...]
+    TWIN_PACKAGE: str
+    TWIN_WORDS: str
+    NODE_IS_FOR: str
+    PLUGIN: str
+    VARIABLES: tuple[str, ...]
+
+    def caller(self, settings: Mapping[str, Any]) -> str:
+        """Who this shell is there, in words. Raises KitError: nobody."""
+        ...
+
+
+def clouds() -> tuple[str, ...]:
+    """The targets that are clouds."""
+    return tuple(_DOCTORS)
+
+
+def doctor_facts(target: str) -> CloudFacts:
+    """What there is to look for, of a cloud."""
+    return cast(CloudFacts, importlib.import_module(_DOCTORS[target]))
 
 
 def preflight(stack: "PulumiStack", say: Say, *, dev: bool, make: bool) -> None:

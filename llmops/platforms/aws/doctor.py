@@ -1,0 +1,27 @@
+"""What `llmops doctor` asks of AWS's side. Imports no SDK, so that it can say that one is missing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PACKAGES = ("boto3", "pulumi_aws")
+TWIN_PACKAGE = "moto"
+TWIN_WORDS = "moto; permissions judged by {node}"
+NODE_IS_FOR = "permissions can't be judged"
+PLUGIN = "aws"
+VARIABLES = ("AWS_",)
+
+
+def caller(settings: Mapping[str, Any]) -> str:
+    """Who this shell is on AWS, in words.
+
+    Args:
+        settings: the key `aws` of a stack, or nothing.
+
+    Raises:
+        KitError: nobody.
+    """
+    from llmops.platforms.aws.clients import Clients
+
+    found = Clients(str(settings.get("region") or ""), str(settings.get("profile") or "")).caller
+    place = f"the twin at {found.twin}" if found.twin else f"account {found.account}"
+    return f"{place}, {found.region}, as {found.arn.rpartition(':')[2]}"
