@@ -1,0 +1,137 @@
+"""A stand-in for Azure Resource Manager in this process: one endpoint, its deployments, their metrics and logs."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+
+from contract.errors import KitError
+
+WORKSPACE = (
+    "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/g"
+    "/providers/Microsoft.MachineLearningServices/workspaces/w"
+)
+ENDPOINT = f"{WORKSPACE}/onlineEndpoints/chat"
+PLACE = {"subscription": "11111111-2222-3333-4444-555555555555", "tenant": "t", "location": "westeurope"}
+READ_ONLY = ("provisioningState", "scoringUri", "swaggerUri")
+
+
+@dataclass
+class Arm:
+    """What is there, and what was asked. `says` answers metrics: deployment -> {(status, model status): count}."""
+
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    traffic: list[dict[str, int]] = field(default_factory=list)
+    says: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+
+    def call(self, method: str, id_: str, api_version: str, body: dict[str, Any] | None) -> dict[str, Any] | None:
+        """In place of infra.targets.azure.session's."""
+        assert api_version
+        path = urlsplit(id_).path
+        self.calls.append((method, path.rpartition("/")[2]))
+        if path.endswith("/metrics"):
+            return self._metrics({k: v[0] for k, v in parse_qs(urlsplit(id_).query).items()})
+        if path.endswith("/getLogs"):
+            return {"content": self.logs.get(path.split("/")[-2], "")}
+        if method == "PUT":
+            assert body is not None
+            return self._put(path, json.loads(json.dumps(body)))
+        if method == "DELETE":
+            if self.weights.get(path.rpartition("/")[2]):
+                raise KitError("Azure refused: it has traffic")
+            return self.documents.pop(path, None)
+        return self.documents.get(path)
+
+    def deploy(self, name: str, **other: Any) -> None:
+        """Make a deployment."""
+        state = other.pop("state", "Succeeded")
+        self.documents[f"{ENDPOINT}/deployments/{name}"] = {
+            "sku": {"name": "Default", "capacity": other.pop("capacity", 1)},
+            "tags": other.pop("tags", {}),
+            "properties": {"provisioningState": state, **other},
+        }
+
+    def endpoint(self, traffic: dict[str, int] | None = None, **tags: str) -> None:
+        """Make the endpoint."""
+        self.documents[ENDPOINT] = {
+            "location": "westeurope",
+            "tags": tags,
+            "kind": "Managed",
+            "identity": {"type": "UserAssigned", "userAssignedIdentities": {"/i": {"clientId": "c"}}},
+            "properties": {
+                "authMode": "AADToken",
+                "provisioningState": "Succeeded",
+                "scoringUri": "https://chat/score",
+                "traffic": traffic or {},
+            },
+        }
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Live ones."""
+        found = self.documents.get(ENDPOINT, {}).get("properties", {}).get("traffic") or {}
+        return {name: percent for name, percent in found.items() if percent}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Of the endpoint."""
+        return self.documents[ENDPOINT]["tags"]
+
+    def _put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        assert not set(READ_ONLY) & set(body["properties"]), "read-only members were sent"
+        assert all(not each for each in body["identity"]["userAssignedIdentities"].values())
+        wanted = body["properties"]["traffic"]
+        if sum(wanted.values()) not in (0, 100):
+            raise KitError("Azure refused: traffic must be 0 or 100 in all")
+        if missing := [n for n in wanted if f"{path}/deployments/{n}" not in self.documents]:
+            raise KitError(f"Azure refused: there is no deployment {missing}")
+        self.traffic.append(wanted)
+        self.documents[path] = body | {"properties": body["properties"] | {"provisioningState": "Succeeded"}}
+        return self.documents[path]
+
+    def _metrics(self, query: dict[str, str]) -> dict[str, Any]:
+        match = re.match(r"deployment eq '([^']+)'", query["$filter"])
+        assert match
+        name = match[1]
+        if query["metricnames"] == "RequestsPerMinute":
+            series = [
+                _series({"deployment": name, "statuscode": status, "modelstatuscode": model}, float(number))
+                for (status, model), number in self.says.get(name, {}).items()
+            ]
+        else:
+            series = [_series({"deployment": name}, self.latency_ms[name])] if name in self.latency_ms else []
+        return {"value": [{"name": {"value": query["metricnames"]}, "timeseries": series}]}
+
+
+def _series(dimensions: dict[str, str], average: float) -> dict[str, Any]:
+    metadata = [{"name": {"value": name}, "value": value} for name, value in dimensions.items()]
+    data = [{"timeStamp": "2026-11-26T00:00:00Z"}, {"timeStamp": "2026-11-26T00:01:00Z", "average": average}]
+    return {"metadatavalues": metadata, "data": data}
+
+
+class Container:
+    """A blob container in this process."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+
+    def upload_blob(self, name: str, content: bytes, *, overwrite: bool) -> None:
+        """As the SDK's."""
+        if name in self.blobs and not overwrite:
+            raise ResourceExistsError("there is one")
+        self.blobs[name] = content
+
+    def list_blob_names(self, *, name_starts_with: str) -> list[str]:
+        """As the SDK's."""
+        return [name for name in self.blobs if name.startswith(name_starts_with)]
+
+    def delete_blob(self, name: str) -> None:
+        """As the SDK's."""
+        if self.blobs.pop(name, None) is None:
+            raise ResourceNotFoundError("there is none")

@@ -1,0 +1,395 @@
+"""The dynamic resources around an endpoint: what they read, move, refuse and write."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dill
+import pytest
+
+from contract.errors import KitError
+from contract.rollout import OWNER_TAG, Owner
+from infra.targets.azure import account, blobs, live, online, preparation, scheduled_spec, session, traffic
+from infra.targets.dynamic import KitProvider, Properties
+from tests.unit.infra.azure.arm import ENDPOINT, PLACE, WORKSPACE, Arm, Container
+
+OLD, NEW = "1" * 64, "2" * 64
+PROVIDERS = [
+    account.AccountProvider,
+    preparation.PreparationProvider,
+    traffic.TrafficProvider,
+    live.LiveProvider,
+    scheduled_spec.ScheduledSpecProvider,
+]
+SERVES_OLD = {"environmentVariables": {"LLMOPS_MODEL_NAME": "chatbot@1", "LLMOPS_MODEL_SHA256": OLD}}
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Container:
+    container = Container()
+    monkeypatch.setattr(blobs, "_client", lambda _url: container)
+    return container
+
+
+@pytest.fixture(autouse=True)
+def arm(monkeypatch: pytest.MonkeyPatch) -> Arm:
+    found = Arm()
+    monkeypatch.setattr(session, "_call", found.call)
+    monkeypatch.setattr(session, "require_reach", lambda _place: None)
+    monkeypatch.setattr(scheduled_spec, "require_reach", lambda _place: None)
+    monkeypatch.setattr(online, "_POLL_SECONDS", 0.01)
+    return found
+
+
+def moved(**other: Any) -> Properties:
+    rollout = {"strategy": "canary", "canary_percent": 10, "step_percent": 25, "bake_seconds": 0}
+    return {
+        **PLACE,
+        "endpoint": ENDPOINT,
+        "deployment": "new",
+        "share": 100,
+        "model": "chatbot@2",
+        "sha256": NEW,
+        "rollout": rollout | other.pop("rollout", {}),
+        "limits": {"error_rate": 0.05, "latency_seconds": 20.0, "quality": 1.0},
+        "store": "https://store",
+        "setting": "llmops:endpoints.chat.model",
+        **other,
+    }
+
+
+TRAFFIC = traffic.TrafficProvider()
+
+
+def test_the_first_deployment_gets_everything_at_once(arm: Arm) -> None:
+    arm.endpoint()
+    arm.deploy("new")
+    TRAFFIC.create(moved())
+    assert arm.traffic == [{"new": 100}]
+    assert not TRAFFIC.diff("", moved(), moved()).changes
+
+
+@pytest.mark.parametrize(
+    ("rollout", "steps"),
+    [
+        ({"strategy": "all_at_once"}, [{"new": 100}]),
+        ({"strategy": "canary"}, [{"old": 90, "new": 10}, {"new": 100}]),
+        ({"strategy": "linear", "step_percent": 50}, [{"old": 50, "new": 50}, {"new": 100}]),
+    ],
+)
+def test_a_rollout_goes_in_steps_and_ends_without_an_owner(arm: Arm, rollout: Any, steps: Any) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old")
+    arm.deploy("new")
+    assert TRAFFIC.diff("", moved(deployment="old"), moved(rollout=rollout)).changes
+    TRAFFIC.update("", moved(deployment="old"), moved(rollout=rollout))
+    assert arm.traffic == [*steps, {"new": 100}]  # the last time: nobody owns it any more
+    assert OWNER_TAG not in arm.tags
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (
+            {"says": {"new": {("424", "500"): 3, ("200", "200"): 7}, "old": {("200", "200"): 90}}},
+            "3 of its 10 requests",
+        ),
+        ({"says": {"new": {("408", ""): 3}}}, "3 of its 3 requests"),
+        ({"latency_ms": {"new": 25_000.0}}, "takes 25.0 s or longer"),
+        ({"logs": {"new": 'at 1 {"event": "quality", "score": 0.5}\nready\n'}}, "answers 50% of its golden prompts"),
+    ],
+)
+def test_a_version_that_does_worse_is_taken_back_and_remembered(
+    arm: Arm, store: Container, bad: dict[str, Any], said: str
+) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old", **SERVES_OLD)
+    arm.deploy("new")
+    for name, value in bad.items():
+        setattr(arm, name, value)
+    with pytest.raises(KitError, match=said) as caught:
+        TRAFFIC.update("", moved(deployment="old"), moved())
+    assert arm.traffic == [{"old": 90, "new": 10}, {"old": 100}]
+    assert OWNER_TAG not in arm.tags
+    line = f"llmops:endpoints.chat.model: chatbot@1@sha256:{OLD}"
+    assert f"go back with `{line}`" in caught.value.fix
+    (entry,) = store.blobs.values()
+    assert json.loads(entry) | {"when": ""} == {
+        "action": "rejected",
+        "why": json.loads(entry)["why"],
+        "when": "",
+        "endpoint": "chat",
+        "instead": line,
+    }
+    assert list(store.blobs) == [f"rejections/{NEW}/000001.json"]
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        {"says": {"new": {("424", "400"): 5, ("429", ""): 5, ("200", "200"): 90}}},  # callers' own mistakes
+        {"says": {"new": {("424", "500"): 9, ("200", "200"): 91}, "old": {("424", "500"): 9, ("200", "200"): 91}}},
+        {"latency_ms": {"new": 25_000.0, "old": 30_000.0}},
+        {"logs": {"new": '{"event": "quality", "score": 0.5}\n{"event": "quality", "score": 1.0}\n{"broken'}},
+    ],
+)
+def test_a_version_that_does_no_worse_takes_over(arm: Arm, good: dict[str, Any]) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old")
+    arm.deploy("new")
+    for name, value in good.items():
+        setattr(arm, name, value)
+    TRAFFIC.update("", moved(deployment="old"), moved())
+    assert arm.weights == {"new": 100}
+
+
+def test_other_settings_of_the_same_version_reject_nothing(arm: Arm, store: Container) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old", environmentVariables={"LLMOPS_MODEL_NAME": "chatbot@2", "LLMOPS_MODEL_SHA256": NEW})
+    arm.deploy("new")
+    arm.latency_ms = {"new": 25_000.0}
+    with pytest.raises(KitError, match="rolled back") as caught:
+        TRAFFIC.update("", moved(deployment="old"), moved())
+    assert "take the setting that was changed back" in caught.value.fix
+    assert not store.blobs
+
+
+def test_a_rollout_that_nobody_can_watch_is_taken_back(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old")
+    arm.deploy("new")
+
+    def refused(*_: Any) -> Any:
+        raise KitError("Azure refused: AuthorizationFailed")
+
+    monkeypatch.setattr(traffic, "counts", refused)
+    with pytest.raises(KitError, match="AuthorizationFailed"):
+        TRAFFIC.update("", moved(deployment="old"), moved())
+    assert arm.weights == {"old": 100}
+
+
+def test_a_deployment_that_failed_gets_no_requests(arm: Arm) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old")
+    arm.deploy("new", state="Failed")
+    with pytest.raises(KitError, match="its deployment new is Failed"):
+        TRAFFIC.update("", moved(deployment="old"), moved())
+    assert not arm.traffic
+
+
+def test_traffic_that_a_put_took_away_is_a_change_and_comes_back(arm: Arm) -> None:
+    arm.endpoint()
+    arm.deploy("new")
+    assert TRAFFIC.diff("", moved(), moved()).changes
+    TRAFFIC.update("", moved(), moved())
+    assert arm.weights == {"new": 100}
+    found = TRAFFIC.read(ENDPOINT, moved()).outs
+    assert found
+    assert found["share"] == 100
+
+
+def test_refresh_shows_weights_that_somebody_moved(arm: Arm) -> None:
+    arm.endpoint({"old": 60, "new": 40})
+    found = TRAFFIC.read(ENDPOINT, moved()).outs
+    assert found
+    assert found["share"] == 40
+    arm.documents.clear()
+    assert TRAFFIC.read(ENDPOINT, moved()).id == ""
+
+
+def test_an_update_that_was_cut_off_is_gone_on_with(arm: Arm) -> None:
+    owner = Owner("new", online.BY_UP, datetime.now(UTC) + timedelta(hours=1))
+    arm.endpoint({"old": 90, "new": 10}, **{OWNER_TAG: str(owner)})
+    arm.deploy("old")
+    arm.deploy("new")
+    assert TRAFFIC.diff("", moved(), moved()).changes
+    TRAFFIC.update("", moved(), moved())
+    assert arm.weights == {"new": 100}
+    assert OWNER_TAG not in arm.tags
+
+
+def test_a_rollout_of_somebody_else_is_waited_for_and_then_refused(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = Owner("blue", "llmops", datetime.now(UTC) + timedelta(hours=1))
+    arm.endpoint({"new": 100}, **{OWNER_TAG: str(owner)})
+    arm.deploy("new")
+    monkeypatch.setattr(online, "_WAIT_SECONDS", 0.0)
+    with pytest.raises(KitError, match="llmops is rolling out blue until"):
+        TRAFFIC.update("", moved(), moved())
+    assert not arm.traffic
+
+
+def test_deletion_takes_the_traffic_away_first(arm: Arm) -> None:
+    arm.endpoint({"new": 100})
+    arm.deploy("new")
+    TRAFFIC.delete(ENDPOINT, moved())
+    assert arm.weights == {}
+    arm.documents.clear()
+    TRAFFIC.delete(ENDPOINT, moved())
+
+
+@pytest.mark.parametrize("percent", range(0, 101, 7))
+def test_shares_are_whole_and_make_a_hundred(percent: int) -> None:
+    found = traffic.shares({"a": 33, "b": 33, "c": 34}, "new", percent)
+    assert sum(found.values()) == 100
+    assert found.get("new", 0) == percent
+    assert max(found.get(name, 0) for name in "abc") - min(found.get(name, 0) for name in "abc") <= 1
+
+
+PREPARATION = preparation.PreparationProvider()
+
+
+def prepared(**other: Any) -> Properties:
+    return {
+        **PLACE,
+        "endpoint": ENDPOINT,
+        "deployment": "new",
+        "content": "c1",
+        "settings": "s1",
+        "instances": 1,
+        "max_instances": 0,
+        "broken": [],
+        **other,
+    }
+
+
+def checked(olds: Properties, news: Properties) -> tuple[dict[str, int], int]:
+    found = PREPARATION.check(olds, news).inputs
+    return found["traffic"], found["capacity"]
+
+
+def known(**other: Any) -> Properties:
+    return PREPARATION.check({}, prepared(**other)).inputs
+
+
+def test_a_new_endpoint_begins_without_traffic_and_with_the_declared_count() -> None:
+    assert checked({}, prepared(instances=3)) == ({}, 3)
+
+
+def test_the_endpoint_is_put_again_with_the_traffic_that_it_has(arm: Arm) -> None:
+    olds = known()
+    arm.endpoint({"new": 100})
+    assert checked(olds, prepared()) == ({}, 1)  # nothing changes: nothing is put
+    assert checked(olds, prepared(content="c2")) == ({"new": 100}, 1)
+
+
+def test_refresh_records_the_traffic_and_the_count_that_the_plugin_reads_too(arm: Arm) -> None:
+    olds = known(max_instances=4)
+    arm.endpoint({"new": 100})
+    arm.deploy("new", capacity=3)
+    found = PREPARATION.read(ENDPOINT, olds).outs
+    assert found
+    assert checked(found, prepared(max_instances=4)) == ({"new": 100}, 3)
+
+
+def test_autoscalings_count_is_kept_when_the_deployment_is_put_or_replaced(arm: Arm) -> None:
+    olds = known(max_instances=4)
+    arm.endpoint({"new": 100})
+    arm.deploy("new", capacity=3)
+    assert checked(olds, prepared(max_instances=4))[1] == 1  # nothing is put
+    assert checked(olds, prepared(max_instances=4, settings="s2"))[1] == 3
+    assert checked(olds, prepared(max_instances=2, settings="s2"))[1] == 2
+    assert checked(olds, prepared(max_instances=4, deployment="newer"))[1] == 3
+    assert checked(olds, prepared(deployment="newer"))[1] == 1
+
+
+def test_what_an_interrupted_update_left_in_pieces_is_removed(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    arm.endpoint()
+    arm.deploy("new", state="Failed")
+    news = prepared(broken=[f"{ENDPOINT}/deployments/new"])
+    assert PREPARATION.diff("", known(), PREPARATION.check(known(), news).inputs).changes
+    PREPARATION.update("", known(), news)
+    assert f"{ENDPOINT}/deployments/new" not in arm.documents
+    assert "an interrupted update left it" in capsys.readouterr().out
+
+
+ENVIRONMENT = f"{WORKSPACE}/environments/serving/versions/1"
+MODEL = f"{WORKSPACE}/models/chatbot/versions/2"
+LIVE = live.LiveProvider()
+
+
+def declared(**other: Any) -> Properties:
+    return {
+        **PLACE,
+        "endpoint": ENDPOINT,
+        "deployment": "new",
+        "traffic": {"new": 100},
+        "state": "Succeeded",
+        "model_version": MODEL,
+        "environment": ENVIRONMENT,
+        "image": "r/serving@sha256:1",
+        "instance_type": "Standard_DS3_v2",
+        "instances": 1,
+        "max_instances": 1,
+        **other,
+    }
+
+
+@pytest.fixture
+def serving(arm: Arm) -> Arm:
+    arm.endpoint({"new": 100})
+    arm.deploy("new", model=MODEL.upper(), environmentId=ENVIRONMENT, instanceType="STANDARD_DS3_V2")
+    arm.documents[ENVIRONMENT] = {"properties": {"image": "r/serving@sha256:1"}}
+    return arm
+
+
+def test_what_is_live_as_declared_is_well(serving: Arm) -> None:
+    assert LIVE.create(declared()).outs == declared()
+    assert LIVE.read(ENDPOINT, declared()).outs == declared()
+    assert serving.traffic == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key"),
+    [
+        (f"{ENDPOINT}:properties.traffic", {"old": 100}, "traffic"),
+        (f"{ENDPOINT}:properties.provisioningState", "Failed", "state"),
+        (f"{ENDPOINT}/deployments/new:properties.provisioningState", "Failed", "state"),
+        (f"{ENDPOINT}/deployments/new:properties.model", "another", "model_version"),
+        (f"{ENDPOINT}/deployments/new:properties.environmentId", "another", "environment"),
+        (f"{ENDPOINT}/deployments/new:properties.instanceType", "Standard_F2", "instance_type"),
+        (f"{ENDPOINT}/deployments/new:sku.capacity", 3, "instances"),
+        (f"{ENVIRONMENT}:properties.image", "r/serving@sha256:2", "image"),
+    ],
+)
+def test_what_is_live_in_another_way_is_told(serving: Arm, path: str, value: Any, key: str) -> None:
+    id_, _, members = path.partition(":")
+    outer, inner = members.split(".")
+    serving.documents[id_][outer][inner] = value
+    with pytest.raises(KitError, match=f"{key.replace('_', ' ')} is"):
+        LIVE.update("", declared(), declared())
+    found = LIVE.read(ENDPOINT, declared()).outs
+    assert found
+    assert LIVE.diff("", found, declared()).changes
+
+
+def test_a_deployment_that_is_gone_is_told(serving: Arm) -> None:
+    del serving.documents[f"{ENDPOINT}/deployments/new"]
+    with pytest.raises(KitError, match="deployment is"):
+        LIVE.update("", declared(), declared())
+
+
+def test_a_scaled_deployment_may_have_any_count_in_its_limits(serving: Arm) -> None:
+    serving.documents[f"{ENDPOINT}/deployments/new"]["sku"]["capacity"] = 3
+    LIVE.update("", declared(), declared(max_instances=4))
+
+
+def test_a_scheduled_spec_is_written_and_removed(store: Container) -> None:
+    provider = scheduled_spec.ScheduledSpecProvider()
+    props = {**PLACE, "container": "https://work", "key": "schedules/a/1/run.json", "content": "{}"}
+    provider.create(props)
+    provider.update("", props, props | {"key": "schedules/a/2/run.json"})
+    assert list(store.blobs) == ["schedules/a/2/run.json"]
+    for _ in range(2):
+        provider.delete("", props | {"key": "schedules/a/2/run.json"})
+    assert not store.blobs
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_providers_are_pickled_by_reference(provider: type[KitProvider]) -> None:
+    text = dill.dumps(provider())
+    assert len(text) < 300
+    code = f"import dill, sys; dill.loads({text!r}); print('azure.core' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert loaded.stdout.strip() == "False"
