@@ -179,7 +179,8 @@ def _check_parents(twin: Twin, parsed: Id, *, of_collection: bool) -> None:
         parent = "/".join(segments[: len(segments) - 2 * above])
         type_ = "/".join(types[: level + 1])
         kind = twin.kinds.get(type_.lower())
-        if kind and twin.find(parent) is None and parsed.names[level - 1] not in kind.singletons:
+        there = kind is None or kind.implicit or parsed.names[level - 1] in kind.singletons
+        if not there and twin.find(parent) is None:
             raise ArmError(
                 404,
                 "ParentResourceNotFound",

@@ -51,6 +51,7 @@ class Kind:
         scopes: where it may lie: "group", "subscription", "resource" (an extension).
         provisioning: it has properties.provisioningState.
         singletons: names that exist without having been made ("default").
+        implicit: what lies in it may be put before it is there, and makes it.
     """
 
     type: str
@@ -71,3 +72,4 @@ class Kind:
     scopes: tuple[str, ...] = ("group",)
     provisioning: bool = True
     singletons: tuple[str, ...] = ()
+    implicit: bool = False

@@ -62,8 +62,9 @@ def _install(twin: "Twin", family: _Family) -> None:
     def list_containers(twin: "Twin", call: Call, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))
 
-    twin.kind(Kind(container, VERSIONS, put=put_container, name=name, show=_show, provisioning=family.provisioning))
-    twin.kind(Kind(version, VERSIONS, put=put_version, name=name, provisioning=family.provisioning))
+    state = family.provisioning
+    twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, name=name, provisioning=state, implicit=True))
+    twin.kind(Kind(version, VERSIONS, put=put_version, name=name, provisioning=state))
     twin.action(container, "versions", list_versions, f"{version}/read", "GET")
     twin.action(WORKSPACES, family.segment, list_containers, f"{container}/read", "GET")
 
