@@ -173,12 +173,13 @@ class Front:
 
     def _relay(self, account: Document, asked: Asked, host: str) -> Response:
         azurite = blobs.store(self._twin).azurite
-        headers = {name: value for name, value in asked.headers.items() if name.lower() not in _HELD_BACK}
-        headers |= {"Content-Length": str(asked.length)} if asked.length is not None else {}
+        headers = {name.lower(): value for name, value in asked.headers.items() if name.lower() not in _HELD_BACK}
+        headers |= {"content-length": str(asked.length)} if asked.length is not None else {}
         if source := asked.headers.get("x-ms-copy-source"):
             headers["x-ms-copy-source"] = self._source(account, asked, source, host)
         slot = account[blobs.SLOT]
-        connection, found = azurite.request(slot, asked.method, asked.path, asked.query, headers, asked.body)
+        query = blobs_signed.unsigned(asked.query)
+        connection, found = azurite.request(slot, asked.method, asked.path, query, headers, asked.body)
         response = Response(status=found.status)
         response.headers.clear()
         for name, value in found.headers.items():

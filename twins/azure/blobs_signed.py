@@ -14,6 +14,7 @@ from twins.azure.twin import Twin
 from twins.common import registry
 
 _VERSION = "2021-08-06"
+_OF_A_SIGNATURE = ("sv", "sr", "sp", "se", "spr", "sig")
 _METHODS = {"r": ("GET", "HEAD"), "w": ("PUT",)}
 
 
@@ -40,6 +41,11 @@ def is_good(twin: Twin, account: str, path: str, method: str, query: Mapping[str
     allowed = [name for letter in query.get("sp", "") for name in _METHODS.get(letter, ())]
     until = datetime.strptime(query["se"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     return method in allowed and datetime.now(UTC) < until
+
+
+def unsigned(query: Mapping[str, str]) -> dict[str, str]:
+    """A query without what belongs to a signature."""
+    return {name: value for name, value in query.items() if name not in _OF_A_SIGNATURE}
 
 
 def _signature(twin: Twin, account: str, path: str, query: Mapping[str, str]) -> str:

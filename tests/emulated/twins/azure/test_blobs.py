@@ -1,0 +1,214 @@
+"""Azure's own client of blobs on a twin: real storage behind it, over TLS that is verified, judged by roles."""
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.storage.blob import BlobServiceClient, ContainerClient
+
+from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
+from twins.azure import blobs, blobs_signed
+from twins.azure.calls import Caller
+
+VERSION = "2024-01-01"
+ACCOUNT = "kitstore"
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    with running_hosts(tmp_path_factory.mktemp("twin")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def account(hosts: Hosts) -> dict[str, Any]:
+    body = {
+        "location": LOCATION,
+        "sku": {"name": "Standard_LRS"},
+        "kind": "StorageV2",
+        "properties": {"allowSharedKeyAccess": False},
+    }
+    group = hosts.arm.group()
+    path = f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
+    assert hosts.arm.put(path, VERSION, body).status == 202
+    found = hosts.arm.get(path, VERSION).body
+    assert hosts.arm.put(f"{path}/blobServices/default/containers/store", VERSION, {}).status == 201
+    return found
+
+
+def client(hosts: Hosts, account: dict[str, Any], caller: Caller | None = None) -> BlobServiceClient:
+    credential: Any = hosts.credential(caller) if caller else hosts.credential()
+    place = account["properties"]["primaryEndpoints"]["blob"]
+    # Small pieces, so that little data is uploaded in blocks, several at once.
+    options = {"max_block_size": 4 << 20, "max_single_put_size": 4 << 20, "retry_total": 0}
+    return BlobServiceClient(place, credential, connection_verify=hosts.trusted, **options)
+
+
+@pytest.fixture
+def store(hosts: Hosts, account: dict[str, Any]) -> Iterator[ContainerClient]:
+    with client(hosts, account) as service:
+        yield service.get_container_client("store")
+
+
+def test_what_is_written_is_read_listed_and_deleted(store: ContainerClient, hosts: Hosts) -> None:
+    blob = store.get_blob_client("folder/größe 1.txt")
+    blob.upload_blob(b"content of it", metadata={"kind": "text"})
+    assert blob.download_blob().readall() == b"content of it"
+    assert blob.download_blob(offset=3, length=4).readall() == b"tent"
+    assert blob.get_blob_properties().metadata == {"kind": "text"}
+    assert [each.name for each in store.list_blobs(name_starts_with="folder/")] == ["folder/größe 1.txt"]
+    assert [each.name for each in blobs.list_blobs(hosts.twin, ACCOUNT, "store", "folder/")] == ["folder/größe 1.txt"]
+    assert [each.name for each in store.walk_blobs() if each.name.startswith("folder")] == ["folder/"]
+    blob.delete_blob()
+    with pytest.raises(ResourceNotFoundError) as missing:
+        blob.download_blob()
+    assert missing.value.error_code == "BlobNotFound"
+
+
+def test_conditions_of_writes_are_kept(store: ContainerClient) -> None:
+    blob = store.get_blob_client("once")
+    first = blob.upload_blob(b"one", match_condition=MatchConditions.IfMissing)
+    with pytest.raises((ResourceExistsError, ResourceModifiedError)) as there:
+        blob.upload_blob(b"two", overwrite=True, match_condition=MatchConditions.IfMissing)
+    assert there.value.status_code in (409, 412)
+    blob.upload_blob(b"three", overwrite=True, etag=first["etag"], match_condition=MatchConditions.IfNotModified)
+    with pytest.raises(ResourceModifiedError) as changed:
+        blob.upload_blob(b"four", overwrite=True, etag=first["etag"], match_condition=MatchConditions.IfNotModified)
+    assert changed.value.status_code == 412
+    assert blob.download_blob().readall() == b"three"
+
+
+def test_100_mib_are_uploaded_and_downloaded_in_blocks_at_once(store: ContainerClient, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(1 << 20) * 100)
+    with source.open("rb") as content:
+        store.upload_blob("large", content, max_concurrency=4)
+    with target.open("wb") as content:
+        store.download_blob("large", max_concurrency=4).readinto(content)
+    assert target.read_bytes() == source.read_bytes()
+    store.delete_blob("large")
+
+
+def test_a_copy_is_of_the_same_account_and_judged(store: ContainerClient) -> None:
+    store.upload_blob("original", b"content")
+    copy = store.get_blob_client("copied")
+    copy.start_copy_from_url(store.get_blob_client("original").url)
+    assert copy.download_blob().readall() == b"content"
+    with pytest.raises(HttpResponseError) as refused:
+        copy.start_copy_from_url("https://localhost:1/store/original")
+    assert refused.value.error_code == "CannotVerifyCopySource"
+
+
+def test_many_are_deleted_in_one_request(store: ContainerClient) -> None:
+    for name in ("many/1", "many/2"):
+        store.upload_blob(name, b"")
+    answers = list(store.delete_blobs("many/1", "many/2", "many/3", raise_on_any_failure=False))
+    assert [each.status_code for each in answers] == [202, 202, 404]
+    assert not list(store.list_blobs(name_starts_with="many/"))
+
+
+def test_containers_of_arm_and_of_the_host_are_the_same(hosts: Hosts, account: dict[str, Any]) -> None:
+    with client(hosts, account) as service:
+        made = service.create_container("made-here", metadata={"a": "b"})
+        with pytest.raises(ResourceExistsError):
+            service.create_container("made-here")
+        path = f"{account['id']}/blobServices/default/containers"
+        assert hosts.arm.get(f"{path}/made-here", VERSION).status == 200
+        made.upload_blob("x", b"x")
+        assert {each.name for each in service.list_containers()} >= {"store", "made-here"}
+        assert hosts.arm.delete(f"{path}/made-here", VERSION).status == 200
+        with pytest.raises(ResourceNotFoundError) as gone:
+            made.get_blob_client("x").download_blob()
+        assert gone.value.error_code == "ContainerNotFound"
+        hosts.arm.put(f"{path}/made-here", VERSION, {})
+        assert not list(made.list_blobs())
+        made.delete_container()
+        assert hosts.arm.get(f"{path}/made-here", VERSION).status == 404
+
+
+def test_a_role_on_one_container_is_for_that_container(hosts: Hosts, account: dict[str, Any]) -> None:
+    scope = f"{account['id']}/blobServices/default/containers/store"
+    hosts.arm.put(f"{account['id']}/blobServices/default/containers/work", VERSION, {})
+    reader = hosts.principal("reader", Storage_Blob_Data_Reader=scope)
+    with client(hosts, account) as owner, client(hosts, account, reader) as service:
+        owner.get_blob_client("store", "judged").upload_blob(b"judged", overwrite=True)
+        assert service.get_blob_client("store", "judged").download_blob().readall() == b"judged"
+        calls = (
+            lambda: service.get_blob_client("store", "judged").upload_blob(b"", overwrite=True),
+            lambda: service.get_blob_client("store", "judged").delete_blob(),
+            lambda: service.get_blob_client("work", "x").download_blob(),
+            lambda: list(service.get_container_client("work").list_blobs()),
+            lambda: service.create_container("other"),
+            lambda: list(service.list_containers()),
+        )
+        for call in calls:
+            with pytest.raises(HttpResponseError) as refused:
+                call()
+            assert (refused.value.status_code, refused.value.error_code) == (403, "AuthorizationPermissionMismatch")
+    blob = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+    assert [reader.object_id, f"{blob}/read", scope, True] in hosts.twin.state["recorded"]
+    assert [reader.object_id, f"{blob}/delete", scope, False] in hosts.twin.state["recorded"]
+
+
+def test_nobody_comes_in_without_a_good_token(hosts: Hosts, account: dict[str, Any]) -> None:
+    place = account["properties"]["primaryEndpoints"]["blob"]
+    (keys,) = hosts.arm.call("POST", f"{account['id']}/listKeys", VERSION, {}).body.values()
+    options: dict[str, Any] = {"connection_verify": hosts.trusted, "retry_total": 0}
+    with BlobServiceClient(place, {"account_name": ACCOUNT, "account_key": keys[0]["value"]}, **options) as shared:
+        with pytest.raises(HttpResponseError) as refused:
+            shared.get_blob_client("store", "x").download_blob()
+        assert refused.value.error_code == "KeyBasedAuthenticationNotPermitted"
+    with BlobServiceClient(place, **options) as nobody:
+        with pytest.raises(ClientAuthenticationError) as unknown:
+            nobody.get_blob_client("store", "x").download_blob()
+        assert unknown.value.error_code == "NoAuthenticationInformation"
+        with pytest.raises(HttpResponseError) as signed:
+            BlobServiceClient(
+                f"{place}?sv=2020-01-01&sig=abc&sp=r&se=2999-01-01T00%3A00%3A00Z", **options
+            ).get_blob_client("store", "x").download_blob()
+        assert signed.value.error_code == "AuthenticationFailed"
+
+
+def test_a_signed_url_is_for_one_blob_and_a_time(hosts: Hosts, account: dict[str, Any]) -> None:
+    blobs.write(hosts.twin, ACCOUNT, "store", "logs/std log.txt", b"line")
+    place = account["properties"]["primaryEndpoints"]["blob"]
+
+    def get(url: str) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(url, context=hosts.context()) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as e:
+            with e:
+                return e.code, b""
+
+    url = blobs_signed.url(hosts.twin, place, ACCOUNT, "store/logs/std log.txt", 60)
+    assert get(url) == (200, b"line")
+    assert get(url.replace("std%20log", "other"))[0] == 403
+    assert get(blobs_signed.url(hosts.twin, place, ACCOUNT, "store/logs/std log.txt", -1))[0] == 403
+
+
+def test_folders_go_up_and_down_within_the_twin(hosts: Hosts, account: dict[str, Any], tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "a").write_bytes(b"a")
+    (source / "sub" / "b c").write_bytes(b"")
+    (source / "link").symlink_to(source / "a")
+    assert blobs.upload_folder(hosts.twin, ACCOUNT, "store", "run/out", source) == 2
+    assert blobs.download_folder(hosts.twin, ACCOUNT, "store", "run/out/", tmp_path / "down") == 2
+    assert (tmp_path / "down" / "sub" / "b c").read_bytes() == b""
+    assert blobs.read(hosts.twin, ACCOUNT, "store", "run/out/a") == b"a"
+    blobs.delete(hosts.twin, ACCOUNT, "store", "run/out/a")
+    blobs.delete(hosts.twin, ACCOUNT, "store", "run/out/a")
+    assert not blobs.exists(hosts.twin, ACCOUNT, "store", "run/out/a")
