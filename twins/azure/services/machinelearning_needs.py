@@ -136,7 +136,7 @@ def _first_denied(twin: "Twin", identity_id: str, principal: str, wanted: list[N
         if not twin.may(principal, need.action, need.scope, data=need.data):
             return (
                 f"The managed identity {identity_id} with object id '{principal}' does not have authorization to "
-                f"perform action '{need.action}' over scope '{need.scope}', which {need.what} needs. If access was recently "
-                "granted, wait some minutes and try again."
+                f"perform action '{need.action}' over scope '{need.scope}', which {need.what} needs. "
+                "If access was recently granted, wait some minutes and try again."
             )
     return ""
