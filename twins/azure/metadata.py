@@ -14,6 +14,9 @@ from twins.azure.twin import Twin
 
 CLOUD = "AzureCloud"
 """What the twin's cloud is called: clients that name none, or the public one, are at home here."""
+OWN_CLOUD = "AzureTwin"
+"""Its second name, first in lists: azure-ai-ml takes the first cloud that is where it read the list, and would take one
+that is called AzureCloud for the public one."""
 _OLD, _LISTS = "2015-01-01", ("2018-05-01", "2019-05-01", "2019-10-01", "2020-06-01", "2020-12-01")
 _ONE = ("2021-01-01", "2022-09-01", "2023-11-01")
 
@@ -33,7 +36,7 @@ def _respond(twin: Twin, request: Request) -> Reply:
     if version == _OLD:
         return Reply(200, _old(twin))
     if version in _LISTS:
-        return Reply(200, [document(twin)])
+        return Reply(200, [{**document(twin), "name": OWN_CLOUD}, document(twin)])
     if version in _ONE:
         return Reply(200, document(twin))
     code = "InvalidApiVersionParameter" if version else "MissingApiVersionParameter"
@@ -46,7 +49,7 @@ def document(twin: Twin) -> dict[str, Any]:
     host = twin.url.removeprefix("https://")
     return {
         "name": CLOUD,
-        "portal": f"{twin.url}/portal",
+        "portal": f"{twin.url}/portal.azure.com",  # of its end azure-ai-ml makes the audience https://ml.azure.com
         "resourceManager": f"{twin.url}/",
         "authentication": {
             "loginEndpoint": f"{twin.url}/",
