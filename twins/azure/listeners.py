@@ -34,13 +34,13 @@ class Listeners:
         with suppress(OSError, ValueError):
             self._ports = json.loads(self._file.read_text())
 
-    def add(self, name: str, app: Wsgi, port: int = 0) -> str:
+    def add(self, name: str, app: Wsgi, tls: bool = True, port: int = 0) -> str:
         """Let an app answer on a port of its own, and its address; with a name that listens, the app is replaced."""
         with self._lock:
             self._apps[name] = app
             if name not in self._servers:
-                self._servers[name] = self._listen(name, port or self._port(name))
-            return f"https://localhost:{self._servers[name].server_port}"
+                self._servers[name] = self._listen(name, port or self._port(name), tls)
+            return f"{'https' if tls else 'http'}://localhost:{self._servers[name].server_port}"
 
     def end(self, name: str) -> None:
         """Let nobody answer there any more; the port stays that of the name."""
@@ -65,13 +65,14 @@ class Listeners:
         replace_file(self._file, json.dumps(self._ports, indent=2).encode())
         return self._ports[name]
 
-    def _listen(self, name: str, port: int) -> BaseWSGIServer:
+    def _listen(self, name: str, port: int, tls: bool) -> BaseWSGIServer:
         def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             return self._apps[name](environ, start_response)
 
         server = make_server(BIND, port, app, threaded=True, request_handler=Handler)
-        server.ssl_context = self._context
-        # Each connection's own thread greets its client (Handler.setup): none keeps the others waiting.
-        server.socket = self._context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=server.serve_forever, args=[0.2], name=f"https {name}", daemon=True).start()
+        if tls:
+            server.ssl_context = self._context
+            # Each connection's own thread greets its client (Handler.setup): none keeps the others waiting.
+            server.socket = self._context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=server.serve_forever, args=[0.2], name=f"http {name}", daemon=True).start()
         return server

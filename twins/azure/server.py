@@ -35,7 +35,7 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
     twin.describe = lambda: {**process.described(), "not_kept": keeper.failure}
     keeper.start()
     twin.start()
-    listeners.add(MAIN, Front(twin), port)
+    listeners.add(MAIN, Front(twin), port=port)
     process.run(stopped, stand_in)
     listeners.close()
     twin.close()

@@ -36,7 +36,7 @@ class Twin(BaseTwin):
         self.url = url
         self.kinds: dict[str, Kind] = {}
         self.data_planes: dict[str, Wsgi] = {}
-        self.listen: Callable[[str, Wsgi], str] | None = None  # both are set by the process that serves
+        self.listen: Callable[[str, Wsgi, bool], str] | None = None  # both are set by the process that serves
         self.unlisten: Callable[[str], None] | None = None
         self.resumers: list[Callable[[], None]] = []  # called when the state of an earlier process is there again
         self.instances: Callable[[], list[Any]] = list  # what runs now, as `status` tells of it
@@ -73,14 +73,15 @@ class Twin(BaseTwin):
         """Who answers the requests of a path instead of ARM."""
         return next((app for prefix, app in self._routes if path.lower().startswith(prefix)), None)
 
-    def data_plane(self, name: str, app: Wsgi) -> str:
+    def data_plane(self, name: str, app: Wsgi, tls: bool = True) -> str:
         """The address (https://localhost:PORT) of an own host for `app`; its port is kept by name over restarts. With
-        the same name again, the app is replaced.
+        the same name again, the app is replaced. Without `tls` it is http://localhost:PORT, for Docker.
         """
         self.data_planes[name] = app
         if self.listen:
-            return self.listen(name, app)
-        return self._ports.setdefault(name, f"https://localhost:{choose_port('127.0.0.1')}")
+            return self.listen(name, app, tls)
+        scheme = "https" if tls else "http"
+        return self._ports.setdefault(name, f"{scheme}://localhost:{choose_port('127.0.0.1')}")
 
     def end_data_plane(self, name: str) -> None:
         """Let nobody answer at that address any more."""

@@ -69,6 +69,7 @@ def install(twin: Twin) -> None:
             VERSIONS,
             put=_put_account,
             begun=_begun_account,
+            gone=lambda twin, document: twin.end_data_plane(_plane(document["name"])),
             show=_show_account,
             seconds=CREATE_SECONDS,
             codes=(202, 200),
@@ -102,21 +103,26 @@ def install(twin: Twin) -> None:
     twin.action(blobs.ACCOUNTS, "regenerateKey", _regenerate_key)
     permission = "Microsoft.Storage/checkNameAvailability/read"
     twin.action("Microsoft.Storage", "checkNameAvailability", _check_name_availability, permission)
+    twin.resumers.append(lambda: _resume(twin))
     twin.closers.append(lambda: blobs.store(twin).azurite.close())
     twin.seeds.append(lambda: blobs.store(twin).empty())
     twin.unjudged += UNJUDGED
 
 
-def resume(twin: Twin) -> None:
+def endpoint(twin: Twin, name: str) -> str:
+    """Where an account's blobs are: https://localhost:PORT/."""
+    return twin.data_plane(_plane(name), Front(twin, name)) + "/"
+
+
+def _plane(name: str) -> str:
+    return f"storage/{name}"
+
+
+def _resume(twin: Twin) -> None:
     """Let the accounts of a twin that was started again have their hosts."""
     for document in list(twin.resources.values()):
         if document["type"] == blobs.ACCOUNTS:
             endpoint(twin, document["name"])
-
-
-def endpoint(twin: Twin, name: str) -> str:
-    """Where an account's blobs are: https://localhost:PORT/."""
-    return twin.data_plane(f"storage/{name}", Front(twin, name)) + "/"
 
 
 def _put_account(twin: Twin, call: Call, there: Document | None) -> Document:
