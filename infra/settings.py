@@ -45,7 +45,9 @@ class Size(Part):
     concurrent_requests: int = Field(
         default=4, ge=1, le=1000, description="Requests at once that an instance should have, when scaled (cloud)."
     )
-    instance_type: InstanceType = Field(default="", description="Such as ml.g5.xlarge or Standard_NC4as_T4_v3; empty: the target's (cloud).")
+    instance_type: InstanceType = Field(
+        default="", description="Such as ml.g5.xlarge, Standard_NC4as_T4_v3; empty: the target's (cloud)."
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> "Size":
@@ -65,7 +67,7 @@ class Rollout(Part):
     canary_percent: int = Field(default=10, ge=1, le=99, description="Share of the requests that the canary takes.")
     step_percent: int = Field(default=25, ge=5, le=50, description="Share that each step of linear or rolling brings.")
     bake_seconds: int = Field(
-        default=30, ge=0, le=86_400, description="How long the new version must do well; 300 on AWS by default."
+        default=30, ge=0, le=86_400, description="How long the new version must do well; 300 in a cloud by default."
     )
 
     @model_validator(mode="after")

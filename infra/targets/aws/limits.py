@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from contract.aws_job import has_local_disks
+from contract.aws_job import INSTANCE_TYPE, has_local_disks
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, setting_error
 
@@ -47,6 +47,8 @@ def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:
         yield ("size", "instances"), what, "write `mode: async`, or 1"
     if size.instances == 0 and not size.max_instances:
         yield ("size", "max_instances"), "0 instances need scaling", "write how many it may have"
+    if size.instance_type and not INSTANCE_TYPE.match(kind):
+        yield ("size", "instance_type"), f"{kind} is no instance type of SageMaker's", "write one such as ml.g5.xlarge"
     if entry.volume_gb and has_local_disks(kind):
         yield ("volume_gb",), f"{kind} has disks of its own, whose size can't be chosen", "remove it"
 

@@ -89,6 +89,7 @@ def _require_ours(settings: Settings) -> None:
         SettingError: naming the key.
     """
     refuse_set((), settings, _LOCAL_ONLY, "has no effect on AWS", "remove it, or set `target: local`")
+    refuse_set((), settings, ("azure",), "has no effect on AWS", "remove it, or set `target: azure`")
     for name in settings.endpoints:
         require_supported(settings, name)
 

@@ -15,6 +15,7 @@ from infra.names import CloudNames
 from infra.settings import Settings
 from infra.targets.azure.account import Account
 from infra.targets.azure.session import Caller, Place, find
+from infra.targets.azure.settings import AzureSettings
 
 WORKSPACE_API = "2025-12-01"
 """Of everything of Azure Machine Learning that is looked up; pulumi-azure-native 3 declares with the same."""
@@ -54,10 +55,6 @@ class Here:
     def id(self, kind: str, *parts: str) -> str:
         """Resource id in the stack's group: ("Microsoft.Storage/storageAccounts/blobServices", "abc", "default")."""
         return resource_id(self.caller.subscription, self.group_name, kind, *parts)
-
-    def endpoint(self, name: str) -> str:
-        """An endpoint's name on Azure ML, which no other of the region may have."""
-        return self.names.of(name, 32, self.caller.subscription)
 
     def options(self, **given: Any) -> pulumi.ResourceOptions:
         """Options of a native resource, with the stack's provider."""
@@ -211,7 +208,7 @@ def make_here(caller: Caller, settings: Settings) -> Here:
     """
     project, stack = pulumi.get_project(), pulumi.get_stack()
     own, given = CloudNames(project, stack), settings.azure.resource_group
-    name = given.rpartition("/")[2] or own.of("group", 90)
+    name = group_name(own, settings.azure)
     account = Account(caller.place)
     twin = caller.twin.removeprefix("https://")
     provider = Provider(
@@ -248,6 +245,11 @@ def _urns_of_state(project: str, stack: str) -> frozenset[str]:
     name = f"{pulumi.get_organization()}/{project}/{stack}"
     found = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": name})
     return frozenset(found.value["outputs"])
+
+
+def group_name(own: CloudNames, settings: AzureSettings) -> str:
+    """Of the resource group, which the program must know before it is declared."""
+    return settings.resource_group.rpartition("/")[2] or own.of("group", 90)
 
 
 def resource_id(subscription: str, group: str, kind: str, *parts: str) -> str:

@@ -39,8 +39,9 @@ class Things:
     storage: Storage
     vault: Vault
     registry: Registry
-    metrics: str
+    metrics: str  # resource ids
     logs: str
+    records: list[pulumi.Resource]
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def grant_workspace(here: Here, identity: Identity, things: Things) -> Identity:
         _Grant("Contributor", vault.plain_id, "vault", vault.ready),
         _Grant("Key Vault Secrets Officer", vault.plain_id, "vault", vault.ready),
         _Grant("Contributor", registry.plain_id, "registry", registry.ready),
-        _Grant("Contributor", things.metrics, "metrics", identity.ready),
+        _Grant("Contributor", things.metrics, "metrics", things.records),
     ]
     if here.settings.azure.network.mode != "none":
         role = "Azure AI Enterprise Network Connection Approver"

@@ -5,14 +5,16 @@ https://learn.microsoft.com/azure/machine-learning/how-to-configure-private-link
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
 import pulumi
 
-from infra.targets.azure.here import Here
+from infra.targets.azure.here import Here, Registry, Storage, Vault, Workspace
 
 _API = "2024-05-01"
 _ZONE_API = "2024-06-01"
+Thing = TypeVar("Thing", Storage, Vault, Registry, Workspace)
 
 
 class _Door(NamedTuple):
@@ -34,23 +36,24 @@ DOORS = {
 """https://learn.microsoft.com/azure/private-link/private-endpoint-dns"""
 
 
-def provide_door(
-    here: Here, thing: str, target: pulumi.Input[str], after: Sequence[pulumi.Resource]
-) -> list[pulumi.Resource]:
+def with_door(here: Here, thing: str, made: Thing) -> Thing:
     """Declare the private endpoint of one of the stack's own things, where there is to be one.
 
     Args:
         here: the stack's place.
         thing: of DOORS.
-        target: its resource id.
-        after: what must be there first.
+        made: it.
 
     Returns:
-        What must be there before it is reached.
+        The same, which is ready when it can be reached.
     """
+    if here.settings.azure.network.mode != "existing" or getattr(here.settings.azure, DOORS[thing].setting):
+        return made
+    return replace(made, ready=[*made.ready, *_door(here, thing, made.id, made.ready)])
+
+
+def _door(here: Here, thing: str, target: pulumi.Input[str], after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
     wanted, door = here.settings.azure.network, DOORS[thing]
-    if wanted.mode != "existing" or getattr(here.settings.azure, door.setting):
-        return []
     from pulumi_azure_native import network  # a large module, which only this needs
 
     logical, name = f"private-endpoint-{thing}", here.names.of(f"{thing}-door")

@@ -12,7 +12,7 @@ from infra.targets.azure.session import Place, credential, explained, find, look
 from infra.targets.azure.settings import AzureSettings
 
 CONTAINERS = ("store", "work")
-_KIND = "Microsoft.Storage/storageAccounts"
+KIND = "Microsoft.Storage/storageAccounts"
 _API = "2024-01-01"
 _SOFT_DELETE_DAYS = 30
 _WORK_FOLDERS = ("runs", "captures")
@@ -54,7 +54,7 @@ def provide_storage(here: Here, identity: Identity | None) -> Storage:
 def account_of(here: Here) -> str:
     """The account's resource id."""
     given = here.settings.azure.storage_account
-    return given or here.id(_KIND, account_name(here.names, here.caller.subscription))
+    return given or here.id(KIND, account_name(here.names, here.caller.subscription))
 
 
 def account_name(own: names.CloudNames, subscription: str) -> str:

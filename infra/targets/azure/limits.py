@@ -1,0 +1,92 @@
+"""What Azure ML can't do, refused before anything is declared."""
+
+import re
+from collections.abc import Iterator
+
+from contract.run import Compute
+from infra.settings import Endpoint as Entry
+from infra.settings import Settings, refuse_set, setting_error
+from infra.targets.azure.settings import Cluster
+
+DEFAULT_BAKE_SECONDS = 300
+"""Azure Monitor's metrics are of minutes, and come late: 30 s, which do on one machine, would see nothing."""
+_VM_SIZE = re.compile(r"^Standard_[A-Za-z0-9_-]+$")
+_OF_SAGEMAKER = ("max_wait_hours", "volume_gb", "warm_pool_minutes")
+Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the way out
+
+
+def require_supported(settings: Settings, name: str) -> None:
+    """Refuse what Azure ML can't do for an endpoint.
+
+    Raises:
+        SettingError: naming the key.
+    """
+    for path, what, fix in _refusals(settings.endpoints[name]):
+        raise setting_error(("endpoints", name, *path), what, fix)
+
+
+def require_machines(settings: Settings) -> None:
+    """See that what runs take is a cluster of the stack.
+
+    Raises:
+        SettingError: naming the key.
+    """
+    given = settings.azure
+    what = "has no effect on Azure ML, whose machines are those of a cluster"
+    refuse_set(("azure", "jobs"), given.jobs, _OF_SAGEMAKER, what, "remove it; llmops:azure.computes says how they are")
+    if "jobs" in given.model_fields_set or given.schedules:
+        _require_cluster(("azure", "jobs"), given.jobs, given.computes)
+    for name, schedule in given.schedules.items():
+        kind = schedule.instance_type or given.jobs.instance_type
+        jobs = given.jobs.model_copy(update={"instance_type": kind})
+        _require_cluster(("azure", "schedules", name), jobs, given.computes)
+
+
+def instance_type(settings: Settings, entry: Entry) -> str:
+    """An endpoint's, or the stack's."""
+    return entry.size.instance_type or settings.azure.instance_type
+
+
+def bake_seconds(entry: Entry) -> int:
+    """How long a new version must do well."""
+    rollout = entry.rollout
+    return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
+
+
+def _refusals(entry: Entry) -> Iterator[Refusal]:
+    size, fields = entry.size, type(entry).model_fields
+    if entry.port:
+        yield ("port",), "Azure ML chooses where an endpoint listens", "remove it"
+    if entry.mode == "async":
+        what = "Azure ML has no endpoint that takes requests as files and answers each: batch endpoints run jobs"
+        yield ("mode",), what, "leave it out; many requests at once go to a real-time endpoint or into a run"
+    if entry.mode == "serverless":
+        yield ("mode",), "Azure ML's serverless endpoints serve models of its own catalogue alone", "leave it out"
+    if size.instances == 0:
+        what = "a managed online endpoint has one instance at least: Azure ML scales none to zero"
+        yield ("size", "instances"), what, "write 1; or `endpoint: off` while nobody needs it"
+    if size.instance_type and not _VM_SIZE.match(size.instance_type):
+        what = f"{size.instance_type} is no VM size of Azure's"
+        yield ("size", "instance_type"), what, "write one such as Standard_NC4as_T4_v3"
+    if entry.volume_gb:
+        yield ("volume_gb",), "the disk of a managed instance can't be chosen", "remove it, or take a larger VM size"
+    if entry.download_seconds != fields["download_seconds"].default:
+        yield ("download_seconds",), "Azure ML has no limit for a model's download", "remove it"
+    if entry.inference_ami_version:
+        yield ("inference_ami_version",), "is of SageMaker's hosts", "remove it"
+
+
+def _require_cluster(path: tuple[str, ...], wanted: Compute, clusters: dict[str, Cluster]) -> None:
+    kinds = [c for c in clusters.values() if (c.vm_size, c.spot) == (wanted.instance_type, wanted.spot)]
+    told = f"{wanted.instance_type}{', spot' if wanted.spot else ''}"
+    if not kinds:
+        there = "; ".join(f"{name}: {c.vm_size}{', spot' if c.spot else ''}" for name, c in clusters.items())
+        raise setting_error(
+            path, f"no cluster has machines of {told} (there are {there})", "add one to llmops:azure.computes"
+        )
+    if wanted.instances > max(c.max_nodes for c in kinds):
+        raise setting_error(
+            path,
+            f"{wanted.instances} machines of {told} are more than any cluster has",
+            "raise max_nodes in llmops:azure.computes, or ask for fewer",
+        )
