@@ -45,12 +45,19 @@ def require_packages(extra: str, *names: str) -> None:
         KitError: naming the first package that is missing, and the extra that brings it.
     """
     for name in names:
-        if find_spec(name) is None:
+        if not _is_installed(name):
             raise KitError(
                 f"the package {name} is not installed",
                 where=f"extra {extra}",
                 fix=f"pip install 'llmops-kit[{extra}]'; llmops itself needs it not: it runs images, which have it",
             )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of a package that a dotted name begins with
+        return False
 
 
 def _rebuild(kind: type[KitError], what: str, where: str, fix: str) -> KitError:

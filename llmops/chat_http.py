@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +12,12 @@ _TIMEOUT_S = 300
 _DATA = b"data:"
 
 
-def ask(url: str, key: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+Refused = Callable[[http.client.HTTPResponse], KitError]
+
+
+def ask(
+    url: str, key: str, request: dict[str, Any], *, where: str = "", refused: Refused | None = None
+) -> Iterator[dict[str, Any]]:
     """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
 
     Closing the iterator closes the connection, which stops the generation.
@@ -21,6 +26,8 @@ def ask(url: str, key: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]
         url: the endpoint's base URL, without /v1.
         key: its API key.
         request: the body of /v1/chat/completions.
+        where: what errors call it; empty: by its URL.
+        refused: makes the error of an answer other than 200; None: as the kit's own server means it.
 
     Raises:
         KitError: not reachable, or an answer other than 200, with the server's words.
@@ -31,15 +38,15 @@ def ask(url: str, key: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]
         connection.request("POST", f"{path}/v1/chat/completions", json.dumps(request).encode(), headers)
         with connection.getresponse() as response:
             if response.status != 200:
-                raise _refusal(url, response)
+                raise refused(response) if refused else _refusal(url, response)
             if not request.get("stream"):
                 yield json.loads(response.read())
                 return
-            yield from events(url, response)
+            yield from events(where or url, response)
     except (OSError, http.client.HTTPException) as e:
         raise KitError(
             f"does not answer: {e or type(e).__name__}",
-            where=url,
+            where=where or url,
             fix="`llmops status` shows the endpoint, `llmops logs` its words; `llmops up` brings it back",
         ) from e
     finally:
@@ -85,16 +92,21 @@ def connect(url: str, timeout_s: float = _TIMEOUT_S) -> tuple[http.client.HTTPCo
     return kind(parts.hostname or "", parts.port, timeout=timeout_s), parts.path.rstrip("/")
 
 
-def _refusal(url: str, response: http.client.HTTPResponse) -> KitError:
+def refusal_words(response: http.client.HTTPResponse) -> str:
+    """What an answer other than 200 says: the message of an error in OpenAI's form, or the beginning of its text."""
     body = response.read(65536)
     try:
         error = json.loads(body)["error"]
-        words = str(error["message"] if isinstance(error, dict) else error)
+        return str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError):
-        words = body.decode(errors="replace")[:200] or response.reason
+        return body.decode(errors="replace")[:200] or response.reason
+
+
+def _refusal(url: str, response: http.client.HTTPResponse) -> KitError:
     fixes = {
         401: "the key is the one in the file that `llmops status --json` names",
         429: "it is busy: try again in a moment",
         503: "it is not ready: `llmops status` shows why",
     }
+    words = refusal_words(response)
     return KitError(f"answers {response.status}: {words}", where=url, fix=fixes.get(response.status, ""))

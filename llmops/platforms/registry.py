@@ -19,16 +19,23 @@ if TYPE_CHECKING:
 _CLASSES = {
     "local": "llmops.platforms.local:LocalPlatform",
     "aws": "llmops.platforms.aws.platform:AwsPlatform",
+    "azure": "llmops.platforms.azure.platform:AzurePlatform",
 }
 _PREFLIGHTS = {"aws": "llmops.platforms.aws.preflight:preflight"}
 _SWEEPERS = {"aws": "llmops.platforms.aws.sweep:AwsSweeper"}
-_IMAGES = {"aws": "llmops.platforms.aws.image_registry:EcrImages"}
+_IMAGES = {
+    "aws": "llmops.platforms.aws.image_registry:EcrImages",
+    "azure": "llmops.platforms.azure.image_registry:AcrImages",
+}
 _USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy"}
 _DOCTORS = {"aws": "llmops.platforms.aws.doctor"}
 _PLANS = {"aws": "llmops.plan.aws"}
 _STATE_LOCKS = {"s3": ("aws", "llmops.platforms.aws.state_locks:locks_of_stack")}
 _QUOTAS = {"aws": "llmops.platforms.aws.quotas"}
-_EXTRAS = {"aws": ("aws", "boto3")}
+_EXTRAS = {
+    "aws": ("aws", "boto3"),
+    "azure": ("azure", "azure.identity", "azure.mgmt.core", "azure.storage.blob", "azure.keyvault.keys"),
+}
 
 
 class CloudFacts(Protocol):

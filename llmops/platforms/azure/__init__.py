@@ -1,0 +1,1 @@
+"""Operate a stack on Azure, or on its twin."""

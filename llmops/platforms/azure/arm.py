@@ -1,0 +1,129 @@
+"""Azure Resource Manager by azure-mgmt-core's own pipeline: the kit needs a handful of calls, of many services.
+
+https://learn.microsoft.com/rest/api/azure
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import HttpResponseError
+from azure.core.pipeline.policies import (
+    CustomHookPolicy,
+    HeadersPolicy,
+    RedirectPolicy,
+    RequestIdPolicy,
+    RetryPolicy,
+    UserAgentPolicy,
+)
+from azure.core.polling import LROPoller
+from azure.core.rest import HttpRequest
+from azure.mgmt.core import ARMPipelineClient
+from azure.mgmt.core.exceptions import ARMErrorFormat
+from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
+from azure.mgmt.core.polling.arm_polling import ARMPolling
+
+from contract.errors import KitError
+from llmops.platforms.azure.clients import ARM_SCOPE, explained
+
+ARM = "https://management.azure.com"
+ML_API = "2025-12-01"
+"""Of Microsoft.MachineLearningServices: the version that the stack's own resources are declared with."""
+_POLL_SECONDS = 5.0  # where the answer has no Retry-After
+Document = dict[str, Any]
+
+
+class Arm:
+    """Resources by id. Throttled and failed requests are tried again by Azure's own policy, as Retry-After says."""
+
+    def __init__(self, url: str, credential: TokenCredential) -> None:
+        """Open Azure Resource Manager.
+
+        Args:
+            url: its base, or a twin's.
+            credential: of the caller.
+        """
+        self.url = url.rstrip("/")
+        policies = [
+            RequestIdPolicy(),
+            HeadersPolicy(),
+            UserAgentPolicy("llmops-kit"),
+            RedirectPolicy(permit_redirects=False),  # a redirect could lead a token elsewhere
+            RetryPolicy(),
+            ARMChallengeAuthenticationPolicy(credential, ARM_SCOPE),
+            CustomHookPolicy(),
+        ]
+        self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(self.url, policies=policies)
+
+    def find(self, id_: str, api_version: str = ML_API) -> Document | None:
+        """A resource; None: there is none."""
+        return self._call("GET", id_, api_version)
+
+    def get(self, id_: str, api_version: str = ML_API) -> Document:
+        """A resource that must be there.
+
+        Raises:
+            KitError: it is not; or Azure refuses.
+        """
+        found = self.find(id_, api_version)
+        if found is None:
+            raise KitError("is not on Azure", where=id_, fix="`llmops up` makes what belongs to the stack")
+        return found
+
+    def list(self, id_: str, api_version: str = ML_API, **query: str) -> Iterator[Document]:
+        """The resources of a collection, of all its pages; none where the collection's parent is gone."""
+        page = self._call("GET", id_, api_version, query=query)
+        while page:
+            yield from page.get("value", [])
+            link = page.get("nextLink") or ""
+            if link and not link.startswith(f"{self.url}/"):
+                raise KitError("the next page is elsewhere, where no token is sent", where=id_)
+            page = self._send(HttpRequest("GET", link), id_) if link else None
+
+    def put(self, id_: str, body: Document, api_version: str = ML_API) -> Document:
+        """Create or replace a resource, and wait until that is done."""
+        return self._call("PUT", id_, api_version, body=body, wait=True) or {}
+
+    def post(self, id_: str, action: str, body: Document | None = None, api_version: str = ML_API) -> Document | None:
+        """Call an action, and wait until it is done; None: there is no such resource."""
+        return self._call("POST", f"{id_}/{action}", api_version, body=body, wait=True)
+
+    def delete(self, id_: str, api_version: str = ML_API) -> None:
+        """Delete a resource, and wait until it is gone; nothing where there is none."""
+        self._call("DELETE", id_, api_version, wait=True)
+
+    def get_url(self, url: str) -> Document:
+        """A document of another service that takes the caller's token for Azure Resource Manager."""
+        return self._send(HttpRequest("GET", url), url) or {}
+
+    def _call(
+        self,
+        method: str,
+        id_: str,
+        api_version: str,
+        *,
+        body: Document | None = None,
+        query: dict[str, str] | None = None,
+        wait: bool = False,
+    ) -> Document | None:
+        params = {"api-version": api_version, **(query or {})}
+        return self._send(HttpRequest(method, f"{self.url}{id_}", params=params, json=body), id_, wait=wait)
+
+    def _send(self, request: HttpRequest, where: str, *, wait: bool = False) -> Document | None:
+        with explained(where):
+            answered = self._client._pipeline.run(request)
+            response = answered.http_response
+            response.read()
+            if response.status_code == 404:
+                return None
+            if response.status_code >= 400:
+                raise HttpResponseError(response=response, error_format=ARMErrorFormat)
+            if wait:
+                poller: LROPoller[Any] = LROPoller(self._client, answered, _content, ARMPolling(_POLL_SECONDS))
+                return poller.result()
+            return _content(answered)
+
+
+def _content(answered: Any) -> Document | None:
+    response = answered.http_response
+    return response.json() if response.text() else {}

@@ -1,0 +1,155 @@
+"""Runs on Azure Machine Learning: a command job for each attempt at one.
+
+https://learn.microsoft.com/rest/api/azureml/jobs
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+from contract.azure_job import (
+    JOBS_TAG,
+    RUN_TAG,
+    SCHEDULED_RUN,
+    SPEC_INPUT,
+    JobPlace,
+    command_job,
+    job_name,
+    key_of,
+)
+from contract.layout import FAILURE as FAILURE_FILE
+from contract.outputs import StackOutputs
+from contract.run import RunSpec, RunState
+from llmops.cloud_runs import CloudRuns, Job
+from llmops.platforms.azure.clients import Clients
+from llmops.platforms.azure.history import History
+from llmops.platforms.azure.job_log import follow_jobs
+from llmops.platforms.azure.job_states import DETAILS, FAILURE, created, has_ended, run_state, status_of
+from llmops.platforms.azure.objects_blob import BlobObjects
+from llmops.platforms.azure.places import work_url, workspace_id
+from llmops.platforms.base import Say
+from llmops.prices import Prices, load_prices
+
+_AT_ONCE = 8
+
+
+class AzureRuns(CloudRuns):
+    """The runs of a stack."""
+
+    def __init__(self, outputs: StackOutputs, clients: Clients) -> None:
+        assert outputs.azure
+        super().__init__(outputs.stack, BlobObjects(work_url(outputs.azure), clients), outputs.azure.jobs)
+        self._azure, self._arm = outputs.azure, clients.arm
+        self._workspace = workspace_id(outputs.azure)
+        self._history = History(clients.arm, self._workspace)
+        self._scheduled: set[str] | None = None
+
+    def follow(self, run: str) -> Iterator[str]:
+        """Lines of its nodes, and what Azure ML does."""
+        return follow_jobs(lambda: self._jobs(run), self._azure.computes, self._prices)
+
+    def halt(self, say: Say) -> None:
+        """Cancel all jobs; a cluster gives its nodes up when its idle time is over."""
+        running = [job["name"] for job in self._list() if not has_ended(job)]
+        for name in running:
+            say(f"stopping job {name}")
+            self._stop(name)
+        for name in running:
+            self._wait(name)
+
+    def remove(self) -> None:
+        """Stop what runs, and delete every job."""
+        self.halt(lambda _: None)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda job: self._arm.delete(self._id(job["name"])), self._list()))
+
+    @cached_property
+    def _prices(self) -> Prices:
+        return load_prices(self._azure.location)
+
+    @cached_property
+    def _place(self) -> JobPlace:
+        azure = self._azure
+        return JobPlace(
+            prefix=azure.job_prefix,
+            computes=f"{self._workspace}/computes",
+            clusters=azure.computes,
+            environment=azure.environments["training"],
+            client_id=azure.client_ids["training"],
+            store=azure.datastores["store"],
+            work=azure.datastores["work"],
+            tags=azure.tags,
+        )
+
+    def _request(self, spec: RunSpec, attempt: int, spec_folder: str) -> dict[str, Any]:
+        name = self._job_name(spec.id, attempt)
+        return {"name": name, "properties": command_job(name, spec.id, spec, spec_folder, self._place)}
+
+    def _create(self, request: dict[str, Any], say: Say) -> None:
+        id_ = self._id(request["name"])
+        if self._arm.find(id_) is None:  # else it was created before: a name is used once
+            self._arm.put(id_, {"properties": request["properties"]})
+
+    def _job_names(self, run: str = "") -> set[str]:
+        return {job["name"] for job in self._list()}
+
+    def _list(self) -> list[Job]:
+        """The stack's jobs. A collection knows no search by name: each page is looked through for the stack's tag."""
+        pages = self._arm.list(f"{self._workspace}/jobs", jobType="Command", tag=JOBS_TAG)
+        found = [job for job in pages if _tags(job).get(JOBS_TAG) == self._azure.job_prefix]
+        self._scheduled = {job["name"] for job in found if RUN_TAG not in _tags(job)}
+        return found
+
+    def _job_name(self, run: str, attempt: int) -> str:
+        if attempt == 1 and self._is_scheduled(run):
+            return run
+        return job_name(self._azure.job_prefix, run, attempt)
+
+    def _is_scheduled(self, name: str) -> bool:
+        if self._scheduled is None:
+            self._list()
+        return name in (self._scheduled or ())
+
+    def _describe(self, name: str) -> Job:
+        """The job, with what the run history says of it, and with what a failed one's trainer left."""
+        job = self._arm.find(self._id(name))
+        if job is None:
+            return {}
+        job[DETAILS] = self._history.details(name)
+        if status_of(job) == "Failed":
+            left = self._objects.find(f"{self._output(job, 'reports')}/{FAILURE_FILE}") or b""
+            job[FAILURE] = left.decode(errors="replace")
+        return job
+
+    def _name_of(self, job: Job) -> str:
+        return job["name"]
+
+    def _created(self, job: Job) -> str:
+        return created(job)
+
+    def _spec_folder(self, job: Job) -> str:
+        return key_of(job["properties"]["inputs"][SPEC_INPUT]["uri"])
+
+    def _model_folder(self, run: str, job: Job) -> str:
+        return self._output(job, "model")
+
+    def _output(self, job: Job, name: str) -> str:
+        """Key of the folder that an output was written to; a schedule's job names itself in it."""
+        return key_of(job["properties"]["outputs"][name]["uri"].replace(SCHEDULED_RUN, job["name"]))
+
+    def _has_ended(self, job: Job) -> bool:
+        return has_ended(job)
+
+    def _state(self, run: str, jobs: Sequence[Job]) -> RunState:
+        return run_state(run, jobs, self._azure.computes, self._prices)
+
+    def _stop(self, name: str) -> None:
+        self._arm.post(self._id(name), "cancel")
+
+    def _id(self, job: str) -> str:
+        return f"{self._workspace}/jobs/{job}"
+
+
+def _tags(job: Job) -> dict[str, str]:
+    return job["properties"].get("tags") or {}

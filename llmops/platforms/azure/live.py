@@ -1,0 +1,142 @@
+"""What an endpoint on Azure Machine Learning really serves, from its deployments as they are now; and its traffic.
+
+https://learn.microsoft.com/rest/api/azureml/online-endpoints
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from contract.errors import KitError
+from contract.layout import model_key
+from contract.rollout import OWNER_TAG, Owner
+from llmops.platforms.azure.arm import Arm, Document
+from llmops.platforms.base import Live
+
+_SETTLED = "Succeeded"
+_SHA256 = "LLMOPS_MODEL_SHA256"
+_WRITABLE = ("authMode", "compute", "description", "properties", "publicNetworkAccess")
+
+
+def look(arm: Arm, endpoint: str, image: str) -> Live:
+    """Ask for an endpoint, its deployments, and what these load.
+
+    Args:
+        arm: Azure Resource Manager.
+        endpoint: its resource id.
+        image: the image that was deployed; another one is drift.
+    """
+    found = arm.find(endpoint)
+    if found is None:
+        return Live(ready=False, problem="there is no such endpoint on Azure ML: it was taken down or deleted")
+    deployments = list(arm.list(f"{endpoint}/deployments"))
+    traffic = found["properties"].get("traffic") or {}
+    loaded = {d["name"]: _sha256(d) for d in deployments}
+    shares: dict[str, float] = {}
+    for name, percent in traffic.items():
+        if loaded.get(name):
+            shares[loaded[name]] = shares.get(loaded[name], 0.0) + percent / 100
+    for sha256 in loaded.values():
+        if sha256:
+            shares.setdefault(sha256, 0.0)
+    problems = [*_state("", found), *(p for d in deployments for p in _problems(arm, d, traffic))]
+    if sum(traffic.values()) == 0:
+        problems.append("no deployment gets requests")
+    serving = [d for d in deployments if traffic.get(d["name"])]
+    return Live(
+        ready=not problems,
+        models=shares,
+        workers=sum(_instances(d) for d in serving),
+        problem="; ".join(problems),
+        drift=tuple(drift for d in serving for drift in _drift(arm, d, image)),
+        changed=_changed(found),
+    )
+
+
+def set_traffic(arm: Arm, endpoint: str, shares: Mapping[str, float]) -> None:
+    """Share an endpoint's traffic between the versions that it has loaded, and leave everything else as it is.
+
+    An endpoint is put as a whole, and one without traffic gives it up: all that may be written is read and put again.
+
+    Args:
+        arm: Azure Resource Manager.
+        endpoint: its resource id.
+        shares: identity (sha256) -> 0 to 1; all together 1.
+
+    Raises:
+        KitError: it has not loaded a version, the shares make no whole, or a rollout owns the weights.
+    """
+    live, name = arm.get(endpoint), f"endpoint {endpoint.rpartition('/')[2]}"
+    owner = Owner.parse((live.get("tags") or {}).get(OWNER_TAG, ""))
+    if owner and owner.until > datetime.now(UTC):
+        raise KitError(
+            f"{owner.by} is rolling out {owner.deployment} until {owner.until:%H:%M} UTC, and owns its weights",
+            where=name,
+            fix="wait for its end",
+        )
+    by_model = {_sha256(d): d["name"] for d in arm.list(f"{endpoint}/deployments")}
+    if unknown := shares.keys() - by_model.keys():
+        raise KitError(
+            f"has not loaded sha256:{next(iter(unknown))[:12]}…",
+            where=name,
+            fix="promote the version, then `llmops up`",
+        )
+    traffic = {by_model[sha256]: round(100 * share) for sha256, share in shares.items()}
+    if sum(traffic.values()) != 100:
+        raise KitError(f"would share {sum(traffic.values())} % of its requests", where=name, fix="let them make 100")
+    properties = {key: live["properties"][key] for key in _WRITABLE if live["properties"].get(key) is not None}
+    body: Document = {
+        "location": live["location"],
+        "tags": live.get("tags") or {},
+        "identity": _identity(live.get("identity") or {"type": "None"}),
+        "properties": properties | {"traffic": traffic, "mirrorTraffic": {}},
+    }
+    arm.put(endpoint, body | {key: live[key] for key in ("kind", "sku") if live.get(key)})
+
+
+def _problems(arm: Arm, deployment: Document, traffic: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a deployment: one without requests may fail unnoticed, but not load another version."""
+    found = _state(f"deployment {deployment['name']} ", deployment) if traffic.get(deployment["name"]) else []
+    sha256, model = _sha256(deployment), deployment["properties"].get("model") or ""
+    if not sha256 or not model.startswith("/"):
+        return found
+    version = arm.find(model)
+    if version is None:
+        return [*found, f"its model {model.rpartition('/models/')[2]} was deleted"]
+    path = str(version["properties"].get("modelUri") or "").rstrip("/")
+    if path and not path.endswith(f"/{model_key(sha256)}"):
+        found.append(f"deployment {deployment['name']} says {sha256[:12]} and loads {path}")
+    return found
+
+
+def _state(what: str, document: Document) -> list[str]:
+    state = str(document["properties"].get("provisioningState", ""))
+    return [] if state == _SETTLED else [f"{what}{state}"]
+
+
+def _drift(arm: Arm, deployment: Document, image: str) -> list[str]:
+    environment = deployment["properties"].get("environmentId") or ""
+    found = (arm.find(environment) or {}).get("properties", {}).get("image", "") if environment else ""
+    return [f"image {found} instead of {image}"] if found and image and found != image else []
+
+
+def _identity(live: Document) -> Document:
+    """What may be written of an identity: ids of assigned ones, without what Azure tells of them."""
+    assigned = {id_: {} for id_ in live.get("userAssignedIdentities") or {}}
+    return {"type": live["type"], **({"userAssignedIdentities": assigned} if assigned else {})}
+
+
+def _sha256(deployment: Document) -> str:
+    return str((deployment["properties"].get("environmentVariables") or {}).get(_SHA256, ""))
+
+
+def _instances(deployment: Document) -> int:
+    return int((deployment.get("sku") or {}).get("capacity") or 0)
+
+
+def _changed(endpoint: Document) -> float:
+    """Seconds since 1970; 0 where Azure does not say it."""
+    text = str((endpoint.get("systemData") or {}).get("lastModifiedAt") or "")
+    if not text:
+        return 0.0
+    return datetime.fromisoformat(f"{text[:19]}+00:00").timestamp()

@@ -1,0 +1,34 @@
+"""Ids and URLs of a stack's parts on Azure, from its outputs."""
+
+from contract.outputs import AzureOutput
+
+
+def group_id(azure: AzureOutput) -> str:
+    """Of the resource group."""
+    return f"/subscriptions/{azure.subscription}/resourceGroups/{azure.resource_group}"
+
+
+def workspace_id(azure: AzureOutput) -> str:
+    """Of the Azure Machine Learning workspace."""
+    return f"{group_id(azure)}/providers/Microsoft.MachineLearningServices/workspaces/{azure.workspace}"
+
+
+def endpoint_id(azure: AzureOutput, endpoint: str) -> str:
+    """Of an online endpoint, by its name in the stack."""
+    return f"{workspace_id(azure)}/onlineEndpoints/{azure.endpoints[endpoint]}"
+
+
+def account_id(azure: AzureOutput) -> str:
+    """Of the storage account."""
+    return f"{group_id(azure)}/providers/Microsoft.Storage/storageAccounts/{azure.storage_account}"
+
+
+def registry_id(azure: AzureOutput) -> str:
+    """Of the container registry, whose login server begins with its name."""
+    name = azure.registry.partition(".")[0]
+    return f"{group_id(azure)}/providers/Microsoft.ContainerRegistry/registries/{name}"
+
+
+def work_url(azure: AzureOutput) -> str:
+    """Of the container of runs."""
+    return f"{azure.blob_url.rstrip('/')}/{azure.work_container}"

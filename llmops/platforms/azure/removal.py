@@ -1,0 +1,78 @@
+"""Remove a stack's data for good: every version of every blob, and every image.
+
+An account or a registry that was given to the stack holds other things too: there, only what the kit wrote goes. What
+soft delete keeps, Azure removes itself when its days are over.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import ContainerClient
+
+from contract.outputs import AzureOutput, StackOutputs
+from llmops.platforms.azure.arm import Arm
+from llmops.platforms.azure.clients import Clients, explained
+from llmops.platforms.azure.image_registry import Registry
+from llmops.platforms.azure.places import account_id, registry_id
+
+STACK_TAG = "llmops:stack"
+STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
+WORK_KEYS = ("runs/", "captures/", "schedules/")
+_STORAGE_API, _REGISTRY_API = "2023-05-01", "2023-07-01"
+_AT_ONCE = 8
+_ROLE = "Storage Blob Data Contributor on the storage account's containers"
+
+
+def remove_data(clients: Clients, outputs: StackOutputs) -> None:
+    """Empty the stack's containers and its repositories; repeated, it goes on where it stopped."""
+    assert outputs.azure
+    azure = outputs.azure
+    ours = _is_ours(clients.arm, account_id(azure), _STORAGE_API, outputs.stack)
+    for name, keys in ((azure.store_container, STORE_KEYS), (azure.work_container, WORK_KEYS)):
+        if name:
+            with explained(f"{azure.blob_url}/{name}", "repeat the command: it goes on from there", _ROLE):
+                container = clients.blobs(azure.blob_url.rstrip("/")).get_container_client(name)
+                empty_container(container, [""] if ours else keys)
+    if azure.registry and _is_ours(clients.arm, registry_id(azure), _REGISTRY_API, outputs.stack):
+        _remove_images(azure, clients)
+
+
+def empty_container(container: ContainerClient, prefixes: Iterable[str]) -> None:
+    """Remove every blob below prefixes, with its versions and snapshots; nothing where the container is gone."""
+    for prefix in prefixes:
+        try:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                names = container.list_blob_names(name_starts_with=prefix)
+                list(pool.map(lambda name: _delete(container, name), names))
+                versions = container.list_blobs(name_starts_with=prefix, include=["versions"])
+                list(pool.map(lambda blob: _delete(container, blob.name, blob.version_id), versions))
+        except ResourceNotFoundError:
+            return
+
+
+def _delete(container: ContainerClient, name: str, version: str | None = None) -> None:
+    blob = container.get_blob_client(name)
+    try:
+        if version:
+            blob.delete_blob(version_id=version)
+        else:
+            blob.delete_blob(delete_snapshots="include")
+    except ResourceNotFoundError:
+        return  # it went with another one's deletion
+    except HttpResponseError as e:
+        if e.status_code == 409 and version:
+            return  # the current version: it went as the blob
+        raise
+
+
+def _remove_images(azure: AzureOutput, clients: Clients) -> None:
+    registry = Registry(azure, clients)
+    for url in azure.repositories.values():
+        registry.remove(url.partition("/")[2])
+
+
+def _is_ours(arm: Arm, id_: str, api_version: str, stack: str) -> bool:
+    """Whether the stack made a resource, by its tags."""
+    found = arm.find(id_, api_version)
+    return ((found or {}).get("tags") or {}).get(STACK_TAG) == stack
