@@ -54,7 +54,7 @@ class AzureTarget:
                 "computes": {name: cluster.model_dump() for name, cluster in clusters.items()},
                 "environments": {name: environment.id for name, environment in environments.items()},
                 "jobs": given.jobs.model_dump(),
-                "job_prefix": here.names.of("run", 26),
+                "job_prefix": training.job_prefix(here),
                 "tags": here.all_tags,
                 "serving_image": settings.images.serving,
             },

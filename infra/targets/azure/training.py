@@ -256,7 +256,7 @@ def _job(
 
 def job_prefix(here: Here) -> str:
     """What the names of the stack's jobs begin with, and what the ones of its schedules are marked with."""
-    return here.names.of("run", 32)
+    return here.names.of("run", 26)
 
 
 def _arguments(job: dict[str, Any]) -> ml.CommandJobArgs:
