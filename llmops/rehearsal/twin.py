@@ -72,7 +72,8 @@ class TwinWorld(World):
 
     def take(self, label: str, identity: str) -> None:
         """Have commands of `label` run under a role that trusts GitHub's workflows."""
-        self.environs[label] = self.environs["admin"] | self._twin.take(identity)
+        changed = {**self.environs["admin"], **self._twin.take(identity)}
+        self.environs[label] = {name: value for name, value in changed.items() if value is not None}
         self.know({label: identity})
 
     def know(self, roles: Mapping[str, str]) -> None:

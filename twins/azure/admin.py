@@ -7,6 +7,7 @@ from typing import Any
 from werkzeug.wrappers import Request, Response
 
 from twins.azure import faults, inventory, principals, tokens
+from twins.azure.judges import permissions
 from twins.azure.twin import Twin
 from twins.common.admin import Admin, answer
 
@@ -23,6 +24,9 @@ def admin(twin: Twin) -> Admin:
             ("POST", "applications"): lambda request: _add_application(twin, request),
             ("DELETE", "applications"): lambda request: _remove_application(twin, request),
             ("POST", "tokens"): lambda request: _token(twin, request),
+            ("GET", "grants"): lambda _: answer(permissions.grants(twin.resources.values())),
+            ("PUT", "denials"): lambda request: _deny(twin, request, denied=True),
+            ("DELETE", "denials"): lambda request: _deny(twin, request, denied=False),
         },
     )
 
@@ -56,3 +60,13 @@ def _token(twin: Twin, request: Request) -> Response:
         return answer({"error": f"no principal {given['object_id']}"}, 404)
     lifetime = float(given.get("seconds", tokens.LIFETIME_SECONDS))
     return answer({"access_token": tokens.issue(twin, caller, given["audience"], lifetime)})
+
+
+def _deny(twin: Twin, request: Request, *, denied: bool) -> Response:
+    """Take one action away from a principal whatever its roles say, or give it back: nobody's deny assignment."""
+    given = json.loads(request.get_data())
+    entry = [given["principal"], given["action"]]
+    others = [each for each in twin.state.get("denied", []) if each != entry]
+    twin.state["denied"] = [*others, entry] if denied else others
+    twin.changed()
+    return answer({})

@@ -143,7 +143,8 @@ class Twin(BaseTwin):
         """Do the roles of a principal allow an action (`data`: a data action) on a scope? It is recorded."""
         if not object_id or self.settings.judge == "off" or self.judge_of_roles is None:
             return True
-        allowed = self.judge_of_roles(object_id, action, scope, data)
+        denied = [object_id, action] in self.state.get("denied", [])
+        allowed = not denied and self.judge_of_roles(object_id, action, scope, data)
         self.record(object_id, action, scope, allowed)
         return allowed
 

@@ -5,7 +5,7 @@ import importlib
 from contract.errors import KitError
 from llmops.rehearsal.clouds.base import Cloud
 
-_CLOUDS = {"aws": "llmops.rehearsal.clouds.aws:Aws"}
+_CLOUDS = {"aws": "llmops.rehearsal.clouds.aws:Aws", "azure": "llmops.rehearsal.clouds.azure:Azure"}
 
 
 def names() -> tuple[str, ...]:

@@ -80,8 +80,10 @@ class Twin(ABC):
         """What makes a program a client of its owner."""
 
     @abstractmethod
-    def take(self, identity: str) -> dict[str, str]:
-        """What makes a program the bearer of one of bootstrap's roles, as a workflow on GitHub gets it."""
+    def take(self, identity: str) -> Mapping[str, str | None]:
+        """What makes a program the bearer of one of bootstrap's roles, as a workflow on GitHub gets it: changes of the
+        owner's environment.
+        """
 
     @abstractmethod
     def name_of(self, identity: str) -> str:

@@ -78,3 +78,19 @@ def read(documents: Iterable[Document]) -> dict[str, list[Grant]]:
             grant = Grant(key(properties["scope"]).rstrip("/"), role, float(document.get(WORKS_FROM, 0)))
             found.setdefault(properties["principalId"].lower(), []).append(grant)
     return found
+
+
+def grants(documents: Iterable[Document]) -> dict[str, list[dict[str, object]]]:
+    """What each principal was given, by its id: the role's name, the scope, and what the role allows."""
+    return {
+        principal: [
+            {
+                "role": grant.role.name,
+                "scope": grant.scope,
+                "actions": [a for p in grant.role.permissions for a in p.actions],
+                "data_actions": [a for p in grant.role.permissions for a in p.data_actions],
+            }
+            for grant in given
+        ]
+        for principal, given in read(documents).items()
+    }

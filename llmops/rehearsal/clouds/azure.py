@@ -1,0 +1,188 @@
+"""Azure as a rehearsal sees it: Azure Machine Learning's machines, role assignments, alerts of Azure Monitor."""
+
+import json
+import os
+import re
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contract.errors import KitError
+from contract.outputs import AzureOutput, StackOutputs
+from contract.twin import METADATA_VARIABLE, azure_twin_address, is_loopback
+from llmops.rehearsal.clouds.azure_faults import CASES
+from llmops.rehearsal.clouds.azure_inventory import TYPES, deleted, inventory
+from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
+from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality, Standing
+
+if TYPE_CHECKING:
+    from llmops.platforms.azure.clients import Clients
+
+_ADDRESSES = (METADATA_VARIABLE, "AZURE_AUTHORITY_HOST")
+_ML = "Microsoft.MachineLearningServices/workspaces"
+_RULES = ("Microsoft.Insights/scheduledQueryRules", "2022-06-15")
+_GROUP_API = "2024-03-01"
+_GROUP = re.compile(r"/resourcegroups/([^/]+)")
+_WAIT_SECONDS = 120
+
+
+class Azure(Cloud):
+    """See llmops.rehearsal.clouds.base.Cloud."""
+
+    target = "azure"
+    title = "Azure"
+    extra = ("azure-twin", "trustme", "werkzeug", "azure.identity", "pulumi_azure_native")
+    roles = ("preview", "deploy", "training", "endpoint")
+    withheld = "Microsoft.ContainerRegistry/registries/write"
+    region = LOCATION
+    instance_type = "Standard_DS3_v2"
+    files = False
+    faults = CASES
+    data_kinds = frozenset({"storage account", "vault", "registry"})
+    running_kinds = frozenset({"endpoint", "deployment", "cluster", "query alert", "metric alert", "action group"})
+    rolled_back_by = "quality"
+
+    @cached_property
+    def _clients(self) -> "Clients":
+        from llmops.platforms.azure.clients import Clients
+
+        return Clients()
+
+    def twin(self, home: Path) -> AzureTwin:
+        """ARM, with an Azure Machine Learning that runs."""
+        return AzureTwin(home)
+
+    def require_loopback(self, environ: Mapping[str, str]) -> None:
+        """By the variables that lead Azure's clients; without them they lead to Azure."""
+        for name in _ADDRESSES:
+            value = environ.get(name, "")
+            if not is_loopback(value):
+                raise KitError(
+                    f"{value or 'no address'} is not on this machine",
+                    where=f"${name}",
+                    fix="a rehearsal talks to its own twin; `--live` takes your subscription instead",
+                )
+
+    def caller(self) -> Caller:
+        """By the caller's own token."""
+        caller = self._clients.caller
+        subscription = self._clients.subscription
+        return Caller(caller.object_id, f"Azure subscription {subscription}", LOCATION, azure_twin_address(os.environ))
+
+    def held(self) -> dict[str, Any]:
+        """See llmops.rehearsal.clouds.azure_inventory; and what is deleted softly, by name."""
+        arm, subscription = self._clients.arm, self._clients.subscription
+        gone = {f"deleted {id_}": {} for id_ in deleted(arm, subscription)}
+        return inventory(arm, subscription) | gone
+
+    def is_of(self, thing: str, stack: str) -> bool:
+        """By its resource group, which is named after the stack; a deleted vault waits for its purge alone."""
+        group = _GROUP.search(thing)
+        return bool(group) and f"-{stack}-" in group[1] and not thing.startswith("deleted ")
+
+    def is_the_clouds(self, thing: str) -> bool:
+        """What is deleted softly stays listed until it may be purged."""
+        return thing.startswith("deleted ")
+
+    def make_theirs(self) -> None:
+        """A resource group with an identity, a log workspace and an action group."""
+        arm, root = self._clients.arm, f"/subscriptions/{self._clients.subscription}/resourceGroups/{THEIRS}"
+        arm.put(root, {"location": LOCATION, "tags": {"team": "payroll"}}, _GROUP_API)
+        for type_, body in (
+            ("Microsoft.ManagedIdentity/userAssignedIdentities", {"location": LOCATION}),
+            ("Microsoft.OperationalInsights/workspaces", {"location": LOCATION, "properties": {}}),
+            (
+                "Microsoft.Insights/actionGroups",
+                {"location": "Global", "properties": {"groupShortName": "payroll", "enabled": True}},
+            ),
+        ):
+            arm.put(f"{root}/providers/{type_}/{THEIRS}", body, TYPES[type_][1])
+
+    def settings(self) -> dict[str, Any]:
+        """The location."""
+        return {"location": LOCATION}
+
+    def bound(self, settings: dict[str, Any], boundary: str) -> None:
+        """Azure has no boundaries: what the deploy role may assign is a condition of its own assignment."""
+
+    def roles_of(self, outputs: StackOutputs) -> dict[str, str]:
+        """Resource ids of the managed identities."""
+        return _azure(outputs).identities
+
+    def interruptions(self, outputs: StackOutputs, run: str) -> int:
+        """As the run's history tells of its jobs."""
+        from llmops.platforms.azure.platform import AzurePlatform
+
+        return AzurePlatform(outputs).interruptions(run)
+
+    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[Quality]:
+        """From the lines of the servers."""
+        from llmops.platforms.azure.platform import AzurePlatform
+
+        for line in AzurePlatform(outputs).logs(endpoint, follow=False):
+            start = line.find("{")
+            if '"quality"' in line and start >= 0:
+                said = json.loads(line[start:])
+                yield Quality(
+                    datetime.fromisoformat(said["time"]).timestamp(), float(said["score"]), str(said["model"])
+                )
+
+    def quality_alarm(self, outputs: StackOutputs, endpoint: str) -> ByHand:
+        """A scheduled query rule."""
+        arm, azure = self._clients.arm, _azure(outputs)
+        group = f"/subscriptions/{azure.subscription}/resourceGroups/{azure.resource_group}"
+        rules = arm.list(f"{group}/providers/{_RULES[0]}", _RULES[1])
+        rule = next(r for r in rules if f"-{endpoint}-quality" in r["name"])
+
+        def read() -> float:
+            return arm.get(rule["id"], _RULES[1])["properties"]["criteria"]["allOf"][0]["threshold"]
+
+        def change(value: float) -> None:
+            document = arm.get(rule["id"], _RULES[1])
+            document["properties"]["criteria"]["allOf"][0]["threshold"] = value
+            body = {k: document[k] for k in ("location", "kind", "tags", "properties") if k in document}
+            arm.put(rule["id"], body, _RULES[1])
+
+        return ByHand(rule["name"], read(), change, read)
+
+    def asker(self, outputs: StackOutputs, endpoint: str) -> Callable[[bytes], bytes]:
+        """The scoring address, with a token for it."""
+        from llmops.platforms.azure.clients import ML_SCOPE
+
+        url = f"{outputs.endpoints[endpoint].url.rstrip('/')}/v1/chat/completions"
+        headers = {"Authorization": f"Bearer {self._clients.token(ML_SCOPE)}", "Content-Type": "application/json"}
+
+        def ask(body: bytes) -> bytes:
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=_WAIT_SECONDS) as answer:
+                return answer.read()
+
+        return ask
+
+    def change_machines(self, entry: dict[str, Any]) -> None:
+        """Another size of machine, which takes another deployment."""
+        entry.setdefault("size", {})["instance_type"] = "Standard_DS4_v2"
+
+    def standing(self) -> Iterator[Standing]:
+        """Machines of deployments and of running jobs, which are nearly all that costs."""
+        arm = self._clients.arm
+        resources = f"/subscriptions/{self._clients.subscription}/resources"
+        for listed in arm.list(resources, _GROUP_API):
+            if listed["type"].lower() != _ML.lower():
+                continue
+            for endpoint in arm.list(f"{listed['id']}/onlineEndpoints"):
+                for deployment in arm.list(f"{endpoint['id']}/deployments"):
+                    size = str(deployment["properties"].get("instanceType", ""))
+                    count = int((deployment.get("sku") or {}).get("capacity") or 1)
+                    yield Standing(endpoint["id"], "hosting", size, count)
+            for cluster in arm.list(f"{listed['id']}/computes"):
+                inner = cluster["properties"].get("properties") or {}
+                if nodes := int(inner.get("currentNodeCount") or 0):
+                    yield Standing(cluster["id"], "training", str(inner.get("vmSize", "")), nodes)
+
+
+def _azure(outputs: StackOutputs) -> AzureOutput:
+    assert outputs.azure
+    return outputs.azure

@@ -1,0 +1,88 @@
+"""The orders that Azure's twin takes in a rehearsal."""
+
+import base64
+import json
+from typing import Any
+
+from contract.twin import azure_twin_address
+from llmops.platforms.base import Say
+from llmops.rehearsal.clouds.base import REPOSITORY, Twin
+
+LOCATION = "westeurope"
+_SUBJECT = f"repo:{REPOSITORY}:ref:refs/heads/main"
+_ISSUER = "https://token.actions.githubusercontent.com"
+_AUDIENCE = "api://AzureADTokenExchange"
+_LOGINS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET", "IDENTITY_ENDPOINT", "IDENTITY_HEADER")
+
+
+class AzureTwin(Twin):
+    """See llmops.rehearsal.clouds.base.Twin. Roles are principals with role assignments; identities are resource ids
+    of user-assigned managed identities.
+    """
+
+    def up(self, say: Say, pace: float) -> None:
+        """Start it."""
+        from twins.azure import control
+
+        control.up(self.home, judge="strict", pace=pace, location=LOCATION, say=say)
+
+    def down(self) -> None:
+        """End its processes."""
+        from twins.azure import control
+
+        control.down(self.home)
+
+    def environment(self) -> dict[str, str]:
+        """Of the subscription's owner."""
+        from twins.azure import control
+
+        return {name: value for name, value in control.environment(self.home).items() if value is not None}
+
+    def url(self) -> str:
+        """Of Azure Resource Manager."""
+        return azure_twin_address(self.environment())
+
+    def take(self, identity: str) -> dict[str, str | None]:
+        """As GitHub's workflows log in: by a token that the identity trusts; its signature is not looked at."""
+        client = next(p["app_id"] for p in self.ask("principals") if p["object_id"] == self.name_of(identity))
+        token = self.home / f"{client}.token"
+        token.write_text(_token())
+        return dict.fromkeys(_LOGINS) | {
+            "AZURE_CLIENT_ID": client,
+            "AZURE_FEDERATED_TOKEN_FILE": str(token),
+            "ARM_CLIENT_ID": client,
+            "ARM_USE_OIDC": "true",
+            "ARM_OIDC_TOKEN_FILE_PATH": str(token),
+        }
+
+    def name_of(self, identity: str) -> str:
+        """The object id of the principal."""
+        known = self.ask("principals")
+        return next(
+            p["object_id"] for p in known if identity.lower() in (p.get("resource", "").lower(), p["object_id"])
+        )
+
+    def deny(self, name: str, action: str) -> None:
+        """By a denial that only a twin has."""
+        self.ask("denials", "PUT", {"principal": name, "action": action})
+
+    def give_back(self, name: str, action: str) -> None:
+        """Remove that denial."""
+        self.ask("denials", "DELETE", {"principal": name, "action": action})
+
+    def policies(self, name: str) -> list[dict[str, Any]] | None:
+        """Its role assignments, with what each role allows."""
+        grants = self.ask("grants")
+        return grants.get(name)
+
+    def bearer(self, principal: str) -> str:
+        """Principals are recorded by their object ids."""
+        return principal
+
+
+def _token() -> str:
+    """As GitHub gives one to a workflow."""
+    claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": _SUBJECT, "exp": 4102444800}
+    header = {"alg": "RS256", "kid": "workflow", "typ": "JWT"}
+    parts = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in (header, claims)]
+    return ".".join([*parts, "c2lnbmF0dXJl"])
