@@ -7,11 +7,16 @@ from pathlib import Path
 
 
 class Carrier:
-    """Carries what is new in one folder. `put(file, path)` stores a file under its path in the folder."""
+    """Carries what is new in one folder. `put(file, path)` stores a file under its path in the folder; `gone(path)`
+    removes one that was stored and is there no more, for a folder that stands for a mounted one.
+    """
 
-    def __init__(self, folder: Path, put: Callable[[Path, str], None]) -> None:
+    def __init__(
+        self, folder: Path, put: Callable[[Path, str], None], gone: Callable[[str], None] | None = None
+    ) -> None:
         self.folder = folder
         self._put = put
+        self._gone = gone
         self._seen: dict[Path, tuple[int, int]] = {}
         self._kept: dict[Path, tuple[int, int]] = {}
 
@@ -27,6 +32,9 @@ class Carrier:
                     self._put(file, file.relative_to(self.folder).as_posix())
                     self._kept[file] = state
         self._seen.update(found)
+        for file in [] if self._gone is None else [file for file in self._kept if file not in found]:
+            self._gone(file.relative_to(self.folder).as_posix())
+            del self._kept[file]
 
     def know(self) -> None:
         """Take what is in the folder now for what is stored."""

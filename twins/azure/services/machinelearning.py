@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from twins.azure.running.base import NothingRuns
+from twins.azure.running.runner import Runner
 
 if TYPE_CHECKING:
     from twins.azure.twin import Twin
@@ -20,10 +20,10 @@ UNJUDGED = [
 
 
 def install(twin: "Twin") -> None:
-    """Let nothing run unless somebody runs it, and say where a workspace's other services are."""
+    """Let what is put run, unless somebody else runs it, and say where a workspace's other services are."""
     twin.unjudged += UNJUDGED
     if not hasattr(twin, "running"):
-        twin.running = NothingRuns(twin)
+        twin.running = Runner(twin)
     twin.route(DISCOVERY, _discovery(twin))
 
 

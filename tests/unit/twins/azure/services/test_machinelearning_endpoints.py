@@ -181,7 +181,8 @@ def test_the_scoring_uri_has_the_images_route(ml: Workspace) -> None:
     assert ml.get("/onlineEndpoints/chat").body["properties"]["scoringUri"].endswith("/score")
     ml.ok(A, ml.deployment())
 
-    assert ml.get("/onlineEndpoints/chat").body["properties"]["scoringUri"] == f"{ml.twin.url}/"
+    own = ml.twin.running.scoring_url(f"{ml.id}/onlineEndpoints/chat")
+    assert ml.get("/onlineEndpoints/chat").body["properties"]["scoringUri"] == f"{own}/"
 
 
 def test_an_endpoints_identity_stays(ml: Workspace) -> None:

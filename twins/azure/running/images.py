@@ -1,0 +1,40 @@
+"""Images of environment versions, as this machine runs them."""
+
+import shutil
+from typing import TYPE_CHECKING
+
+from contract.errors import HostingError
+from hosting import images as process_images
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+_PROCESS = "process:"
+
+
+class ImageError(Exception):
+    """An image can't run here; the text says why, and the way out."""
+
+
+def runnable(twin: "Twin", image: str) -> str:
+    """hosting's reference of an image: `process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`.
+
+    Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`), and whoever
+    asks was judged before.
+
+    Raises:
+        ImageError: it is nowhere.
+    """
+    if image.startswith(_PROCESS):
+        try:
+            return process_images.find(image).ref
+        except HostingError as e:
+            raise ImageError(f"{e.what}; {e.fix}" if e.fix else e.what) from e
+    from twins.azure import registry
+
+    found = registry.resolve(twin, image)
+    if found is None:
+        raise ImageError(f"the image {image} is in no registry of this twin: push it there")
+    if not shutil.which("docker"):
+        raise ImageError(f"{image} runs in Docker, which is not on this machine: install it, or give a process image")
+    return f"docker:{found.pull_name}@{found.digest}"

@@ -1,0 +1,53 @@
+"""Lines that the containers of deployments wrote, for getLogs and for queries over logs."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twins.azure.ids import key
+from twins.common.fleet_cloud import Identity
+from twins.common.fleet_logs import KEPT_LINES
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+_STATE = "container_lines"
+Line = tuple[float, str, str]
+"""When it was read, the instance, and the text."""
+
+
+def put(twin: "Twin", whose: Identity, lines: Sequence[str]) -> None:
+    """Keep lines of an instance; with the twin's lock."""
+    kept = _all(twin).setdefault(_name(whose.endpoint_id, whose.variant), [])
+    kept += [[time.time(), whose.id, line] for line in lines]
+    del kept[:-KEPT_LINES]
+    twin.changed()
+
+
+def of(twin: "Twin", endpoint_id: str, deployment: str) -> list[str]:
+    """The texts of a deployment's lines, the oldest first; with the twin's lock."""
+    return [text for _, _, text in _all(twin).get(_name(endpoint_id, deployment), [])]
+
+
+def below(twin: "Twin", workspace_id: str) -> Iterator[tuple[str, str, Line]]:
+    """All lines of a workspace's deployments: endpoint's name, deployment's name, line; with the twin's lock."""
+    beginning = key(workspace_id) + "/"
+    for name, kept in _all(twin).items():
+        if name.startswith(beginning):
+            endpoint, _, deployment = name.rpartition("/deployments/")
+            for line in kept:
+                yield endpoint.rpartition("/")[2], deployment, tuple(line)
+
+
+def forget(twin: "Twin", endpoint_id: str, deployment: str) -> None:
+    """A deployment is gone. Its lines stay in Log Analytics, which has copies; here they go."""
+    _all(twin).pop(_name(endpoint_id, deployment), None)
+    twin.changed()
+
+
+def _all(twin: "Twin") -> dict[str, Any]:
+    return twin.state.setdefault(_STATE, {})
+
+
+def _name(endpoint_id: str, deployment: str) -> str:
+    return f"{key(endpoint_id)}/deployments/{deployment.lower()}"

@@ -1,0 +1,100 @@
+"""What is counted of the requests of endpoints, for metrics, alerts and autoscale.
+
+https://learn.microsoft.com/azure/machine-learning/monitor-azure-machine-learning-reference
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twins.azure.ids import key
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+_STATE = "requests"
+_KEPT = 20_000
+_WRITE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A request that was answered at `when`, after so many `seconds`. `status` is what the client got, `model_status`
+    what the container answered (0: it was not asked); `deployment` is empty where none was chosen.
+    """
+
+    when: float
+    endpoint: str
+    deployment: str
+    status: int
+    model_status: int
+    seconds: float
+    sent: int
+    received: int
+
+
+class Meter:
+    """Collects answers, and keeps them when the twin has time: a request need not wait for its lock."""
+
+    def __init__(self, twin: "Twin") -> None:
+        self._twin = twin
+        self._lock = threading.Lock()
+        self._new: list[Answered] = []
+        self._open: dict[tuple[str, str], int] = {}
+        twin.every(_WRITE_SECONDS, self._write)
+
+    def count(
+        self,
+        endpoint_id: str,
+        deployment: str,
+        status: int,
+        model_status: int,
+        seconds: float,
+        sent: int,
+        received: int,
+    ) -> None:
+        """One more answer."""
+        answered = Answered(
+            time.time(), key(endpoint_id), deployment, status, model_status, seconds, sent, received
+        )  # fmt: skip
+        with self._lock:
+            self._new.append(answered)
+
+    def began(self, endpoint_id: str, deployment: str, most: int) -> bool:
+        """A deployment is asked now; False: it has `most` requests already."""
+        name = (key(endpoint_id), deployment)
+        with self._lock:
+            if self._open.get(name, 0) >= most:
+                return False
+            self._open[name] = self._open.get(name, 0) + 1
+            return True
+
+    def ended(self, endpoint_id: str, deployment: str) -> None:
+        """One that `began` is over."""
+        name = (key(endpoint_id), deployment)
+        with self._lock:
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]
+
+    def under_way(self, endpoint_id: str, deployment: str = "") -> int:
+        """Requests that are answered now."""
+        with self._lock:
+            return sum(n for (e, d), n in self._open.items() if e == key(endpoint_id) and deployment in ("", d))
+
+    def since(self, endpoint_id: str, begin: float, end: float) -> list[Answered]:
+        """The answers of an endpoint in a time; with the twin's lock."""
+        self._write()
+        found = (Answered(*each) for each in self._twin.state.get(_STATE, []))
+        return [each for each in found if each.endpoint == key(endpoint_id) and begin <= each.when < end]
+
+    def _write(self) -> None:
+        with self._lock:
+            new, self._new = self._new, []
+        if new:
+            with self._twin.seldom():
+                kept = self._twin.state.setdefault(_STATE, [])
+                kept += [list(vars(each).values()) for each in new]
+                del kept[:-_KEPT]
+                self._twin.changed()
