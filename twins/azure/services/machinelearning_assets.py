@@ -10,7 +10,7 @@ from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.kinds import Kind
 from twins.azure.services import machinelearning_references as references
-from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judged, refuse_changes, writable
+from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judged, refuse_changes, same, writable
 from twins.azure.services.machinelearning_documents import page, stamp
 
 if TYPE_CHECKING:
@@ -102,8 +102,10 @@ def _put_version(twin: "Twin", family: _Family, call: Call, there: Document | No
         check(twin, workspace, properties)
     if there:
         _check_unchanged(family, there, body)
-    properties.setdefault("isArchived", False)
-    properties.setdefault("isAnonymous", False)
+    defaults = {"isArchived": False, "isAnonymous": False, "tags": {}, "properties": {}}
+    if family.segment == "models":
+        defaults["flavors"] = {}
+    properties |= {name: value for name, value in defaults.items() if properties.get(name) is None}
     container = call.id.rpartition("/versions/")[0]
     if twin.find(container) is None:
         kind = {"dataType": properties["dataType"]} if family.segment == "data" else {}
@@ -115,7 +117,7 @@ def _check_unchanged(family: _Family, there: Document, body: Document) -> None:
     what = f"{family.segment} {there['name']}"
     old, new = writable(family.version, there), body
     for name in family.fixed:
-        if old["properties"].get(name) != new["properties"].get(name):
+        if not same(old["properties"].get(name), new["properties"].get(name)):
             message = f"{name} of version {there['name']} of {family.segment} can't be changed: versions are immutable."
             raise ArmError(400, "UserError", message, f"properties.{name}")
     for name in ("isAnonymous", "osType", "autoRebuild"):  # what was filled in may be left out

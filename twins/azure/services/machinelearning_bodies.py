@@ -70,6 +70,11 @@ def judged(definition: str, method: str, body: Any) -> Document:
     return copy.deepcopy(judge(definition, writable(definition, body) if method == "PATCH" else body))
 
 
+def same(one: Any, other: Any) -> bool:
+    """Are two values one? null, an empty object, and nothing are."""
+    return _full(one) == _full(other)
+
+
 def refuse_changes(definition: str, before: Document, after: Document, what: str) -> None:
     """Refuse what changes members that can be set once only.
 
@@ -79,6 +84,12 @@ def refuse_changes(definition: str, before: Document, after: Document, what: str
     for path in _changes({"$ref": f"#/$defs/{definition}"}, before, after, ()):
         target = ".".join(path)
         raise ArmError(400, "BadRequest", f"{target} of {what} can't be changed after it was created.", target)
+
+
+def _full(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _full(each) for name, each in value.items() if _full(each) is not None} or None
+    return value
 
 
 @cache
@@ -147,13 +158,13 @@ def _member(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _changes(schema: Mapping[str, Any], before: Any, after: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    if before == after or not isinstance(before, Mapping) or not isinstance(after, Mapping):
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return
     schema = _resolved(schema, before)
     for name in schema.get("properties", {}):
         member = schema["properties"][name]
         old, new = before.get(name), after.get(name)
-        if member.get("createOnly") and old != new:
+        if member.get("createOnly") and not same(old, new):
             yield (*path, name)
         else:
             yield from _changes(member, old, new, (*path, name))

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from twins.azure import operations
+from twins.azure.arm import merged
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.kinds import Kind
@@ -101,12 +102,9 @@ def _given(settings: Document | None) -> Document:
 
 def _changed(call: Call, there: Document, body: Document) -> Document:
     """A job that is there: its description, tags, properties and archiving may change, nothing else."""
-    old = writable("JobBase", there)
-    new = {**body, "properties": {**old["properties"], **_given(body["properties"])}}
-    new["properties"]["services"] = old["properties"]["services"]
-    if not isinstance(new["properties"].get("resources"), dict):
-        new["properties"]["resources"] = {}
-    new["properties"]["resources"] = {**old["properties"]["resources"], **new["properties"]["resources"]}
+    old, given = writable("JobBase", there), _given(body["properties"])
+    new = {"properties": merged(old["properties"], given)}
+    new["properties"] |= {"tags": given.get("tags", {}), "services": old["properties"]["services"]}
     try:
         refuse_changes("JobBase", old, new, f"job {there['name']}")
     except ArmError as e:

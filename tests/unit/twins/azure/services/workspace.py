@@ -7,6 +7,7 @@ from tests.support.azure import Answer, Arm, local_twin
 from twins.azure import principals
 from twins.azure.calls import Call, Document
 from twins.azure.kinds import Kind
+from twins.azure.running.base import NothingRuns
 from twins.azure.services import (
     machinelearning,
     machinelearning_assets,
@@ -64,6 +65,7 @@ class Workspace:
 
     def __init__(self, home: Path, **settings: Any) -> None:
         self.twin = local_twin(home, stand_ins, *(each.install for each in _SERVICES), **settings)
+        self.twin.running = NothingRuns(self.twin)
         self.arm = Arm(self.twin)
         self.group = self.arm.group("rg", LOCATION)
         self.account = self._resource("Microsoft.Storage/storageAccounts/data")
