@@ -56,8 +56,8 @@ def total(lines: Sequence[CostLine], busy: bool) -> tuple[float, list[str]]:
     return sum(a for _, a in amounts if a is not None), [what for what, a in amounts if a is None]
 
 
-def hourly_line(what: str, count: int, price: Price | None) -> CostLine:
-    """So many of what costs by the hour."""
+def hourly_line(what: str, count: float, price: Price | None) -> CostLine:
+    """So many of what costs by the hour; parts of one too."""
     if price is None:
         return CostLine(what, None, None, _UNKNOWN)
     return CostLine(what, count * price.amount, count * price.amount, _source(price))

@@ -1,0 +1,122 @@
+"""What a plan says of a stack on Azure: how endpoints are rolled out, how many machines that takes, and what costs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from contract.rollout import steps
+from llmops.plan.changes import Change, Resource, known, of_type
+from llmops.plan.cost import CostLine, hourly_line, monthly_line
+from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
+from llmops.prices import Prices
+
+DEPLOYMENT = "azure-native:machinelearningservices:OnlineDeployment"
+SCALING = "azure-native:monitor:AutoscaleSetting"
+TRAFFIC = "llmops:Traffic"
+QUERY_ALERT = "azure-native:monitor:ScheduledQueryRule"
+_TRAFFIC, _DEPLOYMENT, _SCALING = "traffic-", "deployment-", "scaling-"
+_MONTHLY = {
+    QUERY_ALERT: ("query alerts", "query_alert_month"),
+    "azure-native:monitor:MetricAlert": ("metric alerts", "metric_alert_month"),
+}
+_DAILY = {"azure-native:containerregistry:Registry": ("container registry", "registry_day")}
+_HOURLY = {"azure-native:network:PrivateEndpoint": ("private endpoints", "private_endpoint_hour")}
+_UNPRICED = {
+    "azure-native:storage:StorageAccount": "what the storage account holds, and requests",
+    "azure-native:keyvault:Vault": "operations on keys",
+    "azure-native:operationalinsights:Workspace": "log lines",
+}
+
+
+def plan_endpoints(
+    resources: Sequence[Resource],
+    changes: Sequence[Change],
+    entries: Mapping[str, Mapping[str, Any]],
+    deployed: Mapping[str, str],
+) -> list[EndpointPlan]:
+    """See llmops.plan.endpoints.Rules."""
+    changed = {c.name: c.action for c in changes}
+    found = []
+    for traffic in of_type(resources, TRAFFIC):
+        name = traffic.name.removeprefix(_TRAFFIC)
+        logical = f"{_DEPLOYMENT}{name}-{traffic.inputs.get('deployment', '')}"
+        deployment = next((r for r in of_type(resources, DEPLOYMENT) if r.name == logical), None)
+        scaling = next((r for r in of_type(resources, SCALING) if r.name == f"{_SCALING}{name}"), None)
+        comes = changed.get(logical) in ("create", "replace")
+        change = "create" if name not in deployed else "update" if comes or changed.get(traffic.name) else "none"
+        inputs = deployment.inputs if deployment else {}
+        found.append(_plan(name, change, entries.get(name, {}), deployed.get(name, ""), inputs, scaling, traffic))
+    return found
+
+
+def _plan(
+    name: str,
+    change: str,
+    entry: Mapping[str, Any],
+    before: str,
+    deployment: Mapping[str, Any],
+    scaling: Resource | None,
+    traffic: Resource,
+) -> EndpointPlan:
+    size = entry.get("size") or {}
+    instances = int(known((deployment.get("sku") or {}).get("capacity"), size.get("instances", 1)))
+    capacity = ((scaling.inputs.get("profiles") or [{}])[0].get("capacity") or {}) if scaling else {}
+    strategy, seconds, during = _rollout(traffic.inputs.get("rollout") or {}, instances)
+    if change == "create":
+        strategy, seconds, during = "first deployment", 0, instances
+    if change == "none":
+        strategy, seconds, during = "stays", 0, instances
+    return EndpointPlan(
+        name=name,
+        change=change,
+        before=short(before),
+        after=short(str(entry.get("model", ""))),
+        instance_type=str(known((deployment.get("properties") or {}).get("instanceType"), UNKNOWN_TYPE)),
+        instances=instances,
+        most_instances=max(int(known(capacity.get("maximum"), instances)), instances),
+        least_instances=int(known(capacity.get("minimum"), instances)),
+        strategy=strategy,
+        at_least_seconds=seconds,
+        during_update=during,
+        notes=["one instance: a fault of its host is an outage until Azure ML replaces it"] if instances == 1 else [],
+    )
+
+
+def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]:
+    """In words, the seconds that it takes at least, and the instances that run at once: a deployment beside the old."""
+    plan = steps(
+        str(rollout.get("strategy", "all_at_once")),
+        canary_percent=int(known(rollout.get("canary_percent"), 0)),
+        step_percent=int(known(rollout.get("step_percent"), 100)),
+        bake_seconds=float(known(rollout.get("bake_seconds"), 0)),
+    )
+    shares = ", ".join(f"{step.share} %" for step in plan)
+    words = "all at once, beside the old ones" if len(plan) == 1 else f"{rollout['strategy']}: {shares}"
+    return words, int(sum(step.seconds for step in plan)), 2 * instances
+
+
+def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
+    """See llmops.plan.endpoints.Rules. Clusters cost while runs execute alone."""
+    for type_, (words, name) in _MONTHLY.items():
+        if count := len(of_type(resources, type_)):
+            yield monthly_line(f"{count} {words}", count, prices.other(name))
+    for type_, (words, name) in _DAILY.items():
+        if count := len(of_type(resources, type_)):
+            yield hourly_line(words, count / 24, prices.other(name))
+    for type_, (words, name) in _HOURLY.items():
+        if count := len(of_type(resources, type_)):
+            yield hourly_line(f"{count} {words}", count, prices.other(name))
+    for type_, words in _UNPRICED.items():
+        if of_type(resources, type_):
+            yield CostLine(words, None, None, "by use")
+
+
+def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:
+    """See llmops.plan.endpoints.Rules."""
+    azure = config.get("azure") or {}
+    found = []
+    if of_type(resources, QUERY_ALERT) and not (azure.get("budget") or {}).get("emails"):
+        found.append("nobody is told of alerts and costs: `llmops:azure: {budget: {emails: […]}}`")
+    for name, cluster in (azure.get("computes") or {}).items():
+        if (cluster or {}).get("min_nodes"):
+            found.append(f"cluster {name} keeps {cluster['min_nodes']} machines that are paid for without a run")
+    return found
