@@ -19,11 +19,13 @@ https://learn.microsoft.com/azure/azure-monitor/reference/supported-logs/microso
 """
 _EVERY = "PT5M"
 _QUALITY_WINDOW = "PT15M"  # servers ask their golden prompts every five minutes
+_KIND = "azure-native:monitor"
+_DIAGNOSTICS_API, _QUERY_API, _METRIC_API = "2021-05-01-preview", "2025-01-01-preview", "2018-03-01"
 _CRITERIA = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
 
 
 def provide_alerts(
-    here: Here, name: str, entry: Entry, ground: Ground, endpoint: pulumi.Input[str]
+    here: Here, name: str, entry: Entry, ground: Ground, endpoint: pulumi.Input[str], plain: str
 ) -> Sequence[pulumi.Resource]:
     """Declare what tells of an endpoint.
 
@@ -33,14 +35,17 @@ def provide_alerts(
         entry: its settings.
         ground: what it stands on.
         endpoint: its resource id.
+        plain: the same, known before it is made.
     """
+    logical, physical = f"logs-{name}", here.names.of(f"{name}-logs")
+    setting = f"{plain}/providers/Microsoft.Insights/diagnosticSettings/{physical}"
     logs = monitor.DiagnosticSetting(
-        f"logs-{name}",
-        name=here.names.of(f"{name}-logs"),
+        logical,
+        name=physical,
         resource_uri=endpoint,
         workspace_id=ground.logs,
         logs=[monitor.DiagnosticsLogSettingsArgs(category=category, enabled=True) for category in LOGS],
-        opts=here.options(),
+        opts=here.adopted(f"{_KIND}:DiagnosticSetting", logical, setting, _DIAGNOSTICS_API),
     )
     limits = here.settings.azure.alerts
     errors = _query_alert(here, name, ground, "errors", _errors_query(endpoint), "GreaterThan", limits.error_rate)
@@ -87,9 +92,10 @@ def _query_alert(
             min_failing_periods_to_alert=1, number_of_evaluation_periods=1
         ),
     )
+    logical, physical = f"alert-{name}-{what}", here.names.of(f"{name}-{what}")
     return monitor.ScheduledQueryRule(
-        f"alert-{name}-{what}",
-        rule_name=here.names.of(f"{name}-{what}"),
+        logical,
+        rule_name=physical,
         resource_group_name=here.group,
         location=ground.location,
         kind="LogAlert",
@@ -104,7 +110,12 @@ def _query_alert(
         skip_query_validation=True,  # a table exists from its first line on
         actions=monitor.ActionsArgs(action_groups=[ground.action_group]),
         tags=here.all_tags,
-        opts=here.options(),
+        opts=here.adopted(
+            f"{_KIND}:ScheduledQueryRule",
+            logical,
+            here.id("Microsoft.Insights/scheduledQueryRules", physical),
+            _QUERY_API,
+        ),
     )
 
 
@@ -118,9 +129,10 @@ def _latency_alert(here: Here, name: str, ground: Ground, endpoint: pulumi.Input
         threshold=here.settings.azure.alerts.latency_seconds * 1000,
         time_aggregation="Average",
     )
+    logical, physical = f"alert-{name}-latency", here.names.of(f"{name}-latency")
     return monitor.MetricAlert(
-        f"alert-{name}-latency",
-        rule_name=here.names.of(f"{name}-latency"),
+        logical,
+        rule_name=physical,
         resource_group_name=here.group,
         location="global",
         description=f"latency of endpoint {name}",
@@ -133,5 +145,7 @@ def _latency_alert(here: Here, name: str, ground: Ground, endpoint: pulumi.Input
         auto_mitigate=True,
         actions=[monitor.MetricAlertActionArgs(action_group_id=ground.action_group)],
         tags=here.all_tags,
-        opts=here.options(),
+        opts=here.adopted(
+            f"{_KIND}:MetricAlert", logical, here.id("Microsoft.Insights/metricAlerts", physical), _METRIC_API
+        ),
     )

@@ -88,7 +88,7 @@ def provide_endpoint(
     )
     traffic = _traffic(here, name, entry, ground, id_, deployment, [endpoint, declared])
     scaling = provide_scaling(here, name, entry, ground, endpoint.id, declared.id, [traffic])
-    alerts = provide_alerts(here, name, entry, ground, endpoint.id)
+    alerts = provide_alerts(here, name, entry, ground, endpoint.id, id_)
     _check(here, name, entry, ground, id_, deployment, environment, kind, [traffic, *scaling, *alerts])
     return Made(endpoint_name(here, name), endpoint.properties.apply(lambda p: _base(p.scoring_uri)))
 
@@ -325,7 +325,9 @@ def _digest(content: dict[str, Any]) -> pulumi.Output[str]:
     return text.apply(lambda t: hashlib.sha256(t.encode()).hexdigest())
 
 
-def _base(scoring_uri: str) -> str:
-    """The endpoint's own address: its scoring route is `/`, which passes every path through."""
+def _base(scoring_uri: str | None) -> str:
+    """The endpoint's own address: its scoring route is `/`, which passes every path through. Empty: it has none yet."""
+    if not scoring_uri:
+        return ""
     parts = urlsplit(scoring_uri)
     return f"{parts.scheme}://{parts.netloc}/"

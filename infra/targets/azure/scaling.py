@@ -11,6 +11,7 @@ from pulumi_azure_native import monitor
 from infra.settings import Endpoint as Entry
 from infra.targets.azure.here import Ground, Here
 
+_API = "2021-05-01-preview"
 _SCALE_IN_SHARE = 0.5
 """Scaled in below this share of what is scaled out at: one instance less must not bring the next one at once."""
 
@@ -42,17 +43,24 @@ def provide_scaling(
         minimum=str(size.instances), maximum=str(size.max_instances), default=str(size.instances)
     )
     profile = monitor.AutoscaleProfileArgs(name="load", capacity=capacity, rules=_rules(entry, ground, endpoint))
+    logical, physical = f"scaling-{name}", here.names.of(f"{name}-load")
     setting = monitor.AutoscaleSetting(
-        f"scaling-{name}",
-        autoscale_setting_name=here.names.of(f"{name}-load"),
-        name=here.names.of(f"{name}-load"),
+        logical,
+        autoscale_setting_name=physical,
+        name=physical,
         resource_group_name=here.group,
         location=ground.location,
         enabled=True,
         target_resource_uri=deployment,
         profiles=[profile],
         tags=here.all_tags,
-        opts=here.options(depends_on=list(after)),
+        opts=here.adopted(
+            "azure-native:monitor:AutoscaleSetting",
+            logical,
+            here.id("Microsoft.Insights/autoscaleSettings", physical),
+            _API,
+            depends_on=list(after),
+        ),
     )
     return [setting]
 

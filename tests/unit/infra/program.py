@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,10 +66,19 @@ class _Mocks(mocks.Mocks):
         self.declared.resources[f"urn:pulumi:demo::llmops::{args.typ}::{args.name}"] = inputs
         known = {**self.computed, "arn": f"arn:of:{args.name}", "repository_url": f"registry/{args.name}"}
         computed = {k: rpc.UNKNOWN if self.preview else v for k, v in known.items()}
-        return (None if self.preview else args.name), {**computed, **args.inputs}
+        return (None if self.preview else args.name), {**computed, **_answered(args.inputs)}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         return _CALLS[args.token], []
+
+
+def _answered(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs as a cloud answers them: Azure takes a list of assigned identities, and tells of each by its id."""
+    given = inputs.get("identity") or {}
+    if not isinstance(given, dict) or "userAssignedIdentities" not in given:
+        return inputs
+    told = {id_: {"clientId": "client", "principalId": "principal"} for id_ in given["userAssignedIdentities"]}
+    return inputs | {"identity": given | {"userAssignedIdentities": told}}
 
 
 class _Monitor(mocks.MockMonitor):
@@ -85,10 +94,11 @@ def run_program(
     stack_name: str = "demo",
     preview: bool = False,
     computed: dict[str, Any] | None = None,
+    part: Callable[[], None] | None = None,
 ) -> Declared:
     """Run infra's program in the current folder, with Pulumi.yaml's defaults under `config` (keys: without prefix).
 
-    `computed`: outputs that resources have beside their inputs.
+    `computed`: outputs that resources have beside their inputs. `part`: a part of the program, instead of all of it.
     """
     from infra.__main__ import main
 
@@ -100,7 +110,7 @@ def run_program(
         fakes = _Mocks(declared, preview, computed or {})
         mocks.set_mocks(fakes, project="llmops", stack=stack_name, preview=preview, monitor=_Monitor(fakes))
         set_root_resource(None)  # type: ignore[arg-type]  # forgets the last run's stack
-        loop.run_until_complete(stack.run_in_stack(main))
+        loop.run_until_complete(stack.run_in_stack(part or main))
     return declared
 
 
