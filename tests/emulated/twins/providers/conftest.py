@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ import pytest
 
 from contract.twin import TWIN_ACCOUNT
 from llmops.engine import ensure
+from tests.support.programs import Program
 from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from twins.providers.aws.provider import AwsProvider
 from twins.providers.server import serving
 
 REGION = "eu-central-1"
-PROJECT = "name: parts\nruntime: {{name: python, options: {{toolchain: pip, virtualenv: {prefix}}}}}\n"
 PROGRAM = """\
 import json
 import pulumi
@@ -29,8 +28,6 @@ import pulumi_aws as aws
 
 {provider}
 own = pulumi.ResourceOptions(provider=provider)
-
-{text}
 """
 PROVIDER = """\
 provider = aws.Provider(
@@ -45,60 +42,10 @@ provider = aws.Provider(
 
 
 @dataclass
-class Program:
-    """A project in `folder`: resources by a program's text, driven by `pulumi`."""
+class AwsProgram(Program):
+    """`own` are the resource options with the provider."""
 
-    folder: Path
-    environ: dict[str, str]
-    url: str
-    stack: str = "one"
-    provider: str = PROVIDER.format(region=REGION, account=TWIN_ACCOUNT)
-
-    def write(self, text: str) -> None:
-        """Replace the program. `own` are the resource options with the provider."""
-        text = textwrap.dedent(text)
-        (self.folder / "__main__.py").write_text(PROGRAM.format(provider=self.provider, text=text))
-
-    def pulumi(self, *arguments: str, refused: bool = False) -> str:
-        """Run a command of the engine; its whole output. It must fail if, and only if, `refused`."""
-        process = self.start(*arguments)
-        text, _ = process.communicate(timeout=120)
-        assert bool(process.returncode) == refused, f"pulumi {' '.join(arguments)}: {process.returncode}\n{text}"
-        assert "Traceback" not in text, text
-        return text
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start a command of the engine in a process group of its own."""
-        return subprocess.Popen(
-            [str(ensure().pulumi), *arguments, "--stack", self.stack, "--non-interactive"],
-            cwd=self.folder,
-            env=dict(self.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            process_group=0,
-        )
-
-    def up(self, text: str = "", *, refused: bool = False) -> str:
-        """`pulumi up` of a program."""
-        if text:
-            self.write(text)
-        return self.pulumi("up", "--yes", "--skip-preview", refused=refused)
-
-    def changes(self, text: str = "") -> dict[str, str]:
-        """What `pulumi preview` would do: logical name -> operation; nothing that stays the same."""
-        if text:
-            self.write(text)
-        output = self.pulumi("preview", "--json")
-        steps = json.loads(output[output.index("{") :])["steps"]
-        return {s["urn"].rpartition("::")[2]: s["op"] for s in steps if s["op"] not in ("same", "read", "refresh")}
-
-    def resources(self) -> dict[str, dict[str, Any]]:
-        """Logical name -> what the state holds of each resource of the plugin."""
-        deployment = json.loads(self.pulumi("stack", "export"))["deployment"]
-        found = [r for r in deployment.get("resources", []) if r["type"].startswith("aws:")]
-        return {r["urn"].rpartition("::")[2]: r for r in found}
+    url: str = ""
 
     def client(self, service: str) -> Any:
         """A boto3 client of the twin's."""
@@ -156,12 +103,10 @@ def make_program(tmp_path: Path, twin: str, plugin: int) -> Callable[..., Progra
     }
     (tmp_path / "state").mkdir()
 
-    def make(text: str = "", name: str = "project", stack: str = "one") -> Program:
-        program = Program(tmp_path / name, dict(environ), twin, stack)
-        program.folder.mkdir()
-        (program.folder / "Pulumi.yaml").write_text(PROJECT.format(prefix=sys.prefix))
-        program.write(text)
-        program.pulumi("stack", "init")
+    def make(text: str = "", name: str = "project", stack: str = "one") -> AwsProgram:
+        head = PROGRAM.format(provider=PROVIDER.format(region=REGION, account=TWIN_ACCOUNT))
+        program = AwsProgram(tmp_path / name, dict(environ), "aws", head, stack, url=twin)
+        program.make(text)
         return program
 
     return make

@@ -188,7 +188,7 @@ def test_as_an_executable_plugin(make_program: MakeProgram, tmp_path: Path) -> N
 
 def test_a_second_account_and_addresses_elsewhere_are_refused(make_program: MakeProgram, twin: str) -> None:
     program = make_program('aws.sns.Topic("topic", opts=own)')
-    program.provider = program.provider.replace(TWIN_ACCOUNT, "111111111111")
+    program.head = program.head.replace(TWIN_ACCOUNT, "111111111111")
     output = program.up('aws.sns.Topic("topic", opts=own)', refused=True)
     assert f"AWS account ID not allowed: {TWIN_ACCOUNT}" in output
     assert program.resources() == {}
