@@ -1,0 +1,283 @@
+"""Microsoft.KeyVault: vaults, which stay when they are deleted, and their keys and secrets by Resource Manager.
+
+https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from twins.azure import softly, vault, vault_documents, vault_keys
+from twins.azure.calls import Call, Document, Reply
+from twins.azure.errors import ArmError
+from twins.azure.ids import Id
+from twins.azure.kinds import Kind, SoftDelete
+from twins.azure.twin import Twin
+from twins.azure.vault import VAULTS, Vault
+from twins.azure.vault_front import Front
+
+DELETED = "Microsoft.KeyVault/locations/deletedVaults"
+VERSIONS = (
+    *("2024-11-01", "2025-05-01", "2024-04-01-preview", "2023-07-01", "2023-02-01", "2022-11-01", "2022-07-01"),
+    *("2021-10-01", "2021-06-01-preview", "2019-09-01"),
+)
+CREATE_SECONDS = 30.0
+UNJUDGED = [
+    "vaults: access policies are kept and open nothing: a vault without RBAC lets nobody in",
+    "vaults: no certificates, imports, backups, rotation policies or managed HSMs; firewalls let everybody in",
+    "vaults: a client needs verify_challenge_resource=False: no vault of a twin is at a host of vault.azure.net",
+]
+_NAME = re.compile(r"[a-zA-Z](?!.*--)[a-zA-Z0-9-]{1,22}[a-zA-Z0-9]")
+_DELETED_MESSAGE = (
+    "A vault with the same name already exists in deleted state. You need to either recover or purge existing key "
+    "vault. Follow this link https://go.microsoft.com/fwlink/?linkid=2149745 for more information on soft delete."
+)
+_RETENTION_DAYS = 90
+
+
+def install(twin: Twin) -> None:
+    """Add the kinds and actions."""
+    soft = SoftDelete(
+        _RETENTION_DAYS,
+        collection="Microsoft.KeyVault/deletedVaults",
+        recover=lambda body: _recovers(body),
+        globally=True,
+        message=_DELETED_MESSAGE,
+    )
+    twin.kind(
+        Kind(
+            VAULTS,
+            VERSIONS,
+            put=_put,
+            begun=_begun,
+            gone=_gone,
+            show=_show,
+            seconds=CREATE_SECONDS,
+            soft_delete=soft,
+            codes=(200, 200),
+            location=True,
+        )
+    )
+    for type_, put in ((vault_documents.KEYS, _put_key), (vault_documents.SECRETS, _put_secret)):
+        twin.kind(
+            Kind(
+                type_,
+                VERSIONS,
+                put=put,
+                deleting=_refuse,
+                patch=False,
+                name=r"[0-9a-zA-Z-]{1,127}",
+                provisioning=False,
+                codes=(200, 200),
+            )
+        )
+    twin.kind(
+        Kind(
+            DELETED, VERSIONS, put=_refuse, deleting=_refuse, patch=False, scopes=("subscription",), provisioning=False
+        )
+    )
+    permission = "Microsoft.KeyVault/deletedVaults/read"
+    twin.action("Microsoft.KeyVault", "deletedVaults", _list_deleted, permission, "GET")
+    twin.action(DELETED, "purge", _purge)
+    permission = "Microsoft.KeyVault/checkNameAvailability/read"
+    twin.action("Microsoft.KeyVault", "checkNameAvailability", _check_name_availability, permission)
+    twin.resumers.append(lambda: _resume(twin))
+    twin.unjudged += UNJUDGED
+
+
+def address(twin: Twin, name: str) -> str:
+    """Where a vault is: https://localhost:PORT, without a slash."""
+    return twin.data_plane(_plane(name), Front(twin, name))
+
+
+def _plane(name: str) -> str:
+    return f"vault/{name.lower()}"
+
+
+def _resume(twin: Twin) -> None:
+    for document in list(twin.resources.values()):
+        if document["type"] == VAULTS:
+            address(twin, document["name"])
+
+
+def _recovers(body: Document) -> bool:
+    return (body.get("properties") or {}).get("createMode") == "recover"
+
+
+def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+    parsed, body = Id.parse(call.id), call.body
+    _check_name(twin, parsed.name, there)
+    given = dict(body.get("properties") or {})
+    if there is None and _recovers(body):
+        return _recovered(twin, parsed)
+    before = there["properties"] if there else {}
+    _check(twin, given, before)
+    merged = {
+        "tenantId": twin.tenant,
+        "accessPolicies": [],
+        "enabledForDeployment": False,
+        "enableSoftDelete": True,
+        "softDeleteRetentionInDays": _RETENTION_DAYS,
+        "enableRbacAuthorization": False,
+        "publicNetworkAccess": "Enabled",
+        **{k: v for k, v in before.items() if k != "provisioningState"},
+        **{k: v for k, v in given.items() if v is not None and k not in ("createMode", "vaultUri")},
+    }
+    if there is None:
+        vault.forget(twin, parsed.name)  # what another vault of this name held, whose days are over
+    document: Document = {"location": body.get("location") or (there or {}).get("location")}
+    tags = body.get("tags") if body.get("tags") is not None else (there or {}).get("tags")
+    return {**document, "tags": tags or {}, "properties": merged}
+
+
+def _check_name(twin: Twin, name: str, there: Document | None) -> None:
+    if not _NAME.fullmatch(name):
+        message = f"The vault name '{name}' is invalid. A vault's name must be between 3-24 alphanumeric characters. The name must begin with a letter, end with a letter or digit, and not contain consecutive hyphens. Follow this link for more information: https://go.microsoft.com/fwlink/?linkid=2147742"  # fmt: skip # noqa: E501
+        raise ArmError(400, "VaultNameNotValid", message)
+    if there is None and vault.named(twin, name):
+        message = f"The vault name '{name}' is already in use. Vault names are globally unique so it is possible that the name is already taken. If you are sure that the vault name was not taken then it is possible that a vault with the same name was recently deleted but not purged after being placed in a recoverable state. If the vault is in a recoverable state then the vault will either need to be recovered or purged."  # fmt: skip # noqa: E501
+        raise ArmError(409, "VaultAlreadyExists", message)
+
+
+def _check(twin: Twin, given: Document, before: Document) -> None:
+    sku = given.get("sku") or before.get("sku") or {}
+    if str(sku.get("name", "")).lower() not in ("standard", "premium") or sku.get("family") != "A":
+        raise ArmError(400, "BadRequest", "An invalid value was provided for 'sku'.")
+    tenant = given.get("tenantId") or before.get("tenantId")
+    if tenant != twin.tenant:
+        raise ArmError(400, "BadRequest", f"An invalid value was provided for 'tenantId': {tenant}.")
+    by_roles = given.get("enableRbacAuthorization", before.get("enableRbacAuthorization"))
+    if not by_roles and given.get("accessPolicies", before.get("accessPolicies")) is None:
+        raise ArmError(400, "BadRequest", "An invalid value was provided for 'accessPolicies'.")
+    if given.get("enablePurgeProtection") is False:
+        message = 'The property "enablePurgeProtection" cannot be set to false. Enabling the purge protection for a vault is an irreversible action.'  # fmt: skip # noqa: E501
+        raise ArmError(400, "BadRequest", message)
+    if given.get("enableSoftDelete") is False:
+        message = 'The property "enableSoftDelete" cannot be set to false: every vault keeps what is deleted.'
+        raise ArmError(400, "BadRequest", message)
+    days = given.get("softDeleteRetentionInDays")
+    if days is not None and not (isinstance(days, int | float) and 7 <= days <= 90):
+        message = 'An invalid value was provided for "softDeleteRetentionInDays": it is between 7 and 90.'
+        raise ArmError(400, "BadRequest", message)
+    if before and days not in (None, before["softDeleteRetentionInDays"]):
+        message = 'The property "softDeleteRetentionInDays" has been set already and it can\'t be modified.'
+        raise ArmError(400, "BadRequest", message)
+
+
+def _recovered(twin: Twin, parsed: Id) -> Document:
+    kind = twin.kinds[VAULTS.lower()]
+    found = softly.blocked_by(twin, kind, parsed)
+    if found is None:
+        message = f"A vault with the name '{parsed.name}' does not exist in deleted state."
+        raise ArmError(404, "VaultNotFound", message)
+    softly.purge(twin, found["id"])
+    twin.drop(_deleted_id(twin, found))
+    return {name: found[name] for name in ("location", "tags", "properties") if name in found}
+
+
+def _begun(twin: Twin, document: Document) -> None:
+    place = address(twin, document["name"])
+    document["properties"]["vaultUri"] = f"{place}/"
+    of = Vault(twin, document)
+    for name in of.names("keys"):
+        vault_documents.keep(twin, of, "keys", name, place)
+    for name in of.names("secrets"):
+        vault_documents.keep(twin, of, "secrets", name, place)
+
+
+def _show(twin: Twin, document: Document) -> Document:
+    document["properties"]["vaultUri"] = f"{address(twin, document['name'])}/"
+    return document
+
+
+def _gone(twin: Twin, document: Document) -> None:
+    """It stays, deleted, for as many days as it says."""
+    twin.end_data_plane(_plane(document["name"]))
+    kept = softly.deleted(twin).get(document["id"].lower())
+    if kept is None:
+        return
+    days = document["properties"]["softDeleteRetentionInDays"]
+    kept["_until"] = kept["_deleted"] + days * 86_400
+    properties = {
+        "vaultId": document["id"],
+        "location": document.get("location"),
+        "tags": document.get("tags") or {},
+        "deletionDate": _time(kept["_deleted"]),
+        "scheduledPurgeDate": _time(kept["_until"]),
+        "purgeProtectionEnabled": bool(document["properties"].get("enablePurgeProtection")),
+    }
+    place = _deleted_id(twin, document)
+    twin.keep({"id": place, "name": document["name"], "type": DELETED, "properties": properties})
+
+
+def _deleted_id(twin: Twin, document: Document) -> str:
+    place = f"/subscriptions/{twin.subscription}/providers/Microsoft.KeyVault/locations"
+    return f"{place}/{document.get('location', 'global')}/deletedVaults/{document['name']}"
+
+
+def _list_deleted(twin: Twin, call: Call, _document: Any) -> Document:
+    found = [each for each in twin.resources.values() if each["type"] == DELETED]
+    return {"value": [{k: v for k, v in each.items() if not k.startswith("_")} for each in found]}
+
+
+def _purge(twin: Twin, call: Call, document: Any) -> Reply:
+    if document["properties"]["purgeProtectionEnabled"]:
+        raise ArmError(405, "MethodNotAllowed", "Operation 'DeletedVaultPurge' is not allowed.")
+    softly.purge(twin, document["properties"]["vaultId"])
+    vault.forget(twin, document["name"])
+    twin.drop(document["id"])
+    return Reply(200)
+
+
+def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document:
+    name = str((call.body or {}).get("name", ""))
+    try:
+        _check_name(twin, name, None)
+    except ArmError as e:
+        reason = "AccountNameInvalid" if e.code == "VaultNameNotValid" else "AlreadyExists"
+        return {"nameAvailable": False, "reason": reason, "message": e.message}
+    here = Id.parse(f"/subscriptions/{twin.subscription}/resourceGroups/-/providers/{VAULTS}/{name}")
+    if softly.blocked_by(twin, twin.kinds[VAULTS.lower()], here):
+        return {"nameAvailable": False, "reason": "AlreadyExists", "message": _DELETED_MESSAGE}
+    return {"nameAvailable": True}
+
+
+def _put_key(twin: Twin, call: Call, there: Document | None) -> Document:
+    """Make a key; one that is there stays as it is."""
+    of, name = _vault_of(twin, call), Id.parse(call.id).name
+    if there is None:
+        given = call.body.get("properties") or {}
+        attributes = vault_documents.attributes_of(given)
+        premium = of.document["properties"]["sku"]["name"].lower() == "premium"
+        size, curve = int(given.get("keySize") or 0), str(given.get("curveName") or "")
+        kty, operations = str(given.get("kty", "")), given.get("keyOps") or None
+        made = vault_keys.make(kty, curve, size, operations, premium=premium)
+        of.add("keys", name, {**made, "tags": call.body.get("tags") or {}}, attributes)
+    return vault_documents.keep(twin, of, "keys", name, address(twin, of.name))
+
+
+def _put_secret(twin: Twin, call: Call, there: Document | None) -> Document:
+    of, name = _vault_of(twin, call), Id.parse(call.id).name
+    given = call.body.get("properties") or {}
+    content = {"contentType": given.get("contentType"), "tags": call.body.get("tags") or {}}
+    if given.get("value") is not None:
+        of.add("secrets", name, {"value": str(given["value"]), **content}, vault_documents.attributes_of(given))
+    elif there is None:
+        raise ArmError(400, "BadRequest", "The 'value' of a secret is missing.")
+    else:
+        of.change(of.get("secrets", name), vault_documents.attributes_of(given), **content)
+    return vault_documents.keep(twin, of, "secrets", name, address(twin, of.name))
+
+
+def _vault_of(twin: Twin, call: Call) -> Vault:
+    found = twin.find(Id.parse(call.id).parent)
+    assert found is not None
+    return Vault(twin, found)
+
+
+def _refuse(twin: Twin, call: Call, _document: Any) -> Any:
+    raise ArmError(405, "MethodNotAllowed", f"Resource Manager has no {call.method} of {Id.parse(call.id).type}.")
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
