@@ -192,20 +192,10 @@ def require_reach(place: Place) -> None:
 
 @lru_cache
 def credential() -> Any:
-    """Azure's own chain: $AZURE_*, workload identity, managed identity, `az login`; the plugin takes the same.
+    """Azure's own chain: $AZURE_*, workload identity, managed identity (a twin's too), `az login`.
 
     https://learn.microsoft.com/azure/developer/python/sdk/authentication/credential-chains
     """
-    if azure_twin_address(os.environ):
-        from azure.identity import ClientSecretCredential
-
-        with explained("twin"):
-            return ClientSecretCredential(
-                os.environ.get("AZURE_TENANT_ID", ""),
-                os.environ.get("AZURE_CLIENT_ID", ""),
-                os.environ.get("AZURE_CLIENT_SECRET", ""),
-                disable_instance_discovery=True,  # which asks Microsoft's own hosts
-            )
     from azure.identity import DefaultAzureCredential
 
     return DefaultAzureCredential()
@@ -258,7 +248,7 @@ def _call(method: str, id_: str, api_version: str, body: _Document | None) -> _D
     from azure.core.rest import HttpRequest
     from azure.mgmt.core.exceptions import ARMErrorFormat
 
-    request = HttpRequest(method, id_, params={"api-version": api_version}, json=body)
+    request = HttpRequest(method, _arm().format_url(id_), params={"api-version": api_version}, json=body)
     with explained(id_):
         response = _arm().send_request(request)
         if response.status_code == 404:
