@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.core.credentials import TokenCredential
@@ -57,12 +58,16 @@ class Caller:
 class Clients:
     """Clients of Azure's services, made when they are first used, shared by threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, subscription: str = "") -> None:
         """Take the credentials of this process' environment.
+
+        Args:
+            subscription: a stack's; empty: the environment's, or that of `az login`.
 
         Raises:
             KitError: the environment names another cloud than the public one or a twin.
         """
+        self._subscription = subscription
         self.twin = azure_twin_address(os.environ)
         if os.environ.get(METADATA_VARIABLE) and not self.twin:
             raise KitError(
@@ -70,6 +75,7 @@ class Clients:
                 where=f"${METADATA_VARIABLE}",
                 fix=f"unset {METADATA_VARIABLE}; or {USE_TWIN}",
             )
+        self._asked = subscription
         self._made: dict[str, Any] = {}
 
     @cached_property
@@ -78,20 +84,37 @@ class Clients:
 
         https://learn.microsoft.com/azure/developer/python/sdk/authentication/credential-chains
         """
-        from azure.identity import ClientSecretCredential, DefaultAzureCredential
+        from azure.identity import DefaultAzureCredential
 
-        if not self.twin:
-            return DefaultAzureCredential(
-                exclude_interactive_browser_credential=True,
-                exclude_shared_token_cache_credential=True,
-                exclude_visual_studio_code_credential=True,
-                exclude_broker_credential=True,
-            )
-        given = [os.environ.get(f"AZURE_{name}", "") for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")]
-        if not all(given):
-            raise KitError("there are no credentials of the twin", where="$AZURE_CLIENT_SECRET", fix=USE_TWIN)
-        # Its authority is no host of Microsoft's: asking Microsoft's hosts about it would be refused.
-        return ClientSecretCredential(*given, disable_instance_discovery=True)
+        return DefaultAzureCredential(
+            exclude_interactive_browser_credential=True,
+            exclude_shared_token_cache_credential=True,
+            exclude_visual_studio_code_credential=True,
+            exclude_broker_credential=True,
+            # A twin's authority is no host of Microsoft's: asking Microsoft's hosts about it would be refused.
+            disable_instance_discovery=bool(self.twin),
+        )
+
+    @cached_property
+    def subscription(self) -> str:
+        """Id of the subscription: what was asked for, else $AZURE_SUBSCRIPTION_ID, else the default of `az login`.
+
+        Raises:
+            KitError: nothing says one.
+        """
+        given = self._asked or os.environ.get("AZURE_SUBSCRIPTION_ID") or os.environ.get("ARM_SUBSCRIPTION_ID")
+        if given:
+            return given
+        profile = Path(os.environ.get("AZURE_CONFIG_DIR") or Path.home() / ".azure") / "azureProfile.json"
+        if profile.is_file():
+            for entry in json.loads(profile.read_text(encoding="utf-8-sig")).get("subscriptions", []):
+                if entry.get("isDefault"):
+                    return str(entry["id"])
+        raise KitError(
+            "which subscription?",
+            where="$AZURE_SUBSCRIPTION_ID",
+            fix=f"set it, or `az login`; without a subscription: {USE_TWIN}",
+        )
 
     @cached_property
     def arm(self) -> "Arm":
@@ -99,6 +122,26 @@ class Clients:
         from llmops.platforms.azure.arm import ARM, Arm
 
         return Arm(self.twin or ARM, self.credential)
+
+    @cached_property
+    def subscription(self) -> str:
+        """As given, else $AZURE_SUBSCRIPTION_ID, else the one that `az login` has made the default.
+
+        Raises:
+            KitError: none of these says one.
+        """
+        given = self._subscription or os.environ.get("AZURE_SUBSCRIPTION_ID") or os.environ.get("ARM_SUBSCRIPTION_ID")
+        profile = Path(os.environ.get("AZURE_CONFIG_DIR") or Path.home() / ".azure") / "azureProfile.json"
+        if not given and not self.twin and profile.is_file():
+            entries = json.loads(profile.read_text(encoding="utf-8-sig")).get("subscriptions", [])
+            given = next((str(entry["id"]) for entry in entries if entry.get("isDefault")), "")
+        if not given:
+            raise KitError(
+                "no Azure subscription is set",
+                where="$AZURE_SUBSCRIPTION_ID",
+                fix=f"`az login`, or `llmops:azure: {{subscription: …}}` in the stack file; without one: {USE_TWIN}",
+            )
+        return given
 
     def blobs(self, account_url: str) -> "BlobServiceClient":
         """A storage account's blobs."""

@@ -38,7 +38,7 @@ class AcrImages:
         """
         assert outputs.azure
         self._stack, self._azure = outputs.stack, outputs.azure
-        self._clients = clients or Clients()
+        self._clients = clients or Clients(self._azure.subscription)
         self._clients.require(self._azure.subscription, self._azure.tenant, outputs.stack)
         self._registry = Registry(self._azure, self._clients)
 

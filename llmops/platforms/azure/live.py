@@ -5,7 +5,6 @@ https://learn.microsoft.com/rest/api/azureml/online-endpoints
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from contract.errors import KitError
 from contract.layout import model_key
@@ -39,10 +38,10 @@ def look(arm: Arm, endpoint: str, image: str) -> Live:
     for sha256 in loaded.values():
         if sha256:
             shares.setdefault(sha256, 0.0)
-    problems = [*_state("", found), *(p for d in deployments for p in _problems(arm, d, traffic))]
-    if sum(traffic.values()) == 0:
-        problems.append("no deployment gets requests")
     serving = [d for d in deployments if traffic.get(d["name"])]
+    problems = [*_state("", found), *(p for d in serving for p in _problems(arm, d))]
+    if not serving:
+        problems.append("no deployment gets requests")
     return Live(
         ready=not problems,
         models=shares,
@@ -94,9 +93,8 @@ def set_traffic(arm: Arm, endpoint: str, shares: Mapping[str, float]) -> None:
     arm.put(endpoint, body | {key: live[key] for key in ("kind", "sku") if live.get(key)})
 
 
-def _problems(arm: Arm, deployment: Document, traffic: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a deployment: one without requests may fail unnoticed, but not load another version."""
-    found = _state(f"deployment {deployment['name']} ", deployment) if traffic.get(deployment["name"]) else []
+def _problems(arm: Arm, deployment: Document) -> list[str]:
+    found = _state(f"deployment {deployment['name']} ", deployment)
     sha256, model = _sha256(deployment), deployment["properties"].get("model") or ""
     if not sha256 or not model.startswith("/"):
         return found

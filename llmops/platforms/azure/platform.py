@@ -52,7 +52,7 @@ class AzurePlatform:
     @cached_property
     def clients(self) -> Clients:
         """Clients of the stack's tenant, and of no other."""
-        clients = Clients()
+        clients = Clients(self.azure.subscription)
         clients.require(self.azure.subscription, self.azure.tenant, self.outputs.stack)
         return clients
 

@@ -1,0 +1,74 @@
+"""Azure Resource Manager's protocol: what is missing, pages, operations that take time, throttling."""
+
+import pytest
+
+from contract.errors import KitError
+from llmops.platforms.azure.arm import ARM, ML_API, Arm
+from tests.unit.llmops.platforms.azure.conftest import Cloud
+
+JOBS = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w/jobs"
+
+
+def test_what_is_there_and_what_is_not(arm: Arm, cloud: Cloud) -> None:
+    cloud.documents[f"{JOBS}/a"] = {"name": "a"}
+    assert arm.get(f"{JOBS}/a") == {"name": "a"}
+    assert cloud.asked[0].query == {"api-version": ML_API}
+    assert arm.find(f"{JOBS}/b") is None
+    with pytest.raises(KitError, match="is not on Azure"):
+        arm.get(f"{JOBS}/b")
+    arm.delete(f"{JOBS}/b")
+
+
+def test_all_pages_of_a_collection_are_read(arm: Arm, cloud: Cloud) -> None:
+    cloud.answer(
+        "GET",
+        JOBS,
+        (200, {"value": [{"name": "a"}], "nextLink": f"{ARM}{JOBS}?api-version={ML_API}&$skip=1"}, {}),
+        (200, {"value": [{"name": "b"}]}, {}),
+    )
+    assert [job["name"] for job in arm.list(JOBS, jobType="Command")] == ["a", "b"]
+    assert [each.query.get("$skip") for each in cloud.asked] == [None, "1"]
+    assert cloud.asked[0].query["jobType"] == "Command"
+
+
+def test_no_token_follows_a_link_to_elsewhere(arm: Arm, cloud: Cloud) -> None:
+    cloud.answer("GET", JOBS, (200, {"value": [], "nextLink": "https://elsewhere.example/jobs"}, {}))
+    with pytest.raises(KitError, match="elsewhere"):
+        list(arm.list(JOBS))
+    assert len(cloud.asked) == 1
+
+
+def test_an_operation_is_waited_for(arm: Arm, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmops.platforms.azure.arm._POLL_SECONDS", 0)
+    operation = "/operations/1"
+    headers = {"Azure-AsyncOperation": f"{ARM}{operation}"}
+    cloud.answer("PUT", f"{JOBS}/a", (201, {"name": "a", "properties": {"provisioningState": "Creating"}}, headers))
+    cloud.answer("GET", operation, (200, {"status": "InProgress"}, {}), (200, {"status": "Succeeded"}, {}))
+    cloud.documents[f"{JOBS}/a"] = {"name": "a", "properties": {"provisioningState": "Succeeded"}}
+    made = arm.put(f"{JOBS}/a", {"properties": {}})
+    assert made["properties"]["provisioningState"] == "Succeeded"
+    assert [each.path for each in cloud.asked].count(operation) == 2
+
+
+def test_an_operation_that_fails_is_told(arm: Arm, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmops.platforms.azure.arm._POLL_SECONDS", 0)
+    headers = {"Azure-AsyncOperation": f"{ARM}/operations/1"}
+    cloud.answer("POST", f"{JOBS}/a/cancel", (202, None, headers))
+    error = {"code": "Conflict", "message": "it has ended"}
+    cloud.answer("GET", "/operations/1", (200, {"status": "Failed", "error": error}, {}))
+    with pytest.raises(KitError, match="it has ended"):
+        arm.post(f"{JOBS}/a", "cancel")
+
+
+def test_throttled_requests_are_tried_again(arm: Arm, cloud: Cloud) -> None:
+    throttled = (429, {"error": {"code": "TooManyRequests", "message": "slow down"}}, {"Retry-After": "1"})
+    cloud.answer("GET", f"{JOBS}/a", throttled, throttled, (200, {"name": "a"}, {}))
+    assert arm.get(f"{JOBS}/a") == {"name": "a"}
+    assert len(cloud.asked) == 3
+
+
+def test_refusals_are_told(arm: Arm, cloud: Cloud) -> None:
+    cloud.answer("PUT", f"{JOBS}/a", (400, {"error": {"code": "ValidationError", "message": "no such compute"}}, {}))
+    with pytest.raises(KitError, match="ValidationError: no such compute") as caught:
+        arm.put(f"{JOBS}/a", {})
+    assert caught.value.where == f"{JOBS}/a"

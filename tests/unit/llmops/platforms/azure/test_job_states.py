@@ -1,0 +1,143 @@
+"""From Azure ML's description of jobs to a run's state, its lines and its cost."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from contract.outputs import AzureCompute
+from llmops.platforms.azure import job_log
+from llmops.platforms.azure.job_states import DETAILS, FAILURE, bill, cost, run_state
+from llmops.prices import Prices
+
+CLUSTERS = {
+    "cpu": AzureCompute(vm_size="Standard_DS3_v2"),
+    "spot": AzureCompute(vm_size="Standard_DS3_v2", spot=True),
+    "rare": AzureCompute(vm_size="Standard_ND96"),
+}
+STAMP = {"source": "s", "date": "d"}
+PRICES = Prices(
+    "westeurope",
+    {
+        "regions": {
+            "westeurope": {
+                "training": {**STAMP, "prices": {"Standard_DS3_v2": 0.36}},
+                "spot": {**STAMP, "prices": {"Standard_DS3_v2": 0.072}},
+            }
+        }
+    },
+)
+
+
+def job(status: str = "Completed", members: dict[str, Any] | None = None, *, cluster: str = "cpu") -> dict[str, Any]:
+    """A job that ran for 100 seconds."""
+    return {
+        "name": "job-1",
+        "systemData": {"createdAt": "2026-11-25T11:59:40.1234567Z"},
+        "properties": {
+            "status": status,
+            "computeId": f"/subscriptions/s/computes/{cluster}",
+            "resources": {"instanceCount": 2},
+        },
+        DETAILS: {"startTimeUtc": "2026-11-25T12:00:00.0000000Z", "endTimeUtc": "2026-11-25T12:01:40+00:00"},
+        **(members or {}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("described", "status", "failure"),
+    [
+        (job(), "completed", ""),
+        (job("Failed", {FAILURE: "DataError: no luck\n"}), "failed", "DataError: no luck"),
+        (
+            job("Failed", {DETAILS: {"error": {"error": {"message": "User process exited"}}}}),
+            "failed",
+            "User process",
+        ),
+        (job("Failed", {DETAILS: {}}), "failed", "Azure says no reason"),
+        (job("NotResponding"), "failed", "Azure says no reason"),
+        (job("Canceled"), "stopped", ""),
+        (job("Queued"), "running", ""),
+        (job("CancelRequested"), "running", ""),
+    ],
+)
+def test_a_runs_state_is_that_of_its_last_job(described: dict[str, Any], status: str, failure: str) -> None:
+    state = run_state("r-1", [job("Failed", {FAILURE: "before"}), described], CLUSTERS, PRICES)
+    assert state.status == status
+    assert state.failure.startswith(failure)
+    assert bool(state.failure) == bool(failure)
+    assert state.started == "2026-11-25T11:59:40Z"
+    assert (state.ended != "") == (status != "running" and described[DETAILS].get("endTimeUtc") is not None)
+
+
+def test_a_run_without_a_job_was_never_started() -> None:
+    assert run_state("r-1", [], CLUSTERS, PRICES).status == "pending"
+
+
+def test_what_is_paid_for_is_the_time_on_nodes_of_all_attempts() -> None:
+    assert cost([job()], CLUSTERS, PRICES) == pytest.approx(2 * 0.36 * 100 / 3600)
+    assert cost([job("Canceled"), job(cluster="spot")], CLUSTERS, PRICES) == pytest.approx(2 * 0.432 * 100 / 3600)
+    assert cost([job("Queued", {DETAILS: {}})], CLUSTERS, PRICES) == 0
+    began = (datetime.now(UTC) - timedelta(seconds=50)).isoformat()
+    assert cost([job("Running", {DETAILS: {"startTimeUtc": began}})], CLUSTERS, PRICES) == pytest.approx(0.01, rel=0.2)
+
+
+def test_what_has_no_price_has_no_cost() -> None:
+    for other in (job(cluster="rare"), job(cluster="gone")):
+        assert cost([job(), other], CLUSTERS, PRICES) is None
+        assert "no price is known" in bill([other], CLUSTERS, PRICES)
+    assert bill([job(cluster="spot")], CLUSTERS, PRICES) == "2 x Standard_DS3_v2 (low priority), for 100 s: $0.0040"
+    assert bill([job("Canceled", {DETAILS: {}})], CLUSTERS, PRICES) == ""
+
+
+def followed(monkeypatch: pytest.MonkeyPatch, looks: list[list[dict[str, Any]]], files: dict[str, str]) -> list[str]:
+    """The lines of a run whose jobs are described differently at each look, the last one for good."""
+
+    def more(self: Any, name: str, url: str) -> bytes:
+        whole = files[url].encode()
+        begin = self._read.get(name, 0)
+        self._read[name] = len(whole)
+        return whole[begin:]
+
+    answers: Iterator[list[dict[str, Any]]] = iter(looks)
+    monkeypatch.setattr(job_log, "POLL_SECONDS", 0)
+    monkeypatch.setattr(job_log._Lines, "_more", more)
+    return list(job_log.follow_jobs(lambda: next(answers, looks[-1]), CLUSTERS, PRICES))
+
+
+def printing(status: str, files: dict[str, str] | None = None) -> dict[str, Any]:
+    made = job(status)
+    made[DETAILS] = {**made[DETAILS], "logFiles": files or {}}
+    return made
+
+
+def test_the_story_is_told_around_the_lines_and_ends_with_the_bill(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "user_logs/std_log.txt"
+    begin = "stage=train\nstep=1 total=2 loss=1.0\nhal"
+    files = {"1": begin, "2": f"{begin}f a line\nthe last one", "system": "not shown"}
+    looks = [
+        [],
+        [printing("Queued")],  # that there is one; then the first look at it
+        [printing("Queued")],
+        [printing("Running", {name: "1", "system_logs/lifecycler.log": "system"})],
+        [printing("Completed", {name: "2"})],
+    ]
+    lines = followed(monkeypatch, looks, files)
+    told = [line.split(" ", 1)[1] if line[2] == ":" else line for line in lines]
+    assert told[0].startswith("it waits for a node")
+    assert told[1:3] == ["it runs", "stage=train"]
+    assert told[3] == "step=1 total=2 loss=1.0 usd=0.0200"
+    assert told[4:7] == ["half a line", "the last one", "it is complete"]
+    assert told[7] == "2 x Standard_DS3_v2, for 100 s: $0.0200"
+
+
+def test_other_nodes_lines_begin_with_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = {"user_logs/std_log_process_0.txt": "first", "user_logs/std_log_process_1.txt": "second"}
+    lines = followed(monkeypatch, [[printing("Completed", logs)]], {"first": "a\n", "second": "b\n"})
+    assert lines[:2] == ["a", "node-1: b"]
+
+
+def test_a_failed_jobs_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = followed(monkeypatch, [[job("Failed", {FAILURE: "DataError: no luck\n  way out: none"})]], {})
+    assert lines[0].endswith("it failed (DataError: no luck)")
