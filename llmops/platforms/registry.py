@@ -21,15 +21,18 @@ _CLASSES = {
     "aws": "llmops.platforms.aws.platform:AwsPlatform",
     "azure": "llmops.platforms.azure.platform:AzurePlatform",
 }
-_PREFLIGHTS = {"aws": "llmops.platforms.aws.preflight:preflight"}
+_PREFLIGHTS = {
+    "aws": "llmops.platforms.aws.preflight:preflight",
+    "azure": "llmops.platforms.azure.preflight:preflight",
+}
 _SWEEPERS = {"aws": "llmops.platforms.aws.sweep:AwsSweeper"}
 _IMAGES = {
     "aws": "llmops.platforms.aws.image_registry:EcrImages",
     "azure": "llmops.platforms.azure.image_registry:AcrImages",
 }
 _USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy"}
-_DOCTORS = {"aws": "llmops.platforms.aws.doctor"}
-_PLANS = {"aws": "llmops.plan.aws"}
+_DOCTORS = {"aws": "llmops.platforms.aws.doctor", "azure": "llmops.platforms.azure.doctor"}
+_PLANS = {"aws": "llmops.plan.aws", "azure": "llmops.plan.azure"}
 _STATE_LOCKS = {"s3": ("aws", "llmops.platforms.aws.state_locks:locks_of_stack")}
 _QUOTAS = {"aws": "llmops.platforms.aws.quotas"}
 _EXTRAS = {

@@ -198,7 +198,8 @@ def credential() -> Any:
     """
     from azure.identity import DefaultAzureCredential
 
-    return DefaultAzureCredential()
+    # A twin's authority is no host of Microsoft's: asking Microsoft's hosts about it would be refused.
+    return DefaultAzureCredential(disable_instance_discovery=bool(azure_twin_address(os.environ)))
 
 
 @contextmanager

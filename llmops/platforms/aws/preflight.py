@@ -6,12 +6,12 @@ from typing import Any
 from contract.errors import KitError, require_packages
 from contract.twin import TWIN_ACCOUNT
 from llmops.platforms.aws.clients import USE_TWIN, Caller, Clients
-from llmops.platforms.aws.plugin import require_plugin
 from llmops.platforms.base import Say
+from llmops.platforms.plugin import Plugin, require_plugin
+from llmops.platforms.shared_state import require_shared_state
 from llmops.stacks import PulumiStack
 
-_BOOTSTRAP = "`llmops bootstrap aws` makes a state bucket and a key, and prints the lines that use them"
-_DEV = "`--dev` takes it all the same, for a stack that is yours alone"
+PLUGIN = Plugin("aws", "pulumi-aws", "aws", "AWS", USE_TWIN)
 _ARN = re.compile(r"^arn:aws[a-z-]*:[^:]*:[^:]*:(\d{12}):")
 
 
@@ -27,8 +27,8 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     place = f"the twin at {caller.twin}" if caller.twin else f"AWS account {caller.account}"
     say(f"{place}, region {caller.region}, as {caller.arn.rpartition(':')[2]}")
     if not caller.twin and not dev:
-        require_shared_state(stack, {})
-    require_plugin(stack, caller, say)
+        require_shared_state(stack, {}, "aws", "AWS")
+    require_plugin(stack, PLUGIN, caller.twin, say)
     if not stack.exists():
         if not make:
             return
@@ -36,7 +36,7 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     state = stack.export()
     require_same_place(stack.name, state, caller)
     if not caller.twin and not dev:
-        require_shared_state(stack, state)
+        require_shared_state(stack, state, "aws", "AWS")
 
 
 def clients_of(stack: PulumiStack) -> Clients:
@@ -68,26 +68,6 @@ def _other_place(name: str, urn: str, account: str, caller: Caller) -> KitError:
         if account == TWIN_ACCOUNT
         else "take that account's credentials and backend; a stack of the same name on a twin has a state of its own",
     )
-
-
-def require_shared_state(stack: PulumiStack, state: dict[str, Any]) -> None:
-    """See that others reach the state, and that a key of the account protects its secrets.
-
-    Raises:
-        KitError: it is on this machine, or a passphrase protects it.
-    """
-    if stack.backend.startswith("file://"):
-        raise KitError(
-            "the state of a stack on AWS would be on this machine alone",
-            where=stack.backend,
-            fix=f"{_BOOTSTRAP}; {_DEV}",
-        )
-    if (state.get("secrets_providers") or {}).get("type") == "passphrase":
-        raise KitError(
-            "a passphrase protects the secrets of a stack on AWS",
-            where=str(stack.file.path),
-            fix=f"{_BOOTSTRAP}: `pulumi stack change-secrets-provider` takes the key; {_DEV}",
-        )
 
 
 def _secrets_provider(stack: PulumiStack, dev: bool) -> str:

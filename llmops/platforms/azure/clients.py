@@ -67,7 +67,6 @@ class Clients:
         Raises:
             KitError: the environment names another cloud than the public one or a twin.
         """
-        self._subscription = subscription
         self.twin = azure_twin_address(os.environ)
         if os.environ.get(METADATA_VARIABLE) and not self.twin:
             raise KitError(
@@ -91,6 +90,9 @@ class Clients:
             exclude_shared_token_cache_credential=True,
             exclude_visual_studio_code_credential=True,
             exclude_broker_credential=True,
+            exclude_cli_credential=bool(self.twin),  # nobody logs in to a twin
+            exclude_powershell_credential=bool(self.twin),
+            exclude_developer_cli_credential=bool(self.twin),
             # A twin's authority is no host of Microsoft's: asking Microsoft's hosts about it would be refused.
             disable_instance_discovery=bool(self.twin),
         )
@@ -122,26 +124,6 @@ class Clients:
         from llmops.platforms.azure.arm import ARM, Arm
 
         return Arm(self.twin or ARM, self.credential)
-
-    @cached_property
-    def subscription(self) -> str:
-        """As given, else $AZURE_SUBSCRIPTION_ID, else the one that `az login` has made the default.
-
-        Raises:
-            KitError: none of these says one.
-        """
-        given = self._subscription or os.environ.get("AZURE_SUBSCRIPTION_ID") or os.environ.get("ARM_SUBSCRIPTION_ID")
-        profile = Path(os.environ.get("AZURE_CONFIG_DIR") or Path.home() / ".azure") / "azureProfile.json"
-        if not given and not self.twin and profile.is_file():
-            entries = json.loads(profile.read_text(encoding="utf-8-sig")).get("subscriptions", [])
-            given = next((str(entry["id"]) for entry in entries if entry.get("isDefault")), "")
-        if not given:
-            raise KitError(
-                "no Azure subscription is set",
-                where="$AZURE_SUBSCRIPTION_ID",
-                fix=f"`az login`, or `llmops:azure: {{subscription: …}}` in the stack file; without one: {USE_TWIN}",
-            )
-        return given
 
     def blobs(self, account_url: str) -> "BlobServiceClient":
         """A storage account's blobs."""

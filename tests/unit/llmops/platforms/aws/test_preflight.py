@@ -10,8 +10,9 @@ from contract.errors import KitError
 from llmops.platforms.aws.bootstrap import Names
 from llmops.platforms.aws.bootstrap_policies import boundary, deploy_policy, preview_policy
 from llmops.platforms.aws.clients import Caller, Clients
-from llmops.platforms.aws.plugin import attached_port, require_plugin
-from llmops.platforms.aws.preflight import require_same_place, require_shared_state
+from llmops.platforms.aws.preflight import PLUGIN, require_same_place
+from llmops.platforms.plugin import attached_port, require_plugin
+from llmops.platforms.shared_state import require_shared_state
 from llmops.project import Project
 from llmops.stacks import PulumiStack
 
@@ -55,19 +56,19 @@ def test_a_state_on_this_machine_alone_is_refused_for_a_cloud(
 ) -> None:
     monkeypatch.setitem(stack.__dict__, "backend", "file:///home/me/state")
     with pytest.raises(KitError, match="on this machine alone") as caught:
-        require_shared_state(stack, {})
+        require_shared_state(stack, {}, "aws", "AWS")
     assert "llmops bootstrap aws" in caught.value.fix
     assert "--dev" in caught.value.fix
     monkeypatch.setitem(stack.__dict__, "backend", "s3://state?region=us-east-1")
-    require_shared_state(stack, {"secrets_providers": {"type": "cloud"}})
+    require_shared_state(stack, {"secrets_providers": {"type": "cloud"}}, "aws", "AWS")
     with pytest.raises(KitError, match="a passphrase protects"):
-        require_shared_state(stack, {"secrets_providers": {"type": "passphrase"}})
+        require_shared_state(stack, {"secrets_providers": {"type": "passphrase"}}, "aws", "AWS")
 
 
 def test_a_stand_in_never_shadows_the_real_plugin(stack: PulumiStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_DEBUG_PROVIDERS", "aws:5")
     with pytest.raises(KitError, match="and this shell talks to AWS"):
-        require_plugin(stack, CLOUD, print)
+        require_plugin(stack, PLUGIN, CLOUD.twin, print)
 
 
 def test_on_a_twin_the_stand_in_must_answer_and_is_named(
@@ -77,24 +78,24 @@ def test_on_a_twin_the_stand_in_must_answer_and_is_named(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         monkeypatch.setenv("PULUMI_DEBUG_PROVIDERS", f"other:1,aws:{port}")
-        require_plugin(stack, TWIN, said.append)
+        require_plugin(stack, PLUGIN, TWIN.twin, said.append)
     assert said == [f"aws plugin: the twin's stand-in, at port {port}"]
     with pytest.raises(KitError, match="does not answer at port"):
-        require_plugin(stack, TWIN, print)
+        require_plugin(stack, PLUGIN, TWIN.twin, print)
     monkeypatch.delenv("PULUMI_DEBUG_PROVIDERS")
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
     with pytest.raises(KitError, match="neither the aws plugin nor the twin's stand-in"):
-        require_plugin(stack, TWIN, print)
+        require_plugin(stack, PLUGIN, TWIN.twin, print)
     plugin = tmp_path / "plugins/resource-aws-v7.51.1/pulumi-resource-aws"
     plugin.parent.mkdir(parents=True)
     plugin.touch(mode=0o755)
-    require_plugin(stack, TWIN, said.append)
+    require_plugin(stack, PLUGIN, TWIN.twin, said.append)
     assert said[-1] == f"aws plugin: the real one, {plugin}"
 
 
 def test_the_port_of_a_stand_in() -> None:
-    assert [attached_port(t) for t in ("", "aws:12", "x:1, aws:7", "aws:", "awsx:3")] == [0, 12, 7, 0, 0]
+    assert [attached_port(t, "aws") for t in ("", "aws:12", "x:1, aws:7", "aws:", "awsx:3")] == [0, 12, 7, 0, 0]
 
 
 def test_a_planted_profile_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""What must be right before a stack on Azure is touched: credentials, subscription, state, the engine's plugin."""
+
+import re
+from typing import Any
+
+from contract.errors import KitError, require_packages
+from contract.twin import TWIN_SUBSCRIPTION
+from llmops.platforms.azure.clients import USE_TWIN, Clients
+from llmops.platforms.base import Say
+from llmops.platforms.plugin import Plugin, require_plugin
+from llmops.platforms.shared_state import require_shared_state
+from llmops.stacks import PulumiStack
+
+PLUGIN = Plugin("azure-native", "pulumi-azure-native", "azure", "Azure", USE_TWIN)
+_ID = re.compile(r"^/subscriptions/([0-9a-f-]{36})(/|$)")
+
+
+def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
+    """Find out early what would fail late, or go to the wrong place; make the stack where it is new.
+
+    Raises:
+        KitError: no credentials or subscription; state of a twin for Azure or the reverse; a state that one machine
+            alone would have; no plugin.
+    """
+    require_packages("azure", "azure.identity", "azure.mgmt.core", "pulumi_azure_native")
+    clients = clients_of(stack)
+    subscription = clients.subscription
+    place = f"the twin at {clients.twin}" if clients.twin else f"Azure subscription {subscription}"
+    say(f"{place}, as {clients.caller.object_id}")
+    if not clients.twin and not dev:
+        require_shared_state(stack, {}, "azure", "Azure")
+    require_plugin(stack, PLUGIN, clients.twin, say)
+    if not stack.exists():
+        if not make:
+            return
+        stack.create(stack.file.secrets_provider)
+    state = stack.export()
+    require_same_place(stack.name, state, subscription)
+    if not clients.twin and not dev:
+        require_shared_state(stack, state, "azure", "Azure")
+
+
+def clients_of(stack: PulumiStack) -> Clients:
+    """Clients for a stack that may not be deployed yet: subscription from its file, else from this shell."""
+    azure = stack.file.config().get("azure") or {}
+    return Clients(str(azure.get("subscription") or ""))
+
+
+def require_same_place(name: str, state: dict[str, Any], subscription: str) -> None:
+    """See that a state holds nothing of another subscription, of a twin for Azure, or of Azure for a twin.
+
+    Raises:
+        KitError: naming the first such resource.
+    """
+    for resource in state.get("resources") or []:
+        match = _ID.match(str(resource.get("id") or "").lower())
+        if match and match[1] != subscription.lower():
+            raise _other_place(name, str(resource["urn"]), match[1], subscription)
+
+
+def _other_place(name: str, urn: str, theirs: str, ours: str) -> KitError:
+    there, here = ("a twin" if s == TWIN_SUBSCRIPTION else f"subscription {s}" for s in (theirs, ours))
+    return KitError(
+        f"the state of stack {name} is of {there}, but this shell talks to {here}; nothing was touched",
+        where=urn.rpartition("::")[2],
+        fix=USE_TWIN
+        if theirs == TWIN_SUBSCRIPTION
+        else "take that subscription's credentials and backend; a stack of the same name on a twin has its own state",
+    )
