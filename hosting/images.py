@@ -28,6 +28,7 @@ _PACKAGES = {
     "serving-torch": ("contract", "serving"),
 }
 _REFERENCE = re.compile(r"process:(?P<name>[a-z][a-z0-9-]*)@sha256:(?P<sha256>[0-9a-f]{64})")
+_COMMANDS = {"serving": ("serve",), "training": ("train",)}
 _SCHEMA = "process-image/1"
 
 
@@ -78,8 +79,16 @@ class ProcessImage:
     @property
     def entrypoint(self) -> tuple[str, ...]:
         """What the image's Dockerfile has as ENTRYPOINT; a platform adds `train` or `serve`."""
-        name = self.ref.removeprefix("process:").partition("@")[0]
-        return ("python", "-m", name.partition("-")[0])
+        return ("python", "-m", self._program)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What the image's Dockerfile has as CMD, for a platform that adds nothing."""
+        return _COMMANDS.get(self._program, ())
+
+    @property
+    def _program(self) -> str:
+        return self.ref.removeprefix("process:").partition("@")[0].partition("-")[0]
 
 
 def reference(image: str | ImageSource) -> str:

@@ -35,5 +35,5 @@ def catch() -> None:
 
 
 if __name__ == "__main__":
-    assert sys.argv[1:] == ["train"], sys.argv
+    assert sys.argv[1:] in (["train"], []), sys.argv
     exec(os.environ.get("CODE") or json.loads(config("hyperparameters")["code"]))

@@ -16,8 +16,9 @@ class ImageError(Exception):
     """An image can't run here; the text says why, and the way out."""
 
 
-def runnable(twin: "Twin", image: str) -> str:
-    """hosting's reference of an image: `process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`.
+def runnable(twin: "Twin", image: str) -> tuple[str, list[str]]:
+    """hosting's reference of an image (`process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`), and the
+    arguments that stand for its CMD where that is not its own doing.
 
     Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`), and whoever
     asks was judged before.
@@ -27,7 +28,8 @@ def runnable(twin: "Twin", image: str) -> str:
     """
     if image.startswith(_PROCESS):
         try:
-            return process_images.find(image).ref
+            process = process_images.find(image)
+            return process.ref, list(process.command)
         except HostingError as e:
             raise ImageError(f"{e.what}; {e.fix}" if e.fix else e.what) from e
     from twins.azure import registry
@@ -37,4 +39,4 @@ def runnable(twin: "Twin", image: str) -> str:
         raise ImageError(f"the image {image} is in no registry of this twin: push it there")
     if not shutil.which("docker"):
         raise ImageError(f"{image} runs in Docker, which is not on this machine: install it, or give a process image")
-    return f"docker:{found.pull_name}@{found.digest}"
+    return f"docker:{found.pull_name}@{found.digest}", []

@@ -151,7 +151,7 @@ class Run(JobRun):
         self._move("Preparing")
         with self._twin.lock:
             image = self._checked_image()
-            reference = images.runnable(self._twin, image)
+            reference, _ = images.runnable(self._twin, image)
         chosen = needs.identity_of_job(self._job, self._compute)
         folders = Folders(self._twin, self._job, chosen[1] if chosen else "", self.home)
         if reference.startswith("docker:"):

@@ -52,9 +52,11 @@ def container_of(twin: "Twin", deployment: Document) -> ContainerPlan:
     routes = environment["properties"].get("inferenceConfig") or {}
     data, environ = _model(twin, workspace, properties)
     port = (routes.get("scoringRoute") or {}).get("port") or 8080
+    reference, arguments = images.runnable(twin, image)
     return ContainerPlan(
         image=image,
-        reference=images.runnable(twin, image),
+        reference=reference,
+        arguments=arguments,
         environ={**environ, **{k: str(v) for k, v in (properties.get("environmentVariables") or {}).items()}},
         data=data,
         start_seconds=_start_seconds(properties),
