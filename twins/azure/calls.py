@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from werkzeug.datastructures import Headers
+
 Document = dict[str, Any]
 """A resource as JSON. Members whose names begin with "_" are the twin's own, and are never shown."""
 
@@ -33,7 +35,7 @@ class Call:
     method: str
     path: str
     query: dict[str, str]
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | Headers
     body: Any
     caller: Caller
     api_version: str

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from werkzeug.wrappers import Request, Response
 
-from twins.azure import arm, tokens
+from twins.azure import arm, faults, tokens
 from twins.azure.admin import admin
 from twins.azure.calls import Call, Reply
 from twins.azure.errors import ArmError
@@ -53,6 +53,7 @@ class Front:
             path,
             twin.url,
         )
+        faults.delay(twin, arm.permission_of(twin, call))
         with twin.lock:
             return arm.respond(twin, call)
 

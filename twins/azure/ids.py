@@ -31,7 +31,7 @@ class Id:
         lower = [segment.lower() for segment in segments]
         subscription = segments[1] if lower[0] == "subscriptions" and len(segments) > 1 else ""
         group = segments[3] if subscription and lower[2:3] == ["resourcegroups"] and len(segments) > 3 else ""
-        places = [i for i, segment in enumerate(lower) if segment == "providers"]
+        places = [i for i, segment in enumerate(lower[:-1]) if segment == "providers"]
         if not places:
             return _without_provider(text, segments, lower, subscription, group)
         last = places[-1]

@@ -12,16 +12,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SoftDelete:
-    """A deleted resource stays for so many days, and blocks its name. `collection` is the type under which deleted
-    ones are listed ("Microsoft.KeyVault/deletedVaults"; empty: they are not); `purge` the query parameter of a DELETE
-    that leaves nothing ("forceToPurge"); `recover` tells by the body of a PUT that the old one is wanted back.
-    `globally`: the name is blocked everywhere, not in its resource group alone.
+    """What a deleted resource leaves, and for how long: it blocks its name.
+
+    Args:
+        days: until nothing is left.
+        purge: the query parameter of a DELETE that leaves nothing ("forceToPurge").
+        recover: tells by the body of a PUT that the old one is wanted back.
+        restores: the old document is then what `put` finds there; else `put` brings it back by itself.
+        globally: the name is blocked everywhere, not in its resource group alone.
+        code, message: of the refusal (409) of a name that is blocked; {name} and {id} stand for the deleted one's.
     """
 
     days: int
-    collection: str = ""
     purge: str = ""
     recover: Callable[[Document], bool] | None = None
+    restores: bool = False
     globally: bool = False
     message: str = "A resource named '{name}' exists in a deleted state."
     code: str = "ConflictError"
@@ -43,7 +48,8 @@ class Kind:
         show: what GET answers; members that begin with "_" are left out anyway.
         patch: PATCH merges the body into what is there, and goes on as a PUT. False: 405.
         name: a regular expression that all of a name matches.
-        seconds: what creating takes on Azure; 0: it is answered at once. Deleting takes as long.
+        seconds: what creating takes on Azure; 0: it is answered at once.
+        delete_seconds: what deleting takes; None: as long as creating.
         open_ended: the operation of a PUT ends when somebody says so: `operations.succeed(twin, id)` or `fail`.
         soft_delete: what a DELETE leaves.
         codes: HTTP status of a PUT that creates, and of one that changes.
@@ -51,6 +57,7 @@ class Kind:
         scopes: where it may lie: "group", "subscription", "resource" (an extension).
         provisioning: it has properties.provisioningState.
         singletons: names that exist without having been made ("default").
+        outlives: it stays when the resource that it lies on goes (an extension).
         implicit: what lies in it may be put before it is there, and makes it.
     """
 
@@ -65,6 +72,7 @@ class Kind:
     patch: bool = True
     name: str = r"[^/<>%&\\?#]{1,260}"
     seconds: float = 0.0
+    delete_seconds: float | None = None
     open_ended: bool = False
     soft_delete: SoftDelete | None = None
     codes: tuple[int, int] = (201, 200)
@@ -72,4 +80,5 @@ class Kind:
     scopes: tuple[str, ...] = ("group",)
     provisioning: bool = True
     singletons: tuple[str, ...] = ()
+    outlives: bool = False
     implicit: bool = False

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from twins.azure import faults
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError, not_found
 from twins.azure.ids import Id, key
@@ -16,8 +17,9 @@ from twins.azure.twin import Twin
 
 RETRY_SECONDS = 1
 """What Retry-After says, at the least that it can."""
+KEPT_SECONDS = 3600
+"""How long an operation that has ended can be asked for."""
 _END = "operations.end"
-_PROGRESS = {"PUT": "Creating", "PATCH": "Updating", "DELETE": "Deleting"}
 
 
 def install(twin: Twin) -> None:
@@ -45,7 +47,10 @@ def begin(twin: Twin, call: Call, seconds: float | None, what: str, action: str 
         "caller": call.caller.object_id,
         "api_version": call.api_version,
     }
-    twin.state.setdefault("operations", {})[operation["id"]] = operation
+    known: dict[str, Any] = twin.state.setdefault("operations", {})
+    for each in [each for each in known.values() if time.time() > each.get("ended", time.time()) + KEPT_SECONDS]:
+        del known[each["id"]]
+    known[operation["id"]] = operation
     twin.changed()
     if seconds is not None:
         twin.later(twin.scaled(seconds), _END, operation["id"])
@@ -80,6 +85,8 @@ def end(twin: Twin, operation_id: str) -> None:
     if operation is None or operation["status"] != "InProgress":
         return
     try:
+        if faults.take(twin, "failure", name=Id.parse(operation["resource"]).name):
+            raise ArmError(500, "InternalServerError", "The operation failed for a reason of the platform's own.")
         _complete(twin, operation)
     except ArmError as e:
         _fail(twin, operation, e)
@@ -169,11 +176,6 @@ def set_state(document: Document, state: str) -> None:
     properties = document.get("properties")
     if isinstance(properties, dict) and "provisioningState" in properties:
         properties["provisioningState"] = state
-
-
-def state_meanwhile(what: str) -> str:
-    """The provisioning state during an operation."""
-    return _PROGRESS[what]
 
 
 def _time(seconds: float) -> str:

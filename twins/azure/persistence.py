@@ -1,6 +1,7 @@
 """A twin's whole state in its folder: one JSON file that is replaced as a whole soon after each change."""
 
 import json
+from typing import Any
 
 from contract.errors import KitError
 from twins.azure.twin import Twin
@@ -29,18 +30,14 @@ class Keeper(CommonKeeper):
         if not self._file.exists():
             return False
         content = self._file.read_bytes()
-        try:
-            kept = json.loads(content)
-            known = kept["schema"] == SCHEMA
-        except (ValueError, KeyError, TypeError):
-            known = False
-        if not known:
+        state = _state(content)
+        if state is None:
             raise KitError(
                 f"the state is damaged, or another version of the kit wrote it (this one reads {SCHEMA})",
                 where=str(self._file),
                 fix="go back to that version, or drop the state: llmops twin azure reset",
             )
-        self._twin.state.update(kept["state"])
+        self._twin.state.update(state)
         self._last = content
         return True
 
@@ -52,3 +49,12 @@ class Keeper(CommonKeeper):
         if content != self._last:
             replace_file(self._file, content)
             self._last = content
+
+
+def _state(content: bytes) -> dict[str, Any] | None:
+    """What a file holds; None: this version can't read it."""
+    try:
+        kept = json.loads(content)
+        return kept["state"] if kept["schema"] == SCHEMA else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -21,26 +21,42 @@ def deleted(twin: Twin) -> dict[str, Document]:
 
 
 def keep(twin: Twin, document: Document) -> None:
-    """Keep a document that is about to go, if its kind does."""
+    """Keep a document that is about to go, if its kind does; what lay in it comes back with it."""
     kind = twin.kinds.get(document["type"].lower())
     if kind is None or kind.soft_delete is None or document.pop("_purge", False):
         return
     now = time.time()
-    deleted(twin)[key(document["id"])] = {**document, "_deleted": now, "_until": now + kind.soft_delete.days * _DAY}
+    inside = [dict(each) for each in twin.children(document["id"])]
+    deleted(twin)[key(document["id"])] = {
+        **document,
+        "_deleted": now,
+        "_until": now + kind.soft_delete.days * _DAY,
+        "_inside": inside,
+    }
     twin.changed()
 
 
-def check_name(twin: Twin, kind: Kind, parsed: Id, body: Document) -> None:
-    """Refuse a new resource whose name a deleted one has.
+def recovered(twin: Twin, kind: Kind, parsed: Id, body: Document) -> Document | None:
+    """The deleted document that a PUT brings back, taken from among the deleted ones; None: the name is free, or the
+    kind's own `put` brings it back.
 
     Raises:
-        ArmError: 409.
+        ArmError: 409, a deleted one has the name.
     """
     soft = kind.soft_delete
     blocking = blocked_by(twin, kind, parsed) if soft else None
-    if soft is None or blocking is None or (soft.recover and soft.recover(body)):
-        return
+    if soft is None or blocking is None:
+        return None
+    if soft.recover and soft.recover(body):
+        return _brought_back(twin, blocking) if soft.restores and key(blocking["id"]) == key(parsed.text) else None
     raise ArmError(409, soft.code, soft.message.format(name=parsed.name, id=blocking["id"]))
+
+
+def _brought_back(twin: Twin, blocking: Document) -> Document:
+    found = deleted(twin).pop(key(blocking["id"]))
+    for document in found.pop("_inside"):
+        twin.keep(document)
+    return {name: value for name, value in found.items() if name not in ("_deleted", "_until")}
 
 
 def blocked_by(twin: Twin, kind: Kind, parsed: Id) -> Document | None:

@@ -13,6 +13,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from werkzeug.datastructures import Headers
 
 from hosting.files import write_atomic
 from twins.azure import principals
@@ -53,7 +54,7 @@ def issuer(twin: Twin) -> str:
     return f"{twin.url}/{twin.tenant}/v2.0"
 
 
-def caller_of(twin: Twin, headers: Mapping[str, str], audiences: tuple[str, ...]) -> Caller:
+def caller_of(twin: Twin, headers: Mapping[str, str] | Headers, audiences: tuple[str, ...]) -> Caller:
     """The principal whose token a request has for one of these audiences. Any service may ask: of vaults, say, with
     `VAULT`.
 

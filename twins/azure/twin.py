@@ -42,7 +42,7 @@ class Twin(BaseTwin):
         self.instances: Callable[[], list[Any]] = list  # what runs now, as `status` tells of it
         self.judge_of_roles: Callable[[str, str, str, bool], bool] | None = None  # (object id, action, scope, data)
         self.judges: list[Callable[[Call, Id], None]] = []  # may refuse an ARM call that the roles allow
-        self._verbs: dict[tuple[str, str, str], tuple[Action, str]] = {}
+        self._verbs: dict[tuple[str, str, str], tuple[Action, str | None]] = {}
         self._routes: list[tuple[str, Wsgi]] = []
         self._ports: dict[str, str] = {}
 
@@ -50,15 +50,17 @@ class Twin(BaseTwin):
         """Let the twin have a type of resource."""
         self.kinds[kind.type.lower()] = kind
 
-    def action(self, type_: str, verb: str, handler: Action, permission: str = "", method: str = "POST") -> None:
+    def action(self, type_: str, verb: str, handler: Action, permission: str | None = "", method: str = "POST") -> None:
         """Let `handler(twin, call, document)` answer `POST {id}/{verb}` (or GET of a collection that no kind has). The
         document is the resource's; None where `type_` is no kind's ("Microsoft.KeyVault", "…/locations"). What is no
-        Reply is answered with 200. `permission`: the action to be allowed; else `{type}/{verb}/action` (`/read`).
+        Reply is answered with 200. `permission`: the action to be allowed; else `{type}/{verb}/action` (`/read`);
+        None: everybody may.
         """
-        permission = permission or f"{type_}/{verb}/{'read' if method == 'GET' else 'action'}"
+        if permission == "":
+            permission = f"{type_}/{verb}/{'read' if method == 'GET' else 'action'}"
         self._verbs[type_.lower(), verb.lower(), method] = handler, permission
 
-    def verb(self, type_: str, verb: str, method: str) -> tuple[Action, str] | None:
+    def verb(self, type_: str, verb: str, method: str) -> tuple[Action, str | None] | None:
         """Who answers an action, and the permission that it needs."""
         return self._verbs.get((type_.lower(), verb.lower(), method))
 
@@ -123,8 +125,10 @@ class Twin(BaseTwin):
         with self.lock:
             there = self.find(resource_id)
             for document in [*reversed(self.children(resource_id)), *([there] if there else [])]:
-                self.resources.pop(key(document["id"]), None)
                 kind = self.kinds.get(document["type"].lower())
+                if kind and kind.outlives and document is not there:
+                    continue
+                self.resources.pop(key(document["id"]), None)
                 if kind and kind.gone:
                     kind.gone(self, document)
             self.changed()

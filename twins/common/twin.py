@@ -93,6 +93,10 @@ class BaseTwin:
             seed()
         self.changed()
 
+    def reset(self) -> None:
+        """Drop everything that the account holds, and begin again."""
+        raise NotImplementedError
+
     def changed(self) -> None:
         """Have the state written soon, or by and by in a block of `seldom`."""
         (self.stale if getattr(self._seldom, "inside", False) else self.dirty).set()

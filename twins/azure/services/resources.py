@@ -1,33 +1,149 @@
-"""Microsoft.Resources: resource groups.
+"""Microsoft.Resources: the tenant, the subscription, its providers and locations, resource groups, lists of resources.
 
-https://learn.microsoft.com/rest/api/resources/resource-groups
+https://learn.microsoft.com/rest/api/resources/
 """
 
-from twins.azure.ids import RESOURCE_GROUPS
+import re
+from typing import Any
+
+from twins.azure import bodies, locations, providers
+from twins.azure.calls import Call, Document, Reply
+from twins.azure.errors import ArmError
+from twins.azure.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
 from twins.azure.kinds import Kind
 from twins.azure.twin import Twin
 
 VERSIONS = (
+    "2025-04-01",
     "2024-11-01",
     "2024-07-01",
     "2024-03-01",
     "2023-07-01",
+    "2022-12-01",
     "2022-09-01",
     "2021-04-01",
+    "2021-01-01",
     "2020-10-01",
     "2020-06-01",
+    "2020-01-01",
+    "2019-11-01",
     "2019-07-01",
+    "2018-05-01",
+)
+DELETE_SECONDS = 60.0
+_TERM = re.compile(
+    r"(?P<name>tagName|tagValue|resourceType|name|location|resourceGroup)\s+eq\s+'(?P<value>[^']*)'", re.I
 )
 
 
 def install(twin: Twin) -> None:
-    """Add the kind."""
+    """Add the kinds and the lists."""
+    twin.kind(Kind(SUBSCRIPTIONS, VERSIONS, scopes=(), patch=False, deleting=_refuse, provisioning=False))
     twin.kind(
         Kind(
             RESOURCE_GROUPS,
             VERSIONS,
+            put=_put_group,
             name=r"[-\w._()]{0,89}[-\w_()]",
             location=True,
             scopes=("subscription", "group"),
+            delete_seconds=DELETE_SECONDS,
         )
     )
+    read = "Microsoft.Resources/subscriptions/resources/read"
+    twin.action("", "tenants", _list_tenants, None, "GET")
+    twin.action("Microsoft.Resources", "subscriptions", _list_subscriptions, None, "GET")
+    twin.action(SUBSCRIPTIONS, "resources", _list, read, "GET")
+    twin.action(RESOURCE_GROUPS, "resources", _list, read, "GET")
+    twin.action(SUBSCRIPTIONS, "providers", _list_providers, "Microsoft.Resources/subscriptions/providers/read", "GET")
+    twin.action(SUBSCRIPTIONS, "locations", _list_locations, "Microsoft.Resources/subscriptions/locations/read", "GET")
+    twin.seeds.append(lambda: _seed(twin))
+
+
+def _seed(twin: Twin) -> None:
+    twin.keep(
+        {
+            "id": f"/subscriptions/{twin.subscription}",
+            "type": SUBSCRIPTIONS,
+            "subscriptionId": twin.subscription,
+            "tenantId": twin.tenant,
+            "displayName": "the twin's subscription",
+            "state": "Enabled",
+        }
+    )
+
+
+def _refuse(_twin: Twin, call: Call, _document: Document) -> None:
+    raise ArmError(405, "MethodNotAllowed", f"The request with method {call.method} is not allowed on {call.path}.")
+
+
+def _put_group(_twin: Twin, call: Call, there: Document | None) -> Document:
+    body = bodies.judged(call, {"provisioningState-": ""})
+    return (
+        {**body, "managedBy": body.get("managedBy") or (there or {}).get("managedBy")} if "managedBy" in body else body
+    )
+
+
+def _list_tenants(twin: Twin, _call: Call, _document: Any) -> Document:
+    return {"value": [{"id": f"/tenants/{twin.tenant}", "tenantId": twin.tenant}]}
+
+
+def _list_subscriptions(twin: Twin, _call: Call, _document: Any) -> Document:
+    found = twin.find(f"/subscriptions/{twin.subscription}")
+    return {"value": [found] if found else []}
+
+
+def _list_providers(twin: Twin, _call: Call, _document: Any) -> Document:
+    return {"value": [providers.document(twin, namespace) for namespace in sorted(providers.namespaces(twin))]}
+
+
+def _list_locations(twin: Twin, _call: Call, _document: Any) -> Document:
+    place = f"/subscriptions/{twin.subscription}/locations"
+    found = locations.DISPLAY_NAMES.items()
+    return {"value": [{"id": f"{place}/{name}", "name": name, "displayName": shown} for name, shown in found]}
+
+
+def _list(twin: Twin, call: Call, _document: Any) -> Reply:
+    """Resources of the subscription, or of a group: those that a portal's list has; nothing that lies in another."""
+    wanted = _terms(call.query.get("$filter", ""))
+    found = [_line(document) for document in twin.children(call.id) if _is_listed(twin, document)]
+    found = [line for line in found if _matches(line, wanted)]
+    return Reply(200, {"value": found})
+
+
+def _is_listed(twin: Twin, document: Document) -> bool:
+    kind = twin.kinds.get(document["type"].lower())
+    return bool(kind and kind.location and kind.type != RESOURCE_GROUPS)
+
+
+def _line(document: Document) -> Document:
+    return {
+        n: document[n] for n in ("id", "name", "type", "location", "kind", "sku", "tags", "identity") if n in document
+    }
+
+
+def _terms(text: str) -> dict[str, str]:
+    """The terms of a filter, which `and` joins.
+
+    Raises:
+        ArmError: 400 InvalidFilterInQueryString, it has another form.
+    """
+    left = re.sub(r"\s+and\s+", "", _TERM.sub("", text), flags=re.I).strip()
+    if left:
+        raise ArmError(400, "InvalidFilterInQueryString", f"Invalid $filter '{text}' specified in the query string.")
+    return {each["name"].lower(): each["value"] for each in _TERM.finditer(text)}
+
+
+def _matches(line: Document, wanted: dict[str, str]) -> bool:
+    tags = {name.lower(): value for name, value in (line.get("tags") or {}).items()}
+    if "tagname" in wanted:
+        value = tags.get(wanted["tagname"].lower())
+        if value is None or wanted.get("tagvalue", value) != value:
+            return False
+    actual = {
+        "resourcetype": line["type"],
+        "name": line["name"],
+        "location": line.get("location", ""),
+        "resourcegroup": Id.parse(line["id"]).group,
+    }
+    return all(actual[name].lower() == value.lower() for name, value in wanted.items() if name in actual)

@@ -1,0 +1,156 @@
+"""What Azure Resource Manager looks at before a resource provider does: scopes, parents, names, locations, states."""
+
+import re
+
+from twins.azure import locations, operations
+from twins.azure.calls import Call, Document
+from twins.azure.errors import ArmError, not_found
+from twins.azure.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
+from twins.azure.kinds import Kind
+from twins.azure.twin import Twin
+
+
+def kind_of(twin: Twin, call: Call, type_: str) -> Kind:
+    """The kind of a type, if it takes the call's api-version.
+
+    Raises:
+        ArmError: 404 InvalidResourceNamespace or InvalidResourceType, 400 NoRegisteredProviderFound.
+    """
+    namespace, _, rest = type_.partition("/")
+    kind = twin.kinds.get(type_.lower())
+    if kind is None:
+        if not any(each.startswith(namespace.lower() + "/") for each in twin.kinds):
+            message = f"The resource namespace '{namespace}' is invalid."
+            raise ArmError(404, "InvalidResourceNamespace", message)
+        message = (
+            f"The resource type '{rest}' could not be found in the namespace '{namespace}' for api version "
+            f"'{call.api_version}'."
+        )
+        raise ArmError(404, "InvalidResourceType", message)
+    if call.api_version not in kind.versions:
+        location = call.body.get("location", "global") if isinstance(call.body, dict) else "global"
+        raise ArmError(
+            400,
+            "NoRegisteredProviderFound",
+            f"No registered resource provider found for location '{location}' and API version "
+            f"'{call.api_version}' for type '{rest}'. The supported api-versions are '{', '.join(kind.versions)}'.",
+        )
+    return kind
+
+
+def check_subscription(twin: Twin, parsed: Id) -> None:
+    """Refuse what is in another subscription.
+
+    Raises:
+        ArmError: 404 SubscriptionNotFound.
+    """
+    if parsed.subscription and parsed.subscription.lower() != twin.subscription.lower():
+        raise ArmError(404, "SubscriptionNotFound", f"The subscription '{parsed.subscription}' could not be found.")
+
+
+def check_parents(twin: Twin, parsed: Id, *, verb: str, of_collection: bool = False) -> None:
+    """Refuse a call about something whose group, scope or parent is not there.
+
+    Raises:
+        ArmError: 404 ResourceGroupNotFound, ResourceNotFound, ParentResourceNotFound; 409 ResourceGroupBeingDeleted.
+    """
+    if parsed.group and (parsed.type != RESOURCE_GROUPS or of_collection):
+        _check_group(twin, parsed, verb)
+    if "/providers/" in parsed.scope.lower() and twin.find(parsed.scope) is None and verb == "write":
+        raise not_found(parsed.scope)  # what lay on a resource that is gone can still be seen, and deleted
+    types = parsed.type.split("/")
+    segments = parsed.resource.split("/")
+    depth = len(parsed.names) if of_collection else len(parsed.names) - 1
+    for level in range(1, depth + 1):
+        parent = "/".join(segments[: len(segments) - 2 * (len(parsed.names) - level)])
+        kind = twin.kinds.get("/".join(types[: level + 1]).lower())
+        there = kind is None or kind.implicit or parsed.names[level - 1] in kind.singletons
+        if not there and twin.find(parent) is None:
+            raise ArmError(
+                404,
+                "ParentResourceNotFound",
+                f"Failed to perform '{verb}' on resource(s) of type '{parsed.type.partition('/')[2]}', because the "
+                f"parent resource '{parent}' could not be found.",
+            )
+
+
+def _check_group(twin: Twin, parsed: Id, verb: str) -> None:
+    group = twin.find(f"/subscriptions/{parsed.subscription}/resourceGroups/{parsed.group}")
+    if group is None:
+        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{parsed.group}' could not be found.")
+    if verb == "write" and group["properties"]["provisioningState"] == "Deleting":
+        raise ArmError(
+            409,
+            "ResourceGroupBeingDeleted",
+            f"The resource group '{parsed.group}' is in deprovisioning state and cannot perform this operation.",
+        )
+
+
+def check_scope(kind: Kind, parsed: Id) -> None:
+    """Refuse a resource where its kind has no place.
+
+    Raises:
+        ArmError: 400 InvalidResourceScope.
+    """
+    extends = "/providers/" in parsed.scope.lower()
+    where = "resource" if extends else "group" if parsed.group else "subscription"
+    if where not in kind.scopes:
+        message = f"A resource of type '{kind.type}' can't be created at the scope of a {where}."
+        code = "MethodNotAllowed" if kind.type == SUBSCRIPTIONS else "InvalidResourceScope"
+        raise ArmError(405 if kind.type == SUBSCRIPTIONS else 400, code, message)
+
+
+def check_name(kind: Kind, parsed: Id) -> None:
+    """Refuse a name that its kind does not have.
+
+    Raises:
+        ArmError: 400 InvalidResourceName.
+    """
+    if not re.fullmatch(kind.name, parsed.name):
+        message = f"Resource name {parsed.name} is invalid: it must match {kind.name}"
+        raise ArmError(400, "InvalidResourceName", message, target=parsed.name)
+
+
+def check_idle(twin: Twin, resource_id: str) -> None:
+    """Refuse a change while another takes its time.
+
+    Raises:
+        ArmError: 409 AnotherOperationInProgress.
+    """
+    if operation := operations.running(twin, resource_id):
+        raise ArmError(
+            409,
+            "AnotherOperationInProgress",
+            f"Another operation ({operation['what']} {operation['id']}) on '{resource_id}' is in progress.",
+        )
+
+
+def check_location(kind: Kind, parsed: Id, body: Document, there: Document | None) -> None:
+    """Refuse a body without a location that there is, or with another than before; write it without blanks.
+
+    Raises:
+        ArmError: 400 LocationRequired or LocationNotAvailableForResourceType, 409 InvalidResourceLocation.
+    """
+    given = str(body.get("location") or "")
+    if not given and there:
+        return
+    if not given:
+        raise ArmError(400, "LocationRequired", "The location property is required for this definition.")
+    canonical = locations.canonical(given)
+    if not locations.exists(canonical):
+        group = kind.type == RESOURCE_GROUPS
+        raise ArmError(
+            400,
+            "LocationNotAvailableForResourceGroup" if group else "LocationNotAvailableForResourceType",
+            f"The provided location '{given}' is not available for resource type '{kind.type}'. List of available "
+            f"regions for the resource type is '{','.join(locations.DISPLAY_NAMES)}'.",
+        )
+    if there and locations.canonical(there.get("location", "")) != canonical:
+        raise ArmError(
+            409,
+            "InvalidResourceGroupLocation" if kind.type == RESOURCE_GROUPS else "InvalidResourceLocation",
+            f"The resource '{parsed.name}' already exists in location '{there['location']}' in resource group "
+            f"'{parsed.group}'. A resource with the same name cannot be created in location '{given}'. Please select "
+            "a new resource name.",
+        )
+    body["location"] = canonical

@@ -1,0 +1,101 @@
+"""Microsoft.Consumption and Microsoft.CostManagement: budgets. Nothing on a twin costs anything: nobody is told.
+
+https://learn.microsoft.com/rest/api/consumption/budgets/create-or-update
+"""
+
+import re
+import uuid
+from datetime import datetime
+
+from twins.azure import bodies
+from twins.azure.calls import Call, Document
+from twins.azure.errors import ArmError
+from twins.azure.kinds import Kind
+from twins.azure.twin import Twin
+
+TYPES = ("Microsoft.Consumption/budgets", "Microsoft.CostManagement/budgets")
+VERSIONS = ("2025-03-01", "2024-08-01", "2023-11-01", "2023-05-01", "2021-10-01", "2019-10-01")
+MOST_NOTIFICATIONS = 5
+_GRAINS = ("Monthly", "Quarterly", "Annually", "BillingMonth", "BillingQuarter", "BillingAnnual")
+_NOTIFICATION = {
+    "enabled!": "boolean",
+    "operator!": ("EqualTo", "GreaterThan", "GreaterThanOrEqualTo", "LessThan"),
+    "threshold!": "number",
+    "thresholdType": ("Actual", "Forecasted"),
+    "contactEmails": ["string"],
+    "contactRoles": ["string"],
+    "contactGroups": ["string"],
+    "locale": "string",
+    "frequency": ("Daily", "Weekly", "Monthly"),
+}
+_SHAPE = {
+    "category!": ("Cost", "ReservationUtilization"),
+    "amount!": "number",
+    "timeGrain!": _GRAINS,
+    "timePeriod!": {"startDate!": "date", "endDate": "date"},
+    "filter": "any",
+    "notifications": {"*": _NOTIFICATION},
+    "currentSpend-": "",
+    "forecastSpend-": "",
+}
+UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and nobody is told"]
+
+
+def install(twin: Twin) -> None:
+    """Add the kinds."""
+    for type_ in TYPES:
+        twin.kind(
+            Kind(
+                type_,
+                VERSIONS,
+                put=_put,
+                patch=False,
+                name=r"[a-zA-Z0-9_-]{1,63}",
+                scopes=("subscription", "group"),
+                provisioning=False,
+            )
+        )
+    twin.unjudged += UNJUDGED
+
+
+def _put(_twin: Twin, call: Call, there: Document | None) -> Document:
+    body = bodies.judged(call, _SHAPE)
+    properties = body["properties"]
+    _check_time(properties["timePeriod"])
+    if not properties["amount"] > 0:
+        raise bodies.refused("The amount of a budget must be greater than 0.", "properties.amount", "400")
+    notifications = properties.get("notifications") or {}
+    if len(notifications) > MOST_NOTIFICATIONS:
+        raise bodies.refused(f"At most {MOST_NOTIFICATIONS} notifications.", "properties.notifications", "400")
+    for name, notification in notifications.items():
+        _check_notification(name, notification)
+    given = body.pop("eTag", body.pop("etag", "")) or call.headers.get("If-Match", "")
+    if there and given.strip('"') not in ("*", there["eTag"].strip('"')):
+        message = "The budget was changed meanwhile: its eTag is another. Get the budget again, and give its eTag."
+        raise ArmError(409 if given else 400, "EtagMismatch" if given else "EtagMissing", message)
+    properties["currentSpend"] = {"amount": 0.0, "unit": "USD"}
+    return {"eTag": f'"{uuid.uuid4().hex[:16]}"', "properties": properties}
+
+
+def _check_time(period: Document) -> None:
+    start = datetime.fromisoformat(period["startDate"])
+    if start.day != 1 or (start.hour, start.minute) != (0, 0):
+        raise bodies.refused(
+            "The start date must be the first day of a month.", "properties.timePeriod.startDate", "400"
+        )
+    end = period.setdefault("endDate", f"{start.year + 10}-{start.month:02}-01T00:00:00Z")
+    if datetime.fromisoformat(end).date() <= start.date():
+        raise bodies.refused("The end date must be after the start date.", "properties.timePeriod.endDate", "400")
+
+
+def _check_notification(name: str, notification: Document) -> None:
+    path = f"properties.notifications.{name}"
+    if not 0 < notification["threshold"] <= 1000:
+        raise bodies.refused("A threshold is a percentage, above 0 and at most 1000.", f"{path}.threshold", "400")
+    contacts = [notification.get(each) for each in ("contactEmails", "contactRoles", "contactGroups")]
+    if not any(contacts):
+        raise bodies.refused("Somebody must be told: contactEmails, contactRoles or contactGroups.", path, "400")
+    for address in notification.get("contactEmails") or []:
+        if not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
+            raise bodies.refused(f"{address!r} is no e-mail address.", f"{path}.contactEmails", "400")
+    notification.setdefault("thresholdType", "Actual")

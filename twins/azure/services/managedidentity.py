@@ -1,0 +1,74 @@
+"""Microsoft.ManagedIdentity: user-assigned identities, and the tokens of others that stand for them.
+
+https://learn.microsoft.com/rest/api/managedidentity/
+"""
+
+from twins.azure import bodies, principals
+from twins.azure.calls import Call, Document
+from twins.azure.errors import ArmError
+from twins.azure.ids import key
+from twins.azure.kinds import Kind
+from twins.azure.token_service import CREDENTIALS
+from twins.azure.twin import Twin
+
+IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
+VERSIONS = ("2024-11-30", "2023-07-31-preview", "2023-01-31", "2022-01-31-preview", "2018-11-30")
+MOST_CREDENTIALS = 20
+
+
+def install(twin: Twin) -> None:
+    """Add the kinds."""
+    twin.kind(
+        Kind(
+            IDENTITIES,
+            VERSIONS,
+            put=_put,
+            gone=_gone,
+            name=r"[a-zA-Z0-9][-_a-zA-Z0-9]{2,127}",
+            location=True,
+            provisioning=False,
+        )
+    )
+    twin.kind(
+        Kind(
+            CREDENTIALS,
+            VERSIONS[:-1],
+            put=_put_credential,
+            patch=False,
+            name=r"[a-zA-Z0-9][-_a-zA-Z0-9]{2,119}",
+            provisioning=False,
+        )
+    )
+
+
+def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+    body = bodies.judged(call, {"principalId-": "", "clientId-": "", "tenantId-": "", "isolationScope": "string"})
+    properties = dict((there or {}).get("properties") or {})
+    if not there:
+        made = principals.add(twin, call.id.rpartition("/")[2], "identity", resource=call.id)
+        properties = {"tenantId": twin.tenant, "principalId": made.object_id, "clientId": made.app_id}
+    return {**body, "properties": properties}
+
+
+def _gone(twin: Twin, document: Document) -> None:
+    principals.remove(twin, document["properties"]["principalId"])
+
+
+def _put_credential(twin: Twin, call: Call, there: Document | None) -> Document:
+    shape = {"issuer!": "string", "subject!": "string", "audiences!": ["string"]}
+    body = bodies.judged(call, shape)
+    properties = body["properties"]
+    if len(properties["audiences"]) != 1:
+        raise bodies.refused("Exactly one audience is expected.", "properties.audiences")
+    others = [d for d in twin.children(call.id.rsplit("/", 2)[0], CREDENTIALS) if key(d["id"]) != key(call.id)]
+    if not there and len(others) >= MOST_CREDENTIALS:
+        message = f"Too many Federated Identity Credentials: at most {MOST_CREDENTIALS} are allowed."
+        raise ArmError(400, "TooManyFederatedIdentityCredentials", message)
+    for other in others:
+        if all(other["properties"][name] == properties[name] for name in ("issuer", "subject")):
+            raise ArmError(
+                409,
+                "Conflict",
+                "Issuer and subject combination already exists for this Managed Identity.",
+            )
+    return body

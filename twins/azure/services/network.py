@@ -1,0 +1,368 @@
+"""Microsoft.Network: virtual networks, subnets, security groups, private endpoints and private DNS zones.
+
+Everything is on this machine: the documents and their rules are Azure's, and no packet is kept from anywhere.
+
+https://learn.microsoft.com/rest/api/virtualnetwork/
+"""
+
+import ipaddress
+import uuid
+from typing import Any
+
+from twins.azure import arm, bodies
+from twins.azure.calls import Call, Document
+from twins.azure.errors import ArmError
+from twins.azure.ids import Id, key
+from twins.azure.kinds import Kind
+from twins.azure.twin import Twin
+
+NETWORKS = "Microsoft.Network/virtualNetworks"
+SUBNETS = "Microsoft.Network/virtualNetworks/subnets"
+SECURITY_GROUPS = "Microsoft.Network/networkSecurityGroups"
+ENDPOINTS = "Microsoft.Network/privateEndpoints"
+ZONE_GROUPS = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
+ZONES = "Microsoft.Network/privateDnsZones"
+LINKS = "Microsoft.Network/privateDnsZones/virtualNetworkLinks"
+VERSIONS = (
+    "2025-01-01",
+    "2024-10-01",
+    "2024-07-01",
+    "2024-05-01",
+    "2024-03-01",
+    "2024-01-01",
+    "2023-11-01",
+    "2023-09-01",
+)
+DNS_VERSIONS = ("2024-06-01", "2020-06-01", "2018-09-01")
+SECONDS = 10.0
+_NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?"
+_PREFIXES = {"addressPrefix": "string", "addressPrefixes": ["string"]}
+_REFERENCE = {"id!": "string", "*": "any"}
+
+
+def install(twin: Twin) -> None:
+    """Add the kinds."""
+    common = {"name": _NAME, "seconds": SECONDS, "patch": True}
+    place = {**common, "location": True}
+    twin.kind(Kind(NETWORKS, VERSIONS, put=_put_network, deleting=_delete_network, show=_show_network, **place))
+    twin.kind(Kind(SUBNETS, VERSIONS, put=_put_subnet, deleting=_delete_subnet, show=_show_subnet, **common))
+    twin.kind(Kind(SECURITY_GROUPS, VERSIONS, put=_put_security_group, deleting=_delete_security_group, **place))
+    twin.kind(Kind(ENDPOINTS, VERSIONS, put=_put_endpoint, **place))
+    twin.kind(Kind(ZONE_GROUPS, VERSIONS, put=_put_zone_group, **common))
+    zone = r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63}){1,34}"
+    twin.kind(
+        Kind(ZONES, DNS_VERSIONS, put=_put_zone, deleting=_delete_zone, name=zone, seconds=SECONDS, location=True)
+    )
+    twin.kind(Kind(LINKS, DNS_VERSIONS, put=_put_link, name=_NAME, seconds=SECONDS, location=True))
+
+
+def _put_network(twin: Twin, call: Call, there: Document | None) -> Document:
+    shape = {
+        "addressSpace!": {"addressPrefixes!": ["string"], "*": "any"},
+        "subnets": ["any"],
+        "virtualNetworkPeerings": ["any"],
+        "dhcpOptions": {"dnsServers": ["string"]},
+        "enableDdosProtection": "boolean",
+        "enableVmProtection": "boolean",
+        "encryption": "any",
+        "flowTimeoutInMinutes": "integer",
+        "bgpCommunities": "any",
+        "ddosProtectionPlan": _REFERENCE,
+        "privateEndpointVNetPolicies": ("Disabled", "Basic"),
+        **dict.fromkeys(("resourceGuid-", "provisioningState-", "flowLogs-", "defaultPublicNatGateway-"), ""),
+    }
+    body = bodies.judged(call, shape)
+    properties = body["properties"]
+    spaces = [_network(each, "properties.addressSpace") for each in properties["addressSpace"]["addressPrefixes"]]
+    subnets = properties.pop("subnets", [])
+    for name in {d["name"] for d in twin.children(call.id, SUBNETS)} - {each.get("name") for each in subnets}:
+        _drop_subnet(twin, f"{call.id}/subnets/{name}")
+    before = (there or {}).get("properties") or {}
+    properties["resourceGuid"] = before.get("resourceGuid") or str(uuid.uuid4())
+    properties.setdefault("virtualNetworkPeerings", [])
+    properties.setdefault("enableDdosProtection", False)
+    for subnet in subnets:
+        _keep_subnet(twin, call, f"{call.id}/subnets/{subnet.get('name')}", subnet, spaces)
+    return {**body, "etag": _etag()}
+
+
+def _keep_subnet(twin: Twin, call: Call, subnet_id: str, given: Document, spaces: list[Any]) -> None:
+    """A subnet that is given in its network's body."""
+    body = {"properties": given.get("properties") or {}}
+    inner = Call("PUT", subnet_id, call.query, {}, body, call.caller, call.api_version, subnet_id, call.url)
+    made = _subnet(twin, inner, spaces)
+    made["properties"]["provisioningState"] = "Succeeded"
+    twin.keep({"id": subnet_id, "name": Id.parse(subnet_id).name, "type": SUBNETS, **made})
+
+
+def _put_subnet(twin: Twin, call: Call, _there: Document | None) -> Document:
+    network = twin.find(call.id.rsplit("/", 2)[0])
+    assert network  # ARM has looked
+    prefixes = network["properties"]["addressSpace"]["addressPrefixes"]
+    return _subnet(twin, call, [_network(each, "properties.addressSpace") for each in prefixes])
+
+
+def _subnet(twin: Twin, call: Call, spaces: list[Any]) -> Document:
+    shape = {
+        **_PREFIXES,
+        "networkSecurityGroup": _REFERENCE,
+        "routeTable": _REFERENCE,
+        "natGateway": _REFERENCE,
+        "delegations": [{"name!": "string", "properties": {"serviceName!": "string", "*": "any"}, "*": "any"}],
+        "serviceEndpoints": [{"service!": "string", "*": "any"}],
+        "serviceEndpointPolicies": "any",
+        "privateEndpointNetworkPolicies": (
+            "Enabled",
+            "Disabled",
+            "NetworkSecurityGroupEnabled",
+            "RouteTableEnabled",
+        ),
+        "privateLinkServiceNetworkPolicies": ("Enabled", "Disabled"),
+        "defaultOutboundAccess": "boolean",
+        "sharingScope": "string",
+        "ipAllocations": "any",
+        "ipamPoolPrefixAllocations": "any",
+        "applicationGatewayIPConfigurations": "any",
+        **dict.fromkeys(
+            (
+                "privateEndpoints-",
+                "ipConfigurations-",
+                "ipConfigurationProfiles-",
+                "purpose-",
+                "provisioningState-",
+                "resourceNavigationLinks-",
+                "serviceAssociationLinks-",
+            ),
+            "",
+        ),
+    }
+    body = bodies.judged(call, shape)
+    properties = body["properties"]
+    given = properties.get("addressPrefixes") or [properties.get("addressPrefix") or ""]
+    name = Id.parse(call.id).name
+    for each in [_network(prefix, "properties.addressPrefix") for prefix in given]:
+        if not any(each.version == space.version and each.subnet_of(space) for space in spaces):
+            message = f"Subnet '{name}' is not valid because its IP address range is outside the IP address range of "
+            raise ArmError(400, "NetcfgSubnetRangeOutsideVnet", f"{message}its virtual network.")
+        for other in twin.children(call.id.rsplit("/", 2)[0], SUBNETS):
+            if key(other["id"]) != key(call.id) and any(
+                each.overlaps(o) for o in _ranges(other) if o.version == each.version
+            ):
+                message = (
+                    f"Subnet '{name}' is not valid because its IP address range overlaps with that of an existing "
+                )
+                raise ArmError(400, "NetcfgSubnetRangesOverlap", f"{message}subnet ('{other['name']}').")
+    if group := properties.get("networkSecurityGroup"):
+        _require(twin, group["id"], SECURITY_GROUPS)
+    properties.setdefault("delegations", [])
+    properties.setdefault("privateEndpointNetworkPolicies", "Disabled")
+    properties.setdefault("privateLinkServiceNetworkPolicies", "Enabled")
+    return {**body, "etag": _etag()}
+
+
+def _ranges(subnet: Document) -> list[Any]:
+    properties = subnet["properties"]
+    given = properties.get("addressPrefixes") or [properties["addressPrefix"]]
+    return [ipaddress.ip_network(each) for each in given]
+
+
+def _show_network(twin: Twin, document: Document) -> Document:
+    subnets = [arm.shown(twin, each) for each in twin.children(document["id"], SUBNETS)]
+    document["properties"]["subnets"] = subnets
+    return document
+
+
+def _show_subnet(twin: Twin, document: Document) -> Document:
+    endpoints = [{"id": d["id"]} for d in _endpoints_in(twin, document["id"])]
+    if endpoints:
+        document["properties"]["privateEndpoints"] = endpoints
+    return document
+
+
+def _endpoints_in(twin: Twin, subnet_id: str) -> list[Document]:
+    return [
+        document
+        for document in twin.resources.values()
+        if document["type"] == ENDPOINTS and key(document["properties"]["subnet"]["id"]) == key(subnet_id)
+    ]
+
+
+def _delete_network(twin: Twin, _call: Call, document: Document) -> None:
+    for subnet in twin.children(document["id"], SUBNETS):
+        _check_unused(twin, subnet["id"])
+
+
+def _delete_subnet(twin: Twin, _call: Call, document: Document) -> None:
+    _check_unused(twin, document["id"])
+
+
+def _drop_subnet(twin: Twin, subnet_id: str) -> None:
+    _check_unused(twin, subnet_id)
+    twin.drop(subnet_id)
+
+
+def _check_unused(twin: Twin, subnet_id: str) -> None:
+    for endpoint in _endpoints_in(twin, subnet_id):
+        raise ArmError(
+            400,
+            "InUseSubnetCannotBeDeleted",
+            f"Subnet {Id.parse(subnet_id).name} is in use by {endpoint['id']} and cannot be deleted. In order to "
+            "delete the subnet, delete all the resources within the subnet.",
+        )
+
+
+def _put_security_group(_twin: Twin, call: Call, there: Document | None) -> Document:
+    own = (
+        "defaultSecurityRules-",
+        "networkInterfaces-",
+        "subnets-",
+        "flowLogs-",
+        "resourceGuid-",
+        "provisioningState-",
+    )
+    shape = {"securityRules": ["any"], "flushConnection": "boolean", **dict.fromkeys(own, "")}
+    body = bodies.judged(call, shape)
+    before = (there or {}).get("properties") or {}
+    body["properties"].setdefault("securityRules", [])
+    body["properties"]["resourceGuid"] = before.get("resourceGuid") or str(uuid.uuid4())
+    return {**body, "etag": _etag()}
+
+
+def _delete_security_group(twin: Twin, _call: Call, document: Document) -> None:
+    for subnet in twin.resources.values():
+        group = subnet["properties"].get("networkSecurityGroup") if subnet["type"] == SUBNETS else None
+        if group and key(group["id"]) == key(document["id"]):
+            message = (
+                f"Network security group {document['name']} cannot be deleted because it is in use by {subnet['id']}."
+            )
+            raise ArmError(400, "InUseNetworkSecurityGroupCannotBeDeleted", message)
+
+
+def _put_endpoint(twin: Twin, call: Call, there: Document | None) -> Document:
+    connection = {
+        "name!": "string",
+        "id": "string",
+        "properties!": {
+            "privateLinkServiceId!": "string",
+            "groupIds": ["string"],
+            "requestMessage": "string",
+            "privateLinkServiceConnectionState": "any",
+            "provisioningState-": "",
+        },
+        "*": "any",
+    }
+    shape = {
+        "subnet!": _REFERENCE,
+        "privateLinkServiceConnections": [connection],
+        "manualPrivateLinkServiceConnections": [connection],
+        "customNetworkInterfaceName": "string",
+        "customDnsConfigs": "any",
+        "applicationSecurityGroups": [_REFERENCE],
+        "ipConfigurations": ["any"],
+        "ipVersionType": "string",
+        "networkInterfaces-": "",
+        "provisioningState-": "",
+        "resourceGuid-": "",
+    }
+    body = bodies.judged(call, shape)
+    properties = body["properties"]
+    _require(twin, properties["subnet"]["id"], SUBNETS)
+    if there and key(there["properties"]["subnet"]["id"]) != key(properties["subnet"]["id"]):
+        raise ArmError(
+            400, "CannotChangeSubnetOnPrivateEndpoint", "The subnet of a private endpoint cannot be changed."
+        )
+    connections = properties.setdefault("privateLinkServiceConnections", [])
+    if not connections and not properties.get("manualPrivateLinkServiceConnections"):
+        raise bodies.refused("A connection to a private link service is needed.", "properties")
+    for each in connections:
+        _require(twin, each["properties"]["privateLinkServiceId"], "")
+        state = {"status": "Approved", "description": "Auto-Approved", "actionsRequired": "None"}
+        each["properties"] |= {"privateLinkServiceConnectionState": state, "provisioningState": "Succeeded"}
+    network = properties.get("customNetworkInterfaceName") or f"{Id.parse(call.id).name}.nic.{uuid.uuid4()}"
+    group = Id.parse(call.id)
+    place = f"/subscriptions/{group.subscription}/resourceGroups/{group.group}/providers/Microsoft.Network"
+    before = (there or {}).get("properties") or {}
+    properties["networkInterfaces"] = before.get("networkInterfaces") or [
+        {"id": f"{place}/networkInterfaces/{network}"}
+    ]
+    properties.setdefault("customDnsConfigs", [])
+    return {**body, "etag": _etag()}
+
+
+def _put_zone_group(twin: Twin, call: Call, _there: Document | None) -> Document:
+    zone = {"name!": "string", "properties!": {"privateDnsZoneId!": "string", "recordSets-": ""}, "*": "any"}
+    body = bodies.judged(call, {"privateDnsZoneConfigs!": [zone], "provisioningState-": ""})
+    for each in body["properties"]["privateDnsZoneConfigs"]:
+        _require(twin, each["properties"]["privateDnsZoneId"], ZONES)
+    return {**body, "etag": _etag()}
+
+
+def _put_zone(_twin: Twin, call: Call, _there: Document | None) -> Document:
+    body = bodies.judged(call, {"*-": "any"})
+    _require_global(body)
+    body["properties"] = {
+        "internalId": str(uuid.uuid4()),
+        "maxNumberOfRecordSets": 25_000,
+        "maxNumberOfVirtualNetworkLinks": 1000,
+        "maxNumberOfVirtualNetworkLinksWithRegistration": 100,
+        "numberOfRecordSets": 1,
+        "numberOfVirtualNetworkLinks": 0,
+        "numberOfVirtualNetworkLinksWithRegistration": 0,
+    }
+    return {**body, "etag": _etag()}
+
+
+def _delete_zone(twin: Twin, _call: Call, document: Document) -> None:
+    if twin.children(document["id"], LINKS):
+        message = (
+            f"Can not delete resource '{document['id']}' before its nested resources (virtualNetworkLinks) are deleted."
+        )
+        raise ArmError(409, "CannotDeleteResource", message)
+
+
+def _put_link(twin: Twin, call: Call, there: Document | None) -> Document:
+    shape = {
+        "virtualNetwork!": _REFERENCE,
+        "registrationEnabled": "boolean",
+        "resolutionPolicy": ("Default", "NxDomainRedirect"),
+        "virtualNetworkLinkState-": "",
+        "provisioningState-": "",
+    }
+    body = bodies.judged(call, shape)
+    _require_global(body)
+    properties = body["properties"]
+    _require(twin, properties["virtualNetwork"]["id"], NETWORKS)
+    if there and key(there["properties"]["virtualNetwork"]["id"]) != key(properties["virtualNetwork"]["id"]):
+        raise bodies.refused(
+            "The virtual network of a link cannot be changed.", "properties.virtualNetwork", "BadRequest"
+        )
+    properties.setdefault("registrationEnabled", False)
+    properties["virtualNetworkLinkState"] = "Completed"
+    return {**body, "etag": _etag()}
+
+
+def _require_global(body: Document) -> None:
+    if body["location"] != "global":
+        raise bodies.refused(
+            "The location of a private DNS zone, and of its links, is global.", "location", "BadRequest"
+        )
+
+
+def _require(twin: Twin, resource_id: str, type_: str) -> None:
+    found = twin.find(resource_id)
+    if found is None or (type_ and found["type"].lower() != type_.lower()):
+        message = f"Resource {resource_id} referenced by the request was not found."
+        raise ArmError(400, "InvalidResourceReference", message)
+
+
+def _network(prefix: str, path: str) -> Any:
+    try:
+        return ipaddress.ip_network(prefix)
+    except ValueError:
+        raise bodies.refused(
+            f"The address prefix {prefix!r} is not valid.", path, "InvalidAddressPrefixFormat"
+        ) from None
+
+
+def _etag() -> str:
+    return f'W/"{uuid.uuid4()}"'
