@@ -164,7 +164,7 @@ def grant_operators(here: Here, things: Things, workspace: str, after: Sequence[
         wanted.append(_Grant("Log Analytics Reader", things.logs, "logs", after))
     for person in given.operators:
         for grant in wanted:
-            _assign(here, f"operator-{person.object_id[:8]}", person.object_id, person.kind, grant)
+            _assign(here, f"operator-{person.object_id}", person.object_id, person.kind, grant)
 
 
 def _of_people(here: Here, things: Things) -> list[_Grant]:

@@ -65,8 +65,10 @@ class _Mocks(mocks.Mocks):
         inputs = {k: v for k, v in args.inputs.items() if k != "__provider"}
         self.declared.resources[f"urn:pulumi:demo::llmops::{args.typ}::{args.name}"] = inputs
         known = {**self.computed, "arn": f"arn:of:{args.name}", "repository_url": f"registry/{args.name}"}
+        if args.typ.startswith("azure-native:"):
+            known["name"] = args.name
         computed = {k: rpc.UNKNOWN if self.preview else v for k, v in known.items()}
-        return (None if self.preview else args.name), {**computed, **_answered(args.inputs)}
+        return (None if self.preview else args.name), _merged(computed, _answered(args.inputs))
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         return _CALLS[args.token], []
@@ -77,8 +79,16 @@ def _answered(inputs: dict[str, Any]) -> dict[str, Any]:
     given = inputs.get("identity") or {}
     if not isinstance(given, dict) or "userAssignedIdentities" not in given:
         return inputs
+    if not all(isinstance(id_, str) for id_ in given["userAssignedIdentities"]):
+        return inputs | {"identity": rpc.UNKNOWN}  # in a preview
     told = {id_: {"clientId": "client", "principalId": "principal"} for id_ in given["userAssignedIdentities"]}
     return inputs | {"identity": given | {"userAssignedIdentities": told}}
+
+
+def _merged(computed: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """Outputs: what is computed beside the inputs, within an object too."""
+    both = {key for key, value in inputs.items() if isinstance(value, dict) and isinstance(computed.get(key), dict)}
+    return {**computed, **inputs, **{key: {**computed[key], **inputs[key]} for key in both}}
 
 
 class _Monitor(mocks.MockMonitor):

@@ -1,0 +1,134 @@
+"""An Azure subscription in this process: what the program looks up and reads; Pulumi's mocks stand for the rest."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+
+from contract.layout import run_spec_key
+from infra.names import CloudNames
+from infra.targets.azure import session
+from infra.targets.azure.here import resource_id
+from infra.targets.azure.storage import account_name
+from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
+
+SUBSCRIPTION, TENANT = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
+LOCATION = "westeurope"
+SERVING = f"registry.azurecr.io/serving@sha256:{'5' * 64}"
+TRAINING = f"registry.azurecr.io/training@sha256:{'7' * 64}"
+RUN = "chatbot-0001"
+COMPUTED = {
+    "primaryEndpoints": {"blob": "https://data.blob.core.windows.net/"},
+    "loginServer": "registry.azurecr.io",
+    "clientId": "a-client",
+    "principalId": "a-principal",
+    "reference": "azurekeyvault://vault.vault.azure.net/keys/signing/1",
+    "operator": {"object_id": "somebody", "kind": "User"},
+    "properties": {"vaultUri": "https://vault.vault.azure.net/", "scoringUri": "https://chat.inference.ml.azure.com/"},
+    "traffic": {},
+    "mirror": {},
+    "capacity": 1,
+}
+_SPEC = {
+    "schema": "run/1",
+    "id": RUN,
+    "created": "2026-11-25T00:00:00Z",
+    "recipe": json.loads((Path(__file__).parents[2] / "contract/examples/run-1.json").read_text())["recipe"],
+    "dataset": {"name": "facts", "sha256": "d" * 64},
+    "base_model": {"name": "base", "sha256": "b" * 64},
+    "image": TRAINING,
+    "kit_version": "0.1.0",
+}
+
+
+class Subscription:
+    """A stack's place: documents by resource id, blobs by container and key. Nothing that is declared gets here."""
+
+    def __init__(self, folder: Path, stack: str = "demo") -> None:
+        self.folder = folder
+        self.stack = stack
+        self.names = CloudNames("llmops", stack)
+        self.group = self.names.of("group", 90)
+        self.documents: dict[str, dict[str, Any]] = {f"/subscriptions/{SUBSCRIPTION}": {"tenantId": TENANT}}
+        self.blobs: dict[tuple[str, str], bytes] = {}
+        self.account = self.id("Microsoft.Storage/storageAccounts", account_name(self.names, SUBSCRIPTION))
+        self.calls: list[tuple[str, str]] = []
+
+    def id(self, kind: str, *parts: str) -> str:
+        """Resource id in the stack's group."""
+        return resource_id(SUBSCRIPTION, self.group, kind, *parts)
+
+    def call(self, method: str, id_: str, api_version: str, body: Any) -> dict[str, Any] | None:
+        """In place of infra.targets.azure.session's."""
+        assert (method, body) == ("GET", None), "a program declares; it changes nothing itself"
+        assert api_version
+        self.calls.append((method, id_))
+        return self.documents.get(id_)
+
+    def put(self, container: str, key: str, content: bytes) -> None:
+        """A blob, in an account that is there."""
+        endpoints = {"blob": "https://data.blob.core.windows.net/"}
+        self.documents[self.account] = {"properties": {"primaryEndpoints": endpoints}}
+        self.blobs[container, key] = content
+
+    def add_version(self, alias: str, **given: Any) -> str:
+        """Put a version into the store; what a promotion writes."""
+        folder = self.folder / "store"
+        reference = add_version(folder, alias, **given)
+        for path in (p for p in folder.rglob("*") if p.is_file()):
+            self.put("store", path.relative_to(folder).as_posix(), path.read_bytes())
+        return reference
+
+    def add_run(self, run: str = RUN) -> None:
+        """Put a run's spec where `llmops train` does."""
+        self.put("work", run_spec_key(run), json.dumps(_SPEC | {"id": run}).encode())
+
+    def provision(self, config: dict[str, Any], **options: Any) -> Declared:
+        """Run the program for target azure."""
+        given = {"target": "azure", "images": {"serving": SERVING, "training": TRAINING}} | config
+        given["azure"] = {"location": LOCATION} | given.get("azure", {})
+        options["computed"] = COMPUTED | options.get("computed", {})
+        return run_program(given, stack_name=self.stack, **options)
+
+
+@contextmanager
+def on_azure(patch: pytest.MonkeyPatch, found: Subscription) -> Iterator[None]:
+    """No way to Azure but to this subscription, in this process."""
+
+    class Blob:
+        def __init__(self, url: str, container: str, key: str, credential: object) -> None:
+            self.place = (container, key)
+
+        def download_blob(self) -> "Blob":
+            if self.place not in found.blobs:
+                raise ResourceNotFoundError("there is none")
+            return self
+
+        def readall(self) -> bytes:
+            return found.blobs[self.place]
+
+    for name in ("ARM_CLOUD_METADATA_URL", "AZURE_AUTHORITY_HOST", "ARM_SUBSCRIPTION_ID"):
+        patch.delenv(name, raising=False)
+    patch.setenv("AZURE_SUBSCRIPTION_ID", SUBSCRIPTION)
+    patch.setattr(session, "_call", found.call)
+    patch.setattr(session, "who", lambda: session.Who("somebody", "User"))
+    patch.setattr("azure.storage.blob.BlobClient", Blob)
+    session.forget()
+    yield
+    session.forget()
+
+
+@pytest.fixture(scope="module")
+def subscription(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subscription]:
+    """The place of stack demo, with the project's folder as the current one. Programs under mocks change nothing."""
+    folder = tmp_path_factory.mktemp("project").resolve()
+    shutil.copy(CHECKOUT / "Pulumi.yaml", folder)
+    found = Subscription(folder)
+    with pytest.MonkeyPatch.context() as patch, on_azure(patch, found):
+        patch.chdir(folder)
+        yield found

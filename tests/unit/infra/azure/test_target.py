@@ -1,0 +1,271 @@
+"""The whole program for Azure: outputs, names, URNs, what a company has already, and what interrupted updates left."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from ruamel.yaml import YAML
+
+from contract.outputs import StackOutputs
+from infra.targets.azure import here, session
+from tests.unit.infra.azure.conftest import (
+    LOCATION,
+    RUN,
+    SERVING,
+    SUBSCRIPTION,
+    TENANT,
+    TRAINING,
+    Subscription,
+    on_azure,
+)
+from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
+
+URNS = Path(__file__).with_name("urns-azure.txt")
+THEIRS = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/theirs"
+PROVIDERS = f"{THEIRS}/providers"
+IDENTITY = f"{PROVIDERS}/Microsoft.ManagedIdentity/userAssignedIdentities"
+KEY = f"https://theirs.vault.azure.net/keys/signing/{'0' * 32}"
+HAD: dict[str, Any] = {
+    "resource_group": THEIRS,
+    "storage_account": f"{PROVIDERS}/Microsoft.Storage/storageAccounts/theirs",
+    "store_container": "our-store",
+    "work_container": "our-work",
+    "vault": f"{PROVIDERS}/Microsoft.KeyVault/vaults/theirs",
+    "signing_key": KEY,
+    "registry": f"{PROVIDERS}/Microsoft.ContainerRegistry/registries/theirs",
+    "metrics": f"{PROVIDERS}/Microsoft.Insights/components/theirs",
+    "workspace": f"{PROVIDERS}/Microsoft.MachineLearningServices/workspaces/theirs",
+    "identities": {name: f"{IDENTITY}/{name}" for name in ("training", "endpoint")},
+}
+LIMITS = {
+    "azure-native:resources:ResourceGroup": ("resourceGroupName", 90),
+    "azure-native:managedidentity:UserAssignedIdentity": ("resourceName", 128),
+    "azure-native:storage:StorageAccount": ("accountName", 24),
+    "azure-native:keyvault:Vault": ("vaultName", 24),
+    "azure-native:containerregistry:Registry": ("registryName", 50),
+    "azure-native:operationalinsights:Workspace": ("workspaceName", 63),
+    "azure-native:applicationinsights:Component": ("resourceName", 260),
+    "azure-native:machinelearningservices:Workspace": ("workspaceName", 33),
+    "azure-native:machinelearningservices:OnlineEndpoint": ("endpointName", 32),
+    "azure-native:monitor:ActionGroup": ("actionGroupName", 260),
+    "azure-native:consumption:Budget": ("budgetName", 63),
+    "azure-native:authorization:RoleAssignment": ("roleAssignmentName", 36),
+}
+SHARED_BY_ALL = ("azure-native:storage:StorageAccount", "azure-native:containerregistry:Registry")
+
+
+def give(subscription: Subscription) -> None:
+    """Make what a company has."""
+    at = subscription.documents
+    at[THEIRS] = {"location": LOCATION, "tags": {"owner": "us"}}
+    at[HAD["storage_account"]] = {"properties": {"primaryEndpoints": {"blob": "https://theirs.blob/"}}}
+    at[HAD["vault"]] = {"properties": {"vaultUri": "https://theirs.vault.azure.net/"}}
+    at[HAD["registry"]] = {"properties": {"loginServer": "theirs.azurecr.io"}}
+    at[HAD["metrics"]] = {"properties": {"WorkspaceResourceId": f"{PROVIDERS}/logs"}}
+    at[HAD["workspace"]] = {"properties": {"managedNetwork": {"isolationMode": "AllowInternetOutbound"}}}
+    for name, id_ in HAD["identities"].items():
+        at[id_] = {"properties": {"clientId": f"client-{name}", "principalId": f"principal-{name}"}}
+
+
+def everything(subscription: Subscription) -> dict[str, Any]:
+    """A configuration with each kind of resource."""
+    subscription.add_run()
+    return {
+        "endpoints": {"chat": {"model": subscription.add_version("chatbot@1"), "size": {"max_instances": 3}}},
+        "azure": {
+            "operators": [{"object_id": "aaaaaaaa-0000-0000-0000-000000000000", "kind": "Group"}],
+            "network": {"mode": "existing", "subnet": f"{PROVIDERS}/Microsoft.Network/virtualNetworks/v/subnets/s"},
+            "budget": {"emails": ["you@example.com"]},
+            "schedules": {"weekly": {"run": RUN, "cron": "0 3 * * 0"}},
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def full(subscription: Subscription) -> Declared:
+    return subscription.provision(everything(subscription))
+
+
+def test_outputs_say_what_everything_is_called(full: Declared, subscription: Subscription) -> None:
+    outputs = StackOutputs.parse(json.dumps(full.outputs), where="outputs")
+    azure = outputs.azure
+    assert azure
+    assert (azure.subscription, azure.tenant, azure.location, azure.twin) == (SUBSCRIPTION, TENANT, LOCATION, False)
+    assert outputs.store.url == "https://data.blob.core.windows.net/store"
+    assert outputs.training.runs == "https://data.blob.core.windows.net/work/runs"
+    assert outputs.signing.private_key.startswith("azurekeyvault://")
+    assert azure.datastores == {"store": "store", "work": "work"}
+    assert azure.vault_url == "https://vault.vault.azure.net"
+    assert azure.repositories == {n: f"registry.azurecr.io/{n}" for n in ("training", "serving")}
+    assert azure.client_ids == {"training": "a-client", "endpoint": "a-client"}
+    assert azure.serving_image == SERVING
+    assert outputs.training.image == TRAINING
+    assert azure.endpoints["chat"] == full.of("endpoint-chat")["endpointName"]
+    assert outputs.endpoints["chat"].url == "https://chat.inference.ml.azure.com/"
+    assert next(iter(azure.computes.values())).vm_size == "Standard_DS3_v2"
+    assert azure.tags == {"llmops:project": "llmops", "llmops:stack": "demo"}
+
+
+def test_a_preview_needs_nothing_that_is_made(subscription: Subscription) -> None:
+    declared = subscription.provision(everything(subscription), preview=True)
+    assert declared.has("endpoint-chat")
+
+
+def test_logical_names_never_change(full: Declared) -> None:
+    """A changed name is a replaced resource: the file changes only with a new resource, or a content in a name."""
+    found = sorted(urn for urn in full.resources if "::model-chatbot" not in urn)
+    known = URNS.read_text().splitlines()
+    assert found == known
+
+
+def _physical(declared: Declared) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for urn, inputs in declared.resources.items():
+        if limit := LIMITS.get(urn.split("::")[2]):
+            found.setdefault(urn.split("::")[2], set()).add(inputs[limit[0]])
+    return found
+
+
+def test_names_keep_their_limits_and_stacks_share_none(full: Declared, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text((CHECKOUT / "Pulumi.yaml").read_text())
+    other = Subscription(tmp_path, "d" * 36 + "-eu1")
+    assert len(other.stack) == 40
+    with pytest.MonkeyPatch.context() as patch, on_azure(patch, other):
+        patch.chdir(tmp_path)
+        first, second = _physical(full), _physical(other.provision(everything(other)))
+    assert first.keys() == second.keys() == LIMITS.keys()
+    for kind, names in second.items():
+        assert not names & first[kind]
+        assert max(map(len, names)) <= LIMITS[kind][1], kind
+    for kind in SHARED_BY_ALL:
+        assert all(name.isalnum() and name.islower() for name in second[kind])
+
+
+def test_what_a_company_has_is_taken_and_nothing_of_it_declared(
+    subscription: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(subscription)
+    monkeypatch.setattr(here, "_urns_of_state", lambda *_: frozenset())
+    for key, content in list(subscription.blobs.items()):
+        subscription.blobs[f"our-{key[0].removeprefix('our-')}", key[1]] = content
+    subscription.add_run()
+    declared = subscription.provision({"azure": HAD})
+    kinds = {urn.split("::")[2].split(":")[1] for urn in declared.resources if "::azure-native" in urn}
+    assert kinds == {"machinelearningservices", "monitor", "consumption"}
+    assert "azure-native:machinelearningservices:Workspace" not in declared.types()
+    assert not [urn for urn in declared.resources if "RoleAssignment" in urn]
+    outputs = StackOutputs.parse(json.dumps(declared.outputs), where="outputs")
+    assert outputs.azure
+    assert outputs.store.url == "https://theirs.blob/our-store"
+    assert outputs.azure.repositories["serving"] == "theirs.azurecr.io/serving"
+    assert outputs.azure.client_ids["training"] == "client-training"
+    assert declared.of("signing-key (llmops down keeps it)")["given"] == KEY
+    assert declared.of("budget")["filter"]["tags"]["values"] == ["demo"]
+
+
+@pytest.mark.parametrize("identity", ["training", "endpoint", "workspace"])
+def test_each_identity_can_be_given_alone(identity: str, subscription: Subscription) -> None:
+    id_ = f"{IDENTITY}/{identity}"
+    subscription.documents[id_] = {"properties": {"clientId": "c", "principalId": "p"}}
+    declared = subscription.provision({"azure": {"identities": {identity: id_}}})
+    assert not declared.has(f"identity-{identity}")
+    roles = [urn.rpartition("::")[2] for urn in declared.resources if "RoleAssignment" in urn]
+    assert not [role for role in roles if role.startswith(f"role-{identity}-")]
+    for other in {"training", "endpoint", "workspace"} - {identity}:
+        assert [role for role in roles if role.startswith(f"role-{other}-")]
+
+
+def test_what_is_given_must_be_there(subscription: Subscription) -> None:
+    missing = f"{PROVIDERS}/Microsoft.KeyVault/vaults/nowhere"
+    with pytest.raises(pulumi.RunError, match=r"llmops:azure\.vault: there is no .*nowhere"):
+        subscription.provision({"azure": {"vault": missing}})
+
+
+def test_a_deleted_vault_that_keeps_its_name_is_told_before_anything_is_declared(subscription: Subscription) -> None:
+    name = subscription.names.of("vault", 24, SUBSCRIPTION)
+    at = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.KeyVault/locations/{LOCATION}/deletedVaults/{name}"
+    subscription.documents[at] = {"properties": {"scheduledPurgeDate": "2027-02-01T00:00:00Z"}}
+    try:
+        with pytest.raises(pulumi.RunError) as refused:
+            subscription.provision({})
+    finally:
+        del subscription.documents[at]
+    assert f"vault {name} was deleted, and keeps its name until 2027-02-01" in str(refused.value)
+    assert f"az keyvault recover --name {name}" in str(refused.value)
+
+
+def test_what_an_interrupted_update_left_is_taken_over(
+    subscription: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {"llmops:project": "llmops", "llmops:stack": "demo"}
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{subscription.group}"
+    workspace = subscription.id("Microsoft.MachineLearningServices/workspaces", subscription.names.of("workspace", 33))
+    monkeypatch.delitem(subscription.documents, subscription.account, raising=False)
+    monkeypatch.setitem(subscription.documents, group, {"tags": ours})
+    monkeypatch.setitem(subscription.documents, workspace, {"tags": ours})
+    urn = "urn:pulumi:demo::llmops::azure-native:resources:ResourceGroup::group (llmops down keeps it)"
+    monkeypatch.setattr(here, "_urns_of_state", lambda *_: frozenset({urn}))
+    taken: list[tuple[str, list[str]]] = []
+    options = here.Here.options
+
+    def spy(self: here.Here, **given: Any) -> pulumi.ResourceOptions:
+        if given.get("import_"):
+            taken.append((given["import_"], given["ignore_changes"]))
+        return options(self, **given)
+
+    monkeypatch.setattr(here.Here, "options", spy)
+    subscription.provision({})
+    assert taken == [(workspace, ["*"])], "the group is in the state, and the rest is not there"
+
+
+def test_what_is_there_and_not_ours_is_refused(subscription: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{subscription.group}"
+    monkeypatch.setitem(subscription.documents, group, {"tags": {"llmops:stack": "other"}})
+    with pytest.raises(pulumi.RunError, match="exists already, and does not belong to this stack"):
+        subscription.provision({})
+
+
+def test_the_provider_keeps_to_the_subscription(full: Declared) -> None:
+    provider = full.of("azure")
+    assert (provider["subscriptionId"], provider["tenantId"]) == (SUBSCRIPTION, TENANT)
+    assert provider["useDefaultAzureCredential"] in (True, "true")
+    assert "metadataHost" not in provider
+
+
+def test_nothing_is_looked_up_where_the_stack_has_nothing_yet(subscription: Subscription) -> None:
+    subscription.calls.clear()
+    session.forget()
+    subscription.provision({})
+    ids = [id_ for _, id_ in subscription.calls]
+    assert len([id_ for id_ in ids if id_.count("/") > 4]) <= 3, "the group and the vault's name, nothing else"
+
+
+def test_the_budget_tells_before_it_is_spent(full: Declared) -> None:
+    budget = full.of("budget")
+    assert (budget["amount"], budget["timeGrain"], budget["category"]) == (100, "Monthly", "Cost")
+    told = {n["thresholdType"]: n["threshold"] for n in budget["notifications"].values()}
+    assert told == {"Actual": 80, "Forecasted": 100}
+    for notification in budget["notifications"].values():
+        assert notification["contactEmails"] == ["you@example.com"]
+        assert notification["contactGroups"] == ["alerts"]
+    assert budget["timePeriod"]["startDate"].endswith("-01T00:00:00Z")
+
+
+def test_this_machines_endpoints_are_taken_to_azure_by_changing_the_stack_alone(
+    subscription: Subscription, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The comments of Pulumi.local.yaml show an endpoint: the same entry works on each target, by one program."""
+    lines = (CHECKOUT / "Pulumi.local.yaml").read_text().splitlines()
+    shown = [line.removeprefix("  # ") for line in lines if line.startswith("  # ") and "`llmops" not in line]
+    endpoints = YAML(typ="safe", pure=True).load("\n".join(shown))["llmops:endpoints"]
+    endpoints["chatbot"]["model"] = subscription.add_version("chatbot@1")
+    there = subscription.provision({"endpoints": endpoints})
+    (tmp_path / "Pulumi.yaml").write_text((CHECKOUT / "Pulumi.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    add_version(tmp_path / ".llmops/demo/store", "chatbot@1")
+    local = run_program({"endpoints": endpoints})
+    both = [StackOutputs.parse(json.dumps(d.outputs), where="outputs") for d in (local, there)]
+    assert both[0].endpoints["chatbot"].sha256 == both[1].endpoints["chatbot"].sha256
+    assert [o.target for o in both] == ["local", "azure"]
