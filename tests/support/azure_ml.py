@@ -13,6 +13,8 @@ from typing import Any
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from twins.azure import blobs, principals, tokens
 from twins.azure.calls import Caller, Document
+from twins.azure.front import Front
+from twins.azure.running.runner import Runner
 from twins.azure.services import authorization
 
 VERSION = "2025-12-01"
@@ -83,6 +85,18 @@ class Ml:
 
         return wait(state, 120)
 
+    @property
+    def running(self) -> Runner:
+        """What runs on the twin."""
+        assert isinstance(self.twin.running, Runner)
+        return self.twin.running
+
+    def found(self, path: str) -> Document:
+        """A document below the workspace, with the twin's own members."""
+        document = self.twin.find(self.id + path)
+        assert document
+        return document
+
     def container(self, name: str) -> str:
         """A container's id."""
         return f"{self.account}/blobServices/default/containers/{name}"
@@ -148,7 +162,7 @@ class Ml:
         self, endpoint: str, path: str = "/", body: bytes | None = b"version", token: str | None = None, **headers: str
     ) -> tuple[int, bytes, Mapping[str, str]]:
         """Status, body and headers of a request to an endpoint's host; names of headers have _ for -."""
-        base = self.twin.running.scoring_url(f"{self.id}/onlineEndpoints/{endpoint}")
+        base = self.running.scoring_url(f"{self.id}/onlineEndpoints/{endpoint}")
         sent = {"Authorization": f"Bearer {self.token() if token is None else token}"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         return fetch(base + path, body, sent, self.hosts.context())
@@ -198,6 +212,8 @@ class Ml:
 def running_ml(home: Path, **settings: Any) -> Iterator[Ml]:
     """A workspace of a twin in this process, whose containers run."""
     with running_hosts(home, **{"containers": "run", "pace": 0.1, **settings}) as hosts:
+        assert hosts.twin.listen
+        hosts.twin.listen("main", Front(hosts.twin), True)
         yield Ml(hosts)
 
 

@@ -8,6 +8,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def echo(ml: Ml) -> str:
     return f"{ml.id}/environments/echo/versions/1"
 
 
-def version(name: str) -> dict[str, dict[str, str]]:
+def version(name: str) -> dict[str, Any]:
     return {"environmentVariables": {"VERSION": name}}
 
 
@@ -139,7 +140,7 @@ def test_streams_pass_as_they_come(ml: Ml, echo: str) -> None:
     ml.endpoint("streamed")
     ml.deployment("streamed", "blue", echo)
     ml.endpoint("streamed", traffic={"blue": 100})
-    url = ml.twin.running.scoring_url(f"{ml.id}/onlineEndpoints/streamed")
+    url = ml.running.scoring_url(f"{ml.id}/onlineEndpoints/streamed")
     request = urllib.request.Request(
         f"{url}/stream?n=100000&pause=0.05", headers={"Authorization": f"Bearer {ml.token()}"}
     )
@@ -153,7 +154,7 @@ def test_a_container_that_ends_fails_its_deployment(ml: Ml, echo: str) -> None:
     ml.endpoint("broken")
     ml.deployment("broken", "blue", echo, environmentVariables={"CRASH": "no such model"})
     assert ml.get("/onlineEndpoints/broken/deployments/blue")["properties"]["provisioningState"] == "Failed"
-    failure = ml.twin.find(f"{ml.id}/onlineEndpoints/broken/deployments/blue")["_failure"]
+    failure = ml.found("/onlineEndpoints/broken/deployments/blue")["_failure"]
     assert failure["code"] == "ResourceNotReady"
     assert "User container has crashed or terminated" in failure["message"]
     assert "no such model" in failure["message"]
@@ -200,9 +201,9 @@ def test_what_is_deleted_ends(ml: Ml, echo: str) -> None:
     ml.endpoint("short")
     ml.deployment("short", "blue", echo)
     key = f"{ml.id}/onlineEndpoints/short".lower()
-    assert ml.twin.running.deployments.fleet.busy(key)
+    assert ml.running.deployments.fleet.busy(key)
     ml.arm.delete(f"{ml.id}/onlineEndpoints/short", VERSION)
-    wait(lambda: None if ml.twin.running.deployments.fleet.busy(key) else True)
+    wait(lambda: None if ml.running.deployments.fleet.busy(key) else True)
 
 
 SERVE = """
@@ -217,7 +218,7 @@ HANG = SERVE.replace("    def log", "    def do_POST(self):\n        import time
 QUICK = {"maxConcurrentRequestsPerInstance": 1, "requestTimeout": "PT0.5S"}
 
 
-def code(text: str) -> dict[str, dict[str, str]]:
+def code(text: str) -> dict[str, Any]:
     return {"environmentVariables": {"CODE": "import os\n" + text}}
 
 
@@ -227,12 +228,12 @@ def logs(ml: Ml, endpoint: str, deployment: str) -> str:
 
 
 def failure_of(ml: Ml, endpoint: str, deployment: str) -> str:
-    return ml.twin.find(f"{ml.id}/onlineEndpoints/{endpoint}/deployments/{deployment}")["_failure"]["message"]
+    return ml.found(f"/onlineEndpoints/{endpoint}/deployments/{deployment}")["_failure"]["message"]
 
 
 def requests_of(ml: Ml, endpoint: str, deployment: str) -> list[Answered]:
     with ml.twin.lock:
-        found = ml.twin.running.meter.since(f"{ml.id}/onlineEndpoints/{endpoint}", 0, time.time() + 1)
+        found = ml.running.meter.since(f"{ml.id}/onlineEndpoints/{endpoint}", 0, time.time() + 1)
     return [each for each in found if each.deployment == deployment]
 
 
