@@ -1,0 +1,176 @@
+"""Runs as Azure ML's jobs, over its API and containers in this process."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from contract.azure_job import job_name
+from contract.errors import RunError
+from contract.outputs import StackOutputs
+from contract.run import Compute, RunSpec
+from llmops.platforms.azure.arm import ARM, Arm
+from llmops.platforms.azure.clients import Clients
+from llmops.platforms.azure.jobs import AzureRuns
+from tests.unit.llmops.platforms.azure.conftest import Cloud
+from tests.unit.llmops.test_remote_objects import MemoryObjects
+
+EXAMPLE = Path(__file__).parents[3] / "contract/examples/run-1.json"
+WORKSPACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w"
+JOBS, DISCOVERY = f"{WORKSPACE}/jobs", f"{ARM}/discovery"
+PREFIX = "llmops-dev-run-3f9a0c1e"
+RUN = "chatbot-20261125-210648-50bd"
+SPEC = RunSpec.load(EXAMPLE).model_copy(update={"id": RUN, "compute": Compute(instance_type="Standard_DS3_v2")})
+
+
+class MlCloud(Cloud):
+    """A workspace that keeps jobs, and whose run history knows nothing of them."""
+
+    def _find(self, method: str, path: str, body: Any) -> Any:
+        if path == JOBS:
+            jobs = [d for p, d in self.documents.items() if re.fullmatch(rf"{JOBS}/[^/]+", p)]
+            return 200, {"value": jobs}, {}
+        if method == "PUT" and path.startswith(JOBS):
+            body["properties"]["status"] = "NotStarted"
+            body["systemData"] = {"createdAt": "2026-11-25T21:06:50Z"}
+        if method == "POST" and path.endswith("/cancel"):
+            self.documents[path.removesuffix("/cancel")]["properties"]["status"] = "Canceled"
+            return 200, None, {}
+        if method == "DELETE":
+            del self.documents[path]
+            return 200, None, {}
+        return super()._find(method, path, body)
+
+    def ended(self, job: str, status: str) -> None:
+        """Let a job have ended."""
+        self.documents[f"{JOBS}/{job}"]["properties"]["status"] = status
+
+
+@pytest.fixture
+def cloud() -> MlCloud:
+    return MlCloud({WORKSPACE: {"properties": {"discoveryUrl": DISCOVERY}}, "/discovery": {"api": ARM}})
+
+
+@pytest.fixture
+def runs(arm: Arm, cloud: MlCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureRuns:
+    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", lambda *a, **k: cloud.send(*a, **k))
+    monkeypatch.setattr("llmops.platforms.azure.jobs.BlobObjects", lambda url, clients: MemoryObjects(tmp_path / "c"))
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
+    outputs = StackOutputs.new(
+        target="azure",
+        stack="dev",
+        project="",
+        store={"url": "https://a/store"},
+        signing={"private_key": "", "public_key": ""},
+        training={"image": "", "runs": ""},
+        azure={
+            "subscription": "s",
+            "tenant": "t",
+            "location": "westeurope",
+            "resource_group": "rg",
+            "workspace": "w",
+            "datastores": {"store": "store", "work": "work"},
+            "client_ids": {"training": "c"},
+            "environments": {"training": f"{WORKSPACE}/environments/training/versions/1"},
+            "computes": {"cpu": {"vm_size": "Standard_DS3_v2"}, "big": {"vm_size": "Standard_D8", "max_nodes": 3}},
+            "jobs": {"instance_type": "Standard_DS3_v2"},
+            "job_prefix": PREFIX,
+            "tags": {"llmops:stack": "dev"},
+        },
+    )
+    return AzureRuns(outputs, cast(Clients, SimpleNamespace(arm=arm)))
+
+
+def names(cloud: Cloud) -> set[str]:
+    return {path.rpartition("/")[2] for path in cloud.documents if path.startswith(f"{JOBS}/")}
+
+
+def test_a_run_is_submitted_found_stopped_and_resumed_on_other_machines(runs: AzureRuns, cloud: MlCloud) -> None:
+    runs.submit(SPEC, print)
+    first = job_name(PREFIX, RUN)
+    assert names(cloud) == {first}
+    (found,) = runs.find("chatbot")
+    assert (found.spec.id, found.state.status, found.state.started) == (RUN, "running", "2026-11-25T21:06:50Z")
+    with pytest.raises(RunError, match="is running"):
+        runs.resume(RUN, None, print)
+    runs.stop(RUN)
+    assert runs.find("")[0].state.status == "stopped"
+    with pytest.raises(RunError, match="is not running"):
+        runs.stop(RUN)
+    runs.resume(RUN, Compute(instance_type="Standard_D8", instances=3), print)
+    second = cloud.documents[f"{JOBS}/{job_name(PREFIX, RUN, 2)}"]
+    assert second["properties"]["computeId"].endswith("/computes/big")
+    outputs = [cloud.documents[f"{JOBS}/{name}"]["properties"]["outputs"] for name in sorted(names(cloud))]
+    assert outputs[0]["checkpoints"] == outputs[1]["checkpoints"]
+    assert outputs[0]["model"] != outputs[1]["model"]
+
+
+def test_a_job_that_was_created_before_is_not_created_again(runs: AzureRuns, cloud: MlCloud) -> None:
+    for _ in range(2):
+        runs.submit(SPEC, print)
+    assert len(cloud.bodies("PUT")) == 1
+
+
+def test_the_model_of_a_complete_run_is_fetched(runs: AzureRuns, cloud: MlCloud) -> None:
+    runs.submit(SPEC, print)
+    name = job_name(PREFIX, RUN)
+    cloud.ended(name, "Completed")
+    runs._objects.put(f"runs/{RUN}/output/{name}/model/manifest.json", b"{}")
+    with runs.output(RUN) as folder:
+        assert [p.name for p in folder.iterdir()] == ["manifest.json"]
+    assert not folder.exists()
+
+
+def test_why_a_run_failed_is_what_its_trainer_left(runs: AzureRuns, cloud: MlCloud) -> None:
+    runs.submit(SPEC, print)
+    name = job_name(PREFIX, RUN)
+    cloud.ended(name, "Failed")
+    assert runs.find(RUN)[0].state.failure.startswith("Azure says no reason")
+    runs._objects.put(f"runs/{RUN}/output/{name}/reports/failure", b"DataError: no luck\n")
+    assert runs.find(RUN)[0].state.failure == "DataError: no luck"
+
+
+def test_a_schedules_job_is_a_run_of_its_own_and_other_stacks_jobs_are_none(runs: AzureRuns, cloud: MlCloud) -> None:
+    runs.submit(SPEC, print)
+    request = runs.request(RUN)["properties"]
+    own = "nightly-20261126T030000Z"
+    runs._objects.put(f"schedules/nightly/{RUN}/run.json", SPEC.to_json().encode())
+    spec = {**request["inputs"]["spec"], "uri": f"azureml://datastores/work/paths/schedules/nightly/{RUN}/"}
+    output = "azureml://datastores/work/paths/runs/${{name}}/output/${{name}}/model/"
+    tags = {"llmops:stack": "dev", "llmops:jobs": PREFIX}
+    for name, marks in ((own, tags), ("theirs", {**tags, "llmops:jobs": "other"})):
+        scheduled = {
+            **request,
+            "tags": marks,
+            "inputs": {**request["inputs"], "spec": spec},
+            "outputs": {**request["outputs"], "model": {"uri": output}},
+        }
+        runs._arm.put(f"{JOBS}/{name}", {"properties": scheduled})
+    found = {run.spec.id: run for run in runs.find("")}
+    assert found.keys() == {RUN, own}
+    assert found[own].spec.created == "2026-11-25T21:06:50Z"
+    assert runs.request(own)["name"] == own
+    cloud.ended(own, "Completed")
+    runs._objects.put(f"runs/{own}/output/{own}/model/manifest.json", b"{}")
+    with runs.output(own) as folder:
+        assert (folder / "manifest.json").exists()
+    cloud.ended(own, "Failed")
+    runs.resume(own, None, print)
+    assert job_name(PREFIX, own, 2) in names(cloud)
+
+
+def test_all_jobs_are_stopped_and_forgotten(runs: AzureRuns, cloud: MlCloud) -> None:
+    runs.submit(SPEC, print)
+    said: list[str] = []
+    runs.halt(said.append)
+    assert said == [f"stopping job {job_name(PREFIX, RUN)}"]
+    runs.remove()
+    assert names(cloud) == set()
+
+
+def test_a_run_that_is_not_there(runs: AzureRuns) -> None:
+    for ask in (lambda: runs.resume("none", None, print), lambda: runs.request("none")):
+        with pytest.raises(RunError, match="there is no run none"):
+            ask()

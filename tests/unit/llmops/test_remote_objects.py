@@ -1,0 +1,130 @@
+"""What the stores of all clouds have in common, over objects in memory."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from contract.digest import list_files
+from contract.errors import IntegrityError, KitError
+from contract.layout import MANIFEST
+from llmops.remote_objects import RemoteObjects
+from tests.support.versions import write_version
+
+
+class MemoryObjects(RemoteObjects):
+    """Objects in a dictionary; some may be out of reach for a while."""
+
+    def __init__(self, cache: Path) -> None:
+        super().__init__("memory://bucket", cache)
+        self.content: dict[str, bytes] = {}
+        self.unreachable: set[str] = set()
+        self.fetched: list[str] = []
+        self._lock = threading.Lock()
+
+    def find(self, key: str) -> bytes | None:
+        return self.content.get(key)
+
+    def put(self, key: str, data: bytes) -> None:
+        self.content[key] = data
+
+    def create(self, key: str, data: bytes) -> bool:
+        with self._lock:
+            if key in self.content:
+                return False
+            self.content[key] = data
+            return True
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        depth = prefix.count("/") + 1
+        yield from sorted({"/".join(key.split("/")[:depth]) for key in self.content if key.startswith(prefix)})
+
+    def _entries(self, prefix: str) -> dict[str, str]:
+        return {k: hashlib.md5(v).hexdigest() for k, v in self.content.items() if k.startswith(prefix)}
+
+    def _exists(self, key: str) -> bool:
+        return key in self.content
+
+    def _upload(self, key: str, path: Path) -> None:
+        self.content[key] = path.read_bytes()
+
+    def _download(self, key: str, path: Path) -> None:
+        name = key.rpartition("/")[2]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name in self.unreachable:
+            path.write_bytes(b"half")
+            raise ConnectionError(name)
+        self.fetched.append(name)
+        path.write_bytes(self.content[key])
+
+    def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> MemoryObjects:
+    return MemoryObjects(tmp_path / "cache")
+
+
+@pytest.fixture
+def key(objects: MemoryObjects, tmp_path: Path) -> str:
+    """A version's in the store."""
+    folder = tmp_path / "version"
+    write_version(folder, "chatbot", "w", passed=True, run="")
+    key = f"models/{hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()}"
+    assert objects.put_folder(key, folder, {"manifest.json.sig": b"signature"})
+    assert not objects.put_folder(key, folder, {})
+    return key
+
+
+def test_a_folder_is_fetched_once_and_again_when_it_was_changed(objects: MemoryObjects, key: str) -> None:
+    folder = objects.get_folder(key)
+    count = len(objects.fetched)
+    assert {f"{key}/{name}" for name in list_files(folder)} == set(objects.list(f"{key}/"))
+    assert objects.get_folder(key) == folder
+    assert len(objects.fetched) == count
+    objects.put(f"{key}/manifest.json.sig", b"another")
+    assert (objects.get_folder(key) / "manifest.json.sig").read_bytes() == b"another"
+
+
+def test_an_interrupted_fetch_is_gone_on_with(objects: MemoryObjects, key: str) -> None:
+    objects.unreachable = {"model.safetensors"}
+    with pytest.raises(ConnectionError):
+        objects.get_folder(key)
+    before, objects.fetched, objects.unreachable = objects.fetched, [], set()
+    assert before
+    folder = objects.get_folder(key)
+    assert "model.safetensors" in objects.fetched
+    assert not set(before) & set(objects.fetched)
+    assert [p.name for p in folder.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_what_was_changed_meanwhile_is_fetched_anew(objects: MemoryObjects, key: str) -> None:
+    objects.unreachable = {"model.safetensors"}
+    with pytest.raises(ConnectionError):
+        objects.get_folder(key)
+    objects.unreachable = set()
+    objects.put(f"{key}/manifest.json.sig", b"another")
+    assert (objects.get_folder(key) / "manifest.json.sig").read_bytes() == b"another"
+
+
+def test_what_is_not_what_the_manifest_says_leaves_nothing(objects: MemoryObjects, key: str) -> None:
+    objects.put(f"{key}/model.safetensors", b"other")
+    with pytest.raises(IntegrityError, match="the manifest says") as caught:
+        objects.get_folder(key)
+    assert caught.value.where == f"memory://bucket/{key}/model.safetensors"
+    assert not any((objects.cache / "models").iterdir())
+    objects.put(f"{key}/{MANIFEST}", b"{}")
+    with pytest.raises(IntegrityError, match="manifest was changed"):
+        objects.get_folder(key)
+
+
+def test_a_folder_without_its_manifest_is_not_there(objects: MemoryObjects, key: str) -> None:
+    del objects.content[f"{key}/{MANIFEST}"]
+    with pytest.raises(KitError, match="is not in the store"):
+        objects.get_folder(key)
+    with pytest.raises(KitError, match="is not in the store"):
+        objects.get("models/none")
