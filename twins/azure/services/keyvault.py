@@ -39,7 +39,6 @@ def install(twin: Twin) -> None:
     """Add the kinds and actions."""
     soft = SoftDelete(
         _RETENTION_DAYS,
-        collection="Microsoft.KeyVault/deletedVaults",
         recover=lambda body: _recovers(body),
         globally=True,
         message=_DELETED_MESSAGE,
@@ -51,7 +50,6 @@ def install(twin: Twin) -> None:
             put=_put,
             begun=_begun,
             gone=_gone,
-            show=_show,
             seconds=CREATE_SECONDS,
             soft_delete=soft,
             codes=(200, 200),
@@ -97,7 +95,7 @@ def _plane(name: str) -> str:
 def _resume(twin: Twin) -> None:
     for document in list(twin.resources.values()):
         if document["type"] == VAULTS:
-            address(twin, document["name"])
+            _begun(twin, document)
 
 
 def _recovers(body: Document) -> bool:
@@ -183,11 +181,6 @@ def _begun(twin: Twin, document: Document) -> None:
         vault_documents.keep(twin, of, "keys", name, place)
     for name in of.names("secrets"):
         vault_documents.keep(twin, of, "secrets", name, place)
-
-
-def _show(twin: Twin, document: Document) -> Document:
-    document["properties"]["vaultUri"] = f"{address(twin, document['name'])}/"
-    return document
 
 
 def _gone(twin: Twin, document: Document) -> None:

@@ -70,7 +70,6 @@ def install(twin: Twin) -> None:
             put=_put_account,
             begun=_begun_account,
             gone=lambda twin, document: twin.end_data_plane(_plane(document["name"])),
-            show=_show_account,
             seconds=CREATE_SECONDS,
             codes=(202, 200),
             location=True,
@@ -122,7 +121,7 @@ def _resume(twin: Twin) -> None:
     """Let the accounts of a twin that was started again have their hosts."""
     for document in list(twin.resources.values()):
         if document["type"] == blobs.ACCOUNTS:
-            endpoint(twin, document["name"])
+            document["properties"]["primaryEndpoints"] = {"blob": endpoint(twin, document["name"])}
 
 
 def _put_account(twin: Twin, call: Call, there: Document | None) -> Document:
@@ -188,11 +187,6 @@ def _begun_account(twin: Twin, document: Document) -> None:
             "deleteRetentionPolicy": {"allowPermanentDelete": False, "enabled": False},
         }
         twin.keep({"id": service, "name": "default", "type": SERVICES, "sku": sku, "properties": properties})
-
-
-def _show_account(twin: Twin, document: Document) -> Document:
-    document["properties"]["primaryEndpoints"] = {"blob": endpoint(twin, document["name"])}
-    return document
 
 
 def _put_service(twin: Twin, call: Call, there: Document | None) -> Document:

@@ -56,6 +56,11 @@ def client(hosts: Hosts, account: dict[str, Any], caller: Caller | None = None) 
     return BlobServiceClient(place, credential, connection_verify=hosts.trusted, **options)
 
 
+def code_of(raised: pytest.ExceptionInfo[HttpResponseError]) -> str:
+    """Storage's own code of a refusal."""
+    return getattr(raised.value, "error_code")  # noqa: B009 (the client sets it; its class doesn't have it)
+
+
 @pytest.fixture
 def store(hosts: Hosts, account: dict[str, Any]) -> Iterator[ContainerClient]:
     with client(hosts, account) as service:
@@ -74,7 +79,7 @@ def test_what_is_written_is_read_listed_and_deleted(store: ContainerClient, host
     blob.delete_blob()
     with pytest.raises(ResourceNotFoundError) as missing:
         blob.download_blob()
-    assert missing.value.error_code == "BlobNotFound"
+    assert code_of(missing) == "BlobNotFound"
 
 
 def test_conditions_of_writes_are_kept(store: ContainerClient) -> None:
@@ -108,7 +113,7 @@ def test_a_copy_is_of_the_same_account_and_judged(store: ContainerClient) -> Non
     assert copy.download_blob().readall() == b"content"
     with pytest.raises(HttpResponseError) as refused:
         copy.start_copy_from_url("https://localhost:1/store/original")
-    assert refused.value.error_code == "CannotVerifyCopySource"
+    assert code_of(refused) == "CannotVerifyCopySource"
 
 
 def test_many_are_deleted_in_one_request(store: ContainerClient) -> None:
@@ -131,7 +136,7 @@ def test_containers_of_arm_and_of_the_host_are_the_same(hosts: Hosts, account: d
         assert hosts.arm.delete(f"{path}/made-here", VERSION).status == 200
         with pytest.raises(ResourceNotFoundError) as gone:
             made.get_blob_client("x").download_blob()
-        assert gone.value.error_code == "ContainerNotFound"
+        assert code_of(gone) == "ContainerNotFound"
         hosts.arm.put(f"{path}/made-here", VERSION, {})
         assert not list(made.list_blobs())
         made.delete_container()
@@ -156,7 +161,7 @@ def test_a_role_on_one_container_is_for_that_container(hosts: Hosts, account: di
         for call in calls:
             with pytest.raises(HttpResponseError) as refused:
                 call()
-            assert (refused.value.status_code, refused.value.error_code) == (403, "AuthorizationPermissionMismatch")
+            assert (refused.value.status_code, code_of(refused)) == (403, "AuthorizationPermissionMismatch")
     blob = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
     assert [reader.object_id, f"{blob}/read", scope, True] in hosts.twin.state["recorded"]
     assert [reader.object_id, f"{blob}/delete", scope, False] in hosts.twin.state["recorded"]
@@ -169,16 +174,16 @@ def test_nobody_comes_in_without_a_good_token(hosts: Hosts, account: dict[str, A
     with BlobServiceClient(place, {"account_name": ACCOUNT, "account_key": keys[0]["value"]}, **options) as shared:
         with pytest.raises(HttpResponseError) as refused:
             shared.get_blob_client("store", "x").download_blob()
-        assert refused.value.error_code == "KeyBasedAuthenticationNotPermitted"
+        assert code_of(refused) == "KeyBasedAuthenticationNotPermitted"
     with BlobServiceClient(place, **options) as nobody:
         with pytest.raises(ClientAuthenticationError) as unknown:
             nobody.get_blob_client("store", "x").download_blob()
-        assert unknown.value.error_code == "NoAuthenticationInformation"
+        assert code_of(unknown) == "NoAuthenticationInformation"
         with pytest.raises(HttpResponseError) as signed:
             BlobServiceClient(
                 f"{place}?sv=2020-01-01&sig=abc&sp=r&se=2999-01-01T00%3A00%3A00Z", **options
             ).get_blob_client("store", "x").download_blob()
-        assert signed.value.error_code == "AuthenticationFailed"
+        assert code_of(signed) == "AuthenticationFailed"
 
 
 def test_a_signed_url_is_for_one_blob_and_a_time(hosts: Hosts, account: dict[str, Any]) -> None:

@@ -148,9 +148,11 @@ def test_an_owner_of_the_subscription_alone_signs_nothing(hosts: Hosts, vault: d
 
 def test_a_client_that_insists_on_azures_host_is_told_what_to_pass(hosts: Hosts, vault: dict[str, Any]) -> None:
     careful = {**options(hosts, None), "verify_challenge_resource": True}
-    with KeyClient(vault["properties"]["vaultUri"], **careful) as client:
-        with pytest.raises(ValueError, match="verify_challenge_resource=False"):
-            client.get_key("signing")
+    with (
+        KeyClient(vault["properties"]["vaultUri"], **careful) as client,
+        pytest.raises(ValueError, match="verify_challenge_resource=False"),
+    ):
+        client.get_key("signing")
 
 
 def test_a_deleted_vault_comes_back_with_all_that_it_held(hosts: Hosts, vault: dict[str, Any]) -> None:

@@ -1,0 +1,179 @@
+"""Microsoft.ContainerRegistry: registries, each on a port of its own, with the images that Docker pushes.
+
+https://learn.microsoft.com/rest/api/containerregistry/registries
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from twins.azure import registry
+from twins.azure.calls import Call, Document
+from twins.azure.errors import ArmError
+from twins.azure.ids import Id
+from twins.azure.kinds import Kind
+from twins.azure.registry import REGISTRIES
+from twins.azure.registry_front import Front
+from twins.azure.twin import Twin
+from twins.common import registry as common
+from twins.common.registry_storage import Storage
+
+VERSIONS = (
+    *("2023-01-01-preview", "2025-11-01", "2025-04-01", "2024-11-01-preview", "2023-11-01-preview", "2023-07-01"),
+    *("2023-06-01-preview", "2022-12-01", "2022-02-01-preview", "2021-09-01", "2019-12-01-preview", "2019-05-01"),
+)
+CREATE_SECONDS = 20.0
+UNJUDGED = [
+    "registries: no admin user and no anonymous pulls; firewalls let everybody in; images are kept unencrypted",
+    "registries: no tasks, webhooks, replications, imports or retention; layers of another repository are sent again",
+]
+_NAME = re.compile(r"[a-zA-Z0-9]{5,50}")
+_SKUS = ("Basic", "Standard", "Premium")
+_DEFAULTS: Document = {
+    "adminUserEnabled": False,
+    "anonymousPullEnabled": False,
+    "dataEndpointEnabled": False,
+    "dataEndpointHostNames": [],
+    "encryption": {"status": "disabled"},
+    "networkRuleBypassOptions": "AzureServices",
+    "policies": {
+        "azureADAuthenticationAsArmPolicy": {"status": "enabled"},
+        "exportPolicy": {"status": "enabled"},
+        "quarantinePolicy": {"status": "disabled"},
+        "retentionPolicy": {"days": 7, "status": "disabled"},
+        "softDeletePolicy": {"retentionDays": 7, "status": "disabled"},
+        "trustPolicy": {"status": "disabled", "type": "Notary"},
+    },
+    "privateEndpointConnections": [],
+    "publicNetworkAccess": "Enabled",
+    "zoneRedundancy": "Disabled",
+}
+_OF_PREMIUM = {
+    "dataEndpointEnabled": True,
+    "publicNetworkAccess": "Disabled",
+    "zoneRedundancy": "Enabled",
+}
+
+
+def install(twin: Twin) -> None:
+    """Add the kind and actions."""
+    storage = Storage(common.folder(twin), "llmops twin azure up")
+    twin.kind(
+        Kind(
+            REGISTRIES,
+            VERSIONS,
+            put=_put,
+            begun=lambda twin, document: _begun(twin, document, storage),
+            gone=lambda twin, document: _gone(twin, document, storage),
+            seconds=CREATE_SECONDS,
+            codes=(201, 200),
+            location=True,
+        )
+    )
+    permission = "Microsoft.ContainerRegistry/checkNameAvailability/read"
+    twin.action("Microsoft.ContainerRegistry", "checkNameAvailability", _check_name_availability, permission)
+    twin.action(REGISTRIES, "listCredentials", _list_credentials)
+    twin.action(REGISTRIES, "listUsages", _list_usages, "Microsoft.ContainerRegistry/registries/listUsages/read", "GET")
+    twin.resumers.append(lambda: _resume(twin, storage))
+    twin.seeds.append(lambda: _empty(twin, storage))
+    twin.closers.append(storage.close)
+    twin.unjudged += UNJUDGED
+
+
+def _plane(name: str) -> str:
+    return f"registry/{name.lower()}"
+
+
+def _login_server(twin: Twin, name: str, storage: Storage) -> str:
+    return twin.data_plane(_plane(name), Front(twin, name, storage), tls=False).partition("//")[2]
+
+
+def _resume(twin: Twin, storage: Storage) -> None:
+    for document in list(twin.resources.values()):
+        if document["type"] == REGISTRIES:
+            _begun(twin, document, storage)
+
+
+def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+    name, body = Id.parse(call.id).name, call.body
+    _check_name(twin, name, there)
+    given = {k: v for k, v in (body.get("properties") or {}).items() if v is not None}
+    sku = str((body.get("sku") or (there or {}).get("sku") or {}).get("name", ""))
+    if sku not in _SKUS:
+        message = f"The SKU '{sku}' is not valid: it is one of {', '.join(_SKUS)}."
+        raise ArmError(400, "InvalidSku", message)
+    _check_sku(given, sku)
+    if given.get("adminUserEnabled") or given.get("anonymousPullEnabled"):
+        message = "This twin of Azure has no registry with an admin user or anonymous pulls."
+        raise ArmError(400, "FeatureNotSupported", message)
+    before = there["properties"] if there else {"creationDate": datetime.now(UTC).isoformat()}
+    if there and given.get("zoneRedundancy", before["zoneRedundancy"]) != before["zoneRedundancy"]:
+        message = "The property 'zoneRedundancy' can't be changed after the registry was created."
+        raise ArmError(400, "CannotChangeZoneRedundancy", message)
+    merged = _DEFAULTS | before | given
+    merged["policies"] = _DEFAULTS["policies"] | (before.get("policies") or {}) | (given.get("policies") or {})
+    kept = {key: body[key] for key in ("location", "tags", "identity") if body.get(key) is not None}
+    if there:
+        kept = {key: there[key] for key in ("location", "tags", "identity") if key in there} | kept
+    return {**kept, "sku": {"name": sku, "tier": sku}, "properties": merged}
+
+
+def _check_name(twin: Twin, name: str, there: Document | None) -> None:
+    if not _NAME.fullmatch(name):
+        message = "The specified registry name is invalid: it has 5 to 50 characters, letters and digits only."
+        raise ArmError(400, "InvalidResourceName", message)
+    if there is None and registry.named(twin, name):
+        message = f"The registry DNS name {name.lower()}.azurecr.io is already in use. You can check if the name is already claimed using following API: https://docs.microsoft.com/en-us/rest/api/containerregistry/registries/checknameavailability"  # fmt: skip # noqa: E501
+        raise ArmError(409, "AlreadyInUse", message)
+
+
+def _check_sku(given: Document, sku: str) -> None:
+    asked = [name for name, value in _OF_PREMIUM.items() if given.get(name) == value]
+    if (given.get("encryption") or {}).get("status") == "enabled":
+        asked.append("encryption")
+    if (given.get("networkRuleSet") or {}).get("defaultAction") == "Deny":
+        asked.append("networkRuleSet")
+    if ((given.get("policies") or {}).get("retentionPolicy") or {}).get("status") == "enabled":
+        asked.append("retentionPolicy")
+    if asked and sku != "Premium":
+        message = f"The property '{asked[0]}' is not supported for the SKU {sku}: it needs Premium."
+        raise ArmError(400, "SkuNotSupported", message)
+
+
+def _begun(twin: Twin, document: Document, storage: Storage) -> None:
+    document["properties"]["loginServer"] = _login_server(twin, document["name"], storage)
+
+
+def _gone(twin: Twin, document: Document, storage: Storage) -> None:
+    name = document["name"]
+    twin.end_data_plane(_plane(name))
+    for repository in registry.forget(twin, name):
+        storage.forget(f"{name.lower()}/{repository}")
+
+
+def _empty(twin: Twin, storage: Storage) -> None:
+    if storage.empty():
+        common.forget_pulled(twin)
+
+
+def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document:
+    try:
+        _check_name(twin, str((call.body or {}).get("name", "")), None)
+    except ArmError as e:
+        reason = "Invalid" if e.code == "InvalidResourceName" else "AlreadyExists"
+        return {"nameAvailable": False, "reason": reason, "message": e.message}
+    return {"nameAvailable": True}
+
+
+def _list_credentials(twin: Twin, call: Call, document: Any) -> Document:
+    message = f"Cannot perform credential operations for {call.id} as admin user is disabled. Kindly enable admin user as per docs: https://docs.microsoft.com/en-us/azure/container-registry/container-registry-authentication#admin-account"  # fmt: skip # noqa: E501
+    raise ArmError(400, "UnauthorizedForCredentialOperations", message)
+
+
+def _list_usages(twin: Twin, call: Call, document: Any) -> Document:
+    size = sum(
+        manifest["size"]
+        for repository in registry.repositories(twin, document["name"]).values()
+        for manifest in repository["manifests"].values()
+    )
+    return {"value": [{"name": "Size", "limit": 10 << 30, "currentValue": size, "unit": "Bytes"}]}
