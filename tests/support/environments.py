@@ -11,6 +11,8 @@ from hosting.images import find_uv
 
 SAGEMAKER = ("sagemaker==3.27.0",)
 """The SDK with the boto3 that it asks for; 900 MB on the disk."""
+AZURE_AI_ML = ("azure-ai-ml==1.35.2",)
+"""The SDK whose models the schemas of twins/azure/schemas were compiled from; 70 MB on the disk."""
 
 
 def environment(kind: str, pins: Sequence[str]) -> Path:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PREFIX, LOGS = "/history/v1.0/", "/joblogs/"
 READ = "Microsoft.MachineLearningServices/workspaces/jobs/read"
+WRITE = "Microsoft.MachineLearningServices/workspaces/experiments/runs/write"
+_CHANGEABLE = ("displayName", "description", "tags", "properties")
 _SECRET = "job_logs_key"
 _HOURS = 4
 _ID = (
@@ -60,6 +62,10 @@ def _respond(twin: "Twin", request: Request) -> Reply:
             job = _job(twin, data["workspace"], str(front.read_json(request)["runId"]))
             twin.require(caller, READ, job["id"])
             return Reply(200, {"runMetadata": _run(job), "runDefinition": {}, "jobSpecification": {}})
+        if found and request.method == "PATCH" and not found["rest"]:
+            job = _job(twin, found["workspace"], found["run"])
+            twin.require(caller, WRITE, job["id"])
+            return Reply(200, _changed(twin, job, front.read_json(request)))
         if not found or request.method != "GET":
             raise ArmError(404, "NotFound", f"The run history has no {request.method} {request.path}.")
         job = _job(twin, found["workspace"], found["run"])
@@ -95,6 +101,16 @@ def _run(job: Document) -> Document:
         "runType": "azureml.Command",
         "hidden": False,
     }
+
+
+def _changed(twin: "Twin", job: Document, change: Document) -> Document:
+    """A run with other words to it; tags and properties are added to those that are there."""
+    for name in _CHANGEABLE:
+        if change.get(name) is not None:
+            given, before = change[name], job["properties"].get(name)
+            job["properties"][name] = {**(before or {}), **given} if isinstance(given, dict) else given
+    twin.keep(job)
+    return _run(job)
 
 
 def _error(job: Document) -> Document | None:

@@ -30,7 +30,7 @@ def install(twin: "Twin") -> None:
             put=_put,
             deleting=_deleting,
             show=lambda twin, document: _shown(twin, document),
-            name=r"(?=.{2,32}$)[a-zA-Z](?:[a-zA-Z0-9-]*[a-zA-Z0-9])",
+            name=r"(?!.*-\d+$)[a-zA-Z][a-zA-Z0-9-]{2,23}",
             seconds=SECONDS,
             location=True,
         )

@@ -92,7 +92,8 @@ def test_a_cluster_is_of_a_known_size_within_quota(ml: Workspace) -> None:
     ml.refused("/computes/cpu", ml.cluster(vmSize="Standard_Nothing"), "VM size Standard_Nothing is not supported")
     ml.refused("/computes/cpu", ml.cluster(50), "exceeding quota limits of Standard DSv2 Family Cluster Dedicated")
     ml.refused("/computes/gpu", ml.cluster(1, vmSize="Standard_NC24ads_A100_v4"), "Maximum allowed: 0")
-    ml.refused("/computes/c", ml.cluster(), "Resource name c is invalid")
+    for name in ("c", "1cpu", "cpu-2", "c" * 25):
+        ml.refused(f"/computes/{name}", ml.cluster(), f"Resource name {name} is invalid")
 
 
 def test_quotas_are_a_setting(tmp_path: Path) -> None:
