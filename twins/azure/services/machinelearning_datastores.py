@@ -69,6 +69,9 @@ def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
     for name in ("accountName", "containerName"):
         if not properties.get(name):
             raise ArmError(400, "ValidationError", f"{name} is required.", f"properties.{name}")
+    properties.setdefault("endpoint", "core.windows.net")
+    properties.setdefault("protocol", "https")
+    properties.setdefault("serviceDataAccessAuthIdentity", "None")
     if there:
         refuse_changes("Datastore", writable("Datastore", there), body, f"datastore {there['name']}")
     account = properties["accountName"]
@@ -76,9 +79,6 @@ def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
     if not skipped and references.storage_account(twin, account) is None:
         message = f"The storage account {account} of the datastore can't be found."
         raise ArmError(400, "UserError", message, "properties.accountName")
-    properties.setdefault("endpoint", "core.windows.net")
-    properties.setdefault("protocol", "https")
-    properties.setdefault("serviceDataAccessAuthIdentity", "None")
     properties["isDefault"] = bool(there and there["properties"]["isDefault"])
     return stamp(call, there, body)
 
