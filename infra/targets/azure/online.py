@@ -4,7 +4,7 @@ https://learn.microsoft.com/azure/machine-learning/concept-endpoints-online
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,8 @@ BY_UP = "up"
 """Who owns the weights while an update rolls out."""
 _BUSY = ("Creating", "Updating", "Deleting", "Provisioning", "Scaling")
 _WAIT_SECONDS = 75 * 60
-_POLL_SECONDS = 2.0
+_POLL_SECONDS = (0.2, 5.0)
+"""Between two looks: first, and most; doubled each time."""
 _WRITABLE = ("authMode", "compute", "description", "properties", "publicNetworkAccess")
 
 Document = dict[str, Any]
@@ -93,7 +94,7 @@ def require_endpoint(props: Properties, *, at_rest: bool = False) -> Document:
     Raises:
         KitError: there is none, or it does not come to rest.
     """
-    deadline = time.monotonic() + _WAIT_SECONDS
+    deadline, pause = time.monotonic() + _WAIT_SECONDS, _pauses()
     while live := find_endpoint(props):
         if not at_rest or state_of(live) not in _BUSY:
             return live
@@ -103,7 +104,7 @@ def require_endpoint(props: Properties, *, at_rest: bool = False) -> Document:
                 where=name_of(props),
                 fix="see its activity log on Azure, and repeat when it came to rest",
             )
-        time.sleep(_POLL_SECONDS)
+        next(pause)
     raise KitError(
         "is in the stack's state, but not on Azure",
         where=name_of(props),
@@ -117,14 +118,14 @@ def remove(place: Place, id_: str) -> None:
     Raises:
         KitError: Azure refuses, or it stays.
     """
-    deadline = time.monotonic() + _WAIT_SECONDS
+    deadline, pause = time.monotonic() + _WAIT_SECONDS, _pauses()
     send(place, "DELETE", id_, API)
     while find(place, id_, API) is not None:
         if time.monotonic() > deadline:
             raise KitError(
                 f"is not gone after {_WAIT_SECONDS // 60} minutes", where=id_, fix="see the activity log on Azure"
             )
-        time.sleep(_POLL_SECONDS)
+        next(pause)
 
 
 def wait_for_owner(props: Properties) -> None:
@@ -135,7 +136,7 @@ def wait_for_owner(props: Properties) -> None:
     Raises:
         KitError: it takes long.
     """
-    deadline = time.monotonic() + _WAIT_SECONDS
+    deadline, pause = time.monotonic() + _WAIT_SECONDS, _pauses()
     told = False
     while (owner := owner_of(find_endpoint(props))) and owner.by != BY_UP and owner.until > datetime.now(UTC):
         if not told:
@@ -147,7 +148,16 @@ def wait_for_owner(props: Properties) -> None:
                 where=name_of(props),
                 fix="wait for its end or stop it, then repeat `pulumi up`",
             )
-        time.sleep(_POLL_SECONDS)
+        next(pause)
+
+
+def _pauses() -> Iterator[None]:
+    """Sleeps, longer each time."""
+    seconds, most = _POLL_SECONDS
+    while True:
+        time.sleep(seconds)
+        yield
+        seconds = min(most, 2 * seconds)
 
 
 def name_of(props: Properties) -> str:

@@ -39,7 +39,7 @@ def arm(monkeypatch: pytest.MonkeyPatch) -> Arm:
     monkeypatch.setattr(session, "_call", found.call)
     monkeypatch.setattr(session, "require_reach", lambda _place: None)
     monkeypatch.setattr(scheduled_spec, "require_reach", lambda _place: None)
-    monkeypatch.setattr(online, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(online, "_POLL_SECONDS", (0.01, 0.01))
     return found
 
 
