@@ -1,12 +1,13 @@
 """Check: names, locations and versions that a program leaves out, and what is wrong with its inputs."""
 
 import hashlib
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twins.providers.azure_native.arm import ArmError, Waiting
-from twins.providers.azure_native.bodies import Properties
+from twins.providers.azure_native.bodies import Properties, at
 from twins.providers.azure_native.rules import Rules, Shape, definition
 from twins.providers.azure_native.session import AzureSession
 from twins.providers.base import Failure, Naming, ProviderError, Request
@@ -45,6 +46,8 @@ def failures(rules: Rules, inputs: Mapping[str, Any]) -> list[Failure]:
     for name, shape in rules.inputs.items():
         if name in inputs:
             found += _judged(name, shape, inputs[name])
+    for path, limits in rules.limits.items():
+        found += [Failure("", f"'{path}' {told}") for told in _beyond(limits, at(inputs, tuple(path.split("."))))]
     return found
 
 
@@ -91,6 +94,23 @@ def _location(rules: Rules, request: Request[AzureSession], olds: Mapping[str, A
     return session.group_locations[group]
 
 
+def _beyond(limits: Mapping[str, Any], value: Any) -> Iterator[str]:
+    """What a value does not keep."""
+    if isinstance(value, str) and value != UNKNOWN:
+        length = len(value.encode())
+        if length < limits.get("shortest", 0):
+            yield f"is too short ({length}): at least {limits['shortest']} characters required"
+        if length > limits.get("longest", length):
+            yield f"is too long ({length}): at most {limits['longest']} characters allowed"
+        if not re.search(limits.get("pattern", ""), value):
+            yield f"does not match expression '{limits['pattern']}'"
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if value < limits.get("least", value):
+            yield f"is too low ({value:f} < {limits['least']:f})"
+        if value > limits.get("most", value):
+            yield f"is too high ({value:f} > {limits['most']:f})"
+
+
 def _missing(path: str) -> Failure:
     reason = f"missing required property '{path}'"
     if path == "location":
@@ -122,7 +142,7 @@ def _judged_list(path: str, shape: Shape, value: list[Any]) -> list[Failure]:
     item = shape[0] if isinstance(shape, list) else shape["set"] if isinstance(shape, dict) and "set" in shape else None
     if item is None:
         return [_other_kind(path, _kind(shape), "an array")]
-    return [failure for at, each in enumerate(value) for failure in _judged(f"{path}[{at}]", item, each)]
+    return [failure for index, each in enumerate(value) for failure in _judged(f"{path}[{index}]", item, each)]
 
 
 def _judged_object(path: str, shape: Shape, value: dict[str, Any]) -> list[Failure]:

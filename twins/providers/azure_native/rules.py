@@ -7,7 +7,8 @@ body, the others go into its `properties` ("all": the body is shaped as the inpu
 name; `replace` inputs a change of which replaces; `defaults` what the API takes an absent input for; `maintained` lists
 that other resources fill too; `defaults_on_removal` what is sent for an input that a program no longer has;
 `query_params` inputs that go into the URL; `async` the operations that are waited for; `singleton` it is there with its
-parent, and can't be deleted; `required` inputs beyond the SDK's.
+parent, and can't be deleted; `required` inputs beyond the SDK's; `limits` path -> what a value must keep: `shortest`
+and `longest` of texts, `pattern`, `least` and `most` of numbers.
 `_flattened`: objects whose members, those listed aside, are in a `properties` of their own in the API.
 `_actions`: functions that POST an action to a resource.
 """
@@ -54,6 +55,7 @@ class Rules:
     singleton: bool = False
     data_plane_delete: bool = False
     """ARM has no DELETE for it."""
+    limits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -126,6 +128,7 @@ def rules(token: str) -> Rules:
         waits=frozenset(told.get("async", ())),
         singleton=told.get("singleton", False),
         data_plane_delete=told.get("delete") == "data plane",
+        limits=told.get("limits", {}),
     )
 
 

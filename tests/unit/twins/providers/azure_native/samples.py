@@ -2,21 +2,48 @@
 
 from typing import Any
 
+from twins.providers.azure_native.bodies import at, put
 from twins.providers.azure_native.rules import Rules, Shape, definition
 
 DEPTH = 4
 SCALARS = {"string": "text", "integer": 3, "number": 1.5, "boolean": True, "any": {"free": ["words"]}}
+GUID = "00000000-0000-0000-0000-000000000001"
 IDENTITY = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/one"
 
 
 def minimal(known: Rules) -> dict[str, Any]:
     """What must be given, and no more."""
-    return {name: _value(known.inputs[name], name, whole=False) for name in sorted(known.required)}
+    return _kept(known, {name: _value(known.inputs[name], name, whole=False) for name in sorted(known.required)})
 
 
 def whole(known: Rules) -> dict[str, Any]:
     """Every input, and every member down to some depth."""
-    return {name: _value(shape, name, whole=True) for name, shape in known.inputs.items()}
+    return _kept(known, {name: _value(shape, name, whole=True) for name, shape in known.inputs.items()})
+
+
+def _kept(known: Rules, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs that keep the type's limits."""
+    for path, limits in known.limits.items():
+        place = tuple(path.split("."))
+        if at(inputs, place) is not None:
+            put(inputs, place, within(limits))
+    return inputs
+
+
+def within(limits: dict[str, Any]) -> Any:
+    """A value that keeps limits."""
+    if "least" in limits:
+        return limits["least"]
+    return GUID if limits.get("shortest") == len(GUID) else "texts"
+
+
+def beyond(limits: dict[str, Any]) -> list[Any]:
+    """Values that break one limit each."""
+    broken: list[Any] = ["a" * (limits["shortest"] - 1)] if "shortest" in limits else []
+    broken += ["a" * (limits["longest"] + 1)] if "longest" in limits else []
+    broken += ["a b"] if "pattern" in limits else []
+    broken += [limits["least"] - 1] if "least" in limits else []
+    return broken + ([limits["most"] + 1] if "most" in limits else [])
 
 
 def other(value: Any) -> Any:

@@ -22,6 +22,10 @@ def with_group(known: Rules, inputs: dict[str, Any]) -> dict[str, Any]:
     return inputs | {n: "group" for n in ("resourceGroupName",) if n in inputs and n != known.named}
 
 
+def located_by_group(known: Rules) -> bool:
+    return "location" in known.body and "resourceGroupName" in known.required
+
+
 def checked(token: str, news: dict[str, Any], olds: dict[str, Any] | None = None) -> dict[str, Any]:
     inputs, failures = provider().check(request(TinyArm(), token), olds or {}, news, NAMING)
     assert failures == []
@@ -32,8 +36,9 @@ def checked(token: str, news: dict[str, Any], olds: dict[str, Any] | None = None
 def test_what_is_said_of_a_type_is_there(token: str) -> None:
     known = rules(token)
     assert known.top is None or known.top <= set(known.body)
-    for path in (*known.rename, *known.replace, *known.maintained, *known.defaults, *known.defaults_on_removal):
-        assert shape_at(known, path) is not None, path
+    paths = (*known.replace, *known.maintained, *known.defaults, *known.defaults_on_removal, *known.limits)
+    for path in (*known.rename, *paths):
+        assert shape_at(known, path) is not None or path in known.outputs, path
     assert set(known.query) <= set(known.inputs)
     assert set(known.parameters.values()) <= set(known.inputs)
 
@@ -52,7 +57,7 @@ def test_the_least_is_taken_and_each_part_of_it_is_required(token: str) -> None:
     inputs = checked(token, least)
     assert inputs[VERSION] == known.api_version
     assert checked(token, least, inputs) == inputs
-    for name in known.required:
+    for name in known.required - ({"location"} if located_by_group(known) else set()):
         _, failures = provider().check(
             request(TinyArm(), token), {}, {n: v for n, v in least.items() if n != name}, NAMING
         )
@@ -74,10 +79,27 @@ def test_a_name_is_made_as_the_type_has_it(token: str) -> None:
 @every
 def test_a_location_comes_from_the_group(token: str) -> None:
     known = rules(token)
-    inputs = checked(token, with_group(known, samples.minimal(known)))
-    assert ("location" in inputs) == ("location" in known.body)
-    if "location" in inputs and "resourceGroupName" in inputs and known.named != "resourceGroupName":
-        assert inputs["location"] == "westeurope"
+    if located_by_group(known):
+        least = with_group(known, samples.minimal(known))
+        least.pop("location", None)
+        assert checked(token, least)["location"] == "westeurope"
+        _, failures = provider().check(request(TinyArm(kept={}), token), {}, least, NAMING)
+        assert bool(failures) == ("location" in known.required)
+    else:
+        assert "location" not in known.body or token == "azure-native:resources:ResourceGroup"
+
+
+@pytest.mark.parametrize("token", [t for t in tokens() if rules(t).limits])
+def test_limits_are_kept(token: str) -> None:
+    known = rules(token)
+    for path, limits in known.limits.items():
+        place = tuple(path.split("."))
+        for value in [samples.within(limits), *samples.beyond(limits)]:
+            inputs = with_group(known, samples.minimal(known))
+            bodies.put(inputs, place, value)
+            _, failures = provider().check(request(TinyArm(), token), {}, inputs, NAMING)
+            reasons = [f.reason for f in failures if f.reason.startswith(f"'{path}' ")]
+            assert bool(reasons) == (value != samples.within(limits)), (path, value)
 
 
 @every
