@@ -80,8 +80,8 @@ class Here:
         if self.known is None or urn in self.known or not find(self.place, id_, api_version, tags=self.tags):
             return self.options(**given)
         pulumi.log.warn(
-            f"{id_} exists, and the state does not know it: an interrupted update left it. It is taken over as it is; "
-            "repeat `pulumi up` to bring it to the settings"
+            f"{id_} was left by an interrupted update, and is taken over as it is: `pulumi up` again brings it to the "
+            "settings"
         )
         return self.options(import_=id_, ignore_changes=["*"], **given)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pulumi
 from pulumi_azure_native import authorization, managedidentity
 
+from infra import names
 from infra.targets.azure.here import Here, Identity, Registry, Storage, Vault
 from infra.targets.azure.session import look_up
 
@@ -29,6 +30,8 @@ ROLES = {
 """https://learn.microsoft.com/azure/role-based-access-control/built-in-roles"""
 _IDENTITY_API = "2023-01-31"
 _ASSIGNMENT_API = "2022-04-01"
+_KEPT = ("store", "vault")
+"""What outlives the stack; the program reads the store before it declares who may."""
 _KIND = "Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
@@ -142,7 +145,10 @@ def grant_deployer(here: Here, things: Things) -> list[pulumi.Resource]:
     """
     wanted = _of_people(here, things)
     principal = here.operator["object_id"]
-    return [_assign(here, "deployer", principal, here.operator["kind"], grant) for grant in wanted]
+    return [
+        _assign(here, "deployer", principal, here.operator["kind"], grant, keep=grant.thing in _KEPT)
+        for grant in wanted
+    ]
 
 
 def grant_operators(here: Here, things: Things, workspace: str, after: Sequence[pulumi.Resource]) -> None:
@@ -186,11 +192,18 @@ def _grant(here: Here, name: str, identity: Identity, grants: Iterable[_Grant]) 
 
 
 def _assign(
-    here: Here, who: str, principal: pulumi.Input[str], kind: pulumi.Input[str], grant: _Grant
+    here: Here,
+    who: str,
+    principal: pulumi.Input[str],
+    kind: pulumi.Input[str],
+    grant: _Grant,
+    *,
+    keep: bool = False,
 ) -> pulumi.Resource:
     """A role assignment, with a name that is always the same: an interrupted update's is found again."""
     word = grant.role.lower().replace(" ", "-")
-    logical = f"role-{who}-{grant.thing}-{word}"
+    plain = f"role-{who}-{grant.thing}-{word}"
+    logical = names.kept(plain) if keep else plain
     name = here.names.guid(here.caller.subscription, who, grant.role, grant.scope.lower())
     id_ = f"{grant.scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
     definition = f"/subscriptions/{here.caller.subscription}/providers/Microsoft.Authorization/roleDefinitions"
@@ -202,6 +215,11 @@ def _assign(
         principal_id=principal,
         principal_type=kind,
         opts=here.adopted(
-            "azure-native:authorization:RoleAssignment", logical, id_, _ASSIGNMENT_API, depends_on=list(grant.after)
+            "azure-native:authorization:RoleAssignment",
+            logical,
+            id_,
+            _ASSIGNMENT_API,
+            protect=True if keep else None,
+            depends_on=list(grant.after),
         ),
     )

@@ -43,7 +43,7 @@ class SigningProvider(KitProvider):
 
     def delete(self, _id: str, _props: Properties) -> None:
         """Nothing: a key goes with its vault, and stays in one that was given, for what it has signed."""
-        if not _props["given"] and find(Place.of(_props), _key_id(_props), KEY_API) is not None:
+        if _props["shared"] and not _props["given"]:
             say(f"{_key_id(_props)} stays in its vault: what it has signed can be checked as long as it is there")
 
 
@@ -61,6 +61,7 @@ class Signing(dynamic.Resource, module="llmops", name="SigningKey"):
         vault: str,
         name: str,
         given: str,
+        shared: bool,
         tags: dict[str, str],
         after: Sequence[pulumi.Resource],
     ) -> None:
@@ -71,6 +72,7 @@ class Signing(dynamic.Resource, module="llmops", name="SigningKey"):
             place: where.
             vault: resource id of the vault that it is made in.
             name: of the key.
+            shared: others use the vault, too.
             given: URL of a key that exists, with its version; then none is made.
             tags: put on it.
             after: what must be there first.
@@ -80,6 +82,7 @@ class Signing(dynamic.Resource, module="llmops", name="SigningKey"):
             "vault": vault,
             "name": name,
             "given": given,
+            "shared": shared,
             "tags": tags,
             "reference": None,
             "public_key": None,

@@ -56,12 +56,14 @@ def provide_signing_key(here: Here, vault: Vault, after: list[pulumi.Resource]) 
         vault: it is made in.
         after: the right to read it, among others.
     """
+    shared = bool(here.settings.azure.vault)
     made = Signing(
         names.SIGNING_KEY,
         here.place,
         vault=vault.plain_id,
-        name="signing" if not here.settings.azure.vault else here.names.of("signing"),
+        name=here.names.of("signing") if shared else "signing",
         given=here.settings.azure.signing_key,
+        shared=shared,
         tags=here.all_tags,
         after=[*vault.ready, *after],
     )
