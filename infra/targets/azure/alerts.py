@@ -47,39 +47,42 @@ def provide_alerts(
         logs=[monitor.DiagnosticsLogSettingsArgs(category=category, enabled=True) for category in LOGS],
         opts=here.adopted(f"{_KIND}:DiagnosticSetting", logical, setting, _DIAGNOSTICS_API),
     )
-    limits = here.settings.azure.alerts
-    errors = _query_alert(here, name, ground, "errors", _errors_query(endpoint), "GreaterThan", limits.error_rate)
+    limits, called = here.settings.azure.alerts, plain.rpartition("/")[2]
+    errors = _query_alert(here, name, ground, "errors", _errors_query(called), "GreaterThan", limits.error_rate)
     quality = _query_alert(
-        here, name, ground, "quality", _quality_query(endpoint, entry.version.sha256), "LessThan", limits.quality
+        here, name, ground, "quality", _quality_query(called, entry.version.sha256), "LessThan", limits.quality
     )
     return [logs, errors, _latency_alert(here, name, ground, endpoint), quality]
 
 
-def _errors_query(endpoint: pulumi.Input[str]) -> pulumi.Output[str]:
-    """Share of the requests that failed: of a container's answers only its own faults, which come as 424 as well."""
-    return pulumi.Output.concat(
-        LOGS[1],
-        "\n| where _ResourceId =~ '",
-        endpoint,
-        "'\n| extend Status = iff(coalesce(toint(ModelStatusCode), 0) > 0, toint(ModelStatusCode), toint(ResponseCode))"
-        "\n| summarize Value = todouble(countif(Status >= 500 or Status in (408, 424))) / count()",
-    )
+def _errors_query(endpoint: str) -> str:
+    """Share of the requests that failed: of a container's answers only its own faults, which come as 424 as well.
+
+    https://learn.microsoft.com/azure/azure-monitor/reference/tables/amlonlineendpointtrafficlog
+    """
+    return f"""{LOGS[1]}
+| where EndpointName =~ '{endpoint}'
+| extend Status = iff(coalesce(toint(ModelStatusCode), 0) > 0, toint(ModelStatusCode), toint(ResponseCode))
+| summarize Failed = countif(Status >= 500 or Status in (408, 424)), All = count()
+| where All > 0
+| project Value = todouble(Failed) / All"""
 
 
-def _quality_query(endpoint: pulumi.Input[str], sha256: str) -> pulumi.Output[str]:
-    """The least share of golden prompts that a server of the version answered as expected."""
-    return pulumi.Output.concat(
-        LOGS[0],
-        "\n| where _ResourceId =~ '",
-        endpoint,
-        "' and Message has '\"quality\"'\n| extend Said = parse_json(Message)",
-        f"\n| where Said.event == 'quality' and Said.sha256 == '{sha256}'",
-        "\n| summarize Value = min(todouble(Said.score))\n| where isnotnull(Value)",
-    )
+def _quality_query(endpoint: str, sha256: str) -> str:
+    """The least share of golden prompts that a server of the version answered as expected.
+
+    https://learn.microsoft.com/azure/azure-monitor/reference/tables/amlonlineendpointconsolelog
+    """
+    return f"""{LOGS[0]}
+| where EndpointName =~ '{endpoint}' and Message has 'quality'
+| extend Said = parse_json(Message)
+| where Said.event == 'quality' and Said.sha256 == '{sha256}'
+| summarize Value = min(todouble(Said.score))
+| where isnotnull(Value)"""
 
 
 def _query_alert(
-    here: Here, name: str, ground: Ground, what: str, query: pulumi.Output[str], operator: str, threshold: float
+    here: Here, name: str, ground: Ground, what: str, query: str, operator: str, threshold: float
 ) -> monitor.ScheduledQueryRule:
     """https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-types#log-alerts"""
     condition = monitor.ConditionArgs(
