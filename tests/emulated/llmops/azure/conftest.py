@@ -1,0 +1,162 @@
+"""One twin for this folder's tests, and a deployed stack on it without an engine: containers and keys of its own."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from contract.outputs import StackOutputs
+from contract.twin import TWIN_SUBSCRIPTION
+from llmops.platforms.azure.clients import Clients
+from llmops.platforms.azure.platform import AzurePlatform
+from tests.support.serving import until
+from twins.azure import control
+
+MakePlatform = Callable[..., AzurePlatform]
+LOCATION = "westeurope"
+_GROUPS, _STORAGE, _VAULTS, _ROLES, _REGISTRIES = "2024-03-01", "2024-01-01", "2024-11-01", "2022-04-01", "2023-07-01"
+BLOBS_CONTRIBUTOR = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
+CRYPTO_USER = "12338af0-0e69-4776-bea7-57ae8d297424"
+SECRETS_OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A twin's home."""
+    home = tmp_path_factory.mktemp("azure") / "twin"
+    control.up(home, pace=0.05, containers="none", say=lambda _: None)
+    try:
+        yield home
+    finally:
+        control.down(home)
+
+
+@pytest.fixture
+def clients(twin: Path, tmp_path: Path) -> Iterator[Clients]:
+    """This process is a client of the twin meanwhile."""
+    environ = dict(os.environ) | {"LLMOPS_CACHE": str(tmp_path / "cache")}
+    for name, value in control.environment(twin).items():
+        if value is None:
+            environ.pop(name, None)
+        else:
+            environ[name] = value
+    with mock.patch.dict(os.environ, environ, clear=True):
+        yield Clients()
+
+
+def assign(clients: Clients, scope: str, role: str, principal: str = "") -> None:
+    """Give a principal a role; without one: the caller."""
+    definitions = f"/subscriptions/{TWIN_SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions"
+    properties = {
+        "roleDefinitionId": f"{definitions}/{role}",
+        "principalId": principal or clients.caller.object_id,
+        "principalType": "ServicePrincipal",
+    }
+    name = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+    clients.arm.put(name, {"properties": properties}, _ROLES)
+
+
+@pytest.fixture
+def make_platform(clients: Clients) -> MakePlatform:
+    """Make a stack's account, containers, vault, key and registry; what the program leaves of one without endpoints."""
+
+    def make(stack: str = "dev", tagged: bool = True, **azure: Any) -> AzurePlatform:
+        suffix, arm = uuid.uuid4().hex[:8], clients.arm
+        group = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/kit-{suffix}"
+        account = f"{group}/providers/Microsoft.Storage/storageAccounts/kit{suffix}"
+        vault = f"{group}/providers/Microsoft.KeyVault/vaults/kit-{suffix}"
+        registry = f"{group}/providers/Microsoft.ContainerRegistry/registries/kit{suffix}"
+        place = {"location": LOCATION, "tags": {"llmops:stack": stack} if tagged else {}}
+        arm.put(group, place, _GROUPS)
+        storage = {**place, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
+        blobs = arm.put(account, storage, _STORAGE)["properties"]["primaryEndpoints"]["blob"]
+        service = {"isVersioningEnabled": True, "deleteRetentionPolicy": {"enabled": True, "days": 7}}
+        arm.put(f"{account}/blobServices/default", {"properties": service}, _STORAGE)
+        for container in ("store", "work"):
+            arm.put(f"{account}/blobServices/default/containers/{container}", {"properties": {}}, _STORAGE)
+        rights = {"tenantId": clients.caller.tenant, "sku": {"family": "A", "name": "standard"}}
+        made = arm.put(vault, {**place, "properties": {**rights, "enableRbacAuthorization": True}}, _VAULTS)
+        key = {"properties": {"kty": "EC", "curveName": "P-256", "keyOps": ["sign", "verify"]}}
+        key_id = arm.put(f"{vault}/keys/signing", key, _VAULTS)["properties"]["keyUriWithVersion"]
+        for scope, role in ((account, BLOBS_CONTRIBUTOR), (vault, CRYPTO_USER), (vault, SECRETS_OFFICER)):
+            assign(clients, scope, role)
+        sku = {"sku": {"name": "Basic"}, "properties": {"adminUserEnabled": False}}
+        server = arm.put(registry, {**place, **sku}, _REGISTRIES)["properties"]["loginServer"]
+        outputs = {
+            "target": "azure",
+            "stack": stack,
+            "project": "",
+            "store": {"url": f"{blobs.rstrip('/')}/store"},
+            "signing": {
+                "private_key": f"azurekeyvault://{key_id.removeprefix('https://')}",
+                "public_key": _pem(clients, key_id),
+            },
+            "training": {"image": f"process:training@sha256:{'0' * 64}", "runs": f"{blobs.rstrip('/')}/work/runs"},
+            "azure": {
+                "subscription": TWIN_SUBSCRIPTION,
+                "tenant": clients.caller.tenant,
+                "location": LOCATION,
+                "resource_group": group.rpartition("/")[2],
+                "workspace": f"kit-{suffix}",
+                "twin": True,
+                "storage_account": account.rpartition("/")[2],
+                "blob_url": blobs,
+                "store_container": "store",
+                "work_container": "work",
+                "vault_url": made["properties"]["vaultUri"],
+                "registry": server,
+                "repositories": {"serving": f"{server}/serving"},
+                **azure,
+            },
+        }
+        platform = AzurePlatform(StackOutputs.new(**outputs))
+        if not azure:
+            until(lambda: _may_write(platform))  # a role takes its time
+        return platform
+
+    return make
+
+
+def _may_write(platform: AzurePlatform) -> bool:
+    from contract.errors import KitError
+
+    try:
+        platform.store().objects.create("probe", b"")
+        platform.clients.blobs(platform.azure.blob_url.rstrip("/")).get_blob_client("store", "probe").delete_blob()
+    except KitError as e:
+        if "may not" not in e.what:
+            raise
+        return False
+    return True
+
+
+def _pem(clients: Clients, key_id: str) -> str:
+    """Of a key, as the program exports it: read once its role is there, by Key Vault's own client."""
+    from azure.core.exceptions import HttpResponseError
+    from azure.keyvault.keys import KeyClient, KeyVaultKey
+
+    vault, _, rest = key_id.partition("/keys/")
+    name, _, version = rest.partition("/")
+    found: list[KeyVaultKey] = []
+
+    def read() -> bool:
+        try:
+            with KeyClient(vault, clients.credential, verify_challenge_resource=False) as keys:
+                found.append(keys.get_key(name, version))
+        except HttpResponseError as e:
+            if e.status_code != 403:
+                raise
+            return False
+        return True
+
+    until(read)
+    x, y = (int.from_bytes(part, "big") for part in (found[0].key.x, found[0].key.y))  # type: ignore[attr-defined]
+    public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+    form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return public.public_bytes(*form).decode()

@@ -1,0 +1,97 @@
+"""The store in a blob container, with everything that the store in a folder promises."""
+
+from pathlib import Path
+
+import pytest
+from azure.storage.blob import ContainerClient
+
+from contract.errors import KitError
+from llmops.platforms.azure.objects_blob import BlobObjects
+from llmops.platforms.azure.platform import AzurePlatform
+from tests.emulated.llmops.azure.conftest import MakePlatform
+from tests.support.serving import until
+from tests.support.store_contract import MakeVersion, StoreContract
+
+
+def container(platform: AzurePlatform, name: str = "store") -> ContainerClient:
+    return platform.clients.blobs(platform.azure.blob_url.rstrip("/")).get_container_client(name)
+
+
+class TestStore(StoreContract):
+    target = "azure"
+
+    def write(self, platform: AzurePlatform, key: str, data: bytes) -> None:
+        container(platform).upload_blob(key, data, overwrite=True)
+
+    def test_data_is_removed_to_the_last_version_and_only_the_kits_own_where_the_account_was_given(
+        self, make_platform: MakePlatform, make_version: MakeVersion
+    ) -> None:
+        for tagged in (True, False):
+            platform = make_platform(tagged=tagged)
+            platform.store().put_model(make_version(), platform.sign)
+            for data in (b"1", b"2"):
+                self.write(platform, "models/x", data)
+            container(platform).delete_blob("models/x")
+            self.write(platform, "theirs/data", b"1")
+            platform.remove_data()
+            platform.remove_data()
+            left = {blob.name for blob in container(platform).list_blobs(include=["versions"])}
+            assert left == (set() if tagged else {"theirs/data"})
+
+
+def test_objects_of_a_container(make_platform: MakePlatform, tmp_path: Path) -> None:
+    platform = make_platform()
+    objects = BlobObjects(platform.outputs.store.url, platform.clients)
+    assert objects.find("a/none") is None
+    assert objects.create("a/one", b"1")
+    assert not objects.create("a/one", b"2")
+    objects.put("a/b/größe 2", b"2")
+    objects.put("a/b/größe 2", b"3")
+    assert objects.list("a/") == ["a/b/größe 2", "a/one"]
+    assert list(objects.folders("a/")) == ["a/b"]
+    assert list(objects.folders("")) == ["a"]
+    objects.download("a/", tmp_path / "out")
+    assert (tmp_path / "out/b/größe 2").read_bytes() == b"3"
+    gone = BlobObjects(f"{platform.azure.blob_url.rstrip('/')}/gone", platform.clients)
+    assert list(gone.folders("")) == []
+    with pytest.raises(KitError, match="ContainerNotFound"):
+        gone.list("")
+
+
+def test_a_stack_of_another_subscription_is_refused(make_platform: MakePlatform) -> None:
+    platform = make_platform(subscription="11111111-1111-1111-1111-111111111111")
+    with pytest.raises(KitError, match="but Azure clients of this shell talk to a twin"):
+        platform.store()
+
+
+def test_who_may_not_is_told_which_role_is_missing(make_platform: MakePlatform) -> None:
+    platform = make_platform()
+    for assignment in platform.clients.arm.list(
+        f"/subscriptions/{platform.azure.subscription}/resourceGroups/{platform.azure.resource_group}"
+        f"/providers/Microsoft.Storage/storageAccounts/{platform.azure.storage_account}"
+        "/providers/Microsoft.Authorization/roleAssignments",
+        "2022-04-01",
+    ):
+        if assignment["properties"]["scope"].endswith(platform.azure.storage_account):
+            platform.clients.arm.delete(assignment["id"], "2022-04-01")
+    store, refusals = platform.store(), list[KitError]()
+
+    def is_refused() -> bool:
+        try:
+            store.objects.list("models/")
+        except KitError as e:
+            refusals.append(e)
+        return bool(refusals)
+
+    until(is_refused)  # a role works a little longer than it is there
+    assert "may not" in refusals[0].what
+    assert "Storage Blob Data Contributor" in refusals[0].fix
+
+
+def test_a_secret_is_read_from_the_vault(make_platform: MakePlatform) -> None:
+    platform = make_platform()
+    platform.clients.secrets(platform.azure.vault_url).set_secret("hub-token", "told\n")
+    assert platform.secret("hub_token") == "told"
+    with pytest.raises(KitError, match="SecretNotFound") as caught:
+        platform.secret("other")
+    assert "az keyvault secret set" in caught.value.fix

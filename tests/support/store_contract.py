@@ -1,0 +1,134 @@
+"""What a store in a cloud promises, for every cloud: a test module inherits `StoreContract` and says how it writes.
+
+Its folder's conftest has the fixture `make_platform`, which makes a deployed stack without endpoints.
+"""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.errors import IntegrityError, KitError
+from contract.layout import MANIFEST, model_key, rejection_log
+from contract.signing import verify
+from llmops.promotion import promote
+from llmops.remote_objects import RemoteObjects
+from llmops.stackfile import StackFile
+from tests.support.versions import write_version
+
+MakePlatform = Callable[..., Any]
+MakeVersion = Callable[..., Path]
+
+
+class StoreContract(ABC):
+    """Everything that the store in a folder promises too."""
+
+    target = ""
+
+    @abstractmethod
+    def write(self, platform: Any, key: str, data: bytes) -> None:
+        """Write an object into the store as somebody else would, over one that may be there."""
+
+    @pytest.fixture
+    def make_version(self, tmp_path: Path) -> MakeVersion:
+        def make(name: str = "chatbot", weights: str = "w") -> Path:
+            folder = tmp_path / f"{name}-{weights[:16]}"
+            if not folder.exists():
+                write_version(folder, name, weights, passed=True, run="")
+            return folder
+
+        return make
+
+    def test_a_version_is_stored_signed_by_the_stacks_key_and_verified(
+        self, make_platform: MakePlatform, make_version: MakeVersion
+    ) -> None:
+        platform = make_platform()
+        ref = platform.store().put_model(make_version(), platform.sign)
+        assert ref.alias == "chatbot@1"
+        assert platform.store().put_model(make_version(), platform.sign) == ref
+        folder = platform.store().model_folder(ref.sha256)
+        assert verify(folder, platform.outputs.signing.public_key, ref.sha256).name == "chatbot"
+        assert platform.store().find("chatbot@latest") == ref
+        assert platform.store().put_model(make_version(weights="other"), platform.sign).alias == "chatbot@2"
+
+    def test_writers_at_the_same_time_get_different_numbers(
+        self, make_platform: MakePlatform, make_version: MakeVersion
+    ) -> None:
+        platform = make_platform()
+        folders = [make_version(weights=f"w{i}") for i in range(3)]
+        platform.store()
+        numbers: list[int] = []
+
+        def put(folder: Path) -> None:
+            numbers.append(platform.store().put_model(folder, platform.sign).number)
+
+        threads = [threading.Thread(target=put, args=(f,)) for f in [*folders, *folders]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(numbers) == [1, 1, 2, 2, 3, 3]
+
+    def test_a_folder_is_not_there_before_its_manifest(
+        self, make_platform: MakePlatform, make_version: MakeVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        objects = make_platform().store().objects
+        assert isinstance(objects, RemoteObjects)
+        uploaded: list[str] = []
+        upload = objects._upload
+
+        def interrupted(key: str, path: Path) -> None:
+            if uploaded:
+                raise KeyboardInterrupt
+            uploaded.append(key)
+            upload(key, path)
+
+        monkeypatch.setattr(objects, "_upload", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            objects.put_folder("models/abc", make_version(), {})
+        with pytest.raises(KitError, match="is not in the store"):
+            objects.get_folder("models/abc")
+        monkeypatch.setattr(objects, "_upload", upload)
+        assert objects.put_folder("models/abc", make_version(), {})
+        assert not objects.put_folder("models/abc", make_version(), {})
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ("model.safetensors", "bytes, the manifest says"),
+            ("extra.bin", "was added"),
+            (MANIFEST, "manifest was changed"),
+        ],
+    )
+    def test_what_was_changed_is_found_though_this_machine_has_a_copy(
+        self, make_platform: MakePlatform, make_version: MakeVersion, change: str, words: str
+    ) -> None:
+        platform = make_platform()
+        ref = platform.store().put_model(make_version(), platform.sign)
+        first = platform.store().model_folder(ref.sha256)
+        assert platform.store().model_folder(ref.sha256) == first
+        self.write(platform, f"{model_key(ref.sha256)}/{change}", b'{"files": {}}')
+        with pytest.raises(IntegrityError, match=words) as caught:
+            platform.store().model_folder(ref.sha256)
+        assert caught.value.where.startswith(f"{platform.outputs.store.url}/models/")
+
+    def test_a_rejected_version_is_not_promoted_before_it_is_cleared(
+        self, make_platform: MakePlatform, make_version: MakeVersion, tmp_path: Path
+    ) -> None:
+        platform = make_platform()
+        store = platform.store()
+        ref = store.put_model(make_version(), platform.sign)
+        store.append(rejection_log(ref.sha256), {"action": "rejected", "why": "5xx alarm", "when": "now"})
+        path = tmp_path / "Pulumi.dev.yaml"
+        path.write_text(f"config:\n  llmops:target: {self.target}\n")
+        assert store.rejections() == {ref.sha256: "5xx alarm"}
+        with pytest.raises(KitError, match="was rejected: 5xx alarm") as caught:
+            promote(platform, StackFile(path), "chatbot@1")
+        assert "llmops models clear chatbot@1" in caught.value.fix
+        store.clear(ref, "a full disk")
+        assert store.rejections() == {}
+        assert promote(platform, StackFile(path), "chatbot@1").after == ref
+        assert [e["action"] for e in store.read_log(rejection_log(ref.sha256))] == ["rejected", "cleared"]
