@@ -12,22 +12,15 @@ from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 
-from contract.twin import TWIN_SUBSCRIPTION
 from hosting.images import build
-from llmops.platforms.azure.arm import Arm
+from tests.emulated.twins.azure.processes import IDENTITY, LOCATION, make_workspace, running
 from tests.support.echo import echo_source
 from tests.support.environments import AZURE_AI_ML, environment
 from tests.support.serving import until
 from twins.azure import control
-from twins.azure.principals import OWNER_ID
 
-GROUP = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/kit"
-WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/kit-ml"
-ACCOUNT = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/kitdata"
-VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/kit-vault"
-IDENTITY = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/kit"
-CONTRIBUTOR = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"  # Storage Blob Data Contributor
-LOCATION = "westeurope"
+# The client prints logs of what it has seen running, and nothing of a job that had ended before.
+_COMMAND = "sleep 8; cat ${{inputs.spec}}/spec.txt && cp ${{inputs.spec}}/spec.txt ${{outputs.model}}/model.txt"
 SCRIPT = Path(__file__).with_name("ml_client.py")
 
 
@@ -36,25 +29,19 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """What the script came to on a twin with a workspace."""
     home = tmp_path_factory.mktemp("twin")
     image = build(echo_source(tmp_path_factory.mktemp("echo")))
-    info = control.up(home, pace=0.2)
     try:
-        variables = {name: value for name, value in control.environment(home).items() if value is not None}
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in control.environment(home).items():
-                if value is None:
-                    patch.delenv(name, raising=False)
-                else:
-                    patch.setenv(name, value)
-            client_id = _make_workspace(Arm(info.url, DefaultAzureCredential()), image)
+        with running(home, pace=0.2) as arm:
+            made = make_workspace(arm, image)
+            _upload(made["blobs"])
         told = {
             "ML_GROUP": "kit",
             "ML_WORKSPACE": "kit-ml",
             "ML_IDENTITY": IDENTITY,
-            "ML_CLIENT_ID": client_id,
-            "ML_COMMAND": "cat ${{inputs.spec}}/spec.txt && cp ${{inputs.spec}}/spec.txt ${{outputs.model}}/model.txt",
+            "ML_CLIENT_ID": made["client_id"],
+            "ML_COMMAND": _COMMAND,
             "ML_VARIABLES": json.dumps({"SAYS": "to the log"}),
         }
-        yield _run(home, variables | told)
+        yield _run(home, {name: value for name, value in control.environment(home).items() if value} | told)
     finally:
         control.reset(home)
 
@@ -66,44 +53,6 @@ def _run(home: Path, variables: dict[str, str]) -> dict[str, Any]:
     ran = subprocess.run(command, env=own | variables, text=True, capture_output=True, timeout=300)
     assert ran.returncode == 0, ran.stderr[-4000:]
     return {**json.loads((home / "done.json").read_text()), "said": ran.stdout}
-
-
-def _make_workspace(arm: Arm, image: str) -> str:
-    """A workspace, and what the script needs there; the client id of its identity, which may read and write blobs."""
-    arm.put(GROUP, {"location": LOCATION}, "2024-03-01")
-    storage = {"location": LOCATION, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
-    account = arm.put(ACCOUNT, storage, "2024-01-01")
-    arm.put(f"{ACCOUNT}/blobServices/default/containers/store", {"properties": {}}, "2024-01-01")
-    identity = arm.put(IDENTITY, {"location": LOCATION}, "2023-01-31")["properties"]
-    for number, principal in enumerate((OWNER_ID, identity["principalId"])):
-        _assign(arm, f"00000000-0000-0000-0000-{number:012}", principal)
-    sku = {"family": "A", "name": "standard"}
-    vault = {"tenantId": identity["tenantId"], "sku": sku, "enableRbacAuthorization": True}
-    arm.put(VAULT, {"location": LOCATION, "properties": vault}, "2023-07-01")
-    needed = {"storageAccount": ACCOUNT, "keyVault": VAULT}
-    body = {"location": LOCATION, "identity": {"type": "SystemAssigned"}, "properties": needed}
-    arm.put(WORKSPACE, body)
-    store = {"datastoreType": "AzureBlob", "accountName": "kitdata", "containerName": "store"}
-    arm.put(f"{WORKSPACE}/datastores/store", {"properties": {**store, "credentials": {"credentialsType": "None"}}})
-    scale = {"minNodeCount": 0, "maxNodeCount": 1}
-    cluster = {"computeType": "AmlCompute", "properties": {"vmSize": "Standard_DS3_v2", "scaleSettings": scale}}
-    assigned = {"type": "UserAssigned", "userAssignedIdentities": {IDENTITY: {}}}
-    arm.put(f"{WORKSPACE}/computes/cpu", {"location": LOCATION, "identity": assigned, "properties": cluster})
-    routes = {
-        f"{name}Route": {"path": path, "port": 8080}
-        for name, path in (("liveness", "/ping"), ("readiness", "/ping"), ("scoring", "/"))
-    }
-    arm.put(f"{WORKSPACE}/environments/training/versions/1", {"properties": {"image": image}})
-    arm.put(f"{WORKSPACE}/environments/serving/versions/1", {"properties": {"image": image, "inferenceConfig": routes}})
-    _upload(account["properties"]["primaryEndpoints"]["blob"])
-    return identity["clientId"]
-
-
-def _assign(arm: Arm, name: str, principal: str) -> None:
-    definition = f"/subscriptions/{TWIN_SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{CONTRIBUTOR}"
-    properties = {"roleDefinitionId": definition, "principalId": principal, "principalType": "ServicePrincipal"}
-    scope = f"{ACCOUNT}/providers/Microsoft.Authorization/roleAssignments/{name}"
-    arm.put(scope, {"properties": properties}, "2022-04-01")
 
 
 def _upload(url: str) -> None:
