@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from contract.errors import HostingError
 from hosting import images as process_images
+from twins.azure import registry
 
 if TYPE_CHECKING:
     from twins.azure.twin import Twin
@@ -32,8 +33,6 @@ def runnable(twin: "Twin", image: str) -> tuple[str, list[str]]:
             return process.ref, list(process.command)
         except HostingError as e:
             raise ImageError(f"{e.what}; {e.fix}" if e.fix else e.what) from e
-    from twins.azure import registry
-
     found = registry.resolve(twin, image)
     if found is None:
         raise ImageError(f"the image {image} is in no registry of this twin: push it there")

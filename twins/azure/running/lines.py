@@ -29,14 +29,12 @@ def of(twin: "Twin", endpoint_id: str, deployment: str) -> list[str]:
     return [text for _, _, text in _all(twin).get(_name(endpoint_id, deployment), [])]
 
 
-def below(twin: "Twin", workspace_id: str) -> Iterator[tuple[str, str, Line]]:
-    """All lines of a workspace's deployments: endpoint's name, deployment's name, line; with the twin's lock."""
-    beginning = key(workspace_id) + "/"
+def every(twin: "Twin") -> Iterator[tuple[str, str, Line]]:
+    """All lines: endpoint's id in lower case, deployment's name in lower case, line; with the twin's lock."""
     for name, kept in _all(twin).items():
-        if name.startswith(beginning):
-            endpoint, _, deployment = name.rpartition("/deployments/")
-            for line in kept:
-                yield endpoint.rpartition("/")[2], deployment, tuple(line)
+        endpoint, _, deployment = name.rpartition("/deployments/")
+        for line in kept:
+            yield endpoint, deployment, tuple(line)
 
 
 def forget(twin: "Twin", endpoint_id: str, deployment: str) -> None:

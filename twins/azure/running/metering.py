@@ -5,6 +5,7 @@ https://learn.microsoft.com/azure/machine-learning/monitor-azure-machine-learnin
 
 import threading
 import time
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ class Meter:
         self._lock = threading.Lock()
         self._new: list[Answered] = []
         self._open: dict[tuple[str, str], int] = {}
+        self._samples: deque[tuple[float, str, int]] = deque(maxlen=_KEPT)
         twin.every(_WRITE_SECONDS, self._write)
 
     def count(
@@ -78,20 +80,28 @@ class Meter:
             if not self._open[name]:
                 del self._open[name]
 
-    def under_way(self, endpoint_id: str, deployment: str = "") -> int:
-        """Requests that are answered now."""
+    def connections(self, endpoint_id: str, begin: float, end: float) -> list[int]:
+        """How many requests of an endpoint were answered at once, looked at all the time; nothing while it idles."""
         with self._lock:
-            return sum(n for (e, d), n in self._open.items() if e == key(endpoint_id) and deployment in ("", d))
+            return [n for when, name, n in self._samples if name == key(endpoint_id) and begin <= when < end]
+
+    def every(self, begin: float, end: float) -> list[Answered]:
+        """The answers of all endpoints in a time; with the twin's lock."""
+        self._write()
+        found = (Answered(*each) for each in self._twin.state.get(_STATE, []))
+        return [each for each in found if begin <= each.when < end]
 
     def since(self, endpoint_id: str, begin: float, end: float) -> list[Answered]:
         """The answers of an endpoint in a time; with the twin's lock."""
-        self._write()
-        found = (Answered(*each) for each in self._twin.state.get(_STATE, []))
-        return [each for each in found if each.endpoint == key(endpoint_id) and begin <= each.when < end]
+        return [each for each in self.every(begin, end) if each.endpoint == key(endpoint_id)]
 
     def _write(self) -> None:
         with self._lock:
             new, self._new = self._new, []
+            now, at_once = time.time(), Counter[str]()
+            for (endpoint, _), count in self._open.items():
+                at_once[endpoint] += count
+            self._samples += [(now, endpoint, count) for endpoint, count in at_once.items()]
         if new:
             with self._twin.seldom():
                 kept = self._twin.state.setdefault(_STATE, [])

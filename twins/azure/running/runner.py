@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 from twins.azure.calls import Document
 from twins.azure.ids import key
 from twins.azure.running import history, lines
+from twins.azure.running.alerts import Alerts
+from twins.azure.running.autoscale import Autoscale
 from twins.azure.running.base import NothingRuns
 from twins.azure.running.deployments import Deployments
+from twins.azure.running.insights import Insights
 from twins.azure.running.jobs import Jobs
+from twins.azure.running.log_query import LogQuery
 from twins.azure.running.metering import Meter
 from twins.azure.running.scoring import Scoring
 from twins.azure.services.machinelearning_endpoints import TYPE as ENDPOINTS
@@ -27,6 +31,10 @@ class Runner:
         self._twin = twin
         self._nothing = NothingRuns(twin)
         self.meter = Meter(twin)
+        insights = Insights(twin, self.meter)
+        self.autoscale = Autoscale(twin, insights)
+        self.alerts = Alerts(twin, insights, self.meter)
+        LogQuery(twin, self.meter)
         self.deployments = Deployments(twin)
         self.jobs = Jobs(twin)
         self._containers = Containers()

@@ -1,0 +1,252 @@
+"""The part of the Kusto query language that this twin reads: a table, then where, extend, project, summarize, order by,
+take, top and count.
+
+https://learn.microsoft.com/kusto/query
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+_TOKENS = re.compile(
+    r"""\s+|//[^\n]*
+    |(?P<timespan>\d+(?:\.\d+)?(?:d|h|m|s|ms)\b)
+    |(?P<number>\d+(?:\.\d+)?)
+    |(?P<text>@?'(?:[^'\\]|\\.)*'|@?"(?:[^"\\]|\\.)*")
+    |(?P<name>!?[A-Za-z_]\w*(?:~)?)
+    |(?P<sign>=~|!~|==|!=|<>|<=|>=|[-+*/%<>=|(),.\[\]])
+    """,
+    re.X,
+)
+_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_COMPARISONS = {
+    *("==", "!=", "<>", "<", ">", "<=", ">=", "=~", "!~", "has", "!has", "contains", "!contains", "startswith"),
+    *("endswith", "in", "!in", "in~", "between"),
+}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+
+
+class QueryError(ValueError):
+    """A query is not understood; the text says what, and where."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Part of an expression: `kind` is "value", "name", "member", "call", "list" or an operator, with `parts`."""
+
+    kind: str
+    value: Any = None
+    parts: tuple["Node", ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operator after a `|`: its word, named expressions, those after `by`, and a number."""
+
+    word: str
+    columns: tuple[tuple[str, Node], ...] = ()
+    by: tuple[tuple[str, Node], ...] = ()
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Query:
+    """A table and what is done with its rows."""
+
+    table: str
+    steps: tuple[Step, ...]
+
+
+def parse(text: str) -> Query:
+    """Read a query.
+
+    Raises:
+        QueryError: it is not of this part of the language.
+    """
+    return _Parser(text).query()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._tokens: list[tuple[str, str]] = []
+        place = 0
+        while place < len(text):
+            match = _TOKENS.match(text, place)
+            if not match:
+                raise QueryError(f"'{text[place : place + 20]}' at character {place} is not understood by this twin")
+            if match.lastgroup:
+                self._tokens.append((match.lastgroup, match[0]))
+            place = match.end()
+        self._at = 0
+
+    def query(self) -> Query:
+        table, steps = self._take("name"), []
+        while self._peek() == "|":
+            self._next()
+            steps.append(self._step())
+        if self._at < len(self._tokens):
+            raise QueryError(f"'{self._peek()}' is not understood by this twin: a | is expected")
+        return Query(table, tuple(steps))
+
+    def _step(self) -> Step:
+        word = self._take("name")
+        if word in ("where", "filter"):
+            return Step("where", (("", self._expression()),))
+        if word in ("extend", "project"):
+            return Step(word, self._columns())
+        if word == "summarize":
+            columns = () if self._peek() == "by" else self._columns()
+            return Step(word, columns, self._by())
+        if word in ("take", "limit"):
+            return Step("take", number=int(self._take("number")))
+        if word == "count":
+            return Step("summarize", (("Count", Node("call", "count")),))
+        if word in ("order", "sort"):
+            return Step("order", by=self._by(ordered=True))
+        if word == "top":
+            number = int(self._take("number"))
+            return Step("top", by=self._by(ordered=True), number=number)
+        raise QueryError(f"the operator '{word}' is not understood by this twin")
+
+    def _by(self, *, ordered: bool = False) -> tuple[tuple[str, Node], ...]:
+        if self._peek() != "by":
+            if ordered:
+                raise QueryError("'by' is expected")
+            return ()
+        self._next()
+        if not ordered:
+            return self._columns()
+        found = []
+        while True:
+            node = self._expression()
+            direction = self._next() if self._peek() in ("asc", "desc") else "desc"
+            found.append((direction, node))
+            if self._peek() != ",":
+                return tuple(found)
+            self._next()
+
+    def _columns(self) -> tuple[tuple[str, Node], ...]:
+        found = []
+        while True:
+            name = ""
+            if self._peek(1) == "=" and self._kind() == "name":
+                name = self._take("name")
+                self._next()
+            node = self._expression()
+            found.append((name or _name_of(node, len(found)), node))
+            if self._peek() != ",":
+                return tuple(found)
+            self._next()
+
+    # -- expressions, from the weakest operator to the strongest ------------------------------------------------------
+
+    def _expression(self) -> Node:
+        return self._chain(("or",), lambda: self._chain(("and",), self._comparison))
+
+    def _chain(self, words: tuple[str, ...], inner: Callable[[], Node]) -> Node:
+        node = inner()
+        while self._peek() in words:
+            word = self._next()
+            node = Node(word, None, (node, inner()))
+        return node
+
+    def _comparison(self) -> Node:
+        node = self._sum()
+        if self._peek() not in _COMPARISONS:
+            return node
+        word = self._next()
+        if word in ("in", "!in", "in~"):
+            return Node(word, None, (node, Node("list", None, self._arguments())))
+        if word == "between":
+            raise QueryError("'between' is not understood by this twin: take two comparisons")
+        return Node(word, None, (node, self._sum()))
+
+    def _sum(self) -> Node:
+        return self._chain(("+", "-"), lambda: self._chain(("*", "/", "%"), self._unary))
+
+    def _unary(self) -> Node:
+        if self._peek() == "-":
+            self._next()
+            return Node("-", None, (Node("value", 0), self._unary()))
+        return self._members(self._primary())
+
+    def _members(self, node: Node) -> Node:
+        while self._peek() in (".", "["):
+            if self._next() == ".":
+                node = Node("member", self._take("name"), (node,))
+            else:
+                node = Node("member", self._primary().value, (node,))
+                self._expect("]")
+        return node
+
+    def _primary(self) -> Node:
+        kind, text = self._kind(), self._next()
+        if kind == "number":
+            return Node("value", float(text) if "." in text else int(text))
+        if kind == "timespan":
+            match = re.fullmatch(r"([\d.]+)(\w+)", text)
+            assert match
+            return Node("value", float(match[1]) * _UNITS[match[2]])
+        if kind == "text":
+            return Node("value", _unquoted(text))
+        if text == "(":
+            node = self._expression()
+            self._expect(")")
+            return node
+        if kind != "name":
+            raise QueryError(f"'{text}' is not expected here")
+        if text in ("true", "false"):
+            return Node("value", text == "true")
+        if self._peek() == "(":
+            return Node("call", text.lower(), self._arguments())
+        return Node("name", text)
+
+    def _arguments(self) -> tuple[Node, ...]:
+        self._expect("(")
+        found = []
+        while self._peek() != ")":
+            found.append(self._expression())
+            if self._peek() == ",":
+                self._next()
+        self._next()
+        return tuple(found)
+
+    # -- tokens -------------------------------------------------------------------------------------------------------
+
+    def _kind(self) -> str:
+        return self._tokens[self._at][0] if self._at < len(self._tokens) else ""
+
+    def _peek(self, ahead: int = 0) -> str:
+        place = self._at + ahead
+        return self._tokens[place][1] if place < len(self._tokens) else ""
+
+    def _next(self) -> str:
+        if self._at >= len(self._tokens):
+            raise QueryError("the query ends too early")
+        self._at += 1
+        return self._tokens[self._at - 1][1]
+
+    def _take(self, kind: str) -> str:
+        if self._kind() != kind:
+            raise QueryError(f"a {kind} is expected, not '{self._peek()}'")
+        return self._next()
+
+    def _expect(self, text: str) -> None:
+        if self._next() != text:
+            raise QueryError(f"'{text}' is expected, not '{self._tokens[self._at - 1][1]}'")
+
+
+def _unquoted(text: str) -> str:
+    if text.startswith("@"):
+        return text[2:-1]
+    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), text[1:-1])
+
+
+def _name_of(node: Node, number: int) -> str:
+    """The name of a column that was given none."""
+    if node.kind == "name":
+        return str(node.value)
+    if node.kind == "call":
+        return f"{node.value}_{node.parts[0].value if node.parts and node.parts[0].kind == 'name' else ''}"
+    return f"Column{number + 1}"
