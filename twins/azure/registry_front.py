@@ -130,8 +130,7 @@ class _Acr:
         if access is None or asked.name not in access.actions:
             raise _challenge(document, scope)
         if needed not in access.actions[asked.name]:
-            message = "requested access to the resource is denied"
-            raise RefusedError("DENIED", message, 403)
+            raise _challenge(document, scope, denied=True)
         return _Repository(self._twin, self._name, asked.name, self._storage)
 
 
@@ -143,13 +142,16 @@ def _document(twin: Twin, name: str) -> Document:
     return found
 
 
-def _challenge(document: Document, scope: str) -> RefusedError:
+def _challenge(document: Document, scope: str, *, denied: bool = False) -> RefusedError:
+    """Where a token is to be had; `denied`: one with more than the roles have allowed."""
     server = document["properties"]["loginServer"]
-    challenge = f'Bearer realm="http://{server}/oauth2/token",service="{server}"' + (
-        f',scope="{scope}"' if scope else ""
-    )
+    parts = [f'realm="http://{server}/oauth2/token"', f'service="{server}"']
+    parts += [f'scope="{scope}"'] if scope else []
+    parts += ['error="insufficient_scope"'] if denied else []
     message = "authentication required, visit https://aka.ms/acr/authorization for more information."
-    return RefusedError("UNAUTHORIZED", message, 401, challenge)
+    code = "DENIED" if denied else "UNAUTHORIZED"
+    message = "requested access to the resource is denied" if denied else message
+    return RefusedError(code, message, 401, f"Bearer {','.join(parts)}")
 
 
 def _by_platform(request: Request) -> bool:

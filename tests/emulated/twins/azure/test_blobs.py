@@ -52,7 +52,7 @@ def client(hosts: Hosts, account: dict[str, Any], caller: Caller | None = None) 
     credential: Any = hosts.credential(caller) if caller else hosts.credential()
     place = account["properties"]["primaryEndpoints"]["blob"]
     # Small pieces, so that little data is uploaded in blocks, several at once.
-    options = {"max_block_size": 4 << 20, "max_single_put_size": 4 << 20, "retry_total": 0}
+    options: dict[str, Any] = {"max_block_size": 4 << 20, "max_single_put_size": 4 << 20, "retry_total": 0}
     return BlobServiceClient(place, credential, connection_verify=hosts.trusted, **options)
 
 

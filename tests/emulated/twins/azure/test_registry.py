@@ -132,10 +132,11 @@ def test_roles_say_who_pulls_and_who_pushes(hosts: Hosts) -> None:
     assert client.push("kit/serving", "v1", client.bearer(pusher, asked))[0] == 201
     pulling = client.bearer(puller, asked)
     assert client.ask("GET", "/v2/kit/serving/manifests/v1", headers=pulling)[0] == 200
-    status, _, body = client.ask("POST", "/v2/kit/serving/blobs/uploads/", b"", pulling)
-    assert status == 403
+    status, headers, body = client.ask("POST", "/v2/kit/serving/blobs/uploads/", b"", pulling)
+    assert status == 401
+    assert 'error="insufficient_scope"' in headers["WWW-Authenticate"]
     assert json.loads(body)["errors"][0]["code"] == "DENIED"
-    assert client.ask("GET", "/v2/kit/serving/manifests/v1", headers=client.bearer(nobody, asked))[0] == 403
+    assert client.ask("GET", "/v2/kit/serving/manifests/v1", headers=client.bearer(nobody, asked))[0] == 401
     action = "Microsoft.ContainerRegistry/registries/push/write"
     assert [puller.object_id, action, path, False] in hosts.twin.state["recorded"]
     assert [pusher.object_id, action, path, True] in hosts.twin.state["recorded"]
