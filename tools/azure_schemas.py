@@ -1,4 +1,4 @@
-"""uv run --no-project --with azure-ai-ml==1.35.2 python tools/azure_schemas.py: compile what Azure ML's API takes.
+"""uv run --no-project --with azure-ai-ml==1.35.2 python tools/azure_schemas.py [FILE]: compile what Azure ML takes.
 
 azure-ai-ml bundles the models of Azure ML's REST API 2025-12-01 (MIT License, Microsoft Corporation). Each type that a
 body of the twin's kinds can hold becomes a JSON schema below `$defs`, which catches unknown, read-only, missing and
@@ -6,6 +6,7 @@ mistyped members, and tells variants apart by their discriminator. `createOnly` 
 """
 
 import json
+import sys
 import typing
 from enum import Enum
 from importlib.metadata import version
@@ -36,10 +37,9 @@ BODIES = (
     "Schedule",
     "DeploymentLogsRequest",
     "RegenerateEndpointKeysRequest",
-    "OutboundRuleBasicResource",
 )
 """Bodies of PUT, PATCH and POST on the kinds that the twin has."""
-HERE = Path(__file__).parent.parent / "twins" / "azure" / "schemas" / "machinelearningservices.json"
+FILE = Path(__file__).parent.parent / "twins" / "azure" / "schemas" / "machinelearningservices.json"
 SCALARS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 
 
@@ -145,7 +145,7 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def main() -> None:
+def main(file: Path) -> None:
     """Write the schemas."""
     compiler = Compiler()
     for name in BODIES:
@@ -156,10 +156,9 @@ def main() -> None:
         f"{version('azure-ai-ml')}, Copyright (c) Microsoft Corporation, MIT License.",
         "$defs": dict(sorted(compiler.defs.items())),
     }
-    HERE.parent.mkdir(parents=True, exist_ok=True)
-    HERE.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=False) + "\n", encoding="utf-8")
-    print(f"{HERE}: {len(compiler.defs)} definitions")
+    file.write_text(json.dumps(schema, separators=(",", ":")) + "\n", encoding="utf-8")
+    print(f"{file}: {len(compiler.defs)} definitions")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FILE)

@@ -16,6 +16,7 @@ from hosting.images import build
 from tests.emulated.twins.azure.processes import IDENTITY, LOCATION, make_workspace, running
 from tests.support.echo import echo_source
 from tests.support.environments import AZURE_AI_ML, environment
+from tests.support.models import CHECKOUT
 from tests.support.serving import until
 from twins.azure import control
 
@@ -71,6 +72,14 @@ def _is_uploaded(container: Any, name: str, content: bytes) -> bool:
             raise
         return False
     return True
+
+
+def test_the_schemas_are_what_the_sdks_models_compile_to(tmp_path: Path) -> None:
+    python = environment("azure-ai-ml", AZURE_AI_ML) / "bin" / "python"
+    subprocess.run([python, CHECKOUT / "tools/azure_schemas.py", tmp_path / "compiled.json"], check=True, timeout=120)
+
+    committed = CHECKOUT / "twins/azure/schemas/machinelearningservices.json"
+    assert (tmp_path / "compiled.json").read_text() == committed.read_text()
 
 
 def test_a_workspace_and_what_it_has(done: dict[str, Any]) -> None:
