@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ import boto3
 
 from contract.layout import MANIFEST
 from contract.outputs import StackOutputs
-from llmops.engine import ensure
 from llmops.platforms.registry import open_platform
 from llmops.rehearsal.clouds.aws_inventory import inventory
 from tests.support import stacks
+from tests.support.clients import client_environ
 from tests.support.models import copy_model, tiny_model
 from twins.aws import control
 
@@ -82,20 +81,9 @@ def running_account(folder: Path, *, name: str = "twin", containers: str = "none
     home = folder / name
     control.up(home, say=lambda _: None, containers=containers, **options)
     try:
-        yield Account(home, client_environ(home))
+        yield Account(home, client_environ(control.environment(home)))
     finally:
         control.down(home)
-
-
-def client_environ(home: Path) -> dict[str, str]:
-    """This process's environment as `llmops twin aws env` changes it."""
-    environ = dict(os.environ) | ensure().env | {"PULUMI_SKIP_UPDATE_CHECK": "1", "VIRTUAL_ENV": sys.prefix}
-    for name, value in control.environment(home).items():
-        if value is None:
-            environ.pop(name, None)
-        else:
-            environ[name] = value
-    return environ
 
 
 @dataclass

@@ -1,0 +1,121 @@
+"""The process of a twin: kept state, several twins, resets, and what its clients are told."""
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from azure.core.exceptions import HttpResponseError
+
+from contract.errors import KitError
+from tests.support.azure_twin import GROUPS, Subscription, running_twin
+from twins.azure import control
+
+GROUP = "/resourceGroups/kept"
+
+
+def put_group(running: Subscription, name: str = "kept") -> None:
+    with running.entered():
+        arm = running.arm()
+        arm.change("PUT", f"{arm.root}/resourceGroups/{name}", GROUPS, {"location": "westeurope"})
+        arm.close()
+
+
+def groups(running: Subscription) -> list[str]:
+    with running.entered():
+        arm = running.arm()
+        found = [group["name"] for group in arm.send("GET", f"{arm.root}/resourceGroups", GROUPS).json()["value"]]
+        arm.close()
+    return found
+
+
+def test_a_killed_twin_comes_back_with_its_state_its_port_and_its_authority(tmp_path: Path) -> None:
+    with running_twin(tmp_path, pace=60.0) as running:
+        put_group(running)
+        with running.entered():
+            arm = running.arm()
+            workspace = f"{arm.root}{GROUP}/providers/Microsoft.OperationalInsights/workspaces/logs"
+            begun = arm.send("PUT", workspace, "2023-09-01", {"location": "westeurope"})
+            assert begun.json()["properties"]["provisioningState"] == "Creating"
+            status = begun.headers["Azure-AsyncOperation"]
+            authority = (running.home / "tls/ca.pem").read_bytes()
+            while "logs" not in (running.home / "state.json").read_text():
+                pass
+            twin = psutil.Process(running.info.pids["twin"])
+            os.kill(twin.pid, signal.SIGKILL)
+            twin.wait(10)
+            again = control.up(running.home, say=lambda _: None, containers="none", pace=0.1)
+            assert (again.url, (running.home / "tls/ca.pem").read_bytes()) == (running.info.url, authority)
+            assert again.pids["twin"] != running.info.pids["twin"]
+            # The operation that ran goes on: its timer was kept, and is due when the old pace said.
+            answered = arm.send("GET", status.removeprefix(running.info.url).partition("?")[0], "2023-09-01")
+            assert answered.json()["status"] in ("InProgress", "Succeeded")
+            arm.close()
+        assert groups(running) == ["kept"]
+
+
+def test_two_twins_know_nothing_of_each_other(tmp_path: Path) -> None:
+    with running_twin(tmp_path, name="one") as one, running_twin(tmp_path, name="two") as two:
+        put_group(one, "ones")
+        assert (groups(one), groups(two)) == (["ones"], [])
+        with one.entered():
+            foreign = one.arm()
+            token_of_one = foreign.send("GET", "/subscriptions", GROUPS)
+            assert token_of_one.status_code == 200
+            foreign.close()
+
+
+def test_reset_empties_a_twin_that_runs_and_one_that_does_not(tmp_path: Path) -> None:
+    with running_twin(tmp_path) as running:
+        put_group(running)
+        control.reset(running.home)
+        assert groups(running) == []
+        put_group(running)
+        control.down(running.home)
+        control.reset(running.home)
+        control.up(running.home, containers="none")
+        assert groups(running) == []
+
+
+def test_what_runs_is_told_and_settings_change_while_it_runs(tmp_path: Path) -> None:
+    with running_twin(tmp_path) as running:
+        again = control.up(running.home, containers="none", judge="off", pace=2.0)
+        assert again.pids["twin"] == running.info.pids["twin"]
+        told = control.status(running.home)
+        assert told
+        assert (told["judge"], told["pace"], told["subscription"]) == ("off", 2.0, running.info.subscription)
+        assert control.down(running.home)
+        assert control.status(running.home) is None
+        with pytest.raises(KitError, match="the twin does not run"):
+            control.environment(running.home)
+
+
+def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
+    with running_twin(tmp_path) as running:
+        control.down(running.home)
+        (running.home / "state.json").write_text("{")
+        with pytest.raises(KitError, match="the state is damaged"):
+            control.up(running.home, containers="none")
+        assert (running.home / "state.json").read_text() == "{"
+
+
+def test_a_fault_throttles_so_many_calls_and_the_client_waits(tmp_path: Path) -> None:
+    with running_twin(tmp_path) as running, running.entered():
+        running.fault("throttle", service="Microsoft.Resources", operation="resourceGroups/write", times=2)
+        arm = running.arm()
+        arm.change("PUT", f"{arm.root}/resourceGroups/late", GROUPS, {"location": "westeurope"})
+        assert control.faults(running.home) == {"throttle": []}
+        running.fault("error", service="Microsoft.Resources", operation="resourceGroups/*", times=0)
+        with pytest.raises(KitError, match="no fault 'nothing'"):
+            running.fault("nothing")
+        running.clear_faults()
+        running.fault("failure", name="logs")
+        with pytest.raises(HttpResponseError, match="InternalServerError"):
+            arm.change(
+                "PUT",
+                f"{arm.root}/resourceGroups/late/providers/Microsoft.OperationalInsights/workspaces/logs",
+                "2023-09-01",
+                {"location": "westeurope"},
+            )
+        arm.close()

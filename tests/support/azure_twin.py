@@ -1,0 +1,182 @@
+"""A twin of an Azure subscription as a process of its own, its clients, and stacks on it."""
+
+import json
+import os
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RequestIdPolicy, RetryPolicy
+from azure.core.polling import LROPoller
+from azure.core.rest import HttpRequest, HttpResponse
+from azure.identity import ClientSecretCredential, DefaultAzureCredential
+from azure.mgmt.core import ARMPipelineClient
+from azure.mgmt.core.polling.arm_polling import ARMPolling
+
+from contract.layout import MANIFEST
+from contract.outputs import StackOutputs
+from llmops.platforms.registry import open_platform
+from tests.support import stacks
+from tests.support.clients import client_environ
+from tests.support.models import copy_model, tiny_model
+from twins.azure import certificates, control
+
+LOCATION = "westeurope"
+SERVING = f"process:serving@sha256:{'5' * 64}"
+TRAINING = f"process:training@sha256:{'7' * 64}"
+GROUPS = "2024-03-01"
+MANAGEMENT = "https://management.azure.com/.default"
+
+
+@dataclass
+class Subscription:
+    """A running twin."""
+
+    home: Path
+    info: control.TwinInfo
+    environ: dict[str, str]
+    """What a client of the twin is started with; it holds the engine and the twin's own state backend too."""
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """This process's environment is the one of the twin's clients meanwhile."""
+        with mock.patch.dict(os.environ, self.environ, clear=True):
+            yield
+
+    def arm(self, credential: Any = None) -> "ArmClient":
+        """A client of Resource Manager, as the owner unless another credential is given; within `entered`."""
+        return ArmClient(self, credential or DefaultAzureCredential())
+
+    def application(self, name: str) -> "Application":
+        """An application without any role."""
+        return Application(self, **self.admin("POST", "applications", {"name": name}))
+
+    def fault(self, kind: str, **members: Any) -> None:
+        """Let something go wrong from now on (twins/azure/faults.py)."""
+        control.add_fault(self.home, kind, members)
+
+    def clear_faults(self) -> None:
+        """Let nothing more go wrong."""
+        control.clear_faults(self.home)
+
+    def admin(self, method: str, route: str, body: Any = None) -> Any:
+        """One of the twin's own routes."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.info.url}/_twin/{route}", data, method=method)
+        with urllib.request.urlopen(request, timeout=10, context=self.trust()) as answer:
+            return json.loads(answer.read())
+
+    def trust(self) -> ssl.SSLContext:
+        """Of a client that knows the twin alone."""
+        return certificates.client_context(self.home)
+
+
+@dataclass(frozen=True)
+class Application:
+    """An application of the tenant, and its secret."""
+
+    subscription: Subscription
+    object_id: str
+    client_id: str
+    client_secret: str
+
+    def credential(self) -> ClientSecretCredential:
+        """As azure-identity has it; within `entered`."""
+        tenant = self.subscription.info.tenant
+        return ClientSecretCredential(tenant, self.client_id, self.client_secret, disable_instance_discovery=True)
+
+
+class ArmClient:
+    """azure-mgmt-core's own pipeline: retries, polling, verified TLS."""
+
+    def __init__(self, subscription: Subscription, credential: Any) -> None:
+        self._url = subscription.info.url
+        self.root = f"/subscriptions/{subscription.info.subscription}"
+        policies = [
+            RequestIdPolicy(),
+            RetryPolicy(retry_backoff_factor=0.1),
+            BearerTokenCredentialPolicy(credential, MANAGEMENT),
+        ]
+        self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(subscription.info.url, policies=policies)
+
+    def send(self, method: str, path: str, version: str, body: Any = None, **query: str) -> HttpResponse:
+        """One call, and its answer whatever its status."""
+        return self._client.send_request(self._request(method, path, version, body, query))
+
+    def change(self, method: str, path: str, version: str, body: Any = None, **query: str) -> Any:
+        """A call that may take its time: polled to its end; the resource's document.
+
+        Raises:
+            HttpResponseError: it is refused, or it fails.
+        """
+        request = self._request(method, path, version, body, query)
+        first: Any = self._client.send_request(request, _return_pipeline_response=True)
+        first.http_response.raise_for_status()
+        poller = LROPoller(self._client, first, lambda p: p.http_response, ARMPolling(timeout=0.1))
+        answered = poller.result()
+        return json.loads(answered.text()) if answered is not None and answered.text() else None
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def _request(self, method: str, path: str, version: str, body: Any, query: dict[str, str]) -> HttpRequest:
+        url = self._url + path.replace("{sub}", self.root)
+        return HttpRequest(method, url, params={"api-version": version, **query}, json=body)
+
+
+@contextmanager
+def running_twin(
+    folder: Path, *, name: str = "twin", containers: str = "none", **options: Any
+) -> Iterator[Subscription]:
+    """A twin with its state in `folder`/`name`; ended afterwards. It runs no containers unless told to "run" them."""
+    home = folder / name
+    info = control.up(home, say=lambda _: None, containers=containers, location=LOCATION, **options)
+    try:
+        yield Subscription(home, info, client_environ(control.environment(home)))
+    finally:
+        control.down(home)
+
+
+@dataclass
+class AzureStack(stacks.Stack):
+    """A stack on a twin."""
+
+    subscription: Subscription | None = None
+
+    def add_version(self, alias: str, licence: str = "") -> str:
+        """Put the tiny model into the stack's store, signed with its key; what a promotion writes."""
+        assert self.subscription
+        folder = copy_model(tiny_model(), self.folder / "incoming" / alias)
+        manifest = json.loads((folder / MANIFEST).read_text()) | {"name": alias.partition("@")[0]}
+        manifest |= {"licence": licence} if licence else {}
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        with self.subscription.entered():
+            platform = open_platform(StackOutputs.parse(json.dumps(self.outputs()), where="outputs"))
+            ref = platform.store().put_model(folder, platform.sign)
+        return f"{ref.alias}@sha256:{ref.sha256}"
+
+    def serve(self, name: str, model: str, **fields: Any) -> None:
+        """Write an entry. The tiny model was never evaluated, so its gate is waived."""
+        self.entries[name] = {"model": model, "gate": "waived", **fields}
+
+
+def make_stack(
+    subscription: Subscription, folder: Path, name: str, *, deploy: bool = True, **settings: Any
+) -> AzureStack:
+    """A stack in the subscription, deployed without endpoints."""
+    defaults = {
+        "target": "azure",
+        "azure": {"location": LOCATION},
+        "images": {"serving": SERVING, "training": TRAINING},
+    }
+    stack = AzureStack(folder, name, subscription.environ, settings=defaults | settings, subscription=subscription)
+    stack.make()
+    if deploy:
+        stack.up()
+    return stack
