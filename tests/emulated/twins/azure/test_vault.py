@@ -52,7 +52,8 @@ def keys_of(hosts: Hosts, vault: dict[str, Any], caller: Caller | None = None) -
 def inner_code(error: HttpResponseError) -> str:
     """The code within a refusal of a vault."""
     assert error.error
-    return error.error.innererror["code"]  # type: ignore[index]
+    inner: Any = error.error.innererror
+    return inner["code"]
 
 
 def test_a_key_that_arm_declared_signs_and_stays_as_it_is(hosts: Hosts, vault: dict[str, Any]) -> None:

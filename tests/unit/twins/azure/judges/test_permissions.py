@@ -1,0 +1,67 @@
+"""Who may what, where and when."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.azure import Arm, local_twin
+from twins.azure import principals
+from twins.azure.judges.permissions import WORKS_FROM, PermissionJudge
+from twins.azure.services import authorization
+from twins.azure.twin import Twin
+
+PULL = "Microsoft.ContainerRegistry/registries/pull/read"
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Twin:
+    return local_twin(tmp_path, authorization.install)
+
+
+def test_an_assignment_holds_for_its_scope_and_all_below(twin: Twin) -> None:
+    group = f"/subscriptions/{twin.subscription}/resourceGroups/rg"
+    caller = principals.add(twin, "one", "identity")
+    authorization.assign(twin, caller.object_id, "AcrPull", group)
+    judge = PermissionJudge(twin)
+    assert judge.allows(caller.object_id.upper(), PULL, f"{group.upper()}/providers/X/registries/r", False)
+    assert judge.allows(caller.object_id, PULL, group, False)
+    assert not judge.allows(caller.object_id, PULL, f"{group}2", False)
+    assert not judge.allows(caller.object_id, PULL, f"/subscriptions/{twin.subscription}", False)
+    assert not judge.allows("somebody", PULL, group, False)
+
+
+def test_an_assignment_works_only_when_services_know_it(twin: Twin) -> None:
+    scope = f"/subscriptions/{twin.subscription}"
+    caller = principals.add(twin, "one", "identity")
+    document = authorization.assign(twin, caller.object_id, "AcrPull", scope)
+    document[WORKS_FROM] = time.time() + 60
+    assert not PermissionJudge(twin).allows(caller.object_id, PULL, scope, False)
+    document[WORKS_FROM] = time.time() - 1
+    assert PermissionJudge(twin).allows(caller.object_id, PULL, scope, False)
+
+
+def test_what_is_asked_is_recorded_and_refused_in_azures_words(twin: Twin) -> None:
+    arm = Arm(twin, principals.add(twin, "nobody", "application"))
+    path = f"/subscriptions/{twin.subscription}/resourceGroups/rg"
+    refused = arm.put(path, "2024-03-01", {"location": "westeurope"})
+    assert (refused.status, refused.code) == (403, "AuthorizationFailed")
+    action = "Microsoft.Resources/resourceGroups/write"
+    message = f"with object id '{arm.caller.object_id}' does not have authorization to perform action '"
+    assert message in refused.body["error"]["message"]
+    (entry,) = [each for each in twin.state["recorded"] if each[0] == arm.caller.object_id]
+    assert entry[2:] == [path, False]
+    assert entry[1].lower().endswith("resourcegroups/write"), action
+
+
+def test_assignments_are_read_again_only_when_they_changed(twin: Twin) -> None:
+    scope = f"/subscriptions/{twin.subscription}"
+    caller = principals.add(twin, "one", "identity")
+    judge = PermissionJudge(twin)
+    assert not judge.allows(caller.object_id, PULL, scope, False)
+    read = judge._grants
+    assert judge.allows(principals.OWNER_ID, PULL, scope, False)
+    assert judge._grants is read
+    authorization.assign(twin, caller.object_id, "AcrPull", scope)
+    judge.forget()
+    assert judge.allows(caller.object_id, PULL, scope, False)

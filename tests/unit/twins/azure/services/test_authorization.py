@@ -1,0 +1,133 @@
+"""Role assignments and definitions as Resource Manager takes, refuses and lists them."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.azure import Arm, local_twin
+from twins.azure import faults, principals
+from twins.azure.services import authorization
+
+VERSION = "2022-04-01"
+PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
+PUSH = "8311e382-0749-4cb8-b61a-304f252e45ec"
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Arm:
+    return Arm(local_twin(tmp_path, authorization.install))
+
+
+def body(arm: Arm, principal: str, role: str = PULL, **more: Any) -> dict[str, Any]:
+    place = f"/subscriptions/{arm.twin.subscription}/providers/Microsoft.Authorization/roleDefinitions/{role}"
+    return {"properties": {"principalId": principal, "roleDefinitionId": place, **more}}
+
+
+def place(arm: Arm, name: str = "", scope: str = "") -> str:
+    scope = scope or arm.group()
+    return f"{scope}/providers/Microsoft.Authorization/roleAssignments/{name or uuid.uuid4()}"
+
+
+def test_an_assignment_is_made_once_and_works(arm: Arm) -> None:
+    caller, path = principals.add(arm.twin, "job", "identity"), place(arm)
+    made = arm.put(path, VERSION, body(arm, caller.object_id, principalType="ServicePrincipal"))
+    assert made.status == 201
+    assert made.body["properties"]["scope"] == arm.group()
+    assert made.body["properties"]["principalType"] == "ServicePrincipal"
+    assert not [name for name in made.body if name.startswith("_")]
+    action = "Microsoft.ContainerRegistry/registries/pull/read"
+    assert arm.twin.may(caller.object_id, action, arm.group())
+    assert arm.put(path, VERSION, body(arm, caller.object_id)).status == 200
+    assert arm.delete(path, VERSION).status == 200
+    assert not arm.twin.may(caller.object_id, action, arm.group())
+
+
+def test_a_fault_lets_an_assignment_work_later(arm: Arm) -> None:
+    faults.of(arm.twin).add("role_propagation", {"seconds": 60})
+    caller = principals.add(arm.twin, "job", "identity")
+    assert arm.put(place(arm), VERSION, body(arm, caller.object_id)).status == 201
+    assert not arm.twin.may(caller.object_id, "Microsoft.ContainerRegistry/registries/pull/read", arm.group())
+
+
+def test_what_azure_refuses_is_refused(arm: Arm) -> None:
+    caller, path = principals.add(arm.twin, "job", "identity"), place(arm)
+    arm.put(path, VERSION, body(arm, caller.object_id))
+    unknown = str(uuid.uuid4())
+    cases = [
+        (place(arm), body(arm, unknown), "PrincipalNotFound"),
+        (place(arm), body(arm, caller.object_id, unknown), "RoleDefinitionDoesNotExist"),
+        (place(arm), body(arm, caller.object_id, principalType="User"), "UnmatchedPrincipalType"),
+        (place(arm), body(arm, caller.object_id), "RoleAssignmentExists"),
+        (path, body(arm, caller.object_id, PUSH), "RoleAssignmentUpdateNotPermitted"),
+        (place(arm, "no-guid"), body(arm, caller.object_id, PUSH), "InvalidRoleAssignmentId"),
+        (
+            place(arm),
+            body(arm, caller.object_id, PUSH, condition="x", conditionVersion="2.0"),
+            "ConditionsNotUnderstood",
+        ),
+        (place(arm), {"properties": {"principalId": caller.object_id}}, "InvalidCreateRoleAssignmentRequest"),
+    ]
+    for each, given, code in cases:
+        assert arm.put(each, VERSION, given).code == code
+
+
+def test_a_contributor_assigns_no_roles(arm: Arm) -> None:
+    caller, group = principals.add(arm.twin, "dev", "application"), arm.group()
+    authorization.assign(arm.twin, caller.object_id, "Contributor", group)
+    refused = Arm(arm.twin, caller).put(place(arm, scope=group), VERSION, body(arm, caller.object_id))
+    assert refused.code == "AuthorizationFailed"
+    assert "Microsoft.Authorization/roleAssignments/write" in refused.body["error"]["message"]
+
+
+def test_assignments_are_listed_with_those_above_and_below(arm: Arm) -> None:
+    caller, path = principals.add(arm.twin, "job", "identity"), place(arm)
+    arm.put(path, VERSION, body(arm, caller.object_id))
+    subscription = f"/subscriptions/{arm.twin.subscription}"
+
+    def listed(scope: str, **query: str) -> set[str]:
+        found = arm.get(f"{scope}/providers/Microsoft.Authorization/roleAssignments", VERSION, **query).body["value"]
+        return {each["properties"]["principalId"] for each in found}
+
+    assert listed(arm.group()) == {caller.object_id, principals.OWNER_ID}
+    assert listed(subscription) == {caller.object_id, principals.OWNER_ID}
+    assert listed(subscription, **{"$filter": "atScope()"}) == {principals.OWNER_ID}
+    assert listed(subscription, **{"$filter": f"principalId eq '{caller.object_id}'"}) == {caller.object_id}
+    assert listed(arm.group("other")) == {principals.OWNER_ID}
+
+
+def test_definitions_are_found_by_name_and_built_in_ones_stay(arm: Arm) -> None:
+    subscription = f"/subscriptions/{arm.twin.subscription}/providers/Microsoft.Authorization/roleDefinitions"
+    (found,) = arm.get(subscription, VERSION, **{"$filter": "roleName eq 'AcrPull'"}).body["value"]
+    assert found["name"] == PULL
+    assert arm.get(f"{subscription}/{PULL}", VERSION).body["properties"]["roleName"] == "AcrPull"
+    assert arm.delete(f"{subscription}/{PULL}", VERSION).code == "RoleDefinitionIsBuiltIn"
+
+
+def test_a_custom_role_allows_what_it_says_and_stays_while_it_is_assigned(arm: Arm) -> None:
+    scope = f"/subscriptions/{arm.twin.subscription}"
+    path = f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{uuid.uuid4()}"
+    properties = {
+        "roleName": "Puller",
+        "assignableScopes": [scope],
+        "permissions": [{"actions": ["Microsoft.ContainerRegistry/registries/pull/read"]}],
+    }
+    assert arm.put(path, VERSION, {"properties": properties}).status == 201
+    other = f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{uuid.uuid4()}"
+    assert arm.put(other, VERSION, {"properties": properties}).code == "RoleDefinitionWithSameNameExists"
+    caller, assignment = principals.add(arm.twin, "job", "identity"), place(arm)
+    arm.put(assignment, VERSION, body(arm, caller.object_id, path.rpartition("/")[2]))
+    assert arm.twin.may(caller.object_id, "Microsoft.ContainerRegistry/registries/pull/read", arm.group())
+    assert not arm.twin.may(caller.object_id, "Microsoft.ContainerRegistry/registries/read", arm.group())
+    assert arm.delete(path, VERSION).code == "RoleDefinitionHasAssignments"
+    arm.delete(assignment, VERSION)
+    assert arm.delete(path, VERSION).status == 200
+
+
+def test_the_owner_begins_with_the_data_too(arm: Arm) -> None:
+    scope = f"/subscriptions/{arm.twin.subscription}/resourceGroups/any"
+    blob = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write"
+    assert arm.twin.may(principals.OWNER_ID, blob, scope, data=True)
+    assert arm.twin.may(principals.OWNER_ID, "Microsoft.KeyVault/vaults/keys/sign/action", scope, data=True)
+    assert arm.twin.may(principals.OWNER_ID, "Microsoft.Authorization/roleAssignments/write", scope)
