@@ -163,8 +163,8 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
         put_traffic(props, shares(old, new, step.share), Owner(new, BY_UP, until))
 
     try:
-        reason = roll(steps(**props["rollout"]), shift=shift, trouble=lambda: _trouble(props, list(old), new, since))
-    except KitError:
+        reason = roll(_plan(props["rollout"]), shift=shift, trouble=lambda: _trouble(props, list(old), new, since))
+    except Exception:
         say(f"{name_of(props)}: the rollout can't go on, and is taken back")
         put_traffic(props, shares(old, new, 0))
         raise
@@ -172,6 +172,16 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
         say(f"{name_of(props)}: {reason}: back to {', '.join(old)}")
         put_traffic(props, shares(old, new, 0))
         _refuse(props, old, new, reason)
+
+
+def _plan(rollout: Properties) -> tuple[Step, ...]:
+    """The steps; all numbers of properties are floats, when they have passed the engine."""
+    return steps(
+        rollout["strategy"],
+        canary_percent=int(rollout["canary_percent"]),
+        step_percent=int(rollout["step_percent"]),
+        bake_seconds=rollout["bake_seconds"],
+    )
 
 
 def _trouble(props: Properties, old: list[str], new: str, since: datetime) -> str:

@@ -44,7 +44,7 @@ def arm(monkeypatch: pytest.MonkeyPatch) -> Arm:
 
 
 def moved(**other: Any) -> Properties:
-    rollout = {"strategy": "canary", "canary_percent": 10, "step_percent": 25, "bake_seconds": 0}
+    rollout = {"strategy": "canary", "canary_percent": 10.0, "step_percent": 25.0, "bake_seconds": 0.0}  # as they come
     return {
         **PLACE,
         "endpoint": ENDPOINT,
@@ -76,7 +76,7 @@ def test_the_first_deployment_gets_everything_at_once(arm: Arm) -> None:
     [
         ({"strategy": "all_at_once"}, [{"new": 100}]),
         ({"strategy": "canary"}, [{"old": 90, "new": 10}, {"new": 100}]),
-        ({"strategy": "linear", "step_percent": 50}, [{"old": 50, "new": 50}, {"new": 100}]),
+        ({"strategy": "linear", "step_percent": 50.0}, [{"old": 50, "new": 50}, {"new": 100}]),
     ],
 )
 def test_a_rollout_goes_in_steps_and_ends_without_an_owner(arm: Arm, rollout: Any, steps: Any) -> None:
@@ -85,6 +85,7 @@ def test_a_rollout_goes_in_steps_and_ends_without_an_owner(arm: Arm, rollout: An
     arm.deploy("new")
     assert TRAFFIC.diff("", moved(deployment="old"), moved(rollout=rollout)).changes
     TRAFFIC.update("", moved(deployment="old"), moved(rollout=rollout))
+    assert all(isinstance(share, int) for each in arm.traffic for share in each.values())
     assert arm.traffic == [*steps, {"new": 100}]  # the last time: nobody owns it any more
     assert OWNER_TAG not in arm.tags
 
