@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from werkzeug.test import Client
@@ -77,6 +79,7 @@ class Arm:
 
 def local_twin(home: Path, *services: Callable[[Twin], None], **settings: Any) -> Twin:
     """A twin whose clock does not run: with all services, or with these alone."""
+    (home / tokens.KEY_FILE).write_text(_signing_key())
     twin = Twin(home, TwinSettings(**{"containers": "none", "pace": 0.0, **settings}))
     if services:
         from twins.azure import operations
@@ -88,3 +91,11 @@ def local_twin(home: Path, *services: Callable[[Twin], None], **settings: Any) -
         install(twin)
     twin.seed()
     return twin
+
+
+@cache
+def _signing_key() -> str:
+    """One key signs the tokens of all of a process's twins: each would take its time."""
+    with TemporaryDirectory() as folder:
+        tokens.private_key(Path(folder))
+        return (Path(folder) / tokens.KEY_FILE).read_text()

@@ -27,6 +27,7 @@ VAULT = ("https://vault.azure.net",)
 ML = ("https://ml.azure.com",)
 LIFETIME_SECONDS = 3600
 KEY_ID = "twin"
+KEY_FILE = "tokens.pem"
 
 
 def issue(twin: Twin, caller: Caller, audience: str, lifetime: float = LIFETIME_SECONDS) -> str:
@@ -111,7 +112,7 @@ def unauthorized(twin: Twin, code: str, message: str) -> ArmError:
 @cache
 def private_key(home: Path) -> rsa.RSAPrivateKey:
     """The key that signs; made once, and kept in the twin's folder."""
-    file = home / "tokens.pem"
+    file = home / KEY_FILE
     if file.exists():
         key = serialization.load_pem_private_key(file.read_bytes(), None)
         assert isinstance(key, rsa.RSAPrivateKey)

@@ -1,0 +1,268 @@
+"""Azure Resource Manager's own rules, with kinds of a made-up provider."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.azure import Arm, local_twin
+from twins.azure import faults, principals
+from twins.azure.calls import Call, Document
+from twins.azure.errors import ArmError
+from twins.azure.kinds import Kind, SoftDelete
+from twins.azure.twin import Twin
+
+V = "2025-01-01"
+GONE: list[str] = []
+
+
+def refuse_red(_twin: Twin, call: Call, _there: Document | None) -> Document:
+    if call.body["properties"].get("colour") == "red":
+        raise ArmError(400, "BadColour", "Red is not to be had.")
+    return dict(call.body)
+
+
+def unready(_twin: Twin, document: Document) -> None:
+    if document["properties"].get("colour") == "grey":
+        raise ArmError(400, "TooGrey", "It did not become ready.")
+
+
+def install(twin: Twin) -> None:
+    soft = SoftDelete(7, purge="forceToPurge")
+    twin.kind(
+        Kind(
+            "Test.Farm/fields",
+            (V,),
+            put=refuse_red,
+            done=unready,
+            gone=lambda _twin, document: GONE.append(document["name"]),
+            name="[a-z]{1,8}",
+            seconds=30,
+            location=True,
+            soft_delete=soft,
+        )
+    )
+    twin.kind(Kind("Test.Farm/fields/cows", (V,), gone=lambda _twin, document: GONE.append(document["name"])))
+    twin.kind(Kind("Test.Farm/notes", (V,), scopes=("resource",), patch=False, provisioning=False))
+    twin.action("Test.Farm/fields", "mow", lambda _twin, _call, document: {"mown": document["name"]})
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Arm:
+    GONE.clear()
+    return Arm(local_twin(tmp_path, install))
+
+
+@pytest.fixture
+def field(arm: Arm) -> str:
+    """A field that is there."""
+    path = f"{arm.group()}/providers/Test.Farm/fields/green"
+    assert (
+        arm.put(path, V, {"location": "West Europe", "tags": {"a": "1"}, "properties": {"colour": "green"}}).status
+        == 201
+    )
+    arm.pass_time()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "status", "code"),
+    [
+        ("{sub}/resourceGroups/rg", "", 400, "MissingApiVersionParameter"),
+        ("{sub}/resourceGroups/rg", "1999-01-01", 400, "NoRegisteredProviderFound"),
+        (
+            "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups",
+            "2024-03-01",
+            404,
+            "SubscriptionNotFound",
+        ),
+        ("{sub}/resourceGroups/none/providers/Test.Farm/fields/a", V, 404, "ResourceGroupNotFound"),
+        ("{sub}/resourceGroups/rg/providers/Test.Farm/fields/a", V, 404, "ResourceNotFound"),
+        ("{sub}/resourceGroups/rg/providers/Test.Farm/fields/a/cows/b", V, 404, "ParentResourceNotFound"),
+        ("{sub}/resourceGroups/rg/providers/Test.Farm/pigs/a", V, 404, "InvalidResourceType"),
+        ("{sub}/resourceGroups/rg/providers/Test.City/houses/a", V, 404, "InvalidResourceNamespace"),
+    ],
+)
+def test_what_is_not_there(arm: Arm, path: str, version: str, status: int, code: str) -> None:
+    arm.group()
+    answer = arm.get(path, version)
+    assert (answer.status, answer.code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "code"),
+    [
+        ("UPPER", {"location": "westeurope"}, "InvalidResourceName"),
+        ("a", {}, "LocationRequired"),
+        ("a", {"location": "atlantis"}, "LocationNotAvailableForResourceType"),
+        ("green", {"location": "eastus", "properties": {}}, "InvalidResourceLocation"),
+        ("green", {"location": "westeurope", "properties": {"colour": "red"}}, "BadColour"),
+        ("a", [1], "InvalidRequestContent"),
+    ],
+)
+def test_what_is_refused_changes_nothing(arm: Arm, field: str, name: str, body: object, code: str) -> None:
+    before = arm.get(field, V).body
+    assert arm.put(field.replace("green", name), V, body).code == code
+    assert arm.get(field, V).body == before
+    assert [each["name"] for each in arm.get(field.rpartition("/")[0], V).body["value"]] == ["green"]
+
+
+def test_a_put_takes_its_time_and_is_polled(arm: Arm) -> None:
+    path = f"{arm.group()}/providers/Test.Farm/fields/slow"
+    first = arm.put(path, V, {"location": "westeurope", "properties": {}})
+    assert (first.status, first.body["properties"]["provisioningState"]) == (201, "Creating")
+    status, result = (
+        first.headers[name].removeprefix(arm.twin.url).partition("?")[0]
+        for name in ("Azure-AsyncOperation", "Location")
+    )
+    assert arm.get(status, V).body["status"] == "InProgress"
+    assert arm.get(result, V).status == 202
+    assert arm.put(path, V, {"location": "westeurope", "properties": {}}).code == "AnotherOperationInProgress"
+    assert arm.delete(path, V).code == "AnotherOperationInProgress"
+    arm.pass_time()
+    assert arm.get(status, V).body["status"] == "Succeeded"
+    assert arm.get(result, V).body["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_an_operation_that_fails_leaves_the_resource_failed(arm: Arm) -> None:
+    path = f"{arm.group()}/providers/Test.Farm/fields/grey"
+    first = arm.put(path, V, {"location": "westeurope", "properties": {"colour": "grey"}})
+    arm.pass_time()
+    told = arm.get(first.headers["Azure-AsyncOperation"].removeprefix(arm.twin.url).partition("?")[0], V).body
+    assert (told["status"], told["error"]["code"]) == ("Failed", "TooGrey")
+    assert arm.get(path, V).body["properties"]["provisioningState"] == "Failed"
+    assert arm.put(path, V, {"location": "westeurope", "properties": {"colour": "blue"}}).status == 200
+    arm.pass_time()
+    assert arm.get(path, V).body["properties"] == {"colour": "blue", "provisioningState": "Succeeded"}
+
+
+def test_ids_are_compared_without_case_and_keep_their_first_spelling(arm: Arm, field: str) -> None:
+    shouted = field.replace("resourceGroups/rg", "RESOURCEGROUPS/RG").replace("Test.Farm/fields", "test.farm/FIELDS")
+    assert arm.get(shouted, V).body["id"] == field
+    assert arm.put(shouted, V, {"location": "westeurope", "properties": {}}).body["id"] == field
+
+
+def test_patch_merges_and_a_kind_without_it_refuses(arm: Arm, field: str) -> None:
+    changed = arm.call("PATCH", field, V, {"tags": {"a": None, "b": "2"}})
+    assert (changed.status, changed.body["tags"]) == (200, {"b": "2"})
+    note = f"{field}/providers/Test.Farm/notes/n"
+    assert arm.put(note, V, {"text": "x"}).status == 201
+    assert arm.call("PATCH", note, V, {"text": "y"}).status == 405
+
+
+def test_an_extension_needs_its_resource_and_has_its_scopes(arm: Arm, field: str) -> None:
+    assert arm.put(f"{field}x/providers/Test.Farm/notes/n", V, {}).code == "ResourceNotFound"
+    group = field.partition("/providers/")[0]
+    assert arm.put(f"{group}/providers/Test.Farm/notes/n", V, {}).code == "InvalidResourceScope"
+
+
+def test_what_lies_in_a_resource_goes_with_it(arm: Arm, field: str) -> None:
+    assert arm.put(f"{field}/cows/bella", V, {}).status == 201
+    assert arm.delete(field, V).status == 202
+    assert arm.get(field, V).body["properties"]["provisioningState"] == "Deleting"
+    arm.pass_time()
+    assert arm.get(field, V).status == 404
+    assert GONE == ["bella", "green"]
+    assert arm.delete(field, V).status == 204
+
+
+def test_a_deleted_name_is_blocked_until_it_is_purged(arm: Arm, field: str) -> None:
+    arm.delete(field, V)
+    arm.pass_time()
+    body = {"location": "westeurope", "properties": {}}
+    assert arm.put(field, V, body).code == "ConflictError"
+    assert arm.delete(field, V, forceToPurge="true").status == 204
+    assert arm.put(field, V, body).status == 201
+    arm.pass_time()
+    arm.delete(field, V, forceToPurge="true")
+    arm.pass_time()
+    assert arm.put(field, V, body).status == 201
+
+
+def test_a_group_takes_everything_with_it_and_nothing_is_added_meanwhile(arm: Arm, field: str) -> None:
+    group = field.partition("/providers/")[0]
+    assert arm.call("HEAD", group, "2024-03-01").status == 204
+    assert arm.delete(group, "2024-03-01").status == 202
+    other = f"{group}/providers/Test.Farm/fields/late"
+    assert arm.put(other, V, {"location": "westeurope"}).code == "ResourceGroupBeingDeleted"
+    arm.pass_time()
+    assert arm.call("HEAD", group, "2024-03-01").status == 404
+    assert GONE == ["green"]
+    assert arm.delete(group, "2024-03-01").code == "ResourceGroupNotFound"
+
+
+def test_actions(arm: Arm, field: str) -> None:
+    assert arm.call("POST", f"{field}/mow", V).body == {"mown": "green"}
+    assert arm.call("POST", f"{field}x/mow", V).code == "ResourceNotFound"
+    assert arm.call("POST", f"{field}/sow", V).status == 404
+
+
+def test_pages(arm: Arm, field: str) -> None:
+    for name in ("a", "b", "c"):
+        arm.put(f"{field}/cows/{name}", V, {})
+    first = arm.get(f"{field}/cows", V, **{"$top": "2"}).body
+    assert [each["name"] for each in first["value"]] == ["a", "b"]
+    query = first["nextLink"].partition("?")[2]
+    assert "%24skiptoken=2" in query
+    rest = arm.get(f"{field}/cows", V, **{"$top": "2", "$skiptoken": "2"}).body
+    assert [each["name"] for each in rest["value"]] == ["c"]
+    assert "nextLink" not in rest
+
+
+def test_resources_are_found_by_tag_and_type(arm: Arm, field: str) -> None:
+    def names(filter_: str) -> list[str]:
+        answer = arm.get("{sub}/resources", "2021-04-01", **{"$filter": filter_})
+        return [each["name"] for each in answer.body["value"]]
+
+    assert names("tagName eq 'a' and tagValue eq '1'") == ["green"]
+    assert names("tagName eq 'a' and tagValue eq '2'") == []
+    assert names("resourceType eq 'test.farm/fields'") == ["green"]
+    assert names("resourceGroup eq 'other'") == []
+    assert arm.get("{sub}/resources", "2021-04-01", **{"$filter": "colour lt 3"}).code == "InvalidFilterInQueryString"
+
+
+def test_a_provider_that_is_not_registered_takes_no_change(arm: Arm, field: str) -> None:
+    provider = "{sub}/providers/Test.Farm"
+    assert arm.call("POST", f"{provider}/unregister", "2021-04-01").body["registrationState"] == "NotRegistered"
+    assert arm.put(field, V, {"location": "westeurope"}).code == "MissingSubscriptionRegistration"
+    assert arm.get(field, V).status == 200
+    assert arm.call("POST", f"{provider}/register", "2021-04-01").status == 200
+    assert arm.put(field, V, {"location": "westeurope", "properties": {}}).status == 200
+    types = {each["resourceType"] for each in arm.get(provider, "2021-04-01").body["resourceTypes"]}
+    assert types == {"fields", "fields/cows", "notes"}
+
+
+def test_every_call_asks_for_its_own_permission(arm: Arm, field: str) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def judge(_who: str, action: str, scope: str, _data: bool) -> bool:
+        asked.append((action, scope))
+        return False
+
+    arm.twin.judge_of_roles = judge
+    person = Arm(arm.twin, principals.add(arm.twin, "nobody", "application"))
+    for method, path in (
+        ("GET", field),
+        ("PUT", field),
+        ("DELETE", field),
+        ("POST", f"{field}/mow"),
+        ("GET", f"{field}/cows"),
+    ):
+        answer = person.call(method, path, V, {} if method == "PUT" else None)
+        assert (answer.status, answer.code) == (403, "AuthorizationFailed")
+    actions = ["fields/read", "fields/write", "fields/delete", "fields/mow/action", "fields/cows/read"]
+    assert asked == [(f"Test.Farm/{action}", field) for action in actions]
+
+
+def test_what_was_made_is_seen_late_with_a_fault(arm: Arm, field: str) -> None:
+    faults.of(arm.twin).add("eventual", {"operation": "fields/cows/write", "seconds": 3600})
+    assert arm.put(f"{field}/cows/late", V, {}).status == 201
+    assert arm.get(f"{field}/cows/late", V).status == 404
+    faults.of(arm.twin).clear()
+    assert arm.get(f"{field}/cows/late", V).status == 200
+
+
+def test_throttling_is_429_with_retry_after(arm: Arm, field: str) -> None:
+    faults.of(arm.twin).add("throttle", {"service": "Test.*", "operation": "fields/read"})
+    answer = arm.get(field, V)
+    assert (answer.status, answer.code, answer.headers["Retry-After"]) == (429, "TooManyRequests", "1")
+    assert arm.get(field, V).status == 200
