@@ -79,9 +79,13 @@ class TrainingFolders:
 
 
 def serving_model_folder(environ: Mapping[str, str]) -> Path:
-    """Where a serving container finds its model version."""
-    mounted = environ.get("AZUREML_MODEL_DIR")
-    return Path(mounted) if mounted else container_root(environ) / "opt/ml/model"
+    """Where a serving container finds its model version. Azure ML lets a folder keep its own name below the mount:
+    https://learn.microsoft.com/azure/machine-learning/concept-online-deployment-model-specification
+    """
+    if not (mounted := environ.get("AZUREML_MODEL_DIR")):
+        return container_root(environ) / "opt/ml/model"
+    inside = [] if Path(mounted, MANIFEST).exists() else [each.parent for each in Path(mounted).glob(f"*/{MANIFEST}")]
+    return inside[0] if len(inside) == 1 else Path(mounted)
 
 
 def model_key(sha256: str) -> str:

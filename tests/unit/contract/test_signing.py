@@ -154,6 +154,9 @@ def test_folders_follow_the_platforms_variables(tmp_path: Path) -> None:
     assert TrainingFolders.of({"LLMOPS_ROOT": str(tmp_path)}).spec == tmp_path / "opt/ml/input/data/spec/run.json"
     assert serving_model_folder({"LLMOPS_ROOT": str(tmp_path)}) == tmp_path / "opt/ml/model"
     assert serving_model_folder({"AZUREML_MODEL_DIR": "/var/m/1", "LLMOPS_ROOT": "/x"}) == Path("/var/m/1")
+    (tmp_path / "chat/1/abc").mkdir(parents=True)
+    (tmp_path / "chat/1/abc" / MANIFEST).touch()
+    assert serving_model_folder({"AZUREML_MODEL_DIR": str(tmp_path / "chat/1")}) == tmp_path / "chat/1/abc"
     assert cache_dir({"LLMOPS_CACHE": "/c"}) == Path("/c")
     assert cache_dir({"XDG_CACHE_HOME": "/x", "HOME": "/h"}) == Path("/x/llmops")
     assert cache_dir({"HOME": "/h"}) == Path("/h/.cache/llmops")
