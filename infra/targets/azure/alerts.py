@@ -10,7 +10,7 @@ from pulumi_azure_native import monitor
 
 from infra.settings import Endpoint as Entry
 from infra.targets.azure.figures import LATENCY_P90
-from infra.targets.azure.here import Ground, Here
+from infra.targets.azure.here import Ground, Here, as_scope
 
 LOGS = ("AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointEventLog")
 """Categories, and tables in Log Analytics: what containers write, what was asked, what became of containers.
@@ -42,7 +42,7 @@ def provide_alerts(
     logs = monitor.DiagnosticSetting(
         logical,
         name=physical,
-        resource_uri=endpoint,
+        resource_uri=pulumi.Output.from_input(endpoint).apply(as_scope),
         workspace_id=ground.logs,
         logs=[monitor.DiagnosticsLogSettingsArgs(category=category, enabled=True) for category in LOGS],
         opts=here.adopted(f"{_KIND}:DiagnosticSetting", logical, setting, _DIAGNOSTICS_API),

@@ -259,6 +259,11 @@ def resource_id(subscription: str, group: str, kind: str, *parts: str) -> str:
     return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{path}"
 
 
+def as_scope(id_: str) -> str:
+    """A resource id as the plugin has it of what it imports: else what was taken over would be replaced."""
+    return id_.lstrip("/")
+
+
 def stack_tags(project: str, stack: str) -> dict[str, str]:
     """What says whose a thing is."""
     return {"llmops:project": project, "llmops:stack": stack}

@@ -11,7 +11,7 @@ import pulumi
 from pulumi_azure_native import authorization, managedidentity
 
 from infra import names
-from infra.targets.azure.here import Here, Identity, Registry, Storage, Vault
+from infra.targets.azure.here import Here, Identity, Registry, Storage, Vault, as_scope
 from infra.targets.azure.session import look_up
 
 ROLES = {
@@ -210,7 +210,7 @@ def _assign(
     return authorization.RoleAssignment(
         logical,
         role_assignment_name=name,
-        scope=grant.scope,
+        scope=as_scope(grant.scope),
         role_definition_id=f"{definition}/{ROLES[grant.role]}",
         principal_id=principal,
         principal_type=kind,

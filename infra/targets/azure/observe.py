@@ -7,7 +7,7 @@ import pulumi
 from pulumi_azure_native import applicationinsights, consumption, monitor, operationalinsights
 
 from infra import names
-from infra.targets.azure.here import Here
+from infra.targets.azure.here import Here, as_scope
 from infra.targets.azure.session import look_up
 
 _LOGS_API = "2023-09-01"
@@ -110,7 +110,7 @@ def provide_budget(here: Here, action_group: pulumi.Input[str]) -> None:
     consumption.Budget(
         "budget",
         budget_name=name,
-        scope=pulumi.Output.from_input(here.group).apply(lambda _: scope),
+        scope=pulumi.Output.from_input(here.group).apply(lambda _: as_scope(scope)),
         category=consumption.CategoryType.COST,
         amount=wanted.monthly_usd,
         time_grain=consumption.TimeGrainType.MONTHLY,
@@ -135,7 +135,7 @@ def provide_diagnostics(here: Here, thing: str, target: pulumi.Input[str], plain
     monitor.DiagnosticSetting(
         logical,
         name=name,
-        resource_uri=target,
+        resource_uri=pulumi.Output.from_input(target).apply(as_scope),
         workspace_id=records.logs,
         logs=[
             monitor.DiagnosticsLogSettingsArgs(
