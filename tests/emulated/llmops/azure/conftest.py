@@ -3,6 +3,8 @@
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,9 +13,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from contract.outputs import StackOutputs
+from contract.outputs import AzureCompute, StackOutputs
+from contract.run import Compute
 from contract.twin import TWIN_SUBSCRIPTION
 from llmops.platforms.azure.clients import Clients
+from llmops.platforms.azure.places import account_id, group_id, workspace_id
 from llmops.platforms.azure.platform import AzurePlatform
 from tests.support.serving import until
 from twins.azure import control
@@ -40,14 +44,21 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def clients(twin: Path, tmp_path: Path) -> Iterator[Clients]:
     """This process is a client of the twin meanwhile."""
-    environ = dict(os.environ) | {"LLMOPS_CACHE": str(tmp_path / "cache")}
-    for name, value in control.environment(twin).items():
+    with entered(twin, LLMOPS_CACHE=str(tmp_path / "cache")):
+        yield Clients()
+
+
+@contextmanager
+def entered(home: Path, **others: str) -> Iterator[None]:
+    """This process' environment is the one of a twin's clients meanwhile."""
+    environ = dict(os.environ) | others
+    for name, value in control.environment(home).items():
         if value is None:
             environ.pop(name, None)
         else:
             environ[name] = value
     with mock.patch.dict(os.environ, environ, clear=True):
-        yield Clients()
+        yield
 
 
 def assign(clients: Clients, scope: str, role: str, principal: str = "") -> None:
@@ -64,63 +75,64 @@ def assign(clients: Clients, scope: str, role: str, principal: str = "") -> None
 
 @pytest.fixture
 def make_platform(clients: Clients) -> MakePlatform:
+    """See `make_parts`."""
+    return partial(make_parts, clients)
+
+
+def make_parts(clients: Clients, stack: str = "dev", tagged: bool = True, **azure: Any) -> AzurePlatform:
     """Make a stack's account, containers, vault, key and registry; what the program leaves of one without endpoints."""
-
-    def make(stack: str = "dev", tagged: bool = True, **azure: Any) -> AzurePlatform:
-        suffix, arm = uuid.uuid4().hex[:8], clients.arm
-        group = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/kit-{suffix}"
-        account = f"{group}/providers/Microsoft.Storage/storageAccounts/kit{suffix}"
-        vault = f"{group}/providers/Microsoft.KeyVault/vaults/kit-{suffix}"
-        registry = f"{group}/providers/Microsoft.ContainerRegistry/registries/kit{suffix}"
-        place = {"location": LOCATION, "tags": {"llmops:stack": stack} if tagged else {}}
-        arm.put(group, place, _GROUPS)
-        storage = {**place, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
-        blobs = arm.put(account, storage, _STORAGE)["properties"]["primaryEndpoints"]["blob"]
-        service = {"isVersioningEnabled": True, "deleteRetentionPolicy": {"enabled": True, "days": 7}}
-        arm.put(f"{account}/blobServices/default", {"properties": service}, _STORAGE)
-        for container in ("store", "work"):
-            arm.put(f"{account}/blobServices/default/containers/{container}", {"properties": {}}, _STORAGE)
-        rights = {"tenantId": clients.caller.tenant, "sku": {"family": "A", "name": "standard"}}
-        made = arm.put(vault, {**place, "properties": {**rights, "enableRbacAuthorization": True}}, _VAULTS)
-        key = {"properties": {"kty": "EC", "curveName": "P-256", "keyOps": ["sign", "verify"]}}
-        key_id = arm.put(f"{vault}/keys/signing", key, _VAULTS)["properties"]["keyUriWithVersion"]
-        for scope, role in ((account, BLOBS_CONTRIBUTOR), (vault, CRYPTO_USER), (vault, SECRETS_OFFICER)):
-            assign(clients, scope, role)
-        sku = {"sku": {"name": "Basic"}, "properties": {"adminUserEnabled": False}}
-        server = arm.put(registry, {**place, **sku}, _REGISTRIES)["properties"]["loginServer"]
-        outputs = {
-            "target": "azure",
-            "stack": stack,
-            "project": "",
-            "store": {"url": f"{blobs.rstrip('/')}/store"},
-            "signing": {
-                "private_key": f"azurekeyvault://{key_id.removeprefix('https://')}",
-                "public_key": _pem(clients, key_id),
-            },
-            "training": {"image": f"process:training@sha256:{'0' * 64}", "runs": f"{blobs.rstrip('/')}/work/runs"},
-            "azure": {
-                "subscription": TWIN_SUBSCRIPTION,
-                "tenant": clients.caller.tenant,
-                "location": LOCATION,
-                "resource_group": group.rpartition("/")[2],
-                "workspace": f"kit-{suffix}",
-                "twin": True,
-                "storage_account": account.rpartition("/")[2],
-                "blob_url": blobs,
-                "store_container": "store",
-                "work_container": "work",
-                "vault_url": made["properties"]["vaultUri"],
-                "registry": server,
-                "repositories": {"serving": f"{server}/serving"},
-                **azure,
-            },
-        }
-        platform = AzurePlatform(StackOutputs.new(**outputs))
-        if not azure:
-            until(lambda: _may_write(platform))  # a role takes its time
-        return platform
-
-    return make
+    suffix, arm = uuid.uuid4().hex[:8], clients.arm
+    group = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/kit-{suffix}"
+    account = f"{group}/providers/Microsoft.Storage/storageAccounts/kit{suffix}"
+    vault = f"{group}/providers/Microsoft.KeyVault/vaults/kit-{suffix}"
+    registry = f"{group}/providers/Microsoft.ContainerRegistry/registries/kit{suffix}"
+    place = {"location": LOCATION, "tags": {"llmops:stack": stack} if tagged else {}}
+    arm.put(group, place, _GROUPS)
+    storage = {**place, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
+    blobs = arm.put(account, storage, _STORAGE)["properties"]["primaryEndpoints"]["blob"]
+    service = {"isVersioningEnabled": True, "deleteRetentionPolicy": {"enabled": True, "days": 7}}
+    arm.put(f"{account}/blobServices/default", {"properties": service}, _STORAGE)
+    for container in ("store", "work"):
+        arm.put(f"{account}/blobServices/default/containers/{container}", {"properties": {}}, _STORAGE)
+    rights = {"tenantId": clients.caller.tenant, "sku": {"family": "A", "name": "standard"}}
+    made = arm.put(vault, {**place, "properties": {**rights, "enableRbacAuthorization": True}}, _VAULTS)
+    key = {"properties": {"kty": "EC", "curveName": "P-256", "keyOps": ["sign", "verify"]}}
+    key_id = arm.put(f"{vault}/keys/signing", key, _VAULTS)["properties"]["keyUriWithVersion"]
+    for scope, role in ((account, BLOBS_CONTRIBUTOR), (vault, CRYPTO_USER), (vault, SECRETS_OFFICER)):
+        assign(clients, scope, role)
+    sku = {"sku": {"name": "Basic"}, "properties": {"adminUserEnabled": False}}
+    server = arm.put(registry, {**place, **sku}, _REGISTRIES)["properties"]["loginServer"]
+    outputs = {
+        "target": "azure",
+        "stack": stack,
+        "project": "",
+        "store": {"url": f"{blobs.rstrip('/')}/store"},
+        "signing": {
+            "private_key": f"azurekeyvault://{key_id.removeprefix('https://')}",
+            "public_key": _pem(clients, key_id),
+        },
+        "training": {"image": f"process:training@sha256:{'0' * 64}", "runs": f"{blobs.rstrip('/')}/work/runs"},
+        "azure": {
+            "subscription": TWIN_SUBSCRIPTION,
+            "tenant": clients.caller.tenant,
+            "location": LOCATION,
+            "resource_group": group.rpartition("/")[2],
+            "workspace": f"kit-{suffix}",
+            "twin": True,
+            "storage_account": account.rpartition("/")[2],
+            "blob_url": blobs,
+            "store_container": "store",
+            "work_container": "work",
+            "vault_url": made["properties"]["vaultUri"],
+            "registry": server,
+            "repositories": {"serving": f"{server}/serving"},
+            **azure,
+        },
+    }
+    platform = AzurePlatform(StackOutputs.new(**outputs))
+    if not azure:
+        until(lambda: _may_write(platform))  # a role takes its time
+    return platform
 
 
 def _may_write(platform: AzurePlatform) -> bool:
@@ -160,3 +172,59 @@ def _pem(clients: Clients, key_id: str) -> str:
     public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
     form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     return public.public_bytes(*form).decode()
+
+
+def add_workspace(
+    platform: AzurePlatform, images: dict[str, str], clusters: dict[str, dict[str, Any]]
+) -> AzurePlatform:
+    """Give a stack a workspace with datastores, an identity, clusters and environments; its platform from then on.
+
+    Args:
+        platform: of a stack without one.
+        images: training, serving.
+        clusters: name -> vm_size, spot, max_nodes.
+    """
+    azure, arm, outputs = platform.azure, platform.clients.arm, platform.outputs
+    group, workspace = group_id(azure), workspace_id(azure)
+    identity_id = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{azure.workspace}"
+    vault = f"{group}/providers/Microsoft.KeyVault/vaults/{azure.workspace}"
+    identity = arm.put(identity_id, {"location": LOCATION}, "2023-01-31")["properties"]
+    assign(platform.clients, account_id(azure), BLOBS_CONTRIBUTOR, identity["principalId"])
+    needed = {"storageAccount": account_id(azure), "keyVault": vault}
+    arm.put(workspace, {"location": LOCATION, "identity": {"type": "SystemAssigned"}, "properties": needed})
+    for name in ("store", "work"):
+        store = {"datastoreType": "AzureBlob", "accountName": azure.storage_account, "containerName": name}
+        store["credentials"] = {"credentialsType": "None"}  # type: ignore[assignment]
+        arm.put(f"{workspace}/datastores/{name}", {"properties": store})
+    assigned = {"type": "UserAssigned", "userAssignedIdentities": {identity_id: {}}}
+    for name, cluster in clusters.items():
+        properties = {
+            "vmSize": cluster["vm_size"],
+            "vmPriority": "LowPriority" if cluster.get("spot") else "Dedicated",
+            "scaleSettings": {"minNodeCount": 0, "maxNodeCount": cluster.get("max_nodes", 1)},
+        }
+        made = {"computeType": "AmlCompute", "properties": properties}
+        arm.put(f"{workspace}/computes/{name}", {"location": LOCATION, "identity": assigned, "properties": made})
+    routes = {
+        f"{name}Route": {"path": path, "port": 8080}
+        for name, path in (("liveness", "/ping"), ("readiness", "/ping"), ("scoring", "/"))
+    }
+    environments = {}
+    for name, image in images.items():
+        inference = {"inferenceConfig": routes} if name == "serving" else {}
+        environments[name] = f"{workspace}/environments/{name}/versions/1"
+        arm.put(environments[name], {"properties": {"image": image, **inference}})
+    changed = azure.model_copy(
+        update={
+            "datastores": {"store": "store", "work": "work"},
+            "identities": {"training": identity_id, "endpoint": identity_id},
+            "client_ids": {"training": identity["clientId"], "endpoint": identity["clientId"]},
+            "computes": {name: AzureCompute.model_validate(cluster) for name, cluster in clusters.items()},
+            "environments": environments,
+            "jobs": Compute(instance_type=next(iter(clusters.values()))["vm_size"]),
+            "job_prefix": f"llmops-dev-run-{azure.workspace[-8:]}",
+            "tags": {"llmops:stack": outputs.stack},
+        }
+    )
+    training = outputs.training.model_copy(update={"image": images.get("training", "")})
+    return AzurePlatform(outputs.model_copy(update={"azure": changed, "training": training}))

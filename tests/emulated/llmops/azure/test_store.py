@@ -9,7 +9,6 @@ from contract.errors import KitError
 from llmops.platforms.azure.objects_blob import BlobObjects
 from llmops.platforms.azure.platform import AzurePlatform
 from tests.emulated.llmops.azure.conftest import MakePlatform
-from tests.support.serving import until
 from tests.support.store_contract import MakeVersion, StoreContract
 
 
@@ -62,30 +61,6 @@ def test_a_stack_of_another_subscription_is_refused(make_platform: MakePlatform)
     platform = make_platform(subscription="11111111-1111-1111-1111-111111111111")
     with pytest.raises(KitError, match="but Azure clients of this shell talk to a twin"):
         platform.store()
-
-
-def test_who_may_not_is_told_which_role_is_missing(make_platform: MakePlatform) -> None:
-    platform = make_platform()
-    for assignment in platform.clients.arm.list(
-        f"/subscriptions/{platform.azure.subscription}/resourceGroups/{platform.azure.resource_group}"
-        f"/providers/Microsoft.Storage/storageAccounts/{platform.azure.storage_account}"
-        "/providers/Microsoft.Authorization/roleAssignments",
-        "2022-04-01",
-    ):
-        if assignment["properties"]["scope"].endswith(platform.azure.storage_account):
-            platform.clients.arm.delete(assignment["id"], "2022-04-01")
-    store, refusals = platform.store(), list[KitError]()
-
-    def is_refused() -> bool:
-        try:
-            store.objects.list("models/")
-        except KitError as e:
-            refusals.append(e)
-        return bool(refusals)
-
-    until(is_refused)  # a role works a little longer than it is there
-    assert "may not" in refusals[0].what
-    assert "Storage Blob Data Contributor" in refusals[0].fix
 
 
 def test_a_secret_is_read_from_the_vault(make_platform: MakePlatform) -> None:
