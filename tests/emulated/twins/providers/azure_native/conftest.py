@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,15 @@ class AzureTwin:
         )["access_token"]
         url = f"{self.environ['AZURE_AUTHORITY_HOST']}{path}?api-version={version}"
         return self._call(method, url, body, {"Authorization": f"Bearer {token}"})
+
+    def exists(self, path: str, version: str) -> bool:
+        """Is there such a resource?"""
+        try:
+            self.arm("GET", path, version)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        return True
 
     def _call(self, method: str, url: str, body: Any, headers: dict[str, str]) -> Any:
         data = None if body is None else json.dumps(body).encode()

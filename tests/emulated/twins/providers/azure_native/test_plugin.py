@@ -1,7 +1,12 @@
 """What the real engine and the stand-in for azure-native do together, against the twin of Azure."""
 
 import json
+import os
+import signal
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +147,47 @@ def test_what_was_half_made_is_kept_and_mended(make_program: MakeProgram, fault:
     program.pulumi("destroy", "--yes", "--skip-preview")
 
 
+def test_an_interrupted_update_goes_on(make_program: MakeProgram, azure: Any) -> None:
+    program = make_program(
+        """
+        group = azure.resources.ResourceGroup("group", resource_group_name="interrupted", location="westeurope")
+        azure.operationalinsights.Workspace("logs", resource_group_name=group.name, workspace_name="interrupted")
+        """
+    )
+    group = f"/subscriptions/{program.environ['ARM_SUBSCRIPTION_ID']}/resourceGroups/interrupted"
+    logs = f"{group}/providers/Microsoft.OperationalInsights/workspaces/interrupted"
+    pace = azure.admin("GET", "settings")["pace"]
+    azure.admin("PUT", "settings", {"pace": 60})
+    try:
+        process = program.start("up", "--yes", "--skip-preview")
+        wait_until(lambda: azure.exists(logs, "2023-09-01"))
+        os.kill(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        azure.admin("PUT", "settings", {"pace": pace})
+    assert process.returncode != 0
+    assert "context canceled" in output
+    assert program.resources()["logs"]["id"] == logs
+    program.pulumi("refresh", "--yes", "--skip-preview")
+    program.up()
+    assert program.changes() == {}
+    program.pulumi("destroy", "--yes", "--skip-preview")
+
+
+def test_as_an_executable_plugin(make_program: MakeProgram, tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    plugin = folder / "pulumi-resource-azure-native"
+    plugin.write_text(f'#!/bin/sh\nexec {sys.executable} -m twins.providers.azure_native "$@"\n')
+    plugin.chmod(0o755)
+    program = make_program('azure.resources.ResourceGroup("group", location="westeurope")')
+    del program.environ["PULUMI_DEBUG_PROVIDERS"]
+    program.environ["PATH"] = f"{folder}:{program.environ['PATH']}"
+    program.environ["PYTHONPATH"] = str(Path(__file__).parents[5])
+    program.up()
+    program.pulumi("destroy", "--yes", "--skip-preview")
+
+
 def test_throttled_calls_are_made_again(make_program: MakeProgram, fault: Callable[..., None]) -> None:
     program = make_program('azure.resources.ResourceGroup("group", location="westeurope")')
     fault(kind="throttle", service="Microsoft.Resources", operation="*", times=2)
@@ -194,3 +240,11 @@ def test_changes_below_a_property_are_ignored_alone(make_program: MakeProgram) -
     properties = program.resources()["vault"]["outputs"]["properties"]
     assert (properties["softDeleteRetentionInDays"], properties["publicNetworkAccess"]) == (7, "disabled")
     program.pulumi("destroy", "--yes", "--skip-preview")
+
+
+def wait_until(told: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for something to be so."""
+    end = time.monotonic() + seconds
+    while not told():
+        assert time.monotonic() < end
+        time.sleep(0.1)
