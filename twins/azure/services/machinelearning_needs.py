@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 PULL = "Microsoft.ContainerRegistry/registries/pull/read"
 READ = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
 WRITE = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write"
+SECRET = "Microsoft.KeyVault/vaults/secrets/setSecret/action"
+ENCRYPT = tuple(f"Microsoft.KeyVault/vaults/keys/{word}" for word in ("read", "wrap/action", "unwrap/action"))
+OWN = {
+    "storageAccount": "Microsoft.Storage/storageAccounts",
+    "keyVault": "Microsoft.KeyVault/vaults",
+    "containerRegistry": "Microsoft.ContainerRegistry/registries",
+    "applicationInsights": "Microsoft.Insights/components",
+}
+"""What a workspace has of its own, by its member of the body."""
 PROCESS = "process:"
 
 
@@ -29,11 +38,7 @@ class Need:
     action: str
     scope: str
     what: str
-
-    @property
-    def data(self) -> bool:
-        """Is it a data action? Pulling is an action of ARM, reading blobs is not."""
-        return self.action != PULL
+    data: bool = True
 
 
 def of_deployment(twin: "Twin", deployment: Document) -> Failure | None:
@@ -53,6 +58,30 @@ def of_deployment(twin: "Twin", deployment: Document) -> Failure | None:
         if failure:
             return Failure("BadArgument", f"Startup task failed due to authorization error: {failure}")
     return None
+
+
+def of_workspace(twin: "Twin", workspace: Document) -> Failure | None:
+    """Why a workspace can't work with its resources under its primary user-assigned identity; None: it can. A
+    system-assigned identity gets what it needs by itself.
+    """
+    properties = workspace["properties"]
+    chosen = (properties.get("primaryUserAssignedIdentity") or "").lower()
+    found = {each.lower(): identity["principalId"] for each, identity in identities_of(workspace).items()}
+    wanted = list(_workspace_needs(properties)) if chosen in found else []
+    failure = _first_denied(twin, chosen, found[chosen], wanted) if wanted else ""
+    return Failure("BadRequest", failure) if failure else _of_encryption(twin, properties)
+
+
+def _of_encryption(twin: "Twin", properties: Document) -> Failure | None:
+    encryption = properties.get("encryption") or {}
+    identity_id: str = (encryption.get("identity") or {}).get("userAssignedIdentity") or ""
+    vault = (encryption.get("keyVaultProperties") or {}).get("keyVaultArmId")
+    identity = twin.find(identity_id) if identity_id and vault else None
+    if identity is None:
+        return None
+    wanted = [Need(action, vault, "encryption of the workspace") for action in ENCRYPT]
+    failure = _first_denied(twin, identity_id, identity["properties"]["principalId"], wanted)
+    return Failure("BadRequest", failure) if failure else None
 
 
 def of_job(twin: "Twin", job: Document) -> Failure | None:
@@ -88,6 +117,20 @@ def identity_of_job(job: Document, compute: Document) -> tuple[str, str] | None:
     return (compute["id"], principal) if principal and not wanted.get("clientId") else None
 
 
+def _workspace_needs(properties: Document) -> Iterator[Need]:
+    """https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication#workspace"""
+    managed = properties["managedNetwork"]["isolationMode"] != "Disabled"
+    for member, type_ in OWN.items():
+        if not properties.get(member):
+            continue
+        yield Need(f"{type_}/write", properties[member], f"{member} of the workspace", data=False)
+        if managed and member != "applicationInsights":
+            approval = f"{type_}/privateEndpointConnectionsApproval/action"
+            yield Need(approval, properties[member], "the workspace's managed network", data=False)
+    yield Need(WRITE, properties["storageAccount"], "storageAccount of the workspace")
+    yield Need(SECRET, properties["keyVault"], "keyVault of the workspace")
+
+
 def _deployment_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[Need]:
     reference = properties["environmentId"]
     environment = references.asset(twin, workspace, reference, "environments", "properties.environmentId")
@@ -115,13 +158,13 @@ def _image_needs(twin: "Twin", workspace: str, image: str) -> Iterator[Need]:
         document = twin.find(workspace)
         registry = document["properties"].get("containerRegistry") if document else None
         if registry:
-            yield Need(PULL, registry, f"image {image}")
+            yield Need(PULL, registry, f"image {image}", data=False)
         return
     host = image.partition("/")[0].lower()
     for document in twin.resources.values():
         is_registry = document["type"] == "Microsoft.ContainerRegistry/registries"
         if is_registry and str(document["properties"].get("loginServer")).lower() == host:
-            yield Need(PULL, document["id"], f"image {image}")
+            yield Need(PULL, document["id"], f"image {image}", data=False)
 
 
 def _uri_needs(twin: "Twin", workspace: str, uri: str, action: str, what: str) -> Iterator[Need]:

@@ -12,6 +12,7 @@ from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.kinds import Kind, SoftDelete
 from twins.azure.services import machinelearning_datastores as datastores
+from twins.azure.services import machinelearning_needs as needs
 from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judged
 from twins.azure.services.machinelearning_documents import stamp, with_identity
 
@@ -19,15 +20,14 @@ if TYPE_CHECKING:
     from twins.azure.twin import Twin
 
 SECONDS = 60.0
+PATIENCE_SECONDS = 300.0
+"""How long a new workspace waits for the roles of its identity, which take a while to be known."""
+_RETRY_SECONDS = 15.0
 NETWORK_SECONDS = 1800.0
 """What making a managed network takes on Azure, about."""
-_NEEDED = {"storageAccount": "Microsoft.Storage/storageAccounts", "keyVault": "Microsoft.KeyVault/vaults"}
-_OPTIONAL = {
-    "applicationInsights": "Microsoft.Insights/components",
-    "containerRegistry": "Microsoft.ContainerRegistry/registries",
-}
+_NEEDED = ("storageAccount", "keyVault")
 _FIXED = ("storageAccount", "keyVault", "hbiWorkspace")
-_NETWORK = "machinelearning.network"
+_NETWORK, _SETTLE = "machinelearning.network", "machinelearning.workspace"
 
 
 def install(twin: "Twin") -> None:
@@ -37,9 +37,11 @@ def install(twin: "Twin") -> None:
             WORKSPACES,
             VERSIONS,
             put=_put,
+            begun=lambda twin, document: twin.later(twin.scaled(SECONDS), _SETTLE, document["id"], SECONDS),
             done=_done,
             name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}",
             seconds=SECONDS,
+            open_ended=True,
             location=True,
             soft_delete=SoftDelete(
                 14,
@@ -50,6 +52,7 @@ def install(twin: "Twin") -> None:
         )
     )
     twin.action_named(_NETWORK, lambda workspace_id: _network_ready(twin, workspace_id))
+    twin.action_named(_SETTLE, lambda workspace_id, waited: _settle(twin, workspace_id, waited))
     twin.action(WORKSPACES, "listKeys", _list_keys)
     twin.action(WORKSPACES, "resyncKeys", lambda twin, call, document: Reply(200))
     twin.action(WORKSPACES, "provisionManagedNetwork", _provision_network)
@@ -100,7 +103,7 @@ def _check_dependencies(twin: "Twin", properties: Document) -> None:
     if missing:
         message = f"Missing dependent resources in workspace json: {', '.join(missing)}"
         raise ArmError(400, "BadRequest", message, f"properties.{missing[0]}")
-    for name, type_ in {**_NEEDED, **_OPTIONAL}.items():
+    for name, type_ in needs.OWN.items():
         found = twin.find(properties[name]) if properties.get(name) else None
         if properties.get(name) and (found is None or found["type"].lower() != type_.lower()):
             message = f"The resource {properties[name]} was not found, or is no {type_}."
@@ -135,6 +138,20 @@ def _network(wanted: Document | None, before: Document | None) -> Document:
         raise ArmError(400, "BadRequest", message, "properties.managedNetwork.isolationMode")
     network["status"] = (before or {}).get("status") or {"status": "Inactive", "sparkReady": False}
     return network
+
+
+def _settle(twin: "Twin", workspace_id: str, waited: float) -> None:
+    """Everything is there: may the workspace's identity work with it?"""
+    document = twin.find(workspace_id)
+    if document is None or operations.running(twin, workspace_id) is None:
+        return
+    failure = needs.of_workspace(twin, document)
+    if failure is None:
+        operations.succeed(twin, workspace_id)
+    elif waited >= PATIENCE_SECONDS:
+        operations.fail(twin, workspace_id, failure.code, failure.message)
+    else:
+        twin.later(twin.scaled(_RETRY_SECONDS), _SETTLE, workspace_id, waited + _RETRY_SECONDS)
 
 
 def _done(twin: "Twin", document: Document) -> None:

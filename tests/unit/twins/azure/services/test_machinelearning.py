@@ -31,6 +31,21 @@ def test_a_workspace_needs_what_it_names(ml: Workspace) -> None:
     ml.refused("", {**ml.body(), "identity": identity}, "primaryUserAssignedIdentity is required")
 
 
+def test_a_workspaces_own_identity_may_work_with_its_resources(ml: Workspace) -> None:
+    identity = {"type": "UserAssigned", "userAssignedIdentities": {ml.identity: {}}}
+    body = {**ml.body(primaryUserAssignedIdentity=ml.identity), "identity": identity}
+    missing = "Microsoft.KeyVault/vaults/secrets/setSecret/action"
+    ml.twin.judge_of_roles = lambda who, action, scope, data: who != ml.principal or action != missing
+    answer = ml.put("", body)
+    ml.arm.pass_time()
+
+    status = ml.arm.get(answer.headers["Azure-AsyncOperation"].removeprefix(ml.twin.url).partition("?")[0], VERSION)
+    assert status.body["status"] == "Failed"
+    assert missing in status.body["error"]["message"]
+    ml.twin.judge_of_roles = None
+    assert ml.ok("", body)["properties"]["provisioningState"] == "Succeeded"
+
+
 def test_a_workspaces_storage_account_stays(ml: Workspace) -> None:
     ml.ok("", ml.body())
     other = ml._resource("Microsoft.Storage/storageAccounts/other")
