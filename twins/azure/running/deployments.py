@@ -93,10 +93,6 @@ class Deployments:
         """Has a deployment ever served?"""
         return any(group["share"] for group in self._running().get(key(endpoint_id), {}).get(deployment, []))
 
-    def clear(self) -> None:
-        """The subscription is emptied."""
-        self.fleet.clear()
-
     def _settle(self) -> None:
         """Tell of deployments whose instances are all there, or can't be."""
         for endpoint_id, deployments in list(self._running().items()):

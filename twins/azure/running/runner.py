@@ -41,6 +41,7 @@ class Runner:
         self._urls: dict[str, str] = {}
         twin.closers.append(self._containers.close)
         twin.resumers.append(self.resume)
+        twin.instances = self.deployments.fleet.describe
         history.install(twin)
 
     def resume(self) -> None:
