@@ -1,12 +1,10 @@
 """Images for a stack: built as processes for a twin, or by Docker; pushed to the stack's repositories."""
 
-import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from contract.errors import KitError
-from contract.twin import twin_address
 from llmops import __version__
 from llmops.platforms.base import Say
 from llmops.stacks import PulumiStack
@@ -110,7 +108,9 @@ def _twin_of(stack: PulumiStack) -> str:
             where=str(stack.file.path),
             fix="`llmops up`",
         )
-    return twin_address(os.environ)
+    from llmops.platforms.registry import twin_of
+
+    return twin_of(stack.target)
 
 
 def _build_in_docker(name: str, say: Say) -> str:
@@ -122,7 +122,7 @@ def _build_in_docker(name: str, say: Say) -> str:
 
 
 def _pushable(name: str, say: Say) -> str:
-    """The id of an image that SageMaker takes, built unless it is there."""
+    """The id of an image that clouds take, built unless it is there."""
     from hosting import containers
 
     image = _build_in_docker(name, say).partition("@")[2]
@@ -130,7 +130,7 @@ def _pushable(name: str, say: Say) -> str:
     assert found
     if found.platform != containers.CLOUD_PLATFORM:
         raise KitError(
-            f"the image {name} is for {found.platform}, and SageMaker runs {containers.CLOUD_PLATFORM} alone",
+            f"the image {name} is for {found.platform}, and clouds run {containers.CLOUD_PLATFORM} alone",
             where=image,
             fix=f"`docker rmi {image}`, and build it again: with buildx, or on a machine of that kind",
         )

@@ -1,11 +1,13 @@
 """From a target's name to its Platform: the one place that asks which target it is."""
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from contract.errors import KitError, require_packages
 from contract.outputs import StackOutputs
+from contract.twin import azure_twin_address, twin_address
 from llmops.platforms.base import Platform, Say
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _CLASSES = {
     "aws": "llmops.platforms.aws.platform:AwsPlatform",
     "azure": "llmops.platforms.azure.platform:AzurePlatform",
 }
+_TWINS = {"aws": twin_address, "azure": azure_twin_address}
 _PREFLIGHTS = {
     "aws": "llmops.platforms.aws.preflight:preflight",
     "azure": "llmops.platforms.azure.preflight:preflight",
@@ -34,7 +37,7 @@ _USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy"}
 _DOCTORS = {"aws": "llmops.platforms.aws.doctor", "azure": "llmops.platforms.azure.doctor"}
 _PLANS = {"aws": "llmops.plan.aws", "azure": "llmops.plan.azure"}
 _STATE_LOCKS = {"s3": ("aws", "llmops.platforms.aws.state_locks:locks_of_stack")}
-_QUOTAS = {"aws": "llmops.platforms.aws.quotas"}
+_QUOTAS = {"aws": "llmops.platforms.aws.quotas", "azure": "llmops.platforms.azure.quotas"}
 _EXTRAS = {
     "aws": ("aws", "boto3"),
     "azure": ("azure", "azure.identity", "azure.mgmt.core", "azure.storage.blob", "azure.keyvault.keys"),
@@ -84,9 +87,15 @@ def preflight(stack: "PulumiStack", say: Say, *, dev: bool, make: bool) -> None:
         getattr(importlib.import_module(module), name)(stack, say, dev=dev, make=make)
 
 
+def twin_of(target: str) -> str:
+    """The address of the twin of a cloud that this shell talks to; empty: it talks to the cloud."""
+    return _TWINS[target](os.environ)
+
+
 def region_of(stack: "PulumiStack") -> str:
     """The region of a stack on a cloud."""
-    return _clients_of(stack).caller.region
+    module, _, _ = _PREFLIGHTS[stack.target].partition(":")
+    return importlib.import_module(module).region_of(stack)
 
 
 def plan_rules(stack: "PulumiStack") -> "Rules":
@@ -109,8 +118,7 @@ def quotas(stack: "PulumiStack", needed: dict[str, int]) -> "list[QuotaNeed]":
     """What the account allows of what a stack needs: instance type -> instances."""
     if not needed:
         return []
-    module = importlib.import_module(_QUOTAS[stack.target])
-    return module.quotas_for(_clients_of(stack), needed)
+    return importlib.import_module(_QUOTAS[stack.target]).quotas_of(stack, needed)
 
 
 def use_policy(outputs: StackOutputs) -> dict[str, Any]:

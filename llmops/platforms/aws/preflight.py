@@ -45,6 +45,11 @@ def clients_of(stack: PulumiStack) -> Clients:
     return Clients(str(aws.get("region") or ""), str(aws.get("profile") or ""))
 
 
+def region_of(stack: PulumiStack) -> str:
+    """The region of a stack that may not be deployed yet."""
+    return clients_of(stack).caller.region
+
+
 def require_same_place(name: str, state: dict[str, Any], caller: Caller) -> None:
     """See that a state holds nothing of another account, of a twin for AWS, or of AWS for a twin.
 

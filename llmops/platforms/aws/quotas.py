@@ -7,9 +7,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from llmops.plan.quotas import QuotaNeed
 from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.preflight import clients_of
+from llmops.stacks import PulumiStack
 
 _SERVICE = "sagemaker"
 _ACROSS = "Number of instances across active endpoints"
+
+
+def quotas_of(stack: PulumiStack, needed: dict[str, int]) -> list[QuotaNeed]:
+    """`quotas_for` of a stack's account and region."""
+    return quotas_for(clients_of(stack), needed)
 
 
 def quotas_for(clients: Clients, needed: dict[str, int]) -> list[QuotaNeed]:

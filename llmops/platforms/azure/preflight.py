@@ -12,6 +12,7 @@ from llmops.platforms.shared_state import require_shared_state
 from llmops.stacks import PulumiStack
 
 PLUGIN = Plugin("azure-native", "pulumi-azure-native", "azure", "Azure", USE_TWIN)
+_GROUP_API = "2024-03-01"
 _ID = re.compile(r"^/subscriptions/([0-9a-f-]{36})(/|$)")
 
 
@@ -44,6 +45,14 @@ def clients_of(stack: PulumiStack) -> Clients:
     """Clients for a stack that may not be deployed yet: subscription from its file, else from this shell."""
     azure = stack.file.config().get("azure") or {}
     return Clients(str(azure.get("subscription") or ""))
+
+
+def region_of(stack: PulumiStack) -> str:
+    """The location of a stack that may not be deployed yet: as its file says, or that of the group that it names."""
+    azure = stack.file.config().get("azure") or {}
+    if azure.get("location"):
+        return str(azure["location"])
+    return str(clients_of(stack).arm.get(str(azure["resource_group"]), _GROUP_API)["location"])
 
 
 def require_same_place(name: str, state: dict[str, Any], subscription: str) -> None:
