@@ -75,7 +75,7 @@ def of_workspace(twin: "Twin", workspace: Document) -> Failure | None:
 def _of_encryption(twin: "Twin", properties: Document) -> Failure | None:
     encryption = properties.get("encryption") or {}
     identity_id: str = (encryption.get("identity") or {}).get("userAssignedIdentity") or ""
-    vault = (encryption.get("keyVaultProperties") or {}).get("keyVaultArmId")
+    vault: str = (encryption.get("keyVaultProperties") or {}).get("keyVaultArmId") or ""
     identity = twin.find(identity_id) if identity_id and vault else None
     if identity is None:
         return None
