@@ -10,10 +10,11 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from twins.providers.base import ProviderError
@@ -24,6 +25,7 @@ PUT_POLL_SECONDS, DELETE_POLL_SECONDS = 10.0, 30.0
 FIRST_POLL_SECONDS, LONGEST_QUICK_POLL_SECONDS = 0.02, 0.5
 """Between looks where waits are shortened."""
 TIMEOUT_SECONDS = 7200.0
+IDLE_SECONDS = 60.0
 _ANSWER_SECONDS = 120
 _ENDED = ("succeeded", "failed", "canceled", "cancelled")
 
@@ -90,10 +92,24 @@ class Waiting:
 class Connections:
     """Kept connections to several hosts, over TLS that is verified. For several threads."""
 
+    _all: ClassVar["weakref.WeakSet[Connections]"] = weakref.WeakSet()
+    """Each command of the engine configures anew: what earlier ones have left open is closed then."""
+
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
-        self._idle: dict[str, deque[http.client.HTTPConnection]] = {}
+        self._idle: dict[str, deque[tuple[http.client.HTTPConnection, float]]] = {}
         self._lock = threading.Lock()
+        for other in list(self._all):
+            other.close(IDLE_SECONDS)
+        self._all.add(self)
+
+    def close(self, idle_seconds: float = 0.0) -> None:
+        """Close the connections that nobody has used for so long."""
+        since = time.monotonic() - idle_seconds
+        with self._lock:
+            for idle in self._idle.values():
+                while idle and idle[0][1] <= since:
+                    idle.popleft()[0].close()
 
     def call(self, method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> Answer:
         """One exchange. A kept connection that the server has closed meanwhile is made anew.
@@ -118,14 +134,14 @@ class Connections:
                 connection.close()
             else:
                 with self._lock:
-                    self._idle[f"{parts.scheme}://{parts.netloc}"].append(connection)
+                    self._idle[f"{parts.scheme}://{parts.netloc}"].append((connection, time.monotonic()))
             return Answer(answer.status, {n.lower(): v for n, v in answer.getheaders()}, _json(text), text)
 
     def _take(self, scheme: str, host: str) -> tuple[http.client.HTTPConnection, bool]:
         with self._lock:
             idle = self._idle.setdefault(f"{scheme}://{host}", deque())
             if idle:
-                return idle.pop(), True
+                return idle.pop()[0], True
         made: http.client.HTTPConnection
         if scheme == "https":
             made = http.client.HTTPSConnection(host, timeout=_ANSWER_SECONDS, context=self._context)

@@ -1,9 +1,15 @@
 """Calls to Resource Manager: what is tried again, how operations are followed, and the plugin's words for errors."""
 
+import http.server
+import ssl
+import threading
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from tests.unit.twins.providers.azure_native.tiny_arm import GROUP, TinyArm, session
-from twins.providers.azure_native.arm import AcceptedError, Arm, ArmError, Waiting
+from twins.providers.azure_native.arm import AcceptedError, Arm, ArmError, Connections, Waiting
 from twins.providers.base import ProviderError
 
 VERSION = {"api-version": "2024-01-01"}
@@ -128,3 +134,43 @@ def test_what_can_not_be_looked_at_is_not_made(arm: Arm, tiny: TinyArm) -> None:
     tiny.say("GET", 403, {"error": {"code": "AuthorizationFailed", "message": "no"}})
     with pytest.raises(ProviderError, match=r"cannot check existence of resource '.*': status code 403, .*Authoriz"):
         arm.refuse_existing(IDENTITY, "2024-01-01", False, waiting())
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Answers anything, and keeps its connections."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.peers.append(self.client_address)  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+        self.close_connection = self.path == "/last"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+@pytest.fixture
+def echo() -> Iterator[Any]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        server.peers = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_connections_are_kept_and_made_anew(echo: Any) -> None:
+    url = f"http://127.0.0.1:{echo.server_port}"
+    connections = Connections(ssl.create_default_context())
+    for path in ("/", "/", "/last", "/", "/"):
+        assert connections.call("GET", f"{url}{path}", {}, None).body == {}
+    assert [echo.peers.index(peer) for peer in echo.peers] == [0, 0, 0, 3, 3]
+    connections.close()
+    connections.call("GET", f"{url}/", {}, None)
+    assert echo.peers.count(echo.peers[-1]) == 1
+    connections.close()
