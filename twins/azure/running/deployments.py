@@ -125,7 +125,8 @@ class Deployments:
     def _plan(self, endpoint_key: str) -> EndpointPlan:
         groups = [g for groups in self._running().get(endpoint_key, {}).values() for g in groups]
         kept = [{name: value for name, value in group.items() if name != "settling"} for group in groups]
-        return EndpointPlan.of(endpoint_key, endpoint_key.rpartition("/")[2], kept)
+        endpoint = self._twin.find(endpoint_key) or {"name": endpoint_key.rpartition("/")[2]}
+        return EndpointPlan.of(endpoint_key, endpoint["name"], kept)
 
     def _running(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
         return self._twin.state.setdefault(_STATE, {})
