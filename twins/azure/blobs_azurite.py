@@ -34,10 +34,12 @@ AZURITE = node_programs.Program(
     needs="azurite",
     name="Azurite, which keeps the blobs of a twin,",
     extra="azure-twin",
-    instead="work without a storage account",
+    instead="copy the folder `node` of llmops' cache from a machine that has them",
 )
 SLOTS = 1000
 _SCRIPT = "node_modules/azurite/dist/src/blob/main.js"
+# The death of a parent with several threads is told several times; Azurite writes what it has after the first.
+_PATIENT = "data:text/javascript,process.on('SIGTERM',()=>{})"
 _START_SECONDS = 60
 _WAIT_SECONDS = 300  # of a connection on which nothing comes
 _VERSION = "2020-10-02"  # of the signature's form
@@ -121,7 +123,7 @@ class Azurite:
         options = ["--blobHost", "127.0.0.1", "--blobPort", str(self._port), "--location", "data"]
         options += ["--silent", "--skipApiVersionCheck", "--loose", "--disableTelemetry", "--disableProductStyleUrl"]
         accounts = ";".join(f"{_account(slot)}:{self._key}" for slot in range(SLOTS))
-        command = [str(installed.node), str(installed.folder / _SCRIPT), *options]
+        command = [str(installed.node), f"--import={_PATIENT}", str(installed.folder / _SCRIPT), *options]
         self._child = Child(command, self._folder, self._folder / "azurite.log", {"AZURITE_ACCOUNTS": accounts})
         write_atomic(self._folder / "azurite.pid", json.dumps(self._child.pid))
         self._await_port(self._child)
@@ -133,7 +135,7 @@ class Azurite:
             return
         with suppress(psutil.Error, ValueError):
             process = psutil.Process(json.loads(file.read_text()))
-            if str(self._folder) == process.cwd():
+            if str(self._folder.resolve()) == process.cwd():
                 process.terminate()
                 process.wait(_START_SECONDS)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from contract.twin import METADATA_VARIABLE
 from hosting.files import silent
 from twins.azure import certificates
+from twins.azure.blobs_azurite import AZURITE
 from twins.azure.identity_endpoints import OWNER_HEADER
 from twins.azure.persistence import STATE_FILE
 from twins.azure.principals import OWNER_APP, OWNER_SECRET
 from twins.common import control as common
+from twins.common import node_programs
 from twins.common.control import Cloud, Control
 from twins.common.fleet import end_containers
 from twins.common.twin import TwinSettings
@@ -81,9 +83,11 @@ def up(
         say: told one line for each step.
 
     Raises:
-        KitError: the port is taken, or the process ends or does not answer; with the end of its log.
+        KitError: the port is taken, or the process ends or does not answer, with the end of its log; or Azurite can't
+            be installed.
     """
     settings = {"judge": judge, "pace": pace, "containers": containers}
+    node_programs.install(AZURITE, say=say)  # here, with the user's own environment: npm may have to fetch it once
     return _CONTROL.up(home, port, settings, {"location": location}, say)
 
 
