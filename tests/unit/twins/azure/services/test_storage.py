@@ -1,0 +1,152 @@
+"""Storage accounts as Resource Manager takes, refuses and shows them. Their blobs: tests/emulated."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.azure import Arm, local_twin
+from twins.azure import blobs, principals
+from twins.azure.services import authorization, storage
+
+VERSION = "2024-01-01"
+BODY: dict[str, Any] = {
+    "location": "westeurope",
+    "sku": {"name": "Standard_LRS"},
+    "kind": "StorageV2",
+    "properties": {},
+}
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Arm:
+    return Arm(local_twin(tmp_path, authorization.install, storage.install))
+
+
+def path(arm: Arm, name: str = "kitdata", group: str = "rg") -> str:
+    return f"{arm.group(group)}/providers/Microsoft.Storage/storageAccounts/{name}"
+
+
+def made(arm: Arm, **properties: Any) -> str:
+    """A storage account's id."""
+    account = path(arm)
+    assert arm.put(account, VERSION, {**BODY, "properties": properties}).status == 202
+    arm.pass_time()
+    return account
+
+
+def test_an_account_has_a_host_of_its_own_and_keeps_its_settings(arm: Arm) -> None:
+    account = made(arm, allowSharedKeyAccess=False, minimumTlsVersion="TLS1_2")
+    found = arm.get(account, VERSION).body
+    assert found["properties"]["primaryEndpoints"]["blob"].startswith("https://localhost:")
+    assert found["properties"]["provisioningState"] == "Succeeded"
+    assert found["properties"]["allowSharedKeyAccess"] is False
+    assert found["sku"] == {"name": "Standard_LRS", "tier": "Standard"}
+    assert not [name for name in found if name.startswith("_")]
+    before = found["properties"]["primaryEndpoints"]
+    assert arm.put(account, VERSION, {**BODY, "tags": {"a": "b"}}).status == 200
+    after = arm.get(account, VERSION).body
+    assert after["properties"]["primaryEndpoints"] == before
+    assert (after["properties"]["allowSharedKeyAccess"], after["tags"]) == (False, {"a": "b"})
+    arm.pass_time()
+    assert arm.call("PATCH", account, VERSION, {"properties": {"allowBlobPublicAccess": False}}).status == 200
+
+
+def test_what_azure_refuses_is_refused(arm: Arm) -> None:
+    made(arm)
+    group = path(arm, "")
+    cases: list[tuple[str, Any, str]] = [
+        (f"{group}Kit-Data", BODY, "AccountNameInvalid"),
+        (path(arm, "kitdata", "other"), BODY, "StorageAccountAlreadyTaken"),
+        (f"{group}kitother", {**BODY, "sku": {"name": "Cheap"}}, "InvalidValuesForRequestParameters"),
+        (f"{group}kitother", {**BODY, "kind": "Files"}, "InvalidValuesForRequestParameters"),
+        (
+            f"{group}kitother",
+            {**BODY, "properties": {"allowSharedKeyAccess": "no"}},
+            "InvalidValuesForRequestParameters",
+        ),
+        (f"{group}kitother", {k: v for k, v in BODY.items() if k != "location"}, "LocationRequired"),
+        (f"{group}kitdata", {**BODY, "kind": "BlobStorage"}, "AccountPropertyCannotBeUpdated"),
+        (f"{group}kitdata", {**BODY, "properties": {"isHnsEnabled": True}}, "AccountPropertyCannotBeUpdated"),
+        (f"{group}kitdata", {**BODY, "location": "eastus"}, "InvalidResourceLocation"),
+    ]
+    for each, body, code in cases:
+        assert arm.put(each, VERSION, body).code == code
+
+
+def test_names_are_said_to_be_free_or_taken(arm: Arm) -> None:
+    made(arm)
+
+    def asked(name: str) -> Any:
+        url = "{sub}/providers/Microsoft.Storage/checkNameAvailability"
+        body = {"name": name, "type": "Microsoft.Storage/storageAccounts"}
+        return arm.call("POST", url, VERSION, body).body
+
+    assert asked("kitother") == {"nameAvailable": True}
+    assert asked("kitdata")["reason"] == "AlreadyExists"
+    assert asked("No")["reason"] == "AccountNameInvalid"
+
+
+def test_keys_are_listed_and_made_anew(arm: Arm) -> None:
+    account = made(arm)
+    before = arm.call("POST", f"{account}/listKeys", VERSION, {}).body["keys"]
+    assert [each["keyName"] for each in before] == ["key1", "key2"]
+    after = arm.call("POST", f"{account}/regenerateKey", VERSION, {"keyName": "key2"}).body["keys"]
+    assert after[0]["value"] == before[0]["value"]
+    assert after[1]["value"] != before[1]["value"]
+
+
+def test_a_reader_lists_no_keys(arm: Arm) -> None:
+    account = made(arm)
+    reader = Arm(arm.twin, principals.add(arm.twin, "reader", "application"))
+    authorization.assign(arm.twin, reader.caller.object_id, "Reader", account)
+    assert reader.get(account, VERSION).status == 200
+    assert reader.call("POST", f"{account}/listKeys", VERSION, {}).code == "AuthorizationFailed"
+
+
+def test_settings_of_blobs_are_there_with_the_account_and_stay(arm: Arm) -> None:
+    account = made(arm)
+    service = f"{account}/blobServices/default"
+    assert arm.get(service, VERSION).body["properties"]["deleteRetentionPolicy"]["enabled"] is False
+    wanted = {"deleteRetentionPolicy": {"enabled": True, "days": 7}, "isVersioningEnabled": True}
+    assert arm.put(service, VERSION, {"properties": wanted}).status == 200
+    assert arm.get(service, VERSION).body["properties"]["isVersioningEnabled"] is True
+    wrong = {"deleteRetentionPolicy": {"enabled": True, "days": 0}}
+    assert arm.put(service, VERSION, {"properties": wrong}).code == "InvalidValuesForRequestParameters"
+    assert arm.delete(service, VERSION).status == 405
+
+
+def test_containers_are_private_and_lie_in_an_account(arm: Arm) -> None:
+    account = made(arm)
+    containers = f"{account}/blobServices/default/containers"
+    assert arm.put(f"{containers}/store", VERSION, {}).status == 201
+    assert arm.put(f"{containers}/store", VERSION, {"properties": {"metadata": {"a": "b"}}}).status == 200
+    assert arm.get(f"{containers}/store", VERSION).body["properties"]["publicAccess"] == "None"
+    assert [each["name"] for each in arm.get(containers, VERSION).body["value"]] == ["store"]
+    refused = arm.put(f"{containers}/open", VERSION, {"properties": {"publicAccess": "Blob"}})
+    assert (refused.status, refused.code) == (409, "PublicAccessNotPermitted")
+    assert arm.put(f"{containers}/Wrong", VERSION, {}).status == 400
+    other = path(arm, "nowhere")
+    assert arm.put(f"{other}/blobServices/default/containers/x", VERSION, {}).code == "ParentResourceNotFound"
+
+
+def test_a_policy_needs_whole_rules(arm: Arm) -> None:
+    policy = f"{made(arm)}/managementPolicies/default"
+    actions = {"baseBlob": {"delete": {"daysAfterModificationGreaterThan": 30}}}
+    rule = {"name": "old", "type": "Lifecycle", "enabled": True, "definition": {"actions": actions}}
+    assert arm.put(policy, VERSION, {"properties": {"policy": {"rules": [rule]}}}).status in (200, 201)
+    assert arm.put(policy, VERSION, {"properties": {"policy": {"rules": [rule, rule]}}}).code == "DuplicateRuleName"
+    assert arm.put(policy, VERSION, {"properties": {"policy": {"rules": []}}}).code == "InvalidRequestPropertyValue"
+    assert arm.delete(policy, VERSION).status == 200
+
+
+def test_a_deleted_account_has_nothing_when_it_is_made_again(arm: Arm) -> None:
+    account = made(arm)
+    arm.put(f"{account}/blobServices/default/containers/store", VERSION, {})
+    document = arm.twin.find(account)
+    assert document
+    arm.delete(account, VERSION)
+    arm.pass_time()
+    assert [document[blobs.SLOT], "store"] in arm.twin.state["blob_garbage"]
+    assert blobs.account_named(arm.twin, "kitdata") is None
+    assert arm.get(f"{made(arm)}/blobServices/default/containers", VERSION).body["value"] == []
