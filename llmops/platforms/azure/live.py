@@ -87,9 +87,10 @@ def set_traffic(arm: Arm, endpoint: str, shares: Mapping[str, float]) -> None:
     body: Document = {
         "location": live["location"],
         "tags": live.get("tags") or {},
-        "identity": _identity(live.get("identity") or {"type": "None"}),
         "properties": properties | {"traffic": traffic, "mirrorTraffic": {}},
     }
+    if live.get("identity"):
+        body["identity"] = _identity(live["identity"])
     arm.put(endpoint, body | {key: live[key] for key in ("kind", "sku") if live.get(key)})
 
 
@@ -121,7 +122,7 @@ def _drift(arm: Arm, deployment: Document, image: str) -> list[str]:
 def _identity(live: Document) -> Document:
     """What may be written of an identity: ids of assigned ones, without what Azure tells of them."""
     assigned = {id_: {} for id_ in live.get("userAssignedIdentities") or {}}
-    return {"type": live["type"], **({"userAssignedIdentities": assigned} if assigned else {})}
+    return {"type": live["type"]} | ({"userAssignedIdentities": assigned} if assigned else {})
 
 
 def _sha256(deployment: Document) -> str:
