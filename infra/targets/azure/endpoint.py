@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,7 +56,7 @@ def endpoint_name(here: Here, name: str) -> str:
 
 
 def provide_endpoint(
-    here: Here, name: str, entry: Entry, ground: Ground, environment: Environment, version: ml.ModelVersion
+    here: Here, name: str, entry: Entry, ground: Ground, environment: Environment, model: ml.ModelVersion
 ) -> Made:
     """Declare an endpoint and what belongs to it alone.
 
@@ -65,7 +66,7 @@ def provide_endpoint(
         entry: its settings.
         ground: what it stands on.
         environment: that its deployment runs.
-        version: from `provide_versions`.
+        model: its version in the workspace, from `provide_versions`.
     """
     id_ = f"{ground.workspace.plain_id}/onlineEndpoints/{endpoint_name(here, name)}"
     kind = instance_type(here.settings, entry)
@@ -81,10 +82,10 @@ def provide_endpoint(
         endpoint_name=endpoint.name,
         location=ground.location,
         sku=ml.SkuArgs(name="Default", capacity=prepared.capacity),
-        properties=_deployment(entry, kind, ground, environment, version),
+        properties=_deployment(entry, kind, ground, environment, model),
         tags=here.all_tags,
         **_in_workspace(ground),
-        opts=options(depends_on=[endpoint, version, environment.resource, *ground.ready]),
+        opts=options(depends_on=[endpoint, model, environment.resource, *ground.ready]),
     )
     traffic = _traffic(here, name, entry, ground, id_, deployment, [endpoint, declared])
     scaling = provide_scaling(here, name, entry, ground, endpoint.id, declared.id, [traffic])
@@ -110,9 +111,9 @@ def deployment_name(entry: Entry, kind: str, image: str) -> str:
     return f"{readable}-{digest[:8]}"
 
 
-def model_version_id(here: Here, ground: Ground, version: ModelRef) -> str:
+def model_version_id(here: Here, ground: Ground, ref: ModelRef) -> str:
     """Resource id of a promoted version in the workspace, whether it is there or not."""
-    return f"{ground.workspace.plain_id}/models/{here.names.of(version.name)}/versions/{_asset_version(version)}"
+    return f"{ground.workspace.plain_id}/models/{here.names.of(ref.name)}/versions/{_asset_version(ref)}"
 
 
 def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, ml.ModelVersion]) -> ml.ModelVersion:
@@ -158,8 +159,9 @@ def _asset_version(ref: ModelRef) -> str:
 def _prepare(
     here: Here, name: str, entry: Entry, ground: Ground, id_: str, deployment: str, broken: list[str]
 ) -> Preparation:
-    content = {"tags": here.all_tags, "access": _public_access(here), "identity": ground.endpoint.id}
-    settings = {"tags": here.all_tags, "start": entry.start_seconds, "key": ground.signing.public_key}
+    both = {"tags": here.all_tags, "provider": version("pulumi-azure-native")}  # which may put all with a newer API
+    content = {**both, "access": _public_access(here), "identity": ground.endpoint.id}
+    settings = {**both, "start": entry.start_seconds, "key": ground.signing.public_key}
     return Preparation(
         f"preparation-{name}",
         here.place,
@@ -200,12 +202,12 @@ def _public_access(here: Here) -> str:
 
 
 def _variables(entry: Entry) -> dict[str, str]:
-    version = entry.version
+    ref = entry.version
     variables = {
         "LLMOPS_AUTH": "platform",
         "LLMOPS_PLATFORM": "azureml",
-        "LLMOPS_MODEL_NAME": version.alias,
-        "LLMOPS_MODEL_SHA256": version.sha256,
+        "LLMOPS_MODEL_NAME": ref.alias,
+        "LLMOPS_MODEL_SHA256": ref.sha256,
         "LLMOPS_PRECISION": entry.precision,
     }
     if entry.gate == "waived":
@@ -214,13 +216,13 @@ def _variables(entry: Entry) -> dict[str, str]:
 
 
 def _deployment(
-    entry: Entry, kind: str, ground: Ground, environment: Environment, version: ml.ModelVersion
+    entry: Entry, kind: str, ground: Ground, environment: Environment, model: ml.ModelVersion
 ) -> ml.ManagedOnlineDeploymentArgs:
     # The image collects nothing of requests, so there is nothing for `data_collector` to write.
     return ml.ManagedOnlineDeploymentArgs(
         endpoint_compute_type="Managed",
         instance_type=kind,
-        model=version.id,
+        model=model.id,
         environment_id=environment.id,
         environment_variables={**_variables(entry), "LLMOPS_PUBLIC_KEY": ground.signing.public_key},
         app_insights_enabled=True,
