@@ -129,7 +129,7 @@ def _resource(twin: Twin, call: Call, parsed: Id) -> Reply:
     arm_checks.check_parents(twin, parsed, verb=verb)
     for judge in twin.judges:
         judge(call, parsed)
-    there = twin.find(parsed.text)
+    there = twin.find(parsed.text) or (kind.given(twin, parsed) if kind.given else None)
     if call.method in ("GET", "HEAD"):
         if there is None or faults.unseen(twin, call):
             raise _missing(parsed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from twins.azure.calls import Call, Document
 
 if TYPE_CHECKING:
+    from twins.azure.ids import Id
     from twins.azure.twin import Twin
 
 
@@ -57,6 +58,7 @@ class Kind:
         scopes: where it may lie: "group", "subscription", "resource" (an extension).
         provisioning: it has properties.provisioningState.
         singletons: names that exist without having been made ("default").
+        given: what is there though nobody made it, as a built-in role is; None: nothing.
         outlives: it stays when the resource that it lies on goes (an extension).
         implicit: what lies in it may be put before it is there, and makes it.
     """
@@ -80,5 +82,6 @@ class Kind:
     scopes: tuple[str, ...] = ("group",)
     provisioning: bool = True
     singletons: tuple[str, ...] = ()
+    given: "Callable[[Twin, Id], Document | None] | None" = None
     outlives: bool = False
     implicit: bool = False

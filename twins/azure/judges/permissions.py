@@ -67,7 +67,7 @@ def read(documents: Iterable[Document]) -> dict[str, list[Grant]]:
     documents = list(documents)
     known = dict(roles.built_in())
     for document in documents:
-        if document["type"] == DEFINITIONS and document["properties"].get("type") == "CustomRole":
+        if document["type"] == DEFINITIONS:
             known[roles.guid_of(document["id"])] = roles.custom(document)
     found: dict[str, list[Grant]] = {}
     for document in documents:

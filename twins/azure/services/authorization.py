@@ -21,7 +21,7 @@ from twins.azure.twin import Twin
 PROPAGATION_SECONDS = 120.0
 """What a new assignment takes until every service knows it, by Microsoft "up to 10 minutes", mostly 1 to 5."""
 OWNER_ROLES = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
-"""What a twin's owner is assigned on the subscription from the start: an Owner alone reads no blob and signs nothing."""
+"""What a twin's owner is assigned on the subscription at first: an Owner alone reads no blob and signs nothing."""
 UNJUDGED = [
     "roles: groups, deny assignments, locks and policies do not exist; conditions of assignments are refused",
     "roles: an assignment that is taken away works no longer at once",
@@ -66,6 +66,7 @@ def install(twin: Twin) -> None:
             scopes=_SCOPES,
             provisioning=False,
             codes=(201, 201),
+            given=_built_in,
         )
     )
     for collection, list_ in (("roleAssignments", _list_assignments), ("roleDefinitions", _list_definitions)):
@@ -90,8 +91,6 @@ def assign(twin: Twin, object_id: str, role: str, scope: str) -> Document:
 
 def _seed(twin: Twin, judge: PermissionJudge) -> None:
     scope = f"/subscriptions/{twin.subscription}"
-    for role in roles.built_in().values():
-        twin.keep(_built_in_document(scope, role.id))
     for name in OWNER_ROLES:
         assign(twin, principals.OWNER_ID, name, scope)
     judge.forget()
@@ -258,7 +257,7 @@ def _list_definitions(twin: Twin, call: Call, _document: Document | None) -> Doc
     scope = Id.parse(call.id).scope
     name = _filtered(call.query.get("$filter", "")).get("roleName")
     documents = [_built_in_document(scope, role.id) for role in roles.built_in().values()]
-    documents += [d for d in twin.resources.values() if d["type"] == DEFINITIONS and _is_custom(d)]
+    documents += [d for d in twin.resources.values() if d["type"] == DEFINITIONS]
     return {"value": [_public(d) for d in documents if not name or d["properties"]["roleName"] == name]}
 
 
@@ -270,15 +269,16 @@ def _public(document: Document) -> Document:
     return {name: value for name, value in document.items() if not name.startswith("_")}
 
 
-def _is_custom(document: Document) -> bool:
-    return document["properties"].get("type") == "CustomRole"
-
-
 def _custom_with(twin: Twin, guid: str) -> bool:
     return any(
-        document["type"] == DEFINITIONS and roles.guid_of(document["id"]) == guid and _is_custom(document)
+        document["type"] == DEFINITIONS and roles.guid_of(document["id"]) == guid
         for document in twin.resources.values()
     )
+
+
+def _built_in(_twin: Twin, parsed: Id) -> Document | None:
+    guid = parsed.name.lower()
+    return _built_in_document(parsed.scope, guid) if guid in roles.built_in() else None
 
 
 def _built_in_document(scope: str, guid: str) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def install(twin: Twin) -> None:
             begun=_begun,
             gone=_gone,
             seconds=CREATE_SECONDS,
+            delete_seconds=0.0,
             soft_delete=soft,
             codes=(200, 200),
             location=True,

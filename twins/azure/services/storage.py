@@ -71,6 +71,7 @@ def install(twin: Twin) -> None:
             begun=_begun_account,
             gone=lambda twin, document: twin.end_data_plane(_plane(document["name"])),
             seconds=CREATE_SECONDS,
+            delete_seconds=0.0,
             codes=(202, 200),
             location=True,
         )
