@@ -211,7 +211,8 @@ class Ml:
 @contextmanager
 def running_ml(home: Path, **settings: Any) -> Iterator[Ml]:
     """A workspace of a twin in this process, whose containers run."""
-    with running_hosts(home, **{"containers": "run", "pace": 0.1, **settings}) as hosts:
+    quotas = {"Standard DSv2 Family Cluster Dedicated vCPUs": 1000, "Total Cluster Dedicated Regional vCPUs": 1000}
+    with running_hosts(home, **{"containers": "run", "pace": 0.1, "quotas": quotas, **settings}) as hosts:
         assert hosts.twin.listen
         hosts.twin.listen("main", Front(hosts.twin), True)
         yield Ml(hosts)

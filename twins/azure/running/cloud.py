@@ -45,9 +45,12 @@ class AzureCloud:
             endpoint = self._twin.find(whose.endpoint_id) or {}
         try:
             found = Folder.of(self._twin, workspace_of(whose.endpoint_id), source.uri, plans.principal_of(endpoint))
+            self._say(whose, f"Downloading model from {source.uri} to {source.path}")
             found.fetch(folder / found.name)
         except (FilesError, ArmError, OSError) as e:
+            self._say(whose, f"Failed: {e}")
             raise DataError(str(e)) from e
+        self._say(whose, "Downloaded model successfully")
 
     def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
         """Why an instance can't serve: a code of Azure's, and what it says (`failure_of`)."""
@@ -71,6 +74,10 @@ class AzureCloud:
     def put_lines(self, whose: Identity, lines: Sequence[str]) -> None:
         """Into the deployment's log."""
         logs.put(self._twin, whose, lines)
+
+    def _say(self, whose: Identity, text: str) -> None:
+        with self._twin.lock:
+            logs.put(self._twin, whose, [text], logs.INITIALIZER)
 
     def put_counts(self, requests: Sequence[tuple[float, Request]], loads: Mapping[Load, int]) -> None:
         """Requests are counted where they are answered (scoring), with what the platform itself refused."""

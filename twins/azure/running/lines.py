@@ -11,35 +11,41 @@ from twins.common.fleet_logs import KEPT_LINES
 if TYPE_CHECKING:
     from twins.azure.twin import Twin
 
+SERVER, INITIALIZER = "InferenceServer", "StorageInitializer"
+"""A deployment's containers, as getLogs names them: the second brings the model."""
 _STATE = "container_lines"
 Line = tuple[float, str, str]
 """When it was read, the instance, and the text."""
 
 
-def put(twin: "Twin", whose: Identity, lines: Sequence[str]) -> None:
-    """Keep lines of an instance; with the twin's lock."""
-    kept = _all(twin).setdefault(_name(whose.endpoint_id, whose.variant), [])
+def put(twin: "Twin", whose: Identity, lines: Sequence[str], container: str = SERVER) -> None:
+    """Keep lines of an instance's container; with the twin's lock."""
+    kept = _all(twin).setdefault(_name(whose.endpoint_id, whose.variant, container), [])
     kept += [[time.time(), whose.id, line] for line in lines]
     del kept[:-KEPT_LINES]
     twin.changed()
 
 
-def of(twin: "Twin", endpoint_id: str, deployment: str) -> list[str]:
+def of(twin: "Twin", endpoint_id: str, deployment: str, container: str = SERVER) -> list[str]:
     """The texts of a deployment's lines, the oldest first; with the twin's lock."""
-    return [text for _, _, text in _all(twin).get(_name(endpoint_id, deployment), [])]
+    return [text for _, _, text in _all(twin).get(_name(endpoint_id, deployment, container), [])]
 
 
 def every(twin: "Twin") -> Iterator[tuple[str, str, Line]]:
-    """All lines: endpoint's id in lower case, deployment's name in lower case, line; with the twin's lock."""
+    """All lines of servers: endpoint's id and deployment's name in lower case, line; with the twin's lock."""
     for name, kept in _all(twin).items():
-        endpoint, _, deployment = name.rpartition("/deployments/")
+        endpoint, _, rest = name.rpartition("/deployments/")
+        deployment, _, container = rest.partition("/")
+        if container != SERVER:
+            continue
         for line in kept:
             yield endpoint, deployment, tuple(line)
 
 
 def forget(twin: "Twin", endpoint_id: str, deployment: str) -> None:
     """A deployment is gone. Its lines stay in Log Analytics, which has copies; here they go."""
-    _all(twin).pop(_name(endpoint_id, deployment), None)
+    for container in (SERVER, INITIALIZER):
+        _all(twin).pop(_name(endpoint_id, deployment, container), None)
     twin.changed()
 
 
@@ -47,5 +53,5 @@ def _all(twin: "Twin") -> dict[str, Any]:
     return twin.state.setdefault(_STATE, {})
 
 
-def _name(endpoint_id: str, deployment: str) -> str:
-    return f"{key(endpoint_id)}/deployments/{deployment.lower()}"
+def _name(endpoint_id: str, deployment: str, container: str) -> str:
+    return f"{key(endpoint_id)}/deployments/{deployment.lower()}/{container}"

@@ -36,13 +36,14 @@ def deployment_settled(twin: "Twin", deployment_id: str, failure: Failure | None
 
 def job_moved(twin: "Twin", job_id: str, status: str, failure: Failure | None = None) -> None:
     """A job has got another status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). One that
-    has ended stays as it ended. `_times` says when each status began, `_failure` why it failed.
+    has ended stays as it ended. `_times` says when each status began first, `_failure` why it failed.
     """
     job = twin.find(job_id)
     if not job or job["properties"]["status"] in ENDED:
         return
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     job["properties"]["status"] = status
-    job.setdefault("_times", {})[status] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    job.setdefault("_times", {}).setdefault(status, now)
     if failure:
         job["_failure"] = {"code": failure.code, "message": failure.message}
     twin.keep(job)

@@ -21,7 +21,10 @@ from twins.common.exchanges import Containers
 if TYPE_CHECKING:
     from twins.azure.twin import Twin
 
-_STORAGE_INITIALIZER = "StorageInitializer"
+UNJUDGED = [
+    "Azure ML: 500 requests a second, 500 connections and 5 MB a second of an endpoint",
+    "Azure Monitor: failing periods of log alerts, autoscale profiles of certain days; nobody is told of an alert",
+]
 
 
 class Runner:
@@ -43,6 +46,7 @@ class Runner:
         twin.resumers.append(self.resume)
         twin.instances = self.deployments.fleet.describe
         history.install(twin)
+        twin.unjudged += UNJUDGED
 
     def resume(self) -> None:
         """Take up what the last process left; once, when the state was loaded. Waits for nothing."""
@@ -86,10 +90,8 @@ class Runner:
 
     def deployment_logs(self, deployment_id: str, container: str, tail: int) -> str:
         """`Running`."""
-        if container == _STORAGE_INITIALIZER:
-            return ""
         endpoint_id, _, name = deployment_id.rpartition("/deployments/")
-        return "\n".join(lines.of(self._twin, endpoint_id, name)[-tail:])
+        return "\n".join(lines.of(self._twin, endpoint_id, name, container)[-tail:])
 
     def scoring_url(self, endpoint_id: str) -> str:
         """`Running`."""

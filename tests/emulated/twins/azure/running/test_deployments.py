@@ -67,6 +67,7 @@ def test_a_model_is_mounted_where_azure_mounts_it(ml: Ml) -> None:
     assert found["properties"]["provisioningState"] == "Succeeded"
     said = wait(lambda: text if "sees" in (text := logs(ml, "mounted", "blue")) else None)
     assert "/var/azureml-app/azureml-models/chat/3 ['manifest', 'sub']" in said
+    assert "Downloaded model successfully" in logs(ml, "mounted", "blue", "StorageInitializer")
 
 
 def test_who_may_score(ml: Ml, echo: str) -> None:
@@ -150,6 +151,24 @@ def test_streams_pass_as_they_come(ml: Ml, echo: str) -> None:
     assert wait(lambda: True if ml.ask("streamed", "/cancelled", None)[1] == b"1" else None)
 
 
+def test_a_stream_is_cut_on_request(ml: Ml, echo: str) -> None:
+    ml.endpoint("cut")
+    ml.deployment("cut", "blue", echo)
+    ml.endpoint("cut", traffic={"blue": 100})
+    faults.of(ml.twin).add("cut_stream", {"endpoint": "cut", "after_bytes": 30})
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        ml.ask("cut", "/stream?n=100", None)
+    assert len(broken.value.partial) <= 30
+    assert ml.ask("cut", "/stream?n=2", None)[0] == 200
+
+
+def test_a_model_that_is_not_there(ml: Ml, echo: str) -> None:
+    ml.put("/models/hidden/versions/1", {"properties": {"modelUri": "azureml://datastores/work/paths/nothing/"}})
+    ml.endpoint("empty")
+    ml.deployment("empty", "blue", echo, model=f"{ml.id}/models/hidden/versions/1")
+    assert "Unable to download user model: there is nothing at work/nothing" in failure_of(ml, "empty", "blue")
+
+
 def test_a_container_that_ends_fails_its_deployment(ml: Ml, echo: str) -> None:
     ml.endpoint("broken")
     ml.deployment("broken", "blue", echo, environmentVariables={"CRASH": "no such model"})
@@ -222,9 +241,9 @@ def code(text: str) -> dict[str, Any]:
     return {"environmentVariables": {"CODE": "import os\n" + text}}
 
 
-def logs(ml: Ml, endpoint: str, deployment: str) -> str:
+def logs(ml: Ml, endpoint: str, deployment: str, container: str = "InferenceServer") -> str:
     path = f"{ml.id}/onlineEndpoints/{endpoint}/deployments/{deployment}/getLogs"
-    return ml.arm.call("POST", path, VERSION, {"containerType": "InferenceServer", "tail": 100}).body["content"]
+    return ml.arm.call("POST", path, VERSION, {"containerType": container, "tail": 100}).body["content"]
 
 
 def failure_of(ml: Ml, endpoint: str, deployment: str) -> str:
