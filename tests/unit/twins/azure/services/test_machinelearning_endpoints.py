@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from tests.unit.twins.azure.services.workspace import IMAGE, VERSION, Workspace
-from twins.azure import operations
+from twins.azure import operations, tokens
 from twins.azure.calls import Document
 from twins.azure.running.base import NothingRuns
 from twins.azure.running.reports import Failure, deployment_settled
 from twins.azure.services import machinelearning_needs as needs
+from twins.azure.services.machinelearning_endpoints import token_audience
 
 A, B = "/onlineEndpoints/chat/deployments/chat-a", "/onlineEndpoints/chat/deployments/chat-b"
 
@@ -217,3 +218,23 @@ def test_logs_are_those_of_what_runs(ml: Workspace) -> None:
 
     assert ml.post(f"{A}/getLogs", {"containerType": "InferenceServer", "tail": 5}).body == {"content": ""}
     ml.is_refused(ml.post(f"{A}/getLogs", {"containerType": "Other"}), "The request is invalid")
+
+
+def test_a_token_opens_an_endpoint_of_that_kind_for_a_while(ml: Workspace) -> None:
+    ml.ok("/onlineEndpoints/tokened", ml.endpoint(authMode="AMLToken"))
+    found = ml.post("/onlineEndpoints/tokened/token").body
+
+    endpoint = ml.twin.find(f"{ml.id}/onlineEndpoints/tokened")
+    assert endpoint
+    claims = tokens.claims_of(ml.twin, found["accessToken"])
+    assert claims["aud"] == token_audience(endpoint)
+    assert claims["exp"] - found["expiryTimeUtc"] in (0, 1)
+    ml.is_refused(ml.post("/onlineEndpoints/tokened/listKeys"), "has authMode AMLToken")
+
+
+def test_a_deployment_says_how_far_it_scales(ml: Workspace) -> None:
+    ml.ok(A, ml.deployment())
+
+    [sku] = ml.get(f"{A}/skus").body["value"]
+    assert (sku["sku"]["name"], sku["capacity"]["maximum"]) == ("Default", 50)
+    ml.refused(A, ml.deployment(51), "between 1 and 50 instances")
