@@ -143,11 +143,6 @@ def list_blobs(twin: Twin, account: str, container: str, prefix: str = "") -> li
             return found
 
 
-def exists(twin: Twin, account: str, container: str, name: str) -> bool:
-    """Is there such a blob?"""
-    return any(blob.name == name for blob in list_blobs(twin, account, container, name))
-
-
 def read(twin: Twin, account: str, container: str, name: str) -> bytes:
     """A blob's content.
 

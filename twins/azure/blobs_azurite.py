@@ -57,10 +57,6 @@ class Azurite:
         self._port = 0
         self._closed = False
 
-    def has_data(self) -> bool:
-        """Did it ever run for this twin?"""
-        return (self._folder / "data").exists()
-
     def request(
         self,
         slot: int,

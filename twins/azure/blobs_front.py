@@ -98,12 +98,7 @@ class Front:
     def _require(self, account: Document, asked: Asked) -> None:
         """Refuse who may not."""
         _check_key(account, asked)
-        if blobs_signed.is_signed(asked.query):
-            if not blobs_signed.is_good(self._twin, account["name"], asked.path, asked.method, asked.query):
-                text = "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature."  # fmt: skip # noqa: E501
-                raise RefusedError(403, "AuthenticationFailed", text)
-            return
-        caller = self._caller(asked)
+        caller = self._signer(account, asked) if blobs_signed.is_signed(asked.query) else self._caller(asked)
         needed = blobs_rights.need(asked.method, asked.container, asked.blob, asked.query)
         if needed is None:
             raise RefusedError(400, "UnsupportedQueryParameter", "One of the query parameters is not supported.")
@@ -119,6 +114,17 @@ class Front:
             if self._twin.may(caller.object_id, action, scope, needed.data):
                 return True
         return False
+
+    def _signer(self, account: Document, asked: Asked) -> Caller:
+        """Who delegated what the signature of a URL allows."""
+        caller = blobs_signed.signer(self._twin, account["name"], asked.container, asked.blob, asked.query)
+        if caller is None:
+            text = "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature."  # fmt: skip # noqa: E501
+            raise RefusedError(403, "AuthenticationFailed", text)
+        if not blobs_signed.permits(asked.query, asked.method, asked.blob):
+            text = "This request is not authorized to perform this operation using this permission."
+            raise RefusedError(403, "AuthorizationPermissionMismatch", text)
+        return caller
 
     def _caller(self, asked: Asked) -> Caller:
         try:
@@ -138,7 +144,7 @@ class Front:
             text = "Public access is not permitted on this storage account."
             raise RefusedError(409, "PublicAccessNotPermitted", text)
         if asked.query.get("comp") == "userdelegationkey":
-            raise RefusedError(501, "NotImplemented", "This twin of Azure gives no keys of user delegation.")
+            return self._delegate(asked)
         known = self._known(account, asked.container)
         if of_container and asked.method == "PUT":
             return self._make_container(account, asked, known)
@@ -151,6 +157,13 @@ class Front:
         if of_container and asked.method == "DELETE" and answer.status_code < 300:
             self._twin.drop(blobs.container_id(account, asked.container))
         return answer
+
+    def _delegate(self, asked: Asked) -> Response:
+        try:
+            text = blobs_signed.key(self._twin, self._caller(asked), b"".join(asked.body or ()))
+        except (ValueError, SyntaxError) as e:
+            raise RefusedError(400, "InvalidXmlDocument", "XML specified is not syntactically valid.") from e
+        return Response(text, content_type="application/xml")
 
     def _known(self, account: Document, container: str) -> list[str]:
         """The container if the twin has it; all of the account when none is named, which may be none."""

@@ -29,7 +29,7 @@ VERSIONS = (
 CREATE_SECONDS = 20.0
 UNJUDGED = [
     "blobs: kept by Azurite: no versions, no soft delete and no lifecycle rules, whatever the account's settings say",
-    "blobs: no account keys and no signatures but the platform's own; firewalls and network rules let everybody in",
+    "blobs: no account keys and no signatures by them; firewalls and network rules let everybody in",
     "blobs: files, queues, tables and hierarchical namespaces do not exist",
 ]
 _NAME = re.compile(r"[a-z0-9]{3,24}")

@@ -1,9 +1,8 @@
 """Azure's own client of blobs on a twin: real storage behind it, over TLS that is verified, judged by roles."""
 
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient, generate_blob_sas
 
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
-from twins.azure import blobs, blobs_signed
+from twins.azure import blobs
 from twins.azure.calls import Caller
 
 VERSION = "2024-01-01"
@@ -186,22 +185,35 @@ def test_nobody_comes_in_without_a_good_token(hosts: Hosts, account: dict[str, A
         assert code_of(signed) == "AuthenticationFailed"
 
 
-def test_a_signed_url_is_for_one_blob_and_a_time(hosts: Hosts, account: dict[str, Any]) -> None:
+def test_a_signature_is_for_one_blob_a_time_and_what_its_maker_may(hosts: Hosts, account: dict[str, Any]) -> None:
     blobs.write(hosts.twin, ACCOUNT, "store", "logs/std log.txt", b"line")
-    place = account["properties"]["primaryEndpoints"]["blob"]
+    scope = f"{account['id']}/blobServices/default/containers/store"
+    reader = hosts.principal("signer", Storage_Blob_Data_Reader=scope, Storage_Blob_Delegator=account["id"])
+    now = datetime.now(UTC)
+    with client(hosts, account, reader) as service:
+        key = service.get_user_delegation_key(now - timedelta(minutes=1), now + timedelta(hours=1))
+    options: dict[str, Any] = {"connection_verify": hosts.trusted, "retry_total": 0}
 
-    def get(url: str) -> tuple[int, bytes]:
-        try:
-            with urllib.request.urlopen(url, context=hosts.context()) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as e:
-            with e:
-                return e.code, b""
+    def signed(name: str, permission: str, until: timedelta = timedelta(minutes=5)) -> BlobClient:
+        common: dict[str, Any] = {"user_delegation_key": key, "expiry": now + until, "permission": permission}
+        token = generate_blob_sas(ACCOUNT, "store", "logs/std log.txt", **common)
+        place = account["properties"]["primaryEndpoints"]["blob"]
+        return BlobClient(place, "store", name, credential=token, **options)
 
-    url = blobs_signed.url(hosts.twin, place, ACCOUNT, "store/logs/std log.txt", 60)
-    assert get(url) == (200, b"line")
-    assert get(url.replace("std%20log", "other"))[0] == 403
-    assert get(blobs_signed.url(hosts.twin, place, ACCOUNT, "store/logs/std log.txt", -1))[0] == 403
+    with signed("logs/std log.txt", "r") as blob:
+        assert blob.download_blob().readall() == b"line"
+        with pytest.raises(HttpResponseError) as refused:
+            blob.delete_blob()
+        assert code_of(refused) == "AuthorizationPermissionMismatch"
+    with signed("logs/other", "r") as blob, pytest.raises(HttpResponseError) as refused:
+        blob.download_blob()
+    assert code_of(refused) == "AuthenticationFailed"
+    with signed("logs/std log.txt", "r", timedelta(minutes=-1)) as blob, pytest.raises(HttpResponseError) as refused:
+        blob.download_blob()
+    assert code_of(refused) == "AuthenticationFailed"
+    with signed("logs/std log.txt", "rw") as blob, pytest.raises(HttpResponseError) as refused:
+        blob.upload_blob(b"", overwrite=True)
+    assert code_of(refused) == "AuthorizationPermissionMismatch"
 
 
 def test_folders_go_up_and_down_within_the_twin(hosts: Hosts, account: dict[str, Any], tmp_path: Path) -> None:
@@ -216,4 +228,4 @@ def test_folders_go_up_and_down_within_the_twin(hosts: Hosts, account: dict[str,
     assert blobs.read(hosts.twin, ACCOUNT, "store", "run/out/a") == b"a"
     blobs.delete(hosts.twin, ACCOUNT, "store", "run/out/a")
     blobs.delete(hosts.twin, ACCOUNT, "store", "run/out/a")
-    assert not blobs.exists(hosts.twin, ACCOUNT, "store", "run/out/a")
+    assert [each.name for each in blobs.list_blobs(hosts.twin, ACCOUNT, "store", "run/out/")] == ["run/out/sub/b c"]
