@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DISCOVERY = "/discovery"
 UNJUDGED = [
     "Azure ML: serverless compute, pipelines, sweeps, registries, scoring scripts and building of images: refused",
+    "Azure ML: uploads and downloads of files by azure-ai-ml, which makes up the name of an account's host itself",
     "Azure ML: whether a location has machines of a size free, and limits of a real subscription",
 ]
 

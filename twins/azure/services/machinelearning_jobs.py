@@ -38,6 +38,7 @@ def install(twin: "Twin") -> None:
             put=_put,
             begun=_begun,
             deleting=_deleting,
+            gone=_gone,
             patch=False,
             name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}",
             provisioning=False,
@@ -221,6 +222,12 @@ def _request_cancel(twin: "Twin", job: Document) -> None:
 def _deleting(twin: "Twin", call: Call, document: Document) -> None:
     if document["properties"]["status"] not in ENDED:
         raise ArmError(409, "Conflict", f"Job {document['name']} has not ended: cancel it before you delete it.")
+
+
+def _gone(twin: "Twin", document: Document) -> None:
+    """With its workspace, a job may go before it has ended."""
+    if document["properties"]["status"] not in ENDED:
+        twin.running.job_cancelled(document["id"])
 
 
 def _list(twin: "Twin", call: Call, document: Document) -> Reply:

@@ -113,6 +113,21 @@ def test_a_deleted_cluster_takes_its_jobs(ml: Workspace) -> None:
     assert ml.get("/jobs/run-1").body["properties"]["status"] == "Canceled"
 
 
+def test_a_deleted_workspace_takes_its_running_jobs(ml: Workspace) -> None:
+    cancelled: list[str] = []
+
+    class Counting(Waiting):
+        def job_cancelled(self, job_id: str) -> None:
+            cancelled.append(job_id)
+
+    ml.twin.running = Counting(ml.twin)
+    ml.ok("/jobs/run-1", ml.job())
+    assert ml.arm.delete(ml.id, VERSION).status == 202
+    ml.arm.pass_time()
+
+    assert cancelled == [f"{ml.id}/jobs/run-1"]
+
+
 def test_jobs_are_listed_newest_first_and_by_tag(ml: Workspace) -> None:
     ml.ok("/jobs/run-1", ml.job(tags={"llmops:run": "a"}))
     ml.ok("/jobs/run-2", ml.job(tags={"llmops:run": "b"}))
