@@ -41,7 +41,7 @@ class AwsCloud:
 
         return faults.of(self._twin)
 
-    def fetch(self, plan: ContainerPlan, source: DataSource, folder: Path) -> None:
+    def fetch(self, whose: Identity, source: DataSource, folder: Path) -> None:
         """S3's objects as files."""
         fleet_data.fetch(self._twin, source, folder)
 

@@ -57,7 +57,7 @@ class Cloud(Protocol):
         """The faults of the twin; with the lock."""
         ...
 
-    def fetch(self, plan: ContainerPlan, source: DataSource, folder: Path) -> None:
+    def fetch(self, whose: Identity, source: DataSource, folder: Path) -> None:
         """Have model data as files in a folder of its own, which nobody writes to.
 
         Raises:

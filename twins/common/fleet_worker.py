@@ -216,7 +216,7 @@ class Worker:
             for number, source in enumerate(self.plan.data):
                 target = self._folder() / "data" / str(number)
                 target.mkdir(parents=True)
-                self._place.cloud.fetch(self.plan, source, target)
+                self._place.cloud.fetch(self.identity, source, target)
                 _let_read(target)
                 found[source.path] = str(target)
         except DataError as e:
