@@ -3,6 +3,7 @@
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 """
 
+import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ RETRY_SECONDS = 1
 KEPT_SECONDS = 3600
 """How long an operation that has ended can be asked for."""
 _END = "operations.end"
+log = logging.getLogger("twins.azure")
 
 
 def install(twin: Twin) -> None:
@@ -90,6 +92,9 @@ def end(twin: Twin, operation_id: str) -> None:
         _complete(twin, operation)
     except ArmError as e:
         _fail(twin, operation, e)
+    except Exception as e:  # whoever polls must learn of it
+        log.exception("the end of an operation on %s failed", operation["resource"])
+        _fail(twin, operation, ArmError(500, "InternalServerError", f"The twin failed: {type(e).__name__}: {e}"))
     else:
         operation.update(status="Succeeded", ended=time.time())
     twin.changed()

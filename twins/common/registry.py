@@ -51,7 +51,7 @@ def forget_pulled(twin: BaseTwin) -> None:
 
 def seal(twin: BaseTwin, claims: Mapping[str, Any], seconds: float) -> str:
     """A password that says something, good for so long: only this twin makes and reads them."""
-    document = {**claims, "expires": time.time() + seconds}
+    document = {**claims, "expires": int(time.time() + seconds)}
     text = urlsafe_b64encode(json.dumps(document).encode()).decode()
     return f"{text}.{sign(twin, text)}"
 

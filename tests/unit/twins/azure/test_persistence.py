@@ -1,0 +1,44 @@
+"""The state, and what is kept beside it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contract.errors import KitError
+from tests.support.azure import Arm, local_twin
+from twins.azure import certificates
+from twins.azure.persistence import STATE_FILE, Keeper
+from twins.azure.twin import Twin
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    twin = local_twin(tmp_path)
+    group = Arm(twin).group("kept")
+    Keeper(twin).save()
+    assert (tmp_path / STATE_FILE).stat().st_mode & 0o777 == 0o600
+    again = Twin(tmp_path)
+    assert Keeper(again).load()
+    assert again.find(group) == twin.find(group)
+    assert not Keeper(Twin(tmp_path / "other")).load()
+
+
+@pytest.mark.parametrize("content", ["", "[]", json.dumps({"schema": "another/1", "state": {}}), '{"schema": "x"}'])
+def test_what_this_version_cannot_read_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / STATE_FILE).write_text(content)
+    with pytest.raises(KitError, match="the state is damaged, or another version of the kit wrote it"):
+        Keeper(Twin(tmp_path)).load()
+
+
+def test_the_authority_is_made_once_and_the_bundle_has_what_the_shell_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "company.pem").write_text("of the company")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "company.pem"))
+    bundle = certificates.bundle(tmp_path / "twin")
+    authority = (tmp_path / "twin/tls/ca.pem").read_text()
+    assert bundle.read_text().startswith("of the company")
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "company.pem"))
+    again = certificates.bundle(tmp_path / "twin").read_text()
+    assert (again.count(authority), again.count("of the company")) == (1, 1)
