@@ -78,6 +78,20 @@ vault = azure.keyvault.Vault(
     ),
 )
 logs = azure.operationalinsights.Workspace("logs", resource_group_name=group.name)
+roles = [
+    azure.authorization.RoleAssignment(
+        name,
+        scope=group.id,
+        principal_id=identity.principal_id,
+        principal_type="ServicePrincipal",
+        role_definition_id=f"/subscriptions/{{config.subscription_id}}/providers/Microsoft.Authorization/roleDefinitions/{{role}}",
+    )
+    for name, role in (
+        ("contributor", "b24988ac-6180-42a0-ab88-20f7382dd24c"),
+        ("blobs", "ba92f5b4-2d11-453d-a403-e96b0029c9fe"),
+        ("keys", "00482a5a-887f-4fb3-b363-3b7fe8e74483"),
+    )
+]
 metrics = azure.applicationinsights.Component(
     "metrics", resource_group_name=group.name, kind="web", workspace_resource_id=logs.id, ingestion_mode="LogAnalytics"
 )
@@ -92,6 +106,7 @@ workspace = azure.machinelearningservices.Workspace(
     ),
     primary_user_assigned_identity=identity.id,
     description={purpose!r},
+    opts=pulumi.ResourceOptions(depends_on=roles),
 )
 azure.machinelearningservices.Compute(
     "cpu",
