@@ -225,7 +225,7 @@ def explained(where: str, fix: str = "", role: str = "") -> Iterator[None]:
         twin = azure_twin_address(os.environ)
         raise KitError(
             f"{'the twin' if twin else 'Azure'} can't be reached: {_words(e)}",
-            where=twin or where,
+            where=where,
             fix="`llmops twin azure status` says whether it runs"
             if twin
             else "see the network, then repeat the command",

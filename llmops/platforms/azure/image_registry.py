@@ -62,24 +62,30 @@ class Registry:
         self.server, self._tenant, self._clients = azure.registry, azure.tenant, clients
         scheme = "http" if is_loopback(f"//{azure.registry}") else "https"  # Docker takes plain HTTP there alone
         policies = [UserAgentPolicy("llmops-kit"), RetryPolicy()]
-        self._client: PipelineClient[Any, Any] = PipelineClient(f"{scheme}://{azure.registry}", policies=policies)
+        self._url = f"{scheme}://{azure.registry}"
+        self._client: PipelineClient[Any, Any] = PipelineClient(self._url, policies=policies)
 
     def digest(self, repository: str, tag: str) -> str:
         """Of what has a tag; empty: nothing has it."""
         with explained(f"{self.server}/{repository}:{tag}", role="AcrPull on the registry"):
             try:
                 headers = {"Accept": ", ".join(_KINDS), **self._access(f"repository:{repository}:pull")}
-                answer = self._send(HttpRequest("HEAD", f"/v2/{repository}/manifests/{tag}", headers=headers))
+                answer = self._send(
+                    HttpRequest("HEAD", f"{self._url}/v2/{repository}/manifests/{tag}", headers=headers)
+                )
             except ResourceNotFoundError:
                 return ""
         return str(answer.headers["Docker-Content-Digest"])
 
     def remove(self, repository: str) -> None:
-        """Delete a repository with every image; nothing where there is none."""
+        """Delete every image of a repository that has a tag; nothing where there is none."""
+        base = f"{self._url}/v2/{repository}"
         with explained(f"{self.server}/{repository}", role="AcrDelete on the registry"):
+            headers = self._access(f"repository:{repository}:pull,metadata_read,delete")
             try:
-                headers = self._access(f"repository:{repository}:delete")
-                self._send(HttpRequest("DELETE", f"/acr/v1/{repository}", headers=headers))
+                while tags := self._send(HttpRequest("GET", f"{base}/tags/list", headers=headers)).json().get("tags"):
+                    for digest in {self.digest(repository, tag) for tag in tags} - {""}:
+                        self._send(HttpRequest("DELETE", f"{base}/manifests/{digest}", headers=headers))
             except ResourceNotFoundError:
                 return
 
@@ -96,7 +102,7 @@ class Registry:
             "access_token": self._clients.token(ARM_SCOPE),
         }
         with explained(self.server, role="AcrPush on the registry"):
-            answer = self._send(HttpRequest("POST", "/oauth2/exchange", data=form))
+            answer = self._send(HttpRequest("POST", f"{self._url}/oauth2/exchange", data=form))
         return _member(answer, "refresh_token", self.server)
 
     def _access(self, scope: str) -> dict[str, str]:
@@ -106,7 +112,7 @@ class Registry:
             "scope": scope,
             "refresh_token": self.refresh_token(),
         }
-        answer = self._send(HttpRequest("POST", "/oauth2/token", data=form))
+        answer = self._send(HttpRequest("POST", f"{self._url}/oauth2/token", data=form))
         return {"Authorization": f"Bearer {_member(answer, 'access_token', self.server)}"}
 
     def _send(self, request: HttpRequest) -> HttpResponse:

@@ -23,12 +23,6 @@ def account_id(azure: AzureOutput) -> str:
     return f"{group_id(azure)}/providers/Microsoft.Storage/storageAccounts/{azure.storage_account}"
 
 
-def registry_id(azure: AzureOutput) -> str:
-    """Of the container registry, whose login server begins with its name."""
-    name = azure.registry.partition(".")[0]
-    return f"{group_id(azure)}/providers/Microsoft.ContainerRegistry/registries/{name}"
-
-
 def work_url(azure: AzureOutput) -> str:
     """Of the container of runs."""
     return f"{azure.blob_url.rstrip('/')}/{azure.work_container}"

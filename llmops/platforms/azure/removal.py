@@ -11,10 +11,10 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
 from contract.outputs import AzureOutput, StackOutputs
-from llmops.platforms.azure.arm import Arm
+from llmops.platforms.azure.arm import Arm, Document
 from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.image_registry import Registry
-from llmops.platforms.azure.places import account_id, registry_id
+from llmops.platforms.azure.places import account_id, group_id
 
 STACK_TAG = "llmops:stack"
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
@@ -34,7 +34,10 @@ def remove_data(clients: Clients, outputs: StackOutputs) -> None:
             with explained(f"{azure.blob_url}/{name}", "repeat the command: it goes on from there", _ROLE):
                 container = clients.blobs(azure.blob_url.rstrip("/")).get_container_client(name)
                 empty_container(container, [""] if ours else keys)
-    if azure.registry and _is_ours(clients.arm, registry_id(azure), _REGISTRY_API, outputs.stack):
+    # By its login server, whose first word is a registry's name on Azure alone, and not on a twin.
+    registries = clients.arm.list(f"{group_id(azure)}/providers/Microsoft.ContainerRegistry/registries", _REGISTRY_API)
+    found = next((r for r in registries if r["properties"].get("loginServer") == azure.registry), None)
+    if _has_tag(found, outputs.stack):
         _remove_images(azure, clients)
 
 
@@ -74,5 +77,8 @@ def _remove_images(azure: AzureOutput, clients: Clients) -> None:
 
 def _is_ours(arm: Arm, id_: str, api_version: str, stack: str) -> bool:
     """Whether the stack made a resource, by its tags."""
-    found = arm.find(id_, api_version)
+    return _has_tag(arm.find(id_, api_version), stack)
+
+
+def _has_tag(found: Document | None, stack: str) -> bool:
     return ((found or {}).get("tags") or {}).get(STACK_TAG) == stack
