@@ -1,17 +1,23 @@
 """The faults that Azure's twin has (twins/faults.py), and those of any call: throttling, errors, slowness, late sight.
 
 Who carries out the others asks for them: `find` for what lasts, `take` for what happens so many times. `service` is a
-resource provider's namespace ("Microsoft.Storage"), or a data plane ("blob", "vault", "registry", "history");
-`operation` is the type's path in it with what is done: "workspaces/computes/write", "workspaces/jobs/cancel/action".
+resource provider's namespace ("Microsoft.Storage"); `operation` is the type's path in it with what is done:
+"workspaces/computes/write", "workspaces/jobs/cancel/action". A host that a resource has of its own is a service too
+("storage", "vault", "registry", "scoring": what its listener's name begins with), with operations such as
+"GET /keys/signing".
 """
 
+import json
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from werkzeug.wrappers import Response
 
 from twins.azure.calls import Call
 from twins.azure.errors import ArmError
 from twins.azure.ids import key
-from twins.azure.twin import Twin
+from twins.azure.twin import Twin, Wsgi
 from twins.faults import ANY, CONTAINERS, TIMES, Fault, Faults, Kind, Member
 
 RETRY_SECONDS = 1
@@ -73,6 +79,37 @@ def meet(twin: Twin, service: str, operation: str) -> None:
         )
     if take(twin, "error", **subject):
         raise ArmError(500, "InternalServerError", "Encountered internal server error.")
+
+
+def around(twin: Twin, service: str, app: Wsgi) -> Wsgi:
+    """The host of a resource, as it is with the faults of any call."""
+
+    def met(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if twin.state.get("faults"):
+            operation = f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')}"
+            delay(twin, f"{service}/{operation}")
+            with twin.lock:
+                try:
+                    meet(twin, service, operation)
+                except ArmError as e:
+                    return _refusal(service, e)(environ, start_response)
+        return app(environ, start_response)
+
+    return met
+
+
+def _refusal(service: str, error: ArmError) -> Response:
+    """In the words of a data plane; storage is busy instead of throttling.
+
+    https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
+    https://learn.microsoft.com/azure/key-vault/general/overview-throttling
+    """
+    status, code = error.status, "Throttled" if error.status == 429 else error.code
+    if service == "storage":
+        status, code = (503, "ServerBusy") if error.status == 429 else (500, "InternalError")
+    body = json.dumps({"error": {"code": code, "message": error.message}})
+    headers = {**error.headers, "x-ms-error-code": code}
+    return Response(body, status, headers, content_type="application/json")
 
 
 def subject_of(permission: str) -> dict[str, str]:

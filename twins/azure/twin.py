@@ -1,5 +1,6 @@
 """The twin of an Azure subscription as its services and judges see it: kinds, actions, documents, who may do what."""
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,11 +78,14 @@ class Twin(BaseTwin):
 
     def data_plane(self, name: str, app: Wsgi, tls: bool = True) -> str:
         """The address (https://localhost:PORT) of an own host for `app`; its port is kept by name over restarts. With
-        the same name again, the app is replaced. Without `tls` it is http://localhost:PORT, for Docker.
+        the same name again, the app is replaced. Without `tls` it is http://localhost:PORT, for Docker. What its name
+        begins with ("vault/mine") is its service for faults.
         """
-        self.data_planes[name] = app
+        from twins.azure import faults
+
+        self.data_planes[name] = faults.around(self, re.split("[/ ]", name)[0], app)
         if self.listen:
-            return self.listen(name, app, tls)
+            return self.listen(name, self.data_planes[name], tls)
         scheme = "https" if tls else "http"
         return self._ports.setdefault(name, f"{scheme}://localhost:{choose_port('127.0.0.1')}")
 
