@@ -95,6 +95,10 @@ def _kind(schema: dict[str, Any]) -> str:
     return f"{kind}, more than {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else kind
 
 
+def _set_fields(part: BaseModel) -> dict[str, Any]:
+    return part.model_dump(exclude_defaults=True)
+
+
 def _default(model: type[BaseModel], name: str) -> str:
     field: FieldInfo = model.model_fields[name]
     if name == "schema_":
@@ -104,7 +108,7 @@ def _default(model: type[BaseModel], name: str) -> str:
     value = field.get_default(call_default_factory=False)
     if isinstance(value, BaseModel):
         return ""
-    return f"`{json.dumps(value)}`" if value != "" else "empty"
+    return f"`{json.dumps(value, default=_set_fields)}`" if value != "" else "empty"
 
 
 def _escape(text: str) -> str:

@@ -29,6 +29,22 @@ def test_buckets_keep_s3s_rules_and_differ_between_accounts() -> None:
         assert re.fullmatch(r"[a-z0-9][a-z0-9-]+[a-z0-9]", name)
 
 
+def test_compact_names_keep_azures_rules_and_differ_between_subscriptions() -> None:
+    names = CloudNames("llmops", LONG + "-1")
+    found = {names.compact(thing, 24, subscription) for thing in ("data", "vault") for subscription in ("a", "b")}
+    assert len(found) == 4
+    for name in found | {CloudNames("9llmops", "x").compact("registry", 50)}:
+        assert re.fullmatch(r"[a-z][a-z0-9]{4,49}", name)
+        assert len(name) <= 50
+    assert max(map(len, found)) <= 24
+
+
+def test_a_guid_is_always_the_same_for_the_same_parts() -> None:
+    names = CloudNames("llmops", "dev")
+    assert names.guid("training", "AcrPull") == names.guid("training", "AcrPull")
+    assert len({names.guid("a", "b"), names.guid("a", "c"), CloudNames("llmops", "dev2").guid("a", "b")}) == 3
+
+
 def test_no_two_things_or_stacks_share_a_name() -> None:
     projects = ("llmops", "llmops-dev")
     made = [CloudNames(p, s).of(t) for p, s, t in itertools.product(projects, STACKS, THINGS)]

@@ -1,0 +1,68 @@
+"""What Azure ML can't do is refused by the setting's name, with the reason and the way out."""
+
+from typing import Any
+
+import pytest
+
+from contract.errors import SettingError
+from infra.settings import Settings
+from infra.targets.azure.limits import bake_seconds, require_machines, require_supported
+
+MODEL = f"chatbot@1@sha256:{'a' * 64}"
+
+
+def settings(entry: dict[str, Any] | None = None, **azure: Any) -> Settings:
+    endpoints = {"chat": {"model": MODEL, **(entry or {})}}
+    return Settings.model_validate({"target": "azure", "endpoints": endpoints, "azure": azure})
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"size": {"instances": 0, "max_instances": 2}}, ["size.instances: ", "scales none to zero", "endpoint: off"]),
+        ({"mode": "async"}, ["mode: ", "batch endpoints run jobs"]),
+        ({"mode": "serverless"}, ["mode: ", "its own catalogue"]),
+        ({"port": 8080}, ["port: ", "Azure ML chooses"]),
+        ({"size": {"instance_type": "ml.g5.xlarge"}}, ["size.instance_type: ml.g5.xlarge is no VM size", "Standard_"]),
+        ({"volume_gb": 40}, ["volume_gb: ", "larger VM size"]),
+        ({"download_seconds": 900}, ["download_seconds: "]),
+        ({"inference_ami_version": "x"}, ["inference_ami_version: is of SageMaker's hosts"]),
+    ],
+)
+def test_an_endpoint_that_azure_cannot_have_is_refused(entry: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(SettingError) as refused:
+        require_supported(settings(entry), "chat")
+    for word in (f":endpoints.chat.{words[0]}", *words[1:], "way out"):
+        assert word in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("azure", "words"),
+    [
+        ({"jobs": {"volume_gb": 100}}, [":azure.jobs.volume_gb: ", "azure.computes"]),
+        ({"jobs": {"warm_pool_minutes": 5}}, [":azure.jobs.warm_pool_minutes: "]),
+        ({"jobs": {"spot": True}}, [":azure.jobs: no cluster has machines of Standard_DS3_v2, spot", "cpu: "]),
+        ({"jobs": {"instances": 2}}, [":azure.jobs: 2 machines", "raise max_nodes"]),
+        (
+            {"schedules": {"weekly": {"run": "a-run", "cron": "0 3 * * 0", "instance_type": "Standard_NC6s_v3"}}},
+            [":azure.schedules.weekly: no cluster has machines of Standard_NC6s_v3"],
+        ),
+    ],
+)
+def test_machines_that_no_cluster_has_are_refused(azure: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(SettingError) as refused:
+        require_machines(settings(**azure))
+    for word in words:
+        assert word in str(refused.value)
+
+
+def test_clusters_that_fit_are_taken() -> None:
+    computes = {"gpu": {"vm_size": "Standard_NC6s_v3", "spot": True, "max_nodes": 4}}
+    jobs = {"instance_type": "Standard_NC6s_v3", "spot": True, "instances": 4}
+    require_machines(settings(computes=computes, jobs=jobs))
+    require_machines(settings(computes=computes))
+
+
+def test_a_cloud_bakes_longer_unless_it_is_told() -> None:
+    assert bake_seconds(settings().endpoints["chat"]) == 300
+    assert bake_seconds(settings({"rollout": {"bake_seconds": 30}}).endpoints["chat"]) == 30
