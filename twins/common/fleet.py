@@ -243,6 +243,10 @@ class Fleet:
         """Does any container of an endpoint run still?"""
         return any(w.identity.endpoint_id == endpoint_id for w in self._all())
 
+    def processes(self) -> list[tuple[Identity, int]]:
+        """Whose each process is that serves now."""
+        return [(worker.identity, pid) for worker in self._all() if worker.ready and (pid := worker.pid)]
+
     def describe(self) -> list[dict[str, Any]]:
         """Every instance: whose it is, its state, process, port, restarts and requests."""
         found = []

@@ -137,11 +137,21 @@ class Worker:
         self.suspect(lost=True)
         return True
 
+    @property
+    def pid(self) -> int:
+        """The container's process, or the one that stands for it; 0: none runs."""
+        return self._place.daemon.started(self._program).pid if self._program else 0
+
     def describe(self) -> dict[str, Any]:
         """For the twin's status."""
         state = "ending" if self.ending else "in service" if self.ready else self.problem or "starting"
-        pid = self._place.daemon.started(self._program).pid if self._program else 0
-        return {"state": state, "pid": pid, "port": self.port, "restarts": self.restarts, "requests": self.in_flight}
+        return {
+            "state": state,
+            "pid": self.pid,
+            "port": self.port,
+            "restarts": self.restarts,
+            "requests": self.in_flight,
+        }
 
     # -- its life
 

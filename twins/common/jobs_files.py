@@ -32,9 +32,10 @@ class Carrier:
                     self._put(file, file.relative_to(self.folder).as_posix())
                     self._kept[file] = state
         self._seen.update(found)
-        for file in [] if self._gone is None else [file for file in self._kept if file not in found]:
-            self._gone(file.relative_to(self.folder).as_posix())
-            del self._kept[file]
+        if self._gone:
+            for file in [file for file in self._kept if file not in found]:
+                self._gone(file.relative_to(self.folder).as_posix())
+                del self._kept[file]
 
     def know(self) -> None:
         """Take what is in the folder now for what is stored."""

@@ -89,10 +89,6 @@ class Deployments:
         """
         return self.fleet.lease(key(endpoint_id), variant=deployment, streams=streams)
 
-    def serves(self, endpoint_id: str, deployment: str) -> bool:
-        """Has a deployment ever served?"""
-        return any(group["share"] for group in self._running().get(key(endpoint_id), {}).get(deployment, []))
-
     def _settle(self) -> None:
         """Tell of deployments whose instances are all there, or can't be."""
         for endpoint_id, deployments in list(self._running().items()):

@@ -16,6 +16,7 @@ from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id
 from twins.azure.running.metering import Answered, Meter
+from twins.azure.running.processors import Processors
 from twins.azure.services.machinelearning_documents import seconds
 from twins.azure.services.machinelearning_endpoints import DEPLOYMENTS
 from twins.azure.services.machinelearning_endpoints import TYPE as ENDPOINTS
@@ -67,15 +68,16 @@ METRICS = {
     ),
     "NewConnectionsPerSecond": Metric("CountPerSecond", (), lambda answers, minutes: len(answers) / (60 * minutes)),
 }
-CONNECTIONS, CAPACITY = "ConnectionsActive", "DeploymentCapacity"
+CONNECTIONS, CAPACITY, PROCESSORS = "ConnectionsActive", "DeploymentCapacity", "CpuUtilizationPercentage"
 
 
 class Insights:
     """Answers for metrics; its methods are called with the twin's lock held."""
 
-    def __init__(self, twin: "Twin", meter: Meter) -> None:
+    def __init__(self, twin: "Twin", meter: Meter, processors: Processors) -> None:
         self._twin = twin
         self._meter = meter
+        self._processors = processors
         read = f"{_PROVIDER}/metrics/read"
         twin.action(_PROVIDER, "metrics", self._metrics, read, "GET")
         twin.action(_PROVIDER, "metricDefinitions", self._definitions, f"{_PROVIDER}/metricDefinitions/read", "GET")
@@ -99,6 +101,9 @@ class Insights:
         self._check(resource_id, name)
         if name == CAPACITY:
             return float(((self._twin.find(resource_id) or {}).get("sku") or {}).get("capacity") or 0)
+        if name == PROCESSORS:
+            endpoint_id, _, deployment = resource_id.rpartition("/deployments/")
+            return self._processors.percent(endpoint_id, deployment, begin, end)
         if name == CONNECTIONS:
             found = self._meter.connections(resource_id, begin, end)
             return sum(found) / len(found) if found else 0.0
@@ -107,7 +112,7 @@ class Insights:
 
     def _check(self, resource_id: str, name: str) -> None:
         type_ = Id.parse(resource_id).type.lower()
-        known = {ENDPOINTS.lower(): [*METRICS, CONNECTIONS], DEPLOYMENTS.lower(): [CAPACITY]}.get(type_, [])
+        known = {ENDPOINTS.lower(): [*METRICS, CONNECTIONS], DEPLOYMENTS.lower(): [CAPACITY, PROCESSORS]}.get(type_, [])
         if name not in known:
             valid = ",".join(known)
             message = f"Failed to find metric configuration for metric: {name}. Valid metrics on this twin: {valid}"
@@ -155,7 +160,7 @@ class Insights:
             self._series(resource_id, name, begin, end, step, wanted, split, {**given, **split})
             for split in self._splits(resource_id, begin, end, given)
         ]
-        unit = METRICS[name].unit if name in METRICS else "Count"
+        unit = METRICS[name].unit if name in METRICS else "Percent" if name == PROCESSORS else "Count"
         return {
             "id": f"{resource_id}/providers/{_PROVIDER}/metrics/{name}",
             "type": f"{_PROVIDER}/metrics",
@@ -207,7 +212,7 @@ class Insights:
         resource_id = _scope(twin, call)
         type_ = Id.parse(resource_id).type
         deployment = type_.lower() == DEPLOYMENTS.lower()
-        names = [CAPACITY] if deployment else [*METRICS, CONNECTIONS]
+        names = [CAPACITY, PROCESSORS] if deployment else [*METRICS, CONNECTIONS]
         found = []
         for name in names:
             metric = METRICS.get(name, Metric("Count", (), lambda *_: None))

@@ -14,6 +14,7 @@ from twins.azure.running.insights import Insights
 from twins.azure.running.jobs import Jobs
 from twins.azure.running.log_query import LogQuery
 from twins.azure.running.metering import Meter
+from twins.azure.running.processors import Processors
 from twins.azure.running.scoring import Scoring
 from twins.azure.services.machinelearning_endpoints import TYPE as ENDPOINTS
 from twins.common.exchanges import Containers
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 UNJUDGED = [
     "Azure ML: 500 requests a second, 500 connections and 5 MB a second of an endpoint",
+    "Azure Monitor: how busy a container in Docker is",
     "Azure Monitor: failing periods of log alerts, autoscale profiles of certain days; nobody is told of an alert",
 ]
 
@@ -34,11 +36,11 @@ class Runner:
         self._twin = twin
         self._nothing = NothingRuns(twin)
         self.meter = Meter(twin)
-        insights = Insights(twin, self.meter)
-        self.autoscale = Autoscale(twin, insights)
-        self.alerts = Alerts(twin, insights, self.meter)
-        LogQuery(twin, self.meter)
         self.deployments = Deployments(twin)
+        insights = Insights(twin, self.meter, Processors(twin, self.deployments.fleet))
+        Autoscale(twin, insights)
+        Alerts(twin, insights, self.meter)
+        LogQuery(twin, self.meter)
         self.jobs = Jobs(twin)
         self._containers = Containers()
         self._urls: dict[str, str] = {}

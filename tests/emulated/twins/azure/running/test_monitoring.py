@@ -78,6 +78,16 @@ def test_requests_are_counted_by_what_they_were_answered(ml: Ml) -> None:
     assert total(metrics(ml, "DeploymentCapacity", resource=f"{endpoint(ml)}/deployments/blue")[0]) >= 1
 
 
+def test_how_busy_a_deployment_is(ml: Ml) -> None:
+    def percent() -> float | None:
+        series = metrics(ml, "CpuUtilizationPercentage", resource=f"{endpoint(ml)}/deployments/blue")
+        for _ in range(20):
+            ml.ask("chat")
+        return next((point["average"] for point in series[0]["data"] if point.get("average")), None)
+
+    assert 0 < wait(percent) <= 100
+
+
 def test_metrics_that_are_not_there(ml: Ml) -> None:
     path = f"{endpoint(ml)}/providers/Microsoft.Insights/metrics"
     answer = ml.arm.call("GET", path, "2024-02-01", None, metricnames="Happiness")
