@@ -29,7 +29,7 @@ _USES = {
     "unwrapkey": "unwrapKey",
 }
 _ACTIONS = {"wrapkey": "wrap", "unwrapkey": "unwrap"}
-# method, sort, is there a name, and what follows it -> what is done, and the data action below vaults/<sort>/
+# Method, sort and what follows a name (a version aside): what is done, and its data action below vaults/SORT/
 _OPERATIONS = {
     ("POST", "keys", "create"): ("create", "create/action"),
     ("POST", "keys", "rotate"): ("rotate", "rotate/action"),

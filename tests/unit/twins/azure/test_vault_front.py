@@ -1,0 +1,98 @@
+"""Who gets as far as a vault, and in which words the others are refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from tests.support.azure import Arm, local_twin
+from twins.azure import principals, tokens
+from twins.azure.calls import Caller
+from twins.azure.services import authorization, keyvault
+from twins.azure.vault_front import Front
+
+VERSION = "2024-11-01"
+DIGEST = "A" * 43
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Arm:
+    return Arm(local_twin(tmp_path, authorization.install, keyvault.install))
+
+
+def made(arm: Arm, **properties: Any) -> str:
+    sku = {"family": "A", "name": "standard"}
+    given = {"tenantId": arm.twin.tenant, "sku": sku, "enableRbacAuthorization": True, **properties}
+    path = f"{arm.group()}/providers/Microsoft.KeyVault/vaults/kit-vault"
+    assert arm.put(path, VERSION, {"location": "westeurope", "properties": given}).status == 200
+    return path
+
+
+def ask(
+    arm: Arm,
+    method: str,
+    path: str,
+    body: Any = None,
+    caller: Caller | None = principals.OWNER,
+    audience: str = tokens.VAULT[0],
+) -> TestResponse:
+    headers = {"Authorization": f"Bearer {tokens.issue(arm.twin, caller, audience)}"} if caller else {}
+    return Client(Front(arm.twin, "kit-vault")).open(path, method=method, json=body, headers=headers)
+
+
+def test_who_brings_no_token_is_challenged(arm: Arm) -> None:
+    made(arm)
+    for refused in (
+        ask(arm, "GET", "/keys/signing?api-version=7.4", caller=None),
+        ask(arm, "GET", "/keys/signing?api-version=7.4", audience=tokens.STORAGE[0]),
+    ):
+        assert refused.status_code == 401
+        place = f"{arm.twin.url}/{arm.twin.tenant}"
+        challenge = f'Bearer authorization="{place}", resource="https://vault.azure.net"'
+        assert refused.headers["WWW-Authenticate"] == challenge
+
+
+def test_a_version_of_the_api_is_asked_for(arm: Arm) -> None:
+    made(arm)
+    refused: Any = ask(arm, "GET", "/keys/signing").json
+    assert refused["error"]["code"] == "BadParameter"
+
+
+def test_a_vault_with_access_policies_lets_nobody_in(arm: Arm) -> None:
+    made(arm, enableRbacAuthorization=False, accessPolicies=[])
+    refused: Any = ask(arm, "GET", "/keys?api-version=7.4").json
+    assert refused["error"]["innererror"]["code"] == "AccessDenied"
+
+
+def test_a_key_does_what_it_is_for(arm: Arm) -> None:
+    made(arm)
+    query = "?api-version=7.4"
+    key: Any = ask(arm, "POST", f"/keys/signing/create{query}", {"kty": "EC", "key_ops": ["sign"]}).json
+    version = key["key"]["kid"].rpartition("/")[2]
+    place = f"/keys/signing/{version}"
+    signed: Any = ask(arm, "POST", f"{place}/sign{query}", {"alg": "ES256", "value": DIGEST}).json
+    assert signed["kid"].endswith(place)
+    refusals = {
+        "verify": ({"alg": "ES256", "digest": DIGEST, "value": signed["value"]}, "Forbidden"),
+        "sign": ({"alg": "ES384", "value": DIGEST}, "BadParameter"),
+        "encrypt": ({"alg": "RSA-OAEP-256", "value": DIGEST}, "Forbidden"),
+    }
+    for verb, (body, code) in refusals.items():
+        refused: Any = ask(arm, "POST", f"{place}/{verb}{query}", body).json
+        assert refused["error"]["code"] == code
+    short: Any = ask(arm, "POST", f"{place}/sign{query}", {"alg": "ES256", "value": "AAAA"}).json
+    assert short["error"]["code"] == "BadParameter"
+    wrong: Any = ask(arm, "POST", f"/keys/other/create{query}", {"kty": "EC", "key_ops": ["encrypt"]}).json
+    assert wrong["error"]["code"] == "BadParameter"
+
+
+def test_what_is_no_operation_is_refused(arm: Arm) -> None:
+    made(arm)
+    for method, path, status in (
+        ("GET", "/certificates", 404),
+        ("PUT", "/keys/signing", 405),
+        ("GET", "/keys/a_b", 400),
+        ("GET", "/keys/nothing", 404),
+    ):
+        assert ask(arm, method, f"{path}?api-version=7.4").status_code == status
