@@ -44,7 +44,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.azurite = Azurite(folder, "llmops twin azure up")
         self._lock = threading.Lock()
-        self._made: set[tuple[int, str]] = set()
+        self._made: dict[tuple[int, str], int] = {}  # in which run of Azurite: the end of one that was killed is lost
 
     def forget(self, twin: Twin, slot: int, container: str) -> None:
         """A container is gone; what it held goes when a container of that name is needed again."""
@@ -53,7 +53,7 @@ class Store:
             if [slot, container] not in garbage:
                 garbage.append([slot, container])
             twin.changed()
-        self._made.discard((slot, container))
+        self._made.pop((slot, container), None)
 
     def ensure(self, twin: Twin, slot: int, container: str) -> None:
         """Let Azurite have a container that the twin has.
@@ -61,7 +61,7 @@ class Store:
         Raises:
             KitError: Azurite is not on this machine, or does not start.
         """
-        if (slot, container) in self._made:
+        if self._made.get((slot, container)) == self.azurite.starts:
             return
         with self._lock:
             with twin.lock:
@@ -73,7 +73,7 @@ class Store:
                     garbage.remove([slot, container])
                     twin.changed()
             self._ask(slot, "PUT", container)
-            self._made.add((slot, container))
+            self._made[slot, container] = self.azurite.starts
 
     def empty(self) -> None:
         """Drop everything."""

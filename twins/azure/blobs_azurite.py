@@ -56,6 +56,7 @@ class Azurite:
         self._child: Child | None = None
         self._port = 0
         self._closed = False
+        self.starts = 0  # how often it was started
 
     def request(
         self,
@@ -115,6 +116,7 @@ class Azurite:
         installed = node_programs.install(AZURITE)
         (self._folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
         self._await_end_of_another()
+        self.starts += 1
         self._port = choose_port("127.0.0.1")
         options = ["--blobHost", "127.0.0.1", "--blobPort", str(self._port), "--location", "data"]
         options += ["--silent", "--skipApiVersionCheck", "--loose", "--disableTelemetry", "--disableProductStyleUrl"]

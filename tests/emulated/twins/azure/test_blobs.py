@@ -1,11 +1,13 @@
 """Azure's own client of blobs on a twin: real storage behind it, over TLS that is verified, judged by roles."""
 
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -214,6 +216,15 @@ def test_a_signature_is_for_one_blob_a_time_and_what_its_maker_may(hosts: Hosts,
     with signed("logs/std log.txt", "rw") as blob, pytest.raises(HttpResponseError) as refused:
         blob.upload_blob(b"", overwrite=True)
     assert code_of(refused) == "AuthorizationPermissionMismatch"
+
+
+def test_azurite_that_died_is_started_again(hosts: Hosts, store: ContainerClient) -> None:
+    store.upload_blob("before", b"before", overwrite=True)
+    azurite = psutil.Process(json.loads((hosts.twin.home / "blobs/azurite.pid").read_text()))
+    azurite.kill()
+    azurite.wait(10)
+    store.upload_blob("after", b"after", overwrite=True)
+    assert store.download_blob("after").readall() == b"after"
 
 
 def test_folders_go_up_and_down_within_the_twin(hosts: Hosts, account: dict[str, Any], tmp_path: Path) -> None:
