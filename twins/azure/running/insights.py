@@ -71,6 +71,18 @@ METRICS = {
 CONNECTIONS, CAPACITY, PROCESSORS = "ConnectionsActive", "DeploymentCapacity", "CpuUtilizationPercentage"
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A request for metrics: of what, from `first` to `end` in steps of seconds, and dimensions by their names."""
+
+    resource_id: str
+    first: float
+    end: float
+    step: float
+    aggregations: Sequence[str]
+    wanted: Mapping[str, str]
+
+
 class Insights:
     """Answers for metrics; its methods are called with the twin's lock held."""
 
@@ -121,48 +133,41 @@ class Insights:
     def _metrics(self, twin: "Twin", call: Call, _document: Any) -> Reply:
         resource_id = _scope(twin, call)
         begin, end = _timespan(call.query.get("timespan", ""))
-        step = seconds(call.query.get("interval") or "PT1M", "interval")
+        interval = call.query.get("interval") or "PT1M"
+        step = seconds(interval, "interval")
         if step <= 0 or (end - begin) / step > _MOST_POINTS:
             raise ArmError(400, "BadRequest", f"The timespan has more than {_MOST_POINTS} intervals.")
-        names = [name for name in call.query.get("metricnames", "").split(",") if name]
-        wanted = [each.lower() for each in (call.query.get("aggregation") or "Average").split(",")]
-        if not set(wanted) <= set(_AGGREGATIONS):
+        aggregations = [each.lower() for each in (call.query.get("aggregation") or "Average").split(",")]
+        if not set(aggregations) <= set(_AGGREGATIONS):
             raise ArmError(400, "BadRequest", f"Aggregations are {', '.join(_AGGREGATIONS)}.")
-        values = [self._metric(resource_id, name, begin, end, step, wanted, call.query) for name in names]
+        wanted = _filter(call.query.get("$filter", ""))
+        asked = _Asked(resource_id, begin // step * step, end, step, aggregations, wanted)
+        names = [name for name in call.query.get("metricnames", "").split(",") if name]
         return Reply(
             200,
             {
                 "cost": 0,
                 "timespan": f"{_text(begin)}/{_text(end)}",
-                "interval": call.query.get("interval") or "PT1M",
-                "value": values,
+                "interval": interval,
+                "value": [self._metric(asked, name) for name in names],
                 "namespace": Id.parse(resource_id).type,
                 "resourceregion": (twin.find(resource_id) or {}).get("location", ""),
             },
         )
 
-    def _metric(
-        self,
-        resource_id: str,
-        name: str,
-        begin: float,
-        end: float,
-        step: float,
-        wanted: Sequence[str],
-        query: Mapping[str, str],
-    ) -> Document:
-        self._check(resource_id, name)
-        given = _filter(query.get("$filter", ""))
-        for dimension in given:
+    def _metric(self, asked: "_Asked", name: str) -> Document:
+        self._check(asked.resource_id, name)
+        for dimension in asked.wanted:
             if name not in METRICS or dimension not in METRICS[name].dimensions:
                 raise ArmError(400, "BadRequest", f"The metric {name} has no dimension {dimension}.")
+        answers = self._meter.since(asked.resource_id, asked.first, asked.end) if name in METRICS else []
         series = [
-            self._series(resource_id, name, begin, end, step, wanted, split, {**given, **split})
-            for split in self._splits(resource_id, begin, end, given)
+            {"metadatavalues": _named(values), "data": list(self._points(asked, name, answers, values))}
+            for values in _splits(answers, asked.wanted)
         ]
         unit = METRICS[name].unit if name in METRICS else "Percent" if name == PROCESSORS else "Count"
         return {
-            "id": f"{resource_id}/providers/{_PROVIDER}/metrics/{name}",
+            "id": f"{asked.resource_id}/providers/{_PROVIDER}/metrics/{name}",
             "type": f"{_PROVIDER}/metrics",
             "name": {"value": name, "localizedValue": name},
             "unit": unit,
@@ -170,43 +175,22 @@ class Insights:
             "errorCode": "Success",
         }
 
-    def _splits(self, resource_id: str, begin: float, end: float, given: Mapping[str, str]) -> Iterator[dict[str, str]]:
-        """The values that the dimensions with a * have had together; one without any where nothing is split."""
-        split = [name for name, value in given.items() if value == "*"]
-        named = {name: value for name, value in given.items() if value != "*"}
-        if not split:
-            yield named
-            return
-        found = {
-            tuple(_DIMENSIONS[name](each) for name in split)
-            for each in self._meter.since(resource_id, begin, end)
-            if _is(each, named)
-        }
-        for values in sorted(found):
-            yield {**named, **dict(zip(split, values, strict=True))}
-
-    def _series(
-        self,
-        resource_id: str,
-        name: str,
-        begin: float,
-        end: float,
-        step: float,
-        wanted: Sequence[str],
-        shown: Mapping[str, str],
-        values: Mapping[str, str],
-    ) -> Document:
-        data = []
-        at = begin // step * step
-        while at < end:
-            point: Document = {"timeStamp": _text(at)}
-            value = self.value(resource_id, name, at, at + step, step / 60, values)
-            if value is not None:
-                point |= dict.fromkeys(wanted, value)
-            data.append(point)
-            at += step
-        names = [{"name": {"value": k.lower(), "localizedValue": k.lower()}, "value": v} for k, v in shown.items()]
-        return {"metadatavalues": names, "data": data}
+    def _points(
+        self, asked: "_Asked", name: str, answers: Sequence[Answered], values: Mapping[str, str]
+    ) -> Iterator[Document]:
+        """A value for each interval."""
+        buckets: dict[int, list[Answered]] = {}
+        for each in answers:
+            if _is(each, values):
+                buckets.setdefault(int((each.when - asked.first) // asked.step), []).append(each)
+        for number in range(math.ceil((asked.end - asked.first) / asked.step)):
+            at = asked.first + number * asked.step
+            if name in METRICS:
+                value = METRICS[name].value(buckets.get(number, []), asked.step / 60)
+            else:
+                value = self.value(asked.resource_id, name, at, at + asked.step, asked.step / 60, values)
+            point = {} if value is None else dict.fromkeys(asked.aggregations, value)
+            yield {"timeStamp": _text(at), **point}
 
     def _definitions(self, twin: "Twin", call: Call, _document: Any) -> Reply:
         resource_id = _scope(twin, call)
@@ -238,6 +222,21 @@ def _scope(twin: "Twin", call: Call) -> str:
     if found is None:
         raise ArmError(404, "ResourceNotFound", f"The resource {resource_id} was not found.")
     return found["id"]
+
+
+def _splits(answers: Sequence[Answered], wanted: Mapping[str, str]) -> list[dict[str, str]]:
+    """The values that the dimensions with a * have had together; one without any where nothing is split."""
+    split = [name for name, value in wanted.items() if value == "*"]
+    named = {name: value for name, value in wanted.items() if value != "*"}
+    if not split:
+        return [named]
+    found = {tuple(_DIMENSIONS[name](each) for name in split) for each in answers if _is(each, named)}
+    return [{**named, **dict(zip(split, values, strict=True))} for values in sorted(found)]
+
+
+def _named(values: Mapping[str, str]) -> list[Document]:
+    names = ((name.lower(), value) for name, value in values.items())
+    return [{"name": {"value": name, "localizedValue": name}, "value": value} for name, value in names]
 
 
 def _is(answered: Answered, wanted: Mapping[str, str]) -> bool:

@@ -3,11 +3,12 @@
 https://learn.microsoft.com/azure/machine-learning/monitor-azure-machine-learning-reference
 """
 
+import bisect
 import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twins.azure.ids import key
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from twins.azure.twin import Twin
 
 _STATE = "requests"
-_KEPT = 20_000
+_KEPT = 10_000
+"""Of each endpoint: a twin's state is written as a whole."""
 _WRITE_SECONDS = 0.2
 
 
@@ -53,10 +55,11 @@ class Meter:
         status: int,
         model_status: int,
         seconds: float,
-        sent: int,
-        received: int,
+        *,
+        sent: int = 0,
+        received: int = 0,
     ) -> None:
-        """One more answer."""
+        """One more answer (`Answered`), of so many bytes to the client and from it."""
         answered = Answered(
             time.time(), key(endpoint_id), deployment, status, model_status, seconds, sent, received
         )  # fmt: skip
@@ -88,12 +91,19 @@ class Meter:
     def every(self, begin: float, end: float) -> list[Answered]:
         """The answers of all endpoints in a time; with the twin's lock."""
         self._write()
-        found = (Answered(*each) for each in self._twin.state.get(_STATE, []))
-        return [each for each in found if begin <= each.when < end]
+        return [each for endpoint in self._rows() for each in self.since(endpoint, begin, end)]
 
     def since(self, endpoint_id: str, begin: float, end: float) -> list[Answered]:
         """The answers of an endpoint in a time; with the twin's lock."""
-        return [each for each in self.every(begin, end) if each.endpoint == key(endpoint_id)]
+        self._write()
+        name = key(endpoint_id)
+        rows = self._rows().get(name, [])
+        first, last = (bisect.bisect_left(rows, when, key=lambda row: row[0]) for when in (begin, end))
+        return [Answered(row[0], name, *row[1:]) for row in rows[first:last]]
+
+    def forget(self, endpoint_id: str) -> None:
+        """An endpoint is gone; with the twin's lock."""
+        self._rows().pop(key(endpoint_id), None)
 
     def _write(self) -> None:
         with self._lock:
@@ -102,9 +112,24 @@ class Meter:
             for (endpoint, _), count in self._open.items():
                 at_once[endpoint] += count
             self._samples += [(now, endpoint, count) for endpoint, count in at_once.items()]
-        if new:
-            with self._twin.seldom():
-                kept = self._twin.state.setdefault(_STATE, [])
-                kept += [list(vars(each).values()) for each in new]
-                del kept[:-_KEPT]
-                self._twin.changed()
+        if not new:
+            return
+        with self._twin.seldom():
+            for each in new:
+                rows = self._rows().setdefault(each.endpoint, [])
+                row = [
+                    each.deployment,
+                    each.status,
+                    each.model_status,
+                    round(each.seconds, 6),
+                    each.sent,
+                    each.received,
+                ]
+                bisect.insort(rows, [round(each.when, 3), *row], key=lambda row: row[0])
+            for rows in self._rows().values():
+                del rows[:-_KEPT]
+            self._twin.changed()
+
+    def _rows(self) -> dict[str, list[list[Any]]]:
+        """By endpoint, in order: `Answered` without its endpoint."""
+        return self._twin.state.setdefault(_STATE, {})

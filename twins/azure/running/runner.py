@@ -76,6 +76,7 @@ class Runner:
     def endpoint_gone(self, endpoint_id: str) -> None:
         """`Running`: its host answers no more."""
         self._urls.pop(key(endpoint_id), None)
+        self.meter.forget(endpoint_id)
         self._twin.end_data_plane(_plane(endpoint_id))
 
     def job_started(self, document: Document) -> None:

@@ -83,8 +83,8 @@ class Scoring:
             deployment = asked.deployment
             response = self._answer(asked)
         except ArmError as e:
-            seconds, sent = time.perf_counter() - began, int(request.content_length or 0)
-            self._meter.count(self._endpoint_id, deployment, e.status, 0, seconds, 0, sent)
+            seconds, received = time.perf_counter() - began, int(request.content_length or 0)
+            self._meter.count(self._endpoint_id, deployment, e.status, 0, seconds, received=received)
             headers = {DEPLOYMENT: deployment} if deployment else {}
             response = Response(
                 json.dumps(e.document()), e.status, {**e.headers, **headers}, content_type="application/json"
@@ -235,7 +235,7 @@ class Scoring:
         try:
             hold = self._hold(copy)
         except ArmError as e:
-            self._meter.count(self._endpoint_id, copy.deployment, e.status, 0, 0.0, 0, len(copy.body))
+            self._meter.count(self._endpoint_id, copy.deployment, e.status, 0, 0.0, received=len(copy.body))
             return
         try:
             exchange = self._ask(copy, hold.lease, None)
@@ -264,8 +264,11 @@ class _Hold:
             self.lease.done(model_status, now - self._began, self._began - asked.began)
         self._meter.ended(self._endpoint_id, asked.deployment)
         if status:
-            counted = (status, model_status, now - asked.began, sent, len(asked.body))
-            self._meter.count(self._endpoint_id, asked.deployment, *counted)
+            seconds, received = now - asked.began, len(asked.body)
+            deployment = asked.deployment
+            self._meter.count(
+                self._endpoint_id, deployment, status, model_status, seconds, sent=sent, received=received
+            )
 
 
 class _Ended:
