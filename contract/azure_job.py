@@ -122,8 +122,8 @@ def choose_cluster(wanted: Compute, clusters: Mapping[str, AzureCompute]) -> str
     if fitting[name] < wanted.instances:
         raise KitError(
             f"cluster {name} has {fitting[name]} nodes at most, and the run wants {wanted.instances}",
-            where=f"azure.computes.{name}.max_nodes",
-            fix="write more, then `llmops up`; or ask for fewer instances",
+            where="azure.computes",
+            fix="write more as its `max_nodes`, then `llmops up`; or ask for fewer instances",
         )
     return name
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.errors import RunError
+from contract.errors import KitError, RunError
 from contract.layout import SPEC, cache_dir, run_key, run_spec_key
 from contract.run import Compute, RunSpec, RunState
 from llmops.platforms.base import Run, Say
@@ -189,6 +189,18 @@ class CloudRuns(ABC):
         """The jobs of a run, oldest first."""
         attempts = self._attempts(run, self._job_names(run))
         return [job for _, name in attempts if (job := self._describe(name))]
+
+    def _stop_all(self, names: Sequence[str], say: Say) -> None:
+        """Stop jobs that were running, and wait for all of them. One may have ended by itself meanwhile."""
+        for name in names:
+            say(f"stopping job {name}")
+            try:
+                self._stop(name)
+            except KitError:
+                if not self._has_ended(self._describe(name)):
+                    raise
+        for name in names:
+            self._wait(name)
 
     def _wait(self, name: str) -> None:
         """Until a job has ended."""

@@ -51,11 +51,7 @@ class AwsRuns(CloudRuns):
                     self._sagemaker.update_training_job(
                         TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
                     )
-        for name in sorted(running):
-            say(f"stopping job {name}")
-            self._stop(name)
-        for name in running:
-            self._wait(name)
+        self._stop_all(sorted(running), say)
 
     def remove(self) -> None:
         """Stop what runs, and delete every job."""

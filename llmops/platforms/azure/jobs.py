@@ -51,12 +51,7 @@ class AzureRuns(CloudRuns):
 
     def halt(self, say: Say) -> None:
         """Cancel all jobs; a cluster gives its nodes up when its idle time is over."""
-        running = [job["name"] for job in self._list() if not has_ended(job)]
-        for name in running:
-            say(f"stopping job {name}")
-            self._stop(name)
-        for name in running:
-            self._wait(name)
+        self._stop_all([job["name"] for job in self._list() if not has_ended(job)], say)
 
     def remove(self) -> None:
         """Stop what runs, and delete every job."""

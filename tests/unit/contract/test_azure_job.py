@@ -89,7 +89,7 @@ def test_machines_are_what_the_run_asks_for() -> None:
     [
         ({"instance_type": "Standard_NC6s_v3"}, "no cluster of the stack has Standard_NC6s_v3, dedicated", "computes"),
         ({"spot": True}, r"there are: cpu \(Standard_DS3_v2, dedicated\)", "azure.computes"),
-        ({"instances": 5}, "cpu-many has 4 nodes at most", "azure.computes.cpu-many.max_nodes"),
+        ({"instances": 5}, "cpu-many has 4 nodes at most", "azure.computes"),
         ({"warm_pool_minutes": 5}, "idle_minutes", "warm_pool_minutes"),
         ({"volume_gb": 80}, "brings the disk", "volume_gb"),
         ({"spot": True, "max_wait_hours": 30}, "as long as it takes", "max_wait_hours"),

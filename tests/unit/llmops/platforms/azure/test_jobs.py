@@ -170,6 +170,23 @@ def test_all_jobs_are_stopped_and_forgotten(runs: AzureRuns, cloud: MlCloud) -> 
     assert names(cloud) == set()
 
 
+def test_a_job_that_ends_by_itself_before_it_is_stopped_is_passed_over(runs: AzureRuns, cloud: MlCloud) -> None:
+    runs.submit(SPEC, print)
+    name = job_name(PREFIX, RUN)
+    refused = (400, {"error": {"code": "UserError", "message": "the job is Failed"}}, {})
+    send = cloud._find
+
+    def ends_meanwhile(method: str, path: str, body: Any) -> Any:
+        if method == "POST":
+            cloud.ended(name, "Failed")
+            return refused
+        return send(method, path, body)
+
+    cloud._find = ends_meanwhile  # type: ignore[method-assign]
+    runs.halt(lambda _: None)
+    assert [each.method for each in cloud.asked].count("POST") == 1
+
+
 def test_a_run_that_is_not_there(runs: AzureRuns) -> None:
     for ask in (lambda: runs.resume("none", None, print), lambda: runs.request("none")):
         with pytest.raises(RunError, match="there is no run none"):
