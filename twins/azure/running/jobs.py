@@ -29,7 +29,7 @@ class Jobs:
 
     def __init__(self, twin: "Twin") -> None:
         self._twin = twin
-        self._nodes = Nodes(twin)
+        self.nodes = Nodes(twin)
         self._running: dict[str, Run] = {}
         twin.every(_TICK_SECONDS, self._tidy)
         twin.closers.append(self._close)
@@ -59,7 +59,7 @@ class Jobs:
             job_moved(self._twin, job["id"], "Failed", Failure("UserError", e.message))
             return
         self._known().append(job["id"])
-        self._running[key(job["id"])] = Run(self._twin, job, compute, self._nodes)
+        self._running[key(job["id"])] = Run(self._twin, job, compute, self.nodes)
 
     def cancelled(self, job_id: str) -> bool:
         """Have a job that is CancelRequested stop. False: it does not run here."""
@@ -70,7 +70,7 @@ class Jobs:
 
     def node_states(self, compute_id: str) -> Mapping[str, int]:
         """How many nodes of a cluster are in which state."""
-        return self._nodes.states(compute_id)
+        return self.nodes.states(compute_id)
 
     def _tidy(self) -> None:
         """Forget jobs that have ended, and end those whose documents are gone."""

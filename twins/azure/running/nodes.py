@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from twins.azure.calls import Document
 from twins.azure.ids import key
+from twins.azure.services import machinelearning_sizes as sizes
 from twins.azure.services.machinelearning_documents import seconds
 
 if TYPE_CHECKING:
@@ -32,17 +33,23 @@ class Nodes:
             queue.append(job_id)
 
     def take(self, compute: Document, job_id: str, wanted: int) -> int | None:
-        """Give a job its nodes, when it is its turn and they are free; how many of them have to be made, or None."""
+        """Give a job its nodes, when it is its turn, they are free and the quota allows them.
+
+        Returns:
+            How many of them have to be made; None: not now.
+        """
         name = key(compute["id"])
         held, queue = self._held.setdefault(name, {}), self._waiting.setdefault(name, [])
         most = int(compute["properties"]["properties"]["scaleSettings"]["maxNodeCount"])
         if queue[:1] != [job_id] or sum(held.values()) + wanted > most:
             return None
-        queue.remove(job_id)
         idle = self._live_idle(compute)
+        new = max(0, wanted - len(idle))
+        if not self._within_quota(compute, new):
+            return None
+        queue.remove(job_id)
         held[job_id] = wanted
         self._idle[name] = idle[wanted:]
-        new = max(0, wanted - len(idle))
         if new:
             self._preparing.setdefault(name, set()).add(job_id)
         return new
@@ -76,6 +83,17 @@ class Nodes:
             "idle": len(self._live_idle(compute)) if compute else 0,
         }
         return {state: count for state, count in found.items() if count}
+
+    def _within_quota(self, compute: Document, new: int) -> bool:
+        """May the subscription have so many nodes more of a cluster's size?"""
+        cluster = compute["properties"]["properties"]
+        size = sizes.SIZES.get(str(cluster.get("vmSize")).lower())
+        if not new or size is None:
+            return True
+        low = cluster.get("vmPriority") == "LowPriority"
+        quotas = (sizes.LOW_PRIORITY,) if low else (size.quota, sizes.TOTAL)
+        needed = new * size.cores
+        return all(sizes.used(self._twin, each) + needed <= sizes.limit(self._twin, each) for each in quotas)
 
     def _live_idle(self, compute: Document) -> list[float]:
         """When each idle node goes; those of the least number stay."""

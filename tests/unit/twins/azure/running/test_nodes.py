@@ -6,6 +6,7 @@ import pytest
 
 from twins.azure.calls import Document
 from twins.azure.running.nodes import Nodes
+from twins.azure.running.runner import Runner
 from twins.azure.twin import Twin, TwinSettings
 
 ID = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w/computes/cpu"
@@ -16,9 +17,9 @@ def twin(tmp_path: Path) -> Twin:
     return Twin(tmp_path, TwinSettings(pace=300.0))
 
 
-def cluster(twin: Twin, least: int = 0, most: int = 3) -> Document:
+def cluster(twin: Twin, least: int = 0, most: int = 3, size: str = "x") -> Document:
     scale = {"minNodeCount": least, "maxNodeCount": most, "nodeIdleTimeBeforeScaleDown": "PT1H"}
-    twin.keep({"id": ID, "properties": {"properties": {"vmSize": "x", "scaleSettings": scale}}})
+    twin.keep({"id": ID, "properties": {"properties": {"vmSize": size, "scaleSettings": scale}}})
     found = twin.find(ID)
     assert found
     return found
@@ -56,3 +57,17 @@ def test_the_least_number_is_there_always(twin: Twin) -> None:
     assert nodes.take(compute, "a", 1) == 0
     nodes.ready(ID, "a")
     assert nodes.states(ID) == {"running": 1, "idle": 1}
+
+
+def test_no_more_nodes_than_the_quota_allows(tmp_path: Path) -> None:
+    quota = {"Standard DSv2 Family Cluster Dedicated vCPUs": 8}
+    twin = Twin(tmp_path, TwinSettings(pace=300.0, quotas=quota))
+    runner = Runner(twin)
+    twin.running = runner
+    nodes, compute = runner.jobs.nodes, cluster(twin, size="Standard_DS3_v2")  # of four cores
+    nodes.wait(compute, "a")
+    nodes.wait(compute, "b")
+    assert nodes.take(compute, "a", 2) == 2
+    assert nodes.take(compute, "b", 1) is None
+    nodes.give_back(ID, "a")
+    assert nodes.take(compute, "b", 1) == 0
