@@ -12,6 +12,7 @@ from llmops.context import Context, say
 
 if TYPE_CHECKING:
     from llmops.platforms.aws.bootstrap import Bootstrapped
+    from llmops.platforms.azure.bootstrap import Bootstrapped as OnAzure
 
 bootstrap = typer.Typer(no_args_is_help=True, help="Make an account ready: state, secrets, roles for CI.")
 
@@ -48,7 +49,7 @@ def bootstrap_aws(
     from llmops.platforms.aws.clients import Clients
 
     here: Context = context.obj
-    document = _read(policy) if policy else None
+    document = _read(policy, "Statement", "an IAM policy") if policy else None
     done = run(Clients(), here.project.name, say, github=github, branch=branch, policy=document, dry_run=dry_run)
     if as_json:
         from llmops.tables import print_json
@@ -56,6 +57,87 @@ def bootstrap_aws(
         print_json(_fields(done))
         return
     _print(done)
+
+
+@bootstrap.command("azure")
+def bootstrap_azure(
+    context: typer.Context,
+    github: Annotated[
+        str, typer.Option(help="A repository whose workflows get identities.", metavar="OWNER/REPO")
+    ] = "",
+    branch: Annotated[str, typer.Option(help="The branch from which `up` may run.")] = "main",
+    location: Annotated[str, typer.Option(help="Of what is new, such as westeurope.")] = "",
+    policy: Annotated[
+        Path | None, typer.Option(help="What the deploy identity may do: from `llmops plan --policy`.", metavar="FILE")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look, and say what would be done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the storage account of states and the key for secrets; with --github, identities for GitHub Actions.
+
+    The account has no keys, and is versioned, private, TLS only. Workflows of pull requests
+    get an identity that reads, for previews; those of the branch one that deploys, and gives
+    no roles but those of a stack's program. Repeating it changes only what differs, and makes
+    nothing weaker. Run it once a subscription, as its owner.
+
+    llmops bootstrap azure --location westeurope --dry-run
+    llmops bootstrap azure --github acme/assistant
+    llmops plan --policy --out role.json && llmops bootstrap azure --github acme/assistant --policy role.json
+    """
+    require_packages("azure", "azure.identity", "azure.mgmt.core")
+    from llmops.platforms.azure.bootstrap import bootstrap as run
+    from llmops.platforms.azure.clients import Clients
+
+    here: Context = context.obj
+    document = _read(policy, "Actions", "a role definition") if policy else None
+    done = run(
+        Clients(),
+        here.project.name,
+        say,
+        location=location,
+        github=github,
+        branch=branch,
+        policy=document,
+        dry_run=dry_run,
+    )
+    if as_json:
+        from llmops.tables import print_json
+
+        print_json(_azure_fields(done))
+        return
+    _print_azure(done)
+
+
+def _azure_fields(done: "OnAzure") -> dict[str, Any]:
+    return {
+        "account": done.names.subscription,
+        "region": done.location,
+        "backend": done.backend,
+        "secrets_provider": done.secrets_provider,
+        "boundary": "",  # Azure bounds no identity; what the deploy identity gives, its condition bounds
+        "roles": done.roles,
+        "client_ids": done.client_ids,
+        "tenant": done.tenant,
+        "steps": done.rows,
+    }
+
+
+def _print_azure(done: "OnAzure") -> None:
+    from llmops.tables import print_rows
+
+    print_rows(done.rows, ["what", "state"], False)
+    names = done.names
+    print(f"subscription {names.subscription}, {done.location}. Every stack keeps its state and secrets there with:\n")
+    print(f"  export PULUMI_BACKEND_URL='{done.backend}'    # or: pulumi login '{done.backend}'")
+    if done.secrets_provider:
+        print(f"  pulumi stack init NAME --secrets-provider '{done.secrets_provider}'    # or: llmops up, the same\n")
+    else:
+        print("\nPulumi doesn't find the vault of a twin: there a passphrase protects secrets.\n")
+    if done.roles:
+        print("For the workflows' `client-id`:\n")
+        for kind, id_ in done.roles.items():
+            print(f"  {kind:<8} {done.client_ids[kind]:<36}  {id_}")
+        print(f"\ntenant-id {done.tenant}, subscription-id {names.subscription}")
 
 
 def _fields(done: "Bootstrapped") -> dict[str, Any]:
@@ -90,13 +172,13 @@ def _bound(names: Any) -> str:
     return f"permissions_boundary_arn: {names.boundary_arn}"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, member: str, what: str) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text())
     except OSError as e:
         raise KitError(f"can't be read: {e.strerror}", where=str(path)) from e
     except ValueError as e:
         raise KitError(f"is not JSON: {e}", where=str(path)) from e
-    if not isinstance(document, dict) or "Statement" not in document:
-        raise KitError("is not an IAM policy", where=str(path), fix="`llmops plan --policy --out FILE` writes one")
+    if not isinstance(document, dict) or member not in document:
+        raise KitError(f"is not {what}", where=str(path), fix="`llmops plan --policy --out FILE` writes one")
     return document

@@ -5,8 +5,8 @@ Idempotent: what is there is looked at, what differs is changed and named, and n
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from contract.errors import KitError
 from llmops.platforms.aws.clients import Clients, error_code, explained
 from llmops.platforms.base import Say
+from llmops.platforms.steps import ADMINISTRATOR, Steps
 
 TAGS = {"llmops:managed-by": "bootstrap"}
 
@@ -62,38 +63,16 @@ class Names:
         return f"awskms://{self.alias}?region={self.region}"
 
 
-@dataclass
-class Work:
-    """Where bootstrap works, and what it did: (what, "is there", "made", "changed: …" or "would be …")."""
+@dataclass(kw_only=True)
+class Work(Steps):
+    """Where bootstrap works, and what it did."""
 
     clients: Clients
     names: Names
-    say: Say
-    dry_run: bool = False
-    rows: list[dict[str, str]] = field(default_factory=list)
 
-    def there(self, what: str) -> None:
-        """Note what needs no change."""
-        self.rows.append({"what": what, "state": "is there"})
-
-    def make(self, what: str, do: Callable[[], object]) -> None:
-        """Make something that is not there."""
-        self._do(what, "made", "would be made", do)
-
-    def change(self, what: str, difference: str, do: Callable[[], object]) -> None:
-        """Change something that differs."""
-        self._do(what, f"changed: {difference}", f"would be changed: {difference}", do)
-
-    def keep(self, what: str, why: str) -> None:
-        """Note what differs and stays, since a change would make it weaker or is somebody else's."""
-        self.rows.append({"what": what, "state": f"kept: {why}"})
-
-    def _do(self, what: str, done: str, planned: str, do: Callable[[], object]) -> None:
-        if not self.dry_run:
-            self.say(f"{what} …")
-            with explained(what, "bootstrap needs an administrator of the account; repeated, it goes on from there"):
-                do()
-        self.rows.append({"what": what, "state": planned if self.dry_run else done})
+    def explained(self, what: str) -> AbstractContextManager[None]:
+        """See Steps."""
+        return explained(what, ADMINISTRATOR)
 
 
 @dataclass(frozen=True)
@@ -134,7 +113,8 @@ def bootstrap(
 
     caller = clients.caller
     partition = caller.arn.split(":")[1]
-    work = Work(clients, Names(project, caller.account, caller.region, partition), say, dry_run)
+    names = Names(project, caller.account, caller.region, partition)
+    work = Work(clients=clients, names=names, say=say, dry_run=dry_run)
     with explained("bootstrap", "bootstrap needs an administrator of the account"):
         key = state_key(work)
         state_bucket(work, key)

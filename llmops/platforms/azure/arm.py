@@ -84,6 +84,10 @@ class Arm:
         """Create or replace a resource, and wait until that is done."""
         return self._call("PUT", id_, api_version, body=body, wait=True) or {}
 
+    def patch(self, id_: str, body: Document, api_version: str = ML_API) -> Document:
+        """Change members of a resource that is there, and wait until that is done."""
+        return self._call("PATCH", id_, api_version, body=body, wait=True) or {}
+
     def post(self, id_: str, action: str, body: Document | None = None, api_version: str = ML_API) -> Document | None:
         """Call an action, and wait until it is done; None: there is no such resource."""
         return self._call("POST", f"{id_}/{action}", api_version, body=body, wait=True)

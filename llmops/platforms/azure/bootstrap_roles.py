@@ -1,0 +1,161 @@
+"""Roles of bootstrap's principals: definitions and assignments, each looked for before it is made.
+
+https://learn.microsoft.com/azure/role-based-access-control/overview
+"""
+
+import uuid
+from typing import Any
+
+from llmops.platforms.azure.bootstrap import Work
+
+BUILT_IN = {
+    "AcrPull": "7f951dda-4ed3-4680-a7ca-43fe172d538d",
+    "AcrPush": "8311e382-0749-4cb8-b61a-304f252e45ec",
+    "Azure AI Enterprise Network Connection Approver": "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
+    "AzureML Data Scientist": "f6c7c914-8db3-469d-8ca1-694a8f32e121",
+    "Contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
+    "Key Vault Crypto Service Encryption User": "e147488a-f6f5-4113-8e2d-b22465e65bf6",
+    "Key Vault Crypto User": "12338af0-0e69-4776-bea7-57ae8d297424",
+    "Key Vault Secrets Officer": "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
+    "Log Analytics Reader": "73c42c96-874c-492b-b04d-ab87d138a893",
+    "Reader": "acdd72a7-3385-48ef-bd42-f606fba81ae7",
+    "Role Based Access Control Administrator": "f58310d9-a9f6-439a-9e8d-f62e7b41a168",
+    "Storage Blob Data Contributor": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
+    "Storage Blob Data Reader": "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
+}
+"""https://learn.microsoft.com/azure/role-based-access-control/built-in-roles"""
+_OWN = ("Reader", "Role Based Access Control Administrator")
+GRANTED = tuple(id_ for name, id_ in BUILT_IN.items() if name not in _OWN)
+"""The roles that a stack's program gives, and the deploy identity may give (infra/targets/azure/identity.py)."""
+_API = "2022-04-01"
+_DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
+_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
+_BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+_SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json")
+Document = dict[str, Any]
+
+
+def assign(
+    work: Work,
+    who: str,
+    principal: str,
+    role: str,
+    scope: str,
+    kind: str = "ServicePrincipal",
+    condition: str = "",
+    definition: str = "",
+) -> None:
+    """Let a principal have a role on a scope, unless it has it there or above.
+
+    Args:
+        work: of bootstrap.
+        who: the principal, in words.
+        principal: its object id; empty: it is not made yet.
+        role: name of a built-in role; or any words with `definition`.
+        scope: resource id.
+        kind: User or ServicePrincipal.
+        condition: under which it holds.
+        definition: id of a role of one's own.
+    """
+    arm, names = work.clients.arm, work.names
+    what = f"role {role} of {who} on {scope.rpartition('/')[2]}"
+    guid = definition.rpartition("/")[2] or BUILT_IN[role]
+    found = _assignments(work, principal, scope, guid) if principal else []
+    wider = [a for a in found if not a.get("condition") or a["condition"] == condition]
+    ours = next((a for a in found if a["scope"].lower() == scope.lower()), None)
+    if wider and not (condition and ours and not ours.get("condition")):
+        work.there(what)
+        return
+    name = ours["name"] if ours else str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope.lower()} {guid} {principal}"))
+    properties = {
+        "roleDefinitionId": f"{names.scope}/providers/{_DEFINITIONS}/{guid}",
+        "principalId": principal,
+        "principalType": kind,
+    }
+    if condition:
+        properties |= {"condition": condition, "conditionVersion": "2.0"}
+    id_ = f"{scope}/providers/{_ASSIGNMENTS}/{name}"
+    if ours:
+        work.change(what, "its condition", lambda: arm.put(id_, {"properties": properties}, _API))
+    else:
+        work.make(what, lambda: arm.put(id_, {"properties": properties}, _API))
+
+
+def _assignments(work: Work, principal: str, scope: str, guid: str) -> list[Document]:
+    """Of one role to one principal, on a scope and above it."""
+    listed = work.clients.arm.list(
+        f"{scope}/providers/{_ASSIGNMENTS}", _API, **{"$filter": f"principalId eq '{principal}'"}
+    )
+    found = [{"name": each["name"], **each["properties"]} for each in listed]
+    return [
+        each
+        for each in found
+        if each["roleDefinitionId"].lower().endswith(guid.lower())
+        and f"{scope}/".lower().startswith(f"{each['scope'].rstrip('/')}/".lower())
+    ]
+
+
+def define(work: Work, name: str, wanted: Document) -> str:
+    """A role of one's own that can be assigned in the subscription alone; its id.
+
+    Args:
+        work: of bootstrap.
+        name: of the role, which the tenant knows it by.
+        wanted: actions, notActions, dataActions, notDataActions.
+    """
+    arm, scope = work.clients.arm, work.names.scope
+    guid = uuid.uuid5(uuid.NAMESPACE_URL, f"{scope} {name}")
+    id_ = f"{scope}/providers/{_DEFINITIONS}/{guid}"
+    block = {part: sorted(wanted.get(part) or []) for part in _PARTS}
+    properties = {
+        "roleName": name,
+        "type": "CustomRole",
+        "description": "Made by llmops bootstrap",
+        "permissions": [block],
+        "assignableScopes": [scope],
+    }
+    found = arm.find(id_, _API)
+    what = f"role definition {name}"
+    if found is None:
+        work.make(what, lambda: arm.put(id_, {"properties": properties}, _API))
+    elif _blocks(found["properties"]) != [block]:
+        work.change(what, "written anew", lambda: arm.put(id_, {"properties": properties}, _API))
+    else:
+        work.there(what)
+    return id_
+
+
+_PARTS = ("actions", "notActions", "dataActions", "notDataActions")
+
+
+def _blocks(properties: Document) -> list[Document]:
+    return [{part: sorted(block.get(part) or []) for part in _PARTS} for block in properties.get("permissions") or []]
+
+
+def only_the_kits_roles() -> str:
+    """A condition: who has it gives and takes no roles but those that a stack's program gives.
+
+    https://learn.microsoft.com/azure/role-based-access-control/delegate-role-assignments-examples
+    """
+    ids = ", ".join(GRANTED)
+    attribute = f"{_ASSIGNMENTS}:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {{{ids}}}"
+    rules = [
+        f"(!(ActionMatches{{'{_ASSIGNMENTS}/{verb}'}})) OR (@{source}[{attribute})"
+        for verb, source in (("write", "Request"), ("delete", "Resource"))
+    ]
+    return " AND ".join(f"({rule})" for rule in rules)
+
+
+def only_what_is_said_of_versions() -> str:
+    """A condition: who has it reads aliases, rejections and manifests of versions, and no data.
+
+    https://learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
+    """
+    paths = " OR ".join(f"@Resource[{_BLOBS}:path] StringLike '{pattern}'" for pattern in _SAID_OF_VERSIONS)
+    return f"(!(ActionMatches{{'{_BLOBS}/read'}})) OR ({paths})"
+
+
+def preview_data() -> Document:
+    """What a preview reads of the state: blobs, and what decrypts its secrets."""
+    vault = "Microsoft.KeyVault/vaults/keys"
+    return {"dataActions": [f"{_BLOBS}/read", f"{vault}/read", f"{vault}/decrypt/action"]}

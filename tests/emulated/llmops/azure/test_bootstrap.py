@@ -1,0 +1,94 @@
+"""bootstrap on a twin's subscription: new, again, and where somebody changed something."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contract.errors import KitError
+from llmops.platforms.azure.bootstrap import GROUP_API, STORAGE_API, VAULT_API, Bootstrapped, bootstrap, key_url
+from llmops.platforms.azure.clients import Clients
+
+Run = Callable[..., Bootstrapped]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> str:
+    """A name of this test's own, so that tests share a subscription and nothing in it."""
+    return f"kit{abs(hash(str(tmp_path))) % 10**8}"
+
+
+@pytest.fixture
+def run(clients: Clients, project: str) -> Run:
+    return lambda **options: bootstrap(clients, project, lambda _: None, **options)
+
+
+def states(done: Bootstrapped) -> dict[str, str]:
+    return {row["what"]: row["state"] for row in done.rows}
+
+
+def test_a_dry_run_makes_nothing(run: Run, clients: Clients, project: str) -> None:
+    done = run(dry_run=True, github="acme/bot")
+    assert all("would be made" in state or state == "is there" for state in states(done).values())
+    assert len(done.rows) >= 5
+    assert clients.arm.find(done.names.group_id, GROUP_API) is None
+    with pytest.raises(KitError, match="there is no key"):
+        key_url(clients, project)
+
+
+def test_the_subscription_is_made_ready_and_a_second_time_nothing_changes(
+    run: Run, clients: Clients, project: str
+) -> None:
+    done = run()
+    names, arm = done.names, clients.arm
+    account = arm.get(names.account_id, STORAGE_API)["properties"]
+    assert (account["allowSharedKeyAccess"], account["allowBlobPublicAccess"]) == (False, False)
+    assert (account["supportsHttpsTrafficOnly"], account["minimumTlsVersion"]) == (True, "TLS1_2")
+    blobs = arm.get(f"{names.account_id}/blobServices/default", STORAGE_API)["properties"]
+    assert blobs["isVersioningEnabled"]
+    assert blobs["deleteRetentionPolicy"]["enabled"]
+    vault = arm.get(names.vault_id, VAULT_API)["properties"]
+    assert (vault["enableRbacAuthorization"], vault["enablePurgeProtection"]) == (True, True)
+    assert arm.get(f"{names.vault_id}/keys/states", VAULT_API)["properties"]["kty"] == "RSA"
+    assert key_url(clients, project) == f"azurekeyvault://{names.vault}.vault.azure.net/keys/states"
+    assert set(states(run()).values()) == {"is there"}
+
+
+def test_what_somebody_weakened_is_put_right_and_what_they_added_stays(run: Run, clients: Clients) -> None:
+    names, arm = run().names, clients.arm
+    weaker = {"allowSharedKeyAccess": True, "minimumTlsVersion": "TLS1_0"}
+    arm.patch(names.account_id, {"properties": weaker, "tags": {"theirs": "1"}}, STORAGE_API)
+    service = f"{names.account_id}/blobServices/default"
+    policy = {"enabled": True, "days": 300}
+    off = {"isVersioningEnabled": False, "deleteRetentionPolicy": policy, "containerDeleteRetentionPolicy": policy}
+    arm.put(service, {"properties": off}, STORAGE_API)
+    changed = {what: state for what, state in states(run()).items() if state.startswith("changed")}
+    account = f"storage account {names.account}"
+    assert changed[f"{account}: access"].startswith("changed: allowSharedKeyAccess True -> False")
+    assert changed[f"{account}: versions and soft delete"] == "changed: isVersioningEnabled off -> on"
+    assert len(changed) == 2
+    assert arm.get(names.account_id, STORAGE_API)["tags"]["theirs"] == "1"
+    assert arm.get(service, STORAGE_API)["properties"]["deleteRetentionPolicy"]["days"] == 300
+
+
+def test_a_deleted_vault_comes_back_with_its_key(run: Run, clients: Clients, project: str) -> None:
+    names = run().names
+    before = clients.arm.get(f"{names.vault_id}/keys/states", VAULT_API)["properties"]["keyUriWithVersion"]
+    clients.arm.delete(names.vault_id, VAULT_API)
+    assert states(run())[f"vault {names.vault}"] == "changed: deleted -> recovered"
+    after = clients.arm.get(f"{names.vault_id}/keys/states", VAULT_API)["properties"]["keyUriWithVersion"]
+    assert before.rpartition("/")[2] == after.rpartition("/")[2]
+
+
+def test_a_group_that_is_elsewhere_is_named(run: Run) -> None:
+    run(location="northeurope")
+    with pytest.raises(KitError, match="the group is in northeurope"):
+        run(location="westeurope")
+
+
+def test_a_provider_that_is_not_registered_is_registered(run: Run, clients: Clients) -> None:
+    provider = f"/subscriptions/{clients.subscription}/providers/Microsoft.Network"
+    clients.arm.post(provider, "unregister", api_version="2021-04-01")
+    done = states(run())
+    assert done["resource providers of the subscription"] == "changed: Microsoft.Network registered"
+    assert clients.arm.get(provider, "2021-04-01")["registrationState"] == "Registered"
