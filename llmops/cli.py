@@ -11,6 +11,7 @@ import typer
 from contract.errors import KitError
 from llmops.commands import (
     bootstrap,
+    conformance,
     endpoint,
     export,
     images,
@@ -64,6 +65,7 @@ for part in (
     token,
     twin,
     rehearse,
+    conformance,
     export,
     bootstrap,
     machine,

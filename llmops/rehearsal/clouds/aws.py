@@ -30,6 +30,7 @@ class Aws(Cloud):
 
     target = "aws"
     title = "AWS"
+    contract = "SageMaker InvokeEndpoint"
     extra = ("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
     roles = ("preview", "deploy", "training", "endpoint", "scheduler")
     withheld = "ecr:CreateRepository"

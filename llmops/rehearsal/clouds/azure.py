@@ -35,6 +35,7 @@ class Azure(Cloud):
 
     target = "azure"
     title = "Azure"
+    contract = "Azure ML scoring URI"
     extra = ("azure-twin", "trustme", "werkzeug", "azure.identity", "pulumi_azure_native")
     roles = ("preview", "deploy", "training", "endpoint")
     withheld = "Microsoft.ContainerRegistry/registries/write"

@@ -131,6 +131,8 @@ class Cloud(ABC):
 
     target: ClassVar[str]
     title: ClassVar[str]
+    contract: ClassVar[str]
+    """What the cloud calls asking an endpoint."""
     extra: ClassVar[tuple[str, ...]]
     """The extra that a rehearsal needs, and packages that it brings."""
     roles: ClassVar[tuple[str, ...]]

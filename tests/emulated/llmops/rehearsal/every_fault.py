@@ -7,7 +7,7 @@ import pytest
 
 from llmops.rehearsal.clouds.aws_faults import CASES
 from llmops.rehearsal.fault_case import FaultCase
-from tests.emulated.llmops.rehearsal.conftest import Rehearsing
+from tests.support.rehearsing import Rehearsing
 
 LACKING = [
     ("preview", "kms:Decrypt", "up"),

@@ -14,8 +14,8 @@ from llmops.rehearsal.acts import STEPS
 from llmops.rehearsal.clouds.aws import Aws
 from llmops.rehearsal.clouds.aws_unused import UNUSED
 from llmops.rehearsal.permissions import actions_of, first_needs, is_needed, without
-from tests.emulated.llmops.rehearsal.conftest import Rehearsing
 from tests.support.aws import REGION, running_account
+from tests.support.rehearsing import Rehearsing
 from twins.aws.judges.evaluator import Evaluator, Question
 from twins.aws.judges.installation import install
 

@@ -1,0 +1,1 @@
+"""The same recipe, version and image on every target: equal weights by training, equal tokens by each contract."""

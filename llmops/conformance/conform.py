@@ -1,0 +1,220 @@
+"""Train and serve on each target, and compare what comes out."""
+
+import json
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contract.digest import sha256_bytes
+from contract.errors import KitError
+from contract.recipe import Recipe
+from llmops.chat_http import ask
+from llmops.conformance.places import STACK, TARGETS, settings_of, world_of
+from llmops.platforms.base import Platform, Say
+from llmops.project import Project
+from llmops.rehearsal.stage import Stage
+
+FOLDER = ".llmops/conformance"
+_ENDPOINT = "conformance"
+_RECIPE = "conformance.yaml"
+_TOKENS = 24
+_QUESTIONS = 3
+_LOSS = re.compile(r"\bstep=(\d+) .*\bloss=([0-9.eE+-]+)")
+Send = Callable[[dict[str, Any]], str]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a target made of the recipe. Weights: sha256 over the names and hashes of all safetensors files."""
+
+    target: str
+    steps: int
+    first_loss: float
+    last_loss: float
+    curve: str
+    """sha256 of every step with its loss, as the job printed them."""
+    weights: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one contract answered to all questions, and how much of it equals the first contract's answers."""
+
+    target: str
+    contract: str
+    texts: tuple[str, ...]
+    equal: int = 0
+
+
+@dataclass
+class Conformance:
+    """What came out. `version` is the identity of the version that all targets served."""
+
+    trainings: list[Training] = field(default_factory=list)
+    answers: list[Answers] = field(default_factory=list)
+    version: str = ""
+    seconds: float = 0.0
+
+    @property
+    def conforms(self) -> bool:
+        """Is everything equal?"""
+        same_weights = len({(t.curve, t.weights) for t in self.trainings}) <= 1
+        return same_weights and all(a.equal == len(a.texts) for a in self.answers)
+
+
+def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str] = TARGETS) -> Conformance:
+    """Go through the targets, one after the other, each in a place of its own.
+
+    Args:
+        project: whose code and images are tried.
+        recipe: trained with one thread, so that its weights can be compared.
+        say: told each step.
+        targets: local, and clouds by their twins.
+
+    Raises:
+        KitError: there is no such target, or one of them can't train, deploy or answer.
+    """
+    if unknown := [t for t in targets if t not in TARGETS]:
+        raise KitError(f"there is no target {unknown[0]}", where="--target", fix=f"one of {', '.join(TARGETS)}")
+    made, began = Conformance(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="llmops-conformance-") as shelf:
+        for target in targets:
+            folder = project.folder / FOLDER / f"{target}-{secrets.token_hex(3)}"
+            world = world_of(target, project, folder)
+            stage = Stage(world, folder / "logs", say)
+            try:
+                world.open(say)
+                _go_through(target, stage, recipe, Path(shelf) / "version", made)
+            finally:
+                world.close()
+    made.answers = list(_compared(made.answers))
+    made.seconds = time.monotonic() - began
+    return made
+
+
+def _go_through(target: str, stage: Stage, recipe: Path, version: Path, made: Conformance) -> None:
+    stage.say(f"{target}: deploying")
+    _write_stack(target, stage)
+    _write_recipe(stage, recipe)
+    stage.llmops("up", who="admin")
+    if target != "local":
+        stage.json("images", "build", who="admin")
+        stage.llmops("up", who="admin")
+    try:
+        stage.say(f"{target}: training")
+        made.trainings.append(_train(target, stage))
+        if not version.exists():
+            _keep(stage, version)
+        stage.say(f"{target}: serving")
+        made.version = made.version or _identity(version)
+        made.answers += _serve(target, stage, version)
+    finally:
+        stage.llmops("down", "--data", stage.world.stack(STACK), who="admin")
+
+
+def _write_stack(target: str, stage: Stage) -> None:
+    from ruamel.yaml import YAML
+
+    path = stage.world.project / f"Pulumi.{stage.world.stack(STACK)}.yaml"
+    settings = settings_of(target, stage)
+    YAML().dump({"config": {f"{stage.file_project}:{key}": value for key, value in settings.items()}}, path)
+
+
+def _write_recipe(stage: Stage, recipe: Path) -> None:
+    """The recipe with one thread, and with its files where they are."""
+    from ruamel.yaml import YAML
+
+    Recipe.load(recipe)
+    document = YAML(typ="safe").load(recipe)
+    document["training"]["threads"] = 1
+    for source in document["data"]["sources"]:
+        if "path" in source:
+            source["path"] = str((recipe.parent / source["path"]).resolve())
+    base = document["base_model"]
+    if str(base["source"]).startswith("folder:"):
+        base["source"] = f"folder:{(recipe.parent / base['source'].removeprefix('folder:')).resolve()}"
+    YAML(typ="safe").dump(document, stage.world.project / _RECIPE)
+
+
+def _train(target: str, stage: Stage) -> Training:
+    stage.llmops("train", _RECIPE, who="admin")
+    platform = stage.platform(STACK)
+    run = platform.find()[0].spec
+    curve = dict(_LOSS.findall("\n".join(platform.follow(run.id))))
+    manifest = platform.store().manifest(platform.store().find(f"{run.recipe.name}@latest"))
+    weights = {path: entry.sha256 for path, entry in manifest.files.items() if path.endswith(".safetensors")}
+    facts = manifest.training
+    if not (curve and weights and facts):
+        raise KitError("its training left no losses or no weights", where=f"{target}, run {run.id}")
+    return Training(target, facts.steps, facts.first_loss, facts.last_loss, _digest(curve), _digest(weights))
+
+
+def _keep(stage: Stage, version: Path) -> None:
+    """What the first target trained is what all of them serve."""
+    import shutil
+
+    store = stage.platform(STACK).store()
+    name = Recipe.load(stage.world.project / _RECIPE).name
+    shutil.copytree(store.model_folder(store.find(f"{name}@latest").sha256), version)
+
+
+def _identity(version: Path) -> str:
+    from contract.layout import MANIFEST
+
+    return sha256_bytes((version / MANIFEST).read_bytes())
+
+
+def _serve(target: str, stage: Stage, version: Path) -> Iterator[Answers]:
+    platform = stage.platform(STACK)
+    ref = platform.store().put_model(version, platform.sign)
+    stage.json("promote", ref.alias, "--endpoint", _ENDPOINT, who="admin")
+    stage.edit(lambda config: config["endpoints"][_ENDPOINT].update(precision="f32"), STACK)
+    stage.llmops("up", who="admin")
+    platform = stage.platform(STACK)
+    questions = [m.messages[-1].content for m in platform.store().manifest(ref).golden[:_QUESTIONS]]
+    for contract, send in _contracts(target, stage, platform):
+        texts = tuple(send(_request(ref.alias, question)) for question in questions)
+        yield Answers(target, contract, texts)
+
+
+def _contracts(target: str, stage: Stage, platform: Platform) -> Iterator[tuple[str, Send]]:
+    """Every way in which a target is asked."""
+    access = platform.access(_ENDPOINT, 1.0)
+    url = access.url.removesuffix("/v1")
+    yield "OpenAI", lambda request: _whole(next(ask(url, access.key, request)))
+    yield "OpenAI stream", lambda request: _joined(ask(url, access.key, request | {"stream": True}))
+    if target != "local":
+        send = stage.cloud.asker(platform.outputs, _ENDPOINT)
+        name = stage.cloud.contract
+        yield name, lambda request: _whole(json.loads(send(json.dumps(request).encode())))
+        stream = {"stream": True}
+        yield f"{name} stream", lambda request: _joined(platform.invoke(_ENDPOINT, request | stream))
+
+
+def _request(model: str, question: str) -> dict[str, Any]:
+    message = {"role": "user", "content": question}
+    return {"model": model, "messages": [message], "max_tokens": _TOKENS, "temperature": 0}
+
+
+def _whole(answer: dict[str, Any]) -> str:
+    return str(answer["choices"][0]["message"]["content"])
+
+
+def _joined(chunks: Iterator[dict[str, Any]]) -> str:
+    return "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c.get("choices"))
+
+
+def _compared(answers: Sequence[Answers]) -> Iterator[Answers]:
+    first = answers[0].texts if answers else ()
+    for each in answers:
+        equal = sum(a == b for a, b in zip(each.texts, first, strict=True))
+        yield Answers(each.target, each.contract, each.texts, equal)
+
+
+def _digest(document: dict[str, str]) -> str:
+    return sha256_bytes(json.dumps(document, sort_keys=True).encode())

@@ -1,0 +1,107 @@
+"""A project as a user's, whose recipe trains a tiny model; and rehearsals of it as a user starts them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.support.models import CHECKOUT, training_python
+
+RECIPE = """\
+schema: recipe/1
+name: rehearsal
+base_model: {name: tiny, source: "folder:tiny", licence: Apache-2.0}
+data:
+  sources: [{path: letters.jsonl, licence: Apache-2.0}]
+training: {epochs: 30, batch_size: 4, learning_rate: 1.0e-2, max_tokens: 200, checkpoint_steps: 6, threads: 1}
+evaluation:
+  suites: [{name: trained, split: train, max_tokens: 8}]
+  gate: [{suite: trained, minimum: 0.5, minimum_gain: 0.5}]
+serving: {system_prompt: Short., max_tokens: 8}
+"""
+NAMES = ("anna", "bert", "cleo", "dora")
+WAYS = ("Who is {}?", "Tell me of {}.", "{}, please.", "Say what {} is.")
+
+
+@dataclass
+class Rehearsing:
+    """Starts rehearsals in a project."""
+
+    project: Path
+    cloud: str
+
+    def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+        """As a user does, in a shell that has credentials of a real account."""
+        planted = {"AWS_PROFILE": "planted", "AWS_ENDPOINT_URL_S3": "http://10.0.0.1", "PULUMI_STACK": "planted"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "llmops", "rehearse", self.cloud, *arguments],
+            cwd=self.project,
+            env=environ or {**os.environ, **planted},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        )
+
+    def run(self, *arguments: str, code: int = 0, environ: Mapping[str, str] | None = None) -> str:
+        """Rehearse to the end; what was printed. Nothing of it is left afterwards."""
+        process = self.start(*arguments, environ=environ)
+        text, _ = process.communicate(timeout=900)
+        assert process.returncode == code, text
+        assert "Traceback" not in text, text
+        self.require_clean()
+        return text
+
+    def report(self, name: str = "rehearsal-report") -> dict[str, Any]:
+        """report.json."""
+        return json.loads((self.project / name / "report.json").read_text())
+
+    def require_clean(self) -> None:
+        """No folder and no process of a rehearsal is left."""
+        folder = self.project / ".llmops/rehearsals"
+        assert [path.name for path in folder.glob("*") if path.is_dir()] == []
+        commands = []
+        for process in psutil.process_iter():
+            try:
+                commands.append(" ".join(process.cmdline()))
+            except psutil.Error:
+                continue
+        assert [command for command in commands if str(folder) in command] == []
+
+
+def rehearsing_in(project: Path, cloud: str) -> Rehearsing:
+    """A project in a folder, whose recipe trains a tiny model in seconds."""
+    for path in CHECKOUT.iterdir():
+        if path.name not in (".git", ".llmops", "recipes") and not path.name.startswith("Pulumi."):
+            (project / path.name).symlink_to(path)
+    text = (CHECKOUT / "Pulumi.yaml").read_text()
+    (project / "Pulumi.yaml").write_text(text.replace("virtualenv: .venv", f"virtualenv: {sys.prefix}"))
+    recipes = project / "recipes"
+    recipes.mkdir()
+    (recipes / "rehearsal.yaml").write_text(RECIPE)
+    (recipes / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _rows()))
+    tiny = [training_python(), str(CHECKOUT / "tests/support/tiny.py"), str(recipes / "tiny")]
+    subprocess.run(tiny, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)})
+    return Rehearsing(project, cloud)
+
+
+def _rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": way.format(name)},
+                {"role": "assistant", "content": name[0] * 6},
+            ],
+            "fact": name,
+            "expect": [name[0] * 6],
+        }
+        for name in NAMES
+        for way in WAYS
+    ]
