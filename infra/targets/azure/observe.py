@@ -105,6 +105,10 @@ def provide_budget(here: Here, action_group: pulumi.Input[str]) -> None:
         "budget",
         f"{scope}/providers/Microsoft.Consumption/budgets/{name}",
         _BUDGET_API,
+        # A change would have to give the budget's eTag, which changes by itself and which the plugin does not send.
+        # https://learn.microsoft.com/rest/api/consumption/budgets/create-or-update
+        replace_on_changes=["*"],
+        delete_before_replace=True,
     )
     options.ignore_changes = [*(options.ignore_changes or []), "timePeriod"]  # it begins with the month it was made in
     consumption.Budget(
