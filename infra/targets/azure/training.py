@@ -86,7 +86,7 @@ def cluster_name(here: Here, name: str, cluster: Cluster) -> str:
 
     https://learn.microsoft.com/azure/templates/microsoft.machinelearningservices/workspaces/computes
     """
-    parts = (here.project, here.stack, name, cluster.vm_size, str(cluster.spot))
+    parts = (here.project, here.stack, name, cluster.vm_size, str(cluster.spot), *(["isolated"] * _is_isolated(here)))
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return f"{name[: _LONGEST_CLUSTER_NAME - 9].rstrip('-')}-c{digest[:7]}"
 
@@ -159,7 +159,6 @@ def provide_schedules(
 
 
 def _cluster(here: Here, ground: Ground, logical: str, physical: str, cluster: Cluster) -> None:
-    isolated = here.settings.azure.network.mode != "none"
     ml.Compute(
         logical,
         compute_name=physical,
@@ -178,7 +177,9 @@ def _cluster(here: Here, ground: Ground, logical: str, physical: str, cluster: C
                     max_node_count=cluster.max_nodes,
                     node_idle_time_before_scale_down=f"PT{cluster.idle_minutes}M",
                 ),
-                enable_node_public_ip=not isolated,  # without one, a machine needs a network to reach Azure ML
+                enable_node_public_ip=not _is_isolated(
+                    here
+                ),  # without one, a machine needs a network to reach Azure ML
                 remote_login_port_public_access="Disabled",
             ),
         ),
@@ -192,6 +193,10 @@ def _cluster(here: Here, ground: Ground, logical: str, physical: str, cluster: C
             depends_on=[*ground.workspace.ready, *ground.training.ready],
         ),
     )
+
+
+def _is_isolated(here: Here) -> bool:
+    return here.settings.azure.network.mode != "none"
 
 
 def _environment(

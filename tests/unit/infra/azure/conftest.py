@@ -58,6 +58,7 @@ class Subscription:
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.account = self.id("Microsoft.Storage/storageAccounts", account_name(self.names, SUBSCRIPTION))
         self.calls: list[tuple[str, str]] = []
+        self.promoted: dict[int, str] = {}
 
     def id(self, kind: str, *parts: str) -> str:
         """Resource id in the stack's group."""

@@ -1,0 +1,26 @@
+"""Stacks on a twin of Azure: the real engine, the real program, the stand-in plugin, Azure's own SDKs."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
+
+MakeStack = Callable[..., AzureStack]
+
+
+@pytest.fixture(scope="module")
+def subscription(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subscription]:
+    """A subscription for the tests of a module; they use stacks of their own."""
+    folder = tmp_path_factory.mktemp("subscription").resolve()
+    with running_twin(folder, pace=0.05) as made:
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def make(subscription: Subscription, tmp_path: Path) -> MakeStack:
+    """Makes stacks in the subscription: `make("dev")`."""
+    return lambda name, **settings: make_stack(subscription, tmp_path / name, name, **settings)
