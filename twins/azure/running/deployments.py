@@ -41,10 +41,9 @@ class Deployments:
         twin.every(_LOOK_SECONDS, self._settle)
         twin.closers.append(self.fleet.close)
 
-    def resume(self) -> None:
-        """Take up what the last process left."""
-        endpoints = [self._plan(endpoint_id) for endpoint_id in self._running()]
-        self.fleet.resume(endpoints)
+    def resume(self, *, runs: bool) -> None:
+        """Take up what the last process left; unless this one `runs` containers, end it."""
+        self.fleet.resume([self._plan(endpoint_id) for endpoint_id in self._running()] if runs else [])
 
     def wanted(self, document: Document) -> None:
         """A deployment was put."""

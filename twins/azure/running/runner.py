@@ -53,7 +53,7 @@ class Runner:
     def resume(self) -> None:
         """Take up what the last process left; once, when the state was loaded. Waits for nothing."""
         with self._twin.lock:
-            self.deployments.resume()
+            self.deployments.resume(runs=self._runs())
             self.jobs.resume()
             for endpoint in self._twin.children(f"/subscriptions/{self._twin.subscription}", ENDPOINTS):
                 self.scoring_url(endpoint["id"])
