@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 _PANEL = "Deployment"
 _VERBS = {"create": "creates", "update": "updates", "replace": "replaces", "delete": "deletes"}
-_Region = Annotated[str, typer.Option(help="Such as eu-central-1; without it the shell's.", metavar="REGION")]
+_Region = Annotated[
+    str, typer.Option(help="Such as eu-central-1, or Azure's westeurope; else the shell's.", metavar="REGION")
+]
 
-prices = typer.Typer(no_args_is_help=True, help="What AWS asks for: the table that `llmops plan` counts with.")
+prices = typer.Typer(no_args_is_help=True, help="What a cloud asks for: the table that `llmops plan` counts with.")
 
 
 def register(app: typer.Typer) -> None:
@@ -96,6 +98,7 @@ def show_prices(region: _Region = "", as_json: Json = False) -> None:
     """List the prices that are known of a region, with their source and date.
 
     llmops prices show --region us-east-1
+    llmops prices show --region westeurope
     """
     from llmops.prices import known_regions, load_prices
     from llmops.tables import print_rows
@@ -116,15 +119,18 @@ def refresh_prices(
         Path | None, typer.Option(help="Write into this table instead of this machine's.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Fetch a region's prices from AWS's public price list. Needs no account.
+    """Fetch a region's prices from its cloud's public price list. Needs no account.
+
+    A region with dashes is AWS's, one without is Azure's.
 
     llmops prices refresh --region eu-central-1
+    llmops prices refresh --region westeurope
     llmops prices refresh --region us-east-1 --file llmops/prices.json
     """
-    from llmops.prices import refresh, refreshed_file
+    from llmops.prices import is_azure, refresh, refreshed_file
 
     name = _region(region)
-    say(f"fetching AWS's price list of {name} (some megabytes)")
+    say(f"fetching {'Azure' if is_azure(name) else 'AWS'}'s price list of {name} (some megabytes)")
     found = refresh(name, file)
     print(f"{len(list(found.rows()))} prices of {name} written to {file or refreshed_file()}")
 
@@ -136,7 +142,9 @@ def _region(given: str) -> str:
 
     name = given or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
     if not name:
-        raise KitError("which region?", where="--region", fix="write --region us-east-1, or set $AWS_REGION")
+        raise KitError(
+            "which region?", where="--region", fix="write --region us-east-1 or --region westeurope, or set $AWS_REGION"
+        )
     return name
 
 

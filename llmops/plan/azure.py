@@ -18,7 +18,7 @@ _MONTHLY = {
     QUERY_ALERT: ("query alerts", "query_alert_month"),
     "azure-native:monitor:MetricAlert": ("metric alerts", "metric_alert_month"),
 }
-_DAILY = {"azure-native:containerregistry:Registry": ("container registry", "registry_day")}
+REGISTRY = "azure-native:containerregistry:Registry"
 _HOURLY = {"azure-native:network:PrivateEndpoint": ("private endpoints", "private_endpoint_hour")}
 _UNPRICED = {
     "azure-native:storage:StorageAccount": "what the storage account holds, and requests",
@@ -99,9 +99,10 @@ def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[Co
     for type_, (words, name) in _MONTHLY.items():
         if count := len(of_type(resources, type_)):
             yield monthly_line(f"{count} {words}", count, prices.other(name))
-    for type_, (words, name) in _DAILY.items():
-        if count := len(of_type(resources, type_)):
-            yield hourly_line(words, count / 24, prices.other(name))
+    for registry in of_type(resources, REGISTRY):
+        tier = str(known((registry.inputs.get("sku") or {}).get("name"), "Basic"))
+        price = prices.other(f"registry_{tier.lower()}_day")
+        yield hourly_line(f"container registry ({tier})", 1 / 24, price)
     for type_, (words, name) in _HOURLY.items():
         if count := len(of_type(resources, type_)):
             yield hourly_line(f"{count} {words}", count, prices.other(name))

@@ -1,12 +1,14 @@
-"""The price table, and its renewal from a server that answers as AWS's price list does."""
+"""The price table, and its renewal from servers that answer as the clouds' price lists do."""
 
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -110,9 +112,18 @@ def test_every_price_of_the_table_has_a_source_and_a_date() -> None:
     for parts in document["regions"].values():
         for table in parts.values():
             assert table["source"]
-            assert table["date"] >= "2026-01-01"
+            assert date.fromisoformat(table["date"])
             assert all(amount > 0 for amount in table["prices"].values())
     assert load_prices("us-east-1").instance("hosting", "ml.g5.xlarge")
+    for region in ("westeurope", "eastus"):
+        found = load_prices(region)
+        assert found.instance("hosting", "Standard_DS3_v2") == found.instance("training", "standard_ds3_V2")
+        assert found.instance("spot", "Standard_DS3_v2") is None, "nobody's copy of Azure's list has low priority"
+        assert {"registry_basic_day", "registry_premium_day", "private_endpoint_hour"} <= {
+            row["name"] for row in found.rows()
+        }
+    per = {row["name"]: row["per"] for row in load_prices("westeurope").rows()}
+    assert (per["Standard_DS3_v2"], per["registry_basic_day"], per["query_alert_month"]) == ("hour", "day", "month")
 
 
 def test_what_is_not_in_the_table_is_not_known() -> None:
@@ -121,7 +132,7 @@ def test_what_is_not_in_the_table_is_not_known() -> None:
 
 
 def test_a_region_is_fetched_and_used_from_then_on(price_list: str, cache: Path) -> None:
-    refresh("eu-central-1", index=price_list)
+    refresh("eu-central-1", address=price_list)
     found = load_prices("eu-central-1")
     host, train = found.instance("hosting", "ml.g5.xlarge"), found.instance("training", "ml.g5.xlarge")
     assert host
@@ -133,7 +144,7 @@ def test_a_region_is_fetched_and_used_from_then_on(price_list: str, cache: Path)
         "kms_key_month": 1.0,
         "alarm_month": 0.1,
     }
-    assert known_regions() == ["eu-central-1", "us-east-1"]
+    assert known_regions() == ["eastus", "eu-central-1", "us-east-1", "westeurope"]
     assert (cache / "prices.json").is_file()
 
 
@@ -147,8 +158,141 @@ def test_a_table_of_ones_own_keeps_its_other_regions(price_list: str, tmp_path: 
 
 def test_an_unknown_region_and_an_unreachable_list_are_named(price_list: str) -> None:
     with pytest.raises(KitError, match="no SageMaker hosting in mars-1"):
-        refresh("mars-1", index=price_list)
+        refresh("mars-1", address=price_list)
     with pytest.raises(KitError, match="can't be fetched"):
-        refresh("eu-central-1", index="http://127.0.0.1:1/index.json")
+        refresh("eu-central-1", address="http://127.0.0.1:1/index.json")
     with pytest.raises(KitError, match="can't be fetched"):
-        refresh("eu-central-1", index=price_list.replace("index.json", "nothing.json"))
+        refresh("eu-central-1", address=price_list.replace("index.json", "nothing.json"))
+
+
+# -- Azure ------------------------------------------------------------------------------------------------------------
+
+PAGE = 3
+
+
+def _item(sku: str, usd: float, name: str = "Standard_DS3_v2", **more: Any) -> dict[str, Any]:
+    """An entry with the members that Microsoft documents."""
+    return {
+        "currencyCode": "USD",
+        "tierMinimumUnits": 0.0,
+        "retailPrice": usd,
+        "unitPrice": usd,
+        "armRegionName": "westeurope",
+        "location": "EU West",
+        "effectiveStartDate": "2020-08-01T00:00:00Z",
+        "meterId": "000a794b-bdb0-58be-a0cd-0c3a0f222923",
+        "meterName": sku,
+        "productId": "DZH318Z0BQPS",
+        "skuId": "DZH318Z0BQPS/00TG",
+        "productName": "Virtual Machines DSv2 Series",
+        "skuName": sku,
+        "serviceName": "Virtual Machines",
+        "serviceId": "DZH313Z7MMC8",
+        "serviceFamily": "Compute",
+        "unitOfMeasure": "1 Hour",
+        "type": "Consumption",
+        "isPrimaryMeterRegion": True,
+        "armSkuName": name,
+        **more,
+    }
+
+
+def _meter(service: str, product: str, meter: str, usd: float, **more: Any) -> dict[str, Any]:
+    named = {"serviceName": service, "productName": product, "meterName": meter, "unitOfMeasure": "1"}
+    return _item(meter, usd, "", **named, **more)
+
+
+ITEMS = [
+    _item("DS3 v2", 0.272),
+    _item("DS3 v2 Spot", 0.03),
+    _item("DS3 v2 Low Priority", 0.0544),
+    _item("DS3 v2", 0.5, productName="Virtual Machines DSv2 Series Windows"),
+    _item("DS3 v2", 0.6, productName="DSv2 Series CloudServices"),
+    _item("DS3 v2", 0.7, isPrimaryMeterRegion=False),
+    _item("DS3 v2", 1500.0, type="Reservation"),
+    _item("DS3 v2", 0.25, armRegionName="eastus"),
+    _item("D4s v3", 0.24, "Standard_D4s_v3"),
+    _meter("Azure Monitor", "Azure Monitor", "Alerts System Log Monitored at 5 Minute Frequency", 1.5),
+    _meter("Azure Monitor", "Azure Monitor", "Alerts System Log Monitored at 1 Minute Frequency", 3.0),
+    _meter("Azure Monitor", "Azure Monitor", "Alerts Metric Monitored", 0.0, armRegionName="Global"),
+    _meter(
+        "Azure Monitor", "Azure Monitor", "Alerts Metric Monitored", 0.1, armRegionName="Global", tierMinimumUnits=10
+    ),
+    _meter("Container Registry", "Container Registry", "Basic Registry Unit", 0.1666),
+    _meter("Container Registry", "Container Registry", "Premium Registry Unit", 1.6666),
+    _meter(
+        "Virtual Network", "Virtual Network Private Link", "Standard Private Endpoint", 0.01, armRegionName="Global"
+    ),
+]
+
+
+class RetailPrices(BaseHTTPRequestHandler):
+    """Answers `$filter` in pages of three, as Azure does in pages of a thousand."""
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        wanted = dict(term.split(" eq ") for term in query["$filter"][0].split(" and "))
+        fields = {"priceType": "type"}
+        found = [
+            item
+            for item in ITEMS
+            if all(item[fields.get(name, name)] == value.strip("'") for name, value in wanted.items())
+        ]
+        skip = int(query.get("$skip", ["0"])[0])
+        host = f"http://127.0.0.1:{self.server.server_address[1]}"
+        link = f"{host}{self.path.partition('&$skip')[0]}&$skip={skip + PAGE}" if skip + PAGE < len(found) else None
+        page = found[skip : skip + PAGE]
+        body = {"BillingCurrency": "USD", "CustomerEntityId": "Default", "CustomerEntityType": "Retail"}
+        data = json.dumps({**body, "Items": page, "NextPageLink": link, "Count": len(page)}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def retail_prices() -> Iterator[str]:
+    """The address of a list in the form of Azure's retail prices."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), RetailPrices) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/api/retail/prices"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_region_of_azure_is_fetched_page_by_page(retail_prices: str) -> None:
+    refresh("westeurope", address=retail_prices)
+    found = load_prices("westeurope")
+    machines = {
+        (kind, name): price and price.amount
+        for kind in ("hosting", "training", "spot")
+        for name in ("Standard_DS3_v2", "Standard_D4s_v3")
+        for price in [found.instance(kind, name)]
+    }
+    assert machines == {
+        ("hosting", "Standard_DS3_v2"): 0.272,
+        ("training", "Standard_DS3_v2"): 0.272,
+        ("spot", "Standard_DS3_v2"): 0.0544,
+        ("hosting", "Standard_D4s_v3"): 0.24,
+        ("training", "Standard_D4s_v3"): 0.24,
+        ("spot", "Standard_D4s_v3"): None,
+    }
+    others = {row["name"]: row["usd"] for row in found.rows() if not row["name"].startswith("Standard_")}
+    assert others == {
+        "query_alert_month": 1.5,
+        "metric_alert_month": 0.1,
+        "registry_basic_day": 0.1666,
+        "registry_premium_day": 1.6666,
+        "private_endpoint_hour": 0.01,
+    }
+    host = found.instance("hosting", "Standard_DS3_v2")
+    assert host
+    assert (host.source, host.date) == ("Azure retail prices, Virtual Machines", f"{datetime.now(UTC):%Y-%m-%d}")
+
+
+def test_a_region_that_azure_does_not_have_is_named(retail_prices: str) -> None:
+    with pytest.raises(KitError, match="no virtual machines in marswest"):
+        refresh("marswest", address=retail_prices)
