@@ -1,4 +1,4 @@
-"""A small object store: what the kit's store needs of a folder, and later of S3 and of blobs."""
+"""A small object store: what the kit's store needs of a folder, of S3 and of blobs (llmops/remote_objects.py)."""
 
 import errno
 import os
