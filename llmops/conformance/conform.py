@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from llmops.rehearsal.stage import Stage
 
 FOLDER = ".llmops/conformance"
 _ENDPOINT = "conformance"
-_RECIPE = "conformance.yaml"
+_RECIPE = Path("conformance/one-thread.yaml")
 _TOKENS = 24
 _QUESTIONS = 3
 _LOSS = re.compile(r"\bstep=(\d+) .*\bloss=([0-9.eE+-]+)")
@@ -126,23 +127,19 @@ def _write_stack(target: str, stage: Stage) -> None:
 
 
 def _write_recipe(stage: Stage, recipe: Path) -> None:
-    """The recipe with one thread, and with its files where they are."""
+    """The recipe's folder, with the recipe itself to be trained by one thread."""
     from ruamel.yaml import YAML
 
     Recipe.load(recipe)
     document = YAML(typ="safe").load(recipe)
     document["training"]["threads"] = 1
-    for source in document["data"]["sources"]:
-        if "path" in source:
-            source["path"] = str((recipe.parent / source["path"]).resolve())
-    base = document["base_model"]
-    if str(base["source"]).startswith("folder:"):
-        base["source"] = f"folder:{(recipe.parent / base['source'].removeprefix('folder:')).resolve()}"
-    YAML(typ="safe").dump(document, stage.world.project / _RECIPE)
+    folder = stage.world.project / _RECIPE.parent
+    shutil.copytree(recipe.parent, folder)
+    YAML(typ="safe").dump(document, folder / _RECIPE.name)
 
 
 def _train(target: str, stage: Stage) -> Training:
-    stage.llmops("train", _RECIPE, who="admin")
+    stage.llmops("train", str(_RECIPE), who="admin")
     platform = stage.platform(STACK)
     run = platform.find()[0].spec
     curve = dict(_LOSS.findall("\n".join(platform.follow(run.id))))
@@ -156,8 +153,6 @@ def _train(target: str, stage: Stage) -> Training:
 
 def _keep(stage: Stage, version: Path) -> None:
     """What the first target trained is what all of them serve."""
-    import shutil
-
     store = stage.platform(STACK).store()
     name = Recipe.load(stage.world.project / _RECIPE).name
     shutil.copytree(store.model_folder(store.find(f"{name}@latest").sha256), version)
