@@ -68,6 +68,9 @@ def _refusals(entry: Entry) -> Iterator[Refusal]:
     if size.instance_type and not _VM_SIZE.match(size.instance_type):
         what = f"{size.instance_type} is no VM size of Azure's"
         yield ("size", "instance_type"), what, "write one such as Standard_NC4as_T4_v3"
+    if entry.rollout.strategy == "rolling":
+        what = "Azure ML replaces a deployment as a whole, and not some of its instances"
+        yield ("rollout", "strategy"), what, "write linear, which moves the requests bit by bit"
     if entry.volume_gb:
         yield ("volume_gb",), "the disk of a managed instance can't be chosen", "remove it, or take a larger VM size"
     if entry.download_seconds != fields["download_seconds"].default:

@@ -24,6 +24,7 @@ def settings(entry: dict[str, Any] | None = None, **azure: Any) -> Settings:
         ({"mode": "serverless"}, ["mode: ", "its own catalogue"]),
         ({"port": 8080}, ["port: ", "Azure ML chooses"]),
         ({"size": {"instance_type": "ml.g5.xlarge"}}, ["size.instance_type: ml.g5.xlarge is no VM size", "Standard_"]),
+        ({"rollout": {"strategy": "rolling"}}, ["rollout.strategy: ", "as a whole", "linear"]),
         ({"volume_gb": 40}, ["volume_gb: ", "larger VM size"]),
         ({"download_seconds": 900}, ["download_seconds: "]),
         ({"inference_ami_version": "x"}, ["inference_ami_version: is of SageMaker's hosts"]),
