@@ -36,7 +36,10 @@ _IMAGES = {
 _USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy"}
 _DOCTORS = {"aws": "llmops.platforms.aws.doctor", "azure": "llmops.platforms.azure.doctor"}
 _PLANS = {"aws": "llmops.plan.aws", "azure": "llmops.plan.azure"}
-_STATE_LOCKS = {"s3": ("aws", "llmops.platforms.aws.state_locks:locks_of_stack")}
+_STATE_LOCKS = {
+    "s3": ("aws", "llmops.platforms.aws.state_locks:locks_of_stack"),
+    "azblob": ("azure", "llmops.platforms.azure.state_locks:locks_of_stack"),
+}
 _QUOTAS = {"aws": "llmops.platforms.aws.quotas", "azure": "llmops.platforms.azure.quotas"}
 _EXTRAS = {
     "aws": ("aws", "boto3"),

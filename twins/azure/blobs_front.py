@@ -25,6 +25,7 @@ from twins.azure.twin import Twin
 
 log = logging.getLogger("twins.azure.blobs")
 _PIECE = 1 << 18
+_PATH = "@resource[microsoft.storage/storageaccounts/blobservices/containers/blobs:path]"
 # What belongs to a connection, says who asks, or has no sense for Azurite.
 _HELD_BACK = {
     *("host", "connection", "keep-alive", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"),
@@ -72,10 +73,10 @@ class Front:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         asked = _asked(request)
-        return self.respond(asked, request.host)(environ, start_response)
+        return self.respond(asked, request.host + request.environ.get("SCRIPT_NAME", ""))(environ, start_response)
 
     def respond(self, asked: Asked, host: str) -> Response:
-        """Answer a request, or a part of a batch."""
+        """Answer a request, or a part of a batch. `host`: where the account is, with a path if it has no own host."""
         try:
             with self._twin.lock:
                 account = blobs.account_named(self._twin, self._account)
@@ -111,7 +112,8 @@ class Front:
         for action in needed.actions:
             if action.endswith("/add/action") and needed.new_only and asked.headers.get("If-None-Match") != "*":
                 continue
-            if self._twin.may(caller.object_id, action, scope, needed.data):
+            attributes = {_PATH: asked.blob} if asked.blob else {}
+            if self._twin.may(caller.object_id, action, scope, needed.data, attributes):
                 return True
         return False
 
@@ -213,8 +215,9 @@ class Front:
     def _source(self, account: Document, asked: Asked, source: str, host: str) -> str:
         """The URL of a copy's source as Azurite reads it."""
         parts = urlsplit(source)
-        container, _, blob = unquote(parts.path).strip("/").partition("/")
-        if parts.netloc != host or not blob:
+        place = f"{parts.netloc}{parts.path}"
+        container, _, blob = unquote(place.removeprefix(f"{host}/")).partition("/")
+        if not place.startswith(f"{host}/") or not blob:
             text = "The specified copy source can't be read: on this twin it must be a blob of the same account."
             raise RefusedError(404, "CannotVerifyCopySource", text)
         reading = Asked("GET", container, blob, dict(_pairs(parts.query)), asked.headers, None, None)
@@ -222,6 +225,19 @@ class Front:
         for name in self._known(account, container):
             blobs.store(self._twin).ensure(self._twin, account[blobs.SLOT], name)
         return blobs.store(self._twin).azurite.url(account[blobs.SLOT], f"{container}/{blob}")
+
+
+class ByPath:
+    """All accounts at one address, <address>/<account>/<container>/<blob>: for clients that look for no own host."""
+
+    def __init__(self, twin: Twin, prefix: str) -> None:
+        self._twin = twin
+        self._prefix = prefix
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        account, _, rest = environ["PATH_INFO"].removeprefix(self._prefix).partition("/")
+        changed = {"SCRIPT_NAME": f"{self._prefix}{account}", "PATH_INFO": f"/{rest}"}
+        return Front(self._twin, account)({**environ, **changed}, start_response)
 
 
 def refusal(error: RefusedError) -> Response:

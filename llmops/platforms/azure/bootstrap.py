@@ -188,8 +188,8 @@ def _backend(clients: Clients, names: Names) -> str:
     plain = f"azblob://{CONTAINER}?storage_account={names.account}"
     if not clients.twin:
         return plain
-    # Nothing there has a host of its own: https://localhost:PORT/<account>/<container>.
-    return f"{plain}&domain={urlsplit(clients.twin).netloc}&localemu=true&protocol=https"
+    # No account there has a host by its name: https://localhost:PORT/storage/<account>/<container>.
+    return f"{plain}&domain={urlsplit(clients.twin).netloc}/storage"
 
 
 def shorten(name: str, limit: int) -> str:

@@ -1,7 +1,11 @@
 """The place of states and the key of secrets, step by step. Each step looks first, and changes only what differs."""
 
 import os
+import time
+from collections.abc import Callable
 from typing import Any
+
+from azure.core.exceptions import HttpResponseError
 
 from contract.errors import KitError
 from llmops.platforms.azure.bootstrap import (
@@ -29,6 +33,8 @@ PROVIDERS = (
 _PROVIDER_API = "2021-04-01"
 _DELETED_DAYS = 90
 _OLD_DAYS = 365
+_ROLE_SECONDS = 900
+_LOOK_SECONDS = 1.0
 _WANTED = {
     "allowBlobPublicAccess": False,
     "allowCrossTenantReplication": False,
@@ -241,8 +247,43 @@ def _new_vault(work: Work, what: str, location: str) -> None:
 
 
 def caller_roles(work: Work) -> None:
-    """What who bootstraps needs to deploy from here: an owner of a subscription reads no blob of it."""
-    caller = work.clients.caller
+    """What who bootstraps needs to deploy from here, once it works: an owner of a subscription reads no blob of it."""
+    caller, names = work.clients.caller, work.names
     kind = "ServicePrincipal" if caller.application else "User"
-    assign(work, "you", caller.object_id, "Storage Blob Data Contributor", work.names.account_id, kind)
-    assign(work, "you", caller.object_id, "Key Vault Crypto User", work.names.vault_id, kind)
+    assign(work, "you", caller.object_id, "Storage Blob Data Contributor", names.account_id, kind)
+    assign(work, "you", caller.object_id, "Key Vault Crypto User", names.vault_id, kind)
+    if not work.dry_run:
+        _wait_for(work, f"blobs of {names.account}", lambda: _look_at_blobs(work))
+        _wait_for(work, f"keys of {names.vault}", lambda: _use_key(work))
+
+
+def _look_at_blobs(work: Work) -> None:
+    account = work.clients.arm.get(work.names.account_id, STORAGE_API)["properties"]["primaryEndpoints"]["blob"]
+    container = work.clients.blobs(str(account).rstrip("/")).get_container_client(CONTAINER)
+    next(iter(container.list_blob_names(results_per_page=1)), None)
+
+
+def _use_key(work: Work) -> None:
+    from azure.keyvault.keys.crypto import EncryptionAlgorithm
+
+    key = work.clients.arm.get(f"{work.names.vault_id}/keys/{KEY}", VAULT_API)["properties"]["keyUriWithVersion"]
+    work.clients.key(key).encrypt(EncryptionAlgorithm.rsa_oaep_256, b"bootstrap")
+
+
+def _wait_for(work: Work, what: str, look: Callable[[], None]) -> None:
+    """Until a role works that may be new.
+
+    https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---role-assignment-changes-are-not-being-detected
+    """
+    deadline, told = time.monotonic() + _ROLE_SECONDS, False
+    while True:
+        try:
+            look()
+            return
+        except HttpResponseError as e:
+            if e.status_code != 403 or time.monotonic() > deadline:
+                raise
+        if not told:
+            work.say(f"waiting until you may use the {what}: a new role takes up to ten minutes")
+            told = True
+        time.sleep(_LOOK_SECONDS)

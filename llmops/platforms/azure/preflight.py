@@ -34,7 +34,7 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     if not stack.exists():
         if not make:
             return
-        stack.create(stack.file.secrets_provider)
+        stack.create(_secrets_provider(stack, clients, dev))
     state = stack.export()
     require_same_place(stack.name, state, subscription)
     if not clients.twin and not dev:
@@ -76,3 +76,20 @@ def _other_place(name: str, urn: str, theirs: str, ours: str) -> KitError:
         if theirs == TWIN_SUBSCRIPTION
         else "take that subscription's credentials and backend; a stack of the same name on a twin has its own state",
     )
+
+
+def _secrets_provider(stack: PulumiStack, clients: Clients, dev: bool) -> str:
+    """What protects the secrets of a new stack: what its file says, else for blobs the key that bootstrap made.
+
+    On a twin a passphrase does: the engine looks for vaults at their names alone.
+    """
+    if stack.file.secrets_provider or not stack.backend.startswith("azblob://") or clients.twin:
+        return stack.file.secrets_provider
+    from llmops.platforms.azure.bootstrap import key_url
+
+    try:
+        return key_url(clients, stack.project.name)
+    except KitError:
+        if dev:
+            return ""  # a passphrase will do
+        raise

@@ -11,8 +11,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure import blobs
-from twins.azure.blobs_front import Front
+from twins.azure import blobs, faults
+from twins.azure.blobs_front import ByPath, Front
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id
@@ -27,6 +27,8 @@ VERSIONS = (
     *("2019-06-01", "2019-04-01"),
 )
 CREATE_SECONDS = 20.0
+BY_PATH = "/storage/"
+"""Below it on the main port, every account is at its name: for Pulumi's states in blobs, which have one address."""
 UNJUDGED = [
     "blobs: kept by Azurite: no versions, no soft delete and no lifecycle rules, whatever the account's settings say",
     "blobs: no account keys and no signatures by them; firewalls and network rules let everybody in",
@@ -103,6 +105,7 @@ def install(twin: Twin) -> None:
     twin.action(blobs.ACCOUNTS, "regenerateKey", _regenerate_key)
     permission = "Microsoft.Storage/checkNameAvailability/read"
     twin.action("Microsoft.Storage", "checkNameAvailability", _check_name_availability, permission)
+    twin.route(BY_PATH, faults.around(twin, "storage", ByPath(twin, BY_PATH)))
     twin.resumers.append(lambda: _resume(twin))
     twin.closers.append(lambda: blobs.store(twin).azurite.close())
     twin.seeds.append(lambda: blobs.store(twin).empty())

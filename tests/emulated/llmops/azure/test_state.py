@@ -1,0 +1,127 @@
+"""State in blobs, and two `up` at once: the real engine on a twin."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from azure.storage.blob import ContainerClient
+
+from llmops.platforms.azure.bootstrap import STORAGE_API, Names
+from llmops.platforms.azure.clients import Clients
+from tests.emulated.llmops.conftest import Kit, wait_until
+from tests.support.clients import client_environ
+from twins.azure import control
+
+# A program of no resources, so that what is tested is the engine's own work.
+PROGRAM = """\
+import time
+from pathlib import Path
+
+import pulumi
+
+while Path("wait").exists():
+    time.sleep(0.05)
+outputs = {{
+    "schema": "stack-outputs/1", "target": "azure", "stack": pulumi.get_stack(), "project": "",
+    "store": {{"url": "https://localhost/store"}}, "signing": {{"private_key": "azurekeyvault://k", "public_key": "P"}},
+    "training": {{"image": "", "runs": "https://localhost/work/runs"}},
+    "azure": {{"subscription": "{subscription}", "tenant": "{tenant}", "location": "westeurope", "twin": True,
+        "resource_group": "g", "workspace": "w"}},
+}}
+for name, value in outputs.items():
+    pulumi.export(name, value)
+pulumi.export("secret", pulumi.Output.secret("sesame-open"))
+"""
+
+
+@pytest.fixture(scope="module")
+def environ(twin: Path) -> dict[str, str]:
+    """Of the twin's clients, with the engine."""
+    return client_environ(control.environment(twin))
+
+
+@pytest.fixture
+def in_folder(kit: Kit, environ: dict[str, str], clients: Clients) -> Kit:
+    """A project with a stack `dev` of target azure on the twin."""
+    kit.environ = environ | {"PULUMI_HOME": kit.environ["PULUMI_HOME"]}
+    (kit.folder / "__main__.py").write_text(
+        PROGRAM.format(subscription=clients.subscription, tenant=clients.caller.tenant)
+    )
+    (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: azure\n")
+    return kit
+
+
+@pytest.fixture
+def in_blobs(in_folder: Kit, clients: Clients) -> Iterator[Kit]:
+    """The same, its state in the container that bootstrap made."""
+    made = in_folder.json("bootstrap", "azure")
+    assert (made["secrets_provider"], made["boundary"], made["roles"]) == ("", "", {})
+    in_folder.environ["PULUMI_BACKEND_URL"] = made["backend"]
+    yield in_folder
+    container = blobs(clients)
+    for name in list(container.list_blob_names()):
+        container.delete_blob(name)
+
+
+def blobs(clients: Clients) -> ContainerClient:
+    """The container of states, at its account's own host."""
+    names = Names("llmops", clients.subscription)
+    account = clients.arm.get(names.account_id, STORAGE_API)["properties"]["primaryEndpoints"]["blob"]
+    return clients.blobs(account.rstrip("/")).get_container_client("states")
+
+
+def test_a_new_stack_keeps_its_state_in_blobs_and_its_secrets_encrypted(in_blobs: Kit, clients: Clients) -> None:
+    in_blobs.run("up")
+    names = list(blobs(clients).list_blob_names())
+    (state,) = [name for name in names if name.endswith("stacks/llmops/dev.json")]
+    text = blobs(clients).download_blob(state).readall().decode()
+    assert "sesame-open" not in text
+    assert json.loads(text)["checkpoint"]["latest"]["secrets_providers"]["type"] == "passphrase"
+    assert not [name for name in names if "/locks/" in name]
+    assert in_blobs.json("status")["endpoints"] == []
+
+
+@pytest.mark.parametrize("place", ["folder", "blobs"])
+def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
+    place: str, request: pytest.FixtureRequest
+) -> None:
+    kit: Kit = request.getfixturevalue(f"in_{place}")
+    stack = f"two-{place}"
+    (kit.folder / f"Pulumi.{stack}.yaml").write_text("config:\n  llmops:target: azure\n")
+    (kit.folder / "wait").touch()
+    first = kit.start("up", "--stack", stack)
+    wait_until(lambda: engines(stack))
+    wait_until(lambda: "is being changed by process" in kit.run("up", "--stack", stack, code=1))
+    for engine in engines(stack):
+        os.kill(engine.pid, signal.SIGKILL)
+    first.communicate(timeout=60)
+    (kit.folder / "wait").unlink()
+    assert "taking over the lock of process" in kit.run("up", "--stack", stack)
+
+
+def engines(stack: str) -> list[psutil.Process]:
+    """Engines at work on `up` of a stack."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+            if len(words) > 1 and words[0].endswith("pulumi") and words[1] == "up" and stack in words:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_what_bootstrap_prints_is_what_the_next_command_takes(in_folder: Kit, tmp_path: Path) -> None:
+    text = in_folder.run("bootstrap", "azure")
+    assert "there a passphrase protects secrets" in text
+    found = re.search(r"export PULUMI_BACKEND_URL='(azblob://states\?[^']+)'", text)
+    assert found
+    in_folder.environ["PULUMI_BACKEND_URL"] = found[1]
+    in_folder.run("up")
+    assert "does not exist yet" not in in_folder.run("status")
