@@ -12,6 +12,7 @@ from twins.azure.arm_checks import kind_of
 from twins.azure.calls import Call, Caller, Document, Reply
 from twins.azure.errors import ArmError, not_found
 from twins.azure.ids import RESOURCE_GROUPS, Id
+from twins.azure.judges import permissions
 from twins.azure.kinds import Kind
 from twins.azure.twin import Twin
 
@@ -123,7 +124,8 @@ def _listed(twin: Twin, call: Call, parsed: Id) -> Reply:
 def _resource(twin: Twin, call: Call, parsed: Id) -> Reply:
     kind = kind_of(twin, call, parsed.type)
     verb = _VERBS.get(call.method, "write")
-    twin.require(call, f"{kind.type}/{verb}", parsed.text)
+    attributes = permissions.attributes_of(twin, call) if kind.type == permissions.ASSIGNMENTS else {}
+    twin.require(call, f"{kind.type}/{verb}", parsed.text, attributes=attributes)
     if verb == "write":
         providers.require_registered(twin, parsed.namespace)
     arm_checks.check_parents(twin, parsed, verb=verb)

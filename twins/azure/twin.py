@@ -1,8 +1,9 @@
 """The twin of an Azure subscription as its services and judges see it: kinds, actions, documents, who may do what."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from contract.twin import TWIN_SUBSCRIPTION, TWIN_TENANT
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from twins.azure.running.base import Running
 
 Action = Callable[["Twin", Call, Any], Reply | Document]
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -41,7 +43,8 @@ class Twin(BaseTwin):
         self.unlisten: Callable[[str], None] | None = None
         self.resumers: list[Callable[[], None]] = []  # called when the state of an earlier process is there again
         self.instances: Callable[[], list[Any]] = list  # what runs now, as `status` tells of it
-        self.judge_of_roles: Callable[[str, str, str, bool], bool] | None = None  # (object id, action, scope, data)
+        # (object id, action, scope, data, attributes of the request that conditions ask for)
+        self.judge_of_roles: Callable[[str, str, str, bool, Mapping[str, str]], bool] | None = None
         self.judges: list[Callable[[Call, Id], None]] = []  # may refuse an ARM call that the roles allow
         self._verbs: dict[tuple[str, str, str], tuple[Action, str | None]] = {}
         self._routes: list[tuple[str, Wsgi]] = []
@@ -147,23 +150,35 @@ class Twin(BaseTwin):
 
         return arm.put_inside(self, resource_id, body, api_version, caller or TWIN)
 
-    def may(self, object_id: str, action: str, scope: str, data: bool = False) -> bool:
-        """Do the roles of a principal allow an action (`data`: a data action) on a scope? It is recorded."""
+    def may(
+        self, object_id: str, action: str, scope: str, data: bool = False, attributes: Mapping[str, str] = NO_ATTRIBUTES
+    ) -> bool:
+        """Do the roles of a principal allow an action (`data`: a data action) on a scope? It is recorded.
+
+        `attributes`: what conditions of assignments may ask (twins.azure.judges.conditions).
+        """
         if not object_id or self.settings.judge == "off" or self.judge_of_roles is None:
             return True
         denied = [object_id, action] in self.state.get("denied", [])
-        allowed = not denied and self.judge_of_roles(object_id, action, scope, data)
+        allowed = not denied and self.judge_of_roles(object_id, action, scope, data, attributes)
         self.record(object_id, action, scope, allowed)
         return allowed
 
-    def require(self, who: Call | Caller, action: str, scope: str, data: bool = False) -> None:
+    def require(
+        self,
+        who: Call | Caller,
+        action: str,
+        scope: str,
+        data: bool = False,
+        attributes: Mapping[str, str] = NO_ATTRIBUTES,
+    ) -> None:
         """Refuse what the roles of a principal do not allow.
 
         Raises:
             ArmError: 403 AuthorizationFailed.
         """
         caller = who.caller if isinstance(who, Call) else who
-        if not self.may(caller.object_id, action, scope, data):
+        if not self.may(caller.object_id, action, scope, data, attributes):
             raise ArmError(
                 403,
                 "AuthorizationFailed",

@@ -4,19 +4,20 @@ https://learn.microsoft.com/azure/role-based-access-control/overview#how-azure-r
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from twins.azure.calls import Document
+from twins.azure.calls import Call, Document
 from twins.azure.ids import key
-from twins.azure.judges import roles
+from twins.azure.judges import conditions, roles
 from twins.azure.judges.roles import Role
-from twins.azure.twin import Twin
+from twins.azure.twin import NO_ATTRIBUTES, Twin
 
 ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
 WORKS_FROM = "_works_from"
 """Member of an assignment's document: when Azure's services know it (seconds since 1970)."""
+_ROLE = "[microsoft.authorization/roleassignments:roledefinitionid]"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Grant:
     scope: str
     role: Role
     works_from: float
+    condition: conditions.Condition | None = None
 
     def covers(self, scope: str) -> bool:
         """Does it hold for a scope in lower case?"""
@@ -39,11 +41,16 @@ class PermissionJudge:
         self._twin = twin
         self._grants: dict[str, list[Grant]] | None = None
 
-    def allows(self, object_id: str, action: str, scope: str, data: bool) -> bool:
+    def allows(
+        self, object_id: str, action: str, scope: str, data: bool, attributes: Mapping[str, str] = NO_ATTRIBUTES
+    ) -> bool:
         """Does an assignment of the principal allow the action on the scope now?"""
         now, below = time.time(), key(scope)
         return any(
-            grant.works_from <= now and grant.covers(below) and grant.role.allows(action, data)
+            grant.works_from <= now
+            and grant.covers(below)
+            and grant.role.allows(action, data)
+            and (grant.condition is None or grant.condition(action, attributes))
             for grant in self._known().get(object_id.lower(), ())
         )
 
@@ -58,6 +65,17 @@ class PermissionJudge:
             found = read(self._twin.resources.values())
             self._grants = found
         return found
+
+
+def attributes_of(twin: Twin, call: Call) -> dict[str, str]:
+    """Of a call that changes a role assignment: its role, by the request and by what is there."""
+    found = {}
+    given = (call.body.get("properties") if isinstance(call.body, dict) else None) or {}
+    there = (twin.find(call.id) or {}).get("properties", {})
+    for place, properties in (("@request", given), ("@resource", there)):
+        if role := properties.get("roleDefinitionId"):
+            found[f"{place}{_ROLE}"] = roles.guid_of(str(role))
+    return found
 
 
 def read(documents: Iterable[Document]) -> dict[str, list[Grant]]:
@@ -75,7 +93,10 @@ def read(documents: Iterable[Document]) -> dict[str, list[Grant]]:
             continue
         properties = document["properties"]
         if role := known.get(roles.guid_of(properties["roleDefinitionId"])):
-            grant = Grant(key(properties["scope"]).rstrip("/"), role, float(document.get(WORKS_FROM, 0)))
+            written = properties.get("condition")
+            condition = conditions.parse(written) if written else None
+            works_from = float(document.get(WORKS_FROM, 0))
+            grant = Grant(key(properties["scope"]).rstrip("/"), role, works_from, condition)
             found.setdefault(properties["principalId"].lower(), []).append(grant)
     return found
 

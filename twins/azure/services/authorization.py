@@ -13,7 +13,7 @@ from twins.azure import principals
 from twins.azure.calls import Call, Document
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id, key
-from twins.azure.judges import roles
+from twins.azure.judges import conditions, roles
 from twins.azure.judges.permissions import ASSIGNMENTS, DEFINITIONS, WORKS_FROM, PermissionJudge
 from twins.azure.kinds import Kind
 from twins.azure.twin import Twin
@@ -23,7 +23,7 @@ PROPAGATION_SECONDS = 120.0
 OWNER_ROLES = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
 """What a twin's owner is assigned on the subscription at first: an Owner alone reads no blob and signs nothing."""
 UNJUDGED = [
-    "roles: groups, deny assignments, locks and policies do not exist; conditions of assignments are refused",
+    "roles: groups, deny assignments, locks and policies do not exist",
     "roles: an assignment that is taken away works no longer at once",
 ]
 _SCOPES = ("group", "subscription", "resource")
@@ -106,8 +106,7 @@ def _assign(twin: Twin, call: Call, there: Document | None) -> Document:
     if not re.fullmatch(_GUID, parsed.name):
         message = f"The role assignment ID '{parsed.name}' is not valid. The role assignment ID must be a GUID."
         raise ArmError(400, "InvalidRoleAssignmentId", message)
-    if given.get("condition"):
-        raise ArmError(400, "ConditionsNotUnderstood", "This twin of Azure does not judge conditions of assignments.")
+    _check_condition(given)
     _check_role(twin, given["roleDefinitionId"])
     principal_type = _check_principal(twin, given)
     if there:
@@ -121,8 +120,8 @@ def _assign(twin: Twin, call: Call, there: Document | None) -> Document:
         "principalId": given["principalId"],
         "principalType": principal_type,
         "scope": parsed.scope or "/",
-        "condition": None,
-        "conditionVersion": None,
+        "condition": given.get("condition"),
+        "conditionVersion": given.get("conditionVersion") if given.get("condition") else None,
         "description": given.get("description"),
         "createdOn": created,
         "updatedOn": now,
@@ -139,6 +138,18 @@ def _propagation(twin: Twin) -> float:
 
     fault = faults.find(twin, "role_propagation")
     return float(fault["seconds"]) if fault else twin.scaled(PROPAGATION_SECONDS)
+
+
+def _check_condition(given: Document) -> None:
+    if not given.get("condition"):
+        return
+    if given.get("conditionVersion") != "2.0":
+        raise ArmError(400, "InvalidConditionVersion", "The condition version must be 2.0.")
+    try:
+        conditions.parse(given["condition"])
+    except ValueError as e:
+        message = f"The condition of the role assignment can't be read, or uses what this twin does not judge: {e}."
+        raise ArmError(400, "InvalidCondition", message) from e
 
 
 def _check_role(twin: Twin, role_definition_id: str) -> None:

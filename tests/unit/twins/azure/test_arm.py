@@ -1,5 +1,6 @@
 """Azure Resource Manager's own rules, with kinds of a made-up provider."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -234,7 +235,7 @@ def test_a_provider_that_is_not_registered_takes_no_change(arm: Arm, field: str)
 def test_every_call_asks_for_its_own_permission(arm: Arm, field: str) -> None:
     asked: list[tuple[str, str]] = []
 
-    def judge(_who: str, action: str, scope: str, _data: bool) -> bool:
+    def judge(_who: str, action: str, scope: str, _data: bool, _attributes: Mapping[str, str]) -> bool:
         asked.append((action, scope))
         return False
 

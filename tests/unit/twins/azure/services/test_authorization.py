@@ -65,12 +65,33 @@ def test_what_azure_refuses_is_refused(arm: Arm) -> None:
         (
             place(arm),
             body(arm, caller.object_id, PUSH, condition="x", conditionVersion="2.0"),
-            "ConditionsNotUnderstood",
+            "InvalidCondition",
+        ),
+        (
+            place(arm),
+            body(arm, caller.object_id, PUSH, condition="ActionMatches{'a'}", conditionVersion="1.0"),
+            "InvalidConditionVersion",
         ),
         (place(arm), {"properties": {"principalId": caller.object_id}}, "InvalidCreateRoleAssignmentRequest"),
     ]
     for each, given, code in cases:
         assert arm.put(each, VERSION, given).code == code
+
+
+def test_who_may_give_some_roles_gives_and_takes_no_others(arm: Arm) -> None:
+    dev, other = (principals.add(arm.twin, name, "application") for name in ("dev", "other"))
+    group, administrator = arm.group(), "f58310d9-a9f6-439a-9e8d-f62e7b41a168"
+    attribute = "[Microsoft.Authorization/roleAssignments:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals"
+    condition = " OR ".join(f"@{place}{attribute} {{{PUSH}}}" for place in ("Request", "Resource"))
+    given = body(arm, dev.object_id, administrator, condition=condition, conditionVersion="2.0")
+    assert arm.put(place(arm, scope=group), VERSION, given).status == 201
+    theirs, mine = str(uuid.uuid4()), str(uuid.uuid4())
+    arm.put(place(arm, theirs, scope=group), VERSION, body(arm, other.object_id, administrator))
+    calls = Arm(arm.twin, dev)
+    assert calls.put(place(arm, mine, scope=group), VERSION, body(arm, other.object_id, PUSH)).status == 201
+    assert calls.delete(place(arm, mine, scope=group), VERSION).status == 200
+    assert calls.put(place(arm, mine, scope=group), VERSION, body(arm, dev.object_id, administrator)).status == 403
+    assert calls.delete(place(arm, theirs, scope=group), VERSION).status == 403
 
 
 def test_a_contributor_assigns_no_roles(arm: Arm) -> None:

@@ -35,7 +35,7 @@ def test_a_workspaces_own_identity_may_work_with_its_resources(ml: Workspace) ->
     identity = {"type": "UserAssigned", "userAssignedIdentities": {ml.identity: {}}}
     body = {**ml.body(primaryUserAssignedIdentity=ml.identity), "identity": identity}
     missing = "Microsoft.KeyVault/vaults/secrets/setSecret/action"
-    ml.twin.judge_of_roles = lambda who, action, scope, data: who != ml.principal or action != missing
+    ml.twin.judge_of_roles = lambda who, action, scope, data, _: who != ml.principal or action != missing
     answer = ml.put("", body)
     ml.arm.pass_time()
 

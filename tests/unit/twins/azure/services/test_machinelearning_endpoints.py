@@ -116,7 +116,7 @@ def test_a_deployment_has_azures_defaults(ml: Workspace) -> None:
 
 @pytest.mark.parametrize("action", [needs.PULL, needs.READ])
 def test_a_deployment_fails_by_name_when_its_identity_may_not(ml: Workspace, action: str) -> None:
-    ml.twin.judge_of_roles = lambda who, wanted, scope, data: who != ml.principal or wanted != action
+    ml.twin.judge_of_roles = lambda who, wanted, scope, data, _: who != ml.principal or wanted != action
     answer = ml.put(A, ml.deployment())
     assert answer.body["properties"]["provisioningState"] == "Creating"
     ml.arm.pass_time()
@@ -192,7 +192,7 @@ def test_an_endpoints_identity_stays(ml: Workspace) -> None:
 
 
 def test_an_identity_is_given_by_who_may(ml: Workspace) -> None:
-    ml.twin.judge_of_roles = lambda who, action, scope, data: not action.endswith("/assign/action")
+    ml.twin.judge_of_roles = lambda who, action, scope, data, _: not action.endswith("/assign/action")
 
     assert ml.put("/onlineEndpoints/other", ml.endpoint()).code == "LinkedAuthorizationFailed"
 

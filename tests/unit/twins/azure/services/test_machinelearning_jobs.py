@@ -76,7 +76,7 @@ def test_a_job_that_azure_refuses(ml: Workspace, changes: Document, words: str) 
 
 @pytest.mark.parametrize("action", [needs.PULL, needs.READ, needs.WRITE])
 def test_a_job_fails_by_name_when_its_identity_may_not(ml: Workspace, action: str) -> None:
-    ml.twin.judge_of_roles = lambda who, wanted, scope, data: who != ml.principal or wanted != action
+    ml.twin.judge_of_roles = lambda who, wanted, scope, data, _: who != ml.principal or wanted != action
     ml.ok("/jobs/run-1", ml.job())
 
     job = ml.twin.find(f"{ml.id}/jobs/run-1")

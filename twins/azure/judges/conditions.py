@@ -1,0 +1,131 @@
+"""Conditions of role assignments: Azure's language for them, as far as the kit's own conditions and its samples go.
+
+`((!(ActionMatches{'…/write'})) OR (@Request[…:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {a, b}))`
+https://learn.microsoft.com/azure/role-based-access-control/conditions-format
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+
+Attributes = Mapping[str, str]
+"""What a request brings: "@Request[type:name]" or "@Resource[type:name]" in lower case -> value."""
+Condition = Callable[[str, Attributes], bool]
+"""Does an assignment hold for this action, with these attributes?"""
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<attribute>@\w+\[[^\]]+\])|(?P<text>'(?:[^']|'')*')|(?P<word>[\w:.-]+)|(?P<sign>&&|\|\||[(){},!]))"
+)
+_COMPARE: dict[str, Callable[[str, str], bool]] = {
+    "stringequals": lambda found, wanted: found == wanted,
+    "stringnotequals": lambda found, wanted: found != wanted,
+    "stringequalsignorecase": lambda found, wanted: found.lower() == wanted.lower(),
+    "stringlike": lambda found, wanted: fnmatchcase(found, wanted.replace("[", "[[]")),
+    "stringnotlike": lambda found, wanted: not fnmatchcase(found, wanted.replace("[", "[[]")),
+    "stringstartswith": str.startswith,
+    "guidequals": lambda found, wanted: found.lower() == wanted.lower(),
+    "guidnotequals": lambda found, wanted: found.lower() != wanted.lower(),
+}
+# Of an attribute with one value these are the same; `All` is asked of what the value must not be.
+_QUANTIFIERS = {"foranyofanyvalues": any, "foranyofallvalues": all, "forallofanyvalues": any, "forallofallvalues": all}
+
+
+def parse(text: str) -> Condition:
+    """Read a condition.
+
+    Raises:
+        ValueError: it is none, or uses what is not understood here.
+    """
+    reader = _Reader(text)
+    condition = reader.either()
+    if reader.left():
+        raise ValueError(f"unexpected {reader.left()[0]!r}")
+    return condition
+
+
+class _Reader:
+    """Reads tokens from left to right; AND binds more than OR."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens: list[str] = []
+        end = len(text.rstrip())
+        at = 0
+        while at < end:
+            found = _TOKEN.match(text, at)
+            if not found:
+                raise ValueError(f"unexpected {text[at : at + 20]!r}")
+            self._tokens.append(found[found.lastgroup or 0])
+            at = found.end()
+
+    def left(self) -> list[str]:
+        """Tokens that were not read."""
+        return self._tokens
+
+    def either(self) -> Condition:
+        """A OR B OR …."""
+        parts = [self._both()]
+        while self._take("or", "||"):
+            parts.append(self._both())
+        return lambda action, attributes: any(part(action, attributes) for part in parts)
+
+    def _both(self) -> Condition:
+        parts = [self._one()]
+        while self._take("and", "&&"):
+            parts.append(self._one())
+        return lambda action, attributes: all(part(action, attributes) for part in parts)
+
+    def _one(self) -> Condition:
+        if self._take("!", "not"):
+            inner = self._one()
+            return lambda action, attributes: not inner(action, attributes)
+        if self._take("("):
+            inner = self.either()
+            self._need(")")
+            return inner
+        if self._take("actionmatches"):
+            patterns = [pattern.lower() for pattern in self._values()]
+            return lambda action, _: any(fnmatchcase(action.lower(), pattern) for pattern in patterns)
+        return self._comparison()
+
+    def _comparison(self) -> Condition:
+        attribute = self._next().lower()
+        quantifier, _, operator = self._next().lower().rpartition(":")
+        compare, combine = _COMPARE.get(operator), _QUANTIFIERS.get(quantifier or "foranyofanyvalues")
+        if not attribute.startswith(("@request[", "@resource[")) or compare is None or combine is None:
+            raise ValueError(f"{attribute} {operator} is not understood")
+        wanted = self._values()
+
+        def holds(_action: str, attributes: Attributes) -> bool:
+            found = attributes.get(attribute)
+            return found is not None and combine(compare(found, each) for each in wanted)
+
+        return holds
+
+    def _values(self) -> list[str]:
+        """{'a', 'b'} or 'a'."""
+        if not self._take("{"):
+            return [_plain(self._next())]
+        values = [_plain(self._next())]
+        while self._take(","):
+            values.append(_plain(self._next()))
+        self._need("}")
+        return values
+
+    def _take(self, *words: str) -> bool:
+        if self._tokens and self._tokens[0].lower() in words:
+            self._tokens.pop(0)
+            return True
+        return False
+
+    def _need(self, word: str) -> None:
+        if not self._take(word):
+            raise ValueError(f"{word!r} is missing")
+
+    def _next(self) -> str:
+        if not self._tokens:
+            raise ValueError("it ends too early")
+        return self._tokens.pop(0)
+
+
+def _plain(token: str) -> str:
+    return token[1:-1].replace("''", "'") if token.startswith("'") else token
