@@ -72,11 +72,12 @@ class World:
         """Is something of this name the rehearsal's?"""
         return True
 
-    def use_backend(self, url: str) -> None:
-        """Keep the states of stacks there."""
+    def use_backend(self, url: str, secrets_provider: str) -> None:
+        """Keep the states of stacks there. Without a provider their secrets have the passphrase of the environment."""
         for environ in (*self.environs.values(), os.environ):
             environ["PULUMI_BACKEND_URL"] = url
-            environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
+            if secrets_provider:
+                environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
 
     def take(self, label: str, identity: str) -> None:
         """Have commands of `label` run under a role."""

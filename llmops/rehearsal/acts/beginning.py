@@ -96,7 +96,7 @@ def _make_theirs(stage: Stage) -> None:
 def _backend(stage: Stage) -> None:
     """The place of states, which every stack of the rehearsal has in the account's bucket."""
     made = stage.json("bootstrap", stage.cloud.target, who="admin", stack="prod")
-    stage.world.use_backend(made["backend"])
+    stage.world.use_backend(made["backend"], made["secrets_provider"])
 
 
 STEPS = (
