@@ -12,7 +12,7 @@ LOCATION = "westeurope"
 _SUBJECT = f"repo:{REPOSITORY}:ref:refs/heads/main"
 _ISSUER = "https://token.actions.githubusercontent.com"
 _AUDIENCE = "api://AzureADTokenExchange"
-_LOGINS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET", "IDENTITY_ENDPOINT", "IDENTITY_HEADER")
+_SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
 
 
 class AzureTwin(Twin):
@@ -43,13 +43,17 @@ class AzureTwin(Twin):
         return azure_twin_address(self.environment())
 
     def take(self, identity: str) -> dict[str, str | None]:
-        """As GitHub's workflows log in: by a token that the identity trusts; its signature is not looked at."""
+        """The plugin logs in as GitHub's workflows do: by a token that the identity trusts (nobody looks at its
+        signature). The engine's own backend would ask Microsoft about the twin then: it gets the tokens of the identity
+        as a program that runs on Azure does, and the kit's clients as well.
+        """
         client = next(p["app_id"] for p in self.ask("principals") if p["object_id"] == self.name_of(identity))
         token = self.home / f"{client}.token"
         token.write_text(_token())
-        return dict.fromkeys(_LOGINS) | {
+        return {
+            **dict.fromkeys(_SECRETS),
+            **self.ask("headers", "POST", {"object_id": self.name_of(identity)}),
             "AZURE_CLIENT_ID": client,
-            "AZURE_FEDERATED_TOKEN_FILE": str(token),
             "ARM_CLIENT_ID": client,
             "ARM_USE_OIDC": "true",
             "ARM_OIDC_TOKEN_FILE_PATH": str(token),
