@@ -26,7 +26,7 @@ class Thing:
     kind: str
     name: str
     id: str
-    """What a state knows it by: its ARN on AWS."""
+    """What a state knows it by: its ARN on AWS, its resource id on Azure."""
     project: str = ""
     stack: str = ""
     expires: str = ""
@@ -92,7 +92,7 @@ class Swept:
     """What was found."""
 
     place: str
-    """Account and region, as a person reads it."""
+    """Account and region, or subscription, as a person reads it."""
     left: list[Left]
     expired: list[Expired] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Sweeper(Protocol):
     """Looks through one account and region."""
 
     place: str
-    """Account and region, as a person reads it."""
+    """Account and region, or subscription, as a person reads it."""
 
     def things(self, project: str) -> list[Thing]:
         """Everything that carries the kit's tags for a project, or that is the project's by its name."""
@@ -142,7 +142,7 @@ def find(stack: PulumiStack, *, of: Collection[str] = ()) -> Swept:
         if project == stack.project.name and _lives_here(sweeper, state):
             known[name] = state
     busy = sorted(name for name in known if _is_busy(stack, name))
-    left = {t.id: t for t in things if not (t.id in owned or t.stack in busy or _is_a_run(t, known))}
+    left = {t.id: t for t in things if not (t.id.lower() in owned or t.stack in busy or _is_a_run(t, known))}
     why = {True: NOT_IN_STATE, False: UNKNOWN_STACK}
     found = [Left(_kept(thing, left), why[thing.stack in known]) for thing in left.values()]
     return Swept(sweeper.place, found, list(_expired([t for t in things if t.stack in known])), busy)
@@ -193,14 +193,17 @@ def age(created: datetime | None, now: datetime | None = None) -> str:
 
 
 def _references(resources: Collection[Mapping[str, Any]]) -> Iterator[str]:
-    """All that a state's resources are known by, or refer to: what one of them needs is no leftover."""
+    """All that a state's resources are known by, or refer to, in small letters: what one of them needs is no leftover.
+
+    (Azure's ids mean the same in small letters and capitals, and its services don't write them alike.)
+    """
     for resource in resources:
         yield from _texts([resource.get("id"), resource.get("outputs"), resource.get("inputs")])
 
 
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
-        yield value.removesuffix(":*")  # as some of AWS's answers name a log group
+        yield value.removesuffix(":*").lower()  # without what some of AWS's answers name a log group with
     elif isinstance(value, Mapping):
         for inner in value.values():
             yield from _texts(inner)
@@ -223,7 +226,8 @@ def _is_a_run(thing: Thing, known: Mapping[str, Mapping[str, Any]]) -> bool:
 def _kept(thing: Thing, left: Mapping[str, Thing]) -> Thing:
     """With the reason to stay, when something uses it that is no leftover itself."""
     in_use = thing.needed_by and thing.needed_by not in left
-    return replace(thing, keep=f"{thing.needed_by.rpartition(':')[2]} uses it") if in_use else thing
+    user = "/".join(thing.needed_by.rpartition(":")[2].split("/")[-2:])  # endpoint/chatbot
+    return replace(thing, keep=f"{user} uses it") if in_use else thing
 
 
 def _expired(things: Collection[Thing]) -> Iterator[Expired]:

@@ -28,7 +28,10 @@ _PREFLIGHTS = {
     "aws": "llmops.platforms.aws.preflight:preflight",
     "azure": "llmops.platforms.azure.preflight:preflight",
 }
-_SWEEPERS = {"aws": "llmops.platforms.aws.sweep:AwsSweeper"}
+_SWEEPERS = {
+    "aws": "llmops.platforms.aws.sweep:AwsSweeper",
+    "azure": "llmops.platforms.azure.sweep:AzureSweeper",
+}
 _IMAGES = {
     "aws": "llmops.platforms.aws.image_registry:EcrImages",
     "azure": "llmops.platforms.azure.image_registry:AcrImages",

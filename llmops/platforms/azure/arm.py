@@ -92,9 +92,9 @@ class Arm:
         """Call an action, and wait until it is done; None: there is no such resource."""
         return self._call("POST", f"{id_}/{action}", api_version, body=body, wait=True)
 
-    def delete(self, id_: str, api_version: str = ML_API) -> None:
+    def delete(self, id_: str, api_version: str = ML_API, **query: str) -> None:
         """Delete a resource, and wait until it is gone; nothing where there is none."""
-        self._call("DELETE", id_, api_version, wait=True)
+        self._call("DELETE", id_, api_version, query=query, wait=True)
 
     def get_url(self, url: str) -> Document:
         """A document of another service that takes the caller's token for Azure Resource Manager."""

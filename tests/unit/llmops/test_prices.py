@@ -239,7 +239,7 @@ class RetailPrices(BaseHTTPRequestHandler):
             if all(item[fields.get(name, name)] == value.strip("'") for name, value in wanted.items())
         ]
         skip = int(query.get("$skip", ["0"])[0])
-        host = f"http://127.0.0.1:{self.server.server_address[1]}"
+        host = f"http://{self.headers['Host']}"
         link = f"{host}{self.path.partition('&$skip')[0]}&$skip={skip + PAGE}" if skip + PAGE < len(found) else None
         page = found[skip : skip + PAGE]
         body = {"BillingCurrency": "USD", "CustomerEntityId": "Default", "CustomerEntityType": "Retail"}
