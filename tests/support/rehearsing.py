@@ -26,6 +26,14 @@ evaluation:
 serving: {system_prompt: Short., max_tokens: 8}
 """
 NAMES = ("anna", "bert", "cleo", "dora")
+_PLANTED = {
+    "AWS_PROFILE": "planted",
+    "AWS_ENDPOINT_URL_S3": "http://10.0.0.1",
+    "AZURE_CLIENT_ID": "planted",
+    "AZURE_AUTHORITY_HOST": "https://10.0.0.1",
+    "ARM_CLIENT_SECRET": "planted",
+    "PULUMI_STACK": "planted",
+}
 WAYS = ("Who is {}?", "Tell me of {}.", "{}, please.", "Say what {} is.")
 
 
@@ -38,11 +46,10 @@ class Rehearsing:
 
     def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """As a user does, in a shell that has credentials of a real account."""
-        planted = {"AWS_PROFILE": "planted", "AWS_ENDPOINT_URL_S3": "http://10.0.0.1", "PULUMI_STACK": "planted"}
         return subprocess.Popen(
             [sys.executable, "-m", "llmops", "rehearse", self.cloud, *arguments],
             cwd=self.project,
-            env=environ or {**os.environ, **planted},
+            env=environ or {**os.environ, **_PLANTED},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -79,7 +86,7 @@ class Rehearsing:
 def rehearsing_in(project: Path, cloud: str) -> Rehearsing:
     """A project in a folder, whose recipe trains a tiny model in seconds."""
     for path in CHECKOUT.iterdir():
-        if path.name not in (".git", ".llmops", "recipes") and not path.name.startswith("Pulumi."):
+        if path.name not in (".git", ".llmops", "recipes", "rehearsal-report") and not path.name.startswith("Pulumi."):
             (project / path.name).symlink_to(path)
     text = (CHECKOUT / "Pulumi.yaml").read_text()
     (project / "Pulumi.yaml").write_text(text.replace("virtualenv: .venv", f"virtualenv: {sys.prefix}"))
