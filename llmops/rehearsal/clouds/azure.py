@@ -104,8 +104,9 @@ class Azure(Cloud):
             arm.put(f"{root}/providers/{type_}/{THEIRS}", body, TYPES[type_][1])
 
     def settings(self) -> dict[str, Any]:
-        """The location, and a cluster whose machines may be taken back."""
-        return {"location": LOCATION, "computes": {"spare": {"vm_size": self.instance_type, "spot": True}}}
+        """The location, and two clusters: the machines of one may be taken back."""
+        clusters = {"cpu": {"vm_size": self.instance_type}, "spare": {"vm_size": self.instance_type, "spot": True}}
+        return {"location": LOCATION, "computes": clusters}
 
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
         """Azure has no boundaries: what the deploy role may assign is a condition of its own assignment."""
