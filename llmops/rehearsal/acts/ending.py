@@ -43,11 +43,13 @@ def down_data(stage: Stage) -> Evidence:
         orphans, changed = differences(before, after, lambda t: cloud.is_of(t, prod) or cloud.is_the_clouds(t))
         require(not orphans, f"left behind: {', '.join(orphans)}", "the account", _ERROR)
         require(not changed, f"changed or gone: {', '.join(changed)}", "things of others", _ERROR)
-    said = f"0 orphans: {len(after)} things in the account are as they were"
+    said: tuple[str, ...] = (f"0 orphans: {len(after)} things in the account are as they were",)
+    if waiting := cloud.waiting(name):
+        said += (f"deleted, and can be recovered for some days: {', '.join(waiting)}",)
     if stage.notes["prod"] and stage.has_endpoint("prod"):
         answer = stage.json("invoke", "Are you still there?", stack="prod")["choices"][0]["message"]["content"]
-        return Evidence((said, f"the second stack still answers: {answer.strip()}"), {"orphans": 0})
-    return Evidence((said,), {"orphans": 0})
+        return Evidence((*said, f"the second stack still answers: {answer.strip()}"), {"orphans": 0})
+    return Evidence(said, {"orphans": 0})
 
 
 def _of_prod(stage: Stage) -> dict[str, Any]:

@@ -89,6 +89,11 @@ class Azure(Cloud):
         """What is deleted softly stays listed until it may be purged."""
         return thing.startswith("deleted ")
 
+    def waiting(self, stack: str) -> list[str]:
+        """What is deleted softly. (Of workspaces of Azure ML that are, Azure has no list.)"""
+        gone = deleted(self._clients.arm, self._clients.subscription)
+        return [id_.rpartition("/providers/")[2] for id_ in gone if self.is_of(id_, stack)]
+
     def make_theirs(self) -> None:
         """A resource group with an identity, a log workspace and an action group."""
         arm, root = self._clients.arm, f"/subscriptions/{self._clients.subscription}/resourceGroups/{THEIRS}"

@@ -92,7 +92,8 @@ def deleted(arm: Reader, subscription: str) -> list[str]:
     """What is deleted softly, and can be recovered until it is purged."""
     root = f"/subscriptions/{subscription}/providers"
     vaults = arm.list(f"{root}/Microsoft.KeyVault/deletedVaults", "2024-11-01")
-    return sorted(str(vault["properties"]["vaultId"]).lower() for vault in vaults)
+    logs = arm.list(f"{root}/Microsoft.OperationalInsights/deletedWorkspaces", "2023-09-01")
+    return sorted(id_.lower() for id_ in (*(v["properties"]["vaultId"] for v in vaults), *(w["id"] for w in logs)))
 
 
 def _plain(document: Any) -> Any:

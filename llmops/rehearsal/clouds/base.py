@@ -179,6 +179,10 @@ class Cloud(ABC):
     def is_the_clouds(self, thing: str) -> bool:
         """Is one of `held` left there by the cloud itself, for whoever uses it?"""
 
+    def waiting(self, _stack: str) -> list[str]:
+        """What the cloud keeps of a removed stack until some days are over, by its names."""
+        return []
+
     @abstractmethod
     def make_theirs(self) -> None:
         """Make some things of another team; all have THEIRS in their name."""

@@ -1,4 +1,4 @@
-"""The table of faults: one place in the rehearsal for each kind that the twin has, and the docs say the same."""
+"""The tables of faults: one place in the rehearsal for each kind that a twin has, and the docs say the same."""
 
 from pathlib import Path
 
@@ -6,22 +6,34 @@ import pytest
 
 from contract.errors import KitError
 from llmops.rehearsal.acts import STEPS
-from llmops.rehearsal.clouds.aws_faults import CASES
-from llmops.rehearsal.fault_case import find, table
-from twins.aws.faults import KINDS
+from llmops.rehearsal.clouds import aws_faults, azure_faults
+from llmops.rehearsal.fault_case import FaultCase, find, table
+from twins.aws.faults import KINDS as AWS
+from twins.azure.faults import KINDS as AZURE
+from twins.faults import Kind
 
 PAGE = Path(__file__).parents[4] / "docs/how-to/rehearsal.md"
+CLOUDS = {"aws": (aws_faults.CASES, AWS), "azure": (azure_faults.CASES, AZURE)}
 
 
-def test_every_kind_of_fault_has_a_place() -> None:
-    assert {case.kind for case in CASES} == set(KINDS)
-    assert {case.step for case in CASES} <= {step.id for step in STEPS}
-    assert len({case.name for case in CASES}) == len(CASES)
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_every_kind_of_fault_has_a_place(cloud: str) -> None:
+    cases, kinds = CLOUDS[cloud]
+    assert {case.kind for case in cases} == set(kinds)
+    assert {case.step for case in cases} <= {step.id for step in STEPS}
+    assert len({case.name for case in cases}) == len(cases)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_case_gives_the_members_of_its_kind(case) -> None:
-    members = KINDS[case.kind].members
+@pytest.mark.parametrize(
+    ("case", "kinds"),
+    [
+        pytest.param(case, kinds, id=f"{cloud}-{case.name}")
+        for cloud, (cases, kinds) in CLOUDS.items()
+        for case in cases
+    ],
+)
+def test_a_case_gives_the_members_of_its_kind(case: FaultCase, kinds: dict[str, Kind]) -> None:
+    members = kinds[case.kind].members
     assert case.members.keys() <= members.keys()
     assert {name for name, member in members.items() if member.default is None} <= case.members.keys()
     for name, value in case.members.items():
@@ -31,14 +43,15 @@ def test_a_case_gives_the_members_of_its_kind(case) -> None:
         assert case.way_out
 
 
-def test_the_page_has_the_table() -> None:
-    shown = PAGE.read_text().partition("<!-- faults: llmops/rehearsal/faults.py -->\n")[2]
-    assert shown.partition("<!-- end of faults -->")[0] == table(CASES)
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_page_has_the_table(cloud: str) -> None:
+    shown = PAGE.read_text().partition(f"<!-- faults: llmops/rehearsal/clouds/{cloud}_faults.py -->\n")[2]
+    assert shown.partition("<!-- end of faults -->")[0] == table(CLOUDS[cloud][0])
 
 
 def test_an_unknown_fault_names_the_others() -> None:
     with pytest.raises(KitError, match="there is no fault flood") as caught:
-        find(CASES, "flood")
+        find(aws_faults.CASES, "flood")
     assert "throttle" in caught.value.fix
 
 
