@@ -36,9 +36,16 @@ for role in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", sorted({page for pages in PAGES.values() for page in pages}))
 def test_each_page_says_what_the_twin_can_not_show(page: str) -> None:
     assert "## What only a real cloud can show" in (FOLDER / f"{page}.md").read_text()
+
+
+def test_a_stack_on_azure_is_made(azure_site: Site) -> None:
+    made, listed = azure_site.page("azure")
+    assert re.search(r"\+ \d{2} created", made)
+    assert "(azure, westeurope): nothing to change" in made
+    assert re.fullmatch(r"\S*azure-dev\S* westeurope\n", listed)
 
 
 def test_a_base_model_comes_in(site: Site) -> None:
@@ -54,27 +61,45 @@ def test_own_data_are_trained(site: Site) -> None:
     assert "where: recipes/prices.jsonl:11: messages" in refused
 
 
-def test_two_spot_instances_are_taken_back_once(site: Site) -> None:
-    (trained,) = site.page("spot-and-multi-node")
-    assert "its spot instances were taken back" in trained
+@pytest.mark.parametrize(
+    ("site", "taken_back", "machines"),
+    [
+        ("aws", "its spot instances were taken back", "2 x ml.m5.xlarge, spot"),
+        ("azure", "its low-priority nodes were taken back", "2 x Standard_DS3_v2, spot"),
+    ],
+    indirect=["site"],
+)
+def test_two_spot_instances_are_taken_back_once(site: Site, taken_back: str, machines: str) -> None:
+    *_, trained = site.page("spot-and-multi-node")
+    assert taken_back in trained
     assert "rank=1 of=2" in trained
     assert "model    prices@2" in trained
-    assert "machines     2 x ml.m5.xlarge, spot" in trained
+    assert f"machines     {machines}" in trained
 
 
 def test_versions_come_and_go(site: Site) -> None:
-    first, second, turned, cleared = site.page("rollouts")
+    first, second, turned, back = site.page("rollouts")
     assert re.search(r"^(two|nine)", first.splitlines()[-1]), "the model answers what it was taught"
     assert "prices@2 is live at" in second
     assert re.search(r"prices +prices@2 +prices@2 +ready", second)
-    assert "prices@1 is marked rejected" in turned
     assert re.search(r"prices +prices@1 +prices@2 ", turned)
-    assert "prices@1 is cleared" in cleared
-    assert "+      model: prices@2@sha256:" in cleared
+    assert "+      model: prices@2@sha256:" in back
 
 
-def test_foreign_clients_get_the_same_answers(site: Site) -> None:
-    openai, sdk, trained = site.page("sagemaker-sdk")
+def test_a_version_that_was_rolled_back_is_rejected(aws_site: Site) -> None:
+    turned = aws_site.page("rollouts")[2]
+    assert "prices@1 is marked rejected" in turned
+    assert "prices@1 is cleared" in turned
+
+
+def test_what_failed_is_removed_by_the_next_update(azure_site: Site) -> None:
+    turned = azure_site.page("rollouts")[2]
+    assert "Failed" in turned
+    assert "prices@1 is live at" in turned
+
+
+def test_foreign_clients_get_the_same_answers(aws_site: Site) -> None:
+    openai, sdk, trained = aws_site.page("sagemaker-sdk")
     assert re.match(r"two|nine", openai)
     assert sdk == openai
     assert "Completed" in trained
@@ -83,9 +108,9 @@ def test_foreign_clients_get_the_same_answers(site: Site) -> None:
 # -- the sagemaker SDK, unmodified: what the page on it does, looked at more closely
 
 
-def test_an_exported_run_asks_for_the_same_job(site: Site) -> None:
-    site.page("sagemaker-sdk")
-    by_sdk, by_kit = jobs(site)[:2]
+def test_an_exported_run_asks_for_the_same_job(aws_site: Site) -> None:
+    aws_site.page("sagemaker-sdk")
+    by_sdk, by_kit = jobs(aws_site)[:2]
     assert "-sdk-" in by_sdk["TrainingJobName"]
     for member in (
         *("RoleArn", "StoppingCondition", "EnableNetworkIsolation", "EnableInterContainerTrafficEncryption"),
@@ -98,27 +123,27 @@ def test_an_exported_run_asks_for_the_same_job(site: Site) -> None:
     for member in ("InstanceType", "InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId"):
         assert by_sdk["ResourceConfig"][member] == by_kit["ResourceConfig"][member], member
     assert by_sdk["OutputDataConfig"]["KmsKeyId"] == by_kit["OutputDataConfig"]["KmsKeyId"]
-    tags = [tags_of(site, job) for job in (by_sdk, by_kit)]
+    tags = [tags_of(aws_site, job) for job in (by_sdk, by_kit)]
     assert tags[0] == tags[1] != {}
 
 
-def test_an_exported_run_makes_the_same_model(site: Site) -> None:
+def test_an_exported_run_makes_the_same_model(aws_site: Site) -> None:
     """To the last bit, though the kit's run was interrupted once."""
-    site.page("sagemaker-sdk")
-    by_sdk, by_kit = (manifest(site, job) for job in jobs(site)[:2])
+    aws_site.page("sagemaker-sdk")
+    by_sdk, by_kit = (manifest(aws_site, job) for job in jobs(aws_site)[:2])
     assert by_sdk["lineage"]["run"] == f"{by_kit['lineage']['run']}-sdk"
     assert by_sdk["files"]["model.safetensors"] == by_kit["files"]["model.safetensors"]
 
 
-def test_the_sdk_judges_roles_and_names_images(site: Site) -> None:
+def test_the_sdk_judges_roles_and_names_images(aws_site: Site) -> None:
     """Roles by what the twin simulates; images by tables of its own, which the kit reads through it."""
-    iam, roles = site.account.client("iam"), []
+    iam, roles = aws_site.twin.client("iam"), []
     for name in ("stingy", "generous"):
         made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
         roles.append(made["Role"]["Arn"])
     iam.put_role_policy(RoleName="generous", PolicyName="all", PolicyDocument=json.dumps(ALLOW_ALL))
-    (site.folder / "by_sdk.py").write_text(BY_SDK)
-    image, *judged = site.run(f"PYTHONPATH=. $SDK_PYTHON by_sdk.py {' '.join(roles)} 2>/dev/null").splitlines()
+    (aws_site.folder / "by_sdk.py").write_text(BY_SDK)
+    image, *judged = aws_site.run(f"PYTHONPATH=. $SDK_PYTHON by_sdk.py {' '.join(roles)} 2>/dev/null").splitlines()
     assert image.startswith(f"763104351884.dkr.ecr.{REGION}.amazonaws.com/djl-inference:")
     assert judged == ["RoleValidationError", "accepted"]
 
@@ -128,18 +153,18 @@ def channels(job: dict[str, Any]) -> dict[str, str]:
 
 
 def tags_of(site: Site, job: dict[str, Any]) -> dict[str, str]:
-    answer = site.account.client("sagemaker").list_tags(ResourceArn=job["TrainingJobArn"])
+    answer = site.twin.client("sagemaker").list_tags(ResourceArn=job["TrainingJobArn"])
     return {tag["Key"]: tag["Value"] for tag in answer["Tags"]}
 
 
 def manifest(site: Site, job: dict[str, Any]) -> dict[str, Any]:
     bucket, _, prefix = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://").partition("/")
-    s3 = site.account.client("s3")
+    s3 = site.twin.client("s3")
     return json.load(s3.get_object(Bucket=bucket, Key=f"{prefix.rstrip('/')}/manifest.json")["Body"])
 
 
 def jobs(site: Site) -> list[dict[str, Any]]:
     """All training jobs, newest first."""
-    sagemaker = site.account.client("sagemaker")
+    sagemaker = site.twin.client("sagemaker")
     names = [job["TrainingJobName"] for job in sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]]
     return [sagemaker.describe_training_job(TrainingJobName=name) for name in names]

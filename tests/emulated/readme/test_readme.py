@@ -42,10 +42,11 @@ def test_the_endpoint_answers_an_http_client(printed: list[str]) -> None:
     assert '"object": "chat.completion"' in printed[2].replace('":"', '": "')
 
 
-def test_the_same_program_deploys_to_the_twin_of_aws(demo: Demo, printed: list[str]) -> None:
-    assert re.search(r"\+ \d{2} created", printed[3])
-    assert "nothing to change" in printed[3]
-    assert "the twin is down" in printed[3]
+@pytest.mark.parametrize(("block", "place"), [(3, "(aws, eu-central-1)"), (4, "(azure, westeurope)")])
+def test_the_same_program_deploys_to_the_twin_of_each_cloud(printed: list[str], block: int, place: str) -> None:
+    assert re.search(r"\+ \d{2} created", printed[block])
+    assert f"{place}: nothing to change" in printed[block]
+    assert "the twin is down" in printed[block]
 
 
 def test_the_checkout_stays_clean(demo: Demo, printed: list[str]) -> None:
