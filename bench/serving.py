@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -182,13 +183,16 @@ class _Alone:
 class Client:
     """A client that does as little as a client can: it looks for frames, and parses only the usage."""
 
-    def __init__(self, address: tuple[str, int], path: str, authorization: str) -> None:
+    def __init__(
+        self, address: tuple[str, int], path: str, authorization: str, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._address = address
+        self._tls = tls
         self._head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\n"
 
     def wave(self, texts: list[str], tokens: int = _TOKENS) -> Wave:
         """Ask all at once, each on a connection of its own, and read to the ends of the answers."""
-        sockets = [socket.create_connection(self._address) for _ in texts]
+        sockets = [self._connected() for _ in texts]
         requests = [self._request(text, tokens) for text in texts]
         started = time.perf_counter()
         for sock, request in zip(sockets, requests, strict=True):
@@ -198,7 +202,7 @@ class Client:
         open_ = set(sockets)
         while open_:
             for sock in select.select(open_, [], [])[0]:
-                data = sock.recv(1 << 16)
+                data = _received(sock)
                 if b'"delta"' in data:
                     first.setdefault(sock, time.perf_counter() - started)
                 received[sock] += data
@@ -210,11 +214,23 @@ class Client:
         count = sum(_completion_tokens(bytes(data)) for data in received.values())
         return Wave(count, seconds, statistics.median(first.values()))
 
+    def _connected(self) -> socket.socket:
+        sock = socket.create_connection(self._address)
+        return self._tls.wrap_socket(sock, server_hostname=self._address[0]) if self._tls else sock
+
     def _request(self, text: str, tokens: int) -> bytes:
         fields: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": tokens}
         fields |= {"temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
         body = json.dumps(fields).encode()
         return f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _received(sock: socket.socket) -> bytes:
+    """What is there, of what TLS has decrypted already all."""
+    data = sock.recv(1 << 16)
+    while isinstance(sock, ssl.SSLSocket) and sock.pending():
+        data += sock.recv(sock.pending())
+    return data
 
 
 def _completion_tokens(received: bytes) -> int:

@@ -47,7 +47,7 @@ def main() -> None:
             _invocations(account, folder, options.rounds)
             _jobs(account, folder, options.rounds)
         if options.rehearsal:
-            _rehearsal(folder)
+            rehearse(folder, "aws")
 
 
 # -- invocations
@@ -55,22 +55,28 @@ def main() -> None:
 
 def _invocations(account: Account, folder: Path, rounds: int) -> None:
     with _endpoint(account, folder) as (twin, container):
-        print(f"{'':28} {'container':>9} {'twin':>9} {'ratio':>7}")
-        firsts = []
-        for streams in _STREAMS:
-            direct, through = _waves(container, twin, prompts_for(streams), rounds)
-            alone, twins = (statistics.median(wave.speed for wave in side) for side in (direct, through))
-            print(f"{f'tokens/s, {streams} streams':28} {alone:9.1f} {twins:9.1f} {twins / alone:7.3f}")
-        for _ in range(rounds):
-            firsts += zip(*_waves(container, twin, prompts_for(1), 3, tokens=4), strict=True)
-        alone, twins = (statistics.median(wave.first * 1000 for wave in side) for side in zip(*firsts, strict=True))
-        print(f"{'':28} {'container':>9} {'twin':>9} {'added':>7}")
-        print(f"{'first token ms, idle':28} {alone:9.1f} {twins:9.1f} {twins - alone:7.1f}")
+        compare_streams(twin, container, rounds)
 
 
-def _waves(
+def compare_streams(twin: Client, container: Client, rounds: int) -> None:
+    """Print tokens a second and first tokens through a twin, against the container alone, in turns."""
+    print(f"{'':28} {'container':>9} {'twin':>9} {'ratio':>7}")
+    firsts = []
+    for streams in _STREAMS:
+        direct, through = waves(container, twin, prompts_for(streams), rounds)
+        alone, twins = (statistics.median(wave.speed for wave in side) for side in (direct, through))
+        print(f"{f'tokens/s, {streams} streams':28} {alone:9.1f} {twins:9.1f} {twins / alone:7.3f}")
+    for _ in range(rounds):
+        firsts += zip(*waves(container, twin, prompts_for(1), 3, tokens=4), strict=True)
+    alone, twins = (statistics.median(wave.first * 1000 for wave in side) for side in zip(*firsts, strict=True))
+    print(f"{'':28} {'container':>9} {'twin':>9} {'added':>7}")
+    print(f"{'first token ms, idle':28} {alone:9.1f} {twins:9.1f} {twins - alone:7.1f}")
+
+
+def waves(
     direct: Client, through: Client, texts: list[str], rounds: int, tokens: int = 256
 ) -> tuple[list[Wave], list[Wave]]:
+    """Waves of one side and of the other, in turns."""
     found: tuple[list[Wave], list[Wave]] = ([], [])
     for turn in range(rounds + 1):  # the first is for warming up
         for side in (0, 1) if turn % 2 else (1, 0):
@@ -169,9 +175,10 @@ def _timed_job(account: Account, image: str, name: str) -> float:
 # -- the rehearsal
 
 
-def _rehearsal(folder: Path) -> None:
+def rehearse(folder: Path, cloud: str) -> None:
+    """`llmops rehearse`, step by step."""
     report = folder / "report"
-    command = [sys.executable, "-m", "llmops", "rehearse", "aws", "--report", str(report)]
+    command = [sys.executable, "-m", "llmops", "rehearse", cloud, "--report", str(report)]
     started = time.perf_counter()
     done = subprocess.run(command, cwd=_KIT, check=False, stdin=subprocess.DEVNULL)
     took = time.perf_counter() - started
