@@ -20,20 +20,20 @@ tests() { # tests FOLDER [pytest options]: the tests of a folder, if it has any
     .venv/bin/python -m pytest -q --durations=5 --durations-min=5 "tests/$1" "${@:2}"
 }
 
-# Each of these mostly waits, for engines, servers and timers: three at once take little longer than one. The AWS ones,
-# two files at a time, give way: the others have servers that answer within a time.
-aws=(tests/emulated/{aws,howto,scanners,twins} tests/emulated/llmops/{aws,rehearsal})
-aws_tests() {
-    nice -n 15 .venv/bin/python -m pytest -q --durations=20 --durations-min=10 -n 2 --dist loadfile "${aws[@]}"
+# Each of these mostly waits, for engines, servers and timers: three at once take little longer than one. Those of the
+# clouds, two files at a time, give way: the others have servers that answer within a time.
+clouds=(tests/emulated/{aws,azure,howto,scanners,twins} tests/emulated/llmops/{aws,azure,rehearsal,rehearsal_azure})
+cloud_tests() {
+    nice -n 15 .venv/bin/python -m pytest -q --durations=20 --durations-min=10 -n 2 --dist loadfile "${clouds[@]}"
 }
-other_tests() { tests emulated "${aws[@]/#/--ignore=}"; }
-emulated() { # all, the AWS ones with their output held back until the others are done
+other_tests() { tests emulated "${clouds[@]/#/--ignore=}"; }
+emulated() { # all, the clouds' with their output held back until the others are done
     local log status=0
     log=$(mktemp)
-    aws_tests >"$log" 2>&1 &
+    cloud_tests >"$log" 2>&1 &
     local beside=$!
     other_tests || status=1
-    echo "--- emulated: AWS"
+    echo "--- emulated: clouds"
     wait "$beside" || status=1
     cat "$log"
     rm -f "$log"
