@@ -65,7 +65,7 @@ def test_own_data_are_trained(site: Site) -> None:
     ("site", "taken_back", "machines"),
     [
         ("aws", "its spot instances were taken back", "2 x ml.m5.xlarge, spot"),
-        ("azure", "its low-priority nodes were taken back", "2 x Standard_DS3_v2, spot"),
+        ("azure", "stopped: asked to stop", "2 x Standard_DS3_v2, spot"),
     ],
     indirect=["site"],
 )

@@ -40,6 +40,8 @@ def problem(words: list[str]) -> str:
     names = iter(w for i, w in enumerate(words) if not w.startswith("-") and (i == 0 or words[i - 1] not in GLOBAL))
     while isinstance(command, TyperGroup):
         name = next(names, "")
+        if not name:
+            return ""  # a group of verbs, as a whole
         if name not in command.commands:
             return f"no command {name!r}"
         command = command.commands[name]  # pyright: ignore[reportAssignmentType]
@@ -72,3 +74,4 @@ def test_a_wrong_command_is_noticed() -> None:
     assert problem(["modles", "list"]) == "no command 'modles'"
     assert problem(["models", "copy", "--onto", "x"]) == "no option --onto"
     assert problem(["--stack", "demo", "up"]) == ""
+    assert problem(["bootstrap"]) == ""
