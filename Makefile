@@ -25,8 +25,8 @@ azure: .venv/azure-twin.stamp engine ## Set up for stacks on Azure, and for Azur
 rehearse: .venv/aws-twin.stamp engine ## Go through a model's whole life on a twin of AWS; the report is in rehearsal-report/
 	@.venv/bin/llmops rehearse aws
 
-faults: .venv/dev.stamp engine ## Rehearse with each fault in turn: half an hour, beyond what `make test` does
-	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py
+faults: .venv/dev.stamp engine ## Rehearse with each fault in turn: an hour, beyond what `make test` does
+	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py tests/emulated/llmops/rehearsal_azure/every_fault.py
 
 test: ## Set everything up and run every check and test, as CI does
 	@tools/test.sh
