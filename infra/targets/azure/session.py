@@ -83,15 +83,15 @@ def find_caller(subscription: str, location: str, group: str = "") -> Caller:
             where=f"${METADATA_VARIABLE} and llmops:azure.subscription",
             fix=f"{_USE_TWIN}; or {_USE_AZURE}",
         )
-    found = _get(f"/subscriptions/{subscription}", _SUBSCRIPTIONS_API)
-    if found is None:
+    tenant = _tenant_of(subscription)
+    if tenant is None:
         raise KitError(
             f"there is no subscription {subscription} for these credentials",
             where="llmops:azure.subscription",
             fix="`az account list` shows those that there are",
         )
     location = location or _location_of(group)
-    return Caller(subscription, found["tenantId"], location.lower().replace(" ", ""), twin)
+    return Caller(subscription, tenant, location.lower().replace(" ", ""), twin)
 
 
 def require_place(place: Place) -> Who:
@@ -114,8 +114,7 @@ def require_place(place: Place) -> Who:
             where=f"${METADATA_VARIABLE}={os.environ[METADATA_VARIABLE]}",
             fix=_USE_AZURE,
         )
-    found = _get(f"/subscriptions/{place.subscription}", _SUBSCRIPTIONS_API)
-    if found is None or found["tenantId"] != place.tenant:
+    if _tenant_of(place.subscription) != place.tenant:
         raise KitError(
             f"this stack lives in subscription {place.subscription} of tenant {place.tenant}, which these credentials "
             "do not reach",
@@ -127,10 +126,7 @@ def require_place(place: Place) -> Who:
 
 def who() -> Who:
     """Who this process is, by its own token. (The token is read, not judged: Azure does that.)"""
-    with explained("Microsoft Entra ID"):
-        token = credential().get_token(ARM_SCOPE).token
-    body = token.split(".")[1]
-    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    claims = _claims()
     application = claims.get("idtyp") == "app" or ("upn" not in claims and "scp" not in claims)
     return Who(claims["oid"], "ServicePrincipal" if application else "User")
 
@@ -238,6 +234,27 @@ def forget() -> None:
     """Drop what is kept of the environment: for tests that change it."""
     for cached in (require_reach, credential, _arm):
         cached.cache_clear()
+
+
+def _claims() -> _Document:
+    with explained("Microsoft Entra ID"):
+        token = credential().get_token(ARM_SCOPE).token
+    body = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+
+
+def _tenant_of(subscription: str) -> str | None:
+    """A subscription's tenant; None: there is no such subscription for these credentials.
+
+    Who has roles on a resource group alone may not read the subscription, which takes tokens of its own tenant only.
+    """
+    try:
+        found = _get(f"/subscriptions/{subscription}", _SUBSCRIPTIONS_API)
+    except KitError as e:
+        if getattr(e.__cause__, "status_code", 0) != 403:
+            raise
+        return str(_claims()["tid"])
+    return None if found is None else str(found["tenantId"])
 
 
 def _get(id_: str, api_version: str) -> _Document | None:

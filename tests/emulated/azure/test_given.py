@@ -1,0 +1,94 @@
+"""A company gives everything that stands: a deployer who may assign no role, and what the program declares then."""
+
+import json
+import uuid
+from dataclasses import replace
+from typing import Any
+
+from infra.targets.azure.identity import ROLES
+from tests.emulated.azure.conftest import MakeStack
+from tests.support.azure_twin import LOCATION, AzureStack, Subscription, make_stack
+
+ASSIGNMENTS = "2022-04-01"
+KEPT = " (llmops down keeps it)"
+
+
+def test_with_all_given_no_role_is_assigned_and_nothing_that_stands_is_made(
+    subscription: Subscription, make: MakeStack
+) -> None:
+    company = make("company", azure={"location": LOCATION, "budget": {"monthly_usd": 0}})
+    given = given_by(company)
+    deployer = contributor_of(subscription, given)
+    before = assignments(subscription)
+
+    stack = make_stack(deployer, company.folder.with_name("team"), "team", deploy=False, azure=given)
+    stack.serve("chat", company.add_version("chatbot@1"))
+    stack.up()
+    assert stack.changes() == {}
+    declared = {each["type"] for each in resources(stack) if each["type"].startswith("azure-native:")}
+    assert {kind.split(":")[1] for kind in declared} == {"machinelearningservices", "monitor", "consumption"}
+    assert "azure-native:machinelearningservices:Workspace" not in declared
+    assert assignments(subscription) == before
+    assert list(subscription.admin("GET", "status")["endpoints"].values()) == ["Succeeded"]
+
+    # The same deployer can't make what is not given.
+    del stack.settings["azure"]["identities"]
+    assert "does not have authorization to perform action 'Microsoft.Authorization/roleAssignments/write'" in stack.up(
+        refused=True
+    )
+
+
+def given_by(company: AzureStack) -> dict[str, Any]:
+    """Settings that take everything of another stack."""
+    ids = {each["urn"].rpartition("::")[2]: each.get("id", "") for each in resources(company)}
+    key = company.outputs()["signing"]["private_key"].removeprefix("azurekeyvault://")
+    return {
+        "resource_group": ids[f"group{KEPT}"],
+        "storage_account": ids[f"storage{KEPT}"],
+        "store_container": "store",
+        "work_container": "work",
+        "vault": ids[f"vault{KEPT}"],
+        "signing_key": f"https://{key}",
+        "registry": ids[f"registry{KEPT}"],
+        "metrics": ids[f"metrics{KEPT}"],
+        "workspace": ids[f"workspace{KEPT}"],
+        "identities": {name: ids[f"identity-{name}"] for name in ("training", "endpoint")},
+    }
+
+
+def contributor_of(subscription: Subscription, given: dict[str, Any]) -> Subscription:
+    """The subscription as somebody reaches it who may change the group, its data and its key, and assigns no role."""
+    somebody = subscription.application("deployer")
+    wanted = {
+        "Contributor": given["resource_group"],
+        "Storage Blob Data Contributor": given["storage_account"],
+        "Key Vault Crypto User": given["vault"],
+    }
+    root = f"/subscriptions/{subscription.info.subscription}/providers/Microsoft.Authorization/roleDefinitions"
+    with subscription.entered():
+        client = subscription.arm()
+        for role, scope in wanted.items():
+            properties = {"roleDefinitionId": f"{root}/{ROLES[role]}", "principalId": somebody.object_id}
+            id_ = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+            body = {"properties": {**properties, "principalType": "ServicePrincipal"}}
+            client.change("PUT", id_, ASSIGNMENTS, body)
+        client.close()
+    own = subscription.admin("POST", "headers", {"object_id": somebody.object_id})
+    own |= {"AZURE_CLIENT_ID": somebody.client_id, "ARM_CLIENT_ID": somebody.client_id}
+    return replace(subscription, environ={**subscription.environ, **own, "ARM_CLIENT_SECRET": somebody.client_secret})
+
+
+def assignments(subscription: Subscription) -> set[str]:
+    """Ids of all role assignments in the subscription."""
+    with subscription.entered():
+        client = subscription.arm()
+        path = "{sub}/providers/Microsoft.Authorization/roleAssignments"
+        found = client.send("GET", path, ASSIGNMENTS).json()["value"]
+        client.close()
+    return {each["id"] for each in found}
+
+
+def resources(stack: AzureStack) -> list[dict[str, Any]]:
+    """What the stack's state holds."""
+    state = stack.state()
+    return json.loads(state[state.index("{") :])["deployment"]["resources"]
