@@ -20,6 +20,7 @@ from tests.support.azure_twin import LOCATION, ArmClient, AzureStack, Subscripti
 ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"
 ML, ROLE_API, IDENTITY_API, GROUP_API = "2025-12-01", "2022-04-01", "2023-01-31", "2024-03-01"
 NOT_IN_STATE, UNKNOWN = "not in its stack's state", "no stack of this name in this backend"
+CONTAINER = CloudNames("llmops", "dev").of("store")
 VAULT_WAY = "nothing but that time frees its name"
 
 
@@ -117,6 +118,7 @@ def test_leftovers_are_found_and_removed_in_order(stack: AzureStack, arm: ArmCli
         ("cluster", f"{workspace}/half"): NOT_IN_STATE,
         ("model version", f"{workspace}/half/1"): NOT_IN_STATE,
         ("action group", "half"): NOT_IN_STATE,
+        ("container", f"llmopsgiven/default/{CONTAINER}"): NOT_IN_STATE,
         ("identity", "half"): NOT_IN_STATE,
         ("role assignment", assignment.rpartition("/")[2]): NOT_IN_STATE,
         ("Microsoft.Network/networkSecurityGroups", "half"): f"{NOT_IN_STATE}; no kind of thing that the kit makes",
@@ -124,15 +126,23 @@ def test_leftovers_are_found_and_removed_in_order(stack: AzureStack, arm: ArmCli
     row = swept(stack)["left"]["deployment", f"{workspace}/half-endpoint/half"]
     assert row["usd_month"] == pytest.approx(0.272 * 730)
     assert "nobody is there to answer" in kit(stack, "sweep", "--remove", code=1)
-    stack.settings["expires"] = "2999-01-01"
-    stack.up()
-    kit(stack, "sweep", "--remove", "--yes", "--of", "dev")
+    kit(stack, "sweep", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
     left = inventory(arm)
     assert {id_.rpartition("/")[2] for id_ in left - before - theirs} == {"half"}, "what is no kind of the kit's stays"
-    assert before <= left
     assert theirs <= left
+    kept = {"storageaccounts", "vaults", "registries", "workspaces", "components"}
+    assert kept <= {id_.split("/")[-2] for id_ in before & left}
+    assert not any("onlineendpoints" in id_ for id_ in left)
     assert arm.send("GET", assignment, ROLE_API).status_code == 404
-    assert swept(stack)["left"].keys() == {("Microsoft.Network/networkSecurityGroups", "half")}
+    assert swept(stack)["expired"] == [], "its data alone is left"
+    stack.settings["expires"] = "2999-01-01"
+    stack.up()
+    container = swept(stack)["left"].pop(("container", f"llmopsgiven/default/{CONTAINER}"))
+    assert container["data"], "as it is data, it stays unless its stack is named"
+    assert swept(stack)["left"].keys() == {
+        ("container", f"llmopsgiven/default/{CONTAINER}"),
+        ("Microsoft.Network/networkSecurityGroups", "half"),
+    }
     assert swept(stack)["expired"] == []
 
 
@@ -180,6 +190,9 @@ def test_all_that_is_left_of_a_lost_state(stack: AzureStack, arm: ArmClient) -> 
     kit(stack, "sweep", "--remove", "--yes", "--data", "dev")
     assert {id_ for id_ in inventory(arm) if id_.startswith(group)} == set()
     assert {kind for kind, _ in swept(stack, "dev")["left"]} == {"deleted vault"}
+    account = f"{ROOT}/resourceGroups/others/providers/Microsoft.Storage/storageAccounts/llmopsgiven"
+    found = arm.send("GET", f"{account}/blobServices/default/containers", "2024-01-01").json()["value"]
+    assert [container["name"] for container in found] == ["somebodys"]
 
 
 def test_a_local_stack_has_no_subscription(stack: AzureStack) -> None:
@@ -200,7 +213,14 @@ def _things_of_others(arm: ArmClient) -> set[str]:
     identities = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
     for name, given in (("llmops-dev-looks-like-ours", {}), ("other", tags("dev", project="other"))):
         arm.change("PUT", f"{identities}/{name}", IDENTITY_API, {"location": LOCATION, "tags": given})
-    return {group.lower(), f"{identities}/llmops-dev-looks-like-ours".lower(), f"{identities}/other".lower()}
+    account = f"{group}/providers/Microsoft.Storage/storageAccounts/llmopsgiven"
+    body = {"location": LOCATION, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
+    arm.change("PUT", account, "2024-01-01", body)
+    for name in ("somebodys", CONTAINER):  # the second as if the account was given to the stack
+        path = f"{account}/blobServices/default/containers/{name}"
+        arm.change("PUT", path, "2024-01-01", {"properties": {}})
+    theirs = (group, account, f"{identities}/llmops-dev-looks-like-ours", f"{identities}/other")
+    return {id_.lower() for id_ in theirs}
 
 
 def _killed_update(stack: AzureStack, arm: ArmClient) -> str:
