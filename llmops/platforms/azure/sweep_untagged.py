@@ -77,7 +77,7 @@ def _containers(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
 
 
 def _deleted(look: Look) -> Iterator[Thing]:
-    """What blocks its name until its days are over. (Of deleted workspaces of Azure ML, Azure has no list to ask.)"""
+    """What blocks its name until its days are over. (Azure documents no list of deleted workspaces of Azure ML.)"""
     vaults = f"{look.root}/providers/Microsoft.KeyVault/deletedVaults"
     for vault in look.arm.list(vaults, DELETED_VAULT.api_version):
         given = vault["properties"]
