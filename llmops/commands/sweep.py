@@ -31,7 +31,9 @@ def sweep(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """List what carries the kit's tags and is in no stack's state, in a stack's account and region; and expired stacks.
+    """List what carries the kit's tags and is in no stack's state, where a stack lives; and expired stacks.
+
+    On AWS that is an account and a region, on Azure a subscription.
 
     Such things are left by an update that was killed at the wrong moment, or by a state
     that was lost. Models, datasets, images and keys stay, unless --data names their

@@ -58,7 +58,7 @@ def _plan(
     traffic: Resource,
 ) -> EndpointPlan:
     size = entry.get("size") or {}
-    instances = int(known((deployment.get("sku") or {}).get("capacity"), size.get("instances", 1)))
+    instances = int(known(known(deployment.get("sku"), {}).get("capacity"), size.get("instances", 1)))
     capacity = ((scaling.inputs.get("profiles") or [{}])[0].get("capacity") or {}) if scaling else {}
     strategy, seconds, during = _rollout(traffic.inputs.get("rollout") or {}, instances)
     if change == "create":
@@ -70,7 +70,7 @@ def _plan(
         change=change,
         before=short(before),
         after=short(str(entry.get("model", ""))),
-        instance_type=str(known((deployment.get("properties") or {}).get("instanceType"), UNKNOWN_TYPE)),
+        instance_type=str(known(known(deployment.get("properties"), {}).get("instanceType"), UNKNOWN_TYPE)),
         instances=instances,
         most_instances=max(int(known(capacity.get("maximum"), instances)), instances),
         least_instances=int(known(capacity.get("minimum"), instances)),
@@ -100,7 +100,7 @@ def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[Co
         if count := len(of_type(resources, type_)):
             yield monthly_line(f"{count} {words}", count, prices.other(name))
     for registry in of_type(resources, REGISTRY):
-        tier = str(known((registry.inputs.get("sku") or {}).get("name"), "Basic"))
+        tier = str(known(known(registry.inputs.get("sku"), {}).get("name"), "Basic"))
         price = prices.other(f"registry_{tier.lower()}_day")
         yield hourly_line(f"container registry ({tier})", 1 / 24, price)
     for type_, (words, name) in _HOURLY.items():

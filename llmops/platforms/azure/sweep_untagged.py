@@ -69,7 +69,7 @@ def _containers(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
     """Containers in accounts that were given to a stack; those of its own account are the account's."""
     names = look.named(stacks, "store", "work")
     for account in look.of_type("Microsoft.Storage/storageAccounts"):
-        if look.is_ours(account.get("tags")):
+        if look.is_ours(account.get("tags")) or account.get("kind") == "FileStorage":  # which has no containers
             continue
         for container in look.arm.list(f"{account['id']}/blobServices/default/containers", CONTAINER.api_version):
             if stack := names.get(container["name"]):

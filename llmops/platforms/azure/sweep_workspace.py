@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from contract.azure_job import JOBS_TAG
 from llmops.platforms.azure.arm import Document
 from llmops.platforms.azure.job_states import has_ended
 from llmops.platforms.azure.sweep_look import (
@@ -30,7 +31,7 @@ _RUNS = Type(RUN, "")
 def things(look: Look) -> Iterator[Thing]:
     """All of the project. Ended jobs are records that cost nothing: not among them."""
     for workspace in look.of_type(_WORKSPACES):
-        if str(workspace.get("kind") or "Default") in ("Default", "Project"):
+        if str(workspace.get("kind") or "Default") == "Default":  # others are hubs, projects and feature stores
             yield from _in_workspace(look, workspace["id"])
 
 
@@ -91,7 +92,7 @@ def _serving(look: Look, endpoint: Document, deployments: list[Document]) -> Ite
 
 
 def _jobs(look: Look, workspace: str, sizes: dict[str, Document]) -> Iterator[Thing]:
-    for job in look.arm.list(f"{workspace}/jobs", jobType="Command"):
+    for job in look.arm.list(f"{workspace}/jobs", jobType="Command", tag=JOBS_TAG):
         properties = job["properties"]
         if has_ended(job) or not look.is_ours(properties.get("tags")):
             continue
