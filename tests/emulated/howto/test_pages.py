@@ -94,7 +94,8 @@ def test_a_version_that_was_rolled_back_is_rejected(aws_site: Site) -> None:
 
 def test_what_failed_is_removed_by_the_next_update(azure_site: Site) -> None:
     turned = azure_site.page("rollouts")[2]
-    assert "Failed" in turned
+    assert "**creating failed**" in turned
+    assert "50 % of the requests go to prices-1-" in turned
     assert "prices@1 is live at" in turned
 
 
