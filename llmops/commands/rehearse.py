@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 def rehearse(
     context: typer.Context,
-    cloud: Annotated[str, typer.Argument(help="Whose twin, or with --live which account: aws.", metavar="CLOUD")],
+    cloud: Annotated[
+        str, typer.Argument(help="Whose twin, or with --live which account: aws or azure.", metavar="CLOUD")
+    ],
     only: Annotated[
         list[str] | None, typer.Option(help="This step, and those that it needs. Repeatable.", metavar="STEP")
     ] = None,
@@ -56,6 +58,7 @@ def rehearse(
     The report: report.html, junit.xml for a CI, report.json. Exit code 1 when a step failed.
 
     llmops rehearse aws
+    llmops rehearse azure
     llmops rehearse aws --only plan
     llmops rehearse aws --fault throttle
     llmops rehearse aws --live --max-usd 5 --ttl 2h
