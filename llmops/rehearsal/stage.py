@@ -163,10 +163,13 @@ class Stage:
         return next(row for row in self.json("status", stack=stack)["endpoints"] if row["name"] == name)
 
     def read_quality(self, endpoint: str) -> None:
-        """What the servers of an endpoint logged of their golden prompts, for the plot."""
+        """What the servers of an endpoint logged of their golden prompts, for the plot; those that are gone by then may
+        have taken their logs with them.
+        """
         found = self.cloud.quality(self.outputs(), endpoint)
         begun = self.timeline.begun_at
-        self.timeline.quality = sorted((max(0.0, each.at - begun), each.score, each.model) for each in found)
+        read = {(max(0.0, each.at - begun), each.score, each.model) for each in found}
+        self.timeline.quality = sorted({*self.timeline.quality, *read})
 
     def has_endpoint(self, stack: str) -> bool:
         """Does a stack's file name any?"""

@@ -79,7 +79,7 @@ def bad_version(stage: Stage) -> Evidence:
     return Evidence(
         (
             f"{worse} was refused by its gate, and taken with --force",
-            "it started and took traffic; then the quality alarm rolled it back, and `llmops up` failed, saying so",
+            "it started and took traffic; then its quality rolled it back, and `llmops up` failed, saying so",
             f"{version} serves again; {load.count} requests meanwhile, none failed",
             f"{worse} is rejected from now on",
         ),
