@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ADDRESSES = (METADATA_VARIABLE, "AZURE_AUTHORITY_HOST")
 _ML = "Microsoft.MachineLearningServices/workspaces"
-_RULES = ("Microsoft.Insights/scheduledQueryRules", "2022-06-15")
+_RULES = ("Microsoft.Insights/scheduledQueryRules", "2023-12-01")
 _GROUP_API = "2024-03-01"
 _GROUP = re.compile(r"/resourcegroups/([^/]+)")
 _WAIT_SECONDS = 120

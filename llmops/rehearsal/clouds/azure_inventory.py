@@ -17,7 +17,7 @@ TYPES = {
     "Microsoft.Insights/components": ("application insights", "2020-02-02"),
     "Microsoft.Insights/actionGroups": ("action group", "2023-01-01"),
     "Microsoft.Insights/metricAlerts": ("metric alert", "2018-03-01"),
-    "Microsoft.Insights/scheduledQueryRules": ("query alert", "2022-06-15"),
+    "Microsoft.Insights/scheduledQueryRules": ("query alert", "2023-12-01"),
     "Microsoft.Insights/autoscaleSettings": ("autoscale setting", "2022-10-01"),
     "Microsoft.Network/privateEndpoints": ("private endpoint", "2024-05-01"),
     "Microsoft.Network/privateDnsZones": ("private zone", "2024-06-01"),
