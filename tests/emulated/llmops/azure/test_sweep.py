@@ -187,12 +187,18 @@ def test_all_that_is_left_of_a_lost_state(stack: AzureStack, arm: ArmClient) -> 
     group = f"{ROOT}/resourceGroups/{stack.outputs()['azure']['resource_group']}".lower()
     arm.change("DELETE", f"{group}/providers/Microsoft.Network/networkSecurityGroups/half", "2024-05-01")
     stack.pulumi("stack", "rm", "--force", "--yes", "--preserve-config")
+    assigned = arm.send("GET", f"{group}/providers/Microsoft.Authorization/roleAssignments", ROLE_API).json()["value"]
+    made = {each["name"] for each in assigned if each["properties"]["scope"].lower().startswith(group)}
+    found = swept(stack, "dev")["left"]
+    assert {name for kind, name in found if kind == "role assignment"} == made, "each is known by its name"
+    assert len(made) > 5
+    assert ("budget", CloudNames("llmops", "dev").of("budget")) in found
     kit(stack, "sweep", "--remove", "--yes", "--data", "dev")
     assert {id_ for id_ in inventory(arm) if id_.startswith(group)} == set()
     assert {kind for kind, _ in swept(stack, "dev")["left"]} == {"deleted vault"}
     account = f"{ROOT}/resourceGroups/others/providers/Microsoft.Storage/storageAccounts/llmopsgiven"
-    found = arm.send("GET", f"{account}/blobServices/default/containers", "2024-01-01").json()["value"]
-    assert [container["name"] for container in found] == ["somebodys"]
+    containers = arm.send("GET", f"{account}/blobServices/default/containers", "2024-01-01").json()["value"]
+    assert [container["name"] for container in containers] == ["somebodys"]
 
 
 def test_a_local_stack_has_no_subscription(stack: AzureStack) -> None:
