@@ -5,7 +5,6 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from contract.azure_job import choose_cluster
 from contract.errors import KitError
 from contract.layout import MANIFEST, SIGNATURE
 from contract.names import ModelRef
-from contract.outputs import AzureOutput, StackOutputs
-from contract.run import Compute, RunSpec
+from contract.outputs import AzureOutput
+from contract.run import Compute
 from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.invocations import ask
 from llmops.platforms.azure.jobs import AzureRuns
@@ -25,29 +24,25 @@ from llmops.platforms.azure.objects_blob import BlobObjects, container_cache
 from llmops.platforms.azure.places import endpoint_id
 from llmops.platforms.azure.removal import remove_data
 from llmops.platforms.azure.tokens import bearer_token
-from llmops.platforms.base import Access, Live, Run, Say, endpoint_is_off, endpoint_of
+from llmops.platforms.base import Access, Live, Say, endpoint_of
+from llmops.platforms.cloud import CloudPlatform, require_place
 from llmops.store import Store
 
 SIGNING_SCHEME = "azurekeyvault://"
-_NO_JOBS = "the stack's outputs say nothing of training jobs: another version of the kit deployed it"
 
 
-class AzurePlatform:
+class AzurePlatform(CloudPlatform):
     """A stack of target azure, or of its twin."""
-
-    def __init__(self, outputs: StackOutputs) -> None:
-        self.outputs = outputs
 
     @cached_property
     def azure(self) -> AzureOutput:
         """What the stack says of its place on Azure."""
-        if self.outputs.azure is None:
-            raise KitError(
-                "the stack's outputs say nothing of Azure",
-                where=f"stack {self.outputs.stack}",
-                fix=f"`llmops up --stack {self.outputs.stack}` writes them",
-            )
-        return self.outputs.azure
+        return require_place(self.outputs.azure, "Azure", self.outputs)
+
+    @property
+    def place(self) -> AzureOutput:
+        """What `azure` is."""
+        return self.azure
 
     @cached_property
     def clients(self) -> Clients:
@@ -56,14 +51,7 @@ class AzurePlatform:
         clients.require(self.azure.subscription, self.azure.tenant, self.outputs.stack)
         return clients
 
-    @cached_property
-    def _runs(self) -> AzureRuns:
-        if not self.azure.job_prefix:
-            raise KitError(
-                _NO_JOBS,
-                where=f"stack {self.outputs.stack}",
-                fix=f"`llmops up --stack {self.outputs.stack}` writes them",
-            )
+    def _make_runs(self) -> AzureRuns:
         return AzureRuns(self.outputs, self.clients)
 
     def store(self) -> Store:
@@ -87,51 +75,15 @@ class AzurePlatform:
         (folder / SIGNATURE).write_text(base64.b64encode(encode_dss_signature(r, s)).decode() + "\n")
 
     def require_runs(self) -> Compute:
-        """See that there are an image and clusters; what the stack's settings say of machines."""
-        image = self.outputs.training.image
-        fix = "`llmops images build` (and on Azure itself `llmops images push`), then `llmops up`"
-        if not image or "training" not in self.azure.environments:
-            raise KitError("the stack has no training image", where="llmops:images.training", fix=fix)
-        if image.startswith("process:") and not self.azure.twin:
-            raise KitError(f"{image} runs on a twin alone", where="llmops:images.training", fix=fix)
-        return self.azure.jobs
+        """Of the environment too, which holds the image."""
+        if "training" not in self.azure.environments:
+            fix = "`llmops up`, which declares it"
+            raise KitError("the stack has no environment for training", where="llmops:images.training", fix=fix)
+        return super().require_runs()
 
     def require_machines(self, machines: Compute) -> None:
         """See that a cluster of the stack has them."""
         choose_cluster(machines, self.azure.computes)
-
-    def submit(self, spec: RunSpec, say: Say) -> None:
-        """Create a command job."""
-        self._runs.submit(spec, say)
-
-    def find(self, run: str = "") -> list[Run]:
-        """What Azure ML and the container of runs say."""
-        return self._runs.find(run) if self.azure.job_prefix else []  # else nobody could have started one
-
-    def follow(self, run: str) -> Iterator[str]:
-        """Lines of its nodes, what Azure ML does, and what it costs."""
-        return self._runs.follow(run)
-
-    def stop(self, run: str) -> None:
-        """Cancelled by Azure ML."""
-        self._runs.stop(run)
-
-    def halt(self, say: Say) -> None:
-        """Jobs; their clusters give up their nodes by themselves."""
-        if self.azure.job_prefix:
-            self._runs.halt(say)
-
-    def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
-        """Create another job, with the checkpoints of those before."""
-        self._runs.resume(run, compute, say)
-
-    def job_request(self, run: str) -> dict[str, Any]:
-        """Name and properties of a CommandJob."""
-        return self._runs.request(run)
-
-    def output(self, run: str) -> AbstractContextManager[Path]:
-        """Fetched from the container of runs."""
-        return self._runs.output(run)
 
     def register(self, ref: ModelRef, say: Say) -> None:
         """Nothing: the workspace has the promoted versions alone, and the program declares those."""
@@ -149,16 +101,12 @@ class AzurePlatform:
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """At the scoring address, as a stream where the request asks for one."""
-        output = endpoint_of(self.outputs, endpoint)
-        if not output.on:
-            raise endpoint_is_off(self.outputs, endpoint)
+        output = self.serving(endpoint)
         return ask(self.clients, endpoint, output.url, request)
 
     def access(self, endpoint: str, hours: float) -> Access:
         """The scoring address, which passes OpenAI's routes through, and a token of this process' principal."""
-        output = endpoint_of(self.outputs, endpoint)
-        if not output.on:
-            raise endpoint_is_off(self.outputs, endpoint)
+        output = self.serving(endpoint)
         token = bearer_token(self.clients, hours)
         return Access(f"{output.url.rstrip('/')}/v1", token, output.model.partition("@sha256")[0])
 
@@ -180,6 +128,6 @@ class AzurePlatform:
     def remove_data(self) -> None:
         """Every job, version of a blob and image; never the account, its containers and the registry."""
         if self.azure.job_prefix:
-            self._runs.remove()
+            self.runs.remove()
         remove_data(self.clients, self.outputs)
         shutil.rmtree(container_cache(self.outputs.store.url), ignore_errors=True)

@@ -1,0 +1,116 @@
+"""What operating a stack is on every cloud: its jobs, and who may be asked."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from contract.errors import KitError
+from contract.outputs import AwsOutput, AzureOutput, EndpointOutput, StackOutputs
+from contract.run import Compute, RunSpec
+from llmops.cloud_runs import CloudRuns
+from llmops.platforms.base import Run, Say, endpoint_is_off, endpoint_of
+
+Place = TypeVar("Place", AwsOutput, AzureOutput)
+
+
+class CloudPlatform(ABC):
+    """See llmops.platforms.base.Platform. A cloud adds its own words, its store, its endpoints."""
+
+    def __init__(self, outputs: StackOutputs) -> None:
+        self.outputs = outputs
+
+    @property
+    @abstractmethod
+    def place(self) -> AwsOutput | AzureOutput:
+        """What the stack says of its place."""
+
+    @abstractmethod
+    def _make_runs(self) -> CloudRuns:
+        """The stack's jobs."""
+
+    @cached_property
+    def runs(self) -> CloudRuns:
+        """The stack's jobs.
+
+        Raises:
+            KitError: another version of the kit deployed the stack.
+        """
+        if not self.place.job_prefix:
+            raise KitError(
+                "the stack's outputs say nothing of training jobs: another version of the kit deployed it",
+                where=f"stack {self.outputs.stack}",
+                fix=f"`llmops up --stack {self.outputs.stack}` writes them",
+            )
+        return self._make_runs()
+
+    def require_runs(self) -> Compute:
+        """See that there is an image; what the stack's settings say of machines."""
+        image = self.outputs.training.image
+        fix = "`llmops images build` (and on a cloud itself `llmops images push`), then `llmops up`"
+        if not image:
+            raise KitError("the stack has no training image", where="llmops:images.training", fix=fix)
+        if image.startswith("process:") and not self.place.twin:
+            raise KitError(f"{image} runs on a twin alone", where="llmops:images.training", fix=fix)
+        return self.place.jobs
+
+    def submit(self, spec: RunSpec, say: Say) -> None:
+        """Create a job."""
+        self.runs.submit(spec, say)
+
+    def find(self, run: str = "") -> list[Run]:
+        """What the cloud and the place of runs say."""
+        return self.runs.find(run) if self.place.job_prefix else []  # else nobody could have started one
+
+    def follow(self, run: str) -> Iterator[str]:
+        """The lines of its containers, what the cloud does, and what it costs."""
+        return self.runs.follow(run)
+
+    def stop(self, run: str) -> None:
+        """By the cloud, which sends SIGTERM and later SIGKILL."""
+        self.runs.stop(run)
+
+    def halt(self, say: Say) -> None:
+        """Jobs, and machines that are kept for the next one."""
+        if self.place.job_prefix:
+            self.runs.halt(say)
+
+    def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
+        """Create another job, with the checkpoints of those before."""
+        self.runs.resume(run, compute, say)
+
+    def job_request(self, run: str) -> dict[str, Any]:
+        """In the words of the cloud's API."""
+        return self.runs.request(run)
+
+    def output(self, run: str) -> AbstractContextManager[Path]:
+        """Fetched from the place of runs."""
+        return self.runs.output(run)
+
+    def serving(self, endpoint: str) -> EndpointOutput:
+        """What the stack says of an endpoint that is to be asked.
+
+        Raises:
+            KitError: there is none of this name, or it is off.
+        """
+        output = endpoint_of(self.outputs, endpoint)
+        if not output.on:
+            raise endpoint_is_off(self.outputs, endpoint)
+        return output
+
+
+def require_place(found: Place | None, cloud: str, outputs: StackOutputs) -> Place:
+    """A cloud's own part of what a stack says.
+
+    Raises:
+        KitError: it says nothing of that cloud.
+    """
+    if found is None:
+        raise KitError(
+            f"the stack's outputs say nothing of {cloud}",
+            where=f"stack {outputs.stack}",
+            fix=f"`llmops up --stack {outputs.stack}` writes them",
+        )
+    return found
