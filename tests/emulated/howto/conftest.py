@@ -1,5 +1,5 @@
-"""A copy of the checkout with a stack on each cloud's twin: there the how-to pages' commands run, each page after those
-before. A block that names the twin of one cloud is for that cloud alone."""
+"""A copy of the checkout with a stack on each cloud's twin: there the how-to pages' commands run, and those of the page
+on the twins, each page after those before. A block that names the twin of one cloud is for that cloud alone."""
 
 import os
 import re
@@ -22,10 +22,10 @@ from tests.support.models import tiny_model
 
 REGION = "eu-central-1"
 PAGES = {
-    "aws": ("own-base-model", "own-data", "spot-and-multi-node", "rollouts", "sagemaker-sdk"),
-    "azure": ("azure", "own-base-model", "own-data", "spot-and-multi-node", "rollouts"),
+    "aws": ("own-base-model", "own-data", "spot-and-multi-node", "rollouts", "sagemaker-sdk", "twin"),
+    "azure": ("azure", "own-base-model", "own-data", "spot-and-multi-node", "rollouts", "twin"),
 }
-FOLDER = Path(__file__).parents[3] / "docs/how-to"
+DOCS = Path(__file__).parents[3] / "docs"
 MARK = "### block"
 TELEMETRY_OFF = "SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n"
 
@@ -65,12 +65,18 @@ class Site:
         return done.stdout
 
     def _run_page(self, name: str) -> list[str]:
-        blocks = re.findall(r"^```bash\n(.*?)^```", (FOLDER / f"{name}.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+        blocks = re.findall(r"^```bash\n(.*?)^```", find_page(name).read_text(), flags=re.MULTILINE | re.DOTALL)
         others = [f"llmops twin {cloud} " for cloud in PAGES if cloud != self.cloud]
         ours = [block for block in blocks if not any(words in block for words in others)]
         assert ours
         script = "".join(f"echo '{MARK}'\n{block}\n" for block in ours)
         return self.run(f"set -eo pipefail\n{script}").split(f"{MARK}\n")[1:]
+
+
+def find_page(name: str) -> Path:
+    """A page below docs/."""
+    (found,) = DOCS.rglob(f"{name}.md")
+    return found
 
 
 @pytest.fixture(scope="session")
