@@ -1,4 +1,4 @@
-"""The deployer's exact IAM policy: recorded while a stack lives its whole life on a twin of its own.
+"""What a deployer must be allowed, exactly: recorded while a stack lives its whole life on a twin of its own.
 
 The life is one of the stack's own program and settings: up, a change of each kind, a look at drift, down, up again,
 down with its data. Only what the deployer's own calls needed is written; nothing is added by hand.
@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Protocol
 
 from contract.digest import file_entries
-from contract.errors import KitError, require_packages
+from contract.errors import KitError
 from contract.model import GateResult, Golden, Lineage, Message, ModelManifest
 from contract.outputs import StackOutputs
+from llmops.platforms import registry
 from llmops.platforms.base import Say
 from llmops.project import Project
 from llmops.stacks import PulumiStack
@@ -26,65 +26,107 @@ from llmops.store import now
 
 _IMAGES = {name: f"process:{name}@sha256:{'0' * 64}" for name in ("training", "serving")}
 _SOME_ENDPOINT = "chatbot"
-_SOME_TYPES = ("ml.m5.xlarge", "ml.m5.2xlarge")
+
+
+class Recording(Protocol):
+    """A cloud's part of it: its twin, and what stands there for what a stack finds in its account."""
+
+    some_types: tuple[str, str]
+    """Two instance types of endpoints: one of them is a change."""
+    bake_seconds: int | None
+    """Of rollouts, which take as long on the twin as they do on the cloud; None: they take no time there."""
+
+    def require(self) -> None:
+        """See that the twin's packages are there. Raises KitError."""
+        ...
+
+    def up(self, home: Path) -> Mapping[str, str | None]:
+        """Start a twin that runs no containers and waits for nothing; the environment of its owner."""
+        ...
+
+    def down(self, home: Path) -> None:
+        """End it."""
+        ...
+
+    def deployer(self) -> tuple[dict[str, str], str]:
+        """Make somebody who may do everything, so that every call shows what it takes.
+
+        Returns:
+            The environment (this process' is the owner's), and the principal as the twin's records name it.
+        """
+        ...
+
+    def given(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Make what the stack's settings name; the settings as they must be on the twin."""
+        ...
+
+    def backend(self, project: str, backend: str) -> dict[str, str | None]:
+        """Make a place for states as the stack has one at `backend`; variables with which it is taken. None: unset."""
+        ...
+
+    def fill(self, outputs: StackOutputs) -> None:
+        """Put something of each kind into the stack's place, so that removing it takes what it will take."""
+        ...
+
+    def start_job(self, outputs: StackOutputs) -> None:
+        """Start a job that goes on until it is stopped."""
+        ...
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """What the twin was asked to allow: principal, action, resource, allowed."""
+        ...
+
+    def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """The policy or role of what one principal was recorded doing."""
+        ...
 
 
 def record_policy(stack: PulumiStack, say: Say) -> dict[str, Any]:
     """Let the stack live on a twin, and write down what its deployer was allowed to do there.
 
     Returns:
-        An IAM policy, for the account and region of the stack; `*` for what is not known without credentials.
+        An IAM policy or a role definition, for the account of the stack; `*` for what is not known without credentials.
 
     Raises:
-        KitError: the stack is not on AWS, or its program fails on the twin (with its words).
+        KitError: the stack is on no cloud, or its program fails on the twin (with its words).
     """
-    require_packages("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
-    if stack.target != "aws":
-        raise KitError("only a stack on AWS has a deployer with a policy", where=str(stack.file.path), fix="--stack")
-    from twins.aws import control
-    from twins.aws.judges.recording import policy_document
-
-    account, region, partition = _place(stack)
+    recording = registry.recording(stack)
+    recording.require()
     with tempfile.TemporaryDirectory(prefix="llmops-policy-") as temporary:
         home = Path(temporary) / "twin"
         say("recording on a twin of its own (a minute or two)")
-        region_here = "us-east-1" if region == "*" else region
-        control.up(home, judge="strict", pace=0.0, region=region_here, containers="none")
+        environment = recording.up(home)
         try:
-            life = _Life(stack, Path(temporary) / "project", control.environment(home), say)
+            life = _Life(stack, recording, Path(temporary) / "project", environment, say)
             life.live()
             records = life.records()
         finally:
-            control.down(home)
-    return policy_document(records, account=account, region=region, partition=partition)
-
-
-def _place(stack: PulumiStack) -> tuple[str, str, str]:
-    """Account, region and partition that the policy is for."""
-    from llmops.platforms.aws.preflight import clients_of
-
-    try:
-        caller = clients_of(stack).caller
-    except KitError:
-        aws = stack.file.config().get("aws") or {}
-        return "*", str(aws.get("region") or os.environ.get("AWS_REGION") or "*"), "aws"
-    return caller.account, caller.region, caller.arn.split(":")[1]
+            recording.down(home)
+    return recording.document(records)
 
 
 class _Life:
     """A copy of the project with the stack of the same name, on the twin."""
 
-    def __init__(self, stack: PulumiStack, folder: Path, environment: Mapping[str, str | None], say: Say) -> None:
+    def __init__(
+        self,
+        stack: PulumiStack,
+        recording: Recording,
+        folder: Path,
+        environment: Mapping[str, str | None],
+        say: Say,
+    ) -> None:
         self.name = stack.name.rpartition("/")[2]
         self.folder = folder
         self.say = say
-        self.moved: dict[str, str] = {}  # what was given to the stack: on the twin -> in the account
+        self._recording = recording
         self._root = _merged(environment)
+        self._target = stack.target
         self._project = stack.project.name
         self._config: dict[str, Any] = {}
         _copy_project(stack, folder)
         with _entered(self._root):
-            self._deployer, self._arn = _make_deployer()
+            self._deployer, self._principal = recording.deployer()
             self._on_the_twin(stack)
 
     def live(self) -> None:
@@ -95,7 +137,7 @@ class _Life:
             endpoints = {_SOME_ENDPOINT: {}}
         self._deploy("deploying without endpoints")
         first, second = self._seed("1"), self._seed("2")
-        self._config["endpoints"] = {n: {**e, "model": first, "gate": "waived"} for n, e in endpoints.items()}
+        self._config["endpoints"] = {n: self._entry(e, first) for n, e in endpoints.items()}
         self._deploy("deploying endpoints")
         self._change(second)
         self._deploy("changing versions, sizes, instance types and tags")
@@ -112,33 +154,29 @@ class _Life:
         self.say("taking it down with its data")
         self._run("down", "--data", self.name)
 
+    def _entry(self, entry: dict[str, Any], version: str) -> dict[str, Any]:
+        """Of an endpoint, with a version that is there."""
+        seconds = self._recording.bake_seconds
+        rollout = {} if seconds is None else {"rollout": {**(entry.get("rollout") or {}), "bake_seconds": seconds}}
+        return {**entry, "model": version, "gate": "waived", **rollout}
+
     def _change(self, version: str) -> None:
         """Change what can be changed of endpoints, and something of everything else."""
-        aws = self._config.setdefault("aws", {})
+        cloud = self._config.setdefault(self._target, {})
         for entry in self._config["endpoints"].values():
             entry["model"] = version
             size = entry["size"] = dict(entry.get("size") or {})
             size["instances"] = int(size.get("instances", 1)) + 1
             if size.get("max_instances"):
                 size["max_instances"] = max(int(size["max_instances"]), size["instances"] + 1)
-            before = size.get("instance_type") or aws.get("instance_type")
-            size["instance_type"] = next(t for t in _SOME_TYPES if t != before)
-        aws["tags"] = {**aws.get("tags", {}), "recorded": "yes"}
+            before = size.get("instance_type") or cloud.get("instance_type")
+            size["instance_type"] = next(t for t in self._recording.some_types if t != before)
+        cloud["tags"] = {**cloud.get("tags", {}), "recorded": "yes"}
 
     def records(self) -> list[dict[str, Any]]:
         """What the deployer's calls needed."""
-        import json
-        from urllib.request import urlopen
-
-        with urlopen(f"{self._root['AWS_ENDPOINT_URL']}/_twin/recorded", timeout=30) as answer:
-            found = json.load(answer)["recorded"]
-        return [r | {"resource": self._named(r["resource"])} for r in found if r["principal"] == self._arn]
-
-    def _named(self, resource: str) -> str:
-        """A resource by the name that it has in the account, where it was given to the stack."""
-        for on_the_twin, in_the_account in self.moved.items():
-            resource = resource.replace(on_the_twin, in_the_account)
-        return resource
+        with _entered(self._root):
+            return [r for r in self._recording.recorded() if r["principal"] == self._principal]
 
     def _deploy(self, words: str) -> None:
         self.say(words)
@@ -168,45 +206,34 @@ class _Life:
             raise KitError(
                 f"`llmops {words[0]}` failed on the twin, so nothing was recorded:\n" + "\n".join(lines[-15:]),
                 where=f"stack {self.name}",
-                fix="see to what it names; the same happens on `llmops twin aws up`",
+                fix=f"see to what it names; the same happens on `llmops twin {self._target} up`",
             )
 
     def _seed(self, content: str) -> str:
-        """Put a model version into the twin's store, as root: that is not the deployer's work."""
-        from llmops.platforms.aws.given import fill
-        from llmops.platforms.registry import open_platform
-
+        """Put a model version into the twin's store, as its owner: that is not the deployer's work."""
         with _entered(self._root), tempfile.TemporaryDirectory() as temporary:
             outputs: StackOutputs = PulumiStack(Project(self.folder), self.name).outputs()
-            platform = open_platform(outputs)
-            fill(outputs)
+            platform = registry.open_platform(outputs)
+            self._recording.fill(outputs)
             return str(platform.store().put_model(_version(Path(temporary) / "version", content), platform.sign))
 
     def _start_job(self) -> None:
-        """As root, too."""
-        from llmops.platforms.aws.given import start_job
-
+        """As the owner, too."""
         with _entered(self._root):
-            start_job(PulumiStack(Project(self.folder), self.name).outputs())
+            self._recording.start_job(PulumiStack(Project(self.folder), self.name).outputs())
 
     def _on_the_twin(self, stack: PulumiStack) -> None:
         """Make on the twin what the stack finds in its account: its state's place, and what was given to it."""
-        from llmops.platforms.aws.bootstrap import bootstrap
-        from llmops.platforms.aws.clients import Clients
-        from llmops.platforms.aws.given import make_given
-
         config = dict(stack.file.config())
-        config["aws"], self.moved = make_given(dict(config.get("aws") or {}))
+        config[self._target] = self._recording.given(dict(config.get(self._target) or {}))
         self._config = config | {"images": _IMAGES}
-        backend = stack.backend
-        if backend.startswith("https://"):
-            return  # Pulumi's own service: no matter of AWS
-        made = bootstrap(Clients(), self._project, lambda _: None).names
+        if stack.backend.startswith("https://"):
+            return  # Pulumi's own service: no matter of the cloud
+        changes = self._recording.backend(self._project, stack.backend)
         for environ in (self._root, self._deployer):
-            environ["PULUMI_BACKEND_URL"] = made.backend
-            environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
-        if backend.startswith("s3://"):
-            self.moved[made.bucket] = urlsplit(backend).netloc
+            for name, value in changes.items():
+                environ.pop(name, None)
+                environ.update({name: value} if value is not None else {})
 
 
 def _copy_project(stack: PulumiStack, folder: Path) -> None:
@@ -236,21 +263,6 @@ def _entered(environ: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _make_deployer() -> tuple[dict[str, str], str]:
-    """A user that may do everything, so that every call of its shows what it takes: its environment and ARN."""
-    import json
-
-    from llmops.platforms.aws.clients import Clients
-
-    iam = Clients()("iam")
-    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    arn = iam.create_user(UserName="deployer")["User"]["Arn"]
-    iam.put_user_policy(UserName="deployer", PolicyName="all", PolicyDocument=json.dumps(document))
-    key = iam.create_access_key(UserName="deployer")["AccessKey"]
-    credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    return dict(os.environ) | credentials, arn
 
 
 def _version(folder: Path, content: str) -> Path:

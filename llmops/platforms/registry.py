@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llmops.images import ImageRegistry
     from llmops.locks import Lock
     from llmops.plan.endpoints import Rules
+    from llmops.plan.policy import Recording
     from llmops.plan.quotas import QuotaNeed
     from llmops.stacks import PulumiStack
     from llmops.sweep import Sweeper
@@ -36,7 +37,11 @@ _IMAGES = {
     "aws": "llmops.platforms.aws.image_registry:EcrImages",
     "azure": "llmops.platforms.azure.image_registry:AcrImages",
 }
-_USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy"}
+_USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy", "azure": "llmops.platforms.azure.use_policy"}
+_RECORDINGS = {
+    "aws": "llmops.platforms.aws.recording:AwsRecording",
+    "azure": "llmops.platforms.azure.recording:AzureRecording",
+}
 _DOCTORS = {"aws": "llmops.platforms.aws.doctor", "azure": "llmops.platforms.azure.doctor"}
 _PLANS = {"aws": "llmops.plan.aws", "azure": "llmops.plan.azure"}
 _STATE_LOCKS = {
@@ -140,6 +145,21 @@ def use_policy(outputs: StackOutputs) -> dict[str, Any]:
             fix="--stack names one on a cloud",
         )
     return importlib.import_module(_USE_POLICIES[outputs.target]).use_policy(outputs)
+
+
+def recording(stack: "PulumiStack") -> "Recording":
+    """What a stack's cloud brings to recording what its deployer must be allowed.
+
+    Raises:
+        KitError: its target has no policies.
+    """
+    if stack.target not in _RECORDINGS:
+        raise KitError(
+            "only a stack on a cloud has a deployer with a policy", where=str(stack.file.path), fix="--stack"
+        )
+    require_packages(*_EXTRAS[stack.target])
+    module, _, name = _RECORDINGS[stack.target].partition(":")
+    return getattr(importlib.import_module(module), name)(stack)
 
 
 def sweeper(stack: "PulumiStack") -> "Sweeper":

@@ -6,7 +6,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from twins.azure import faults, inventory, principals, tokens
+from twins.azure import faults, identity_endpoints, inventory, principals, tokens
 from twins.azure.judges import permissions
 from twins.azure.twin import Twin
 from twins.common.admin import Admin, answer
@@ -23,6 +23,7 @@ def admin(twin: Twin) -> Admin:
             ("GET", "principals"): lambda _: answer(_principals(twin)),
             ("POST", "applications"): lambda request: _add_application(twin, request),
             ("DELETE", "applications"): lambda request: _remove_application(twin, request),
+            ("POST", "headers"): lambda request: _header(twin, request),
             ("POST", "tokens"): lambda request: _token(twin, request),
             ("GET", "grants"): lambda _: answer(permissions.grants(twin.resources.values())),
             ("PUT", "denials"): lambda request: _deny(twin, request, denied=True),
@@ -50,6 +51,14 @@ def _add_application(twin: Twin, request: Request) -> Response:
 def _remove_application(twin: Twin, request: Request) -> Response:
     principals.remove(twin, json.loads(request.get_data())["object_id"])
     return answer({})
+
+
+def _header(twin: Twin, request: Request) -> Response:
+    """Variables with which a process is a principal, as if that were the managed identity of its machine."""
+    object_id = json.loads(request.get_data())["object_id"]
+    if principals.find(twin, object_id) is None:
+        return answer({"error": f"no principal {object_id}"}, 404)
+    return answer(identity_endpoints.grant(twin, [object_id]), 201)
 
 
 def _token(twin: Twin, request: Request) -> Response:

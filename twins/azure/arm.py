@@ -58,6 +58,15 @@ def permission_of(twin: Twin, call: Call) -> str:
     return f"{parsed.type}/{_VERBS.get(call.method, 'write')}"
 
 
+def _action(kind: Kind, verb: str) -> str:
+    """What a call needs. Of groups it is not their type's name.
+
+    https://learn.microsoft.com/azure/role-based-access-control/permissions/management-and-governance
+    """
+    type_ = "Microsoft.Resources/subscriptions/resourceGroups" if kind.type == RESOURCE_GROUPS else kind.type
+    return f"{type_}/{verb}"
+
+
 def put_inside(twin: Twin, resource_id: str, body: Document, api_version: str, caller: Caller) -> Document:
     """PUT from inside (`Twin.put`)."""
     call = Call("PUT", resource_id, {"api-version": api_version}, {}, body, caller, api_version, resource_id, twin.url)
@@ -113,7 +122,7 @@ def _listed(twin: Twin, call: Call, parsed: Id) -> Reply:
     type_ = RESOURCE_GROUPS if parsed.tail.lower() == "resourcegroups" and not parsed.group else parsed.listed_type
     kind = kind_of(twin, call, type_)
     scope = parsed.resource if parsed.names else parsed.scope
-    twin.require(call, f"{kind.type}/read", scope)
+    twin.require(call, _action(kind, "read"), scope)
     arm_checks.check_parents(twin, parsed, verb="read", of_collection=True)
     found = twin.children(scope, kind.type)
     if "resource" in kind.scopes and not parsed.names:
@@ -125,7 +134,7 @@ def _resource(twin: Twin, call: Call, parsed: Id) -> Reply:
     kind = kind_of(twin, call, parsed.type)
     verb = _VERBS.get(call.method, "write")
     attributes = permissions.attributes_of(twin, call) if kind.type == permissions.ASSIGNMENTS else {}
-    twin.require(call, f"{kind.type}/{verb}", parsed.text, attributes=attributes)
+    twin.require(call, _action(kind, verb), parsed.text, attributes=attributes)
     if verb == "write":
         providers.require_registered(twin, parsed.namespace)
     arm_checks.check_parents(twin, parsed, verb=verb)

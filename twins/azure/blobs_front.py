@@ -21,6 +21,7 @@ from contract.errors import KitError
 from twins.azure import blobs, blobs_batch, blobs_rights, blobs_signed, tokens
 from twins.azure.calls import Caller, Document
 from twins.azure.errors import ArmError
+from twins.azure.judges.conditions import SUB_OPERATION
 from twins.azure.twin import Twin
 
 log = logging.getLogger("twins.azure.blobs")
@@ -112,7 +113,7 @@ class Front:
         for action in needed.actions:
             if action.endswith("/add/action") and needed.new_only and asked.headers.get("If-None-Match") != "*":
                 continue
-            attributes = {_PATH: asked.blob} if asked.blob else {}
+            attributes = {_PATH: asked.blob} if asked.blob else {SUB_OPERATION: "Blob.List"}
             if self._twin.may(caller.object_id, action, scope, needed.data, attributes):
                 return True
         return False

@@ -147,12 +147,13 @@ def only_the_kits_roles() -> str:
 
 
 def only_what_is_said_of_versions() -> str:
-    """A condition: who has it reads aliases, rejections and manifests of versions, and no data.
+    """A condition: who has it reads aliases, rejections and manifests of versions, and lists names.
 
     https://learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
     """
     paths = " OR ".join(f"@Resource[{_BLOBS}:path] StringLike '{pattern}'" for pattern in _SAID_OF_VERSIONS)
-    return f"(!(ActionMatches{{'{_BLOBS}/read'}})) OR ({paths})"
+    reads = f"ActionMatches{{'{_BLOBS}/read'}} AND NOT SubOperationMatches{{'Blob.List'}}"
+    return f"(!({reads})) OR ({paths})"
 
 
 def preview_data() -> Document:

@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 
 Attributes = Mapping[str, str]
 """What a request brings: "@Request[type:name]" or "@Resource[type:name]" in lower case -> value."""
+SUB_OPERATION = "suboperation"
+"""The attribute that says which operation of an action it is: Blob.List is one of reading blobs."""
 Condition = Callable[[str, Attributes], bool]
 """Does an assignment hold for this action, with these attributes?"""
 
@@ -85,6 +87,9 @@ class _Reader:
         if self._take("actionmatches"):
             patterns = [pattern.lower() for pattern in self._values()]
             return lambda action, _: any(fnmatchcase(action.lower(), pattern) for pattern in patterns)
+        if self._take("suboperationmatches"):
+            operations = [operation.lower() for operation in self._values()]
+            return lambda _, attributes: attributes.get(SUB_OPERATION, "").lower() in operations
         return self._comparison()
 
     def _comparison(self) -> Condition:

@@ -1,7 +1,7 @@
 import pytest
 
 from llmops.platforms.azure.bootstrap_roles import BUILT_IN, only_the_kits_roles, only_what_is_said_of_versions
-from twins.azure.judges.conditions import parse
+from twins.azure.judges.conditions import SUB_OPERATION, parse
 
 ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 REMOVE = "Microsoft.Authorization/roleAssignments/delete"
@@ -32,6 +32,10 @@ def test_roles_that_may_be_given(action: str, attributes: dict[str, str], holds:
 )
 def test_blobs_that_may_be_read(path: str, holds: bool) -> None:
     assert parse(only_what_is_said_of_versions())(READ, {PATH: path}) is holds
+
+
+def test_names_of_blobs_may_be_listed() -> None:
+    assert parse(only_what_is_said_of_versions())(READ, {SUB_OPERATION: "Blob.List"})
 
 
 def test_and_binds_more_than_or() -> None:

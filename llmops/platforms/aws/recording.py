@@ -1,0 +1,106 @@
+"""AWS's part of recording what a deployer must be allowed (llmops.plan.policy)."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from contract.errors import KitError, require_packages
+from contract.outputs import StackOutputs
+from llmops.platforms.aws import given
+from llmops.platforms.aws.preflight import clients_of
+from llmops.stacks import PulumiStack
+
+
+class AwsRecording:
+    """See llmops.plan.policy.Recording."""
+
+    some_types = ("ml.m5.xlarge", "ml.m5.2xlarge")
+    bake_seconds = None
+
+    def __init__(self, stack: PulumiStack) -> None:
+        self._account, self._region, self._partition = _place(stack)
+        self._moved: dict[str, str] = {}  # what was given to the stack: on the twin -> in the account
+
+    def require(self) -> None:
+        """See Recording."""
+        require_packages("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
+
+    def up(self, home: Path) -> Mapping[str, str | None]:
+        """See Recording."""
+        from twins.aws import control
+
+        region = "us-east-1" if self._region == "*" else self._region
+        control.up(home, judge="strict", pace=0.0, region=region, containers="none")
+        return control.environment(home)
+
+    def down(self, home: Path) -> None:
+        """See Recording."""
+        from twins.aws import control
+
+        control.down(home)
+
+    def deployer(self) -> tuple[dict[str, str], str]:
+        """A user; its ARN."""
+        from llmops.platforms.aws.clients import Clients
+
+        iam = Clients()("iam")
+        document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        arn = iam.create_user(UserName="deployer")["User"]["Arn"]
+        iam.put_user_policy(UserName="deployer", PolicyName="all", PolicyDocument=json.dumps(document))
+        key = iam.create_access_key(UserName="deployer")["AccessKey"]
+        credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+        return dict(os.environ) | credentials, arn
+
+    def given(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """See Recording."""
+        made, self._moved = given.make_given(settings)
+        return made
+
+    def backend(self, project: str, backend: str) -> dict[str, str | None]:
+        """A bucket, and the key of its secrets."""
+        from llmops.platforms.aws.bootstrap import bootstrap
+        from llmops.platforms.aws.clients import Clients
+
+        made = bootstrap(Clients(), project, lambda _: None).names
+        if backend.startswith("s3://"):
+            self._moved[made.bucket] = urlsplit(backend).netloc
+        return {"PULUMI_BACKEND_URL": made.backend, "PULUMI_CONFIG_PASSPHRASE": None}
+
+    def fill(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        given.fill(outputs)
+
+    def start_job(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        given.start_job(outputs)
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """See Recording; resources have the names of the account, where they were given to the stack."""
+        with urlopen(f"{os.environ['AWS_ENDPOINT_URL']}/_twin/recorded", timeout=30) as answer:
+            found = json.load(answer)["recorded"]
+        return [r | {"resource": self._named(r["resource"])} for r in found]
+
+    def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """An IAM policy."""
+        from twins.aws.judges.recording import policy_document
+
+        return policy_document(records, account=self._account, region=self._region, partition=self._partition)
+
+    def _named(self, resource: str) -> str:
+        for on_the_twin, in_the_account in self._moved.items():
+            resource = resource.replace(on_the_twin, in_the_account)
+        return resource
+
+
+def _place(stack: PulumiStack) -> tuple[str, str, str]:
+    """Account, region and partition that the policy is for."""
+    try:
+        caller = clients_of(stack).caller
+    except KitError:
+        aws = stack.file.config().get("aws") or {}
+        return "*", str(aws.get("region") or os.environ.get("AWS_REGION") or "*"), "aws"
+    return caller.account, caller.region, caller.arn.split(":")[1]

@@ -1,0 +1,124 @@
+"""Azure's part of recording what a deployer must be allowed (llmops.plan.policy): a custom role, whole."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from contract.errors import KitError, require_packages
+from contract.outputs import StackOutputs
+from llmops.platforms.azure import given
+from llmops.platforms.azure.clients import Clients
+from llmops.platforms.azure.preflight import clients_of
+from llmops.stacks import PulumiStack
+
+_EVERYTHING = {
+    "Owner": "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
+    "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
+    "Key Vault Administrator": "00482a5a-887f-4fb3-b363-3b7fe8e74483",
+}
+_BLOBS = "microsoft.storage/storageaccounts/blobservices/containers/blobs/"
+_OF_VAULTS = ("microsoft.keyvault/vaults/keys/", "microsoft.keyvault/vaults/secrets/")
+
+
+class AzureRecording:
+    """See llmops.plan.policy.Recording."""
+
+    some_types = ("Standard_DS3_v2", "Standard_DS4_v2")
+    bake_seconds = 1  # long enough for a look at the figures
+
+    def __init__(self, stack: PulumiStack) -> None:
+        self._project, self._stack = stack.project.name, stack.name.rpartition("/")[2]
+        self._location = str((stack.file.config().get("azure") or {}).get("location") or "westeurope")
+        try:
+            self._subscription = clients_of(stack).subscription
+        except KitError:
+            self._subscription = "*"
+
+    def require(self) -> None:
+        """See Recording."""
+        require_packages("azure-twin", "werkzeug", "trustme", "jwt", "azure.identity", "pulumi_azure_native")
+
+    def up(self, home: Path) -> Mapping[str, str | None]:
+        """See Recording."""
+        from twins.azure import control
+
+        control.up(home, judge="strict", pace=0.0, location=self._location, containers="none")
+        return control.environment(home)
+
+    def down(self, home: Path) -> None:
+        """See Recording."""
+        from twins.azure import control
+
+        control.down(home)
+
+    def deployer(self) -> tuple[dict[str, str], str]:
+        """An application; its object id."""
+        environ, principal = given.application("deployer")
+        for role in _EVERYTHING.values():
+            given.assign(Clients(), principal, role)
+        return dict(os.environ) | environ, principal
+
+    def given(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """See Recording."""
+        return given.make_given(Clients(), settings, self._location)
+
+    def backend(self, project: str, backend: str) -> dict[str, str | None]:
+        """A container of blobs. (Secrets are under a passphrase: the engine doesn't find a twin's vault.)"""
+        from llmops.platforms.azure.bootstrap import bootstrap
+
+        made = bootstrap(Clients(), project, lambda _: None, location=self._location)
+        return {"PULUMI_BACKEND_URL": made.backend}
+
+    def fill(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        given.fill(Clients(), outputs)
+
+    def start_job(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        given.start_job(Clients(), outputs)
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """See Recording."""
+        return given.admin("GET", "recorded")["recorded"]
+
+    def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """A role definition, as `az role definition create` takes it."""
+        # The engine asks for a key of the state's vault, which no twin has a place for.
+        actions = {r["action"] for r in records if r["allowed"]} | {"Microsoft.KeyVault/vaults/read"}
+        data = {f"Microsoft.KeyVault/vaults/keys/{verb}/action" for verb in ("encrypt", "decrypt")}
+        return role_definition(
+            f"{self._project} deploy of {self._stack}",
+            "What up, changes, down and down --data take, recorded by llmops plan --policy",
+            actions | data,
+            f"/subscriptions/{self._subscription}",
+        )
+
+
+def role_definition(name: str, description: str, actions: Iterable[str], scope: str) -> dict[str, Any]:
+    """A custom role that allows these actions, each in the list that it belongs to, or both.
+
+    https://learn.microsoft.com/azure/role-based-access-control/role-definitions#role-definition
+    """
+    actions = sorted(set(actions), key=str.lower)
+    return {
+        "Name": name,
+        "IsCustom": True,
+        "Description": description,
+        "Actions": [action for action in actions if _is_of_manager(action)],
+        "NotActions": [],
+        "DataActions": [action for action in actions if _is_data(action)],
+        "NotDataActions": [],
+        "AssignableScopes": [scope],
+    }
+
+
+def _is_data(action: str) -> bool:
+    """Of blobs, and of what is in a vault; a vault's keys are read by Azure Resource Manager too."""
+    low = action.lower()
+    return low.startswith(_BLOBS) or (low.startswith(_OF_VAULTS) and not low.endswith(("/write", "/delete")))
+
+
+def _is_of_manager(action: str) -> bool:
+    low = action.lower()
+    return not _is_data(action) or (low.startswith(_OF_VAULTS) and low.endswith("/read"))

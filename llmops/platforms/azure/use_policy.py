@@ -1,0 +1,57 @@
+"""What those need who use a deployed stack: train, collect, promote, ask, look. Deploying takes more, and other things.
+
+https://learn.microsoft.com/azure/role-based-access-control/resource-provider-operations
+"""
+
+from typing import Any
+
+from contract.outputs import StackOutputs
+from llmops.platforms.azure.places import group_id
+from llmops.platforms.azure.recording import role_definition
+
+_BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers"
+_ML = "Microsoft.MachineLearningServices/workspaces"
+_DATA = (
+    f"{_BLOBS}/blobs/read",
+    f"{_BLOBS}/blobs/write",
+    f"{_BLOBS}/blobs/add/action",
+    "Microsoft.KeyVault/vaults/keys/read",
+    "Microsoft.KeyVault/vaults/keys/sign/action",
+    "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+)
+"""Versions, runs, signatures, and secrets of sources."""
+_JOBS = (
+    f"{_ML}/read",
+    f"{_ML}/jobs/read",
+    f"{_ML}/jobs/write",
+    f"{_ML}/jobs/cancel/action",
+    f"{_ML}/environments/read",
+    f"{_ML}/environments/versions/read",
+    f"{_ML}/computes/read",
+    f"{_ML}/datastores/read",
+    f"{_ML}/experiments/runs/read",
+    "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
+)
+_ENDPOINTS = (
+    f"{_ML}/onlineEndpoints/read",
+    f"{_ML}/onlineEndpoints/score/action",
+    f"{_ML}/onlineEndpoints/deployments/read",
+    f"{_ML}/onlineEndpoints/deployments/getLogs/action",
+    "Microsoft.OperationalInsights/workspaces/query/read",
+    "Microsoft.Insights/metrics/read",
+)
+
+
+def use_policy(outputs: StackOutputs) -> dict[str, Any]:
+    """A role definition for every verb of `llmops` but those that deploy, to be assigned on the stack's resource group.
+
+    The state's place is left out: its container and key are the project's, not the stack's.
+    """
+    assert outputs.azure
+    actions = {*_DATA, *_JOBS, *(_ENDPOINTS if outputs.azure.endpoints else ())}
+    return role_definition(
+        f"{outputs.project or 'llmops'} use of {outputs.stack}",
+        "What training, promoting and asking take, by llmops plan --policy --use",
+        actions,
+        group_id(outputs.azure),
+    )

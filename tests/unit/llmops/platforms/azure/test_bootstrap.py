@@ -1,0 +1,70 @@
+"""Names of bootstrap's things, the roles that it knows, and where a backend's blobs are."""
+
+import re
+
+import pytest
+
+from contract.errors import KitError
+from infra.targets.azure.identity import ROLES
+from llmops.platforms.azure.bootstrap import Names
+from llmops.platforms.azure.bootstrap_github import permissions_of
+from llmops.platforms.azure.bootstrap_roles import BUILT_IN, GRANTED
+from llmops.platforms.azure.recording import role_definition
+from llmops.platforms.azure.state_locks import account_url
+
+SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
+
+
+@pytest.mark.parametrize("project", ["llmops", "a", "A_project.of-many--words" * 4, "7-up", "x" * 100, "-_."])
+def test_names_keep_azures_limits_and_differ_by_subscription(project: str) -> None:
+    names = Names(project, SUBSCRIPTION)
+    assert re.fullmatch(r"[a-z0-9]{3,24}", names.account)
+    assert re.fullmatch(r"[a-z](?!.*--)[a-z0-9-]{1,22}[a-z0-9]", names.vault)
+    assert re.fullmatch(r"[-\w.()]{0,89}[-\w()]", names.group)
+    identity = names.identity("preview", "Acme/" + "repo.sitory" * 12)
+    assert re.fullmatch(r"[a-zA-Z0-9][-_a-zA-Z0-9]{2,127}", identity)
+    other = Names(project, SUBSCRIPTION.replace("1", "2"))
+    assert {names.account, names.vault}.isdisjoint({other.account, other.vault})
+
+
+def test_the_roles_that_may_be_given_are_those_that_the_program_gives() -> None:
+    assert set(GRANTED) == set(ROLES.values())
+    assert {name: BUILT_IN[name] for name in ROLES} == ROLES
+
+
+def test_a_recorded_role_says_of_each_action_whether_it_is_of_data() -> None:
+    keys, blobs = "Microsoft.KeyVault/vaults/keys", "Microsoft.Storage/storageAccounts/blobServices/containers"
+    actions = [f"{keys}/read", f"{keys}/write", f"{keys}/sign/action", f"{blobs}/read", f"{blobs}/blobs/read"]
+    role = role_definition("deploy", "", [*actions, "Microsoft.KeyVault/vaults/read"], "/subscriptions/1")
+    assert role["Actions"] == [f"{keys}/read", f"{keys}/write", "Microsoft.KeyVault/vaults/read", f"{blobs}/read"]
+    assert role["DataActions"] == [f"{keys}/read", f"{keys}/sign/action", f"{blobs}/blobs/read"]
+    assert role["AssignableScopes"] == ["/subscriptions/1"]
+
+
+def test_the_right_to_give_roles_is_left_to_the_role_with_the_condition() -> None:
+    gives = [f"Microsoft.Authorization/roleAssignments/{verb}" for verb in ("read", "write", "delete")]
+    role = role_definition("deploy", "", gives, "/subscriptions/1")
+    assert permissions_of(role)["actions"] == ["Microsoft.Authorization/roleAssignments/read"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "url"),
+    [
+        ("azblob://states?storage_account=mine", "https://mine.blob.core.windows.net"),
+        ("azblob://states/below?storage_account=mine&domain=blob.example", "https://mine.blob.example"),
+        ("azblob://states?storage_account=mine&domain=localhost:1/storage", "https://localhost:1/storage/mine"),
+        ("azblob://states", "https://theirs.blob.core.windows.net"),
+    ],
+)
+def test_a_backends_blobs_are_where_the_engine_finds_them(
+    backend: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "theirs")
+    monkeypatch.delenv("AZURE_STORAGE_DOMAIN", raising=False)
+    assert account_url(backend) == url
+
+
+def test_a_backend_without_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
+    with pytest.raises(KitError, match="which storage account"):
+        account_url("azblob://states")
