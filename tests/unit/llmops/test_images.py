@@ -103,7 +103,7 @@ def test_what_is_in_the_registry_is_not_pushed_again(
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({"Architecture": "arm64"}, "is for linux/arm64, and SageMaker runs linux/amd64 alone"),
+        ({"Architecture": "arm64"}, "is for linux/arm64, and clouds run linux/amd64 alone"),
         ({"Descriptor": {"mediaType": "application/vnd.oci.image.index.v1+json"}}, "SageMaker's hosting refuses"),
     ],
 )
