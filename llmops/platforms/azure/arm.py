@@ -80,9 +80,9 @@ class Arm:
                 raise KitError("the next page is elsewhere, where no token is sent", where=id_)
             page = self._send(HttpRequest("GET", link), id_) if link else None
 
-    def put(self, id_: str, body: Document, api_version: str = ML_API) -> Document:
-        """Create or replace a resource, and wait until that is done."""
-        return self._call("PUT", id_, api_version, body=body, wait=True) or {}
+    def put(self, id_: str, body: Document, api_version: str = ML_API, *, wait: bool = True) -> Document:
+        """Create or replace a resource, and wait until that is done, unless it is there at once (`wait`)."""
+        return self._call("PUT", id_, api_version, body=body, wait=wait) or {}
 
     def patch(self, id_: str, body: Document, api_version: str = ML_API) -> Document:
         """Change members of a resource that is there, and wait until that is done."""

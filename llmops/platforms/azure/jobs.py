@@ -84,7 +84,7 @@ class AzureRuns(CloudRuns):
     def _create(self, request: dict[str, Any], say: Say) -> None:
         id_ = self._id(request["name"])
         if self._arm.find(id_) is None:  # else it was created before: a name is used once
-            self._arm.put(id_, {"properties": request["properties"]})
+            self._arm.put(id_, {"properties": request["properties"]}, wait=False)
 
     def _job_names(self, run: str = "") -> set[str]:
         return {job["name"] for job in self._list()}
