@@ -50,6 +50,13 @@ def test_an_operation_is_waited_for(arm: Arm, cloud: Cloud, monkeypatch: pytest.
     assert [each.path for each in cloud.asked].count(operation) == 2
 
 
+def test_what_is_there_at_once_is_not_asked_for(arm: Arm, cloud: Cloud) -> None:
+    """Azure may not show it yet."""
+    cloud.answer("PUT", f"{JOBS}/a", (201, {"name": "a", "properties": {"status": "NotStarted"}}, {}))
+    assert arm.put(f"{JOBS}/a", {"properties": {}}, wait=False)["name"] == "a"
+    assert [each.method for each in cloud.asked] == ["PUT"]
+
+
 def test_an_operation_that_fails_is_told(arm: Arm, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmops.platforms.azure.arm._POLL_SECONDS", 0)
     headers = {"Azure-AsyncOperation": f"{ARM}/operations/1"}
