@@ -1,17 +1,6 @@
 """Faults of Azure's twin, and how a rehearsal that meets one ends."""
 
-from typing import TYPE_CHECKING
-
 from llmops.rehearsal.fault_case import FaultCase
-
-if TYPE_CHECKING:
-    from llmops.rehearsal.stage import Stage
-
-
-def _after_the_roles(stage: "Stage") -> float:
-    """So long after the role assignments were made that the first job meets them too early."""
-    return stage.timeline.now() - stage.notes["roles made"] + 30
-
 
 _ML = "Microsoft.MachineLearningServices"
 CASES: tuple[FaultCase, ...] = (
@@ -50,10 +39,12 @@ CASES: tuple[FaultCase, ...] = (
     FaultCase(
         "role_propagation",
         "role_propagation",
-        "train",
-        "role assignments work only some seconds after the first job is asked for",
-        "recovered",
-        {"seconds": _after_the_roles},
+        "up",
+        "role assignments work only ten seconds after they were made, when the workspace has asked for them",
+        "refused",
+        {"seconds": 10},
+        says="recently granted",
+        way_out="some minutes; then `llmops up`, which goes on from there",
     ),
     FaultCase(
         "spot_reclaim",

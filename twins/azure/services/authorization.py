@@ -136,7 +136,7 @@ def _assign(twin: Twin, call: Call, there: Document | None) -> Document:
 def _propagation(twin: Twin) -> float:
     from twins.azure import faults
 
-    fault = faults.find(twin, "role_propagation")
+    fault = faults.take(twin, "role_propagation")
     return float(fault["seconds"]) if fault else twin.scaled(PROPAGATION_SECONDS)
 
 
