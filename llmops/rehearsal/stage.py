@@ -32,6 +32,8 @@ _SAID = re.compile(
     r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  way out:|\Z)", re.M | re.S
 )
 _WHERE = re.compile(r"^  where: (.*)$", re.M)
+_TELLS = re.compile(r"error:(?! 1 error occurred)|not authorized|^\s+\* ")
+"""What of a command's lines says why it failed; the engine puts some plugins' reasons into a list of `* `."""
 _FIX = re.compile(r"^  way out: (.*)$", re.M)
 
 
@@ -239,7 +241,7 @@ def failure(words: str, code: int, text: str) -> KitError:
     said = _SAID.search(text)
     if said:
         where, fix = _WHERE.search(text, said.end()), _FIX.search(text, said.end())
-        ours = [li for li in text[: said.start()].splitlines() if "error:" in li or "not authorized" in li]
+        ours = [line for line in text[: said.start()].splitlines() if _TELLS.search(line)]
         before = "".join(f"\n    {line.strip()}" for line in ours[-4:])
         return KitError(
             f"`{words}`: {said['what'].strip()}{before}",

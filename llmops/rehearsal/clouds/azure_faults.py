@@ -79,7 +79,7 @@ CASES: tuple[FaultCase, ...] = (
         "containers never answer",
         "refused",
         {"image": "*"},
-        says="probe",
+        says="did not answer its readiness route",
         way_out="mend the image, or give it more `start_seconds`; then `llmops up`, which removes what failed",
     ),
     FaultCase(
@@ -89,7 +89,7 @@ CASES: tuple[FaultCase, ...] = (
         "containers end at once",
         "refused",
         {"image": "*"},
-        says="container",
+        says="crashed or terminated",
         way_out="mend the image (`llmops logs` has its last words); then `llmops up`, which removes what failed",
     ),
     FaultCase(
@@ -117,7 +117,7 @@ CASES: tuple[FaultCase, ...] = (
         "the new deployment ends as Failed, for no reason of ours",
         "refused",
         {"name": "*", "times": 1},
-        says="Failed",
+        says="platform's own",
         way_out="`llmops up` again, which removes what failed and goes on",
     ),
 )
