@@ -20,7 +20,7 @@ def down(stage: Stage) -> Evidence:
     require("llmops down" in text, "`pulumi destroy` does not name the way out", f"stack {name}")
     stage.llmops("down")
     cloud = stage.cloud
-    kinds = {thing.partition(" ")[0] for thing in cloud.held() if cloud.is_of(thing, name)}
+    kinds = {thing.rpartition(" ")[0] for thing in cloud.held() if cloud.is_of(thing, name)}
     require(kinds >= cloud.data_kinds, f"`llmops down` left only {sorted(kinds)}", f"stack {name}")
     running = sorted(kinds & cloud.running_kinds)
     require(not running, f"`llmops down` left {running}", f"stack {name}")
