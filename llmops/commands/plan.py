@@ -52,7 +52,7 @@ def plan(
 
     llmops plan --stack aws-dev
     llmops plan --refresh --detailed-exitcode   code 2 tells a nightly job of drift
-    llmops plan --policy --out policy.json      the deployer's exact IAM policy
+    llmops plan --policy --out policy.json      the deployer's exact IAM policy, or role of Azure
     llmops plan --policy --use                  what a deployed stack's users need
     """
     here: Context = context.obj

@@ -1,7 +1,7 @@
 """What a deployer must be allowed, exactly: recorded while a stack lives its whole life on a twin of its own.
 
 The life is one of the stack's own program and settings: up, a change of each kind, a look at drift, down, up again,
-down with its data. Only what the deployer's own calls needed is written; nothing is added by hand.
+down with its data. Only what the deployer's own calls needed is written; a cloud's part says what its twin can't show.
 """
 
 import os

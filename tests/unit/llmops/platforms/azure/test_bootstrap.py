@@ -1,11 +1,14 @@
-"""Names of bootstrap's things, the roles that it knows, and where a backend's blobs are."""
+"""Names of bootstrap's things, the roles that it knows, where a backend's blobs are, and what encrypts secrets."""
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from contract.errors import KitError
 from infra.targets.azure.identity import ROLES
+from llmops.platforms.azure import preflight
 from llmops.platforms.azure.bootstrap import Names
 from llmops.platforms.azure.bootstrap_github import permissions_of
 from llmops.platforms.azure.bootstrap_roles import BUILT_IN, GRANTED
@@ -68,3 +71,34 @@ def test_a_backend_without_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
     with pytest.raises(KitError, match="which storage account"):
         account_url("azblob://states")
+
+
+@pytest.mark.parametrize(
+    ("backend", "twin", "written", "provider"),
+    [
+        ("azblob://states", "", "", "azurekeyvault://llmops-s"),
+        ("azblob://states", "https://localhost:1", "", ""),
+        ("file:///state", "", "", ""),
+        ("azblob://states", "", "azurekeyvault://mine/keys/k", "azurekeyvault://mine/keys/k"),
+    ],
+)
+def test_what_protects_the_secrets_of_a_new_stack(backend: str, twin: str, written: str, provider: str) -> None:
+    stack, clients = _stack(backend, written), _clients(twin, key={})
+    assert preflight._secrets_provider(stack, clients, False).startswith(provider)
+    assert bool(preflight._secrets_provider(stack, clients, False)) is bool(provider)
+
+
+def test_without_the_key_a_stack_of_ones_own_has_a_passphrase() -> None:
+    stack, clients = _stack("azblob://states", ""), _clients("", key=None)
+    assert preflight._secrets_provider(stack, clients, True) == ""
+    with pytest.raises(KitError, match="there is no key"):
+        preflight._secrets_provider(stack, clients, False)
+
+
+def _stack(backend: str, written: str) -> Any:
+    file = SimpleNamespace(secrets_provider=written)
+    return SimpleNamespace(backend=backend, file=file, project=SimpleNamespace(name="llmops"))
+
+
+def _clients(twin: str, key: Any) -> Any:
+    return SimpleNamespace(twin=twin, subscription=SUBSCRIPTION, arm=SimpleNamespace(find=lambda *_: key))
