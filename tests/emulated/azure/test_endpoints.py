@@ -1,13 +1,14 @@
-"""Endpoints on a twin of Azure that runs the real serving image: changes under load, rollouts, and going back."""
+"""Endpoints on a twin of Azure that runs the real serving image: changes under load, rollouts, going back, scaling."""
 
 import json
 import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def stack(subscription: Subscription, tmp_path: Path) -> AzureStack:
 
 
 @contextmanager
-def asked(stack: AzureStack) -> Iterator[Counter[str]]:
+def asked(stack: AzureStack, at_once: int = 1) -> Iterator[Counter[str]]:
     """Ask the endpoint all the time meanwhile; how often each version answered, and what else came."""
     assert stack.subscription
     found: Counter[str] = Counter()
@@ -56,15 +57,17 @@ def asked(stack: AzureStack) -> Iterator[Counter[str]]:
                     found[next(iter(platform.invoke("chat", QUESTION)))["model"]] += 1
                 except Exception as e:
                     found[f"failed: {e}"] += 1
-                time.sleep(0.02)
+                time.sleep(0.05)
 
-        thread = threading.Thread(target=ask)
-        thread.start()
+        threads = [threading.Thread(target=ask) for _ in range(at_once)]
+        for thread in threads:
+            thread.start()
         try:
             yield found
         finally:
             done.set()
-            thread.join()
+            for thread in threads:
+                thread.join()
 
 
 def add_forgetful(stack: AzureStack, alias: str) -> str:
@@ -80,8 +83,40 @@ def add_forgetful(stack: AzureStack, alias: str) -> str:
     return f"{ref.alias}@sha256:{ref.sha256}"
 
 
+def fired(stack: AzureStack, alert: str) -> bool:
+    """Has one of the stack's alerts fired?"""
+    found = _arm(stack, "{sub}/providers/Microsoft.AlertsManagement/alerts", "2019-05-05-preview")["value"]
+    told = [each["properties"]["essentials"] for each in found if alert in each["name"]]
+    return "Fired" in [each["monitorCondition"] for each in told]
+
+
+def instances(stack: AzureStack) -> list[int]:
+    """How many instances each deployment of `chat` has."""
+    azure = stack.outputs()["azure"]
+    path = f"{{sub}}/resourceGroups/{azure['resource_group']}/providers/Microsoft.MachineLearningServices/workspaces"
+    path += f"/{azure['workspace']}/onlineEndpoints/{azure['endpoints']['chat']}/deployments"
+    return [each["sku"]["capacity"] for each in _arm(stack, path, "2025-12-01")["value"]]
+
+
+def _arm(stack: AzureStack, path: str, version: str) -> Any:
+    assert stack.subscription
+    with stack.subscription.entered():
+        client = stack.subscription.arm()
+        answer = client.send("GET", path, version)
+        client.close()
+    answer.raise_for_status()
+    return answer.json()
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for something; a machine that is busy may take a minute."""
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.2)
+
+
 def test_no_request_is_lost_by_changes_and_a_worse_version_goes_back_by_itself(stack: AzureStack) -> None:
-    assert stack.changes() == {}
     stack.pulumi("refresh", "--yes", "--skip-preview")
     assert stack.changes() == {}, "refresh and the program agree on traffic and instances"
     first = stack.entries["chat"]["model"]
@@ -90,7 +125,6 @@ def test_no_request_is_lost_by_changes_and_a_worse_version_goes_back_by_itself(s
         stack.settings["azure"] = {**stack.settings["azure"], "tags": {"team": "chat"}}
         stack.up()
     assert set(answers) == {"chatbot@1"}, "a PUT of the endpoint has the traffic with it"
-    assert stack.changes() == {}
 
     stack.serve("chat", add_forgetful(stack, "chatbot@2"), rollout=ROLLOUT)
     with asked(stack) as answers:
@@ -98,20 +132,23 @@ def test_no_request_is_lost_by_changes_and_a_worse_version_goes_back_by_itself(s
     assert "was rolled back: it answers 0% of its golden prompts as expected" in refused
     assert f"go back with `llmops:endpoints.chat.model: {first}`" in refused
     assert set(answers) <= {"chatbot@1", "chatbot@2"}
+    until(lambda: fired(stack, "chat-quality"))
     assert "was rejected at" in stack.pulumi("preview", refused=True)
 
     stack.serve("chat", first, rollout=ROLLOUT)
     undone = stack.changes()
     assert {op for name, op in undone.items() if "chatbot-2" in name} == {"delete"}
     assert not any("chatbot-1" in name for name in undone), "the old deployment never went away"
-    stack.up()
 
-    stack.serve("chat", stack.add_version("chatbot@3", licence="another"), rollout=ROLLOUT)
+    size = {"instances": 1, "max_instances": 2, "concurrent_requests": 1}
+    stack.serve("chat", stack.add_version("chatbot@3", licence="another"), rollout=ROLLOUT, size=size)
     with asked(stack) as answers:
         said = stack.up()
     assert "30 % of the requests go to chatbot-3-" in said
     assert set(answers) == {"chatbot@1", "chatbot@3"}
-    assert stack.changes() == {}
+    with asked(stack, at_once=3):
+        until(lambda: instances(stack) == [2])
+    assert stack.changes() == {}, "nothing is left to do: the count of instances is the load's affair"
 
     stack.entries["chat"]["endpoint"] = False
     stack.up()
