@@ -12,7 +12,7 @@ from llmops.context import Context, say
 
 if TYPE_CHECKING:
     from llmops.platforms.aws.bootstrap import Bootstrapped
-    from llmops.platforms.azure.bootstrap import Bootstrapped as OnAzure
+    from llmops.platforms.azure.bootstrap import BootstrappedSubscription
 
 bootstrap = typer.Typer(no_args_is_help=True, help="Make an account ready: state, secrets, roles for CI.")
 
@@ -108,7 +108,7 @@ def bootstrap_azure(
     _print_azure(done)
 
 
-def _azure_fields(done: "OnAzure") -> dict[str, Any]:
+def _azure_fields(done: "BootstrappedSubscription") -> dict[str, Any]:
     return {
         "account": done.names.subscription,
         "region": done.location,
@@ -122,7 +122,7 @@ def _azure_fields(done: "OnAzure") -> dict[str, Any]:
     }
 
 
-def _print_azure(done: "OnAzure") -> None:
+def _print_azure(done: "BootstrappedSubscription") -> None:
     from llmops.tables import print_rows
 
     print_rows(done.rows, ["what", "state"], False)

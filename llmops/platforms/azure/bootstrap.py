@@ -101,7 +101,7 @@ class Work(Steps):
 
 
 @dataclass(frozen=True)
-class Bootstrapped:
+class BootstrappedSubscription:
     """What was found and done, and what to write down."""
 
     rows: list[dict[str, str]]
@@ -128,7 +128,7 @@ def bootstrap(
     branch: str = "main",
     policy: dict[str, Any] | None = None,
     dry_run: bool = False,
-) -> Bootstrapped:
+) -> BootstrappedSubscription:
     """Bring a subscription to what the kit's stacks need of it.
 
     Args:
@@ -156,7 +156,7 @@ def bootstrap(
         caller_roles(work)
         made = github_identities(work, place, github, branch, policy) if github else {}
         names = work.names
-        return Bootstrapped(
+        return BootstrappedSubscription(
             work.rows,
             names,
             clients.caller.tenant,

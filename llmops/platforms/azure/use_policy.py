@@ -37,6 +37,7 @@ _ENDPOINTS = (
     f"{_ML}/onlineEndpoints/score/action",
     f"{_ML}/onlineEndpoints/deployments/read",
     f"{_ML}/onlineEndpoints/deployments/getLogs/action",
+    f"{_ML}/models/versions/read",
     "Microsoft.OperationalInsights/workspaces/query/read",
     "Microsoft.Insights/metrics/read",
 )

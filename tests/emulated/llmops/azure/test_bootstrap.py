@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 
 from contract.errors import KitError
-from llmops.platforms.azure.bootstrap import GROUP_API, STORAGE_API, VAULT_API, Bootstrapped, bootstrap, key_url
+from llmops.platforms.azure.bootstrap import (
+    GROUP_API,
+    STORAGE_API,
+    VAULT_API,
+    BootstrappedSubscription,
+    bootstrap,
+    key_url,
+)
 from llmops.platforms.azure.clients import Clients
 
-Run = Callable[..., Bootstrapped]
+Run = Callable[..., BootstrappedSubscription]
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def run(clients: Clients, project: str) -> Run:
     return lambda **options: bootstrap(clients, project, lambda _: None, **options)
 
 
-def states(done: Bootstrapped) -> dict[str, str]:
+def states(done: BootstrappedSubscription) -> dict[str, str]:
     return {row["what"]: row["state"] for row in done.rows}
 
 
