@@ -21,7 +21,7 @@ def test_with_all_given_no_role_is_assigned_and_nothing_that_stands_is_made(
     deployer = contributor_of(subscription, given)
     before = assignments(subscription)
 
-    stack = make_stack(deployer, company.folder.with_name("team"), "team", deploy=False, azure=given)
+    stack = make_stack(deployer, company.folder.with_name("team"), "t" * 40, deploy=False, azure=given)
     stack.serve("chat", company.add_version("chatbot@1"))
     stack.up()
     assert stack.changes() == {}
