@@ -43,6 +43,8 @@ def ask(
                 yield json.loads(response.read())
                 return
             yield from events(where or url, response)
+    except http.client.IncompleteRead as e:
+        raise _cut_off(where or url) from e
     except (OSError, http.client.HTTPException) as e:
         raise KitError(
             f"does not answer: {e or type(e).__name__}",
@@ -69,7 +71,7 @@ def events(where: str, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         if error := chunk.get("error"):
             raise KitError(f"broke off: {error.get('message', error)}", where=where, fix="`llmops logs` says more")
         yield chunk
-    raise KitError("the answer was cut off before its end", where=where, fix="ask again; `llmops logs` says more")
+    raise _cut_off(where)
 
 
 def loaded_model(url: str) -> str:
@@ -100,6 +102,10 @@ def refusal_words(response: http.client.HTTPResponse) -> str:
         return str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError):
         return body.decode(errors="replace")[:200] or response.reason
+
+
+def _cut_off(where: str) -> KitError:
+    return KitError("the answer was cut off before its end", where=where, fix="ask again; `llmops logs` says more")
 
 
 def _refusal(url: str, response: http.client.HTTPResponse) -> KitError:

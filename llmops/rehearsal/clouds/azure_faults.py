@@ -107,7 +107,7 @@ CASES: tuple[FaultCase, ...] = (
         "a streamed answer loses its connection after 100 bytes",
         "refused",
         {"endpoint": "*", "after_bytes": 100, "times": 1},
-        says="broke",
+        says="cut off",
         way_out="ask again",
     ),
     FaultCase(

@@ -10,7 +10,7 @@ from llmops.chat_http import ask, loaded_model
 
 
 class Server(BaseHTTPRequestHandler):
-    """Answers as the body's `model` asks: whole, stream, cut, error, or a status."""
+    """Answers as the body's `model` asks: whole, stream, cut, broken (in the middle of a chunk), error, or a status."""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -20,6 +20,11 @@ class Server(BaseHTTPRequestHandler):
             self.reply(200, {"n": 1})
         elif body["model"] == "busy":
             self.reply(429, {"error": {"message": "too many"}})
+        elif body["model"] == "broken":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b'64\r\ndata: {"n": 1}\n')
         else:
             self.send_response(200)
             self.end_headers()
@@ -62,6 +67,7 @@ def test_whole_answers_and_streams(url: str) -> None:
         ("sk-2", "whole", "answers 401: wrong key"),
         ("sk-1", "busy", "answers 429: too many"),
         ("sk-1", "cut", "cut off before its end"),
+        ("sk-1", "broken", "cut off before its end"),
         ("sk-1", "error", "broke off: engine died"),
     ],
 )
