@@ -4,30 +4,22 @@ import json
 import os
 import signal
 import time
-from typing import Any
 
 import pytest
 
 from contract.twin import TWIN_SUBSCRIPTION
 from tests.emulated.azure.conftest import MakeStack
-from tests.support.azure_twin import AzureStack, Subscription
+from tests.support.azure_twin import LOCATION, AzureStack, Subscription, make_stack
 
 KEPT = " (llmops down keeps it)"
+LOST = (f"workspace{KEPT}", "role-training-registry-acrpull", "diagnostics-vault", "work")
+GROUPS, VAULTS, WORKSPACES = "2024-03-01", "2024-11-01", "2025-12-01"
 
 
-def held(stack: AzureStack, logical: str) -> dict[str, Any]:
-    """What the state holds of a resource."""
-    resources = json.loads(stack.state())["deployment"]["resources"]
-    return next(r for r in resources if r["urn"].endswith(f"::{logical}"))
-
-
-def groups(subscription: Subscription) -> list[str]:
-    """Names of the subscription's resource groups."""
-    with subscription.entered():
-        client = subscription.arm()
-        found = client.send("GET", "{sub}/resourceGroups", "2024-03-01").json()["value"]
-        client.close()
-    return [group["name"] for group in found]
+@pytest.fixture(scope="module")
+def lasting(subscription: Subscription, tmp_path_factory: pytest.TempPathFactory) -> AzureStack:
+    """A stack that several tests look at, with a name of 40 characters."""
+    return make_stack(subscription, tmp_path_factory.mktemp("lasting").resolve(), "d" * 40)
 
 
 def test_a_whole_life_leaves_nothing_but_what_azure_keeps(subscription: Subscription, make: MakeStack) -> None:
@@ -36,7 +28,6 @@ def test_a_whole_life_leaves_nothing_but_what_azure_keeps(subscription: Subscrip
     assert planned[f"workspace{KEPT}"] == planned[f"store{KEPT}"] == "create"
     assert groups(subscription) == [], "a preview changes nothing"
     stack.up()
-    assert stack.changes() == {}, "a second up has nothing to do"
     stack.pulumi("refresh", "--yes")
     assert stack.changes() == {}
     outputs = stack.outputs()
@@ -44,49 +35,62 @@ def test_a_whole_life_leaves_nothing_but_what_azure_keeps(subscription: Subscrip
     assert outputs["signing"]["public_key"].startswith("-----BEGIN PUBLIC KEY-----")
     assert groups(subscription) == [outputs["azure"]["resource_group"]]
 
+    made = held(stack)
     assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the way out"
     stack.pulumi("destroy", "--yes", "--exclude-protected", "--skip-preview")
-    assert stack.changes()["identity-training"] == "create"
-    assert not {name for name in stack.changes() if name.endswith(KEPT)}, "what is kept is there as it was"
-    stack.up()
-
+    left = held(stack)
+    assert "identity-training" not in left
+    assert {name for name in made if name.endswith(KEPT)} <= set(left), "what is kept is there as it was"
+    kept = {name: left[f"{name}{KEPT}"] for name in ("group", "vault", "workspace")}
     stack.pulumi("state", "unprotect", "--all", "--yes")
     stack.pulumi("destroy", "--yes", "--skip-preview")
     assert groups(subscription) == []
-    refused = stack.pulumi("up", "--yes", "--skip-preview", refused=True)
+    assert {kept["vault"], kept["workspace"]} <= set(subscription.admin("GET", "status")["deleted"])
+    refused = stack.up(refused=True)
     assert "was deleted, and keeps its name until" in refused
     assert "az keyvault recover --name" in refused
 
-
-def test_each_change_of_what_is_kept_is_made_in_place(make: MakeStack) -> None:
-    stack = make("changed")
-    changes: list[tuple[dict[str, Any], dict[str, str]]] = [
-        ({"log_retention_days": 30}, {f"logs{KEPT}": "update"}),
-        ({"runs_days": 30}, {f"storage-lifecycle{KEPT}": "update"}),
-        ({"budget": {"monthly_usd": 50, "emails": ["you@example.com"]}}, {"budget": "replace", "alerts": "update"}),
-        (
-            {"operators": [{"object_id": "aaaaaaaa-0000-0000-0000-000000000000", "kind": "Group"}]},
-            {"role-operator-aaaaaaaa-0000-0000-0000-000000000000-registry-acrpush": "create"},
-        ),
-        (
-            {"network": {"mode": "managed"}},
-            {f"workspace{KEPT}": "update", f"registry{KEPT}": "update"},
-        ),
-    ]
-    for given, expected in changes:
-        stack.settings["azure"] |= given
-        planned = stack.changes()
-        assert expected.items() <= planned.items(), given
-        assert not [name for name, op in planned.items() if "replace" in op and name != "budget"], given
-        if "operators" not in given:  # nobody of that id is in the twin's directory
-            stack.up()
-            assert stack.changes() == {}
-        else:
-            del stack.settings["azure"]["operators"]
+    bring_back(subscription, kept)
+    stack.up()
+    stack.up()  # what was there is taken over as it is, then brought to the settings
+    assert stack.changes() == {}
+    assert stack.outputs()["signing"] == outputs["signing"], "the key came back with its vault"
 
 
-def test_what_a_killed_update_left_is_taken_over(make: MakeStack) -> None:
-    stack = make("killed", deploy=False)
+def test_each_change_of_what_is_kept_is_made_in_place(lasting: AzureStack) -> None:
+    stack, somebody = lasting, "aaaaaaaa-0000-0000-0000-000000000000"  # nobody of the twin's directory
+    stack.settings["azure"] |= {
+        "log_retention_days": 30,
+        "runs_days": 30,
+        "budget": {"monthly_usd": 50, "emails": ["you@example.com"]},
+        "network": {"mode": "managed"},
+        "operators": [{"object_id": somebody, "kind": "Group"}],
+    }
+    planned = stack.changes()
+    kept = {name.removesuffix(KEPT): op for name, op in planned.items() if name.endswith(KEPT)}
+    assert kept == dict.fromkeys(("logs", "storage-lifecycle", "workspace", "registry"), "update")
+    assert planned[f"role-operator-{somebody}-registry-acrpush"] == "create"
+    assert planned["alerts"] == "update"
+    replaced = [name for name, op in planned.items() if "replace" in op and not name.startswith("compute-")]
+    assert replaced == ["budget"]
+    del stack.settings["azure"]["operators"]
+    stack.up()
+    assert stack.changes() == {}
+
+
+def test_a_twins_stack_is_not_touched_from_azure_and_the_reverse(lasting: AzureStack) -> None:
+    gone = {"ARM_CLOUD_METADATA_URL": ""}
+    text = lasting.pulumi("up", "--yes", "--skip-preview", refused=True, **gone)
+    assert f"subscription {TWIN_SUBSCRIPTION} is asked for at Azure, which can't be" in text
+    text = lasting.pulumi("refresh", "--yes", refused=True, **gone)
+    assert "this stack lives on a twin, but Azure clients here talk to Azure" in text
+    lasting.settings["azure"]["location"] = "northeurope"
+    assert "would be deployed to the twin, northeurope" in lasting.up(refused=True)
+    lasting.settings["azure"]["location"] = LOCATION
+
+
+def test_what_a_killed_update_left_and_what_the_state_lost_is_taken_over(lasting: AzureStack, make: MakeStack) -> None:
+    stack = make("d" * 39 + "e", deploy=False)
     process = stack.start("up", "--yes", "--skip-preview")
     assert process.stdout
     for line in process.stdout:
@@ -96,45 +100,55 @@ def test_what_a_killed_update_left_is_taken_over(make: MakeStack) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     stack.pulumi("cancel", "--yes")
-    stack.up()
-    stack.up()  # to what is declared
-    assert stack.changes() == {}
-    kinds = [r["urn"] for r in [held(stack, f"registry{KEPT}"), held(stack, f"workspace{KEPT}")]]
-    assert len(kinds) == 2
+    assert "was left by an interrupted update" in stack.up()
 
-
-@pytest.mark.parametrize("logical", [f"workspace{KEPT}", "role-training-registry-acrpull", "diagnostics-vault", "work"])
-def test_what_the_state_lost_is_taken_over_and_stays_as_it_is(logical: str, make: MakeStack) -> None:
-    name = f"lost-{logical.split()[0].rpartition('-')[2]}"
-    stack = make(name)
-    lost = held(stack, logical)
-    stack.pulumi("state", "unprotect", "--all", "--yes")
-    stack.pulumi("state", "delete", lost["urn"], "--force", "--yes", "--target-dependents")
+    before = held(stack)
+    lose(stack, *LOST)
     text = stack.up()
-    assert "was left by an interrupted update" in text
-    stack.up()
-    assert held(stack, logical)["id"] == lost["id"]
+    assert all(f"{before[logical]} was left by an interrupted update" in text for logical in LOST)
+    stack.up()  # what was taken over as it is, is brought to what is declared
+    assert held(stack) == before
     assert stack.changes() == {}
+    assert not on_azure(stack) & on_azure(lasting), "two stacks share nothing, though only their last letters differ"
 
 
-def test_two_stacks_share_nothing(subscription: Subscription, make: MakeStack) -> None:
-    first, second = make("d" * 40), make("d" * 39 + "e")
-    ids = [_ids(stack.state()) for stack in (first, second)]
-    assert not ids[0] & ids[1]
-    assert len(groups(subscription)) >= 2
+def held(stack: AzureStack) -> dict[str, str]:
+    """What the state holds: ids by logical names."""
+    found = json.loads(stack.state())["deployment"]["resources"]
+    return {each["urn"].rpartition("::")[2]: each["id"] for each in found if "id" in each and "custom" in each}
 
 
-def test_a_twins_stack_is_not_touched_from_azure_and_the_reverse(make: MakeStack) -> None:
-    stack = make("apart")
-    gone = {"ARM_CLOUD_METADATA_URL": ""}
-    text = stack.pulumi("up", "--yes", "--skip-preview", refused=True, **gone)
-    assert f"subscription {TWIN_SUBSCRIPTION} is asked for at Azure, which can't be" in text
-    text = stack.pulumi("refresh", "--yes", refused=True, **gone)
-    assert "this stack lives on a twin, but Azure clients here talk to Azure" in text
-    stack.settings["azure"]["location"] = "northeurope"
-    assert "would be deployed to the twin, northeurope" in stack.up(refused=True)
+def on_azure(stack: AzureStack) -> set[str]:
+    """Ids of what the stack has on Azure."""
+    return {id_ for id_ in held(stack).values() if id_.startswith("/subscriptions/")}
 
 
-def _ids(state: str) -> set[str]:
-    resources = json.loads(state)["deployment"]["resources"]
-    return {r["id"] for r in resources if r["type"].startswith("azure-native:")}
+def lose(stack: AzureStack, *logical: str) -> None:
+    """Take resources out of the state, and what depends on them."""
+    found = json.loads(stack.state())["deployment"]["resources"]
+    urns = {each["urn"].rpartition("::")[2]: each["urn"] for each in found}
+    stack.pulumi("state", "unprotect", "--all", "--yes")
+    for name in logical:
+        if name in held(stack):  # it may have gone with another one
+            stack.pulumi("state", "delete", urns[name], "--force", "--yes", "--target-dependents")
+
+
+def groups(subscription: Subscription) -> list[str]:
+    """Names of the subscription's resource groups."""
+    with subscription.entered():
+        client = subscription.arm()
+        found = client.send("GET", "{sub}/resourceGroups", GROUPS).json()["value"]
+        client.close()
+    return [group["name"] for group in found]
+
+
+def bring_back(subscription: Subscription, ids: dict[str, str]) -> None:
+    """What `az group create`, `az keyvault recover` and `az ml workspace delete --permanently-delete` do."""
+    place = {"location": LOCATION}
+    vault = {"tenantId": subscription.info.tenant, "sku": {"family": "A", "name": "standard"}, "createMode": "recover"}
+    with subscription.entered():
+        client = subscription.arm()
+        client.change("PUT", ids["group"], GROUPS, place)
+        client.change("PUT", ids["vault"], VAULTS, {**place, "properties": vault})
+        client.change("DELETE", ids["workspace"], WORKSPACES, forceToPurge="true")
+        client.close()
