@@ -1,0 +1,86 @@
+"""Azure as a rehearsal sees it: whose things are whose, and where its clients may go."""
+
+from typing import Any
+
+import pytest
+
+from contract.errors import KitError
+from contract.twin import METADATA_VARIABLE, TWIN_SUBSCRIPTION
+from llmops.rehearsal.clouds import find_cloud
+from llmops.rehearsal.clouds.azure_inventory import deleted, inventory
+
+ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"
+GROUP = f"{ROOT}/resourcegroups/llmops-dev-group-756bf7c1"
+VAULT = f"{GROUP}/providers/microsoft.keyvault/vaults/llmops-dev-vaul-1"
+
+
+def test_a_stack_s_things_are_those_of_its_group() -> None:
+    azure = find_cloud("azure")
+    assert azure.is_of(f"vault {VAULT}", "dev")
+    assert azure.is_of(f"role assignment {VAULT}/providers/microsoft.authorization/roleassignments/1", "dev")
+    assert not azure.is_of(f"vault {VAULT}", "de")
+    assert not azure.is_of(f"role assignment {ROOT}/providers/microsoft.authorization/roleassignments/1", "dev")
+
+
+def test_what_is_deleted_softly_is_nobody_s_orphan() -> None:
+    azure = find_cloud("azure")
+    assert azure.is_the_clouds(f"deleted {VAULT}")
+    assert not azure.is_of(f"deleted {VAULT}", "dev")
+    assert not azure.is_the_clouds(f"vault {VAULT}")
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {METADATA_VARIABLE: "https://management.azure.com/metadata/endpoints"},
+        {"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com"},
+        {"AZURE_AUTHORITY_HOST": ""},
+    ],
+)
+def test_clients_that_could_reach_azure_are_refused(elsewhere: dict[str, str]) -> None:
+    home = {METADATA_VARIABLE: "https://localhost:1/metadata/endpoints", "AZURE_AUTHORITY_HOST": "https://localhost:1"}
+    azure = find_cloud("azure")
+    azure.require_loopback(home)
+    with pytest.raises(KitError, match="not on this machine") as refused:
+        azure.require_loopback(home | elsewhere)
+    assert refused.value.where == f"${next(iter(elsewhere))}"
+
+
+def test_an_update_is_watched_for_less_on_a_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    azure, entry = find_cloud("azure"), {"model": "m"}
+    monkeypatch.delenv(METADATA_VARIABLE, raising=False)
+    azure.change_machines(entry)
+    assert entry == {"model": "m", "size": {"instance_type": "Standard_DS4_v2"}}
+    monkeypatch.setenv(METADATA_VARIABLE, "https://localhost:1/metadata/endpoints")
+    azure.change_machines(entry)
+    assert entry["rollout"] == {"bake_seconds": 5}
+
+
+class Reader:
+    """A subscription with a group and a cluster, both of which change by themselves."""
+
+    def __init__(self, nodes: int) -> None:
+        ml = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/w"
+        listed = {"id": ml, "type": "Microsoft.MachineLearningServices/workspaces"}
+        cluster = {"id": f"{ml}/computes/cpu", "properties": {"properties": {"currentNodeCount": nodes, "vmSize": "D"}}}
+        vaults, logs = "Microsoft.KeyVault/deletedVaults", "Microsoft.OperationalInsights/deletedWorkspaces"
+        self._lists: dict[str, list[dict[str, Any]]] = {
+            f"{ROOT}/resourcegroups": [{"id": GROUP, "etag": str(nodes)}],
+            f"{ROOT}/resources": [listed],
+            f"{ml}/computes": [cluster],
+            f"{ROOT}/providers/{vaults}": [{"properties": {"vaultId": VAULT.upper()}}],
+            f"{ROOT}/providers/{logs}": [{"id": f"{GROUP}/L"}],
+        }
+
+    def find(self, id_: str, _version: str = "") -> dict[str, Any]:
+        return {"id": id_, "systemData": {}, "properties": {}}
+
+    def list(self, id_: str, _version: str = "") -> Any:
+        return iter(self._lists.get(id_, []))
+
+
+def test_what_changes_by_itself_is_not_described() -> None:
+    found = inventory(Reader(1), TWIN_SUBSCRIPTION)
+    assert found == inventory(Reader(2), TWIN_SUBSCRIPTION)
+    assert sorted(name.partition(" /")[0] for name in found) == ["cluster", "resource group", "workspace"]
+    assert deleted(Reader(1), TWIN_SUBSCRIPTION) == sorted([VAULT, f"{GROUP}/l"])
