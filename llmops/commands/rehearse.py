@@ -76,7 +76,7 @@ def rehearse(
     on = find_cloud(cloud)
     limits = _limits(on, live, max_usd, ttl, yes)
     options = Options(
-        tuple(only or ()), tuple(fault or ()), [_parse(each) for each in without or ()], keep, folder, limits
+        tuple(only or ()), tuple(fault or ()), [parse_taken(each) for each in without or ()], keep, folder, limits
     )
     done = run(on, here.project, options, Console(stderr=True, highlight=False))
     _say(done, folder)
@@ -104,10 +104,12 @@ def _limits(cloud: "Cloud", live: bool, max_usd: float, ttl: str, yes: bool) -> 
     return limits
 
 
-def _parse(text: str) -> tuple[str, str]:
+def parse_taken(text: str) -> tuple[str, str]:
+    """ROLE:ACTION, with an action as a cloud writes it: s3:PutObject, Microsoft.Storage/storageAccounts/write."""
     role, _, action = text.partition(":")
-    if not role or ":" not in action:
-        raise KitError(f"{text!r} is no role with an action", where="--without", fix="write deploy:s3:PutObject")
+    if not role or not (":" in action or "/" in action):
+        fix = "write such as deploy:s3:PutObject, or deploy:Microsoft.KeyVault/vaults/write"
+        raise KitError(f"{text!r} is no role with an action", where="--without", fix=fix)
     return role, action
 
 

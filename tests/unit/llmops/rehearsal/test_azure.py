@@ -6,6 +6,7 @@ import pytest
 
 from contract.errors import KitError
 from contract.twin import METADATA_VARIABLE, TWIN_SUBSCRIPTION
+from llmops.commands.rehearse import parse_taken
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.clouds.azure_inventory import deleted, inventory
 
@@ -84,3 +85,14 @@ def test_what_changes_by_itself_is_not_described() -> None:
     assert found == inventory(Reader(2), TWIN_SUBSCRIPTION)
     assert sorted(name.partition(" /")[0] for name in found) == ["cluster", "resource group", "workspace"]
     assert deleted(Reader(1), TWIN_SUBSCRIPTION) == sorted([VAULT, f"{GROUP}/l"])
+
+
+@pytest.mark.parametrize("action", ["s3:PutObject", "Microsoft.KeyVault/vaults/write"])
+def test_an_action_is_taken_away_as_its_cloud_writes_it(action: str) -> None:
+    assert parse_taken(f"deploy:{action}") == ("deploy", action)
+
+
+@pytest.mark.parametrize("text", ["deploy", "deploy:PutObject", ":s3:PutObject"])
+def test_what_takes_nothing_away_is_refused(text: str) -> None:
+    with pytest.raises(KitError, match="no role with an action"):
+        parse_taken(text)
