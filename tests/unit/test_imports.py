@@ -38,8 +38,14 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "infra/targets",
         "infra/targets/local",
         "infra/targets/aws",
+        "infra/targets/azure",
         "llmops/platforms",
         "llmops/platforms/aws",
+        "llmops/platforms/azure",
+        "twins/common",
+        "twins/aws",
+        "twins/azure",
+        "twins/providers",
     ]:
         (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
@@ -49,6 +55,7 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "infra/names",
         "infra/targets/base",
         "llmops/engine/language_host",
+        "twins/faults",
     ]:
         (folder / f"{module}.py").touch()
     (folder / "llmops/engine/dynamic_provider.py").touch()
@@ -75,6 +82,10 @@ BROKEN = {
     "llmops.worse": "infra",
     "llmops.cloud": "boto3",
     "twins.bad": "infra",
+    "twins.common.bad": "twins.aws",
+    "twins.common.worse": "boto3",
+    "twins.aws.neighbour": "twins.azure",
+    "twins.azure.bad": "azure",
 }
 
 
@@ -85,12 +96,14 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
     # These are allowed.
     (skeleton / "infra/targets/local/endpoint.py").write_text("import hosting\n")
     (skeleton / "infra/targets/aws/live.py").write_text("import boto3\n")
+    (skeleton / "infra/targets/azure/live.py").write_text("import azure.core\n")
     (skeleton / "llmops/platforms/aws/store.py").write_text("import boto3\n")
+    (skeleton / "llmops/platforms/azure/store.py").write_text("import azure.core\n")
     run = lint(skeleton)
     assert run.returncode == 1, run.stdout + run.stderr
     for module, imported in BROKEN.items():
         assert f"{module} -> {imported} (l.2)" in run.stdout, run.stdout
-    for allowed in ("infra.targets.local", "infra.targets.aws.", "llmops.platforms.aws"):
+    for allowed in ("infra.targets.local", "infra.targets.aws.", "infra.targets.azure.", "llmops.platforms.a"):
         assert f"{allowed}" not in run.stdout
 
 
