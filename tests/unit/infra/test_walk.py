@@ -99,7 +99,7 @@ ON_THE_PROVIDER = ("expires", f"{AWS}profile", f"{AWS}tags")
 
 
 def test_the_walk_is_complete() -> None:
-    """What is Azure's alone has a walk of its own, tests/unit/infra/azure/test_walk.py."""
+    """What is Azure's alone has a walk of its own, tests/emulated/infra/test_azure_walk.py."""
     assert sorted(path for path in leaves(Settings, "") if not path.startswith("azure.")) == sorted(WALK)
 
 
