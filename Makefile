@@ -8,6 +8,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundl
 export UV_SYSTEM_CERTS ?= 1
 endif
 PYTHON_IN_VENV := .venv/bin/python
+CLOUD ?= aws
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -22,10 +23,10 @@ aws: .venv/aws-twin.stamp engine ## Set up for stacks on AWS, and for AWS's twin
 
 azure: .venv/azure-twin.stamp engine ## Set up for stacks on Azure, and for Azure's twin on this machine
 
-rehearse: .venv/aws-twin.stamp engine ## Go through a model's whole life on a twin of AWS; the report is in rehearsal-report/
-	@.venv/bin/llmops rehearse aws
+rehearse: .venv/$(CLOUD)-twin.stamp engine ## Go through a model's whole life on a twin (CLOUD=aws or azure); the report is in rehearsal-report/
+	@.venv/bin/llmops rehearse $(CLOUD)
 
-faults: .venv/dev.stamp engine ## Rehearse with each fault in turn: an hour, beyond what `make test` does
+faults: .venv/dev.stamp engine ## Rehearse on both twins with each fault in turn: an hour, beyond what `make test` does
 	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py tests/emulated/llmops/rehearsal_azure/every_fault.py
 
 test: ## Set everything up and run every check and test, as CI does
