@@ -67,7 +67,10 @@ def events(where: str, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         data = line[len(_DATA) :].strip()
         if data == b"[DONE]":
             return
-        chunk = json.loads(data)
+        try:
+            chunk = json.loads(data)
+        except ValueError as e:  # the connection ended within the line
+            raise _cut_off(where) from e
         if error := chunk.get("error"):
             raise KitError(f"broke off: {error.get('message', error)}", where=where, fix="`llmops logs` says more")
         yield chunk

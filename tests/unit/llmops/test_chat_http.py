@@ -24,7 +24,7 @@ class Server(BaseHTTPRequestHandler):
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            self.wfile.write(b'64\r\ndata: {"n": 1}\n')
+            self.wfile.write(b'64\r\ndata: {"n": 1}\ndata: {"n":')
         else:
             self.send_response(200)
             self.end_headers()
