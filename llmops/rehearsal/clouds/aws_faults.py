@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from llmops.rehearsal.clouds.container_faults import container_cases
 from llmops.rehearsal.fault_case import FaultCase
 
 if TYPE_CHECKING:
@@ -54,69 +55,8 @@ CASES: tuple[FaultCase, ...] = (
         "recovered",
         {"seconds": _after_the_roles},
     ),
-    FaultCase(
-        "spot_reclaim",
-        "spot_reclaim",
-        "train",
-        "the job's machine is taken away a second time, before its first checkpoint",
-        "recovered",
-        {"job": "*", "after_seconds": 3, "times": 1},
-    ),
-    FaultCase(
-        "capacity",
-        "capacity",
-        "serve",
-        "there is no instance of the endpoints' type",
-        "refused",
-        {"instance_type": "*"},
-        says="capacity",
-        way_out="another `size.instance_type`, or later the same: `llmops up`, which removes what failed and goes on",
-    ),
-    FaultCase(
-        "slow_start",
-        "slow_start",
-        "serve",
-        "containers answer only five seconds after their start",
-        "recovered",
-        {"image": "*", "seconds": 5},
-    ),
-    FaultCase(
-        "silent",
-        "silent",
-        "serve",
-        "containers never answer",
-        "refused",
-        {"image": "*"},
-        says="health check",
-        way_out="mend the image, or give it more `start_seconds`; then `llmops up`, which removes what failed",
-    ),
-    FaultCase(
-        "bad_image",
-        "bad_image",
-        "serve",
-        "containers end at once",
-        "refused",
-        {"image": "*"},
-        says="health check",
-        way_out="mend the image (`llmops logs` has its last words); then `llmops up`, which removes what failed",
-    ),
-    FaultCase(
-        "crash",
-        "crash",
-        "invoke",
-        "the endpoint's container is killed; it is started anew, and clients try again meanwhile",
-        "recovered",
-        {"name": "*assistant*", "times": 1},
-    ),
-    FaultCase(
-        "cut_stream",
-        "cut_stream",
-        "invoke",
-        "a streamed answer loses its connection after 100 bytes",
-        "refused",
-        {"endpoint": "*", "after_bytes": 100, "times": 1},
-        says="broke",
-        way_out="ask again",
+    *container_cases(
+        no_machine="instance of the endpoints' type", silent="health check", ended="health check", cut="broke"
     ),
     FaultCase(
         "rollback",

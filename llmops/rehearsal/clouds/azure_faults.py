@@ -1,5 +1,6 @@
 """Faults of Azure's twin, and how a rehearsal that meets one ends."""
 
+from llmops.rehearsal.clouds.container_faults import container_cases
 from llmops.rehearsal.fault_case import FaultCase
 
 _ML = "Microsoft.MachineLearningServices"
@@ -46,69 +47,11 @@ CASES: tuple[FaultCase, ...] = (
         says="recently granted",
         way_out="some minutes; then `llmops up`, which goes on from there",
     ),
-    FaultCase(
-        "spot_reclaim",
-        "spot_reclaim",
-        "train",
-        "the job's machine is taken away a second time, before its first checkpoint",
-        "recovered",
-        {"job": "*", "after_seconds": 3, "times": 1},
-    ),
-    FaultCase(
-        "capacity",
-        "capacity",
-        "serve",
-        "there is no machine of the endpoints' size",
-        "refused",
-        {"instance_type": "*"},
-        says="capacity",
-        way_out="another `size.instance_type`, or later the same: `llmops up`, which removes what failed and goes on",
-    ),
-    FaultCase(
-        "slow_start",
-        "slow_start",
-        "serve",
-        "containers answer only five seconds after their start",
-        "recovered",
-        {"image": "*", "seconds": 5},
-    ),
-    FaultCase(
-        "silent",
-        "silent",
-        "serve",
-        "containers never answer",
-        "refused",
-        {"image": "*"},
-        says="did not answer its readiness route",
-        way_out="mend the image, or give it more `start_seconds`; then `llmops up`, which removes what failed",
-    ),
-    FaultCase(
-        "bad_image",
-        "bad_image",
-        "serve",
-        "containers end at once",
-        "refused",
-        {"image": "*"},
-        says="crashed or terminated",
-        way_out="mend the image (`llmops logs` has its last words); then `llmops up`, which removes what failed",
-    ),
-    FaultCase(
-        "crash",
-        "crash",
-        "invoke",
-        "the endpoint's container is killed; it is started anew, and clients try again meanwhile",
-        "recovered",
-        {"name": "*assistant*", "times": 1},
-    ),
-    FaultCase(
-        "cut_stream",
-        "cut_stream",
-        "invoke",
-        "a streamed answer loses its connection after 100 bytes",
-        "refused",
-        {"endpoint": "*", "after_bytes": 100, "times": 1},
-        says="cut off",
-        way_out="ask again",
+    *container_cases(
+        no_machine="machine of the endpoints' size",
+        silent="did not answer its readiness route",
+        ended="crashed or terminated",
+        cut="cut off",
     ),
     FaultCase(
         "failure",
