@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from llmops.rehearsal.world import World
 
 _STOP_SECONDS = 120
+_SECRET = (("token",),)
+"""Verbs whose output lets others in: no log keeps it."""
 _SAID = re.compile(
     r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  way out:|\Z)", re.M | re.S
 )
@@ -221,7 +223,7 @@ class Stage:
             assert process.stdin
             with suppress(BrokenPipeError), process.stdin:
                 process.stdin.write(stdin)
-            said, both = _listen(process, log, self.say)
+            said, both = _listen(process, log, self.say, secret=words[1:2] in _SECRET)
         if self.current:
             self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))
         if process.returncode != code:
@@ -254,8 +256,12 @@ def failure(words: str, code: int, text: str) -> KitError:
     return KitError(f"`{words}` ended with code {code}:\n    " + "\n    ".join(lines[-12:]), fix="see the step's log")
 
 
-def _listen(process: "subprocess.Popen[str]", log: IO[str], say: Callable[[str], None]) -> tuple[str, str]:
-    """A process's stdout, and all that it said; both are told as they come. Ctrl-C ends it in order."""
+def _listen(
+    process: "subprocess.Popen[str]", log: IO[str], say: Callable[[str], None], *, secret: bool
+) -> tuple[str, str]:
+    """A process's stdout, and all that it said; both are told as they come, but for a secret stdout. Ctrl-C ends it in
+    order.
+    """
     said: list[str] = []
     both: list[str] = []
 
@@ -263,6 +269,8 @@ def _listen(process: "subprocess.Popen[str]", log: IO[str], say: Callable[[str],
         for line in stream:
             for lines in into:
                 lines.append(line)
+            if secret and stream is process.stdout:
+                continue
             log.write(line)
             log.flush()
             if line.strip():
