@@ -20,10 +20,12 @@ _SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.01, 10.0
 
 @dataclass(frozen=True)
 class Step:
-    """A share of the requests for the new version, 1 to 100 percent, and how long it must do well with it."""
+    """A share of the requests for the new version, 0 to 100 percent, and how long it must do well with it."""
 
     share: int
     seconds: float
+    mirror: int = 0
+    """Percent of the requests that it gets as copies; its answers to those go to nobody."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ class Owner:
         return f"{self.deployment} by {self.by} until {self.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def steps(strategy: str, *, canary_percent: int, step_percent: int, bake_seconds: float) -> tuple[Step, ...]:
+def steps(
+    strategy: str, *, canary_percent: int, step_percent: int, bake_seconds: float, mirror_percent: int = 0
+) -> tuple[Step, ...]:
     """The steps of a strategy; the last one brings everything, and is watched while the old version is still there.
 
     Args:
@@ -80,6 +84,7 @@ def steps(strategy: str, *, canary_percent: int, step_percent: int, bake_seconds
         canary_percent: share of the canary.
         step_percent: what each step of linear adds.
         bake_seconds: of each step.
+        mirror_percent: share of the copies in a step before all others; 0: there is no such step.
 
     Raises:
         KitError: another strategy.
@@ -91,7 +96,8 @@ def steps(strategy: str, *, canary_percent: int, step_percent: int, bake_seconds
     }
     if strategy not in shares:
         raise KitError(f"there is no strategy {strategy}", fix=f"write one of {', '.join(shares)}")
-    return tuple(Step(share, bake_seconds) for share in (*shares[strategy](), 100))
+    first = (Step(0, bake_seconds, mirror_percent),) if mirror_percent else ()
+    return (*first, *(Step(share, bake_seconds) for share in (*shares[strategy](), 100)))
 
 
 def verdict(new: Counts, old: Counts, limits: Limits) -> str:

@@ -66,6 +66,12 @@ class Rollout(Part):
     )
     canary_percent: int = Field(default=10, ge=1, le=99, description="Share of the requests that the canary takes.")
     step_percent: int = Field(default=25, ge=5, le=50, description="Share that each step of linear or rolling brings.")
+    mirror_percent: int = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="Share of the requests that the new version gets first as copies, for a bake (Azure).",
+    )
     bake_seconds: int = Field(
         default=30, ge=0, le=86_400, description="How long the new version must do well; 300 in a cloud by default."
     )

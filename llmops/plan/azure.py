@@ -87,9 +87,10 @@ def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]
         str(rollout.get("strategy", "all_at_once")),
         canary_percent=int(known(rollout.get("canary_percent"), 0)),
         step_percent=int(known(rollout.get("step_percent"), 100)),
+        mirror_percent=int(known(rollout.get("mirror_percent"), 0)),
         bake_seconds=float(known(rollout.get("bake_seconds"), 0)),
     )
-    shares = ", ".join(f"{step.share} %" for step in plan)
+    shares = ", ".join(f"copies of {step.mirror} %" if step.mirror else f"{step.share} %" for step in plan)
     words = "all at once, beside the old ones" if len(plan) == 1 else f"{rollout['strategy']}: {shares}"
     return words, int(sum(step.seconds for step in plan)), 2 * instances
 

@@ -56,6 +56,9 @@ def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:
 def _of_rollout(entry: Entry) -> Iterator[Refusal]:
     rollout, bake = entry.rollout, bake_seconds(entry)
     steps = -(-100 // rollout.step_percent)
+    if rollout.mirror_percent:
+        what = "SageMaker's updates copy no requests (its shadow tests are another thing)"
+        yield ("rollout", "mirror_percent"), what, "remove it; a canary asks the new version with real requests"
     if rollout.strategy == "canary" and rollout.canary_percent > 50:
         yield ("rollout", "canary_percent"), "SageMaker's canary takes 50 % at most", "write 50 or less"
     if bake > _LONGEST_WAIT:

@@ -267,6 +267,7 @@ def _traffic(
             "strategy": rollout.strategy,
             "canary_percent": rollout.canary_percent,
             "step_percent": rollout.step_percent,
+            "mirror_percent": rollout.mirror_percent,
             "bake_seconds": bake_seconds(entry),
         },
         alerts=here.settings.azure.alerts,

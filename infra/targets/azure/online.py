@@ -56,7 +56,9 @@ def owner_of(live: Document | None) -> Owner | None:
     return Owner.parse(((live or {}).get("tags") or {}).get(OWNER_TAG, ""))
 
 
-def put_traffic(props: Properties, traffic: Mapping[str, int], owner: Owner | None = None) -> None:
+def put_traffic(
+    props: Properties, traffic: Mapping[str, int], owner: Owner | None = None, mirror: Mapping[str, int] | None = None
+) -> None:
     """Read the endpoint, and put it again as it is but for its weights, which no other call sets.
 
     https://learn.microsoft.com/rest/api/azureml/online-endpoints/create-or-update
@@ -65,6 +67,7 @@ def put_traffic(props: Properties, traffic: Mapping[str, int], owner: Owner | No
         props: of the dynamic resource.
         traffic: percent by deployment; 0 in all, or 100.
         owner: whose the weights are from now on.
+        mirror: percent of the requests that one deployment without traffic gets as copies.
     """
     live = require_endpoint(props, at_rest=True)
     tags = {key: value for key, value in (live.get("tags") or {}).items() if key != OWNER_TAG}
@@ -75,7 +78,7 @@ def put_traffic(props: Properties, traffic: Mapping[str, int], owner: Owner | No
         "location": live["location"],
         "tags": tags,
         "identity": _identity(live.get("identity") or {}),
-        "properties": properties | {"traffic": dict(traffic), "mirrorTraffic": {}},
+        "properties": properties | {"traffic": dict(traffic), "mirrorTraffic": dict(mirror or {})},
     }
     body |= {key: live[key] for key in ("kind", "sku") if live.get(key)}
     send(Place.of(props), "PUT", props["endpoint"], API, body)

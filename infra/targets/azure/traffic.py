@@ -98,7 +98,7 @@ class Traffic(dynamic.Resource, module="llmops", name="Traffic"):
             deployment: name of the one that gets everything.
             model: the version's alias.
             sha256: the version's identity.
-            rollout: strategy, canary_percent, step_percent, bake_seconds.
+            rollout: strategy, canary_percent, step_percent, mirror_percent, bake_seconds.
             alerts: what is too bad.
             store: URL of the container that a rejection is written to.
             setting: key of the line that says which version serves.
@@ -158,9 +158,11 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
     since = datetime.now(UTC)
 
     def shift(step: Step) -> None:
-        say(f"{name_of(props)}: {step.share} % of the requests go to {new}, watched for {step.seconds:g} s")
+        what = f"copies of {step.mirror} %" if step.mirror else f"{step.share} %"
+        say(f"{name_of(props)}: {what} of the requests go to {new}, watched for {step.seconds:g} s")
         until = datetime.now(UTC) + timedelta(seconds=step.seconds) + _MARGIN
-        put_traffic(props, shares(old, new, step.share), Owner(new, BY_UP, until))
+        mirror = {new: step.mirror} if step.mirror else {}
+        put_traffic(props, shares(old, new, step.share), Owner(new, BY_UP, until), mirror)
 
     try:
         reason = roll(_plan(props["rollout"]), shift=shift, trouble=lambda: _trouble(props, list(old), new, since))
@@ -180,6 +182,7 @@ def _plan(rollout: Properties) -> tuple[Step, ...]:
         rollout["strategy"],
         canary_percent=int(rollout["canary_percent"]),
         step_percent=int(rollout["step_percent"]),
+        mirror_percent=int(rollout["mirror_percent"]),
         bake_seconds=rollout["bake_seconds"],
     )
 

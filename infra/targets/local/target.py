@@ -76,6 +76,10 @@ def _require_rollout(path: tuple[str, str], entry: Entry) -> None:
             f"{rollout.strategy} is a cloud's: this machine has all_at_once and canary",
             "write `strategy: canary`",
         )
+    if rollout.mirror_percent:
+        raise setting_error(
+            (*path, "rollout", "mirror_percent"), "this machine's router copies no requests", "remove it"
+        )
     if "bake_seconds" in rollout.model_fields_set and rollout.strategy != "canary":
         raise setting_error(
             (*path, "rollout"), "bake_seconds have no effect without `strategy: canary`", "add it, or remove them"

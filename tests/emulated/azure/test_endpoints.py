@@ -19,7 +19,7 @@ from llmops.platforms.registry import open_platform
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.models import copy_model, tiny_model
 
-ROLLOUT = {"strategy": "canary", "canary_percent": 30, "bake_seconds": 3}
+ROLLOUT = {"strategy": "canary", "canary_percent": 30, "mirror_percent": 50, "bake_seconds": 3}
 QUESTION = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
 
 
@@ -144,7 +144,8 @@ def test_no_request_is_lost_by_changes_and_a_worse_version_goes_back_by_itself(s
     stack.serve("chat", stack.add_version("chatbot@3", licence="another"), rollout=ROLLOUT, size=size)
     with asked(stack) as answers:
         said = stack.up()
-    assert "30 % of the requests go to chatbot-3-" in said
+    assert "copies of 50 % of the requests go to chatbot-3-" in said
+    assert "30 % of the requests go to chatbot-3-" in said.replace("copies of 50 %", "")
     assert set(answers) == {"chatbot@1", "chatbot@3"}
     with asked(stack, at_once=3):
         until(lambda: instances(stack) == [2])

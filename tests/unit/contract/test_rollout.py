@@ -23,6 +23,11 @@ def test_steps_end_with_everything_whatever_the_strategy() -> None:
     assert {step.seconds for step in steps("linear", canary_percent=1, step_percent=50, bake_seconds=7)} == {7}
 
 
+def test_copies_come_first() -> None:
+    found = steps("canary", canary_percent=5, step_percent=25, bake_seconds=30.0, mirror_percent=20)
+    assert [(step.share, step.mirror, step.seconds) for step in found] == [(0, 20, 30), (5, 0, 30), (100, 0, 30)]
+
+
 def test_an_unknown_strategy_is_refused() -> None:
     with pytest.raises(KitError, match="no strategy rolling"):
         planned("rolling")

@@ -49,6 +49,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{ROLLOUT}strategy": ("canary", "all_at_once", {f"{SIZE}instances": 2}),
     f"{ROLLOUT}canary_percent": (10, 20, {f"{SIZE}instances": 2, f"{ROLLOUT}strategy": "canary"}),
     f"{ROLLOUT}step_percent": (25, 30, {f"{SIZE}instances": 4, f"{ROLLOUT}strategy": "linear"}),
+    f"{ROLLOUT}mirror_percent": (0, 10, {}),
     f"{ROLLOUT}bake_seconds": (1, 2, {f"{ROLLOUT}strategy": "canary"}),
     f"{AWS}region": ("", "eu-west-1", {f"{AWS}store_bucket": "the-store"}),
     f"{AWS}profile": ("", "other", {}),

@@ -26,6 +26,7 @@ class Arm:
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     traffic: list[dict[str, int]] = field(default_factory=list)
+    mirrors: list[dict[str, int]] = field(default_factory=list)
     says: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
@@ -92,6 +93,7 @@ class Arm:
         if missing := [n for n in wanted if f"{path}/deployments/{n}" not in self.documents]:
             raise KitError(f"Azure refused: there is no deployment {missing}")
         self.traffic.append(wanted)
+        self.mirrors.append(body["properties"].get("mirrorTraffic") or {})
         self.documents[path] = body | {"properties": body["properties"] | {"provisioningState": "Succeeded"}}
         return self.documents[path]
 

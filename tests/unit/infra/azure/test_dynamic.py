@@ -44,7 +44,9 @@ def arm(monkeypatch: pytest.MonkeyPatch) -> Arm:
 
 
 def moved(**other: Any) -> Properties:
-    rollout = {"strategy": "canary", "canary_percent": 10.0, "step_percent": 25.0, "bake_seconds": 0.0}  # as they come
+    # As they come: the engine makes floats of all numbers.
+    rollout = {"strategy": "canary", "canary_percent": 10.0, "step_percent": 25.0, "mirror_percent": 0.0}
+    rollout["bake_seconds"] = 0.0
     return {
         **PLACE,
         "endpoint": ENDPOINT,
@@ -88,6 +90,15 @@ def test_a_rollout_goes_in_steps_and_ends_without_an_owner(arm: Arm, rollout: An
     assert all(isinstance(share, int) for each in arm.traffic for share in each.values())
     assert arm.traffic == [*steps, {"new": 100}]  # the last time: nobody owns it any more
     assert OWNER_TAG not in arm.tags
+
+
+def test_copies_come_before_requests(arm: Arm) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old")
+    arm.deploy("new")
+    TRAFFIC.update("", moved(deployment="old"), moved(rollout={"mirror_percent": 20.0}))
+    assert arm.traffic == [{"old": 100}, {"old": 90, "new": 10}, {"new": 100}, {"new": 100}]
+    assert arm.mirrors == [{"new": 20}, {}, {}, {}]
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,9 @@ def test_traffic_and_the_check_are_told_of_what_is_declared() -> None:
     name = deployment(declared)["deploymentName"]
     traffic, live = declared.of("traffic-chat"), declared.of("live-chat")
     assert traffic["deployment"] == live["deployment"] == name
-    assert traffic["rollout"] == {"strategy": "canary", "canary_percent": 5, "step_percent": 25, "bake_seconds": 300}
+    assert traffic["rollout"] == {
+        "strategy": "canary", "canary_percent": 5, "step_percent": 25, "mirror_percent": 0, "bake_seconds": 300,
+    }  # fmt: skip
     assert traffic["limits"] == {"error_rate": 0.05, "latency_seconds": 20.0, "quality": 1.0}
     assert traffic["store"] == "https://data/store"
     assert live["image"] == SERVING

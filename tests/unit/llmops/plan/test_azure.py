@@ -58,6 +58,11 @@ def planned(rollout: dict[str, Any], change: str = "create", deployed: bool = Tr
         ({"strategy": "all_at_once", "bake_seconds": 60}, "all at once, beside the old ones", 60),
         ({"strategy": "canary", "canary_percent": 25, "bake_seconds": 60}, "canary: 25 %, 100 %", 120),
         ({"strategy": "linear", "step_percent": 50, "bake_seconds": 60}, "linear: 50 %, 100 %", 120),
+        (
+            {"strategy": "canary", "canary_percent": 5, "mirror_percent": 20, "bake_seconds": 60},
+            "canary: copies of 20 %, 5 %, 100 %",
+            180,
+        ),
     ],
 )
 def test_the_rollout_and_the_machines_that_it_takes(rollout: dict[str, Any], words: str, seconds: int) -> None:
