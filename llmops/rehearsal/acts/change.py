@@ -114,7 +114,7 @@ def update(stage: Stage) -> Evidence:
         load.answered(3)
         stage.timeline.mark("update begins")
         # Repeated after a rollback that nobody told of: the state takes the update for done.
-        stage.llmops("up", *(["--refresh"] if again else []))
+        stage.llmops("up", *(["--refresh"] if again and stage.cloud.rolls_back_silently else []))
         stage.timeline.mark("update ends")
         load.answered(3)
     stage.read_quality(ENDPOINT)

@@ -37,6 +37,7 @@ class Aws(Cloud):
     region = REGION
     instance_type = "ml.m5.xlarge"
     files = True
+    rolls_back_silently = True
     faults = CASES
     data_kinds = frozenset({"bucket", "alias", "repository"})
     running_kinds = frozenset({"endpoint", "configuration", "alarm", "role", "schedule", "topic"})

@@ -43,6 +43,7 @@ class Azure(Cloud):
     region = LOCATION
     instance_type = "Standard_DS3_v2"
     files = False
+    rolls_back_silently = False
     faults = CASES
     data_kinds = frozenset({"storage account", "vault", "registry"})
     running_kinds = frozenset({"endpoint", "deployment", "cluster", "query alert", "metric alert", "action group"})

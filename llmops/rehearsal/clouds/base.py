@@ -145,6 +145,8 @@ class Cloud(ABC):
     """Of jobs and endpoints, where a stack names none."""
     files: ClassVar[bool]
     """May an endpoint's requests and answers be files (`mode: async`)?"""
+    rolls_back_silently: ClassVar[bool]
+    """May the cloud undo an update and tell nobody, so that a state takes it for done?"""
     faults: ClassVar[tuple[FaultCase, ...]]
     data_kinds: ClassVar[frozenset[str]]
     """Kinds of `held` that `llmops down` keeps."""
