@@ -21,9 +21,11 @@ def hosts(tmp_path: Path, base: str) -> Iterator[Hosts]:
     """A twin, and a configuration of Docker's client of its own."""
     with running_hosts(tmp_path / "twin") as made, mock.patch.dict(os.environ, DOCKER_CONFIG=str(tmp_path)):
         yield made
-        left = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=localhost:*/kit/*")
-        if left:
-            docker("rmi", "--force", *left.split())
+        # Another file's images are in registries of that form too, at the same time.
+        mine = [word for name in ("small", "other") for word in ("--filter", f"reference=localhost:*/kit/{name}")]
+        left = docker("images", "--format", "{{.Repository}}:{{.Tag}}", *mine).split()
+        if names := [name for name in left if not name.endswith("<none>")]:
+            docker("rmi", "--force", *names)
 
 
 def password(hosts: Hosts, path: str, caller: Caller) -> str:
