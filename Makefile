@@ -28,6 +28,7 @@ rehearse: .venv/$(CLOUD)-twin.stamp engine ## Go through a model's whole life on
 
 faults: .venv/dev.stamp engine ## Rehearse on both twins with each fault in turn: an hour, beyond what `make test` does
 	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py tests/emulated/llmops/rehearsal_azure/every_fault.py
+	@$(PYTHON_IN_VENV) -m pytest -q -m "long or not long" tests/emulated/llmops/rehearsal_azure/test_rehearsal.py
 
 test: ## Set everything up and run every check and test, as CI does
 	@tools/test.sh

@@ -68,6 +68,7 @@ def test_a_ci_reads_the_steps(rehearsing: Rehearsing, report: dict[str, Any]) ->
     assert (root.get("tests"), root.get("failures")) == (str(len(report["steps"])), "0")
 
 
+@pytest.mark.long
 def test_what_was_needed_is_what_the_roles_give(report: dict[str, Any]) -> None:
     """Of each principal: every action that was allowed is in a role that it was given, on a scope above it."""
     needed = {
@@ -86,6 +87,7 @@ def test_what_was_needed_is_what_the_roles_give(report: dict[str, Any]) -> None:
         ), (role, action)
 
 
+@pytest.mark.long
 def test_the_pages_commands_end_as_the_page_says(rehearsing: Rehearsing, printed: str) -> None:
     """In the same folder as the whole rehearsal; that one and `--live` have tests of their own."""
     assert printed
@@ -114,6 +116,7 @@ def test_ctrl_c_leaves_nothing_but_the_report(rehearsing: Rehearsing) -> None:
     assert rehearsing.report("interrupted")["failed_step"]
 
 
+@pytest.mark.long
 def test_a_subscription_is_limited_tagged_swept_and_compared(
     rehearsing: Rehearsing, report: dict[str, Any], tmp_path: Path
 ) -> None:
