@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
 endif
+# Without the compiled modules that Python keeps, each of the many programs that run here compiles the clouds' SDKs anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON_IN_VENV := .venv/bin/python
 CLOUD ?= aws
 
