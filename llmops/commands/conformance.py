@@ -38,9 +38,11 @@ def conformance(
     """
     from llmops.conformance.conform import conform
     from llmops.conformance.places import TARGETS
+    from llmops.engine.warm import kept_warm
 
     here: Context = context.obj
-    made = conform(here.project, here.cwd / recipe, say, target or TARGETS)
+    with kept_warm():
+        made = conform(here.project, here.cwd / recipe, say, target or TARGETS)
     if as_json:
         from llmops.tables import print_json
 

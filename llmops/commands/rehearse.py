@@ -67,6 +67,7 @@ def rehearse(
 
     from rich.console import Console
 
+    from llmops.engine.warm import kept_warm
     from llmops.rehearsal.clouds import find_cloud
     from llmops.rehearsal.rehearsal import Options
     from llmops.rehearsal.rehearsal import rehearse as run
@@ -78,7 +79,8 @@ def rehearse(
     options = Options(
         tuple(only or ()), tuple(fault or ()), [parse_taken(each) for each in without or ()], keep, folder, limits
     )
-    done = run(on, here.project, options, Console(stderr=True, highlight=False))
+    with kept_warm():
+        done = run(on, here.project, options, Console(stderr=True, highlight=False))
     _say(done, folder)
     if not done.passed:
         sys.exit(1)

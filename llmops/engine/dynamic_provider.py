@@ -88,7 +88,7 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
     os.chdir(hello["folder"])
     sys.argv = ["pulumi.dynamic", *hello["arguments"]]
     sys.path.insert(0, hello["folder"])
-    _end_with(connection)
+    end_with(connection)
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
     os._exit(0)
 
@@ -117,7 +117,8 @@ def end_with_parent(parent: int) -> None:
     os._exit(0)
 
 
-def _end_with(connection: socket.socket) -> None:
+def end_with(connection: socket.socket) -> None:
+    """End this process when the other end of the connection is closed: its process is gone."""
     import threading
 
     def wait() -> None:

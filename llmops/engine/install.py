@@ -51,7 +51,8 @@ def add_language_host(folder: Path) -> None:
     """Put the kit's language host beside an engine that came without one (a downloaded one brings its own)."""
     if (folder / "pulumi-language-python").is_file() and not (folder / "language_host.py").is_file():
         return
-    files = [*(FOLDER / "bin").iterdir(), FOLDER / "language_host.py", FOLDER / "dynamic_provider.py"]
+    modules = (FOLDER / f"{name}.py" for name in ("language_host", "dynamic_provider", "warm_host"))
+    files = [*(FOLDER / "bin").iterdir(), *modules]
     for file in files:
         _write(folder / file.name, file.read_bytes(), mode=0o755 if file.suffix == "" else 0o644)
     if not Path(_first_line(folder / "python")).is_file():

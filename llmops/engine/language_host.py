@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 from types import FrameType
@@ -34,9 +34,10 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 class LanguageHost(LanguageServer):
     """Runs Python programs for the engine at `engine_address`."""
 
-    def __init__(self, engine_address: str) -> None:
+    def __init__(self, engine_address: str, after_program: Callable[[], None]) -> None:
         super().__init__(program=lambda: None)
         self._engine_address = engine_address
+        self._after_program = after_program
 
     def Handshake(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
         return language_pb2.LanguageHandshakeResponse()
@@ -59,7 +60,10 @@ class LanguageHost(LanguageServer):
             os.chdir(request.pwd or folder)
         self.program = lambda: _run_program(entry)
         request.args[:] = [self._engine_address]  # where the SDK's server looks for it
-        response = super().Run(request, context)
+        try:
+            response = super().Run(request, context)
+        finally:
+            self._after_program()
         if response.error:  # which the SDK has reported; unless it is told so, the engine reports it once more
             return language_pb2.RunResponse(bail=True)
         return response
@@ -79,9 +83,9 @@ def _run_program(entry: Path) -> None:
         raise pulumi.RunError(f"Program failed with an unhandled exception:\n{text}") from error
 
 
-def _serve(engine_address: str) -> None:
+def _serve(host: LanguageHost) -> None:
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
-    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(LanguageHost(engine_address), server)
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
 
@@ -116,19 +120,23 @@ def _fork_dynamic_provider(engine_address: str) -> None:
 _keep: list[socket.socket] = []
 
 
-def main() -> None:
+def run(launcher: socket.socket | None = None, after_program: Callable[[], None] = lambda: None) -> None:
+    """Serve the engine that sys.argv names, until it, or the `launcher` that this process stands in for, is gone."""
     engine_address, engine = sys.argv[-1], os.getppid()
     gc.freeze()
     gc.set_threshold(
         200_000, 50, 100
     )  # a program lives for seconds: collections would walk its imports again and again
     _fork_dynamic_provider(engine_address)
-    threading.Thread(target=dynamic_provider.end_with_parent, args=(engine,), daemon=True).start()
-    _serve(engine_address)
+    if launcher:
+        dynamic_provider.end_with(launcher)
+    else:
+        threading.Thread(target=dynamic_provider.end_with_parent, args=(engine,), daemon=True).start()
+    _serve(LanguageHost(engine_address, after_program))
     # Threads of a cancelled program may still wait for an engine that is gone.
     sys.stdout.flush()
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    run()

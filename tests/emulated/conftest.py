@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from llmops.engine.warm import kept_warm
 from tests.support.demo import Demo, made_demo
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_programs() -> Iterator[None]:
+    """Programs that get this process's environment don't import the clouds' SDKs each time."""
+    with kept_warm():
+        yield
 
 
 @pytest.fixture(scope="session")
