@@ -39,7 +39,7 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     server = make_server(BIND, port, Front(twin), threaded=True, request_handler=Handler)
     url = f"http://{BIND}:{server.server_port}"
     process = Process(twin, url, "aws", "twins.providers.aws", lambda: {"account": twin.account, "region": region})
-    twin.describe = lambda: {**process.described(), "not_kept": keeper.failure}
+    twin.describe = lambda: {**process.described(), **keeper.described()}
     keeper.start()
     sagemaker_fleet.resume(twin)
     twin.start()

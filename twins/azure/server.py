@@ -32,7 +32,7 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
     facts = {"subscription": twin.subscription, "tenant": twin.tenant, "location": location}
     trusted = {"SSL_CERT_FILE": str(certificates.bundle(home))}
     process = Process(twin, twin.url, "azure-native", "twins.providers.azure_native", lambda: facts, trusted)
-    twin.describe = lambda: {**process.described(), "not_kept": keeper.failure}
+    twin.describe = lambda: {**process.described(), **keeper.described()}
     keeper.start()
     twin.start()
     listeners.add(MAIN, Front(twin), port=port)

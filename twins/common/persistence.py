@@ -6,6 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 from twins.common.twin import BaseTwin
 
@@ -23,7 +24,13 @@ class Keeper(ABC):
         self._base = twin
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
-        self.failure = ""
+        self._failure = ""
+        self._writing = False
+
+    def described(self) -> dict[str, Any]:
+        """Whether all changes are in the folder but those of `BaseTwin.seldom`, and why none gets there any more."""
+        written = not (self._base.dirty.is_set() or self._writing)
+        return {"written": written and not self._failure, "not_kept": self._failure}
 
     @abstractmethod
     def load(self) -> bool:
@@ -50,6 +57,7 @@ class Keeper(ABC):
 
     def _seen(self) -> None:
         """What changed up to now is about to be written; the lock is held."""
+        self._writing = True  # before what `described` reads first
         self._base.dirty.clear()
         self._base.stale.clear()
 
@@ -63,10 +71,11 @@ class Keeper(ABC):
             began = time.monotonic()
             try:
                 self.save()
+                self._writing = False
                 took = time.monotonic() - began
-                self.failure = ""
+                self._failure = ""
             except Exception as e:  # the twin works on; `status` says that its state is not kept
-                self.failure = f"{type(e).__name__}: {e}"
+                self._failure = f"{type(e).__name__}: {e}"
                 log.exception("the state could not be written")
 
 

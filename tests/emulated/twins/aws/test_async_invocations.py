@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from contract.twin import TWIN_ACCOUNT
 from hosting.images import build
 from tests.emulated.twins.aws.conftest import TRUST, Running, await_status
 from tests.emulated.twins.aws.containers import Container, ServedTwin, served
+from tests.emulated.twins.aws.test_process import await_written
 from tests.support.echo import echo_source
 from tests.support.serving import until
 from twins.aws import control, objects
@@ -292,15 +292,10 @@ def test_what_the_endpoints_role_may_not_is_told_in_its_log(
 def test_a_queue_outlives_the_twin(judging: Running) -> None:
     instances(judging, 0)
     answer = asked(judging, b"still here")
-    for _ in range(2):  # the first may have begun before
-        _await_written(judging, time.time_ns())
+    await_written(judging)
     os.kill(judging.info.pids["twin"], signal.SIGKILL)
     judging.info = control.up(judging.home, judge="strict", pace=0.2)
     judging.close()
     judging.clients.clear()
     instances(judging, 1)
     assert read(judging, answer["OutputLocation"]) == "still here"
-
-
-def _await_written(twin: Running, since: int) -> None:
-    until(lambda: (twin.home / "state.pickle").stat().st_mtime_ns > since)

@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from contract.errors import KitError
+from tests.emulated.twins.aws.conftest import Running
+from tests.support.serving import until
 from twins.aws import control
 
 
@@ -68,14 +70,9 @@ def test_the_whole_state_outlives_the_process(start: Callable, tmp_path: Path, h
     assert read(second) == before
 
 
-def await_written(twin) -> None:
-    """Wait until nothing is written any more: the last call's state is on the disk then.
-
-    The twin rests between two writings for twice as long as one takes, which is a second on a busy machine.
-    """
-    file, last = twin.home / "state.pickle", -1
-    while last != (last := file.stat().st_mtime_ns if file.exists() else 0) or not last:
-        threading.Event().wait(3.0)
+def await_written(twin: Running) -> None:
+    """Wait until every change that was answered so far is in the twin's folder."""
+    until(lambda: twin.ask("GET", "status")["written"])
 
 
 def test_a_half_written_file_is_never_read(start: Callable, tmp_path: Path) -> None:
