@@ -1,5 +1,6 @@
 """A configured provider: its region, account, tags and clients; and what it refuses before it calls anything."""
 
+import functools
 import json
 import threading
 from collections.abc import Mapping
@@ -58,6 +59,7 @@ class AwsSession(Session):
     def _make(self, service: str, region: str) -> Any:
         import boto3
         from botocore.config import Config
+        from botocore.session import get_session
 
         names = ENDPOINT_NAMES.get(service, (service,))
         url = next((self.endpoints[n] for n in names if self.endpoints.get(n)), self.url)
@@ -69,7 +71,18 @@ class AwsSession(Session):
             s3={"addressing_style": "path" if self.path_style else "auto"},
             inject_host_prefix=False,
         )
-        return boto3.Session(**self.credentials).client(service, region_name=region, endpoint_url=url, config=config)
+        session = get_session()
+        session.register_component("data_loader", _loader())
+        own = boto3.Session(botocore_session=session, **self.credentials)
+        return own.client(service, region_name=region, endpoint_url=url, config=config)
+
+
+@functools.cache
+def _loader() -> Any:
+    """Reads the services' models, which take a second of each engine's run, once a process."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 def parse(config: Mapping[str, Any]) -> dict[str, Any]:
