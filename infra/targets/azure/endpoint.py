@@ -8,8 +8,9 @@ finds the old deployment serving, and the state knows it still.
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from infra.targets.azure.alerts import provide_alerts
 from infra.targets.azure.here import Ground, Here
 from infra.targets.azure.limits import bake_seconds, instance_type
 from infra.targets.azure.live import Live
-from infra.targets.azure.online import API, deployment_id, state_of
+from infra.targets.azure.online import API, BROKEN, deployment_id, has_traffic, state_of
 from infra.targets.azure.preparation import Preparation
 from infra.targets.azure.scaling import provide_scaling
 from infra.targets.azure.session import find
@@ -33,7 +34,6 @@ from infra.targets.azure.traffic import Traffic
 from infra.targets.azure.training import Environment
 
 _LONGEST_NAME = 32
-_BROKEN = ("Failed", "Canceled")
 _PROBE_SECONDS = 10
 # Azure answers 429 by itself beyond these, and its default of 1 would leave the server's batch empty. The server takes
 # 32 requests into its batch and lets 64 wait; one more it refuses itself, with a Retry-After.
@@ -72,10 +72,9 @@ def provide_endpoint(
     kind = instance_type(here.settings, entry)
     deployment = deployment_name(entry, kind, environment.image)
     logical = f"deployment-{name}-{deployment}"
-    broken = _broken(here, logical, deployment_id(id_, deployment))
-    prepared = _prepare(here, name, entry, ground, id_, deployment, broken)
+    prepared = _prepare(here, name, entry, ground, id_, deployment)
     endpoint = _endpoint(here, name, ground, prepared, id_)
-    options = here.options if broken else _adopting(here, logical, deployment_id(id_, deployment))
+    options = _options(here, logical, id_, deployment)
     declared = ml.OnlineDeployment(
         logical,
         deployment_name=deployment,
@@ -83,7 +82,7 @@ def provide_endpoint(
         location=ground.location,
         sku=ml.SkuArgs(name="Default", capacity=prepared.capacity),
         properties=_deployment(entry, kind, ground, environment, model),
-        tags=here.all_tags,
+        tags=prepared.tags("deployment").apply(lambda own: {**here.all_tags, **own}),
         **_in_workspace(ground),
         opts=options(depends_on=[endpoint, model, environment.resource, *ground.ready]),
     )
@@ -156,9 +155,7 @@ def _asset_version(ref: ModelRef) -> str:
     return f"{ref.number}-{ref.sha256[:8]}"
 
 
-def _prepare(
-    here: Here, name: str, entry: Entry, ground: Ground, id_: str, deployment: str, broken: list[str]
-) -> Preparation:
+def _prepare(here: Here, name: str, entry: Entry, ground: Ground, id_: str, deployment: str) -> Preparation:
     both = {"tags": here.all_tags, "provider": version("pulumi-azure-native")}  # which may put all with a newer API
     content = {**both, "access": _public_access(here), "identity": ground.endpoint.id}
     settings = {**both, "start": entry.start_seconds, "key": ground.signing.public_key}
@@ -171,7 +168,6 @@ def _prepare(
         settings=_digest(settings),
         instances=entry.size.instances,
         max_instances=entry.size.max_instances,
-        broken=broken,
         after=ground.ready,
     )
 
@@ -191,7 +187,7 @@ def _endpoint(here: Here, name: str, ground: Ground, prepared: Preparation, id_:
             traffic=prepared.traffic,
             mirror_traffic=prepared.mirror,
         ),
-        tags=here.all_tags,
+        tags=prepared.tags("endpoint").apply(lambda own: {**here.all_tags, **own}),
         **_in_workspace(ground),
         opts=here.adopted(f"{_KIND}:OnlineEndpoint", logical, id_, API, depends_on=[prepared, *ground.ready]),
     )
@@ -307,20 +303,15 @@ def _in_workspace(ground: Ground) -> dict[str, Any]:
     return {"resource_group_name": ground.workspace.group, "workspace_name": ground.workspace.name}
 
 
-def _adopting(here: Here, logical: str, id_: str) -> Any:
-    def options(**given: Any) -> pulumi.ResourceOptions:
-        return here.adopted(f"{_KIND}:OnlineDeployment", logical, id_, API, **given)
-
-    return options
-
-
-def _broken(here: Here, logical: str, id_: str) -> list[str]:
-    """Of deployments that an interrupted update left, this one where it failed: it is made anew."""
-    urn = f"urn:pulumi:{here.stack}::{here.project}::{_KIND}:OnlineDeployment::{logical}"
-    if here.known is None or urn in here.known:
-        return []
+def _options(here: Here, logical: str, endpoint_id: str, name: str) -> Callable[..., pulumi.ResourceOptions]:
+    """Options of a deployment. What an interrupted update left is taken over, but for what `prepared` removes."""
+    kind, id_ = f"{_KIND}:OnlineDeployment", deployment_id(endpoint_id, name)
+    if here.knows(kind, logical):
+        return here.options
     found = find(here.place, id_, API, tags=here.tags)
-    return [id_] if found and state_of(found) in _BROKEN else []
+    if found and state_of(found) in BROKEN and not has_traffic(find(here.place, endpoint_id, API), name):
+        return here.options
+    return partial(here.adopted, kind, logical, id_, API)
 
 
 def _digest(content: dict[str, Any]) -> pulumi.Output[str]:

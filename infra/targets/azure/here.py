@@ -60,6 +60,10 @@ class Here:
         """Options of a native resource, with the stack's provider."""
         return pulumi.ResourceOptions(provider=self.provider, **given)
 
+    def knows(self, kind: str, logical: str) -> bool:
+        """Is there nothing that the state does not know: because it holds this, or nothing of the stack exists?"""
+        return self.known is None or f"urn:pulumi:{self.stack}::{self.project}::{kind}::{logical}" in self.known
+
     def adopted(self, kind: str, logical: str, id_: str, api_version: str, **given: Any) -> pulumi.ResourceOptions:
         """Options of a native resource that an interrupted update may have left: the plugin refuses to create it again.
 
@@ -76,8 +80,7 @@ class Here:
         Raises:
             KitError: it exists, and is another stack's or nobody's.
         """
-        urn = f"urn:pulumi:{self.stack}::{self.project}::{kind}::{logical}"
-        if self.known is None or urn in self.known or not find(self.place, id_, api_version, tags=self.tags):
+        if self.knows(kind, logical) or not find(self.place, id_, api_version, tags=self.tags):
             return self.options(**given)
         pulumi.log.warn(
             f"{id_} was left by an interrupted update, and is taken over as it is: `pulumi up` again brings it to the "

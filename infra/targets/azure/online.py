@@ -16,6 +16,8 @@ from infra.targets.dynamic import Properties, say
 API = "2025-12-01"
 BY_UP = "up"
 """Who owns the weights while an update rolls out."""
+BROKEN = ("Failed", "Canceled")
+"""States in which Azure keeps what it could not make or change, until it is put again."""
 _BUSY = ("Creating", "Updating", "Deleting", "Provisioning", "Scaling")
 _WAIT_SECONDS = 75 * 60
 _POLL_SECONDS = (0.2, 5.0)
@@ -49,6 +51,11 @@ def traffic_of(live: Document | None, key: str = "traffic") -> dict[str, int]:
     """Percent of the requests by deployment, without those that get none."""
     found: Mapping[str, Any] = (live or {}).get("properties", {}).get(key) or {}
     return {name: int(percent) for name, percent in found.items() if percent}
+
+
+def has_traffic(live: Document | None, deployment: str) -> bool:
+    """Does a deployment get requests, or copies of some? Then Azure refuses to delete it."""
+    return any(deployment in traffic_of(live, key) for key in ("traffic", "mirrorTraffic"))
 
 
 def owner_of(live: Document | None) -> Owner | None:
@@ -113,22 +120,6 @@ def require_endpoint(props: Properties, *, at_rest: bool = False) -> Document:
         where=name_of(props),
         fix="`pulumi refresh` takes note of that, then `pulumi up` makes it",
     )
-
-
-def remove(place: Place, id_: str) -> None:
-    """Delete a deployment or an endpoint, and wait until it is gone.
-
-    Raises:
-        KitError: Azure refuses, or it stays.
-    """
-    deadline, pause = time.monotonic() + _WAIT_SECONDS, _pauses()
-    send(place, "DELETE", id_, API)
-    while find(place, id_, API) is not None:
-        if time.monotonic() > deadline:
-            raise KitError(
-                f"is not gone after {_WAIT_SECONDS // 60} minutes", where=id_, fix="see the activity log on Azure"
-            )
-        next(pause)
 
 
 def wait_for_owner(props: Properties) -> None:

@@ -3,48 +3,71 @@
 A PUT replaces all of a resource: one of the endpoint without traffic takes it away, and one of a deployment says how
 many instances it has, whatever autoscaling has made of them. So each content goes with what is live at that time, which
 is recorded: without a change, and after `refresh`, there is nothing to do.
+
+Azure keeps what it could not make as Failed, and `refresh` takes that for what was wanted. So repairs are counted here,
+and the count is a tag: what failed differs from what is declared, and is put again.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 from pulumi import dynamic
 
-from infra.targets.azure.online import find_deployment, find_endpoint, owner_of, remove, traffic_of, wait_for_owner
-from infra.targets.azure.session import Place
+from infra.targets.azure.online import (
+    API,
+    BROKEN,
+    deployment_id,
+    find_deployment,
+    find_endpoint,
+    has_traffic,
+    name_of,
+    owner_of,
+    state_of,
+    traffic_of,
+    wait_for_owner,
+)
+from infra.targets.azure.session import Place, send
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
+
+Part = Literal["endpoint", "deployment"]
+_REPAIRS_TAG = "llmops:repairs"
 
 
 class PreparationProvider(KitProvider):
-    """Inputs also: traffic, mirror, capacity; what the endpoint and the deployment are put with."""
+    """Inputs also: traffic, mirror, capacity, repairs; what the endpoint and the deployment are put with. And `broken`:
+    which of the two is there, and failed.
+    """
 
     def check(self, _olds: Properties, news: Properties) -> dynamic.CheckResult:
         """Look at what is live when something is put again; here, so that a preview knows it too."""
         live = find_endpoint(news)
+        broken = _broken(news, live)
         known = {
             "traffic": _olds.get("traffic", {}),
             "mirror": _olds.get("mirror", {}),
             "capacity": _capacity(_olds, news, live),
+            "broken": broken,
+            "repairs": _repairs(_olds, news, broken),
         }
-        if _olds and _olds["content"] != news["content"]:
+        if _olds and (_olds["content"] != news["content"] or "endpoint" in broken):
             known |= {"traffic": traffic_of(live), "mirror": traffic_of(live, "mirrorTraffic")}
         return dynamic.CheckResult(news | known, [])
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
-        """Also a change: a rollout that somebody has begun, and what an interrupted update left in pieces."""
+        """Also a change: a rollout that somebody has begun."""
         waits = owner_of(find_endpoint(_news)) is not None
-        return dynamic.DiffResult(changes=differ(_olds, _news) or waits or bool(_news["broken"]))
+        return dynamic.DiffResult(changes=differ(_olds, _news) or waits)
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """For a new endpoint."""
         _make_way(props)
-        return dynamic.CreateResult(props["endpoint"], inputs_of(props))
+        return dynamic.CreateResult(props["endpoint"], _prepared(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Before the endpoint or its deployment is put."""
         _make_way(_news)
-        return dynamic.UpdateResult(inputs_of(_news))
+        return dynamic.UpdateResult(_prepared(_news))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """What is live: `refresh` records the same of the endpoint and the deployment."""
@@ -63,6 +86,7 @@ class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
     traffic: pulumi.Output[dict[str, int]]
     mirror: pulumi.Output[dict[str, int]]
     capacity: pulumi.Output[int]
+    repairs: pulumi.Output[dict[Part, int]]
 
     def __init__(
         self,
@@ -75,7 +99,6 @@ class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
         settings: pulumi.Input[str],
         instances: int,
         max_instances: int,
-        broken: Sequence[str],
         after: Sequence[pulumi.Resource],
     ) -> None:
         """Declare it.
@@ -89,7 +112,6 @@ class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
             settings: digest of what of the deployment changes in place.
             instances: as declared.
             max_instances: 0: not scaled.
-            broken: resource ids of deployments that an interrupted update left, and that can't be used.
             after: what must be there first.
         """
         props: dict[str, Any] = {
@@ -100,19 +122,46 @@ class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
             "settings": settings,
             "instances": instances,
             "max_instances": max_instances,
-            "broken": list(broken),
             "traffic": None,
             "mirror": None,
             "capacity": None,
+            "broken": None,
+            "repairs": None,
         }
         super().__init__(PreparationProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
 
+    def tags(self, part: Part) -> pulumi.Output[dict[str, str]]:
+        """What the endpoint or the deployment is tagged with besides the stack's own tags."""
+        return self.repairs.apply(lambda all_: {_REPAIRS_TAG: str(int(all_[part]))} if all_[part] else {})
+
 
 def _make_way(props: Properties) -> None:
+    """One that has requests is put again as it is there, since Azure would refuse to delete it."""
     wait_for_owner(props)
-    for id_ in props["broken"]:
-        say(f"removing {id_}: an interrupted update left it, and it failed")
-        remove(Place.of(props), id_)
+    name = props["deployment"]
+    if "deployment" in props["broken"] and not has_traffic(find_endpoint(props), name):
+        say(f"{name_of(props)}: removing its deployment {name}, whose making failed: it is made anew")
+        send(Place.of(props), "DELETE", deployment_id(props["endpoint"], name), API)
+
+
+def _prepared(props: Properties) -> Properties:
+    """What is recorded: nothing is broken any more once it was put again."""
+    return inputs_of(props) | {"broken": []}
+
+
+def _broken(props: Properties, live: dict[str, Any] | None) -> list[Part]:
+    found: dict[Part, dict[str, Any] | None] = {"endpoint": live}
+    found["deployment"] = find_deployment(props, props["deployment"]) if live else None
+    return [part for part, document in found.items() if document and state_of(document) in BROKEN]
+
+
+def _repairs(olds: Properties, news: Properties, broken: list[Part]) -> dict[Part, int]:
+    """How often each was put again; another deployment begins anew."""
+    before = dict(olds.get("repairs") or {})
+    if olds and olds["deployment"] != news["deployment"]:
+        before["deployment"] = 0
+    parts: tuple[Part, ...] = ("endpoint", "deployment")
+    return {part: int(before.get(part, 0)) + (part in broken) for part in parts}
 
 
 def _capacity(olds: Properties, news: Properties, live: dict[str, Any] | None) -> int:

@@ -18,6 +18,7 @@ from contract.twin import METADATA_VARIABLE, TWIN_SUBSCRIPTION, azure_twin_addre
 ARM_SCOPE = "https://management.azure.com/.default"
 _ARM = "https://management.azure.com"
 _SUBSCRIPTIONS_API = "2022-12-01"
+_POLL_SECONDS = 5.0  # of a deletion, where the answer has no Retry-After
 _USE_TWIN = '`eval "$(llmops twin azure env)"` points every Azure client of this shell at the twin'
 _USE_AZURE = f"unset {METADATA_VARIABLE} and AZURE_AUTHORITY_HOST, and `az login` with the subscription's account"
 _Document = dict[str, Any]
@@ -262,17 +263,24 @@ def _get(id_: str, api_version: str) -> _Document | None:
 
 
 def _call(method: str, id_: str, api_version: str, body: _Document | None) -> _Document | None:
+    """The answer; a deletion's when it has ended."""
     from azure.core.exceptions import HttpResponseError
+    from azure.core.polling import LROPoller
     from azure.core.rest import HttpRequest
     from azure.mgmt.core.exceptions import ARMErrorFormat
+    from azure.mgmt.core.polling.arm_polling import ARMPolling
 
     request = HttpRequest(method, _arm().format_url(id_), params={"api-version": api_version}, json=body)
     with explained(id_):
-        response = _arm().send_request(request)
+        answered = _arm().send_request(request, _return_pipeline_response=True)
+        response = answered.http_response
         if response.status_code == 404:
             return None
         if response.status_code >= 400:
             raise HttpResponseError(response=response, error_format=ARMErrorFormat)
+        if method == "DELETE":
+            LROPoller(_arm(), answered, lambda _: None, ARMPolling(_POLL_SECONDS)).result()
+            return {}
         return response.json() if response.text() else {}
 
 

@@ -214,7 +214,7 @@ def _require_ready(props: Properties, name: str) -> None:
 def _way_out(missing: bool) -> str:
     if missing:
         return "`pulumi refresh` takes note that it is gone, then `pulumi up` makes it"
-    return "promote another version, or mend what it shows and change a setting of the endpoint; then `pulumi up`"
+    return "mend what it shows, or promote another version; then `pulumi up`, which makes it anew"
 
 
 def _refuse(props: Properties, old: dict[str, int], new: str, reason: str) -> None:

@@ -33,6 +33,7 @@ COMPUTED = {
     "traffic": {},
     "mirror": {},
     "capacity": 1,
+    "repairs": {"endpoint": 0, "deployment": 0},
 }
 _SPEC = {
     "schema": "run/1",

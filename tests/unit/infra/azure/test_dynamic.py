@@ -261,7 +261,6 @@ def prepared(**other: Any) -> Properties:
         "settings": "s1",
         "instances": 1,
         "max_instances": 0,
-        "broken": [],
         **other,
     }
 
@@ -306,14 +305,45 @@ def test_autoscalings_count_is_kept_when_the_deployment_is_put_or_replaced(arm: 
     assert checked(olds, prepared(deployment="newer"))[1] == 1
 
 
-def test_what_an_interrupted_update_left_in_pieces_is_removed(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("state", ["Failed", "Canceled"])
+def test_a_deployment_that_failed_is_removed_and_its_tag_changes(
+    arm: Arm, state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    olds = known()
     arm.endpoint()
-    arm.deploy("new", state="Failed")
-    news = prepared(broken=[f"{ENDPOINT}/deployments/new"])
-    assert PREPARATION.diff("", known(), PREPARATION.check(known(), news).inputs).changes
-    PREPARATION.update("", known(), news)
+    arm.deploy("new", state=state)
+    news = PREPARATION.check(olds, prepared()).inputs
+    assert news["repairs"] == {"endpoint": 0, "deployment": 1}
+    assert PREPARATION.diff("", olds, news).changes
+    recorded = PREPARATION.update("", olds, news).outs
+    assert recorded
     assert f"{ENDPOINT}/deployments/new" not in arm.documents
-    assert "an interrupted update left it" in capsys.readouterr().out
+    assert "removing its deployment new, whose making failed" in capsys.readouterr().out
+
+    arm.deploy("new")
+    assert not PREPARATION.diff("", recorded, PREPARATION.check(news, prepared()).inputs).changes
+    newer = PREPARATION.check(news, prepared(deployment="newer")).inputs
+    assert newer["repairs"] == {"endpoint": 0, "deployment": 0}
+
+
+@pytest.mark.parametrize("traffic", [{"new": 100}, {"old": 90, "new": 10}])
+def test_a_deployment_that_failed_and_has_requests_stays(arm: Arm, traffic: dict[str, int]) -> None:
+    olds = known()
+    arm.endpoint(traffic)
+    arm.deploy("new", state="Failed")
+    news = PREPARATION.check(olds, prepared()).inputs
+    assert news["repairs"]["deployment"] == 1
+    PREPARATION.update("", olds, news)
+    assert f"{ENDPOINT}/deployments/new" in arm.documents
+
+
+def test_an_endpoint_that_failed_is_put_again_with_the_traffic_that_it_has(arm: Arm) -> None:
+    olds = known()
+    arm.endpoint({"new": 100})
+    arm.deploy("new")
+    arm.documents[ENDPOINT]["properties"]["provisioningState"] = "Failed"
+    news = PREPARATION.check(olds, prepared()).inputs
+    assert (news["repairs"], news["traffic"]) == ({"endpoint": 1, "deployment": 0}, {"new": 100})
 
 
 ENVIRONMENT = f"{WORKSPACE}/environments/serving/versions/1"

@@ -41,15 +41,17 @@ def declare(
     stack: str = "demo",
     endpoints: dict[str, Any] | None = None,
     chat: dict[str, Any] | None = None,
+    repairs: dict[str, int] | None = None,
 ) -> Declared:
     """The training and endpoint rooms alone, on a ground that is there already."""
     entries = ({} if chat is None else {"chat": chat}) | (endpoints or {})
-    return _declare(json.dumps([azure or {}, specs or {}, stack, entries]), known)
+    repairs = repairs or {"endpoint": 0, "deployment": 0}
+    return _declare(json.dumps([azure or {}, specs or {}, stack, entries, repairs]), known)
 
 
 @cache
 def _declare(given: str, known: frozenset[str] | None) -> Declared:
-    azure, specs, stack, entries = json.loads(given)
+    azure, specs, stack, entries, repairs = json.loads(given)
     settings = Settings.model_validate(
         {
             "target": "azure",
@@ -75,7 +77,8 @@ def _declare(given: str, known: frozenset[str] | None) -> Declared:
             made = endpoint.provide_endpoint(here, name, entry, ground, environments["serving"], versions[name])
             pulumi.export(name, made.name)
 
-    return run_program({}, part=part, stack_name=stack, computed={"traffic": {}, "mirror": {}, "capacity": 1})
+    computed = {"traffic": {}, "mirror": {}, "capacity": 1, "repairs": repairs}
+    return run_program({}, part=part, stack_name=stack, computed=computed)
 
 
 def _ground() -> Ground:
@@ -193,23 +196,43 @@ def test_two_endpoints_of_one_version_share_what_azure_knows_of_it() -> None:
     assert the(declare(chat={}, endpoints={"help": {}}), f"{ML}:ModelVersion")
 
 
-def test_what_an_interrupted_update_left_is_taken_over_but_for_a_deployment_that_failed(arm: Arm) -> None:
+def test_what_an_interrupted_update_left_is_taken_over_but_for_a_deployment_that_is_removed(
+    arm: Arm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = deployment(declare(chat={}))["deploymentName"]
     endpoint_name = the(declare(chat={}), f"{ML}:OnlineEndpoint")["endpointName"]
-    id_ = online.deployment_id(f"{WORKSPACE}/onlineEndpoints/{endpoint_name}", name)
+    endpoint_id = f"{WORKSPACE}/onlineEndpoints/{endpoint_name}"
+    id_ = online.deployment_id(endpoint_id, name)
     tags = {"llmops:project": "llmops", "llmops:stack": "demo"}
+    options, taken = Here.options, list[str]()
 
-    def left(*known: str) -> list[str]:
+    def spy(self: Here, **given: Any) -> pulumi.ResourceOptions:
+        taken.extend([given["import_"]] if "import_" in given else [])
+        return options(self, **{key: value for key, value in given.items() if key != "import_"})
+
+    def taken_over(state: str, *known: str, **traffic: int) -> bool:
         _declare.cache_clear()  # which knows nothing of what is there
-        return declare(chat={}, known=frozenset(known)).of("preparation-chat")["broken"]
+        taken.clear()
+        arm.documents[id_] = {"tags": tags, "properties": {"provisioningState": state}}
+        arm.documents[endpoint_id] = {"tags": tags, "properties": {"traffic": traffic}}
+        declare(chat={}, known=frozenset(known))
+        return id_ in taken
 
-    arm.documents[id_] = {"tags": tags, "properties": {"provisioningState": "Failed"}}
-    assert left() == [id_]
-    arm.documents[id_]["properties"]["provisioningState"] = "Succeeded"
-    assert left() == []
+    monkeypatch.setattr(Here, "options", spy)
+    assert taken_over("Succeeded")
+    assert not taken_over("Failed")
+    assert taken_over("Failed", **{name: 100}), "Azure deletes nothing that has requests"
     urn = f"urn:pulumi:demo::llmops::{ML}:OnlineDeployment::deployment-chat-{name}"
-    arm.documents[id_]["properties"]["provisioningState"] = "Failed"
-    assert left(urn) == []
+    assert not taken_over("Failed", urn)
+
+
+def test_what_was_put_again_says_how_often() -> None:
+    stack = {"llmops:project": "llmops", "llmops:stack": "demo"}
+    declared = declare(chat={})
+    assert deployment(declared)["tags"] == stack
+    repaired = declare(chat={}, repairs={"endpoint": 0, "deployment": 2})
+    assert deployment(repaired)["tags"] == stack | {"llmops:repairs": "2"}
+    assert the(repaired, f"{ML}:OnlineEndpoint")["tags"] == stack
 
 
 def test_scaling_goes_both_ways_between_the_limits() -> None:

@@ -1,0 +1,123 @@
+"""Endpoints and deployments that Azure keeps as Failed: the next `up` mends them, whatever the state holds of them."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosting import images
+from tests.support.azure_twin import TRAINING, AzureStack, Subscription, make_stack, running_twin
+
+ENDPOINTS = "2025-12-01"
+DEPLOYMENT = "chatbot-1-*"
+
+
+@pytest.fixture(scope="module")
+def lasting(subscription: Subscription, tmp_path_factory: pytest.TempPathFactory) -> tuple[AzureStack, str]:
+    """A stack, and a version in its store."""
+    made = make_stack(subscription, tmp_path_factory.mktemp("lasting").resolve(), "dev")
+    return made, made.add_version("chatbot@1")
+
+
+@pytest.fixture
+def stack(lasting: tuple[AzureStack, str]) -> Iterator[AzureStack]:
+    """The stack, which is to serve the version."""
+    made, version = lasting
+    made.serve("chat", version)
+    yield made
+    assert made.subscription
+    made.subscription.clear_faults()
+    made.entries.clear()
+    made.up()
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[AzureStack]:
+    """A stack in a subscription that runs images."""
+    with running_twin(tmp_path, pace=0.05, containers="run") as subscription:
+        made_of = {"serving": images.build("serving"), "training": TRAINING}
+        yield make_stack(subscription, tmp_path / "dev", "dev", images=made_of)
+    shutil.rmtree(tmp_path / "twin", ignore_errors=True)
+
+
+@pytest.mark.parametrize("refreshed", [False, True], ids=["as it failed", "refreshed"])
+def test_a_deployment_that_failed_is_made_anew(stack: AzureStack, refreshed: bool) -> None:
+    fail(stack, DEPLOYMENT)
+    assert states(stack) == ["Failed"]
+    if refreshed:
+        refresh(stack)
+    planned = stack.changes()
+    assert {op for name, op in planned.items() if name.startswith("deployment-chat-")} == {"update"}
+    assert "whose making failed" in stack.up()
+    assert states(stack) == ["Succeeded"]
+    assert stack.changes() == {}
+    refresh(stack)
+    assert stack.changes() == {}
+
+
+def test_one_that_azure_fails_to_remove_is_told_and_the_next_update_goes_on(stack: AzureStack) -> None:
+    for _ in range(2):
+        fail(stack, DEPLOYMENT)
+        refresh(stack)
+    stack.up()
+    assert states(stack) == ["Succeeded"]
+    assert stack.changes() == {}
+
+
+def test_a_deployment_that_serves_is_put_again_and_never_removed(stack: AzureStack) -> None:
+    stack.up()
+    stack.entries["chat"]["start_seconds"] = 700
+    fail(stack, DEPLOYMENT)
+    refresh(stack)
+    assert states(stack) == ["Failed"]
+    assert "whose making failed" not in stack.up()
+    assert states(stack) == ["Succeeded"]
+    assert stack.changes() == {}
+
+
+def test_an_endpoint_that_failed_is_put_again(stack: AzureStack) -> None:
+    fail(stack, "*-chat-*")
+    refresh(stack)
+    stack.up()
+    assert states(stack) == ["Succeeded"]
+    assert stack.changes() == {}
+
+
+def test_a_repaired_image_serves_with_the_next_update(running: AzureStack) -> None:
+    stack = running
+    assert stack.subscription
+    stack.subscription.fault("bad_image", image="process:serving*")
+    stack.serve("chat", stack.add_version("chatbot@1"))
+    assert "crashed or terminated" in stack.up(refused=True)
+    refresh(stack)
+
+    stack.subscription.clear_faults()
+    stack.up()
+    assert states(stack) == ["Succeeded"]
+    assert stack.changes() == {}
+
+
+def fail(stack: AzureStack, name: str) -> None:
+    """An update in which the next operation on what is called so fails."""
+    assert stack.subscription
+    stack.subscription.fault("failure", name=name)
+    assert "platform's own" in stack.up(refused=True)
+
+
+def refresh(stack: AzureStack) -> None:
+    stack.pulumi("refresh", "--yes", "--skip-preview")
+
+
+def states(stack: AzureStack) -> list[str]:
+    """Provisioning states of the deployments of `chat`."""
+    assert stack.subscription
+    resources = json.loads(stack.state())["deployment"]["resources"]
+    (endpoint,) = [each["id"] for each in resources if each["type"].endswith(":OnlineEndpoint")]
+    with stack.subscription.entered():
+        client = stack.subscription.arm()
+        found: list[dict[str, Any]] = client.send("GET", f"{endpoint}/deployments", ENDPOINTS).json()["value"]
+        client.close()
+    return [each["properties"]["provisioningState"] for each in found]
