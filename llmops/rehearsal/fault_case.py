@@ -14,7 +14,8 @@ End = Literal["recovered", "refused"]
 class FaultCase:
     """A fault of the twin (twins/faults.py), where a rehearsal meets it, and its end.
 
-    A member that is not known before is a function of the stage. `says` must stand in the refusal.
+    A member that is not known before is a function of the stage. `says` must stand in the refusal. Where `meanwhile`
+    stands in one, nothing was lost by it, and the step is tried again, as a client does, until it goes on.
     """
 
     name: str
@@ -25,6 +26,7 @@ class FaultCase:
     members: Mapping[str, Any] = field(default_factory=dict)
     says: str = ""
     way_out: str = ""
+    meanwhile: str = ""
 
 
 def table(cases: Iterable[FaultCase]) -> str:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from llmops.rehearsal.stage import Stage
 
 
+_AGAIN_SECONDS, _PAUSE_SECONDS = 60.0, 0.5
+"""For how long a client tries again what is refused meanwhile, and after which pause."""
+
+
 class View(Protocol):
     """Who watches."""
 
@@ -85,7 +89,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
     stage.world.fault(fault.kind, members)
     stage.say(f"fault {fault.name}: {fault.does}")
     try:
-        evidence = result.step.run(stage)
+        evidence, refusals = _tried(result.step, stage, fault)
     except KitError as e:
         if fault.end != "refused":
             raise
@@ -102,7 +106,23 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
             where=f"step {result.step.id}",
             fix="the step no longer does what the fault is about: see llmops/rehearsal/clouds/",
         )
-    return _noting(evidence, f"fault {fault.name}: recovered")
+    meanwhile = f", after {refusals} refusal(s) meanwhile" if refusals else ""
+    return _noting(evidence, f"fault {fault.name}: recovered{meanwhile}")
+
+
+def _tried(step: Step, stage: "Stage", fault: FaultCase) -> tuple[Evidence, int]:
+    """A step, and how often it was refused meanwhile and tried again."""
+    deadline, refusals = time.monotonic() + _AGAIN_SECONDS, 0
+    while True:
+        try:
+            return step.run(stage), refusals
+        except KitError as e:
+            expected = fault.meanwhile and fault.meanwhile.lower() in str(e).lower()
+            if not expected or time.monotonic() > deadline:
+                raise
+            refusals += 1
+            stage.say(f"refused meanwhile, tried again: {e.what}")
+            time.sleep(_PAUSE_SECONDS)
 
 
 def _after_refusal(error: KitError, result: Result, stage: "Stage", fault: FaultCase) -> Evidence:

@@ -69,6 +69,7 @@ def container_cases(*, no_machine: str, silent: str, ended: str, cut: str) -> tu
             "the endpoint's container is killed; it is started anew, and clients try again meanwhile",
             "recovered",
             {"name": "*assistant*", "times": 1},
+            meanwhile="no instance of",
         ),
         FaultCase(
             "cut_stream",

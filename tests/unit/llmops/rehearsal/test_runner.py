@@ -1,8 +1,11 @@
 """Order, needs, failures, faults and Ctrl-C of a rehearsal, without a twin."""
 
+from dataclasses import replace
+
 import pytest
 
 from contract.errors import KitError
+from llmops.rehearsal import runner
 from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Access, Evidence, chosen
@@ -79,6 +82,33 @@ def test_a_fault_that_is_recovered_from(rehearsed: Rehearsed) -> None:
     assert (result.state, result.fault) == ("passed", "slow")
     assert result.evidence.said == ("one done", "fault slow: recovered")
     assert rehearsed.world.faults == {"slow": {"times": 2}}
+
+
+CRASHED = FaultCase("crash", "crash", "one", "its container is killed", "recovered", {}, meanwhile="No room")
+
+
+def test_what_is_refused_meanwhile_is_tried_again_as_clients_do(
+    rehearsed: Rehearsed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_PAUSE_SECONDS", 0.0)
+    left = [refuse, refuse]
+
+    def thrice(stage: Stage) -> Evidence:
+        return left.pop()(stage) if left else Evidence(("done",))
+
+    (result,) = rehearsed(step("one", thrice), faults={"one": CRASHED})
+    assert result.evidence.said == ("done", "fault crash: recovered, after 2 refusal(s) meanwhile")
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_what_is_refused_for_another_reason_or_for_long_is_a_failure(
+    rehearsed: Rehearsed, monkeypatch: pytest.MonkeyPatch, patient: bool
+) -> None:
+    monkeypatch.setattr(runner, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "_AGAIN_SECONDS", 60.0 if patient else 0.0)
+    case = replace(CRASHED, meanwhile="no chair") if patient else CRASHED
+    (result,) = rehearsed(step("one", refuse), faults={"one": case})
+    assert result.state == "failed"
 
 
 def test_a_fault_that_meets_nothing_is_a_failure(rehearsed: Rehearsed) -> None:
