@@ -27,7 +27,7 @@ _RULES = ("Microsoft.Insights/scheduledQueryRules", "2023-12-01")
 _GROUP_API = "2024-03-01"
 _GROUP = re.compile(r"/resourcegroups/([^/]+)")
 _WAIT_SECONDS = 120
-_WATCHED_SECONDS = 5
+_WATCHED_SECONDS = 2
 _BEGINS = "stage=check_inputs"
 
 

@@ -54,7 +54,7 @@ def test_an_update_is_watched_for_less_on_a_twin(monkeypatch: pytest.MonkeyPatch
     assert entry == {"model": "m", "size": {"instance_type": "Standard_DS4_v2"}}
     monkeypatch.setenv(METADATA_VARIABLE, "https://localhost:1/metadata/endpoints")
     azure.change_machines(entry)
-    assert entry["rollout"] == {"bake_seconds": 5}
+    assert entry["rollout"] == {"bake_seconds": 2}
 
 
 class Reader:
