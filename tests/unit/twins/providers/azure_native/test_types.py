@@ -38,7 +38,7 @@ def test_what_is_said_of_a_type_is_there(token: str) -> None:
     assert known.top is None or known.top <= set(known.body)
     paths = (*known.replace, *known.maintained, *known.defaults, *known.defaults_on_removal, *known.limits)
     for path in (*known.rename, *paths):
-        assert shape_at(known, path) is not None or path in known.outputs, path
+        assert shape_at(known, path) is not None, path
     assert set(known.query) <= set(known.inputs)
     assert set(known.parameters.values()) <= set(known.inputs)
 
@@ -169,9 +169,9 @@ def test_a_preview_knows_what_is_given(token: str) -> None:
 
 
 def shape_at(known: Rules, path: str) -> Any:
-    """The shape of an input; None: there is none."""
+    """The shape of an input or, where none has the name, of an output; None: there is neither."""
     first, *rest = path.replace("[]", ".[]").split(".")
-    shape: Any = known.inputs.get(first)
+    shape: Any = known.inputs.get(first, known.outputs.get(first))
     for step in rest:
         if step == "[]":
             shape = shape[0] if isinstance(shape, list) else None
@@ -181,6 +181,38 @@ def shape_at(known: Rules, path: str) -> Any:
         if shape is None:
             return None
     return shape
+
+
+@pytest.mark.parametrize(
+    ("token", "inputs", "body"),
+    [
+        (
+            "azure-native:storage:StorageAccount",
+            {"encryption": {"encryptionIdentity": {"encryptionUserAssignedIdentity": "one"}}},
+            {"properties": {"encryption": {"identity": {"userAssignedIdentity": "one"}}}},
+        ),
+        (
+            "azure-native:keyvault:Secret",
+            {"properties": {"attributes": {"expires": 3}}},
+            {"properties": {"attributes": {"exp": 3}}},
+        ),
+        (
+            "azure-native:applicationinsights:Component",
+            {"applicationType": "web", "connectionString": "some"},
+            {"properties": {"Application_Type": "web"}},
+        ),
+    ],
+)
+def test_the_api_has_names_of_its_own(token: str, inputs: dict[str, Any], body: dict[str, Any]) -> None:
+    assert bodies.to_body(rules(token), inputs, "/id") == body
+
+
+def test_an_answer_is_read_by_the_apis_names() -> None:
+    answer = {"properties": {"ConnectionString": "some", "AppId": "one"}}
+    shown = bodies.from_body(rules("azure-native:applicationinsights:Component"), answer)
+    assert shown == {"connectionString": "some", "appId": "one"}
+    key = bodies.from_body(rules("azure-native:keyvault:Key"), {"properties": {"attributes": {"exp": 3}}})
+    assert key == {"attributes": {"expires": 3}}
 
 
 def test_the_group_is_where_it_is_put() -> None:
