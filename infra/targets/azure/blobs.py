@@ -32,6 +32,15 @@ def write(container: str, key: str, content: bytes, *, new: bool = False) -> boo
     return True
 
 
+def look_into(container: str) -> None:
+    """Ask for a blob, whether there is one or not.
+
+    Raises:
+        HttpResponseError: Azure refuses.
+    """
+    next(iter(_client(container).list_blob_names(results_per_page=1)), None)
+
+
 def count(container: str, prefix: str) -> int:
     """How many blobs there are below a folder."""
     with explained(f"{container}/{prefix}"):

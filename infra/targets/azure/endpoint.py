@@ -26,7 +26,8 @@ from infra.targets.azure.alerts import provide_alerts
 from infra.targets.azure.here import Ground, Here
 from infra.targets.azure.limits import bake_seconds, instance_type
 from infra.targets.azure.live import Live
-from infra.targets.azure.online import API, BROKEN, deployment_id, has_traffic, state_of
+from infra.targets.azure.online import API, BROKEN, deployment_id, has_traffic, remove_broken, state_of
+from infra.targets.azure.patience import patient
 from infra.targets.azure.preparation import Preparation
 from infra.targets.azure.scaling import provide_scaling
 from infra.targets.azure.session import find
@@ -84,7 +85,10 @@ def provide_endpoint(
         properties=_deployment(entry, kind, ground, environment, model),
         tags=prepared.tags("deployment").apply(lambda own: {**here.all_tags, **own}),
         **_in_workspace(ground),
-        opts=options(depends_on=[endpoint, model, environment.resource, *ground.ready]),
+        opts=options(
+            depends_on=[endpoint, model, environment.resource, *ground.ready],
+            hooks=patient(here, logical, ground.endpoint, partial(remove_broken, here.place, id_, deployment)),
+        ),
     )
     traffic = _traffic(here, name, entry, ground, id_, deployment, [endpoint, declared])
     scaling = provide_scaling(here, name, entry, ground, endpoint.id, declared.id, [traffic])

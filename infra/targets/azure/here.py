@@ -108,6 +108,7 @@ class Identity:
     client_id: pulumi.Input[str]
     principal_id: pulumi.Input[str]
     ready: list[pulumi.Resource]
+    roles: tuple[str, ...] = ()  # resource ids of the assignments that the stack gives it
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,11 @@ class Storage:
     def store_url(self) -> pulumi.Output[str]:
         """`https://<account>.blob.core.windows.net/<container>`."""
         return pulumi.Output.concat(self.blob_url, "/", self.store)
+
+    @property
+    def work_url(self) -> pulumi.Output[str]:
+        """The same of the container of runs."""
+        return pulumi.Output.concat(self.blob_url, "/", self.work)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ import pulumi
 from pulumi_azure_native import authorization, managedidentity
 
 from infra import names
+from infra.targets.azure.access import Access
 from infra.targets.azure.here import Here, Identity, Registry, Storage, Vault, as_scope
+from infra.targets.azure.patience import ASSIGNMENT_API
 from infra.targets.azure.session import look_up
 
 ROLES = {
@@ -29,7 +31,6 @@ ROLES = {
 }
 """https://learn.microsoft.com/azure/role-based-access-control/built-in-roles"""
 _IDENTITY_API = "2023-01-31"
-_ASSIGNMENT_API = "2022-04-01"
 _KEPT = ("store", "vault")
 """What outlives the stack; the program reads the store before it declares who may."""
 _KIND = "Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -143,12 +144,15 @@ def grant_deployer(here: Here, things: Things) -> list[pulumi.Resource]:
     Returns:
         What signing and reading wait for.
     """
-    wanted = _of_people(here, things)
-    principal = here.operator["object_id"]
-    return [
+    principal, data = here.operator["object_id"], things.storage
+    made = [
         _assign(here, "deployer", principal, here.operator["kind"], grant, keep=grant.thing in _KEPT)
-        for grant in wanted
+        for grant in _of_people(here, things)
     ]
+    if here.settings.azure.storage_account:
+        return made
+    urls = [data.store_url, data.work_url]
+    return [*made, Access("access", here.place, operator=principal, containers=urls, after=[*data.ready, *made])]
 
 
 def grant_operators(here: Here, things: Things, workspace: str, after: Sequence[pulumi.Resource]) -> None:
@@ -187,8 +191,10 @@ def _grant(here: Here, name: str, identity: Identity, grants: Iterable[_Grant]) 
     """The identity with its roles, but for one that is given, which has its own."""
     if getattr(here.settings.azure.identities, name):
         return identity
+    grants = list(grants)
     made = [_assign(here, name, identity.principal_id, "ServicePrincipal", grant) for grant in grants]
-    return replace(identity, ready=[*identity.ready, *made])
+    roles = (*identity.roles, *(_assignment_id(here, name, grant) for grant in grants))
+    return replace(identity, ready=[*identity.ready, *made], roles=roles)
 
 
 def _assign(
@@ -204,12 +210,11 @@ def _assign(
     word = grant.role.lower().replace(" ", "-")
     plain = f"role-{who}-{grant.thing}-{word}"
     logical = names.kept(plain) if keep else plain
-    name = here.names.guid(here.caller.subscription, who, grant.role, grant.scope.lower())
-    id_ = f"{grant.scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
+    id_ = _assignment_id(here, who, grant)
     definition = f"/subscriptions/{here.caller.subscription}/providers/Microsoft.Authorization/roleDefinitions"
     return authorization.RoleAssignment(
         logical,
-        role_assignment_name=name,
+        role_assignment_name=id_.rpartition("/")[2],
         scope=as_scope(grant.scope),
         role_definition_id=f"{definition}/{ROLES[grant.role]}",
         principal_id=principal,
@@ -218,8 +223,13 @@ def _assign(
             "azure-native:authorization:RoleAssignment",
             logical,
             id_,
-            _ASSIGNMENT_API,
+            ASSIGNMENT_API,
             protect=True if keep else None,
             depends_on=list(grant.after),
         ),
     )
+
+
+def _assignment_id(here: Here, who: str, grant: _Grant) -> str:
+    name = here.names.guid(here.caller.subscription, who, grant.role, grant.scope.lower())
+    return f"{grant.scope}/providers/Microsoft.Authorization/roleAssignments/{name}"

@@ -8,6 +8,7 @@ from pulumi_azure_native import containerregistry
 from infra import names
 from infra.settings import setting_error
 from infra.targets.azure.here import Here, Identity, Registry
+from infra.targets.azure.patience import patient
 from infra.targets.azure.session import Caller, look_up
 
 NAMES = ("training", "serving")
@@ -65,6 +66,7 @@ def provide_registry(here: Here, identity: Identity | None) -> Registry:
             _API,
             protect=True,
             depends_on=identity.ready if identity else [],
+            hooks=patient(here, logical, identity) if identity else None,
         ),
     )
     return Registry(made.id, made.login_server, [made], id_)

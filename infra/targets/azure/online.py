@@ -122,6 +122,25 @@ def require_endpoint(props: Properties, *, at_rest: bool = False) -> Document:
     )
 
 
+def remove_broken(place: Place, endpoint: str, name: str) -> bool:
+    """Delete a deployment that failed, but one that has requests, which Azure would refuse.
+
+    Args:
+        place: where.
+        endpoint: resource id.
+        name: of the deployment.
+
+    Returns:
+        It is gone.
+    """
+    id_ = deployment_id(endpoint, name)
+    found = find(place, id_, API)
+    if found is None or state_of(found) not in BROKEN or has_traffic(find(place, endpoint, API), name):
+        return False
+    send(place, "DELETE", id_, API)
+    return True
+
+
 def wait_for_owner(props: Properties) -> None:
     """Wait while a rollout of somebody else owns the weights; what an update of this stack left is taken over.
 

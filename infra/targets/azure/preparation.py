@@ -15,19 +15,17 @@ import pulumi
 from pulumi import dynamic
 
 from infra.targets.azure.online import (
-    API,
     BROKEN,
-    deployment_id,
     find_deployment,
     find_endpoint,
-    has_traffic,
     name_of,
     owner_of,
+    remove_broken,
     state_of,
     traffic_of,
     wait_for_owner,
 )
-from infra.targets.azure.session import Place, send
+from infra.targets.azure.session import Place
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
 
 Part = Literal["endpoint", "deployment"]
@@ -139,9 +137,8 @@ def _make_way(props: Properties) -> None:
     """One that has requests is put again as it is there, since Azure would refuse to delete it."""
     wait_for_owner(props)
     name = props["deployment"]
-    if "deployment" in props["broken"] and not has_traffic(find_endpoint(props), name):
-        say(f"{name_of(props)}: removing its deployment {name}, whose making failed: it is made anew")
-        send(Place.of(props), "DELETE", deployment_id(props["endpoint"], name), API)
+    if "deployment" in props["broken"] and remove_broken(Place.of(props), props["endpoint"], name):
+        say(f"{name_of(props)}: its deployment {name}, whose making failed, was removed: it is made anew")
 
 
 def _prepared(props: Properties) -> Properties:

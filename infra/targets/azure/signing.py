@@ -5,7 +5,6 @@ public half, which the vault itself has. A dynamic resource does both.
 https://learn.microsoft.com/rest/api/keyvault/keyvault/keys/create-if-not-exist
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +13,11 @@ from pulumi import dynamic
 
 from contract.errors import KitError
 from contract.twin import is_loopback
+from infra.targets.azure.allowed import until_allowed
 from infra.targets.azure.session import Place, credential, explained, find, send
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 
 KEY_API = "2024-11-01"
-_ROLE_SECONDS = 900  # until a role assignment works: up to ten minutes, by Microsoft
-_POLL_SECONDS = 5.0
 _OPERATIONS = ["sign", "verify"]
 
 
@@ -118,25 +116,13 @@ def _make(place: Place, props: Properties) -> str:
 
 def _public_key(url: str) -> str:
     """PEM of a key's public half. The role that lets this be read is new at times: then it is waited for."""
-    from azure.core.exceptions import HttpResponseError
     from azure.keyvault.keys import KeyClient
 
     vault, _, rest = url.partition("/keys/")
     name, _, version = rest.partition("/")
     client = KeyClient(vault, credential(), verify_challenge_resource=not is_loopback(vault))
-    deadline = time.monotonic() + _ROLE_SECONDS
-    told = False
     with explained(url):
-        while True:
-            try:
-                return _pem(client.get_key(name, version).key)
-            except HttpResponseError as e:
-                if e.status_code != 403 or time.monotonic() > deadline:
-                    raise
-            if not told:
-                told = True
-                say(f"waiting until {url} can be read: a new role assignment takes minutes")
-            time.sleep(_POLL_SECONDS)
+        return _pem(until_allowed(f"{url} can be read", lambda: client.get_key(name, version)).key)
 
 
 def _pem(key: Any) -> str:

@@ -8,6 +8,7 @@ from pulumi_azure_native import storage
 
 from infra import names
 from infra.targets.azure.here import Here, Identity, Storage
+from infra.targets.azure.patience import patient
 from infra.targets.azure.session import Place, credential, explained, find, look_up
 from infra.targets.azure.settings import AzureSettings
 
@@ -132,6 +133,7 @@ def _account(here: Here, id_: str, identity: Identity | None) -> storage.Storage
             _API,
             protect=True,
             depends_on=identity.ready if identity else [],
+            hooks=patient(here, names.kept("storage"), identity) if identity else None,
         ),
     )
 

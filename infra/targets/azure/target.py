@@ -44,7 +44,7 @@ class AzureTarget:
             "signing": {"private_key": ground.signing.reference, "public_key": ground.signing.public_key},
             "training": {
                 "image": settings.images.training,
-                "runs": pulumi.Output.concat(ground.storage.blob_url, "/", ground.storage.work, "/runs"),
+                "runs": pulumi.Output.concat(ground.storage.work_url, "/runs"),
             },
             "endpoints": _endpoints(here, ground, environments),
             "azure": {

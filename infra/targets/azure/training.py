@@ -130,7 +130,7 @@ def provide_schedules(
         kept = ScheduledSpec(
             f"schedule-{name}-spec",
             here.place,
-            container=pulumi.Output.concat(ground.storage.blob_url, "/", ground.storage.work),
+            container=ground.storage.work_url,
             key=f"{folder}/{SPEC}",
             content=spec.to_json(),
             after=ground.storage.ready,

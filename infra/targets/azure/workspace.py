@@ -11,6 +11,7 @@ from pulumi_azure_native import machinelearningservices as ml
 
 from infra import names
 from infra.targets.azure.here import WORKSPACE_API, Here, Identity, Registry, Storage, Vault, Workspace
+from infra.targets.azure.patience import patient
 from infra.targets.azure.session import look_up
 from infra.targets.azure.storage import CONTAINERS
 
@@ -42,8 +43,36 @@ def provide_workspace(
     """
     if identity is None:
         return _given(here, storage)
-    logical, id_ = names.kept("workspace"), workspace_id(here)
-    made = ml.Workspace(
+    id_ = workspace_id(here)
+    made = _workspace(here, id_, storage, vault, registry, metrics, identity)
+    stores = {word: _datastore(here, word, word, made.name, here.group, id_, storage, [made]) for word in CONTAINERS}
+    return Workspace(
+        id=made.id,
+        name=made.name,
+        group=here.group,
+        plain_id=id_,
+        datastores={word: store.name for word, store in stores.items()},
+        managed_network=here.settings.azure.network.mode != "none",
+        ready=[made, *stores.values()],
+    )
+
+
+def workspace_id(here: Here) -> str:
+    """The workspace's resource id."""
+    return here.settings.azure.workspace or here.id(_KIND, here.names.of("workspace", 33))
+
+
+def _workspace(
+    here: Here,
+    id_: str,
+    storage: Storage,
+    vault: Vault,
+    registry: Registry,
+    metrics: pulumi.Input[str],
+    identity: Identity,
+) -> ml.Workspace:
+    logical = names.kept("workspace")
+    return ml.Workspace(
         logical,
         workspace_name=id_.rpartition("/")[2],
         resource_group_name=here.group,
@@ -70,23 +99,9 @@ def provide_workspace(
             WORKSPACE_API,
             protect=True,
             depends_on=[*identity.ready, *storage.ready, *vault.ready, *registry.ready],
+            hooks=patient(here, logical, identity),
         ),
     )
-    stores = {word: _datastore(here, word, word, made.name, here.group, id_, storage, [made]) for word in CONTAINERS}
-    return Workspace(
-        id=made.id,
-        name=made.name,
-        group=here.group,
-        plain_id=id_,
-        datastores={word: store.name for word, store in stores.items()},
-        managed_network=here.settings.azure.network.mode != "none",
-        ready=[made, *stores.values()],
-    )
-
-
-def workspace_id(here: Here) -> str:
-    """The workspace's resource id."""
-    return here.settings.azure.workspace or here.id(_KIND, here.names.of("workspace", 33))
 
 
 def _given(here: Here, storage: Storage) -> Workspace:

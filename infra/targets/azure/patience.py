@@ -1,0 +1,63 @@
+"""What Azure makes with the help of an identity whose role assignments are new, and not known everywhere yet.
+
+Azure tells nobody but the identity whether one works. So what is refused for want of a role is tried again, as long as
+the assignments are new; what this process itself is given, infra.targets.azure.allowed asks for.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pulumi
+
+from infra.targets.azure.allowed import ROLE_SECONDS
+from infra.targets.azure.here import Here, Identity
+from infra.targets.azure.session import Place, find, who
+
+ASSIGNMENT_API = "2022-04-01"
+_LONGEST_PAUSE = 30.0
+_LACKS_A_ROLE = re.compile(r"authoriz|role assignment|recently granted|forbidden|access denied", re.IGNORECASE)
+
+
+def patient(
+    here: Here, logical: str, identity: Identity, before: Callable[[], object] = lambda: None
+) -> pulumi.ResourceHookBinding:
+    """Hooks of a resource that Azure makes with the help of an identity.
+
+    Args:
+        here: the stack's place.
+        logical: name of the resource.
+        identity: whose role assignments it needs.
+        before: what another try needs.
+    """
+
+    async def again(args: pulumi.ErrorHookArgs) -> bool:
+        newest = await asyncio.to_thread(_newest_in_vain, here.place, identity.roles, args.errors[0])
+        if newest is None or datetime.now(UTC) > newest + timedelta(seconds=ROLE_SECONDS):
+            return False
+        pulumi.log.info(
+            f"{logical} needs role assignments that are as new as {newest:%H:%M:%S} UTC, and do not work everywhere "
+            f"yet: it is tried again, for up to {ROLE_SECONDS // 60} minutes from then"
+        )
+        await asyncio.sleep(min(2.0 ** len(args.errors), _LONGEST_PAUSE))
+        await asyncio.to_thread(before)
+        return True
+
+    return pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook(f"patient-{logical}", again)])
+
+
+def _newest_in_vain(place: Place, assignments: Sequence[str], error: str) -> datetime | None:
+    """When the newest of an identity's assignments was made; None: it is not for them that Azure refused.
+
+    Args:
+        place: the stack's.
+        assignments: resource ids; where one is gone, waiting is of no use.
+        error: Azure's words. They name the caller where the caller may not.
+    """
+    if not assignments or not _LACKS_A_ROLE.search(error) or who().object_id in error:
+        return None
+    found = [find(place, id_, ASSIGNMENT_API) for id_ in assignments]
+    if not all(found):
+        return None
+    return max(datetime.fromisoformat(each["properties"]["createdOn"]) for each in found if each)
