@@ -99,12 +99,14 @@ def _add(cloud: _Cloud) -> None:
         talks to the twin. Another shell talks to {cloud.name} as before.""",
     )
     twin.add_typer(verbs, name=cloud.word)
-    _add_life(verbs, cloud)
+    _add_up(verbs, cloud)
+    _add_status(verbs, cloud)
+    _add_end(verbs, cloud)
     _add_env(verbs, cloud)
     _add_faults(verbs, cloud)
 
 
-def _add_life(verbs: typer.Typer, cloud: _Cloud) -> None:
+def _add_up(verbs: typer.Typer, cloud: _Cloud) -> None:
     home_option = _home_option(cloud)
 
     @verbs.command(
@@ -142,6 +144,10 @@ def _add_life(verbs: typer.Typer, cloud: _Cloud) -> None:
         option = "" if home is None else f" --home {shlex.quote(str(home))}"
         print(f'the twin of {cloud.name} answers at {info.url}\n  eval "$(llmops twin {cloud.word} env{option})"')
 
+
+def _add_status(verbs: typer.Typer, cloud: _Cloud) -> None:
+    home_option = _home_option(cloud)
+
     @verbs.command(
         "status",
         help=f"Say what runs, what {cloud.holds} holds, and what the twin does not do. "
@@ -160,6 +166,10 @@ def _add_life(verbs: typer.Typer, cloud: _Cloud) -> None:
             print_fields(_words(folder, found), as_json=False)
         if found is None:
             raise typer.Exit(1)
+
+
+def _add_end(verbs: typer.Typer, cloud: _Cloud) -> None:
+    home_option = _home_option(cloud)
 
     @verbs.command("down", help="Stop the twin's processes. What it holds is kept.")
     def down(context: typer.Context, home: Path | None = home_option) -> None:
