@@ -12,7 +12,7 @@ from twins.azure.vault import Sort, Vault
 
 KEYS = "Microsoft.KeyVault/vaults/keys"
 SECRETS = "Microsoft.KeyVault/vaults/secrets"
-_ARM_ATTRIBUTES = ("enabled", "nbf", "exp", "created", "updated", "recoveryLevel")
+_ARM_ATTRIBUTES = ("enabled", "nbf", "exp", "created", "updated")
 
 
 class Shown:
@@ -68,7 +68,8 @@ def keep(twin: Twin, vault: Vault, sort: Sort, name: str, address: str) -> Docum
     """Let Resource Manager have a key or secret as it is now."""
     version = vault.get(sort, name)
     place = f"{address}/{sort}/{name}"
-    attributes = {key: version["attributes"][key] for key in _ARM_ATTRIBUTES if key in version["attributes"]}
+    names = (*_ARM_ATTRIBUTES, "recoveryLevel") if sort == "keys" else _ARM_ATTRIBUTES
+    attributes = {key: version["attributes"][key] for key in names if key in version["attributes"]}
     properties: dict[str, Any] = {"attributes": attributes}
     if sort == "keys":
         properties |= {"kty": version["kty"], "keyOps": version["key_ops"]}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from twins.azure import bodies
 from twins.azure.calls import Call, Document
+from twins.azure.declared import READ_ONLY
 from twins.azure.errors import ArmError
 from twins.azure.kinds import Kind
 from twins.azure.services.operationalinsights import WORKSPACES
@@ -16,39 +17,22 @@ from twins.azure.twin import Twin
 COMPONENTS = "Microsoft.Insights/components"
 VERSIONS = ("2020-02-02", "2020-02-02-preview", "2018-05-01-preview", "2015-05-01")
 _ACCESS = ("Enabled", "Disabled", "SecuredByPerimeter")
-_SHAPE = {
-    "Application_Type!": ("web", "other"),
-    "Flow_Type": ("Bluefield",),
-    "Request_Source": ("rest",),
-    "HockeyAppId": "string",
-    "SamplingPercentage": "number",
-    "RetentionInDays": "integer",
-    "DisableIpMasking": "boolean",
-    "ImmediatePurgeDataOn30Days": "boolean",
-    "WorkspaceResourceId": "string",
-    "publicNetworkAccessForIngestion": _ACCESS,
-    "publicNetworkAccessForQuery": _ACCESS,
-    "IngestionMode": ("ApplicationInsights", "ApplicationInsightsWithDiagnosticSettings", "LogAnalytics"),
-    "DisableLocalAuth": "boolean",
-    "ForceCustomerStorageForProfiler": "boolean",
-    **dict.fromkeys(
-        (
-            "ApplicationId-",
-            "AppId-",
-            "Name-",
-            "InstrumentationKey-",
-            "ConnectionString-",
-            "CreationDate-",
-            "TenantId-",
-            "HockeyAppToken-",
-            "LaMigrationDate-",
-            "PrivateLinkScopedResources-",
-            "provisioningState-",
-            "Ver-",
+_BODY = bodies.Body(
+    COMPONENTS,
+    values={
+        "properties.Application_Type": ("web", "other"),
+        "properties.Flow_Type": ("Bluefield",),
+        "properties.Request_Source": ("rest",),
+        "properties.publicNetworkAccessForIngestion": _ACCESS,
+        "properties.publicNetworkAccessForQuery": _ACCESS,
+        "properties.IngestionMode": (
+            "ApplicationInsights",
+            "ApplicationInsightsWithDiagnosticSettings",
+            "LogAnalytics",
         ),
-        "",
-    ),
-}
+    },
+    more=dict.fromkeys(("properties.Name", "properties.Ver"), READ_ONLY),  # which Pulumi hides
+)
 _RETENTIONS = (30, 60, 90, 120, 180, 270, 365, 550, 730)
 
 
@@ -60,7 +44,7 @@ def install(twin: Twin) -> None:
 
 
 def _put(twin: Twin, call: Call, there: Document | None) -> Document:
-    body = bodies.judged(call, _SHAPE, top=("kind",))
+    body = _BODY.judged(call)
     properties = body["properties"]
     before = (there or {}).get("properties") or {}
     workspace = properties.get("WorkspaceResourceId", before.get("WorkspaceResourceId", ""))

@@ -9,7 +9,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure import principals
+from twins.azure import bodies, principals
 from twins.azure.calls import Call, Document
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id, key
@@ -26,6 +26,8 @@ UNJUDGED = [
     "roles: groups, deny assignments, locks and policies do not exist",
     "roles: an assignment that is taken away works no longer at once",
 ]
+_ASSIGNMENT = bodies.Body(ASSIGNMENTS, code="InvalidCreateRoleAssignmentRequest")
+_DEFINITION = bodies.Body(DEFINITIONS, code="InvalidRoleDefinition")
 _SCOPES = ("group", "subscription", "resource")
 _GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _FILTER = re.compile(r"(principalId|roleName|assignedTo\()\s*(?:eq)?\s*'([^']*)'\)?")
@@ -97,12 +99,7 @@ def _seed(twin: Twin, judge: PermissionJudge) -> None:
 
 
 def _assign(twin: Twin, call: Call, there: Document | None) -> Document:
-    given = (call.body.get("properties") if isinstance(call.body, dict) else None) or {}
-    parsed = Id.parse(call.id)
-    for name in ("principalId", "roleDefinitionId"):
-        if not given.get(name):
-            message = f"The request to create role assignment is not valid: '{name}' is missing."
-            raise ArmError(400, "InvalidCreateRoleAssignmentRequest", message)
+    given, parsed = _ASSIGNMENT.judged(call)["properties"], Id.parse(call.id)
     if not re.fullmatch(_GUID, parsed.name):
         message = f"The role assignment ID '{parsed.name}' is not valid. The role assignment ID must be a GUID."
         raise ArmError(400, "InvalidRoleAssignmentId", message)
@@ -203,7 +200,7 @@ def _check_new(twin: Twin, parsed: Id, given: Document) -> None:
 
 
 def _define(twin: Twin, call: Call, there: Document | None) -> Document:
-    given = (call.body.get("properties") if isinstance(call.body, dict) else None) or {}
+    given = _DEFINITION.judged(call)["properties"]
     guid = Id.parse(call.id).name.lower()
     if guid in roles.built_in():
         raise ArmError(403, "RoleDefinitionIsBuiltIn", "A built-in role can't be changed.")

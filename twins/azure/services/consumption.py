@@ -3,6 +3,7 @@
 https://learn.microsoft.com/rest/api/consumption/budgets/create-or-update
 """
 
+import functools
 import re
 import uuid
 from datetime import datetime
@@ -17,38 +18,30 @@ TYPES = ("Microsoft.Consumption/budgets", "Microsoft.CostManagement/budgets")
 VERSIONS = ("2025-03-01", "2024-08-01", "2023-11-01", "2023-05-01", "2021-10-01", "2019-10-01")
 MOST_NOTIFICATIONS = 5
 _GRAINS = ("Monthly", "Quarterly", "Annually", "BillingMonth", "BillingQuarter", "BillingAnnual")
-_NOTIFICATION = {
-    "enabled!": "boolean",
-    "operator!": ("EqualTo", "GreaterThan", "GreaterThanOrEqualTo", "LessThan"),
-    "threshold!": "number",
-    "thresholdType": ("Actual", "Forecasted"),
-    "contactEmails": ["string"],
-    "contactRoles": ["string"],
-    "contactGroups": ["string"],
-    "locale": "string",
-    "frequency": ("Daily", "Weekly", "Monthly"),
+_VALUES = {
+    "properties.category": ("Cost", "ReservationUtilization"),
+    "properties.timeGrain": _GRAINS,
+    "properties.timePeriod.startDate": "date",
+    "properties.timePeriod.endDate": "date",
+    "properties.notifications.*.operator": ("EqualTo", "GreaterThan", "GreaterThanOrEqualTo", "LessThan"),
+    "properties.notifications.*.thresholdType": ("Actual", "Forecasted"),
 }
-_SHAPE = {
-    "category!": ("Cost", "ReservationUtilization"),
-    "amount!": "number",
-    "timeGrain!": _GRAINS,
-    "timePeriod!": {"startDate!": "date", "endDate": "date"},
-    "filter": "any",
-    "notifications": {"*": _NOTIFICATION},
-    "currentSpend-": "",
-    "forecastSpend-": "",
+_FREQUENCY = {"properties.notifications.*.frequency": ("Daily", "Weekly", "Monthly")}
+_BODIES = {
+    TYPES[0]: bodies.Body(TYPES[0], values=_VALUES),
+    TYPES[1]: bodies.Body(TYPES[1], values=_VALUES | _FREQUENCY, required=("properties.amount",)),
 }
 UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and nobody is told"]
 
 
 def install(twin: Twin) -> None:
     """Add the kinds."""
-    for type_ in TYPES:
+    for type_, body in _BODIES.items():
         twin.kind(
             Kind(
                 type_,
                 VERSIONS,
-                put=_put,
+                put=functools.partial(_put, body),
                 patch=False,
                 name=r"[a-zA-Z0-9_-]{1,63}",
                 scopes=("subscription", "group"),
@@ -58,8 +51,8 @@ def install(twin: Twin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def _put(_twin: Twin, call: Call, there: Document | None) -> Document:
-    body = bodies.judged(call, _SHAPE)
+def _put(known: bodies.Body, _twin: Twin, call: Call, there: Document | None) -> Document:
+    body = known.judged(call)
     properties = body["properties"]
     _check_time(properties["timePeriod"])
     if not properties["amount"] > 0:

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure import registry
+from twins.azure import bodies, registry
 from twins.azure.calls import Call, Document
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id
@@ -48,6 +48,7 @@ _DEFAULTS: Document = {
     "publicNetworkAccess": "Enabled",
     "zoneRedundancy": "Disabled",
 }
+_BODY = bodies.Body(REGISTRIES)
 _OF_PREMIUM = {
     "dataEndpointEnabled": True,
     "publicNetworkAccess": "Disabled",
@@ -95,10 +96,9 @@ def _resume(twin: Twin, storage: Storage) -> None:
 
 
 def _put(twin: Twin, call: Call, there: Document | None) -> Document:
-    name, body = Id.parse(call.id).name, call.body
-    _check_name(twin, name, there)
-    given = {k: v for k, v in (body.get("properties") or {}).items() if v is not None}
-    sku = str((body.get("sku") or (there or {}).get("sku") or {}).get("name", ""))
+    _check_name(twin, Id.parse(call.id).name, there)
+    body = _BODY.judged(call)
+    given, sku = body["properties"], body["sku"]["name"]
     if sku not in _SKUS:
         message = f"The SKU '{sku}' is not valid: it is one of {', '.join(_SKUS)}."
         raise ArmError(400, "InvalidSku", message)
@@ -112,7 +112,7 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
         raise ArmError(400, "CannotChangeZoneRedundancy", message)
     merged = _DEFAULTS | before | given
     merged["policies"] = _DEFAULTS["policies"] | (before.get("policies") or {}) | (given.get("policies") or {})
-    kept = {key: body[key] for key in ("location", "tags", "identity") if body.get(key) is not None}
+    kept = {key: body[key] for key in ("location", "tags", "identity") if key in body}
     if there:
         kept = {key: there[key] for key in ("location", "tags", "identity") if key in there} | kept
     return {**kept, "sku": {"name": sku, "tier": sku}, "properties": merged}

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure import softly, vault, vault_documents, vault_keys
+from twins.azure import bodies, softly, vault, vault_documents, vault_keys
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id
@@ -33,6 +33,12 @@ _DELETED_MESSAGE = (
     "vault. Follow this link https://go.microsoft.com/fwlink/?linkid=2149745 for more information on soft delete."
 )
 _RETENTION_DAYS = 90
+_INVALID = "BadRequest"
+_VAULT = bodies.Body(
+    VAULTS, values={"properties.sku.name": ("standard", "premium"), "properties.sku.family": ("A",)}, code=_INVALID
+)
+_KEY = bodies.Body(vault_documents.KEYS, code=_INVALID)
+_SECRET = bodies.Body(vault_documents.SECRETS, code=_INVALID)
 
 
 def install(twin: Twin) -> None:
@@ -104,9 +110,10 @@ def _recovers(body: Document) -> bool:
 
 
 def _put(twin: Twin, call: Call, there: Document | None) -> Document:
-    parsed, body = Id.parse(call.id), call.body
+    parsed = Id.parse(call.id)
     _check_name(twin, parsed.name, there)
-    given = dict(body.get("properties") or {})
+    body = _VAULT.judged(call)
+    given = body["properties"]
     if there is None and _recovers(body):
         return _recovered(twin, parsed)
     before = there["properties"] if there else {}
@@ -120,12 +127,12 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
         "enableRbacAuthorization": False,
         "publicNetworkAccess": "Enabled",
         **{k: v for k, v in before.items() if k != "provisioningState"},
-        **{k: v for k, v in given.items() if v is not None and k not in ("createMode", "vaultUri")},
+        **{k: v for k, v in given.items() if k != "createMode"},
     }
     if there is None:
         vault.forget(twin, parsed.name)  # what another vault of this name held, whose days are over
     document: Document = {"location": body.get("location") or (there or {}).get("location")}
-    tags = body.get("tags") if body.get("tags") is not None else (there or {}).get("tags")
+    tags = body.get("tags", (there or {}).get("tags"))
     return {**document, "tags": tags or {}, "properties": merged}
 
 
@@ -139,28 +146,24 @@ def _check_name(twin: Twin, name: str, there: Document | None) -> None:
 
 
 def _check(twin: Twin, given: Document, before: Document) -> None:
-    sku = given.get("sku") or before.get("sku") or {}
-    if str(sku.get("name", "")).lower() not in ("standard", "premium") or sku.get("family") != "A":
-        raise ArmError(400, "BadRequest", "An invalid value was provided for 'sku'.")
-    tenant = given.get("tenantId") or before.get("tenantId")
-    if tenant != twin.tenant:
-        raise ArmError(400, "BadRequest", f"An invalid value was provided for 'tenantId': {tenant}.")
+    if given["tenantId"] != twin.tenant:
+        raise ArmError(400, _INVALID, f"An invalid value was provided for 'tenantId': {given['tenantId']}.")
     by_roles = given.get("enableRbacAuthorization", before.get("enableRbacAuthorization"))
     if not by_roles and given.get("accessPolicies", before.get("accessPolicies")) is None:
-        raise ArmError(400, "BadRequest", "An invalid value was provided for 'accessPolicies'.")
+        raise ArmError(400, _INVALID, "An invalid value was provided for 'accessPolicies'.")
     if given.get("enablePurgeProtection") is False:
         message = 'The property "enablePurgeProtection" cannot be set to false. Enabling the purge protection for a vault is an irreversible action.'  # fmt: skip # noqa: E501
-        raise ArmError(400, "BadRequest", message)
+        raise ArmError(400, _INVALID, message)
     if given.get("enableSoftDelete") is False:
         message = 'The property "enableSoftDelete" cannot be set to false: every vault keeps what is deleted.'
-        raise ArmError(400, "BadRequest", message)
+        raise ArmError(400, _INVALID, message)
     days = given.get("softDeleteRetentionInDays")
-    if days is not None and not (isinstance(days, int | float) and 7 <= days <= 90):
+    if days is not None and not 7 <= days <= 90:
         message = 'An invalid value was provided for "softDeleteRetentionInDays": it is between 7 and 90.'
-        raise ArmError(400, "BadRequest", message)
+        raise ArmError(400, _INVALID, message)
     if before and days not in (None, before["softDeleteRetentionInDays"]):
         message = 'The property "softDeleteRetentionInDays" has been set already and it can\'t be modified.'
-        raise ArmError(400, "BadRequest", message)
+        raise ArmError(400, _INVALID, message)
 
 
 def _recovered(twin: Twin, parsed: Id) -> Document:
@@ -238,26 +241,26 @@ def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document
 
 def _put_key(twin: Twin, call: Call, there: Document | None) -> Document:
     """Make a key; one that is there stays as it is."""
-    of, name = _vault_of(twin, call), Id.parse(call.id).name
+    of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _KEY.judged(call)
     if there is None:
-        given = call.body.get("properties") or {}
+        given = body["properties"]
         attributes = vault_documents.attributes_of(given)
-        premium = of.document["properties"]["sku"]["name"].lower() == "premium"
-        size, curve = int(given.get("keySize") or 0), str(given.get("curveName") or "")
-        kty, operations = str(given.get("kty", "")), given.get("keyOps") or None
+        premium = of.document["properties"]["sku"]["name"] == "premium"
+        size, curve = given.get("keySize", 0), given.get("curveName", "")
+        kty, operations = given.get("kty", ""), given.get("keyOps") or None
         made = vault_keys.make(kty, curve, size, operations, premium=premium)
-        of.add("keys", name, {**made, "tags": call.body.get("tags") or {}}, attributes)
+        of.add("keys", name, {**made, "tags": body.get("tags", {})}, attributes)
     return vault_documents.keep(twin, of, "keys", name, address(twin, of.name))
 
 
 def _put_secret(twin: Twin, call: Call, there: Document | None) -> Document:
-    of, name = _vault_of(twin, call), Id.parse(call.id).name
-    given = call.body.get("properties") or {}
-    content = {"contentType": given.get("contentType"), "tags": call.body.get("tags") or {}}
-    if given.get("value") is not None:
-        of.add("secrets", name, {"value": str(given["value"]), **content}, vault_documents.attributes_of(given))
+    of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _SECRET.judged(call)
+    given = body["properties"]
+    content = {"contentType": given.get("contentType"), "tags": body.get("tags", {})}
+    if "value" in given:
+        of.add("secrets", name, {"value": given["value"], **content}, vault_documents.attributes_of(given))
     elif there is None:
-        raise ArmError(400, "BadRequest", "The 'value' of a secret is missing.")
+        raise ArmError(400, _INVALID, "The 'value' of a secret is missing.")
     else:
         of.change(of.get("secrets", name), vault_documents.attributes_of(given), **content)
     return vault_documents.keep(twin, of, "secrets", name, address(twin, of.name))

@@ -14,6 +14,8 @@ from twins.azure.twin import Twin
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 VERSIONS = ("2024-11-30", "2023-07-31-preview", "2023-01-31", "2022-01-31-preview", "2018-11-30")
 MOST_CREDENTIALS = 20
+_IDENTITY = bodies.Body(IDENTITIES, more={"properties.isolationScope": "string"})  # later versions have it
+_CREDENTIAL = bodies.Body(CREDENTIALS)
 
 
 def install(twin: Twin) -> None:
@@ -42,7 +44,7 @@ def install(twin: Twin) -> None:
 
 
 def _put(twin: Twin, call: Call, there: Document | None) -> Document:
-    body = bodies.judged(call, {"principalId-": "", "clientId-": "", "tenantId-": "", "isolationScope": "string"})
+    body = _IDENTITY.judged(call)
     properties = dict((there or {}).get("properties") or {})
     if not there:
         made = principals.add(twin, call.id.rpartition("/")[2], "identity", resource=call.id)
@@ -55,8 +57,7 @@ def _gone(twin: Twin, document: Document) -> None:
 
 
 def _put_credential(twin: Twin, call: Call, there: Document | None) -> Document:
-    shape = {"issuer!": "string", "subject!": "string", "audiences!": ["string"]}
-    body = bodies.judged(call, shape)
+    body = _CREDENTIAL.judged(call)
     properties = body["properties"]
     if len(properties["audiences"]) != 1:
         raise bodies.refused("Exactly one audience is expected.", "properties.audiences")

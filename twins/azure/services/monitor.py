@@ -12,7 +12,7 @@ from twins.azure.calls import Call, Document
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id, key
 from twins.azure.kinds import Kind
-from twins.azure.services import monitor_shapes as shapes
+from twins.azure.services import monitor_bodies
 from twins.azure.twin import Twin
 
 AUTOSCALE = "Microsoft.Insights/autoscaleSettings"
@@ -64,7 +64,7 @@ def seconds_of(duration: str, path: str) -> int:
 
 
 def _put_autoscale(twin: Twin, call: Call, _there: Document | None) -> Document:
-    body = bodies.judged(call, shapes.AUTOSCALE)
+    body = monitor_bodies.AUTOSCALE.judged(call)
     properties = body["properties"]
     _require(twin, properties.get("targetResourceUri", ""), "properties.targetResourceUri")
     if not 1 <= len(properties["profiles"]) <= 20:
@@ -102,7 +102,7 @@ def _check_rule(twin: Twin, rule: Document, path: str) -> None:
 
 
 def _put_action_group(_twin: Twin, call: Call, _there: Document | None) -> Document:
-    body = bodies.judged(call, shapes.ACTION_GROUP)
+    body = monitor_bodies.ACTION_GROUP.judged(call)
     if body["location"] not in ("global", "swedencentral", "germanywestcentral", "northcentralus", "southcentralus"):
         raise bodies.refused(f"Action groups are not in location '{body['location']}': give global.", "location")
     properties = body["properties"]
@@ -119,7 +119,7 @@ def _put_action_group(_twin: Twin, call: Call, _there: Document | None) -> Docum
 
 
 def _put_metric_alert(twin: Twin, call: Call, there: Document | None) -> Document:
-    body = bodies.judged(call, shapes.METRIC_ALERT)
+    body = monitor_bodies.METRIC_ALERT.judged(call)
     properties = body["properties"]
     if body["location"] != "global":
         raise bodies.refused("The location of a metric alert is global.", "location", "InvalidLocation")
@@ -142,11 +142,8 @@ def _put_metric_alert(twin: Twin, call: Call, there: Document | None) -> Documen
 
 
 def _put_query_rule(twin: Twin, call: Call, there: Document | None) -> Document:
-    body = bodies.judged(call, shapes.QUERY_RULE)
+    body = monitor_bodies.QUERY_RULE.judged(call)
     properties = body["properties"]
-    for name in ("scopes", "criteria", "evaluationFrequency", "windowSize", "severity"):
-        if name not in properties:
-            raise bodies.refused(f"The value of '{name}' is required.", f"properties.{name}")
     for scope in properties["scopes"]:
         _require(twin, scope, "properties.scopes")
     if there and [key(s) for s in there["properties"]["scopes"]] != [key(s) for s in properties["scopes"]]:
@@ -165,11 +162,13 @@ def _put_query_rule(twin: Twin, call: Call, there: Document | None) -> Document:
 
 
 def _put_diagnostics(twin: Twin, call: Call, there: Document | None) -> Document:
-    body = bodies.judged(call, shapes.DIAGNOSTICS)
+    body = monitor_bodies.DIAGNOSTICS.judged(call)
     properties = body["properties"]
-    sinks = [name for name in shapes.SINKS if properties.get(name)]
+    sinks = [name for name in monitor_bodies.SINKS if properties.get(name)]
     if not sinks:
-        raise bodies.refused(f"At least one of {', '.join(shapes.SINKS)} is needed.", "properties", "BadRequest")
+        raise bodies.refused(
+            f"At least one of {', '.join(monitor_bodies.SINKS)} is needed.", "properties", "BadRequest"
+        )
     for name in sinks[:2]:
         if name != "eventHubAuthorizationRuleId":
             _require(twin, properties[name], f"properties.{name}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from twins.azure import arm, bodies
 from twins.azure.calls import Call, Document
+from twins.azure.declared import READ_ONLY
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id, key
 from twins.azure.kinds import Kind
@@ -36,8 +37,54 @@ VERSIONS = (
 DNS_VERSIONS = ("2024-06-01", "2020-06-01", "2018-09-01")
 SECONDS = 10.0
 _NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?"
-_PREFIXES = {"addressPrefix": "string", "addressPrefixes": ["string"]}
-_REFERENCE = {"id!": "string", "*": "any"}
+_POLICIES = ("Enabled", "Disabled", "NetworkSecurityGroupEnabled", "RouteTableEnabled")
+_NETWORK = bodies.Body(
+    NETWORKS,
+    values={"properties.privateEndpointVNetPolicies": ("Disabled", "Basic")},
+    required=("properties.addressSpace", "properties.addressSpace.addressPrefixes"),
+    more={"properties.defaultPublicNatGateway": READ_ONLY},  # later versions have it
+)
+_SUBNET = bodies.Body(
+    SUBNETS,
+    values={
+        "properties.privateEndpointNetworkPolicies": _POLICIES,
+        "properties.privateLinkServiceNetworkPolicies": _POLICIES[:2],
+    },
+    required=(
+        *(f"properties.{name}.id" for name in ("networkSecurityGroup", "routeTable", "natGateway")),
+        "properties.delegations[].name",
+        "properties.delegations[].properties.serviceName",
+        "properties.serviceEndpoints[].service",
+    ),
+)
+_SECURITY_GROUP = bodies.Body(SECURITY_GROUPS)
+_CONNECTIONS = ("privateLinkServiceConnections", "manualPrivateLinkServiceConnections")
+_ENDPOINT = bodies.Body(
+    ENDPOINTS,
+    required=(
+        *("properties.subnet", "properties.subnet.id", "properties.applicationSecurityGroups[].id"),
+        *(
+            f"properties.{connections}[].{name}"
+            for connections in _CONNECTIONS
+            for name in ("name", "properties.privateLinkServiceId")
+        ),
+    ),
+    more={"properties.ipVersionType": "string", "properties.resourceGuid": READ_ONLY},  # later versions have them
+)
+_ZONE_CONFIG = "properties.privateDnsZoneConfigs[]"
+_ZONE_GROUP = bodies.Body(
+    ZONE_GROUPS,
+    required=(
+        "properties.privateDnsZoneConfigs",
+        *(f"{_ZONE_CONFIG}.{name}" for name in ("name", "properties.privateDnsZoneId")),
+    ),
+)
+_ZONE = bodies.Body(ZONES)
+_LINK = bodies.Body(
+    LINKS,
+    values={"properties.resolutionPolicy": ("Default", "NxDomainRedirect")},
+    required=("properties.virtualNetwork", "properties.virtualNetwork.id"),
+)
 
 
 def install(twin: Twin) -> None:
@@ -57,25 +104,12 @@ def install(twin: Twin) -> None:
 
 
 def _put_network(twin: Twin, call: Call, there: Document | None) -> Document:
-    shape = {
-        "addressSpace!": {"addressPrefixes!": ["string"], "*": "any"},
-        "subnets": ["any"],
-        "virtualNetworkPeerings": ["any"],
-        "dhcpOptions": {"dnsServers": ["string"]},
-        "enableDdosProtection": "boolean",
-        "enableVmProtection": "boolean",
-        "encryption": "any",
-        "flowTimeoutInMinutes": "integer",
-        "bgpCommunities": "any",
-        "ddosProtectionPlan": _REFERENCE,
-        "privateEndpointVNetPolicies": ("Disabled", "Basic"),
-        **dict.fromkeys(("resourceGuid-", "provisioningState-", "flowLogs-", "defaultPublicNatGateway-"), ""),
-    }
-    body = bodies.judged(call, shape)
+    body = _NETWORK.judged(call)
     properties = body["properties"]
     spaces = [_network(each, "properties.addressSpace") for each in properties["addressSpace"]["addressPrefixes"]]
+    replaced = [] if call.method == "PATCH" and "subnets" not in properties else twin.children(call.id, SUBNETS)
     subnets = properties.pop("subnets", [])
-    for name in {d["name"] for d in twin.children(call.id, SUBNETS)} - {each.get("name") for each in subnets}:
+    for name in {d["name"] for d in replaced} - {each.get("name") for each in subnets}:
         _drop_subnet(twin, f"{call.id}/subnets/{name}")
     before = (there or {}).get("properties") or {}
     properties["resourceGuid"] = before.get("resourceGuid") or str(uuid.uuid4())
@@ -103,40 +137,7 @@ def _put_subnet(twin: Twin, call: Call, _there: Document | None) -> Document:
 
 
 def _subnet(twin: Twin, call: Call, spaces: list[Any]) -> Document:
-    shape = {
-        **_PREFIXES,
-        "networkSecurityGroup": _REFERENCE,
-        "routeTable": _REFERENCE,
-        "natGateway": _REFERENCE,
-        "delegations": [{"name!": "string", "properties": {"serviceName!": "string", "*": "any"}, "*": "any"}],
-        "serviceEndpoints": [{"service!": "string", "*": "any"}],
-        "serviceEndpointPolicies": "any",
-        "privateEndpointNetworkPolicies": (
-            "Enabled",
-            "Disabled",
-            "NetworkSecurityGroupEnabled",
-            "RouteTableEnabled",
-        ),
-        "privateLinkServiceNetworkPolicies": ("Enabled", "Disabled"),
-        "defaultOutboundAccess": "boolean",
-        "sharingScope": "string",
-        "ipAllocations": "any",
-        "ipamPoolPrefixAllocations": "any",
-        "applicationGatewayIPConfigurations": "any",
-        **dict.fromkeys(
-            (
-                "privateEndpoints-",
-                "ipConfigurations-",
-                "ipConfigurationProfiles-",
-                "purpose-",
-                "provisioningState-",
-                "resourceNavigationLinks-",
-                "serviceAssociationLinks-",
-            ),
-            "",
-        ),
-    }
-    body = bodies.judged(call, shape)
+    body = _SUBNET.judged(call)
     properties = body["properties"]
     given = properties.get("addressPrefixes") or [properties.get("addressPrefix") or ""]
     name = Id.parse(call.id).name
@@ -212,16 +213,7 @@ def _check_unused(twin: Twin, subnet_id: str) -> None:
 
 
 def _put_security_group(_twin: Twin, call: Call, there: Document | None) -> Document:
-    own = (
-        "defaultSecurityRules-",
-        "networkInterfaces-",
-        "subnets-",
-        "flowLogs-",
-        "resourceGuid-",
-        "provisioningState-",
-    )
-    shape = {"securityRules": ["any"], "flushConnection": "boolean", **dict.fromkeys(own, "")}
-    body = bodies.judged(call, shape)
+    body = _SECURITY_GROUP.judged(call)
     before = (there or {}).get("properties") or {}
     body["properties"].setdefault("securityRules", [])
     body["properties"]["resourceGuid"] = before.get("resourceGuid") or str(uuid.uuid4())
@@ -239,32 +231,7 @@ def _delete_security_group(twin: Twin, _call: Call, document: Document) -> None:
 
 
 def _put_endpoint(twin: Twin, call: Call, there: Document | None) -> Document:
-    connection = {
-        "name!": "string",
-        "id": "string",
-        "properties!": {
-            "privateLinkServiceId!": "string",
-            "groupIds": ["string"],
-            "requestMessage": "string",
-            "privateLinkServiceConnectionState": "any",
-            "provisioningState-": "",
-        },
-        "*": "any",
-    }
-    shape = {
-        "subnet!": _REFERENCE,
-        "privateLinkServiceConnections": [connection],
-        "manualPrivateLinkServiceConnections": [connection],
-        "customNetworkInterfaceName": "string",
-        "customDnsConfigs": "any",
-        "applicationSecurityGroups": [_REFERENCE],
-        "ipConfigurations": ["any"],
-        "ipVersionType": "string",
-        "networkInterfaces-": "",
-        "provisioningState-": "",
-        "resourceGuid-": "",
-    }
-    body = bodies.judged(call, shape)
+    body = _ENDPOINT.judged(call)
     properties = body["properties"]
     _require(twin, properties["subnet"]["id"], SUBNETS)
     if there and key(there["properties"]["subnet"]["id"]) != key(properties["subnet"]["id"]):
@@ -290,15 +257,14 @@ def _put_endpoint(twin: Twin, call: Call, there: Document | None) -> Document:
 
 
 def _put_zone_group(twin: Twin, call: Call, _there: Document | None) -> Document:
-    zone = {"name!": "string", "properties!": {"privateDnsZoneId!": "string", "recordSets-": ""}, "*": "any"}
-    body = bodies.judged(call, {"privateDnsZoneConfigs!": [zone], "provisioningState-": ""})
+    body = _ZONE_GROUP.judged(call)
     for each in body["properties"]["privateDnsZoneConfigs"]:
         _require(twin, each["properties"]["privateDnsZoneId"], ZONES)
     return {**body, "etag": _etag()}
 
 
 def _put_zone(_twin: Twin, call: Call, _there: Document | None) -> Document:
-    body = bodies.judged(call, {"*-": "any"})
+    body = _ZONE.judged(call)
     _require_global(body)
     body["properties"] = {
         "internalId": str(uuid.uuid4()),
@@ -321,14 +287,7 @@ def _delete_zone(twin: Twin, _call: Call, document: Document) -> None:
 
 
 def _put_link(twin: Twin, call: Call, there: Document | None) -> Document:
-    shape = {
-        "virtualNetwork!": _REFERENCE,
-        "registrationEnabled": "boolean",
-        "resolutionPolicy": ("Default", "NxDomainRedirect"),
-        "virtualNetworkLinkState-": "",
-        "provisioningState-": "",
-    }
-    body = bodies.judged(call, shape)
+    body = _LINK.judged(call)
     _require_global(body)
     properties = body["properties"]
     _require(twin, properties["virtualNetwork"]["id"], NETWORKS)

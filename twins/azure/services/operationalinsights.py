@@ -19,22 +19,18 @@ VERSIONS = ("2025-07-01", "2025-02-01", "2023-09-01", "2022-10-01", "2021-12-01-
 SECONDS = 30.0
 _SKUS = ("PerGB2018", "CapacityReservation", "Standalone", "PerNode", "Free", "Standard", "Premium", "LACluster")
 _ACCESS = ("Enabled", "Disabled", "SecuredByPerimeter")
-_SHAPE = {
-    "sku": {"name!": _SKUS, "capacityReservationLevel": "integer", "lastSkuUpdate-": ""},
-    "retentionInDays": "integer",
-    "publicNetworkAccessForIngestion": _ACCESS,
-    "publicNetworkAccessForQuery": _ACCESS,
-    "forceCmkForQuery": "boolean",
-    "features": {"*": "any"},
-    "workspaceCapping": {"dailyQuotaGb": "number", "quotaNextResetTime-": "", "dataIngestionStatus-": ""},
-    "defaultDataCollectionRuleResourceId": "string",
-    "replication": {"enabled": "boolean", "location": "string"},
-    "customerId-": "",
-    "createdDate-": "",
-    "modifiedDate-": "",
-    "provisioningState-": "",
-    "privateLinkScopedResources-": "",
-}
+_BODY = bodies.Body(
+    WORKSPACES,
+    values={
+        "properties.sku.name": _SKUS,
+        "properties.publicNetworkAccessForIngestion": _ACCESS,
+        "properties.publicNetworkAccessForQuery": _ACCESS,
+    },
+    more={
+        "properties.features.*": "any",
+        "properties.replication": {"enabled": "boolean", "location": "string"},  # later versions have it
+    },
+)
 
 
 def install(twin: Twin) -> None:
@@ -56,7 +52,7 @@ def install(twin: Twin) -> None:
 
 
 def _put(twin: Twin, call: Call, there: Document | None) -> Document:
-    body = bodies.judged(call, _SHAPE)
+    body = _BODY.judged(call)
     properties = body["properties"]
     before = (there or {}).get("properties") or {}
     properties.setdefault("sku", before.get("sku") or {"name": "PerGB2018"})

@@ -31,6 +31,7 @@ VERSIONS = (
     "2018-05-01",
 )
 DELETE_SECONDS = 60.0
+_GROUP = bodies.Body(RESOURCE_GROUPS)
 _TERM = re.compile(
     r"(?P<name>tagName|tagValue|resourceType|name|location|resourceGroup)\s+eq\s+'(?P<value>[^']*)'", re.I
 )
@@ -78,7 +79,7 @@ def _refuse(_twin: Twin, call: Call, _document: Document) -> None:
 
 
 def _put_group(_twin: Twin, call: Call, there: Document | None) -> Document:
-    body = bodies.judged(call, {"provisioningState-": ""})
+    body = _GROUP.judged(call)
     return (
         {**body, "managedBy": body.get("managedBy") or (there or {}).get("managedBy")} if "managedBy" in body else body
     )

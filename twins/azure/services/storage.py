@@ -11,7 +11,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure import blobs, faults
+from twins.azure import blobs, bodies, faults
 from twins.azure.blobs_front import ByPath, Front
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
@@ -35,15 +35,18 @@ UNJUDGED = [
     "blobs: files, queues, tables and hierarchical namespaces do not exist",
 ]
 _NAME = re.compile(r"[a-z0-9]{3,24}")
-_CONTAINER = r"[a-z0-9](-?[a-z0-9]){2,62}|\$web|\$root|\$logs"
+_CONTAINER_NAME = r"[a-z0-9](-?[a-z0-9]){2,62}|\$web|\$root|\$logs"
 _SKUS = (
     *("Standard_LRS", "Standard_GRS", "Standard_RAGRS", "Standard_ZRS", "Standard_GZRS", "Standard_RAGZRS"),
     *("Premium_LRS", "Premium_ZRS"),
 )
 _KINDS = ("StorageV2", "Storage", "BlobStorage", "BlockBlobStorage", "FileStorage")
-_BOOLEANS = (
-    *("allowBlobPublicAccess", "allowSharedKeyAccess", "supportsHttpsTrafficOnly", "isHnsEnabled"),
-    *("allowCrossTenantReplication", "defaultToOAuthAuthentication", "isLocalUserEnabled", "isSftpEnabled"),
+_INVALID = "InvalidValuesForRequestParameters"
+_ACCOUNT = bodies.Body(blobs.ACCOUNTS, values={"sku.name": _SKUS, "kind": _KINDS}, code=_INVALID)
+_SERVICE = bodies.Body(SERVICES, code=_INVALID)
+_CONTAINER = bodies.Body(blobs.CONTAINERS, code=_INVALID)
+_POLICY = bodies.Body(
+    POLICIES, values={"properties.policy.rules[].type": ("Lifecycle",)}, code="InvalidRequestPropertyValue"
 )
 _DEFAULTS: Document = {
     "accessTier": "Hot",
@@ -96,7 +99,7 @@ def install(twin: Twin) -> None:
             VERSIONS,
             put=_put_container,
             gone=_gone_container,
-            name=_CONTAINER,
+            name=_CONTAINER_NAME,
             provisioning=False,
         )
     )
@@ -129,29 +132,16 @@ def _resume(twin: Twin) -> None:
 
 
 def _put_account(twin: Twin, call: Call, there: Document | None) -> Document:
-    body, name = call.body, Id.parse(call.id).name
-    _check_name(twin, name, there)
-    properties = dict(body.get("properties") or {})
-    sku = (body.get("sku") or (there or {}).get("sku") or {}).get("name", "")
-    if sku not in _SKUS:
-        message = f"The value '{sku}' for property 'sku.name' is not valid: it is one of {', '.join(_SKUS)}."
-        raise ArmError(400, "InvalidValuesForRequestParameters", message)
-    kind = body.get("kind") or (there or {}).get("kind") or ""
-    if kind not in _KINDS:
-        raise ArmError(
-            400, "InvalidValuesForRequestParameters", f"The value '{kind}' for property 'kind' is not valid."
-        )
-    for each in _BOOLEANS:
-        if not isinstance(properties.get(each), bool | None):
-            message = f"Values for request parameters are invalid: {each}."
-            raise ArmError(400, "InvalidValuesForRequestParameters", message)
+    _check_name(twin, Id.parse(call.id).name, there)
+    body = _ACCOUNT.judged(call)
+    properties, sku, kind = body["properties"], body["sku"]["name"], body["kind"]
     if there:
         _check_unchanged(there, kind, properties)
     now = datetime.now(UTC).isoformat()
     before = there["properties"] if there else {"creationTime": now, "keyCreationTime": {"key1": now, "key2": now}}
-    merged = copy.deepcopy(_DEFAULTS) | before | {k: v for k, v in properties.items() if v is not None}
+    merged = copy.deepcopy(_DEFAULTS) | before | properties
     merged |= {"primaryLocation": body.get("location") or (there or {})["location"], "statusOfPrimary": "available"}
-    document = {name: body[name] for name in ("location", "tags", "identity") if body.get(name) is not None}
+    document = {name: body[name] for name in ("location", "tags", "identity") if name in body}
     if there:
         document = {name: there[name] for name in ("tags", "identity") if name in there} | document
     sku_document = {"name": sku, "tier": sku.partition("_")[0]}
@@ -194,13 +184,13 @@ def _begun_account(twin: Twin, document: Document) -> None:
 
 
 def _put_service(twin: Twin, call: Call, there: Document | None) -> Document:
-    given = call.body.get("properties") or {}
+    given = _SERVICE.judged(call)["properties"]
     for name in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
         policy = given.get(name) or {}
         days = policy.get("days")
-        if policy.get("enabled") and not (isinstance(days, int) and 1 <= days <= 365):
+        if policy.get("enabled") and not 1 <= (days or 0) <= 365:
             message = f"Values for request parameters are invalid: {name}.days: it is a number from 1 to 365."
-            raise ArmError(400, "InvalidValuesForRequestParameters", message)
+            raise ArmError(400, _INVALID, message)
     properties = (there["properties"] if there else {}) | given
     return {"sku": (there or {}).get("sku"), "properties": properties}
 
@@ -210,7 +200,7 @@ def _undeletable(twin: Twin, call: Call, document: Document) -> None:
 
 
 def _put_container(twin: Twin, call: Call, there: Document | None) -> Document:
-    given = call.body.get("properties") or {}
+    given = _CONTAINER.judged(call)["properties"]
     parsed = Id.parse(call.id)
     account = twin.find(call.id.partition("/blobServices/")[0])
     assert account is not None
@@ -220,7 +210,7 @@ def _put_container(twin: Twin, call: Call, there: Document | None) -> Document:
         raise ArmError(409, "PublicAccessNotPermitted", message)
     if public != "None":
         message = f"This twin of Azure has no containers with public access: {parsed.name}."
-        raise ArmError(400, "InvalidValuesForRequestParameters", message)
+        raise ArmError(400, _INVALID, message)
     before = there["properties"] if there else {}
     properties = {
         "defaultEncryptionScope": "$account-encryption-key",
@@ -246,15 +236,13 @@ def _gone_container(twin: Twin, document: Document) -> None:
 
 
 def _put_policy(twin: Twin, call: Call, there: Document | None) -> Document:
-    rules = ((call.body.get("properties") or {}).get("policy") or {}).get("rules")
-    if not isinstance(rules, list) or not rules:
+    rules = _POLICY.judged(call)["properties"]["policy"]["rules"]
+    if not rules:
         raise ArmError(400, "InvalidRequestPropertyValue", "The value of property 'policy.rules' is required.")
-    names = [str(rule.get("name", "")) for rule in rules]
-    for rule in rules:
-        actions = (rule.get("definition") or {}).get("actions")
-        if not rule.get("name") or rule.get("type") != "Lifecycle" or not actions:
-            message = "A rule of a management policy has a name, the type Lifecycle and definition.actions."
-            raise ArmError(400, "InvalidRequestPropertyValue", message)
+    names = [rule["name"] for rule in rules]
+    if not all(rule["name"] and rule["definition"]["actions"] for rule in rules):
+        message = "A rule of a management policy has a name, and definition.actions says what it does."
+        raise ArmError(400, "InvalidRequestPropertyValue", message)
     if len(set(names)) != len(names):
         raise ArmError(400, "DuplicateRuleName", "The names of a management policy's rules must be unique.")
     return {"properties": {"policy": {"rules": rules}, "lastModifiedTime": datetime.now(UTC).isoformat()}}
@@ -272,7 +260,7 @@ def _list_keys(twin: Twin, call: Call, document: Any) -> Reply:
 def _regenerate_key(twin: Twin, call: Call, document: Any) -> Reply:
     name = (call.body or {}).get("keyName")
     if name not in ("key1", "key2"):
-        raise ArmError(400, "InvalidValuesForRequestParameters", f"The value '{name}' for 'keyName' is not valid.")
+        raise ArmError(400, _INVALID, f"The value '{name}' for 'keyName' is not valid.")
     document["_keys"][int(name[-1]) - 1] = _new_key()
     document["properties"]["keyCreationTime"][name] = datetime.now(UTC).isoformat()
     twin.changed()

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from twins.azure import bodies
+from twins.azure.bodies import Body, BodyError
 from twins.azure.calls import TWIN, Call
+from twins.azure.declared import Variants
 from twins.azure.errors import ArmError
 
-SHAPE = {
+OBJECT = {
     "name!": "string",
     "size": "integer",
     "share": "number",
@@ -18,23 +20,24 @@ SHAPE = {
     "parts": [{"id!": "string"}],
     "state-": "",
     "extra": {"*": "string"},
+    "rule": Variants("kind", {"Static": {"kind": ("Static",), "limit!": "number"}, "Moving": {"kind": ("Moving",)}}),
 }
-
-
-def call(properties: Any, **top: Any) -> Call:
-    return Call("PUT", "/x", {}, {}, {"properties": properties, **top}, TWIN, "1", "/x", "")
+SHAPE = {"properties": OBJECT, "tags": {"*": "string"}, "id-": ""}
 
 
 def test_what_is_the_platforms_own_is_passed_over_and_spelling_is_mended() -> None:
-    given = call({"name": "a", "state": "Mine", "mode": "fast", "extra": {"any": "thing"}, "size": None}, id="/y")
-    assert bodies.judged(given, SHAPE) == {"properties": {"name": "a", "mode": "Fast", "extra": {"any": "thing"}}}
-    assert given.body["properties"]["state"] == "Mine"
+    given = {"name": "a", "state": "Mine", "mode": "fast", "extra": {"any": "thing"}, "size": None}
+    body = {"properties": given, "id": "/y"}
+    assert bodies.judged(body, SHAPE) == {"properties": {"name": "a", "mode": "Fast", "extra": {"any": "thing"}}}
+    assert body == {"properties": given, "id": "/y"}
 
 
 @pytest.mark.parametrize(
     ("properties", "path"),
     [
         ({}, "properties.name"),
+        (None, "properties.name"),
+        ([1], "properties"),
         ({"name": 1}, "properties.name"),
         ({"name": "a", "nmae": 1}, "properties.nmae"),
         ({"name": "a", "size": 1.5}, "properties.size"),
@@ -45,17 +48,29 @@ def test_what_is_the_platforms_own_is_passed_over_and_spelling_is_mended() -> No
         ({"name": "a", "parts": {}}, "properties.parts"),
         ({"name": "a", "parts": [{"id": "1"}, {}]}, "properties.parts[1].id"),
         ({"name": "a", "extra": {"any": 1}}, "properties.extra.any"),
-        ([], "properties.name"),
+        ({"name": "a", "rule": {"limit": 1}}, "properties.rule.kind"),
+        ({"name": "a", "rule": {"kind": "Other"}}, "properties.rule.kind"),
+        ({"name": "a", "rule": {"kind": "Static"}}, "properties.rule.limit"),
+        ({"name": "a", "rule": {"kind": "Moving", "limit": 1}}, "properties.rule.limit"),
     ],
 )
 def test_the_first_thing_that_is_wrong_is_named(properties: Any, path: str) -> None:
-    with pytest.raises(ArmError, match="The request content was invalid") as refused:
-        bodies.judged(call(properties), SHAPE)
-    assert (refused.value.status, refused.value.target) == (400, path)
+    with pytest.raises(BodyError) as wrong:
+        bodies.judged({"properties": properties}, SHAPE)
+    assert wrong.value.path == path
 
 
 def test_members_beside_the_properties() -> None:
-    with pytest.raises(ArmError, match="Could not find member 'propreties'"):
-        bodies.judged(call({"name": "a"}, propreties={}), SHAPE)
-    with pytest.raises(ArmError, match="The value of 'kind' is required"):
-        bodies.judged(call({"name": "a"}), SHAPE, top=("kind",))
+    with pytest.raises(BodyError, match="Could not find member 'propreties' on object of type 'Resource'"):
+        bodies.judged({"properties": {"name": "a"}, "propreties": {}}, SHAPE)
+
+
+def test_a_refusal_has_the_code_of_its_type() -> None:
+    body = Body("Microsoft.Storage/storageAccounts", values={"kind": ("StorageV2",)}, code="Invalid")
+    given: dict[str, Any] = {"kind": "storagev2", "sku": {"name": "any", "tier": "passed over"}}
+    call = Call("PUT", "/x", {}, {}, given, TWIN, "1", "/x", "")
+    assert body.judged(call) == {"kind": "StorageV2", "sku": {"name": "any"}, "properties": {}}
+    given["sku"]["nmae"] = "any"
+    with pytest.raises(ArmError, match="The request content was invalid: Could not find member 'nmae'") as refused:
+        body.judged(call)
+    assert (refused.value.status, refused.value.code, refused.value.target) == (400, "Invalid", "sku.nmae")

@@ -51,6 +51,11 @@ def test_a_body_without_subnets_takes_them_away(arm: Arm, vnet: str) -> None:
     assert arm.get(f"{vnet}/subnets/one", V).status == 404
 
 
+def test_a_patch_without_subnets_leaves_them(arm: Arm, vnet: str) -> None:
+    assert arm.call("PATCH", vnet, V, {"tags": {"team": "one"}}).status == 200
+    assert [each["name"] for each in arm.get(vnet, V).body["properties"]["subnets"]] == ["one"]
+
+
 @pytest.mark.parametrize(
     ("prefix", "code"),
     [
