@@ -41,6 +41,7 @@ _PROBE_SECONDS = 10
 _REQUESTS_AT_ONCE = 32 + 64
 _LONGEST_REQUEST = "PT180S"  # Azure's most: the default of 5 s cuts the answers of a language model
 _KIND = "azure-native:machinelearningservices"
+_DEPLOYMENT = f"{_KIND}:OnlineDeployment"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def provide_endpoint(
         **_in_workspace(ground),
         opts=options(
             depends_on=[endpoint, model, environment.resource, *ground.ready],
-            hooks=patient(here, logical, ground.endpoint, partial(remove_broken, here.place, id_, deployment)),
+            hooks=patient(
+                here, _DEPLOYMENT, logical, ground.endpoint, partial(remove_broken, here.place, id_, deployment)
+            ),
         ),
     )
     traffic = _traffic(here, name, entry, ground, id_, deployment, [endpoint, declared])
@@ -309,13 +312,13 @@ def _in_workspace(ground: Ground) -> dict[str, Any]:
 
 def _options(here: Here, logical: str, endpoint_id: str, name: str) -> Callable[..., pulumi.ResourceOptions]:
     """Options of a deployment. What an interrupted update left is taken over, but for what `prepared` removes."""
-    kind, id_ = f"{_KIND}:OnlineDeployment", deployment_id(endpoint_id, name)
-    if here.knows(kind, logical):
+    id_ = deployment_id(endpoint_id, name)
+    if here.knows(_DEPLOYMENT, logical):
         return here.options
     found = find(here.place, id_, API, tags=here.tags)
     if found and state_of(found) in BROKEN and not has_traffic(find(here.place, endpoint_id, API), name):
         return here.options
-    return partial(here.adopted, kind, logical, id_, API)
+    return partial(here.adopted, _DEPLOYMENT, logical, id_, API)
 
 
 def _digest(content: dict[str, Any]) -> pulumi.Output[str]:

@@ -62,7 +62,11 @@ class Here:
 
     def knows(self, kind: str, logical: str) -> bool:
         """Is there nothing that the state does not know: because it holds this, or nothing of the stack exists?"""
-        return self.known is None or f"urn:pulumi:{self.stack}::{self.project}::{kind}::{logical}" in self.known
+        return self.known is None or self.holds(kind, logical)
+
+    def holds(self, kind: str, logical: str) -> bool:
+        """Does the state hold this?"""
+        return f"urn:pulumi:{self.stack}::{self.project}::{kind}::{logical}" in (self.known or ())
 
     def adopted(self, kind: str, logical: str, id_: str, api_version: str, **given: Any) -> pulumi.ResourceOptions:
         """Options of a native resource that an interrupted update may have left: the plugin refuses to create it again.

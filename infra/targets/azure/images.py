@@ -14,6 +14,7 @@ from infra.targets.azure.session import Caller, look_up
 NAMES = ("training", "serving")
 _KIND = "Microsoft.ContainerRegistry/registries"
 _API = "2023-01-01-preview"
+_REGISTRY = "azure-native:containerregistry:Registry"
 _PROCESS = "process:"
 _UNTAGGED_DAYS = 14
 
@@ -60,13 +61,13 @@ def provide_registry(here: Here, identity: Identity | None) -> Registry:
         **_premium(here, identity),
         tags=here.all_tags,
         opts=here.adopted(
-            "azure-native:containerregistry:Registry",
+            _REGISTRY,
             logical,
             id_,
             _API,
             protect=True,
             depends_on=identity.ready if identity else [],
-            hooks=patient(here, logical, identity) if identity else None,
+            hooks=patient(here, _REGISTRY, logical, identity) if identity else None,
         ),
     )
     return Registry(made.id, made.login_server, [made], id_)

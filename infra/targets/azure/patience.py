@@ -21,16 +21,19 @@ _LACKS_A_ROLE = re.compile(r"authoriz|role assignment|recently granted|forbidden
 
 
 def patient(
-    here: Here, logical: str, identity: Identity, before: Callable[[], object] = lambda: None
-) -> pulumi.ResourceHookBinding:
-    """Hooks of a resource that Azure makes with the help of an identity.
+    here: Here, kind: str, logical: str, identity: Identity, before: Callable[[], object] = lambda: None
+) -> pulumi.ResourceHookBinding | None:
+    """Hooks of a resource that Azure makes with the help of an identity; none once it is made: they cost time.
 
     Args:
         here: the stack's place.
+        kind: such as "azure-native:storage:StorageAccount".
         logical: name of the resource.
         identity: whose role assignments it needs.
         before: what another try needs.
     """
+    if here.holds(kind, logical):
+        return None
 
     async def again(args: pulumi.ErrorHookArgs) -> bool:
         newest = await asyncio.to_thread(_newest_in_vain, here.place, identity.roles, args.errors[0])

@@ -15,6 +15,7 @@ from infra.targets.azure.settings import AzureSettings
 CONTAINERS = ("store", "work")
 KIND = "Microsoft.Storage/storageAccounts"
 _API = "2024-01-01"
+_ACCOUNT = "azure-native:storage:StorageAccount"
 _SOFT_DELETE_DAYS = 30
 _WORK_FOLDERS = ("runs", "captures")
 
@@ -127,13 +128,13 @@ def _account(here: Here, id_: str, identity: Identity | None) -> storage.Storage
         else None,
         tags=here.all_tags,
         opts=here.adopted(
-            "azure-native:storage:StorageAccount",
+            _ACCOUNT,
             names.kept("storage"),
             id_,
             _API,
             protect=True,
             depends_on=identity.ready if identity else [],
-            hooks=patient(here, names.kept("storage"), identity) if identity else None,
+            hooks=patient(here, _ACCOUNT, names.kept("storage"), identity) if identity else None,
         ),
     )
 

@@ -16,6 +16,7 @@ from infra.targets.azure.session import look_up
 from infra.targets.azure.storage import CONTAINERS
 
 _KIND = "Microsoft.MachineLearningServices/workspaces"
+_WORKSPACE = "azure-native:machinelearningservices:Workspace"
 _ISOLATION = {
     "approved": ml.IsolationMode.ALLOW_ONLY_APPROVED_OUTBOUND,
     "internet": ml.IsolationMode.ALLOW_INTERNET_OUTBOUND,
@@ -93,13 +94,13 @@ def _workspace(
         encryption=_encryption(here, identity),
         tags=here.all_tags,
         opts=here.adopted(
-            "azure-native:machinelearningservices:Workspace",
+            _WORKSPACE,
             logical,
             id_,
             WORKSPACE_API,
             protect=True,
             depends_on=[*identity.ready, *storage.ready, *vault.ready, *registry.ready],
-            hooks=patient(here, logical, identity),
+            hooks=patient(here, _WORKSPACE, logical, identity),
         ),
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -69,8 +70,13 @@ def again(monkeypatch: pytest.MonkeyPatch, error: str, *roles: str) -> tuple[boo
     class Here:
         place = Place.of(PLACE)
 
+        def holds(self, _kind: str, logical: str) -> bool:
+            return logical == "made"
+
     identity = Identity("/i", "client", "principal", [], roles)
-    patience.patient(Here(), "deployment", identity, lambda: called.append(1))  # type: ignore[arg-type]
+    before = partial(called.append, 1)
+    assert patience.patient(Here(), "kind", "made", identity, before) is None  # type: ignore[arg-type]
+    assert patience.patient(Here(), "kind", "new", identity, before)  # type: ignore[arg-type]
     asked = pulumi.ErrorHookArgs("urn", "", "n", "t", failed_operation="create", errors=[error])
     return asyncio.run(hooks[0](asked)), len(called)
 
