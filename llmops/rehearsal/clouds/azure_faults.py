@@ -41,11 +41,9 @@ CASES: tuple[FaultCase, ...] = (
         "role_propagation",
         "role_propagation",
         "up",
-        "role assignments work only ten seconds after they were made, when the workspace has asked for them",
-        "refused",
+        "role assignments work only ten seconds after they were made; the update waits for them",
+        "recovered",
         {"seconds": 10},
-        says="recently granted",
-        way_out="some minutes; then `llmops up`, which goes on from there",
     ),
     *container_cases(
         no_machine="machine of the endpoints' size",
