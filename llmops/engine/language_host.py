@@ -89,15 +89,16 @@ def _serve(host: LanguageHost) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
 
-    stop = threading.Event()
+    # Not an Event: its `set` takes a lock that the `wait` which a handler interrupts may hold.
+    stopped, stop = os.pipe()
 
     def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        os.write(stop, b".")
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     print(port, flush=True)
-    stop.wait()
+    os.read(stopped, 1)
     server.stop(grace=None)
 
 

@@ -8,15 +8,14 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from twins.common import plugin
 from twins.common.persistence import replace_file
+from twins.common.stopping import StopSignal
 from twins.common.twin import BaseTwin
 
 INFO_FILE = "twin.json"
@@ -56,8 +55,8 @@ class Process:
         self._failed = False
         self._plugin = plugin.installed(package)
 
-    def run(self, stopped: threading.Event, stand_in: bool) -> None:
-        """Write twin.json, keep the stand-in alive, until the event."""
+    def run(self, stopped: StopSignal, stand_in: bool) -> None:
+        """Write twin.json, keep the stand-in alive, until the signal."""
         if stand_in and not self._plugin:
             self._start_provider()
         self._write()
@@ -122,23 +121,14 @@ class Process:
         )
 
 
-def prepare(home: Path) -> threading.Event:
-    """Make this process one that serves: for its user alone, with as many open files as it may have. The event is set
-    by SIGTERM and SIGINT.
-    """
+def prepare(home: Path) -> StopSignal:
+    """Make this process one that serves until a signal: for its user alone, with as many open files as it may have."""
     os.umask(0o077)
     sys.setswitchinterval(0.001)  # a stream's next piece waits no longer than that for a thread that computes
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # an open file for each object that is read
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    stopped = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopped.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    return stopped
+    return StopSignal()
 
 
 def _die_with_parent() -> None:

@@ -7,14 +7,13 @@ The engine attaches to it with PULUMI_DEBUG_PROVIDERS=NAME:PORT. Started by the 
 import argparse
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from contract.twin import is_loopback
+from twins.common.stopping import StopSignal
 from twins.providers.base import Provider
 
 
@@ -31,9 +30,7 @@ def run(module: str, provider: Callable[[str], Provider[Any]]) -> None:
     from twins.providers.server import serving
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+    over = StopSignal()
     parent = os.getppid()
     try:
         with serving(provider(options.twin), options.port) as port:
