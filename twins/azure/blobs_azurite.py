@@ -73,15 +73,26 @@ class Azurite:
             KitError: Azurite is not on this machine, or does not start.
             OSError, HTTPException: the connection broke.
         """
-        connection = HTTPConnection("127.0.0.1", self._started(), timeout=_WAIT_SECONDS)
         signed = [*(query.items() if isinstance(query, Mapping) else query), *self._signature(slot).items()]
         url = f"/{_account(slot)}/{quote(path, safe='/~')}?{urlencode(signed)}"
+        connection = self._connected()
         try:
             connection.request(method, url, body, dict(headers or {}))
             return connection, connection.getresponse()
         except BaseException:
             connection.close()
             raise
+
+    def _connected(self) -> HTTPConnection:
+        """A connection; where nobody listens any more, Azurite has died just now, and is started again."""
+        port = self._started()
+        try:
+            return _connection(port)
+        except ConnectionRefusedError:
+            with self._lock:
+                if port == self._port:
+                    self._stop()
+        return _connection(self._started())
 
     def url(self, slot: int, path: str) -> str:
         """What Azurite itself can read by: source of a copy."""
@@ -140,10 +151,8 @@ class Azurite:
     def _await_port(self, child: Child) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while child.runs() and time.monotonic() < deadline:
-            connection = HTTPConnection("127.0.0.1", self._port, timeout=_WAIT_SECONDS)
             with suppress(OSError):
-                connection.connect()
-                connection.close()
+                _connection(self._port).close()
                 return
             time.sleep(0.05)
         self._stop()
@@ -172,6 +181,12 @@ class Azurite:
         text = "\n".join([*parts, ""])
         signature = hmac.new(base64.b64decode(self._key), text.encode(), hashlib.sha256).digest()
         return {**query, "sig": base64.b64encode(signature).decode()}
+
+
+def _connection(port: int) -> HTTPConnection:
+    connection = HTTPConnection("127.0.0.1", port, timeout=_WAIT_SECONDS)
+    connection.connect()
+    return connection
 
 
 def _account(slot: int) -> str:

@@ -171,6 +171,8 @@ def test_an_interrupted_update_goes_on(make_program: MakeProgram, azure: Any) ->
     program.pulumi("refresh", "--yes", "--skip-preview")
     program.up()
     assert program.changes() == {}
+    # What the killed call began goes on, and nothing else may be begun meanwhile.
+    wait_until(lambda: azure.arm("GET", logs, "2023-09-01")["properties"]["provisioningState"] == "Succeeded")
     program.pulumi("destroy", "--yes", "--skip-preview")
 
 
