@@ -95,12 +95,16 @@ def fingerprint(environ: Mapping[str, str]) -> list[Any]:
     except OSError:
         changed = 0
     settings = {key: value for key, value in environ.items() if key.startswith("PYTHON") and key not in _HARMLESS}
-    return [str(Path(sys.executable).absolute()), changed, sorted(settings.items())]
+    return [str(_packages()), changed, sorted(settings.items())]
 
 
 def _packages() -> Path:
-    """Where packages are installed: with -S, `sysconfig` doesn't know of virtual environments."""
-    return Path(sys.executable).parents[1] / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
+    """Where packages are installed: with -S, `sysconfig` doesn't know of virtual environments.
+
+    Resolved, since a link to an environment is that environment; not the Python, which is a link to one of many.
+    """
+    environment = Path(sys.executable).parent.resolve().parent
+    return environment / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
 
 
 class _Server:
@@ -200,7 +204,7 @@ class _Server:
 def _is_kept(name: str) -> bool:
     """It is executed, and comes with Python or from an installed package."""
     file = getattr(sys.modules[name], "__file__", None) if _is_loaded(name) else None
-    return bool(file) and str(file).startswith((_STANDARD, str(_packages())))
+    return bool(file) and str(Path(str(file)).resolve()).startswith((_STANDARD, str(_packages())))
 
 
 def _is_loaded(name: str) -> bool:

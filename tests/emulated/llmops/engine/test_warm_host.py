@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,14 @@ def test_a_dynamic_resource_lives_by_warm_programs(tmp_path: Path, host: psutil.
     project.pulumi("destroy", "--yes")
     assert not target.exists()
     project.wait_for_no_process()
+
+
+def test_a_link_to_the_same_environment_is_served(tmp_path: Path, host: psutil.Process) -> None:
+    project = make(tmp_path)
+    (tmp_path / "link").symlink_to(sys.prefix)
+    settings = tmp_path / "Pulumi.yaml"
+    settings.write_text(settings.read_text().replace(sys.prefix, "link"))
+    assert seen(project)["parent"] == host.pid
 
 
 def test_another_setting_of_python_is_not_served(tmp_path: Path, host: psutil.Process) -> None:
