@@ -35,7 +35,7 @@ faults: .venv/dev.stamp engine ## Rehearse on both twins with each fault in turn
 test: ## Set everything up and run every check and test, as CI does
 	@tools/test.sh
 
-unit: .venv/dev.stamp ## Run the unit tests: no engine, no servers, a minute and a half
+unit: .venv/dev.stamp ## Run the unit tests: no engine, no servers, a minute
 	@$(PYTHON_IN_VENV) -m pytest -q -n auto tests/unit
 
 check: .venv/dev.stamp ## Check format, lint, types, import rules and dead code
