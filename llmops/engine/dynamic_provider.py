@@ -77,7 +77,7 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
     listener.close()
     alive.close()
     size, files, _, _ = socket.recv_fds(connection, 8, 2)
-    hello = json.loads(_read(connection, int.from_bytes(size, "big")))
+    hello = json.loads(read(connection, int.from_bytes(size, "big")))
     for number, file in zip((1, 2), files, strict=True):
         os.dup2(file, number)
         os.close(file)
@@ -155,7 +155,12 @@ def _path(engine_address: str) -> Path | None:
     return folder / f"engine-{engine_address.rpartition(':')[2]}" if private else None
 
 
-def _read(connection: socket.socket, size: int) -> bytes:
+def read(connection: socket.socket, size: int) -> bytes:
+    """What a launcher of the kit's says of itself.
+
+    Raises:
+        ValueError: more than any of them would say.
+    """
     if size > _HELLO_LIMIT:
         raise ValueError("not a launcher of this kit")
     data = b""

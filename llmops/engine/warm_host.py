@@ -30,14 +30,13 @@ VARIABLE = "LLMOPS_WARM_HOST"
 SERVE = "--serve"
 _LOOK_SECONDS = 0.5
 _ANSWER_SECONDS = 20
-_LIMIT = 64 << 20
 _HARMLESS = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 """Python's settings that a fork can still follow, or that change nothing here."""
 _STANDARD = str(Path(os.__file__).parent)
 
 
 def main() -> None:
-    """`warm_host.py PYTHON ENGINE_ARGUMENTS...` for the launcher; `warm_host.py --serve SOCKET` for who keeps one."""
+    """`warm_host.py ENGINE_ARGUMENTS...` for the launcher; `warm_host.py --serve SOCKET` for who keeps one."""
     if sys.argv[1:2] == [SERVE]:
         _Server(Path(sys.argv[2])).serve()
         return
@@ -111,10 +110,11 @@ class _Server:
     """Forks a host for each connection, and imports what they report. Ends when its standard input does."""
 
     def __init__(self, path: Path) -> None:
+        import dynamic_provider
         import language_host
 
         sys.path.pop(0)  # the engine's folder: no program's business
-        self._host = language_host
+        self._host, self._read = language_host, dynamic_provider.read
         self._own = json.loads(json.dumps(fingerprint(os.environ)))
         self._listener = socket.socket(socket.AF_UNIX)
         with contextlib.suppress(FileNotFoundError):
@@ -151,7 +151,7 @@ class _Server:
         files: list[int] = []
         try:
             size, files, _, _ = socket.recv_fds(connection, 8, 3)
-            hello = json.loads(_read(connection, int.from_bytes(size, "big")))
+            hello = json.loads(self._read(connection, int.from_bytes(size, "big")))
             if hello["python"] != self._own or len(files) != 3 or _threads() > 1:
                 return
             receiving, sending = os.pipe()
@@ -183,14 +183,14 @@ class _Server:
         os.chdir(hello["folder"])
         sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
         sys.argv = [self._host.__file__, *hello["arguments"]]
-        known = frozenset(sys.modules)
+        known = frozenset(name for name in sys.modules if _is_loaded(name))
         connection.settimeout(None)
         connection.sendall(os.getpid().to_bytes(8, "big"))
 
         def after_program() -> None:
-            names = [name for name in sys.modules if name not in known or not _is_loaded(name)]
+            names = [name for name in sys.modules if name not in known and _is_kept(name)]
             with contextlib.suppress(OSError):
-                os.write(report, json.dumps([name for name in names if _is_kept(name)]).encode() + b"\n")
+                os.write(report, json.dumps(names).encode() + b"\n")
 
         self._host.run(connection, after_program)
 
@@ -216,22 +216,13 @@ def _load(name: str) -> None:
     if _is_loaded(name):
         return
     with contextlib.suppress(Exception):  # the program will meet it itself
-        importlib.import_module(name).__doc__  # noqa: B018 (asking executes it)
+        getattr(importlib.import_module(name), "", None)  # asking for what it does not have yet executes it
 
 
 def _threads() -> int:
     """A fork takes the calling thread only: what a module's own threads hold would be lost."""
     tasks = Path("/proc/self/task")  # Linux; elsewhere Python's own threads are all that can be counted
     return len(list(tasks.iterdir())) if tasks.is_dir() else threading.active_count()
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    if size > _LIMIT:
-        raise ValueError("not a launcher of this kit")
-    data = b""
-    while len(data) < size and (part := connection.recv(size - len(data))):
-        data += part
-    return data
 
 
 if __name__ == "__main__":

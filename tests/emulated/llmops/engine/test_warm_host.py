@@ -98,6 +98,23 @@ def test_a_dynamic_resource_lives_by_warm_programs(tmp_path: Path, host: psutil.
     project.wait_for_no_process()
 
 
+LAZY = """\
+import sys, types
+warm = type(sys.modules.get({module!r})) is types.ModuleType
+import pulumi, pulumi_aws
+{more}
+pulumi.export("seen", {{"warm": warm}})
+"""
+
+
+def test_a_service_that_an_sdk_loads_late_is_learned_from_a_later_program(tmp_path: Path, host: psutil.Process) -> None:
+    project = make(tmp_path, LAZY.format(module="pulumi_aws", more=""))
+    warmed(project, host)
+    project.write(LAZY.format(module="pulumi_aws.sns", more="pulumi_aws.sns.Topic"))
+    assert not seen(project)["warm"]
+    warmed(project, host)
+
+
 def test_a_link_to_the_same_environment_is_served(tmp_path: Path, host: psutil.Process) -> None:
     project = make(tmp_path)
     (tmp_path / "link").symlink_to(sys.prefix)
