@@ -59,13 +59,11 @@ class Process:
         """Write twin.json, keep the stand-in alive, until the signal."""
         if stand_in and not self._plugin:
             self._start_provider()
-        self._write()
-        known = self.described()
-        while not stopped.wait(1.0 if self.provider_port() or not self._provider else 0.05):
+        written = self._write()
+        while not stopped.wait(1.0 if written["provider_port"] or not self._provider else 0.05):
             self._watch_provider()
-            if known != self.described():
-                known = self.described()
-                self._write()
+            if written != self.described():
+                written = self._write()
         if self._provider:
             self._provider.terminate()
             self._provider.wait()
@@ -106,8 +104,11 @@ class Process:
             if not self._failed:
                 self._start_provider()
 
-    def _write(self) -> None:
-        replace_file(self._twin.home / INFO_FILE, json.dumps(self.described(), indent=2).encode() + b"\n")
+    def _write(self) -> dict[str, Any]:
+        """Write twin.json; what it says, which may be out of date by the time that it is on the disk."""
+        described = self.described()
+        replace_file(self._twin.home / INFO_FILE, json.dumps(described, indent=2).encode() + b"\n")
+        return described
 
     def _start_provider(self) -> None:
         self._port_file.unlink(missing_ok=True)
