@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -27,6 +28,7 @@ def main() -> None:
     engine = os.getppid()
     if sys.argv[1:2] == [_ALONE]:
         _be_alone(engine)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an engine may end it at once: no traceback is of any use then
     engine_address = sys.argv[-1]
     connection = _connect(engine_address)
     if connection is None:
@@ -35,12 +37,11 @@ def main() -> None:
     socket.send_fds(connection, [len(hello).to_bytes(8, "big")], [1, 2])
     connection.sendall(hello)
     connection.settimeout(_LOOK_SECONDS)
-    with contextlib.suppress(KeyboardInterrupt):
-        # When this process ends, the provider follows: so it does after a kill -9 of the engine too.
-        while os.getppid() == engine:
-            with contextlib.suppress(TimeoutError):
-                connection.recv(1)
-                return  # the provider ended
+    # When this process ends, the provider follows: so it does after a kill -9 of the engine too.
+    while os.getppid() == engine:
+        with contextlib.suppress(TimeoutError):
+            connection.recv(1)
+            return  # the provider ended
 
 
 def listen(engine_address: str) -> socket.socket | None:

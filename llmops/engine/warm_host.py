@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ def main() -> None:
         _Server(Path(sys.argv[2])).serve()
         return
     engine, arguments = os.getppid(), sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an engine may end it at once: no traceback is of any use then
     connection = _hand_over(os.environ.pop(VARIABLE, ""), arguments)
     if connection is None:
         os.execv(sys.executable, [sys.executable, str(Path(__file__).with_name("language_host.py")), *arguments])
@@ -82,9 +84,13 @@ def _stay(connection: socket.socket, engine: int) -> None:
     """Last as long as the host; when this process or the engine ends, however, the host sees the connection close."""
     connection.settimeout(_LOOK_SECONDS)
     while os.getppid() == engine:
-        with contextlib.suppress(TimeoutError):
+        try:
             if not connection.recv(1):
                 return
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return
 
 
 def fingerprint(environ: Mapping[str, str]) -> list[Any]:
@@ -157,7 +163,13 @@ class _Server:
             receiving, sending = os.pipe()
             if os.fork() == 0:
                 os.close(receiving)
-                self._become(connection, files, sending, hello)
+                try:
+                    self._become(connection, files, sending, hello)
+                except ConnectionError:  # the launcher waited no longer: it became the host itself
+                    os._exit(0)
+                except BaseException:  # no way leads back into the server
+                    traceback.print_exc()
+                    os._exit(1)
             os.close(sending)
             self._reports.add(receiving)
         except (OSError, ValueError, KeyError):

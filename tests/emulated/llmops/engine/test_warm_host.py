@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from llmops.engine.warm import kept_warm
-from llmops.engine.warm_host import VARIABLE
+from llmops.engine.warm_host import VARIABLE, fingerprint
 from tests.emulated.llmops.engine.test_language_host import Project
 
 # A module of Python's own that nothing else here imports tells whether this process has been warm.
@@ -152,6 +153,24 @@ def test_a_stopped_engine_leaves_the_host_alone(tmp_path: Path, host: psutil.Pro
     assert process.returncode != 0
     wait(lambda: not host.children(recursive=True), "a program goes on")
     project.wait_for_no_process()
+    assert host.is_running()
+
+
+def test_a_launcher_that_waited_no_longer_gets_no_host(host: psutil.Process, tmp_path: Path) -> None:
+    """It became the language host itself: what comes late must not speak into its output."""
+    hello = {"python": fingerprint(os.environ), "environ": {}, "folder": str(tmp_path), "arguments": ["127.0.0.1:1"]}
+    text = json.dumps(hello).encode()
+    host.suspend()
+    heard, said = os.pipe()
+    with socket.socket(socket.AF_UNIX) as launcher:
+        launcher.connect(os.environ[VARIABLE])
+        socket.send_fds(launcher, [len(text).to_bytes(8, "big")], [said] * 3)
+        launcher.sendall(text)
+    os.close(said)
+    host.resume()
+    with os.fdopen(heard) as output:
+        assert output.read() == ""
+    wait(lambda: not host.children(), "it stays")
     assert host.is_running()
 
 

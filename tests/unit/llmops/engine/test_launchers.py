@@ -1,7 +1,10 @@
 """Which Python the kit's language host runs in."""
 
 import os
+import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,31 @@ def test_the_launchers_of_the_package_are_executable_scripts() -> None:
         script = FOLDER / "bin" / name
         assert script.read_text().startswith("#!/bin/sh\n")
         assert os.access(script, os.X_OK)
+
+
+@pytest.mark.parametrize("launcher", ["pulumi-language-python", "pulumi-resource-pulumi-python"])
+def test_a_launcher_that_is_ended_at_once_says_nothing(tmp_path: Path, launcher: str) -> None:
+    """As engines do: the first language host of a preview answers two questions. A traceback would be in its output."""
+    install.add_language_host(tmp_path)
+    (tmp_path / "python").write_text(f"{sys.executable}\n")
+    tmp_path.chmod(0o700)
+    folder = tmp_path / f"llmops-{os.getuid()}"
+    folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as host:
+        host.bind(str(folder / "engine-1"))
+        host.listen()
+        environ = {
+            "PATH": "/usr/bin:/bin",
+            "TMPDIR": str(tmp_path),
+            "LLMOPS_WARM_HOST": str(folder / "engine-1"),
+            "LONG": "x" * 100_000,  # more than the connection takes
+            "LONGER": "x" * 100_000,
+            "LONGEST": "x" * 100_000,
+        }
+        command = [tmp_path / launcher, "127.0.0.1:1"]
+        process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        connection, _ = host.accept()
+        with connection:
+            connection.recv(8)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30) == ("", None)
