@@ -5,6 +5,7 @@ KitError
 ├── IntegrityError      a folder that is not what its manifest says
 │   └── SignatureError  a manifest that was not signed by the key that the stack trusts
 ├── SettingError        a Pulumi setting (infra)
+├── BusyError           an endpoint that takes no request at the moment
 ├── HostingError        an endpoint on this machine (hosting)
 ├── ServingError        a server that can't start (serving)
 ├── DataError           a line of a dataset (training)
@@ -78,6 +79,10 @@ class SignatureError(IntegrityError):
 
 class SettingError(KitError):
     """A Pulumi setting is unknown, malformed or not honoured by the target."""
+
+
+class BusyError(KitError):
+    """An endpoint takes no request at the moment, since it has too many or starts: the same one may pass soon."""
 
 
 class HostingError(KitError):

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from contract.errors import KitError
+from contract.errors import BusyError, KitError
 
 _TIMEOUT_S = 300
 _DATA = b"data:"
-
+PASSING = frozenset({429, 503})
+"""Statuses of an endpoint that has too many requests, or that starts: the same request may pass soon."""
 
 Refused = Callable[[http.client.HTTPResponse], KitError]
 
@@ -30,7 +31,8 @@ def ask(
         refused: makes the error of an answer other than 200; None: as the kit's own server means it.
 
     Raises:
-        KitError: not reachable, or an answer other than 200, with the server's words.
+        BusyError: it takes no request at the moment; nothing of an answer has come.
+        KitError: not reachable, or another answer than 200, with the server's words.
     """
     connection, path = connect(url)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -117,5 +119,6 @@ def _refusal(url: str, response: http.client.HTTPResponse) -> KitError:
         429: "it is busy: try again in a moment",
         503: "it is not ready: `llmops status` shows why",
     }
+    kind = BusyError if response.status in PASSING else KitError
     words = refusal_words(response)
-    return KitError(f"answers {response.status}: {words}", where=url, fix=fixes.get(response.status, ""))
+    return kind(f"answers {response.status}: {words}", where=url, fix=fixes.get(response.status, ""))

@@ -18,6 +18,7 @@ from llmops.commands import (
     machine,
     models,
     plan,
+    print_error,
     promotion,
     rehearse,
     run,
@@ -133,12 +134,5 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def _explain(error: KitError) -> NoReturn:
-    colours = sys.stderr.isatty()
-    red, dim, end = ("\033[31;1m", "\033[2m", "\033[0m") if colours else ("", "", "")
-    lines = [f"{red}error:{end} {error.what}"]
-    if error.where:
-        lines.append(f"  {dim}where:{end} {error.where}")
-    if error.fix:
-        lines.append(f"  {dim}way out:{end} {error.fix}")
-    print("\n".join(lines), file=sys.stderr)
+    print_error(error)
     sys.exit(1)

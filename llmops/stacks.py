@@ -216,6 +216,13 @@ class PulumiStack:
         return answer
 
     def _failed(self, command: str, answer: subprocess.CompletedProcess[str]) -> KitError:
+        if "gocloud.dev/blob/azureblob.(*writer)" in answer.stderr:  # the engine panics where Azure refuses a write
+            return KitError(
+                "the stack's state can't be written: the engine broke off as it wrote a blob",
+                where=os.environ.get("PULUMI_BACKEND_URL", f"stack {self.name}"),
+                fix="see that the container exists (`llmops bootstrap azure` makes one), and that these credentials"
+                " have the role Storage Blob Data Contributor on its storage account",
+            )
         words = [line for line in answer.stderr.splitlines() if line.strip()]
         text = " / ".join(words[-4:]) or f"exit code {answer.returncode}"
         return KitError(

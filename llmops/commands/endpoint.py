@@ -2,14 +2,14 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contract.errors import KitError
-from llmops.commands import Json
+from contract.errors import BusyError, KitError
+from llmops.commands import Json, print_error
 from llmops.context import Context
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _PANEL = "Endpoints"
 _Name = Annotated[str, typer.Argument(help="The endpoint; not needed where there is one.", metavar="[ENDPOINT]")]
 _Tokens = Annotated[int, typer.Option(help="Most tokens of an answer; 0: the model's own default.", min=0)]
+_PATIENCE_SECONDS = 60.0
+_PAUSE_SECONDS = 1.0
 _HELP = "Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer."
 
 
@@ -53,10 +55,15 @@ def chat(
         if line == "/new":
             messages = list(first)
         elif line:
-            messages.append({"role": "user", "content": line})
-            messages.append(
-                {"role": "assistant", "content": _answer(here.platform, name, messages, max_tokens, terminal)}
-            )
+            asked = [*messages, {"role": "user", "content": line}]
+            try:
+                text = _answer(here.platform, name, asked, max_tokens, terminal)
+            except KitError as e:
+                if not terminal:
+                    raise
+                print_error(e)  # the conversation goes on without this question
+            else:
+                messages = [*asked, {"role": "assistant", "content": text}]
 
 
 def _read(prompt: str) -> str | None:
@@ -73,7 +80,7 @@ def _answer(
     """Print an answer as it comes; Ctrl-C stops it on the server too."""
     request: dict[str, Any] = {"messages": messages, "stream": True}
     text, count, start = "", 0, time.monotonic()
-    with closing(platform.invoke(endpoint, request | _limit(max_tokens))) as chunks:  # type: ignore[type-var]
+    with closing(_ask(platform, endpoint, request | _limit(max_tokens))) as chunks:
         try:
             for piece in _pieces(chunks):
                 print(piece, end="", flush=True)
@@ -84,6 +91,26 @@ def _answer(
     seconds = time.monotonic() - start
     print(f"\n\033[2m{count / seconds:.0f} tokens/s\033[0m\n" if terminal and count > 1 else "")
     return text
+
+
+def _ask(platform: "Platform", endpoint: str, request: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+    """Send a request, and again for a minute while the endpoint takes none: after a crash, in a rush.
+
+    Raises:
+        KitError: as the platform's.
+    """
+    deadline, said = time.monotonic() + _PATIENCE_SECONDS, ""
+    while True:
+        try:
+            yield from platform.invoke(endpoint, request)
+            return
+        except BusyError as e:
+            if time.monotonic() > deadline:
+                raise
+            if said != e.what:
+                said = e.what
+                print(f"{endpoint} {said}; trying again for a minute", file=sys.stderr)
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _pieces(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
@@ -110,7 +137,7 @@ def invoke(
     name = choose(here.platform, words[0] if len(words) == 2 else "")
     question = sys.stdin.read() if words[-1] == "-" else words[-1]
     request: dict[str, Any] = {"messages": [{"role": "user", "content": question}]}
-    answer = next(here.platform.invoke(name, request | _limit(max_tokens)))
+    answer = next(_ask(here.platform, name, request | _limit(max_tokens)))
     if as_json:
         from llmops.tables import print_json
 

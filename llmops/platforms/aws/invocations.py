@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError, ReadTimeoutError
 from urllib3.exceptions import HTTPError
 
-from contract.errors import KitError
+from contract.errors import BusyError, KitError
 from contract.layout import async_input_key
-from llmops.chat_http import events
+from llmops.chat_http import PASSING, events
 from llmops.platforms.aws.clients import Clients, error_code, explained, is_missing
 from llmops.platforms.aws.objects_s3 import S3Objects
 
@@ -38,6 +38,7 @@ def ask(clients: Clients, endpoint: str, name: str, request: dict[str, Any]) -> 
         request: the body of /v1/chat/completions.
 
     Raises:
+        BusyError: it takes no request at the moment.
         KitError: in words what AWS, or the server in the container, said.
     """
     runtime = clients("sagemaker-runtime")
@@ -128,24 +129,27 @@ def _in_words(endpoint: str) -> Iterator[None]:
                 f"the connection broke in the middle of the answer: {e}", where=where, fix="ask again"
             ) from e
         except ClientError as e:
-            if found := _refusal(e):
-                raise KitError(found[0], where=where, fix=found[1]) from e
+            if found := _refusal(e, where):
+                raise found from e
             raise
 
 
-def _refusal(error: ClientError) -> tuple[str, str] | None:
+def _refusal(error: ClientError, where: str) -> KitError | None:
     """What an invocation was refused with, and the way out; None: what any call of AWS may be refused with."""
     code, said = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
     if code == "ModelError":
         status = error.response.get("OriginalStatusCode", 500)
-        words = _words(str(error.response.get("OriginalMessage", "") or said))
-        return f"answers {status}: {words}", "it is busy: try again in a moment" if status == 429 else _LOOK
+        words = f"answers {status}: {_words(str(error.response.get('OriginalMessage', '') or said))}"
+        if status in PASSING:
+            return BusyError(words, where=where, fix="try again in a moment")
+        return KitError(words, where=where, fix=_LOOK)
     if code in ("ModelStreamError", "InternalStreamFailure"):
-        return f"broke off: {_words(said)}", "`llmops logs` says more"
+        return KitError(f"broke off: {_words(said)}", where=where, fix="`llmops logs` says more")
     if code in ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"):
-        return f"takes no request at the moment: {said}", "try again in a moment"
+        return BusyError(f"takes no request at the moment: {said}", where=where, fix="try again in a moment")
     if is_missing(error):
-        return "there is no such endpoint on SageMaker: it was taken down or deleted", "`llmops up` brings it back"
+        what = "there is no such endpoint on SageMaker: it was taken down or deleted"
+        return KitError(what, where=where, fix="`llmops up` brings it back")
     return None
 
 

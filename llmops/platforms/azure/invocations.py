@@ -7,9 +7,9 @@ import http.client
 from collections.abc import Iterator
 from typing import Any
 
-from contract.errors import KitError
+from contract.errors import BusyError, KitError
+from llmops.chat_http import PASSING, refusal_words
 from llmops.chat_http import ask as ask_openai
-from llmops.chat_http import refusal_words
 from llmops.platforms.azure.clients import ML_SCOPE, Clients
 
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
@@ -35,6 +35,7 @@ def ask(clients: Clients, endpoint: str, url: str, request: dict[str, Any]) -> I
         request: the body of /v1/chat/completions.
 
     Raises:
+        BusyError: it takes no request at the moment.
         KitError: in words what Azure, or the server in the container, said.
     """
     where = f"endpoint {endpoint}"
@@ -43,6 +44,7 @@ def ask(clients: Clients, endpoint: str, url: str, request: dict[str, Any]) -> I
         words = refusal_words(response)
         model_status = response.getheader(_MODEL_STATUS)
         status = int(model_status) if response.status == 424 and model_status else response.status
-        return KitError(f"answers {status}: {words}", where=where, fix=_FIXES.get(status, _LOOK))
+        kind = BusyError if status in PASSING else KitError
+        return kind(f"answers {status}: {words}", where=where, fix=_FIXES.get(status, _LOOK))
 
     return ask_openai(url, clients.token(ML_SCOPE), request, where=where, refused=refused)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from tests.emulated.llmops.conftest import Kit, wait_until
 from tests.support.clients import client_environ
 from twins.azure import control
 
+BACKEND = "PULUMI_BACKEND_URL"
+BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 # A program of no resources, so that what is tested is the engine's own work.
 PROGRAM = """\
 import time
@@ -61,7 +64,7 @@ def in_blobs(in_folder: Kit, clients: Clients) -> Iterator[Kit]:
     """The same, its state in the container that bootstrap made."""
     made = in_folder.json("bootstrap", "azure")
     assert (made["secrets_provider"], made["boundary"], made["roles"]) == ("", "", {})
-    in_folder.environ["PULUMI_BACKEND_URL"] = made["backend"]
+    in_folder.environ[BACKEND] = made["backend"]
     yield in_folder
     container = blobs(clients)
     for name in list(container.list_blob_names()):
@@ -104,6 +107,28 @@ def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
     assert "taking over the lock of process" in kit.run("up", "--stack", stack)
 
 
+def test_a_state_that_can_not_be_written_is_told_with_the_way_out(in_blobs: Kit, clients: Clients) -> None:
+    """The engine itself ends in a panic of Go."""
+    entry = json.dumps({"principal": clients.caller.object_id, "action": f"{BLOBS}/write"}).encode()
+    deny(clients, "PUT", entry)
+    try:
+        refused = in_blobs.run("up", code=1)
+    finally:
+        deny(clients, "DELETE", entry)
+    assert "the stack's state can't be written" in refused
+    assert in_blobs.environ[BACKEND] in refused
+    assert "Storage Blob Data Contributor" in refused
+    assert ".go:" not in refused
+    in_blobs.run("up")
+
+
+def deny(clients: Clients, method: str, entry: bytes) -> None:
+    """Let the twin refuse a principal an action, or no more."""
+    request = urllib.request.Request(f"{clients.twin}/_twin/denials", entry, method=method)
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+
+
 def engines(stack: str) -> list[psutil.Process]:
     """Engines at work on `up` of a stack."""
     found = []
@@ -122,6 +147,6 @@ def test_what_bootstrap_prints_is_what_the_next_command_takes(in_folder: Kit, tm
     assert "there a passphrase protects secrets" in text
     found = re.search(r"export PULUMI_BACKEND_URL='(azblob://states\?[^']+)'", text)
     assert found
-    in_folder.environ["PULUMI_BACKEND_URL"] = found[1]
+    in_folder.environ[BACKEND] = found[1]
     in_folder.run("up")
     assert "does not exist yet" not in in_folder.run("status")

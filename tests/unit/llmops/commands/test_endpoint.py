@@ -1,0 +1,132 @@
+"""Asking an endpoint that takes no request for a while, with a server that refuses as often as it is told."""
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from contract.errors import BusyError, KitError
+from contract.outputs import EndpointOutput
+from llmops.commands import endpoint
+from llmops.context import Context
+from llmops.platforms.local import LocalPlatform
+
+
+class Server(HTTPServer):
+    """Answers with the statuses that it is told, one after the other, and then with what it was asked last."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.statuses: list[int] = []
+        self.bodies: list[dict[str, Any]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Server)
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append(body)
+        status = self.server.statuses.pop(0) if self.server.statuses else 200
+        text = f"heard {body['messages'][-1]['content']}"
+        self.send_response(status)
+        self.end_headers()
+        if status != 200:
+            answer = json.dumps({"error": {"message": "the server is loading"}})
+        elif body.get("stream"):
+            answer = f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\ndata: [DONE]\n\n"
+        else:
+            answer = json.dumps({"choices": [{"message": {"content": text}}]})
+        self.wfile.write(answer.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(endpoint, "_PAUSE_SECONDS", 0.01)
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def context(server: Server, platform: LocalPlatform, tmp_path: Path) -> typer.Context:
+    """Of a stack with one endpoint, at the server."""
+    (tmp_path / "chat.key").write_text("sk-key\n")
+    model = {"model": f"chatbot@3@sha256:{'a' * 64}", "sha256": "a" * 64, "image": ""}
+    place = {"key": str(tmp_path / "chat.key"), "url": f"http://127.0.0.1:{server.server_port}"}
+    platform.outputs.endpoints["chat"] = EndpointOutput.model_validate({**model, **place})
+    here = Context()
+    here.platform = platform
+    return typer.Context(typer.main.get_command(_app()), obj=here)
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer()
+    endpoint.register(app)
+    return app
+
+
+def test_a_question_waits_for_a_server_that_starts(
+    server: Server, context: typer.Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.statuses = [503, 503, 429]
+    endpoint.invoke(context, ["hello"])
+    out, err = capsys.readouterr()
+    assert out == "heard hello\n"
+    assert [line for line in err.splitlines() if "503" in line] == [
+        "chat answers 503: the server is loading; trying again for a minute"
+    ]
+    assert "429" in err
+
+
+def test_patience_ends(server: Server, context: typer.Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "_PATIENCE_SECONDS", 0.05)
+    server.statuses = [503] * 10_000
+    with pytest.raises(BusyError, match="the server is loading"):
+        endpoint.invoke(context, ["hello"])
+    assert len(server.bodies) > 1
+
+
+def test_what_does_not_pass_is_not_asked_again(server: Server, context: typer.Context) -> None:
+    server.statuses = [400]
+    with pytest.raises(KitError, match="answers 400"):
+        endpoint.invoke(context, ["hello"])
+    assert len(server.bodies) == 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_conversation_goes_on_after_an_error_without_its_question(
+    server: Server, context: typer.Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.statuses = [200, 400, 200]
+    monkeypatch.setattr("sys.stdin", Terminal("one\ntwo\nthree\n"))
+    endpoint.chat(context)
+    out, err = capsys.readouterr()
+    assert "heard three" in out
+    assert "answers 400" in err
+    assert [m["content"] for m in server.bodies[-1]["messages"]] == ["one", "heard one", "three"]
+
+
+def test_without_a_terminal_an_error_ends_it(
+    server: Server, context: typer.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.statuses = [400]
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
+    with pytest.raises(KitError, match="answers 400"):
+        endpoint.chat(context)
+    assert len(server.bodies) == 1
