@@ -20,33 +20,37 @@ tests() { # tests FOLDER [pytest options]: the tests of a folder, if it has any
     .venv/bin/python -m pytest -q --durations=5 --durations-min=5 "tests/$1" "${@:2}"
 }
 
-# Each of these mostly waits, for engines, servers and timers: three at once take little longer than one. Those of the
-# clouds, two files at a time, give way: the others have servers that answer within a time.
-clouds=(tests/emulated/{aws,azure,howto,scanners,twins} tests/emulated/llmops/{aws,azure,rehearsal,rehearsal_azure})
-cloud_tests() {
-    nice -n 15 .venv/bin/python -m pytest -q --durations=20 --durations-min=10 -n 2 --dist loadfile "${clouds[@]}"
-}
-other_tests() { tests emulated "${clouds[@]/#/--ignore=}"; }
-emulated() { # all, the clouds' with their output held back until the others are done
+beside() { # beside HELD SHOWN: both at once, the first one's output held back until the second is done
     local log status=0
     log=$(mktemp)
-    cloud_tests >"$log" 2>&1 &
-    local beside=$!
-    other_tests || status=1
-    echo "--- emulated: clouds"
-    wait "$beside" || status=1
+    "$1" >"$log" 2>&1 &
+    local held=$!
+    "$2" || status=1
+    echo "--- beside: $1"
+    wait "$held" || status=1
     cat "$log"
     rm -f "$log"
     return "$status"
 }
 
+check() { make check; } # most of it is pyright, on one processor
+unit() { tests unit -n auto; }
+
+# Each of these mostly waits, for engines, servers and timers: three at once take little longer than one. Those of the
+# clouds, two files at a time, the longest first, give way: the others have servers that answer within a time.
+cloud_folders=(tests/emulated/{llmops/rehearsal,howto,llmops/rehearsal_azure,aws,llmops/aws,azure,llmops/azure,twins,scanners})
+clouds() {
+    nice -n 15 .venv/bin/python -m pytest -q --durations=20 --durations-min=10 \
+        -n 2 --dist loadfile --no-loadscope-reorder "${cloud_folders[@]}"
+}
+others() { tests emulated "${cloud_folders[@]/#/--ignore=}"; }
+
 trap 'tools/docker.sh stop' EXIT
 step setup make .venv/dev.stamp engine
 if ((${#failed[@]})); then exit 1; fi
 step machine tools/test-machine.sh
-step check make check
-step unit tests unit -n auto
-step emulated emulated
+step check+unit beside check unit
+step emulated beside clouds others
 step containers tests containers -n 2 --dist loadfile
 step conformance tests conformance
 

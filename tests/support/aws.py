@@ -67,7 +67,7 @@ class Account:
     def _admin(self, method: str, body: Any) -> None:
         data = body if body is None else json.dumps(body).encode()
         url = f"{self.environ['AWS_ENDPOINT_URL']}/_twin/faults"
-        with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=10):
+        with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=60):
             pass
 
     def inventory(self) -> dict[str, Any]:

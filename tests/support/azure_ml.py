@@ -231,7 +231,7 @@ def fetch(
             return e.code, e.read(), dict(e.headers)
 
 
-def wait(found: Callable[[], Any], seconds: float = 60) -> Any:
+def wait(found: Callable[[], Any], seconds: float = 120) -> Any:
     """What is found once something is."""
     deadline = time.monotonic() + seconds
     while (value := found()) is None:

@@ -68,7 +68,7 @@ class Subscription:
         """One of the twin's own routes."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.info.url}/_twin/{route}", data, method=method)
-        with urllib.request.urlopen(request, timeout=10, context=self.trust()) as answer:
+        with urllib.request.urlopen(request, timeout=60, context=self.trust()) as answer:
             return json.loads(answer.read())
 
     def trust(self) -> ssl.SSLContext:

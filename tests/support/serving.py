@@ -25,7 +25,7 @@ def sign_version(version: Path, keys: Path) -> str:
     return sign(version, keys / "signing.key")
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """Wait for a condition; its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -61,12 +61,13 @@ class Child:
                     stdout=written,
                     stderr=written,
                     env=environ,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=die_with_parent,
                 )
         finally:
             started.set()
         self._process.wait()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In a child before it runs its program: end with the thread that started it."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)

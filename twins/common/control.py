@@ -28,7 +28,7 @@ from twins.common.process import INFO_FILE
 from twins.common.twin import TwinSettings
 
 LOG_FILE = "twin.log"
-START_SECONDS = 60
+START_SECONDS = 120
 STOP_SECONDS = 60  # containers finish their streams, which may take half of it
 BIND = "127.0.0.1"
 _KEPT_VARIABLES = (

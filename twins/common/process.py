@@ -1,11 +1,9 @@
 """What the process of a twin tells of itself (twin.json), and the stand-in plugin that it keeps as a child."""
 
-import ctypes
 import json
 import logging
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -14,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from twins.common import plugin
+from twins.common.child import die_with_parent
 from twins.common.persistence import replace_file
 from twins.common.stopping import StopSignal
 from twins.common.twin import BaseTwin
 
 INFO_FILE = "twin.json"
-_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 log = logging.getLogger("twins")
 
 
@@ -118,7 +116,7 @@ class Process:
             cwd=self._twin.home,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **self._environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            preexec_fn=_die_with_parent,  # a killed twin must leave nothing behind
+            preexec_fn=die_with_parent,  # a killed twin must leave nothing behind
         )
 
 
@@ -130,7 +128,3 @@ def prepare(home: Path) -> StopSignal:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # an open file for each object that is read
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     return StopSignal()
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)

@@ -224,7 +224,7 @@ def test_an_interrupted_update_goes_on(account: Account, make: MakeStack) -> Non
     stack.configure()
     process = stack.start("up", "--yes", "--skip-preview")
     sagemaker = account.client("sagemaker")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not any("cut-chat" in e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]):
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -264,7 +264,7 @@ def test_a_second_up_at_once_is_refused_with_the_reason(account: Account, make: 
     stack.configure()
     first = stack.start("up", "--yes", "--skip-preview")
     lock = account.home / "state/.pulumi/locks"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not any(lock.rglob("*.json")):
         assert time.monotonic() < deadline
         time.sleep(0.01)

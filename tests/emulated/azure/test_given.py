@@ -38,6 +38,46 @@ def test_with_all_given_no_role_is_assigned_and_nothing_that_stands_is_made(
     )
 
 
+def test_a_companys_own_key_encrypts_what_is_kept(subscription: Subscription, make: MakeStack) -> None:
+    vault, key = company_key(subscription)
+    stack = make("sealed", azure={"location": LOCATION, "encryption": {"key": key, "vault": vault}})
+    stack.pulumi("refresh", "--yes")
+    assert stack.changes() == {}
+    live = {each["urn"].rpartition("::")[2]: each["outputs"] for each in resources(stack) if "outputs" in each}
+    identity = live["identity-workspace"]["clientId"]
+    storage = live[f"storage{KEPT}"]["encryption"]
+    assert storage["keySource"] == "Microsoft.Keyvault"
+    properties = storage["keyVaultProperties"]
+    parts = (properties["keyVaultUri"].rstrip("/"), "keys", properties["keyName"], properties["keyVersion"])
+    assert "/".join(parts) == key
+    workspace = live[f"workspace{KEPT}"]["encryption"]
+    assert workspace["keyVaultProperties"] == {
+        "keyIdentifier": key,
+        "keyVaultArmId": vault,
+        "identityClientId": identity,
+    }
+    registry = live[f"registry{KEPT}"]["encryption"]
+    assert (registry["status"], registry["keyVaultProperties"]["keyIdentifier"]) == ("enabled", key)
+    assert registry["keyVaultProperties"]["identity"] == identity
+    assert any(each.startswith(vault) for each in assignments(subscription)), "who encrypts may use the key"
+
+
+def company_key(subscription: Subscription) -> tuple[str, str]:
+    """A vault with purge protection, and an RSA key in it: resource id and versioned URL."""
+    group = f"/subscriptions/{subscription.info.subscription}/resourceGroups/keys"
+    vault = f"{group}/providers/Microsoft.KeyVault/vaults/own-keys"
+    protected = {"enableRbacAuthorization": True, "enableSoftDelete": True, "enablePurgeProtection": True}
+    rights = {"tenantId": subscription.info.tenant, "sku": {"family": "A", "name": "standard"}, **protected}
+    with subscription.entered():
+        client = subscription.arm()
+        client.change("PUT", group, "2024-03-01", {"location": LOCATION})
+        client.change("PUT", vault, "2024-11-01", {"location": LOCATION, "properties": rights})
+        rsa = {"properties": {"kty": "RSA", "keySize": 2048, "keyOps": ["wrapKey", "unwrapKey"]}}
+        made = client.change("PUT", f"{vault}/keys/data", "2024-11-01", rsa)
+        client.close()
+    return vault, made["properties"]["keyUriWithVersion"]
+
+
 def given_by(company: AzureStack) -> dict[str, Any]:
     """Settings that take everything of another stack."""
     ids = {each["urn"].rpartition("::")[2]: each.get("id", "") for each in resources(company)}

@@ -94,7 +94,7 @@ def load() -> Iterator[Callable[[str, int], Load]]:
         one.stop()
 
 
-def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():

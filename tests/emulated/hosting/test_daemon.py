@@ -39,7 +39,7 @@ def test_it_is_detached_from_its_starter(tmp_path: Path) -> None:
         [sys.executable, "-c", code], stdout=subprocess.PIPE, pass_fds=(write,), start_new_session=True
     )
     os.close(write)
-    assert starter.communicate(timeout=30) == (b"", None)
+    assert starter.communicate(timeout=120) == (b"", None)
     assert os.read(read, 1) == b""  # supervisord does not hold the starter's pipe
     os.close(read)
     daemon = Daemon(home)

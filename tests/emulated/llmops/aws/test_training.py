@@ -260,7 +260,7 @@ def test_the_users_policy_has_no_action_that_nobody_uses(serving: World) -> None
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
     serving.kit.run("status")
     serving.kit.run("logs", "chatbot")
-    with urllib.request.urlopen(f"{serving.kit.environ['AWS_ENDPOINT_URL']}/_twin/recorded", timeout=10) as answer:
+    with urllib.request.urlopen(f"{serving.kit.environ['AWS_ENDPOINT_URL']}/_twin/recorded", timeout=60) as answer:
         recorded = json.load(answer)["recorded"]
     used = {r["action"] for r in recorded if r["principal"].endswith(":user/user")}
     assert allowed - used <= {"s3:AbortMultipartUpload", "secretsmanager:GetSecretValue", "sts:GetCallerIdentity"}

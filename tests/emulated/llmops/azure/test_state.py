@@ -125,7 +125,7 @@ def test_a_state_that_can_not_be_written_is_told_with_the_way_out(in_blobs: Kit,
 def deny(clients: Clients, method: str, entry: bytes) -> None:
     """Let the twin refuse a principal an action, or no more."""
     request = urllib.request.Request(f"{clients.twin}/_twin/denials", entry, method=method)
-    with urllib.request.urlopen(request, timeout=10):
+    with urllib.request.urlopen(request, timeout=60):
         pass
 
 

@@ -39,7 +39,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
         yield process
 
 
-def wait(condition: Any, what: str, seconds: float = 30) -> None:
+def wait(condition: Any, what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what

@@ -148,7 +148,7 @@ def made_config(twin: Running, name: str, model: str, count: int = 1, **more: An
     return name
 
 
-def await_status(twin: Running, endpoint: str, *wanted: str, seconds: float = 30) -> dict[str, Any]:
+def await_status(twin: Running, endpoint: str, *wanted: str, seconds: float = 120) -> dict[str, Any]:
     """The endpoint once it has one of these statuses.
 
     Raises:

@@ -107,7 +107,7 @@ def log_lines(twin: Running, job: str, host: str = "algo-1") -> list[str]:
 
 
 def until_said(twin: Running, job: str, line: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while line not in log_lines(twin, job):
         assert time.monotonic() < deadline, log_lines(twin, job)
         time.sleep(0.05)
@@ -276,7 +276,7 @@ wait_for_the_end()
 """
     place = {"S3Uri": f"s3://{WORK}/checkpoints/both", "LocalPath": "/mnt/kept"}
     name = begin(twin, role, "checkpointing", code, CheckpointConfig=place)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while keys(twin, "checkpoints/both/") != ["new/file", "old"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -295,7 +295,7 @@ if mine == "algo-1":
         peer, _ = server.accept()
         print("heard", peer.recv(100).decode())
 else:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             with socket.create_connection((addresses["algo-1"], 29500), source_address=(addresses[mine], 0)) as peer:

@@ -59,7 +59,7 @@ def test_a_killed_twin_leaves_no_process_and_tells_what_became_of_its_jobs(
     begin(twin, role, "stopping", "print('busy'); catch(); time.sleep(300)")
     for name in ("lost", "retried", "stopping"):
         until_said(twin, name, "busy")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while keys(twin, "checkpoints/retried/") != ["step"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -134,7 +134,7 @@ def test_a_schedule_starts_jobs_that_run(strict: Running) -> None:
             "Input": json.dumps(job),
         },
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (found := twin.client("sagemaker").list_training_jobs(NameContains="nightly-")["TrainingJobSummaries"]):
         assert time.monotonic() < deadline
         time.sleep(0.1)

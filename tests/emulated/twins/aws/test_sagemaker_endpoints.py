@@ -209,7 +209,7 @@ def test_an_alarm_during_the_bake_rolls_back(twin: Running, model: str, kind: st
 
 
 def await_variant(twin: Running, endpoint: str, status: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         found = twin.client("sagemaker").describe_endpoint(EndpointName=endpoint)
         summary = found.get("PendingDeploymentSummary", {"ProductionVariants": [{"VariantStatus": []}]})

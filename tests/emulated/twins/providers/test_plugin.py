@@ -227,7 +227,7 @@ def _ask(twin: str, method: str, route: str, document: dict[str, Any] | None = N
         return response.read()
 
 
-def _until(look: Callable[[], bool], seconds: float = 60) -> None:
+def _until(look: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < end, "it did not happen in time"

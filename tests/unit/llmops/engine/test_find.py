@@ -178,7 +178,7 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path
     with pytest.raises(subprocess.TimeoutExpired):
         install._run([str(script)], dict(os.environ), tmp_path, 0.5)
     child = int((tmp_path / "child").read_text())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the command's child still runs"
         time.sleep(0.02)

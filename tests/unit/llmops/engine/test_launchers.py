@@ -111,4 +111,4 @@ def test_a_launcher_that_is_ended_at_once_says_nothing(tmp_path: Path, launcher:
         with connection:
             connection.recv(8)
             process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=30) == ("", None)
+            assert process.communicate(timeout=120) == ("", None)

@@ -244,7 +244,7 @@ def test_changes_below_a_property_are_ignored_alone(make_program: MakeProgram) -
     program.pulumi("destroy", "--yes", "--skip-preview")
 
 
-def wait_until(told: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_until(told: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for something to be so."""
     end = time.monotonic() + seconds
     while not told():
