@@ -39,9 +39,13 @@ def main() -> None:
     connection.settimeout(_LOOK_SECONDS)
     # When this process ends, the provider follows: so it does after a kill -9 of the engine too.
     while os.getppid() == engine:
-        with contextlib.suppress(TimeoutError):
+        try:
             connection.recv(1)
-            return  # the provider ended
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            pass
+        return  # the provider ended
 
 
 def listen(engine_address: str) -> socket.socket | None:
@@ -77,8 +81,11 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
     path.unlink(missing_ok=True)
     listener.close()
     alive.close()
-    size, files, _, _ = socket.recv_fds(connection, 8, 2)
-    hello = json.loads(read(connection, int.from_bytes(size, "big")))
+    try:
+        size, files, _, _ = socket.recv_fds(connection, 8, 2)
+        hello = json.loads(read(connection, int.from_bytes(size, "big")))
+    except (ConnectionError, ValueError):  # the launcher was ended meanwhile
+        os._exit(0)
     for number, file in zip((1, 2), files, strict=True):
         os.dup2(file, number)
         os.close(file)
@@ -123,8 +130,9 @@ def end_with(connection: socket.socket) -> None:
     import threading
 
     def wait() -> None:
-        while connection.recv(1):
-            pass
+        with contextlib.suppress(ConnectionError):  # it had not read all when it ended
+            while connection.recv(1):
+                pass
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()

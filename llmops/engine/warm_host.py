@@ -20,7 +20,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -167,8 +166,8 @@ class _Server:
                     self._become(connection, files, sending, hello)
                 except ConnectionError:  # the launcher waited no longer: it became the host itself
                     os._exit(0)
-                except BaseException:  # no way leads back into the server
-                    traceback.print_exc()
+                except BaseException as e:  # no way leads back into the server
+                    sys.excepthook(type(e), e, e.__traceback__)
                     os._exit(1)
             os.close(sending)
             self._reports.add(receiving)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.engine import ensure
+from tests.support.stacks import finish
 
 PROJECT = "name: parts\nruntime: {name: python, options: {toolchain: pip, virtualenv: " + sys.prefix + "}}\n"
 
@@ -39,7 +40,7 @@ class Program:
     def pulumi(self, *arguments: str, refused: bool = False) -> str:
         """Run a command of the engine; its whole output. It must fail if, and only if, `refused`."""
         process = self.start(*arguments)
-        text, _ = process.communicate(timeout=120)
+        text = finish(process)
         assert bool(process.returncode) == refused, f"pulumi {' '.join(arguments)}: {process.returncode}\n{text}"
         assert "Traceback" not in text, text
         return text

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,15 @@ def pulumi_environ(folder: Path) -> dict[str, str]:
         "PULUMI_SKIP_UPDATE_CHECK": "1",
         "VIRTUAL_ENV": sys.prefix,
     }  # fmt: skip
+
+
+def finish(process: "subprocess.Popen[str]", seconds: float = 300) -> str:
+    """Wait for a command of the engine; what it said. One that takes longer is ended with all that it started."""
+    try:
+        return process.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(f"{process.args} did not end in {seconds} s: {process.communicate()[0]}") from None
 
 
 @dataclass
@@ -56,7 +66,7 @@ class Stack:
     def pulumi(self, *arguments: str, refused: bool = False, **variables: str) -> str:
         """Run a command of the engine; its whole output. It must fail if, and only if, `refused`."""
         process = self.start(*arguments, **variables)
-        text, _ = process.communicate(timeout=300)
+        text = finish(process)
         assert bool(process.returncode) == refused, f"pulumi {' '.join(arguments)}: {process.returncode}\n{text}"
         assert "Traceback" not in text, text
         return text

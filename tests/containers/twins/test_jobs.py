@@ -31,7 +31,8 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def image(twin: Running, base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A program's image in the twin's registry, by its digest."""
-    lines = [f"FROM {base}", "COPY job.py /job.py", 'ENTRYPOINT ["python3", "-u", "/job.py"]']
+    # With a label, as a test of hosting makes and removes the same image.
+    lines = [f"FROM {base}", "LABEL of=twins", "COPY job.py /job.py", 'ENTRYPOINT ["python3", "-u", "/job.py"]']
     folder = Path(__file__).parents[1] / "hosting"
     made = docker("build", "--quiet", "--file", "-", str(folder), stdin="\n".join(lines))
     ecr = twin.client("ecr")

@@ -3,17 +3,17 @@
 import json
 import os
 import signal
-import time
 
 import pytest
 
 from contract.twin import TWIN_SUBSCRIPTION
 from tests.emulated.azure.conftest import MakeStack
 from tests.support.azure_twin import LOCATION, AzureStack, Subscription, make_stack
+from tests.support.serving import until
 
 KEPT = " (llmops down keeps it)"
 LOST = (f"workspace{KEPT}", "role-training-registry-acrpull", "diagnostics-vault", "work")
-GROUPS, VAULTS, WORKSPACES = "2024-03-01", "2024-11-01", "2025-12-01"
+GROUPS, VAULTS, WORKSPACES, REGISTRIES = "2024-03-01", "2024-11-01", "2025-12-01", "2023-07-01"
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +89,17 @@ def test_a_twins_stack_is_not_touched_from_azure_and_the_reverse(lasting: AzureS
     lasting.settings["azure"]["location"] = LOCATION
 
 
-def test_what_a_killed_update_left_and_what_the_state_lost_is_taken_over(lasting: AzureStack, make: MakeStack) -> None:
+def test_what_a_killed_update_left_and_what_the_state_lost_is_taken_over(
+    subscription: Subscription, lasting: AzureStack, make: MakeStack
+) -> None:
     stack = make("d" * 39 + "e", deploy=False)
+    subscription.admin("PUT", "settings", {"pace": 60})  # a registry takes seconds: the update is killed meanwhile
     process = stack.start("up", "--yes", "--skip-preview")
-    assert process.stdout
-    for line in process.stdout:
-        if "registry" in line and "creating" in line:
-            break
-    time.sleep(0.1)
+    until(lambda: "Creating" in registries(subscription))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    subscription.admin("PUT", "settings", {"pace": 0.05})
+    until(lambda: set(registries(subscription)) == {"Succeeded"})
     stack.pulumi("cancel", "--yes")
     assert "was left by an interrupted update" in stack.up()
 
@@ -131,6 +132,15 @@ def lose(stack: AzureStack, *logical: str) -> None:
     for name in logical:
         if name in held(stack):  # it may have gone with another one
             stack.pulumi("state", "delete", urns[name], "--force", "--yes", "--target-dependents")
+
+
+def registries(subscription: Subscription) -> list[str]:
+    """In which state the subscription's registries are."""
+    with subscription.entered():
+        client = subscription.arm()
+        found = client.send("GET", "{sub}/providers/Microsoft.ContainerRegistry/registries", REGISTRIES).json()["value"]
+        client.close()
+    return [each["properties"]["provisioningState"] for each in found]
 
 
 def groups(subscription: Subscription) -> list[str]:

@@ -2,13 +2,14 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 import pytest
@@ -158,20 +159,36 @@ def test_a_stopped_engine_leaves_the_host_alone(tmp_path: Path, host: psutil.Pro
 
 def test_a_launcher_that_waited_no_longer_gets_no_host(host: psutil.Process, tmp_path: Path) -> None:
     """It became the language host itself: what comes late must not speak into its output."""
-    hello = {"python": fingerprint(os.environ), "environ": {}, "folder": str(tmp_path), "arguments": ["127.0.0.1:1"]}
-    text = json.dumps(hello).encode()
     host.suspend()
-    heard, said = os.pipe()
-    with socket.socket(socket.AF_UNIX) as launcher:
-        launcher.connect(os.environ[VARIABLE])
-        socket.send_fds(launcher, [len(text).to_bytes(8, "big")], [said] * 3)
-        launcher.sendall(text)
-    os.close(said)
+    launcher, output = launch(tmp_path)
+    launcher.close()
     host.resume()
-    with os.fdopen(heard) as output:
-        assert output.read() == ""
+    assert output.read() == ""
+    output.close()
     wait(lambda: not host.children(), "it stays")
     assert host.is_running()
+
+
+def test_a_host_ends_with_a_launcher_that_has_not_read_its_answer(host: psutil.Process, tmp_path: Path) -> None:
+    launcher, output = launch(tmp_path)
+    wait(lambda: select.select([launcher], [], [], 0)[0], "answer")
+    launcher.close()
+    wait(lambda: not host.children(), "it stays")
+    assert "Traceback" not in output.read()
+    output.close()
+
+
+def launch(folder: Path) -> tuple[socket.socket, TextIO]:
+    """Ask for a host as a launcher does: the connection, and what the host will say."""
+    hello = {"python": fingerprint(os.environ), "environ": {}, "folder": str(folder), "arguments": ["127.0.0.1:1"]}
+    text = json.dumps(hello).encode()
+    heard, said = os.pipe()
+    launcher = socket.socket(socket.AF_UNIX)
+    launcher.connect(os.environ[VARIABLE])
+    socket.send_fds(launcher, [len(text).to_bytes(8, "big")], [said] * 3)
+    launcher.sendall(text)
+    os.close(said)
+    return launcher, os.fdopen(heard)
 
 
 def test_it_ends_with_who_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
