@@ -62,8 +62,8 @@ def chat(
                 if not terminal:
                     raise
                 print_error(e)  # the conversation goes on without this question
-            else:
-                messages = [*asked, {"role": "assistant", "content": text}]
+            else:  # stopped before its first word, it was as if not asked
+                messages = [*asked, {"role": "assistant", "content": text}] if text else messages
 
 
 def _read(prompt: str) -> str | None:

@@ -122,6 +122,19 @@ def test_a_conversation_goes_on_after_an_error_without_its_question(
     assert [m["content"] for m in server.bodies[-1]["messages"]] == ["one", "heard one", "three"]
 
 
+def test_an_answer_that_was_stopped_before_its_first_word_was_not_asked_for(
+    server: Server, context: typer.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(endpoint.time, "sleep", stop)
+    server.statuses = [503]
+    monkeypatch.setattr("sys.stdin", Terminal("one\ntwo\n"))
+    endpoint.chat(context)
+    assert [m["content"] for m in server.bodies[-1]["messages"]] == ["two"]
+
+
 def test_without_a_terminal_an_error_ends_it(
     server: Server, context: typer.Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
