@@ -36,8 +36,8 @@ beside() { # beside HELD SHOWN: both at once, the first one's output held back u
 check() { make check; } # most of it is pyright, on one processor
 unit() { tests unit -n auto; }
 
-# Each of these mostly waits, for engines, servers and timers: three at once take little longer than one. Those of the
-# clouds, two files at a time, the longest first, give way: the others have servers that answer within a time.
+# Each of these waits now and then, for engines, servers and timers: three at once keep two processors busy. Those of
+# the clouds, two files at a time, the longest first, give way: the others have servers that answer within a time.
 cloud_folders=(tests/emulated/{llmops/rehearsal,howto,llmops/rehearsal_azure,aws,llmops/aws,azure,llmops/azure,twins,scanners})
 clouds() {
     nice -n 10 .venv/bin/python -m pytest -q --durations=20 --durations-min=10 \
