@@ -88,7 +88,7 @@ def test_a_killed_worker_answers_again_within_5_seconds(
     state = host.apply(spec)
     (pid,) = pids(state) - {state.router_pid}
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: get(f"{state.url}/stream?n=1") and host.state("echo").ready)
+    eventually(lambda: get(f"{state.url}/stream?n=1") and host.state("echo").ready, seconds=5)
     after = host.state("echo")
     assert after.variants[0].instances[0].restarts == 1
     assert after.variants[0].instances[0].pid != pid
