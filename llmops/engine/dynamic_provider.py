@@ -7,10 +7,10 @@ of the same engine has forked ahead, and hands it its environment, folder, argum
 Standard library only, started with -I -S: it must be quick.
 """
 
-import contextlib
 import io
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -36,16 +36,9 @@ def main() -> None:
     hello = json.dumps({"environ": dict(os.environ), "folder": str(Path.cwd()), "arguments": sys.argv[1:]}).encode()
     socket.send_fds(connection, [len(hello).to_bytes(8, "big")], [1, 2])
     connection.sendall(hello)
-    connection.settimeout(_LOOK_SECONDS)
     # When this process ends, the provider follows: so it does after a kill -9 of the engine too.
-    while os.getppid() == engine:
-        try:
-            connection.recv(1)
-        except TimeoutError:
-            continue
-        except ConnectionError:
-            pass
-        return  # the provider ended
+    while os.getppid() == engine and not is_over(connection, _LOOK_SECONDS):
+        pass
 
 
 def listen(engine_address: str) -> socket.socket | None:
@@ -66,7 +59,6 @@ def listen(engine_address: str) -> socket.socket | None:
 def become(listener: socket.socket, alive: socket.socket) -> None:
     """In the forked process: wait for the launcher and be the provider. Ends with it, or with `alive`'s other end."""
     import runpy
-    import select
 
     import pulumi.dynamic  # noqa: F401  (imported ahead, which is the point)
 
@@ -130,12 +122,15 @@ def end_with(connection: socket.socket) -> None:
     import threading
 
     def wait() -> None:
-        with contextlib.suppress(ConnectionError):  # it had not read all when it ended
-            while connection.recv(1):
-                pass
+        is_over(connection)
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def is_over(connection: socket.socket, seconds: float | None = None) -> bool:
+    """Whether the other end is closed, by now or within that time; None: until it is. Nothing more is said on it."""
+    return bool(select.select([connection], [], [], seconds)[0])
 
 
 def _connect(engine_address: str) -> socket.socket | None:

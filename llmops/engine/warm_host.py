@@ -81,15 +81,8 @@ def _hand_over(path: str, arguments: list[str]) -> socket.socket | None:
 
 def _stay(connection: socket.socket, engine: int) -> None:
     """Last as long as the host; when this process or the engine ends, however, the host sees the connection close."""
-    connection.settimeout(_LOOK_SECONDS)
-    while os.getppid() == engine:
-        try:
-            if not connection.recv(1):
-                return
-        except TimeoutError:
-            continue
-        except ConnectionError:
-            return
+    while os.getppid() == engine and not select.select([connection], [], [], _LOOK_SECONDS)[0]:
+        pass
 
 
 def fingerprint(environ: Mapping[str, str]) -> list[Any]:

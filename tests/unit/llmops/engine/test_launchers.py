@@ -1,4 +1,4 @@
-"""Which Python the kit's language host runs in."""
+"""The launchers beside the engine: which Python they run, and how they end."""
 
 import os
 import signal
