@@ -1,6 +1,5 @@
 """A token of a recipe's source: read by whoever trains, given to the one fetch that needs it, and to nothing else."""
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from contract.errors import KitError
 from contract.recipe import BaseModelSource
 from llmops.importing import import_model
+from tests.support.http_servers import serving
 from tests.unit.llmops.conftest import make_platform
 
 SECRET = "hf_notForLogs"
@@ -31,11 +31,8 @@ def hub() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", shown
-    server.shutdown()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield f"http://127.0.0.1:{server.server_port}", shown
 
 
 def test_the_hub_is_shown_the_token_and_nobody_else(

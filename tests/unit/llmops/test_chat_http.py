@@ -1,5 +1,4 @@
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -7,6 +6,7 @@ import pytest
 
 from contract.errors import KitError
 from llmops.chat_http import ask, loaded_model
+from tests.support.http_servers import serving
 
 
 class Server(BaseHTTPRequestHandler):
@@ -46,13 +46,8 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(HTTPServer(("127.0.0.1", 0), Server)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def test_whole_answers_and_streams(url: str) -> None:

@@ -1,7 +1,6 @@
 """The price table, and its renewal from servers that answer as the clouds' price lists do."""
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from functools import partial
@@ -15,6 +14,7 @@ import pytest
 from contract.errors import KitError
 from llmops import prices
 from llmops.prices import known_regions, load_prices, refresh
+from tests.support.http_servers import serving
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -28,12 +28,8 @@ class Quiet(SimpleHTTPRequestHandler):
 def price_list(tmp_path: Path) -> Iterator[str]:
     """The address of a price list with one region."""
     _write_list(tmp_path / "www")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "www"))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "www")))) as server:
         yield f"http://127.0.0.1:{server.server_port}/offers/v1.0/aws/index.json"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -255,12 +251,8 @@ class RetailPrices(BaseHTTPRequestHandler):
 @pytest.fixture
 def retail_prices() -> Iterator[str]:
     """The address of a list in the form of Azure's retail prices."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), RetailPrices) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), RetailPrices)) as server:
         yield f"http://127.0.0.1:{server.server_port}/api/retail/prices"
-        server.shutdown()
-        thread.join()
 
 
 def test_a_region_of_azure_is_fetched_page_by_page(retail_prices: str) -> None:

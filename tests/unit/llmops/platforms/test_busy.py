@@ -1,7 +1,6 @@
 """Which refusals of an endpoint pass: by a server that refuses as the clouds do, with their own clients."""
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from contract.errors import BusyError, KitError
 from llmops.platforms.aws import invocations as aws
 from llmops.platforms.aws.clients import _CONFIGS as AWS_CONFIGS
 from llmops.platforms.azure import invocations as azure
+from tests.support.http_servers import serving
 
 
 class Refuser(HTTPServer):
@@ -46,12 +46,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def refuser() -> Iterator[Refuser]:
-    with Refuser() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Refuser()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 import http.server
 import ssl
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.support.http_servers import serving
 from tests.unit.twins.providers.azure_native.tiny_arm import GROUP, TinyArm, session
 from twins.providers.azure_native.arm import AcceptedError, Arm, ArmError, Connections, Waiting
 from twins.providers.base import ProviderError
@@ -155,13 +155,9 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def echo() -> Iterator[Any]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)) as server:
         server.peers = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_connections_are_kept_and_made_anew(echo: Any) -> None:
