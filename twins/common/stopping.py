@@ -1,28 +1,26 @@
 """The signals that end a process, as something to wait for."""
 
+import operator
 import os
 import select
 import signal
-from contextlib import suppress
 
 
 class StopSignal:
     """SIGTERM or SIGINT of this process.
 
     A threading.Event won't do: its `set` takes a lock that the `wait` which the handler interrupts may hold; a process
-    caught so hears no signal any more.
+    caught so hears no signal any more. Nor will a handler in Python: a flood of signals makes it interrupt itself until
+    the recursion limit. So the interpreter writes to a pipe, and the handler is a builtin, which nothing interrupts.
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
+        self._reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # full: it is known well enough
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+            signal.signal(number, operator.is_)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether one has come, by now or within that time; None: until one comes."""
         return bool(select.select([self._reader], [], [], seconds)[0])
-
-    def _note(self, *_: object) -> None:
-        with suppress(BlockingIOError):  # full: it is known well enough
-            os.write(self._writer, b".")
