@@ -123,7 +123,9 @@ def test_vulnerability_6_a_lock_in_the_blobs_that_nobody_here_took_is_refused(in
     assert f"process {lock['pid']} of u on {socket.gethostname()} since 2026-11-01 10:00:00 UTC" in refused
     assert "`pulumi cancel`" in refused
     blobs(clients).upload_blob(name, b"{", overwrite=True)
-    assert f"{name}: this is no lock of Pulumi's: it is no JSON" in in_blobs.run("up", code=1)
+    refused = in_blobs.run("up", code=1)
+    assert "this is no lock of Pulumi's" in refused
+    assert name in refused
     blobs(clients).delete_blob(name)
     in_blobs.run("up")
 

@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import tarfile
-import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ import pytest
 from contract.errors import KitError
 from llmops import engine
 from llmops.engine import install
+from tests.support.http_servers import serving
 
 VERSION = engine.pinned_version()
 
@@ -36,18 +36,14 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Pulumi's archive for this machine on a server, its sum pinned."""
     folder = tmp_path / "releases" / f"v{VERSION}"
     folder.mkdir(parents=True)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path / "releases")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setattr(install, "RELEASES", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(install, "SUMS", tmp_path / "sums")
     path = folder / install.archive_name(VERSION)
     write(path, {"pulumi/pulumi": f"#!/bin/sh\necho v{VERSION}\n"})
     pin(path, tmp_path)
-    yield path
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path / "releases")))
+    monkeypatch.setattr(install, "RELEASES", f"http://127.0.0.1:{server.server_port}")
+    with serving(server):
+        yield path
 
 
 def write(path: Path, files: dict[str, str]) -> None:
