@@ -159,7 +159,7 @@ def _component(package: Locked) -> Component:
     )
 
 
-def _licence(package: Locked) -> "Iterator[License]":
+def _licence(package: Locked) -> Iterator[License]:
     try:
         metadata = importlib.metadata.metadata(package.name)
     except importlib.metadata.PackageNotFoundError:

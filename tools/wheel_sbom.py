@@ -18,12 +18,7 @@ class SbomHook(BuildHookInterface[Any]):
         sys.path.insert(0, self.root)
         from llmops.sbom import of_wheel
 
-        self._folder = tempfile.TemporaryDirectory(prefix="llmops-sbom-")
+        self._folder = tempfile.TemporaryDirectory(prefix="llmops-sbom-")  # it goes with this hook
         path = Path(self._folder.name, "llmops-kit.cdx.json")
         path.write_text(of_wheel(Path(self.root, "requirements", "kit.txt")))
         build_data["sbom_files"].append(str(path))
-
-    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Called when the wheel is there."""
-        if version != "editable":
-            self._folder.cleanup()
