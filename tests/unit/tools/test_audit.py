@@ -11,11 +11,16 @@ from tools import audit
 CHECKOUT = Path(__file__).parents[3]
 
 
-def test_every_lock_of_the_kit_can_be_read() -> None:
+@pytest.mark.scorecard("hashed-locks")
+def test_every_lock_of_the_kit_has_the_hashes_of_its_packages() -> None:
     for path in [*(CHECKOUT / "requirements").glob("*.txt"), audit.GO / "requirements.txt"]:
         packages = list(audit.read_lock(path))
         assert packages
         assert all(package.hashes for package in packages), path
+    for path in (CHECKOUT / "twins").rglob("package-lock.json"):
+        packages = [entry for name, entry in json.loads(path.read_text())["packages"].items() if name]
+        assert packages
+        assert all(entry["integrity"].startswith("sha512-") for entry in packages), path
 
 
 def scanner(folder: Path, name: str, output: str, code: int = 0) -> None:
