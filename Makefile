@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help aws azure demo demo-down rehearse faults test unit check bench lock engine
+.PHONY: help aws azure demo demo-down rehearse faults test unit check bench lock pin audit engine
 # A company's certificates are in the machine's store, which uv reads only when told to.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
@@ -46,6 +46,12 @@ bench: .venv/dev.stamp engine ## Measure and print ratios
 
 lock: .venv/dev.stamp ## Renew requirements/*.txt from requirements/*.in (OPTIONS=--upgrade for newer versions)
 	@UV=$(CURDIR)/.venv/bin/uv tools/lock.sh $(OPTIONS)
+
+pin: .venv/dev.stamp ## Renew the pins of GitHub Actions, base images and Pulumi's archives, where they can be reached
+	@$(PYTHON_IN_VENV) -m tools.pins
+
+audit: .venv/dev.stamp ## Look for known vulnerabilities in locks and images; says what could not be scanned
+	@$(PYTHON_IN_VENV) -m tools.audit $(OPTIONS)
 
 engine: .venv/kit.stamp
 	@tools/setup.sh engine

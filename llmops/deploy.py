@@ -11,6 +11,8 @@ from contract.errors import KitError
 from contract.layout import cache_dir, rejection_log
 from contract.names import parse_promoted
 from contract.outputs import EndpointOutput
+from llmops.engine import provider_guard
+from llmops.lock_records import Records, Watch
 from llmops.locks import Lock, locks_of, take_over
 from llmops.platforms import registry
 from llmops.platforms.base import Live, Platform, Say
@@ -45,7 +47,7 @@ def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False
     looked = ["--refresh"] if local or refresh else []
     began = time.time()
     try:
-        stack.run("up", "--yes", *looked, "--skip-preview", "--suppress-outputs")
+        _run(stack, say, "up", "--yes", *looked, "--skip-preview", "--suppress-outputs")
     except KitError:
         if not local:
             _refuse_undone(stack, began, say)
@@ -110,14 +112,44 @@ def _settled(platform: Platform, endpoint: str, say: Say) -> Live:
 
 
 def free(stack: PulumiStack, say: Say) -> None:
-    """Take over what an update of this host left that was killed: its lock, and what it had begun."""
+    """Take over what an update of this machine left that was killed: its lock, and what it had begun."""
     find = _locks_of(stack)
     # On a cloud a second update is refused at once; here, where an update takes a moment, it is waited for.
     wait_s = _WAIT_SECONDS if stack.target == "local" else 0
-    cut_off = find is not None and take_over(find, stack.name, say, wait_s)
+    records = Records.of(stack.project.folder, stack.name)
+    cut_off = find is not None and take_over(find, records, stack.name, say, wait_s)
     if cut_off and (pending := stack.pending()):
         say(f"looking what became of {', '.join(urn.rpartition('::')[2] for urn in pending)}")
-        stack.run("refresh", "--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates")
+        _run(stack, say, "refresh", "--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates")
+
+
+def _run(stack: PulumiStack, say: Say, *arguments: str) -> None:
+    """Run an update, and record its lock, so that the next command on this machine can take it over."""
+    _refuse_planted(stack)
+    find, records = _locks_of(stack), Records.of(stack.project.folder, stack.name)
+    if find is None:
+        stack.run(*arguments)
+        return
+    try:
+        records.make()
+    except OSError as error:
+        say(f"{records.folder}: {error.strerror}: if this command is killed, `pulumi cancel` has to free the stack")
+        stack.run(*arguments)
+        return
+    with Watch(records, find) as watch:
+        stack.run(*arguments, watch=watch)
+
+
+def _refuse_planted(stack: PulumiStack) -> None:
+    """Look at the providers in the state before an engine of the user's executes them; the kit's own never does.
+
+    Raises:
+        KitError: a provider that is not the kit's.
+    """
+    if stack.has_own_engine:
+        return
+    for urn, reason in provider_guard.check(stack.export()):
+        raise KitError(f"{provider_guard.WHAT}{reason}", where=urn, fix=provider_guard.FIX)
 
 
 def _locks_of(stack: PulumiStack) -> Callable[[], list[Lock]] | None:
@@ -161,7 +193,7 @@ def down(stack: PulumiStack, say: Say) -> None:
     registry.preflight(stack, say, dev=True, make=False)
     free(stack, say)
     _stop_runs(stack, say)
-    stack.run("destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")
+    _run(stack, say, "destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")
 
 
 def _stop_runs(stack: PulumiStack, say: Say) -> None:
@@ -196,7 +228,7 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     stack.run("state", "unprotect", "--all", "--yes")
     say(f"removing every model version, dataset version and run of {stack.name}")
     registry.open_platform(outputs).remove_data()
-    stack.run("destroy", "--yes", "--skip-preview", "--suppress-outputs")
+    _run(stack, say, "destroy", "--yes", "--skip-preview", "--suppress-outputs")
     if outputs.hosting:
         shutil.rmtree(outputs.hosting, ignore_errors=True)
         for folder in (Path(outputs.signing.private_key).parent, Path(outputs.hosting).parent):

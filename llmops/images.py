@@ -1,7 +1,9 @@
 """Images for a stack: built as processes for a twin, or by Docker; pushed to the stack's repositories."""
 
+import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from contract.errors import KitError
@@ -51,7 +53,10 @@ def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterabl
     twin = _twin_of(stack)
     runtime = runtime or ("process" if twin else "docker")
     if runtime == "docker":
-        return {name: _build_in_docker(name, say) for name in names}
+        built = {name: _build_in_docker(name, say) for name in names}
+        for name in built:
+            write_sbom(name, say, docker=True)
+        return built
     if not twin:
         raise KitError(
             "a cloud runs no processes that stand for images",
@@ -60,12 +65,54 @@ def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterabl
         )
     from hosting import images
 
-    return {name: images.build(name, say) for name in names}
+    built = {name: images.build(name, say) for name in names}
+    for name in built:
+        write_sbom(name, say, docker=False)
+    return built
+
+
+def write_sbom(name: str, say: Say, *, docker: bool) -> Path:
+    """Write what is in an image of this checkout beside the built image; its path."""
+    from contract.layout import cache_dir
+    from hosting import containers, images
+    from hosting.files import write_atomic
+
+    source = _source(images.reference(name))
+    if docker:
+        path = cache_dir() / "images" / f"{name}-docker" / f"{containers.version_of(source)}.cdx.json"
+    else:
+        path = cache_dir() / "images" / name / source / "sbom.cdx.json"
+    write_atomic(path, _sbom_of(name, docker=docker))
+    say(f"image {name}: {path} says what is in it")
+    return path
+
+
+def _sbom_of(name: str, *, docker: bool) -> str:
+    from hosting import containers, images
+    from llmops import sbom
+
+    files = images.ImageSource.of_kit(name).files()
+    own = sbom.base_of(files[f"app/{name}/Dockerfile"])
+    base = os.environ.get(containers.BASE_VARIABLE) or own if docker else ""
+    return sbom.of_image(name, files["requirements.txt"], _source(images.reference(name)), base)
+
+
+def _attach_sbom(name: str, url: str, digest: str, registry: ImageRegistry, say: Say) -> None:
+    """Attach it to what was pushed, now or by somebody before."""
+    from llmops import sbom
+    from llmops.oci import Repository
+
+    repository = Repository(registry.login(name), url.partition("/")[2])
+    if not repository.attached(digest, sbom.MEDIA_TYPE):
+        repository.attach(digest, sbom.MEDIA_TYPE, _sbom_of(name, docker=True).encode())
+        say(f"image {name}: its SBOM is attached ({sbom.MEDIA_TYPE})")
 
 
 def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> dict[str, str]:
-    """Push images of this checkout to the stack's repositories. What is there under its tag is not pushed again, and
-    not even built: a tag is the kit's version and the hash of the image's files, and never moves.
+    """Push images of this checkout to the stack's repositories, and attach an SBOM to what has none yet.
+
+    What is there under its tag is not pushed again, and not even built: a tag is the kit's version and the hash of the
+    image's files, and never moves.
 
     Returns:
         image -> its reference by digest, for the stack file.
@@ -88,6 +135,7 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
             say(f"image {name}: pushing it to {url}:{tag}")
             push(image, url.partition("/")[2], tag, registry.login(name), say)
             digest = registry.find(name, tag)
+        _attach_sbom(name, url, digest, registry, say)
         pushed[name] = f"{url}@{digest}"
     return pushed
 

@@ -18,6 +18,7 @@ from llmops.stackfile import StackFile
 
 if TYPE_CHECKING:
     from llmops.engine import EngineInstall
+    from llmops.lock_records import Watch
 
 STATE = ".llmops/state"
 TWIN_FILE = "twin.json"  # in the home of a twin, whose stacks keep their state beside it
@@ -88,6 +89,11 @@ class PulumiStack:
         from llmops.engine import ensure
 
         return ensure()
+
+    @property
+    def has_own_engine(self) -> bool:
+        """Whether the kit's own engine is used, not the user's."""
+        return self._engine.own
 
     @property
     def state_folder(self) -> Path | None:
@@ -172,23 +178,31 @@ class PulumiStack:
         operations = self.export().get("pending_operations") or []
         return [str(o["resource"]["urn"]) for o in operations]
 
-    def run(self, *arguments: str, stack: bool = True) -> None:
+    def run(self, *arguments: str, stack: bool = True, watch: "Watch | None" = None) -> None:
         """Run a command of the engine, its output passed through, and wait for its end.
 
         Ctrl-C reaches the engine once as a request to stop in order, twice as an order; it is waited for in any case,
         so that the state is written.
 
+        Args:
+            arguments: of the engine.
+            stack: whether the command is about this stack.
+            watch: records the lock that it takes.
+
         Raises:
             KitError: it failed.
             KeyboardInterrupt: it was interrupted, and has ended.
         """
+        recorded, named = watch.arguments if watch else [], ["--stack", self.name] if stack else []
         process = subprocess.Popen(
-            [self._engine.pulumi, *arguments, "--non-interactive", *(["--stack", self.name] if stack else [])],
+            [self._engine.pulumi, *arguments, *recorded, "--non-interactive", *named],
             cwd=self.project.folder,
-            env=self.environ(),
+            env=self.environ() | (watch.environ if watch else {}),
             stdin=subprocess.DEVNULL,
             process_group=0,  # a terminal's Ctrl-C would reach the engine's plugins too
         )
+        if watch:
+            watch.start(process)
         with _forward_signals(process) as interrupted:
             status = process.wait()
         if interrupted:

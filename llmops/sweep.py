@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from contract.errors import KitError
 from contract.expiry import expired_since
+from llmops.lock_records import Records
 from llmops.locks import locks_of
 from llmops.platforms.base import Say
 from llmops.stacks import PulumiStack
@@ -251,4 +252,5 @@ def _is_busy(stack: PulumiStack, name: str) -> bool:
         look = partial(locks_of, Path(unquote(stack.backend.removeprefix("file://"))), name, project)
     if look is None:
         return False  # Pulumi's service sees to updates itself
-    return any(lock.alive for lock in look())
+    records = Records.of(stack.project.folder, name)
+    return any(not lock.ended(records) for lock in look())

@@ -27,5 +27,6 @@ lock azure-twin "contract.in kit.in azure.in azure-twin.in" -c dev.txt "$@"
 lock tensorflow "contract.in tensorflow.in" --overrides tensorflow.override "$@"
 lock sagemaker "contract.in kit.in aws.in sagemaker.in" "$@"
 lock models "models.in" --no-deps "$@"
+lock audit "audit.in" "$@"
 cd ../llmops/engine/go
 lock requirements "requirements.in" "$@"

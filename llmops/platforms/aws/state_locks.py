@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
-from llmops.locks import FOLDER, Lock, is_of, parse
+from llmops.locks import FOLDER, MAX_BYTES, Lock, is_of, parse
 from llmops.platforms.aws.clients import Clients, explained
 from llmops.platforms.aws.preflight import clients_of
 from llmops.stacks import PulumiStack
@@ -16,7 +16,11 @@ def locks_of_stack(stack: PulumiStack, name: str) -> Callable[[], list[Lock]]:
 
 
 def _locks_in_bucket(backend: str, stack: str, project: str, clients: Clients) -> list[Lock]:
-    """The locks on a stack whose backend is `s3://bucket/path?region=…`."""
+    """The locks on a stack whose backend is `s3://bucket/path?region=…`.
+
+    Raises:
+        KitError: an object that is no lock of Pulumi's, or the bucket can't be read.
+    """
     parts = urlsplit(backend)
     bucket, path = parts.netloc, parts.path.strip("/")
     s3 = clients("s3", parse_qs(parts.query).get("region", [""])[0])
@@ -28,9 +32,9 @@ def _locks_in_bucket(backend: str, stack: str, project: str, clients: Clients) -
                 if not is_of(key, stack, project):
                     continue
                 try:
-                    text = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
-                    remove = partial(s3.delete_object, Bucket=bucket, Key=key)
-                    found.append(parse(text, f"s3://{bucket}/{key}", remove))
-                except (s3.exceptions.NoSuchKey, ValueError, KeyError):
-                    continue  # gone meanwhile, or half-written
+                    content = s3.get_object(Bucket=bucket, Key=key)["Body"].read(MAX_BYTES + 1)
+                except s3.exceptions.NoSuchKey:
+                    continue  # given back meanwhile
+                remove = partial(s3.delete_object, Bucket=bucket, Key=key)
+                found.append(parse(content, f"s3://{bucket}/{key}", remove))
     return found

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from azure.core.exceptions import ResourceNotFoundError
 
 from contract.errors import KitError
-from llmops.locks import FOLDER, Lock, is_of, parse
+from llmops.locks import FOLDER, MAX_BYTES, Lock, is_of, parse
 from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.preflight import clients_of
 from llmops.stacks import PulumiStack
@@ -39,7 +39,11 @@ def account_url(backend: str) -> str:
 
 
 def _locks_in_container(backend: str, stack: str, project: str, clients: Clients) -> list[Lock]:
-    """The locks on a stack whose backend is `azblob://container/path?storage_account=…`."""
+    """The locks on a stack whose backend is `azblob://container/path?storage_account=…`.
+
+    Raises:
+        KitError: a blob that is no lock of Pulumi's, or the container can't be read.
+    """
     parts = urlsplit(backend)
     path, account = parts.path.strip("/"), account_url(backend)
     prefix = f"{path}/{FOLDER}/" if path else f"{FOLDER}/"
@@ -51,8 +55,8 @@ def _locks_in_container(backend: str, stack: str, project: str, clients: Clients
                 continue
             blob = container.get_blob_client(name)
             try:
-                text = blob.download_blob().readall().decode()
-                found.append(parse(text, f"{account}/{parts.netloc}/{name}", blob.delete_blob))
-            except (ResourceNotFoundError, ValueError, KeyError):
-                continue  # gone meanwhile, or half-written
+                content = blob.download_blob(offset=0, length=MAX_BYTES + 1).readall()
+            except ResourceNotFoundError:
+                continue  # given back meanwhile
+            found.append(parse(content, f"{account}/{parts.netloc}/{name}", blob.delete_blob))
     return found

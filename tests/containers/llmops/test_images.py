@@ -106,18 +106,23 @@ def test_who_may_not_push_is_told_the_action(account: Account, stack: Stack, rep
     assert account.client("ecr").list_images(repositoryName=repository)["imageIds"] == []
 
 
+@pytest.mark.scorecard("sbom")
 def test_an_image_is_pushed_once_and_written_down_by_its_digest(
     account: Account, stack: Stack, repository: str, pushed: str
 ) -> None:
     ecr, tag = account.client("ecr"), tag_of("serving")
-    (found,) = ecr.describe_images(repositoryName="kit-dev-serving")["imageDetails"]
+    details = ecr.describe_images(repositoryName="kit-dev-serving")["imageDetails"]
+    (found,) = [each for each in details if (each.get("imageTags") or [""])[0].startswith(tag)]
     assert pushed == f"{REPOSITORIES['serving']}@{found['imageDigest']}"
+    # The others are the SBOM and, as the twin's registry has no referrers API, the list that names it.
+    listed = f"sha256-{found['imageDigest'].removeprefix('sha256:')}"
+    assert sorted(each.get("imageTags") or [] for each in details) == sorted([[], found["imageTags"], [listed]])
     assert found["imageManifestMediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
-    assert found["imageTags"][0].startswith(tag)
     text = llmops(stack, "images", "push", "serving")
     assert "is there already" in text
     assert "has these images already" in text
     assert "pushing" not in text
+    assert "SBOM" not in text
     port = account.environ["AWS_ENDPOINT_URL"].rpartition(":")[2]
     assert f"127.0.0.1:{port}/{repository}" not in _names()
 

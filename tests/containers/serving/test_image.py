@@ -102,6 +102,7 @@ def container(built: Callable[[str], str], variables: dict[str, str]) -> Iterato
     docker("rm", "--force", name)
 
 
+@pytest.mark.scorecard("non-root-digests")
 def test_it_serves_as_its_own_user_what_the_process_serves_and_ends_when_told(
     container: str, variables: dict[str, str], tmp_path: Path
 ) -> None:

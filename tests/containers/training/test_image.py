@@ -19,6 +19,7 @@ pytestmark = pytest.mark.docker
 USER = 10001
 
 
+@pytest.mark.scorecard("non-root-digests")
 def test_a_job_trains_as_a_user_without_rights_and_leaves_a_whole_version(
     built: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 
 import psutil
+import pytest
 
 from tests.emulated.llmops.conftest import Kit, wait_until
 
@@ -36,6 +37,7 @@ def _alone(kit: Kit) -> None:
     assert not [w for w in words if "pulumi" in w.split()[0]], words
 
 
+@pytest.mark.scorecard("interrupted-up")
 def test_kill_9_of_command_and_engine(kit: Kit) -> None:
     _promoted(kit)
     engine = _begin_up(kit)

@@ -70,6 +70,33 @@ def test_there_is_no_way_back_to_root(public: Path) -> None:
     assert (public / "model/file").stat().st_uid == USER
 
 
+@only_root
+@pytest.mark.scorecard("non-root-digests")
+@pytest.mark.parametrize("mount", ["open", "no writing", "no reading"])
+def test_where_a_platform_placed_the_folders_the_job_is_root_only_if_it_must(mount: str, public: Path) -> None:
+    """As Azure ML does; whether its mounts let another user in is not known here."""
+    (public / "dataset").mkdir(mode=0o755)
+    (public / "dataset/train.jsonl").touch(mode=0o600 if mount == "no reading" else 0o644)
+    (public / "model").mkdir()
+    (public / "model").chmod(0o755 if mount == "no writing" else 0o777)
+    script = (
+        "import os\n"
+        "from training.privileges import give_up_root\n"
+        "give_up_root(os.environ)\n"
+        "print(os.getresuid(), os.getresgid(), os.getgroups())\n"
+    )
+    placed = {f"LLMOPS_FOLDER_{name.upper()}": str(public / name) for name in ("dataset", "model")}
+    environ = {k: v for k, v in os.environ.items() if k != "LLMOPS_ROOT"} | {"PYTHONPATH": str(CHECKOUT)} | placed
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
+    if mount == "open":
+        assert done.stdout == f"{(USER,) * 3} {(USER,) * 3} []\n"
+    else:
+        assert done.stdout.startswith(
+            "this platform's folders are root's alone: the job can't become user 10001\n(0, 0, 0)"
+        )
+    assert list((public / "model").iterdir()) == []
+
+
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KitError, match="user 10001"):

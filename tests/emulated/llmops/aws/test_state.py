@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+import socket
+import uuid
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 
 from llmops.platforms.aws.clients import Clients
-from tests.emulated.llmops.conftest import Kit, wait_until
+from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
 from tests.support.aws import Account
 
 # A program of no resources, so that what is tested is the engine's own work.
@@ -70,6 +72,7 @@ def test_a_new_stack_keeps_its_state_in_the_bucket_and_its_secrets_under_the_key
     assert in_bucket.json("status")["endpoints"] == []
 
 
+@pytest.mark.scorecard("concurrent-up", "interrupted-up")
 @pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
     place: str, request: pytest.FixtureRequest
@@ -81,11 +84,34 @@ def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
     first = kit.start("up", "--stack", stack)
     wait_until(lambda: _engines(kit, stack))
     wait_until(lambda: "is being changed by process" in _refused(kit, stack))
+    wait_until(lambda: list((kit.folder / ".llmops/locks" / stack).glob("*.json")))  # where its lock is recorded
+    first.kill()
     for engine in _engines(kit, stack):
         os.kill(engine.pid, signal.SIGKILL)
     first.communicate(timeout=60)
     (kit.folder / "wait").unlink()
     assert "taking over the lock of process" in kit.run("up", "--stack", stack)
+
+
+@pytest.mark.vulnerability(6)
+def test_vulnerability_6_a_lock_in_the_bucket_that_nobody_here_took_is_refused(
+    in_bucket: Kit, clients: Clients
+) -> None:
+    """It has this host's name and a number that no process here has: another container of the name holds it."""
+    bucket, name = in_bucket.environ["PULUMI_BACKEND_URL"].removeprefix("s3://").partition("?")[0], str(uuid.uuid4())
+    key = f".pulumi/locks/organization/llmops/dev/{name}.json"
+    in_bucket.run("up")
+    lock = {"pid": dead_pid(), "username": "u", "hostname": socket.gethostname(), "timestamp": "2026-11-01T10:00:00Z"}
+    clients("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps(lock).encode())
+    refused = in_bucket.run("up", code=1)
+    assert f"process {lock['pid']} of u on {socket.gethostname()} since 2026-11-01 10:00:00 UTC" in refused
+    assert "`pulumi cancel`" in refused
+    clients("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps(lock | {"pid": -1}).encode())
+    refused = in_bucket.run("up", code=1)
+    assert "this is no lock of Pulumi's" in refused
+    assert name in refused
+    clients("s3").delete_object(Bucket=bucket, Key=key)
+    in_bucket.run("up")
 
 
 def _engines(kit: Kit, stack: str) -> list[psutil.Process]:

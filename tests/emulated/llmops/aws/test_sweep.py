@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,12 +120,14 @@ def test_what_an_endpoint_uses_stays(stack: AwsStack) -> None:
 def test_a_stack_that_is_being_changed_is_not_judged(stack: AwsStack) -> None:
     folder = Path(stack.environ["PULUMI_BACKEND_URL"].removeprefix("file://")) / ".pulumi/locks/organization/llmops/dev"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = {"pid": os.getpid(), "hostname": socket.gethostname(), "timestamp": datetime.now(UTC).isoformat()}
-    (folder / "a.json").write_text(json.dumps(lock))
+    now = datetime.now(UTC).isoformat()
+    lock = {"pid": os.getpid(), "username": "u", "hostname": socket.gethostname(), "timestamp": now}
+    path = folder / f"{uuid.uuid4()}.json"
+    path.write_text(json.dumps(lock))
     try:
         found = swept(stack)
     finally:
-        (folder / "a.json").unlink()
+        path.unlink()
     assert (found["left"], found["busy"]) == ({}, ["dev"])
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from contract.errors import KitError
 from llmops.docker_push import Login
+from llmops.oci import Repository
 from llmops.platforms.azure.image_registry import AcrImages
+from llmops.sbom import MEDIA_TYPE
 from tests.emulated.llmops.azure.conftest import MakePlatform
 from tests.support.serving import until
 
@@ -59,6 +61,27 @@ def test_an_image_is_pushed_found_and_removed(make_platform: MakePlatform) -> No
     digest = push(login, "serving", "1")
     assert images.find("serving", "1") == digest
     assert images.find("serving", "2") == ""
+    platform.remove_data()
+    until(lambda: images.find("serving", "1") == "")
+
+
+@pytest.mark.scorecard("sbom")
+def test_an_sbom_is_attached_to_an_image_once(make_platform: MakePlatform) -> None:
+    platform = make_platform()
+    images = AcrImages(platform.outputs, platform.clients)
+    login = images.login("serving")
+    digest = push(login, "serving", "1")
+    repository = Repository(login, "serving")
+    assert repository.attached(digest, MEDIA_TYPE) == []
+    artifact = repository.attach(digest, MEDIA_TYPE, b'{"bomFormat": "CycloneDX"}')
+    assert Repository(login, "serving").attached(digest, MEDIA_TYPE) == [artifact]
+    assert repository.attached(digest, "application/other") == []
+    repository.attach(digest, "application/other", b"other")
+    assert repository.attach(digest, MEDIA_TYPE, b'{"bomFormat": "CycloneDX"}') == artifact
+    assert repository.attached(digest, MEDIA_TYPE) == [artifact]
+    assert images.find("serving", "1") == digest
+    with pytest.raises(KitError, match="the registry answered 404"):
+        repository.attach("sha256:" + "0" * 64, MEDIA_TYPE, b"{}")
     platform.remove_data()
     until(lambda: images.find("serving", "1") == "")
 

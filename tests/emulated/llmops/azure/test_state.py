@@ -4,7 +4,9 @@ import json
 import os
 import re
 import signal
+import socket
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from azure.storage.blob import ContainerClient
 
 from llmops.platforms.azure.bootstrap import STORAGE_API, Names
 from llmops.platforms.azure.clients import Clients
-from tests.emulated.llmops.conftest import Kit, wait_until
+from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
 from tests.support.clients import client_environ
 from twins.azure import control
 
@@ -89,6 +91,7 @@ def test_a_new_stack_keeps_its_state_in_blobs_and_its_secrets_encrypted(in_blobs
     assert in_blobs.json("status")["endpoints"] == []
 
 
+@pytest.mark.scorecard("concurrent-up", "interrupted-up")
 @pytest.mark.parametrize("place", ["folder", "blobs"])
 def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
     place: str, request: pytest.FixtureRequest
@@ -100,11 +103,31 @@ def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
     first = kit.start("up", "--stack", stack)
     wait_until(lambda: engines(stack))
     wait_until(lambda: "is being changed by process" in kit.run("up", "--stack", stack, code=1))
+    wait_until(lambda: list((kit.folder / ".llmops/locks" / stack).glob("*.json")))  # where its lock is recorded
+    first.kill()
     for engine in engines(stack):
         os.kill(engine.pid, signal.SIGKILL)
     first.communicate(timeout=60)
     (kit.folder / "wait").unlink()
     assert "taking over the lock of process" in kit.run("up", "--stack", stack)
+
+
+@pytest.mark.vulnerability(6)
+def test_vulnerability_6_a_lock_in_the_blobs_that_nobody_here_took_is_refused(in_blobs: Kit, clients: Clients) -> None:
+    """It has this host's name and a number that no process here has: another container of the name holds it."""
+    name = f".pulumi/locks/organization/llmops/dev/{uuid.uuid4()}.json"
+    in_blobs.run("up")
+    lock = {"pid": dead_pid(), "username": "u", "hostname": socket.gethostname(), "timestamp": "2026-11-01T10:00:00Z"}
+    blobs(clients).upload_blob(name, json.dumps(lock).encode())
+    refused = in_blobs.run("up", code=1)
+    assert f"process {lock['pid']} of u on {socket.gethostname()} since 2026-11-01 10:00:00 UTC" in refused
+    assert "`pulumi cancel`" in refused
+    blobs(clients).upload_blob(name, b"{", overwrite=True)
+    refused = in_blobs.run("up", code=1)
+    assert "this is no lock of Pulumi's" in refused
+    assert name in refused
+    blobs(clients).delete_blob(name)
+    in_blobs.run("up")
 
 
 def test_a_state_that_can_not_be_written_is_told_with_the_way_out(in_blobs: Kit, clients: Clients) -> None:

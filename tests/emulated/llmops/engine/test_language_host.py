@@ -64,7 +64,10 @@ class Project:
         (folder / "Pulumi.yaml").write_text(
             f"name: one\nmain: program\nruntime: {{name: python, options: {{toolchain: pip, virtualenv: {venv}}}}}\n"
         )
-        (folder / "program" / "files.py").write_text(PROVIDER)
+        # The kit's own engine takes dynamic providers of a package of this name alone.
+        (folder / "program" / "infra").mkdir()
+        (folder / "program" / "infra" / "__init__.py").touch()
+        (folder / "program" / "infra" / "files.py").write_text(PROVIDER)
         self.write(program)
         self.environ = {
             "PATH": os.environ["PATH"],
@@ -123,9 +126,8 @@ def test_an_empty_program(tmp_path: Path) -> None:
 
 def test_the_life_of_a_dynamic_resource(tmp_path: Path) -> None:
     target = tmp_path / "file.txt"
-    program = (
-        "import pulumi\nfrom files import File\nf = File('f', {path!r}, {text!r})\npulumi.export('size', f.size)\n"
-    )
+    program = "import pulumi\nfrom infra.files import File\n"
+    program += "f = File('f', {path!r}, {text!r})\npulumi.export('size', f.size)\n"
     project = Project(tmp_path, program.format(path=str(target), text="one"))
 
     project.pulumi("preview")
@@ -178,7 +180,7 @@ def test_another_error_shows_the_programs_own_traceback(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_provider_fails_the_update_and_names_it(tmp_path: Path) -> None:
-    project = Project(tmp_path, f"from files import File\nFile('f', '{tmp_path}/no/such/folder/f', 'x')\n")
+    project = Project(tmp_path, f"from infra.files import File\nFile('f', '{tmp_path}/no/such/folder/f', 'x')\n")
     output = project.pulumi("up", "--yes", fails=True)
     assert "FileNotFoundError" in output
     project.wait_for_no_process()

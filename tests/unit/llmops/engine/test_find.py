@@ -1,6 +1,7 @@
 """Which engine is taken: executables of our own making stand for Pulumi's."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -100,23 +101,27 @@ def test_the_kits_engine_on_path_is_not_taken_for_the_users(monkeypatch: pytest.
     assert os.access(folder / "pulumi-resource-pulumi-python", os.X_OK)
 
 
-def test_a_downloaded_engine_keeps_its_own_language_host() -> None:
+def test_an_engine_with_pulumis_own_language_host_gets_the_kits() -> None:
+    """As an earlier version of the kit downloaded it: Pulumi's dynamic provider executes what the state says."""
     folder = engine.engine_home() / "bin"
     pulumi(folder, f"v{engine.pinned_version()}")
-    before = (folder / "pulumi-language-python").read_text()
     assert engine.find()
-    assert (folder / "pulumi-language-python").read_text() == before
+    assert (folder / "pulumi-language-python").read_bytes() == (
+        engine.FOLDER / "bin/pulumi-language-python"
+    ).read_bytes()
+    assert (folder / "provider_guard.py").is_file()
 
 
 @pytest.fixture
-def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Python that can't import the SDK's installer: as a machine without a connection, and as quick."""
+def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python that can't get an environment: as a machine without a connection, and as quick."""
     nothing = executable(Path(os.environ["LLMOPS_CACHE"]).parent / "python", "exit 1")
     monkeypatch.setattr(sys, "executable", str(nothing))
 
 
 GO = """\
 if [ "$1" = env ]; then echo go{version}; exit; fi
+env | grep ^GO >"$LLMOPS_CACHE/../settings"
 if [ -n "{fail}" ]; then echo "go: module lookup disabled"; exit 1; fi
 while [ "$1" != -o ]; do shift; done
 echo built >>"{count}"
@@ -134,7 +139,6 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return count
 
 
-@pytest.mark.usefixtures("no_download")
 def test_without_engine_and_download_it_is_built_once_for_all(go: Path) -> None:
     found: list[engine.EngineInstall] = []
     threads = [threading.Thread(target=lambda: found.append(engine.ensure(lambda line: None))) for _ in range(3)]
@@ -148,7 +152,28 @@ def test_without_engine_and_download_it_is_built_once_for_all(go: Path) -> None:
     assert sorted(path.name for path in home.parent.iterdir()) == [home.name, f"{home.name}.lock"]
 
 
-@pytest.mark.usefixtures("no_download")
+@pytest.mark.vulnerability(11)
+@pytest.mark.scorecard("hashed-locks")
+@pytest.mark.usefixtures("go")
+def test_vulnerability_11_every_module_of_the_build_has_its_pinned_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever this shell's settings are."""
+    for name, value in {"GOFLAGS": "-mod=mod", "GONOSUMDB": "*", "GOPRIVATE": "*", "GOINSECURE": "*"}.items():
+        monkeypatch.setenv(name, value)
+    engine.ensure(lambda line: None)
+    settings = dict(line.split("=", 1) for line in (tmp_path / "settings").read_text().splitlines())
+    assert settings["GOFLAGS"] == "-mod=readonly"
+    assert (settings["GONOSUMDB"], settings["GOPRIVATE"], settings["GOINSECURE"]) == ("", "", "")
+    assert settings["GOTOOLCHAIN"] == "local"
+    sums = (engine.FOLDER / "go" / "go.sum").read_text().splitlines()
+    assert all(re.fullmatch(r"\S+ v\S+ h1:[A-Za-z0-9+/]{43}=", line) for line in sums)
+    assert any(line.startswith(f"github.com/pulumi/pulumi/pkg/v3 v{engine.pinned_version()} h1:") for line in sums)
+    lock = (engine.FOLDER / "go" / "requirements.txt").read_text()
+    packages = re.findall(r"^[a-z]\S*==\S+(.*)$", lock, re.MULTILINE)
+    assert packages == [" \\"], "each has its hashes below"
+
+
 def test_what_a_killed_build_left_is_removed(go: Path) -> None:
     left = engine.engine_home().with_name("making-left")
     (left / "bin").mkdir(parents=True)
@@ -156,7 +181,7 @@ def test_what_a_killed_build_left_is_removed(go: Path) -> None:
     assert not left.exists()
 
 
-@pytest.mark.usefixtures("no_download", "go")
+@pytest.mark.usefixtures("go")
 def test_a_failed_build_shows_why_and_leaves_nothing(tmp_path: Path) -> None:
     executable(tmp_path / "go" / "go", GO.format(version="1.99.0", fail="yes", count="", engine=""))
     with pytest.raises(KitError, match="module lookup disabled") as caught:
@@ -165,7 +190,7 @@ def test_a_failed_build_shows_why_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.suffix for path in engine.engine_home().parent.iterdir()] == [".lock"]
 
 
-@pytest.mark.usefixtures("no_download", "go")
+@pytest.mark.usefixtures("no_registry", "go")
 def test_an_old_go_and_no_registry_is_one_clear_error(tmp_path: Path) -> None:
     executable(tmp_path / "go" / "go", GO.format(version="1.19.2", fail="", count="", engine=""))
     with pytest.raises(KitError, match=r"there is no Go \d+\.\d+") as caught:
