@@ -8,10 +8,12 @@ from llmops.plan.changes import Change, changes_of, resources_of
 from llmops.plan.cost import CostLine, TokenCost, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan, short
 from llmops.plan.quotas import QuotaNeed, instances_needed
+from llmops.plan.rules import judge_preview
 from llmops.platforms import registry
 from llmops.platforms.base import Say
 from llmops.prices import load_prices
 from llmops.stacks import PulumiStack
+from policies.rules import Verdict
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Plan:
     quotas: list[QuotaNeed] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     region: str = ""
+    verdict: Verdict = field(default_factory=Verdict)  # of the kit's rules, which are for clouds
 
     @property
     def idle(self) -> tuple[float, list[str]]:
@@ -81,6 +84,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         quotas,
         [*_warnings(endpoints, quotas), *rules.warnings(resources, stack.file.config())],
         region,
+        judge_preview(preview, stack.project.name),
     )
 
 

@@ -2,32 +2,21 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.emulated.scanners.conftest import state_of
 from tests.support.arm_template import logical_names, template_of
-from tests.support.azure_twin import LOCATION, AzureStack, Subscription, make_stack, running_twin
+from tests.support.azure_twin import AzureStack
 from tests.support.scanners import differences, scan
-
-NETWORK = "2024-05-01"
-BUDGET = {"monthly_usd": 100, "emails": ["a@example.com"]}
 
 
 @pytest.fixture(scope="module")
-def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
-    """A whole stack that is reached from anywhere, and one that is reached from a company's network alone."""
-    folder = tmp_path_factory.mktemp("scanned").resolve()
-    with running_twin(folder, pace=0.0) as subscription:
-        network = {"mode": "existing", "subnet": add_subnet(subscription)}
-        settings = {"location": LOCATION, "budget": BUDGET}
-        private = make_stack(subscription, folder / "private", "private", azure={**settings, "network": network})
-        opened = make_stack(subscription, folder / "open", "open", azure=settings)
-        opened.serve("chat", opened.add_version("chatbot@1"), size={"instances": 2, "max_instances": 4})
-        opened.up()
-        yield {"open": state_of(opened), "private": state_of(private)}
+def states(on_azure: dict[str, AzureStack]) -> dict[str, dict[str, Any]]:
+    """What the states of both stacks hold."""
+    return {which: state_of(stack) for which, stack in on_azure.items()}
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +41,6 @@ def findings(
         }
 
     return {which: (told(which, "passed"), told(which, "failed")) for which in templates}
-
-
-def add_subnet(subscription: Subscription) -> str:
-    """A company's network; its subnet's id."""
-    group = f"/subscriptions/{subscription.info.subscription}/resourceGroups/company"
-    network = f"{group}/providers/Microsoft.Network/virtualNetworks/company"
-    space = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}
-    subnets = [{"name": "doors", "properties": {"addressPrefix": "10.0.0.0/24"}}]
-    with subscription.entered():
-        client = subscription.arm()
-        client.change("PUT", group, "2024-03-01", {"location": LOCATION})
-        client.change("PUT", network, NETWORK, {"location": LOCATION, "properties": {**space, "subnets": subnets}})
-        client.close()
-    return f"{network}/subnets/doors"
-
-
-def state_of(stack: AzureStack) -> dict[str, Any]:
-    """What the stack's state holds."""
-    state = stack.state()
-    return json.loads(state[state.index("{") :])
 
 
 def made_worse(template: dict[str, Any]) -> dict[str, Any]:
