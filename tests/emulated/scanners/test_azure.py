@@ -57,6 +57,7 @@ def made_worse(template: dict[str, Any]) -> dict[str, Any]:
     return worse
 
 
+@pytest.mark.scorecard("checkov")
 @pytest.mark.parametrize("which", ["open", "private"])
 def test_checkov_over_the_program(which: str, findings: dict[str, tuple[set[str], set[str]]]) -> None:
     passed, failed = findings[which]

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.emulated.scanners.conftest import Deployed
 from tests.support.aws import REGION
 from tests.support.scanners import differences, scan
@@ -33,6 +35,7 @@ def test_parliament_finds_what_is_wrong() -> None:
     assert "UNKNOWN_ACTION" in scan("parliament", "--json", given=json.dumps(wrong))
 
 
+@pytest.mark.scorecard("checkov")
 def test_checkov_over_the_program(deployed: Deployed, tmp_path: Path) -> None:
     plan = tmp_path / "tfplan.json"
     plan.write_text(json.dumps(plan_of(deployed.state)))
@@ -67,6 +70,7 @@ def readable(address: str) -> str:
     return re.sub(r"_llmops_down_keeps_it$", "", address)
 
 
+@pytest.mark.scorecard("prowler")
 def test_prowler_over_the_account(deployed: Deployed, tmp_path: Path) -> None:
     environ = {name: value for name, value in deployed.account.environ.items() if name.startswith("AWS_")}
     options = ["--output-formats", "json-ocsf", "--output-directory", str(tmp_path), "--output-filename", "found"]

@@ -10,6 +10,7 @@ import pytest
 from policies import aws_rules, azure_rules
 from policies.model import UNKNOWN, Resource, Stack
 from policies.rules import RULES, accepted_rules, judge
+from tests.support.stacks import CHECKOUT
 from tests.unit.policies.stacks import (
     DEFINITIONS,
     EXPIRY,
@@ -210,6 +211,13 @@ def _checks() -> Iterator[tuple[str, str, Callable[[Stack], bool]]]:
 
 def test_every_rule_is_known_and_checked_somewhere() -> None:
     assert set(RULES) == {*aws_rules.CHECKS, *azure_rules.CHECKS}
+
+
+def test_the_security_page_lists_the_rules() -> None:
+    clouds = {"AWS": aws_rules.CHECKS, "Azure": azure_rules.CHECKS}
+    for rule, keeps in RULES.items():
+        on = ", ".join(cloud for cloud, checks in clouds.items() if rule in checks)
+        assert f"| `{rule}` | {keeps} | {on} |" in (CHECKOUT / "docs/security.md").read_text()
 
 
 def test_an_accepted_rule_is_told_and_stops_nothing() -> None:
