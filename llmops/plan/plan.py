@@ -8,12 +8,11 @@ from llmops.plan.changes import Change, changes_of, resources_of
 from llmops.plan.cost import CostLine, TokenCost, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan, short
 from llmops.plan.quotas import QuotaNeed, instances_needed
-from llmops.plan.rules import judge_preview
 from llmops.platforms import registry
 from llmops.platforms.base import Say
 from llmops.prices import load_prices
 from llmops.stacks import PulumiStack
-from policies.rules import Verdict
+from policies.rules import Verdict, accepted_rules, judge
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         quotas,
         [*_warnings(endpoints, quotas), *rules.warnings(resources, stack.file.config())],
         region,
-        judge_preview(preview, stack.project.name),
+        judge(resources, accepted_rules(preview.get("config") or {}, stack.project.name)),
     )
 
 

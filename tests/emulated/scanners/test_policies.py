@@ -1,8 +1,9 @@
 """The kit's rules, by the real engine on both twins: its own stacks keep them, and programs made worse are refused."""
 
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -70,6 +71,11 @@ def broken(text: str, how: str) -> set[str]:
     return {line.removeprefix(how).split()[0].rstrip(":") for line in lines if line.startswith(how)}
 
 
+def declared(stack: Stack, types: Iterable[str]) -> dict[str, Any]:
+    """What the state holds of resources of some types: their inputs by URN."""
+    return {each["urn"]: each["inputs"] for each in state_of(stack)["deployment"]["resources"] if each["type"] in types}
+
+
 def plan(stack: Stack, code: int) -> str:
     """Run `llmops plan`, which ends with a code."""
     done = subprocess.run(
@@ -88,12 +94,12 @@ def refused(stack: Stack, changes: Mapping[str, Mapping[str, Any]], rules: set[s
     """Program and stack file as they are but for `changes`: Pulumi and `llmops plan` refuse, naming the rules."""
     make_worse(stack, changes)
     try:
-        before = state_of(stack)["deployment"]["resources"]
+        before = declared(stack, changes)
         previewed = stack.pulumi("preview", *PACK, refused=True)
         assert broken(previewed, "[mandatory]") == rules
         updated = stack.pulumi("up", "--yes", "--skip-preview", *PACK, refused=True)
         assert broken(updated, "[mandatory]") & rules
-        assert state_of(stack)["deployment"]["resources"] == before, "refused before anything is changed"
+        assert declared(stack, changes) == before, "refused before anything is changed"
         planned = plan(stack, 3)
         assert broken(planned, "broken rule ") == rules
         stack.settings["accepted_rules"] = dict.fromkeys(rules, "a test")
@@ -116,6 +122,19 @@ def test_the_kits_stacks_keep_the_rules_on_aws(deployed: Deployed) -> None:
 @pytest.mark.scorecard("policy-pack")
 def test_a_program_that_breaks_the_rules_is_refused_on_aws(deployed: Deployed) -> None:
     refused(deployed.stack, ON_AWS, BROKEN_ON_AWS)
+
+
+@pytest.mark.scorecard("quota-explained")
+def test_a_missing_quota_is_explained_by_the_same_plan(deployed: Deployed) -> None:
+    size = deployed.stack.entries["chat"]["size"]
+    try:
+        deployed.stack.entries["chat"]["size"] = {**size, "instance_type": "ml.p4d.24xlarge"}
+        deployed.stack.configure()
+        text = plan(deployed.stack, 0)
+    finally:
+        deployed.stack.entries["chat"]["size"] = size
+        deployed.stack.configure()
+    assert re.search(r"warning: quota L-\w+: ml\.p4d\.24xlarge for endpoint usage allows 0, the update needs \d", text)
 
 
 @pytest.mark.parametrize(("which", "advice"), [("open", {"endpoint-isolated"}), ("private", set())])
