@@ -94,7 +94,11 @@ ON_AZURE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{WEEKLY}max_hours": (24, 2, REPEATED),
     f"{WEEKLY}on": (True, False, REPEATED),
 }
-STEPS = {path: step for path, step in (WALK | ON_AZURE).items() if path not in ("target", *FOR_THE_RULES) and not path.startswith("aws.")}
+STEPS = {
+    path: step
+    for path, step in (WALK | ON_AZURE).items()
+    if path not in ("target", *FOR_THE_RULES) and not path.startswith("aws.")
+}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from tests.support.aws import REGION, Account
 COMPANY, WRONG = "company", "wrong"
 """What names of the account's own things and of wrong ones begin with."""
 _GROUP = "company-trail"
-_MFA = "arn:aws:iam::000000000000:mfa/root 123456"
 _LOGS = "arn:aws:s3:::company-logs"
 _POLICIES = "arn:aws:iam::aws:policy"
 _ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -74,10 +73,9 @@ def _make_bucket(account: Account) -> None:
     s3.put_bucket_logging(Bucket="company-data", BucketLoggingStatus=logs)
     told = {"EventBridgeConfiguration": {}}
     s3.put_bucket_notification_configuration(Bucket="company-data", NotificationConfiguration=told)
-    _bucket(account, "company-copies")
-    versions = {"Status": "Enabled", "MFADelete": "Enabled"}
+    _bucket(account, "company-copies", region="eu-west-1")
     for name in ("company-data", "company-copies"):
-        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=versions, MFA=_MFA)
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     rule = {"ID": "all", "Status": "Enabled", "Prefix": "", "Destination": {"Bucket": "arn:aws:s3:::company-copies"}}
     role = "arn:aws:iam::000000000000:role/company-support"
     s3.put_bucket_replication(Bucket="company-data", ReplicationConfiguration={"Role": role, "Rules": [rule]})
@@ -156,8 +154,8 @@ DisableVpcClassicLink EnableVpcClassicLink
 """Source and names of events. CIS Amazon Web Services Foundations Benchmark, section on monitoring."""
 
 
-def _bucket(account: Account, name: str, **options: Any) -> None:
-    place = {"LocationConstraint": REGION}
+def _bucket(account: Account, name: str, *, region: str = REGION, **options: Any) -> None:
+    place = {"LocationConstraint": region}
     account.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=place, **options)
 
 
