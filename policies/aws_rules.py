@@ -1,6 +1,7 @@
 """What each rule asks of resources on AWS: type -> checks, and checks of the whole stack."""
 
 import json
+import re
 from collections.abc import Iterator
 
 from contract.aws_job import has_local_disks
@@ -28,6 +29,7 @@ LIFECYCLE = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
 KEY = "aws:kms/key:Key"
 ROLE = "aws:iam/role:Role"
 ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
+POLICY_ATTACHMENT = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
 MANAGED_POLICY = "aws:iam/policy:Policy"
 TOPIC = "aws:sns/topic:Topic"
 TOPIC_POLICY = "aws:sns/topicPolicy:TopicPolicy"
@@ -40,6 +42,8 @@ PACKAGE_GROUP = "aws:sagemaker/modelPackageGroup:ModelPackageGroup"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 SUBNET = "aws:ec2/subnet:Subnet"
 _FOUR_BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+_DENY_HTTP = "deny everybody everything where aws:SecureTransport is false"
+_GIANTS = re.compile(r"^arn:aws[a-z-]*:iam::aws:policy/.*(AdministratorAccess|PowerUserAccess|FullAccess|IAMFull)")
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 _PORTS = (
     "aws:ec2/securityGroup:SecurityGroup",
@@ -123,10 +127,17 @@ _no_public_address = must_be(
 )
 
 
-def _policy_refuses_http(resource: Resource) -> Iterator[Finding]:
-    """A bucket's or topic's policy denies everybody what comes without TLS."""
-    if not any(iam.refuses_plain_http(each) for each in iam.statements(resource, "policy")):
-        yield Finding(resource, "answers plain HTTP", "deny everybody aws:SecureTransport = false")
+def _bucket_refuses_http(resource: Resource) -> Iterator[Finding]:
+    """A bucket's policy denies everybody what comes without TLS, on the bucket and its objects."""
+    found = [each for each in iam.statements(resource, "policy") if iam.refuses_plain_http(each, "s3:*")]
+    if not any(iam.is_whole_bucket(each) for each in found):
+        yield Finding(resource, "answers plain HTTP", _DENY_HTTP)
+
+
+def _topic_refuses_http(resource: Resource) -> Iterator[Finding]:
+    """A topic's policy denies everybody to publish without TLS."""
+    if not any(iam.refuses_plain_http(each, "sns:Publish") for each in iam.statements(resource, "policy")):
+        yield Finding(resource, "answers plain HTTP", _DENY_HTTP)
 
 
 def _bucket_encryption(resource: Resource) -> Iterator[Finding]:
@@ -189,6 +200,15 @@ def _no_whole_service(resource: Resource) -> Iterator[Finding]:
                 yield Finding(resource, f"allows {action}", "name the actions")
         if "NotAction" in statement:
             yield Finding(resource, "allows all but some actions", "name the actions")
+
+
+def _no_giant(resource: Resource) -> Iterator[Finding]:
+    """A role has none of AWS's own policies that allow a whole service, or all of them."""
+    for arn in [resource.get("policyArn", ""), *resource.get("managedPolicyArns", [])]:
+        if _GIANTS.match(str(arn)):
+            yield Finding(
+                resource, f"has {str(arn).rpartition('/')[2]}", "write a policy with the actions that it takes"
+            )
 
 
 def _one_boundary(stack: Stack) -> Iterator[Finding]:
@@ -274,7 +294,7 @@ CHECKS = {
         {ACCESS_BLOCK: _public_access_blocked, BUCKET_ACL: (_private_acl,)}, (_every_bucket_blocked,)
     ),
     "tls-only": Checks(
-        {BUCKET_POLICY: (_policy_refuses_http,), TOPIC_POLICY: (_policy_refuses_http,)},
+        {BUCKET_POLICY: (_bucket_refuses_http,), TOPIC_POLICY: (_topic_refuses_http,)},
         (_every_bucket_has_policy, _every_topic_has_policy),
     ),
     "encrypted": Checks(
@@ -301,7 +321,12 @@ CHECKS = {
             "aws:iam/user:User": (refused("is a user, whose keys never expire", "let a role be assumed"),),
         }
     ),
-    "least-privilege": Checks({ROLE_POLICY: (_no_whole_service,), MANAGED_POLICY: (_no_whole_service,)}),
+    "least-privilege": Checks(
+        {
+            **dict.fromkeys((ROLE_POLICY, MANAGED_POLICY), (_no_whole_service,)),
+            **dict.fromkeys((ROLE, POLICY_ATTACHMENT), (_no_giant,)),
+        }
+    ),
     "boundary": Checks(stack=(_one_boundary,)),
     "endpoint-isolated": Checks(
         {

@@ -57,9 +57,19 @@ def condition_keys(statement: Statement) -> set[str]:
     return {key.lower() for operator in (statement.get("Condition") or {}).values() for key in operator}
 
 
-def refuses_plain_http(statement: Statement) -> bool:
-    """Does a statement deny everybody what comes without TLS?"""
-    secure = {key.lower(): value for key, value in ((statement.get("Condition") or {}).get("Bool") or {}).items()}.get(
-        "aws:securetransport"
+def refuses_plain_http(statement: Statement, action: str) -> bool:
+    """Does a statement deny everybody an action that comes without TLS? `s3:*` stands for all actions of S3."""
+    compared = (statement.get("Condition") or {}).get("Bool") or {}
+    return (
+        statement.get("Effect") == "Deny"
+        and is_anybody(statement)
+        and bool({action, f"{action.partition(':')[0]}:*", "*"} & set(values(statement.get("Action"))))
+        and condition_keys(statement) == {"aws:securetransport"}  # any other would let some of it through
+        and [str(value).lower() for value in compared.values()] == ["false"]
     )
-    return statement.get("Effect") == "Deny" and is_anybody(statement) and str(secure).lower() == "false"
+
+
+def is_whole_bucket(statement: Statement) -> bool:
+    """Is a statement about a bucket and all its objects?"""
+    resources = set(values(statement.get("Resource")))
+    return "*" in resources or any(f"{each}/*" in resources for each in resources)

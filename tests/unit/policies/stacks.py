@@ -10,7 +10,8 @@ from policies.model import Resource
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/1"
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
-TLS = {"Effect": "Deny", "Principal": "*", "Action": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+INSECURE = {"Bool": {"aws:SecureTransport": "false"}}
+TLS = {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*", "Condition": INSECURE}
 SUBSCRIPTION = "subscriptions/00000000-0000-0000-0000-000000000000"
 GROUP = f"{SUBSCRIPTION}/resourceGroups/group"
 DEFINITIONS = f"/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions"

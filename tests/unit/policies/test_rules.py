@@ -26,6 +26,9 @@ from tests.unit.policies.stacks import (
 Change = tuple[str, str, str, Any]
 ANYBODY = {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": "s3:GetObject", "Resource": "*"}
 OWNER = f"{DEFINITIONS}/8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+NARROW = {"Bool": {"aws:SecureTransport": "false", "aws:MultiFactorAuthPresent": "false"}}
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+SAGEMAKER = "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"
 WHOLE = {"Effect": "Allow", "Action": "*"}
 OPEN = {"cidrBlocks": ["0.0.0.0/0"]}
 EC2 = "aws:ec2"
@@ -49,6 +52,9 @@ ON_AWS: list[Change] = [
     ("tls-only", f"work-{aws_rules.BUCKET_POLICY}", "policy", document()),
     ("tls-only", f"work-{aws_rules.BUCKET_POLICY}", "policy", document(TLS | {"Condition": {"Bool": {}}})),
     ("tls-only", f"work-{aws_rules.BUCKET_POLICY}", "policy", document(TLS | {"Principal": {"AWS": "1"}})),
+    ("tls-only", f"work-{aws_rules.BUCKET_POLICY}", "policy", document(TLS | {"Action": "s3:GetObject"})),
+    ("tls-only", f"work-{aws_rules.BUCKET_POLICY}", "policy", document(TLS | {"Resource": "arn:aws:s3:::work/*"})),
+    ("tls-only", f"work-{aws_rules.BUCKET_POLICY}", "policy", document(TLS | {"Condition": NARROW})),
     ("tls-only", "work", REMOVE, f"work-{aws_rules.BUCKET_POLICY}"),
     ("tls-only", "topic-policy", "policy", document(TLS | {"Condition": {}})),
     ("tls-only", "topic", REMOVE, "topic-policy"),
@@ -79,6 +85,8 @@ ON_AWS: list[Change] = [
     ("least-privilege", "role-policy", "policy", document({"Effect": "Allow", "Action": ["s3:GetObject", "*"]})),
     ("least-privilege", "role-policy", "policy", document({"Effect": "Allow", "NotAction": "iam:*"})),
     ("least-privilege", "more", ADD, Resource(aws_rules.MANAGED_POLICY, "more", {"policy": {"Statement": WHOLE}})),
+    ("least-privilege", "role", "managedPolicyArns", [SAGEMAKER]),
+    ("least-privilege", "given", ADD, Resource(aws_rules.POLICY_ATTACHMENT, "given", {"policyArn": ADMINISTRATOR})),
     ("boundary", "role", "permissionsBoundary", None),
     ("boundary", "role", "permissionsBoundary", "arn:aws:iam::123456789012:policy/another"),
     ("endpoint-isolated", "model", "enableNetworkIsolation", False),
