@@ -97,7 +97,7 @@ def refused(stack: Stack, changes: Mapping[str, Mapping[str, Any]], rules: set[s
         before = declared(stack, changes)
         previewed = stack.pulumi("preview", *PACK, refused=True)
         assert broken(previewed, "[mandatory]") == rules
-        updated = stack.pulumi("up", "--yes", "--skip-preview", *PACK, refused=True)
+        updated = stack.pulumi("up", "--yes", "--skip-preview", refused=True, PULUMI_OPTION_POLICY_PACK=PACK[1])
         assert broken(updated, "[mandatory]") & rules
         assert declared(stack, changes) == before, "refused before anything is changed"
         planned = plan(stack, 3)
