@@ -20,6 +20,7 @@ from contract.expiry import Expiry
 from contract.names import ModelRef, Name, parse_promoted
 from infra.targets.aws.settings import AwsSettings
 from infra.targets.azure.settings import AzureSettings
+from policies.rules import RULES
 
 KeyPath = tuple[int | str, ...]
 InstanceType = Annotated[str, StringConstraints(pattern=r"^([A-Za-z][A-Za-z0-9_.-]*)?$")]
@@ -32,6 +33,12 @@ def _promoted(text: str) -> str:
         parse_promoted(text)
     except KitError as e:
         raise ValueError(f"{e.what}; {e.fix}") from None
+    return text
+
+
+def _rule(text: str) -> str:
+    if text not in RULES:
+        raise ValueError(f"there is no rule {text!r}; rules: {', '.join(RULES)}")
     return text
 
 
@@ -159,6 +166,12 @@ class Settings(Part):
         description="When the stack may go (2026-12-31, 2026-12-31T18:00Z): status and sweep name it then (cloud).",
     )
     images: Images = Field(default=Images(), description="Images of a cloud's runs and endpoints, by digest.")
+    accepted_rules: dict[Annotated[str, AfterValidator(_rule)], Annotated[str, StringConstraints(min_length=1)]] = (
+        Field(
+            default={},
+            description="Rules that the stack may break, each with the reason; `llmops plan` names them (cloud).",
+        )
+    )
     aws: AwsSettings = Field(default=AwsSettings(), description="Everything that only the target aws has.")
     azure: AzureSettings = Field(default=AzureSettings(), description="Everything that only the target azure has.")
 

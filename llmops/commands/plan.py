@@ -9,7 +9,11 @@ from llmops.commands import Json
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmops.plan.plan import Plan
+    from policies.model import Violation
+    from policies.rules import Verdict
 
 _PANEL = "Deployment"
 _VERBS = {"create": "creates", "update": "updates", "replace": "replaces", "delete": "deletes"}
@@ -46,6 +50,10 @@ def plan(
 ) -> None:
     """Say what the next `up` changes, how, for how long, and what it costs. Changes no resource.
 
+    Ends with code 3 where the stack breaks a rule of the kit (no public store, TLS
+    alone, encryption, isolation and others) that `accepted_rules` of the stack file does
+    not accept with a reason.
+
     For an endpoint: the version, the rollout that will really be used, the instances that
     it takes meanwhile against the account's quotas. Every line of the cost names its
     source and date; what isn't known is called unknown.
@@ -70,6 +78,8 @@ def plan(
         print_json(_fields(made))
     else:
         _print(made)
+    if made.verdict.refused:
+        raise typer.Exit(3)
     if detailed_exitcode and made.changes:
         raise typer.Exit(2)
 
@@ -184,6 +194,29 @@ def _print(made: "Plan") -> None:
         print(f"quota {code}, {quota.name}: needs {quota.needed}, allowed {allowed}")
     for warning in made.warnings:
         print(f"warning: {warning}")
+    _print_verdict(made.verdict)
+
+
+def _print_verdict(verdict: "Verdict") -> None:
+    for (advisory, rule, what, fix), found in _alike(verdict.violations).items():
+        print(f"{'advice' if advisory else 'broken rule'} {rule}: {', '.join(found)} {what}\n  fix: {fix}")
+    if verdict.refused:
+        rules = ", ".join(sorted({each.rule for each in verdict.refused}))
+        print(f"  or accept with a reason in the stack file: `accepted_rules: {{<rule>: <reason>}}` ({rules})")
+    for (_, rule, what, _), found in _alike(verdict.accepted).items():
+        print(f"accepted {rule}: {', '.join(found)} {what}")
+    for rule in verdict.unused:
+        print(f"warning: accepted_rules: nothing breaks {rule}: remove it")
+    for each in verdict.unjudged:
+        print(f"not judged before `up`: {each}")
+
+
+def _alike(violations: "Sequence[Violation]") -> dict[tuple[bool, str, str, str], list[str]]:
+    """The resources that break a rule in the same way, together."""
+    found: dict[tuple[bool, str, str, str], list[str]] = {}
+    for each in violations:
+        found.setdefault((each.advisory, each.rule, each.what, each.fix), []).append(each.resource)
+    return found
 
 
 def _summary(made: "Plan") -> str:

@@ -10,9 +10,11 @@ import the SDK again and hold up the first resource by half a second (`dynamic_p
 import contextlib
 import gc
 import os
+import queue
 import runpy
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import traceback
@@ -52,6 +54,31 @@ class LanguageHost(LanguageServer):
     def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802
         return empty_pb2.Empty()
 
+    def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        """Run a policy pack: `pulumi up --policy-pack FOLDER` of a folder whose PulumiPolicy.yaml says `python`.
+
+        It runs as Pulumi's own shim does: `python -u -m pulumi.policy ENGINE FOLDER`.
+        """
+        if request.kind != "analyzer":
+            context.abort(
+                grpc.StatusCode.UNIMPLEMENTED, f"the kit's language host runs no plugin of kind {request.kind}"
+            )
+        environ = {**os.environ, **dict(each.partition("=")[::2] for each in request.env), "PYTHONSAFEPATH": "1"}
+        folder = request.info.program_directory
+        process = subprocess.Popen(
+            [_python_of(request.info), "-u", "-m", "pulumi.policy", *request.args, folder],
+            cwd=request.pwd or folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        context.add_callback(process.kill)  # the engine is done with it, or gone
+        for name, text in _output_of(process):
+            out = name == "stdout"
+            yield language_pb2.RunPluginResponse(stdout=text) if out else language_pb2.RunPluginResponse(stderr=text)
+        yield language_pb2.RunPluginResponse(exitcode=process.wait())
+
     def Run(self, request: Any, context: Any) -> Any:  # noqa: N802
         folder = request.info.program_directory
         entry = Path(folder, request.info.entry_point)
@@ -68,6 +95,33 @@ class LanguageHost(LanguageServer):
         if response.error:  # which the SDK has reported; unless it is told so, the engine reports it once more
             return language_pb2.RunResponse(bail=True)
         return response
+
+
+def _python_of(info: Any) -> str:
+    """The Python of a plugin: of the `virtualenv` that its options name, or the one that runs here."""
+    named = info.options.fields["virtualenv"].string_value if "virtualenv" in info.options.fields else ""
+    return str(Path(info.root_directory, named, "bin", "python")) if named else sys.executable
+
+
+def _output_of(process: "subprocess.Popen[bytes]") -> Iterator[tuple[str, bytes]]:
+    """What a process writes, as it comes, until it has closed both: ("stdout" or "stderr", text)."""
+    pieces: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+
+    def read(name: str, stream: Any) -> None:
+        with stream:
+            while text := stream.read1():
+                pieces.put((name, text))
+        pieces.put((name, b""))
+
+    streams = {"stdout": process.stdout, "stderr": process.stderr}
+    for name, stream in streams.items():
+        threading.Thread(target=read, args=(name, stream), daemon=True).start()
+    while streams:
+        name, text = pieces.get()
+        if text:
+            yield name, text
+        else:
+            del streams[name]
 
 
 def _run_program(entry: Path) -> None:

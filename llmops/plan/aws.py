@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llmops.plan.changes import Change, Resource, known, of_type
+from llmops.plan.changes import Change, known, of_type
 from llmops.plan.cost import CostLine, hourly_line, monthly_line
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
 from llmops.prices import Prices
+from policies.model import Resource
 
 ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
 CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
@@ -30,11 +31,11 @@ def plan_endpoints(
 ) -> list[EndpointPlan]:
     """See llmops.plan.endpoints.Rules."""
     changed = {c.name: c.action for c in changes}
-    by_name = {known(r.inputs.get("name"), r.name): r for r in of_type(resources, CONFIGURATION)}
+    by_name = {known(r.properties.get("name"), r.name): r for r in of_type(resources, CONFIGURATION)}
     found = []
     for resource in of_type(resources, ENDPOINT):
         name = resource.name.removeprefix(_PREFIX)
-        configuration = by_name.get(resource.inputs.get("endpointConfigName", ""))
+        configuration = by_name.get(resource.properties.get("endpointConfigName", ""))
         if configuration is None:
             configuration = _named(resources, CONFIGURATION, f"configuration-{name}")
         entry = entries.get(name, {})
@@ -47,9 +48,9 @@ def plan_endpoints(
 def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
     """See llmops.plan.endpoints.Rules."""
     zones = [
-        len(known(r.inputs.get("subnetIds"), []) or [])
+        len(known(r.properties.get("subnetIds"), []) or [])
         for r in of_type(resources, "aws:ec2/vpcEndpoint:VpcEndpoint")
-        if r.inputs.get("vpcEndpointType") == "Interface"
+        if r.properties.get("vpcEndpointType") == "Interface"
     ]
     if zones:
         what = f"{len(zones)} interface VPC endpoints x {max(zones)} zones"
@@ -84,12 +85,12 @@ def _plan(
     configuration: Resource,
     scaling: Resource,
 ) -> EndpointPlan:
-    variant = (configuration.inputs.get("productionVariants") or [{}])[0]
+    variant = (configuration.properties.get("productionVariants") or [{}])[0]
     size = entry.get("size") or {}
     instances = int(known(variant.get("initialInstanceCount"), size.get("instances", 1)))
-    least = int(known(scaling.inputs.get("minCapacity"), instances))
-    most = int(known(scaling.inputs.get("maxCapacity"), instances))
-    strategy, seconds, during = _rollout(endpoint.inputs.get("deploymentConfig") or {}, instances)
+    least = int(known(scaling.properties.get("minCapacity"), instances))
+    most = int(known(scaling.properties.get("maxCapacity"), instances))
+    strategy, seconds, during = _rollout(endpoint.properties.get("deploymentConfig") or {}, instances)
     notes = _notes(entry, strategy, instances)
     if change == "create":
         strategy, seconds, during = "first deployment", 0, instances

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from contract.rollout import steps
-from llmops.plan.changes import Change, Resource, known, of_type
+from llmops.plan.changes import Change, known, of_type
 from llmops.plan.cost import CostLine, hourly_line, monthly_line
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
 from llmops.prices import Prices
+from policies.model import Resource
 
 DEPLOYMENT = "azure-native:machinelearningservices:OnlineDeployment"
 SCALING = "azure-native:monitor:AutoscaleSetting"
@@ -38,12 +39,12 @@ def plan_endpoints(
     found = []
     for traffic in of_type(resources, TRAFFIC):
         name = traffic.name.removeprefix(_TRAFFIC)
-        logical = f"{_DEPLOYMENT}{name}-{traffic.inputs.get('deployment', '')}"
+        logical = f"{_DEPLOYMENT}{name}-{traffic.properties.get('deployment', '')}"
         deployment = next((r for r in of_type(resources, DEPLOYMENT) if r.name == logical), None)
         scaling = next((r for r in of_type(resources, SCALING) if r.name == f"{_SCALING}{name}"), None)
         comes = changed.get(logical) in ("create", "replace")
         change = "create" if name not in deployed else "update" if comes or changed.get(traffic.name) else "none"
-        inputs = deployment.inputs if deployment else {}
+        inputs = deployment.properties if deployment else {}
         found.append(_plan(name, change, entries.get(name, {}), deployed.get(name, ""), inputs, scaling, traffic))
     return found
 
@@ -59,8 +60,8 @@ def _plan(
 ) -> EndpointPlan:
     size = entry.get("size") or {}
     instances = int(known(known(deployment.get("sku"), {}).get("capacity"), size.get("instances", 1)))
-    capacity = ((scaling.inputs.get("profiles") or [{}])[0].get("capacity") or {}) if scaling else {}
-    strategy, seconds, during = _rollout(traffic.inputs.get("rollout") or {}, instances)
+    capacity = ((scaling.properties.get("profiles") or [{}])[0].get("capacity") or {}) if scaling else {}
+    strategy, seconds, during = _rollout(traffic.properties.get("rollout") or {}, instances)
     if change == "create":
         strategy, seconds, during = "first deployment", 0, instances
     if change == "none":
@@ -101,7 +102,7 @@ def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[Co
         if count := len(of_type(resources, type_)):
             yield monthly_line(f"{count} {words}", count, prices.other(name))
     for registry in of_type(resources, REGISTRY):
-        tier = str(known(known(registry.inputs.get("sku"), {}).get("name"), "Basic"))
+        tier = str(known(known(registry.properties.get("sku"), {}).get("name"), "Basic"))
         price = prices.other(f"registry_{tier.lower()}_day")
         yield hourly_line(f"container registry ({tier})", 1 / 24, price)
     for type_, (words, name) in _HOURLY.items():

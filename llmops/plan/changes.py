@@ -5,19 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from policies.model import UNKNOWN, Resource, plain_type
+
 _STAYS = ("same", "read", "refresh")
 _REPLACE = ("replace", "create-replacement")
-_UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # the engine's mark for what is known only after `up`
-_DYNAMIC = "pulumi-python:dynamic/"
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A resource as it will be."""
-
-    type: str
-    name: str
-    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,8 +44,8 @@ def resources_of(preview: Mapping[str, Any]) -> list[Resource]:
     for step in preview.get("steps", []):
         state = step.get("newState")
         if state and step["op"] not in ("delete", "delete-replaced") and not _is_inner(step["urn"]):
-            name = step["urn"].rpartition("::")[2]
-            found[step["urn"]] = Resource(_type(step["urn"]), name, state.get("inputs") or {})
+            name, inputs, protect = step["urn"].rpartition("::")[2], state.get("inputs") or {}, state.get("protect")
+            found[step["urn"]] = Resource(_type(step["urn"]), name, inputs, bool(protect), step["urn"])
     return list(found.values())
 
 
@@ -65,7 +56,7 @@ def of_type(resources: Iterable[Resource], kind: str) -> list[Resource]:
 
 def known(value: Any, default: Any = None) -> Any:
     """A property's value; the default where it is known only after `up`, or not given."""
-    return default if value in (None, _UNKNOWN) else value
+    return default if value in (None, UNKNOWN) else value
 
 
 def kind_of(type_: str) -> str:
@@ -74,8 +65,7 @@ def kind_of(type_: str) -> str:
 
 
 def _type(urn: str) -> str:
-    """The resource's own type: of parent types joined by `$`, the last."""
-    return urn.split("::")[2].rpartition("$")[2].removeprefix(_DYNAMIC)
+    return plain_type(urn.split("::")[2])
 
 
 def _is_inner(urn: str) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmops.plan.changes import Change, Resource
+from llmops.plan.changes import Change
+from policies.model import Resource
 
 if TYPE_CHECKING:
     from llmops.plan.cost import CostLine

@@ -12,6 +12,7 @@ from llmops.platforms import registry
 from llmops.platforms.base import Say
 from llmops.prices import load_prices
 from llmops.stacks import PulumiStack
+from policies.rules import Verdict, accepted_rules, judge
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Plan:
     quotas: list[QuotaNeed] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     region: str = ""
+    verdict: Verdict = field(default_factory=Verdict)  # of the kit's rules, which are for clouds
 
     @property
     def idle(self) -> tuple[float, list[str]]:
@@ -81,6 +83,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         quotas,
         [*_warnings(endpoints, quotas), *rules.warnings(resources, stack.file.config())],
         region,
+        judge(resources, accepted_rules(preview.get("config") or {}, stack.project.name)),
     )
 
 

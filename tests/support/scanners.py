@@ -32,8 +32,13 @@ def scan(scanner: str, *arguments: str, environ: Mapping[str, str] | None = None
 
 def differences(scanner: str, found: Iterable[str]) -> list[str]:
     """Findings that nobody accepted, and accepted ones that are found no more."""
+    accepted, occurring = accepted_findings(scanner), set(found)
+    new = [f"not accepted: {each}" for each in sorted(occurring - accepted)]
+    return new + [f"accepted, but found no more: {each}" for each in sorted(accepted - occurring)]
+
+
+def accepted_findings(scanner: str) -> set[str]:
+    """What is accepted of a scanner's findings, each with a reason."""
     accepted = tomllib.loads(ACCEPTED.read_text())[scanner]
     assert all(reason.strip() for reason in accepted.values())
-    occurring = set(found)
-    new = [f"not accepted: {each}" for each in sorted(occurring - accepted.keys())]
-    return new + [f"accepted, but found no more: {each}" for each in sorted(accepted.keys() - occurring)]
+    return set(accepted)

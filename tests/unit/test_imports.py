@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-ROOMS = ["contract", "infra", "training", "serving", "hosting", "twins", "llmops"]
+ROOMS = ["contract", "policies", "infra", "training", "serving", "hosting", "twins", "llmops"]
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -55,6 +55,7 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "infra/names",
         "infra/targets/base",
         "llmops/engine/language_host",
+        "policies/__main__",
         "twins/faults",
     ]:
         (folder / f"{module}.py").touch()
@@ -76,6 +77,9 @@ BROKEN = {
     "serving.neighbour": "training",
     "hosting.bad": "pulumi",
     "hosting.worse": "serving",
+    "policies.bad": "pulumi",
+    "policies.worse": "infra",
+    "hosting.rules": "policies",
     "infra.bad": "hosting",
     "infra.settings": "pulumi_aws",
     "llmops.bad": "pulumi",
@@ -96,6 +100,8 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
     # These are allowed.
     (skeleton / "infra/targets/local/endpoint.py").write_text("import hosting\n")
     (skeleton / "infra/targets/aws/live.py").write_text("import boto3\n")
+    (skeleton / "infra/rules.py").write_text("import policies\n")
+    (skeleton / "policies/__main__.py").write_text("import pulumi.runtime\n")
     (skeleton / "infra/targets/azure/live.py").write_text("import azure.core\n")
     (skeleton / "llmops/platforms/aws/store.py").write_text("import boto3\n")
     (skeleton / "llmops/platforms/azure/store.py").write_text("import azure.core\n")
@@ -103,7 +109,14 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
     assert run.returncode == 1, run.stdout + run.stderr
     for module, imported in BROKEN.items():
         assert f"{module} -> {imported} (l.2)" in run.stdout, run.stdout
-    for allowed in ("infra.targets.local", "infra.targets.aws.", "infra.targets.azure.", "llmops.platforms.a"):
+    for allowed in (
+        "infra.rules",
+        "policies.__main__",
+        "infra.targets.local",
+        "infra.targets.aws.",
+        "infra.targets.azure.",
+        "llmops.platforms.a",
+    ):
         assert f"{allowed}" not in run.stdout
 
 

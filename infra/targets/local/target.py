@@ -52,7 +52,9 @@ def _require_ours(settings: Settings) -> None:
         SettingError: naming the key.
     """
     cloud = "has no effect on this machine"
-    refuse_set((), settings, ("expires", "images"), cloud, "remove it, or set `target: aws` or `azure`")
+    refuse_set(
+        (), settings, ("accepted_rules", "expires", "images"), cloud, "remove it, or set `target: aws` or `azure`"
+    )
     for field in ("aws", "azure"):
         refuse_set((), settings, (field,), cloud, f"remove it, or set `target: {field}`")
     for name, entry in settings.endpoints.items():

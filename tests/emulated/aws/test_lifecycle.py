@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any
 
+import pytest
+
 from contract.twin import TWIN_ACCOUNT
 from tests.emulated.aws.conftest import MakeStack
 from tests.support.aws import Account, AwsStack
@@ -36,6 +38,7 @@ def physical(stack: AwsStack, endpoint: str) -> str:
     return stack.outputs()["aws"]["endpoints"][endpoint]
 
 
+@pytest.mark.scorecard("destroy-refused")
 def test_a_whole_life_leaves_nothing_behind(account: Account, make: MakeStack) -> None:
     before = account.inventory()
     stack = make("life")
@@ -142,6 +145,7 @@ def test_a_stack_file_of_an_account_goes_to_the_twin_as_it_is(account: Account, 
     assert not any("-encrypted-" in name for name in account.inventory())
 
 
+@pytest.mark.scorecard("silent-rollback")
 def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
     account: Account, make: MakeStack
 ) -> None:

@@ -22,6 +22,7 @@ def lasting(subscription: Subscription, tmp_path_factory: pytest.TempPathFactory
     return make_stack(subscription, tmp_path_factory.mktemp("lasting").resolve(), "d" * 40)
 
 
+@pytest.mark.scorecard("destroy-refused")
 def test_a_whole_life_leaves_nothing_but_what_azure_keeps(subscription: Subscription, make: MakeStack) -> None:
     stack = make("life", deploy=False)
     planned = stack.changes()

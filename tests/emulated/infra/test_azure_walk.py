@@ -15,7 +15,7 @@ from infra.targets.azure.storage import account_name
 from tests.unit.infra.azure.conftest import LOCATION, RUN, SERVING, SUBSCRIPTION, TRAINING, Subscription, on_azure
 from tests.unit.infra.azure.test_target import HAD, PROVIDERS, give
 from tests.unit.infra.program import CHECKOUT, Declared, run_program
-from tests.unit.infra.test_walk import ENTRY, SIZE, WALK, leaves
+from tests.unit.infra.test_walk import ENTRY, FOR_THE_RULES, SIZE, WALK, leaves
 
 AZURE, JOBS, WEEKLY = "azure.", "azure.jobs.", "azure.schedules.weekly."
 CLUSTER = "azure.computes.weekly."
@@ -94,7 +94,11 @@ ON_AZURE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{WEEKLY}max_hours": (24, 2, REPEATED),
     f"{WEEKLY}on": (True, False, REPEATED),
 }
-STEPS = {path: step for path, step in (WALK | ON_AZURE).items() if path != "target" and not path.startswith("aws.")}
+STEPS = {
+    path: step
+    for path, step in (WALK | ON_AZURE).items()
+    if path not in ("target", *FOR_THE_RULES) and not path.startswith("aws.")
+}
 
 
 @pytest.fixture(scope="module")

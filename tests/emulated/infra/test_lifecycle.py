@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.emulated.infra.conftest import Stack, processes_of
 from tests.support.stacks import CHECKOUT
@@ -94,6 +95,7 @@ def test_two_stacks_do_not_meet(make_stack: MakeStack) -> None:
     assert str(dev.home) not in before[2]
 
 
+@pytest.mark.scorecard("drift")
 def test_a_dead_supervisor_is_drift_that_up_repairs(make_stack: MakeStack) -> None:
     stack = make_stack()
     stack.serve("chat", stack.add_version("tiny@1"))
@@ -147,6 +149,7 @@ def test_an_endpoint_of_a_killed_up_goes_when_its_entry_goes(make_stack: MakeSta
     _wait(lambda: not processes_of(stack.folder))
 
 
+@pytest.mark.scorecard("destroy-refused")
 def test_destroy_refuses_the_data_and_says_the_way_out(make_stack: MakeStack) -> None:
     stack = make_stack()
     model = stack.add_version("tiny@1")

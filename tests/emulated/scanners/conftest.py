@@ -1,4 +1,4 @@
-"""A stack on a twin, whole: a network, an endpoint that is scaled, alarms, a budget, a schedule's roles."""
+"""Stacks on the twins, whole: a network, an endpoint that is scaled, alarms, a budget, a schedule's roles."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.support import azure_twin
 from tests.support.aws import REGION, Account, AwsStack, make_stack, running_account
+from tests.support.azure_twin import LOCATION, AzureStack, Subscription, running_twin
+from tests.support.stacks import Stack
+
+BUDGET = {"monthly_usd": 100, "emails": ["a@example.com"]}
+_NETWORK = "2024-05-01"
 
 
 @dataclass
@@ -26,10 +32,45 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         settings = {
             "region": REGION,
             "network": {"mode": "own"},
-            "budget": {"monthly_usd": 100, "emails": ["a@example.com"]},
+            "budget": BUDGET,
         }
         stack = make_stack(account, folder / "stack", "scan", aws=settings)
         stack.serve("chat", stack.add_version("chatbot@1"), size={"instances": 2, "max_instances": 4})
         stack.up()
-        state = stack.state()
-        yield Deployed(account, stack, json.loads(state[state.index("{") :]))
+        yield Deployed(account, stack, state_of(stack))
+
+
+@pytest.fixture(scope="session")
+def on_azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, AzureStack]]:
+    """A whole stack that is reached from anywhere, and one that is reached from a company's network alone."""
+    folder = tmp_path_factory.mktemp("scanned").resolve()
+    with running_twin(folder, pace=0.0) as subscription:
+        network = {"mode": "existing", "subnet": add_subnet(subscription)}
+        settings = {"location": LOCATION, "budget": BUDGET}
+        private = azure_twin.make_stack(
+            subscription, folder / "private", "private", azure={**settings, "network": network}
+        )
+        opened = azure_twin.make_stack(subscription, folder / "open", "open", azure=settings)
+        opened.serve("chat", opened.add_version("chatbot@1"), size={"instances": 2, "max_instances": 4})
+        opened.up()
+        yield {"open": opened, "private": private}
+
+
+def add_subnet(subscription: Subscription) -> str:
+    """A company's network; its subnet's id."""
+    group = f"/subscriptions/{subscription.info.subscription}/resourceGroups/company"
+    network = f"{group}/providers/Microsoft.Network/virtualNetworks/company"
+    space = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}
+    subnets = [{"name": "doors", "properties": {"addressPrefix": "10.0.0.0/24"}}]
+    with subscription.entered():
+        client = subscription.arm()
+        client.change("PUT", group, "2024-03-01", {"location": LOCATION})
+        client.change("PUT", network, _NETWORK, {"location": LOCATION, "properties": {**space, "subnets": subnets}})
+        client.close()
+    return f"{network}/subnets/doors"
+
+
+def state_of(stack: Stack) -> dict[str, Any]:
+    """What the stack's state holds."""
+    state = stack.state()
+    return json.loads(state[state.index("{") :])

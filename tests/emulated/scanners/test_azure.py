@@ -1,43 +1,39 @@
 """What the program declares on Azure, judged by other people's rules: no finding outside of accepted.toml."""
 
-import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.emulated.scanners.conftest import state_of
 from tests.support.arm_template import logical_names, template_of
-from tests.support.azure_twin import LOCATION, AzureStack, Subscription, make_stack, running_twin
-from tests.support.scanners import differences, scan
-
-NETWORK = "2024-05-01"
-BUDGET = {"monthly_usd": 100, "emails": ["a@example.com"]}
+from tests.support.azure_twin import AzureStack
+from tests.support.mutations import (
+    CURED_ON_AZURE,
+    CURED_TIERS,
+    WORSE_ON_AZURE,
+    WORSE_TIERS,
+    changed_template,
+)
+from tests.support.scanners import accepted_findings, differences, scan
 
 
 @pytest.fixture(scope="module")
-def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
-    """A whole stack that is reached from anywhere, and one that is reached from a company's network alone."""
-    folder = tmp_path_factory.mktemp("scanned").resolve()
-    with running_twin(folder, pace=0.0) as subscription:
-        network = {"mode": "existing", "subnet": add_subnet(subscription)}
-        settings = {"location": LOCATION, "budget": BUDGET}
-        private = make_stack(subscription, folder / "private", "private", azure={**settings, "network": network})
-        opened = make_stack(subscription, folder / "open", "open", azure=settings)
-        opened.serve("chat", opened.add_version("chatbot@1"), size={"instances": 2, "max_instances": 4})
-        opened.up()
-        yield {"open": state_of(opened), "private": state_of(private)}
+def states(on_azure: dict[str, AzureStack]) -> dict[str, dict[str, Any]]:
+    """What the states of both stacks hold."""
+    return {which: state_of(stack) for which, stack in on_azure.items()}
 
 
 @pytest.fixture(scope="module")
 def findings(
     states: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[set[str], set[str]]]:
-    """What checkov passes and fails: of both stacks, and of the open one made worse."""
+    """What checkov passes and fails: of both stacks, and of the open one made worse and cured, all in one run."""
     folder = tmp_path_factory.mktemp("templates")
     templates = {which: template_of(state) for which, state in states.items()}
-    templates["wrong"] = made_worse(templates["open"])
+    templates["worse"] = changed_template(templates["open"], WORSE_ON_AZURE, WORSE_TIERS)
+    templates["cured"] = changed_template(templates["open"], CURED_ON_AZURE, CURED_TIERS)
     for which, template in templates.items():
         (folder / f"{which}.json").write_text(json.dumps(template))
     options = ["--framework", "arm", "--output", "json", "--compact", "--skip-download"]
@@ -54,40 +50,7 @@ def findings(
     return {which: (told(which, "passed"), told(which, "failed")) for which in templates}
 
 
-def add_subnet(subscription: Subscription) -> str:
-    """A company's network; its subnet's id."""
-    group = f"/subscriptions/{subscription.info.subscription}/resourceGroups/company"
-    network = f"{group}/providers/Microsoft.Network/virtualNetworks/company"
-    space = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}
-    subnets = [{"name": "doors", "properties": {"addressPrefix": "10.0.0.0/24"}}]
-    with subscription.entered():
-        client = subscription.arm()
-        client.change("PUT", group, "2024-03-01", {"location": LOCATION})
-        client.change("PUT", network, NETWORK, {"location": LOCATION, "properties": {**space, "subnets": subnets}})
-        client.close()
-    return f"{network}/subnets/doors"
-
-
-def state_of(stack: AzureStack) -> dict[str, Any]:
-    """What the stack's state holds."""
-    state = stack.state()
-    return json.loads(state[state.index("{") :])
-
-
-def made_worse(template: dict[str, Any]) -> dict[str, Any]:
-    """A copy with an administrator of the registry, old TLS, and a public container."""
-    worse = copy.deepcopy(template)
-    for each in worse["resources"]:
-        match each["type"]:
-            case "Microsoft.ContainerRegistry/registries":
-                each["properties"]["adminUserEnabled"] = True
-            case "Microsoft.Storage/storageAccounts":
-                each["properties"]["minimumTlsVersion"] = "TLS1_0"
-            case "Microsoft.Storage/storageAccounts/blobServices/containers":
-                each["properties"]["publicAccess"] = "Blob"
-    return worse
-
-
+@pytest.mark.scorecard("checkov")
 @pytest.mark.parametrize("which", ["open", "private"])
 def test_checkov_over_the_program(which: str, findings: dict[str, tuple[set[str], set[str]]]) -> None:
     passed, failed = findings[which]
@@ -95,9 +58,23 @@ def test_checkov_over_the_program(which: str, findings: dict[str, tuple[set[str]
     assert differences(f"checkov-azure-{which}", failed) == []
 
 
+@pytest.mark.scorecard("scanner-sensitivity")
 def test_checkov_finds_what_is_wrong_on_azure(findings: dict[str, tuple[set[str], set[str]]]) -> None:
-    new = findings["wrong"][1] - findings["open"][1]
-    assert new == {"CKV_AZURE_137 registry", "CKV_AZURE_44 storage", "CKV_AZURE_34 store", "CKV_AZURE_34 work"}
+    assert findings["worse"][1] - findings["open"][1] == {
+        *(f"CKV_AZURE_{number} registry" for number in (137, 138)),
+        *(f"CKV_AZURE_{number} storage" for number in (3, 36, 44)),
+        *("CKV_AZURE_34 store", "CKV_AZURE_34 work"),
+        *(f"CKV_AZURE_{number} vault" for number in (42, 110, 111)),
+    }
+
+
+@pytest.mark.scorecard("scanner-sensitivity")
+def test_checkov_is_awake_for_each_accepted_finding_on_azure(findings: dict[str, tuple[set[str], set[str]]]) -> None:
+    """It passes a stack that has what ours lacks: so it has looked, and an acceptance hides one thing alone."""
+    accepted = accepted_findings("checkov-azure-open")
+    assert accepted <= findings["open"][1]
+    assert accepted <= findings["cured"][0]
+    assert accepted_findings("checkov-azure-private") <= accepted
 
 
 def test_every_resource_is_in_the_template(states: dict[str, dict[str, Any]]) -> None:

@@ -4,11 +4,17 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from tests.emulated.scanners.company import COMPANY, WRONG, make_wrong, set_up
 from tests.emulated.scanners.conftest import Deployed
 from tests.support.aws import REGION
-from tests.support.scanners import differences, scan
+from tests.support.mutations import WORSE_ON_AWS, cured_plan, worse_plan
+from tests.support.scanners import accepted_findings, differences, scan
 from tests.support.terraform_plan import plan_of
 
+NOT_ON_THE_TWIN = {"s3_bucket_no_mfa_delete", "sagemaker_clarify_exists", "sagemaker_models_monitor_enabled"}
+"""Findings that nothing on the twin can cure: it keeps no MFADelete, and runs no Clarify and no Model Monitor."""
 SERVICES = ["cloudwatch", "ecr", "iam", "kms", "s3", "sagemaker", "sns"]
 
 
@@ -28,55 +34,113 @@ def test_parliament_over_the_roles(deployed: Deployed) -> None:
     assert differences("parliament", found) == []
 
 
+@pytest.mark.scorecard("scanner-sensitivity")
 def test_parliament_finds_what_is_wrong() -> None:
     wrong = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:Nothing", "Resource": "*"}]}
     assert "UNKNOWN_ACTION" in scan("parliament", "--json", given=json.dumps(wrong))
 
 
-def test_checkov_over_the_program(deployed: Deployed, tmp_path: Path) -> None:
-    plan = tmp_path / "tfplan.json"
-    plan.write_text(json.dumps(plan_of(deployed.state)))
-    report = checkov(plan)
-    assert report["summary"]["passed"] > 90
+@pytest.fixture(scope="module")
+def findings(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[set[str], set[str]]]:
+    """What checkov passes and fails: of the stack as it is, made worse, and cured, all in one run."""
+    folder, plan = tmp_path_factory.mktemp("plans"), plan_of(deployed.state)
+    plans = {"stack": plan, "worse": worse_plan(plan, WORSE_ON_AWS), "cured": cured_plan(plan)}
+    for which, each in plans.items():
+        (folder / f"{which}.json").write_text(json.dumps(each))
+    files = [word for which in plans for word in ("--file", str(folder / f"{which}.json"))]
+    options = ["--framework", "terraform_plan", "--output", "json", "--compact", "--skip-download"]
+    report = json.loads(scan("checkov", *files, *options))
     assert report["summary"]["parsing_errors"] == 0
-    found = {f"{each['check_id']} {readable(each['resource'])}" for each in report["results"]["failed_checks"]}
-    assert differences("checkov", found) == []
+
+    def told(which: str, result: str) -> set[str]:
+        checks = report["results"][f"{result}_checks"]
+        return {
+            f"{each['check_id']} {readable(each['resource'])}"
+            for each in checks
+            if Path(each["file_path"]).stem == which
+        }
+
+    return {which: (told(which, "passed"), told(which, "failed")) for which in plans}
 
 
-def test_checkov_finds_what_is_wrong(deployed: Deployed, tmp_path: Path) -> None:
-    plan = plan_of(deployed.state)
-    for each in [*plan["planned_values"]["root_module"]["resources"]]:
-        if each["type"] == "aws_s3_bucket_public_access_block":
-            each["values"]["block_public_acls"] = False
-    for each in plan["resource_changes"]:
-        if each["type"] == "aws_s3_bucket_public_access_block":
-            each["change"]["after"]["block_public_acls"] = False
-    wrong = tmp_path / "tfplan.json"
-    wrong.write_text(json.dumps(plan))
-    failed = {each["check_id"] for each in checkov(wrong)["results"]["failed_checks"]}
-    assert {"CKV_AWS_53", "CKV2_AWS_6"} <= failed
+@pytest.mark.scorecard("checkov")
+def test_checkov_over_the_program(findings: dict[str, tuple[set[str], set[str]]]) -> None:
+    passed, failed = findings["stack"]
+    assert len(passed) > 90
+    assert differences("checkov", failed) == []
 
 
-def checkov(plan: Path) -> dict:
-    options = ["--framework", "terraform_plan", "--output", "json", "--quiet", "--compact", "--skip-download"]
-    report = json.loads(scan("checkov", "--file", str(plan), *options))
-    return report[0] if isinstance(report, list) else report
+@pytest.mark.scorecard("scanner-sensitivity")
+def test_checkov_finds_what_is_wrong(findings: dict[str, tuple[set[str], set[str]]]) -> None:
+    found = {each.split()[0] for each in findings["worse"][1] - findings["stack"][1]}
+    assert found == {
+        *(f"CKV2_AWS_{number}" for number in (6, 40)),
+        *(f"CKV_AWS_{number}" for number in (7, 19, 21, 24, 25, 33, 51, 53, 54, 55, 56, 60, 62, 63, 66, 70)),
+        *(f"CKV_AWS_{number}" for number in (130, 136, 145, 163, 169, 260, 286, 287, 288, 289, 290, 300, 355, 370)),
+    }
+
+
+@pytest.mark.scorecard("scanner-sensitivity")
+def test_checkov_is_awake_for_each_accepted_finding(findings: dict[str, tuple[set[str], set[str]]]) -> None:
+    """It passes a stack that has what ours lacks: so it has looked, and an acceptance hides one thing alone."""
+    assert accepted_findings("checkov") <= findings["stack"][1] & findings["cured"][0]
 
 
 def readable(address: str) -> str:
     return re.sub(r"_llmops_down_keeps_it$", "", address)
 
 
-def test_prowler_over_the_account(deployed: Deployed, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def prowled(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], set[str]]:
+    """Checks that prowler passes and fails, by (whose, status): the stack's, the company's, or wrong; in one run."""
+    folder = tmp_path_factory.mktemp("prowler")
+    set_up(deployed.account)
+    key = make_wrong(deployed.account)
     environ = {name: value for name, value in deployed.account.environ.items() if name.startswith("AWS_")}
-    options = ["--output-formats", "json-ocsf", "--output-directory", str(tmp_path), "--output-filename", "found"]
+    options = ["--output-formats", "json-ocsf", "--output-directory", str(folder), "--output-filename", "found"]
     scan("prowler", "aws", "--region", REGION, "--services", *SERVICES, *options, "--no-banner", environ=environ)
-    report = json.loads((tmp_path / "found.ocsf.json").read_text())
-    passed = {each["metadata"]["event_code"] for each in report if each["status_code"] == "PASS"}
-    failed = {each["metadata"]["event_code"] for each in report if each["status_code"] == "FAIL"}
+    found: dict[tuple[str, str], set[str]] = {}
+    for each in json.loads((folder / "found.ocsf.json").read_text()):
+        names = " ".join(f"{resource['uid']} {resource['name']}" for resource in each["resources"])
+        whose = WRONG if WRONG in names or key in names else COMPANY if COMPANY in names else "stack"
+        found.setdefault((whose, each["status_code"]), set()).add(each["metadata"]["event_code"])
+    return found
+
+
+@pytest.mark.scorecard("prowler")
+def test_prowler_over_the_account(prowled: dict[tuple[str, str], set[str]]) -> None:
+    passed = prowled["stack", "PASS"]
     assert len(passed) > 40
     assert {"sagemaker_models_network_isolation_enabled", "sagemaker_models_vpc_settings_configured"} <= passed
-    assert differences("prowler", failed) == []
+    assert differences("prowler", prowled["stack", "FAIL"]) == []
+
+
+@pytest.mark.scorecard("scanner-sensitivity")
+def test_prowler_finds_what_is_wrong(prowled: dict[tuple[str, str], set[str]]) -> None:
+    assert prowled[WRONG, "FAIL"] >= {
+        "cloudwatch_log_group_kms_encryption_enabled",
+        "ecr_repositories_lifecycle_policy_enabled",
+        "ecr_repositories_scan_images_on_push_enabled",
+        "ecr_repositories_tag_immutability",
+        "iam_aws_attached_policy_no_administrative_privileges",
+        "iam_customer_unattached_policy_no_administrative_privileges",
+        "iam_policy_attached_only_to_group_or_roles",
+        "iam_role_cross_service_confused_deputy_prevention",
+        "iam_user_administrator_access_policy",
+        "kms_cmk_rotation_enabled",
+        "s3_bucket_kms_encryption",
+        "s3_bucket_lifecycle_enabled",
+        "s3_bucket_object_versioning",
+        "s3_bucket_secure_transport_policy",
+        "sns_topics_kms_encryption_at_rest_enabled",
+    }
+
+
+@pytest.mark.scorecard("scanner-sensitivity")
+def test_prowler_is_awake_for_each_accepted_finding(prowled: dict[tuple[str, str], set[str]]) -> None:
+    """It passes the company's own things, which have what the stack's lack; a copy in another region it can't see."""
+    awake = prowled[COMPANY, "PASS"] | prowled["stack", "PASS"] | prowled[COMPANY, "MANUAL"]
+    assert accepted_findings("prowler") - awake == NOT_ON_THE_TWIN
 
 
 def test_an_accepted_finding_that_is_gone_is_told() -> None:

@@ -93,6 +93,7 @@ def test_job_reports_each_step_and_stage(finished: tuple[TrainingFolders, list[s
         assert [json.loads(a)["fact"] for a in answers] == ["f1", "f2", "f3"]
 
 
+@pytest.mark.scorecard("determinism")
 def test_interrupted_job_ends_with_the_same_bytes(
     finished: tuple[TrainingFolders, list[str]], data: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +153,7 @@ def test_bad_input_is_one_clear_failure(data: Path, tmp_path: Path, spoil: str, 
     assert not list(folders.model.glob("*"))
 
 
+@pytest.mark.scorecard("disk-full")
 def test_full_disk_says_so(data: Path, tmp_path: Path) -> None:
     folders = make_container(tmp_path, tiny_model(), tiny_recipe(), data)
     # A limit on the size of files fails the same writes, and needs no disk of its own.
@@ -162,6 +164,7 @@ def test_full_disk_says_so(data: Path, tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.scorecard("nan")
 def test_diverging_run_ends_with_its_own_code(data: Path, tmp_path: Path) -> None:
     folders = make_container(tmp_path, tiny_model(), tiny_recipe(learning_rate=1e30), data)
     job = start_job(folders)

@@ -23,6 +23,12 @@ def _entry(**fields: Any) -> dict[str, Any]:
     ("config", "words"),
     [
         ({"local_hom": "x"}, ["llmops:local_hom: unknown key", "local_home"]),
+        (
+            {"accepted_rules": {"public": "x"}},
+            ["llmops:accepted_rules.public", "there is no rule 'public'", "tls-only"],
+        ),
+        ({"accepted_rules": {"tls-only": ""}}, ["llmops:accepted_rules.tls-only: ", "at least 1 character"]),
+        ({"accepted_rules": {"tls-only": "x"}}, ["llmops:accepted_rules: has no effect on this machine"]),
         ({"target": "gcp"}, ["llmops:target: there is no target 'gcp'", "write one of: local"]),
         ({"azure": {"locaton": "x"}}, ["llmops:azure.locaton: unknown key", "subscription, location"]),
         ({"azure": {"location": "westeurope"}}, ["llmops:azure.location: has no effect on this machine"]),

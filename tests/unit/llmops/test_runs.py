@@ -202,6 +202,7 @@ def test_an_image_that_is_gone_is_named_and_the_run_waits(tmp_path: Path, make_i
     assert same.state.status == "pending"
 
 
+@pytest.mark.scorecard("dirty-jsonl")
 def test_dirty_data_and_recipes_are_named_by_file_and_line(tmp_path: Path, make_image: MakeImage) -> None:
     platform = deploy(tmp_path, make_image(""))
     recipe = write_recipe(tmp_path)

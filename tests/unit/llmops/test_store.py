@@ -113,6 +113,7 @@ def _put_with_little_room(platform: LocalPlatform, folder: Path, results: object
         results.put(str(e))  # type: ignore[attr-defined]
 
 
+@pytest.mark.scorecard("disk-full")
 def test_a_full_disk_leaves_nothing_half_written(platform: LocalPlatform, make_version: MakeVersion) -> None:
     folder = make_version(weights="x" * 200_000)
     spawn = multiprocessing.get_context("fork")

@@ -9,6 +9,7 @@ from training.finetune import DivergedError, guard
 CALM = [2.0, 1.8, 2.2, 1.9] * 5
 
 
+@pytest.mark.scorecard("nan")
 @pytest.mark.parametrize(
     ("loss", "norm", "before"),
     [(math.nan, 1.0, []), (math.inf, 1.0, []), (1.0, math.nan, CALM), (1.0, math.inf, CALM), (8.5, 1.0, CALM)],

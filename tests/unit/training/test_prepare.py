@@ -59,6 +59,7 @@ def read(folder: Path, split: str) -> list[Row]:
     return [r for _, r in read_rows(folder / f"{split}.jsonl")]
 
 
+@pytest.mark.scorecard("determinism")
 def test_same_input_gives_same_identity_and_bytes(make: Make) -> None:
     first, second = make(facts(6, 4), "one"), make(facts(6, 4), "two")
     assert {p.name: sha256_file(p) for p in first.iterdir()} == {p.name: sha256_file(p) for p in second.iterdir()}

@@ -21,6 +21,7 @@ LACKING = [
 ]
 
 
+@pytest.mark.scorecard("outage-faults")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_fault_ends_as_documented(rehearsing: Rehearsing, case: FaultCase) -> None:
     rehearsing.run("--only", case.step, "--fault", case.name)

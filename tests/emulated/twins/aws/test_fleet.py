@@ -371,6 +371,7 @@ def test_an_update_loses_no_request(
     assert {cloud.ask("updated")["text"] for _ in range(4)} == {"2"}
 
 
+@pytest.mark.scorecard("bad-canary")
 def test_a_canary_goes_back_on_an_alarm(cloud: Cloud, load: Callable[[str], Load]) -> None:
     rollback = cloud.alarm("canary-alarm", Namespace="Tests", MetricName="Fine")
     cloud.create("watched", cloud.of_version("1", count=2))

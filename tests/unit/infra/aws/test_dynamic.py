@@ -246,6 +246,7 @@ def test_an_endpoint_that_is_not_there_needs_a_refresh() -> None:
     assert LIVE.read("id", compared()).id == ""
 
 
+@pytest.mark.scorecard("silent-rollback")
 def test_a_silent_rollback_fails_and_rejects_the_version(store: None) -> None:
     make_endpoint()
     declared = compared(configuration="new", model="chatbot@2", sha256=NEW)
@@ -267,6 +268,7 @@ def test_a_rollback_of_a_setting_rejects_no_version(store: None) -> None:
     assert log_of(OLD) == []
 
 
+@pytest.mark.scorecard("drift")
 def test_refresh_tells_drift_as_changed_inputs() -> None:
     make_endpoint(count=3)
     read = LIVE.read("id", compared(configuration="new"))

@@ -383,6 +383,7 @@ def test_what_is_live_as_declared_is_well(serving: Arm) -> None:
     assert serving.traffic == []
 
 
+@pytest.mark.scorecard("drift")
 @pytest.mark.parametrize(
     ("path", "value", "key"),
     [

@@ -14,10 +14,11 @@ from llmops.plan.azure import (
     resource_costs,
     warnings,
 )
-from llmops.plan.changes import Change, Resource
+from llmops.plan.changes import Change
 from llmops.plan.cost import endpoint_costs, total
 from llmops.plan.endpoints import EndpointPlan
 from llmops.prices import Prices
+from policies.model import Resource
 
 NEW, LIVE = "chatbot-2-abc", "chatbot-1-abc"
 LOGICAL = f"deployment-chatbot-{NEW}"

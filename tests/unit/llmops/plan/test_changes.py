@@ -46,7 +46,7 @@ def test_resources_are_those_that_will_be_there_with_their_own_type() -> None:
             step("create", "pulumi:pulumi:Stack", "llmops-dev"),
         ]
     }
-    assert [(r.type, r.name, r.inputs) for r in resources_of(preview)] == [
+    assert [(r.type, r.name, r.properties) for r in resources_of(preview)] == [
         ("aws:sagemaker/model:Model", "m", {"name": "x"})
     ]
 

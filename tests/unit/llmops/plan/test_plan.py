@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from llmops.plan.aws import CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, resource_costs
-from llmops.plan.changes import Change, Resource
+from llmops.plan.changes import Change
 from llmops.plan.cost import endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan
 from llmops.plan.quotas import QuotaNeed, instances_needed
 from llmops.prices import Prices
+from policies.model import Resource
 
 TABLE = {
     "regions": {
