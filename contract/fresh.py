@@ -41,7 +41,9 @@ class FreshFolder:
         Raises:
             IntegrityError: the key can't be a path, is there already, is below a file, or is one too many.
         """
-        with self._parent(key, where) as (folder, name):
+        *parts, name = keys.check(key, where).split("/")
+        with self._below(parts, key, where) as folder:
+            self._count(key, where)
             return os.fdopen(os.open(name, _NEW, mode, dir_fd=folder), "w+b")
 
     def make_folder(self, key: str, where: str) -> None:
@@ -50,7 +52,7 @@ class FreshFolder:
         Raises:
             IntegrityError: as `create`.
         """
-        with self._parent(f"{keys.check(key, where)}/-", where):
+        with self._below(keys.check(key, where).split("/"), key, where):
             return
 
     def link(self, key: str, file: Path, where: str) -> None:
@@ -59,29 +61,28 @@ class FreshFolder:
         Raises:
             IntegrityError: as `create`.
         """
-        with self._parent(key, where) as (folder, name):
+        *parts, name = keys.check(key, where).split("/")
+        with self._below(parts, key, where) as folder:
+            self._count(key, where)
             os.link(file, name, dst_dir_fd=folder, follow_symlinks=False)
 
     @contextmanager
-    def _parent(self, key: str, where: str) -> Iterator[tuple[int, str]]:
-        """The handle of the folder that a new file goes into, and the file's name there."""
-        *parts, name = keys.check(key, where).split("/")
-
-        def count() -> None:
-            self._left -= 1
-            if self._left < 0:
-                raise _refused(key, "is one file or folder too many", where)
-
+    def _below(self, parts: Sequence[str], key: str, where: str) -> Iterator[int]:
+        """The handle of a folder, which is made; errors of what is done there are told of `key`."""
         try:
-            count()
-            with folder_below(self.path, parts, made=count) as folder:
-                yield folder, name
+            with folder_below(self.path, parts, made=lambda: self._count(key, where)) as folder:
+                yield folder
         except FileExistsError:
             raise _refused(key, "is there twice, as a file or a folder", where) from None
         except OSError as e:
             if e.errno not in _NO_FOLDER:
                 raise
             raise _refused(key, "is below a file", where) from None
+
+    def _count(self, key: str, where: str) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise _refused(key, "is one file or folder too many", where)
 
 
 @contextmanager
