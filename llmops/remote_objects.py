@@ -110,6 +110,10 @@ class RemoteObjects(ABC):
             IntegrityError: what is there is not what the folder's manifest says.
         """
         there = self._listed(key)
+        if MANIFEST not in there:
+            raise KitError(
+                "is not in the store", where=f"{self.url}/{key}", fix="`llmops models list` shows what is there"
+            )
         folder = self.cache / key
         seen = _read_seen(folder)
         identity = key.rpartition("/")[2]
@@ -135,13 +139,18 @@ class RemoteObjects(ABC):
         return folder
 
     def download(self, key: str, folder: Path) -> None:
-        """Fetch the folder of a version whose identity nobody knows yet; `folder` must not be there.
+        """Fetch what a job left: a version whose identity nobody knows yet. `folder` must not be there.
 
         Raises:
-            KitError: there is no such folder.
-            IntegrityError: what is there is not what the folder's manifest says; nothing is left.
+            IntegrityError: there is no manifest, or what is there is not what it says; nothing is left.
         """
         there = self._listed(key)
+        if MANIFEST not in there:
+            raise IntegrityError(
+                f"there is no {MANIFEST}: the job left no complete version",
+                where=f"{self.url}/{key}",
+                fix="`llmops runs follow` shows what it said; train again",
+            )
         manifest = self.get(f"{key}/{MANIFEST}")
         incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder.parent))
         try:
@@ -185,12 +194,7 @@ class RemoteObjects(ABC):
     def _listed(self, key: str) -> dict[str, Entry]:
         """Name -> entry of what lies below a version's key."""
         prefix = f"{keys.check(key, self.url)}/"
-        there = {each.removeprefix(prefix): entry for each, entry in self._entries(prefix).items()}
-        if MANIFEST not in there:
-            raise KitError(
-                "is not in the store", where=f"{self.url}/{key}", fix="`llmops models list` shows what is there"
-            )
-        return there
+        return {each.removeprefix(prefix): entry for each, entry in self._entries(prefix).items()}
 
     def _fetch(
         self, key: str, manifest: bytes, there: Mapping[str, Entry], folder: Path, partial: Path | None = None

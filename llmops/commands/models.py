@@ -93,7 +93,7 @@ def verify_models(
     version: Annotated[str, typer.Argument(help="name@3 or name@latest; without it all.", metavar="[NAME@N]")] = "",
     as_json: Json = False,
 ) -> None:
-    """Check signature, identity and every file of versions with the stack's public key, and that nothing lies beside."""
+    """Check signature, identity and every file of versions with the stack's public key; nothing else may lie there."""
     from contract.names import ModelRef
     from contract.signing import verify
     from llmops.tables import print_rows

@@ -17,7 +17,7 @@ RUNS = 20
 def test_20_runs_killed_at_random_end_with_equal_weights(tmp_path: Path) -> None:
     write_rows(tmp_path)
     # A checkpoint after every step, so that many a kill comes while one is written.
-    tiny_recipe(precision="f32", checkpoint_steps=1).write(tmp_path / "recipe.json")
+    tiny_recipe(epochs=3, precision="f32", checkpoint_steps=1).write(tmp_path / "recipe.json")
     script = Path(__file__).with_name("resumes.py")
     arguments = [str(tiny_model()), str(tmp_path / "rows.jsonl"), str(tmp_path / "recipe.json"), str(RUNS)]
     done = subprocess.run(
@@ -29,7 +29,7 @@ def test_20_runs_killed_at_random_end_with_equal_weights(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    print(f"killed in (run:step) {' '.join(found['kills'])}")
-    assert found["resumed"] == [found["whole"]] * RUNS
-    assert len(found["kills"]) > RUNS
-    assert sum(name.startswith("checkpoint-") for name in found["from"]) > RUNS / 2
+    print(json.dumps(found))
+    assert [run["sha256"] for run in found["resumed"]] == [found["whole"]] * RUNS
+    assert all(run["killed_in"] for run in found["resumed"])
+    assert sum(run["from"].startswith("checkpoint-") for run in found["resumed"]) > RUNS / 2

@@ -128,6 +128,21 @@ def test_what_is_not_what_the_manifest_says_leaves_nothing(objects: MemoryObject
         objects.get_folder(key)
 
 
+def test_what_a_job_left_is_fetched_by_its_own_manifest(objects: MemoryObjects, key: str, tmp_path: Path) -> None:
+    """Nobody knows its identity yet: the key is the job's."""
+    left = {name.replace(key, "runs/r/output/j/model"): data for name, data in objects.content.items()}
+    objects.content = left | {"runs/r/output/j/model/log.txt": b"beside"}
+    objects.download("runs/r/output/j/model", tmp_path / "output")
+    names = {f"runs/r/output/j/model/{name}" for name in list_files(tmp_path / "output")}
+    assert names == left.keys()
+    objects.content["runs/r/output/j/model/model.safetensors"] = b"W"
+    for words in ("sha256 differs", "there is no manifest.json"):
+        with pytest.raises(IntegrityError, match=words):
+            objects.download("runs/r/output/j/model", tmp_path / "again")
+        objects.content.pop("runs/r/output/j/model/manifest.json", None)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "again"))] == []
+
+
 def test_a_folder_without_its_manifest_is_not_there(objects: MemoryObjects, key: str) -> None:
     del objects.content[f"{key}/{MANIFEST}"]
     with pytest.raises(KitError, match="is not in the store"):
