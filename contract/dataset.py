@@ -1,10 +1,13 @@
-"""DatasetManifest: an immutable dataset version, named by content."""
+"""DatasetManifest: an immutable dataset version, named by content; and the files that any version's manifest lists."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from contract.documents import Document, Part
+from contract import keys
+from contract.documents import Document, Part, parse_json
+from contract.errors import IntegrityError, KitError
+from contract.layout import MANIFEST, SIGNATURE
 from contract.names import Name, Sha256
 
 
@@ -13,6 +16,42 @@ class FileEntry(Part):
 
     sha256: Sha256
     size: int = Field(ge=0, description="Bytes.")
+
+
+def _consistent(files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+    for name in (MANIFEST, SIGNATURE):
+        if name in files:
+            raise ValueError(f"lists {name}, which lists the others")
+    for name, why in sorted(keys.faults(files).items()):
+        raise ValueError(f"the name {keys.shown(name)} {why}")
+    return files
+
+
+Files = Annotated[dict[keys.Key, FileEntry], AfterValidator(_consistent)]
+"""Path in a version's folder -> file."""
+
+
+def files_of(manifest: bytes, where: str) -> dict[str, FileEntry]:
+    """What a dataset's or model's manifest lists; the rest of it is not looked at.
+
+    Raises:
+        IntegrityError: it is no manifest, names a file twice or as a folder, or a path that leaves the folder.
+    """
+    fix = "the version can't be used: make it again, or take another one"
+    try:
+        return _Lists.model_validate(parse_json(manifest, where)).files
+    except ValidationError as e:
+        first = e.errors()[0]
+        what = first["msg"].removeprefix("Value error, ")
+        field = ".".join(keys.plain(str(part)) for part in first["loc"])
+        raise IntegrityError(what, where=f"{where}: {field}" if field else where, fix=fix) from None
+    except (KitError, ValueError) as e:
+        what = e.what if isinstance(e, KitError) else "is not JSON"
+        raise IntegrityError(what, where=where, fix=fix) from None
+
+
+class _Lists(BaseModel):
+    files: Files
 
 
 class SourceEntry(Part):
@@ -34,4 +73,4 @@ class DatasetManifest(Document):
     rows: dict[str, int] = Field(description="Split -> rows kept.")
     facts: dict[str, int] = Field(default={}, description="Split -> facts.")
     dropped: dict[str, int] = Field(default={}, description="Reason -> rows dropped.")
-    files: dict[str, FileEntry] = Field(description="Path in the folder -> file, the manifest aside.")
+    files: Files = Field(description="Path in the folder -> file, the manifest aside.")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from contract import keys
 from contract.dataset import FileEntry
 from contract.errors import IntegrityError
 from contract.layout import MANIFEST, SIGNATURE
@@ -34,7 +35,7 @@ def list_files(folder: Path) -> dict[str, Path]:
     """Every file below a folder: path relative to it, with slashes -> file.
 
     Raises:
-        IntegrityError: a link or special file, which a version may not hold.
+        IntegrityError: a link or special file, which a version may not hold; or a name that no manifest may list.
     """
     found: dict[str, Path] = {}
     for base, folders, names in os.walk(folder):
@@ -42,7 +43,7 @@ def list_files(folder: Path) -> dict[str, Path]:
             path = Path(base, name)
             if path.is_symlink() or not path.is_file():
                 raise IntegrityError("is not a regular file", where=str(path), fix="a version holds regular files only")
-            found[path.relative_to(folder).as_posix()] = path
+            found[keys.check(path.relative_to(folder).as_posix(), str(folder))] = path
     return found
 
 

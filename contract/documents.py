@@ -3,12 +3,16 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract.errors import DocumentError
+from contract.keys import plain, shown
+
+_LONGEST_WITH_LINES = 200_000  # characters; some seconds
 
 
 class Part(BaseModel):
@@ -38,20 +42,21 @@ class Document(Part):
             DocumentError: naming file, line and field.
         """
         try:
-            text = path.read_text()
+            content = path.read_bytes()
         except OSError as e:
             raise DocumentError(f"can't be read: {e.strerror}", where=str(path)) from e
-        return cls.parse(text, where=str(path))
+        return cls.parse(content, where=str(path))
 
     @classmethod
-    def parse(cls, text: str, where: str) -> Self:
-        """Read from text; `where` names it in errors.
+    def parse(cls, content: str | bytes, where: str) -> Self:
+        """Read from text, or from the bytes of a file; `where` names it in errors.
 
         Raises:
             DocumentError: naming place, line and field.
         """
+        text = content if isinstance(content, str) else _decode(content, where)
         try:
-            data = json.loads(text)
+            data = parse_json(text, where)
         except ValueError:
             data = _parse_yaml(text, where)
         if not isinstance(data, dict):
@@ -95,22 +100,60 @@ class Document(Part):
         temporary.replace(path)
 
 
+def parse_json(text: str | bytes, where: str) -> object:
+    """Read JSON in which no object has a key twice: json itself takes the last one, other readers the first.
+
+    Raises:
+        DocumentError: a key is there twice, or the text is nested too deeply.
+        ValueError: it is no JSON.
+    """
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for key, value in pairs:
+            if key in found:
+                raise DocumentError(
+                    f"names {shown(key)} twice", where=where, fix="leave one of the two, or fetch it again"
+                )
+            found[key] = value
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except RecursionError:
+        raise _too_deep(where) from None
+
+
+def _decode(content: bytes, where: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as e:
+        line = content.count(b"\n", 0, e.start) + 1
+        raise DocumentError("is not a text in UTF-8", where=f"{where}:{line}") from None
+
+
 def _parse_yaml(text: str, where: str) -> object:
     from ruamel.yaml import YAML  # 0.1 s, and most documents are JSON
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
         return YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise DocumentError(f"is not YAML: {e.problem}", where=f"{where}:{line}") from None
+    except (YAMLError, ValueError) as e:  # control characters; a date or a number that is none
+        raise DocumentError(f"is not YAML: {str(e).splitlines()[0]}", where=where) from None
+    except RecursionError:
+        raise _too_deep(where) from None
+
+
+def _too_deep(where: str) -> DocumentError:
+    return DocumentError("is nested too deeply", where=where)
 
 
 def _explain(error: ValidationError, text: str, where: str) -> DocumentError:
     """Turn pydantic's findings into one error with the line of each field."""
-    from ruamel.yaml import YAML
-
-    lines = YAML(typ="rt", pure=True).load(text)
+    lines = _lines(text)
     found = []
     for item in error.errors():
         path = item["loc"]
@@ -121,10 +164,22 @@ def _explain(error: ValidationError, text: str, where: str) -> DocumentError:
             message = "is missing"
         elif item["type"] != "value_error":
             message = f"{message} (found {_short(item['input'])})"
-        found.append((line_of(lines, path), ".".join(str(p) for p in path), message))
+        found.append((line_of(lines, path), ".".join(plain(str(p)) for p in path), message))
     first, *others = sorted(found)
     more = "".join(f"\n  {where}:{line}: {field}: {message}" for line, field, message in others)
     return DocumentError(first[2] + more, where=f"{where}:{first[0]}: {first[1]}")
+
+
+def _lines(text: str) -> object:
+    """The document with the line of each key; None where that takes long, or it is JSON that YAML can't read."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if len(text) > _LONGEST_WITH_LINES:
+        return None
+    with suppress(YAMLError, ValueError, RecursionError):
+        return YAML(typ="rt", pure=True).load(text)
+    return None
 
 
 def line_of(node: object, path: tuple[int | str, ...]) -> int:

@@ -4,8 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from contract.dataset import FileEntry
+from contract.dataset import FileEntry, Files
 from contract.documents import Document, Part
+from contract.keys import Key
 from contract.names import Name
 from contract.recipe import ServingDefaults
 from contract.run import Pinned
@@ -16,7 +17,7 @@ class Origin(Part):
 
     source: str
     revision: str
-    files: dict[str, FileEntry] = Field(default={}, description="What was fetched, before conversion.")
+    files: dict[Key, FileEntry] = Field(default={}, description="What was fetched, before conversion.")
 
 
 class Lineage(Part):
@@ -92,7 +93,7 @@ class ModelManifest(Document):
     licence: str = ""
     engines: list[Literal["transformers", "openvino"]] = Field(description="What can load it; openvino has a folder.")
     dtype: str = Field(description="Of the safetensors: F32 or BF16.")
-    files: dict[str, FileEntry] = Field(description="Path in the folder -> file; the manifest and its signature aside.")
+    files: Files = Field(description="Path in the folder -> file; the manifest and its signature aside.")
     lineage: Lineage
     evaluation: list[SuiteResult] = Field(default=[])
     gate: GateResult | None = Field(default=None, description="None: never evaluated, as after an import.")

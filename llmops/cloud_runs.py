@@ -92,12 +92,15 @@ class CloudRuns(ABC):
 
     @contextmanager
     def output(self, run: str) -> Iterator[Path]:
-        """The model folder of its last job, in a folder of this machine that goes afterwards."""
+        """The version that its last job made, in a folder of this machine that goes afterwards: the files that its
+        manifest lists, as the manifest says.
+        """
         base = cache_dir() / "work"
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="output-", dir=base) as temporary:
-            self._objects.download(f"{self._model_folder(run, self._jobs(run)[-1])}/", Path(temporary))
-            yield Path(temporary)
+            version = Path(temporary) / "version"
+            self._objects.download(self._model_folder(run, self._jobs(run)[-1]), version)
+            yield version
 
     @abstractmethod
     def halt(self, say: Say) -> None:

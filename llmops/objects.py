@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -13,19 +13,31 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 
+from contract import keys
 from contract.digest import list_files
-from contract.errors import KitError
+from contract.errors import IntegrityError, KitError
+from contract.fresh import folder_below
 
 _INCOMING = ".incoming"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MOST_DOCUMENT_BYTES = 16 << 20
+"""Of an object that is read whole: a manifest, an alias, an entry of a log, an answer."""
 
 
 class Objects(Protocol):
-    """Objects by key, with slashes. A key is written once: nothing here overwrites or deletes."""
+    """Objects by key, with slashes. A key is written once: nothing here overwrites or deletes.
+
+    A key that could be a path outside (contract/keys.py) is refused with an IntegrityError, before anything is written.
+    """
 
     url: str
 
     def list(self, prefix: str) -> list[str]:
         """Keys of the objects below a prefix that ends in a slash, sorted."""
+        ...
+
+    def names(self, prefix: str) -> Iterable[str]:
+        """Keys below a prefix as they are, whoever wrote them: for showing, not for paths."""
         ...
 
     def get(self, key: str) -> bytes:
@@ -66,36 +78,49 @@ class FolderObjects:
 
     def list(self, prefix: str) -> list[str]:
         """Keys below a prefix."""
-        folder = self.root / prefix
+        folder = self.root / keys.check(prefix.removesuffix("/"), self.url)
         if not folder.is_dir():
             return []
         return sorted(prefix.rstrip("/") + "/" + name for name in list_files(folder))
 
+    def names(self, prefix: str) -> Iterable[str]:
+        """Keys below a prefix as they are, whoever wrote them."""
+        folder = self.root / keys.check(prefix.removesuffix("/"), self.url)
+        return (
+            prefix + p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()
+        )
+
     def get(self, key: str) -> bytes:
         """An object's content."""
+        *parts, name = keys.check(key, self.url).split("/")
         try:
-            return (self.root / key).read_bytes()
+            with folder_below(self.root, parts, make=False) as parent:
+                opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+                with os.fdopen(opened, "rb") as file:
+                    content = file.read(MOST_DOCUMENT_BYTES + 1)
         except OSError as e:
             raise KitError(f"can't be read: {e.strerror}", where=str(self.root / key)) from e
+        return require_document(content, str(self.root / key))
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless there is one."""
-        target = self.root / key
+        *parts, name = keys.check(key, self.url).split("/")
         with self._incoming() as folder:
             temporary = folder / "object"
             _write_synced(temporary, data)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                target.hardlink_to(temporary)  # atomic, with the whole content, and refused when the key is there
-            except FileExistsError:
-                return False
-            _sync_folder(target.parent)
+            with folder_below(self.root, parts) as parent:
+                try:  # atomic, with the whole content, and refused when the key is there
+                    os.link(temporary, name, dst_dir_fd=parent)
+                except FileExistsError:
+                    return False
+                os.fsync(parent)
             return True
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
         """Write a folder, all or nothing."""
-        target = self.root / key
-        if target.exists():
+        *parts, last = keys.check(key, self.url).split("/")
+        keys.check_all(extra, self.url)
+        if (self.root / key).exists():
             return False
         with self._incoming() as incoming:
             copy = incoming / "folder"
@@ -108,19 +133,19 @@ class FolderObjects:
                 _write_synced(copy / name, data)
             for base, _, _ in os.walk(copy):
                 _sync_folder(Path(base))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                copy.rename(target)
-            except OSError as e:
-                if e.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                    return False  # another writer was first, with the same content: keys are content hashes
-                raise
-            _sync_folder(target.parent)
+            with folder_below(self.root, parts) as parent:
+                try:
+                    os.rename(copy, last, dst_dir_fd=parent)
+                except OSError as e:
+                    if e.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                        return False  # another writer was first, with the same content: keys are content hashes
+                    raise
+                os.fsync(parent)
             return True
 
     def get_folder(self, key: str) -> Path:
         """The folder itself."""
-        folder = self.root / key
+        folder = self.root / keys.check(key, self.url)
         if not folder.is_dir():
             raise KitError("is not in the store", where=str(folder), fix="`llmops models list` shows what is there")
         return folder
@@ -150,8 +175,34 @@ def _sweep(base: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def require_document(content: bytes, where: str) -> bytes:
+    """The content of an object that is a document.
+
+    Raises:
+        IntegrityError: it is larger than any document.
+    """
+    if len(content) <= MOST_DOCUMENT_BYTES:
+        return content
+    raise IntegrityError(
+        f"is larger than {MOST_DOCUMENT_BYTES >> 20} MiB",
+        where=where,
+        fix="the kit writes no such document: find out who wrote it, and remove it",
+    )
+
+
+@contextmanager
+def full_disk_explained(place: Path) -> Iterator[None]:
+    """A full disk as a KitError, whoever finds it."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in _FULL:
+            raise
+        raise _explain(e, place) from e
+
+
 def _explain(error: OSError, root: Path) -> KitError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    full = error.errno in _FULL
     what = "the disk is full; nothing was stored" if full else f"can't be written: {error.strerror}"
     fix = "free some space, then repeat the command: it goes on from here" if full else "see the folder's permissions"
     return KitError(what, where=str(root), fix=fix)

@@ -1,7 +1,8 @@
 """Objects in a cloud: what the stores of all clouds have in common, and this machine's cache of what was fetched.
 
 A key is written once, by a conditional create (If-None-Match: *). A folder is there when its manifest is, which is
-written last.
+written last. What is fetched of a folder are its manifest, its signature and the files that the manifest lists, each
+as long as it says; whatever else lies below the key stays there.
 """
 
 import json
@@ -10,18 +11,30 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from contract.dataset import FileEntry
-from contract.digest import check_folder, list_files, sha256_file
+from contract import keys
+from contract.dataset import FileEntry, files_of
+from contract.digest import check_folder, list_files, sha256_bytes, sha256_file
 from contract.errors import IntegrityError, KitError
-from contract.layout import MANIFEST
+from contract.fresh import FreshFolder
+from contract.layout import MANIFEST, SIGNATURE
+from llmops.bounded import Bounded
+from llmops.objects import MOST_DOCUMENT_BYTES, full_disk_explained, require_document
 
 _THREADS = 8
 _SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
 _AGAIN = "repeat the command: it goes on from there"
+_FETCH_ANEW = "bring the version in again, or promote another one"
+
+
+class Entry(NamedTuple):
+    """An object of a listing; `size` in bytes."""
+
+    etag: str
+    size: int
 
 
 class RemoteObjects(ABC):
@@ -37,8 +50,16 @@ class RemoteObjects(ABC):
         self.cache = cache
 
     def list(self, prefix: str) -> list[str]:
-        """Keys below a prefix, sorted by their bytes."""
-        return sorted(self._entries(prefix), key=str.encode)
+        """Keys below a prefix, sorted by their bytes.
+
+        Raises:
+            IntegrityError: one is there that the kit would not have written.
+        """
+        return sorted(keys.check_all(self._entries(prefix), f"{self.url}/{prefix}"), key=str.encode)
+
+    def names(self, prefix: str) -> Iterable[str]:
+        """Keys below a prefix as they are, whoever wrote them."""
+        return self._entries(prefix)
 
     def get(self, key: str) -> bytes:
         """An object's content."""
@@ -47,26 +68,32 @@ class RemoteObjects(ABC):
             raise KitError("is not in the store", where=f"{self.url}/{key}")
         return content
 
-    @abstractmethod
     def find(self, key: str) -> bytes | None:
-        """An object's content; None: there is none."""
+        """The content of an object that is a document; None: there is none.
 
-    @abstractmethod
+        Raises:
+            IntegrityError: the key can't be one, or the object is larger than any document.
+        """
+        content = self._find(keys.check(key, self.url), MOST_DOCUMENT_BYTES + 1)
+        return content if content is None else require_document(content, f"{self.url}/{key}")
+
     def put(self, key: str, data: bytes) -> None:
         """Write an object, over one that may be there."""
+        self._put(keys.check(key, self.url), data)
 
-    @abstractmethod
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless there is one; of writers at the same time, exactly one is told True."""
+        return self._create(keys.check(key, self.url), data)
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
         """Write a folder's files, then its manifest: until that is there, nobody sees the folder.
 
         Keys are content hashes, so that files which an interrupted writer left are the same ones.
         """
-        if self._exists(f"{key}/{MANIFEST}"):
+        if self._exists(keys.check(f"{key}/{MANIFEST}", self.url)):
             return False
         files = {n: p for n, p in list_files(folder).items() if n not in extra and n != MANIFEST}
+        keys.check_all([f"{key}/{name}" for name in [*files, *extra]], self.url)
         with self._explained(f"{self.url}/{key}", _AGAIN):
             _at_once(lambda item: self._upload(f"{key}/{item[0]}", item[1]), files.items())
         for name, data in extra.items():
@@ -74,7 +101,7 @@ class RemoteObjects(ABC):
         return self.create(f"{key}/{MANIFEST}", (folder / MANIFEST).read_bytes())
 
     def get_folder(self, key: str) -> Path:
-        """The folder in this machine's cache, fetched anew where an object was changed.
+        """The folder in this machine's cache, hashed; fetched anew where it, or an object of it, was changed.
 
         What an interrupted fetch had of it is gone on with.
 
@@ -82,48 +109,73 @@ class RemoteObjects(ABC):
             KitError: there is no such folder.
             IntegrityError: what is there is not what the folder's manifest says.
         """
-        prefix = f"{key}/"
-        there = {k.removeprefix(prefix): etag for k, etag in self._entries(prefix).items()}
+        there = self._listed(key)
         if MANIFEST not in there:
             raise KitError(
                 "is not in the store", where=f"{self.url}/{key}", fix="`llmops models list` shows what is there"
             )
         folder = self.cache / key
-        if folder.is_dir() and _read_seen(folder) == there:
+        seen = _read_seen(folder)
+        identity = key.rpartition("/")[2]
+        if seen and all(seen[name] == _etag(there, name) for name in seen) and _is_whole(folder, identity):
             return folder
+        manifest = self.get(f"{key}/{MANIFEST}")
+        if sha256_bytes(manifest) != identity:
+            what = f"the manifest was changed: it is not sha256:{identity}"
+            raise IntegrityError(what, where=f"{self.url}/{key}", fix=_FETCH_ANEW)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        incoming = _incoming(folder)
+        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder.parent))
         try:
-            self._fetch(prefix, there, incoming)
-            _check(incoming, key.rpartition("/")[2], f"{self.url}/{key}")
+            files = self._fetch(key, manifest, there, incoming, _partial(folder))
         except IntegrityError:
             shutil.rmtree(incoming, ignore_errors=True)
             raise
         except BaseException:
             _keep_for_later(incoming, folder)
             raise
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            incoming.rename(folder)
-        except OSError:
-            shutil.rmtree(incoming, ignore_errors=True)
-            if not folder.is_dir():  # else another process fetched it meanwhile
-                raise
-        _seen(folder).write_text(json.dumps(there))
+        shutil.rmtree(_partial(folder), ignore_errors=True)
+        _replace(folder, incoming)
+        _seen(folder).write_text(json.dumps({name: _etag(there, name) for name in [*files, MANIFEST, SIGNATURE]}))
         return folder
 
-    def download(self, prefix: str, folder: Path) -> None:
-        """Fetch all objects below a prefix into a folder, which may have some."""
-        with self._explained(f"{self.url}/{prefix}", "repeat the command"):
-            _at_once(lambda key: self._download(key, folder / key.removeprefix(prefix)), self._entries(prefix))
+    def download(self, key: str, folder: Path) -> None:
+        """Fetch what a job left: a version whose identity nobody knows yet. `folder` must not be there.
+
+        Raises:
+            IntegrityError: there is no manifest, or what is there is not what it says; nothing is left.
+        """
+        there = self._listed(key)
+        if MANIFEST not in there:
+            raise IntegrityError(
+                f"there is no {MANIFEST}: the job left no complete version",
+                where=f"{self.url}/{key}",
+                fix="`llmops runs follow` shows what it said; train again",
+            )
+        manifest = self.get(f"{key}/{MANIFEST}")
+        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder.parent))
+        try:
+            self._fetch(key, manifest, there, incoming)
+            incoming.rename(folder)
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
 
     @abstractmethod
     def folders(self, prefix: str) -> Iterator[str]:
         """Keys of the folders that begin with a prefix, without what is in them; none where the place is gone."""
 
     @abstractmethod
-    def _entries(self, prefix: str) -> dict[str, str]:
-        """Key -> ETag of the objects below a prefix."""
+    def _find(self, key: str, most: int) -> bytes | None:
+        """The first bytes of an object's content, at least one and at most `most` of them; None: there is none."""
+
+    @abstractmethod
+    def _put(self, key: str, data: bytes) -> None: ...
+
+    @abstractmethod
+    def _create(self, key: str, data: bytes) -> bool: ...
+
+    @abstractmethod
+    def _entries(self, prefix: str) -> dict[str, Entry]:
+        """Key -> entry of the objects below a prefix; what stands for an empty folder is none."""
 
     @abstractmethod
     def _exists(self, key: str) -> bool: ...
@@ -132,47 +184,80 @@ class RemoteObjects(ABC):
     def _upload(self, key: str, path: Path) -> None: ...
 
     @abstractmethod
-    def _download(self, key: str, path: Path) -> None:
-        """Into a file, in a folder that is made; the cloud's errors as they are."""
+    def _download(self, key: str, file: Bounded) -> None:
+        """Into an open file, which refuses more than it may hold; the cloud's errors as they are."""
 
     @abstractmethod
     def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
         """The cloud's errors as KitErrors."""
 
-    def _fetch(self, prefix: str, there: Mapping[str, str], incoming: Path) -> None:
-        """Fetch what is not whole yet in `incoming`, whose record says which ETags its whole files have."""
-        had = _read_seen(incoming)
-        whole = {name: etag for name, etag in had.items() if there.get(name) == etag}
-        for name in list_files(incoming).keys() - whole.keys():
-            (incoming / name).unlink()
+    def _listed(self, key: str) -> dict[str, Entry]:
+        """Name -> entry of what lies below a version's key."""
+        prefix = f"{keys.check(key, self.url)}/"
+        return {each.removeprefix(prefix): entry for each, entry in self._entries(prefix).items()}
+
+    def _fetch(
+        self, key: str, manifest: bytes, there: Mapping[str, Entry], folder: Path, partial: Path | None = None
+    ) -> dict[str, FileEntry]:
+        """Fill an empty folder with a version: with files that `partial` has whole, and with objects. What its manifest
+        lists.
+        """
+        where = f"{self.url}/{key}"
+        files = files_of(manifest, f"{where}/{MANIFEST}")
+        _check_sizes(files, there, where)
+        fresh = FreshFolder(folder)
+        have = _taken(partial, files, fresh, where) if partial else set()
 
         def fetch(name: str) -> None:
-            self._download(prefix + name, incoming / name)
-            whole[name] = there[name]
+            with fresh.create(name, where) as file:
+                bounded = Bounded(file, files[name], f"{where}/{name}")
+                self._download(f"{key}/{name}", bounded)
+                bounded.check()
 
-        try:
-            with self._explained(f"{self.url}/{prefix}", _AGAIN):
-                _at_once(fetch, [name for name in there if name not in whole])
-        finally:
-            _seen(incoming).write_text(json.dumps(whole))
-        _seen(incoming).unlink()
+        with full_disk_explained(self.cache), self._explained(where, _AGAIN):
+            _at_once(fetch, [name for name in files if name not in have])
+            small = {MANIFEST: manifest, SIGNATURE: self.find(f"{key}/{SIGNATURE}")}
+            for name, content in small.items():
+                if content is not None:
+                    with fresh.create(name, where) as file:
+                        file.write(content)
+        return files
 
 
-def _check(folder: Path, identity: str, where: str) -> None:
-    """See that a fetched folder is what its key (a manifest's sha256) and its manifest say."""
-    manifest = folder / MANIFEST
-    if sha256_file(manifest) != identity:
-        raise IntegrityError(
-            f"the manifest was changed: it is not sha256:{identity}",
-            where=where,
-            fix="bring the version in again, or promote another one",
-        )
-    files = json.loads(manifest.read_text())["files"]
+def _check_sizes(files: Mapping[str, FileEntry], there: Mapping[str, Entry], where: str) -> None:
+    """Refuse a listing that can't be what the manifest says, before anything is fetched."""
+    for name, entry in files.items():
+        if name not in there:
+            raise IntegrityError("is missing, though the manifest lists it", where=f"{where}/{name}", fix=_FETCH_ANEW)
+        if (size := there[name].size) != entry.size:
+            what = f"has {size} bytes, the manifest says {entry.size}"
+            raise IntegrityError(what, where=f"{where}/{name}", fix=_FETCH_ANEW)
+
+
+def _taken(partial: Path, files: Mapping[str, FileEntry], fresh: FreshFolder, where: str) -> set[str]:
+    """Take over files of an interrupted fetch, as far as they are what the manifest says."""
     try:
-        check_folder(folder, {name: FileEntry.model_validate(entry) for name, entry in files.items()})
-    except IntegrityError as e:
-        place = Path(e.where).relative_to(folder).as_posix()
-        raise IntegrityError(e.what, where=f"{where}/{place}", fix=e.fix) from None
+        kept = list_files(partial)
+    except IntegrityError:  # a link: none of it is ours
+        return set()
+    taken: set[str] = set()
+    for name, path in kept.items():
+        if name in files and path.stat().st_size == files[name].size and sha256_file(path) == files[name].sha256:
+            fresh.link(name, path, where)
+            taken.add(name)
+    return taken
+
+
+def _is_whole(folder: Path, identity: str) -> bool:
+    """Whether a folder of the cache is the version that its name says."""
+    try:
+        manifest = (folder / MANIFEST).read_bytes()
+        if sha256_bytes(manifest) != identity:
+            return False
+        check_folder(folder, files_of(manifest, str(folder)))
+    except (OSError, IntegrityError):
+        return False
+    return True
 
 
 def _at_once(work: Callable[[Any], None], items: Iterable[Any]) -> None:
@@ -187,27 +272,31 @@ def _at_once(work: Callable[[Any], None], items: Iterable[Any]) -> None:
             raise
 
 
-def _incoming(folder: Path) -> Path:
-    """A folder beside another to fetch it into: new, or with what an interrupted fetch left."""
-    mine = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder.parent))
-    with suppress(OSError):  # there is none, or another process took it
-        _partial(folder).rename(mine)
-        _seen(_partial(folder)).rename(_seen(mine))
-    return mine
+def _replace(folder: Path, incoming: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        incoming.rename(folder)
+    except OSError:
+        shutil.rmtree(incoming, ignore_errors=True)
+        if not folder.is_dir():  # else another process fetched it meanwhile
+            raise
 
 
 def _keep_for_later(incoming: Path, folder: Path) -> None:
-    """Two that are interrupted at once leave the work of the first."""
+    """The next fetch begins with what this one has, which has what the last one had."""
+    shutil.rmtree(_partial(folder), ignore_errors=True)
     try:
         incoming.rename(_partial(folder))
-        _seen(incoming).rename(_seen(_partial(folder)))
-    except OSError:
+    except OSError:  # another process was interrupted at the same time
         shutil.rmtree(incoming, ignore_errors=True)
-        _seen(incoming).unlink(missing_ok=True)
 
 
 def _partial(folder: Path) -> Path:
     return folder.with_name(f".partial-{folder.name}")
+
+
+def _etag(there: Mapping[str, Entry], name: str) -> str:
+    return there[name].etag if name in there else ""
 
 
 def _seen(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from contract.dataset import DatasetManifest
 from contract.digest import check_folder, sha256_bytes
 from contract.errors import IntegrityError, KitError
+from contract.keys import shown
 from contract.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key, rejection_log
 from contract.model import ModelManifest
 from contract.names import ModelRef, parse_alias, parse_promoted
@@ -91,6 +92,23 @@ class Store:
                 fix="bring the version in again, or promote another one",
             )
         return ModelManifest.parse(content.decode(), where=f"{self.objects.url}/{key}")
+
+    def require_nothing_else(self, ref: ModelRef) -> None:
+        """Refuse what lies below a version's key and is not its manifest's: a fetch passes it over, but an endpoint
+        that mounts the folder has it too, and does not start.
+
+        Raises:
+            IntegrityError: naming the first few.
+        """
+        key = model_key(ref.sha256)
+        known = {f"{key}/{name}" for name in [*self.manifest(ref).files, MANIFEST, SIGNATURE]}
+        if more := sorted(set(self.objects.names(f"{key}/")) - known):
+            names = ", ".join(shown(each.removeprefix(f"{key}/")) for each in more[:3])
+            raise IntegrityError(
+                f"{len(more)} objects lie beside its files that its manifest does not list: {names}",
+                where=f"{self.objects.url}/{key}",
+                fix="find out who wrote them, and remove them from the store",
+            )
 
     def model_folder(self, sha256: str) -> Path:
         """A model version's files on this machine, to be read only."""

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: temporary folder, fsync, list of hashes written last, rename."""
+"""Checkpoints that are whole or not there: temporary folder, fsync, sealed list of hashes written last, rename."""
 
 import json
 import os
@@ -10,17 +10,22 @@ from typing import Any
 from pydantic import Field
 
 from contract.dataset import FileEntry
-from contract.digest import check_folder, file_entries, sha256_file
-from contract.documents import Part
-from contract.errors import IntegrityError
+from contract.digest import check_folder, file_entries, sha256_bytes, sha256_file
+from contract.documents import Part, parse_json
+from contract.errors import DocumentError, IntegrityError, KitError
+from contract.keys import Key
 
 MARKER = "complete.json"
+_PREFIX = "checkpoint-"
+_LARGEST_SEALED = 64 << 20  # bytes
+_FIX = "nothing of it is used: the run goes on from an older checkpoint, or begins anew"
 
 
 class Marker(Part):
-    """The last file of a checkpoint: what it holds, and what its writer wants to know later."""
+    """The last file of a checkpoint: whose it is, what it holds, and what its writer wants to know later."""
 
-    files: dict[str, FileEntry]
+    name: str = Field(description="Of the checkpoint's folder.")
+    files: dict[Key, FileEntry]
     notes: dict[str, Any] = Field(default={})
 
 
@@ -34,8 +39,8 @@ def publish(folder: Path, target: Path, notes: dict[str, Any] | None = None) -> 
     """
     for path in folder.rglob("*"):
         _fsync(path)
-    marker = Marker(files=file_entries(folder, leave_out=[MARKER]), notes=notes or {})
-    write_synced(folder / MARKER, marker.model_dump_json(indent=2))
+    marker = Marker(name=target.name, files=file_entries(folder, leave_out=[MARKER]), notes=notes or {})
+    _write_synced(folder / MARKER, sealed(marker.model_dump(mode="json")))
     if target.exists():
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -46,17 +51,38 @@ def publish(folder: Path, target: Path, notes: dict[str, Any] | None = None) -> 
 def notes_of(folder: Path) -> dict[str, Any] | None:
     """The notes of a complete checkpoint; None when it is incomplete or damaged."""
     try:
-        marker = Marker.model_validate_json((folder / MARKER).read_bytes())
-        check_folder(folder, marker.files | {MARKER: _entry(folder / MARKER)})
-    except (OSError, ValueError, IntegrityError):
+        return checked(folder).notes
+    except (OSError, KitError):
         return None
-    return marker.notes
+
+
+def checked(folder: Path) -> Marker:
+    """A checkpoint's marker, after every byte of the checkpoint was checked against it.
+
+    Raises:
+        OSError: it has no marker, so it is incomplete.
+        IntegrityError: something in it was changed, added or removed, or it was renamed; or an older kit wrote it,
+            whose markers nothing protects.
+    """
+    path = folder / MARKER
+    try:
+        marker = Marker.model_validate(unsealed(path))
+    except ValueError as e:
+        raise IntegrityError("is no marker of a checkpoint", where=str(path), fix=_FIX) from e
+    if marker.name != folder.name:
+        raise IntegrityError(f"was written as {marker.name}", where=str(folder), fix=_FIX)
+    check_folder(folder, marker.files | {MARKER: FileEntry(sha256=sha256_file(path), size=path.stat().st_size)})
+    return marker
 
 
 def newest(folder: Path) -> Path | None:
-    """The complete checkpoint with the highest step; damaged ones are passed over."""
+    """The complete checkpoint with the highest step; damaged ones are passed over, with a line that says why."""
     for path in reversed(_in_order(folder)):
-        if notes_of(path) is not None:
+        try:
+            checked(path)
+        except (OSError, KitError) as e:
+            print(f"checkpoint passed over: {str(e).partition(chr(10))[0]}", flush=True)
+        else:
             return path
     return None
 
@@ -68,34 +94,62 @@ def keep(folder: Path, count: int) -> None:
 
 
 def once(path: Path, make: Callable[[], Any]) -> Any:
-    """The JSON value in a file; made and written, whole, if it is not there.
+    """The JSON value in a sealed file; made and written, whole, if it is not there, or not as it was written.
 
     A stage that was finished before an interruption is so skipped.
     """
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # not there, or restored by half
+        return unsealed(path)
+    except (FileNotFoundError, IntegrityError):  # not there, restored by half, or changed
         value = make()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_synced(path, json.dumps(value, indent=2))
+    _write_synced(path, sealed(value))
     return value
 
 
-def write_synced(path: Path, text: str) -> None:
+def sealed(content: Any) -> str:
+    """JSON with the sha256 of its content, in one form, so that any byte of it that changes is noticed."""
+    digest = sha256_bytes(json.dumps(content).encode())
+    return json.dumps({"sha256": digest, "content": content}, indent=2) + "\n"
+
+
+def unsealed(path: Path) -> Any:
+    """The content of a sealed file.
+
+    Raises:
+        OSError: it is not there.
+        IntegrityError: it is not as it was written.
+    """
+    if path.exists() and not path.is_file():
+        raise IntegrityError("is not a regular file", where=str(path), fix=_FIX)
+    with path.open("rb") as file:
+        data = file.read(_LARGEST_SEALED)
+    try:
+        document = parse_json(data, str(path))
+        if isinstance(document, dict) and sealed(document["content"]).encode() == data:
+            return document["content"]
+    except (DocumentError, ValueError, KeyError, RecursionError):
+        pass
+    raise IntegrityError("is not as it was written: its sha256 does not fit", where=str(path), fix=_FIX)
+
+
+def _in_order(folder: Path) -> list[Path]:
+    found = [p for p in folder.glob(f"{_PREFIX}*") if not p.is_symlink() and p.is_dir() and _step(p).isdecimal()]
+    return sorted(found, key=lambda p: int(_step(p)))
+
+
+def _step(path: Path) -> str:
+    step = path.name.removeprefix(_PREFIX)
+    return step if step.isascii() and len(step) < 18 else ""
+
+
+def _write_synced(path: Path, text: str) -> None:
     """Write a file so that after a crash it is there with all its content, or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text)
     _fsync(temporary)
     temporary.replace(path)
     _fsync(path.parent)
-
-
-def _in_order(folder: Path) -> list[Path]:
-    return sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
-
-
-def _entry(path: Path) -> FileEntry:
-    return FileEntry(sha256=sha256_file(path), size=path.stat().st_size)
 
 
 def _fsync(path: Path) -> None:

@@ -3,7 +3,6 @@
 What is finished lies in opt/ml/checkpoints with its hashes; a job that was killed goes on after it.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -298,7 +297,7 @@ def _timed(name: str) -> Iterator[None]:
 
 def _holds(folder: Path, record: Path) -> bool:
     try:
-        written = json.loads(record.read_text())
+        written = checkpoints.unsealed(record)
         check_folder(folder, {name: FileEntry.model_validate(entry) for name, entry in written.items()})
     except (IntegrityError, ValueError):
         return False

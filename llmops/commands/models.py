@@ -93,7 +93,7 @@ def verify_models(
     version: Annotated[str, typer.Argument(help="name@3 or name@latest; without it all.", metavar="[NAME@N]")] = "",
     as_json: Json = False,
 ) -> None:
-    """Check signature, identity and every file of versions with the stack's public key."""
+    """Check signature, identity and every file of versions with the stack's public key; nothing else may lie there."""
     from contract.names import ModelRef
     from contract.signing import verify
     from llmops.tables import print_rows
@@ -104,6 +104,7 @@ def verify_models(
     rows = []
     for ref in [store.find(version)] if version else everything:
         verify(store.model_folder(ref.sha256), here.platform.outputs.signing.public_key, ref.sha256)
+        store.require_nothing_else(ref)
         rows.append({"model": ref.alias, "verified": True, "sha256": ref.sha256})
     print_rows(rows, ["model", "verified", "sha256"], as_json, "no model versions yet")
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from contract.digest import list_files
 from contract.errors import IntegrityError, KitError
-from contract.layout import MANIFEST, model_key, rejection_log
+from contract.layout import MANIFEST, SIGNATURE, model_key, rejection_log
 from contract.signing import verify
 from llmops.promotion import promote
 from llmops.remote_objects import RemoteObjects
 from llmops.stackfile import StackFile
+from tests.support.hostile import everything
 from tests.support.versions import write_version
 
 MakePlatform = Callable[..., Any]
@@ -99,7 +101,6 @@ class StoreContract(ABC):
         ("change", "words"),
         [
             ("model.safetensors", "bytes, the manifest says"),
-            ("extra.bin", "was added"),
             (MANIFEST, "manifest was changed"),
         ],
     )
@@ -114,6 +115,29 @@ class StoreContract(ABC):
         with pytest.raises(IntegrityError, match=words) as caught:
             platform.store().model_folder(ref.sha256)
         assert caught.value.where.startswith(f"{platform.outputs.store.url}/models/")
+
+    @pytest.mark.vulnerability(1)
+    def test_vulnerability_1_objects_beside_a_version_are_not_fetched_and_shown(
+        self, make_platform: MakePlatform, make_version: MakeVersion, tmp_path: Path
+    ) -> None:
+        """Shown by an attack: the name that such a key leaves below the version is an absolute path."""
+        platform = make_platform()
+        store = platform.store()
+        ref = store.put_model(make_version(), platform.sign)
+        outside = tmp_path / "outside"
+        names = ["extra.bin", f"/{outside}/.bashrc", "a//b", "model.safetensors/c"]
+        for name in names:
+            self.write(platform, f"{model_key(ref.sha256)}/{name}", b"owned")
+        before = everything(tmp_path, but=tmp_path / "cache")
+        folder = store.model_folder(ref.sha256)
+        assert list_files(folder).keys() == {*store.manifest(ref).files, MANIFEST, SIGNATURE}
+        assert everything(tmp_path, but=tmp_path / "cache") == before
+        with pytest.raises(IntegrityError, match=r"lie beside its files.*extra\.bin") as caught:
+            store.require_nothing_else(ref)
+        assert caught.value.where == f"{store.objects.url}/{model_key(ref.sha256)}"
+        self.write(platform, "aliases/models/chatbot//2.json", b"{}")
+        with pytest.raises(IntegrityError, match="has an empty part"):
+            store.versions()
 
     def test_a_rejected_version_is_not_promoted_before_it_is_cleared(
         self, make_platform: MakePlatform, make_version: MakeVersion, tmp_path: Path

@@ -1,9 +1,11 @@
 """Model data of a container: S3's objects as files in a folder of its own, linked where they are in files already."""
 
-import tarfile
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from contract.archives import extract
+from contract.errors import KitError
 from twins.common.fleet_cloud import DataError
 from twins.common.fleet_plan import DataSource
 
@@ -26,14 +28,24 @@ def fetch(twin: "Twin", source: DataSource, target: Path) -> None:
         if not there:
             raise DataError(f"there is no object at {source.uri}")
         for key, path in there:
-            objects.link(twin, place.bucket, key, target / path)
             if source.archive:
-                _unpack(target / path)
-    except (ApiError, OSError, tarfile.TarError) as e:
+                with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target.parent) as work:
+                    packed, content = Path(work, "archive"), Path(work, "content")
+                    objects.link(twin, place.bucket, key, packed)
+                    extract(packed, content)
+                    _move(content, (target / path).parent)
+            else:
+                objects.link(twin, place.bucket, key, target / path)
+    except KitError as e:
+        raise DataError(f"{source.uri}: {e.what}") from e
+    except (ApiError, OSError) as e:
         raise DataError(f"{source.uri}: {e}") from e
 
 
-def _unpack(archive: Path) -> None:
-    with tarfile.open(archive) as content:
-        content.extractall(archive.parent, filter="data")
-    archive.unlink()
+def _move(content: Path, folder: Path) -> None:
+    """What was unpacked to where it belongs; of several archives, none may replace what another brought."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in content.iterdir():
+        if (folder / each.name).exists():
+            raise DataError(f"two archives hold {each.name}")
+        each.rename(folder / each.name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contract import keys
 from twins.aws import objects
 from twins.aws.calls import ApiError
 from twins.aws.objects import Place
@@ -103,6 +104,8 @@ def _fill(twin: Twin, channel: Document, node: Node, nodes: list[Node], going: C
         raise ApiError("ValidationException", text)
     if source.get("S3DataDistributionType") == _SHARDED:
         found = found[nodes.index(node) :: len(nodes)]
+    if why := keys.fault(channel["ChannelName"]):  # SageMaker's own pattern lets "." and ".." through
+        raise ApiError("ValidationException", f"The channel {keys.shown(channel['ChannelName'])} {why}.")
     folder = node.root / _INPUT / channel["ChannelName"]
     folder.mkdir(exist_ok=True)
     _download(twin, place.bucket, found, folder, going)

@@ -13,6 +13,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import IO, Any
 
+from contract import keys
 from twins.aws.calls import ApiError, Call
 from twins.aws.judges.account import Account
 from twins.aws.persistence import BODIES, Body
@@ -195,8 +196,8 @@ def _path_of(key: str, prefix: str) -> str:
         path = key[len(prefix.rstrip("/")) + 1 :]
     else:
         path = key[len(prefix.rpartition("/")[0]) :].lstrip("/")
-    if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path:
-        raise ApiError("ValidationException", f"The key {key!r} can't be a file below a folder.")
+    if why := keys.fault(path):
+        raise ApiError("ValidationException", f"The key {keys.shown(key)} can't be a file below a folder: it {why}.")
     return path
 
 

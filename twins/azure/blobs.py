@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from weakref import WeakKeyDictionary
 
+from contract import keys
 from twins.azure.blobs_azurite import SLOTS, Azurite
 from twins.azure.calls import Document
 from twins.azure.errors import ArmError
@@ -195,8 +196,9 @@ def download_folder(twin: Twin, account: str, container: str, prefix: str, folde
     found = list_blobs(twin, account, container, below)
     for blob in found:
         path = blob.name[len(below) :]
-        if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path:
-            raise ArmError(400, "UserError", f"The blob {blob.name!r} can't be a file below a folder.")
+        if why := keys.fault(path):
+            message = f"The blob {keys.shown(blob.name)} can't be a file below a folder: it {why}."
+            raise ArmError(400, "UserError", message)
         download(twin, account, container, blob.name, folder / path)
     return len(found)
 

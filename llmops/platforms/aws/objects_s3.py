@@ -4,14 +4,15 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 from contract.layout import cache_dir
+from llmops.bounded import Bounded
 from llmops.platforms.aws.clients import Clients, error_code, explained
-from llmops.remote_objects import RemoteObjects
+from llmops.remote_objects import Entry, RemoteObjects
 
 _TAKEN, _BUSY, _MISSING = "PreconditionFailed", "ConditionalRequestConflict", ("NoSuchKey", "NoSuchBucket", "404")
 
@@ -32,23 +33,22 @@ class S3Objects(RemoteObjects):
         self._s3 = clients("s3")
         self._owner = {"ExpectedBucketOwner": account} if account else {}
 
-    def find(self, key: str) -> bytes | None:
-        """An object's content; None: there is none."""
+    def _find(self, key: str, most: int) -> bytes | None:
         with explained(f"{self.url}/{key}"):
             try:
-                return self._s3.get_object(Bucket=self.bucket, Key=key, **self._owner)["Body"].read()
+                body = self._s3.get_object(Bucket=self.bucket, Key=key, **self._owner)["Body"]
+                with closing(body):
+                    return body.read(most)
             except ClientError as e:
                 if error_code(e) in _MISSING:
                     return None
                 raise
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write an object, over one that may be there."""
+    def _put(self, key: str, data: bytes) -> None:
         with explained(f"{self.url}/{key}"):
             self._s3.put_object(Bucket=self.bucket, Key=key, Body=data, ChecksumAlgorithm="SHA256", **self._owner)
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one; of writers at the same time, exactly one is told True."""
+    def _create(self, key: str, data: bytes) -> bool:
         while True:
             try:
                 self._s3.put_object(
@@ -75,11 +75,15 @@ class S3Objects(RemoteObjects):
                 if error_code(e) not in _MISSING:
                     raise
 
-    def _entries(self, prefix: str) -> dict[str, str]:
-        """Key -> ETag of the objects below a prefix."""
+    def _entries(self, prefix: str) -> dict[str, Entry]:
         with explained(self.url):
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **self._owner)
-            return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", [])}
+            return {
+                each["Key"]: Entry(each["ETag"], each["Size"])
+                for page in pages
+                for each in page.get("Contents", [])
+                if each["Size"] or not each["Key"].endswith("/")  # the console's mark of an empty folder
+            }
 
     def _exists(self, key: str) -> bool:
         try:
@@ -94,9 +98,8 @@ class S3Objects(RemoteObjects):
     def _upload(self, key: str, path: Path) -> None:
         self._s3.upload_file(str(path), self.bucket, key, ExtraArgs={"ChecksumAlgorithm": "SHA256", **self._owner})
 
-    def _download(self, key: str, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._s3.download_file(self.bucket, key, str(path), ExtraArgs=dict(self._owner))
+    def _download(self, key: str, file: Bounded) -> None:
+        self._s3.download_fileobj(self.bucket, key, file, ExtraArgs=dict(self._owner))
 
     def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
         return explained(where, fix)

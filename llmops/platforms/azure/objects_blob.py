@@ -13,8 +13,9 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.storage.blob import BlobClient, BlobPrefix, ContainerClient
 
 from contract.layout import cache_dir
+from llmops.bounded import Bounded
 from llmops.platforms.azure.clients import Clients, error_code, explained
-from llmops.remote_objects import RemoteObjects
+from llmops.remote_objects import Entry, RemoteObjects
 
 _ROLE = "Storage Blob Data Contributor on the container"
 _AT_ONCE = 2  # parts of one large blob, beside the eight blobs that are on their way
@@ -35,21 +36,18 @@ class BlobObjects(RemoteObjects):
         account, _, name = self.url.rpartition("/")
         self._container: ContainerClient = clients.blobs(account).get_container_client(name)
 
-    def find(self, key: str) -> bytes | None:
-        """A blob's content; None: there is none."""
+    def _find(self, key: str, most: int) -> bytes | None:
         with self._explained(f"{self.url}/{key}"):
             try:
-                return self._blob(key).download_blob(max_concurrency=_AT_ONCE).readall()
+                return self._blob(key).download_blob(max_concurrency=_AT_ONCE).read(most)
             except ResourceNotFoundError:
                 return None
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write a blob, over one that may be there."""
+    def _put(self, key: str, data: bytes) -> None:
         with self._explained(f"{self.url}/{key}"):
             self._blob(key).upload_blob(data, overwrite=True)
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Write a blob unless there is one: with If-None-Match: *."""
+    def _create(self, key: str, data: bytes) -> bool:
         with self._explained(f"{self.url}/{key}"):
             try:
                 self._blob(key).upload_blob(data, overwrite=False)
@@ -68,10 +66,10 @@ class BlobObjects(RemoteObjects):
                 if not _is_gone(e):
                     raise
 
-    def _entries(self, prefix: str) -> dict[str, str]:
+    def _entries(self, prefix: str) -> dict[str, Entry]:
         with self._explained(self.url):
             return {
-                blob.name: str(blob.etag)
+                blob.name: Entry(str(blob.etag), blob.size or 0)
                 for blob in self._container.list_blobs(name_starts_with=prefix, include=["metadata"])
                 if not _is_folder(blob)
             }
@@ -84,10 +82,8 @@ class BlobObjects(RemoteObjects):
         with path.open("rb") as data:
             self._blob(key).upload_blob(data, overwrite=True, max_concurrency=_AT_ONCE)
 
-    def _download(self, key: str, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            self._blob(key).download_blob(max_concurrency=_AT_ONCE).readinto(file)
+    def _download(self, key: str, file: Bounded) -> None:
+        self._blob(key).download_blob(max_concurrency=_AT_ONCE).readinto(file)  # type: ignore[arg-type]
 
     def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
         return explained(where, fix, _ROLE)

@@ -11,7 +11,8 @@ import pytest
 from contract.digest import list_files
 from contract.errors import IntegrityError, KitError
 from contract.layout import MANIFEST
-from llmops.remote_objects import RemoteObjects
+from llmops.bounded import Bounded
+from llmops.remote_objects import Entry, RemoteObjects
 from tests.support.versions import write_version
 
 
@@ -23,15 +24,16 @@ class MemoryObjects(RemoteObjects):
         self.content: dict[str, bytes] = {}
         self.unreachable: set[str] = set()
         self.fetched: list[str] = []
+        self.lies: dict[str, int] = {}  # sizes that a listing gives wrongly
         self._lock = threading.Lock()
 
-    def find(self, key: str) -> bytes | None:
-        return self.content.get(key)
+    def _find(self, key: str, most: int) -> bytes | None:
+        return self.content[key][:most] if key in self.content else None
 
-    def put(self, key: str, data: bytes) -> None:
+    def _put(self, key: str, data: bytes) -> None:
         self.content[key] = data
 
-    def create(self, key: str, data: bytes) -> bool:
+    def _create(self, key: str, data: bytes) -> bool:
         with self._lock:
             if key in self.content:
                 return False
@@ -42,8 +44,9 @@ class MemoryObjects(RemoteObjects):
         depth = prefix.count("/") + 1
         yield from sorted({"/".join(key.split("/")[:depth]) for key in self.content if key.startswith(prefix)})
 
-    def _entries(self, prefix: str) -> dict[str, str]:
-        return {k: hashlib.md5(v).hexdigest() for k, v in self.content.items() if k.startswith(prefix)}
+    def _entries(self, prefix: str) -> dict[str, Entry]:
+        there = {key: data for key, data in self.content.items() if key.startswith(prefix)}
+        return {key: Entry(hashlib.md5(data).hexdigest(), self.lies.get(key, len(data))) for key, data in there.items()}
 
     def _exists(self, key: str) -> bool:
         return key in self.content
@@ -51,14 +54,13 @@ class MemoryObjects(RemoteObjects):
     def _upload(self, key: str, path: Path) -> None:
         self.content[key] = path.read_bytes()
 
-    def _download(self, key: str, path: Path) -> None:
+    def _download(self, key: str, file: Bounded) -> None:
         name = key.rpartition("/")[2]
-        path.parent.mkdir(parents=True, exist_ok=True)
         if name in self.unreachable:
-            path.write_bytes(b"half")
+            file.write(self.content[key][:1])
             raise ConnectionError(name)
         self.fetched.append(name)
-        path.write_bytes(self.content[key])
+        file.write(self.content[key])
 
     def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
         return nullcontext()
@@ -90,22 +92,26 @@ def test_a_folder_is_fetched_once_and_again_when_it_was_changed(objects: MemoryO
     assert (objects.get_folder(key) / "manifest.json.sig").read_bytes() == b"another"
 
 
-def test_an_interrupted_fetch_is_gone_on_with(objects: MemoryObjects, key: str) -> None:
-    objects.unreachable = {"model.safetensors"}
+def interrupt(objects: MemoryObjects, key: str) -> Path:
+    """Interrupt a fetch after its first file; what is kept of it."""
+    objects.unreachable = {"openvino_model.xml"}
     with pytest.raises(ConnectionError):
         objects.get_folder(key)
-    before, objects.fetched, objects.unreachable = objects.fetched, [], set()
-    assert before
+    (kept,) = (objects.cache / "models").iterdir()
+    assert (kept / "model.safetensors").read_bytes() == objects.content[f"{key}/model.safetensors"]
+    return kept
+
+
+def test_an_interrupted_fetch_is_gone_on_with(objects: MemoryObjects, key: str) -> None:
+    interrupt(objects, key)
+    objects.fetched, objects.unreachable = [], set()
     folder = objects.get_folder(key)
-    assert "model.safetensors" in objects.fetched
-    assert not set(before) & set(objects.fetched)
+    assert objects.fetched == ["openvino_model.xml"]
     assert [p.name for p in folder.parent.iterdir() if p.name.startswith(".")] == []
 
 
 def test_what_was_changed_meanwhile_is_fetched_anew(objects: MemoryObjects, key: str) -> None:
-    objects.unreachable = {"model.safetensors"}
-    with pytest.raises(ConnectionError):
-        objects.get_folder(key)
+    interrupt(objects, key)
     objects.unreachable = set()
     objects.put(f"{key}/manifest.json.sig", b"another")
     assert (objects.get_folder(key) / "manifest.json.sig").read_bytes() == b"another"
@@ -120,6 +126,21 @@ def test_what_is_not_what_the_manifest_says_leaves_nothing(objects: MemoryObject
     objects.put(f"{key}/{MANIFEST}", b"{}")
     with pytest.raises(IntegrityError, match="manifest was changed"):
         objects.get_folder(key)
+
+
+def test_what_a_job_left_is_fetched_by_its_own_manifest(objects: MemoryObjects, key: str, tmp_path: Path) -> None:
+    """Nobody knows its identity yet: the key is the job's."""
+    left = {name.replace(key, "runs/r/output/j/model"): data for name, data in objects.content.items()}
+    objects.content = left | {"runs/r/output/j/model/log.txt": b"beside"}
+    objects.download("runs/r/output/j/model", tmp_path / "output")
+    names = {f"runs/r/output/j/model/{name}" for name in list_files(tmp_path / "output")}
+    assert names == left.keys()
+    objects.content["runs/r/output/j/model/model.safetensors"] = b"W"
+    for words in ("sha256 differs", "there is no manifest.json"):
+        with pytest.raises(IntegrityError, match=words):
+            objects.download("runs/r/output/j/model", tmp_path / "again")
+        objects.content.pop("runs/r/output/j/model/manifest.json", None)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "again"))] == []
 
 
 def test_a_folder_without_its_manifest_is_not_there(objects: MemoryObjects, key: str) -> None:

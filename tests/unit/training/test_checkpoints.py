@@ -1,11 +1,17 @@
 """A checkpoint is whole or passed over."""
 
+import json
+import os
+import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from training.checkpoints import MARKER, keep, newest, notes_of, once, publish
+from contract.digest import file_entries
+from contract.errors import IntegrityError
+from training.checkpoints import MARKER, checked, keep, newest, notes_of, once, publish, sealed
 
 
 def write(folder: Path, step: int) -> Path:
@@ -50,6 +56,119 @@ def test_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: Callable[[Pat
     assert newest(tmp_path) is None
 
 
+def _byte(path: Path, draw: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+    path.write_bytes(data)
+
+
+def _cut(path: Path, draw: random.Random) -> None:
+    os.truncate(path, draw.randrange(path.stat().st_size))
+
+
+def _insert(path: Path, draw: random.Random) -> None:
+    data = path.read_bytes()
+    at = draw.randrange(len(data) + 1)
+    path.write_bytes(data[:at] + draw.choice((b" ", b"\n", b"0", b"\0")) + data[at:])
+
+
+def _rename(path: Path, draw: random.Random) -> None:
+    path.rename(path.with_name(path.name + draw.choice(("", "a")) + ".bak"))
+
+
+def _add(path: Path, draw: random.Random) -> None:
+    (path.parent / f"added-{draw.randrange(9)}").write_bytes(draw.randbytes(draw.randrange(9)))
+
+
+def _swap(path: Path, draw: random.Random) -> None:
+    """With another file of the checkpoint, or with the same one of another checkpoint."""
+    there = sorted(p for p in path.parent.parent.glob("checkpoint-*/*") if p.read_bytes() != path.read_bytes())
+    other = draw.choice(there)
+    mine, theirs = path.read_bytes(), other.read_bytes()
+    path.write_bytes(theirs)
+    other.write_bytes(mine)
+
+
+def _notes(path: Path, draw: random.Random) -> None:
+    """What a marker's writer wants to know later, changed as its author would write it."""
+    marker = path.with_name(MARKER)
+    document = json.loads(marker.read_text())
+    document["content"]["notes"] = draw.choice(({}, {"seconds": draw.random()}, {"seconds": 15.0, "more": 1}))
+    marker.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _checkpoint(path: Path, draw: random.Random) -> None:
+    """The whole of it under another name."""
+    path.parent.rename(path.parent.with_name(f"checkpoint-{draw.randint(100, 999)}"))
+
+
+MUTATIONS = [
+    _byte,
+    _byte,
+    _byte,
+    _cut,
+    _insert,
+    _rename,
+    _add,
+    _swap,
+    _notes,
+    _checkpoint,
+    lambda path, _: path.unlink(),
+]
+
+
+@pytest.mark.scorecard("corrupt-checkpoint")
+def test_of_1000_mutated_checkpoints_each_is_found(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    for step in (5, 10):
+        write(whole, step)
+    missed: list[tuple[int, str]] = []
+    for number in range(1_000):
+        draw = random.Random(number)
+        folder = tmp_path / str(number)
+        shutil.copytree(whole, folder)
+        mutate, name = draw.choice(MUTATIONS), draw.choice((MARKER, MARKER, "optimizer.pt", "adapter.safetensors"))
+        mutate(folder / "checkpoint-10" / name, draw)
+        found = newest(folder)
+        if found is not None and found.name != "checkpoint-5":
+            missed.append((number, f"{mutate.__name__} {name}"))
+        shutil.rmtree(folder)
+    assert missed == []
+    assert newest(whole) == whole / "checkpoint-10"
+
+
+def test_why_a_checkpoint_is_passed_over_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = write(tmp_path, 5), write(tmp_path, 10)
+    _flip(bad)
+    assert newest(tmp_path) == good
+    assert capsys.readouterr().out == (
+        f"checkpoint passed over: {bad}/adapter.safetensors: was changed: its sha256 differs from the manifest's\n"
+    )
+
+
+def test_a_checkpoint_of_an_older_kit_is_refused(tmp_path: Path) -> None:
+    """Its marker was not sealed: what notes it had, nobody can know."""
+    folder = write(tmp_path, 5)
+    files = {name: entry.model_dump() for name, entry in file_entries(folder, [MARKER]).items()}
+    (folder / MARKER).write_text(json.dumps({"files": files, "notes": {"seconds": 1.0}}, indent=2))
+    with pytest.raises(IntegrityError, match="is not as it was written") as caught:
+        checked(folder)
+    assert caught.value.fix
+    assert newest(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["checkpoint-", "checkpoint-x", "checkpoint--1", "checkpoint-²", "checkpoint-5.bak"])
+def test_what_is_only_named_like_a_checkpoint_is_left_alone(tmp_path: Path, name: str) -> None:
+    good = write(tmp_path, 5)
+    (tmp_path / name).mkdir()
+    (tmp_path / "checkpoint-7").touch()
+    (tmp_path / "checkpoint-8").symlink_to(good)
+    assert newest(tmp_path) == good
+    keep(tmp_path, 1)
+    assert (tmp_path / name).is_dir()
+    assert good.is_dir()
+
+
 def test_unfinished_folder_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / ".partial" / "checkpoint-7").mkdir(parents=True)
     assert newest(tmp_path) is None
@@ -86,3 +205,12 @@ def test_a_stage_that_was_restored_by_half_is_done_again(tmp_path: Path) -> None
     path.write_text(path.read_text()[:5])
     assert once(path, lambda: {"found": 2}) == {"found": 2}
     assert once(path, lambda: {"found": 3}) == {"found": 2}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"found": 1}', sealed({"found": 1}).replace("1", "9"), sealed({}) + " ", "", "[" * 9999]
+)
+def test_a_stage_whose_result_was_changed_is_done_again(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "stage.json"
+    path.write_text(text)
+    assert once(path, lambda: {"found": 2}) == {"found": 2}

@@ -6,6 +6,7 @@ https://learn.microsoft.com/azure/machine-learning/how-to-administrate-data-auth
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from contract import keys
 from twins.azure import blobs
 from twins.azure.ids import Id
 from twins.azure.services.machinelearning_references import data_path
@@ -23,10 +24,13 @@ class FilesError(Exception):
 
 class Folder:
     """A folder (or one file) of a datastore, as an identity may use it: `principal` is its object id; empty: an
-    identity that Azure gives what it needs. Call its methods without the twin's lock.
+    identity that Azure gives what it needs. Call its methods without the twin's lock. A path that would leave the
+    container raises FilesError.
     """
 
     def __init__(self, twin: "Twin", container_id: str, path: str, principal: str) -> None:
+        if path.strip("/") and (why := keys.fault(path.strip("/"))):
+            raise FilesError(f"{keys.shown(path)} is no path of a folder: it {why}")
         self._twin = twin
         self._container_id = container_id
         self._principal = principal
@@ -70,8 +74,8 @@ class Folder:
             raise FilesError(f"there is nothing at {self._container}/{self.path} of account {self._account}")
         for name in found:
             path = name[len(self.path) :].strip("/") or self.name
-            if any(part in ("", ".", "..") for part in path.split("/")):
-                raise FilesError(f"the blob {name!r} can't be a file below a folder")
+            if why := keys.fault(path):
+                raise FilesError(f"the blob {keys.shown(name)} can't be a file below a folder: it {why}")
             file = target / path
             blobs.download(self._twin, self._account, self._container, name, file)
 

@@ -7,6 +7,7 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
 import re
 from typing import TYPE_CHECKING
 
+from contract import keys
 from twins.azure import operations
 from twins.azure.arm import merged
 from twins.azure.calls import Call, Document, Reply
@@ -170,6 +171,9 @@ def _check_folders(twin: "Twin", workspace_id: str, properties: Document) -> Non
     for direction in ("inputs", "outputs"):
         for name, given in (properties.get(direction) or {}).items():
             target, uri = f"properties.{direction}.{name}", given.get("uri")
+            if "/" in name or keys.fault(name):  # it becomes the name of a folder
+                message = f"The name {keys.shown(name)} is invalid: only letters, digits and underscores are allowed."
+                raise ArmError(400, "UserError", message, f"properties.{direction}")
             if not uri or references.data_path(twin, workspace_id, uri, target) is not None:
                 continue
             if direction == "outputs":

@@ -1,7 +1,5 @@
 """The store in a blob container, with everything that the store in a folder promises."""
 
-from pathlib import Path
-
 import pytest
 from azure.storage.blob import ContainerClient
 
@@ -38,7 +36,7 @@ class TestStore(StoreContract):
             assert left == (set() if tagged else {"theirs/data"})
 
 
-def test_objects_of_a_container(make_platform: MakePlatform, tmp_path: Path) -> None:
+def test_objects_of_a_container(make_platform: MakePlatform) -> None:
     platform = make_platform()
     objects = BlobObjects(platform.outputs.store.url, platform.clients)
     assert objects.find("a/none") is None
@@ -49,8 +47,7 @@ def test_objects_of_a_container(make_platform: MakePlatform, tmp_path: Path) -> 
     assert objects.list("a/") == ["a/b/größe 2", "a/one"]
     assert list(objects.folders("a/")) == ["a/b"]
     assert list(objects.folders("")) == ["a"]
-    objects.download("a/", tmp_path / "out")
-    assert (tmp_path / "out/b/größe 2").read_bytes() == b"3"
+    assert objects.find("a/b/größe 2") == b"3"
     gone = BlobObjects(f"{platform.azure.blob_url.rstrip('/')}/gone", platform.clients)
     assert list(gone.folders("")) == []
     with pytest.raises(KitError, match="ContainerNotFound"):

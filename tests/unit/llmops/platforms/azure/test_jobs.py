@@ -117,7 +117,7 @@ def test_the_model_of_a_complete_run_is_fetched(runs: AzureRuns, cloud: MlCloud)
     runs.submit(SPEC, print)
     name = job_name(PREFIX, RUN)
     cloud.ended(name, "Completed")
-    runs._objects.put(f"runs/{RUN}/output/{name}/model/manifest.json", b"{}")
+    runs._objects.put(f"runs/{RUN}/output/{name}/model/manifest.json", b'{"files": {}}')
     with runs.output(RUN) as folder:
         assert [p.name for p in folder.iterdir()] == ["manifest.json"]
     assert not folder.exists()
@@ -153,7 +153,7 @@ def test_a_schedules_job_is_a_run_of_its_own_and_other_stacks_jobs_are_none(runs
     assert found[own].spec.created == "2026-11-25T21:06:50Z"
     assert runs.request(own)["name"] == own
     cloud.ended(own, "Completed")
-    runs._objects.put(f"runs/{own}/output/{own}/model/manifest.json", b"{}")
+    runs._objects.put(f"runs/{own}/output/{own}/model/manifest.json", b'{"files": {}}')
     with runs.output(own) as folder:
         assert (folder / "manifest.json").exists()
     cloud.ended(own, "Failed")

@@ -1,0 +1,35 @@
+"""Fine-tuning that is killed at any moment ends with the same weights."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.models import CHECKOUT, tiny_model, training_python
+from tests.support.training import tiny_recipe, write_rows
+
+RUNS = 20
+
+
+@pytest.mark.scorecard("resume")
+def test_20_runs_killed_at_random_end_with_equal_weights(tmp_path: Path) -> None:
+    write_rows(tmp_path)
+    # A checkpoint after every step, so that many a kill comes while one is written.
+    tiny_recipe(epochs=3, precision="f32", checkpoint_steps=1).write(tmp_path / "recipe.json")
+    script = Path(__file__).with_name("resumes.py")
+    arguments = [str(tiny_model()), str(tmp_path / "rows.jsonl"), str(tmp_path / "recipe.json"), str(RUNS)]
+    done = subprocess.run(
+        [training_python(), str(script), *arguments],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(json.dumps(found))
+    assert [run["sha256"] for run in found["resumed"]] == [found["whole"]] * RUNS
+    assert all(run["killed_in"] for run in found["resumed"])
+    assert sum(run["from"].startswith("checkpoint-") for run in found["resumed"]) > RUNS / 2
