@@ -15,7 +15,8 @@ from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
 from llmops.platforms.local import LocalPlatform
 from llmops.runs import collect, find_run, other_machines, plan_run, uncollected
-from tests.unit.llmops.conftest import make_platform, write_version
+from tests.support.versions import write_output, write_version
+from tests.unit.llmops.conftest import make_platform
 
 MakeImage = Callable[[str], str]
 MakeVersion = Callable[..., Path]
@@ -94,19 +95,27 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def folder_of(platform: LocalPlatform, run: str) -> Path:
+    return Path(platform.outputs.training.runs) / run
+
+
+def dataset_of(platform: LocalPlatform, spec: RunSpec) -> Path:
+    return platform.store().dataset_folder(spec.dataset.sha256)
+
+
 def log_of(platform: LocalPlatform, run: str) -> str:
-    return (Path(platform.outputs.training.runs) / run / "log.txt").read_text()
+    return (folder_of(platform, run) / "log.txt").read_text()
+
+
+def lines_of(platform: LocalPlatform, run: str) -> list[str]:
+    """What a run printed itself, to its end."""
+    return list(platform.follow(run))
 
 
 def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path, make_image: MakeImage) -> None:
-    write_version(tmp_path / "done", "chatbot", "trained", True, "RUN")
-    finish = textwrap.dedent(f"""
-        if n == 1:
-            time.sleep(60)
-        import shutil
-        shutil.copytree({str(tmp_path / "done")!r}, ml / "model", dirs_exist_ok=True)
-        manifest = ml / "model/manifest.json"
-        manifest.write_text(manifest.read_text().replace('"RUN"', json.dumps(spec["id"])))
+    finish = textwrap.dedent("""
+        while n == 1 or not (ml / "model/manifest.json").exists():
+            time.sleep(0.02)
         print("stage=done", flush=True)
     """)
     platform = deploy(tmp_path, make_image(_BEGIN + finish))
@@ -124,7 +133,8 @@ def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path
     assert same
     assert same.spec.id == run
     platform.resume(run, lambda _: None)
-    assert list(platform.follow(run)) == ["stage=train start=1", "stage=train start=2", "stage=done"]
+    write_output(folder_of(platform, run) / "root/opt/ml/model", found.spec, dataset_of(platform, found.spec))
+    assert lines_of(platform, run) == ["stage=train start=1", "stage=train start=2", "stage=done"]
 
     assert find_run(platform, run).state.status == "completed"
     assert [r.spec.id for r in uncollected(platform)] == [run]
