@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.dataset import DatasetManifest
-from contract.digest import check_folder, sha256_bytes, sha256_file
+from contract.digest import check_folder, list_files, sha256_bytes, sha256_file
 from contract.errors import IntegrityError, KitError
 from contract.evaluation import EvaluationAnswers
 from contract.layout import EVALUATION, MANIFEST
@@ -41,6 +41,7 @@ def check_output(folder: Path, spec: RunSpec, store: Store) -> str:
     Raises:
         IntegrityError: naming the first field or metric that differs.
     """
+    list_files(folder)  # a link would have the caller read what the job could not
     content = read_manifest(folder)
     where = f"run {spec.id}: {MANIFEST}"
     try:

@@ -145,6 +145,15 @@ def test_vulnerability_5_a_manifest_that_is_swapped_between_check_and_signature(
     assert deployed.store().versions("finance") == []
 
 
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_link_in_the_output_is_not_followed(
+    deployed: LocalPlatform, spec: RunSpec, output: Path
+) -> None:
+    (output / MANIFEST).unlink()
+    (output / MANIFEST).symlink_to(deployed.outputs.signing.private_key)
+    assert "is not a regular file" in refused(deployed, spec, output)
+
+
 def test_a_dataset_that_was_changed_in_the_store_decides_nothing(
     deployed: LocalPlatform, spec: RunSpec, output: Path
 ) -> None:

@@ -1,8 +1,10 @@
 """Runs on this machine, with real processes from an image of a few lines."""
 
+import inspect
 import json
 import os
 import signal
+import socket
 import textwrap
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
 from llmops.platforms.local import LocalPlatform
 from llmops.runs import collect, find_run, other_machines, plan_run, uncollected
+from tests.support import intruder
 from tests.support.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
 
@@ -189,6 +192,68 @@ def test_a_run_sees_nothing_of_the_callers_environment(
     (line,) = platform.follow(run)
     assert "LLMOPS_ROOT" in line
     assert "AWS" not in line
+
+
+@pytest.mark.vulnerability(13)
+def test_vulnerability_13_training_gets_at_nothing_of_its_callers(tmp_path: Path, make_image: MakeImage) -> None:
+    platform = deploy(tmp_path, make_image(_BEGIN + _FAIL))
+    recipe = write_recipe(tmp_path)
+    other = start(platform, recipe)
+    list(platform.follow(other))
+    outputs, cache = platform.outputs, Path(os.environ["LLMOPS_CACHE"])
+    store, image = tmp_path / "home" / "store", outputs.training.image.partition("@sha256:")[2]
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(store / "s"))
+        control.listen()
+        targets = {
+            "key": outputs.signing.private_key, "pid": os.getpid(), "own": "OWN", "socket": str(store / "s"),
+            "port": server.getsockname()[1], "remove": ["OWN"], "list": [str(folder_of(platform, other) / "root")],
+            "write": [
+                str(store / "new"), str(cache / "images/training" / image / "app/new.py"), "SPEC",
+                str(cache / "venvs/training-test/bin/new"), str(folder_of(platform, other) / "root/opt/ml/model/new"),
+            ],
+        }  # fmt: skip
+        own = (
+            "targets = json.loads(text.replace('OWN', f'{ml}/model').replace('SPEC', f'{ml}/input/data/spec/run.json'))"
+        )
+        code = inspect.getsource(intruder).replace('__name__ == "__main__"', "False")
+        code += f"\nml = os.environ['LLMOPS_ROOT'] + '/opt/ml'\ntext = {json.dumps(targets)!r}\n{own}\n"
+        platform.outputs = outputs.model_copy(
+            update={
+                "training": outputs.training.model_copy(update={"image": make_image(f"{code}print(intrude(targets))")})
+            }
+        )
+        assert lines_of(platform, start(platform, recipe)) == ["['own']"]
+
+
+@pytest.mark.vulnerability(13)
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_vulnerability_13_a_reason_that_is_no_file_shows_nothing_of_the_callers(
+    tmp_path: Path, make_image: MakeImage, kind: str
+) -> None:
+    key = tmp_path / "home" / "keys" / "signing.key"
+    leave = {"link": f"failure.symlink_to({str(key)!r})", "pipe": "os.mkfifo(failure)", "folder": "failure.mkdir()"}
+    platform = deploy(tmp_path, make_image(f"{_BEGIN}failure = ml / 'output/failure'\n{leave[kind]}\n"))
+    run = start(platform, write_recipe(tmp_path))
+    list(platform.follow(run))
+    state = find_run(platform, run).state
+    assert state.status == "failed"
+    assert "PRIVATE" in key.read_text()
+    assert "PRIVATE" not in state.failure
+    platform.resume(run, lambda _: None)
+    assert "stage=train start=2" in lines_of(platform, run)
+
+
+@pytest.mark.vulnerability(13)
+def test_vulnerability_13_where_training_can_not_be_confined_its_log_says_so(
+    tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hosting.confinement._try", lambda *_: "no namespaces here")
+    platform = deploy(tmp_path, make_image("print('trained')"))
+    first, second = lines_of(platform, start(platform, write_recipe(tmp_path)))
+    assert first.startswith("warning: training runs as you, and can read what you can, the stack's signing key too")
+    assert "no namespaces here" in first
+    assert second == "trained"
 
 
 def test_other_data_is_another_run(tmp_path: Path, make_image: MakeImage) -> None:
