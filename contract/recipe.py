@@ -52,8 +52,8 @@ class BaseModelSource(Part):
             raise KitError(
                 f"{self.revision!r} is no commit of the hub: a branch or tag can be moved to other weights",
                 where=where,
-                fix=f"write the commit's 40 hex digits: `git ls-remote https://huggingface.co/{repository}` lists them, "
-                "and the model's page has them under Files and versions, History",
+                fix=f"write its commit (40 hex digits): `git ls-remote https://huggingface.co/{repository}` has them, "
+                "and so has the model's page, under Files and versions, History",
             )
 
 

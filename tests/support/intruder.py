@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-NEWNS, NEWUSER, DETACH, ATTACH = 0x20000, 0x10000000, 2, 16
+NEWNS, NEWUSER, DETACH, SEIZE = 0x20000, 0x10000000, 2, 0x4206
 libc = ctypes.CDLL(None, use_errno=True)
 managed: list[str] = []
 
@@ -54,7 +54,7 @@ def intrude(targets: dict) -> list[str]:
     attempt("memory", lambda: opened(f"/proc/{pid}/mem", "rb"))
     attempt("environment", lambda: Path(f"/proc/{pid}/environ").read_text())
     attempt("signal", lambda: os.kill(pid, signal.SIGCONT))
-    attempt("ptrace", lambda: require(libc.ptrace(ATTACH, pid, None, None)))
+    attempt("ptrace", lambda: require(libc.ptrace(SEIZE, pid, None, None)))
     for path in targets["write"]:
         attempt(f"write {path}", lambda path=path: opened(path, "a"))
     for path in targets["remove"]:
