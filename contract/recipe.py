@@ -1,7 +1,7 @@
 """Recipe: one YAML file that says what a model is made from, how, and what it must pass."""
 
 import re
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -39,7 +39,7 @@ class BaseModelSource(Part):
     def require_commit(self, where: str) -> None:
         """See that a model of the hub is named by a commit: whoever owns a branch or tag can move it.
 
-        Not part of reading a document: runs of older kits that name a branch stay readable.
+        Not part of reading a document: recipes and runs of older kits that name a branch stay readable.
 
         Args:
             where: the place of `revision`.
@@ -156,15 +156,3 @@ class Recipe(Document):
     training: Training = Training()
     evaluation: Evaluation
     serving: ServingDefaults = ServingDefaults()
-
-    @classmethod
-    def parse(cls, text: str, where: str) -> Self:
-        """Read a recipe file's text.
-
-        Raises:
-            DocumentError: naming place, line and field.
-            KitError: the base model is one of the hub, and not named by a commit.
-        """
-        found = super().parse(text, where)
-        found.base_model.require_commit(f"{where}: base_model.revision")
-        return found

@@ -45,7 +45,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     from llmops.importing import import_model
 
     compute = other_machines(platform, platform.require_runs(), machines or {})
-    recipe = Recipe.load(recipe_path)
+    recipe = parse_recipe(recipe_path)
     dataset = put_dataset(platform, recipe, recipe_path.parent, say)
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent)
     platform.store().signed_manifest(base, platform.outputs.signing.public_key)
@@ -171,8 +171,11 @@ def parse_recipe(path: Path) -> Recipe:
     """A recipe file.
 
     Raises:
-        KitError: it is missing or does not validate: file, line, field.
+        KitError: it is missing or does not validate, file, line, field; or its base model is one of the hub that no
+            commit names.
     """
     if not path.is_file():
         raise KitError("there is no such recipe", where=str(path), fix="give the path of a recipe's YAML file")
-    return Recipe.load(path)
+    recipe = Recipe.load(path)
+    recipe.base_model.require_commit(f"{path}: base_model.revision")
+    return recipe

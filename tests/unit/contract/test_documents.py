@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contract.documents import Document
-from contract.errors import DocumentError, KitError
+from contract.errors import DocumentError
 from contract.names import Name
 from contract.recipe import Recipe
 from contract.run import RunSpec
@@ -124,16 +124,6 @@ def test_writing_is_canonical(tmp_path: Path) -> None:
     Recipe.load(tmp_path / "deep" / "a.json").write(tmp_path / "b.json")
     assert (tmp_path / "deep" / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     assert not list(tmp_path.rglob("*.tmp"))
-
-
-@pytest.mark.vulnerability(14)
-def test_vulnerability_14_a_recipe_names_a_model_of_the_hub_by_its_commit() -> None:
-    text = RECIPE.replace("folder:./base", "hub:org/model\n  revision: main")
-    with pytest.raises(KitError, match="'main' is no commit of the hub") as caught:
-        Recipe.parse(text, where="r.yaml")
-    assert caught.value.where == "r.yaml: base_model.revision"
-    named = Recipe.parse(text.replace("main", "a" * 40), where="r.yaml")
-    assert named.base_model.revision == "a" * 40
 
 
 def test_a_run_of_an_older_kit_that_names_a_branch_stays_readable() -> None:

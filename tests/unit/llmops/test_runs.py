@@ -16,7 +16,7 @@ from contract.errors import KitError, RunError
 from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
 from llmops.platforms.local import LocalPlatform
-from llmops.runs import collect, find_run, other_machines, plan_run, uncollected
+from llmops.runs import collect, find_run, other_machines, parse_recipe, plan_run, uncollected
 from tests.support import intruder
 from tests.support.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
@@ -291,6 +291,17 @@ def test_dirty_data_and_recipes_are_named_by_file_and_line(tmp_path: Path, make_
         plan_run(platform, recipe, lambda _: None)
     assert f"{recipe}:8: evaluation.gate.0.minimum" in caught.value.where
     assert not (tmp_path / "home" / "store" / "datasets").exists()
+
+
+@pytest.mark.vulnerability(14)
+def test_vulnerability_14_a_recipe_names_a_model_of_the_hub_by_its_commit(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(RECIPE.replace('"store:tiny@1"', '"hub:org/model", revision: main'))
+    with pytest.raises(KitError, match="'main' is no commit of the hub") as caught:
+        parse_recipe(path)
+    assert caught.value.where == f"{path}: base_model.revision"
+    path.write_text(path.read_text().replace("main", "a" * 40))
+    assert parse_recipe(path).base_model.revision == "a" * 40
 
 
 def test_the_beginning_of_an_id_must_name_one_run(tmp_path: Path, make_image: MakeImage) -> None:
