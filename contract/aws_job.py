@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contract.layout import dataset_key, model_key, run_checkpoints_key, run_output_key
-from contract.run import RUN_VARIABLE, RunSpec
+from contract.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec, StoredSpec
 
 METRICS = {
     "loss": r"step=\d+ .*\bloss=([0-9.eE+-]+)",
@@ -37,14 +37,14 @@ class JobPlace:
     tags: dict[str, str] = field(default_factory=dict)
 
 
-def training_job(name: str, run: str, spec: RunSpec, spec_folder: str, place: JobPlace) -> dict[str, Any]:
+def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: JobPlace) -> dict[str, Any]:
     """A CreateTrainingJob request.
 
     Args:
         name: the job's.
         run: the run's id, which may be another than the spec's: a schedule repeats a spec.
         spec: what is run, and on which machines.
-        spec_folder: key of the folder in the bucket of runs that holds the spec alone.
+        stored: where the job finds the spec.
         place: where.
     """
     assert spec.compute
@@ -58,7 +58,7 @@ def training_job(name: str, run: str, spec: RunSpec, spec_folder: str, place: Jo
             "MetricDefinitions": [{"Name": n, "Regex": regex} for n, regex in METRICS.items()],
         },
         "InputDataConfig": [
-            _channel(SPEC_CHANNEL, place.work, spec_folder),
+            _channel(SPEC_CHANNEL, place.work, stored.folder),
             _channel("dataset", place.store, dataset_key(spec.dataset.sha256)),
             _channel("base_model", place.store, model_key(spec.base_model.sha256)),
         ],
@@ -69,12 +69,11 @@ def training_job(name: str, run: str, spec: RunSpec, spec_folder: str, place: Jo
             "CompressionType": "NONE",
         },
         "CheckpointConfig": {"S3Uri": f"{runs}/{run_checkpoints_key(run)}"},
+        "Environment": {SPEC_VARIABLE: stored.sha256} | ({RUN_VARIABLE: run} if run != spec.id else {}),
         "EnableNetworkIsolation": True,
         "EnableInterContainerTrafficEncryption": True,
         "Tags": [{"Key": key, "Value": value} for key, value in place.tags.items()],
     }
-    if run != spec.id:
-        job["Environment"] = {RUN_VARIABLE: run}
     if place.subnets:
         job["VpcConfig"] = {"Subnets": place.subnets, "SecurityGroupIds": place.security_groups}
     return job | _machines(spec, place)

@@ -11,7 +11,7 @@ from typing import Any
 from contract.errors import KitError
 from contract.layout import dataset_key, model_key, run_checkpoints_key, run_output_key
 from contract.outputs import AzureCompute
-from contract.run import Compute, RunSpec
+from contract.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 
 SPEC_INPUT = "spec"
 SCHEDULED_RUN = "${{name}}"
@@ -45,7 +45,7 @@ class JobPlace:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def command_job(name: str, run: str, spec: RunSpec, spec_folder: str, place: JobPlace) -> dict[str, Any]:
+def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: JobPlace) -> dict[str, Any]:
     """The properties of a CommandJob, as Azure Resource Manager takes them.
 
     Folders are mounted wherever Azure likes: the command tells the trainer where (contract.layout.TrainingFolders).
@@ -56,7 +56,7 @@ def command_job(name: str, run: str, spec: RunSpec, spec_folder: str, place: Job
         name: the job's; SCHEDULED_RUN in a schedule.
         run: the run's id, which may be another than the spec's: a schedule repeats a spec (SCHEDULED_RUN).
         spec: what is run, and on which machines.
-        spec_folder: key of the folder in the container of runs that holds the spec alone.
+        stored: where the job finds the spec.
         place: where.
 
     Raises:
@@ -70,12 +70,13 @@ def command_job(name: str, run: str, spec: RunSpec, spec_folder: str, place: Job
         "experimentName": spec.recipe.name,
         "command": _command(scheduled=run == SCHEDULED_RUN),
         "environmentId": place.environment,
+        "environmentVariables": {SPEC_VARIABLE: stored.sha256},
         "computeId": f"{place.computes}/{choose_cluster(spec.compute, place.clusters)}",
         "identity": {"identityType": "Managed", "clientId": place.client_id},
         "resources": {"instanceCount": spec.compute.instances},
         "limits": {"jobLimitsType": "Command", "timeout": f"PT{spec.compute.max_hours}H"},
         "inputs": {
-            SPEC_INPUT: _input(place.work, spec_folder),
+            SPEC_INPUT: _input(place.work, stored.folder),
             "dataset": _input(place.store, dataset_key(spec.dataset.sha256)),
             "base_model": _input(place.store, model_key(spec.base_model.sha256)),
         },

@@ -17,6 +17,8 @@ FOLDER_VARIABLES = {
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 SPEC = "run.json"
+EVALUATION = "evaluation.json"
+"""In a trained version: what the models answered (contract/evaluation.py)."""
 FAILURE = "failure"
 
 
@@ -113,9 +115,9 @@ def run_key(run: str) -> str:
     return f"runs/{run}"
 
 
-def run_spec_key(run: str) -> str:
-    """The RunSpec of a run in a cloud's bucket of runs."""
-    return f"{run_key(run)}/input/spec/{SPEC}"
+def run_spec_key(run: str, attempt: int = 1) -> str:
+    """The RunSpec of a run's attempt in a cloud's bucket of runs: an attempt may have other machines."""
+    return f"{run_key(run)}/input/spec{f'-{attempt}' if attempt > 1 else ''}/{SPEC}"
 
 
 def run_output_key(run: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import StringConstraints
 
-from contract.errors import KitError
+from contract.errors import IntegrityError, KitError
 
 # Letters first, so that every cloud takes it (Azure ML endpoints: 3-32, letters, digits, single dashes).
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
@@ -58,3 +58,22 @@ def parse_promoted(text: str) -> ModelRef:
             fix="let `llmops promote name@number` write this line",
         )
     return ModelRef(match["name"], int(match["number"]), match["sha256"])
+
+
+def require_name(alias: str, name: str, where: str) -> None:
+    """See that a version is what its alias calls it: aliases are not signed, the name in a manifest is.
+
+    Args:
+        alias: `name@number`, or the name alone.
+        name: what the version's manifest says.
+        where: the manifest's place.
+
+    Raises:
+        IntegrityError: they are of different names.
+    """
+    if alias.partition("@")[0] != name:
+        raise IntegrityError(
+            f"says that the version is named {name}, but its alias is {alias}",
+            where=where,
+            fix=f"take a version of {name} by an alias of its own; whoever may write the store made {alias}",
+        )

@@ -1,11 +1,15 @@
 """Recipe: one YAML file that says what a model is made from, how, and what it must pass."""
 
+import re
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from contract.documents import Document, Part
+from contract.errors import KitError
 from contract.names import Name
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class BaseModelSource(Part):
@@ -16,7 +20,7 @@ class BaseModelSource(Part):
         pattern=r"^(package|hub|folder|store):.+$",
         description="package:<PyPI package with a GGUF>, hub:<org/name>, folder:<path>, or store:<name@number>.",
     )
-    revision: str = Field(default="", description="The hub's commit, or the package's version.")
+    revision: str = Field(default="", description="The hub's commit (40 hex digits), or the package's version.")
     licence: str = Field(default="", description="SPDX identifier, recorded in the model version's manifest.")
     token: str = Field(
         default="",
@@ -31,6 +35,26 @@ class BaseModelSource(Part):
         if self.token and not self.source.startswith("hub:"):
             raise ValueError("`token` has no effect but with hub:")
         return self
+
+    def require_commit(self, where: str) -> None:
+        """See that a model of the hub is named by a commit: whoever owns a branch or tag can move it.
+
+        Not part of reading a document: recipes and runs of older kits that name a branch stay readable.
+
+        Args:
+            where: the place of `revision`.
+
+        Raises:
+            KitError: it is a branch, a tag or a shortened commit.
+        """
+        if self.source.startswith("hub:") and not _COMMIT.fullmatch(self.revision):
+            repository = self.source.removeprefix("hub:")
+            raise KitError(
+                f"{self.revision!r} is no commit of the hub: a branch or tag can be moved to other weights",
+                where=where,
+                fix=f"write its commit (40 hex digits): `git ls-remote https://huggingface.co/{repository}` has them, "
+                "and so has the model's page, under Files and versions, History",
+            )
 
 
 class DataSource(Part):

@@ -1,6 +1,6 @@
 """RunSpec: everything that a training job needs to know, resolved; its one input besides folders."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,20 @@ from contract.recipe import Recipe
 
 RUN_VARIABLE = "LLMOPS_RUN"
 """Tells a job its run's id where that is another than its spec's: a schedule repeats a spec."""
+
+
+SPEC_VARIABLE = "LLMOPS_SPEC_SHA256"
+"""Tells a job the sha256 of its run.json. It stands in the job's request, which the platform keeps as its caller wrote
+it: so whoever collects the run knows what was submitted, though jobs can write where run.json lies."""
+
+
+class StoredSpec(NamedTuple):
+    """Where a job finds its RunSpec, and what that must be."""
+
+    folder: str
+    """Key of the folder, in the bucket of runs, that holds run.json alone."""
+    sha256: str
+    """Of run.json."""
 
 
 class Pinned(Part):
@@ -60,13 +74,18 @@ class RunSpec(Document):
         pattern=r"^[a-z][a-z0-9-]{2,62}$",
         description="Unique in its stack; fits SageMaker job names.",
     )
-    created: str = Field(description="UTC, ISO 8601, seconds.")
+    created: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC, ISO 8601, seconds.")
     recipe: Recipe
     dataset: Pinned
     base_model: Pinned
     image: str = Field(description="The training image's reference, by digest.")
     kit_version: str
     compute: Compute | None = Field(default=None, description="In a cloud; runs of equal inputs may differ in it.")
+
+    @property
+    def inputs(self) -> tuple[Recipe, Pinned, Pinned, str]:
+        """What makes two runs the same: equal ones end with equal weights."""
+        return self.recipe, self.dataset, self.base_model, self.image
 
 
 RunStatus = Literal["pending", "running", "completed", "failed", "stopped"]

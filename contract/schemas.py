@@ -4,6 +4,7 @@ from typing import Any
 
 from contract.dataset import DatasetManifest
 from contract.documents import Document
+from contract.evaluation import EvaluationAnswers
 from contract.model import ModelManifest
 from contract.outputs import StackOutputs
 from contract.recipe import Recipe
@@ -12,7 +13,17 @@ from contract.store import Alias, StoreDocument
 
 DOCUMENTS: dict[str, type[Document]] = {
     d.SCHEMA.partition("/")[0]: d
-    for d in (Recipe, RunSpec, RunState, DatasetManifest, ModelManifest, StackOutputs, StoreDocument, Alias)
+    for d in (
+        Recipe,
+        RunSpec,
+        RunState,
+        DatasetManifest,
+        ModelManifest,
+        EvaluationAnswers,
+        StackOutputs,
+        StoreDocument,
+        Alias,
+    )
 }
 
 

@@ -89,14 +89,31 @@ def verify(folder: Path, public_key: str, expected_sha256: str = "") -> ModelMan
 
 
 def _verify_signature(folder: Path, content: bytes, public_key: str) -> None:
-    where = str(folder / SIGNATURE)
+    where = folder / SIGNATURE
     try:
-        signature = base64.b64decode((folder / SIGNATURE).read_text().strip(), validate=True)
+        signature = where.read_bytes()
     except FileNotFoundError:
         raise SignatureError(
-            "is missing: the version is unsigned", where=where, fix="`llmops runs collect` signs it"
+            "is missing: the version is unsigned", where=str(where), fix="`llmops runs collect` signs it"
         ) from None
-    except (binascii.Error, UnicodeDecodeError):
+    require_signed(content, signature, public_key, str(where))
+
+
+def require_signed(content: bytes, signature: bytes, public_key: str, where: str) -> None:
+    """See that the holder of a key signed something.
+
+    Args:
+        content: what was signed.
+        signature: as base64.
+        public_key: PEM, from the stack.
+        where: the signature's place.
+
+    Raises:
+        SignatureError: it did not.
+    """
+    try:
+        decoded = base64.b64decode(signature.strip(), validate=True)
+    except binascii.Error:
         raise SignatureError("is not base64", where=where, fix="fetch the version from its store again") from None
     try:
         key = serialization.load_pem_public_key(public_key.encode())
@@ -105,7 +122,7 @@ def _verify_signature(folder: Path, content: bytes, public_key: str) -> None:
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise SignatureError("the public key is not an EC key", where=where, fix="take it from the stack's outputs")
     try:
-        key.verify(signature, content, _ALGORITHM)
+        key.verify(decoded, content, _ALGORITHM)
     except InvalidSignature:
         raise SignatureError(
             "does not fit the manifest and the stack's public key",

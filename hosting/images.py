@@ -30,6 +30,7 @@ _PACKAGES = {
 _REFERENCE = re.compile(r"process:(?P<name>[a-z][a-z0-9-]*)@sha256:(?P<sha256>[0-9a-f]{64})")
 _COMMANDS = {"serving": ("serve",), "training": ("train",)}
 _SCHEMA = "process-image/1"
+_FOR_ALL = 0o755
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,12 @@ class ProcessImage:
     ref: str
     python: Path
     app: Path
+
+    def let_all_read(self) -> None:
+        """Let other users of this machine run it: an older kit made environments for their maker alone."""
+        for folder in (self.python.parents[1], self.app.parent, self.app):
+            if folder.stat().st_mode & _FOR_ALL != _FOR_ALL:
+                folder.chmod(_FOR_ALL)
 
     @property
     def entrypoint(self) -> tuple[str, ...]:
@@ -235,6 +242,7 @@ def _build_environment(source: ImageSource, say: Callable[[str], None]) -> str:
     final.parent.mkdir(parents=True, exist_ok=True)
     # A folder of this builder's own: the uv of one that was killed may still be writing into its.
     partial = Path(tempfile.mkdtemp(prefix=f"{name}.partial-", dir=final.parent))
+    partial.chmod(_FOR_ALL)
     sync = ("pip", "sync", "--require-hashes", "--compile-bytecode", "--python", str(partial / "bin" / "python"))
     try:
         _uv(source, say, "venv", "--quiet", "--no-project", "--relocatable", "--python", sys.executable, str(partial))

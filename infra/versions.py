@@ -5,9 +5,10 @@ from collections.abc import Callable
 from itertools import count
 
 from contract.digest import sha256_bytes
+from contract.errors import IntegrityError
 from contract.layout import MANIFEST, alias_key, model_key, rejection_log
 from contract.model import ModelManifest
-from contract.names import ModelRef
+from contract.names import ModelRef, require_name
 from contract.store import Alias
 from infra.settings import Endpoint, setting_error
 
@@ -19,8 +20,8 @@ def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
     """Check the version that endpoint `name` is to serve.
 
     Raises:
-        SettingError: it is not in the store, is another one than was promoted, was rolled back before, or has not
-            passed its gate.
+        SettingError: it is not in the store, is another one than was promoted or of another name, was rolled back
+            before, or has not passed its gate.
     """
     version = entry.version
     key = ("endpoints", name, "model")
@@ -45,9 +46,15 @@ def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
             f"the manifest of {version.alias} {'is missing' if manifest is None else 'was changed'} in the store",
             "`llmops models verify` says more; copy the version from where it is whole, or promote another one",
         )
+    where = f"manifest of {version.alias}"
+    said = ModelManifest.parse(manifest.decode(), where=where)
+    try:
+        require_name(version.alias, said.name, where)
+    except IntegrityError as e:
+        raise setting_error(key, f"{e.where} {e.what}", e.fix) from None
     _require_not_rejected(name, version, read)
     if entry.gate == "required":
-        _require_gate(name, version, ModelManifest.parse(manifest.decode(), where=f"manifest of {version.alias}"))
+        _require_gate(name, version, said)
 
 
 def _require_not_rejected(name: str, version: ModelRef, read: ReadStore) -> None:

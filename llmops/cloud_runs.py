@@ -2,6 +2,9 @@
 
 runs/<run>/input/spec/run.json   what was asked for       runs/<run>/checkpoints/   what outlives an attempt
 runs/<run>/output/<job>/…        what an attempt made     schedules/<name>/<run>/   the spec that a schedule repeats
+
+Jobs may write in that place (on Azure everywhere in it), so a run.json there proves nothing by itself. The request of
+each job names its sha256, and the cloud keeps requests as they were made: a run.json that no job names is in doubt.
 """
 
 import tempfile
@@ -13,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.errors import KitError, RunError
+from contract.digest import sha256_bytes
+from contract.errors import DocumentError, KitError, RunError
 from contract.layout import SPEC, cache_dir, run_key, run_spec_key
-from contract.run import Compute, RunSpec, RunState
-from llmops.platforms.base import Run, Say
+from contract.run import Compute, RunSpec, RunState, StoredSpec
+from llmops.platforms.base import Run, Say, doubtful
 from llmops.remote_objects import RemoteObjects
 
 Job = dict[str, Any]
@@ -25,6 +29,8 @@ _MOST_ATTEMPTS = 99
 _READERS = 8
 _STOP_SECONDS = 600  # 120 to write a checkpoint, then its upload
 POLL_SECONDS = 1.0
+_CHANGED = "{key} is not the one that its job was submitted with: something that may write there changed it"
+_NOT_NAMED = "its job was submitted by an older kit, which did not record the spec in the job's request"
 
 
 class CloudRuns(ABC):
@@ -66,8 +72,12 @@ class CloudRuns(ABC):
         self._stop(self._name_of(jobs[-1]))
         self._wait(self._name_of(jobs[-1]))
 
-    def resume(self, run: str, compute: Compute | None, say: Say) -> None:
-        """Create another job of an ended run, with its checkpoints."""
+    def resume(self, run: str, compute: Compute | None, say: Say, asked: RunSpec | None = None) -> None:
+        """Create another job of an ended run, with its checkpoints.
+
+        Raises:
+            RunError: there is no such run, it needs no other job, or its spec is in doubt and not what is asked for.
+        """
         names = self._job_names(run)
         found = self._load(run, names)
         if found is None:
@@ -75,20 +85,27 @@ class CloudRuns(ABC):
         if found.state.status in ("running", "completed"):
             what, verb = ("running", "follow") if found.state.status == "running" else ("complete", "collect")
             raise RunError(f"run {run} is {what}", fix=f"`llmops runs {verb} {run}`")
-        spec = found.spec.model_copy(update={"compute": compute or found.spec.compute or self._usual})
+        if found.doubt and (asked is None or asked.inputs != found.spec.inputs):
+            raise doubtful(found)
+        own = (
+            asked.model_copy(update={"id": run, "created": found.spec.created}) if found.doubt and asked else found.spec
+        )
+        spec = own.model_copy(update={"compute": compute or own.compute or self._usual})
         # An attempt that is listed and can't be described yet is the one that is wanted: it is not started twice.
         shown = [number for number, name in self._attempts(run, names) if self._describe(name)]
         self._lay_out(spec, max(shown, default=0) + 1, say)
 
     def request(self, run: str) -> dict[str, Any]:
         """What the cloud was asked for the first job of a run."""
-        found = self._load(run, self._job_names(run))
+        names = self._job_names(run)
+        found = self._load(run, names)
         if found is None:
             raise no_run(run)
-        folder = run_spec_key(run).removesuffix(f"/{SPEC}")
-        if self._is_scheduled(run) and (jobs := self._jobs(run)):
-            folder = self._spec_folder(jobs[0])
-        return self._request(found.spec, 1, folder)
+        if found.doubt:
+            raise doubtful(found)
+        first = next(job for _, name in self._attempts(run, names) if (job := self._describe(name)))
+        stored = StoredSpec(self._spec_folder(first), self._spec_sha256(first))
+        return self._request(found.spec, 1, stored)
 
     @contextmanager
     def output(self, run: str) -> Iterator[Path]:
@@ -115,8 +132,8 @@ class CloudRuns(ABC):
         """Create a job, unless it was created before."""
 
     @abstractmethod
-    def _request(self, spec: RunSpec, attempt: int, spec_folder: str) -> dict[str, Any]:
-        """What creates a job; `spec_folder` is the key of the folder that holds the spec alone."""
+    def _request(self, spec: RunSpec, attempt: int, stored: StoredSpec) -> dict[str, Any]:
+        """What creates a job; `stored` is where that finds its spec."""
 
     @abstractmethod
     def _job_names(self, run: str = "") -> set[str]:
@@ -145,6 +162,10 @@ class CloudRuns(ABC):
         """Key of the folder that a job got its spec from."""
 
     @abstractmethod
+    def _spec_sha256(self, job: Job) -> str:
+        """Of the spec that a job was submitted with, by its request; empty: an older kit submitted it."""
+
+    @abstractmethod
     def _model_folder(self, run: str, job: Job) -> str:
         """Key of the folder that holds what a job put into its folder of the model."""
 
@@ -161,28 +182,43 @@ class CloudRuns(ABC):
 
     def _lay_out(self, spec: RunSpec, attempt: int, say: Say) -> None:
         spec = spec.model_copy(update={"compute": spec.compute or self._usual})
-        key = run_spec_key(spec.id)
-        request = self._request(spec, attempt, key.removesuffix(f"/{SPEC}"))  # first: it refuses what can't be
-        self._objects.put(key, spec.to_json().encode())
+        key, content = run_spec_key(spec.id, attempt), spec.to_json().encode()
+        stored = StoredSpec(key.removesuffix(f"/{SPEC}"), sha256_bytes(content))
+        request = self._request(spec, attempt, stored)  # first: it refuses what can't be
+        self._objects.put(key, content)
         self._create(request, say)
 
     def _load(self, run: str, names: set[str]) -> Run | None:
         """A run; None when its spec is gone: files of runs expire."""
         jobs = [job for _, name in self._attempts(run, names) if (job := self._describe(name))]
-        spec = self._spec(run, jobs)
-        return Run(spec, self._state(run, jobs)) if spec else None
+        found = self._spec(run, jobs)
+        return Run(found[0], self._state(run, jobs), found[1]) if found else None
 
-    def _spec(self, run: str, jobs: Sequence[Job]) -> RunSpec | None:
-        keys = [run_spec_key(run)]
-        if self._is_scheduled(run) and jobs:
-            keys.append(f"{self._spec_folder(jobs[0])}/{SPEC}")
-        for key in keys:
-            if content := self._objects.find(key):
-                spec = RunSpec.parse(content.decode(), where=f"{self._objects.url}/{key}")
-                if spec.id == run:
-                    return spec
-                return spec.model_copy(update={"id": run, "created": self._created(jobs[0])})
-        return None
+    def _spec(self, run: str, jobs: Sequence[Job]) -> tuple[RunSpec, str] | None:
+        """The spec of the newest job that names it by its sha256; else any that is there, and why it is in doubt."""
+        in_doubt = self._parsed(run, run_spec_key(run), self._objects.find(run_spec_key(run)), jobs)
+        doubt = "it was laid out, and no job of it was started" if not jobs else ""
+        for job in reversed(jobs):
+            key, sha256 = f"{self._spec_folder(job)}/{SPEC}", self._spec_sha256(job)
+            content = self._objects.find(key)
+            if content and sha256_bytes(content) == sha256:
+                spec = self._parsed(run, key, content, jobs)
+                return (spec, "") if spec else None
+            in_doubt = in_doubt or self._parsed(run, key, content, jobs)
+            doubt = doubt or (_CHANGED.format(key=key) if sha256 else _NOT_NAMED)
+        return (in_doubt, doubt) if in_doubt else None
+
+    def _parsed(self, run: str, key: str, content: bytes | None, jobs: Sequence[Job]) -> RunSpec | None:
+        """A spec as that of a run; None: there is none, or what is there is no spec of this run."""
+        try:
+            spec = RunSpec.parse((content or b"").decode(), where=f"{self._objects.url}/{key}")
+        except (DocumentError, UnicodeDecodeError):
+            return None
+        if spec.id == run:
+            return spec
+        if not (self._is_scheduled(run) and jobs):
+            return None
+        return spec.model_copy(update={"id": run, "created": self._created(jobs[0])})
 
     def _attempts(self, run: str, names: set[str]) -> list[tuple[int, str]]:
         possible = ((n, self._job_name(run, n)) for n in range(1, _MOST_ATTEMPTS + 1))

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -42,7 +43,20 @@ def examine(folder: Path) -> list[Finding]:
         folder: where the command was started, for the disk and the project.
     """
     found: list[Finding] = []
-    for check in (_python, _uv, _engine, _project, _disk, _memory, _processor, _loopback, _docker, _images, _clouds):
+    for check in (
+        _python,
+        _uv,
+        _engine,
+        _project,
+        _disk,
+        _memory,
+        _processor,
+        _loopback,
+        _training,
+        _docker,
+        _images,
+        _clouds,
+    ):
         try:
             found.extend(check(folder))
         except KitError as e:
@@ -141,6 +155,27 @@ def _images(_: Path) -> Iterator[Finding]:
             yield Finding(f"image {name}", "ok", "built")
         except KitError:
             yield Finding(f"image {name}", "note", "not built for this version of the kit", "`llmops up` builds it")
+
+
+def _training(_: Path) -> Iterator[Finding]:
+    """How far a training run is kept from what this user has: tried with a program that does nothing."""
+    from hosting import confinement
+
+    with tempfile.TemporaryDirectory() as temporary:
+        write, document = Path(temporary, "write"), Path(temporary, "start.json")
+        write.mkdir()
+        user = confinement.free_user("doctor", []) if os.geteuid() == 0 else 0
+        user = user if user and confinement.give([write], user) else 0
+        python = Path(sys.executable)
+        read = confinement.interpreter_folders(python)
+        hidden = [Path.home()]
+        program = confinement.Program([str(python)], {}, write, read=read, write=[write], hidden=hidden)
+        way = confinement.find_way(program, user, document)
+    if way.keeps_secrets:
+        yield Finding("training", "ok", f"runs {way}: it can't read this user's keys")
+        return
+    found = f"runs as you: it can read what you can, the signing key of a local stack too ({way.why_not})"
+    yield Finding("training", "note", found, "allow user namespaces (sysctl user.max_user_namespaces), or work as root")
 
 
 def _amount(name: str, free: float, needed: float, advised: float, words: str, fix: str) -> Finding:

@@ -61,6 +61,7 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
     kind, _, place = wanted.source.partition(":")
     if kind == "store":
         return store.find(place)
+    wanted.require_commit("revision")
     with _work_folder() as work:
         revision = wanted.revision or (_locked_version(place) if kind == "package" else "")
         if kind != "folder" and (found := _find_import(store, wanted, revision)):
@@ -235,12 +236,6 @@ def _fetch_package(name: str, version: str, work: Path) -> Path:
 
 def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str) -> Path:
     """A snapshot of a hub's repository, fetched in the training image; an interrupted one is gone on with."""
-    if not revision:
-        raise KitError(
-            "a hub model needs a revision",
-            where=f"hub:{repository}",
-            fix="add --revision with the commit, so that the same command gives the same model",
-        )
     folder = _hub_folder(repository, revision)
     argument = json.dumps([repository, revision, str(folder), HUB_PATTERNS])
     # The only step that may use the network: the hub's address and token, proxies and certificates of this environment.

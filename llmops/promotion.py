@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 
 from contract.errors import KitError
-from contract.layout import rejection_log
+from contract.layout import MANIFEST, rejection_log
 from contract.model import ModelManifest
-from contract.names import NAME_PATTERN, ModelRef, parse_promoted
+from contract.names import NAME_PATTERN, ModelRef, parse_promoted, require_name
 from contract.signing import verify
 from llmops.platforms.base import Platform
 from llmops.stackfile import StackFile
@@ -45,7 +45,7 @@ def promote(platform: Platform, file: StackFile, version: str, endpoint: str = "
     store = platform.store()
     ref = store.find(version)
     _require_gate(store.manifest(ref), store, ref, force)  # before its files are fetched
-    manifest = verify(store.model_folder(ref.sha256), platform.outputs.signing.public_key, ref.sha256)
+    manifest = _verified(platform, store, ref)
     passed = _require_gate(manifest, store, ref, force)
     _require_not_rejected(store, ref)
     name = endpoint or _serving(file, ref.name) or ref.name
@@ -82,8 +82,16 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "") -> Change:
     ref = parse_promoted(text)
     store = platform.store()
     _require_not_rejected(store, ref)
-    verify(store.model_folder(ref.sha256), platform.outputs.signing.public_key, ref.sha256)
+    _verified(platform, store, ref)
     return _write(platform, file, name, ref, waived=waived, kind="rollback")
+
+
+def _verified(platform: Platform, store: Store, ref: ModelRef) -> ModelManifest:
+    """The manifest of a version whose signature, files and name are right."""
+    folder = store.model_folder(ref.sha256)
+    manifest = verify(folder, platform.outputs.signing.public_key, ref.sha256)
+    require_name(ref.alias, manifest.name, str(folder / MANIFEST))
+    return manifest
 
 
 def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, force: bool) -> bool:

@@ -15,7 +15,8 @@ from contract.names import ModelRef
 from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
 from llmops import __version__
-from llmops.platforms.base import Platform, Run, Say
+from llmops.platforms.base import Platform, Run, Say, doubtful
+from llmops.receipts import check_output
 from llmops.store import now
 
 
@@ -44,9 +45,10 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     from llmops.importing import import_model
 
     compute = other_machines(platform, platform.require_runs(), machines or {})
-    recipe = Recipe.load(recipe_path)
+    recipe = parse_recipe(recipe_path)
     dataset = put_dataset(platform, recipe, recipe_path.parent, say)
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent)
+    platform.store().signed_manifest(base, platform.outputs.signing.public_key)
     spec = RunSpec.new(
         id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
         created=now(),
@@ -57,7 +59,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
         kit_version=__version__,
         compute=compute.model_dump() if compute else None,
     )
-    same = [r for r in platform.find(f"{recipe.name}-") if _inputs(r.spec) == _inputs(spec)]
+    same = [r for r in platform.find(f"{recipe.name}-") if r.spec.inputs == spec.inputs]
     return Plan(spec, _best(same))
 
 
@@ -120,8 +122,8 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
     """Number, sign, store and register what a completed run made; once, however often it is called.
 
     Raises:
-        RunError: the run is not complete.
-        IntegrityError: the run's output is not what its manifest says.
+        RunError: the run is not complete, or what was submitted is not certain.
+        IntegrityError: the run's output is not what was submitted, or not what its manifest says: nothing is signed.
     """
     name, run_id = run.spec.recipe.name, run.spec.id
     store = platform.store()
@@ -129,8 +131,11 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
     if ref is None:
         if run.state.status != "completed":
             raise not_complete(run)
+        if run.doubt:
+            raise doubtful(run)
         with platform.output(run_id) as folder:
-            ref = store.put_model(folder, platform.sign)
+            ref = store.put_model(folder, platform.sign, check_output(folder, run.spec, store))
+    store.signed_manifest(ref, platform.outputs.signing.public_key)
     platform.register(ref, say)
     return ref
 
@@ -146,11 +151,6 @@ def not_complete(run: Run) -> RunError:
         where=f"run {run_id}",
         fix=f"`llmops train --resume {run_id}` goes on from its last checkpoint; `llmops runs show {run_id}` says more",
     )
-
-
-def _inputs(spec: RunSpec) -> object:
-    """What makes two runs the same: equal ones end with equal weights."""
-    return spec.recipe, spec.dataset, spec.base_model, spec.image
 
 
 def _best(runs: list[Run]) -> Run | None:
@@ -171,8 +171,11 @@ def parse_recipe(path: Path) -> Recipe:
     """A recipe file.
 
     Raises:
-        KitError: it is missing or does not validate: file, line, field.
+        KitError: it is missing or does not validate, file, line, field; or its base model is one of the hub that no
+            commit names.
     """
     if not path.is_file():
         raise KitError("there is no such recipe", where=str(path), fix="give the path of a recipe's YAML file")
-    return Recipe.load(path)
+    recipe = Recipe.load(path)
+    recipe.base_model.require_commit(f"{path}: base_model.revision")
+    return recipe

@@ -13,7 +13,8 @@ from contract.errors import IntegrityError, KitError
 from contract.keys import shown
 from contract.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key, rejection_log
 from contract.model import ModelManifest
-from contract.names import ModelRef, parse_alias, parse_promoted
+from contract.names import ModelRef, parse_alias, parse_promoted, require_name
+from contract.signing import require_signed
 from contract.store import Alias
 from llmops.objects import Objects
 
@@ -28,20 +29,29 @@ class Store:
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
 
-    def put_model(self, folder: Path, sign: Signer) -> ModelRef:
+    def put_model(self, folder: Path, sign: Signer, checked: str = "") -> ModelRef:
         """Store a complete model version, signed, under the next free number of its name.
 
         The same version gives the same alias, however often and from wherever it is put; writers at the same time get
         different numbers. Interrupted, it leaves nothing half-written, and can be repeated.
 
+        Args:
+            folder: the version.
+            sign: the stack's signer.
+            checked: the identity that was checked; empty: the caller made the folder itself.
+
         Raises:
-            IntegrityError: a file is not what the manifest says.
+            IntegrityError: a file is not what the manifest says, or the manifest is another than was checked.
             KitError: the disk is full, or the place is no store.
         """
-        content = _read_manifest(folder)
+        content = read_manifest(folder)
         manifest = ModelManifest.parse(content.decode(), where=str(folder / MANIFEST))
         sha256 = sha256_bytes(content)
-        if found := self._find_identity(manifest.name, sha256):
+        if checked and sha256 != checked:
+            raise IntegrityError(
+                "was changed after it was checked", where=str(folder / MANIFEST), fix="see what else writes there"
+            )
+        if found := self.find_identity(manifest.name, sha256):
             return found
         check_folder(folder, manifest.files)
         self.objects.put_folder(model_key(sha256), folder, {SIGNATURE: _signature(content, sign)})
@@ -52,6 +62,7 @@ class Store:
 
         Raises:
             KitError: it is not in the store, or the alias belongs to another identity.
+            IntegrityError: the version's manifest has another name than the alias.
         """
         promoted = parse_promoted(text) if "@sha256:" in text else None
         name, number = (promoted.name, promoted.number) if promoted else parse_alias(text)
@@ -71,18 +82,37 @@ class Store:
                 where=self.objects.url,
                 fix=f"`llmops promote {found.alias}` writes the alias and identity that belong together",
             )
+        self.manifest(found)
         return found
+
+    def require_identity(self, name: str, sha256: str) -> ModelRef:
+        """A model version by its name and identity.
+
+        Raises:
+            KitError: the store has no alias of it.
+        """
+        if found := self.find_identity(name, sha256):
+            return found
+        raise KitError(
+            f"model version {name} sha256:{sha256[:12]}… is not in the store",
+            where=self.objects.url,
+            fix="`llmops models list` shows what is there",
+        )
 
     def versions(self, name: str = "") -> list[Alias]:
         """Aliases in the order of names and numbers; of one name, or of all."""
         keys = self.objects.list(f"aliases/models/{name}/" if name else "aliases/models/")
         with ThreadPoolExecutor(_READERS) as pool:  # a bucket takes its time for each
             texts = pool.map(self.objects.get, keys)
-            found = [Alias.parse(t.decode(), where=f"{self.objects.url}/{k}") for k, t in zip(keys, texts, strict=True)]
+            found = [self._alias(key, text) for key, text in zip(keys, texts, strict=True)]
         return sorted(found, key=lambda a: (a.name, a.number))
 
     def manifest(self, ref: ModelRef) -> ModelManifest:
-        """A version's manifest, checked against its identity alone."""
+        """A version's manifest, checked against its identity and its alias; `signed_manifest` checks who signed it.
+
+        Raises:
+            IntegrityError: it was changed, or has another name than the alias.
+        """
         key = f"{model_key(ref.sha256)}/{MANIFEST}"
         content = self.objects.get(key)
         if sha256_bytes(content) != ref.sha256:
@@ -91,7 +121,20 @@ class Store:
                 where=f"{self.objects.url}/{key}",
                 fix="bring the version in again, or promote another one",
             )
-        return ModelManifest.parse(content.decode(), where=f"{self.objects.url}/{key}")
+        manifest = ModelManifest.parse(content.decode(), where=f"{self.objects.url}/{key}")
+        require_name(ref.alias, manifest.name, f"{self.objects.url}/{key}")
+        return manifest
+
+    def signed_manifest(self, ref: ModelRef, public_key: str) -> ModelManifest:
+        """A version's manifest, which the stack signed. Its files are not looked at.
+
+        Raises:
+            IntegrityError: it was changed, or has another name than the alias.
+            SignatureError: it is unsigned, or signed by another key.
+        """
+        content, signature = (self.objects.get(f"{model_key(ref.sha256)}/{name}") for name in (MANIFEST, SIGNATURE))
+        require_signed(content, signature, public_key, f"{self.objects.url}/{model_key(ref.sha256)}/{SIGNATURE}")
+        return self.manifest(ref)
 
     def require_nothing_else(self, ref: ModelRef) -> None:
         """Refuse what lies below a version's key and is not its manifest's: a fetch passes it over, but an endpoint
@@ -124,7 +167,7 @@ class Store:
 
     def put_dataset(self, folder: Path) -> str:
         """Store a dataset version; its identity."""
-        content = _read_manifest(folder)
+        content = read_manifest(folder)
         manifest = DatasetManifest.parse(content.decode(), where=str(folder / MANIFEST))
         check_folder(folder, manifest.files)
         sha256 = sha256_bytes(content)
@@ -162,7 +205,18 @@ class Store:
         """Let a rejected version be promoted again; the log keeps what happened."""
         self.append(rejection_log(ref.sha256), {"action": "cleared", "why": why, "when": now()})
 
-    def _find_identity(self, name: str, sha256: str) -> ModelRef | None:
+    def _alias(self, key: str, text: bytes) -> Alias:
+        alias = Alias.parse(text.decode(), where=f"{self.objects.url}/{key}")
+        if alias_key(alias.name, alias.number) != key:
+            raise IntegrityError(
+                f"says that it is the alias {alias.name}@{alias.number}",
+                where=f"{self.objects.url}/{key}",
+                fix="remove it: whoever may write the store made it, and not the kit",
+            )
+        return alias
+
+    def find_identity(self, name: str, sha256: str) -> ModelRef | None:
+        """The alias of a version that is known by its identity."""
         for alias in self.versions(name):
             if alias.sha256 == sha256:
                 return ModelRef(alias.name, alias.number, alias.sha256)
@@ -185,7 +239,8 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _read_manifest(folder: Path) -> bytes:
+def read_manifest(folder: Path) -> bytes:
+    """The bytes of a version's manifest, as they are hashed and signed."""
     try:
         return (folder / MANIFEST).read_bytes()
     except OSError as e:

@@ -8,6 +8,7 @@ from contract.digest import sha256_file
 from contract.errors import ServingError
 from contract.layout import MANIFEST
 from contract.model import ModelManifest
+from contract.names import require_name
 from contract.signing import verify
 from serving.engines.base import LoadOrder
 from serving.engines.spawn import WorkerProcess
@@ -28,6 +29,7 @@ class BringUp:
 
 def _run(settings: Settings, worker: WorkerProcess) -> tuple[ModelManifest, str]:
     manifest = verify(settings.model, settings.public_key, settings.identity)
+    require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
     engine = settings.engine if settings.engine != "auto" else _best(manifest.engines, settings)
     order = LoadOrder(engine, str(settings.model), settings.precision, settings.threads)
     worker.sock.sendall(encode({"load": asdict(order)}))

@@ -1,17 +1,14 @@
-"""Evaluation: greedy answers to a held-out split, and the share that states the fact."""
+"""Evaluation: greedy answers to a held-out split. What follows from them: training/scoring.py."""
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contract.errors import RunError
-from contract.model import GateResult, Score, SuiteResult
-from contract.recipe import GateCheck, Suite
+from contract.recipe import Suite
 from training.chat import prompt_ids, with_system
 from training.process import say
-from training.rows import Row, found, read_rows
+from training.rows import Row, found
 
 # Prompts answered together. Larger batches gain little on a CPU, and their cache grows.
 BATCH = 32
@@ -23,23 +20,6 @@ class Answer(NamedTuple):
     row: Row
     text: str
     right: bool
-
-
-def load_suite(suite: Suite, dataset: Path) -> list[Row]:
-    """The rows that a suite asks, in the order of the dataset.
-
-    Raises:
-        RunError: none of them has an expectation, so that there is nothing to find.
-    """
-    path = dataset / f"{suite.split}.jsonl"
-    rows = [row for _, row in read_rows(path) if row.expect]
-    if not rows:
-        raise RunError(
-            f"suite {suite.name!r} has no rows with `expect`",
-            where=str(path),
-            fix="hold facts or phrasings out under data.split, or take the suite out of the recipe",
-        )
-    return rows[: suite.limit] if suite.limit else rows
 
 
 def run_suite(
@@ -110,37 +90,6 @@ def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: i
             pad_token_id=pad,
         )
     return [_until(row, stop) for row in output[:, width:].tolist()]
-
-
-def score(answers: list[Answer]) -> Score:
-    """Share of right answers with its 95 % interval (Wilson 1927), which holds for small samples and near 0 and 1."""
-    n, right = len(answers), sum(a.right for a in answers)
-    z, p = 1.959964, right / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Score(value=round(p, 4), low=round(low, 4), high=round(high, 4), n=n)
-
-
-def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
-    """Hold the suites' results against the recipe's gate; each condition in words."""
-    by_name = {r.suite: r for r in results}
-    passed, reasons = True, []
-    for check in gate:
-        result = by_name[check.suite]
-        before, after = result.before.value, result.after.value
-        conditions: list[tuple[str, float, float]] = [
-            (f"{check.suite}: {after:.2f} of facts found", after, check.minimum)
-        ]
-        if check.minimum_gain:
-            conditions.append(
-                (f"{check.suite}: gain over the base model {after - before:+.2f}", after - before, check.minimum_gain)
-            )
-        for words, value, least in conditions:
-            holds = value >= least - 1e-9
-            passed &= holds
-            reasons.append(f"{words}, {'at least' if holds else 'which is less than'} {least:.2f}")
-    return GateResult(passed=passed, reasons=reasons)
 
 
 def write_answers(path: Path, answers: list[Answer]) -> None:

@@ -10,11 +10,9 @@ from typing import Any
 from contract.dataset import FileEntry
 from contract.digest import sha256_file
 from contract.errors import KitError
-from contract.model import Golden, Lineage, Message, Origin
+from contract.model import Lineage, Origin
 from training.process import say
-
-# What any chat model answers with something; an import has no facts of its own to ask for.
-GOLDEN = Golden(messages=[Message(role="user", content="What is the capital of France?")], expect=[], max_tokens=16)
+from training.scoring import ANY_ANSWER
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 
@@ -57,7 +55,9 @@ def import_model(
         say(stage="manifest")
         from training.manifests import write_manifest
 
-        identity = write_manifest(work, name=name, licence=licence, lineage=Lineage(origin=made_from), golden=[GOLDEN])
+        identity = write_manifest(
+            work, name=name, licence=licence, lineage=Lineage(origin=made_from), golden=[ANY_ANSWER]
+        )
         work.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -10,30 +10,30 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from contract.dataset import DatasetManifest, FileEntry
 from contract.digest import check_folder, file_entries, sha256_bytes, sha256_file
 from contract.errors import IntegrityError, KitError, RunError
-from contract.layout import MANIFEST, TrainingFolders
-from contract.model import Golden, Lineage, Message, ModelManifest, Score, SuiteResult, TrainingFacts
+from contract.evaluation import GoldenAnswer
+from contract.layout import EVALUATION, MANIFEST, TrainingFolders
+from contract.model import Lineage, ModelManifest, TrainingFacts
 from contract.recipe import Recipe, Suite
-from contract.run import RUN_VARIABLE, RunSpec
+from contract.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
 from training import checkpoints
 from training.batches import check_batch_size
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
-from training.evaluate import Answer, decide, load_suite, on_best_device, run_suite, score, write_answers
+from training.evaluate import on_best_device, run_suite, write_answers
 from training.finetune import DivergedError, finetune, is_trained
 from training.hosts import read_place
 from training.process import keep_quiet, say, set_threads
 from training.ranks import Alone, PeerError, PeerStoppedError, StoppedError, Team
 from training.rows import Row
+from training.scoring import judge, load_suite, record, row_id, to_ask_again
 from training.stopping import StopRequest
 from training.weights import load_model, load_tokenizer, stop_tokens
 
-GOLDEN_PROMPTS = 4
 _TO_DO = "to do"
 
 
@@ -98,7 +98,7 @@ class Job:
         self.folders = folders
         self.ranks = ranks
         self.stop = stop
-        self.spec = RunSpec.load(folders.spec)
+        self.spec = _read_spec(folders.spec)
         self.recipe: Recipe = self.spec.recipe
         self.base = folders.channel("base_model")
         self.dataset = folders.channel("dataset")
@@ -172,42 +172,26 @@ class Job:
             return checkpoints.once(self.state / f"{name}.json", work)
 
     def _evaluate(self, model_folder: Path, when: str) -> dict[str, Any]:
-        """Run every suite; scores, and after training prompts that were answered rightly."""
+        """The answers to every suite's rows, and after training the answers in bf16 to some that were right."""
         model, tokenizer = on_best_device(load_model(model_folder)), load_tokenizer(model_folder)
-        result: dict[str, Any] = {"scores": {}, "golden": []}
-        right: list[tuple[Suite, list[Row]]] = []
+        system, stop = self.recipe.serving.system_prompt, stop_tokens(model_folder)
+        result: dict[str, Any] = {"answers": {}, "golden": []}
+        again: list[tuple[Suite, list[Row]]] = []
         for suite in self.recipe.evaluation.suites:
             rows = load_suite(suite, self.dataset)
-            answers = run_suite(
-                model,
-                tokenizer,
-                suite,
-                rows,
-                self.recipe.serving.system_prompt,
-                stop_tokens(model_folder),
-                self._check_stop,
-            )
+            answers = run_suite(model, tokenizer, suite, rows, system, stop, self._check_stop)
             write_answers(self.state / "reports" / f"answers-{suite.name}-{when}.jsonl", answers)
-            result["scores"][suite.name] = score(answers).model_dump()
-            right.append((suite, [a.row for a in answers if a.right][: 2 * GOLDEN_PROMPTS]))
+            result["answers"][suite.name] = [answer.text for answer in answers]
+            again.append((suite, to_ask_again(rows, [answer.right for answer in answers])))
             say(suite=suite.name, when=when, found=sum(a.right for a in answers), of=len(answers))
         if when == "after":
             # A server may compute in bf16: a prompt is golden only if its answer is right in both precisions.
-            answer = partial(run_suite, model.bfloat16(), tokenizer)
-            result["golden"] = [g.model_dump() for suite, rows in right for g in self._golden(answer, suite, rows)]
+            model = model.bfloat16()
+            for suite, rows in again:
+                for a in run_suite(model, tokenizer, suite, rows, system, stop, self._check_stop) if rows else []:
+                    golden = GoldenAnswer(suite=suite.name, row=row_id(a.row), answer=a.text)
+                    result["golden"].append(golden.model_dump())
         return result
-
-    def _golden(self, answer: Callable[..., list[Answer]], suite: Suite, rows: list[Row]) -> list[Golden]:
-        system, stop = self.recipe.serving.system_prompt, stop_tokens(self.folders.model)
-        return [
-            Golden(
-                messages=[Message.model_validate(m) for m in a.row.prompt],
-                expect=a.row.expect,
-                max_tokens=suite.max_tokens,
-            )
-            for a in (answer(suite, rows, system, stop, self._check_stop) if rows else [])
-            if a.right
-        ][:GOLDEN_PROMPTS]
 
     def _train(self) -> TrainingFacts:
         self._check_stop()
@@ -247,23 +231,17 @@ class Job:
             checkpoints.once(record, work)
 
     def _finish(self, base: ModelManifest, before: dict[str, Any], after: dict[str, Any], facts: TrainingFacts) -> None:
-        from training.importing import GOLDEN
         from training.manifests import write_manifest
 
         self._check_stop()
         say(stage="manifest")
         if (self.state / "reports").exists():  # not so after a restart from checkpoints that were not all kept
             shutil.copytree(self.state / "reports", self.folders.reports, dirs_exist_ok=True)
-        results = [
-            SuiteResult(
-                suite=suite.name,
-                split=suite.split,
-                before=Score.model_validate(before["scores"][suite.name]),
-                after=Score.model_validate(after["scores"][suite.name]),
-            )
-            for suite in self.recipe.evaluation.suites
-        ]
-        gate = decide(self.recipe.evaluation.gate, results)
+        rows = {suite.name: load_suite(suite, self.dataset) for suite in self.recipe.evaluation.suites}
+        golden = [GoldenAnswer.model_validate(each) for each in after["golden"]]
+        answers = record(rows, before["answers"], after["answers"], golden)
+        answers.write(self.folders.model / EVALUATION)
+        verdict = judge(self.recipe, self.dataset, answers)
         spec = self.spec
         write_manifest(
             self.folders.model,
@@ -277,15 +255,31 @@ class Job:
                 image=spec.image,
                 kit_version=spec.kit_version,
             ),
-            golden=[Golden.model_validate(g) for g in after["golden"][:GOLDEN_PROMPTS]] or [GOLDEN],
-            evaluation=results,
-            gate=gate,
+            golden=verdict.golden,
+            evaluation=verdict.evaluation,
+            gate=verdict.gate,
             training=facts,
             serving=self.recipe.serving,
         )
-        for reason in gate.reasons:
+        for reason in verdict.gate.reasons:
             print(f"gate: {reason}", flush=True)
-        say(gate="passed" if gate.passed else "failed")
+        say(gate="passed" if verdict.gate.passed else "failed")
+
+
+def _read_spec(path: Path) -> RunSpec:
+    """The run's spec, which must be the one that the job's request names.
+
+    Raises:
+        IntegrityError: it was changed since the job was submitted.
+    """
+    expected = os.environ.get(SPEC_VARIABLE)
+    if expected and path.is_file() and sha256_file(path) != expected:
+        raise IntegrityError(
+            f"is not what was submitted: it is not sha256:{expected}",
+            where=str(path),
+            fix="submit the run again; something that may write where runs lie changed it",
+        )
+    return RunSpec.load(path)
 
 
 @contextmanager

@@ -24,7 +24,8 @@ def export_openvino(folder: Path) -> None:
     from optimum.intel.openvino.configuration import OVConfig
 
     model = load_model(folder, torch.bfloat16)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".openvino-") as work:
+    # Inside of the folder: of what is around it, a job may write nothing.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".openvino-") as work:
         try:
             export_from_model(
                 model,

@@ -93,8 +93,11 @@ def verify_models(
     version: Annotated[str, typer.Argument(help="name@3 or name@latest; without it all.", metavar="[NAME@N]")] = "",
     as_json: Json = False,
 ) -> None:
-    """Check signature, identity and every file of versions with the stack's public key; nothing else may lie there."""
-    from contract.names import ModelRef
+    """Check signature, identity, name and every file of versions with the stack's public key; nothing else may lie
+    there.
+    """
+    from contract.layout import MANIFEST
+    from contract.names import ModelRef, require_name
     from contract.signing import verify
     from llmops.tables import print_rows
 
@@ -103,7 +106,9 @@ def verify_models(
     everything = [ModelRef(a.name, a.number, a.sha256) for a in store.versions()]
     rows = []
     for ref in [store.find(version)] if version else everything:
-        verify(store.model_folder(ref.sha256), here.platform.outputs.signing.public_key, ref.sha256)
+        folder = store.model_folder(ref.sha256)
+        manifest = verify(folder, here.platform.outputs.signing.public_key, ref.sha256)
+        require_name(ref.alias, manifest.name, str(folder / MANIFEST))
         store.require_nothing_else(ref)
         rows.append({"model": ref.alias, "verified": True, "sha256": ref.sha256})
     print_rows(rows, ["model", "verified", "sha256"], as_json, "no model versions yet")

@@ -11,7 +11,7 @@ from llmops.context import Context, say
 
 if TYPE_CHECKING:
     from contract.names import ModelRef
-    from contract.run import Compute, RunState
+    from contract.run import Compute, RunSpec, RunState
     from llmops.platforms.base import Platform, Run
 
 _PANEL = "Runs and models"
@@ -62,7 +62,7 @@ def train(
         plan = plan_run(here.platform, path, say, machines)
         run = None if again else plan.same
         why = "same recipe, data, base model and image"
-        run_id = _go_on(here.platform, run, why, machines) if run else plan.spec.id
+        run_id = _go_on(here.platform, run, why, machines, plan.spec) if run else plan.spec.id
         if run is None:
             here.platform.submit(plan.spec, say)
             say(f"run {run_id} started")
@@ -76,7 +76,7 @@ def train(
     _collect(here.platform, run_id, as_json)
 
 
-def _go_on(platform: "Platform", run: "Run", why: str, machines: dict[str, Any]) -> str:
+def _go_on(platform: "Platform", run: "Run", why: str, machines: dict[str, Any], asked: "RunSpec | None" = None) -> str:
     from llmops.runs import other_machines
 
     run_id, status = run.spec.id, run.state.status
@@ -86,8 +86,8 @@ def _go_on(platform: "Platform", run: "Run", why: str, machines: dict[str, Any])
         say(f"run {run_id} is going on ({why})")
     else:
         say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
-        usual = run.spec.compute or platform.require_runs()
-        platform.resume(run_id, say, other_machines(platform, usual, machines))
+        usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
+        platform.resume(run_id, say, other_machines(platform, usual, machines), asked)
     return run_id
 
 
@@ -173,6 +173,7 @@ def show_run(context: typer.Context, run: _RunId, as_json: Json = False) -> None
         "process": state.pid if state.pid and state.status == "running" else "",
         "machines": _machines(spec.compute) if spec.compute else "",
         "cost": _cost(state),
+        "in doubt": found.doubt,
     }
     print_fields(fields, as_json)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from contract.errors import KitError
+from contract.errors import KitError, RunError
 from contract.names import ModelRef
 from contract.outputs import EndpointOutput, StackOutputs
 from contract.run import Compute, RunSpec, RunState
@@ -21,6 +21,8 @@ class Run:
 
     spec: RunSpec
     state: RunState
+    doubt: str = ""
+    """Why `spec` may not be what its caller submitted, so that nothing of the run is signed; empty: it is."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,14 @@ def endpoint_is_off(outputs: StackOutputs, name: str) -> KitError:
         where=f"stack {outputs.stack}",
         fix="set its `endpoint: on` in the stack file, then `llmops up`",
     )
+
+
+def doubtful(run: Run) -> RunError:
+    """Error for a run whose spec may not be what its caller submitted."""
+    again = "`llmops train RECIPE --again` trains anew"
+    if run.state.status != "completed":
+        again = f"`llmops train RECIPE` resumes it, if your recipe has the same inputs; {again}"
+    return RunError(f"what was submitted is not certain: {run.doubt}", where=f"run {run.spec.id}", fix=again)
 
 
 @dataclass(frozen=True)
@@ -123,8 +133,12 @@ class Platform(Protocol):
         """Stop all runs in order, and keep no machine for the next one."""
         ...
 
-    def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
-        """Start an ended run again, on other machines if given; it goes on from its last checkpoint."""
+    def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:
+        """Start an ended run again, on other machines if given; it goes on from its last checkpoint.
+
+        `asked` is what the caller would submit by itself. Where a run's own spec is in doubt, only an equal one is
+        gone on with.
+        """
         ...
 
     def job_request(self, run: str) -> dict[str, Any]:

@@ -77,9 +77,9 @@ class CloudPlatform(ABC):
         if self.place.job_prefix:
             self.runs.halt(say)
 
-    def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
+    def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:
         """Create another job, with the checkpoints of those before."""
-        self.runs.resume(run, compute, say)
+        self.runs.resume(run, compute, say, asked)
 
     def job_request(self, run: str) -> dict[str, Any]:
         """In the words of the cloud's API."""

@@ -70,7 +70,7 @@ class LocalPlatform:
                 say(f"stopping run {run.spec.id}")
                 self.stop(run.spec.id)
 
-    def resume(self, run: str, say: Say, compute: Compute | None = None) -> None:
+    def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:
         """Start the process again."""
         self._runs.start(run, say)
 

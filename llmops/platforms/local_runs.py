@@ -2,12 +2,17 @@
 
 runs/<id>/run.json    what was asked for          runs/<id>/log.txt    what it printed, over all its starts
 runs/<id>/state.json  what was seen of it last    runs/<id>/root/      what stands for `/` of its container
+runs/<id>/start.json  how it was started
+
+What runs is the image's code on the run's data: it gets its image, its inputs and its outputs, and not what this user
+has, the signing key above all (hosting/confinement.py). Its outputs are what it may write; nothing else is.
 """
 
 import fcntl
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +26,8 @@ import psutil
 from contract.errors import KitError, RunError
 from contract.layout import MANIFEST, SPEC, TrainingFolders
 from contract.run import RunSpec, RunState
+from hosting import confinement
+from hosting.confinement import find_way
 from llmops.platforms.base import Run, Say
 from llmops.store import Store, now
 
@@ -28,7 +35,8 @@ if TYPE_CHECKING:
     from hosting.images import ProcessImage
 
 _STOP_SECONDS = 120  # as long as SageMaker gives a job
-_STOPPED = "stop-requested"
+_STOPPED, _START = "stop-requested", "start.json"
+_LONGEST_FAILURE = 4096
 _OURS: dict[int, "subprocess.Popen[bytes]"] = {}  # started by this process, which has to reap them
 
 
@@ -45,6 +53,7 @@ class LocalRuns:
         try:
             for folder in (folders.spec.parent, folders.model, folders.checkpoints, folders.reports):
                 folder.mkdir(parents=True)
+            (partial / "root" / "tmp").mkdir()
             spec.write(partial / SPEC)
             shutil.copyfile(partial / SPEC, folders.spec)
             folders.channel("dataset").symlink_to(store.dataset_folder(spec.dataset.sha256))
@@ -59,8 +68,6 @@ class LocalRuns:
 
     def start(self, run: str, say: Say) -> None:
         """Start the process of a run that has none; it goes on from its last checkpoint."""
-        from hosting import images
-
         folder = self.folder / run
         with _locked(folder):
             spec, state = RunSpec.load(folder / SPEC), self.state(run)
@@ -70,22 +77,47 @@ class LocalRuns:
                 raise RunError(f"run {run} is complete", where=str(folder), fix=f"`llmops runs collect {run}`")
             image = _built(spec.image, say)
             root = folder / "root"
-            TrainingFolders(root).failure.unlink(missing_ok=True)
+            _forget_failure(root)
             (folder / _STOPPED).unlink(missing_ok=True)
+            program = self._program(root, image)
+            way = find_way(program, self._user(folder), folder / _START)
             with (folder / "log.txt").open("ab") as log:
-                process = subprocess.Popen(
-                    [image.python, "-m", "training", "train"],
-                    cwd=root,
-                    env=images.process_environ(image, root),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # neither a terminal's Ctrl-C nor its end reaches the run
-                )
+                if not way.keeps_secrets:
+                    log.write(f"warning: {unconfined(way)}\n".encode())
+                    log.flush()
+                process = confinement.start(program, way, folder / _START, log)
             _OURS[process.pid] = process
             began = psutil.Process(process.pid).create_time()
             state = RunState.new(id=run, status="running", started=now(), pid=process.pid, pid_started=began)
             state.write(folder / "state.json")
+
+    def _program(self, root: Path, image: "ProcessImage") -> confinement.Program:
+        """The training, and what it is given. What links in its root lead to is outside of that."""
+        from hosting import images
+
+        folders = TrainingFolders(root)
+        environ = images.process_environ(image, root)
+        if os.geteuid() == 0:
+            image.let_all_read()
+        return confinement.Program(
+            argv=[str(image.python), "-m", "training", "train"],
+            environ=environ,
+            cwd=root,
+            inputs=[folders.channel(name).readlink() for name in ("dataset", "base_model")],
+            read=[root, image.app, *confinement.interpreter_folders(image.python)],
+            write=_writable(root),
+            hidden=[self.folder.parent, Path.home()],
+        )
+
+    def _user(self, folder: Path) -> int:
+        """Who a run is: somebody else than any other run, to whom its outputs belong; 0 where there is nobody else."""
+        outputs = _writable(folder / "root")
+        owner = outputs[0].stat().st_uid
+        if os.geteuid() or owner:
+            return owner if not os.geteuid() else 0
+        others = (path.stat().st_uid for path in self.folder.glob("*/root/tmp"))
+        user = confinement.free_user(str(folder.absolute()), others)
+        return user if user and confinement.give(outputs, user) else 0
 
     def find(self, run: str) -> list[Run]:
         """Runs whose id begins with `run`, newest first."""
@@ -141,6 +173,7 @@ class LocalRuns:
         """Kill what runs, and remove all of it."""
         for path in self.folder.glob(f"*/{SPEC}"):
             _signal(self.state(path.parent.name), signal.SIGKILL)
+            confinement.end_all(_writable(path.parent / "root")[0].stat().st_uid)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def output(self, run: str) -> Path:
@@ -150,10 +183,11 @@ class LocalRuns:
     def _judge(self, run: str, state: RunState) -> RunState:
         folder = self.folder / run
         folders = TrainingFolders(folder / "root")
+        confinement.end_all(folders.model.stat().st_uid)
         process = _OURS.pop(state.pid, None)
         log = folder / "log.txt"
         ended = datetime.fromtimestamp(log.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        failure = folders.failure.read_text(errors="replace")[:1024].strip() if folders.failure.exists() else ""
+        failure = _read_failure(folder / "root")
         if failure:
             status = "failed"
         elif (folders.model / MANIFEST).exists():
@@ -168,6 +202,41 @@ class LocalRuns:
             failure=failure,
             exit_code=process.poll() if process else None,
         )
+
+
+def unconfined(way: confinement.Way) -> str:
+    """What to say where training can do all that its starter can."""
+    return (
+        "training runs as you, and can read what you can, the stack's signing key too: "
+        f"this machine can't confine it ({way.why_not})"
+    )
+
+
+def _writable(root: Path) -> list[Path]:
+    """What a run may write. What these are in stays the caller's: none of them can be replaced by a link."""
+    folders = TrainingFolders(root)
+    return [root / "tmp", folders.model, folders.checkpoints, folders.failure.parent]
+
+
+def _read_failure(root: Path) -> str:
+    """Why a run failed. The file is the run's: it may be a link to one of ours, a pipe, or without an end."""
+    try:
+        descriptor = os.open(TrainingFolders(root).failure, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return "what it left as its reason is no file"
+        return os.read(descriptor, _LONGEST_FAILURE).decode(errors="replace")[:1024].strip()
+    finally:
+        os.close(descriptor)
+
+
+def _forget_failure(root: Path) -> None:
+    failure = TrainingFolders(root).failure
+    if failure.is_dir() and not failure.is_symlink():
+        shutil.rmtree(failure)
+    failure.unlink(missing_ok=True)
 
 
 def _built(ref: str, say: Say) -> "ProcessImage":

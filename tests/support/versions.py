@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
-from contract.digest import file_entries
+from contract.digest import file_entries, sha256_bytes
+from contract.evaluation import GoldenAnswer
+from contract.layout import EVALUATION
 from contract.model import Golden, Lineage, Message, ModelManifest
+from contract.run import RunSpec
+from training.scoring import judge, load_suite, record, row_id, to_ask_again
 
 
 def write_version(folder: Path, name: str, weights: str, passed: bool | None, run: str) -> None:
@@ -21,4 +25,42 @@ def write_version(folder: Path, name: str, weights: str, passed: bool | None, ru
         lineage=Lineage(run=run),
         gate=gate,
         golden=[Golden(messages=[Message(role="user", content="hi")], expect=[])],
+    ).write(folder / "manifest.json")
+
+
+def write_output(folder: Path, spec: RunSpec, dataset: Path, licence: str = "") -> None:
+    """What an honest job leaves of a run: every answer after training is right, and none before it."""
+    rows = {suite.name: load_suite(suite, dataset) for suite in spec.recipe.evaluation.suites}
+    golden = [
+        GoldenAnswer(suite=name, row=row_id(row), answer=row.answer)
+        for name, asked in rows.items()
+        for row in to_ask_again(asked, [True] * len(asked))
+    ]
+    before = {name: ["I do not know."] * len(asked) for name, asked in rows.items()}
+    after = {name: [row.answer for row in asked] for name, asked in rows.items()}
+    answers = record(rows, before, after, golden)
+    verdict = judge(spec.recipe, dataset, answers)
+    (folder / "openvino").mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_text(f"weights of {spec.id}")
+    (folder / "openvino" / "openvino_model.xml").write_text("<net/>")
+    answers.write(folder / EVALUATION)
+    ModelManifest.new(
+        name=spec.recipe.name,
+        created="2026-11-25T12:00:00Z",
+        licence=licence,
+        engines=["openvino", "transformers"],
+        dtype="BF16",
+        files=file_entries(folder),
+        lineage=Lineage(
+            base_model=spec.base_model,
+            dataset=spec.dataset,
+            run=spec.id,
+            recipe_sha256=sha256_bytes(spec.recipe.to_json().encode()),
+            image=spec.image,
+            kit_version=spec.kit_version,
+        ),
+        evaluation=verdict.evaluation,
+        gate=verdict.gate,
+        golden=verdict.golden,
+        serving=spec.recipe.serving,
     ).write(folder / "manifest.json")

@@ -111,7 +111,7 @@ def _require_ready(settings: Settings, caller: Caller) -> dict[str, str]:
     if settings.aws.schedules:
         require_image("training", settings.images.training, caller)
     work = storage.work_name(names, place, settings.aws.work_bucket)
-    return training.read_specs(place, work, settings.aws.schedules)
+    return training.read_specs(place, work, settings.aws.schedules, names)
 
 
 def _endpoints(here: Here, ground: endpoints.Ground, topic: Any) -> OutputFields:

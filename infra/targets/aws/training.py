@@ -3,45 +3,48 @@
 A run itself is an event, never a resource. https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
 """
 
+import json
+from functools import partial
 from typing import Any
 
 import pulumi
 from pulumi_aws import sagemaker, scheduler
 from pydantic import ValidationError
 
-from contract.aws_job import JobPlace, training_job
+from contract.aws_job import JobPlace, job_name, training_job
+from contract.digest import sha256_bytes
 from contract.layout import SPEC, run_spec_key, schedule_key
-from contract.run import Compute, RunSpec
+from contract.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 from infra import names
+from infra.names import CloudNames
+from infra.schedules import proven_spec
 from infra.settings import setting_error
 from infra.targets.aws.here import Here
 from infra.targets.aws.identity import Roles, job_prefix, schedule_group
 from infra.targets.aws.network import Network
 from infra.targets.aws.scheduled_spec import ScheduledSpec
-from infra.targets.aws.session import Place
+from infra.targets.aws.session import Place, client, error_code, explained
 from infra.targets.aws.settings import Schedule
 from infra.targets.aws.storage import Storage, read_object
 
 _EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes a UUID there
 
 
-def read_specs(place: Place, bucket: str, schedules: dict[str, Schedule]) -> dict[str, str]:
-    """The spec of each schedule's run, as JSON.
+def read_specs(place: Place, bucket: str, schedules: dict[str, Schedule], own: CloudNames) -> dict[str, str]:
+    """The spec of each schedule's run, as JSON. Jobs may write where runs lie: a spec counts only if the request of the
+    run's job names its sha256, or the schedule that repeats it.
 
     Raises:
-        SettingError: there is no such run.
+        SettingError: there is no such run, or what is there is not what was submitted.
     """
     found = {}
     for name, schedule in schedules.items():
-        keys = (run_spec_key(schedule.run), f"{schedule_key(name, schedule.run)}/{SPEC}")
-        content = next(filter(None, (read_object(place, bucket, key) for key in keys)), None)
-        if content is None:
-            raise setting_error(
-                ("aws", "schedules", name, "run"),
-                f"there is no run {schedule.run} in s3://{bucket}",
-                "`llmops runs` lists them, `llmops train` makes one",
-            )
-        found[name] = content.decode()
+        wanted = (
+            (run_spec_key(schedule.run), partial(_of_job, place, job_name(own.of("run", 26), schedule.run))),
+            (f"{schedule_key(name, schedule.run)}/{SPEC}", partial(_of_schedule, place, own, name)),
+        )
+        there = [(key, content, named) for key, named in wanted if (content := read_object(place, bucket, key))]
+        found[name] = proven_spec(("aws", "schedules", name, "run"), schedule.run, f"s3://{bucket}", there)
     return found
 
 
@@ -64,15 +67,17 @@ def provide_schedules(here: Here, storage: Storage, network: Network, roles: Rol
         schedule = here.settings.aws.schedules[name]
         folder = schedule_key(name, schedule.run)
         spec = _spec(here, name, schedule, text)
+        content = spec.to_json()
         kept = ScheduledSpec(
             f"schedule-{name}-spec",
             here.place,
             bucket=storage.work.name,
             key=f"{folder}/{SPEC}",
-            content=spec.to_json(),
+            content=content,
             after=storage.work.ready,
         )
-        job = _job(here, spec, folder, storage, network, roles)
+        stored = StoredSpec(folder, sha256_bytes(content.encode()))
+        job = _job(here, spec, stored, storage, network, roles)
         scheduler.Schedule(
             f"schedule-{name}",
             name=here.names.of(name),
@@ -95,6 +100,34 @@ def provide_schedules(here: Here, storage: Storage, network: Network, roles: Rol
         )
 
 
+def _of_job(place: Place, name: str) -> str:
+    """The sha256 of the spec that a job was submitted with; empty: there is no such job, or an older kit's."""
+    from botocore.exceptions import ClientError
+
+    with explained(f"job {name}"):
+        try:
+            job = client("sagemaker", place).describe_training_job(TrainingJobName=name)
+        except ClientError as e:
+            if error_code(e) in ("ValidationException", "ResourceNotFound"):
+                return ""
+            raise
+    return job.get("Environment", {}).get(SPEC_VARIABLE, "")
+
+
+def _of_schedule(place: Place, own: CloudNames, name: str) -> str:
+    """The sha256 of the spec that a schedule repeats; empty: there is no such schedule, or an older kit's."""
+    from botocore.exceptions import ClientError
+
+    with explained(f"schedule {name}"):
+        try:
+            found = client("scheduler", place).get_schedule(GroupName=own.of("schedules"), Name=own.of(name))
+        except ClientError as e:
+            if error_code(e) == "ResourceNotFoundException":
+                return ""
+            raise
+    return json.loads(found["Target"]["Input"]).get("Environment", {}).get(SPEC_VARIABLE, "")
+
+
 def _spec(here: Here, name: str, schedule: Schedule, text: str) -> RunSpec:
     """What a schedule repeats: a run's inputs, in the stack's image, on the machines that the settings say."""
     jobs = here.settings.aws.jobs
@@ -110,7 +143,7 @@ def _spec(here: Here, name: str, schedule: Schedule, text: str) -> RunSpec:
 
 
 def _job(
-    here: Here, spec: RunSpec, folder: str, storage: Storage, network: Network, roles: Roles
+    here: Here, spec: RunSpec, stored: StoredSpec, storage: Storage, network: Network, roles: Roles
 ) -> pulumi.Output[dict[str, Any]]:
     run = f"{job_prefix(here)}-{_EXECUTION}"
     values = {
@@ -122,5 +155,5 @@ def _job(
         "security_groups": network.security_groups,
     }
     return pulumi.Output.all(**values).apply(
-        lambda known: training_job(run, run, spec, folder, JobPlace(**known, tags=here.job_tags))
+        lambda known: training_job(run, run, spec, stored, JobPlace(**known, tags=here.job_tags))
     )

@@ -179,7 +179,8 @@ def _require_ready(settings: Settings, caller: Caller) -> dict[str, str]:
         images.require_image("serving", settings.images.serving, caller)
     if given.schedules:
         images.require_image("training", settings.images.training, caller)
-    return training.read_specs(caller.place, account, storage.container_name(own, given, "work"), given.schedules)
+    place = given.workspace or resource_id(caller.subscription, group, workspace.KIND, workspace.workspace_name(own))
+    return training.read_specs(caller.place, account, place, own, given)
 
 
 def _endpoints(here: Here, ground: Ground, environments: dict[str, training.Environment]) -> OutputFields:

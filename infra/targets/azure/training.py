@@ -5,23 +5,27 @@ A run itself is an event, never a resource.
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pulumi
 from pulumi_azure_native import machinelearningservices as ml
 from pydantic import ValidationError
 
-from contract.azure_job import SCHEDULED_RUN, JobPlace, command_job
+from contract.azure_job import SCHEDULED_RUN, JobPlace, command_job, job_name
+from contract.digest import sha256_bytes
 from contract.layout import SPEC, run_spec_key, schedule_key
 from contract.outputs import AzureCompute
-from contract.run import Compute, RunSpec
+from contract.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
+from infra.names import CloudNames
+from infra.schedules import proven_spec
 from infra.settings import setting_error
 from infra.targets.azure.here import Ground, Here
 from infra.targets.azure.online import API
 from infra.targets.azure.scheduled_spec import ScheduledSpec
-from infra.targets.azure.session import Place
-from infra.targets.azure.settings import Cluster, Schedule
-from infra.targets.azure.storage import read_object
+from infra.targets.azure.session import Place, find
+from infra.targets.azure.settings import AzureSettings, Cluster, Schedule
+from infra.targets.azure.storage import container_name, read_object
 
 SERVER_PORT, PING = 8080, "/ping"
 _KIND = "azure-native:machinelearningservices"
@@ -42,29 +46,35 @@ class Environment:
         return self.resource.id
 
 
-def read_specs(place: Place, account_id: str, container: str, schedules: dict[str, Schedule]) -> dict[str, str]:
-    """The spec of each schedule's run, as JSON.
+def read_specs(
+    place: Place, account_id: str, workspace_id: str, own: CloudNames, given: AzureSettings
+) -> dict[str, str]:
+    """The spec of each schedule's run, as JSON. Jobs may write where runs lie: a spec counts only if the request of the
+    run's job names its sha256, or the schedule that repeats it.
 
     Args:
         place: the stack's.
         account_id: resource id of the storage account.
-        container: of runs.
-        schedules: from the settings.
+        workspace_id: resource id of the workspace.
+        own: the stack's names.
+        given: from the settings.
 
     Raises:
-        SettingError: there is no such run.
+        SettingError: there is no such run, or what is there is not what was submitted.
     """
-    found = {}
-    for name, schedule in schedules.items():
-        keys = (run_spec_key(schedule.run), f"{schedule_key(name, schedule.run)}/{SPEC}")
-        content = next(filter(None, (read_object(place, account_id, container, key) for key in keys)), None)
-        if content is None:
-            raise setting_error(
-                ("azure", "schedules", name, "run"),
-                f"there is no run {schedule.run} in container {container}",
-                "`llmops runs` lists them, `llmops train` makes one",
-            )
-        found[name] = content.decode()
+    container, found = container_name(own, given, "work"), {}
+    read = partial(read_object, place, account_id, container)
+    for name, schedule in given.schedules.items():
+        job = f"{workspace_id}/jobs/{job_name(own.of('run', 26), schedule.run)}"
+        repeated = f"{workspace_id}/schedules/{own.of(name)}"
+        wanted = (
+            (run_spec_key(schedule.run), partial(_of_job, place, job)),
+            (f"{schedule_key(name, schedule.run)}/{SPEC}", partial(_of_schedule, place, repeated)),
+        )
+        there = [
+            (key, read, named) for key, named in wanted if (read := read_object(place, account_id, container, key))
+        ]
+        found[name] = proven_spec(("azure", "schedules", name, "run"), schedule.run, f"container {container}", there)
     return found
 
 
@@ -127,15 +137,17 @@ def provide_schedules(
         schedule = here.settings.azure.schedules[name]
         folder = schedule_key(name, schedule.run)
         spec = _spec(here, name, schedule, text)
+        content = spec.to_json()
         kept = ScheduledSpec(
             f"schedule-{name}-spec",
             here.place,
             container=ground.storage.work_url,
             key=f"{folder}/{SPEC}",
-            content=spec.to_json(),
+            content=content,
             after=ground.storage.ready,
         )
-        job = _job(here, ground, spec, folder, environments["training"], clusters)
+        stored = StoredSpec(folder, sha256_bytes(content.encode()))
+        job = _job(here, ground, spec, stored, environments["training"], clusters)
         logical, physical = f"schedule-{name}", here.names.of(name)
         ml.Schedule(
             logical,
@@ -222,6 +234,21 @@ def _environment(
     return Environment(made, id_, image)
 
 
+def _of_job(place: Place, id_: str) -> str:
+    """The sha256 of the spec that a job was submitted with; empty: there is no such job, or an older kit's."""
+    return _named((find(place, id_, API) or {}).get("properties", {}))
+
+
+def _of_schedule(place: Place, id_: str) -> str:
+    """The sha256 of the spec that a schedule repeats; empty: there is no such schedule, or an older kit's."""
+    properties = (find(place, id_, API) or {}).get("properties", {})
+    return _named((properties.get("action") or {}).get("jobDefinition") or {})
+
+
+def _named(job: dict[str, Any]) -> str:
+    return (job.get("environmentVariables") or {}).get(SPEC_VARIABLE, "")
+
+
 def _spec(here: Here, name: str, schedule: Schedule, text: str) -> RunSpec:
     """What a schedule repeats: a run's inputs, in the stack's image, on the machines that the settings say."""
     jobs = here.settings.azure.jobs
@@ -240,7 +267,7 @@ def _job(
     here: Here,
     ground: Ground,
     spec: RunSpec,
-    folder: str,
+    stored: StoredSpec,
     environment: Environment,
     clusters: dict[str, AzureCompute],
 ) -> pulumi.Output[ml.CommandJobArgs]:
@@ -254,7 +281,7 @@ def _job(
 
     def declare(known: dict[str, Any]) -> ml.CommandJobArgs:
         place = JobPlace(job_prefix(here), computes, clusters, tags=here.all_tags, **known)
-        return _arguments(command_job(SCHEDULED_RUN, SCHEDULED_RUN, spec, folder, place))
+        return _arguments(command_job(SCHEDULED_RUN, SCHEDULED_RUN, spec, stored, place))
 
     return pulumi.Output.all(**values).apply(declare)
 
@@ -273,6 +300,7 @@ def _arguments(job: dict[str, Any]) -> ml.CommandJobArgs:
         experiment_name=job["experimentName"],
         command=job["command"],
         environment_id=job["environmentId"],
+        environment_variables=job["environmentVariables"],
         compute_id=job["computeId"],
         identity=ml.ManagedIdentityArgs(
             identity_type=job["identity"]["identityType"], client_id=job["identity"]["clientId"]

@@ -15,7 +15,7 @@ from infra.targets.azure.patience import patient
 from infra.targets.azure.session import look_up
 from infra.targets.azure.storage import CONTAINERS
 
-_KIND = "Microsoft.MachineLearningServices/workspaces"
+KIND = "Microsoft.MachineLearningServices/workspaces"
 _WORKSPACE = "azure-native:machinelearningservices:Workspace"
 _ISOLATION = {
     "approved": ml.IsolationMode.ALLOW_ONLY_APPROVED_OUTBOUND,
@@ -58,9 +58,14 @@ def provide_workspace(
     )
 
 
+def workspace_name(own: names.CloudNames) -> str:
+    """What the workspace is called, unless one is given."""
+    return own.of("workspace", 33)
+
+
 def workspace_id(here: Here) -> str:
     """The workspace's resource id."""
-    return here.settings.azure.workspace or here.id(_KIND, here.names.of("workspace", 33))
+    return here.settings.azure.workspace or here.id(KIND, workspace_name(here.names))
 
 
 def _workspace(

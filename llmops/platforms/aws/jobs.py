@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from contract.aws_job import SPEC_CHANNEL, JobPlace, job_ending, job_name, training_job
 from contract.outputs import StackOutputs
-from contract.run import RunSpec, RunState
+from contract.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
 from llmops.cloud_runs import POLL_SECONDS, CloudRuns, Job
 from llmops.platforms.aws.clients import Clients, error_code, explained, is_missing
 from llmops.platforms.aws.job_log import follow_jobs
@@ -84,8 +84,8 @@ class AwsRuns(CloudRuns):
             tags=aws.tags,
         )
 
-    def _request(self, spec: RunSpec, attempt: int, spec_folder: str) -> dict[str, Any]:
-        return training_job(self._job_name(spec.id, attempt), spec.id, spec, spec_folder, self._place)
+    def _request(self, spec: RunSpec, attempt: int, stored: StoredSpec) -> dict[str, Any]:
+        return training_job(self._job_name(spec.id, attempt), spec.id, spec, stored, self._place)
 
     def _create(self, request: dict[str, Any], say: Say) -> None:
         deadline = time.monotonic() + _ROLE_SECONDS
@@ -136,6 +136,12 @@ class AwsRuns(CloudRuns):
     def _spec_folder(self, job: Job) -> str:
         channels = {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in job["InputDataConfig"]}
         return urlsplit(channels[SPEC_CHANNEL]).path.strip("/")
+
+    def _spec_sha256(self, job: Job) -> str:
+        """No call changes a job's environment:
+        https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateTrainingJob.html
+        """
+        return job.get("Environment", {}).get(SPEC_VARIABLE, "")
 
     def _model_folder(self, run: str, job: Job) -> str:
         return urlsplit(job.get("ModelArtifacts", {}).get("S3ModelArtifacts", "")).path.strip("/")

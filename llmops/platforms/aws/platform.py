@@ -81,8 +81,9 @@ class AwsPlatform(CloudPlatform):
             )
 
     def register(self, ref: ModelRef, say: Say) -> None:
-        """In the stack's model package group."""
-        write_package(self.clients, self.outputs, ref, self.store().manifest(ref), say)
+        """In the stack's model package group: what the stack signed, and nothing else."""
+        manifest = self.store().signed_manifest(ref, self.outputs.signing.public_key)
+        write_package(self.clients, self.outputs, ref, manifest, say)
 
     def secret(self, name: str) -> str:
         """From Secrets Manager, where its name begins with the project's.

@@ -20,7 +20,7 @@ from contract.azure_job import (
 )
 from contract.layout import FAILURE as FAILURE_FILE
 from contract.outputs import StackOutputs
-from contract.run import RunSpec, RunState
+from contract.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
 from llmops.cloud_runs import CloudRuns, Job
 from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.history import History
@@ -77,9 +77,9 @@ class AzureRuns(CloudRuns):
             tags=azure.tags,
         )
 
-    def _request(self, spec: RunSpec, attempt: int, spec_folder: str) -> dict[str, Any]:
+    def _request(self, spec: RunSpec, attempt: int, stored: StoredSpec) -> dict[str, Any]:
         name = self._job_name(spec.id, attempt)
-        return {"name": name, "properties": command_job(name, spec.id, spec, spec_folder, self._place)}
+        return {"name": name, "properties": command_job(name, spec.id, spec, stored, self._place)}
 
     def _create(self, request: dict[str, Any], say: Say) -> None:
         id_ = self._id(request["name"])
@@ -125,6 +125,12 @@ class AzureRuns(CloudRuns):
 
     def _spec_folder(self, job: Job) -> str:
         return key_of(job["properties"]["inputs"][SPEC_INPUT]["uri"])
+
+    def _spec_sha256(self, job: Job) -> str:
+        """Of a job that exists, no call changes more than the tags:
+        https://learn.microsoft.com/rest/api/azureml/jobs/create-or-update
+        """
+        return (job["properties"].get("environmentVariables") or {}).get(SPEC_VARIABLE, "")
 
     def _model_folder(self, run: str, job: Job) -> str:
         return self._output(job, "model")

@@ -61,6 +61,11 @@ def test_another_version_than_promoted_is_refused(serve: Serve) -> None:
     assert "was promoted" in refused(serve(LLMOPS_MODEL_SHA256="0" * 64))
 
 
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_version_of_another_name_than_its_alias_is_refused(serve: Serve) -> None:
+    assert "the version is named tiny, but its alias is finance@1" in refused(serve(LLMOPS_MODEL_NAME="finance@1"))
+
+
 def test_a_version_that_fails_its_golden_prompt_is_refused(
     serve: Serve, version: Path, keys: Path, tmp_path: Path
 ) -> None:

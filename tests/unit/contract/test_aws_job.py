@@ -11,17 +11,18 @@ from botocore.validate import ParamValidator
 from pydantic import ValidationError
 
 from contract.aws_job import METRICS, JobPlace, job_ending, job_name, training_job
-from contract.run import RUN_VARIABLE, Compute, RunSpec
+from contract.run import RUN_VARIABLE, SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 
 EXAMPLE = Path(__file__).parent / "examples/run-1.json"
 PLACE = JobPlace("arn:aws:iam::123456789012:role/training", "arn:key", "store", "work", tags={"llmops:stack": "dev"})
 PREFIX = "llmops-dev-run-3f9a0c1e"
 RUN = "chatbot-20261125-210648-50bd"
+STORED = StoredSpec(f"runs/{RUN}/input/spec", "d" * 64)
 
 
 def request(place: JobPlace = PLACE, run: str = RUN, **compute: Any) -> dict[str, Any]:
     spec = RunSpec.load(EXAMPLE).model_copy(update={"id": RUN, "compute": Compute(**compute)})
-    return training_job(job_name(PREFIX, run), run, spec, f"runs/{RUN}/input/spec", place)
+    return training_job(job_name(PREFIX, run), run, spec, STORED, place)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_a_run_is_closed_and_everything_of_it_is_in_its_folder() -> None:
     }
     assert job["CheckpointConfig"] == {"S3Uri": f"{folder}/checkpoints"}
     assert [c["ChannelName"] for c in job["InputDataConfig"]] == ["spec", "dataset", "base_model"]
-    assert "Environment" not in job
+    assert job["Environment"] == {SPEC_VARIABLE: STORED.sha256}
     assert "VpcConfig" not in job
 
 
@@ -59,7 +60,7 @@ def test_a_schedule_tells_its_jobs_whose_output_they_make() -> None:
     run = f"{PREFIX}-0d3b2a52-4b2a-4f0e-9d57-4a2f8f6d1c11"
     job = request(run=run)
     assert job["TrainingJobName"] == run
-    assert job["Environment"] == {RUN_VARIABLE: run}
+    assert job["Environment"] == {SPEC_VARIABLE: STORED.sha256, RUN_VARIABLE: run}
     assert job["CheckpointConfig"]["S3Uri"] == f"s3://work/runs/{run}/checkpoints"
 
 

@@ -9,7 +9,7 @@ import pytest
 from contract.azure_job import SCHEDULED_RUN, JobPlace, choose_cluster, command_job, job_name, key_of
 from contract.errors import KitError
 from contract.outputs import AzureCompute
-from contract.run import Compute, RunSpec
+from contract.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 
 EXAMPLE = Path(__file__).parent / "examples/run-1.json"
 WORKSPACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/ws"
@@ -30,12 +30,13 @@ PLACE = JobPlace(
     tags={"llmops:stack": "dev"},
 )
 RUN = "chatbot-20261125-210648-50bd"
+STORED = StoredSpec(f"runs/{RUN}/input/spec", "d" * 64)
 
 
 def job(run: str = RUN, name: str = "", **compute: Any) -> dict[str, Any]:
     machines = Compute(**{"instance_type": "Standard_DS3_v2", **compute})
     spec = RunSpec.load(EXAMPLE).model_copy(update={"id": RUN, "compute": machines})
-    return command_job(name or job_name(PREFIX, run), run, spec, f"runs/{RUN}/input/spec", PLACE)
+    return command_job(name or job_name(PREFIX, run), run, spec, STORED, PLACE)
 
 
 def test_everything_of_a_run_is_in_its_folder() -> None:
@@ -52,6 +53,7 @@ def test_everything_of_a_run_is_in_its_folder() -> None:
         "checkpoints": (f"azureml://datastores/work/paths/runs/{RUN}/checkpoints/", "ReadWriteMount"),
     }
     assert made["tags"] == {"llmops:stack": "dev", "llmops:jobs": PREFIX, "llmops:run": RUN}
+    assert made["environmentVariables"] == {SPEC_VARIABLE: STORED.sha256}
     assert key_of(made["outputs"]["model"]["uri"]) == f"runs/{RUN}/output/{name}/model"
 
 

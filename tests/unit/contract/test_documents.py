@@ -9,6 +9,7 @@ from contract.documents import Document
 from contract.errors import DocumentError
 from contract.names import Name
 from contract.recipe import Recipe
+from contract.run import RunSpec
 from contract.schemas import DOCUMENTS, json_schema
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -123,3 +124,9 @@ def test_writing_is_canonical(tmp_path: Path) -> None:
     Recipe.load(tmp_path / "deep" / "a.json").write(tmp_path / "b.json")
     assert (tmp_path / "deep" / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_run_of_an_older_kit_that_names_a_branch_stays_readable() -> None:
+    run = json.loads((EXAMPLES / "run-1.json").read_text())
+    run["recipe"]["base_model"] |= {"source": "hub:org/model", "revision": "main"}
+    assert RunSpec.parse(json.dumps(run), where="run.json").recipe.base_model.revision == "main"

@@ -145,11 +145,18 @@ def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
             loop.close()
 
 
-def add_version(store: Path, alias: str, *, passed: bool | None = True) -> str:
-    """Put the documents of a model version, without weights, into a store; what a promotion of it writes."""
+def add_version(store: Path, alias: str, *, passed: bool | None = True, named: str = "") -> str:
+    """Put the documents of a model version, without weights, into a store; what a promotion of it writes.
+
+    Args:
+        store: the folder.
+        alias: name@number.
+        passed: whether its gate was passed; None: it has none.
+        named: the name in its manifest, where that is another one.
+    """
     name, number = alias.split("@")
     manifest = ModelManifest.new(
-        name=name,
+        name=named or name,
         created=f"2026-11-25T00:00:{int(number):02d}Z",
         engines=["transformers"],
         dtype="F32",

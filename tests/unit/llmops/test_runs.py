@@ -1,8 +1,10 @@
 """Runs on this machine, with real processes from an image of a few lines."""
 
+import inspect
 import json
 import os
 import signal
+import socket
 import textwrap
 import time
 from collections.abc import Callable
@@ -14,8 +16,10 @@ from contract.errors import KitError, RunError
 from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
 from llmops.platforms.local import LocalPlatform
-from llmops.runs import collect, find_run, other_machines, plan_run, uncollected
-from tests.unit.llmops.conftest import make_platform, write_version
+from llmops.runs import collect, find_run, other_machines, parse_recipe, plan_run, uncollected
+from tests.support import intruder
+from tests.support.versions import write_output, write_version
+from tests.unit.llmops.conftest import make_platform
 
 MakeImage = Callable[[str], str]
 MakeVersion = Callable[..., Path]
@@ -94,19 +98,27 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def folder_of(platform: LocalPlatform, run: str) -> Path:
+    return Path(platform.outputs.training.runs) / run
+
+
+def dataset_of(platform: LocalPlatform, spec: RunSpec) -> Path:
+    return platform.store().dataset_folder(spec.dataset.sha256)
+
+
 def log_of(platform: LocalPlatform, run: str) -> str:
-    return (Path(platform.outputs.training.runs) / run / "log.txt").read_text()
+    return (folder_of(platform, run) / "log.txt").read_text()
+
+
+def lines_of(platform: LocalPlatform, run: str) -> list[str]:
+    """What a run printed itself, to its end."""
+    return list(platform.follow(run))
 
 
 def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path, make_image: MakeImage) -> None:
-    write_version(tmp_path / "done", "chatbot", "trained", True, "RUN")
-    finish = textwrap.dedent(f"""
-        if n == 1:
-            time.sleep(60)
-        import shutil
-        shutil.copytree({str(tmp_path / "done")!r}, ml / "model", dirs_exist_ok=True)
-        manifest = ml / "model/manifest.json"
-        manifest.write_text(manifest.read_text().replace('"RUN"', json.dumps(spec["id"])))
+    finish = textwrap.dedent("""
+        while n == 1 or not (ml / "model/manifest.json").exists():
+            time.sleep(0.02)
         print("stage=done", flush=True)
     """)
     platform = deploy(tmp_path, make_image(_BEGIN + finish))
@@ -124,7 +136,8 @@ def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path
     assert same
     assert same.spec.id == run
     platform.resume(run, lambda _: None)
-    assert list(platform.follow(run)) == ["stage=train start=1", "stage=train start=2", "stage=done"]
+    write_output(folder_of(platform, run) / "root/opt/ml/model", found.spec, dataset_of(platform, found.spec))
+    assert lines_of(platform, run) == ["stage=train start=1", "stage=train start=2", "stage=done"]
 
     assert find_run(platform, run).state.status == "completed"
     assert [r.spec.id for r in uncollected(platform)] == [run]
@@ -181,6 +194,69 @@ def test_a_run_sees_nothing_of_the_callers_environment(
     assert "AWS" not in line
 
 
+@pytest.mark.vulnerability(13)
+def test_vulnerability_13_training_gets_at_nothing_of_its_callers(tmp_path: Path, make_image: MakeImage) -> None:
+    platform = deploy(tmp_path, make_image(_BEGIN + _FAIL))
+    recipe = write_recipe(tmp_path)
+    other = start(platform, recipe)
+    list(platform.follow(other))
+    outputs, cache = platform.outputs, Path(os.environ["LLMOPS_CACHE"])
+    (cache / "venvs/training-test").chmod(0o700)  # as older kits made it
+    store, image = tmp_path / "home" / "store", outputs.training.image.partition("@sha256:")[2]
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(store / "s"))
+        control.listen()
+        targets = {
+            "key": outputs.signing.private_key, "pid": os.getpid(), "own": "OWN", "socket": str(store / "s"),
+            "port": server.getsockname()[1], "remove": ["OWN"], "list": [str(folder_of(platform, other) / "root")],
+            "write": [
+                str(store / "new"), str(cache / "images/training" / image / "app/new.py"), "SPEC",
+                str(cache / "venvs/training-test/bin/new"), str(folder_of(platform, other) / "root/opt/ml/model/new"),
+            ],
+        }  # fmt: skip
+        own = (
+            "targets = json.loads(text.replace('OWN', f'{ml}/model').replace('SPEC', f'{ml}/input/data/spec/run.json'))"
+        )
+        code = inspect.getsource(intruder).replace('__name__ == "__main__"', "False")
+        code += f"\nml = os.environ['LLMOPS_ROOT'] + '/opt/ml'\ntext = {json.dumps(targets)!r}\n{own}\n"
+        platform.outputs = outputs.model_copy(
+            update={
+                "training": outputs.training.model_copy(update={"image": make_image(f"{code}print(intrude(targets))")})
+            }
+        )
+        assert lines_of(platform, start(platform, recipe)) == ["['own']"]
+
+
+@pytest.mark.vulnerability(13)
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_vulnerability_13_a_reason_that_is_no_file_shows_nothing_of_the_callers(
+    tmp_path: Path, make_image: MakeImage, kind: str
+) -> None:
+    key = tmp_path / "home" / "keys" / "signing.key"
+    leave = {"link": f"failure.symlink_to({str(key)!r})", "pipe": "os.mkfifo(failure)", "folder": "failure.mkdir()"}
+    platform = deploy(tmp_path, make_image(f"{_BEGIN}failure = ml / 'output/failure'\n{leave[kind]}\n"))
+    run = start(platform, write_recipe(tmp_path))
+    list(platform.follow(run))
+    state = find_run(platform, run).state
+    assert state.status == "failed"
+    assert "PRIVATE" in key.read_text()
+    assert "PRIVATE" not in state.failure
+    platform.resume(run, lambda _: None)
+    assert "stage=train start=2" in lines_of(platform, run)
+
+
+@pytest.mark.vulnerability(13)
+def test_vulnerability_13_where_training_can_not_be_confined_its_log_says_so(
+    tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hosting.confinement._try", lambda *_: "no namespaces here")
+    platform = deploy(tmp_path, make_image("print('trained')"))
+    first, second = lines_of(platform, start(platform, write_recipe(tmp_path)))
+    assert first.startswith("warning: training runs as you, and can read what you can, the stack's signing key too")
+    assert "no namespaces here" in first
+    assert second == "trained"
+
+
 def test_other_data_is_another_run(tmp_path: Path, make_image: MakeImage) -> None:
     platform = deploy(tmp_path, make_image(_BEGIN + _FAIL))
     recipe = write_recipe(tmp_path)
@@ -216,6 +292,17 @@ def test_dirty_data_and_recipes_are_named_by_file_and_line(tmp_path: Path, make_
         plan_run(platform, recipe, lambda _: None)
     assert f"{recipe}:8: evaluation.gate.0.minimum" in caught.value.where
     assert not (tmp_path / "home" / "store" / "datasets").exists()
+
+
+@pytest.mark.vulnerability(14)
+def test_vulnerability_14_a_recipe_names_a_model_of_the_hub_by_its_commit(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(RECIPE.replace('"store:tiny@1"', '"hub:org/model", revision: main'))
+    with pytest.raises(KitError, match="'main' is no commit of the hub") as caught:
+        parse_recipe(path)
+    assert caught.value.where == f"{path}: base_model.revision"
+    path.write_text(path.read_text().replace("main", "a" * 40))
+    assert parse_recipe(path).base_model.revision == "a" * 40
 
 
 def test_the_beginning_of_an_id_must_name_one_run(tmp_path: Path, make_image: MakeImage) -> None:

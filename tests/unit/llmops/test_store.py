@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import IntegrityError, KitError
+from contract.errors import IntegrityError, KitError, SignatureError
+from contract.layout import alias_key
 from contract.signing import verify
+from contract.store import Alias
 from llmops.objects import FolderObjects
 from llmops.platforms.local import LocalPlatform
+from tests.unit.llmops.conftest import make_platform
 
 MakeVersion = Callable[..., Path]
 
@@ -167,3 +170,43 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KitError, match="is not a store"):
         FolderObjects(tmp_path).create("a", b"")
     assert list(tmp_path.iterdir()) == []
+
+
+def plant(platform: LocalPlatform, key: str, name: str, number: int, sha256: str) -> None:
+    """An alias, as somebody writes it who may write the store."""
+    alias = Alias.new(name=name, number=number, sha256=sha256, created="2026-11-25T12:00:00Z")
+    platform.store().objects.create(key, alias.to_json().encode())
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_an_alias_of_a_version_of_another_name_is_refused(
+    platform: LocalPlatform, make_version: MakeVersion
+) -> None:
+    store = platform.store()
+    ref = store.put_model(make_version(name="chatbot"), platform.sign)
+    plant(platform, alias_key("finance", 1), "finance", 1, ref.sha256)
+    for text in ("finance@1", "finance@latest", f"finance@1@sha256:{ref.sha256}"):
+        with pytest.raises(IntegrityError, match="the version is named chatbot, but its alias is finance@1"):
+            store.find(text)
+    with pytest.raises(IntegrityError, match="is named chatbot"):
+        store.of_run("finance", "chatbot-run")
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_an_alias_under_the_key_of_another_is_refused(
+    platform: LocalPlatform, make_version: MakeVersion
+) -> None:
+    ref = platform.store().put_model(make_version(name="chatbot"), platform.sign)
+    plant(platform, alias_key("chatbot", 2), "chatbot", 9, ref.sha256)
+    with pytest.raises(IntegrityError, match="says that it is the alias chatbot@9"):
+        platform.store().versions()
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_version_that_nobody_signed_is_registered_nowhere(
+    platform: LocalPlatform, make_version: MakeVersion, tmp_path: Path
+) -> None:
+    other = make_platform(tmp_path / "other", "other")
+    ref = platform.store().put_model(make_version(), other.sign)
+    with pytest.raises(SignatureError):
+        platform.store().signed_manifest(ref, platform.outputs.signing.public_key)

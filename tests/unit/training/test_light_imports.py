@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 
-def test_collect_and_prepare_import_nothing_heavy() -> None:
+def test_collect_prepare_and_scoring_import_nothing_heavy() -> None:
     code = (
-        "import sys, training.collect, training.prepare, training.rows\n"
+        "import sys, training.collect, training.prepare, training.rows, training.scoring\n"
         "heavy = {'torch', 'transformers', 'trl', 'peft', 'openvino', 'numpy'} & sys.modules.keys()\n"
         "sys.exit(f'imports {heavy}' if heavy else 0)"
     )

@@ -114,7 +114,7 @@ def test_a_job_that_is_not_shown_yet_is_neither_lost_nor_started_twice(platform:
     account.fault("throttle", service="sagemaker", operation="CreateTrainingJob")
     try:
         platform.submit(run, lambda _: None)
-        platform.resume(run.id, lambda _: None)
+        platform.resume(run.id, lambda _: None, asked=run)
         *_, last = platform.follow(run.id)
     finally:
         account.clear_faults()

@@ -16,14 +16,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from contract.aws_job import JobPlace, training_job
-from contract.digest import sha256_file
-from contract.errors import KitError
+from contract.digest import sha256_bytes, sha256_file
+from contract.errors import IntegrityError, KitError, RunError
 from contract.layout import run_spec_key
+from contract.model import GateResult, ModelManifest
 from contract.outputs import StackOutputs
+from contract.run import StoredSpec
 from hosting import images
 from llmops.platforms.aws.platform import AwsPlatform
 from llmops.platforms.registry import open_platform
-from llmops.runs import find_run
+from llmops.runs import collect, find_run
 from tests.emulated.llmops.conftest import RECIPE, Kit, training_rows
 from tests.support.aws import Account, AwsStack, make_stack, running_account
 from tests.support.models import tiny_model
@@ -114,10 +116,9 @@ def _scheduled(world: World, run: str) -> str:
         platform.aws.roles["training"], platform.aws.kms_key, platform._bucket, platform.aws.work_bucket,
         tags=platform.aws.tags,
     )  # fmt: skip
-    folder = run_spec_key(run).removesuffix("/run.json")
-    platform.clients("sagemaker").create_training_job(
-        **training_job(name, name, find_run(platform, run).spec, folder, place)
-    )
+    spec = find_run(platform, run).spec
+    stored = StoredSpec(run_spec_key(run).removesuffix("/run.json"), sha256_bytes(spec.to_json().encode()))
+    platform.clients("sagemaker").create_training_job(**training_job(name, name, spec, stored, place))
     return name
 
 
@@ -170,6 +171,40 @@ def _sagemaker(world: World) -> Any:
     """As the account's owner, who sees everything."""
     with world.account.entered():
         return boto3.client("sagemaker", region_name="us-east-1")
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_job_that_rewrites_its_spec_and_its_manifest_is_refused(
+    world: World, followed: dict[str, Any]
+) -> None:
+    """Everything that the training role may write is written so that it fits, under another name and an easy gate."""
+    platform = world.platform
+    run = f"chatbot-{uuid.uuid4().hex[:8]}"
+    spec = find_run(platform, followed["run"]).spec.model_copy(update={"id": run})
+    platform.submit(spec, lambda _: None)
+    list(platform.follow(run))
+    assert find_run(platform, run).state.status == "completed"
+    job = f"{platform.aws.job_prefix}-{run}"
+    key = next(k for k in platform.runs._objects.list(f"runs/{run}/output/{job}/") if k.endswith("manifest.json"))
+    gate = spec.recipe.evaluation.gate[0].model_copy(update={"minimum": 0.0, "minimum_gain": 0.0})
+    evaluation = spec.recipe.evaluation.model_copy(update={"gate": [gate, gate]})
+    evil = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"evaluation": evaluation})})
+    manifest = ModelManifest.parse(platform.runs._objects.get(key).decode(), where=key)
+    claimed = {
+        "lineage": manifest.lineage.model_copy(update={"recipe_sha256": sha256_bytes(evil.recipe.to_json().encode())}),
+        "gate": GateResult(passed=True, reasons=["all is well"]),
+    }
+    platform.runs._objects.put(key, manifest.model_copy(update=claimed).to_json().encode())
+    with pytest.raises(IntegrityError, match=r"lineage\.recipe_sha256"):
+        collect(platform, find_run(platform, run), lambda _: None)
+    platform.runs._objects.put(run_spec_key(run), evil.to_json().encode())
+    with pytest.raises(RunError, match="what was submitted is not certain"):
+        collect(platform, find_run(platform, run), lambda _: None)
+    assert "error: run" in world.kit.run("runs", "collect", run, code=1)
+    assert platform.store().of_run("chatbot", run) is None
+    platform.runs._objects.put(run_spec_key(run), spec.to_json().encode())
+    platform.runs._objects.put(key, manifest.to_json().encode())
+    assert collect(platform, find_run(platform, run), lambda _: None).name == "chatbot"
 
 
 def test_each_version_is_once_in_the_model_package_group(world: World, followed: dict[str, Any]) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from contract.azure_job import JOBS_TAG, SCHEDULED_RUN, JobPlace, command_job
-from contract.digest import sha256_file
+from contract.digest import sha256_bytes, sha256_file
 from contract.errors import KitError, RunError
 from contract.layout import run_spec_key
 from contract.names import ModelRef
 from contract.recipe import Recipe
-from contract.run import Compute, Pinned, RunSpec
+from contract.run import Compute, Pinned, RunSpec, StoredSpec
 from hosting import images
 from llmops import __version__
 from llmops.platforms.azure.clients import Clients
@@ -155,10 +155,10 @@ def test_a_schedules_job_is_a_run_that_is_collected(world: World, whole: tuple[s
         azure.job_prefix, f"{workspace_id(azure)}/computes", azure.computes, azure.environments["training"],
         azure.client_ids["training"], "store", "work", azure.tags,
     )  # fmt: skip
-    folder = run_spec_key(whole[0]).removesuffix("/run.json")
     spec = find_run(platform, whole[0]).spec
+    stored = StoredSpec(run_spec_key(whole[0]).removesuffix("/run.json"), sha256_bytes(spec.to_json().encode()))
     job = f"nightly-{uuid.uuid4().hex[:8]}"
-    properties = command_job(SCHEDULED_RUN, SCHEDULED_RUN, spec, folder, place)
+    properties = command_job(SCHEDULED_RUN, SCHEDULED_RUN, spec, stored, place)
     platform.clients.arm.put(f"{workspace_id(azure)}/jobs/{job}", {"properties": properties})
     *_, last = platform.follow(job)
     assert last.startswith("1 x ")

@@ -12,8 +12,12 @@ import boto3
 import pulumi_aws
 import pytest
 from moto import mock_aws
+from moto.sagemaker.models import sagemaker_backends
 
-from contract.layout import run_spec_key
+from contract.aws_job import JobPlace, job_name, training_job
+from contract.digest import sha256_bytes
+from contract.layout import SPEC, run_spec_key
+from contract.run import RunSpec, StoredSpec
 from infra.names import CloudNames
 from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
 
@@ -24,6 +28,7 @@ with warnings.catch_warnings():
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 SERVING = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/serving@sha256:{'5' * 64}"
 TRAINING = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training@sha256:{'7' * 64}"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/training"
 RUN = "chatbot-0001"
 
 
@@ -53,8 +58,16 @@ class Account:
         return reference
 
     def add_run(self, run: str = RUN) -> None:
-        """Put a run's spec where `llmops train` does."""
-        self.s3.put_object(Bucket=self.bucket("work"), Key=run_spec_key(run), Body=json.dumps(_SPEC | {"id": run}))
+        """Put a run's spec where `llmops train` does, and start its job, which names the spec."""
+        spec = RunSpec.model_validate(_SPEC | {"id": run, "compute": {}})
+        content = spec.to_json().encode()
+        self.s3.put_object(Bucket=self.bucket("work"), Key=run_spec_key(run), Body=content)
+        stored = StoredSpec(run_spec_key(run).removesuffix(f"/{SPEC}"), sha256_bytes(content))
+        place = JobPlace(ROLE, "key", self.bucket("store"), self.bucket("work"))
+        job = training_job(job_name(self.names.of("run", 26), run), run, spec, stored, place)
+        boto3.client("sagemaker", region_name=REGION).create_training_job(**job)
+        kept = sagemaker_backends[ACCOUNT][REGION].training_jobs[job["TrainingJobName"]]
+        kept.environment = job["Environment"]  # moto drops it
 
     def provision(self, config: dict[str, Any], **options: Any) -> Declared:
         """Run the program for target aws."""

@@ -8,6 +8,7 @@ import pulumi
 import pytest
 from ruamel.yaml import YAML
 
+from contract.layout import run_spec_key
 from contract.outputs import StackOutputs
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, RUN, SERVING, TRAINING, Account
 from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
@@ -248,6 +249,20 @@ def test_a_schedule_of_a_run_that_is_not_there_is_refused(account: Account) -> N
     with pytest.raises(pulumi.RunError) as refused:
         account.provision({"aws": {"schedules": schedules}})
     assert "llmops:aws.schedules.weekly.run: there is no run no-such-run" in str(refused.value)
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_run_json_that_its_job_rewrote_is_not_repeated(account: Account) -> None:
+    run = "chatbot-rewritten"
+    account.add_run(run)
+    place = {"Bucket": account.bucket("work"), "Key": run_spec_key(run)}
+    spec = json.loads(account.s3.get_object(**place)["Body"].read())
+    spec["recipe"]["evaluation"]["gate"][0]["minimum"] = 0
+    account.s3.put_object(**place, Body=json.dumps(spec))
+    with pytest.raises(pulumi.RunError) as refused:
+        account.provision({"aws": {"schedules": {"weekly": {"run": run, "cron": "rate(7 days)"}}}})
+    assert "llmops:aws.schedules.weekly.run: " in str(refused.value)
+    assert "is not what run chatbot-rewritten was submitted with" in str(refused.value)
 
 
 def test_the_budget_tells_before_it_is_spent(full: Declared) -> None:

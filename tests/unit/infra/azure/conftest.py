@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 
+from contract.azure_job import job_name
+from contract.digest import sha256_bytes
 from contract.layout import run_spec_key
+from contract.run import SPEC_VARIABLE
 from infra.names import CloudNames
 from infra.targets.azure import session
 from infra.targets.azure.here import resource_id
@@ -86,9 +89,19 @@ class Subscription:
             self.put("store", path.relative_to(folder).as_posix(), path.read_bytes())
         return reference
 
-    def add_run(self, run: str = RUN) -> None:
-        """Put a run's spec where `llmops train` does."""
-        self.put("work", run_spec_key(run), json.dumps(_SPEC | {"id": run}).encode())
+    def add_run(self, run: str = RUN, workspace: str = "") -> None:
+        """Put a run's spec where `llmops train` does, and its job, which names the spec."""
+        content = json.dumps(_SPEC | {"id": run}).encode()
+        self.put("work", run_spec_key(run), content)
+        job = {"environmentVariables": {SPEC_VARIABLE: sha256_bytes(content)}}
+        self.documents[f"{workspace or self.workspace}/jobs/{job_name(self.names.of('run', 26), run)}"] = {
+            "properties": job
+        }
+
+    @property
+    def workspace(self) -> str:
+        """Resource id of the stack's own."""
+        return self.id("Microsoft.MachineLearningServices/workspaces", self.names.of("workspace", 33))
 
     def provision(self, config: dict[str, Any], **options: Any) -> Declared:
         """Run the program for target azure."""

@@ -8,7 +8,10 @@ import pulumi
 import pytest
 from ruamel.yaml import YAML
 
+from contract.digest import sha256_bytes
+from contract.layout import run_spec_key, schedule_key
 from contract.outputs import StackOutputs
+from contract.run import SPEC_VARIABLE
 from infra.targets.azure import here, session
 from tests.unit.infra.azure.conftest import (
     LOCATION,
@@ -150,7 +153,7 @@ def test_what_a_company_has_is_taken_and_nothing_of_it_declared(
     monkeypatch.setattr(here, "_urns_of_state", lambda *_: frozenset())
     for key, content in list(subscription.blobs.items()):
         subscription.blobs[f"our-{key[0].removeprefix('our-')}", key[1]] = content
-    subscription.add_run()
+    subscription.add_run(workspace=HAD["workspace"])
     declared = subscription.provision({"azure": HAD})
     kinds = {urn.split("::")[2].split(":")[1] for urn in declared.resources if "::azure-native" in urn}
     assert kinds == {"machinelearningservices", "monitor", "consumption"}
@@ -269,3 +272,33 @@ def test_this_machines_endpoints_are_taken_to_azure_by_changing_the_stack_alone(
     both = [StackOutputs.parse(json.dumps(d.outputs), where="outputs") for d in (local, there)]
     assert both[0].endpoints["chatbot"].sha256 == both[1].endpoints["chatbot"].sha256
     assert [o.target for o in both] == ["local", "azure"]
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_run_json_that_its_job_rewrote_is_not_repeated(subscription: Subscription) -> None:
+    run = "chatbot-rewritten"
+    subscription.add_run(run)
+    spec = json.loads(subscription.blobs["work", run_spec_key(run)])
+    spec["recipe"]["evaluation"]["gate"][0]["minimum"] = 0
+    changed = json.dumps(spec).encode()
+    subscription.put("work", run_spec_key(run), changed)
+    config = {"azure": {"schedules": {"weekly": {"run": run, "cron": "0 3 * * 0"}}}}
+    with pytest.raises(pulumi.RunError, match="is not what run chatbot-rewritten was submitted with"):
+        subscription.provision(config)
+    subscription.put("work", f"{schedule_key('weekly', run)}/run.json", changed)
+    with pytest.raises(pulumi.RunError, match="is not what run chatbot-rewritten was submitted with"):
+        subscription.provision(config)
+
+
+def test_a_run_whose_files_expired_is_repeated_by_what_its_schedule_names(subscription: Subscription) -> None:
+    run = "chatbot-expired"
+    subscription.add_run(run)
+    content = subscription.blobs.pop(("work", run_spec_key(run)))
+    subscription.put("work", f"{schedule_key('weekly', run)}/run.json", content)
+    job = {"environmentVariables": {SPEC_VARIABLE: sha256_bytes(content)}}
+    schedule = f"{subscription.workspace}/schedules/{subscription.names.of('weekly')}"
+    subscription.documents[schedule] = {"properties": {"action": {"jobDefinition": job}}}
+    declared = subscription.provision({"azure": {"schedules": {"weekly": {"run": run, "cron": "0 3 * * 0"}}}})
+    made = declared.of("schedule-weekly-spec")
+    variables = declared.of("schedule-weekly")["properties"]["action"]["jobDefinition"]["environmentVariables"]
+    assert variables == {SPEC_VARIABLE: sha256_bytes(made["content"].encode())}

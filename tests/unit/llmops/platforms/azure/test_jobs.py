@@ -102,6 +102,8 @@ def test_a_run_is_submitted_found_stopped_and_resumed_on_other_machines(runs: Az
     runs.resume(RUN, Compute(instance_type="Standard_D8", instances=3), print)
     second = cloud.documents[f"{JOBS}/{job_name(PREFIX, RUN, 2)}"]
     assert second["properties"]["computeId"].endswith("/computes/big")
+    (again,) = runs.find(RUN)
+    assert again.spec.compute == Compute(instance_type="Standard_D8", instances=3)
     outputs = [cloud.documents[f"{JOBS}/{name}"]["properties"]["outputs"] for name in sorted(names(cloud))]
     assert outputs[0]["checkpoints"] == outputs[1]["checkpoints"]
     assert outputs[0]["model"] != outputs[1]["model"]
@@ -191,3 +193,50 @@ def test_a_run_that_is_not_there(runs: AzureRuns) -> None:
     for ask in (lambda: runs.resume("none", None, print), lambda: runs.request("none")):
         with pytest.raises(RunError, match="there is no run none"):
             ask()
+
+
+def rewrite(runs: AzureRuns, key: str, **changes: Any) -> None:
+    """What a job can do: it may write in the whole container of runs."""
+    spec = RunSpec.parse((runs._objects.find(key) or b"").decode(), where=key)
+    runs._objects.put(key, spec.model_copy(update=changes).to_json().encode())
+
+
+@pytest.mark.vulnerability(5)
+@pytest.mark.parametrize("named", [True, False], ids=["rewritten", "older kit"])
+def test_vulnerability_5_a_run_json_that_no_job_was_submitted_with_is_in_doubt(
+    runs: AzureRuns, cloud: MlCloud, named: bool
+) -> None:
+    runs.submit(SPEC, print)
+    name = job_name(PREFIX, RUN)
+    if not named:
+        del cloud.documents[f"{JOBS}/{name}"]["properties"]["environmentVariables"]
+    evil = SPEC.dataset.model_copy(update={"sha256": "0" * 64})
+    rewrite(runs, f"runs/{RUN}/input/spec/run.json", dataset=evil)
+    cloud.ended(name, "Failed")
+    (found,) = runs.find(RUN)
+    assert ("changed it" if named else "an older kit") in found.doubt
+    for ask in (lambda: runs.resume(RUN, None, print), lambda: runs.resume(RUN, None, print, SPEC)):
+        with pytest.raises(RunError, match="what was submitted is not certain"):
+            ask()
+    with pytest.raises(RunError, match="what was submitted is not certain"):
+        runs.request(RUN)
+    assert names(cloud) == {name}
+    rewrite(runs, f"runs/{RUN}/input/spec/run.json", dataset=SPEC.dataset, kit_version="older")
+    runs.resume(RUN, None, print, SPEC)  # the caller's own inputs: their own spec is what is submitted
+    (again,) = runs.find(RUN)
+    assert (again.doubt, again.spec.kit_version) == ("", SPEC.kit_version)
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_run_that_was_laid_out_by_somebody_is_not_started_for_them(
+    runs: AzureRuns, cloud: MlCloud
+) -> None:
+    runs._objects.put(f"runs/{RUN}/input/spec/run.json", SPEC.to_json().encode())
+    runs._objects.put("runs/chatbot-broken/input/spec/run.json", b"\xff{")
+    (found,) = runs.find("")
+    assert "no job of it was started" in found.doubt
+    with pytest.raises(RunError, match="what was submitted is not certain"):
+        runs.resume(RUN, None, print)
+    runs.resume(RUN, None, print, SPEC)
+    assert names(cloud) == {job_name(PREFIX, RUN)}
+    assert runs.find(RUN)[0].doubt == ""

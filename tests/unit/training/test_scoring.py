@@ -2,15 +2,9 @@
 
 import pytest
 
-from contract.model import Message, Score, SuiteResult
+from contract.model import Score, SuiteResult
 from contract.recipe import GateCheck
-from training.evaluate import Answer, decide, score
-from training.rows import Row
-
-
-def answers(right: int, wrong: int) -> list[Answer]:
-    row = Row(messages=[Message(role="user", content="q"), Message(role="assistant", content="a")])
-    return [Answer(row, "", True)] * right + [Answer(row, "", False)] * wrong
+from training.scoring import decide, score
 
 
 # Wilson's interval without continuity correction, as R's prop.test(x, n, correct = FALSE) gives it.
@@ -19,7 +13,7 @@ def answers(right: int, wrong: int) -> list[Answer]:
     [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (48, 50, 0.8654, 0.9890)],
 )
 def test_interval_is_wilsons(right: int, n: int, low: float, high: float) -> None:
-    found = score(answers(right, n - right))
+    found = score([True] * right + [False] * (n - right))
     assert found == Score(value=right / n, low=low, high=high, n=n)
 
 

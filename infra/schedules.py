@@ -1,0 +1,34 @@
+"""Runs that are repeated: which spec of a run may be."""
+
+from collections.abc import Callable, Sequence
+
+from contract.digest import sha256_bytes
+from infra.settings import setting_error
+
+
+def proven_spec(
+    key: tuple[str, ...], run: str, place: str, there: Sequence[tuple[str, bytes, Callable[[], str]]]
+) -> str:
+    """The spec of a run, as JSON: the first one that is what was submitted.
+
+    Args:
+        key: the setting that names the run.
+        run: its id.
+        place: where runs lie, for errors.
+        there: what is there: its key, its content, and what gives the sha256 that the cloud has for it.
+
+    Raises:
+        SettingError: nothing is there, or something else than was submitted.
+    """
+    for _, content, named in there:
+        if sha256_bytes(content) == named():
+            return content.decode()
+    if not there:
+        raise setting_error(
+            key, f"there is no run {run} in {place}", "`llmops runs` lists them, `llmops train` makes one"
+        )
+    raise setting_error(
+        key,
+        f"{there[0][0]} in {place} is not what run {run} was submitted with, or an older kit submitted it",
+        "name a run that this kit started: `llmops train RECIPE --again` makes one; see what else may write there",
+    )
