@@ -206,6 +206,22 @@ class Account:
         parts = arn.split(":")
         return self._kms(parts[3]).keys.get(parts[5].partition("/")[2]) if len(parts) == 6 else None
 
+    def conditions_of_key(self, arn: str) -> dict[str, str | list[str]]:
+        """The condition keys that hold for any use of a key that exists: of what kind it is, and its aliases.
+
+        https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html (kms:KeyUsage, kms:ResourceAliases, …)
+        """
+        key = self.key(arn)
+        if key is None:
+            return {}
+        found: dict[str, str | list[str]] = {
+            "kms:KeyUsage": key.key_usage,
+            "kms:KeySpec": key.key_spec,
+            "kms:KeyOrigin": key.origin,
+            "kms:MultiRegion": str(key.multi_region).lower(),
+        }
+        return found | ({"kms:ResourceAliases": sorted(key.aliases)} if key.aliases else {})
+
     def grants_of(self, key_arn: str) -> list[Any]:
         """The grants on a KMS key."""
         key = self.key(key_arn)
