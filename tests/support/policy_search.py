@@ -145,7 +145,9 @@ class Search:
             context: Context = {"iam:PolicyARN": ADMINISTRATOR}
             attach = [ask(actor, "iam:AttachRolePolicy", role.arn, context)]
             yield f"AttachRolePolicy {name} AdministratorAccess", attach, write, role.facts
-        yield f"UpdateAssumeRolePolicy {name}", [ask(actor, "iam:UpdateAssumeRolePolicy", role.arn)], trust, role.facts
+        if '"AWS": "*"' not in role.trust:
+            rewrite = [ask(actor, "iam:UpdateAssumeRolePolicy", role.arn)]
+            yield f"UpdateAssumeRolePolicy {name}", rewrite, trust, role.facts
         for boundary in ("", *self.world.managed):
             yield from self._rebound(actor, role, boundary)
 
