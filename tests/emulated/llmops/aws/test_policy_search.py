@@ -172,11 +172,11 @@ def test_vulnerability_2_the_search_finds_the_way_out_of_the_old_policies(search
     found.ours = f"{IAM}:role/llmops-"
     found.goals = []  # they are nearer than another principal
     way = found.way_out()
-    assert [step.split()[0] for step in way[1:]] == [
-        "CreateRole", "PutRolePolicy", "AssumeRole", "UpdateAssumeRolePolicy", "AssumeRole"
-    ]  # fmt: skip
+    assert way[1].startswith("CreateRole")
     assert way[1].endswith(f"with boundary policy/{NAMES.boundary}")
-    assert way[-2].split()[1] == way[-1].split()[1]
+    assert way[2].startswith("PutRolePolicy")
+    assert way[-2] == "UpdateAssumeRolePolicy role/payroll"
+    assert way[-1].split()[:2] in (["AssumeRole", "role/payroll"], ["PassRole", "role/payroll"])
 
 
 @pytest.mark.vulnerability(2)
