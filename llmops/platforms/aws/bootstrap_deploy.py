@@ -115,13 +115,12 @@ def _keys(reach: Reach, actions: str) -> list[Statement]:
 def _roles(reach: Reach) -> list[Statement]:
     """Roles of the path, within the boundary: whatever is written into one of them, it can do no more than that."""
     bounded = {"iam:PermissionsBoundary": reach.names.boundary_arn}
-    write = (
-        "iam: CreateRole DeleteRole DeleteRolePolicy PutRolePermissionsBoundary PutRolePolicy UpdateAssumeRolePolicy"
-    )
+    limited = "iam: CreateRole DeleteRolePolicy PutRolePermissionsBoundary PutRolePolicy"
+    other = "iam: DeleteRole Get* List* TagRole UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription"
     linked = reach.arn("iam", f"role/aws-service-role/{_SCALING}/*", region=False)
     return [
-        allow(["iam: Get* List* TagRole UntagRole"], reach.roles),
-        allow([write, "iam: UpdateRole UpdateRoleDescription"], reach.roles, StringEquals=bounded),
+        allow([other], reach.roles),
+        allow([limited], reach.roles, StringEquals=bounded),
         allow(
             ["iam: PassRole"],
             [*reach.roles, *reach.given.roles],

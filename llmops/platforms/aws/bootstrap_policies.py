@@ -8,17 +8,17 @@ from llmops.platforms.aws.use_policy import INVOKE, RUNS, STORE
 GITHUB = "token.actions.githubusercontent.com"
 PROMOTE_ENVIRONMENT = "promote"
 """Environment of the repository whose jobs may be the promoter; its rules on GitHub say who approves them."""
-_SERVICES = (
-    "application-autoscaling",
-    "budgets",
-    "cloudwatch",
-    "ecr",
-    "logs",
-    "sagemaker",
-    "scheduler",
-    "servicequotas",
-    "sns",
-)
+_READS = {
+    "application-autoscaling": "Describe* Get* List*",
+    "budgets": "Describe* List* ViewBudget",
+    "cloudwatch": "Describe* Get* List*",
+    "ecr": "Describe* Get* List*",
+    "logs": "Describe* Get* List*",
+    "sagemaker": "Describe* Get* List*",
+    "scheduler": "Get* List*",
+    "servicequotas": "Get* List*",
+    "sns": "Get* List*",
+}
 _READ_S3 = "s3: GetBucket* Get*Configuration ListBucket*"
 _SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json")
 _SAID_OF_RUNS = ("runs/*/run.json", "schedules/*")
@@ -50,9 +50,9 @@ def provider_arn(names: Names) -> str:
 
 def preview_policy(reach: Reach) -> Policy:
     """What `pulumi preview` reads: the state, how resources are, and what the store says of versions. No data."""
-    describe = [f"{s}: Describe* Get* List*" for s in _SERVICES]
+    describe = [f"{service}: {verbs}" for service, verbs in _READS.items()]
     return policy(
-        allow([*describe, "ecr: GetAuthorizationToken", "budgets: ViewBudget", "sts: GetCallerIdentity"], "*"),
+        allow([*describe, "sts: GetCallerIdentity"], "*"),
         allow(["kms: DescribeKey GetKey* GetPublicKey List*", "ec2: Describe*", _READ_S3], "*"),
         allow(["iam: Get* List*"], reach.roles),
         allow(["s3: GetObject"], reach.buckets(*_SAID_OF_VERSIONS, *_SAID_OF_RUNS)),

@@ -114,8 +114,7 @@ class AwsRecording:
         return resource
 
 
-_BOUNDED = ("CreateRole", "DeleteRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy")
-_BOUNDED += ("UpdateAssumeRolePolicy", "UpdateRole")
+_BOUNDED = ("CreateRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy")
 
 
 def conditioned(statement: dict[str, Any], boundary: str) -> list[dict[str, Any]]:

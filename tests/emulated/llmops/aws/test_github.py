@@ -16,9 +16,10 @@ from ruamel.yaml import YAML
 from contract.errors import KitError
 from contract.twin import TWIN_ACCOUNT
 from llmops.platforms.aws.bootstrap import Bootstrapped, bootstrap
+from llmops.platforms.aws.bootstrap_policies import PROMOTE_ENVIRONMENT
 from llmops.platforms.aws.clients import Clients
 from tests.emulated.llmops.aws.test_life import STACK
-from tests.emulated.llmops.aws.test_policy import as_somebody, put_version
+from tests.emulated.llmops.aws.test_policy import put_version
 from tests.emulated.llmops.conftest import Kit
 from tests.support.aws import Account
 
@@ -85,15 +86,15 @@ class Workflow:
 
     @property
     def role(self) -> str:
-        """preview or deploy."""
+        """preview, deploy or promote."""
         (taken,) = (
             s["with"]["role-to-assume"] for s in self._steps if "configure-aws-credentials" in s.get("uses", "")
         )
-        return {"${{ vars.LLMOPS_PREVIEW_ROLE }}": "preview", "${{ vars.LLMOPS_DEPLOY_ROLE }}": "deploy"}[taken]
+        return {f"${{{{ vars.LLMOPS_{kind.upper()}_ROLE }}}}": kind for kind in self._made.roles}[taken]
 
     def run(self, environ: dict[str, str], code: int = 0) -> str:
-        """Run the commands; what they printed."""
-        script = "\n".join(s["run"] for s in self._steps if "run" in s and s["name"] != "Set up")
+        """Run the commands of the kit; what they printed."""
+        script = "\n".join(s["run"] for s in self._steps if "llmops" in s.get("run", ""))
         variables = {
             "LLMOPS_STACK": "ci",
             "LLMOPS_REGION": self._made.names.region,
@@ -113,23 +114,33 @@ class Workflow:
         return done.stdout
 
 
+ALL_OF_IT = "network: {mode: own}, budget: {monthly_usd: 100, emails: [a@example.com]}"
+
+
 def test_the_workflows_run_under_the_roles_that_they_take(
     kit: Kit, account: Account, clients: Clients, made: Bootstrapped, tmp_path: Path
 ) -> None:
-    bound = f"  llmops:aws: {{region: {made.names.region}, permissions_boundary_arn: {made.names.boundary_arn}}}\n"
-    (kit.folder / "Pulumi.ci.yaml").write_text(STACK + bound)
+    aws = f"region: {made.names.region}, permissions_boundary_arn: {made.names.boundary_arn}, {ALL_OF_IT}"
+    (kit.folder / "Pulumi.ci.yaml").write_text(f"{STACK}  llmops:aws: {{{aws}}}\n")
     (kit.folder / ".venv").symlink_to(sys.prefix)
     left_out = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_BACKEND_URL")
     environ = {k: v for k, v in account.environ.items() if k not in left_out}
-    preview, deploy, drift = (
-        Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md") for name in ("preview", "deploy", "drift")
+    preview, deploy, drift, promote = (
+        Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md")
+        for name in ("preview", "deploy", "drift", "promote")
     )
-    assert (preview.role, deploy.role, drift.role) == ("preview", "deploy", "preview")
+    assert [w.role for w in (preview, deploy, drift, promote)] == ["preview", "deploy", "preview", "promote"]
+    assert promote.document["jobs"]["promote"]["environment"] == PROMOTE_ENVIRONMENT
 
     deploy.run(environ | take(clients, made.roles["deploy"], MAIN))
     root = environ | {"PULUMI_BACKEND_URL": made.names.backend, "PULUMI_STACK": "ci"}
-    put_version(root, kit, tmp_path / "one", "one")
-    as_somebody(root, kit, "promote", "chatbot@1")
+    with pytest.raises(KitError, match="kms:Sign") as e:
+        put_version(root | take(clients, made.roles["deploy"], MAIN), kit, tmp_path / "none", "none")
+    assert "promote" in e.value.fix
+    promoter = take(clients, made.roles["promote"], PROMOTE)
+    put_version(root | promoter, kit, tmp_path / "one", "one")
+    promote.run(environ | promoter | {"VERSION": "chatbot@1"})
+    scale(kit.folder / "Pulumi.ci.yaml")
     preview.run(environ | take(clients, made.roles["preview"], PULL_REQUEST))
     assert "endpoint chatbot: new -> chatbot@1" in (tmp_path / "summary.md").read_text()
     deploy.run(environ | take(clients, made.roles["deploy"], MAIN))
@@ -142,6 +153,13 @@ def test_the_workflows_run_under_the_roles_that_they_take(
     kit.environ = root | take(clients, made.roles["deploy"], MAIN)
     kit.run("up", "--refresh")
     kit.run("down", "--data", "ci")
+
+
+def scale(file: Path) -> None:
+    """Let the endpoint grow by its load."""
+    document = YAML().load(file)
+    document["config"]["llmops:endpoints"]["chatbot"]["size"] = {"instances": 1, "max_instances": 3}
+    YAML().dump(document, file)
 
 
 def _role_of(clients: Clients, stack: str) -> str:

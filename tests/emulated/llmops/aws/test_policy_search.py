@@ -146,17 +146,20 @@ OF_PROMOTE = frozenset({("kms:Sign", SIGNING_KEY), ("kms:Decrypt", STATE_KEY)})
 MakeSearch = Callable[..., Search]
 
 
-@pytest.fixture
-def search(evaluator: Evaluator, installation: Installation) -> MakeSearch:
-    """Searches an account from a role."""
-    asked = goals(installation.data)
+def search_of(evaluator: Evaluator, asked: list[tuple[str, str, Context]]) -> MakeSearch:
+    """Searches an account from a role, the deploy role where none is said."""
 
     def run(account: World, start: str = DEPLOY, of_start: frozenset[tuple[str, str]] = OF_DEPLOY) -> Search:
         paths = (NAMES.role_path, "/", NAMES.ci_path, "/llmops-kit/payroll/")
         ours = f"{IAM}:role{NAMES.role_path}"
-        return Search(evaluator, account, start, ours, paths, NAMES.boundary_arn, asked, of_start)
+        return Search(evaluator, account, start, ours, paths, NAMES.boundary_arn, [*asked], of_start)
 
     return run
+
+
+@pytest.fixture
+def search(evaluator: Evaluator, installation: Installation) -> MakeSearch:
+    return search_of(evaluator, goals(installation.data))
 
 
 @pytest.mark.vulnerability(2)
@@ -258,7 +261,7 @@ ALL_ROLES = f"{IAM}:role/*"
     ("change", "step"),
     [
         (lambda d: opened(d, "iam:CreateRole", Condition=None), "PermissionsBoundary"),
-        (lambda d: opened(d, "iam:CreateRole", Resource=ALL_ROLES, Condition=None), "iam:"),
+        (lambda d: opened(d, "iam:UpdateAssumeRolePolicy", Resource=ALL_ROLES), "iam:"),
         (lambda d: opened(d, "iam:PassRole", Resource=ALL_ROLES), "iam:PassRole"),
         (lambda d: dropped(d, "Deny", "s3:PutObject"), STATE_BUCKET),
         (lambda d: dropped(d, "Deny", "kms:TagResource"), "kms:"),

@@ -375,3 +375,20 @@ def test_a_judge_that_died_says_so(tmp_path: Path) -> None:
     with pytest.raises(KitError, match="start the twin again"):
         judge.service_may("x.amazonaws.com", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:t")
     judge.close()
+
+
+def test_a_keys_own_conditions_hold_for_every_use_of_it(bench: Bench) -> None:
+    """https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html"""
+    key = bench.key(ACCOUNT_RULES)
+    identity = key.rpartition("/")[2]
+    bench.kms.add_alias(identity, "alias/payroll")
+    call = ("kms", "TagResource", {"KeyId": key, "Tags": [{"TagKey": "a", "TagValue": "b"}]})
+    theirs = {"ForAnyValue:StringNotLike": {"kms:ResourceAliases": "alias/llmops-*"}}
+    careful = bench.user("careful", allow("kms:*"), deny("kms:TagResource", "*", Condition=theirs))
+    assert bench.refusal(*call, careful)
+    bench.kms.delete_alias("alias/payroll")
+    assert bench.refusal(*call, careful) is None
+    encrypts = {"StringEquals": {"kms:KeyUsage": "ENCRYPT_DECRYPT", "kms:KeySpec": "SYMMETRIC_DEFAULT"}}
+    assert bench.refusal(*call, bench.user("fits", allow("kms:*", Condition=encrypts))) is None
+    signs = {"StringEquals": {"kms:KeyUsage": "SIGN_VERIFY"}}
+    assert bench.refusal(*call, bench.user("signer", allow("kms:*", Condition=signs)))
