@@ -4,6 +4,8 @@ The policy names actions; a recorded one (`llmops plan --policy`) takes its plac
 with wider actions, as a managed policy has less room, and denies explicitly what no resource's own policy may give.
 """
 
+from dataclasses import replace
+
 from llmops.platforms.aws.bootstrap_reach import (
     REQUESTED,
     SAGEMAKER,
@@ -20,7 +22,6 @@ from llmops.platforms.aws.bootstrap_reach import (
 
 _SCALING = "sagemaker.application-autoscaling.amazonaws.com"
 _ON_ALL = [  # what AWS allows on no resource, or on none that has a name before
-    "application-autoscaling: Describe*",
     "cloudwatch: DescribeAlarms",
     "ec2: Describe*",
     "ecr: GetAuthorizationToken",
@@ -28,7 +29,15 @@ _ON_ALL = [  # what AWS allows on no resource, or on none that has a name before
     "logs: CreateLogDelivery DeleteLogDelivery DescribeLogGroups",
     "sagemaker: ListModelPackages ListTrainingJobs",
     "servicequotas: Get* List*",
-    "sts: GetCallerIdentity",
+]
+_OPENERS = [  # what would let others in by another way than a role, and what the deploy role does not do at all
+    "ecr: SetRepositoryPolicy",
+    "kms: Sign",
+    "logs: PutResourcePolicy PutSubscriptionFilter",
+    "s3: PutAccessPointPolicy PutBucketAcl PutObjectAcl PutReplicationConfiguration",
+    "sagemaker: CreatePresigned* PutModelPackageGroupPolicy",
+    "sns: AddPermission",
+    "sts: AssumeRole",
 ]
 _KEY_USE = "kms: Decrypt DescribeKey Encrypt GenerateDataKey GetPublicKey"
 _KEY_OWN = (
@@ -37,20 +46,21 @@ _KEY_OWN = (
 )
 _STATE_USE = "kms: Decrypt DescribeKey Encrypt GenerateDataKey Get* List*"
 _FOR_AWS = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
-_NEW_IN_VPC = "CreateFlowLogs CreateRouteTable CreateSecurityGroup CreateSubnet CreateVpc CreateVpcEndpoint"
-_RULES = "AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress"
+_NEW_IN_VPC = "ec2: AuthorizeSecurityGroup* CreateFlowLogs CreateRouteTable CreateSecurityGroup CreateSubnet CreateVpc"
+_NEW_IN_VPC += " CreateVpcEndpoint"
+_IN_VPC = "ec2: Associate* Authorize* Create* Delete* Disassociate* Modify* Revoke*"
 
 
 def deploy_policy(reach: Reach) -> Policy:
     """What a stack's program does, on the project's things. No `kms:Sign`: signing is the promoter's."""
     grant = allow(["kms: CreateGrant"], reach.keys, StringEquals=reach.ours, **_FOR_AWS)
     keys = _keys(reach, f"{_KEY_USE} {_KEY_OWN}")
-    network = _network(reach, _NEW_IN_VPC, _RULES)
-    return policy(*_data(reach), *keys, grant, *_roles(reach), *_services(reach), *network)
+    return policy(*_data(reach), *keys, grant, *_roles(reach), *_services(reach), *_network(reach))
 
 
 def deploy_boundary(reach: Reach) -> Policy:
     """The most that the deploy role can do, whatever is written into it and into policies of buckets and keys."""
+    reach = replace(reach, region="*")
     wide = [f"{s}: *" for s in ("cloudwatch", "ecr", "logs", "s3", "sagemaker", "scheduler", "sns")]
     things = [*reach.buckets(), *reach.repositories, *_endpoints(reach), *_alarms(reach), *_groups(reach)]
     things += [*reach.named("sns", ""), *_schedules(reach)]
@@ -62,22 +72,10 @@ def deploy_boundary(reach: Reach) -> Policy:
         allow(["budgets: *"], _budgets(reach)),
         *_keys(reach, "kms: *"),
         *_roles(reach),
-        *_network(reach, "Create*", "Authorize*"),
+        *_network(reach),
         deny(["kms: CreateGrant"], "*", Bool={"kms:GrantIsForAWSResource": "false"}),
-        deny(
-            [
-                "ecr: SetRepositoryPolicy",
-                "kms: Sign",
-                "logs: PutResourcePolicy PutSubscriptionFilter",
-                "sns: AddPermission",
-                "sts: AssumeRole",
-            ],
-            "*",
-        ),
-        deny(["s3: PutAccessPointPolicy PutBucketAcl PutObjectAcl PutReplicationConfiguration"], "*"),
-        deny(["sagemaker: CreatePresigned* PutModelPackageGroupPolicy"], "*"),
+        deny(_OPENERS, "*"),
         deny(["kms: CreateGrant PutKeyPolicy"], "*", StringEquals={"kms:KeyUsage": "SIGN_VERIFY"}),
-        deny(["kms: ScheduleKeyDeletion"], "*", NumericLessThan={"kms:ScheduleKeyDeletionPendingWindowInDays": "30"}),
         deny_all_but(["s3: DeleteObject Get* List* PutObject"], reach.state),
         deny_all_but([_STATE_USE], [reach.key, *alias]),
     )
@@ -106,7 +104,7 @@ def _keys(reach: Reach, actions: str) -> list[Statement]:
         allow([actions], reach.keys, StringEquals=reach.ours),
         allow(["kms: CreateKey"], "*", StringEquals={REQUESTED: project}),
         allow(["kms: TagResource"], reach.keys, StringEqualsIfExists={TAG: project, REQUESTED: project}),
-        allow(["kms: CreateAlias DeleteAlias UpdateAlias"], reach.named("kms", "alias/")),
+        allow(["kms: *Alias"], reach.named("kms", "alias/")),
         deny(["kms: TagResource"], reach.keys, **named),
     ]
     return [*found, allow(["kms: CreateGrant"], given, **_FOR_AWS)] if given else found
@@ -116,7 +114,7 @@ def _roles(reach: Reach) -> list[Statement]:
     """Roles of the path, within the boundary: whatever is written into one of them, it can do no more than that."""
     bounded = {"iam:PermissionsBoundary": reach.names.boundary_arn}
     limited = "iam: CreateRole DeleteRolePolicy PutRolePermissionsBoundary PutRolePolicy"
-    other = "iam: DeleteRole Get* List* TagRole UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription"
+    other = "iam: DeleteRole Get* List* TagRole UntagRole UpdateAssumeRolePolicy UpdateRole*"
     linked = reach.arn("iam", f"role/aws-service-role/{_SCALING}/*", region=False)
     return [
         allow([other], reach.roles),
@@ -133,7 +131,7 @@ def _roles(reach: Reach) -> list[Statement]:
 def _services(reach: Reach) -> list[Statement]:
     endpoints = "sagemaker: AddTags Create*Endpoint* CreateModel* Delete*Endpoint* DeleteModel* DeleteTags"
     endpoints += " DeleteTrainingJob Describe* List* StopTrainingJob Update*Endpoint* UpdateTrainingJob"
-    scaling = "application-autoscaling: Delete* Deregister* List* Put* Register* TagResource UntagResource"
+    scaling = "application-autoscaling: Delete* Deregister* Describe* List* Put* Register* TagResource UntagResource"
     logs = "logs: AssociateKmsKey CreateLogGroup DeleteLogGroup DeleteMetricFilter DeleteRetentionPolicy Describe*"
     logs += " DisassociateKmsKey FilterLogEvents List* PutMetricFilter PutRetentionPolicy TagResource UntagResource"
     topics = (
@@ -154,23 +152,25 @@ def _services(reach: Reach) -> list[Statement]:
 _OF_SAGEMAKER = {"StringEqualsIfExists": {"application-autoscaling:service-namespace": "sagemaker"}}
 
 
-def _network(reach: Reach, new: str, rules: str) -> list[Statement]:
+def _network(reach: Reach) -> list[Statement]:
     """A VPC of the stack's own (`network: {mode: own}`): what is new gets the project's tag, what is there has it.
 
+    Nothing that is there gets the tag, which would make it the project's; but for rules, which belong to their group.
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
     """
-    project = reach.names.project
-    ours = "Associate* CreateTags Delete* Disassociate* Modify* Revoke*"
+    new = {"StringEquals": {REQUESTED: reach.names.project}}
     return [
-        allow([f"ec2: {new} {rules}"], "*", StringEquals={REQUESTED: project}),
-        allow([f"ec2: {new} {rules} {ours}"], "*", StringEquals=reach.ours),
-        allow(["ec2: CreateTags"], "*", StringEquals={REQUESTED: project}, Null={"ec2:CreateAction": "false"}),
+        allow([_NEW_IN_VPC], "*", **new),
+        allow([_IN_VPC], "*", StringEquals=reach.ours),
+        allow(["ec2: CreateTags"], "*", **new, Null={"ec2:CreateAction": "false"}),
+        allow(["ec2: CreateTags"], reach.arn("ec2", "security-group-rule/*"), **new),
     ]
 
 
 def _endpoints(reach: Reach) -> list[str]:
     """Endpoints, their configurations and models, model packages, and jobs."""
-    return [*reach.named("sagemaker", "*/"), *reach.jobs]
+    kinds = ("endpoint/", "endpoint-config/", "model/", "model-package/", "model-package-group/")
+    return [*reach.named("sagemaker", *kinds), *reach.jobs]
 
 
 def _alarms(reach: Reach) -> list[str]:

@@ -16,16 +16,24 @@ SAGEMAKER, SCHEDULER = "sagemaker.amazonaws.com", "scheduler.amazonaws.com"
 
 @dataclass(frozen=True)
 class Reach:
-    """Where a project's things are. `key`: ARN of the key of the states and their secrets."""
+    """Where a project's things are.
+
+    Args:
+        names: of the account.
+        key: ARN of the key of the states and their secrets.
+        given: what the project's stack files name.
+        region: `*`: in any region, which is shorter; empty: that of the names.
+    """
 
     names: Names
     key: str
     given: Given = field(default_factory=Given)
+    region: str = ""
 
     def arn(self, service: str, *resources: str, region: bool = True) -> list[str]:
         """ARNs in the account; those of IAM and budgets have no region."""
         names = self.names
-        place = f"{names.region if region else ''}:{names.account}"
+        place = f"{(self.region or names.region) if region else ''}:{names.account}"
         return [f"arn:{names.partition}:{service}:{place}:{resource}" for resource in resources]
 
     def named(self, service: str, *kinds: str, region: bool = True) -> list[str]:

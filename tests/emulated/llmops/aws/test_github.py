@@ -264,7 +264,6 @@ def test_vulnerability_12_the_deploy_role_signs_nothing_and_touches_no_keys_of_o
     refused(deploy.sign, KeyId=ours, **digest)
     refused(deploy.put_key_policy, KeyId=ours, PolicyName="default", Policy=EVERYTHING)
     refused(deploy.create_grant, KeyId=ours, GranteePrincipal=made.roles["deploy"], Operations=["Sign"])
-    refused(deploy.schedule_key_deletion, KeyId=ours, PendingWindowInDays=7)
     refused(deploy.tag_resource, KeyId=theirs, Tags=[{"TagKey": "llmops:project", "TagValue": "llmops"}])
     refused(deploy.encrypt, KeyId=theirs, Plaintext=b"x")
 

@@ -130,6 +130,9 @@ def goals(data: Path) -> list[tuple[str, str, Context]]:
         ("organizations:LeaveOrganization", "*"),
         ("cloudtrail:StopLogging", f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/all"),
     ]
+    tagged: Context = {"aws:RequestTag/llmops:project": "llmops", "aws:TagKeys": ["llmops:project"]}
+    things = ("vpc/vpc-1", "security-group/sg-1", "subnet/subnet-1")
+    found += [("ec2:CreateTags", f"arn:aws:ec2:{REGION}:{ACCOUNT}:{thing}", tagged) for thing in things]
     return found + [(action, resource, {}) for action, resource in hurt]
 
 

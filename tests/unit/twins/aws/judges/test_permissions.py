@@ -381,7 +381,7 @@ def test_a_keys_own_conditions_hold_for_every_use_of_it(bench: Bench) -> None:
     """https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html"""
     key = bench.key(ACCOUNT_RULES)
     identity = key.rpartition("/")[2]
-    bench.kms.add_alias(identity, "alias/payroll")
+    bench.kms.create_alias(identity, "alias/payroll")
     call = ("kms", "TagResource", {"KeyId": key, "Tags": [{"TagKey": "a", "TagValue": "b"}]})
     theirs = {"ForAnyValue:StringNotLike": {"kms:ResourceAliases": "alias/llmops-*"}}
     careful = bench.user("careful", allow("kms:*"), deny("kms:TagResource", "*", Condition=theirs))
