@@ -220,7 +220,9 @@ class Account:
             "kms:KeyOrigin": key.origin,
             "kms:MultiRegion": str(key.multi_region).lower(),
         }
-        return found | ({"kms:ResourceAliases": sorted(key.aliases)} if key.aliases else {})
+        if key.aliases:
+            found["kms:ResourceAliases"] = sorted(key.aliases)
+        return found
 
     def grants_of(self, key_arn: str) -> list[Any]:
         """The grants on a KMS key."""
@@ -285,10 +287,17 @@ class Account:
             return {tag["Key"]: tag["Value"] for tag in tags}
         if parts[2] == "iam" and parts[5].startswith("role/"):
             return self._tags("role", parts[5].rpartition("/")[2])
+        if parts[2] == "ec2":  # which has tags for more than the one API tells
+            return self._ec2_tags(parts[5].rpartition("/")[2], region)
         if own := tagging.tags_of(self.twin, arn):
             return own
         backend = resourcegroupstaggingapi_backends[self.id][region]
         return next((dict(each.tags) for each in backend._get_resources_generator(resource_arn_list=[arn])), {})
+
+    def _ec2_tags(self, resource: str, region: str) -> dict[str, str]:
+        from moto.ec2.models import ec2_backends
+
+        return dict(ec2_backends[self.id][region].tags.get(resource, {}))
 
 
 def _policies_of(owner: Any) -> Iterator[str]:

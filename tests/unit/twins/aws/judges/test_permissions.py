@@ -392,3 +392,14 @@ def test_a_keys_own_conditions_hold_for_every_use_of_it(bench: Bench) -> None:
     assert bench.refusal(*call, bench.user("fits", allow("kms:*", Condition=encrypts))) is None
     signs = {"StringEquals": {"kms:KeyUsage": "SIGN_VERIFY"}}
     assert bench.refusal(*call, bench.user("signer", allow("kms:*", Condition=signs)))
+
+
+def test_whatever_ec2_tags_is_told_apart_by_its_tags(bench: Bench) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html"""
+    from moto.ec2.models import ec2_backends
+
+    ours = {"StringEquals": {"aws:ResourceTag/llmops:project": "llmops"}}
+    deployer = bench.user("deployer", allow("ec2:DeleteFlowLogs", Condition=ours))
+    ec2_backends[ACCOUNT][REGION].create_tags(["fl-1", "sgr-1"], {"llmops:project": "llmops"})
+    assert bench.refusal("ec2", "DeleteFlowLogs", {"FlowLogIds": ["fl-1"]}, deployer) is None
+    assert bench.refusal("ec2", "DeleteFlowLogs", {"FlowLogIds": ["fl-2"]}, deployer)
