@@ -399,7 +399,7 @@ def test_whatever_ec2_tags_is_told_apart_by_its_tags(bench: Bench) -> None:
     from moto.ec2.models import ec2_backends
 
     ours = {"StringEquals": {"aws:ResourceTag/llmops:project": "llmops"}}
-    deployer = bench.user("deployer", allow("ec2:DeleteFlowLogs", Condition=ours))
+    deployer = bench.user("deployer", allow("ec2:DeleteFlowLogs", Condition=ours), allow("logs:DeleteLogDelivery"))
     ec2_backends[ACCOUNT][REGION].create_tags(["fl-1", "sgr-1"], {"llmops:project": "llmops"})
     assert bench.refusal("ec2", "DeleteFlowLogs", {"FlowLogIds": ["fl-1"]}, deployer) is None
     assert bench.refusal("ec2", "DeleteFlowLogs", {"FlowLogIds": ["fl-2"]}, deployer)
