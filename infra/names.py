@@ -1,10 +1,11 @@
 """Names from one place: logical ones, which never change, and what they are called where they live."""
 
 import hashlib
-import re
 from pathlib import Path
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
+
+from contract.names import readable
 
 
 def kept(name: str) -> str:
@@ -72,8 +73,7 @@ class CloudNames(NamedTuple):
         return self.of(thing, 63 - len(end)) + end
 
     def _readable(self, thing: str, length: int) -> str:
-        text = re.sub(r"[^a-z0-9]+", "-", f"{self.project}-{self.stack}-{thing}".lower()).strip("-")
-        return (text if text[:1].isalpha() else f"s{text}")[:length].rstrip("-")
+        return readable(self.project, self.stack, thing)[:length].rstrip("-")
 
 
 def _digest(*parts: str) -> str:

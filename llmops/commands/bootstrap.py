@@ -36,9 +36,10 @@ def bootstrap_aws(
     """Make the state bucket and the key for secrets; with --github, roles for GitHub Actions.
 
     The bucket is versioned, encrypted, private, TLS only. Workflows of pull requests get a
-    role that reads, for previews; those of the branch one that deploys, within a boundary
-    that no role of its making can leave. Repeating it changes only what differs, and
-    makes nothing weaker. Run it once an account and region, as its administrator.
+    role that reads, for previews; those of the branch one that deploys the project's things,
+    and no others'; jobs of the environment `promote` one that trains, signs and promotes.
+    What the deploy role makes stays within a boundary. Repeating it changes only what
+    differs, and makes nothing weaker. Run it once an account and region, as its administrator.
 
     llmops bootstrap aws --dry-run
     llmops bootstrap aws --github acme/assistant
@@ -46,11 +47,16 @@ def bootstrap_aws(
     """
     require_packages("aws", "boto3")
     from llmops.platforms.aws.bootstrap import bootstrap as run
+    from llmops.platforms.aws.bootstrap_given import given_to
     from llmops.platforms.aws.clients import Clients
 
     here: Context = context.obj
     document = _read(policy, "Statement", "an IAM policy") if policy else None
-    done = run(Clients(), here.project.name, say, github=github, branch=branch, policy=document, dry_run=dry_run)
+    clients = Clients()
+    given = given_to(here.project, clients.caller.arn.split(":")[1])
+    done = run(
+        clients, here.project.name, say, github=github, branch=branch, policy=document, given=given, dry_run=dry_run
+    )
     if as_json:
         from llmops.tables import print_json
 

@@ -24,8 +24,8 @@ _KEPT = ("LLMOPS_CACHE", "PULUMI_HOME")
 class World:
     """What all worlds have. As it stands, it is an account that tells nothing of itself and takes no orders.
 
-    `environs` holds what a command is started with, by who runs it: admin is the account's owner, preview and deploy
-    the roles that bootstrap makes. While it is open, this process is a client of it too.
+    `environs` holds what a command is started with, by who runs it: admin is the account's owner, the others
+    are the roles that bootstrap makes. While it is open, this process is a client of it too.
     """
 
     live = False

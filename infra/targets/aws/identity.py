@@ -11,6 +11,7 @@ from typing import Any
 import pulumi
 from pulumi_aws import iam, kms
 
+from contract.aws_names import role_path
 from infra import names
 from infra.targets.aws import policies
 from infra.targets.aws.here import Here
@@ -151,7 +152,10 @@ def _role(here: Here, name: str, service: str, source: str, given: str, statemen
         return Role(given, [])
     role = iam.Role(
         f"role-{name}",
-        name=here.names.of(name),
+        # Names of roles are unique whatever their path: `-role` is what tells it from the same role of earlier versions
+        # of the kit, at `/`, which goes after this one has come.
+        name=here.names.of(f"{name}-role"),
+        path=role_path(here.project),
         description=f"{name} of {here.project}, stack {here.stack}",
         assume_role_policy=json.dumps(_trust(here, f"{service}.amazonaws.com", source)),
         permissions_boundary=here.settings.aws.permissions_boundary_arn or None,

@@ -7,14 +7,19 @@ import hashlib
 import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from contract.aws_names import ci_path, role_path
 from contract.errors import KitError
+from contract.names import readable
 from llmops.platforms.aws.clients import Clients, error_code, explained
 from llmops.platforms.base import Say
 from llmops.platforms.steps import ADMINISTRATOR, Steps
+
+if TYPE_CHECKING:
+    from llmops.platforms.aws.bootstrap_given import Given
 
 TAGS = {"llmops:managed-by": "bootstrap"}
 
@@ -39,18 +44,55 @@ class Names:
         return f"alias/{self.project}-state"
 
     @property
+    def prefix(self) -> str:
+        """What the names of the project's things begin with, before a dash; some names have no room for all of it."""
+        return readable(self.project)[:40].rstrip("-")
+
+    @property
+    def job_prefix(self) -> str:
+        """The same of training jobs, as the program names them."""
+        return readable(self.project)[:17].rstrip("-")
+
+    @property
     def boundary(self) -> str:
-        """The managed policy that bounds the deploy role and every role that it makes."""
+        """The managed policy that bounds every role that the project's stacks make."""
         return shorten(f"{self.project}-boundary", 128)
 
     @property
     def boundary_arn(self) -> str:
         """Its ARN."""
-        return f"arn:{self.partition}:iam::{self.account}:policy/{self.boundary}"
+        return self._policy_arn(self.boundary)
+
+    @property
+    def deploy_boundary(self) -> str:
+        """The managed policy that bounds the deploy role."""
+        return shorten(f"{self.project}-deploy-boundary", 128)
+
+    @property
+    def deploy_boundary_arn(self) -> str:
+        """Its ARN."""
+        return self._policy_arn(self.deploy_boundary)
+
+    def _policy_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:iam::{self.account}:policy/{name}"
+
+    @property
+    def role_path(self) -> str:
+        """IAM path of the roles that the project's stacks make."""
+        return role_path(self.project)
+
+    @property
+    def ci_path(self) -> str:
+        """IAM path of the roles that workflows take."""
+        return ci_path(self.project)
 
     def role(self, kind: str, repository: str) -> str:
-        """A role for the jobs of a GitHub repository; `kind` is preview or deploy."""
+        """A role for the jobs of a GitHub repository; `kind` is preview, deploy or promote."""
         return shorten(f"{self.project}-{kind}-{repository.replace('/', '-')}", 64)
+
+    def role_arn(self, kind: str, repository: str) -> str:
+        """Its ARN."""
+        return f"arn:{self.partition}:iam::{self.account}:role{self.ci_path}{self.role(kind, repository)}"
 
     @property
     def backend(self) -> str:
@@ -92,6 +134,7 @@ def bootstrap(
     github: str = "",
     branch: str = "main",
     policy: dict[str, Any] | None = None,
+    given: "Given | None" = None,
     dry_run: bool = False,
 ) -> Bootstrapped:
     """Bring an account to what the kit's stacks need of it.
@@ -100,15 +143,17 @@ def bootstrap(
         clients: of an administrator of the account.
         project: the Pulumi project's name.
         say: told each step.
-        github: `OWNER/REPO` whose workflows get a role for previews and one for `up`; empty: none.
+        github: `OWNER/REPO` whose workflows get roles: for previews, for `up`, for training and signing; empty: none.
         branch: from which `up` may run.
         policy: what the deploy role may do (`llmops plan --policy`); None: what the program's services need at most.
+        given: what the project's stack files name instead of having it made.
         dry_run: only look.
 
     Raises:
         KitError: something is there that is somebody else's, or would have to be weakened.
     """
     from llmops.platforms.aws.bootstrap_github import github_roles
+    from llmops.platforms.aws.bootstrap_given import Given
     from llmops.platforms.aws.bootstrap_state import state_bucket, state_key
 
     caller = clients.caller
@@ -118,7 +163,7 @@ def bootstrap(
     with explained("bootstrap", "bootstrap needs an administrator of the account"):
         key = state_key(work)
         state_bucket(work, key)
-        roles = github_roles(work, github, branch, key, policy) if github else {}
+        roles = github_roles(work, github, branch, key, policy, given or Given()) if github else {}
     return Bootstrapped(work.rows, work.names, roles)
 
 

@@ -1,26 +1,27 @@
-"""The policies of bootstrap's roles: who may take them, what they may do, and what bounds them."""
-
-from typing import Any
+"""What bootstrap's roles may do that deploy nothing, and who may take each role: previews read, the promoter signs."""
 
 from llmops.platforms.aws.bootstrap import Names
+from llmops.platforms.aws.bootstrap_reach import SAGEMAKER, Policy, Reach, Statement, allow, deny, policy
+from llmops.platforms.aws.job_log import GROUP
+from llmops.platforms.aws.use_policy import INVOKE, RUNS, STORE
 
 GITHUB = "token.actions.githubusercontent.com"
-_SERVICES = (
-    "application-autoscaling",
-    "budgets",
-    "cloudwatch",
-    "ecr",
-    "kms",
-    "logs",
-    "s3",
-    "sagemaker",
-    "scheduler",
-    "servicequotas",
-    "sns",
-)
-_VPC = ("Vpc", "Subnet", "SecurityGroup", "RouteTable", "VpcEndpoint", "NetworkInterface", "Tags", "FlowLogs")
-_READ_S3 = ("GetBucket*", "Get*Configuration", "ListBucket*")
-Policy = dict[str, Any]
+PROMOTE_ENVIRONMENT = "promote"
+"""Environment of the repository whose jobs may be the promoter; its rules on GitHub say who approves them."""
+_READS = {
+    "application-autoscaling": "Describe* Get* List*",
+    "budgets": "Describe* List* ViewBudget",
+    "cloudwatch": "Describe* Get* List*",
+    "ecr": "Describe* Get* List*",
+    "logs": "Describe* Get* List*",
+    "sagemaker": "Describe* Get* List*",
+    "scheduler": "Get* List*",
+    "servicequotas": "Get* List*",
+    "sns": "Get* List*",
+}
+_READ_S3 = "s3: GetBucket* Get*Configuration ListBucket*"
+_SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json")
+_SAID_OF_RUNS = ("runs/*/run.json", "schedules/*")
 
 
 def trust(names: Names, subjects: list[str]) -> Policy:
@@ -30,16 +31,16 @@ def trust(names: Names, subjects: list[str]) -> Policy:
 
     Args:
         names: of the account.
-        subjects: `repo:OWNER/REPO:pull_request`, `repo:OWNER/REPO:ref:refs/heads/main`.
+        subjects: `repo:OWNER/REPO:pull_request`, `repo:OWNER/REPO:ref:refs/heads/main`,
+            `repo:OWNER/REPO:environment:promote`.
     """
-    return _policy(
-        {
-            "Effect": "Allow",
-            "Principal": {"Federated": provider_arn(names)},
-            "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": {"StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subjects}},
-        }
-    )
+    statement: Statement = {
+        "Effect": "Allow",
+        "Principal": {"Federated": provider_arn(names)},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subjects}},
+    }
+    return policy(statement)
 
 
 def provider_arn(names: Names) -> str:
@@ -47,114 +48,68 @@ def provider_arn(names: Names) -> str:
     return f"arn:{names.partition}:iam::{names.account}:oidc-provider/{GITHUB}"
 
 
-def preview_policy(names: Names, key: str) -> Policy:
+def preview_policy(reach: Reach) -> Policy:
     """What `pulumi preview` reads: the state, how resources are, and what the store says of versions. No data."""
-    describe = [f"{s}:{verb}*" for s in _SERVICES if s not in ("s3", "kms") for verb in ("Describe", "List", "Get")]
-    return _policy(
-        _allow(sorted(describe), "*"),
-        _allow(["ecr:GetAuthorizationToken", "budgets:ViewBudget", "sts:GetCallerIdentity"], "*"),
-        _allow(["kms:DescribeKey", "kms:GetKey*", "kms:GetPublicKey", "kms:List*"], "*"),
-        _allow(["iam:Get*", "iam:List*", "ec2:Describe*"], "*"),
-        _allow([f"s3:{a}" for a in _READ_S3], "*"),
-        _allow(["s3:GetObject"], _objects(names, f"{names.project}-*", *_SAID_OF_VERSIONS)),
-        _allow(["s3:GetObject"], _objects(names, names.bucket, "*")),
-        _allow(["kms:Decrypt"], key),
-        _allow(["kms:Decrypt"], _keys(names), _of_our_store(names)),
-        _deny(["ecr:GetDownloadUrlForLayer", "logs:GetLogEvents", "logs:GetQueryResults"], "*"),
+    describe = [f"{service}: {verbs}" for service, verbs in _READS.items()]
+    return policy(
+        allow([*describe, "sts: GetCallerIdentity"], "*"),
+        allow(["kms: DescribeKey GetKey* GetPublicKey List*", "ec2: Describe*", _READ_S3], "*"),
+        allow(["iam: Get* List*"], reach.roles),
+        allow(["s3: GetObject"], reach.buckets(*_SAID_OF_VERSIONS, *_SAID_OF_RUNS)),
+        allow(["s3: GetObject"], reach.state[1]),
+        allow(["kms: Decrypt"], [reach.key, *reach.given.keys]),
+        allow(["kms: Decrypt"], reach.keys, StringEquals={**reach.ours, "kms:ViaService": _s3(reach.names)}),
+        deny(["ecr: GetDownloadUrlForLayer", "logs: GetLogEvents GetQueryResults"], "*"),
     )
 
 
-_SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json")
+def promote_policy(reach: Reach) -> Policy:
+    """What `llmops train`, `runs collect`, `models` and `promote` take of all stacks of the project, signing included.
 
-
-def deploy_policy(names: Names, key: str) -> Policy:
-    """What the program's services take at most; `llmops plan --policy` records less."""
-    return _policy(
-        _allow([f"{s}:*" for s in _SERVICES], "*"),
-        _allow([f"ec2:*{part}*" for part in _VPC] + ["ec2:Describe*"], "*"),
-        _allow(["iam:Get*", "iam:List*", "sts:GetCallerIdentity"], "*"),
-        _allow(_ROLE_LIFE, f"arn:{names.partition}:iam::{names.account}:role/{names.project}-*"),
-        _allow(["iam:CreateServiceLinkedRole"], "*"),
-        _allow(["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"], key),
-        _allow(["secretsmanager:GetSecretValue"], _secrets(names)),
-    )
-
-
-_ROLE_LIFE = [
-    f"iam:{action}"
-    for action in (
-        "AttachRolePolicy",
-        "CreateRole",
-        "DeleteRole",
-        "DeleteRolePolicy",
-        "DetachRolePolicy",
-        "PassRole",
-        "PutRolePermissionsBoundary",
-        "PutRolePolicy",
-        "TagRole",
-        "UntagRole",
-        "UpdateAssumeRolePolicy",
-        "UpdateRole",
-    )
-]
-
-
-def boundary(names: Names) -> Policy:
-    """What the deploy role, and every role that it makes, can do at most: never more than this, whoever writes what.
-
-    A role that is made must carry the same boundary; the boundary, the state's bucket and its key stay as they are.
+    The one role of bootstrap with `kms:Sign`. It changes no resource that the program declares, and no role.
     """
-    arn = names.boundary_arn
-    bucket = f"arn:{names.partition}:s3:::{names.bucket}"
-    return _policy(
-        _allow([f"{s}:*" for s in (*_SERVICES, "ec2", "iam", "sts")], "*"),
-        _allow(["secretsmanager:GetSecretValue"], _secrets(names)),
-        _deny(
-            ["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy", "iam:AttachRolePolicy"],
-            "*",
-            {"StringNotEquals": {"iam:PermissionsBoundary": arn}},
+    prefixes = tuple(f"{folder}/*" for folder in (*STORE, *RUNS))
+    state = reach.state
+    return policy(
+        allow(["s3: AbortMultipartUpload GetObject PutObject"], reach.buckets(*prefixes)),
+        allow(["s3: GetObject"], reach.buckets("store.json", "schedules/*")),
+        allow(["s3: ListBucket"], reach.buckets()),
+        allow(["s3: GetObject"], state[1]),
+        allow(["kms: Decrypt"], reach.key),
+        allow(["kms: Decrypt DescribeKey GenerateDataKey GetPublicKey Sign"], reach.keys, StringEquals=reach.ours),
+        *_given_keys(reach),
+        allow(["secretsmanager: GetSecretValue"], reach.arn("secretsmanager", f"secret:{reach.names.project}/*")),
+        allow(["sagemaker: AddTags CreateTrainingJob DescribeTrainingJob StopTrainingJob"], reach.jobs),
+        allow(["sagemaker: ListModelPackages ListTrainingJobs", "sts: GetCallerIdentity"], "*"),
+        allow(
+            ["iam: PassRole"],
+            [*reach.roles, *reach.given.roles],
+            StringEquals={"iam:PassedToService": SAGEMAKER},
         ),
-        _deny(["iam:DeleteRolePermissionsBoundary", "iam:*User*", "iam:*AccessKey*", "iam:*LoginProfile*"], "*"),
-        _deny(["iam:*Group*", "iam:*Provider*", "iam:*AccountAlias*", "iam:*PasswordPolicy*"], "*"),
-        _deny(["iam:CreatePolicyVersion", "iam:DeletePolicy*", "iam:SetDefaultPolicyVersion"], arn),
-        _deny(_ROLE_LIFE, [f"arn:{names.partition}:iam::{names.account}:role/{names.project}-{k}-*" for k in _KINDS]),
-        _deny(["s3:DeleteBucket*", "s3:PutBucket*", "s3:PutEncryption*", "s3:PutLifecycle*"], bucket),
-        _deny(["s3:DeleteObjectVersion"], f"{bucket}/*"),
+        allow(["logs: DescribeLogStreams GetLogEvents"], reach.arn("logs", f"log-group:{GROUP}:*")),
+        allow(["logs: FilterLogEvents"], reach.named("logs", "log-group:/aws/sagemaker/Endpoints/")),
+        allow(
+            ["sagemaker: CreateModelPackage"],
+            reach.named("sagemaker", "model-package-group/", "model-package/"),
+        ),
+        allow(
+            [f"sagemaker: {' '.join(INVOKE)} DescribeEndpoint DescribeEndpointConfig DescribeModel"],
+            reach.named("sagemaker", "endpoint/", "endpoint-config/", "model/"),
+        ),
+        allow(["sagemaker: CallWithBearerToken"], "*"),
+        deny(["s3: Delete* Put*"], state),  # its name begins as those of the project's buckets do
     )
 
 
-_KINDS = ("preview", "deploy")
+def _given_keys(reach: Reach) -> list[Statement]:
+    found = []
+    if reach.given.keys:
+        found.append(allow(["kms: Decrypt GenerateDataKey"], [*reach.given.keys]))
+    if reach.given.signing_keys:
+        found.append(allow(["kms: GetPublicKey Sign"], [*reach.given.signing_keys]))
+    return found
 
 
-def _policy(*statements: Policy) -> Policy:
-    return {"Version": "2012-10-17", "Statement": list(statements)}
-
-
-def _allow(actions: list[str], resource: str | list[str], condition: Policy | None = None) -> Policy:
-    statement = {"Effect": "Allow", "Action": actions, "Resource": resource}
-    return statement | ({"Condition": condition} if condition else {})
-
-
-def _deny(actions: list[str], resource: str | list[str], condition: Policy | None = None) -> Policy:
-    statement = {"Effect": "Deny", "Action": actions, "Resource": resource}
-    return statement | ({"Condition": condition} if condition else {})
-
-
-def _keys(names: Names) -> str:
-    return f"arn:{names.partition}:kms:{names.region}:{names.account}:key/*"
-
-
-def _secrets(names: Names) -> str:
-    """What recipes name as secret:NAME."""
-    return f"arn:{names.partition}:secretsmanager:{names.region}:{names.account}:secret:{names.project}/*"
-
-
-def _of_our_store(names: Names) -> Policy:
-    """Keys of the project's stacks, for objects that S3 hands out."""
-    suffix = "amazonaws.com.cn" if names.partition == "aws-cn" else "amazonaws.com"
-    service = f"s3.{names.region}.{suffix}"
-    return {"StringEquals": {"aws:ResourceTag/llmops:project": names.project, "kms:ViaService": service}}
-
-
-def _objects(names: Names, bucket: str, *keys: str) -> list[str]:
-    return [f"arn:{names.partition}:s3:::{bucket}/{key}" for key in keys]
+def _s3(names: Names) -> str:
+    """As `kms:ViaService` says it."""
+    return f"s3.{names.region}.{'amazonaws.com.cn' if names.partition == 'aws-cn' else 'amazonaws.com'}"

@@ -28,6 +28,10 @@ from llmops.platforms.cloud import CloudPlatform, require_place
 from llmops.store import Store
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
+_SIGNER = (
+    "take the promoter's role, which `llmops bootstrap aws --github` makes (docs/how-to/ci.md), or be allowed what"
+    " `llmops plan --policy --use` prints; the deploy role never signs"
+)
 SIGNING_SCHEME = "awskms:///"
 
 
@@ -65,7 +69,7 @@ class AwsPlatform(CloudPlatform):
         """
         key = self.outputs.signing.private_key.removeprefix(SIGNING_SCHEME)
         digest = hashlib.sha256((folder / MANIFEST).read_bytes()).digest()
-        with explained(key, "the signing key is in KMS: see `llmops plan --policy` for what signing takes"):
+        with explained(key, _SIGNER):
             answer = self.clients("kms").sign(
                 KeyId=key, Message=digest, MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"
             )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class AwsRecording:
     def __init__(self, stack: PulumiStack) -> None:
         self._account, self._region, self._partition = _place(stack)
         self._moved: dict[str, str] = {}  # what was given to the stack: on the twin -> in the account
+        self._boundary = str((stack.file.config().get("aws") or {}).get("permissions_boundary_arn") or "")
+        self._job_prefix = ""
 
     def require(self) -> None:
         """See Recording."""
@@ -76,6 +79,8 @@ class AwsRecording:
 
     def start_job(self, outputs: StackOutputs) -> None:
         """See Recording."""
+        assert outputs.aws
+        self._job_prefix = outputs.aws.job_prefix
         given.start_job(outputs)
 
     def recorded(self) -> list[dict[str, Any]]:
@@ -85,15 +90,48 @@ class AwsRecording:
         return [r | {"resource": self._named(r["resource"])} for r in found]
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """An IAM policy."""
+        """An IAM policy, with the conditions that IAM has for what is done with roles."""
         from twins.aws.judges.recording import policy_document
 
-        return policy_document(records, account=self._account, region=self._region, partition=self._partition)
+        document = policy_document(records, account=self._account, region=self._region, partition=self._partition)
+        found = [self._of_the_stack(statement) for statement in document["Statement"]]
+        return {
+            **document,
+            "Statement": [part for statement in found for part in conditioned(statement, self._boundary)],
+        }
+
+    def _of_the_stack(self, statement: dict[str, Any]) -> dict[str, Any]:
+        """Training jobs by the stack's prefix: recorded ones have names that never come again."""
+        resources = statement["Resource"]
+        if isinstance(resources, str) or not self._job_prefix:
+            return statement
+        own = f":training-job/{self._job_prefix}-*"
+        return {**statement, "Resource": [re.sub(r":training-job/\*$", own, arn) for arn in resources]}
 
     def _named(self, resource: str) -> str:
         for on_the_twin, in_the_account in self._moved.items():
             resource = resource.replace(on_the_twin, in_the_account)
         return resource
+
+
+_BOUNDED = ("CreateRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy")
+
+
+def conditioned(statement: dict[str, Any], boundary: str) -> list[dict[str, Any]]:
+    """A recorded statement, narrowed by what IAM can ask for: services that get roles, and the boundary of the roles.
+
+    Without the latter, who may make a role and write its policy may do everything, whatever the role is called.
+    """
+    asked = {"iam:PassRole": {"iam:PassedToService": ["sagemaker.amazonaws.com", "scheduler.amazonaws.com"]}}
+    if boundary:
+        asked |= {f"iam:{action}": {"iam:PermissionsBoundary": boundary} for action in _BOUNDED}
+    parts = [
+        {**statement, "Action": actions, "Condition": {"StringEquals": condition}}
+        for condition in {json.dumps(c): c for c in asked.values()}.values()
+        if (actions := [a for a in statement["Action"] if asked.get(a) == condition])
+    ]
+    rest = [a for a in statement["Action"] if a not in asked]
+    return [*([{**statement, "Action": rest}] if rest else []), *parts]
 
 
 def _place(stack: PulumiStack) -> tuple[str, str, str]:

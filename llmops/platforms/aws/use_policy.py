@@ -8,9 +8,9 @@ from typing import Any
 from contract.outputs import AwsOutput, StackOutputs
 from llmops.platforms.aws.job_log import GROUP
 
-_STORE = ("aliases", "models", "datasets", "promotions", "rejections")
-_RUNS = ("runs", "async")
-_INVOKE = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointAsync")
+STORE = ("aliases", "models", "datasets", "promotions", "rejections")
+RUNS = ("runs", "async")
+INVOKE = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointAsync")
 Statement = dict[str, Any]
 
 
@@ -28,7 +28,7 @@ def _data(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
     """Versions and runs, the key that encrypts them, the key that signs them, and secrets of sources."""
     store = f"arn:{aws.partition}:s3:::{outputs.store.url.removeprefix('s3://')}"
     work = f"arn:{aws.partition}:s3:::{aws.work_bucket}"
-    written = [*(f"{store}/{folder}/*" for folder in _STORE), *(f"{work}/{folder}/*" for folder in _RUNS)]
+    written = [*(f"{store}/{folder}/*" for folder in STORE), *(f"{work}/{folder}/*" for folder in RUNS)]
     return [
         _allow(["s3:ListBucket"], store, work),
         _allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], *written),
@@ -69,7 +69,7 @@ def _endpoints(aws: AwsOutput) -> list[Statement]:
     # Configurations and models are named after their endpoint's content.
     made = [_arn(aws, "sagemaker", f"{kind}/*") for kind in ("endpoint-config", "model")]
     return [
-        _allow([f"sagemaker:{action}" for action in (*_INVOKE, "DescribeEndpoint")], *endpoints),
+        _allow([f"sagemaker:{action}" for action in (*INVOKE, "DescribeEndpoint")], *endpoints),
         _allow(["sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"], *made),
         _allow(["logs:FilterLogEvents"], *groups),
     ]

@@ -17,6 +17,7 @@ from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality,
 if TYPE_CHECKING:
     from llmops.platforms.aws.clients import Clients
 
+_PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat", "token")
 _GONE = ("Deleting", "Failed")
 _JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one for account and region, which SageMaker makes
 _ALARM_INPUTS = (
@@ -32,7 +33,8 @@ class Aws(Cloud):
     title = "AWS"
     contract = "SageMaker InvokeEndpoint"
     extra = ("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
-    roles = ("preview", "deploy", "training", "endpoint", "scheduler")
+    roles = ("preview", "deploy", "promote", "training", "endpoint", "scheduler")
+    bearers = dict.fromkeys(_PROMOTERS, "promote")
     withheld = "ecr:CreateRepository"
     region = REGION
     instance_type = "ml.m5.xlarge"

@@ -40,10 +40,14 @@ class AwsTwin(Twin):
 
     def take(self, identity: str) -> dict[str, str]:
         """As GitHub's action for AWS does; the twin does not look at signatures."""
+        from llmops.platforms.aws.bootstrap_policies import PROMOTE_ENVIRONMENT
+
+        promotes = "-promote-" in identity
+        place = f"environment:{PROMOTE_ENVIRONMENT}" if promotes else "ref:refs/heads/main"
         answer = _client("sts").assume_role_with_web_identity(
             RoleArn=identity,
             RoleSessionName="rehearsal",
-            WebIdentityToken=_token(f"repo:{REPOSITORY}:ref:refs/heads/main"),
+            WebIdentityToken=_token(f"repo:{REPOSITORY}:{place}"),
         )["Credentials"]
         return {
             "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],

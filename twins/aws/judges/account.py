@@ -206,6 +206,24 @@ class Account:
         parts = arn.split(":")
         return self._kms(parts[3]).keys.get(parts[5].partition("/")[2]) if len(parts) == 6 else None
 
+    def conditions_of_key(self, arn: str) -> dict[str, str | list[str]]:
+        """The condition keys that hold for any use of a key that exists: of what kind it is, and its aliases.
+
+        https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html (kms:KeyUsage, kms:ResourceAliases, …)
+        """
+        key = self.key(arn)
+        if key is None:
+            return {}
+        found: dict[str, str | list[str]] = {
+            "kms:KeyUsage": key.key_usage,
+            "kms:KeySpec": key.key_spec,
+            "kms:KeyOrigin": key.origin,
+            "kms:MultiRegion": str(key.multi_region).lower(),
+        }
+        if key.aliases:
+            found["kms:ResourceAliases"] = sorted(key.aliases)
+        return found
+
     def grants_of(self, key_arn: str) -> list[Any]:
         """The grants on a KMS key."""
         key = self.key(key_arn)
@@ -269,10 +287,17 @@ class Account:
             return {tag["Key"]: tag["Value"] for tag in tags}
         if parts[2] == "iam" and parts[5].startswith("role/"):
             return self._tags("role", parts[5].rpartition("/")[2])
+        if parts[2] == "ec2":  # which has tags for more than the one API tells
+            return self._ec2_tags(parts[5].rpartition("/")[2], region)
         if own := tagging.tags_of(self.twin, arn):
             return own
         backend = resourcegroupstaggingapi_backends[self.id][region]
         return next((dict(each.tags) for each in backend._get_resources_generator(resource_arn_list=[arn])), {})
+
+    def _ec2_tags(self, resource: str, region: str) -> dict[str, str]:
+        from moto.ec2.models import ec2_backends
+
+        return dict(ec2_backends[self.id][region].tags.get(resource, {}))
 
 
 def _policies_of(owner: Any) -> Iterator[str]:

@@ -185,6 +185,8 @@ class PermissionJudge:
 
     def _question(self, who: Identity, access: Access, policy: str | None, base: Context) -> Question:
         context = {**base, **access.context}
+        if access.action.startswith("kms:"):
+            context = {**self.account.conditions_of_key(access.resource), **context}
         policies = (_ALL,) if who.is_root else who.policies
         if any("ResourceTag" in text for text in (*policies, policy or "", who.boundary or "")):
             for key, value in self.account.tags_of(access.resource).items():

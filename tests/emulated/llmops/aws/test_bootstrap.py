@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap import Bootstrapped, bootstrap, key_url
+from llmops.platforms.aws.bootstrap import Bootstrapped, Names, bootstrap, key_url
+from llmops.platforms.aws.bootstrap_given import given_to
+from llmops.platforms.aws.bootstrap_policies import trust
 from llmops.platforms.aws.clients import Clients
+from llmops.project import Project
 
 Run = Callable[..., Bootstrapped]
 
@@ -101,8 +104,11 @@ def test_roles_for_github_trust_one_repository_and_the_deploy_role_is_bounded(ru
     roles = {kind: iam.get_role(RoleName=arn.rpartition("/")[2])["Role"] for kind, arn in done.roles.items()}
     subjects = {k: _condition(r)["token.actions.githubusercontent.com:sub"] for k, r in roles.items()}
     main = "repo:acme/bot:ref:refs/heads/main"
-    assert subjects == {"preview": ["repo:acme/bot:pull_request", main], "deploy": [main]}
-    assert roles["deploy"]["PermissionsBoundary"]["PermissionsBoundaryArn"] == done.names.boundary_arn
+    promote = ["repo:acme/bot:environment:promote"]
+    assert subjects == {"preview": ["repo:acme/bot:pull_request", main], "deploy": [main], "promote": promote}
+    assert roles["deploy"]["PermissionsBoundary"]["PermissionsBoundaryArn"] == done.names.deploy_boundary_arn
+    assert {role["Path"] for role in roles.values()} == {f"/llmops-ci/{done.names.project}/"}
+    assert {role["MaxSessionDuration"] for role in roles.values()} == {7200}  # as docs/how-to/github/deploy.yml asks
     read = iam.get_role_policy(RoleName=roles["preview"]["RoleName"], PolicyName="llmops")["PolicyDocument"]
     allowed = [a for s in read["Statement"] if s["Effect"] == "Allow" for a in s["Action"]]
     verbs = {a.partition(":")[2] for a in allowed}
@@ -134,10 +140,91 @@ def test_another_boundary_is_not_taken_away_and_a_missing_one_is_put_back(run: R
         run(github="acme/bot")
 
 
-def test_the_recorded_policy_becomes_the_deploy_roles(run: Run, clients: Clients) -> None:
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": "*"}]}
+def test_the_recorded_policy_becomes_the_deploy_roles(run: Run, clients: Clients, project: str) -> None:
+    statement = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": f"arn:aws:s3:::{project}-dev-store-1"}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
     name = run(github="acme/bot", policy=policy).roles["deploy"].rpartition("/")[2]
     assert clients("iam").get_role_policy(RoleName=name, PolicyName="llmops")["PolicyDocument"] == policy
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ({"Action": ["s3:ListBucket"], "Resource": "arn:aws:s3:::another-dev-store-1"}, "s3:ListBucket on .*another"),
+        ({"Action": ["iam:CreateRole"], "Resource": "*"}, r"iam:CreateRole on \*"),
+        ({"Action": "*", "Resource": "*"}, r"\* on \*"),
+        ({"NotAction": "iam:*", "Resource": "*"}, "allows all but something"),
+        ({"Action": [f"s3:Get{'x' * 11_000}"], "Resource": "*"}, "a role's own policies have 10240 together"),
+    ],
+)
+def test_a_policy_that_is_not_the_projects_is_refused(
+    run: Run, clients: Clients, project: str, statement: dict[str, Any], words: str
+) -> None:
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]}
+    with pytest.raises(KitError, match=words) as e:
+        run(github="acme/bot", policy=policy)
+    assert e.value.where.startswith("--policy")
+    assert e.value.fix
+    assert not [r for r in clients("iam").list_roles()["Roles"] if project in r["RoleName"]]
+
+
+def test_what_stack_files_name_is_in_the_policies_by_its_exact_name(
+    run: Run, clients: Clients, tmp_path: Path, project: str
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text(f"name: {project}\n")
+    given = "{store_bucket: acme-models, roles: {training: 'arn:aws:iam::000000000000:role/team/llm'}}"
+    (tmp_path / "Pulumi.dev.yaml").write_text(f"config:\n  {project}:target: aws\n  {project}:aws: {given}\n")
+    (tmp_path / "Pulumi.local.yaml").write_text(f"config:\n  {project}:target: local\n")
+    name = run(github="acme/bot", given=given_to(Project(tmp_path))).roles["deploy"].rpartition("/")[2]
+    written = clients("iam").get_role_policy(RoleName=name, PolicyName="llmops")["PolicyDocument"]["Statement"]
+    (passed,) = (s for s in written if "iam:PassRole" in s["Action"])
+    path = f"arn:aws:iam::000000000000:role/llmops-kit/{project}/*"
+    assert passed["Resource"] == [path, "arn:aws:iam::000000000000:role/team/llm"]
+    assert any("arn:aws:s3:::acme-models/*" in s["Resource"] for s in written)
+
+    (tmp_path / "Pulumi.dev.yaml").write_text(
+        f"config:\n  {project}:target: aws\n  {project}:aws: {{roles: {{training: 'arn:aws:iam::0:role/*'}}}}\n"
+    )
+    with pytest.raises(KitError, match="stands for more than one thing"):
+        given_to(Project(tmp_path))
+
+
+def test_what_an_earlier_version_made_is_replaced_and_denials_of_others_stay(
+    run: Run, clients: Clients, project: str
+) -> None:
+    """Roles at `/` with wide policies, and the boundary that could be left, with a statement of somebody's own."""
+    iam, names = clients("iam"), Names(project, "000000000000", "us-east-1")
+    text = (Path(__file__).parent / "vulnerable_policies.json").read_text()
+    old = json.loads(text.replace("llmops-", f"{project}-").replace("123456789012", names.account))
+    old = json.loads(json.dumps(old).replace("eu-central-1", "us-east-1"))
+    theirs = {"Effect": "Deny", "Action": "ec2:*", "Resource": "*"}
+    old["boundary"]["Statement"].append(theirs)
+    arn = iam.create_policy(PolicyName=names.boundary, PolicyDocument=json.dumps(old["boundary"]))["Policy"]["Arn"]
+    assert arn == names.boundary_arn
+    name, tag = names.role("deploy", "acme/bot"), [{"Key": "llmops:managed-by", "Value": "bootstrap"}]
+    trusted = json.dumps(trust(names, ["repo:acme/bot:ref:refs/heads/main"]))
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=trusted, PermissionsBoundary=arn, Tags=tag)
+    iam.put_role_policy(RoleName=name, PolicyName="llmops", PolicyDocument=json.dumps(old["deploy"]))
+
+    done = run(github="acme/bot")
+    assert "give the workflows its new ARN" in states(done)[f"role {name}"]
+    assert "1 denials that the kit did not write" in next(r["state"] for r in done.rows if "kept" in r["state"])
+    assert iam.get_role(RoleName=name)["Role"]["Arn"] == done.roles["deploy"]
+    (version,) = iam.list_policy_versions(PolicyArn=arn)["Versions"]  # nobody goes back to the old one
+    found = iam.get_policy_version(PolicyArn=arn, VersionId=version["VersionId"])["PolicyVersion"]["Document"]
+    assert found["Statement"][-1] == theirs
+    assert not [s for s in found["Statement"] if s["Effect"] == "Allow" and "iam:*" in s["Action"]]
+    assert not [s for s in states(run(github="acme/bot")).values() if s.startswith(("made", "changed"))]
+
+
+def test_a_role_of_somebody_elses_under_the_name_stays(run: Run, clients: Clients, project: str) -> None:
+    name = Names(project, "0", "r").role("deploy", "acme/bot")
+    trusted = {"Version": "2012-10-17", "Statement": []}
+    statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trusted["Statement"] = [statement]
+    clients("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trusted))
+    with pytest.raises(KitError, match="bootstrap did not make it"):
+        run(github="acme/bot")
 
 
 def test_no_repository(run: Run) -> None:

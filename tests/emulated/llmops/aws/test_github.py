@@ -4,25 +4,29 @@ import base64
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from boto3 import Session
 from botocore.exceptions import ClientError
 from ruamel.yaml import YAML
 
+from contract.errors import KitError
+from contract.twin import TWIN_ACCOUNT
 from llmops.platforms.aws.bootstrap import Bootstrapped, bootstrap
+from llmops.platforms.aws.bootstrap_policies import PROMOTE_ENVIRONMENT
 from llmops.platforms.aws.clients import Clients
 from tests.emulated.llmops.aws.test_life import STACK
-from tests.emulated.llmops.aws.test_policy import as_somebody, put_version
+from tests.emulated.llmops.aws.test_policy import put_version
 from tests.emulated.llmops.conftest import Kit
 from tests.support.aws import Account
 
 WORKFLOWS = Path(__file__).parents[4] / "docs/how-to/github"
-PULL_REQUEST, MAIN, BRANCH = (
-    "repo:acme/ci:pull_request",
-    "repo:acme/ci:ref:refs/heads/main",
-    "repo:acme/ci:ref:refs/heads/x",
+PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
+    f"repo:acme/ci:{place}"
+    for place in ("pull_request", "ref:refs/heads/main", "ref:refs/heads/x", "environment:promote")
 )
 
 
@@ -57,7 +61,15 @@ def made(account: Account) -> Bootstrapped:
 
 @pytest.mark.parametrize(
     ("kind", "subject"),
-    [("deploy", PULL_REQUEST), ("deploy", BRANCH), ("preview", BRANCH), ("preview", "repo:evil/ci:pull_request")],
+    [
+        ("deploy", PULL_REQUEST),
+        ("deploy", BRANCH),
+        ("deploy", PROMOTE),
+        ("preview", BRANCH),
+        ("preview", "repo:evil/ci:pull_request"),
+        ("promote", MAIN),
+        ("promote", PULL_REQUEST),
+    ],
 )
 def test_no_other_workflow_takes_a_role(made: Bootstrapped, clients: Clients, kind: str, subject: str) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -74,15 +86,15 @@ class Workflow:
 
     @property
     def role(self) -> str:
-        """preview or deploy."""
+        """preview, deploy or promote."""
         (taken,) = (
             s["with"]["role-to-assume"] for s in self._steps if "configure-aws-credentials" in s.get("uses", "")
         )
-        return {"${{ vars.LLMOPS_PREVIEW_ROLE }}": "preview", "${{ vars.LLMOPS_DEPLOY_ROLE }}": "deploy"}[taken]
+        return {f"${{{{ vars.LLMOPS_{kind.upper()}_ROLE }}}}": kind for kind in self._made.roles}[taken]
 
     def run(self, environ: dict[str, str], code: int = 0) -> str:
-        """Run the commands; what they printed."""
-        script = "\n".join(s["run"] for s in self._steps if "run" in s and s["name"] != "Set up")
+        """Run the commands of the kit; what they printed."""
+        script = "\n".join(s["run"] for s in self._steps if "llmops" in s.get("run", ""))
         variables = {
             "LLMOPS_STACK": "ci",
             "LLMOPS_REGION": self._made.names.region,
@@ -102,23 +114,33 @@ class Workflow:
         return done.stdout
 
 
+ALL_OF_IT = "network: {mode: own}, budget: {monthly_usd: 100, emails: [a@example.com]}"
+
+
 def test_the_workflows_run_under_the_roles_that_they_take(
     kit: Kit, account: Account, clients: Clients, made: Bootstrapped, tmp_path: Path
 ) -> None:
-    bound = f"  llmops:aws: {{region: {made.names.region}, permissions_boundary_arn: {made.names.boundary_arn}}}\n"
-    (kit.folder / "Pulumi.ci.yaml").write_text(STACK + bound)
+    aws = f"region: {made.names.region}, permissions_boundary_arn: {made.names.boundary_arn}, {ALL_OF_IT}"
+    (kit.folder / "Pulumi.ci.yaml").write_text(f"{STACK}  llmops:aws: {{{aws}}}\n")
     (kit.folder / ".venv").symlink_to(sys.prefix)
     left_out = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_BACKEND_URL")
     environ = {k: v for k, v in account.environ.items() if k not in left_out}
-    preview, deploy, drift = (
-        Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md") for name in ("preview", "deploy", "drift")
+    preview, deploy, drift, promote = (
+        Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md")
+        for name in ("preview", "deploy", "drift", "promote")
     )
-    assert (preview.role, deploy.role, drift.role) == ("preview", "deploy", "preview")
+    assert [w.role for w in (preview, deploy, drift, promote)] == ["preview", "deploy", "preview", "promote"]
+    assert promote.document["jobs"]["promote"]["environment"] == PROMOTE_ENVIRONMENT
 
     deploy.run(environ | take(clients, made.roles["deploy"], MAIN))
     root = environ | {"PULUMI_BACKEND_URL": made.names.backend, "PULUMI_STACK": "ci"}
-    put_version(root, kit, tmp_path / "one", "one")
-    as_somebody(root, kit, "promote", "chatbot@1")
+    with pytest.raises(KitError, match="kms:Sign") as e:
+        put_version(root | take(clients, made.roles["deploy"], MAIN), kit, tmp_path / "none", "none")
+    assert "promote" in e.value.fix
+    promoter = take(clients, made.roles["promote"], PROMOTE)
+    put_version(root | promoter, kit, tmp_path / "one", "one")
+    promote.run(environ | promoter | {"VERSION": "chatbot@1"})
+    scale(kit.folder / "Pulumi.ci.yaml")
     preview.run(environ | take(clients, made.roles["preview"], PULL_REQUEST))
     assert "endpoint chatbot: new -> chatbot@1" in (tmp_path / "summary.md").read_text()
     deploy.run(environ | take(clients, made.roles["deploy"], MAIN))
@@ -133,35 +155,139 @@ def test_the_workflows_run_under_the_roles_that_they_take(
     kit.run("down", "--data", "ci")
 
 
+def scale(file: Path) -> None:
+    """Let the endpoint grow by its load."""
+    document = YAML().load(file)
+    document["config"]["llmops:endpoints"]["chatbot"]["size"] = {"instances": 1, "max_instances": 3}
+    YAML().dump(document, file)
+
+
 def _role_of(clients: Clients, stack: str) -> str:
     roles = clients("iam").list_roles()["Roles"]
     return next(r["RoleName"] for r in roles if r["RoleName"].startswith(f"llmops-{stack}-training"))
 
 
-def test_what_a_deployer_makes_can_not_leave_the_boundary(clients: Clients, made: Bootstrapped) -> None:
-    from boto3 import Session
+EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
 
-    taken = take(clients, made.roles["deploy"], MAIN)
-    iam = Session(*taken.values()).client("iam")
-    statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    nobody: dict[str, Any] = {"Version": "2012-10-17", "Statement": [statement]}
-    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    role = {"RoleName": "llmops-ci-escape", "AssumeRolePolicyDocument": json.dumps(nobody)}
-    for call, arguments in (
-        (iam.create_role, role),
-        (iam.create_user, {"UserName": "escape"}),
-        (iam.delete_role_permissions_boundary, {"RoleName": made.roles["deploy"].rpartition("/")[2]}),
-        (
-            iam.put_role_policy,
-            {
-                "RoleName": made.roles["deploy"].rpartition("/")[2],
-                "PolicyName": "x",
-                "PolicyDocument": json.dumps(everything),
-            },
-        ),
-        (iam.create_policy_version, {"PolicyArn": made.names.boundary_arn, "PolicyDocument": json.dumps(everything)}),
-    ):
-        with pytest.raises(ClientError, match="AccessDenied"):
-            call(**arguments)
-    bounded = iam.create_role(**role, PermissionsBoundary=made.names.boundary_arn)["Role"]["RoleName"]
-    iam.delete_role(RoleName=bounded)
+
+def trusting(principal: dict[str, Any]) -> str:
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def refused(call: Any, **arguments: Any) -> None:
+    with pytest.raises(ClientError, match=r"AccessDenied|not authorized"):
+        call(**arguments)
+
+
+@pytest.fixture
+def admin(clients: Clients) -> Iterator[str]:
+    """The name of a role that may do everything and that the account's own principals may take."""
+    iam, name = clients("iam"), "administrators"
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=trusting({"AWS": f"arn:aws:iam::{TWIN_ACCOUNT}:root"}))
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=EVERYTHING)
+    yield name
+    iam.delete_role_policy(RoleName=name, PolicyName="all")
+    iam.delete_role(RoleName=name)
+
+
+@pytest.mark.vulnerability(2)
+def test_vulnerability_2_a_bounded_role_of_the_deployers_making_becomes_nobody_else(
+    clients: Clients, made: Bootstrapped, admin: str
+) -> None:
+    """The way that was out: a bounded role that may do everything rewrites an administrator's trust, and takes it."""
+    deploy = Session(*take(clients, made.roles["deploy"], MAIN).values())
+    iam, path, bound = deploy.client("iam"), made.names.role_path, made.names.boundary_arn
+    role: dict[str, Any] = {"RoleName": "llmops-ci-escape", "AssumeRolePolicyDocument": trusting({"AWS": "*"})}
+    refused(iam.create_role, **role, Path=path)
+    refused(iam.create_role, **role, PermissionsBoundary=bound)
+    refused(iam.create_role, **role, Path=made.names.ci_path, PermissionsBoundary=bound)
+    refused(iam.create_role, **role, Path=path, PermissionsBoundary=made.names.deploy_boundary_arn)
+    escape = iam.create_role(**role, Path=path, PermissionsBoundary=bound)["Role"]["Arn"]
+    try:
+        iam.put_role_policy(RoleName=role["RoleName"], PolicyName="all", PolicyDocument=EVERYTHING)
+        _leaves_nothing(deploy, made, admin)
+        refused(
+            deploy.client("sts").assume_role, RoleArn=escape, RoleSessionName="attacker"
+        )  # SageMaker does, for a job
+        taken = clients("sts").assume_role(RoleArn=escape, RoleSessionName="attacker")["Credentials"]
+        bounded = Session(taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"])
+        _leaves_nothing(bounded, made, admin)
+        refused(
+            bounded.client("iam").create_role, **role | {"RoleName": "second"}, Path=path, PermissionsBoundary=bound
+        )
+        refused(bounded.client("s3").get_object, Bucket=made.names.bucket, Key=".pulumi/meta.yaml")
+    finally:
+        iam.delete_role_policy(RoleName=role["RoleName"], PolicyName="all")
+        iam.delete_role(RoleName=role["RoleName"])
+
+
+def _leaves_nothing(session: Session, made: Bootstrapped, admin: str) -> None:
+    """Each step of the ways out is refused."""
+    iam, sts, s3, kms = (session.client(name) for name in ("iam", "sts", "s3", "kms"))
+    names = made.names
+    for name in (admin, *(names.role(kind, "acme/ci") for kind in made.roles)):
+        refused(iam.update_assume_role_policy, RoleName=name, PolicyDocument=trusting({"AWS": "*"}))
+        refused(iam.put_role_policy, RoleName=name, PolicyName="x", PolicyDocument=EVERYTHING)
+        refused(iam.delete_role_permissions_boundary, RoleName=name)
+    refused(sts.assume_role, RoleArn=f"arn:aws:iam::{TWIN_ACCOUNT}:role/{admin}", RoleSessionName="attacker")
+    refused(iam.delete_role_permissions_boundary, RoleName="llmops-ci-escape")
+    refused(
+        iam.put_role_permissions_boundary, RoleName="llmops-ci-escape", PermissionsBoundary=names.deploy_boundary_arn
+    )
+    everything = "arn:aws:iam::aws:policy/AdministratorAccess"
+    refused(iam.attach_role_policy, RoleName="llmops-ci-escape", PolicyArn=everything)
+    refused(iam.create_user, UserName="escape")
+    for arn in (names.boundary_arn, names.deploy_boundary_arn):
+        refused(iam.create_policy_version, PolicyArn=arn, PolicyDocument=EVERYTHING, SetAsDefault=True)
+        refused(iam.delete_policy, PolicyArn=arn)
+    refused(s3.put_bucket_versioning, Bucket=names.bucket, VersioningConfiguration={"Status": "Suspended"})
+    refused(s3.put_bucket_policy, Bucket=names.bucket, Policy="{}")
+    refused(s3.delete_bucket, Bucket=names.bucket)
+    refused(kms.schedule_key_deletion, KeyId=names.alias)
+    refused(kms.disable_key, KeyId=names.alias)
+    refused(kms.put_key_policy, KeyId=names.alias, PolicyName="default", Policy=EVERYTHING)
+
+
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_the_deploy_role_signs_nothing_and_touches_no_keys_of_others(
+    clients: Clients, made: Bootstrapped
+) -> None:
+    kms = clients("kms")
+    signs = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}
+    ours = kms.create_key(**signs, Tags=[{"TagKey": "llmops:project", "TagValue": "llmops"}])["KeyMetadata"]["KeyId"]
+    theirs = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/payroll", TargetKeyId=theirs)
+    digest = {"Message": b"0" * 32, "MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256"}
+
+    deploy = Session(*take(clients, made.roles["deploy"], MAIN).values()).client("kms")
+    refused(deploy.sign, KeyId=ours, **digest)
+    refused(deploy.put_key_policy, KeyId=ours, PolicyName="default", Policy=EVERYTHING)
+    refused(deploy.create_grant, KeyId=ours, GranteePrincipal=made.roles["deploy"], Operations=["Sign"])
+    refused(deploy.tag_resource, KeyId=theirs, Tags=[{"TagKey": "llmops:project", "TagValue": "llmops"}])
+    refused(deploy.encrypt, KeyId=theirs, Plaintext=b"x")
+
+    promote = Session(*take(clients, made.roles["promote"], PROMOTE).values()).client("kms")
+    assert promote.sign(KeyId=ours, **digest)["Signature"]
+    refused(promote.schedule_key_deletion, KeyId=ours)
+    kms.delete_alias(AliasName="alias/payroll")
+
+
+def test_a_recorded_policy_of_another_project_is_refused_and_nothing_is_made(clients: Clients) -> None:
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "arn:aws:s3:::fresh-dev-store-1/*"},
+            {"Effect": "Allow", "Action": ["iam:PassRole"], "Resource": "arn:aws:iam::1:role/llmops-kit/other/x"},
+        ],
+    }
+    with pytest.raises(KitError, match=r"iam:PassRole on .*llmops-kit/other/x is not of project") as e:
+        bootstrap(clients, "fresh", lambda _: None, github="acme/ci", policy=policy)
+    assert e.value.where == "--policy, statement 2"
+    names = {r["RoleName"] for r in clients("iam").list_roles()["Roles"]}
+    assert not [name for name in names if name.startswith("fresh")]
+
+
+def test_two_projects_whose_names_begin_alike_are_refused(clients: Clients, made: Bootstrapped) -> None:
+    with pytest.raises(KitError, match="project llmops is in this account too"):
+        bootstrap(clients, "llmops-prod", lambda _: None, github="acme/ci")

@@ -6,30 +6,39 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from contract.twin import TWIN_ACCOUNT
 from llmops.platforms.aws.bootstrap import bootstrap
+from llmops.platforms.aws.bootstrap_deploy import deploy_boundary
+from llmops.platforms.aws.bootstrap_within import require_within
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.given import start_job
 from llmops.platforms.registry import open_platform
 from llmops.project import Project
 from llmops.stacks import PulumiStack
 from tests.emulated.llmops.aws.test_life import STACK
+from tests.emulated.llmops.aws.test_policy_search import IAM, REACH, goals, search_of, trust, world
 from tests.emulated.llmops.conftest import Kit
 from tests.support.aws import Account
+from tests.support.policy_world import ACCOUNT, REGION, Role
 from tests.support.versions import write_version
+from twins.aws.judges.evaluator import Evaluator
+from twins.aws.judges.installation import install
 
 
 def test_a_user_with_the_recorded_policy_alone_lives_a_stacks_life(
     kit: Kit, account: Account, clients: Clients, tmp_path: Path
 ) -> None:
-    made = bootstrap(clients, "llmops", lambda _: None).names
+    made = bootstrap(clients, "llmops", lambda _: None, github="acme/ci").names
     kit.environ = {k: v for k, v in account.environ.items() if k != "PULUMI_CONFIG_PASSPHRASE"}
     kit.environ |= {"PULUMI_BACKEND_URL": made.backend, "PULUMI_STACK": "exact"}
     entry = f"  llmops:endpoints: {{assistant: {{model: chatbot@1@sha256:{'0' * 64}}}}}\n"
-    (kit.folder / "Pulumi.exact.yaml").write_text(STACK + entry)
+    bounded = f"  llmops:aws: {{permissions_boundary_arn: {made.boundary_arn}}}\n"
+    (kit.folder / "Pulumi.exact.yaml").write_text(STACK + bounded + entry)
     kit.run("plan", "--policy", "--out", "policy.json")
     policy = json.loads((kit.folder / "policy.json").read_text())
     assert not [s for s in policy["Statement"] if s["Action"] == "*" or "iam:CreateUser" in s["Action"]]
-    (kit.folder / "Pulumi.exact.yaml").write_text(STACK)
+    _leads_nowhere(policy)
+    (kit.folder / "Pulumi.exact.yaml").write_text(STACK + bounded)
     before = account.inventory()
 
     root, half = dict(kit.environ), len(policy["Statement"]) // 2
@@ -47,6 +56,27 @@ def test_a_user_with_the_recorded_policy_alone_lives_a_stacks_life(
     assert "stopping job" in kit.run("down")
     kit.run("down", "--data", "exact")
     assert account.inventory().keys() - before.keys() <= {"policy exact-half", "policy exact-rest"}
+
+
+def _leads_nowhere(policy: dict[str, Any]) -> None:
+    """Neither in the deploy role, which is bounded, nor given to somebody who is not, is there a way to another
+    principal: roles are made and written with the boundary alone.
+    """
+    text = json.dumps(policy).replace(TWIN_ACCOUNT, ACCOUNT).replace("us-east-1", REGION)
+    recorded = json.loads(text)
+    require_within(recorded, deploy_boundary(REACH), "llmops")
+    installation = install()
+    evaluator = Evaluator(installation)
+    try:
+        run = search_of(evaluator, goals(installation.data))
+        bounded = run(world(recorded))
+        assert bounded.way_out() == []
+        person = Role(f"{IAM}:role/person", trust({"AWS": "*"}), [text])
+        alone = run(world(more=person), person.arn)
+        alone.goals = [goal for goal in alone.goals if goal[0].startswith(("iam:", "sts:"))]
+        assert alone.way_out() == []
+    finally:
+        evaluator.close()
 
 
 def _user(clients: Clients, policy: dict[str, Any]) -> dict[str, str]:

@@ -15,8 +15,8 @@ LACKING = [
     ("training", "kms:GenerateDataKey", "train"),
     ("endpoint", "s3:GetObject", "serve"),
     ("endpoint", "cloudwatch:DescribeAlarms", "serve"),
-    ("deploy", "sagemaker:InvokeEndpoint", "invoke"),
-    ("deploy", "kms:Sign", "train"),
+    ("promote", "sagemaker:InvokeEndpoint", "invoke"),
+    ("promote", "kms:Sign", "train"),
 ]
 
 

@@ -137,6 +137,29 @@ def test_a_role_trusts_its_service_for_this_account_alone(
     assert "Resource" not in statement
 
 
+@pytest.mark.vulnerability(2)
+def test_vulnerability_2_every_role_is_on_the_projects_path_under_a_name_of_its_own(declared: Declared) -> None:
+    """Earlier versions had the roles at `/`, and names of roles are unique whatever their path: both are there at once
+    while an update replaces them.
+    """
+    for role in EXPECTED:
+        found = declared.of(f"role-{role}")
+        assert found["path"] == "/llmops-kit/llmops/"
+        assert found["name"].startswith(f"llmops-demo-{role}-role-")
+
+
+@pytest.mark.scorecard("role-actions")
+@pytest.mark.parametrize("role", EXPECTED)
+def test_a_role_has_at_most_26_actions(role: str, account: Account) -> None:
+    """Of a stack with all that it can have; the workflows' roles are bootstrap's, and are bounded, not counted."""
+    entries = {
+        "chat": {"model": account.add_version("chatbot@1")},
+        "batch": {"model": account.add_version("chatbot@2"), "mode": "async"},
+    }
+    whole = account.provision({"endpoints": entries, "aws": {"network": {"mode": "own"}}})
+    assert len({action for statement in statements(whole, role) for action in statement["Action"]}) <= 26
+
+
 def test_a_boundary_goes_on_every_role(account: Account) -> None:
     boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
     declared = account.provision({"aws": {"permissions_boundary_arn": boundary}})

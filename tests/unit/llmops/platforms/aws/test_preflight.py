@@ -1,5 +1,6 @@
 """What is refused before anything is touched. Callers are given: no account is needed to tell a twin from a cloud."""
 
+import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,12 @@ import pytest
 
 from contract.errors import KitError
 from llmops.platforms.aws.bootstrap import Names
-from llmops.platforms.aws.bootstrap_policies import boundary, deploy_policy, preview_policy
+from llmops.platforms.aws.bootstrap_boundary import boundary
+from llmops.platforms.aws.bootstrap_bounds import LIMIT
+from llmops.platforms.aws.bootstrap_deploy import deploy_boundary, deploy_policy
+from llmops.platforms.aws.bootstrap_policies import preview_policy, promote_policy
+from llmops.platforms.aws.bootstrap_reach import Reach
+from llmops.platforms.aws.bootstrap_within import INLINE_LIMIT
 from llmops.platforms.aws.clients import Caller, Clients
 from llmops.platforms.aws.preflight import PLUGIN, require_same_place
 from llmops.platforms.plugin import attached_port, require_plugin
@@ -115,16 +121,14 @@ def test_without_a_region_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, 
 
 def test_policies_keep_the_limits_of_iam() -> None:
     names = Names("a-project-with-a-long-name", "111111111111", "ap-southeast-2")
-    managed, inline = (
-        6144,
-        10_240,
-    )  # characters, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-    import json
+    reach = Reach(names, f"arn:aws:kms:ap-southeast-2:111111111111:key/{'0' * 36}")
+    for document in (boundary(reach), deploy_boundary(reach)):
+        assert len(json.dumps(document, separators=(",", ":"))) <= LIMIT
+    for document in (preview_policy(reach), deploy_policy(reach), promote_policy(reach)):
+        assert len(json.dumps(document, separators=(",", ":"))) <= INLINE_LIMIT
 
-    assert len(json.dumps(boundary(names), separators=(",", ":"))) <= managed
-    key = f"arn:aws:kms:ap-southeast-2:111111111111:key/{'0' * 36}"
-    for policy in (preview_policy(names, key), deploy_policy(names, key)):
-        assert len(json.dumps(policy, separators=(",", ":"))) <= inline
+
+def test_names_of_bootstrap_keep_the_limits_of_aws() -> None:
     long = Names("p" * 60, "111111111111", "ap-southeast-2")
     assert len(long.bucket) <= 63
     assert len(long.role("preview", "owner/" + "r" * 80)) <= 64

@@ -375,3 +375,31 @@ def test_a_judge_that_died_says_so(tmp_path: Path) -> None:
     with pytest.raises(KitError, match="start the twin again"):
         judge.service_may("x.amazonaws.com", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:t")
     judge.close()
+
+
+def test_a_keys_own_conditions_hold_for_every_use_of_it(bench: Bench) -> None:
+    """https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html"""
+    key = bench.key(ACCOUNT_RULES)
+    identity = key.rpartition("/")[2]
+    bench.kms.create_alias(identity, "alias/payroll")
+    call = ("kms", "TagResource", {"KeyId": key, "Tags": [{"TagKey": "a", "TagValue": "b"}]})
+    theirs = {"ForAnyValue:StringNotLike": {"kms:ResourceAliases": "alias/llmops-*"}}
+    careful = bench.user("careful", allow("kms:*"), deny("kms:TagResource", "*", Condition=theirs))
+    assert bench.refusal(*call, careful)
+    bench.kms.delete_alias("alias/payroll")
+    assert bench.refusal(*call, careful) is None
+    encrypts = {"StringEquals": {"kms:KeyUsage": "ENCRYPT_DECRYPT", "kms:KeySpec": "SYMMETRIC_DEFAULT"}}
+    assert bench.refusal(*call, bench.user("fits", allow("kms:*", Condition=encrypts))) is None
+    signs = {"StringEquals": {"kms:KeyUsage": "SIGN_VERIFY"}}
+    assert bench.refusal(*call, bench.user("signer", allow("kms:*", Condition=signs)))
+
+
+def test_whatever_ec2_tags_is_told_apart_by_its_tags(bench: Bench) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html"""
+    from moto.ec2.models import ec2_backends
+
+    ours = {"StringEquals": {"aws:ResourceTag/llmops:project": "llmops"}}
+    deployer = bench.user("deployer", allow("ec2:DeleteFlowLogs", Condition=ours), allow("logs:DeleteLogDelivery"))
+    ec2_backends[ACCOUNT][REGION].create_tags(["fl-1", "sgr-1"], {"llmops:project": "llmops"})
+    assert bench.refusal("ec2", "DeleteFlowLogs", {"FlowLogIds": ["fl-1"]}, deployer) is None
+    assert bench.refusal("ec2", "DeleteFlowLogs", {"FlowLogIds": ["fl-2"]}, deployer)
