@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from moto.core.request import Request, determine_request_protocol
+from moto.core.request import Request
 
 from twins.aws import payloads, principals, reading
 from twins.aws.refusals import Refusals
@@ -79,12 +79,7 @@ def _refusals(request: Request, service: str) -> Refusals:
     Raises:
         ApiError: there is no such service.
     """
-    model = reading.model_of(service)
-    try:
-        protocol = determine_request_protocol(model, request.content_type)
-    except NotImplementedError:
-        protocol = str(model.protocol)
-    return Refusals(service, protocol)
+    return Refusals(service, reading.protocol_of(request, reading.model_of(service)))
 
 
 def _nobody(request: Request, refusals: Refusals) -> Caller:

@@ -58,8 +58,8 @@ class Front:
             reading.to_path_style(environ)
         model = reading.model_of(caller.service)
         read: Reading | None = None
+        request = reading.request_of(environ)
         try:
-            request = reading.request_of(environ)
             read = reading.read(request, caller.service)
             call = self._call(request, caller, read)
             answered = self._carry_out(call, read, environ)
@@ -67,7 +67,7 @@ class Front:
                 return answering.answer(read, self._work(call, answered, environ))
             return answered
         except ApiError as e:
-            protocol = read.protocol if read else str(model.protocol)
+            protocol = read.protocol if read else reading.protocol_of(request, model)
             return answering.refusal(model, read and read.operation, protocol, e)
 
     def _call(self, request: Request, caller: Caller, read: Reading) -> Call:

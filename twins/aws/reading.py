@@ -11,6 +11,7 @@ from moto.core.model import OperationModel, ServiceModel
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
 from moto.core.routing import get_service_router
+from moto.core.serialize import SERIALIZERS
 from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import BackendRequest
 from werkzeug.exceptions import NotFound
@@ -84,10 +85,7 @@ def read(request: Request, service: str) -> Reading:
             something twice.
     """
     model = model_of(service)
-    try:
-        protocol = determine_request_protocol(model, request.content_type)
-    except NotImplementedError:
-        protocol = str(model.protocol)
+    protocol = protocol_of(request, model)
     _refuse_ambiguous(request, protocol)
     try:
         operation, labels = get_service_router(service).match(request)
@@ -112,6 +110,16 @@ def read(request: Request, service: str) -> Reading:
     except Exception as e:  # the parsers raise whatever a malformed body makes them stumble over
         raise ApiError("SerializationException", f"The request could not be read: {e}") from e
     return Reading(service, operation, protocol, parameters)
+
+
+def protocol_of(request: Request, model: ServiceModel) -> str:
+    """The protocol that a request speaks; one of the service's that can be written, where it speaks none of them."""
+    try:
+        protocol = determine_request_protocol(model, request.content_type)
+    except NotImplementedError:
+        protocol = str(model.protocol)
+    known = [protocol, *model.metadata.get("protocols", ())]
+    return next((each for each in known if each in SERIALIZERS and each in PROTOCOL_PARSERS), "json")
 
 
 def _refuse_ambiguous(request: Request, protocol: str) -> None:

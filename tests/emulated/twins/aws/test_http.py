@@ -13,6 +13,7 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from contract.twin import key_headers
+from tests.support.twin_keys import root_keys, signed
 from twins.aws.calls import Call, Deferred, Streaming
 from twins.aws.front import Front
 from twins.aws.handler import Handler
@@ -203,9 +204,9 @@ def test_deferred_work_holds_no_lock(client: http.client.HTTPConnection, served:
         return Deferred(work)
 
     served.twin.implement("sagemaker-runtime", "InvokeEndpoint", answer)
-    scope = "AKIALLMOPSTWINROOT00/20260101/us-east-1/sagemaker/aws4_request"
-    signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=x"}
-    client.request("POST", "/endpoints/e/invocations", b"{}", signed)
+    url, keys = f"http://127.0.0.1:{served.port}/endpoints/e/invocations", tuple(root_keys(served.twin.home).values())
+    headers = signed("POST", url, "sagemaker", keys, body=b"{}")
+    client.request("POST", "/endpoints/e/invocations", b"{}", headers)
     assert working.wait(10)
     assert served.twin.lock.acquire(timeout=60)
     served.twin.lock.release()
