@@ -123,6 +123,12 @@ def smuggled(inner: str) -> bytes:
 
 
 TARGET = "secretsmanager.GetSecretValue"
+COPY = {"x-amz-copy-source": f"/{CLOSED}/object"}
+ELSEWHERE = {"X-Forwarded-Host": f"{CLOSED}.localhost", "X-Original-URL": f"/{CLOSED}/object"}
+ROLE = "RoleArn=arn:aws:iam::000000000000:role/r"
+BY_SAML = f"Action=AssumeRoleWithSAML&{ROLE}&PrincipalArn=p&SAMLAssertion=eA"
+BY_TOKEN = f"Action=AssumeRoleWithWebIdentity&{ROLE}&RoleSessionName=me&WebIdentityToken=e30.e30.e30"
+SIGV4A = "AWS4-ECDSA-P256-SHA256 Credential=AKIALLMOPSTWINROOT00/20260101/s3/aws4_request"
 # user, service, method, path, body, headers
 ATTACKS: list[tuple[str, str, str, str, bytes, dict[str, str]]] = [
     # the path, the host, or a header leads elsewhere than the signature
@@ -137,7 +143,14 @@ ATTACKS: list[tuple[str, str, str, str, bytes, dict[str, str]]] = [
     ("lister", "iam", "POST", "/", b"", {"X-Amz-Target": TARGET, **JSON}),
     ("lister", "iam", "POST", "/", b'{"SecretId": "theirs"}', {"X-Amz-Target": TARGET, **JSON}),
     ("keeper", "secretsmanager", "GET", f"/{CLOSED}/object", b"", {}),
-    ("keeper", "sagemaker", "POST", "/endpoints/x/invocations", b"{}", {"X-Amz-Target": "SageMaker.ListModels", **JSON}),
+    (
+        "keeper",
+        "sagemaker",
+        "POST",
+        "/endpoints/x/invocations",
+        b"{}",
+        {"X-Amz-Target": "SageMaker.ListModels", **JSON},
+    ),
     ("keeper", "nonsense", "GET", f"/{CLOSED}/object", b"", {}),
     # two operations in one request
     ("lister", "iam", "POST", f"/?{LIST_USERS}", b"Action=DeleteUser&UserName=victim&Version=2010-05-08", FORM),
@@ -146,7 +159,7 @@ ATTACKS: list[tuple[str, str, str, str, bytes, dict[str, str]]] = [
     ("lister", "iam", "POST", "/", LIST_USERS.encode(), {**FORM, "X-Amz-Target": "x.DeleteUser"}),
     ("lister", "iam", "POST", "/", LIST_USERS.encode(), {**FORM, "Action": "DeleteUser", "UserName": "victim"}),
     ("lister", "iam", "GET", "/", b"", {"Action": "DeleteUser", "UserName": "victim"}),
-    ("lister", "iam", "POST", f"/?{LIST_USERS}", b"UserName=victim", {"Content-Type": "text/plain", "Action": "GetUser"}),
+    ("lister", "iam", "POST", f"/?{LIST_USERS}", b"UserName=victim", {"Action": "GetUser", "Content-Type": "a/b"}),
     ("keeper", "secretsmanager", "POST", "/?Action=ListSecrets", smuggled("a=b"), {"X-Amz-Target": TARGET, **JSON}),
     # JSON that is a form as well: moto looks for parameters in both
     ("keeper", "secretsmanager", "POST", "/", smuggled("SecretId=theirs"), {"X-Amz-Target": TARGET, **JSON}),
@@ -163,8 +176,8 @@ ATTACKS: list[tuple[str, str, str, str, bytes, dict[str, str]]] = [
     ("reader", "s3", "GET", f"/{CLOSED}?analytics", b"", {}),
     ("reader", "s3", "GET", f"/{CLOSED}/object?retention", b"", {}),
     ("reader", "s3", "GET", f"/{CLOSED}/object?retention&versionId=null", b"", {}),
-    ("reader", "s3", "PUT", f"/{OPEN}/copied?acl", b"", {"x-amz-copy-source": f"/{CLOSED}/object", "x-amz-acl": "private"}),
-    ("reader", "s3", "PUT", f"/{OPEN}/copied", b"", {"x-amz-copy-source": f"/{CLOSED}/object"}),
+    ("reader", "s3", "PUT", f"/{OPEN}/copied?acl", b"", {**COPY, "x-amz-acl": "private"}),
+    ("reader", "s3", "PUT", f"/{OPEN}/copied", b"", COPY),
     ("reader", "s3", "PUT", f"/{OPEN}/copied", b"", {"x-amz-copy-source": f"{OPEN}/../{CLOSED}/object"}),
     ("reader", "s3", "PUT", f"/{OPEN}/copied", b"", {"x-amz-copy-source": f"%2F{CLOSED}%2Fobject"}),
     ("reader", "s3", "POST", f"/{CLOSED}?delete", b"key=&<Delete><Object><Key>object</Key></Object></Delete>", FORM),
@@ -183,7 +196,7 @@ ATTACKS: list[tuple[str, str, str, str, bytes, dict[str, str]]] = [
     ("reader", "s3", "GET", f"/../{CLOSED}/object", b"", {"Host": f"{OPEN}.s3.localhost"}),
     ("reader", "s3", "GET", "/object", b"", {"Host": f"{CLOSED}.localhost"}),
     ("reader", "s3", "GET", "/object", b"", {"Host": f"{CLOSED}.s3.us-east-1.localhost"}),
-    ("reader", "s3", "GET", f"/{OPEN}/object", b"", {"X-Forwarded-Host": f"{CLOSED}.localhost", "X-Original-URL": f"/{CLOSED}/object"}),
+    ("reader", "s3", "GET", f"/{OPEN}/object", b"", ELSEWHERE),
     ("reader", "s3", "GET", f"/{CLOSED}/key.s3.cn-north-1.amazonaws.com", b"", {}),
     ("reader", "s3", "GET", "/v20180820/configuration/publicAccessBlock", b"", {"x-amz-account-id": "000000000000"}),
     # methods
@@ -194,7 +207,7 @@ ATTACKS: list[tuple[str, str, str, str, bytes, dict[str, str]]] = [
     # accounts and classic load balancers
     ("lister", "iam", "POST", "/", LIST_USERS.encode(), {**FORM, "x-moto-account-id": "111111111111"}),
     ("lister", "elasticloadbalancing", "POST", "/", b"Action=DeleteLoadBalancer&Version=2012-06-01", FORM),
-]  # fmt: skip
+]
 
 
 @pytest.mark.vulnerability(7)
@@ -251,8 +264,8 @@ def _root(site: Site) -> tuple[str, str]:
         ("GET", "/", "", {}),
         ("POST", "/", "Action=ListUsers&Version=2010-05-08", FORM),
         ("POST", "/", "Action=GetCallerIdentity&Version=2011-06-15", FORM),
-        ("POST", "/", "Action=AssumeRoleWithSAML&RoleArn=arn:aws:iam::000000000000:role/r&PrincipalArn=p&SAMLAssertion=eA", FORM),
-        ("POST", "/", "Action=AssumeRoleWithWebIdentity&RoleArn=arn:aws:iam::000000000000:role/r&RoleSessionName=me&WebIdentityToken=e30.e30.e30", FORM),
+        ("POST", "/", BY_SAML, FORM),
+        ("POST", "/", BY_TOKEN, FORM),
         ("POST", "/?Action=AssumeRoleWithWebIdentity", "Action=CreateUser&UserName=eve", FORM),
         ("POST", "/", "{}", {"X-Amz-Target": TARGET, **JSON}),
         ("POST", "/", "Version=2009-04-15&Action=CreateDomain&DomainName=x", FORM),
@@ -260,7 +273,7 @@ def _root(site: Site) -> tuple[str, str]:
         ("GET", "/moto-api/data.json", "", {}),
         ("GET", f"/s3_us-east-1/{CLOSED}/object", "", {}),
         ("GET", f"/{CLOSED}/object", "", {"Authorization": "AWS AKIALLMOPSTWINROOT00:x"}),
-        ("GET", f"/{CLOSED}/object", "", {"Authorization": "AWS4-ECDSA-P256-SHA256 Credential=AKIALLMOPSTWINROOT00/20260101/s3/aws4_request"}),
+        ("GET", f"/{CLOSED}/object", "", {"Authorization": SIGV4A}),
         ("GET", f"/{CLOSED}/object?AWSAccessKeyId=AKIALLMOPSTWINROOT00&Signature=x&Expires=9999999999", "", {}),
     ],
 )  # fmt: skip

@@ -101,8 +101,8 @@ def test_operation_and_parameters_are_found(
 
 def test_who_signed_is_read_from_header_and_query() -> None:
     words = Refusals("s3", "rest-xml")
-    made = {"x_amz_date": "20260101T000000Z"}
-    by_header = signature_of(BackendRequest(environ(authorization=signed("kms"), **made)), words)
+    made = "20260101T000000Z"
+    by_header = signature_of(BackendRequest(environ(authorization=signed("kms"), x_amz_date=made)), words)
     assert by_header
     assert by_header.signer == Signer("AKIA", "eu-west-1", "kms", "20260101")
     query = (
@@ -114,7 +114,7 @@ def test_who_signed_is_read_from_header_and_query() -> None:
     assert (by_url.signer, by_url.seconds) == (Signer("AKIA", "eu-west-1", "s3", "20260101"), 60)
     assert signature_of(BackendRequest(environ()), words) is None
     with pytest.raises(ApiError, match="Only one auth mechanism allowed"):
-        signature_of(BackendRequest(environ("GET", query=query, authorization=signed("s3"), **made)), words)
+        signature_of(BackendRequest(environ("GET", query=query, authorization=signed("s3"), x_amz_date=made)), words)
     with pytest.raises(ApiError, match="Query-string authentication version 4 requires"):
         signature_of(BackendRequest(environ("GET", query=query + "&X-Amz-Signature=y")), words)
 
