@@ -67,9 +67,8 @@ def _derived(secret: str, purpose: str) -> str:
 
 def _secret(path: Path) -> str:
     try:
-        with path.open() as file:
-            found = os.fstat(file.fileno())
-            secret = file.read()
+        found = path.stat()
+        secret = _content(path, found.st_ino, found.st_mtime_ns)
     except FileNotFoundError:
         raise KitError("this twin was never started", where=str(path.parent), fix="start it") from None
     except OSError as e:
@@ -81,6 +80,11 @@ def _secret(path: Path) -> str:
             fix="end the twin and remove the file: the next start makes a new one",
         )
     return secret
+
+
+@cache
+def _content(path: Path, _inode: int, _changed: int) -> str:
+    return path.read_text()
 
 
 def _require_own(home: Path) -> None:
