@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,11 +184,17 @@ class Client:
     """A client that does as little as a client can: it looks for frames, and parses only the usage."""
 
     def __init__(
-        self, address: tuple[str, int], path: str, authorization: str, tls: ssl.SSLContext | None = None
+        self,
+        address: tuple[str, int],
+        path: str,
+        authorization: str | Callable[[bytes], Mapping[str, str]],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`authorization`: the header, or what gives the headers that sign a body."""
         self._address = address
         self._tls = tls
-        self._head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\n"
+        self._head = f"POST {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n"
+        self._authorization = authorization
 
     def wave(self, texts: list[str], tokens: int = _TOKENS) -> Wave:
         """Ask all at once, each on a connection of its own, and read to the ends of the answers."""
@@ -222,7 +228,10 @@ class Client:
         fields: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": tokens}
         fields |= {"temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
         body = json.dumps(fields).encode()
-        return f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        signed = self._authorization
+        headers = {"Authorization": signed} if isinstance(signed, str) else signed(body)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"{self._head}{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def _received(sock: socket.socket) -> bytes:

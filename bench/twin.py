@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from tests.support.aws import REGION, Account, running_account
 from tests.support.models import base_model, copy_model
 from tests.support.serving import sign_version, until
 from tests.support.training import make_container
+from tests.support.twin_keys import signed
 from twins.aws import control
-from twins.aws.principals import ROOT_ACCESS_KEY
 
 _STREAMS = (1, 4, 8)
 _BUCKET = "bench-of-the-twin"
@@ -104,11 +104,17 @@ def _endpoint(account: Account, folder: Path) -> Iterator[tuple[Client, Client]]
     sagemaker.create_endpoint(EndpointName="bench", EndpointConfigName="bench")
     until(lambda: sagemaker.describe_endpoint(EndpointName="bench")["EndpointStatus"] == "InService", 120)
     instance = _instances(account)[0]
-    scope = f"{ROOT_ACCESS_KEY}/20260101/{sagemaker.meta.region_name}/sagemaker/aws4_request"
-    signed = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=bench"
     path = "/endpoints/bench/invocations-response-stream"
-    port = int(account.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
-    yield Client(("127.0.0.1", port), path, signed), Client(("127.0.0.1", instance["port"]), "/invocations", "")
+    url = account.environ["AWS_ENDPOINT_URL"]
+    keys = (account.environ["AWS_ACCESS_KEY_ID"], account.environ["AWS_SECRET_ACCESS_KEY"])
+
+    def sign(body: bytes) -> Mapping[str, str]:
+        return signed("POST", url + path, "sagemaker", keys, region=REGION, body=body)
+
+    yield (
+        Client(("127.0.0.1", int(url.rpartition(":")[2])), path, sign),
+        Client(("127.0.0.1", instance["port"]), "/invocations", ""),
+    )
     sagemaker.delete_endpoint(EndpointName="bench")
     until(lambda: not _instances(account), 60)
 

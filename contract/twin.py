@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 TWIN_ACCOUNT = "000000000000"
 """The AWS account id of every twin; AWS gives it to nobody."""
+KEY_VARIABLES = {"aws": "LLMOPS_AWS_TWIN_KEY", "azure": "LLMOPS_AZURE_TWIN_KEY"}
+"""Where a twin's clients find the key of its own routes (/_twin/…), by the cloud's word; a shell may have both."""
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 """Where AWS clients of every kind look for another address than the cloud's."""
 TWIN_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
@@ -28,6 +30,16 @@ def azure_twin_address(environ: Mapping[str, str]) -> str:
     parts = urlsplit(environ.get(METADATA_VARIABLE, ""))
     url = f"{parts.scheme}://{parts.netloc}"
     return url if is_loopback(url) else ""
+
+
+def owner_headers(cloud: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a request for a twin's own routes must have, with the key that an environment holds."""
+    return key_headers(environ.get(KEY_VARIABLES[cloud], ""))
+
+
+def key_headers(key: str) -> dict[str, str]:
+    """What a request for a twin's own routes must have."""
+    return {"Authorization": f"Bearer {key}"}
 
 
 def is_loopback(url: str) -> bool:

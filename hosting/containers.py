@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from contract.digest import sha256_bytes
 from contract.errors import HostingError
 from contract.layout import cache_dir
@@ -21,6 +23,13 @@ SOURCE_LABEL = "llmops.source"
 """Label of an image: the hash of its files, as in the reference of a process image."""
 LOCK_LABEL = "llmops.lock"
 """Label of an image: the hash of its lock of packages."""
+BEGINS_AS_ROOT = ("CHOWN", "KILL", "SETGID", "SETUID")
+"""Rights of an image that begins as root and works as another user (nginx, gosu). Of Docker's default set that leaves
+out: passing over modes, devices, raw packets, low ports, chroot, file capabilities, the audit log."""
+PIDS = 4096
+"""Processes and threads of one container: more than training with its data loaders starts."""
+MEMORY_SHARE = 0.8
+"""Of this machine's memory, for one container."""
 CLOUD_PLATFORM = "linux/amd64"
 _TOLD = ("Step ", "#", "Collecting ", "Installing ", "Successfully ")  # of the classic builder, BuildKit and pip
 _NO_SPACE = "no space left on device"
@@ -113,6 +122,17 @@ def program(fix: str = "") -> str:
 def client_environ() -> dict[str, str]:
     """What Docker's client needs of this process's environment."""
     return {k: os.environ[k] for k in ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG") if k in os.environ}
+
+
+def limits(*given_back: str) -> list[str]:
+    """Options of `docker run` for every container of an endpoint or a job: none of the kernel's rights but those that
+    are given back, no way to get one, at most so many processes, and no more memory than leaves this machine some of
+    its own (swap would only make it slow).
+    """
+    memory = str(int(psutil.virtual_memory().total * MEMORY_SHARE))
+    rights = ["--cap-drop", "ALL", *(word for right in given_back for word in ("--cap-add", right))]
+    rights += ["--security-opt", "no-new-privileges"]
+    return [*rights, "--pids-limit", str(PIDS), "--memory", memory, "--memory-swap", memory]
 
 
 def inspect(image: str, fix: str = "") -> Inspected | None:

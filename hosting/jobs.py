@@ -212,7 +212,7 @@ def _container(spec: JobSpec) -> warden.Document:
     runtimes.pull(spec.image)
     name = f"{_container_name(spec.home, spec.name)}-{secrets.token_hex(3)}"
     argv = [containers.program(_NO_DOCKER), "run", "--rm", "--name", name, "--label", f"{_LABEL}={home_id(spec.home)}"]
-    argv += ["--security-opt", "no-new-privileges", "--shm-size", "1g"]
+    argv += [*containers.limits(*containers.BEGINS_AS_ROOT), "--shm-size", "1g"]
     client = containers.client_environ()
     for key, value in spec.environ.items():  # by its name alone a variable comes from the client's, where nobody looks
         argv += ["--env", f"{key}={value}" if key in client else key]
@@ -222,37 +222,34 @@ def _container(spec: JobSpec) -> warden.Document:
         argv += ["--hostname", spec.host, *(["--network-alias", spec.host] if spec.network else [])]
     for path in (*spec.mounts, *spec.read_only):
         folder = spec.root / path.lstrip("/")
-        _open_up(folder)
         only = ",readonly" if path in spec.read_only else ""
+        _open_up(folder, writable=not only)
         argv += ["--mount", f"type=bind,source={folder.absolute()},target={path}{only}"]
     reference = runtimes.docker_name(spec.image)
     argv += [*(["--entrypoint", spec.entrypoint[0]] if spec.entrypoint else []), reference]
     argv += [*spec.entrypoint[1:], *spec.arguments]
     after = [[containers.program(_NO_DOCKER), "rm", "--force", name]]
     if os.getuid():  # the container may have been root, and what it wrote is to be read and removed by this user
-        mounts = [f"type=bind,source={spec.root / path.lstrip('/')},target={path}" for path in spec.mounts]
-        mounted = [word for mount in mounts for word in ("--mount", mount)]
-        chown = ["chown", reference, "-R", f"{os.getuid()}:{os.getgid()}", *spec.mounts]
-        after += [
-            [
-                containers.program(_NO_DOCKER),
-                "run",
-                "--rm",
-                "--network",
-                "none",
-                "--user",
-                "0",
-                *mounted,
-                "--entrypoint",
-                *chown,
-            ]
-        ]
+        after.append(_take_over(spec, reference))
     return {"argv": argv, "environ": {**spec.environ, **client}, "cwd": str(spec.root / "tmp"), "after": after}
 
 
-def _open_up(folder: Path) -> None:
-    """A container's user is not this one: let it read what is there, and write in folders. Above it, nobody gets in."""
-    _set_modes(folder, of_folders=0o777, of_files=0o644)
+def _take_over(spec: JobSpec, reference: str) -> list[str]:
+    """The command that makes a job's files this user's: by the image's own `chown`, which sees its mounts alone, has no
+    network, and of root's rights those two.
+    """
+    argv = [containers.program(_NO_DOCKER), "run", "--rm", "--network", "none", "--user", "0", "--read-only"]
+    argv += containers.limits("CHOWN", "DAC_OVERRIDE")
+    for path in spec.mounts:
+        argv += ["--mount", f"type=bind,source={spec.root / path.lstrip('/')},target={path}"]
+    return [*argv, "--entrypoint", "chown", reference, "-R", f"{os.getuid()}:{os.getgid()}", *spec.mounts]
+
+
+def _open_up(folder: Path, *, writable: bool) -> None:
+    """A container's user is not this one, and root there may not pass over modes: let it read what is there, and write
+    where it is mounted for that. Above it, nobody gets in.
+    """
+    _set_modes(folder, of_folders=0o777, of_files=0o666 if writable else 0o644)
 
 
 def _set_modes(folder: Path, of_folders: int, of_files: int) -> None:

@@ -142,9 +142,11 @@ def _rights(spec: EndpointSpec) -> list[str]:
     if "/" in docker_name(spec.image):  # a registry's image is its own user, as on SageMaker, and must read its model
         for folder in spec.folders.values():
             _let_all_read(Path(folder))
-        return ["--security-opt", "no-new-privileges"]
-    # As this user, so that it may read 0600 files such as the API key, and with no other right.
-    return ["--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+        return containers.limits(*containers.BEGINS_AS_ROOT)
+    # As this user, so that it may read 0600 files such as the API key, and with no other right. Such a user can write
+    # nowhere in the image but in /tmp, so the rest is read-only; kernels that are compiled there are loaded from there.
+    user = ["--user", f"{os.getuid()}:{os.getgid()}", "--read-only", "--tmpfs", "/tmp:exec,mode=1777"]
+    return [*user, *containers.limits()]
 
 
 def _let_all_read(folder: Path) -> None:

@@ -19,6 +19,7 @@ from llmops.rehearsal.clouds.aws_inventory import inventory
 from tests.support import stacks
 from tests.support.clients import client_environ
 from tests.support.models import copy_model, tiny_model
+from tests.support.twin_keys import asked
 from twins.aws import control
 
 REGION = "eu-central-1"
@@ -66,8 +67,8 @@ class Account:
 
     def _admin(self, method: str, body: Any) -> None:
         data = body if body is None else json.dumps(body).encode()
-        url = f"{self.environ['AWS_ENDPOINT_URL']}/_twin/faults"
-        with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=60):
+        request = asked(self.home, self.environ["AWS_ENDPOINT_URL"], "faults", method, data)
+        with urllib.request.urlopen(request, timeout=60):
             pass
 
     def inventory(self) -> dict[str, Any]:

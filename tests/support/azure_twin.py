@@ -24,6 +24,7 @@ from llmops.platforms.registry import open_platform
 from tests.support import stacks
 from tests.support.clients import client_environ
 from tests.support.models import copy_model, tiny_model
+from tests.support.twin_keys import asked
 from twins.azure import certificates, control
 
 LOCATION = "westeurope"
@@ -67,7 +68,7 @@ class Subscription:
     def admin(self, method: str, route: str, body: Any = None) -> Any:
         """One of the twin's own routes."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.info.url}/_twin/{route}", data, method=method)
+        request = asked(self.home, self.info.url, route, method, data)
         with urllib.request.urlopen(request, timeout=60, context=self.trust()) as answer:
             return json.loads(answer.read())
 

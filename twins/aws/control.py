@@ -5,12 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.twin import KEY_VARIABLES
 from hosting.files import silent, write_atomic
 from twins.aws.fleet import end_containers
 from twins.aws.judges import installation
-from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
+from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_PURPOSE
 from twins.aws.twin import TwinSettings
 from twins.common import control as common
+from twins.common import root
 from twins.common.control import Cloud, Control
 
 # Whatever else could bring a client other credentials, another account, or another place than the twin.
@@ -89,7 +91,8 @@ def environment(home: Path) -> dict[str, str | None]:
         "AWS_REGION": running.region,
         "AWS_DEFAULT_REGION": running.region,
         "AWS_ACCESS_KEY_ID": ROOT_ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": ROOT_SECRET_KEY,
+        "AWS_SECRET_ACCESS_KEY": root.key(home, ROOT_PURPOSE),
+        KEY_VARIABLES["aws"]: common.own_key(home),
         "AWS_CONFIG_FILE": str(home / "config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(home / "credentials"),
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from moto.moto_server.werkzeug_app import BackendRequest, DomainDispatcherApplication, create_backend_app
+from moto.core.request import Request
 from werkzeug.wrappers import Response
 
-from twins.aws import answering, faults, inventory, principals, reading, validation
+from twins.aws import answering, faults, inventory, reading, validation
+from twins.aws.authentication import UNSIGNED, Caller, caller_of, guessed
 from twins.aws.calls import ApiError, Call, Deferred, Streaming
+from twins.aws.dispatch import Moto
 from twins.aws.persistence import backends_in_use
 from twins.aws.reading import Reading
 from twins.aws.twin import Twin
@@ -35,7 +37,7 @@ class Front:
         account = {"account": twin.account, "region": twin.region}
         self._admin = Admin(twin, account, lambda: inventory.of(twin), lambda: faults.of(twin))
         self._backends = 0
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = Moto()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if not is_for_this_machine(environ):
@@ -48,38 +50,35 @@ class Front:
         return self._respond(environ)(environ, start_response)
 
     def _respond(self, environ: dict[str, Any]) -> Response:
-        request = BackendRequest(environ)
-        signed_by = reading.signer(request)
-        service = reading.service_of(request, signed_by)
-        if service == "s3":
-            reading.to_path_style(environ)
-            request = BackendRequest(environ)
         try:
-            model = reading.model_of(service)
+            caller = caller_of(self._twin, environ)
         except ApiError as e:
-            return Response(f'{{"__type": "{e.code}", "message": "{e.message}"}}', 400, content_type="application/json")
+            return _unauthenticated(environ, e)
+        if caller.service == "s3":
+            reading.to_path_style(environ)
+        model = reading.model_of(caller.service)
         read: Reading | None = None
+        request = reading.request_of(environ)
         try:
-            read = reading.read(request, service)
-            call = self._call(request, signed_by, read)
+            read = reading.read(request, caller.service)
+            call = self._call(request, caller, read)
             answered = self._carry_out(call, read, environ)
             if isinstance(answered, Deferred):
                 return answering.answer(read, self._work(call, answered, environ))
             return answered
         except ApiError as e:
-            protocol = read.protocol if read else str(model.protocol)
+            protocol = read.protocol if read else reading.protocol_of(request, model)
             return answering.refusal(model, read and read.operation, protocol, e)
 
-    def _call(self, request: BackendRequest, signed_by: reading.Signer, read: Reading) -> Call:
+    def _call(self, request: Request, caller: Caller, read: Reading) -> Call:
+        if not caller.access_key and (read.service, read.name) != UNSIGNED:
+            raise guessed(request).unsigned()
         headers = dict(request.headers)
         if "X-Amz-Security-Token" in request.args:
             headers["X-Amz-Security-Token"] = request.args["X-Amz-Security-Token"]
-        operation = read.name
-        with self._twin.lock:
-            principal = principals.principal_of(signed_by.access_key, read.service, operation, read.protocol, headers)
         validation.check(read)
-        region = signed_by.region or self._twin.region
-        return Call(read.service, operation, read.parameters, signed_by.access_key, region, principal, headers)
+        region = caller.region or self._twin.region
+        return Call(read.service, read.name, read.parameters, caller.access_key, region, caller.principal, headers)
 
     def _carry_out(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
         twin = self._twin
@@ -139,8 +138,7 @@ class Front:
             for hook in [*mends, *hooks]:
                 hook(call, result)
             return answering.answer(read, result)
-        environ["wsgi.input"].seek(0)
-        response = Response.from_app(self._moto, environ, buffered=True)
+        response = self._moto.answer(call, read, environ)
         if response.status_code >= 500:
             log.error("moto answered %s:%s with %s", call.service, call.operation, response.status)
             response.status_code = 400
@@ -151,6 +149,16 @@ class Front:
             if mends:
                 return answering.answer(read, result)
         return response
+
+
+def _unauthenticated(environ: dict[str, Any], error: ApiError) -> Response:
+    """In the words of the service that the request seems to be for: nothing of it was verified."""
+    try:
+        refusals = guessed(reading.request_of(environ))
+        model = reading.model_of(refusals.service)
+    except ApiError as e:
+        return Response(f'{{"__type": "{e.code}", "message": "{e.message}"}}', 400, content_type="application/json")
+    return answering.refusal(model, None, refusals.protocol, error)
 
 
 def mutates(operation: str) -> bool:

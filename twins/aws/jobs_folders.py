@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-ru
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ CHECKPOINTS = "/opt/ml/checkpoints"
 MODEL, DATA, FAILURE = "opt/ml/model", "opt/ml/output/data", "opt/ml/output/failure"
 _CONFIG, _INPUT = "opt/ml/input/config", "opt/ml/input/data"
 _ONE_GROUP = "homogeneousCluster"
+_LONGEST_PATH = 4096
 _SHARDED = "ShardedByS3Key"
 
 
@@ -48,9 +49,34 @@ def nodes_of(job: Document, home: Path) -> list[Node]:
 
 
 def checkpoints_path(job: Document) -> str:
-    """Where the container has its checkpoints; empty when the job keeps none."""
+    """Where the container has its checkpoints, without a slash at the end; empty when the job keeps none."""
     kept = job.get("CheckpointConfig") or {}
-    return kept.get("LocalPath", CHECKPOINTS) if kept.get("S3Uri") else ""
+    return kept.get("LocalPath", CHECKPOINTS).rstrip("/") if kept.get("S3Uri") else ""
+
+
+def refuse_outside(job: Mapping[str, Any]) -> None:
+    """Refuse folders of a job that would not lie within its container: the API's own patterns let them pass, but here a
+    folder of this machine stands for the container.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CheckpointConfig.html
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Channel.html
+
+    Raises:
+        ApiError: ValidationException.
+    """
+    for channel in job.get("InputDataConfig", []):
+        if channel["ChannelName"] in (".", ".."):
+            text = f"Invalid ChannelName {channel['ChannelName']!r}: it is the name of a folder."
+            raise ApiError("ValidationException", text)
+    path = (job.get("CheckpointConfig") or {}).get("LocalPath", CHECKPOINTS)
+    parts = path.removesuffix("/").split("/")[1:]
+    inside = path.startswith("/") and parts and all(part not in ("", ".", "..") for part in parts)
+    if not inside or not path.isprintable() or len(path) > _LONGEST_PATH:
+        text = (
+            f"Invalid LocalPath {path[:100]!r} in CheckpointConfig: it must be the absolute path of a folder in the "
+            f"container, without '.' and '..', of at most {_LONGEST_PATH} characters."
+        )
+        raise ApiError("ValidationException", text)
 
 
 def read_only(job: Document) -> list[str]:

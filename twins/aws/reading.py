@@ -11,12 +11,14 @@ from moto.core.model import OperationModel, ServiceModel
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
 from moto.core.routing import get_service_router
+from moto.core.serialize import SERIALIZERS
 from moto.core.utils import get_service_model
+from moto.moto_server.werkzeug_app import BackendRequest
 from werkzeug.exceptions import NotFound
 
 from twins.aws.calls import ApiError
+from twins.aws.refusals import Refusals
 
-_CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/([^/,\s]+)/aws4_request")
 # Where a request's signing name, or IAM's name of the service, is not what boto3 calls the service.
 _BOTO_NAMES = {
     "monitoring": "cloudwatch",
@@ -29,16 +31,12 @@ _BOTO_NAMES = {
     "access-analyzer": "accessanalyzer",
     "eventbridge": "events",
 }
+_CLASSIC = "2012-06-01"
+"""The version of the API of classic load balancers, which are signed for by the name of the newer ones."""
+_FORMS = ("query", "ec2")
+_NAMED = ("query", "ec2", "json")
+"""Protocols whose requests name their operation."""
 _LOOPBACK_BUCKET = re.compile(r"^(?P<bucket>.+?)(?:\.s3(?:[.-][a-z0-9-]+)?)?\.localhost(?P<port>:\d+)?$")
-
-
-@dataclass(frozen=True)
-class Signer:
-    """What a request says of who signed it, for which region and service; all empty for an unsigned one."""
-
-    access_key: str = ""
-    region: str = ""
-    service: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,29 +59,21 @@ class Reading:
         return str(self.operation.name)
 
 
-def signer(request: Request) -> Signer:
-    """Access key, region and signing name, from the header or (presigned) the query."""
-    text = request.headers.get("Authorization", "")
-    found = _CREDENTIAL.search(text)
-    if not found:
-        credential = request.args.get("X-Amz-Credential", "")
-        found = _CREDENTIAL.search(f"Credential={credential}") if credential else None
-    if found:
-        return Signer(found[1], found[2], found[3].lower())
-    if text.startswith("AWS "):  # S3's signature version 2
-        return Signer(text[4:].partition(":")[0], "", "s3")
-    return Signer(request.args.get("AWSAccessKeyId", ""), "", "s3" if "AWSAccessKeyId" in request.args else "")
+def request_of(environ: dict[str, Any]) -> Request:
+    """A request whose body can be read again by the next who asks."""
+    environ["wsgi.input"].seek(0)
+    return BackendRequest(environ)
 
 
-def service_of(request: Request, signed_by: Signer) -> str:
-    """boto3's name of the service that a request is for."""
-    name = _BOTO_NAMES.get(signed_by.service, signed_by.service)
+def service_of(request: Request, signing_name: str) -> str:
+    """boto3's name of the service that a request was signed for."""
+    name = _BOTO_NAMES.get(signing_name.lower(), signing_name.lower())
     if name == "sagemaker" and "X-Amz-Target" not in request.headers:
         return "sagemaker-metrics" if request.path.endswith("BatchPutMetrics") else "sagemaker-runtime"
     if name == "s3" and request.path.startswith("/v20180820/"):
         return "s3control"
-    if not name:
-        return "sts" if request.values.get("Action", "").startswith("AssumeRoleWith") else "s3"
+    if name == "elbv2" and request.values.get("Version") == _CLASSIC:
+        return "elb"
     return name
 
 
@@ -91,14 +81,19 @@ def read(request: Request, service: str) -> Reading:
     """Find a request's operation and parameters.
 
     Raises:
-        ApiError: the service is unknown, has no such operation, or can't read the request.
+        ApiError: the service has no such operation, or can't read the request; it is for another service; or it says
+            something twice.
     """
     model = model_of(service)
+    protocol = protocol_of(request, model)
+    _refuse_ambiguous(request, protocol)
     try:
         operation, labels = get_service_router(service).match(request)
-        protocol = determine_request_protocol(model, request.content_type)
     except (NotFound, NotImplementedError) as e:
-        action = request.headers.get("X-Amz-Target") or request.values.get("Action") or f"{request.method} request"
+        action = request.headers.get("X-Amz-Target") or request.values.get("Action")
+        if (protocol in _NAMED and not action) or _is_of_another(request, model):
+            raise Refusals(service, protocol).wrong_service() from e
+        action = action or f"{request.method} request"
         raise ApiError("UnknownOperationException", f"{service} has no operation {action}.") from e
     parser = PROTOCOL_PARSERS[protocol](operation)
     try:
@@ -115,6 +110,33 @@ def read(request: Request, service: str) -> Reading:
     except Exception as e:  # the parsers raise whatever a malformed body makes them stumble over
         raise ApiError("SerializationException", f"The request could not be read: {e}") from e
     return Reading(service, operation, protocol, parameters)
+
+
+def protocol_of(request: Request, model: ServiceModel) -> str:
+    """The protocol that a request speaks; one of the service's that can be written, where it speaks none of them."""
+    try:
+        protocol = determine_request_protocol(model, request.content_type)
+    except NotImplementedError:
+        protocol = str(model.protocol)
+    known = [protocol, *model.metadata.get("protocols", ())]
+    return next((each for each in known if each in SERIALIZERS and each in PROTOCOL_PARSERS), "json")
+
+
+def _refuse_ambiguous(request: Request, protocol: str) -> None:
+    """Refuse what two readers would read differently: a parameter given twice, or an operation named in two ways."""
+    if protocol in _FORMS:
+        names = [name for part in (request.args, request.form) for name, _ in part.items(multi=True)]
+        if len(names) != len(set(names)):
+            raise ApiError("MalformedQueryString", "A parameter is given more than once.", 404)
+        if "X-Amz-Target" in request.headers:
+            raise ApiError("MalformedQueryString", "The operation is named by Action and by X-Amz-Target.", 404)
+    elif protocol == "json" and "Action" in request.args:
+        raise ApiError("MalformedQueryString", "The operation is named by Action and by X-Amz-Target.", 404)
+
+
+def _is_of_another(request: Request, model: ServiceModel) -> bool:
+    prefix = request.headers.get("X-Amz-Target", "").rpartition(".")[0]
+    return bool(prefix) and prefix != model.metadata.get("targetPrefix")
 
 
 @cache
@@ -155,3 +177,9 @@ def to_path_style(environ: dict[str, Any]) -> None:
     environ["HTTP_HOST"] = f"localhost{found['port'] or ''}"
     environ["PATH_INFO"] = bucket + environ.get("PATH_INFO", "/")
     environ["RAW_URI"] = environ["REQUEST_URI"] = bucket + raw
+
+
+def path_style(host: str, path: str) -> str:
+    """The path of an object where the bucket may be in the host."""
+    found = _LOOPBACK_BUCKET.match(host)
+    return f"/{found['bucket']}{path}" if found else path

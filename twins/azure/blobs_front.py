@@ -100,6 +100,7 @@ class Front:
     def _require(self, account: Document, asked: Asked) -> None:
         """Refuse who may not."""
         _check_key(account, asked)
+        _check_name(asked)
         caller = self._signer(account, asked) if blobs_signed.is_signed(asked.query) else self._caller(asked)
         needed = blobs_rights.need(asked.method, asked.container, asked.blob, asked.query)
         if needed is None:
@@ -269,6 +270,18 @@ def _asked(request: Request) -> Asked:
 
 def _pairs(query: str) -> list[tuple[str, str]]:
     return parse_qsl(query, keep_blank_values=True)
+
+
+def _check_name(asked: Asked) -> None:
+    """Refuse a name that Azurite stores and can't list again, and an operation on a container that names a blob.
+
+    https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+    """
+    if any(ord(letter) < 0x20 or letter == "\x7f" for letter in asked.path):
+        raise RefusedError(400, "InvalidResourceName", "The specified resource name contains invalid characters.")
+    if asked.blob and "restype" in asked.query:
+        text = "Value for one of the query parameters specified in the request URI is invalid."
+        raise RefusedError(400, "InvalidQueryParameterValue", text)
 
 
 def _check_key(account: Document, asked: Asked) -> None:

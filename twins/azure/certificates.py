@@ -1,4 +1,5 @@
-"""The twin's own certificate authority: made once in its folder, kept, and trusted by who is told to.
+"""The twin's own certificate authority: made once, trusted by who is told to, and able to sign nothing more: its key is
+gone when the server's certificate is there, so that nobody can steal what clients believe about other hosts.
 
 What `env` names is a file with the authorities of this machine and the twin's, so that other hosts stay reachable.
 """
@@ -15,7 +16,8 @@ from hosting.files import write_atomic
 FOLDER = "tls"
 AUTHORITY = "ca.pem"
 BUNDLE = "bundle.pem"
-_AUTHORITY_KEY, _SERVER = "ca.key", "server.pem"
+_SERVER = "server.pem"
+_KEPT_BEFORE = "ca.key"  # by earlier versions
 _NAMES = ("localhost", "127.0.0.1", "::1", "host.docker.internal")
 
 
@@ -25,9 +27,9 @@ def make(home: Path) -> Path:
     if not (folder / _SERVER).exists():
         authority = trustme.CA(organization_name="llmops twin of Azure")
         server = authority.issue_cert(*_NAMES)
-        write_atomic(folder / _AUTHORITY_KEY, authority.private_key_pem.bytes().decode())
         write_atomic(folder / AUTHORITY, authority.cert_pem.bytes().decode())
         write_atomic(folder / _SERVER, server.private_key_and_cert_chain_pem.bytes().decode())  # last: all is there
+    (folder / _KEPT_BEFORE).unlink(missing_ok=True)
     return folder
 
 

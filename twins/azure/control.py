@@ -4,15 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.twin import METADATA_VARIABLE
+from contract.twin import KEY_VARIABLES, METADATA_VARIABLE
 from hosting.files import silent
-from twins.azure import certificates
+from twins.azure import certificates, identity_endpoints, principals
 from twins.azure.blobs_azurite import AZURITE
-from twins.azure.identity_endpoints import OWNER_HEADER
 from twins.azure.persistence import STATE_FILE
-from twins.azure.principals import OWNER_APP, OWNER_SECRET
 from twins.common import control as common
-from twins.common import node_programs
+from twins.common import node_programs, root
 from twins.common.control import Cloud, Control
 from twins.common.fleet import end_containers
 from twins.common.twin import TwinSettings
@@ -110,17 +108,18 @@ def environment(home: Path) -> dict[str, str | None]:
         "AZURE_AUTHORITY_HOST": running.url,
         "AZURE_SUBSCRIPTION_ID": running.subscription,
         "AZURE_TENANT_ID": running.tenant,
-        "AZURE_CLIENT_ID": OWNER_APP,
+        "AZURE_CLIENT_ID": principals.OWNER_APP,
         "AZURE_CONFIG_DIR": str(home / "cli"),
         "IDENTITY_ENDPOINT": f"{running.url}/msi/token",
-        "IDENTITY_HEADER": OWNER_HEADER,
+        "IDENTITY_HEADER": root.key(home, identity_endpoints.OWNER_PURPOSE),
         "ARM_METADATA_HOSTNAME": host,
         "ARM_METADATA_HOST": host,
         "ARM_DISABLE_INSTANCE_DISCOVERY": "true",
         "ARM_SUBSCRIPTION_ID": running.subscription,
         "ARM_TENANT_ID": running.tenant,
-        "ARM_CLIENT_ID": OWNER_APP,
-        "ARM_CLIENT_SECRET": OWNER_SECRET,
+        "ARM_CLIENT_ID": principals.OWNER_APP,
+        "ARM_CLIENT_SECRET": root.key(home, principals.OWNER_PURPOSE),
+        KEY_VARIABLES["azure"]: common.own_key(home),
         "ARM_LOCATION": running.location,
         "PULUMI_BACKEND_URL": f"file://{home / 'state'}",
         "PULUMI_CONFIG_PASSPHRASE": "",

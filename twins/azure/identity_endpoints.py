@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-end
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 """
 
+import hmac
 import secrets
 import time
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ from twins.azure.calls import Caller, Reply
 from twins.azure.errors import ArmError
 from twins.azure.token_service import PlainError
 from twins.azure.twin import Twin
+from twins.common import root
 
-OWNER_HEADER = "stand-in-header-of-the-twin-opens-nothing"
+OWNER_PURPOSE = "azure identity header"
+"""Of the key that is the owner's header."""
 _APP_SERVICE, _IMDS = "/msi/token", "/imds/"
 
 
@@ -64,6 +67,17 @@ def _granted(twin: Twin) -> dict[str, list[str]]:
     return twin.state.setdefault("identity_headers", {})
 
 
+def _holders(twin: Twin, secret: str) -> list[str]:
+    """The identities that a secret is for; compared in constant time."""
+    if root.opens(twin.home, OWNER_PURPOSE, secret):
+        return [principals.OWNER_ID]
+    found: list[str] = []
+    for each, ids in _granted(twin).items():
+        if hmac.compare_digest(each.encode(), secret.encode()):
+            found = ids
+    return found
+
+
 def _of_header(twin: Twin, request: Request) -> Reply:
     secret = request.headers.get("X-IDENTITY-HEADER") or request.headers.get("secret", "")
     if not secret:
@@ -86,7 +100,7 @@ def _answer(twin: Twin, request: Request, secret: str) -> Reply:
     if not request.args.get("api-version") or not resource:
         raise _refused(400, "The parameters api-version and resource are required.")
     with twin.lock:
-        allowed = [principals.OWNER_ID] if secret == OWNER_HEADER else _granted(twin).get(secret)
+        allowed = _holders(twin, secret)
         if not allowed:
             raise _refused(403, "The X-IDENTITY-HEADER header is missing or wrong.")
         caller = _wanted(twin, request, allowed)

@@ -5,10 +5,12 @@ from typing import Any
 
 from twins.azure.calls import Caller
 from twins.azure.twin import Twin
+from twins.common import root
 
 OWNER_ID = "00000000-0000-0000-0000-00000000000a"
 OWNER_APP = "00000000-0000-0000-0000-00000000000b"
-OWNER_SECRET = "stand-in-secret-of-the-twin-opens-nothing"
+OWNER_PURPOSE = "azure client secret"
+"""Of the key that is the owner's secret."""
 OWNER = Caller(OWNER_ID, OWNER_APP, "owner", "application")
 
 
@@ -60,8 +62,10 @@ def resource_of(twin: Twin, object_id: str) -> str:
 
 def secret_of(twin: Twin, caller: Caller) -> str:
     """A principal's client secret; empty: it has none."""
+    if caller.object_id == OWNER_ID:
+        return root.key(twin.home, OWNER_PURPOSE)
     return of(twin)[caller.object_id]["secret"]
 
 
 def _seed(twin: Twin) -> None:
-    add(twin, OWNER.name, OWNER.kind, OWNER_SECRET, OWNER_ID, OWNER_APP)
+    add(twin, OWNER.name, OWNER.kind, "", OWNER_ID, OWNER_APP)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import jwt
 from jwt.algorithms import RSAAlgorithm
 from werkzeug.wrappers import Request
 
@@ -19,9 +18,10 @@ from twins.azure import principals, tokens
 from twins.azure.calls import Caller, Reply
 from twins.azure.errors import ArmError
 from twins.azure.twin import Twin
+from twins.common import web_identity
 
 CREDENTIALS = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials"
-UNJUDGED = ["tokens: the signature of a federated token is not verified: its issuer may be anywhere"]
+UNJUDGED = ["tokens: an issuer's own federated token is refused: the twin makes those that it believes"]
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PLACES = ("common", "organizations")
 
@@ -144,14 +144,15 @@ def _check_assertion(twin: Twin, caller: Caller, form: Mapping[str, str]) -> Non
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation
     """
     try:
-        claims = jwt.decode(form["client_assertion"], options={"verify_signature": False, "require": ["exp"]})
-    except jwt.InvalidTokenError as e:
+        claims = web_identity.claims_of(twin.home, form["client_assertion"])
+    except TimeoutError:
+        text = "Client assertion is not within its valid time range."
+        raise _refused(401, "invalid_client", 700024, text) from None
+    except ValueError as e:
         raise _refused(401, "invalid_client", 50027, f"JWT token is invalid or malformed: {e}") from None
     if form.get("client_assertion_type") != _ASSERTION:
         message = "The required field 'client_assertion_type' is missing or is not jwt-bearer."
         raise _refused(400, "invalid_request", 90014, message)
-    if claims["exp"] < time.time():
-        raise _refused(401, "invalid_client", 700024, "Client assertion is not within its valid time range.")
     audiences = claims.get("aud", [])
     presented = [audiences] if isinstance(audiences, str) else audiences
     for credential in _credentials(twin, caller):

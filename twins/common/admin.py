@@ -1,4 +1,7 @@
-"""What only a twin has: routes below /_twin/ for its health, state and settings, and the faults that tests ask for."""
+"""What only a twin has: routes below /_twin/ for its health, state and settings, and the faults that tests ask for.
+
+They are its owner's alone: every request has the key that is derived from the twin's root secret.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,6 +10,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
+from twins.common import root, web_identity
 from twins.common.twin import BaseTwin
 from twins.faults import Faults
 
@@ -41,6 +45,7 @@ class Admin:
             ("GET", "health"): lambda _: answer({"ready": True, **self._identity}),
             ("GET", "status"): lambda _: answer(twin.describe() | self._inventory()),
             ("POST", "reset"): self._reset,
+            ("POST", "web-identities"): self._identify,
             ("GET", "recorded"): self._recorded,
             ("DELETE", "recorded"): self._forget_recorded,
             ("GET", "settings"): lambda _: answer(asdict(twin.settings)),
@@ -55,6 +60,9 @@ class Admin:
     def respond(self, environ: dict[str, Any]) -> Response:
         """Answer a request for /_twin/…."""
         request = Request(environ)
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not root.opens(self._twin.home, root.OWN_ROUTES, key):
+            return answer({"error": "only the twin's owner may ask this: the key is missing or wrong"}, 403)
         route = self._routes.get((request.method, request.path.removeprefix(PREFIX).strip("/")))
         if route is None:
             known = sorted(map(" ".join, self._routes))
@@ -65,6 +73,10 @@ class Admin:
     def _reset(self, _request: Request) -> Response:
         self._twin.reset()
         return answer({})
+
+    def _identify(self, request: Request) -> Response:
+        """A token of another issuer (GitHub's, say), which the twin stands for: it believes no other."""
+        return answer({"token": web_identity.issue(self._twin.home, json.loads(request.get_data()))}, 201)
 
     def _recorded(self, _request: Request) -> Response:
         names = ("principal", "action", "resource", "allowed")

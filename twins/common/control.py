@@ -22,8 +22,10 @@ from urllib.request import Request, urlopen
 import psutil
 
 from contract.errors import KitError
+from contract.twin import key_headers
 from hosting.files import locked, silent
 from hosting.ports import choose_port, holder, is_free
+from twins.common import root
 from twins.common.process import INFO_FILE
 from twins.common.twin import TwinSettings
 
@@ -242,7 +244,7 @@ class Control(Generic[Info]):
             KitError: it does not answer, or refuses.
         """
         data = None if document is None else json.dumps(document).encode()
-        request = Request(f"{url}/_twin/{route}", data, method=method)
+        request = Request(f"{url}/_twin/{route}", data, key_headers(own_key(home)), method=method)
         try:
             with urlopen(request, timeout=20, context=self.cloud.trust(home)) as answer:
                 return json.loads(answer.read())
@@ -341,9 +343,17 @@ class Control(Generic[Info]):
             time.sleep(0.1)
 
 
+def own_key(home: Path) -> str:
+    """The key of a twin's own routes.
+
+    Raises:
+        KitError: the twin was never started.
+    """
+    return root.key(home, root.OWN_ROUTES)
+
+
 def _make_home(home: Path) -> None:
-    home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o700)
+    root.make(home)
     (home / "state").mkdir(exist_ok=True)
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from twins.common import root
+
 log = logging.getLogger("twins")
 
 
@@ -29,6 +31,7 @@ class TwinSettings:
 class BaseTwin:
     """State, settings and time. Ticks and actions run one at a time, with `lock` held.
 
+    The folder gets its root secret here.
     `state` holds documents that JSON can carry. Whoever changes it outside a mutating call says `changed()`.
     """
 
@@ -36,6 +39,7 @@ class BaseTwin:
     """What a status transition of an endpoint takes on the cloud, about. `TwinSettings.pace` stands for this long."""
 
     def __init__(self, home: Path, settings: TwinSettings | None = None) -> None:
+        root.make(home)
         self.home = home
         self.settings = settings or TwinSettings()
         self.lock = threading.RLock()

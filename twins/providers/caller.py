@@ -1,9 +1,14 @@
 """Whose environment an attached plugin works with."""
 
+import os
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from twins.providers.base import ProviderError
+
+if TYPE_CHECKING:
+    import psutil
 
 _LOOKS, _LOOK_SECONDS = 5, 0.1  # a look that falls between two changes of the system's tables misses
 
@@ -16,6 +21,8 @@ def environment_of(peer: str) -> Mapping[str, str]:
 
     Args:
         peer: as gRPC names it, `ipv4:127.0.0.1:PORT`.
+
+    A twin's plugin works for its owner alone, though every user of the machine can connect to its port.
 
     Raises:
         ProviderError: the engine can't be found, or belongs to another user.
@@ -32,8 +39,15 @@ def environment_of(peer: str) -> Mapping[str, str]:
             }
             for each in psutil.net_connections("tcp"):
                 if each.pid and each.laddr and each.laddr.port == port and each.raddr and each.raddr.port in servers:
-                    return psutil.Process(each.pid).environ()
+                    return _environment(psutil.Process(each.pid))
         except (psutil.Error, OSError) as e:
             why = e
         time.sleep(_LOOK_SECONDS)
     raise ProviderError(f"as whom the engine at {peer} calls can't be told: {why}")
+
+
+def _environment(engine: "psutil.Process") -> Mapping[str, str]:
+    uid = engine.uids().effective
+    if uid != os.geteuid():
+        raise ProviderError(f"the engine belongs to another user (uid {uid}): the plugin works for the twin's owner")
+    return engine.environ()

@@ -1,11 +1,12 @@
 """Stand-ins on a twin for what a company gave to a stack: keys, buckets, roles, a network, a registry, a boundary."""
 
 import json
+import os
 import urllib.request
 from typing import Any
 
 from contract.outputs import StackOutputs
-from contract.twin import TWIN_ACCOUNT
+from contract.twin import TWIN_ACCOUNT, owner_headers
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.removal import STORE_KEYS, WORK_KEYS, repository_name
 
@@ -76,7 +77,8 @@ def start_job(outputs: StackOutputs) -> None:
     """Start a job on the twin that goes on until it is stopped, so that `down` takes what it will take."""
     assert outputs.aws
     clients, settings = Clients(), f"{Clients().caller.twin}/_twin/settings"
-    with urllib.request.urlopen(settings, timeout=30) as answer:
+    asked = urllib.request.Request(settings, headers=owner_headers("aws", os.environ))
+    with urllib.request.urlopen(asked, timeout=30) as answer:
         pace = json.load(answer)["pace"]
     _put(settings, {"pace": 3600})
     clients("sagemaker").create_training_job(
@@ -97,7 +99,7 @@ def start_job(outputs: StackOutputs) -> None:
 
 
 def _put(url: str, body: dict[str, Any]) -> None:
-    request = urllib.request.Request(url, json.dumps(body).encode(), method="PUT")
+    request = urllib.request.Request(url, json.dumps(body).encode(), owner_headers("aws", os.environ), method="PUT")
     with urllib.request.urlopen(request, timeout=30):
         pass
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from contract.errors import KitError, require_packages
 from contract.outputs import StackOutputs
+from contract.twin import owner_headers
 from llmops.platforms.aws import given
 from llmops.platforms.aws.preflight import clients_of
 from llmops.stacks import PulumiStack
@@ -85,7 +86,8 @@ class AwsRecording:
 
     def recorded(self) -> list[dict[str, Any]]:
         """See Recording; resources have the names of the account, where they were given to the stack."""
-        with urlopen(f"{os.environ['AWS_ENDPOINT_URL']}/_twin/recorded", timeout=30) as answer:
+        asked = Request(f"{os.environ['AWS_ENDPOINT_URL']}/_twin/recorded", headers=owner_headers("aws", os.environ))
+        with urlopen(asked, timeout=30) as answer:
             found = json.load(answer)["recorded"]
         return [r | {"resource": self._named(r["resource"])} for r in found]
 

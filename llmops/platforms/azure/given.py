@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from contract.azure_job import JOBS_TAG
 from contract.outputs import StackOutputs
-from contract.twin import TWIN_SUBSCRIPTION
+from contract.twin import TWIN_SUBSCRIPTION, owner_headers
 from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.places import workspace_id
 from llmops.platforms.azure.removal import STORE_KEYS, WORK_KEYS
@@ -42,7 +42,9 @@ def admin(method: str, route: str, body: Document | None = None) -> Any:
     address = Clients().twin
     data = None if body is None else json.dumps(body).encode()
     context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
-    request = urllib.request.Request(f"{address}/_twin/{route}", data, method=method)
+    request = urllib.request.Request(
+        f"{address}/_twin/{route}", data, owner_headers("azure", os.environ), method=method
+    )
     with urllib.request.urlopen(request, timeout=30, context=context) as answer:
         return json.load(answer)
 

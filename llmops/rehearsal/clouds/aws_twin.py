@@ -1,15 +1,18 @@
 """The orders that AWS's twin takes in a rehearsal."""
 
-import base64
 import json
 from contextlib import suppress
 from typing import Any
 
-from contract.twin import ENDPOINT_VARIABLE
+from contract.twin import ENDPOINT_VARIABLE, KEY_VARIABLES
 from llmops.platforms.base import Say
 from llmops.rehearsal.clouds.base import REPOSITORY, Twin
 
 REGION = "us-east-1"  # of which the kit knows prices
+_CLAIMS = {
+    "iss": "https://token.actions.githubusercontent.com",
+    "aud": "sts.amazonaws.com",
+}
 _TAKEN_AWAY = "taken-away"
 
 
@@ -38,21 +41,22 @@ class AwsTwin(Twin):
         """The address of all of its services."""
         return self.environment()[ENDPOINT_VARIABLE]
 
-    def take(self, identity: str) -> dict[str, str]:
-        """As GitHub's action for AWS does; the twin does not look at signatures."""
+    def take(self, identity: str) -> dict[str, str | None]:
+        """As GitHub's action for AWS does, with a token that the twin makes in GitHub's place."""
         from llmops.platforms.aws.bootstrap_policies import PROMOTE_ENVIRONMENT
 
-        promotes = "-promote-" in identity
-        place = f"environment:{PROMOTE_ENVIRONMENT}" if promotes else "ref:refs/heads/main"
+        place = f"environment:{PROMOTE_ENVIRONMENT}" if "-promote-" in identity else "ref:refs/heads/main"
+        claims = _CLAIMS | {"sub": f"repo:{REPOSITORY}:{place}"}
         answer = _client("sts").assume_role_with_web_identity(
             RoleArn=identity,
             RoleSessionName="rehearsal",
-            WebIdentityToken=_token(f"repo:{REPOSITORY}:{place}"),
+            WebIdentityToken=self.ask("web-identities", "POST", claims)["token"],
         )["Credentials"]
         return {
             "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": answer["SecretAccessKey"],
             "AWS_SESSION_TOKEN": answer["SessionToken"],
+            KEY_VARIABLES["aws"]: None,
         }
 
     def name_of(self, identity: str) -> str:
@@ -92,10 +96,3 @@ def _client(service: str) -> Any:
 
 def _policy_name(action: str) -> str:
     return f"{_TAKEN_AWAY}-{action.replace(':', '-').replace('*', 'all')}"
-
-
-def _token(subject: str) -> str:
-    """As GitHub gives one to a workflow."""
-    claims = {"iss": "https://token.actions.githubusercontent.com", "aud": "sts.amazonaws.com", "sub": subject}
-    parts = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in ({"alg": "RS256"}, claims)]
-    return ".".join([*parts, "c2lnbmF0dXJl"])

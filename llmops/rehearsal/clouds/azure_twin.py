@@ -1,17 +1,18 @@
 """The orders that Azure's twin takes in a rehearsal."""
 
-import base64
-import json
 from typing import Any
 
-from contract.twin import azure_twin_address
+from contract.twin import KEY_VARIABLES, azure_twin_address
 from llmops.platforms.base import Say
 from llmops.rehearsal.clouds.base import REPOSITORY, Twin
 
 LOCATION = "westeurope"
-_SUBJECT = f"repo:{REPOSITORY}:ref:refs/heads/main"
-_ISSUER = "https://token.actions.githubusercontent.com"
-_AUDIENCE = "api://AzureADTokenExchange"
+_CLAIMS = {
+    "iss": "https://token.actions.githubusercontent.com",
+    "aud": "api://AzureADTokenExchange",
+    "sub": f"repo:{REPOSITORY}:ref:refs/heads/main",
+    "exp": 4102444800,  # longer than any rehearsal: nobody renews the file
+}
 _SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
 
 
@@ -43,15 +44,15 @@ class AzureTwin(Twin):
         return azure_twin_address(self.environment())
 
     def take(self, identity: str) -> dict[str, str | None]:
-        """The plugin logs in as GitHub's workflows do: by a token that the identity trusts (nobody looks at its
-        signature). The engine's own backend would ask Microsoft about the twin then: it gets the tokens of the identity
-        as a program that runs on Azure does, and the kit's clients as well.
+        """The plugin logs in as GitHub's workflows do: by a token that the identity trusts, which the twin makes in
+        GitHub's place. The engine's own backend would ask Microsoft about the twin then: it gets the tokens of the
+        identity as a program that runs on Azure does, and the kit's clients as well.
         """
         client = next(p["app_id"] for p in self.ask("principals") if p["object_id"] == self.name_of(identity))
         token = self.home / f"{client}.token"
-        token.write_text(_token())
+        token.write_text(self.ask("web-identities", "POST", _CLAIMS)["token"])
         return {
-            **dict.fromkeys(_SECRETS),
+            **dict.fromkeys((*_SECRETS, KEY_VARIABLES["azure"])),
             **self.ask("headers", "POST", {"object_id": self.name_of(identity)}),
             "AZURE_CLIENT_ID": client,
             "ARM_CLIENT_ID": client,
@@ -82,11 +83,3 @@ class AzureTwin(Twin):
     def bearer(self, principal: str) -> str:
         """Principals are recorded by their object ids."""
         return principal
-
-
-def _token() -> str:
-    """As GitHub gives one to a workflow."""
-    claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": _SUBJECT, "exp": 4102444800}
-    header = {"alg": "RS256", "kid": "workflow", "typ": "JWT"}
-    parts = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in (header, claims)]
-    return ".".join([*parts, "c2lnbmF0dXJl"])

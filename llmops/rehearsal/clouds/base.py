@@ -10,6 +10,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from contract.errors import KitError
+from contract.twin import key_headers
 from llmops.platforms.base import Say
 from llmops.rehearsal.fault_case import FaultCase
 
@@ -115,10 +116,12 @@ class Twin(ABC):
         Raises:
             KitError: it refuses, or does not answer.
         """
+        from twins.common.control import own_key
+
         data = None if document is None else json.dumps(document).encode()
         url = f"{self.url()}/_twin/{route}"
         try:
-            with urlopen(Request(url, data, method=method), timeout=60) as answer:
+            with urlopen(Request(url, data, key_headers(own_key(self.home)), method=method), timeout=60) as answer:
                 return json.load(answer)
         except HTTPError as e:
             raise KitError(f"the twin refuses: {e.read().decode(errors='replace')}", where=url) from e

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from hosting import jobs
+from hosting import containers, jobs
 from hosting.jobs import JobSpec
 from tests.containers.conftest import docker
 
@@ -123,7 +124,7 @@ def test_no_container_outlives_its_starter(spec: Callable[..., JobSpec], victims
     job = spec(WAITING.replace("sys.exit(7)", "None"))
     program = f"""
 from pathlib import Path
-from hosting import jobs
+from hosting import containers, jobs
 home, root = Path({str(job.home)!r}), Path({str(job.root)!r})
 spec = jobs.JobSpec("one", {job.image!r}, home, root, environ={dict(job.environ)!r})
 running = jobs.start(spec, lambda lines: print(running.pid, *lines, flush=True))
@@ -144,3 +145,20 @@ running.wait()
     while left(job.home):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.mark.vulnerability(14)
+def test_vulnerability_14_what_a_container_may_do(spec: Callable[..., JobSpec]) -> None:
+    """As the kernel has it: few capabilities and none to be had, and limits of processes and memory."""
+    code = """
+status = dict(line.split(":\\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\\t" in line)
+print(status["CapBnd"], status["CapEff"], status["NoNewPrivs"])
+groups = Path("/sys/fs/cgroup")
+for new, old in (("pids.max", "pids/pids.max"), ("memory.max", "memory/memory.limit_in_bytes")):
+    print((groups / new if (groups / new).exists() else groups / old).read_text().strip())
+"""
+    codes, (capabilities, pids, memory) = run(spec(code))
+    chown_kill_setgid_setuid = f"{1 << 0 | 1 << 5 | 1 << 6 | 1 << 7:016x}"
+    assert (codes, capabilities) == ([0], f"{chown_kill_setgid_setuid} {chown_kill_setgid_setuid} 1")
+    assert pids == str(containers.PIDS)
+    assert 0 < int(memory) < psutil.virtual_memory().total

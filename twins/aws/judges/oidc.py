@@ -1,25 +1,36 @@
-"""What a web identity's token says: the provider's ARN and the condition keys of its claims.
+"""What a web identity's token says: the provider's ARN and the condition keys of its claims."""
 
-The twin does not verify the token's signature: it has no issuer. What is judged is the role's trust policy.
-"""
-
-import base64
-import binascii
-import json
 from typing import Any
 
 from twins.aws.calls import ApiError
 from twins.aws.judges.account import Account
 from twins.aws.judges.context import Context
+from twins.aws.twin import Twin
+from twins.common import web_identity
+
+
+def claims_of(twin: Twin, token: str) -> dict[str, Any]:
+    """The claims of a token that the twin made in an issuer's place.
+
+    Raises:
+        ApiError: another made it, it is expired, or it is none.
+    """
+    try:
+        return web_identity.claims_of(twin.home, token)
+    except TimeoutError:
+        raise ApiError("ExpiredTokenException", "Token expired: the ID Token's exp has passed.", 400) from None
+    except ValueError as e:
+        text = f"Couldn't retrieve verification key from your identity provider: {e}"
+        raise ApiError("InvalidIdentityToken", text, 400) from e
 
 
 def read(token: str, account: Account) -> tuple[str, Context]:
     """The ARN of the OIDC provider that issued a token, and the keys `<issuer>:aud`, `<issuer>:sub` …
 
     Raises:
-        ApiError: the token is no JWT, or its issuer is no provider of the account.
+        ApiError: the token is none that the twin made, or its issuer is no provider of the account.
     """
-    claims = _claims(token)
+    claims = claims_of(account.twin, token)
     issuer = str(claims.get("iss", "")).partition("://")[2].rstrip("/")
     arn = f"arn:{account.partition}:iam::{account.id}:oidc-provider/{issuer}"
     if not account.has_oidc_provider(arn):
@@ -31,11 +42,3 @@ def read(token: str, account: Account) -> tuple[str, Context]:
         elif isinstance(value, list):
             context[f"{issuer}:{name}"] = [str(each) for each in value]
     return arn, context
-
-
-def _claims(token: str) -> dict[str, Any]:
-    try:
-        payload = token.split(".")[1]
-        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, ValueError, binascii.Error):
-        raise ApiError("InvalidIdentityToken", "The ID Token provided is not a valid JWT.", 400) from None

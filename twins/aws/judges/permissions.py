@@ -25,7 +25,7 @@ _ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*
 _ALLOWED = Verdict(True)
 UNJUDGED = [
     "permissions: service control policies, VPC endpoint policies, multi-factor authentication, source addresses",
-    "permissions: the signature of a web identity's token (the role's trust policy is judged)",
+    "permissions: a web identity's token of its issuer's own is refused: the twin makes those that it believes",
 ]
 # What a document is, where a call brings a policy: a faulty one is refused when it is put, as AWS does.
 _BROUGHT = {

@@ -13,12 +13,14 @@ from werkzeug.wrappers import Request, Response
 
 from twins.aws import faults, principals
 from twins.aws.calls import ApiError, Call
+from twins.aws.refusals import Refusals
 from twins.aws.services import sagemaker_runtime_token as tokens
 from twins.aws.services.sagemaker_runtime_invocations import ATTRIBUTES, BODY_BYTES, SESSION, Invocation, Runtime
 from twins.aws.twin import Twin, log
 from twins.common.pieces import Pieces
 
 _SERVICE = "sagemaker-runtime"
+_REFUSALS = Refusals(_SERVICE, "rest-json")
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)(?:/inference-components/(?P<component>[^/]+))?/openai(?P<rest>/.*)")
 _COMPLETIONS = "/v1/chat/completions"
 """The one path that SageMaker has, and the container's."""
@@ -54,8 +56,9 @@ class OpenAi:
         body = _body(request)
         given = {"EndpointName": found["endpoint"], "InferenceComponentName": found["component"]}
         with self._twin.lock:
-            calls = [self._call(token, "CallWithBearerToken", {}), self._call(token, "InvokeEndpoint", given)]
-            tokens.verify(token)
+            key = principals.key_of(self._twin, token.access_key, token.session, _REFUSALS)
+            tokens.verify(token, key.secret)
+            calls = [_call(token, key, "CallWithBearerToken", {}), _call(token, key, "InvokeEndpoint", given)]
             delay = faults.delay(self._twin, calls[1])
             for call in calls:
                 faults.meet(self._twin, call, list)
@@ -66,11 +69,6 @@ class OpenAi:
         time.sleep(delay)
         return self._answered(invocation, request.environ.get("werkzeug.socket"))
 
-    def _call(self, token: tokens.Token, operation: str, parameters: dict[str, Any]) -> Call:
-        headers = {"x-amz-security-token": token.session}
-        principal = principals.principal_of(token.access_key, _SERVICE, operation, "rest-json", headers)
-        return Call(_SERVICE, operation, parameters, token.access_key, token.region, principal)
-
     def _answered(self, invocation: Invocation, client: Any) -> Response:
         answer = self._runtime.begin(invocation, client)
         headers = {"Content-Type": answer.content_type, **answer.headers}
@@ -78,6 +76,10 @@ class OpenAi:
         if length := answer.exchange.header("Content-Length"):
             headers["Content-Length"] = length
         return Response(pieces, answer.exchange.status, headers)
+
+
+def _call(token: tokens.Token, key: principals.Key, operation: str, parameters: dict[str, Any]) -> Call:
+    return Call(_SERVICE, operation, parameters, token.access_key, token.region, key.principal)
 
 
 def _body(request: Request) -> bytes:

@@ -9,10 +9,11 @@ import hmac
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from urllib.parse import parse_qsl, urlsplit
 
 from twins.aws.calls import ApiError
-from twins.aws.principals import secret_of
+from twins.aws.signatures import ALGORITHM, canonical_query, signed, signing_key
 
 _PREFIX = "sagemaker-api-key-"
 _HOST = "sagemaker.amazonaws.com"
@@ -63,13 +64,13 @@ def read(authorization: str) -> Token:
     return Token(found["key"], found["region"], session, made, seconds, signed, signature)
 
 
-def verify(token: Token) -> None:
-    """Look at the signature and at the time, for an access key that is known.
+def verify(token: Token, secret: str) -> None:
+    """Look at the signature and at the time.
 
     Raises:
         ApiError: the token is expired, or signed with another secret.
     """
-    if not hmac.compare_digest(_signature(token), token.signature):
+    if not hmac.compare_digest(_signature(token, secret).encode(), token.signature.encode()):
         raise _refused("InvalidSignatureException", "the signature of the bearer token does not match")
     now = datetime.now(UTC)
     if now < token.made - _SKEW:
@@ -78,16 +79,14 @@ def verify(token: Token) -> None:
         raise _refused("ExpiredTokenException", "the bearer token is expired")
 
 
-def _signature(token: Token) -> str:
-    from botocore.auth import SigV4QueryAuth
-    from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials
-
-    credentials = Credentials(token.access_key, secret_of(token.access_key), token.session or None)
-    auth = SigV4QueryAuth(credentials, _SERVICE, token.region, expires=token.seconds)
-    request = AWSRequest(method="POST", url=f"https://{_HOST}/?{token.query}", headers={"host": _HOST})
-    request.context["timestamp"] = token.made.strftime("%Y%m%dT%H%M%SZ")
-    return str(auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request))
+def _signature(token: Token, secret: str) -> str:
+    query = canonical_query(token.query.encode())
+    request = f"POST\n/\n{query}\nhost:{_HOST}\n\nhost\n{sha256(b'').hexdigest()}"
+    day = token.made.strftime("%Y%m%d")
+    scope = f"{day}/{token.region}/{_SERVICE}/aws4_request"
+    time = token.made.strftime("%Y%m%dT%H%M%SZ")
+    text = f"{ALGORITHM}\n{time}\n{scope}\n{sha256(request.encode()).hexdigest()}"
+    return signed(signing_key(secret, day, token.region, _SERVICE), text)
 
 
 def _refused(code: str, reason: str) -> ApiError:

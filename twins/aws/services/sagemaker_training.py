@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.
 
 import re
 
+from twins.aws import jobs_folders
 from twins.aws.calls import ApiError, Call
 from twins.aws.jobs import Jobs
 from twins.aws.services import sagemaker_access as access
@@ -120,6 +121,7 @@ class Training:
         if given.get("EnableManagedSpotTraining") and given.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
             message = "KeepAlivePeriodInSeconds is not supported when EnableManagedSpotTraining is set to true."
             raise ApiError("ValidationException", message)
+        jobs_folders.refuse_outside(given)
         for metric in algorithm.get("MetricDefinitions", []):
             _compiled(metric["Regex"])
 

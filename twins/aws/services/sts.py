@@ -1,6 +1,9 @@
-"""AWS STS: a role that is not there, or does not work yet, can't be assumed (whether it may be is the judge's)."""
+"""AWS STS: a role that is not there, or does not work yet, can't be assumed (whether it may be is the judge's), and a
+web identity is one by a token that the twin made, whether permissions are judged or not.
+"""
 
 from twins.aws.calls import ApiError, Call
+from twins.aws.judges import oidc
 from twins.aws.services import iam
 from twins.aws.twin import Twin
 
@@ -9,6 +12,17 @@ def install(twin: Twin) -> None:
     """Look the role up."""
     twin.before("sts", "AssumeRole", lambda call: _refuse_missing(twin, call))
     twin.before("sts", "AssumeRoleWithWebIdentity", lambda call: _refuse_missing(twin, call))
+    twin.before("sts", "AssumeRoleWithWebIdentity", lambda call: _refuse_stranger(twin, call))
+    twin.implement("sts", "AssumeRoleWithSAML", _refuse_saml)
+
+
+def _refuse_stranger(twin: Twin, call: Call) -> None:
+    oidc.claims_of(twin, call.parameters["WebIdentityToken"])
+
+
+def _refuse_saml(_call: Call) -> None:
+    """Nobody verifies an assertion here, and moto would give credentials of any role to whoever asks."""
+    raise ApiError("NotImplemented", "This twin of AWS does not implement sts:AssumeRoleWithSAML.")
 
 
 def _refuse_missing(twin: Twin, call: Call) -> None:

@@ -7,7 +7,6 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
 import re
 from typing import TYPE_CHECKING
 
-from contract import keys
 from twins.azure import operations
 from twins.azure.arm import merged
 from twins.azure.calls import Call, Document, Reply
@@ -26,6 +25,8 @@ TYPE = f"{WORKSPACES}/jobs"
 START_SECONDS = 15.0
 _START = "machinelearning.job"
 _PLACEHOLDER = re.compile(r"\$\{\{\s*(inputs|outputs|search_space)\.(\w+)\s*\}\}")
+_FOLDER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
+"""Of inputs and outputs: what a placeholder can name, and a folder of this machine."""
 _PATH_MACROS = re.compile(r"\$\{\{\s*(\w+)\s*\}\}")
 _KINDS_OF_DATA = {"uri_folder": "data", "uri_file": "data", "mltable": "data"}
 
@@ -171,8 +172,8 @@ def _check_folders(twin: "Twin", workspace_id: str, properties: Document) -> Non
     for direction in ("inputs", "outputs"):
         for name, given in (properties.get(direction) or {}).items():
             target, uri = f"properties.{direction}.{name}", given.get("uri")
-            if "/" in name or keys.fault(name):  # it becomes the name of a folder
-                message = f"The name {keys.shown(name)} is invalid: only letters, digits and underscores are allowed."
+            if not _FOLDER_NAME.fullmatch(name):
+                message = f"The name {name!r} of an {direction[:-1]} must be letters, digits and underscores."
                 raise ArmError(400, "UserError", message, f"properties.{direction}")
             if not uri or references.data_path(twin, workspace_id, uri, target) is not None:
                 continue

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contract.twin import ENDPOINT_VARIABLE, TWIN_ACCOUNT, is_loopback
-from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from twins.providers.base import Failure, ProviderError, Session
 from twins.providers.values import UNKNOWN
 
@@ -155,8 +154,8 @@ def _credentials(settings: Mapping[str, Any], environ: Mapping[str, str]) -> dic
         }
     else:
         found = {
-            "aws_access_key_id": environ.get("AWS_ACCESS_KEY_ID") or ROOT_ACCESS_KEY,
-            "aws_secret_access_key": environ.get("AWS_SECRET_ACCESS_KEY") or ROOT_SECRET_KEY,
+            "aws_access_key_id": environ.get("AWS_ACCESS_KEY_ID") or "",
+            "aws_secret_access_key": environ.get("AWS_SECRET_ACCESS_KEY") or "",
             "aws_session_token": environ.get("AWS_SESSION_TOKEN") or "",
         }
     return {name: value for name, value in found.items() if value}
@@ -178,6 +177,11 @@ def _refuse_elsewhere(session: AwsSession) -> None:
 def _identify(session: AwsSession, settings: Mapping[str, Any]) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
+    if not {"aws_access_key_id", "aws_secret_access_key"} <= session.credentials.keys():
+        raise ProviderError(
+            "No valid credential sources found: `llmops twin aws env` prints those of the twin's root (a profile or a "
+            "role of the machine is not a twin's)"
+        )
     try:
         identity = session.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:

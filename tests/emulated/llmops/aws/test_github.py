@@ -1,9 +1,10 @@
 """The roles that bootstrap makes for GitHub's workflows: who may take them, and that each suffices for its commands."""
 
-import base64
 import json
+import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from botocore.exceptions import ClientError
 from ruamel.yaml import YAML
 
 from contract.errors import KitError
-from contract.twin import TWIN_ACCOUNT
+from contract.twin import TWIN_ACCOUNT, owner_headers
 from llmops.platforms.aws.bootstrap import Bootstrapped, bootstrap
 from llmops.platforms.aws.bootstrap_policies import PROMOTE_ENVIRONMENT
 from llmops.platforms.aws.clients import Clients
@@ -31,14 +32,16 @@ PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
 
 
 def token(subject: str) -> str:
-    """As GitHub gives one to a workflow; the twin, which has no issuer, doesn't look at its signature."""
+    """As GitHub gives one to a workflow: the twin makes it in its place."""
     claims = {
         "iss": "https://token.actions.githubusercontent.com",
         "aud": "sts.amazonaws.com",
         "sub": subject,
     }
-    parts = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in ({"alg": "RS256"}, claims)]
-    return ".".join([*parts, "c2lnbmF0dXJl"])
+    url = f"{os.environ['AWS_ENDPOINT_URL']}/_twin/web-identities"
+    asked = urllib.request.Request(url, json.dumps(claims).encode(), owner_headers("aws", os.environ))
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        return json.load(answer)["token"]
 
 
 def take(clients: Clients, role: str, subject: str) -> dict[str, str]:

@@ -29,6 +29,7 @@ from llmops.runs import collect, find_run
 from tests.emulated.llmops.conftest import RECIPE, Kit, training_rows
 from tests.support.aws import Account, AwsStack, make_stack, running_account
 from tests.support.models import tiny_model
+from tests.support.twin_keys import asked
 
 PRICED = "ml.g5.xlarge"
 
@@ -295,7 +296,8 @@ def test_the_users_policy_has_no_action_that_nobody_uses(serving: World) -> None
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
     serving.kit.run("status")
     serving.kit.run("logs", "chatbot")
-    with urllib.request.urlopen(f"{serving.kit.environ['AWS_ENDPOINT_URL']}/_twin/recorded", timeout=60) as answer:
+    recorded_ = asked(serving.account.home, serving.kit.environ["AWS_ENDPOINT_URL"], "recorded")
+    with urllib.request.urlopen(recorded_, timeout=60) as answer:
         recorded = json.load(answer)["recorded"]
     used = {r["action"] for r in recorded if r["principal"].endswith(":user/user")}
     assert allowed - used <= {"s3:AbortMultipartUpload", "secretsmanager:GetSecretValue", "sts:GetCallerIdentity"}

@@ -1,6 +1,5 @@
 """The identities that bootstrap makes for GitHub: who may be them, and that each suffices for its commands."""
 
-import base64
 import json
 import os
 import ssl
@@ -53,16 +52,15 @@ def made(twin: Path) -> BootstrappedSubscription:
 
 
 def sign_in(clients: Clients, client: str, subject: str) -> None:
-    """As azure/login does, with a token as GitHub gives one to a workflow; the twin doesn't look at its signature."""
+    """As azure/login does, with a token as GitHub gives one to a workflow (the twin makes it)."""
     until_then, audience = time.time() + 300, "api://AzureADTokenExchange"
     claims = {"iss": ISSUER, "aud": audience, "sub": subject, "exp": until_then}
-    parts = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in ({"alg": "RS256"}, claims)]
     form = {
         "grant_type": "client_credentials",
         "client_id": client,
         "scope": "https://management.azure.com/.default",
         "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-        "client_assertion": ".".join([*parts, "c2lnbmF0dXJl"]),
+        "client_assertion": given.admin("POST", "web-identities", claims)["token"],
     }
     url = f"{clients.twin}/{clients.caller.tenant}/oauth2/v2.0/token"
     with urllib.request.urlopen(

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from azure.storage.blob import ContainerClient
 
+from contract.twin import owner_headers
 from llmops.platforms.azure.bootstrap import STORAGE_API, Names
 from llmops.platforms.azure.clients import Clients
 from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
@@ -147,7 +148,8 @@ def test_a_state_that_can_not_be_written_is_told_with_the_way_out(in_blobs: Kit,
 
 def deny(clients: Clients, method: str, entry: bytes) -> None:
     """Let the twin refuse a principal an action, or no more."""
-    request = urllib.request.Request(f"{clients.twin}/_twin/denials", entry, method=method)
+    headers = owner_headers("azure", os.environ)
+    request = urllib.request.Request(f"{clients.twin}/_twin/denials", entry, headers, method=method)
     with urllib.request.urlopen(request, timeout=60):
         pass
 

@@ -8,14 +8,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from tests.support.twin_keys import asked, root_secret, signed
 from twins.aws import control
-from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
+from twins.aws.principals import ROOT_ACCESS_KEY
 
 REGION = "us-east-1"
 IMAGE = "process:serving@sha256:" + "a" * 64
@@ -35,10 +36,9 @@ class Running:
     info: control.TwinInfo
     clients: dict[tuple[str | None, ...], Any] = field(default_factory=dict)
 
-    def client(
-        self, service: str, key: str = ROOT_ACCESS_KEY, secret: str = ROOT_SECRET_KEY, token: str | None = None
-    ) -> Any:
+    def client(self, service: str, key: str = ROOT_ACCESS_KEY, secret: str = "", token: str | None = None) -> Any:
         """A boto3 client of the twin, as the account's root unless another key is given."""
+        secret = secret or root_secret(self.home)
         names = (service, key, secret, token)
         if names not in self.clients:
             session = boto3.Session(key, secret, token, REGION)
@@ -49,8 +49,8 @@ class Running:
     def raw(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
         """Status and body of a request that no SDK makes; signed as root for a service where `signed` names one."""
         if service := headers.pop("signed", ""):
-            scope = f"{ROOT_ACCESS_KEY}/20260101/{REGION}/{service}/aws4_request"
-            headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=x"
+            keys = (ROOT_ACCESS_KEY, root_secret(self.home))
+            headers = signed(method, f"{self.info.url}{path}", service, keys, body=body, headers=headers)
         with closing(http.client.HTTPConnection("127.0.0.1", self.info.port)) as connection:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -64,7 +64,7 @@ class Running:
     def ask(self, method: str, route: str, document: Any = None) -> Any:
         """One of the twin's own routes."""
         data = None if document is None else json.dumps(document).encode()
-        with urlopen(Request(f"{self.info.url}/_twin/{route}", data, method=method)) as answer:
+        with urlopen(asked(self.home, self.info.url, route, method, data)) as answer:
             return json.loads(answer.read())
 
     def fault(self, kind: str, **members: Any) -> None:

@@ -13,10 +13,10 @@ from botocore.config import Config
 from werkzeug.serving import make_server
 
 from tests.support.serving import until
+from tests.support.twin_keys import root_keys
 from twins.aws.fleet import Fleet, Lease, NoWorkerError
 from twins.aws.front import Front
 from twins.aws.handler import Handler
-from twins.aws.principals import ROOT_ACCESS_KEY
 from twins.aws.server import install
 from twins.aws.twin import Twin, TwinSettings
 
@@ -209,7 +209,7 @@ class ServedTwin:
 
     def client(self, service: str = "sagemaker-runtime", attempts: int = 1) -> Any:
         """A boto3 client as the account's root."""
-        session = boto3.Session(ROOT_ACCESS_KEY, "secret", region_name=REGION)
+        session = boto3.Session(region_name=REGION, **root_keys(self.twin.home))
         config = Config(retries={"total_max_attempts": attempts, "mode": "standard"}, read_timeout=20)
         self.clients.append(session.client(service, endpoint_url=self.url, config=config))
         return self.clients[-1]

@@ -15,6 +15,7 @@ import pytest
 from contract.layout import cache_dir
 from tests.emulated.twins.aws.conftest import Running, made_config, made_model, made_role
 from tests.emulated.twins.aws.containers import served
+from tests.support.twin_keys import root_environ
 from twins.aws import control
 
 
@@ -31,8 +32,9 @@ def aws(start: Callable[..., Running]) -> Callable[..., Any]:
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv") or "uv"
     command = [uv, "tool", "run", "--from", "awscli>=1.40,<2", "aws", "--output", "json"]
 
-    def run(*arguments: str, fails: bool = False, as_text: bool = False) -> Any:
-        done = subprocess.run([*command, *arguments], env=environ, capture_output=True, text=True)
+    def run(*arguments: str, fails: bool = False, as_text: bool = False, home: Path = twin.home) -> Any:
+        own = environ | root_environ(home)
+        done = subprocess.run([*command, *arguments], env=own, capture_output=True, text=True)
         assert (done.returncode != 0) == fails, done.stderr
         if fails or as_text:
             return done.stderr or done.stdout
@@ -63,11 +65,12 @@ def test_an_invocation_by_command(aws: Callable[..., Any], tmp_path: Path) -> No
     with served(tmp_path / "served") as (twin, container):
         invoke = ["sagemaker-runtime", "invoke-endpoint", "--endpoint-url", twin.url, "--content-type", "text/plain"]
         answer = tmp_path / "answer"
-        told = aws(*invoke, "--endpoint-name", "chat", "--body", "hello", str(answer))
+        told = aws(*invoke, "--endpoint-name", "chat", "--body", "hello", str(answer), home=twin.twin.home)
         assert answer.read_text() == "hello"
         assert told["InvokedProductionVariant"] == "main"
         assert container.requests[0]["content-type"] == "text/plain"
-        assert "no-such" in aws(*invoke, "--endpoint-name", "no-such", "--body", "x", str(answer), fails=True)
+        missing = [*invoke, "--endpoint-name", "no-such", "--body", "x", str(answer)]
+        assert "no-such" in aws(*missing, fails=True, home=twin.twin.home)
 
 
 def test_a_password_for_docker_by_command(aws: Callable[..., Any]) -> None:

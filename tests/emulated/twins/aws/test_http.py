@@ -12,10 +12,13 @@ import pytest
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
+from contract.twin import key_headers
+from tests.support.twin_keys import root_keys, signed
 from twins.aws.calls import Call, Deferred, Streaming
 from twins.aws.front import Front
 from twins.aws.handler import Handler
 from twins.aws.twin import Twin
+from twins.common.control import own_key
 
 
 class Served:
@@ -112,13 +115,15 @@ def test_a_routed_body_is_read_by_who_is_routed_to(client: http.client.HTTPConne
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_what_nobody_read_is_not_the_next_request(client: http.client.HTTPConnection, chunked: bool) -> None:
+def test_what_nobody_read_is_not_the_next_request(
+    client: http.client.HTTPConnection, served: Served, chunked: bool
+) -> None:
     client.connect()
     kept = client.sock
     for _ in range(2):
         body: Any = iter([b"GET /_twin/health HTTP/1.1\r\n\r\n"] * 5) if chunked else b"x" * 500_000
         assert said(client, "PUT", "/told/unread", body, encode_chunked=chunked) == (413, b"unread")
-        assert said(client, "GET", "/_twin/health")[0] == 200
+        assert said(client, "GET", "/_twin/health", headers=key_headers(own_key(served.twin.home)))[0] == 200
     assert client.sock is kept
 
 
@@ -143,7 +148,7 @@ def test_pieces_are_sent_when_they_are_there(client: http.client.HTTPConnection,
     assert answer.read1() == b"first"
     served.next_piece.set()
     assert answer.read() == b"second"
-    assert said(client, "GET", "/_twin/health")[0] == 200
+    assert said(client, "GET", "/_twin/health", headers=key_headers(own_key(served.twin.home)))[0] == 200
 
 
 def test_a_client_of_http_1_0_reads_to_the_end(served: Served) -> None:
@@ -199,9 +204,9 @@ def test_deferred_work_holds_no_lock(client: http.client.HTTPConnection, served:
         return Deferred(work)
 
     served.twin.implement("sagemaker-runtime", "InvokeEndpoint", answer)
-    scope = "AKIALLMOPSTWINROOT00/20260101/us-east-1/sagemaker/aws4_request"
-    signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=x"}
-    client.request("POST", "/endpoints/e/invocations", b"{}", signed)
+    url, keys = f"http://127.0.0.1:{served.port}/endpoints/e/invocations", tuple(root_keys(served.twin.home).values())
+    headers = signed("POST", url, "sagemaker", keys, body=b"{}")
+    client.request("POST", "/endpoints/e/invocations", b"{}", headers)
     assert working.wait(10)
     assert served.twin.lock.acquire(timeout=60)
     served.twin.lock.release()

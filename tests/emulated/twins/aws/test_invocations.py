@@ -11,6 +11,7 @@ from urllib3.exceptions import ProtocolError
 
 from tests.emulated.twins.aws.containers import Container, ServedTwin, emptied, fresh, served
 from tests.support.serving import until
+from tests.support.twin_keys import root_keys, signed
 from twins.aws import faults
 from twins.aws.services import sagemaker_runtime_invocations as invocations
 
@@ -166,7 +167,7 @@ def test_a_client_that_leaves_is_seen_by_the_container_at_once(twin: ServedTwin,
     told = {"do": do, "pieces": ["first", "second"], "wait": True}
     kind = "invocations-response-stream" if do == "stream" else "invocations"
     with socket.create_connection(("127.0.0.1", twin.port), timeout=10) as client:
-        _ask(client, kind, json.dumps(told).encode())
+        _ask(twin, client, kind, json.dumps(told).encode())
         until(lambda: container.requests)
         if do == "stream":
             assert b"first" in _received_until(client, b"first")
@@ -189,7 +190,7 @@ def test_a_slow_reader_holds_up_nobody(twin: ServedTwin, container: Container) -
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", twin.port))
-        _ask(client, "invocations-response-stream", body)
+        _ask(twin, client, "invocations-response-stream", body)
         assert b"200" in client.recv(100)
         assert invoke(twin)["Body"].read() == b"hello"  # while the other's answer is stuck
         assert twin.twin.lock.acquire(timeout=60)
@@ -198,12 +199,11 @@ def test_a_slow_reader_holds_up_nobody(twin: ServedTwin, container: Container) -
     assert container.left.wait(10)
 
 
-def _ask(client: socket.socket, kind: str, body: bytes) -> None:
-    scope = "AKIALLMOPSTWINROOT00/20260101/us-east-1/sagemaker/aws4_request"
-    head = (
-        f"POST /endpoints/chat/{kind} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
-        f"Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=x\r\n\r\n"
-    )
+def _ask(twin: ServedTwin, client: socket.socket, kind: str, body: bytes) -> None:
+    path, keys = f"/endpoints/chat/{kind}", tuple(root_keys(twin.twin.home).values())
+    headers = signed("POST", f"{twin.url}{path}", "sagemaker", keys, body=body)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{twin.port}\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
     client.sendall(head.encode() + body)
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.emulated.twins.aws.conftest import Running, made_role
 from tests.support.jobs import trainee
+from tests.support.twin_keys import root_secret
+from twins.common.control import own_key
 
 WORK = "work-of-jobs"
 
@@ -199,6 +201,29 @@ def test_archives_a_key_and_versions(twin: Running, role: str) -> None:
             content = tar.extractfile(name)
             assert content
             assert (tar.getnames(), content.read()) == ([name], name.encode())
+
+
+@pytest.mark.vulnerability(3)
+def test_vulnerability_3_a_job_has_no_key_of_its_twin(twin: Running, role: str) -> None:
+    """Its environment is its own, and what it asks the twin without a signature is refused."""
+    code = f"""
+import urllib.request, urllib.error
+print("environment", dict(os.environ))
+for path in ("/_twin/status", "/"):
+    try:
+        urllib.request.urlopen("{twin.info.url}" + path)
+    except urllib.error.HTTPError as e:
+        print("refused", path, e.code)
+"""
+    ended(twin, begin(twin, role, "curious", code))
+    lines = log_lines(twin, "curious")
+    assert [line for line in lines if line.startswith("refused")] == ["refused /_twin/status 403", "refused / 403"]
+    said = "\n".join(lines)
+    assert "environment" in said
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "LLMOPS_AWS_TWIN_KEY", "AWS_ENDPOINT_URL"):
+        assert name not in said
+    assert root_secret(twin.home) not in said
+    assert own_key(twin.home) not in said
 
 
 def test_a_failure_file_is_the_reason(twin: Running, role: str) -> None:

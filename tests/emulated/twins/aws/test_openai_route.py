@@ -19,7 +19,8 @@ from botocore.credentials import Credentials
 from tests.emulated.twins.aws.conftest import Running, await_status, made_config, made_model, made_role
 from tests.emulated.twins.aws.containers import REGION, Container, ServedTwin, emptied, fresh, served
 from tests.support.serving import until
-from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
+from tests.support.twin_keys import root_secret
+from twins.aws.principals import ROOT_ACCESS_KEY
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 CHUNK = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -27,7 +28,7 @@ CHUNK = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m
 
 def token_of(
     key: str = ROOT_ACCESS_KEY,
-    secret: str = ROOT_SECRET_KEY,
+    secret: str = "",
     session: str | None = None,
     *,
     region: str = REGION,
@@ -47,6 +48,10 @@ def token_of(
     assert request.url
     url = request.url.removeprefix("https://") + "&Version=1"
     return "sagemaker-api-key-" + base64.b64encode(url.encode()).decode()
+
+
+def root_token(twin: ServedTwin, **changed: Any) -> str:
+    return token_of(**{"secret": root_secret(twin.twin.home), **changed})
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ def client(twin: ServedTwin) -> Iterator[Client]:
 
     def make(token: str = "", endpoint: str = "chat", url: str = "") -> openai.OpenAI:
         url = url or f"{twin.url}/endpoints/{endpoint}/openai/v1"
-        made.append(openai.OpenAI(base_url=url, api_key=token or token_of(), max_retries=0, timeout=20))
+        made.append(openai.OpenAI(base_url=url, api_key=token or root_token(twin), max_retries=0, timeout=20))
         return made[-1]
 
     yield make
@@ -149,24 +154,29 @@ def test_errors_are_the_containers_own_or_sagemakers(client: Client, twin: Serve
         ("a-key-of-another-service", "a bearer token of SageMaker is missing"),
         ("sagemaker-api-key-%%%", "can't be read"),
         ("sagemaker-api-key-" + base64.b64encode(b"sagemaker.amazonaws.com/?Action=x").decode(), "can't be read"),
-        (token_of(action="DeleteEverything"), "not one for SageMaker's endpoints"),
-        (token_of(seconds=43_201), "lasts 43200 seconds at most"),
-        (token_of(made=datetime.now(UTC) - timedelta(hours=2), seconds=3600), "is expired"),
-        (token_of(made=datetime.now(UTC) + timedelta(hours=2)), "was made in the future"),
-        (token_of(secret="another"), "signature of the bearer token does not match"),
-        (token_of(key="AKIAIOSFODNN7EXAMPLE"), "The security token included in the request is invalid"),
-        (token_of(region="eu-west-1"), "Endpoint chat of account 000000000000 not found"),
+        ({"action": "DeleteEverything"}, "not one for SageMaker's endpoints"),
+        ({"seconds": 43_201}, "lasts 43200 seconds at most"),
+        ({"made": datetime.now(UTC) - timedelta(hours=2), "seconds": 3600}, "is expired"),
+        ({"made": datetime.now(UTC) + timedelta(hours=2)}, "was made in the future"),
+        ({"secret": "another"}, "signature of the bearer token does not match"),
+        ({"key": "AKIAIOSFODNN7EXAMPLE"}, "The security token included in the request is invalid"),
+        ({"region": "eu-west-1"}, "Endpoint chat of account 000000000000 not found"),
     ],
 )
-def test_a_token_that_is_none_is_refused(client: Client, container: Container, token: str, told: str) -> None:
+def test_a_token_that_is_none_is_refused(
+    client: Client, container: Container, twin: ServedTwin, token: str | dict[str, Any], told: str
+) -> None:
+    if isinstance(token, dict):
+        token = root_token(twin, **token)
     with pytest.raises(openai.APIStatusError, match=told) as refused:
         ask(client(token))
     assert refused.value.status_code == (400 if "not found" in told else 403)
     assert not container.requests
 
 
-def test_a_token_that_was_made_to_last_longer_is_refused(client: Client) -> None:
-    url = base64.b64decode(token_of(seconds=60).removeprefix("sagemaker-api-key-")).decode()
+def test_a_token_that_was_made_to_last_longer_is_refused(client: Client, twin: ServedTwin) -> None:
+    token = root_token(twin, seconds=60)
+    url = base64.b64decode(token.removeprefix("sagemaker-api-key-")).decode()
     longer = base64.b64encode(url.replace("X-Amz-Expires=60", "X-Amz-Expires=43200").encode()).decode()
     with pytest.raises(openai.PermissionDeniedError, match="does not match"):
         ask(client("sagemaker-api-key-" + longer))
@@ -213,7 +223,7 @@ def test_a_client_that_leaves_before_the_answer(twin: ServedTwin, container: Con
     with socket.create_connection(("127.0.0.1", twin.port), timeout=10) as connection:
         connection.sendall(
             f"POST /endpoints/chat/openai/v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-            f"Content-Length: {len(body)}\r\nAuthorization: Bearer {token_of()}\r\n\r\n".encode()
+            f"Content-Length: {len(body)}\r\nAuthorization: Bearer {root_token(twin)}\r\n\r\n".encode()
             + body
         )
         until(lambda: container.requests)

@@ -9,7 +9,9 @@ from urllib.request import urlopen
 import pytest
 from botocore.exceptions import ClientError
 
+from contract.twin import key_headers
 from tests.emulated.twins.aws.conftest import Running, made_role
+from twins.common.control import own_key
 
 
 def refusal(call, **parameters) -> ClientError:
@@ -122,7 +124,7 @@ def test_a_connection_serves_many_requests(twin: Running) -> None:
         connection.connect()
         first = connection.sock
         for _ in range(3):
-            connection.request("GET", "/_twin/health")
+            connection.request("GET", "/_twin/health", headers=key_headers(own_key(twin.home)))
             assert json.loads(connection.getresponse().read())["ready"]
         assert connection.sock is first
 
@@ -135,9 +137,12 @@ def test_throttling_is_repeated_by_the_sdk(twin: Running) -> None:
 
 
 def test_own_routes_say_what_there_is(twin: Running) -> None:
-    status, body = twin.raw("GET", "/_twin/nonsense")
+    key = key_headers(own_key(twin.home))
+    status, body = twin.raw("GET", "/_twin/nonsense", b"", **key)
     assert (status, "GET health" in json.loads(body)["routes"]) == (404, True)
-    status, body = twin.raw("PUT", "/_twin/settings", json.dumps({"pace": -1}).encode())
+    status, body = twin.raw(
+        "PUT", "/_twin/settings", json.dumps({"pace": -1}).encode(), **key_headers(own_key(twin.home))
+    )
     assert (status, json.loads(body)["error"]) == (400, "not a setting, or not a value of it: pace")
     told = twin.ask("GET", "status")
     assert any("containers are not run" in line for line in told["not_judged"])

@@ -20,8 +20,8 @@ from botocore.exceptions import ClientError
 
 from tests.emulated.twins.aws.conftest import REGION, Running, made_role
 from tests.emulated.twins.aws.services.waiting import eventually
+from tests.support.twin_keys import root_keys
 from twins.aws import registry
-from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from twins.aws.twin import Twin
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")
@@ -263,7 +263,7 @@ def test_a_token_is_of_one_region(twin: Running, root: Client) -> None:
 
 
 def twin_client(twin: Running, region: str) -> Any:
-    session = boto3.Session(ROOT_ACCESS_KEY, ROOT_SECRET_KEY, region_name=region)
+    session = boto3.Session(region_name=region, **root_keys(twin.home))
     return closing(session.client("ecr", endpoint_url=twin.info.url))
 
 

@@ -18,7 +18,8 @@ from azure.identity import (
 )
 
 from tests.support.azure_twin import GROUPS, MANAGEMENT, ArmClient, Subscription
-from twins.azure.principals import OWNER_APP, OWNER_ID, OWNER_SECRET
+from twins.azure.principals import OWNER_APP, OWNER_ID, OWNER_PURPOSE
+from twins.common import root
 
 IDENTITIES = "2023-01-31"
 ISSUER = "https://token.actions.githubusercontent.com"
@@ -48,8 +49,8 @@ def test_a_token_can_be_verified_with_the_published_keys(subscription: Subscript
 
 
 def test_a_secret_is_checked(subscription: Subscription) -> None:
-    tenant = subscription.info.tenant
-    with ClientSecretCredential(tenant, OWNER_APP, OWNER_SECRET, disable_instance_discovery=True) as credential:
+    tenant, secret = subscription.info.tenant, root.key(subscription.home, OWNER_PURPOSE)
+    with ClientSecretCredential(tenant, OWNER_APP, secret, disable_instance_discovery=True) as credential:
         assert claims(credential.get_token(MANAGEMENT).token)["oid"] == OWNER_ID
     with (
         ClientSecretCredential(tenant, OWNER_APP, "another", disable_instance_discovery=True) as credential,
@@ -75,7 +76,7 @@ def test_a_workflow_of_github_is_a_user_assigned_identity(subscription: Subscrip
 
     def assertion(subject: str, expires: float = 600) -> str:
         content = {"iss": ISSUER, "sub": subject, "aud": AUDIENCE, "exp": int(time.time() + expires)}
-        return jwt.encode(content, "of somebody else who signs with another key", "HS256")
+        return subscription.admin("POST", "web-identities", content)["token"]
 
     def token(given: str) -> str:
         with ClientAssertionCredential(
@@ -88,6 +89,9 @@ def test_a_workflow_of_github_is_a_user_assigned_identity(subscription: Subscrip
         token(assertion("repo:somebody/else:environment:production"))
     with pytest.raises(ClientAuthenticationError, match="AADSTS700024"):
         token(assertion(SUBJECT, expires=-60))
+    said = {"iss": ISSUER, "sub": SUBJECT, "aud": AUDIENCE, "exp": int(time.time() + 600)}
+    with pytest.raises(ClientAuthenticationError, match="AADSTS50027"):
+        token(jwt.encode(said, "of somebody else who signs with another key", "HS256"))
 
 
 def test_a_managed_identity_of_another_is_not_given(subscription: Subscription) -> None:

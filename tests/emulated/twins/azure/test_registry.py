@@ -16,6 +16,7 @@ import pytest
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from twins.azure import principals, registry, registry_tokens, tokens
 from twins.azure.calls import Caller
+from twins.common import root
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")
 VERSION = "2023-07-01"
@@ -151,7 +152,7 @@ def test_docker_logs_in_by_a_refresh_token_or_a_secret(hosts: Hosts) -> None:
         return client.ask("GET", path, headers={"Authorization": f"Basic {basic}"})[0]
 
     assert login(registry_tokens.TOKEN_USER, client.refresh_token(principals.OWNER)) == 200
-    assert login(principals.OWNER_APP, principals.OWNER_SECRET) == 200
+    assert login(principals.OWNER_APP, root.key(hosts.twin.home, principals.OWNER_PURPOSE)) == 200
     assert login(principals.OWNER_APP, "wrong") == 401
     assert login(registry_tokens.TOKEN_USER, "wrong") == 401
 

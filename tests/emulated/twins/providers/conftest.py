@@ -16,7 +16,7 @@ import pytest
 from contract.twin import TWIN_ACCOUNT
 from llmops.engine import ensure
 from tests.support.programs import Program
-from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
+from tests.support.twin_keys import root_environ, root_keys
 from twins.providers.aws.provider import AwsProvider
 from twins.providers.server import serving
 
@@ -46,17 +46,22 @@ class AwsProgram(Program):
     """`own` are the resource options with the provider."""
 
     url: str = ""
+    home: Path = Path()
 
     def client(self, service: str) -> Any:
         """A boto3 client of the twin's."""
-        keys = {"aws_access_key_id": ROOT_ACCESS_KEY, "aws_secret_access_key": ROOT_SECRET_KEY}
-        return boto3.client(service, region_name=REGION, endpoint_url=self.url, **keys)
+        return boto3.client(service, region_name=REGION, endpoint_url=self.url, **root_keys(self.home))
 
 
 @pytest.fixture(scope="session")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the twin."""
+    return tmp_path_factory.mktemp("twin")
+
+
+@pytest.fixture(scope="session")
+def twin(home: Path) -> Iterator[str]:
     """The URL of a twin of AWS that judges no permissions."""
-    home = tmp_path_factory.mktemp("twin")
     command = [sys.executable, "-m", "twins.aws", "serve", "--home", str(home), "--judge", "off", "--pace", "0.3"]
     command += ["--containers", "none"]
     process = subprocess.Popen([*command, "--no-stand-in"], stdin=subprocess.DEVNULL)
@@ -89,7 +94,7 @@ def plugin(twin: str) -> Iterator[int]:
 
 
 @pytest.fixture
-def make_program(tmp_path: Path, twin: str, plugin: int) -> Callable[..., Program]:
+def make_program(tmp_path: Path, home: Path, twin: str, plugin: int) -> Callable[..., Program]:
     """Makes projects, each with an empty stack `one`."""
     environ = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "PULUMI_"))} | ensure().env
     environ |= {
@@ -100,12 +105,13 @@ def make_program(tmp_path: Path, twin: str, plugin: int) -> Callable[..., Progra
         "PULUMI_DEBUG_PROVIDERS": f"aws:{plugin}",
         "VIRTUAL_ENV": sys.prefix,
         "AWS_ENDPOINT_URL": twin,
+        **root_environ(home),
     }
     (tmp_path / "state").mkdir()
 
     def make(text: str = "", name: str = "project", stack: str = "one") -> AwsProgram:
         head = PROGRAM.format(provider=PROVIDER.format(region=REGION, account=TWIN_ACCOUNT))
-        program = AwsProgram(tmp_path / name, dict(environ), "aws", head, stack, url=twin)
+        program = AwsProgram(tmp_path / name, dict(environ), "aws", head, stack, url=twin, home=home)
         program.make(text)
         return program
 

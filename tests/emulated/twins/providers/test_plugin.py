@@ -15,21 +15,23 @@ import pytest
 
 from contract.twin import TWIN_ACCOUNT
 from tests.emulated.twins.providers import programs, sdk_properties
+from tests.support.twin_keys import asked
 from twins.providers.aws.session import open_session
 from twins.providers.base import ProviderError
 
 MakeProgram = Callable[..., Any]
+SOME_KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
 @pytest.fixture
-def fault(twin: str) -> Iterator[Callable[..., None]]:
+def fault(home: Path, twin: str) -> Iterator[Callable[..., None]]:
     """Lets something go wrong on the twin until the test ends."""
 
     def put(**told: Any) -> None:
-        _ask(twin, "PUT", "faults", told)
+        _ask(home, "PUT", "faults", told)
 
     yield put
-    _ask(twin, "DELETE", "faults", {})
+    _ask(home, "DELETE", "faults", {})
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")  # of its own modules, as they are imported
@@ -76,24 +78,24 @@ def test_an_endpoint_that_fails_is_not_in_the_state(make_program: MakeProgram, f
     sagemaker = program.client("sagemaker")
     assert sagemaker.describe_endpoint(EndpointName="chatbot")["EndpointStatus"] == "Failed"
     sagemaker.delete_endpoint(EndpointName="chatbot")
-    _ask(program.url, "DELETE", "faults", {})
+    _ask(program.home, "DELETE", "faults", {})
     program.up()
     assert program.resources()["endpoint"]["id"] == "chatbot"
     program.pulumi("destroy", "--yes", "--skip-preview")
 
 
-def test_an_interrupted_update_goes_on(make_program: MakeProgram, twin: str) -> None:
+def test_an_interrupted_update_goes_on(make_program: MakeProgram, home: Path) -> None:
     program = make_program(programs.ENDPOINT)
     sagemaker = program.client("sagemaker")
-    pace = json.loads(_ask(twin, "GET", "settings"))["pace"]
-    _ask(twin, "PUT", "settings", {"pace": 60})
+    pace = json.loads(_ask(home, "GET", "settings"))["pace"]
+    _ask(home, "PUT", "settings", {"pace": 60})
     try:
         process = program.start("up", "--yes", "--skip-preview")
         _until(lambda: bool(sagemaker.list_endpoints(NameContains="chatbot")["Endpoints"]))
         os.kill(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     finally:
-        _ask(twin, "PUT", "settings", {"pace": pace})
+        _ask(home, "PUT", "settings", {"pace": pace})
     assert process.returncode != 0
     assert "context canceled" in output
     resources = program.resources()
@@ -200,7 +202,7 @@ def test_a_second_account_and_addresses_elsewhere_are_refused(make_program: Make
         ({"accessKey": "AKIAELSEWHERE", "secretKey": "secret"}, "validating provider credentials"),
     ):
         with pytest.raises(ProviderError, match=wrong):
-            open_session({"region": "eu-central-1", **config}, twin, {})
+            open_session({"region": "eu-central-1", **config}, twin, SOME_KEYS)
     with pytest.raises(ProviderError, match="is not on this machine"):
         open_session({"region": "eu-central-1"}, "", {"AWS_ENDPOINT_URL": "https://example.com"})
     with pytest.raises(ProviderError, match="no address of a twin"):
@@ -215,15 +217,16 @@ def test_only_a_twins_account_is_served() -> None:
     try:
         host, port = server.get_host_and_port()
         with pytest.raises(ProviderError, match="is not a twin's"):
-            open_session({"region": "eu-central-1"}, f"http://127.0.0.1:{port}", {})
+            open_session({"region": "eu-central-1"}, f"http://127.0.0.1:{port}", SOME_KEYS)
         assert host
     finally:
         server.stop()
 
 
-def _ask(twin: str, method: str, route: str, document: dict[str, Any] | None = None) -> bytes:
+def _ask(home: Path, method: str, route: str, document: dict[str, Any] | None = None) -> bytes:
     data = json.dumps(document).encode() if document is not None else None
-    with urllib.request.urlopen(urllib.request.Request(f"{twin}/_twin/{route}", data, method=method)) as response:
+    url = json.loads((home / "twin.json").read_text())["url"]
+    with urllib.request.urlopen(asked(home, url, route, method, data)) as response:
         return response.read()
 
 

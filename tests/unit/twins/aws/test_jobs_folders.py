@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from twins.aws import jobs_folders
+from twins.aws.calls import ApiError
 
 GROUPS = [
     {"InstanceGroupName": "big", "InstanceType": "ml.p4d.24xlarge", "InstanceCount": 1},
@@ -36,3 +39,30 @@ def test_where_checkpoints_are() -> None:
     assert jobs_folders.checkpoints_path({"CheckpointConfig": {"S3Uri": "s3://b/c"}}) == "/opt/ml/checkpoints"
     kept = {"S3Uri": "s3://b/c", "LocalPath": "/mnt/c"}
     assert jobs_folders.checkpoints_path({"CheckpointConfig": kept}) == "/mnt/c"
+
+
+@pytest.mark.vulnerability(14)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/opt/ml/../../../../../root", "/../root", "/..", "..", "../x", "opt/ml/checkpoints", "", "/", "//", "/./x"),
+        *("/opt/ml//checkpoints", "/opt/ml/checkpoints/.", "/opt/ml/check\0points", "/opt/\nml", "/" + "x" * 4096),
+    ],
+)
+def test_vulnerability_14_checkpoints_stay_in_the_container(path: str) -> None:
+    """A folder of the twin's owner was filled from a bucket, and another's content carried into it."""
+    with pytest.raises(ApiError, match="Invalid LocalPath"):
+        jobs_folders.refuse_outside({"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": path}})
+
+
+@pytest.mark.vulnerability(14)
+@pytest.mark.parametrize("name", [".", ".."])
+def test_vulnerability_14_a_channel_is_a_folder_of_its_own(name: str) -> None:
+    with pytest.raises(ApiError, match="Invalid ChannelName"):
+        jobs_folders.refuse_outside({"InputDataConfig": [{"ChannelName": name}]})
+
+
+def test_paths_that_lie_in_the_container() -> None:
+    for path in ("/opt/ml/checkpoints", "/opt/ml/checkpoints/", "/mnt/..data/a b", "/x" * 2048):
+        jobs_folders.refuse_outside({"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": path}})
+    jobs_folders.refuse_outside({"InputDataConfig": [{"ChannelName": "..."}]})

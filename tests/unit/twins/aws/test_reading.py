@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from moto.moto_server.werkzeug_app import BackendRequest
 
-from twins.aws import front, reading
+from twins.aws import authentication, front, reading
 from twins.aws.calls import ApiError
+from twins.aws.refusals import Refusals
+from twins.aws.signatures import Signer, signature_of
 
 
 def environ(
@@ -91,18 +93,30 @@ def test_operation_and_parameters_are_found(
     given: dict[str, Any], service: str, operation: str, parameters: dict[str, Any]
 ) -> None:
     request = BackendRequest(given)
-    assert reading.service_of(request, reading.signer(request)) == service
+    assert authentication.guessed(request).service == service
     found = reading.read(request, service)
     assert found.name == operation
     assert parameters.items() <= found.parameters.items()
 
 
 def test_who_signed_is_read_from_header_and_query() -> None:
-    by_header = reading.signer(BackendRequest(environ(authorization=signed("kms"))))
-    assert by_header == reading.Signer("AKIA", "eu-west-1", "kms")
-    query = "X-Amz-Credential=AKIA%2F20260101%2Feu-west-1%2Fs3%2Faws4_request"
-    assert reading.signer(BackendRequest(environ("GET", query=query))) == reading.Signer("AKIA", "eu-west-1", "s3")
-    assert reading.signer(BackendRequest(environ())) == reading.Signer()
+    words = Refusals("s3", "rest-xml")
+    made = "20260101T000000Z"
+    by_header = signature_of(BackendRequest(environ(authorization=signed("kms"), x_amz_date=made)), words)
+    assert by_header
+    assert by_header.signer == Signer("AKIA", "eu-west-1", "kms", "20260101")
+    query = (
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20260101%2Feu-west-1%2Fs3%2Faws4_request&"
+        "X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=x"
+    )
+    by_url = signature_of(BackendRequest(environ("GET", query=query)), words)
+    assert by_url
+    assert (by_url.signer, by_url.seconds) == (Signer("AKIA", "eu-west-1", "s3", "20260101"), 60)
+    assert signature_of(BackendRequest(environ()), words) is None
+    with pytest.raises(ApiError, match="Only one auth mechanism allowed"):
+        signature_of(BackendRequest(environ("GET", query=query, authorization=signed("s3"), x_amz_date=made)), words)
+    with pytest.raises(ApiError, match="Query-string authentication version 4 requires"):
+        signature_of(BackendRequest(environ("GET", query=query + "&X-Amz-Signature=y")), words)
 
 
 def test_an_operation_that_is_none() -> None:

@@ -9,11 +9,14 @@ import jwt
 import pytest
 from werkzeug.test import Client
 
+from contract.twin import key_headers
 from tests.support.azure import local_twin
 from twins.azure import identity_endpoints, metadata, principals, token_service, tokens
 from twins.azure.errors import ArmError
 from twins.azure.front import Front
 from twins.azure.twin import Twin
+from twins.common import root
+from twins.common.control import own_key
 
 VAULT = "https://vault.azure.net"
 
@@ -34,11 +37,11 @@ def ask(twin: Twin, path: str, form: dict[str, str] | None = None, **headers: st
     return answer.status_code, json.loads(answer.get_data())
 
 
-def form(**changed: str) -> dict[str, str]:
+def form(twin: Twin, **changed: str) -> dict[str, str]:
     given = {
         "grant_type": "client_credentials",
         "client_id": principals.OWNER_APP,
-        "client_secret": principals.OWNER_SECRET,
+        "client_secret": root.key(twin.home, principals.OWNER_PURPOSE),
         "scope": f"{VAULT}/.default",
         **changed,
     }
@@ -58,19 +61,19 @@ def form(**changed: str) -> dict[str, str]:
     ],
 )
 def test_refusals_of_the_token_service(twin: Twin, changed: dict[str, str], status: int, number: int) -> None:
-    answered, body = ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", form(**changed))
+    answered, body = ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", form(twin, **changed))
     assert (answered, body["error_codes"]) == (status, [number])
     assert body["error_description"].startswith(f"AADSTS{number}: ")
 
 
 def test_an_identity_has_no_secret_to_be_guessed(twin: Twin) -> None:
     identity = principals.add(twin, "somebody", "identity")
-    wanted = form(client_id=identity.app_id, client_secret="anything")
+    wanted = form(twin, client_id=identity.app_id, client_secret="anything")
     assert ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", wanted)[0] == 401
 
 
 def test_a_token_is_for_one_audience_and_for_who_is_still_there(twin: Twin) -> None:
-    _, body = ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", form())
+    _, body = ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", form(twin))
     headers = {"Authorization": f"Bearer {body['access_token']}"}
     assert tokens.caller_of(twin, headers, tokens.VAULT) == principals.OWNER
     with pytest.raises(ArmError, match="InvalidAuthenticationTokenAudience"):
@@ -130,5 +133,5 @@ def test_metadata_in_the_form_of_each_version(twin: Twin) -> None:
 
 def test_a_page_of_a_browser_does_not_reach_the_twins_own_routes(twin: Twin) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
-        answer = Client(Front(twin)).post("/_twin/reset", headers=headers)
+        answer = Client(Front(twin)).post("/_twin/reset", headers=headers | key_headers(own_key(twin.home)))
         assert answer.status_code == 403

@@ -4,9 +4,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.other_users import as_nobody, needs_root
 from twins.providers.base import ProviderError
 from twins.providers.caller import environment_of
 
@@ -67,3 +69,28 @@ def test_nobody_is_taken_for_the_caller(monkeypatch: pytest.MonkeyPatch) -> None
         port = closed.getsockname()[1]
     with pytest.raises(ProviderError, match="can't be told"):
         environment_of(f"ipv4:127.0.0.1:{port}")
+
+
+@needs_root
+@pytest.mark.vulnerability(3)
+def test_vulnerability_3_the_engine_of_another_user_is_nobodys_caller(server: socket.socket) -> None:
+    """A plugin of root could read every engine's environment, and one without credentials was the twin's root."""
+    port = server.getsockname()[1]
+
+    def refused() -> str:
+        connection, (host, peer) = server.accept()
+        with connection, pytest.raises(ProviderError) as error:
+            environment_of(f"ipv4:{host}:{peer}")
+        return str(error.value)
+
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(refused)
+
+        def connect() -> bool:
+            with socket.create_connection(("127.0.0.1", port)) as mine:
+                return not mine.recv(1)  # until the other side has looked
+
+        assert as_nobody(connect)
+        assert (
+            told.result(30) == "the engine belongs to another user (uid 65534): the plugin works for the twin's owner"
+        )

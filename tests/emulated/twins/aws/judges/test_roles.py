@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
 
 from tests.support.aws import REGION, Account, AwsStack, make_stack, running_account
+from tests.support.twin_keys import asked
 
 
 @dataclass
@@ -23,8 +24,7 @@ class Deployed:
     """The statements of each role, as deployed."""
 
     def ask(self, method: str, route: str) -> Any:
-        request = Request(f"{self.account.environ['AWS_ENDPOINT_URL']}/_twin/{route}", method=method)
-        with urlopen(request) as answer:
+        with urlopen(asked(self.account.home, self.account.environ["AWS_ENDPOINT_URL"], route, method)) as answer:
             return json.loads(answer.read())
 
     def client(self, service: str) -> Any:

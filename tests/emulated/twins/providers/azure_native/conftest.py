@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from contract.twin import owner_headers
 from llmops.engine import ensure
 from tests.support.programs import Program
 from twins.azure import certificates, control
@@ -30,7 +31,7 @@ class AzureTwin:
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         """Call one of the twin's own routes."""
         url = f"{self.environ['AZURE_AUTHORITY_HOST']}/_twin/{path}"
-        return self._call(method, url, body, {})
+        return self._call(method, url, body, owner_headers("azure", self.environ))
 
     def arm(self, method: str, path: str, version: str, body: Any = None) -> Any:
         """Call Resource Manager as the owner, beside the plugin."""

@@ -1,7 +1,5 @@
 """Decisions: identity, boundary, session and resource policies, conditions, roles, and AWS's words for a denial."""
 
-import base64
-import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from tests.unit.twins.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allo
 from twins.aws.calls import ApiError, Call
 from twins.aws.judges.permissions import PermissionJudge
 from twins.aws.twin import Twin, TwinSettings
+from twins.common import web_identity
 
 ENDPOINT = {"EndpointName": "e"}
 ENDPOINT_ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e"
@@ -225,11 +224,6 @@ def test_a_session_policy_narrows_a_session(bench: Bench) -> None:
         bench.judge(made)
 
 
-def token(**claims: Any) -> str:
-    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    return f"e30.{body}.c2ln"
-
-
 def test_a_web_identity_is_judged_by_what_its_token_says(bench: Bench) -> None:
     provider = bench.iam.create_open_id_connect_provider(
         "https://ci.example.com", ["0" * 40], ["sts.amazonaws.com"], []
@@ -238,9 +232,13 @@ def test_a_web_identity_is_judged_by_what_its_token_says(bench: Bench) -> None:
     trusted = allow("sts:AssumeRoleWithWebIdentity", None, Principal={"Federated": provider}, Condition=condition)
     role = bench.role("ci", allow("s3:*"), trust=policy(trusted))
 
-    def refusal(**claims: Any) -> ApiError | None:
+    def refusal(given: str = "", **claims: Any) -> ApiError | None:
         said = {"iss": "https://ci.example.com", "aud": "sts.amazonaws.com", **claims}
-        asked = {"RoleArn": role, "RoleSessionName": "s", "WebIdentityToken": token(**said)}
+        asked = {
+            "RoleArn": role,
+            "RoleSessionName": "s",
+            "WebIdentityToken": given or web_identity.issue(bench.judge.account.twin.home, said),
+        }
         return bench.refusal("sts", "AssumeRoleWithWebIdentity", asked, "")
 
     assert refusal(sub="repo:us/kit:main") is None
@@ -248,6 +246,9 @@ def test_a_web_identity_is_judged_by_what_its_token_says(bench: Bench) -> None:
     stranger = refusal(iss="https://elsewhere.example.com", sub="repo:us/kit:main")
     assert stranger
     assert stranger.code == "InvalidIdentityToken"
+    forged = refusal("e30.eyJpc3MiOiAiaHR0cHM6Ly9jaS5leGFtcGxlLmNvbSJ9.c2ln")
+    assert forged
+    assert forged.code == "InvalidIdentityToken"
 
 
 def test_what_a_service_does_under_a_role(bench: Bench) -> None:

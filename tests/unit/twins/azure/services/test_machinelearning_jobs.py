@@ -74,6 +74,16 @@ def test_a_job_that_azure_refuses(ml: Workspace, changes: Document, words: str) 
     assert ml.get("/jobs/run-1").status == 404
 
 
+@pytest.mark.vulnerability(14)
+@pytest.mark.parametrize("direction", ["inputs", "outputs"])
+@pytest.mark.parametrize("name", ["..", "../../../escaped", "/root", "a/b", "a b", "", "1st", "ö", "x" * 256])
+def test_vulnerability_14_folders_of_a_job_are_named_by_words(ml: Workspace, direction: str, name: str) -> None:
+    """Such a name was a path: the twin made, filled and carried away folders anywhere on the machine."""
+    kind = {"inputs": {"jobInputType": "literal", "value": "1"}, "outputs": {"jobOutputType": "uri_folder"}}[direction]
+    given = ml.job()["properties"].get(direction) or {}
+    ml.refused("/jobs/run-1", ml.job(**{direction: {**given, name: kind}}), "must be letters, digits and underscores")
+
+
 @pytest.mark.parametrize("action", [needs.PULL, needs.READ, needs.WRITE])
 def test_a_job_fails_by_name_when_its_identity_may_not(ml: Workspace, action: str) -> None:
     ml.twin.judge_of_roles = lambda who, wanted, scope, data, _: who != ml.principal or wanted != action
