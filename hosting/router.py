@@ -145,6 +145,8 @@ class Router:
             return _refuse(400, "invalid_request", "only requests for a path are forwarded", close=True)
         if (request.content_length or 0) > self.config.max_body_bytes:
             return _too_large(self.config)
+        if not self.table.has_traffic:
+            return self._unavailable()
         keys = self.table.keys()
         if (
             request.body_exists
@@ -170,7 +172,7 @@ class Router:
             if backend is None:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self.table.has_traffic:
-                    return _refuse(503, "unavailable", f"no instance of {self.config.endpoint} is ready", retry=5)
+                    return self._unavailable()
                 await self.table.changed(left)
                 continue
             try:
@@ -184,6 +186,9 @@ class Router:
                 begun = isinstance(body, _Stream) and body.begun
                 if begun or resets > _MOST_RESETS or time.monotonic() > deadline:
                     return _refuse(502, "bad_gateway", f"an instance of {self.config.endpoint} ended without an answer")
+
+    def _unavailable(self) -> web.Response:
+        return _refuse(503, "unavailable", f"no instance of {self.config.endpoint} is ready", retry=5)
 
     async def _send(self, request: web.BaseRequest, body: "bytes | _Stream", backend: Backend) -> web.StreamResponse:
         start = time.monotonic()

@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections import deque
+from contextlib import closing
 
 from aiohttp import web
 
@@ -121,11 +122,13 @@ class _Server:
         engine = ProcessEngine(self._bringup.worker)
         try:
             self._phase("verifying")
-            manifest, sha256 = await asyncio.wrap_future(self._bringup.verified)
-            self._phase("loading")
-            prompts = Prompts.of(settings.model)
-            info = await engine.ready()
-            service.model = Model(settings.name or manifest.name, sha256, manifest, prompts, info)
+            with closing(await asyncio.wrap_future(self._bringup.verified)) as version:
+                self._phase("loading")
+                prompts = Prompts(version.read, settings.model)
+                info = await engine.ready()
+                version.require_unchanged()
+            manifest = version.manifest
+            service.model = Model(settings.name or manifest.name, version.sha256, manifest, prompts, info)
             service.engine = engine
             self._phase("answering golden prompts")
             if failure := (await self._ask_golden("readiness")).failure:
