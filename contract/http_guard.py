@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from contract.connections import ConnectionLimits
@@ -61,10 +61,10 @@ class HttpGuard:
         if transport and (connection := self._connections.get(transport)):
             connection.begin()
 
-    def end(self, transport: asyncio.BaseTransport | None) -> None:
-        """The request was answered; the next one's headers may come."""
+    def end(self, transport: asyncio.BaseTransport | None, content: StreamReader) -> None:
+        """The request was answered; the next one's headers may come, after what is missing of its content."""
         if transport and (connection := self._connections.get(transport)):
-            connection.end()
+            connection.end(content.is_eof())
 
     def received(self, transport: asyncio.BaseTransport | None) -> int:
         """Bytes of the request so far, as they were sent: many more than its body has, if that is in tiny chunks."""
@@ -142,8 +142,11 @@ class _Connection(asyncio.BufferedProtocol):
         self._waiting = False
         self._stop_timer()
 
-    def end(self) -> None:
+    def end(self, complete: bool) -> None:
         self._reset()
+        if not complete:
+            self._waiting = False  # what comes is not headers yet, and aiohttp reads it for a moment
+            self._start_timer(self._guard.limits.header_seconds)
 
     # -- what asyncio says
 

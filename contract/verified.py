@@ -123,9 +123,9 @@ def _open(path: Path, entry: FileEntry) -> int:
 
 
 def _state(handle: int) -> tuple[int, ...]:
-    """Changes with each writing to the file, as far as its file system notes the time of it."""
+    """Changes with each writing to the file. The time of its inode's change would with its names too."""
     status = os.fstat(handle)
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def _verify(path: Path, handle: int, entry: FileEntry) -> int:

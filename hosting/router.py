@@ -137,7 +137,7 @@ class Router:
             print(f"a fault of the router:\n{traceback.format_exc()}", flush=True)
             raise
         finally:
-            self._guard.end(transport)
+            self._guard.end(transport, request.content)
 
     async def forward(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request with the answer of a backend."""

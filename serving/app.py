@@ -90,7 +90,7 @@ class _Around:
             status = response.status
             return response
         finally:
-            self._guard.end(transport)
+            self._guard.end(transport, request.content)
             self._log(request, fields.pop("status", status), fields)
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
