@@ -68,6 +68,8 @@ def template(folder: Path, source: str) -> Prompts:
     return Prompts.of(folder)
 
 
+@pytest.mark.scorecard("cve")
+@pytest.mark.cve("template-sandbox")
 @pytest.mark.parametrize(
     "source",
     [

@@ -89,24 +89,31 @@ def overwrite(path: Path) -> None:
         file.write(content)
 
 
-def nothing(_path: Path) -> None:
-    return
+@pytest.fixture(scope="module")
+def expected(version: Path, keys: Path) -> list[int]:
+    """Of the version as it was signed; in f32 both engines compute the same."""
+    return tokens_after(version, keys, "openvino", lambda _path: None)
 
 
 @pytest.mark.vulnerability(9)
 @pytest.mark.scorecard("tampered-refused")
 @pytest.mark.parametrize("engine", WEIGHTS)
-def test_vulnerability_9_what_changes_after_it_was_verified_is_not_loaded(
-    version: Path, keys: Path, tmp_path: Path, engine: EngineName
+def test_vulnerability_9_a_file_exchanged_after_it_was_verified_is_not_loaded(
+    version: Path, keys: Path, tmp_path: Path, expected: list[int], engine: EngineName
 ) -> None:
-    expected = tokens_after(copy_model(version, tmp_path / "same"), keys, engine, nothing)
-    exchanged = copy_model(version, tmp_path / "exchanged")
-    assert tokens_after(exchanged, keys, engine, exchange) == expected
+    assert tokens_after(copy_model(version, tmp_path / "exchanged"), keys, engine, exchange) == expected
+
+
+@pytest.mark.vulnerability(9)
+@pytest.mark.scorecard("tampered-refused")
+def test_vulnerability_9_a_file_written_into_after_it_was_verified_is_not_served(
+    version: Path, keys: Path, tmp_path: Path, expected: list[int]
+) -> None:
     shared = copy_model(version, tmp_path / "shared")
-    (shared / WEIGHTS[engine]).chmod(0o666)
-    assert tokens_after(shared, keys, engine, overwrite) == expected
+    (shared / WEIGHTS["openvino"]).chmod(0o666)
+    assert tokens_after(shared, keys, "openvino", overwrite) == expected
     with pytest.raises(IntegrityError, match="while it was loaded"):
-        tokens_after(copy_model(version, tmp_path / "own"), keys, engine, overwrite)
+        tokens_after(copy_model(version, tmp_path / "own"), keys, "openvino", overwrite)
 
 
 @pytest.fixture
