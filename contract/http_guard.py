@@ -100,16 +100,22 @@ def error_body(message: str, kind: str, code: str = "", param: str = "") -> dict
 
 
 class _Handler(web.RequestHandler):
-    """Answers what is no HTTP without a traceback in the log: it is the client's fault."""
+    """Answers what is no HTTP without a traceback in the log: it is the client's fault, as is going away."""
 
     __slots__ = ()
+
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        if not isinstance(options.get("exc_info"), web.RequestPayloadError):  # of a body that nobody waits for
+            super().log_exception(*args, **options)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        if not isinstance(exc, HttpProcessingError):
+        if not isinstance(exc, (HttpProcessingError, web.RequestPayloadError, ConnectionError)):
             return super().handle_error(request, status, exc, message)
-        if not isinstance(exc, LineTooLong):
+        if isinstance(exc, web.RequestPayloadError):
+            status, what, code = 400, "the body does not fit its headers", "invalid_body"
+        elif not isinstance(exc, LineTooLong):
             status, what, code = 400, "this is no HTTP request", "invalid_http"
         elif exc.args[1] == _MOST_LINE_BYTES:
             status, what, code = 414, f"a path has at most {_MOST_LINE_BYTES} bytes", "path_too_long"
@@ -165,7 +171,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._handler.connection_made(transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._guard._buffer
+        return self._guard._buffer[:sizehint] if sizehint > 0 else self._guard._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._refused or not self._handler:

@@ -5,11 +5,9 @@ after the first byte of its answer, and then its connection is cut, so that the 
 """
 
 import asyncio
-import logging
 import signal
 import sys
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -88,20 +86,10 @@ class Router:
 
     async def run(self) -> None:
         """Serve until SIGTERM, then finish what was begun."""
-        logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # what fails is said here, once, in a line
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        # No limit to connections: how many requests a backend takes is its own decision.
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15, force_close=False)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-        async with aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
-        ) as self._session:
+        async with _client() as self._session:
             if (self.folder / ROUTES).exists():
                 self._apply(Routes.load(self.folder / ROUTES))
             server = web.Server(self.answer, handler_cancellation=True)
@@ -109,7 +97,9 @@ class Router:
             admin = web.AppRunner(self._admin(), access_log=None, shutdown_timeout=1)
             await front.setup()
             await admin.setup()
-            protocols = self._guard.factory(server, keepalive_timeout=self.config.read_seconds, lingering_time=2.0)
+            protocols = self._guard.factory(
+                server, auto_decompress=False, keepalive_timeout=self.config.read_seconds, lingering_time=2.0
+            )
             listener = await asyncio.get_running_loop().create_server(
                 protocols, self.config.bind, self.config.port, backlog=1024
             )
@@ -124,18 +114,11 @@ class Router:
                 probe.cancel()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request; a fault of the client's is no fault of the router's."""
+        """Answer a request whose headers have come."""
         transport = request.transport
         self._guard.begin(transport)
         try:
             return await self.forward(request)
-        except web.RequestPayloadError:
-            return _refuse(400, "invalid_request", "the body does not fit its headers", close=True)
-        except ConnectionError:
-            raise  # the client went away
-        except Exception:
-            print(f"a fault of the router:\n{traceback.format_exc()}", flush=True)
-            raise
         finally:
             self._guard.end(transport, request.content)
 
@@ -341,6 +324,17 @@ class Router:
         weights = ", ".join(f"{v} {r.weight}" for v, r in routes.variants.items())
         print(f"routes: {weights or 'none'}", flush=True)
         return web.json_response(self.table.describe())
+
+
+def _client() -> aiohttp.ClientSession:
+    """Passes on what it is given. No limit to connections: how many requests a backend takes is its own decision."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, force_close=False),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
+    )
 
 
 class _Stream:
