@@ -93,7 +93,7 @@ def main() -> None:
         sign_version(version, folder)
         _starts(version, folder, options)
         with _engine(version, options.precision) as engine, _server(version, folder, options) as address:
-            _waves(Prompts(version), engine, address, options.rounds)
+            _waves(Prompts.of(version), engine, address, options.rounds)
 
 
 # --- start

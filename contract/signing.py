@@ -68,6 +68,21 @@ def verify(folder: Path, public_key: str, expected_sha256: str = "") -> ModelMan
         SignatureError: unsigned, or signed by another key.
         IntegrityError: another version than expected, or a file that is not what the manifest says.
     """
+    manifest, _ = verify_manifest(folder, public_key, expected_sha256)
+    check_folder(folder, manifest.files)
+    return manifest
+
+
+def verify_manifest(folder: Path, public_key: str, expected_sha256: str = "") -> tuple[ModelManifest, str]:
+    """Check a model version's signature and identity, but none of its files.
+
+    Returns:
+        The manifest and its sha256, of the bytes that were verified.
+
+    Raises:
+        SignatureError: unsigned, or signed by another key.
+        IntegrityError: another version than expected.
+    """
     path = folder / MANIFEST
     try:
         content = path.read_bytes()
@@ -83,9 +98,7 @@ def verify(folder: Path, public_key: str, expected_sha256: str = "") -> ModelMan
             where=str(path),
             fix="promote the version that is meant",
         )
-    manifest = ModelManifest.parse(content.decode(), where=str(path))
-    check_folder(folder, manifest.files)
-    return manifest
+    return ModelManifest.parse(content.decode(), where=str(path)), found
 
 
 def _verify_signature(folder: Path, content: bytes, public_key: str) -> None:

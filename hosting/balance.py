@@ -16,6 +16,7 @@ class VariantRoute(Part):
 
     weight: int = Field(ge=0, le=1_000_000, description="Share of the requests, relative to the other weights.")
     backends: list[str] = Field(description="Base URLs, http://host:port.")
+    key_sha256: str = Field(default="", description="Of the API key that its server takes; empty: it asks for none.")
 
 
 class Routes(Document):
@@ -136,6 +137,11 @@ class Table:
         self._chosen += 1
         chosen.last_chosen = self._chosen
         return chosen
+
+    def keys(self) -> list[str] | None:
+        """Digests of the keys that some variant takes; None: one takes requests without a key."""
+        digests = [route.key_sha256 for route in self.routes.variants.values()]
+        return digests if all(digests) else None
 
     @property
     def has_traffic(self) -> bool:

@@ -109,8 +109,13 @@ class Endpoint:
         Raises:
             HostingError: the router does not take them.
         """
+        known = self.record().variants
         variants = {
-            v: {"weight": weights.get(v, 0), "backends": [f"http://127.0.0.1:{p}" for p in ports]}
+            v: {
+                "weight": weights.get(v, 0),
+                "backends": [f"http://127.0.0.1:{p}" for p in ports],
+                "key_sha256": known[v].spec.key_sha256,
+            }
             for v, ports in backends.items()
         }
         body = Routes.new(variants=variants).to_json()

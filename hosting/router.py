@@ -5,11 +5,10 @@ after the first byte of its answer, and then its connection is cut, so that the 
 """
 
 import asyncio
-import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -20,8 +19,11 @@ from multidict import CIMultiDict
 from pydantic import Field
 from yarl import URL
 
+from contract.api_key import is_authorized
+from contract.connections import ConnectionLimits
 from contract.documents import Document
 from contract.errors import DocumentError
+from contract.http_guard import HttpGuard, allowed_connections, error_body, refusal
 from hosting.balance import Backend, Routes, Table
 
 SOCKET = "router.sock"
@@ -52,7 +54,12 @@ class RouterConfiguration(Document):
     hold_seconds: float = Field(default=10.0, description="How long a request waits for a backend to come back.")
     read_seconds: float = Field(default=60.0, description="How long a client may take to send a body, or go silent.")
     drain_seconds: float = Field(default=30.0, description="Time that answers have to finish when the router ends.")
+    header_seconds: float = Field(
+        default=ConnectionLimits.header_seconds, description="How long a client may take to send a request's headers."
+    )
     max_body_bytes: int = Field(default=32 << 20)
+    max_connections: int = Field(default=ConnectionLimits.connections, ge=1)
+    max_connections_per_address: int = Field(default=ConnectionLimits.connections_per_address, ge=1)
     supervisor_socket: str = Field(default="", description="Woken when a backend is down: it looks once a second.")
 
 
@@ -71,6 +78,9 @@ class Router:
         self.folder = folder
         self.config = RouterConfiguration.load(folder / CONFIGURATION)
         self.table = Table()
+        connections = allowed_connections(self.config.max_connections, files_each=2)  # one on either side
+        per_address = self.config.max_connections_per_address
+        self._guard = HttpGuard(ConnectionLimits(self.config.header_seconds, connections, per_address))
         self._probes: dict[Backend, asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession
 
@@ -79,36 +89,38 @@ class Router:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        # No limit to connections: how many requests a backend takes is its own decision.
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15, force_close=False)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-        async with aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
-        ) as self._session:
+        async with _client() as self._session:
             if (self.folder / ROUTES).exists():
                 self._apply(Routes.load(self.folder / ROUTES))
-            server = web.Server(
-                self.forward, handler_cancellation=True, access_log=None, keepalive_timeout=self.config.read_seconds
-            )
+            server = web.Server(self.answer, handler_cancellation=True)
             front = web.ServerRunner(server, shutdown_timeout=1)
             admin = web.AppRunner(self._admin(), access_log=None, shutdown_timeout=1)
             await front.setup()
             await admin.setup()
-            site = web.TCPSite(front, self.config.bind, self.config.port, backlog=1024)
-            await site.start()
+            protocols = self._guard.factory(
+                server, auto_decompress=False, keepalive_timeout=self.config.read_seconds, lingering_time=2.0
+            )
+            listener = await asyncio.get_running_loop().create_server(
+                protocols, self.config.bind, self.config.port, backlog=1024
+            )
             await web.UnixSite(admin, SOCKET).start()
             print(f"router of {self.config.endpoint} on {self.config.bind}:{self.config.port}", flush=True)
             await stop.wait()
-            await site.stop()
+            listener.close()
             await self._drain()
             for runner in (admin, front):
                 await runner.cleanup()
             for probe in self._probes.values():
                 probe.cancel()
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request whose headers have come."""
+        transport = request.transport
+        self._guard.begin(transport)
+        try:
+            return await self.forward(request)
+        finally:
+            self._guard.end(transport, request.content)
 
     async def forward(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request with the answer of a backend."""
@@ -116,6 +128,16 @@ class Router:
             return _refuse(400, "invalid_request", "only requests for a path are forwarded", close=True)
         if (request.content_length or 0) > self.config.max_body_bytes:
             return _too_large(self.config)
+        if not self.table.has_traffic:
+            return self._unavailable()
+        keys = self.table.keys()
+        if (
+            request.body_exists
+            and keys is not None
+            and not is_authorized(request.headers.get("Authorization", ""), keys)
+        ):
+            what = "send the endpoint's API key as `Authorization: Bearer <key>`"
+            return _refuse(401, "authentication_error", what, code="invalid_api_key", close=True)
         try:
             async with asyncio.timeout(self.config.read_seconds):
                 body = await self._take_body(request)
@@ -133,7 +155,7 @@ class Router:
             if backend is None:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self.table.has_traffic:
-                    return _refuse(503, "unavailable", f"no instance of {self.config.endpoint} is ready", retry=5)
+                    return self._unavailable()
                 await self.table.changed(left)
                 continue
             try:
@@ -147,6 +169,9 @@ class Router:
                 begun = isinstance(body, _Stream) and body.begun
                 if begun or resets > _MOST_RESETS or time.monotonic() > deadline:
                     return _refuse(502, "bad_gateway", f"an instance of {self.config.endpoint} ended without an answer")
+
+    def _unavailable(self) -> web.Response:
+        return _refuse(503, "unavailable", f"no instance of {self.config.endpoint} is ready", retry=5)
 
     async def _send(self, request: web.BaseRequest, body: "bytes | _Stream", backend: Backend) -> web.StreamResponse:
         start = time.monotonic()
@@ -226,7 +251,7 @@ class Router:
             if not chunk:
                 return bytes(kept)
             kept += chunk
-        return _Stream(bytes(kept), request.content, self.config)
+        return _Stream(bytes(kept), request.content, self.config, lambda: self._guard.received(request.transport))
 
     async def _watch(self, backend: Backend) -> None:
         """Ask a backend for its health for ever."""
@@ -301,14 +326,27 @@ class Router:
         return web.json_response(self.table.describe())
 
 
+def _client() -> aiohttp.ClientSession:
+    """Passes on what it is given. No limit to connections: how many requests a backend takes is its own decision."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, force_close=False),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
+    )
+
+
 class _Stream:
     """A body too long to keep: its beginning, then the rest as the client sends it. Can be sent once.
 
     `refusal` is the answer when the client is at fault.
     """
 
-    def __init__(self, kept: bytes, rest: aiohttp.StreamReader, config: RouterConfiguration) -> None:
-        self._kept, self._rest, self._config = kept, rest, config
+    def __init__(
+        self, kept: bytes, rest: aiohttp.StreamReader, config: RouterConfiguration, received: Callable[[], int]
+    ) -> None:
+        self._kept, self._rest, self._config, self._received = kept, rest, config, received
         self._left = config.max_body_bytes - len(kept)
         self.begun = False
         self.refusal: web.Response | None = None
@@ -318,7 +356,7 @@ class _Stream:
         yield self._kept
         while chunk := await self._next():
             self._left -= len(chunk)
-            if self._left < 0:
+            if self._left < 0 or self._received() > 2 * self._config.max_body_bytes:  # with its chunks' frames
                 self.refusal = _too_large(self._config)
                 raise ValueError("too large")
             yield chunk
@@ -346,14 +384,11 @@ def _end_to_end(headers: Mapping[str, str], leave_out: tuple[str, ...] = ()) -> 
     return CIMultiDict((k, v) for k, v in headers.items() if k.lower() not in dropped)
 
 
-def _refuse(status: int, kind: str, message: str, retry: int = 0, close: bool = False) -> web.Response:
-    """An error of the router's own, in the form of the OpenAI API."""
-    error = {"error": {"message": message, "type": kind, "param": None, "code": None}}
-    headers = {"Retry-After": str(retry)} if retry else {}
-    response = web.Response(status=status, text=json.dumps(error), content_type="application/json", headers=headers)
-    if close:
-        response.force_close()
-    return response
+def _refuse(
+    status: int, kind: str, message: str, code: str = "", *, retry: int = 0, close: bool = False
+) -> web.Response:
+    """An error of the router's own."""
+    return refusal(status, error_body(message, kind, code), retry=retry, close=close)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,11 @@ class EndpointSpec(Part):
         default={},
         description="The container's variables. A value that is a path of `folders`, or below one, follows it.",
     )
+    key_sha256: str = Field(
+        default="",
+        description="Of the API key that the server asks for: the router reads no body without it. Empty: it asks for "
+        "none, or a platform in front authenticates callers.",
+    )
     instances: int = Field(default=1, ge=1, le=64)
     container_port: int = Field(default=8080, ge=1, le=65535, description="Where the image listens inside Docker.")
     port: int = Field(default=0, ge=0, le=65535, description="Where the endpoint listens; 0: chosen once and kept.")
@@ -57,7 +62,7 @@ class EndpointSpec(Part):
     @property
     def variant(self) -> str:
         """Identity of what its instances run; instances of equal variants are interchangeable."""
-        parts = [self.image, [*self.command, *self.arguments], self.folders, self.environ]
+        parts = [self.image, [*self.command, *self.arguments], self.folders, self.environ, self.key_sha256]
         return "v" + sha256_bytes(json.dumps(parts, sort_keys=True).encode())[:11]
 
 

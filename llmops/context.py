@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmops.terminal import printable
+
 if TYPE_CHECKING:
     from llmops.platforms.base import Platform
     from llmops.project import Project
@@ -51,4 +53,4 @@ class Context:
 
 def say(line: str) -> None:
     """Tell progress: on stderr, so that stdout holds results alone."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)

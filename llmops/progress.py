@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from llmops.terminal import printable
+
 _PAIR = re.compile(r"([a-z][a-z0-9_]*)=(\"[^\"]*\"|\S+)")
 _LINE = re.compile(rf"\s*{_PAIR.pattern}(?:\s+{_PAIR.pattern})*\s*")
 _COUNTS = (("step", "total"), ("answered", "of"))
@@ -21,6 +23,7 @@ def parse(line: str) -> dict[str, str]:
 
 def show(lines: Iterable[str], console: Console) -> None:
     """Draw a run's lines until they end. Lines that are no progress are printed as they are."""
+    lines = map(printable, lines)
     if not console.is_terminal:
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from llmops.terminal import printable
+
 
 def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool, empty: str = "nothing") -> None:
     """Rows as a table of some columns, or all of their fields as JSON."""
@@ -29,7 +31,7 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: 
 
 def print_json(data: object) -> None:
     """Any plain data, indented."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    print(printable(json.dumps(data, indent=2, ensure_ascii=False, default=str)))
 
 
 def print_fields(fields: dict[str, Any], as_json: bool) -> None:
@@ -54,4 +56,4 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return printable(str(value))

@@ -12,11 +12,11 @@ from uuid import uuid4
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from contract.http_guard import MOST_HEAD_BYTES, HttpGuard
 from serving.auth import Authentication
 from serving.errors import ApiError
-from serving.guard import HeaderGuards
 from serving.log import log_json, say
-from serving.openai import ChatRequest, Frames, parse_chat
+from serving.openai import LONG_BODY, ChatRequest, Frames, longest_body, parse_chat
 from serving.service import Answer, Model, Service
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,11 +34,11 @@ _SECURITY = {
 }
 
 
-def make_app(service: Service, authentication: Authentication, guards: HeaderGuards) -> web.Application:
+def make_app(service: Service, authentication: Authentication, guard: HttpGuard) -> web.Application:
     """The application around a service that may not be ready yet."""
-    routes = _Routes(service)
-    around = _Around(service, authentication, guards)
-    app = web.Application(client_max_size=service.limits.max_body, middlewares=[around.middleware])
+    routes = _Routes(service, guard)
+    around = _Around(service, authentication, guard)
+    app = web.Application(middlewares=[around.middleware])
     app.on_response_prepare.append(_headers)
     app.router.add_get("/ping", routes.ping)
     app.router.add_get("/v1/models", routes.models)
@@ -63,10 +63,10 @@ async def _headers(request: web.Request, response: web.StreamResponse) -> None:
 class _Around:
     """What happens around every handler: time limits, authentication, errors in words, the log."""
 
-    def __init__(self, service: Service, authentication: Authentication, guards: HeaderGuards) -> None:
+    def __init__(self, service: Service, authentication: Authentication, guard: HttpGuard) -> None:
         self._service = service
         self._authentication = authentication
-        self._guards = guards
+        self._guard = guard
 
     @property
     def middleware(self) -> Any:
@@ -80,7 +80,7 @@ class _Around:
 
     async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         transport = request.transport
-        self._guards.begin(transport)
+        self._guard.begin(transport)
         request["started"] = time.perf_counter()
         request["id"] = uuid4().hex
         fields: dict[str, Any] = request.setdefault("log", {})
@@ -90,7 +90,7 @@ class _Around:
             status = response.status
             return response
         finally:
-            self._guards.end(transport)
+            self._guard.end(transport, request.content)
             self._log(request, fields.pop("status", status), fields)
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -141,8 +141,9 @@ def _http_error(e: web.HTTPException) -> ApiError:
 class _Routes:
     """The handlers."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, guard: HttpGuard) -> None:
         self._service = service
+        self._guard = guard
         folder = files("serving") / "page"
         self._page = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
 
@@ -177,7 +178,14 @@ class _Routes:
         """A chat completion, whole or as a stream."""
         service = self._service
         model = service.serving()
-        chat = parse_chat(await self._read(request))
+        with service.admitted():  # before the body: whoever is refused needn't send it
+            return await self._admitted_chat(request, model)
+
+    async def _admitted_chat(self, request: web.Request, model: Model) -> web.StreamResponse:
+        service = self._service
+        most = min(service.limits.max_body, longest_body(model.prompts.longest_text))
+        body = await self._read(request, most)
+        chat = await asyncio.to_thread(parse_chat, body) if len(body) > LONG_BODY else parse_chat(body)
         if chat.model:  # OpenAI's clients must send one: "" where the address names the endpoint, as on SageMaker
             _check_name(chat.model, model)
         if chat.stream_options and not chat.stream:
@@ -204,18 +212,23 @@ class _Routes:
         await response.write_eof()
         return response
 
-    async def _read(self, request: web.Request) -> bytes:
-        """The body, within its limits of size and time."""
+    async def _read(self, request: web.Request, most: int) -> bytes:
+        """The body, of at most so many bytes, within its time."""
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise ApiError(415, "send the body without Content-Encoding", code="unsupported_encoding")
-        limit = self._service.limits
-        if (request.content_length or 0) > limit.max_body:
-            raise web.HTTPRequestEntityTooLarge(limit.max_body, request.content_length or 0)
+        if (request.content_length or 0) > most:
+            raise web.HTTPRequestEntityTooLarge(most, request.content_length or 0)
+        body = bytearray()
         try:
-            async with asyncio.timeout(limit.read_seconds):
-                return await request.read()
+            async with asyncio.timeout(self._service.limits.read_seconds):
+                while chunk := await request.content.readany():
+                    body += chunk
+                    # Frames of chunks count too: a million chunks of a byte are work, not a request.
+                    if len(body) > most or self._guard.received(request.transport) > 2 * most + MOST_HEAD_BYTES:
+                        raise web.HTTPRequestEntityTooLarge(most, len(body))
         except TimeoutError:
             raise ApiError(408, "the body did not come in time", code="body_timeout") from None
+        return bytes(body)
 
     async def _whole(
         self, request: web.Request, model: Model, answer: Answer, pieces: AsyncGenerator[str, None]

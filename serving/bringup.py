@@ -1,18 +1,17 @@
 """Verifies a model version, then has the engine load it: on a thread, beside a start's other work."""
 
+import socket
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
-from contract.digest import sha256_file
 from contract.errors import ServingError
 from contract.layout import MANIFEST
-from contract.model import ModelManifest
 from contract.names import require_name
-from contract.signing import verify
+from contract.verified import VerifiedVersion
 from serving.engines.base import LoadOrder
 from serving.engines.spawn import WorkerProcess
-from serving.engines.wire import encode
+from serving.engines.wire import MOST_HANDLES, encode
 from serving.settings import Settings
 
 
@@ -22,18 +21,25 @@ class BringUp:
     def __init__(self, settings: Settings, worker: WorkerProcess) -> None:
         self.worker = worker
         pool = ThreadPoolExecutor(1, thread_name_prefix="verify")
-        self.verified: Future[tuple[ModelManifest, str]] = pool.submit(_run, settings, worker)
-        """The manifest and its sha256; by then the engine loads."""
+        self.verified: Future[VerifiedVersion] = pool.submit(_run, settings, worker)
+        """By then the engine loads, from the handles by which the files were verified."""
         pool.shutdown(wait=False)
 
 
-def _run(settings: Settings, worker: WorkerProcess) -> tuple[ModelManifest, str]:
-    manifest = verify(settings.model, settings.public_key, settings.identity)
+def _run(settings: Settings, worker: WorkerProcess) -> VerifiedVersion:
+    version = VerifiedVersion.open(settings.model, settings.public_key, settings.identity)
+    manifest = version.manifest
     require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
     engine = settings.engine if settings.engine != "auto" else _best(manifest.engines, settings)
-    order = LoadOrder(engine, str(settings.model), settings.precision, settings.threads)
-    worker.sock.sendall(encode({"load": asdict(order)}))
-    return manifest, sha256_file(settings.model / MANIFEST)
+    names = sorted(name for name in version.handles if name.startswith("openvino/") == (engine == "openvino"))
+    if len(names) > MOST_HANDLES:
+        raise ServingError(
+            f"has {len(names)} files for the engine {engine}; at most {MOST_HANDLES} can be handed over",
+            where=str(settings.model), fix="package it with larger weight files",
+        )  # fmt: skip
+    order = LoadOrder(engine, tuple(names), settings.precision, settings.threads)
+    socket.send_fds(worker.sock, [encode({"load": asdict(order)})], [version.handles[name] for name in names])
+    return version
 
 
 def _best(engines: Sequence[str], settings: Settings) -> str:

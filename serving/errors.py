@@ -5,6 +5,8 @@ from typing import Any
 
 from aiohttp import web
 
+from contract.http_guard import error_body, refusal
+
 
 class ApiError(Exception):
     """A request that is not answered. Never carries a prompt or a key."""
@@ -22,16 +24,11 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
-        self.body: dict[str, Any] = {
-            "error": {"message": message, "type": kind, "param": param or None, "code": code or None}
-        }
+        self.body: dict[str, Any] = error_body(message, kind, code, param)
 
     def response(self) -> web.Response:
         """The whole answer."""
-        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else {}
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return web.json_response(self.body, status=self.status, headers=headers)
+        return refusal(self.status, self.body, retry=self.retry_after)
 
     def frame(self) -> bytes:
         """The last frame of a stream that this error cut."""

@@ -4,8 +4,10 @@ Only `tokenizers` and `jinja2`: the ids equal those of transformers' apply_chat_
 """
 
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,41 +20,56 @@ _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
 _TEMPLATE_OVERHEAD = 100_000
 
+Read = Callable[[str], bytes | None]
+
+
+class TooLongError(ValueError):
+    """A conversation does not fit the model's context."""
+
 
 class Prompts:
-    """Reads a model folder's tokenizer, chat template and configuration."""
+    """A model's tokenizer, chat template and configuration.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._tokenizer = _tokenizer(folder)
-        config = _read_json(folder / "tokenizer_config.json")
+    Attributes:
+        context_length: tokens that the prompt and its answer may have together.
+        stop_ids: ids that end an answer.
+        longest_text: characters above which a conversation can't fit the context: as many as it had if each token were
+            the longest of the vocabulary.
+    """
+
+    def __init__(self, read: Read, folder: Path) -> None:
+        """Read everything at once.
+
+        Args:
+            read: a file's content by its name, None where there is none.
+            folder: where they come from, for messages only.
+        """
+        files = _Files(read, folder)
+        self._tokenizer = files.tokenizer()
+        config = files.json("tokenizer_config.json")
         self._names = _special_names(config)
-        self._template = _compile(_template_source(folder, config), folder)
+        self._template = _compile(files.template(config), folder)
         added = (token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special)
         self._specials = re.compile("|".join(re.escape(t) for t in sorted(added, key=len, reverse=True)) or r"(?!)")
+        self.context_length = _context_length(files)
+        self.stop_ids = self._stop_ids(files)
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        self.longest_text = self.context_length * max(map(len, vocabulary), default=1)
 
-    @cached_property
-    def context_length(self) -> int:
-        """Tokens that the prompt and its answer may have together."""
-        config = _read_json(self._folder / "config.json")
-        length = config.get("max_position_embeddings")
-        if not isinstance(length, int):
-            raise ServingError(
-                "is not given", where=f"{self._folder / 'config.json'}: max_position_embeddings", fix="add it"
-            )
-        return length
+    @classmethod
+    def of(cls, folder: Path) -> "Prompts":
+        """Those of a folder whose files nobody changes meanwhile."""
+        return cls(lambda name: (folder / name).read_bytes() if (folder / name).is_file() else None, folder)
 
-    @cached_property
-    def stop_ids(self) -> tuple[int, ...]:
-        """Ids that end an answer."""
+    def _stop_ids(self, files: "_Files") -> tuple[int, ...]:
         found: list[int] = []
         for name in ("generation_config.json", "config.json"):
-            ids = _read_json(self._folder / name, optional=True).get("eos_token_id")
+            ids = files.json(name, optional=True).get("eos_token_id")
             found += ids if isinstance(ids, list) else [ids] if isinstance(ids, int) else []
         if not found and "eos_token" in self._names:
             found = [self._tokenizer.token_to_id(self._names["eos_token"])]
         if not found:
-            raise ServingError("has no eos_token_id", where=str(self._folder / "config.json"), fix="add it")
+            raise ServingError("has no eos_token_id", where=str(files.folder / "config.json"), fix="add it")
         return tuple(dict.fromkeys(found))
 
     def encode(self, messages: Sequence[dict[str, str]]) -> list[int]:
@@ -62,17 +79,21 @@ class Prompts:
         and speak as another role.
 
         Raises:
+            TooLongError: it takes more tokens than the context has.
             ValueError: the template refuses the messages (their order or roles), with its reason.
         """
+        if (length := sum(len(m["content"]) for m in messages)) > self.longest_text:
+            raise TooLongError(f"the messages have {length} characters")
         marked = [{**m, "content": self._mark(m["content"])} for m in messages]
-        text = self._render(marked)
-        if _OPEN not in text:
-            return self._tokenizer.encode(text, add_special_tokens=False).ids
-        ids: list[int] = []
-        for index, part in enumerate(_MARKS.split(text)):
-            tokenizer = self._literal if index % 2 else self._tokenizer
-            ids += tokenizer.encode(part, add_special_tokens=False).ids
-        return ids
+        parts = _MARKS.split(self._render(marked))
+        # In batches, which tokenizers encodes without the interpreter lock; a text alone would stop every stream.
+        encodings = self._tokenizer.encode_batch_fast(parts[::2], add_special_tokens=False)
+        if len(parts) > 1:
+            literal = self._literal.encode_batch_fast(parts[1::2], add_special_tokens=False)
+            encodings = [encodings[i // 2] if i % 2 == 0 else literal[i // 2] for i in range(len(parts))]
+        if (count := sum(map(len, encodings))) > self.context_length:
+            raise TooLongError(f"the messages take {count}")
+        return [id_ for encoding in encodings for id_ in encoding.ids]
 
     def decode(self, ids: list[int]) -> str:
         """Text of tokens, special ones left out."""
@@ -80,7 +101,7 @@ class Prompts:
 
     @cached_property
     def _literal(self) -> Any:
-        tokenizer = _tokenizer(self._folder)
+        tokenizer = deepcopy(self._tokenizer)
         tokenizer.encode_special_tokens = True
         return tokenizer
 
@@ -105,30 +126,56 @@ class Prompts:
         return "".join(parts)
 
 
-def _tokenizer(folder: Path) -> Any:
-    from tokenizers import Tokenizer
+class _Files:
+    """A model's files as this module needs them."""
 
-    path = folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as e:  # the library raises no narrower type
+    def __init__(self, read: Read, folder: Path) -> None:
+        self._read = read
+        self.folder = folder
+
+    def json(self, name: str, *, optional: bool = False) -> dict[str, Any]:
+        content, where = self._read(name), str(self.folder / name)
+        if content is None:
+            if optional:
+                return {}
+            raise ServingError("is missing", where=where, fix="package the model with its whole folder")
+        try:
+            return json.loads(content)
+        except ValueError as e:
+            raise ServingError(f"is not JSON: {e}", where=where, fix="package the model again") from None
+
+    def tokenizer(self) -> Any:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the processors are the engine's
+        from tokenizers import Tokenizer
+
+        try:
+            tokenizer = Tokenizer.from_buffer(self._read("tokenizer.json") or b"")
+        except Exception as e:  # the library raises no narrower type
+            where, fix = str(self.folder / "tokenizer.json"), "package the model with its tokenizer"
+            raise ServingError(f"is no tokenizer: {e}", where=where, fix=fix) from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    def template(self, config: dict[str, Any]) -> str:
+        if (source := self._read("chat_template.jinja")) is not None:
+            return source.decode()
+        template = config.get("chat_template")
+        if isinstance(template, list):
+            template = next((t["template"] for t in template if t.get("name") == "default"), None)
+        if not isinstance(template, str):
+            where = str(self.folder / "chat_template.jinja")
+            raise ServingError("is missing", where=where, fix="only chat models are served: add the chat template")
+        return template
+
+
+def _context_length(files: _Files) -> int:
+    length = files.json("config.json").get("max_position_embeddings")
+    if not isinstance(length, int):
         raise ServingError(
-            f"is no tokenizer: {e}", where=str(path), fix="package the model with its tokenizer"
-        ) from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def _read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        if optional:
-            return {}
-        raise ServingError("is missing", where=str(path), fix="package the model with its whole folder") from None
-    except ValueError as e:
-        raise ServingError(f"is not JSON: {e}", where=str(path), fix="package the model again") from None
+            "is not given", where=f"{files.folder / 'config.json'}: max_position_embeddings", fix="add it"
+        )
+    return length
 
 
 def _special_names(config: dict[str, Any]) -> dict[str, str]:
@@ -140,18 +187,6 @@ def _special_names(config: dict[str, Any]) -> dict[str, str]:
             if isinstance(text, str):
                 found[name] = text
     return found
-
-
-def _template_source(folder: Path, config: dict[str, Any]) -> str:
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text()
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        template = next((t["template"] for t in template if t.get("name") == "default"), None)
-    if not isinstance(template, str):
-        raise ServingError("is missing", where=str(path), fix="only chat models are served: add the chat template")
-    return template
 
 
 def _compile(source: str, folder: Path) -> Any:

@@ -10,10 +10,13 @@ import signal
 import socket
 import time
 from collections import deque
+from contextlib import closing
 
 from aiohttp import web
 
+from contract.connections import ConnectionLimits
 from contract.errors import ServingError
+from contract.http_guard import HttpGuard, allowed_connections
 from serving.app import make_app
 from serving.auth import Authentication
 from serving.bringup import BringUp
@@ -21,7 +24,6 @@ from serving.engines.process import ProcessEngine
 from serving.engines.spawn import spawn
 from serving.errors import ApiError
 from serving.golden import Quality, ask_golden
-from serving.guard import HeaderGuards
 from serving.log import log_json, say
 from serving.metrics import Metrics
 from serving.prompts import Prompts
@@ -58,16 +60,23 @@ class _Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        guards = HeaderGuards(self._settings.limits.read_seconds)
-        app = make_app(self.service, Authentication(self._settings), guards)
-        runner = web.AppRunner(
-            app, handler_cancellation=True, access_log=None, auto_decompress=False,
-            keepalive_timeout=_KEEPALIVE_SECONDS, lingering_time=2.0,
-        )  # fmt: skip
+        limits = self._settings.limits
+        guard = HttpGuard(
+            ConnectionLimits(
+                limits.read_seconds,
+                allowed_connections(limits.max_connections),
+                limits.max_connections_per_address,
+            )
+        )
+        app = make_app(self.service, Authentication(self._settings), guard)
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
         await runner.setup()
         sock = _bind(self._settings.host, self._settings.port)
         assert runner.server
-        listener = await loop.create_server(guards.factory(runner.server), sock=sock, backlog=1024)
+        protocols = guard.factory(
+            runner.server, auto_decompress=False, keepalive_timeout=_KEEPALIVE_SECONDS, lingering_time=2.0
+        )
+        listener = await loop.create_server(protocols, sock=sock, backlog=1024)
         say(f"listening on {sock.getsockname()[0]}:{sock.getsockname()[1]}")
         life = loop.create_task(self._keep_alive())
         stop = loop.create_task(self._stop.wait())
@@ -113,11 +122,13 @@ class _Server:
         engine = ProcessEngine(self._bringup.worker)
         try:
             self._phase("verifying")
-            manifest, sha256 = await asyncio.wrap_future(self._bringup.verified)
-            self._phase("loading")
-            prompts = Prompts(settings.model)
-            info = await engine.ready()
-            service.model = Model(settings.name or manifest.name, sha256, manifest, prompts, info)
+            with closing(await asyncio.wrap_future(self._bringup.verified)) as version:
+                self._phase("loading")
+                prompts = Prompts(version.read, settings.model)
+                info = await engine.ready()
+                version.require_unchanged()
+            manifest = version.manifest
+            service.model = Model(settings.name or manifest.name, version.sha256, manifest, prompts, info)
             service.engine = engine
             self._phase("answering golden prompts")
             if failure := (await self._ask_golden("readiness")).failure:

@@ -3,8 +3,8 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,12 +14,12 @@ from serving.engines.process import ProcessEngine
 from serving.errors import ApiError, overloaded, unavailable
 from serving.metrics import Metrics
 from serving.openai import ChatRequest, usage_of
-from serving.prompts import Prompts
+from serving.prompts import Prompts, TooLongError
 from serving.settings import Limits
 from serving.text import Detokenizer, StopStrings
 
-# Longer texts are tokenised on a thread: 20,000 characters take about 5 ms.
-_LONG_TEXT = 20_000
+# Longer texts are tokenised on a thread: so many characters take 10 ms at worst.
+_LONG_TEXT = 2_000
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Service:
         self.engine: ProcessEngine | None = None
         self.accepting = True
         self._places = asyncio.Semaphore(limits.max_running)
+        self._admitted = 0
         self.queued = 0
         self.running = 0
         metrics.watch("llmops_queue_length", "Requests that wait for a place in the batch.", lambda: self.queued)
@@ -92,15 +93,24 @@ class Service:
             raise unavailable(self.phase)
         return self.model
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place in the batch; waits in the queue for it.
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Be one of the requests that batch and queue have room for, from before its body is read.
 
         Raises:
-            ApiError: 429, the queue is full.
+            ApiError: 429, there is no room.
         """
-        if self._places.locked() and self.queued >= self.limits.max_queue:
+        if self._admitted >= self.limits.max_running + self.limits.max_queue:
             raise overloaded()
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place in the batch; waits in the queue for it."""
         self.queued += 1
         try:
             await self._places.acquire()
@@ -131,6 +141,8 @@ class Service:
                 prompt = await asyncio.to_thread(model.prompts.encode, messages)
             else:
                 prompt = model.prompts.encode(messages)
+        except TooLongError as e:
+            raise _too_long(str(e), model.prompts.context_length) from None
         except ValueError as e:
             raise ApiError(400, str(e), code="invalid_value", param="messages") from None
         seed = request.seed if request.seed is not None else secrets.randbits(32)
@@ -211,10 +223,10 @@ def _max_tokens(request: ChatRequest, default: int, prompt: int, context: int) -
     asked = request.max_completion_tokens or request.max_tokens
     if prompt >= context or (asked and prompt + asked > context):
         more = f" and {asked} for the answer" if asked else ""
-        raise ApiError(
-            400,
-            f"this model's context has {context} tokens; the messages take {prompt}{more}",
-            code="context_length_exceeded",
-            param="messages",
-        )
+        raise _too_long(f"the messages take {prompt}{more}", context)
     return asked or min(default, context - prompt)
+
+
+def _too_long(what: str, context: int) -> ApiError:
+    message = f"this model's context has {context} tokens; {what}"
+    return ApiError(400, message, code="context_length_exceeded", param="messages")

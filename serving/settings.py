@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, cast
 
+from contract.connections import ConnectionLimits
 from contract.errors import ServingError
 from contract.layout import serving_model_folder
 
@@ -34,6 +35,8 @@ _VARIABLES = {
     "LLMOPS_MAX_QUEUE",
     "LLMOPS_REQUEST_SECONDS",
     "LLMOPS_READ_SECONDS",
+    "LLMOPS_MAX_CONNECTIONS",
+    "LLMOPS_MAX_CONNECTIONS_PER_ADDRESS",
     "LLMOPS_LAME_DUCK_SECONDS",
     "LLMOPS_DRAIN_SECONDS",
     "LLMOPS_GOLDEN",
@@ -56,6 +59,9 @@ class Limits:
     """From the whole request to the end of its answer."""
     read_seconds: float = 10.0
     """For a request's headers, and again for its body."""
+    max_connections: int = ConnectionLimits.connections
+    max_connections_per_address: int = ConnectionLimits.connections_per_address
+    """One more is answered 503, or 429 for its own address, and closed."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,10 @@ def _limits(environ: Mapping[str, str]) -> Limits:
         max_queue=_integer(environ, "LLMOPS_MAX_QUEUE", Limits.max_queue, 0, 100_000),
         request_seconds=_seconds(environ, "LLMOPS_REQUEST_SECONDS", Limits.request_seconds, 0.1, 86_400),
         read_seconds=_seconds(environ, "LLMOPS_READ_SECONDS", Limits.read_seconds, 0.1, 600),
+        max_connections=_integer(environ, "LLMOPS_MAX_CONNECTIONS", Limits.max_connections, 1, 100_000),
+        max_connections_per_address=_integer(
+            environ, "LLMOPS_MAX_CONNECTIONS_PER_ADDRESS", Limits.max_connections_per_address, 1, 100_000
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from contract.errors import KitError
+from llmops.terminal import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -14,9 +15,9 @@ def print_error(error: KitError) -> None:
     """On standard error: what, where, and the way out."""
     colours = sys.stderr.isatty()
     red, dim, end = ("\033[31;1m", "\033[2m", "\033[0m") if colours else ("", "", "")
-    lines = [f"{red}error:{end} {error.what}"]
+    lines = [f"{red}error:{end} {printable(error.what)}"]
     if error.where:
-        lines.append(f"  {dim}where:{end} {error.where}")
+        lines.append(f"  {dim}where:{end} {printable(error.where)}")
     if error.fix:
-        lines.append(f"  {dim}way out:{end} {error.fix}")
+        lines.append(f"  {dim}way out:{end} {printable(error.fix)}")
     print("\n".join(lines), file=sys.stderr)

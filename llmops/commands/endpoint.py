@@ -11,6 +11,7 @@ import typer
 from contract.errors import BusyError, KitError
 from llmops.commands import Json, print_error
 from llmops.context import Context
+from llmops.terminal import printable
 
 if TYPE_CHECKING:
     from llmops.platforms.base import Platform
@@ -83,7 +84,7 @@ def _answer(
     with closing(_ask(platform, endpoint, request | _limit(max_tokens))) as chunks:
         try:
             for piece in _pieces(chunks):
-                print(piece, end="", flush=True)
+                print(printable(piece), end="", flush=True)
                 text += piece
                 count += 1
         except KeyboardInterrupt:
@@ -109,7 +110,7 @@ def _ask(platform: "Platform", endpoint: str, request: dict[str, Any]) -> Genera
                 raise
             if said != e.what:
                 said = e.what
-                print(f"{endpoint} {said}; trying again for a minute", file=sys.stderr)
+                print(printable(f"{endpoint} {said}; trying again for a minute"), file=sys.stderr)
         time.sleep(_PAUSE_SECONDS)
 
 
@@ -143,7 +144,7 @@ def invoke(
 
         print_json(answer)
     else:
-        print(answer["choices"][0]["message"]["content"])
+        print(printable(answer["choices"][0]["message"]["content"]))
 
 
 def logs(
@@ -154,7 +155,7 @@ def logs(
     """Print the lines of an endpoint's servers and router."""
     here: Context = context.obj
     for line in here.platform.logs(choose(here.platform, endpoint), follow):
-        print(line.rstrip("\n"), flush=follow)
+        print(printable(line.rstrip("\n")), flush=follow)
 
 
 def _limit(max_tokens: int) -> dict[str, int]:

@@ -12,7 +12,8 @@ class LoadOrder:
     """What an engine loads, and how."""
 
     engine: str
-    folder: str
+    files: tuple[str, ...]
+    """Names below the model version's folder; each comes with a handle, by which it was verified."""
     precision: str
     threads: int
 

@@ -1,5 +1,6 @@
 """openvino-genai's continuous batching on a CPU."""
 
+from pathlib import Path
 from typing import Any
 
 from serving.engines.base import GenerationRequest, LoadOrder
@@ -25,12 +26,11 @@ class Backend:
         self._finishes: dict[Any, str] = {}
         self._lost: tuple[Any, ...] = ()
 
-    def load(self, order: LoadOrder) -> dict[str, Any]:
+    def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
         """Build the pipeline."""
         import openvino
         import openvino_genai
 
-        self._handles, self._cancelled, self._pipeline = {}, {}, None
         reason, status = openvino_genai.GenerationFinishReason, openvino_genai.GenerationStatus
         self._finishes = {reason.STOP: "stop", reason.LENGTH: "length"}
         # IGNORED: no memory is left for it. FINISHED without a reason can't be; better lost than waited for.
@@ -45,7 +45,7 @@ class Backend:
             properties["INFERENCE_NUM_THREADS"] = order.threads
         precision = _precision(openvino.Core(), order.precision)
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(
-            f"{order.folder}/openvino", scheduler, "CPU", properties
+            str(folder / "openvino"), scheduler, "CPU", properties
         )
         # Its penalties shrink a logit towards zero, which makes repeating likelier where logits are negative.
         version = openvino_genai.__version__

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, cast
 
 from contract.errors import ServingError
@@ -51,7 +51,7 @@ class ProcessEngine:
             self._heard = asyncio.get_running_loop().time()
         number = next(self._numbers)
         mailbox = self._mailboxes[number] = _Mailbox()
-        self._send({"add": [number, asdict(request)]})
+        self._send({"add": [number, _fields(request)]})
         try:
             while True:
                 tokens = await mailbox.take()
@@ -176,6 +176,11 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost()
+
+
+def _fields(request: GenerationRequest) -> dict[str, Any]:
+    """Like dataclasses.asdict, without a copy of each token of the prompt."""
+    return {field.name: getattr(request, field.name) for field in fields(request)}
 
 
 def _not_loaded(reason: str) -> ServingError:

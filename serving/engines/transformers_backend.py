@@ -4,6 +4,7 @@ A batch that requests join and leave between steps: a prompt is computed alone, 
 padded on the left to one length.
 """
 
+from pathlib import Path
 from typing import Any
 
 from serving.engines.base import GenerationRequest, LoadOrder
@@ -39,13 +40,11 @@ class Backend:
         self._rows: list[_Row] = []
         self._waiting: list[_Row] = []
 
-    def load(self, order: LoadOrder) -> dict[str, Any]:
+    def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
         """Read the weights."""
         import torch
         import transformers
 
-        self._model = self._cache = self._mask = None
-        self._rows, self._waiting = [], []
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         if order.threads:
@@ -53,7 +52,7 @@ class Backend:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         precision = _precision(order.precision, device)
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            order.folder,
+            folder,
             dtype={"f32": torch.float32, "bf16": torch.bfloat16}[precision],
             use_safetensors=True,
             trust_remote_code=False,

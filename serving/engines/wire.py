@@ -1,8 +1,8 @@
 """Messages between the server and its engine's process: JSON lines over a socket pair.
 
-To the engine: {"load": {...}}, then {"add": [number, {...}]} and {"cancel": number}.
-From it: {"loaded": {...}} or {"failed": text}, then {"lost": [numbers], "reason": text} and for each step one
-{"step": [[number, ids, finish], ...], "running": n} with the new tokens of all answers.
+To the engine: {"load": {...}} with file descriptors (SCM_RIGHTS, unix(7)), then {"add": [number, {...}]} and
+{"cancel": number}. From it: {"loaded": {...}} or {"failed": text}, then {"lost": [numbers], "reason": text} and for
+each step one {"step": [[number, ids, finish], ...], "running": n} with the new tokens of all answers.
 """
 
 import json
@@ -10,6 +10,8 @@ import socket
 from typing import Any
 
 _CHUNK = 1 << 16
+MOST_HANDLES = 253
+"""File descriptors that one message may carry (SCM_MAX_FD in Linux)."""
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -44,6 +46,22 @@ class Channel:
     def send(self, message: dict[str, Any]) -> None:
         """Write a message; waits while the server's side is full."""
         self._sock.sendall(encode(message))
+
+    def receive_first(self) -> tuple[list[Any], list[int]]:
+        """The first messages, and the file descriptors that came with them.
+
+        Raises:
+            EOFError: the server is gone.
+        """
+        messages: list[Any] = []
+        handles: list[int] = []
+        while not messages:
+            data, received, _, _ = socket.recv_fds(self._sock, _CHUNK, MOST_HANDLES)
+            if not data:
+                raise EOFError
+            messages += self._lines.feed(data)
+            handles += received
+        return messages, handles
 
     def receive(self, *, wait: bool) -> list[Any]:
         """Messages that have come; with `wait`, sleeps until there is one.

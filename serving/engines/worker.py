@@ -5,12 +5,15 @@ A process of its own because `step` holds Python's interpreter lock for 20 to 20
 
 import gc
 import os
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from serving.engines.base import GenerationRequest, LoadOrder
@@ -25,8 +28,8 @@ Step = tuple[int, list[int], str | None]
 class Backend(Protocol):
     """A library that generates for a batch that requests join and leave between steps."""
 
-    def load(self, order: LoadOrder) -> dict[str, Any]:
-        """Load the model; fields of EngineInfo. Called again, it starts from nothing."""
+    def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
+        """Load the model from a folder with the order's files, which is gone afterwards; fields of EngineInfo."""
         ...
 
     def add(self, number: int, request: GenerationRequest) -> None:
@@ -61,11 +64,13 @@ def main(fd: int, likely: str) -> None:
 
 
 def _run(channel: Channel) -> None:
-    first, *early = channel.receive(wait=True)
+    (first, *early), handles = channel.receive_first()
     order = LoadOrder(**first["load"])
     try:
         backend = cast(Backend, import_module(_BACKENDS[order.engine]).Backend())
-        channel.send({"loaded": backend.load(order)})
+        with _folder(order.files, handles) as folder:
+            loaded = backend.load(order, folder)
+        channel.send({"loaded": loaded})
         gc.freeze()  # a collection would look at all of the libraries, and stop every stream
         gc.enable()
     except Exception as e:  # whatever a library raises at what it can't load is the reason to tell
@@ -74,8 +79,24 @@ def _run(channel: Channel) -> None:
     _take(channel, backend, early)
     while True:
         _take(channel, backend, channel.receive(wait=not backend.numbers()))
-        if backend.numbers():
-            _step(channel, backend, order)
+        if backend.numbers() and not _step(channel, backend):
+            return
+
+
+@contextmanager
+def _folder(names: Iterable[str], handles: Iterable[int]) -> Iterator[Path]:
+    """A folder of this process's own whose names lead to open files, whatever became of those they were opened by."""
+    root = Path(tempfile.mkdtemp(prefix="llmops-model-"))
+    try:
+        for name, handle in zip(names, handles, strict=True):
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(f"/proc/self/fd/{handle}")
+        yield root
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        for handle in handles:
+            os.close(handle)
 
 
 def _take(channel: Channel, backend: Backend, messages: Iterable[Any]) -> None:
@@ -90,15 +111,16 @@ def _take(channel: Channel, backend: Backend, messages: Iterable[Any]) -> None:
             channel.send({"lost": [number], "reason": f"the engine refused the request: {_line(e)}"})
 
 
-def _step(channel: Channel, backend: Backend, order: LoadOrder) -> None:
+def _step(channel: Channel, backend: Backend) -> bool:
+    """False after an exception: every later step would raise too. The next process loads what is verified anew."""
     numbers = backend.numbers()
     try:
         steps = backend.step()
-    except Exception as e:  # after an exception every later step would raise too: start from nothing
+    except Exception as e:  # whatever a library raises
         channel.send({"lost": numbers, "reason": f"the engine failed: {_line(e)}"})
-        backend.load(order)
-        return
+        return False
     channel.send({"step": steps, "running": len(backend.numbers())})
+    return True
 
 
 def _line(error: Exception) -> str:

@@ -187,6 +187,7 @@ def _names(host: Host) -> set[str]:
 
 
 def _spec(props: Properties) -> EndpointSpec:
+    from contract.api_key import key_digest
     from hosting.spec import EndpointSpec
 
     folders = {_MODEL: props["folder"], _API_KEY: props["key_file"], _PUBLIC_KEY: props["public_key_file"]}
@@ -204,6 +205,7 @@ def _spec(props: Properties) -> EndpointSpec:
             "image": props["image"],
             "folders": folders,
             "environ": environ,
+            "key_sha256": key_digest(Path(props["key_file"]).read_text().strip()),
             **{key: props[key] for key in ("instances", "port", "rollout")},
         }
     )

@@ -51,6 +51,7 @@ def test_an_unchanged_spec_changes_nothing(host: Host, spec: EndpointSpec) -> No
     assert again == first
 
 
+@pytest.mark.scorecard("rolling-restart")
 def test_an_update_under_load_loses_no_request(
     host: Host, spec: EndpointSpec, load: Callable[..., Any], eventually: Callable[..., None]
 ) -> None:
@@ -82,6 +83,7 @@ def test_more_and_fewer_instances_under_load_lose_no_request(
     assert pids(back) == pids(one)
 
 
+@pytest.mark.scorecard("kill-worker")
 def test_a_killed_worker_answers_again_within_5_seconds(
     host: Host, spec: EndpointSpec, eventually: Callable[..., None]
 ) -> None:
@@ -195,6 +197,7 @@ def test_another_port_moves_the_router_and_keeps_the_worker(host: Host, spec: En
 CANARY = {"strategy": "canary", "canary_percent": 50, "bake_seconds": 20, "most_errors": 0.05}
 
 
+@pytest.mark.scorecard("bad-canary")
 def test_a_canary_that_answers_errors_is_rolled_back(host: Host, spec: EndpointSpec, load: Callable[..., Any]) -> None:
     state = host.apply(spec)
     clients = load(state.url, 2)
@@ -217,6 +220,7 @@ def test_a_canary_that_answers_errors_is_rolled_back(host: Host, spec: EndpointS
     assert (after.variants, after.spec) == (state.variants, spec)
 
 
+@pytest.mark.scorecard("bad-canary")
 def test_a_canary_that_dies_is_rolled_back(host: Host, spec: EndpointSpec, eventually: Callable[..., None]) -> None:
     state = host.apply(spec)
     wanted = changed(spec, environ={"VERSION": "2"}, rollout=CANARY)

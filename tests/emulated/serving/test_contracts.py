@@ -99,6 +99,7 @@ def test_platforms_routes_answer_the_same(shared_server: ServingProcess, path: s
     assert frames.endswith("data: [DONE]\n\n")
 
 
+@pytest.mark.scorecard("context-overflow")
 def test_context_overflow_is_told(client: OpenAI) -> None:
     with pytest.raises(BadRequestError) as caught:
         client.chat.completions.create(model="tiny@1", messages=HELLO, max_tokens=4000)

@@ -55,11 +55,12 @@ def test_greedy_tokens_equal_those_of_transformers(
 
 BATCH = """
 import sys
+from pathlib import Path
 from serving.engines.base import GenerationRequest, LoadOrder
 from serving.engines.transformers_backend import Backend
 
 backend = Backend()
-assert backend.load(LoadOrder("transformers", sys.argv[1], "f32", 1))["precision"] == "f32"
+assert backend.load(LoadOrder("transformers", (), "f32", 1), Path(sys.argv[1]))["precision"] == "f32"
 requests = {n: GenerationRequest([3 + n] * (2 + 3 * n) + [7], 10 + 2 * n, (2,)) for n in range(4)}
 
 def finish(found, numbers):

@@ -26,6 +26,7 @@ def refused(server: ServingProcess) -> str:
     return server.last_line()
 
 
+@pytest.mark.scorecard("tampered-refused")
 @pytest.mark.parametrize(
     ("change", "names", "says"),
     [
@@ -147,6 +148,7 @@ def test_an_engine_that_keeps_dying_ends_the_server(serve: Serve) -> None:
     assert "died 4 times" in refused(server)
 
 
+@pytest.mark.scorecard("tampered-refused")
 def test_a_version_changed_under_a_running_server_is_not_loaded_again(
     serve: Serve, version: Path, tmp_path: Path
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_killed_server_leaves_no_engine(serve: Serve) -> None:
     until(lambda: not Path(f"/proc/{engine}").exists())
 
 
+@pytest.mark.scorecard("cancel")
 def test_a_client_that_goes_frees_its_place(serve: Serve) -> None:
     server = serve(LLMOPS_MAX_RUNNING="1", LLMOPS_MAX_QUEUE="0").wait_ready()
     with server.stream(max_tokens=1900) as events:

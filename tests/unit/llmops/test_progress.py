@@ -44,3 +44,15 @@ def test_a_terminal_shows_stages_numbers_and_foreign_lines() -> None:
     shown = ("evaluate before", "train", "12/12", "4/4", "loss nan", "a library's warning")
     for words in shown:
         assert words in text
+
+
+@pytest.mark.vulnerability(14)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_vulnerability_14_no_control_characters_of_a_job_reach_the_terminal(terminal: bool) -> None:
+    out = io.StringIO()
+    lines = ["stage=train", "title \x1b]0;owned\x07", "step=1 total=4 loss=\x9b2J"]
+    show(lines, Console(file=out, width=140, force_terminal=terminal, color_system=None))
+    assert r"title \u001b]0;owned\u0007" in out.getvalue()
+    assert not {"\x1b]", "\x07", "\x9b"} & {
+        out.getvalue()[i : i + n] for n in (1, 2) for i in range(len(out.getvalue()))
+    }

@@ -1,9 +1,11 @@
 """Who may ask."""
 
+import hmac
 from pathlib import Path
 
 import pytest
 
+from contract.api_key import is_authorized, key_digest
 from serving.auth import Authentication
 from serving.errors import ApiError
 from serving.settings import Settings
@@ -37,3 +39,22 @@ def test_an_empty_key_never_passes() -> None:
 
 def test_a_platform_has_authenticated_already() -> None:
     authentication(auth="platform", platform="sagemaker").check("")
+
+
+@pytest.mark.scorecard("cve")
+@pytest.mark.cve("constant-time-key")
+@pytest.mark.parametrize("header", [f"Bearer {KEY}", "Bearer ", "", f"Basic {KEY}", "Bearer 0" + "x" * 10_000])
+def test_keys_are_compared_in_constant_time(header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digests, which have one length, by hmac's comparison, and all of them whatever the first ones gave."""
+    compared: list[tuple[str, str]] = []
+    compare = hmac.compare_digest
+
+    def watched(given: str, expected: str) -> bool:
+        compared.append((given, expected))
+        return compare(given, expected)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    digests = [key_digest(KEY), key_digest("another key"), key_digest(KEY)]
+    assert is_authorized(header, digests) == (header == f"Bearer {KEY}")
+    assert [expected for _, expected in compared] == digests
+    assert {len(given) for given, _ in compared} == {64}

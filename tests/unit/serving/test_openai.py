@@ -1,13 +1,15 @@
 """Requests: what is taken, what is refused and how; frames of the answer."""
 
+import contextlib
 import json
 import random
+import time
 from typing import Any
 
 import pytest
 
 from serving.errors import ApiError
-from serving.openai import Frames, parse_chat, usage_of
+from serving.openai import LONG_BODY, Frames, parse_chat, usage_of
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -105,6 +107,53 @@ def test_mangled_requests_never_do_worse_than_400() -> None:
             parse_chat(bytes(body))
         except ApiError as e:
             assert e.status == 400  # noqa: PT017 (most of them pass or raise; either is right)
+
+
+MILLIONS = 6_000_000
+_OPEN = b'{"messages":[{"role":"user","content":"x"}],'
+
+
+@pytest.mark.vulnerability(8)
+@pytest.mark.parametrize(
+    "body",
+    [
+        _OPEN + b'"tools":[' + b"[]," * (MILLIONS // 3) + b"[]]}",
+        _OPEN + b",".join(b'"%d":0' % i for i in range(MILLIONS // 12)) + b"}",
+        b'{"messages":[' + b",".join([b'{"":""}'] * (MILLIONS // 8)) + b"]}",
+        b'{"messages":[' + b",".join([b'{"role":"user","content":"x"}'] * (MILLIONS // 30)) + b"]}",
+        b'{"messages":[{"role":"user","content":[' + b",".join([b'{"type":"text","text":""}'] * 240_000) + b"]}]}",
+        _OPEN + b'"seed":' + b"1" * MILLIONS + b"}",
+        b" " * MILLIONS + b"{}",
+        b'{"messages":[' + b",".join([b'{"a":"","b":"","c":"","d":"","e":""}'] * 1700) + b"]}",
+    ],
+    ids=["arrays", "fields", "bad messages", "messages", "parts", "number", "spaces", "errors"],
+)
+def test_vulnerability_8_no_body_takes_longer_than_a_text_of_its_length(body: bytes) -> None:
+    """The interpreter is held meanwhile. They took 20 to 200 times as long; processor time, so that no other process
+    counts, and against the text's in the same moment."""
+    text = json.dumps({"messages": [{"role": "user", "content": "\\u00e9" * (MILLIONS // 7)}]}).encode()
+    usual = _seconds(text)
+    assert _seconds(body) < 3 * usual
+
+
+def _seconds(body: bytes) -> float:
+    begun = time.thread_time()
+    with contextlib.suppress(ApiError):
+        parse_chat(body)
+    return time.thread_time() - begun
+
+
+def test_a_long_conversation_is_taken_however_its_text_is_written() -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": f'{i}: \\ " \\" \n é 世🙂 {{[,:' * 3}]}
+        for i in range(2048)
+    ]
+    for body in (
+        json.dumps({"messages": turns}).encode(),
+        json.dumps({"messages": turns}, ensure_ascii=False).encode(),
+    ):
+        assert len(body) > LONG_BODY
+        assert [m.content for m in parse_chat(body).messages] == [t["content"][0]["text"] for t in turns]
 
 
 def frames_of(data: bytes) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import typer
 
 from contract.errors import BusyError, KitError
 from contract.outputs import EndpointOutput
-from llmops.commands import endpoint
+from llmops.commands import endpoint, print_error
 from llmops.context import Context
 from llmops.platforms.local import LocalPlatform
 from tests.support.http_servers import serving
@@ -25,6 +25,8 @@ class Server(HTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.statuses: list[int] = []
         self.bodies: list[dict[str, Any]] = []
+        self.pieces: list[str] = []
+        """Of each answer; empty: what was asked."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -33,15 +35,16 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.bodies.append(body)
         status = self.server.statuses.pop(0) if self.server.statuses else 200
-        text = f"heard {body['messages'][-1]['content']}"
+        pieces = self.server.pieces or [f"heard {body['messages'][-1]['content']}"]
         self.send_response(status)
         self.end_headers()
         if status != 200:
-            answer = json.dumps({"error": {"message": "the server is loading"}})
+            answer = json.dumps({"error": {"message": f"the server is loading{''.join(self.server.pieces)}"}})
         elif body.get("stream"):
-            answer = f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\ndata: [DONE]\n\n"
+            chunks = [{"choices": [{"delta": {"content": piece}}]} for piece in pieces]
+            answer = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
         else:
-            answer = json.dumps({"choices": [{"message": {"content": text}}]})
+            answer = json.dumps({"choices": [{"message": {"content": "".join(pieces)}}]})
         self.wfile.write(answer.encode())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -139,3 +142,57 @@ def test_without_a_terminal_an_error_ends_it(
     with pytest.raises(KitError, match="answers 400"):
         endpoint.chat(context)
     assert len(server.bodies) == 1
+
+
+HOSTILE = [
+    "red \x1b",
+    "[31m",
+    "title \x1b]0;",
+    "owned\x07",
+    "\x9b2J",
+    "back\x08\r",
+    "\u202eevil\u2069",
+    "\x7f",
+    "\udc80",
+]
+
+
+def is_harmless(text: str) -> bool:
+    """Nothing in it but a terminal's text."""
+    return all(c in "\n\t" or (c.isprintable() and c not in "\u202e\u2069") or c == "\u3000" for c in text)
+
+
+@pytest.mark.vulnerability(14)
+def test_vulnerability_14_no_control_characters_of_a_model_reach_the_terminal(
+    server: Server, context: typer.Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.pieces = [*HOSTILE, "tab\t and\nline, 世界 🙂"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
+    endpoint.chat(context)
+    assert server.bodies[-1]["messages"][1]["content"] == "".join(server.pieces), "the conversation is as it was"
+    endpoint.invoke(context, ["hello"])
+    shown = capsys.readouterr().out
+    assert shown.count(r"title \u001b]0;owned\u0007\u009b2Jback\u0008\u000d\u202eevil\u2069\u007f\udc80") == 3
+    assert shown.count("tab\t and\nline, 世界 🙂") == 3
+    assert is_harmless(shown)
+    endpoint.invoke(context, ["hello"], as_json=True)
+    shown = capsys.readouterr().out
+    assert is_harmless(shown)
+    assert json.loads(shown)["choices"][0]["message"]["content"] == "".join(server.pieces)
+
+
+@pytest.mark.vulnerability(14)
+def test_vulnerability_14_no_control_characters_of_a_log_or_an_error_reach_the_terminal(
+    server: Server, context: typer.Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.pieces, server.statuses = HOSTILE, [503, 400]
+    with pytest.raises(KitError) as caught:
+        endpoint.invoke(context, ["hello"])
+    print_error(caught.value)
+    lines = iter(["--- chat: \x1b[2J\x1b]52;c;AAAA\x07\n"])
+    monkeypatch.setattr(context.obj.platform, "logs", lambda _endpoint, _follow: lines)
+    endpoint.logs(context)
+    shown = "".join(capsys.readouterr())
+    assert shown.count(r"title \u001b]0;owned") == 2
+    assert r"--- chat: \u001b[2J\u001b]52;c;AAAA\u0007" in shown
+    assert is_harmless(shown)

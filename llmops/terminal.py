@@ -1,0 +1,23 @@
+"""What a model, a job or a server wrote, as it may be shown in a terminal."""
+
+import re
+
+# C0 but for tab and line feed, DEL and C1 (ECMA-48: all that can begin a control sequence, or end a line); marks and
+# overrides of writing direction (Unicode's UAX 9, CVE-2021-42574); other line ends; tags, which nobody sees; and
+# surrogates, which no terminal can be sent.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Text without control characters: each is written as JSON writes it, `\u001b`.
+
+    Character by character, so that a sequence which comes in several pieces is no sequence either.
+    """
+    return _UNSAFE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
