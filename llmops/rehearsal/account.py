@@ -55,7 +55,7 @@ class AccountWorld(World):
         own = {"PULUMI_BACKEND_URL": state.as_uri(), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
         environ = {k: v for k, v in os.environ.items() if k not in ("PULUMI_STACK", "PULUMI_ACCESS_TOKEN")}
         environ |= engine.env | own | {"PULUMI_SKIP_UPDATE_CHECK": "1"}
-        self.environs = dict.fromkeys(("admin", "deploy", "preview"), environ)
+        self.environs = dict.fromkeys(("admin", "deploy", "preview", "promote"), environ)
         self._before = dict(os.environ)
         become(environ)
         self._caller = self.cloud.caller()

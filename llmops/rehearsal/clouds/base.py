@@ -193,6 +193,10 @@ class Cloud(ABC):
     def settings(self) -> dict[str, Any]:
         """The target's own key of a stack's file."""
 
+    def words_for(self, *_stacks: str) -> tuple[str, ...]:
+        """Words of `llmops bootstrap` that name the stacks, where it makes something for each."""
+        return ()
+
     @abstractmethod
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
         """Put the roles of a stack's settings within the boundary that bootstrap made, where the cloud has such."""
