@@ -17,6 +17,7 @@ from llmops.rehearsal.clouds.azure_faults import CASES
 from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, inventory
 from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
 from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality, Standing
+from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
     from llmops.platforms.azure.clients import Clients
@@ -47,6 +48,11 @@ class Azure(Cloud):
     faults = CASES
     data_kinds = frozenset({"storage account", "vault", "registry"})
     running_kinds = frozenset({"endpoint", "deployment", "cluster", "query alert", "metric alert", "action group"})
+    holds_secrets = (
+        Accepted("twin/*.pem", "the twin's own keys: of its certificates, and of the tokens that it issues"),
+        Accepted("twin/state.json", "the twin's own memory: it is the tenant, which knows its principals' secrets"),
+        Accepted("twin/*.token", "the token of a GitHub workflow, which azure-native reads from a file of mode 0600"),
+    )
     rolled_back_by = "quality"
 
     @cached_property

@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 from contract.errors import KitError
 from llmops.platforms.base import Say
 from llmops.rehearsal.fault_case import FaultCase
+from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
     from contract.outputs import StackOutputs
@@ -152,6 +153,8 @@ class Cloud(ABC):
     """Kinds of `held` that `llmops down` keeps."""
     running_kinds: ClassVar[frozenset[str]]
     """Kinds of `held` that it removes."""
+    holds_secrets: ClassVar[tuple[Accepted, ...]]
+    """Where secrets have to be, in a rehearsal's folder and its processes, and why."""
     rolled_back_by: ClassVar[str]
     """What the words of a rollback by quality name."""
 
