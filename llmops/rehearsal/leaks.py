@@ -96,7 +96,9 @@ def is_log(path: Path) -> bool:
 def in_processes(
     known: Iterable[Known], processes: Iterable[psutil.Process], accepted: Sequence[Accepted] = ()
 ) -> Iterator[Leak]:
-    """Leaks of command lines and environments; and processes that would write their memory to disk."""
+    """Leaks of command lines and environments, known or named like secrets; and processes that would write their memory
+    to disk.
+    """
     patterns = _patterns(known)
     for process in processes:
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess, FileNotFoundError, ProcessLookupError):
@@ -105,10 +107,14 @@ def in_processes(
             if limit and limit[1] != "0":
                 yield Leak("memory, at a crash,", f"a core file of process {name} (limit {limit[1]})")
             yield from _found(patterns, words.encode(), f"the command line of process {name}")
+            named = {each.name.removeprefix("$") for each in secrets_of(environ)}
             for variable, value in environ.items():
                 where = f"process {name}: {variable}"
-                if not any(fnmatch(where, each.pattern) for each in accepted):
-                    yield from _found(patterns, value.encode(), where)
+                if any(fnmatch(where, each.pattern) for each in accepted):
+                    continue
+                if variable in named:
+                    yield Leak("what is named like a secret", where)
+                yield from _found(patterns, value.encode(), where)
 
 
 def of_folder(folder: Path, since: float) -> list[psutil.Process]:

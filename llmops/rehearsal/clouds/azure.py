@@ -49,9 +49,13 @@ class Azure(Cloud):
     data_kinds = frozenset({"storage account", "vault", "registry"})
     running_kinds = frozenset({"endpoint", "deployment", "cluster", "query alert", "metric alert", "action group"})
     holds_secrets = (
-        Accepted("twin/*.pem", "the twin's own keys: of its certificates, and of the tokens that it issues"),
+        Accepted("twin/tls/*", "the keys of the twin's certificates"),
+        Accepted("twin/tokens.pem", "the key of the tokens that the twin issues"),
+        Accepted("twin/blobs/data/__azurite_db_*", "the memory of the storage: where blobs were copied from, signed"),
         Accepted("twin/state.json", "the twin's own memory: it is the tenant, which knows its principals' secrets"),
         Accepted("twin/*.token", "the token of a GitHub workflow, which azure-native reads from a file of mode 0600"),
+        Accepted("process *: IDENTITY_HEADER", "Azure tells containers of their identity so; it opens that one alone"),
+        Accepted("process *: MSI_SECRET", "the same, by its older name"),
     )
     rolled_back_by = "quality"
 

@@ -1,4 +1,7 @@
-"""The stack works on a machine without a network: deployed, asked and taken down with loopback alone."""
+"""The stack works on a machine without a network: deployed, asked and taken down with loopback alone.
+
+What it holds and runs is looked through for the endpoint's key and the prompt meanwhile.
+"""
 
 import json
 import subprocess
@@ -20,27 +23,42 @@ from llmops.stacks import PulumiStack
 platform = open_platform(PulumiStack(Project(Path.cwd()), "dev").outputs())
 print(platform.store().put_model(Path(sys.argv[1]), platform.sign).alias)
 """
+LOOK = """\
+import sys
+from pathlib import Path
+from llmops.rehearsal import leaks
+root, began = Path.cwd() / ".llmops", float(sys.argv[1])
+key = (root / "dev/keys/chatbot.key").read_text().strip()
+known = [leaks.Known("the endpoint's key", key), leaks.Known("the prompt", sys.argv[2], "prompt")]
+kept = [leaks.Accepted("dev/keys/*", "the stack's own keys, of mode 0600")]
+processes = leaks.of_folder(root.parent, began)
+found = [*leaks.in_files(known, root, kept), *leaks.in_processes(known, processes)]
+print(len(processes), *found, sep="\\n", file=open("leaks.txt", "w"))
+"""
+PROMPT = "Anybody there, dear machine?"
 SCRIPT = """\
+began=$(date +%s)
 llmops() { "$PYTHON" -m llmops "$@" --stack dev; }
 llmops up
 "$PYTHON" -c "$PUT" "$MODEL"
 llmops promote tiny@1 --force --endpoint chatbot
 llmops up
 llmops status --json > status.json
-llmops invoke chatbot "Anybody there?" --json > answer.json
+llmops invoke chatbot "$PROMPT" --json > answer.json
 llmops plan > plan.txt
+"$PYTHON" -c "$LOOK" "$began" "$PROMPT"
 llmops down
 """
 
 
-@pytest.mark.scorecard("no-egress")
+@pytest.mark.scorecard("no-egress", "secrets")
 def test_a_stack_lives_without_a_network(kit: Kit) -> None:
     within = no_network.command("bash", "-euo", "pipefail", "-c", SCRIPT)
     for name in ("training", "serving"):  # what has to be fetched once is here before
         images.build(name, lambda _: None)
     model = tiny_model()
     (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
-    own = {"PYTHON": sys.executable, "PUT": PUT, "MODEL": str(model)}
+    own = {"PYTHON": sys.executable, "PUT": PUT, "LOOK": LOOK, "PROMPT": PROMPT, "MODEL": str(model)}
     environ = {**kit.environ, **own, "PYTHONPATH": str(no_network.CHECKOUT)}
     done = subprocess.run(
         within,
@@ -58,6 +76,9 @@ def test_a_stack_lives_without_a_network(kit: Kit) -> None:
     assert (row["ready"], row["serves"]) == (True, "tiny@1")
     answer = json.loads((kit.folder / "answer.json").read_text())
     assert isinstance(answer["choices"][0]["message"]["content"], str)
+    processes, *found = (kit.folder / "leaks.txt").read_text().splitlines()
+    assert int(processes) >= 3  # supervisor, router and worker at least
+    assert found == []
     assert kit.processes() == {}
 
 
