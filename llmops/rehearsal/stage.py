@@ -74,20 +74,21 @@ class Stage:
             self.world.meter.look()
         return self.world.accesses()
 
-    def llmops(self, *words: str, stack: str = "dev", who: str = "deploy", code: int = 0, stdin: str = "") -> str:
+    def llmops(self, *words: str, stack: str = "dev", who: str = "", code: int = 0, stdin: str = "") -> str:
         """Run a verb as a user types it, in the project, under a role; what it printed on stdout and stderr.
 
         Raises:
             KitError: it ended with another exit code, with its own words.
         """
-        return self._llmops(words, stack, who, code, stdin)[1]
+        return self._llmops(words, stack, who or self.bearer(words), code, stdin)[1]
 
-    def json(self, *words: str, stack: str = "dev", who: str = "deploy") -> Any:
+    def json(self, *words: str, stack: str = "dev", who: str = "") -> Any:
         """The document that a verb prints with --json."""
-        found = json.loads(self._llmops((*words, "--json"), stack, who, 0)[0])
-        if words[:1] == ("token",):
-            self.known.append(Known(f"the token of {words[-1]}", found["api_key"]))
-        return found
+        return json.loads(self._llmops((*words, "--json"), stack, who or self.bearer(words), 0)[0])
+
+    def bearer(self, words: tuple[str, ...]) -> str:
+        """The role that a command runs under, where a step says none."""
+        return self.cloud.bearers.get(words[0], "deploy")
 
     @property
     def cloud(self) -> "Cloud":
@@ -114,22 +115,20 @@ class Stage:
         """The project's name, which is the namespace of its keys."""
         return Project(self.world.project).name
 
-    def pulumi(self, *words: str, stack: str = "dev", who: str = "deploy", code: int = 0) -> str:
+    def pulumi(self, *words: str, stack: str = "dev", who: str = "", code: int = 0) -> str:
         """Run a command of the engine, as `llmops`."""
         from llmops.engine import ensure
 
         command = [str(ensure().pulumi), *words, "--non-interactive"]
-        return self._run(command, ("pulumi", *words), stack, who, code)[1]
+        return self._run(command, ("pulumi", *words), stack, who or "deploy", code)[1]
 
-    def watch_and_kill(
-        self, enough: Callable[[str], bool], *words: str, stack: str = "dev", who: str = "deploy"
-    ) -> str:
+    def watch_and_kill(self, enough: Callable[[str], bool], *words: str, stack: str = "dev", who: str = "") -> str:
         """Start a verb, and kill it when `enough` says so of a line that it prints; that line.
 
         Raises:
             KitError: it ended before.
         """
-        name = self.world.stack(stack)
+        name, who = self.world.stack(stack), who or self.bearer(words)
         command = [sys.executable, "-m", "llmops", *words, "--stack", name]
         began, shown = time.monotonic(), shlex.join(["llmops", *words, "--stack", name])
         with self._log(shown, who) as log:
@@ -206,7 +205,10 @@ class Stage:
     def _llmops(self, words: tuple[str, ...], stack: str, who: str, code: int, stdin: str = "") -> tuple[str, str]:
         words = (*words, *self.world.up_options) if words[0] == "up" else words
         shown = ("llmops", *self._without_prompt(words))
-        return self._run([sys.executable, "-m", "llmops", *words], shown, stack, who, code, stdin)
+        said, both = self._run([sys.executable, "-m", "llmops", *words], shown, stack, who, code, stdin)
+        if words[0] == "token" and "--json" in words:
+            self.known.append(Known(f"the token of {words[1]}", json.loads(said)["api_key"]))
+        return said, both
 
     def _without_prompt(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """What is shown of a command: the last word of `invoke` that is no option is somebody's text."""

@@ -29,8 +29,6 @@ def bootstrap(stage: Stage) -> Evidence:
     made = stage.json("bootstrap", stage.cloud.target, *words, who="admin")
     for label, identity in made["roles"].items():
         stage.world.take(label, identity)
-    # Where bootstrap makes no role of its own for promoting, who deploys does it.
-    stage.world.environs.setdefault("promote", stage.world.environs["deploy"])
     stage.notes["places"] = made.get("stacks", {})
     stage.notes["boundary"] = made.get("boundary")
     states = {row["what"].split(" ")[0]: row["state"].split(":")[0] for row in made["steps"]}

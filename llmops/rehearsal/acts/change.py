@@ -24,7 +24,7 @@ def copy(stage: Stage) -> Evidence:
     if not stage.notes.get("theirs"):
         write_stack(stage, "prod")
         stage.llmops("up", stack="prod")
-    copied = stage.json("models", "copy", version, "--from", stage.world.stack("dev"), "--to", prod, who="promote")
+    copied = stage.json("models", "copy", version, "--from", stage.world.stack("dev"), "--to", prod)
     require(
         copied["sha256"] == stage.platform().store().find(version).sha256,
         "the copy is another version",
@@ -32,8 +32,7 @@ def copy(stage: Stage) -> Evidence:
     )
     stage.json("images", "build", stack="prod")
     stage.bound("prod")
-    latest = f"{version.partition('@')[0]}@latest"
-    stage.json("promote", latest, "--endpoint", ENDPOINT, stack="prod", who="promote")
+    stage.json("promote", f"{version.partition('@')[0]}@latest", "--endpoint", ENDPOINT, stack="prod")
     stage.llmops("up", stack="prod")
     question, _ = golden(stage)
     answer = stage.json("invoke", ENDPOINT, question, stack="prod")["choices"][0]["message"]["content"]
@@ -46,9 +45,9 @@ def bad_version(stage: Stage) -> Evidence:
     """A version with perturbed weights, forced: it starts, answers fast and with 200. Its quality rolls it back."""
     version = stage.notes["version"]
     worse = stage.notes.get("worse") or _put_worse(stage)
-    refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, who="promote", code=1)
+    refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, code=1)
     require("gate" in refused, "a version that failed its gate was promoted without --force", worse)
-    stage.json("promote", worse, "--endpoint", ENDPOINT, "--force", who="promote")
+    stage.json("promote", worse, "--endpoint", ENDPOINT, "--force")
     stage.edit(lambda config: config["endpoints"].pop(QUEUE, None))
     with Load(stage, ENDPOINT, golden(stage)[0]) as load:
         load.answered(3)
@@ -73,7 +72,7 @@ def bad_version(stage: Stage) -> Evidence:
     require(
         not failed, f"{len(failed)} of {load.count} requests failed: {failed[0].words if failed else ''}", "the load"
     )
-    rejected = stage.llmops("promote", worse, "--endpoint", ENDPOINT, "--force", who="promote", code=1)
+    rejected = stage.llmops("promote", worse, "--endpoint", ENDPOINT, "--force", code=1)
     require("was rejected" in rejected, "a rejected version was promoted again", worse)
     stage.llmops("rollback", "--endpoint", ENDPOINT)
     stage.llmops("up")

@@ -46,7 +46,7 @@ def train(stage: Stage) -> Evidence:
     run = stage.notes["run"]
     state = stage.wait(lambda: _ended(platform, run), f"run {run}")
     require(state.status == "completed", f"run {run} {state.status}: {state.failure}", "the training job")
-    stage.llmops("runs", "collect", who="promote")
+    stage.llmops("runs", "collect")
     ref = platform.store().find(f"{recipe.name}@latest")
     manifest = platform.store().manifest(ref)
     require(manifest.lineage.run == run, f"{ref.alias} is not of run {run}", "`llmops runs collect`")
@@ -73,7 +73,7 @@ def gate(stage: Stage) -> Evidence:
     assert manifest.gate
     require(manifest.gate.passed, f"the gate was not passed: {manifest.gate.reasons}", version)
     base = Recipe.load(stage.world.project / RECIPE).base_model.name
-    refused = stage.llmops("promote", f"{base}@latest", "--endpoint", ENDPOINT, who="promote", code=1)
+    refused = stage.llmops("promote", f"{base}@latest", "--endpoint", ENDPOINT, code=1)
     require("was never evaluated" in refused, "a model without evaluation was promoted", base)
     scores = [f"{r.suite}: {r.before.value:.2f} -> {r.after.value:.2f}" for r in manifest.evaluation]
     return Evidence(
@@ -86,9 +86,9 @@ def gate(stage: Stage) -> Evidence:
 def promote(stage: Stage) -> Evidence:
     """One line of the stack file."""
     version = stage.notes["version"]
-    changed = stage.json("promote", version, "--endpoint", ENDPOINT, who="promote")
+    changed = stage.json("promote", version, "--endpoint", ENDPOINT)
     if stage.cloud.files:
-        stage.json("promote", version, "--endpoint", QUEUE, who="promote")
+        stage.json("promote", version, "--endpoint", QUEUE)
         stage.edit(lambda config: config["endpoints"][QUEUE].update(mode="async"))
     ref = parse_promoted(changed["after"])
     require(ref.alias == version, f"{changed['after']} was written", str(stage.file().path))

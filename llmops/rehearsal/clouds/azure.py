@@ -40,6 +40,7 @@ class Azure(Cloud):
     contract = "Azure ML scoring URI"
     extra = ("azure-twin", "trustme", "werkzeug", "azure.identity", "pulumi_azure_native")
     roles = ("preview", "deploy", "promote", "training", "endpoint")
+    bearers = dict.fromkeys(("runs", "models", "promote"), "promote")
     withheld = "Microsoft.ContainerRegistry/registries/write"
     region = LOCATION
     instance_type = "Standard_DS3_v2"

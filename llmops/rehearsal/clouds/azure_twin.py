@@ -9,7 +9,6 @@ from llmops.platforms.base import Say
 from llmops.rehearsal.clouds.base import REPOSITORY, Twin
 
 LOCATION = "westeurope"
-_SUBJECT = f"repo:{REPOSITORY}:ref:refs/heads/main"
 _ISSUER = "https://token.actions.githubusercontent.com"
 _AUDIENCE = "api://AzureADTokenExchange"
 _SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
@@ -47,9 +46,13 @@ class AzureTwin(Twin):
         signature). The engine's own backend would ask Microsoft about the twin then: it gets the tokens of the identity
         as a program that runs on Azure does, and the kit's clients as well.
         """
+        from llmops.platforms.azure.bootstrap_github import PROMOTE_ENVIRONMENT
+
         client = next(p["app_id"] for p in self.ask("principals") if p["object_id"] == self.name_of(identity))
         token = self.home / f"{client}.token"
-        token.write_text(_token())
+        place = f"environment:{PROMOTE_ENVIRONMENT}" if "-promote-" in identity else "ref:refs/heads/main"
+        token.touch(0o600)
+        token.write_text(_token(f"repo:{REPOSITORY}:{place}"))
         return {
             **dict.fromkeys(_SECRETS),
             **self.ask("headers", "POST", {"object_id": self.name_of(identity)}),
@@ -84,9 +87,9 @@ class AzureTwin(Twin):
         return principal
 
 
-def _token() -> str:
+def _token(subject: str) -> str:
     """As GitHub gives one to a workflow."""
-    claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": _SUBJECT, "exp": 4102444800}
+    claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": subject, "exp": 4102444800}
     header = {"alg": "RS256", "kid": "workflow", "typ": "JWT"}
     parts = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in (header, claims)]
     return ".".join([*parts, "c2lnbmF0dXJl"])

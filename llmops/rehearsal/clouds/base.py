@@ -138,6 +138,8 @@ class Cloud(ABC):
     """The extra that a rehearsal needs, and packages that it brings."""
     roles: ClassVar[tuple[str, ...]]
     """Labels: those that bootstrap makes, and those of a stack."""
+    bearers: ClassVar[Mapping[str, str]] = {}
+    """Verb of llmops -> label of the role of bootstrap that it runs under, where that is not deploy."""
     withheld: ClassVar[str]
     """An action of deploy that the first `up` lacks."""
     region: ClassVar[str]
