@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import mmap
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -118,11 +119,11 @@ def in_processes(
 
 
 def of_folder(folder: Path, since: float) -> list[psutil.Process]:
-    """The processes that were started since a time and know of a folder, by their words or their environment."""
+    """The other processes that were started since a time and know of a folder, by their words or their environment."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.create_time() < since - 1:
+            if process.create_time() < since - 1 or process.pid == os.getpid():
                 continue
             told = (*process.cmdline(), *process.environ().values(), process.cwd())
             if any(str(folder) in each for each in told):
