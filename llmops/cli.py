@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from contract.dumps import no_core_files
 from contract.errors import KitError
 from llmops.commands import (
     bootstrap,
@@ -94,6 +95,7 @@ def main() -> NoReturn:
 
     Exit codes: 0, 1 after an error that is explained, 2 for a command that can't be understood, 130 after Ctrl-C.
     """
+    no_core_files()
     signal.signal(signal.SIGTERM, _end)
     command = typer.main.get_command(app)
     _complete(command)

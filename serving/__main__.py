@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 
+from contract.dumps import no_core_files
 from contract.errors import KitError, require_packages
 from serving.log import say
 from serving.settings import Settings
@@ -15,6 +16,7 @@ from serving.settings import Settings
 
 def main(arguments: list[str]) -> int:
     """Run a command; the exit code: 0 after SIGTERM, 1 for a start that failed, 2 for a wrong command line."""
+    no_core_files()
     gc.disable()  # a start makes no garbage: ready enables it again
     if arguments != ["serve"]:
         say(f"failed: unknown arguments {arguments} (way out: python -m serving serve)")

@@ -73,6 +73,16 @@ def bootstrap_azure(
     ] = "",
     branch: Annotated[str, typer.Option(help="The branch from which `up` may run.")] = "main",
     location: Annotated[str, typer.Option(help="Of what is new, such as westeurope.")] = "",
+    stacks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for", help="A stack that gets a group, identities and a signing key; repeat it.", metavar="STACK"
+        ),
+    ] = None,
+    operators: Annotated[
+        list[str] | None,
+        typer.Option("--operator", help="Who uses those stacks beside you; repeat it.", metavar="[KIND:]OBJECT_ID"),
+    ] = None,
     policy: Annotated[
         Path | None, typer.Option(help="What the deploy identity may do: from `llmops plan --policy`.", metavar="FILE")
     ] = None,
@@ -81,14 +91,15 @@ def bootstrap_azure(
 ) -> None:
     """Make the storage account of states and the key for secrets; with --github, identities for GitHub Actions.
 
-    The account has no keys, and is versioned, private, TLS only. Workflows of pull requests
-    get an identity that reads, for previews; those of the branch one that deploys, and gives
-    no roles but those of a stack's program. Repeating it changes only what differs, and makes
-    nothing weaker. Run it once a subscription, as its owner.
+    The account has no keys, and is versioned, private, TLS only. A stack named by --for gets
+    a resource group, identities and a signing key. Workflows of pull requests get an
+    identity that reads, for previews; those of the branch one that deploys, in those groups
+    alone; those of the environment `promote` one that signs. Repeating it changes only what
+    differs, and makes nothing weaker. Run it once a subscription, as its owner.
 
     llmops bootstrap azure --location westeurope --dry-run
-    llmops bootstrap azure --github acme/assistant
-    llmops plan --policy --out role.json && llmops bootstrap azure --github acme/assistant --policy role.json
+    llmops bootstrap azure --for azure-dev --github acme/assistant
+    llmops bootstrap azure --for azure-dev --github acme/assistant --policy role.json
     """
     require_packages("azure", "azure.identity", "azure.mgmt.core")
     from llmops.platforms.azure.bootstrap import bootstrap as run
@@ -103,6 +114,8 @@ def bootstrap_azure(
         location=location,
         github=github,
         branch=branch,
+        stacks=stacks or [],
+        operators=operators or [],
         policy=document,
         dry_run=dry_run,
     )
@@ -121,6 +134,7 @@ def _azure_fields(done: "BootstrappedSubscription") -> dict[str, Any]:
         "backend": done.backend,
         "secrets_provider": done.secrets_provider,
         "boundary": "",  # Azure bounds no identity; what the deploy identity gives, its condition bounds
+        "stacks": done.stacks,
         "roles": done.roles,
         "client_ids": done.client_ids,
         "tenant": done.tenant,
@@ -139,6 +153,9 @@ def _print_azure(done: "BootstrappedSubscription") -> None:
         print(f"  pulumi stack init NAME --secrets-provider '{done.secrets_provider}'    # or: llmops up, the same\n")
     else:
         print("\nPulumi doesn't find the vault of a twin: there a passphrase protects secrets.\n")
+    for stack, settings in done.stacks.items():
+        print(f"In Pulumi.{stack}.yaml, so that the stack takes what was made for it:\n\n  llmops:azure:")
+        print("".join(f"    {name}: {json.dumps(value)}\n" for name, value in settings.items()))
     if done.roles:
         print("For the workflows' `client-id`:\n")
         for kind, id_ in done.roles.items():

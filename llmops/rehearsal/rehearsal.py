@@ -119,7 +119,7 @@ def _world(cloud: Cloud, project: Project, folder: Path, options: Options) -> Wo
             where = f"--without {role}:{action}"
             raise KitError(f"there is no role {role}", where=where, fix=f"the roles are {', '.join(cloud.roles)}")
     if options.limits is None:
-        return TwinWorld(cloud, project, folder, options.without)
+        return TwinWorld(cloud, project, folder, options.without, keep=options.keep)
     if options.without:
         raise KitError("the caller's own roles stay as they are", where="--without", fix="leave out --live")
     return AccountWorld(cloud, project, folder, options.limits.usd, options.limits.ttl)

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from contract.errors import KitError
 from llmops.project import Project
+from llmops.rehearsal.leaks import Known
 from llmops.rehearsal.steps import Access, Command, Result, Timeline
 from llmops.stackfile import StackFile
 from llmops.stacks import PulumiStack
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS = 120
 _SECRET = (("token",),)
+_PROMPT = "…"
+"""What commands and logs show in a prompt's place."""
 """Verbs whose output lets others in: no log keeps it."""
 _SAID = re.compile(
     r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  way out:|\Z)", re.M | re.S
@@ -50,6 +53,8 @@ class Stage:
     results: list[Result] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     """What steps leave for later ones, by name."""
+    known: list[Known] = field(default_factory=list)
+    """Tokens that commands printed, and prompts that were sent: they may be in no log."""
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Of each role, all that it has had: they change with the stack."""
     current: Result | None = None
@@ -199,7 +204,19 @@ class Stage:
 
     def _llmops(self, words: tuple[str, ...], stack: str, who: str, code: int, stdin: str = "") -> tuple[str, str]:
         words = (*words, *self.world.up_options) if words[0] == "up" else words
-        return self._run([sys.executable, "-m", "llmops", *words], ("llmops", *words), stack, who, code, stdin)
+        shown = ("llmops", *self._without_prompt(words))
+        said, both = self._run([sys.executable, "-m", "llmops", *words], shown, stack, who, code, stdin)
+        if words[0] == "token" and "--json" in words:
+            self.known.append(Known(f"the token of {words[1]}", json.loads(said)["api_key"]))
+        return said, both
+
+    def _without_prompt(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """What is shown of a command: the last word of `invoke` that is no option is somebody's text."""
+        if words[0] != "invoke":
+            return words
+        at = max(i for i, word in enumerate(words) if not word.startswith("-"))
+        self.known.append(Known("a prompt", words[at], "prompt"))
+        return (*words[:at], _PROMPT, *words[at + 1 :])
 
     def _popen(self, command: list[str], who: str, merged: bool = False) -> "subprocess.Popen[str]":
         return subprocess.Popen(

@@ -1,8 +1,10 @@
 """A twin of its own for a rehearsal: permissions judged, faults on request, and a closed door to everywhere else."""
 
 import os
+import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,10 +22,23 @@ PACE = 1.0
 
 
 class TwinWorld(World):
-    """A twin of a cloud in the folder, with its state. Nothing can leave this machine."""
+    """A twin of a cloud in the folder, with its state. Nothing can leave this machine.
 
-    def __init__(self, cloud: Cloud, project: Project, folder: Path, without: Iterable[tuple[str, str]] = ()) -> None:
+    States are encrypted by a passphrase of this rehearsal's own, where no key of the cloud does it; unless it is to be
+    kept (`keep`) for shells that know the twin alone.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        project: Project,
+        folder: Path,
+        without: Iterable[tuple[str, str]] = (),
+        *,
+        keep: bool = False,
+    ) -> None:
         super().__init__(cloud, project, folder)
+        self._passphrase = "" if keep else secrets.token_urlsafe(16)
         self._twin = cloud.twin(folder / "twin")
         self._without = list(without)
         self._guard = Guard()
@@ -42,10 +57,19 @@ class TwinWorld(World):
             images.build(name, say)
         bring_base(self.source, say)
         copy_project(self.source, self.project)
-        self._twin.up(say, PACE)
+        # Short, since sockets lie there too: an address of one has 107 characters at most.
+        temporary = tempfile.mkdtemp(prefix="llmops-")
+        self.temporary.append(Path(temporary))
+        before = dict(os.environ)
+        os.environ["TMPDIR"] = temporary
+        try:
+            self._twin.up(say, PACE)
+        finally:
+            become(before)
         self._guard.__enter__()
-        own = engine.env | self._guard.environ | {"PULUMI_SKIP_UPDATE_CHECK": "1", "VIRTUAL_ENV": sys.prefix}
-        self.environs["admin"] = scrubbed(os.environ) | own | self._twin.environment()
+        own = {"PULUMI_SKIP_UPDATE_CHECK": "1", "VIRTUAL_ENV": sys.prefix, "TMPDIR": temporary}
+        admin = scrubbed(os.environ) | engine.env | self._guard.environ | own | self._twin.environment()
+        self.environs["admin"] = admin | {"PULUMI_CONFIG_PASSPHRASE": self._passphrase}
         self.cloud.require_loopback(self.environs["admin"])
         self._before = dict(os.environ)
         become(self.environs["admin"])
@@ -59,7 +83,8 @@ class TwinWorld(World):
             self._guard.__exit__(None, None, None)
         if not keep:
             self._twin.down()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            for folder in (self.folder, *self.temporary):
+                shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):
                 self.folder.parent.rmdir()  # unless another rehearsal is there
 

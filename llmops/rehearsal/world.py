@@ -40,6 +40,8 @@ class World:
         self.roles: dict[str, str] = {}
         """Label -> by which name the twin's records have the role."""
         self.meter: Meter | None = None
+        self.temporary: list[Path] = []
+        """Folders of temporary files that its programs are given."""
         self.swept: list[str] = []
         """What had to be removed by its tags at the end, or could not be."""
         self._before: dict[str, str] = {}

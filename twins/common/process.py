@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from contract.dumps import no_core_files
 from twins.common import plugin
 from twins.common.child import die_with_parent
 from twins.common.persistence import replace_file
@@ -55,6 +56,7 @@ class Process:
 
     def run(self, stopped: StopSignal, stand_in: bool) -> None:
         """Write twin.json, keep the stand-in alive, until the signal."""
+        no_core_files()
         if stand_in and not self._plugin:
             self._start_provider()
         written = self._write()

@@ -113,6 +113,7 @@ class Identity:
     principal_id: pulumi.Input[str]
     ready: list[pulumi.Resource]
     roles: tuple[str, ...] = ()  # resource ids of the assignments that the stack gives it
+    theirs: bool = False  # given by somebody who gives it its roles, too
 
 
 @dataclass(frozen=True)

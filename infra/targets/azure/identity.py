@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pulumi
 from pulumi_azure_native import authorization, managedidentity
 
+from contract.tags import made_for
 from infra import names
 from infra.targets.azure.access import Access
 from infra.targets.azure.here import Here, Identity, Registry, Storage, Vault, as_scope
@@ -62,11 +63,14 @@ def provide_identity(here: Here, name: str, given: str) -> Identity:
     Args:
         here: the stack's place.
         name: training, endpoint or workspace.
-        given: resource id of one that exists, or empty.
+        given: resource id of one that exists, or empty. What `llmops bootstrap azure` made for this stack gets its
+            roles from the program, since whoever deploys may give roles to nobody else; others have their own.
     """
     if given:
-        found = look_up(here.place, given, _IDENTITY_API, f"identities.{name}")["properties"]
-        return Identity(given, found["clientId"], found["principalId"], [])
+        document = look_up(here.place, given, _IDENTITY_API, f"identities.{name}")
+        found, tags = document["properties"], document.get("tags") or {}
+        theirs = not made_for(here.project, here.stack).items() <= tags.items()
+        return Identity(given, found["clientId"], found["principalId"], [], theirs=theirs)
     logical, physical = f"identity-{name}", here.names.of(name)
     made = managedidentity.UserAssignedIdentity(
         logical,
@@ -132,18 +136,23 @@ def grant_workspace(here: Here, identity: Identity, things: Things) -> Identity:
 
 
 def grant_encryption(here: Here, identity: Identity) -> Identity:
-    """What storage, registry and workspace do with a given key, by the workspace's identity."""
-    vault = here.settings.azure.encryption.vault
+    """What storage, registry and workspace do with a given key, by the workspace's identity. In a given group the
+    deployer gives roles there alone: then the owner of the key's vault gives this one.
+    """
+    vault = "" if here.settings.azure.resource_group else here.settings.azure.encryption.vault
     wanted = [_Grant("Key Vault Crypto Service Encryption User", vault, "encryption", identity.ready)]
     return _grant(here, "workspace", identity, wanted if vault else [])
 
 
 def grant_deployer(here: Here, things: Things) -> list[pulumi.Resource]:
-    """What who deployed first does with data and keys: versions, runs, signatures. A given thing has roles of its own.
+    """What who deployed first does with data and keys: versions, runs, signatures. A given thing has roles of its own,
+    and so has all that lies in a given group: who gave it gives people their roles, and the deployer gives none.
 
     Returns:
         What signing and reading wait for.
     """
+    if here.settings.azure.resource_group:
+        return []
     principal, data = here.operator["object_id"], things.storage
     made = [
         _assign(here, "deployer", principal, here.operator["kind"], grant, keep=grant.thing in _KEPT)
@@ -188,8 +197,8 @@ def _of_people(here: Here, things: Things) -> list[_Grant]:
 
 
 def _grant(here: Here, name: str, identity: Identity, grants: Iterable[_Grant]) -> Identity:
-    """The identity with its roles, but for one that is given, which has its own."""
-    if getattr(here.settings.azure.identities, name):
+    """The identity with its roles, but for one that somebody gave with its roles."""
+    if identity.theirs:
         return identity
     grants = list(grants)
     made = [_assign(here, name, identity.principal_id, "ServicePrincipal", grant) for grant in grants]

@@ -223,6 +223,11 @@ class AzureSettings(Part):
                 raise ValueError(f"{field} has no effect without storage_account; add it")
         if self.storage_account and "redundancy" in self.model_fields_set:
             raise ValueError("redundancy has no effect on an account that exists; remove it")
+        if self.operators and self.resource_group:
+            raise ValueError(
+                "operators have no effect in a resource group that exists: who made it gives people their roles, as "
+                "`llmops bootstrap azure --for STACK --operator ID`; remove it"
+            )
         if self.logs and self.metrics:
             raise ValueError("logs has no effect with metrics, which have a Log Analytics workspace; remove it")
         if self.workspace:

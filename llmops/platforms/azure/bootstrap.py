@@ -5,6 +5,7 @@ Idempotent: what is there is looked at, what differs is changed and named, and n
 
 import hashlib
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,11 @@ class Names:
         return self.id(STORAGE, self.account)
 
     @property
+    def container_id(self) -> str:
+        """Resource id of its container of states."""
+        return f"{self.account_id}/blobServices/default/containers/{CONTAINER}"
+
+    @property
     def vault(self) -> str:
         """3 to 24 letters, digits and single dashes, a letter first."""
         return f"{self._word[:13].rstrip('-')}-s{self._hash}"
@@ -65,8 +71,13 @@ class Names:
         """Its id."""
         return self.id(VAULTS, self.vault)
 
+    @property
+    def key_id(self) -> str:
+        """Resource id of the key of the states' secrets."""
+        return f"{self.vault_id}/keys/{KEY}"
+
     def identity(self, kind: str, repository: str) -> str:
-        """The identity of the jobs of a GitHub repository; `kind` is preview or deploy."""
+        """The identity of the jobs of a GitHub repository; `kind` is preview, deploy or promote."""
         return shorten(f"{self._word}-{kind}-{re.sub(r'[^A-Za-z0-9]+', '-', repository)}", 128)
 
     def id(self, type_: str, name: str) -> str:
@@ -113,9 +124,11 @@ class BootstrappedSubscription:
     secrets_provider: str
     """Empty on a twin, whose vault Pulumi doesn't find: there a passphrase protects secrets."""
     roles: dict[str, str]
-    """preview and deploy -> resource id of the identity."""
+    """preview, deploy and promote -> resource id of the identity."""
     client_ids: dict[str, str]
     """The same -> what `azure/login` takes; none where it was only looked."""
+    stacks: dict[str, dict[str, Any]]
+    """Stack -> what its file says in `llmops:azure`."""
 
 
 def bootstrap(
@@ -126,6 +139,8 @@ def bootstrap(
     location: str = "",
     github: str = "",
     branch: str = "main",
+    stacks: Sequence[str] = (),
+    operators: Sequence[str] = (),
     policy: dict[str, Any] | None = None,
     dry_run: bool = False,
 ) -> BootstrappedSubscription:
@@ -136,8 +151,10 @@ def bootstrap(
         project: the Pulumi project's name.
         say: told each step.
         location: such as westeurope; empty: where the resource group is.
-        github: `OWNER/REPO` whose workflows get an identity for previews and one for `up`; empty: none.
+        github: `OWNER/REPO` whose workflows get identities for previews, `up` and promoting; empty: none.
         branch: from which `up` may run.
+        stacks: which get a resource group, identities and a signing key; the only ones that `github` may deploy.
+        operators: `[KIND:]OBJECT_ID` of who uses those stacks beside the caller.
         policy: a role definition of what the deploy identity may do (`llmops plan --policy`); None: Contributor.
         dry_run: only look.
 
@@ -145,6 +162,7 @@ def bootstrap(
         KitError: something is there that is somebody else's, or would have to be weakened; or there is no location.
     """
     from llmops.platforms.azure.bootstrap_github import github_identities
+    from llmops.platforms.azure.bootstrap_stack import stack_place
     from llmops.platforms.azure.bootstrap_state import caller_roles, providers, resource_group, state_account, state_key
 
     work = Work(clients=clients, names=Names(project, clients.subscription), say=say, dry_run=dry_run)
@@ -154,7 +172,8 @@ def bootstrap(
         state_account(work, place)
         state_key(work, place)
         caller_roles(work)
-        made = github_identities(work, place, github, branch, policy) if github else {}
+        places = [stack_place(work, stack, place, operators) for stack in stacks]
+        made = github_identities(work, place, github, branch, places, policy) if github else {}
         names = work.names
         return BootstrappedSubscription(
             work.rows,
@@ -165,6 +184,7 @@ def bootstrap(
             "" if clients.twin else names.key,
             {kind: names.id(IDENTITIES, names.identity(kind, github)) for kind in made},
             made,
+            {each.stack: each.settings for each in places},
         )
 
 

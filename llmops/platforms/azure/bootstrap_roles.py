@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/role-based-access-control/overview
 """
 
 import uuid
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from llmops.platforms.azure.bootstrap import Work
@@ -14,7 +15,6 @@ BUILT_IN = {
     "Azure AI Enterprise Network Connection Approver": "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
     "AzureML Data Scientist": "f6c7c914-8db3-469d-8ca1-694a8f32e121",
     "Contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
-    "Key Vault Crypto Service Encryption User": "e147488a-f6f5-4113-8e2d-b22465e65bf6",
     "Key Vault Crypto User": "12338af0-0e69-4776-bea7-57ae8d297424",
     "Key Vault Secrets Officer": "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
     "Log Analytics Reader": "73c42c96-874c-492b-b04d-ab87d138a893",
@@ -24,13 +24,28 @@ BUILT_IN = {
     "Storage Blob Data Reader": "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
 }
 """https://learn.microsoft.com/azure/role-based-access-control/built-in-roles"""
-_OWN = ("Reader", "Role Based Access Control Administrator")
-GRANTED = tuple(id_ for name, id_ in BUILT_IN.items() if name not in _OWN)
-"""The roles that a stack's program gives, and the deploy identity may give (infra/targets/azure/identity.py)."""
+GRANTED = tuple(
+    BUILT_IN[name]
+    for name in (
+        "AcrPull",
+        "Azure AI Enterprise Network Connection Approver",
+        "Contributor",
+        "Key Vault Secrets Officer",
+        "Storage Blob Data Contributor",
+        "Storage Blob Data Reader",
+    )
+)
+"""The roles that a stack's program gives to the stack's identities in its resource group, and the deploy identity may
+give to them (infra/targets/azure/identity.py).
+"""
+MADE = "Made by llmops bootstrap"
+"""The description of what is made, by which its own role assignments are told from a program's."""
 _API = "2022-04-01"
 _DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
 _ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+_KEYS = "Microsoft.KeyVault/vaults/keys"
+_BLOB_SERVICE = "Microsoft.Storage/storageAccounts/blobServices"
 _SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json")
 Document = dict[str, Any]
 
@@ -45,7 +60,7 @@ def assign(
     condition: str = "",
     definition: str = "",
 ) -> None:
-    """Let a principal have a role on a scope, unless it has it there or above.
+    """Let a principal have a role on a scope, unless it has it there or above, under the same condition.
 
     Args:
         work: of bootstrap.
@@ -53,7 +68,7 @@ def assign(
         principal: its object id; empty: it is not made yet.
         role: name of a built-in role; or any words with `definition`.
         scope: resource id.
-        kind: User or ServicePrincipal.
+        kind: User, Group or ServicePrincipal.
         condition: under which it holds.
         definition: id of a role of one's own.
     """
@@ -61,9 +76,8 @@ def assign(
     what = f"role {role} of {who} on {scope.rpartition('/')[2]}"
     guid = definition.rpartition("/")[2] or BUILT_IN[role]
     found = _assignments(work, principal, scope, guid) if principal else []
-    wider = [a for a in found if not a.get("condition") or a["condition"] == condition]
     ours = next((a for a in found if a["scope"].lower() == scope.lower()), None)
-    if wider and not (condition and ours and not ours.get("condition")):
+    if any((a.get("condition") or "") == condition for a in found):
         work.there(what)
         return
     name = ours["name"] if ours else str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope.lower()} {guid} {principal}"))
@@ -71,6 +85,7 @@ def assign(
         "roleDefinitionId": f"{names.scope}/providers/{_DEFINITIONS}/{guid}",
         "principalId": principal,
         "principalType": kind,
+        "description": MADE,
     }
     if condition:
         properties |= {"condition": condition, "conditionVersion": "2.0"}
@@ -79,6 +94,36 @@ def assign(
         work.change(what, "its condition", lambda: arm.put(id_, {"properties": properties}, _API))
     else:
         work.make(what, lambda: arm.put(id_, {"properties": properties}, _API))
+
+
+def take_back(work: Work, who: str, principal: str, kept: Collection[str]) -> None:
+    """Take what the kit's earlier versions gave on the whole subscription, where now less is given.
+
+    Args:
+        work: of bootstrap.
+        who: the principal, in words.
+        principal: its object id; empty: it is not made yet.
+        kept: names of roles that it keeps there.
+    """
+    if not principal:
+        return
+    arm, scope = work.clients.arm, work.names.scope
+    kept_ids = {role_id(work, name) for name in kept}
+    listed = arm.list(f"{scope}/providers/{_ASSIGNMENTS}", _API, **{"$filter": f"principalId eq '{principal}'"})
+    for each in listed:
+        guid = str(each["properties"]["roleDefinitionId"]).rpartition("/")[2].lower()
+        if str(each["properties"]["scope"]).lower() == scope.lower() and guid not in kept_ids:
+            role = next((name for name, id_ in BUILT_IN.items() if id_ == guid), guid)
+            work.change(
+                f"role {role} of {who} on {scope.rpartition('/')[2]}",
+                "taken back: it has less now, and only where stacks are",
+                lambda id_=each["id"]: arm.delete(id_, _API),
+            )
+
+
+def role_id(work: Work, name: str) -> str:
+    """The GUID of a role of bootstrap's own."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{work.names.scope} {name}"))
 
 
 def _assignments(work: Work, principal: str, scope: str, guid: str) -> list[Document]:
@@ -104,13 +149,12 @@ def define(work: Work, name: str, wanted: Document) -> str:
         wanted: actions, notActions, dataActions, notDataActions.
     """
     arm, scope = work.clients.arm, work.names.scope
-    guid = uuid.uuid5(uuid.NAMESPACE_URL, f"{scope} {name}")
-    id_ = f"{scope}/providers/{_DEFINITIONS}/{guid}"
+    id_ = f"{scope}/providers/{_DEFINITIONS}/{role_id(work, name)}"
     block = {part: sorted(wanted.get(part) or []) for part in _PARTS}
     properties = {
         "roleName": name,
         "type": "CustomRole",
-        "description": "Made by llmops bootstrap",
+        "description": MADE,
         "permissions": [block],
         "assignableScopes": [scope],
     }
@@ -132,18 +176,24 @@ def _blocks(properties: Document) -> list[Document]:
     return [{part: sorted(block.get(part) or []) for part in _PARTS} for block in properties.get("permissions") or []]
 
 
-def only_the_kits_roles() -> str:
-    """A condition: who has it gives and takes no roles but those that a stack's program gives.
+def only_the_stacks_own(principals: Iterable[str]) -> str:
+    """A condition: who has it gives and takes the roles of a stack's program, and to and from these principals alone.
 
     https://learn.microsoft.com/azure/role-based-access-control/delegate-role-assignments-examples
+
+    Args:
+        principals: object ids of the identities of the stacks.
     """
-    ids = ", ".join(GRANTED)
-    attribute = f"{_ASSIGNMENTS}:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {{{ids}}}"
-    rules = [
-        f"(!(ActionMatches{{'{_ASSIGNMENTS}/{verb}'}})) OR (@{source}[{attribute})"
-        for verb, source in (("write", "Request"), ("delete", "Resource"))
-    ]
-    return " AND ".join(f"({rule})" for rule in rules)
+    rules = []
+    for verb, source in (("write", "Request"), ("delete", "Resource")):
+        of = f"@{source}[{_ASSIGNMENTS}:"
+        asked = (
+            f"{of}RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {{{', '.join(GRANTED)}}}",
+            f"{of}PrincipalType] ForAnyOfAnyValues:StringEqualsIgnoreCase {{'ServicePrincipal'}}",
+            f"{of}PrincipalId] ForAnyOfAnyValues:GuidEquals {{{', '.join(sorted(principals))}}}",
+        )
+        rules.append(f"((!(ActionMatches{{'{_ASSIGNMENTS}/{verb}'}})) OR ({' AND '.join(asked)}))")
+    return " AND ".join(rules)
 
 
 def only_what_is_said_of_versions() -> str:
@@ -156,7 +206,51 @@ def only_what_is_said_of_versions() -> str:
     return f"(!({reads})) OR ({paths})"
 
 
-def preview_data() -> Document:
-    """What a preview reads of the state: blobs, and what decrypts its secrets."""
-    vault = "Microsoft.KeyVault/vaults/keys"
-    return {"dataActions": [f"{_BLOBS}/read", f"{vault}/read", f"{vault}/decrypt/action"]}
+def look_around() -> Document:
+    """What a program looks at outside of its stack's group: the subscription, names that are taken, quotas, versions
+    of what Azure offers. Nobody's resources.
+    """
+    return {
+        "actions": [
+            "Microsoft.Authorization/roleDefinitions/read",
+            "Microsoft.KeyVault/locations/deletedVaults/read",
+            "Microsoft.MachineLearningServices/locations/usages/read",
+            "Microsoft.MachineLearningServices/locations/vmSizes/read",
+            "Microsoft.Resources/subscriptions/read",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
+            "Microsoft.Resources/subscriptions/providers/read",
+        ]
+    }
+
+
+def read_states() -> Document:
+    """What a preview does with the container of states."""
+    return {
+        "actions": [f"{_BLOB_SERVICE}/containers/read"],
+        "dataActions": [f"{_BLOBS}/read"],
+    }
+
+
+def write_states() -> Document:
+    """What an update does with the container of states. It removes no version of a blob, and not the container: what
+    it overwrites or deletes can be brought back.
+    """
+    return {
+        "actions": [f"{_BLOB_SERVICE}/containers/read"],
+        "dataActions": [f"{_BLOBS}/{verb}" for verb in ("read", "write", "delete", "add/action")],
+    }
+
+
+def use_states_key(*uses: str) -> Document:
+    """What one does with the key of the states' secrets: `encrypt`, `decrypt`. It is never changed or deleted by it."""
+    return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read", *(f"{_KEYS}/{use}/action" for use in uses)]}
+
+
+def read_key() -> Document:
+    """The public half of a signing key."""
+    return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read"]}
+
+
+def sign() -> Document:
+    """What who promotes does with a signing key."""
+    return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read", f"{_KEYS}/sign/action"]}

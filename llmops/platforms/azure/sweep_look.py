@@ -111,7 +111,7 @@ class Look:
 
     def named(self, stacks: Iterable[str], *things: str) -> dict[str, str]:
         """What the program names things of stacks (infra/names.py): name -> stack."""
-        return {_name(self.project, stack, thing): stack for stack in stacks for thing in things}
+        return {program_name(self.project, stack, thing): stack for stack in stacks for thing in things}
 
     def guid(self, stack: str, *parts: str) -> str:
         """What the program names a thing of a stack that Azure names by a UUID (infra/names.py)."""
@@ -154,7 +154,8 @@ def created(document: Document) -> datetime | None:
     return moment(document.get("createdTime") or (document.get("systemData") or {}).get("createdAt"))
 
 
-def _name(project: str, stack: str, thing: str, limit: int = 63) -> str:
+def program_name(project: str, stack: str, thing: str, limit: int = 63) -> str:
+    """What the program names a thing of a stack (infra/names.py)."""
     text = re.sub(r"[^a-z0-9]+", "-", f"{project}-{stack}-{thing}".lower()).strip("-")
     readable = (text if text[:1].isalpha() else f"s{text}")[: limit - 9].rstrip("-")
     return f"{readable}-{hashlib.sha256(chr(0).join((project, stack, thing)).encode()).hexdigest()[:8]}"

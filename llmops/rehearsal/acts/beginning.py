@@ -24,9 +24,12 @@ def used_account(stage: Stage) -> Evidence:
 
 def bootstrap(stage: Stage) -> Evidence:
     """Repeated on an account that has its bucket and key: the roles of the workflows are made."""
-    made = stage.json("bootstrap", stage.cloud.target, "--github", REPOSITORY, who="admin")
+    stacks = [stage.world.stack(name) for name in ("prod", "dev")]
+    words = ("--github", REPOSITORY, *stage.cloud.words_for(*stacks))
+    made = stage.json("bootstrap", stage.cloud.target, *words, who="admin")
     for label, identity in made["roles"].items():
         stage.world.take(label, identity)
+    stage.notes["places"] = made.get("stacks", {})
     stage.notes["boundary"] = made.get("boundary")
     states = {row["what"].split(" ")[0]: row["state"].split(":")[0] for row in made["steps"]}
     stage.notes["before"] = stage.cloud.held()
@@ -58,8 +61,8 @@ def plan(stage: Stage) -> Evidence:
             f"{len(made['changes'])} resources would be made, none was",
             f"${cost['idle']:.4f} an hour without endpoints; not known and said so: {', '.join(cost['without'])}",
         ),
-        {"changes": len(made["changes"])},
-        {"usd an hour": cost["idle"]},
+        {},
+        {"changes": len(made["changes"]), "usd an hour": cost["idle"]},
     )
 
 
@@ -95,7 +98,9 @@ def _make_theirs(stage: Stage) -> None:
 
 def _backend(stage: Stage) -> None:
     """The place of states, which every stack of the rehearsal has in the account's bucket."""
-    made = stage.json("bootstrap", stage.cloud.target, who="admin", stack="prod")
+    words = stage.cloud.words_for(stage.world.stack("prod"))
+    made = stage.json("bootstrap", stage.cloud.target, *words, who="admin", stack="prod")
+    stage.notes["places"] = made.get("stacks", {})
     stage.world.use_backend(made["backend"], made["secrets_provider"])
 
 

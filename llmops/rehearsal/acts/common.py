@@ -35,7 +35,11 @@ def write_stack(stage: Stage, name: str) -> None:
     from ruamel.yaml import YAML
 
     cloud = stage.cloud
-    own = {**cloud.settings(), **stage.world.settings()}
+    own = {
+        **cloud.settings(),
+        **stage.world.settings(),
+        **stage.notes.get("places", {}).get(stage.world.stack(name), {}),
+    }
     if boundary := stage.notes.get("boundary"):
         cloud.bound(own, boundary)
     settings = {"target": cloud.target, cloud.target: own, **stage.world.more_settings()}

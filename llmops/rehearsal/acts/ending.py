@@ -1,13 +1,54 @@
 """The end: data are kept until they are asked for by name, and then nothing is left."""
 
+import json
+import os
+from collections.abc import Iterable
 from typing import Any
 
+from llmops.project import Project
+from llmops.rehearsal import leaks
 from llmops.rehearsal.acts.common import require
 from llmops.rehearsal.inventory import differences
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, Step
+from llmops.stacks import PulumiStack
 
 _ERROR = "this is an error of the kit; remove by hand what is left"
+
+
+def secrets(stage: Stage) -> Evidence:
+    """What the clients were given, and what they asked, is where it belongs, while all of it still stands and runs."""
+    world = stage.world
+    known = [each for environ in (*world.environs.values(), dict(os.environ)) for each in leaks.secrets_of(environ)]
+    known = sorted({*known, *stage.known})
+    processes = leaks.of_folder(world.folder, stage.timeline.begun_at)
+    found = {
+        *leaks.in_files(known, world.folder, stage.cloud.holds_secrets),
+        *leaks.in_files(known, stage.logs.parent),
+        *leaks.in_processes(known, processes, stage.cloud.holds_secrets),
+        *(leak for stack in ("dev", "prod") for leak in _in_state(stage, stack, known)),
+        *(leak for path in world.temporary for leak in leaks.in_files(known, path)),
+    }
+    require(not found, "; ".join(sorted(map(str, found))), "the rehearsal's folder, logs and processes", _ERROR)
+    prompts = sum(each.kind == "prompt" for each in known)
+    said = (
+        f"{len(known) - prompts} secrets and {prompts} prompts: none is in a state, a log, the report or a temporary "
+        f"file, nor in the environment or the words of {len(processes)} processes"
+    )
+    return Evidence(
+        (
+            said,
+            *(f"accepted: {each.pattern}: {each.why}" for each in stage.cloud.holds_secrets),
+        ),
+        {"leaks": 0},
+    )
+
+
+def _in_state(stage: Stage, stack: str, known: Iterable[leaks.Known]) -> list[leaks.Leak]:
+    """As the engine exports it, and with the outputs of each update; the cloud keeps the files."""
+    name = stage.world.stack(stack)
+    deployment = json.dumps(PulumiStack(Project(stage.world.project), name).export())
+    return list(leaks.in_text(known, deployment.encode(), f"the state of stack {name}"))
 
 
 def down(stage: Stage) -> Evidence:
@@ -58,6 +99,15 @@ def _of_prod(stage: Stage) -> dict[str, Any]:
 
 
 STEPS = (
+    Step(
+        "secrets",
+        "Look for secrets",
+        "no key, token, passphrase or prompt is where it does not belong",
+        "real",
+        secrets,
+        needs=("invoke",),
+        live=False,
+    ),
     Step(
         "down",
         "Take it down; data refuse",

@@ -120,7 +120,7 @@ def invoke(stage: Stage) -> Evidence:
     if stage.cloud.files:
         answers["async"] = stage.json("invoke", QUEUE, question)["choices"][0]["message"]["content"]
     for way, answer in answers.items():
-        require(_holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}: {question}")
+        require(_holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}")
     return Evidence(tuple(f"{way}: {answer.strip()}" for way, answer in answers.items()), {"ways": sorted(answers)})
 
 

@@ -13,6 +13,7 @@ from llmops.rehearsal.clouds.aws_faults import CASES
 from llmops.rehearsal.clouds.aws_inventory import each, inventory
 from llmops.rehearsal.clouds.aws_twin import REGION, AwsTwin
 from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality, Standing
+from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
     from llmops.platforms.aws.clients import Clients
@@ -43,6 +44,10 @@ class Aws(Cloud):
     faults = CASES
     data_kinds = frozenset({"bucket", "alias", "repository"})
     running_kinds = frozenset({"endpoint", "configuration", "alarm", "role", "schedule", "topic"})
+    holds_secrets = (
+        Accepted("twin/*.pem", "the twin's own keys"),
+        Accepted("twin/state.pickle", "the twin's own memory: it is the account, which knows its users' secrets"),
+    )
     rolled_back_by = "-quality"
 
     @cached_property

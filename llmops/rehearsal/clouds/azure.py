@@ -14,9 +14,10 @@ from contract.errors import KitError
 from contract.outputs import AzureOutput, StackOutputs
 from contract.twin import METADATA_VARIABLE, azure_twin_address, is_loopback
 from llmops.rehearsal.clouds.azure_faults import CASES
-from llmops.rehearsal.clouds.azure_inventory import TYPES, deleted, inventory
+from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, inventory
 from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
 from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality, Standing
+from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
     from llmops.platforms.azure.clients import Clients
@@ -38,7 +39,8 @@ class Azure(Cloud):
     title = "Azure"
     contract = "Azure ML scoring URI"
     extra = ("azure-twin", "trustme", "werkzeug", "azure.identity", "pulumi_azure_native")
-    roles = ("preview", "deploy", "training", "endpoint")
+    roles = ("preview", "deploy", "promote", "training", "endpoint")
+    bearers = dict.fromkeys(("runs", "models", "promote"), "promote")
     withheld = "Microsoft.ContainerRegistry/registries/write"
     region = LOCATION
     instance_type = "Standard_DS3_v2"
@@ -47,6 +49,15 @@ class Azure(Cloud):
     faults = CASES
     data_kinds = frozenset({"storage account", "vault", "registry"})
     running_kinds = frozenset({"endpoint", "deployment", "cluster", "query alert", "metric alert", "action group"})
+    holds_secrets = (
+        Accepted("twin/tls/*", "the keys of the twin's certificates"),
+        Accepted("twin/tokens.pem", "the key of the tokens that the twin issues"),
+        Accepted("twin/blobs/data/__azurite_db_*", "the memory of the storage: where blobs were copied from, signed"),
+        Accepted("twin/state.json", "the twin's own memory: it is the tenant, which knows its principals' secrets"),
+        Accepted("twin/*.token", "the token of a GitHub workflow, which azure-native reads from a file of mode 0600"),
+        Accepted("process *: IDENTITY_HEADER", "Azure tells containers of their identity so; it opens that one alone"),
+        Accepted("process *: MSI_SECRET", "the same, by its older name"),
+    )
     rolled_back_by = "quality"
 
     @cached_property
@@ -83,9 +94,11 @@ class Azure(Cloud):
         return inventory(arm, subscription) | gone
 
     def is_of(self, thing: str, stack: str) -> bool:
-        """By its resource group, which is named after the stack; a deleted vault waits for its purge alone."""
+        """By its resource group, which is named after the stack; a deleted vault waits for its purge alone, and what
+        bootstrap made outlives the stack.
+        """
         group = _GROUP.search(thing)
-        return bool(group) and f"-{stack}-" in group[1] and not thing.startswith("deleted ")
+        return bool(group) and f"-{stack}-" in group[1] and not thing.startswith(("deleted ", BOOTSTRAPPED))
 
     def is_the_clouds(self, thing: str) -> bool:
         """What is deleted softly stays listed until it may be purged."""
@@ -114,6 +127,10 @@ class Azure(Cloud):
         """The location, and two clusters: the machines of one may be taken back."""
         clusters = {"cpu": {"vm_size": self.instance_type}, "spare": {"vm_size": self.instance_type, "spot": True}}
         return {"location": LOCATION, "computes": clusters}
+
+    def words_for(self, *stacks: str) -> tuple[str, ...]:
+        """Each gets a resource group, identities and a signing key."""
+        return tuple(word for stack in stacks for word in ("--for", stack))
 
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
         """Azure has no boundaries: what the deploy role may assign is a condition of its own assignment."""

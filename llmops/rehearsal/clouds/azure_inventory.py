@@ -34,6 +34,9 @@ _CHILDREN = {
     "models": "model",
     "schedules": "schedule",
 }
+BOOTSTRAPPED = "bootstrap's "
+"""The kinds of what `llmops bootstrap` made begin with it: a stack takes it, and leaves it."""
+_MADE = "Made by llmops bootstrap"
 _VOLATILE = ("systemData", "etag", "provisioningState", "currentNodeCount", "nodeStateCounts", "allocationState")
 
 
@@ -54,8 +57,15 @@ def inventory(arm: Reader, subscription: str) -> dict[str, Any]:
     root = f"/subscriptions/{subscription}"
     found: dict[str, Any] = {}
     for kind, document in _all(arm, root):
-        found[f"{kind} {document['id'].lower()}"] = _plain(document)
+        whose = BOOTSTRAPPED if _is_bootstraps(document) else ""
+        found[f"{whose}{kind} {document['id'].lower()}"] = _plain(document)
     return found
+
+
+def _is_bootstraps(document: dict[str, Any]) -> bool:
+    """By its tags; a role assignment has none, but a description."""
+    described = (document.get("properties") or {}).get("description", "")
+    return (document.get("tags") or {}).get("llmops:managed-by") == "bootstrap" or described == _MADE
 
 
 def _all(arm: Reader, root: str) -> Iterator[Described]:

@@ -13,6 +13,7 @@ from contract.errors import KitError
 from contract.twin import key_headers
 from llmops.platforms.base import Say
 from llmops.rehearsal.fault_case import FaultCase
+from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
     from contract.outputs import StackOutputs
@@ -157,6 +158,8 @@ class Cloud(ABC):
     """Kinds of `held` that `llmops down` keeps."""
     running_kinds: ClassVar[frozenset[str]]
     """Kinds of `held` that it removes."""
+    holds_secrets: ClassVar[tuple[Accepted, ...]]
+    """Where secrets have to be, in a rehearsal's folder and its processes, and why."""
     rolled_back_by: ClassVar[str]
     """What the words of a rollback by quality name."""
 
@@ -197,6 +200,10 @@ class Cloud(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The target's own key of a stack's file."""
+
+    def words_for(self, *_stacks: str) -> tuple[str, ...]:
+        """Words of `llmops bootstrap` that name the stacks, where it makes something for each."""
+        return ()
 
     @abstractmethod
     def bound(self, settings: dict[str, Any], boundary: str) -> None:

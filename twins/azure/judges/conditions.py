@@ -2,10 +2,14 @@
 
 `((!(ActionMatches{'…/write'})) OR (@Request[…:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {a, b}))`
 https://learn.microsoft.com/azure/role-based-access-control/conditions-format
+https://learn.microsoft.com/azure/role-based-access-control/delegate-role-assignments-examples
+
+It fails closed: what can't be read is refused when the assignment is made, and an attribute that the request or the
+resource does not have makes a comparison unknown. NOT of unknown is unknown too, and unknown allows nothing.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 Attributes = Mapping[str, str]
@@ -14,6 +18,7 @@ SUB_OPERATION = "suboperation"
 """The attribute that says which operation of an action it is: Blob.List is one of reading blobs."""
 Condition = Callable[[str, Attributes], bool]
 """Does an assignment hold for this action, with these attributes?"""
+_Part = Callable[[str, Attributes], bool | None]  # None: unknown
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<attribute>@\w+\[[^\]]+\])|(?P<text>'(?:[^']|'')*')|(?P<word>[\w:.-]+)|(?P<sign>&&|\|\||[(){},!]))"
@@ -39,10 +44,10 @@ def parse(text: str) -> Condition:
         ValueError: it is none, or uses what is not understood here.
     """
     reader = _Reader(text)
-    condition = reader.either()
+    part = reader.either()
     if reader.left():
         raise ValueError(f"unexpected {reader.left()[0]!r}")
-    return condition
+    return lambda action, attributes: part(action, attributes) is True
 
 
 class _Reader:
@@ -63,23 +68,23 @@ class _Reader:
         """Tokens that were not read."""
         return self._tokens
 
-    def either(self) -> Condition:
+    def either(self) -> _Part:
         """A OR B OR …."""
         parts = [self._both()]
         while self._take("or", "||"):
             parts.append(self._both())
-        return lambda action, attributes: any(part(action, attributes) for part in parts)
+        return lambda action, attributes: _any(part(action, attributes) for part in parts)
 
-    def _both(self) -> Condition:
+    def _both(self) -> _Part:
         parts = [self._one()]
         while self._take("and", "&&"):
             parts.append(self._one())
-        return lambda action, attributes: all(part(action, attributes) for part in parts)
+        return lambda action, attributes: _not(_any(_not(part(action, attributes)) for part in parts))
 
-    def _one(self) -> Condition:
+    def _one(self) -> _Part:
         if self._take("!", "not"):
             inner = self._one()
-            return lambda action, attributes: not inner(action, attributes)
+            return lambda action, attributes: _not(inner(action, attributes))
         if self._take("("):
             inner = self.either()
             self._need(")")
@@ -92,7 +97,7 @@ class _Reader:
             return lambda _, attributes: attributes.get(SUB_OPERATION, "").lower() in operations
         return self._comparison()
 
-    def _comparison(self) -> Condition:
+    def _comparison(self) -> _Part:
         attribute = self._next().lower()
         quantifier, _, operator = self._next().lower().rpartition(":")
         compare, combine = _COMPARE.get(operator), _QUANTIFIERS.get(quantifier or "foranyofanyvalues")
@@ -100,9 +105,9 @@ class _Reader:
             raise ValueError(f"{attribute} {operator} is not understood")
         wanted = self._values()
 
-        def holds(_action: str, attributes: Attributes) -> bool:
+        def holds(_action: str, attributes: Attributes) -> bool | None:
             found = attributes.get(attribute)
-            return found is not None and combine(compare(found, each) for each in wanted)
+            return None if found is None else combine(compare(found, each) for each in wanted)
 
         return holds
 
@@ -130,6 +135,15 @@ class _Reader:
         if not self._tokens:
             raise ValueError("it ends too early")
         return self._tokens.pop(0)
+
+
+def _any(parts: Iterable[bool | None]) -> bool | None:
+    found = set(parts)
+    return True if True in found else None if None in found else False
+
+
+def _not(part: bool | None) -> bool | None:
+    return None if part is None else not part
 
 
 def _plain(token: str) -> str:

@@ -17,7 +17,7 @@ ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
 WORKS_FROM = "_works_from"
 """Member of an assignment's document: when Azure's services know it (seconds since 1970)."""
-_ROLE = "[microsoft.authorization/roleassignments:roledefinitionid]"
+_ATTRIBUTES = ("roleDefinitionId", "principalId", "principalType")
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,30 @@ class PermissionJudge:
 
 
 def attributes_of(twin: Twin, call: Call) -> dict[str, str]:
-    """Of a call that changes a role assignment: its role, by the request and by what is there."""
-    found = {}
+    """Of a call that changes a role assignment: its role, principal and type of principal, by the request and by what
+    is there. What a request leaves out it does not have, though Azure would find out a type by itself.
+
+    https://learn.microsoft.com/azure/role-based-access-control/conditions-authorization-actions-attributes
+    """
     given = (call.body.get("properties") if isinstance(call.body, dict) else None) or {}
     there = (twin.find(call.id) or {}).get("properties", {})
-    for place, properties in (("@request", given), ("@resource", there)):
-        if role := properties.get("roleDefinitionId"):
-            found[f"{place}{_ROLE}"] = roles.guid_of(str(role))
+    return assignment_attributes(request=given, resource=there)
+
+
+def assignment_attributes(*, request: Document, resource: Document) -> dict[str, str]:
+    """What conditions may ask of an assignment that is written (`request`: its properties) or is there."""
+    found = {}
+    for source, properties in (("@request", request), ("@resource", resource)):
+        for name in _ATTRIBUTES:
+            if value := properties.get(name):
+                plain = roles.guid_of(str(value)) if name == "roleDefinitionId" else str(value)
+                found[f"{source}[{ASSIGNMENTS}:{name}]".lower()] = plain
     return found
 
 
 def read(documents: Iterable[Document]) -> dict[str, list[Grant]]:
     """The grants by the principal's id in lower case, of all documents of a subscription. An assignment whose role is
-    gone grants nothing.
+    gone, or whose condition can't be read, grants nothing.
     """
     documents = list(documents)
     known = dict(roles.built_in())
@@ -93,12 +104,18 @@ def read(documents: Iterable[Document]) -> dict[str, list[Grant]]:
             continue
         properties = document["properties"]
         if role := known.get(roles.guid_of(properties["roleDefinitionId"])):
-            written = properties.get("condition")
-            condition = conditions.parse(written) if written else None
+            condition = _condition(properties.get("condition"))
             works_from = float(document.get(WORKS_FROM, 0))
             grant = Grant(key(properties["scope"]).rstrip("/"), role, works_from, condition)
             found.setdefault(properties["principalId"].lower(), []).append(grant)
     return found
+
+
+def _condition(written: str | None) -> conditions.Condition | None:
+    try:
+        return conditions.parse(written) if written else None
+    except ValueError:
+        return lambda _action, _attributes: False
 
 
 def grants(documents: Iterable[Document]) -> dict[str, list[dict[str, object]]]:

@@ -11,18 +11,28 @@ import urllib.parse
 import urllib.request
 import uuid
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
+from azure.keyvault.keys.crypto import SignatureAlgorithm
 from ruamel.yaml import YAML
 
 from contract.errors import KitError
 from llmops.platforms.azure import given
-from llmops.platforms.azure.bootstrap import GROUP_API, IDENTITY_API, STORAGE_API, BootstrappedSubscription, bootstrap
+from llmops.platforms.azure.bootstrap import (
+    GROUP_API,
+    IDENTITY_API,
+    STORAGE_API,
+    VAULT_API,
+    BootstrappedSubscription,
+    bootstrap,
+)
 from llmops.platforms.azure.bootstrap_github import ISSUER
 from llmops.platforms.azure.clients import Clients, explained
+from llmops.platforms.azure.sweep_look import program_name
 from tests.emulated.llmops.azure.conftest import entered
-from tests.emulated.llmops.azure.test_policy import ROOT, STACK, as_somebody, put_version
+from tests.emulated.llmops.azure.test_policy import ROOT, STACK, put_version
 from tests.emulated.llmops.conftest import Kit
 from tests.support.azure_twin import LOCATION
 from tests.support.clients import client_environ
@@ -30,12 +40,16 @@ from tests.support.serving import until
 from twins.azure import control
 
 WORKFLOWS = Path(__file__).parents[4] / "docs/how-to/github/azure"
-PULL_REQUEST, MAIN, BRANCH = (
+PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
     "repo:acme/ci:pull_request",
     "repo:acme/ci:ref:refs/heads/main",
     "repo:acme/ci:ref:refs/heads/x",
+    "repo:acme/ci:environment:promote",
 )
 OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+ADMINISTRATOR, CONTRIBUTOR = "f58310d9-a9f6-439a-9e8d-f62e7b41a168", "b24988ac-6180-42a0-ab88-20f7382dd24c"
+SECRETS_OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
+ROLES_API = "2022-04-01"
 ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 
 
@@ -48,7 +62,7 @@ def environ(twin: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def made(twin: Path) -> BootstrappedSubscription:
     with entered(twin):
-        return bootstrap(Clients(), "llmops", lambda _: None, github="acme/ci")
+        return bootstrap(Clients(), "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
 
 
 def sign_in(clients: Clients, client: str, subject: str) -> None:
@@ -79,6 +93,10 @@ def sign_in(clients: Clients, client: str, subject: str) -> None:
         ("deploy", BRANCH, False),
         ("preview", BRANCH, False),
         ("preview", "repo:evil/ci:pull_request", False),
+        ("promote", PROMOTE, True),
+        ("promote", MAIN, False),
+        ("promote", PULL_REQUEST, False),
+        ("deploy", PROMOTE, False),
     ],
 )
 def test_no_other_workflow_is_an_identity(
@@ -103,51 +121,84 @@ def identity(clients: Clients, made: BootstrappedSubscription, kind: str) -> dic
 
 
 def test_bootstrap_for_github_is_repeated_without_a_change(made: BootstrappedSubscription, clients: Clients) -> None:
-    again = bootstrap(clients, "llmops", lambda _: None, github="acme/ci")
+    again = bootstrap(clients, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
     assert {row["state"] for row in again.rows} == {"is there"}
     assert again.client_ids == made.client_ids
     credential = f"{made.roles['deploy']}/federatedIdentityCredentials/branch"
     properties = clients.arm.get(credential, IDENTITY_API)["properties"]
     opened = {**properties, "subject": "repo:acme/ci:ref:refs/heads/x"}
     clients.arm.put(credential, {"properties": opened}, IDENTITY_API)
-    changed = [row["state"] for row in bootstrap(clients, "llmops", lambda _: None, github="acme/ci").rows]
+    changed = [
+        row["state"] for row in bootstrap(clients, "llmops", lambda _: None, github="acme/ci", stacks=("ci",)).rows
+    ]
     assert [state for state in changed if state.startswith("changed")] == [
         f"changed: repo:acme/ci:ref:refs/heads/x -> {MAIN}"
     ]
 
 
-def test_the_deploy_identity_gives_no_other_roles_than_the_kits(
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_the_deploy_identity_gives_roles_to_the_stacks_own_identities_alone(
     made: BootstrappedSubscription, clients: Clients
 ) -> None:
     deploy, somebody = identity(clients, made, "deploy"), given.application("somebody")[1]
+    stack = made.stacks["ci"]
+    group = stack["resource_group"]
+    training = clients.arm.get(stack["identities"]["training"], IDENTITY_API)["properties"]["principalId"]
+    own = clients.arm.get(made.roles["deploy"], IDENTITY_API)["properties"]["principalId"]
     with mock.patch.dict(os.environ, deploy):
         other = Clients()
-        until(lambda: _gives(other, somebody, ACR_PULL))
-        with pytest.raises(KitError, match="may not"):
-            _give(other, somebody, OWNER)
+        until(lambda: _gives(other, training, ACR_PULL, group))
+        for principal, role, scope in (
+            (training, ACR_PULL, ROOT.partition("/providers")[0]),
+            (training, ACR_PULL, made.names.group_id),
+            (training, OWNER, group),
+            (training, ADMINISTRATOR, group),
+            (somebody, ACR_PULL, group),
+            (own, SECRETS_OFFICER, group),
+        ):
+            with pytest.raises(KitError, match="may not"):
+                _give(other, principal, role, scope)
+    for assignment in _of(clients, group, training):
+        clients.arm.delete(assignment["id"], ROLES_API)
 
 
-def test_the_preview_identity_changes_nothing(made: BootstrappedSubscription, clients: Clients) -> None:
-    with mock.patch.dict(os.environ, identity(clients, made, "preview")):
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_the_deploy_identity_neither_removes_nor_opens_the_states_nor_signs(
+    made: BootstrappedSubscription, clients: Clients
+) -> None:
+    names, stack = made.names, made.stacks["ci"]
+    trusted = {"issuer": ISSUER, "subject": "repo:evil/ci:pull_request", "audiences": ["api://AzureADTokenExchange"]}
+    takes = f"{made.roles['promote']}/federatedIdentityCredentials/evil"
+    account = clients.arm.get(names.account_id, STORAGE_API)["properties"]["primaryEndpoints"]["blob"]
+    with mock.patch.dict(os.environ, identity(clients, made, "deploy")):
         other = Clients()
-        until(lambda: _reads(other, made))
-        with pytest.raises(KitError, match="may not"):
-            other.arm.put(f"{made.names.scope}/resourceGroups/theirs", {"location": LOCATION}, GROUP_API)
-        account = other.arm.get(made.names.account_id, STORAGE_API)["properties"]["primaryEndpoints"]["blob"]
+        until(lambda: _writes_states(other, account))
+        for refused in (
+            lambda: other.arm.delete(names.account_id, STORAGE_API),
+            lambda: other.arm.post(names.account_id, "listKeys", api_version=STORAGE_API),
+            lambda: other.arm.patch(names.account_id, {"properties": {"allowBlobPublicAccess": True}}, STORAGE_API),
+            lambda: other.arm.delete(names.container_id, STORAGE_API),
+            lambda: other.arm.delete(names.vault_id, VAULT_API),
+            lambda: other.arm.patch(names.vault_id, {"properties": {"enableRbacAuthorization": False}}, VAULT_API),
+            lambda: other.arm.put(names.key_id, {"properties": {"attributes": {"enabled": False}}}, VAULT_API),
+            lambda: other.arm.delete(names.group_id, GROUP_API),
+            lambda: other.arm.put(takes, {"properties": trusted}, IDENTITY_API),
+        ):
+            with pytest.raises(KitError, match="may not"):
+                refused()
         with pytest.raises(KitError, match="may not"), explained("states"):
-            other.blobs(account.rstrip("/")).get_blob_client("states", "theirs").upload_blob(b"")
+            other.blobs(account.rstrip("/")).delete_container("states")
+        with pytest.raises(KitError, match="may not"), explained("signing"):
+            other.key(stack["signing_key"]).sign(SignatureAlgorithm.es256, b"0" * 32)
+    with mock.patch.dict(os.environ, identity(clients, made, "promote")):
+        until(lambda: _signs(Clients(), stack["signing_key"]))
 
 
-def _reads(clients: Clients, made: BootstrappedSubscription) -> bool:
+def _writes_states(clients: Clients, account: str) -> bool:
     try:
-        return clients.arm.find(made.names.account_id, STORAGE_API) is not None
-    except KitError:
-        return False  # a role takes its time
-
-
-def _gives(clients: Clients, principal: str, role: str) -> bool:
-    try:
-        _give(clients, principal, role)
+        with explained("states"):
+            clients.blobs(account.rstrip("/")).get_blob_client("states", "probe").upload_blob(b"", overwrite=True)
+            clients.blobs(account.rstrip("/")).get_blob_client("states", "probe").delete_blob()
     except KitError as e:
         if "may not" not in e.what:
             raise
@@ -155,9 +206,95 @@ def _gives(clients: Clients, principal: str, role: str) -> bool:
     return True
 
 
-def _give(clients: Clients, principal: str, role: str) -> None:
-    properties = {"principalId": principal, "roleDefinitionId": f"{ROOT}/roleDefinitions/{role}"}
-    clients.arm.put(f"{ROOT}/roleAssignments/{uuid.uuid4()}", {"properties": properties}, "2022-04-01")
+def _signs(clients: Clients, key: str) -> bool:
+    try:
+        with explained("signing"):
+            return bool(clients.key(key).sign(SignatureAlgorithm.es256, b"0" * 32).signature)
+    except KitError as e:
+        if "may not" not in e.what:
+            raise
+        return False
+
+
+def test_what_an_earlier_version_gave_on_the_subscription_is_taken_back(
+    made: BootstrappedSubscription, clients: Clients
+) -> None:
+    principal = clients.arm.get(made.roles["deploy"], IDENTITY_API)["properties"]["principalId"]
+    given.assign(clients, principal, ADMINISTRATOR)
+    given.assign(clients, principal, CONTRIBUTOR)
+    again = bootstrap(clients, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
+    changed = [row["what"] for row in again.rows if row["state"].startswith("changed: taken back")]
+    assert [what.partition(" of ")[0] for what in sorted(changed)] == [
+        "role Contributor",
+        "role Role Based Access Control Administrator",
+    ]
+    left = _of(clients, made.names.scope, principal)
+    assert {each["properties"]["scope"] for each in left if "/resourceGroups/" not in each["properties"]["scope"]}
+    assert not [each for each in left if each["properties"]["roleDefinitionId"].endswith(CONTRIBUTOR)
+                and "/resourceGroups/" not in each["properties"]["scope"]]  # fmt: skip
+
+
+def test_workflows_without_a_stack_get_nothing(clients: Clients) -> None:
+    with pytest.raises(KitError, match="which stacks") as refused:
+        bootstrap(clients, "llmops", lambda _: None, github="acme/none")
+    assert "--for" in refused.value.fix
+
+
+def test_a_group_of_somebody_else_is_not_taken(made: BootstrappedSubscription, clients: Clients) -> None:
+    group = made.stacks["ci"]["resource_group"].replace("-ci-group-", "-own-group-")
+    name = program_name("llmops", "own", "group", 90)
+    clients.arm.put(f"{group.rpartition('/')[0]}/{name}", {"location": LOCATION}, GROUP_API)
+    with pytest.raises(KitError, match="did not make it"):
+        bootstrap(clients, "llmops", lambda _: None, stacks=("own",))
+
+
+def _of(clients: Clients, scope: str, principal: str) -> list[dict[str, Any]]:
+    query = {"$filter": f"principalId eq '{principal}'"}
+    return list(clients.arm.list(f"{scope}/providers/Microsoft.Authorization/roleAssignments", ROLES_API, **query))
+
+
+def test_the_preview_identity_changes_nothing(made: BootstrappedSubscription, clients: Clients) -> None:
+    account = clients.arm.get(made.names.account_id, STORAGE_API)["properties"]["primaryEndpoints"]["blob"]
+    group = made.stacks["ci"]["resource_group"]
+    with mock.patch.dict(os.environ, identity(clients, made, "preview")):
+        other = Clients()
+        until(lambda: _reads_states(other, account))
+        for place in (f"{made.names.scope}/resourceGroups/theirs", group):
+            with pytest.raises(KitError, match="may not"):
+                other.arm.put(place, {"location": LOCATION}, GROUP_API)
+        with pytest.raises(KitError, match="may not"), explained("states"):
+            other.blobs(account.rstrip("/")).get_blob_client("states", "theirs").upload_blob(b"")
+
+
+def _reads_states(clients: Clients, account: str) -> bool:
+    try:
+        with explained("states"):
+            list(clients.blobs(account.rstrip("/")).get_container_client("states").list_blob_names())
+    except KitError as e:
+        if "may not" not in e.what:
+            raise
+        return False  # a role takes its time
+    return True
+
+
+def _gives(clients: Clients, principal: str, role: str, scope: str) -> bool:
+    try:
+        _give(clients, principal, role, scope)
+    except KitError as e:
+        if "may not" not in e.what:
+            raise
+        return False
+    return True
+
+
+def _give(clients: Clients, principal: str, role: str, scope: str) -> None:
+    properties = {
+        "principalId": principal,
+        "principalType": "ServicePrincipal",
+        "roleDefinitionId": f"{ROOT}/roleDefinitions/{role}",
+    }
+    id_ = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+    clients.arm.put(id_, {"properties": properties}, ROLES_API)
 
 
 class Workflow:
@@ -170,14 +307,14 @@ class Workflow:
 
     @property
     def identity(self) -> str:
-        """preview or deploy."""
+        """preview, deploy or promote."""
         (taken,) = (s["with"]["client-id"] for s in self._steps if "azure/login" in s.get("uses", ""))
-        assert self.document["env"]["ARM_CLIENT_ID"] == taken
-        return {"${{ vars.LLMOPS_PREVIEW_CLIENT }}": "preview", "${{ vars.LLMOPS_DEPLOY_CLIENT }}": "deploy"}[taken]
+        assert self.document["env"].get("ARM_CLIENT_ID", taken) == taken
+        return taken.removeprefix("${{ vars.LLMOPS_").removesuffix("_CLIENT }}").lower()
 
     def run(self, environ: dict[str, str], code: int = 0) -> str:
         """Run the commands; what they printed."""
-        script = "\n".join(s["run"] for s in self._steps if "run" in s and s["name"] != "Set up")
+        script = "\n".join(s["run"] for s in self._steps if "run" in s and s["name"] not in ("Set up", "Propose"))
         given = {"PULUMI_STACK": "ci", "PULUMI_BACKEND_URL": self._made.backend}
         assert given.keys() <= self.document["env"].keys()
         done = subprocess.run(
@@ -196,22 +333,31 @@ class Workflow:
 def test_the_workflows_run_as_the_identities_that_they_take(
     kit: Kit, environ: dict[str, str], clients: Clients, made: BootstrappedSubscription, tmp_path: Path
 ) -> None:
-    (kit.folder / "Pulumi.ci.yaml").write_text(STACK)
+    write_stack(kit.folder / "Pulumi.ci.yaml", made.stacks["ci"])
     (kit.folder / ".venv").symlink_to(sys.prefix)
-    preview, deploy, drift = (
-        Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md") for name in ("preview", "deploy", "drift")
-    )
-    assert (preview.identity, deploy.identity, drift.identity) == ("preview", "deploy", "preview")
+    names = ("preview", "deploy", "drift", "promote")
+    preview, deploy, drift, promote = (Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md") for name in names)
+    assert [each.identity for each in (preview, deploy, drift, promote)] == ["preview", "deploy", "preview", "promote"]
     root = environ | {"PULUMI_HOME": kit.environ["PULUMI_HOME"]}
-    reads, deploys = (root | identity(clients, made, kind) for kind in ("preview", "deploy"))
+    reads, deploys, promotes = (root | identity(clients, made, kind) for kind in ("preview", "deploy", "promote"))
 
     deploy.run(deploys)
     kit.environ = root | {"PULUMI_BACKEND_URL": made.backend, "PULUMI_STACK": "ci"}
     put_version(kit.environ, kit, tmp_path / "one", "one")
-    as_somebody(kit.environ, kit, "promote", "chatbot@1")
+    promote.run(promotes | {"VERSION": "chatbot@1"})
     preview.run(reads)
     assert "endpoint chatbot: new -> chatbot@1" in (tmp_path / "summary.md").read_text()
     deploy.run(deploys)
     drift.run(reads)
     kit.environ |= identity(clients, made, "deploy")
     kit.run("down", "--data", "ci")
+    left = clients.arm.list(f"{made.stacks['ci']['resource_group']}/resources", GROUP_API)
+    assert {each["id"].lower() for each in left} == {id_.lower() for id_ in made.stacks["ci"]["identities"].values()}
+
+
+def write_stack(path: Path, place: dict[str, Any]) -> None:
+    """A stack's file, with what bootstrap prints for it."""
+    yaml = YAML()
+    document = yaml.load(STACK)
+    document["config"]["llmops:azure"] |= place
+    yaml.dump(document, path)

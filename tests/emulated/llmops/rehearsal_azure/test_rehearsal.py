@@ -80,7 +80,7 @@ def test_what_was_needed_is_what_the_roles_give(report: dict[str, Any]) -> None:
         for access in step["accesses"]
         if access["allowed"]
     }
-    assert {role for role, _ in needed} == {"preview", "deploy", "training", "endpoint"}
+    assert {role for role, _ in needed} == {"preview", "deploy", "promote", "training", "endpoint"}
     for role, action in needed:
         grants = report["policies"][role]
         assert any(

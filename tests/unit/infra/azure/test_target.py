@@ -13,6 +13,7 @@ from contract.layout import run_spec_key, schedule_key
 from contract.outputs import StackOutputs
 from contract.run import SPEC_VARIABLE
 from infra.targets.azure import here, session
+from llmops.platforms.azure.bootstrap_roles import GRANTED
 from tests.unit.infra.azure.conftest import (
     LOCATION,
     RUN,
@@ -178,6 +179,38 @@ def test_each_identity_can_be_given_alone(identity: str, subscription: Subscript
     assert not [role for role in roles if role.startswith(f"role-{identity}-")]
     for other in {"training", "endpoint", "workspace"} - {identity}:
         assert [role for role in roles if role.startswith(f"role-{other}-")]
+
+
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_in_a_group_of_bootstrap_only_the_stacks_identities_get_roles(
+    subscription: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `llmops bootstrap azure --for demo` made: the deploy identity may give roles to nobody else, of no other."""
+    names = ("training", "endpoint", "workspace")
+    monkeypatch.setitem(subscription.documents, THEIRS, {"location": LOCATION})
+    monkeypatch.setattr(here, "_urns_of_state", lambda *_: frozenset())
+    for name in names:
+        properties = {"clientId": f"client-{name}", "principalId": f"made-{name}"}
+        document = {"properties": properties, "tags": {"llmops:for": "llmops/demo"}}
+        monkeypatch.setitem(subscription.documents, f"{IDENTITY}/{name}", document)
+    ids = {name: f"{IDENTITY}/{name}" for name in names}
+    place = {"resource_group": THEIRS, "signing_key": KEY, "identities": ids}
+    vault = f"{PROVIDERS}/Microsoft.KeyVault/vaults/other"
+    sealed = {"encryption": {"key": "https://v.vault.azure.net/keys/k/" + "0" * 32, "vault": vault}}
+    declared = subscription.provision({"azure": {**place, **sealed}})
+    given = [inputs for urn, inputs in declared.resources.items() if "RoleAssignment" in urn]
+    assert {each["principalId"] for each in given} == {f"made-{name}" for name in names}
+    assert {each["principalType"] for each in given} == {"ServicePrincipal"}
+    assert {each["roleDefinitionId"].rpartition("/")[2] for each in given} <= set(GRANTED)
+    assert all(f"/{each['scope'].lstrip('/')}".startswith(f"{THEIRS}/") for each in given)
+    kinds = {urn.split("::")[2] for urn in declared.resources}
+    assert not kinds & {"azure-native:resources:ResourceGroup", "azure-native:managedidentity:UserAssignedIdentity"}
+
+
+def test_operators_are_no_matter_of_a_program_in_a_group_that_is_given(subscription: Subscription) -> None:
+    person = {"object_id": "aaaaaaaa-0000-0000-0000-000000000000"}
+    with pytest.raises(pulumi.RunError, match="bootstrap azure --for STACK --operator"):
+        subscription.provision({"azure": {"resource_group": THEIRS, "operators": [person]}})
 
 
 def test_what_is_given_must_be_there(subscription: Subscription) -> None:

@@ -7,6 +7,7 @@ import pytest
 from contract.errors import KitError
 from contract.twin import METADATA_VARIABLE, TWIN_SUBSCRIPTION
 from llmops.commands.rehearse import parse_taken
+from llmops.platforms.azure.bootstrap_roles import MADE
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.clouds.azure_inventory import deleted, inventory
 
@@ -20,6 +21,7 @@ def test_a_stack_s_things_are_those_of_its_group() -> None:
     assert azure.is_of(f"vault {VAULT}", "dev")
     assert azure.is_of(f"role assignment {VAULT}/providers/microsoft.authorization/roleassignments/1", "dev")
     assert not azure.is_of(f"vault {VAULT}", "de")
+    assert not azure.is_of(f"bootstrap's resource group {GROUP}", "dev")
     assert not azure.is_of(f"role assignment {ROOT}/providers/microsoft.authorization/roleassignments/1", "dev")
 
 
@@ -96,3 +98,20 @@ def test_an_action_is_taken_away_as_its_cloud_writes_it(action: str) -> None:
 def test_what_takes_nothing_away_is_refused(text: str) -> None:
     with pytest.raises(KitError, match="no role with an action"):
         parse_taken(text)
+
+
+def test_what_bootstrap_made_is_told_by_its_tag_or_its_description() -> None:
+    known = {
+        GROUP: {"tags": {"llmops:managed-by": "bootstrap"}},
+        VAULT: {"tags": {}},
+        f"{GROUP}/a": {"properties": {"description": MADE}},
+    }
+
+    class Bootstrapped(Reader):
+        def list(self, id_: str, _version: str = "") -> Any:
+            return iter([{"id": each, "type": "T", **document} for each, document in known.items()])
+
+    found = inventory(Bootstrapped(0), TWIN_SUBSCRIPTION)
+    assert f"bootstrap's resource group {GROUP}" in found
+    assert f"bootstrap's role assignment {GROUP}/a" in found
+    assert f"T {VAULT}" in found

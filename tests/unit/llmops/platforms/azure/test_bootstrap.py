@@ -8,12 +8,13 @@ import pytest
 
 from contract.errors import KitError
 from infra.targets.azure.identity import ROLES
-from llmops.platforms.azure import preflight
+from llmops.platforms.azure import bootstrap_stack, preflight
 from llmops.platforms.azure.bootstrap import Names
 from llmops.platforms.azure.bootstrap_github import permissions_of
 from llmops.platforms.azure.bootstrap_roles import BUILT_IN, GRANTED
 from llmops.platforms.azure.recording import role_definition
 from llmops.platforms.azure.state_locks import account_url
+from twins.azure.judges import roles
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 
@@ -30,9 +31,34 @@ def test_names_keep_azures_limits_and_differ_by_subscription(project: str) -> No
     assert {names.account, names.vault}.isdisjoint({other.account, other.vault})
 
 
-def test_the_roles_that_may_be_given_are_those_that_the_program_gives() -> None:
-    assert set(GRANTED) == set(ROLES.values())
-    assert {name: BUILT_IN[name] for name in ROLES} == ROLES
+_OF_PEOPLE = ("AcrPush", "AzureML Data Scientist", "Key Vault Crypto User", "Log Analytics Reader")
+_ON_A_GIVEN_KEY = "Key Vault Crypto Service Encryption User"
+
+
+def test_the_roles_that_may_be_given_are_those_that_the_program_gives_in_a_group_that_is_given() -> None:
+    assert {id_ for name, id_ in ROLES.items() if name not in (*_OF_PEOPLE, _ON_A_GIVEN_KEY)} == set(GRANTED)
+    assert {name: id_ for name, id_ in BUILT_IN.items() if name in ROLES}.items() <= ROLES.items()
+
+
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_no_role_that_gives_roles_can_be_given() -> None:
+    known = roles.built_in()
+    for id_ in GRANTED:
+        for action in (
+            "roleAssignments/write",
+            "roleAssignments/delete",
+            "roleDefinitions/write",
+            "elevateAccess/action",
+        ):
+            assert not known[id_].allows(f"Microsoft.Authorization/{action}"), known[id_].name
+
+
+@pytest.mark.parametrize("text", ["", "me", "Robot:11111111-2222-3333-4444-555555555555", "User:"])
+def test_an_operator_is_an_object_id_with_its_kind(text: str) -> None:
+    with pytest.raises(KitError, match="is no operator"):
+        bootstrap_stack._operator(text)
+    assert bootstrap_stack._operator(f"Group:{SUBSCRIPTION}") == ("Group", SUBSCRIPTION)
+    assert bootstrap_stack._operator(SUBSCRIPTION.upper()) == ("User", SUBSCRIPTION)
 
 
 def test_a_recorded_role_says_of_each_action_whether_it_is_of_data() -> None:
@@ -44,10 +70,13 @@ def test_a_recorded_role_says_of_each_action_whether_it_is_of_data() -> None:
     assert role["AssignableScopes"] == ["/subscriptions/1"]
 
 
-def test_the_right_to_give_roles_is_left_to_the_role_with_the_condition() -> None:
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_a_recorded_role_neither_gives_roles_nor_signs() -> None:
     gives = [f"Microsoft.Authorization/roleAssignments/{verb}" for verb in ("read", "write", "delete")]
-    role = role_definition("deploy", "", gives, "/subscriptions/1")
+    keys = [f"Microsoft.KeyVault/vaults/keys/{verb}" for verb in ("sign/action", "verify/action")]
+    role = role_definition("deploy", "", [*gives, *keys], "/subscriptions/1")
     assert permissions_of(role)["actions"] == ["Microsoft.Authorization/roleAssignments/read"]
+    assert permissions_of(role)["dataActions"] == ["Microsoft.KeyVault/vaults/keys/verify/action"]
 
 
 @pytest.mark.parametrize(

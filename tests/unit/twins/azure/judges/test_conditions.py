@@ -1,29 +1,72 @@
 import pytest
 
-from llmops.platforms.azure.bootstrap_roles import BUILT_IN, only_the_kits_roles, only_what_is_said_of_versions
+from llmops.platforms.azure.bootstrap_roles import BUILT_IN, only_the_stacks_own, only_what_is_said_of_versions
 from twins.azure.judges.conditions import SUB_OPERATION, parse
+from twins.azure.judges.permissions import assignment_attributes
 
 ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 REMOVE = "Microsoft.Authorization/roleAssignments/delete"
 READ = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
-ROLE = "[microsoft.authorization/roleassignments:roledefinitionid]"
 PATH = "@resource[microsoft.storage/storageaccounts/blobservices/containers/blobs:path]"
+Document = dict[str, str]
 OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 
 
+OURS, OTHER = "11111111-0000-0000-0000-000000000000", "22222222-0000-0000-0000-000000000000"
+
+
+def asked(source: str, role: str = BUILT_IN["AcrPull"], who: str = OURS, kind: str = "ServicePrincipal") -> Document:
+    """Attributes of an assignment that is written (@request) or deleted (@resource)."""
+    properties = {"roleDefinitionId": f"/x/roleDefinitions/{role}", "principalId": who, "principalType": kind}
+    given = {name: value for name, value in properties.items() if value}
+    return assignment_attributes(**{"request": {}, "resource": {}, source: given})
+
+
+@pytest.mark.vulnerability(12)
 @pytest.mark.parametrize(
     ("action", "attributes", "holds"),
     [
-        (ASSIGN, {f"@request{ROLE}": BUILT_IN["AcrPull"].upper()}, True),
-        (ASSIGN, {f"@request{ROLE}": OWNER}, False),
+        (ASSIGN, asked("request"), True),
+        (ASSIGN, asked("request", BUILT_IN["AcrPull"].upper(), OURS.upper(), "serviceprincipal"), True),
+        (ASSIGN, asked("request", OWNER), False),
+        (ASSIGN, asked("request", BUILT_IN["Key Vault Crypto User"]), False),
+        (ASSIGN, asked("request", who=OTHER), False),
+        (ASSIGN, asked("request", kind="User"), False),
+        (ASSIGN, asked("request", kind="Group"), False),
+        (ASSIGN, asked("request", kind=""), False),  # a request that leaves the type to Azure
+        (ASSIGN, asked("resource"), False),
         (ASSIGN, {}, False),
-        (REMOVE, {f"@resource{ROLE}": BUILT_IN["AcrPull"]}, True),
-        (REMOVE, {f"@resource{ROLE}": OWNER}, False),
+        (REMOVE, asked("resource"), True),
+        (REMOVE, asked("resource", OWNER), False),
+        (REMOVE, asked("resource", who=OTHER), False),
+        (REMOVE, asked("resource", kind="User"), False),
+        (REMOVE, asked("request"), False),
+        (REMOVE, {}, False),
         ("Microsoft.Authorization/roleAssignments/read", {}, True),
     ],
 )
-def test_roles_that_may_be_given(action: str, attributes: dict[str, str], holds: bool) -> None:
-    assert parse(only_the_kits_roles())(action, attributes) is holds
+def test_vulnerability_12_a_condition_names_roles_types_and_principals(
+    action: str, attributes: Document, holds: bool
+) -> None:
+    assert parse(only_the_stacks_own([OURS]))(action, attributes) is holds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@Request[t:x] StringEquals 'a'",
+        "NOT (@Request[t:x] StringEquals 'a')",
+        "!(@Request[t:x] StringNotEquals 'a') AND ActionMatches{'a'}",
+        "NOT (ActionMatches{'a'} AND @Request[t:x] StringEquals 'a')",
+    ],
+)
+def test_what_a_request_does_not_have_allows_nothing(text: str) -> None:
+    assert parse(text)("a", {}) is False
+
+
+def test_what_is_known_decides_where_it_suffices() -> None:
+    assert parse("ActionMatches{'a'} OR @Request[t:x] StringEquals 'a'")("a", {})
+    assert parse("NOT (ActionMatches{'b'} AND @Request[t:x] StringEquals 'a')")("a", {})
 
 
 @pytest.mark.parametrize(

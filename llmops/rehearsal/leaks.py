@@ -1,0 +1,174 @@
+"""Where a secret got to that should be nowhere: files, states, logs, environments and command lines, memory dumps.
+
+Secrets are known by value (what the rehearsal's own clients were given), and by their shape (private keys, bearer
+tokens, signed addresses), which also finds those that were handed out on the way. A finding names the secret and the
+place, never the value.
+"""
+
+import base64
+import gzip
+import json
+import mmap
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import quote
+
+import psutil
+
+_SHORTEST = 8
+"""Characters: what is shorter is found anywhere by chance."""
+_SECRET_NAME = re.compile(
+    r"(SECRET|PASSPHRASE|PASSWORD|TOKEN|API_KEY|PRIVATE_KEY|IDENTITY_HEADER)(?!.*(_FILE|_FILE_PATH|_URL|_DIR)$)"
+)
+SHAPES: Mapping[str, re.Pattern[bytes]] = {
+    "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----"),
+    "a bearer token": re.compile(rb"eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{8,}"),
+    "a signed address": re.compile(rb"[?&](?:sig|X-Amz-Signature)=[A-Za-z0-9%+/]{20,}"),
+    "a session token of AWS": re.compile(rb"(?i)x-amz-security-token['\"]?[:=] ?['\"]?[A-Za-z0-9%+/=]{20,}"),
+}
+_LOGS = (".log", ".txt", ".html", ".xml", ".out", ".err")
+_GZIP, _ELF, _ELF_CORE = b"\x1f\x8b", b"\x7fELF", 4
+_LIMITS_LINE = re.compile(r"^Max core file size\s+(\S+)", re.MULTILINE)
+
+
+class Known(NamedTuple):
+    """A secret by its value; `prompt`: text that somebody asked, which belongs into data, and into no log."""
+
+    name: str
+    value: str
+    kind: Literal["secret", "prompt"] = "secret"
+
+
+class Accepted(NamedTuple):
+    """A place that has to hold secrets, and why."""
+
+    pattern: str
+    """Of the path below the root, or of `process NAME: VARIABLE`."""
+    why: str
+
+
+class Leak(NamedTuple):
+    """What was found, and where."""
+
+    what: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.what} in {self.where}"
+
+
+def secrets_of(environ: Mapping[str, str]) -> Iterator[Known]:
+    """The secrets of an environment, by the names of its variables."""
+    for name, value in environ.items():
+        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST:
+            yield Known(f"${name}", value)
+
+
+def in_text(known: Iterable[Known], text: bytes, where: str) -> Iterator[Leak]:
+    """Leaks of a text, each once."""
+    yield from _found(_patterns(known), text, where)
+
+
+def in_files(known: Iterable[Known], root: Path, accepted: Sequence[Accepted] = ()) -> Iterator[Leak]:
+    """Leaks of the files below a folder (or of a file): secrets in all of them, prompts in logs; dumps of memory."""
+    known = list(known)
+    every = _patterns(each for each in known if each.kind == "secret")
+    logs = _patterns(known)
+    for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+        if path.is_symlink() or not path.is_file():
+            continue
+        below = path.relative_to(root).as_posix() if path != root else path.name
+        if any(fnmatch(below, each.pattern) for each in accepted):
+            continue
+        with suppress(FileNotFoundError):  # a process of the rehearsal removed it meanwhile
+            yield from _in_file(logs if is_log(path) else every, path)
+
+
+def is_log(path: Path) -> bool:
+    """Does somebody write into this file what happens?"""
+    return path.suffix in _LOGS or path.name in ("stdout", "stderr", "report.json")
+
+
+def in_processes(
+    known: Iterable[Known], processes: Iterable[psutil.Process], accepted: Sequence[Accepted] = ()
+) -> Iterator[Leak]:
+    """Leaks of command lines and environments, known or named like secrets; and processes that would write their memory
+    to disk.
+    """
+    patterns = _patterns(known)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess, FileNotFoundError, ProcessLookupError):
+            name, words, environ = _name(process), "\0".join(process.cmdline()), process.environ()
+            limit = _LIMITS_LINE.search(Path(f"/proc/{process.pid}/limits").read_text())
+            if limit and limit[1] != "0":
+                yield Leak("memory, at a crash,", f"a core file of process {name} (limit {limit[1]})")
+            yield from _found(patterns, words.encode(), f"the command line of process {name}")
+            named = {each.name.removeprefix("$") for each in secrets_of(environ)}
+            for variable, value in environ.items():
+                where = f"process {name}: {variable}"
+                if any(fnmatch(where, each.pattern) for each in accepted):
+                    continue
+                if variable in named:
+                    yield Leak("what is named like a secret", where)
+                yield from _found(patterns, value.encode(), where)
+
+
+def of_folder(folder: Path, since: float) -> list[psutil.Process]:
+    """The other processes that were started since a time and know of a folder, by their words or their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.create_time() < since - 1 or process.pid == os.getpid():
+                continue
+            told = (*process.cmdline(), *process.environ().values(), process.cwd())
+            if any(str(folder) in each for each in told):
+                found.append(process)
+    return found
+
+
+def _in_file(patterns: Mapping[str, re.Pattern[bytes]], path: Path) -> Iterator[Leak]:
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[:4] == _ELF and len(content) > 17 and content[16] == _ELF_CORE:
+            yield Leak("memory", f"a core file, {path}")
+            return
+        if content[:2] == _GZIP:
+            with suppress(OSError, EOFError):
+                yield from _found(patterns, gzip.decompress(content), str(path))
+        yield from _found(patterns, content, str(path))
+
+
+def _found(patterns: Mapping[str, re.Pattern[bytes]], content: "bytes | mmap.mmap", where: str) -> Iterator[Leak]:
+    for name, pattern in (*patterns.items(), *SHAPES.items()):
+        if pattern.search(content):
+            yield Leak(name, where)
+
+
+def _patterns(known: Iterable[Known]) -> dict[str, re.Pattern[bytes]]:
+    values: dict[str, set[str]] = {}
+    for each in known:
+        if len(each.value) >= _SHORTEST:
+            values.setdefault(each.name, set()).add(each.value)
+    return {name: re.compile(b"|".join(_forms(value) for value in sorted(of))) for name, of in values.items()}
+
+
+def _forms(value: str) -> bytes:
+    """The value as it is, and as it is often written: quoted for an address, escaped in JSON, in base64."""
+    plain = value.encode()
+    forms = {plain, quote(value, safe="").encode(), json.dumps(value)[1:-1].encode()}
+    forms |= {base64.b64encode(plain).rstrip(b"="), base64.urlsafe_b64encode(plain).rstrip(b"=")}
+    return b"|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+
+
+def _name(process: psutil.Process) -> str:
+    """What runs: the module of a `python -m`, else the program."""
+    words = process.cmdline()
+    if "-m" in words[:-1]:
+        return words[words.index("-m") + 1]
+    return Path(words[0]).name if words else process.name()
