@@ -6,6 +6,7 @@ what the stack's lack for a reason. So a check that fails fails for the stack, a
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from tests.support.aws import REGION, Account
@@ -73,9 +74,10 @@ def _make_bucket(account: Account) -> None:
     s3.put_bucket_logging(Bucket="company-data", BucketLoggingStatus=logs)
     told = {"EventBridgeConfiguration": {}}
     s3.put_bucket_notification_configuration(Bucket="company-data", NotificationConfiguration=told)
-    _bucket(account, "company-copies", region="eu-west-1")
-    for name in ("company-data", "company-copies"):
-        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    elsewhere = replace(account, region="eu-west-1", clients={})
+    _bucket(elsewhere, "company-copies")
+    for place, name in ((account, "company-data"), (elsewhere, "company-copies")):
+        place.client("s3").put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     rule = {"ID": "all", "Status": "Enabled", "Prefix": "", "Destination": {"Bucket": "arn:aws:s3:::company-copies"}}
     role = "arn:aws:iam::000000000000:role/company-support"
     s3.put_bucket_replication(Bucket="company-data", ReplicationConfiguration={"Role": role, "Rules": [rule]})
@@ -154,8 +156,8 @@ DisableVpcClassicLink EnableVpcClassicLink
 """Source and names of events. CIS Amazon Web Services Foundations Benchmark, section on monitoring."""
 
 
-def _bucket(account: Account, name: str, *, region: str = REGION, **options: Any) -> None:
-    place = {"LocationConstraint": region}
+def _bucket(account: Account, name: str, **options: Any) -> None:
+    place = {"LocationConstraint": account.region}
     account.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=place, **options)
 
 
