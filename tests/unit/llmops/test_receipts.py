@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from contract.digest import sha256_bytes
-from contract.errors import IntegrityError, KitError
-from contract.layout import EVALUATION, MANIFEST
-from contract.run import RunSpec
+from contract.errors import IntegrityError, KitError, RunError
+from contract.layout import EVALUATION, MANIFEST, TrainingFolders
+from contract.run import RunSpec, RunState
+from llmops.platforms.base import Run
 from llmops.platforms.local import LocalPlatform
 from llmops.receipts import check_output
-from llmops.runs import plan_run
+from llmops.runs import collect, plan_run
 from tests.support.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
 from tests.unit.llmops.test_runs import write_recipe
@@ -143,6 +144,20 @@ def test_vulnerability_5_a_manifest_that_is_swapped_between_check_and_signature(
     with pytest.raises(IntegrityError, match="was changed after it was checked"):
         deployed.store().put_model(output, deployed.sign, checked)
     assert deployed.store().versions("finance") == []
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_job_that_rewrites_run_json_and_manifest_together_is_not_signed(
+    deployed: LocalPlatform, spec: RunSpec
+) -> None:
+    """In a cloud such a run is in doubt (tests of its jobs): all that it claims fits, and nothing of it counts."""
+    state = RunState.new(id=spec.id, status="completed")
+    folders = TrainingFolders(Path(deployed.outputs.training.runs) / spec.id / "root")
+    write_output(folders.model, spec, deployed.store().dataset_folder(spec.dataset.sha256))
+    with pytest.raises(RunError, match="what was submitted is not certain: rewritten"):
+        collect(deployed, Run(spec, state, doubt="rewritten"), lambda _: None)
+    assert deployed.store().versions("chatbot") == []
+    assert collect(deployed, Run(spec, state), lambda _: None).alias == "chatbot@1"
 
 
 @pytest.mark.vulnerability(5)
