@@ -258,6 +258,15 @@ class Account:
         known = {name: subnet.vpc_id for zone in zones for name, subnet in zone.items()}
         return list(dict.fromkeys(known[subnet] for subnet in subnets if subnet in known))
 
+    def associated(self, association: str, region: str) -> list[str]:
+        """The route table and the subnet of an association, as `route-table/ID` and `subnet/ID`; nothing without it."""
+        from moto.ec2.models import ec2_backends
+
+        for table in ec2_backends[self.id][region].route_tables.values():
+            if subnet := table._associations.get(association):
+                return [f"route-table/{table.id}", f"subnet/{subnet}"]
+        return []
+
     def vpc_endpoint(self, vpc: str, service: str, region: str) -> str:
         """The id of a VPC's endpoint for a service; empty without one."""
         from moto.ec2.models import ec2_backends

@@ -121,6 +121,8 @@ def _autoscaling(call: Call, account: Account) -> list[str] | None:
 
 def _ec2(call: Call, account: Account) -> list[str] | None:
     base = f"arn:{account.partition}:ec2:{call.region}:{account.id}"
+    if call.operation == "DisassociateRouteTable":  # only the association says which
+        return [f"{base}:{each}" for each in account.associated(call.parameters["AssociationId"], call.region)]
     ids = call.parameters.get("Resources" if call.operation in ("CreateTags", "DeleteTags") else "ResourceIds", [])
     found = [f"{base}:{tables.EC2_IDS.get(each.partition('-')[0], '*')}/{each}" for each in ids]
     return [f"{base}:vpc-flow-log/*", *found] if call.operation == "CreateFlowLogs" else found

@@ -404,3 +404,25 @@ def test_whatever_ec2_tags_is_told_apart_by_its_tags(bench: Bench) -> None:
     ec2_backends[ACCOUNT][REGION].create_tags(["fl-1", "sgr-1"], {"llmops:project": "llmops"})
     assert bench.refusal("ec2", "DeleteFlowLogs", {"FlowLogIds": ["fl-1"]}, deployer) is None
     assert bench.refusal("ec2", "DeleteFlowLogs", {"FlowLogIds": ["fl-2"]}, deployer)
+
+
+def test_an_association_of_a_route_table_is_judged_as_its_table_and_subnet(bench: Bench) -> None:
+    """https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html"""
+    from moto.ec2.models import ec2_backends
+
+    backend = ec2_backends[ACCOUNT][REGION]
+    vpc = backend.create_vpc("10.8.0.0/16")
+    subnet = backend.create_subnet(vpc.id, "10.8.1.0/24", f"{REGION}a")
+    table = backend.create_route_table(vpc.id)
+    call = (
+        "ec2",
+        "DisassociateRouteTable",
+        {"AssociationId": backend.associate_route_table(table.id, None, subnet.id)},
+    )
+    ours = {"StringEquals": {"aws:ResourceTag/llmops:project": "llmops"}}
+    deployer = bench.user("deployer", allow("ec2:Disassociate*", Condition=ours))
+    backend.create_tags([table.id], {"llmops:project": "llmops"})
+    refused = bench.refusal(*call, deployer)
+    assert f"subnet/{subnet.id}" in message(refused)
+    backend.create_tags([subnet.id], {"llmops:project": "llmops"})
+    assert bench.refusal(*call, deployer) is None
