@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from tests.emulated.twins.aws.conftest import IMAGE, Running, made_role
 from tests.emulated.twins.aws.test_protocols import refusal
+from tests.support.twin_keys import root_keys
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 pytestmark = pytest.mark.usefixtures("no_faults")
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("no_faults")
 @pytest.fixture
 def once(twin: Running) -> Iterator[Any]:
     """A client that tries once."""
-    session = boto3.Session("AKIALLMOPSTWINROOT00", "secret", region_name="us-east-1")
+    session = boto3.Session(region_name="us-east-1", **root_keys(twin.home))
     clients = []
 
     def client(service: str) -> Any:
