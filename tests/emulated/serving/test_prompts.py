@@ -2,12 +2,14 @@
 
 import json
 import random
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from contract.errors import ServingError
-from serving.prompts import Prompts
+from serving.prompts import Prompts, TooLongError
 from serving.text import Detokenizer
 from tests.support.models import base_model, copy_model, tiny_model
 
@@ -102,3 +104,33 @@ def test_a_folder_that_lacks_something_names_it(changed: Path) -> None:
     with pytest.raises(ServingError) as caught:
         Prompts.of(changed)
     assert "tokenizer.json" in caught.value.where
+
+
+@pytest.mark.vulnerability(8)
+def test_vulnerability_8_a_text_that_cannot_fit_is_refused_by_its_length(folder: Path, monkeypatch) -> None:
+    """Two megabytes took a second before they were refused."""
+    prompts = Prompts.of(folder)
+    monkeypatch.setattr(prompts, "_tokenizer", None)  # not asked
+    with pytest.raises(TooLongError, match=f"{prompts.longest_text + 1} characters"):
+        prompts.encode([{"role": "user", "content": "x" * (prompts.longest_text + 1)}])
+
+
+def test_a_text_whose_tokens_do_not_fit_is_refused_with_their_number(folder: Path) -> None:
+    prompts = Prompts.of(folder)
+    with pytest.raises(TooLongError, match=r"take \d+$"):
+        prompts.encode([{"role": "user", "content": "é世🙂" * (prompts.context_length // 2)}])
+
+
+@pytest.mark.vulnerability(8)
+def test_vulnerability_8_other_threads_run_while_a_long_text_is_tokenised(folder: Path) -> None:
+    prompts = Prompts.of(folder)
+    prompts.context_length = prompts.longest_text = 1_000_000
+    messages = [{"role": "user", "content": "é世🙂" * 30_000}]
+    tokenising = threading.Thread(target=prompts.encode, args=(messages,))
+    begun = last = time.perf_counter()
+    longest = 0.0
+    tokenising.start()
+    while tokenising.is_alive():
+        time.sleep(0.001)
+        longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+    assert longest < (last - begun) / 2, "an event loop would have stood still all the time"

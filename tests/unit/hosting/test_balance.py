@@ -94,3 +94,11 @@ def test_waiting_ends_with_a_change() -> None:
 def test_a_negative_weight_is_refused_by_name() -> None:
     with pytest.raises(DocumentError, match=r"variants\.a\.weight"):
         Routes.parse('{"schema": "routes/1", "variants": {"a": {"weight": -1, "backends": []}}}', where="PUT /routes")
+
+
+def test_keys_of_all_variants_are_taken_and_none_is_asked_for_where_a_variant_takes_none() -> None:
+    found = Table()
+    backend = {"weight": 1, "backends": ["http://a:1"]}
+    for keys, expected in ((["aa", "bb"], ["aa", "bb"]), (["aa", ""], None), ([], [])):
+        found.update(Routes.new(variants={str(i): backend | {"key_sha256": key} for i, key in enumerate(keys)}))
+        assert found.keys() == expected

@@ -24,6 +24,7 @@ def test_json_round_trip() -> None:
         {"command": ["python", "-m", "other"]},
         {"folders": {"/opt/ml/model": "/b"}},
         {"environ": {"A": "2"}},
+        {"key_sha256": "a" * 64},
     ],
 )
 def test_what_a_worker_runs_makes_the_variant(change: dict[str, object]) -> None:

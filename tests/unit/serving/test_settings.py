@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ServingError
+from hosting.router import RouterConfiguration
 from serving.settings import Settings
 
 KEY = "a-key-of-16-characters-or-more"
@@ -27,6 +28,14 @@ def test_defaults(environ: dict[str, str], tmp_path: Path) -> None:
     assert settings.model == tmp_path / "root/opt/ml/model"
     assert (settings.api_key, settings.auth, settings.port, settings.host) == (KEY, "key", 8080, "0.0.0.0")
     assert settings.limits.max_body == 6_291_456
+    assert (settings.limits.max_connections, settings.limits.max_connections_per_address) == (2048, 1024)
+
+
+@pytest.mark.vulnerability(8)
+@pytest.mark.scorecard("slow-loris")
+def test_vulnerability_8_headers_have_10_seconds_at_server_and_router(environ: dict[str, str]) -> None:
+    assert Settings.from_environ(environ).limits.read_seconds == 10
+    assert RouterConfiguration.new(endpoint="chatbot", port=1).header_seconds == 10
 
 
 def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
@@ -47,6 +56,8 @@ def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
         ("LLMOPS_QUALITY_SECONDS", "-1", "seconds from"),
         ("LLMOPS_GOLDEN", "ignored", "required, reported"),
         ("LLMOPS_MAX_BODY", "1", "1024 to"),
+        ("LLMOPS_MAX_CONNECTIONS", "0", "1 to"),
+        ("LLMOPS_MAX_CONNECTIONS_PER_ADDRESS", "many", "1 to"),
         ("LLMOPS_MODEL_SHA265", "0" * 64, "LLMOPS_MODEL_SHA256?"),
         ("LLMOPS_API_KEY_FILE", "", "name a file"),
         ("LLMOPS_API_KEY_FILE", "/nonexistent/key", "name a file"),
