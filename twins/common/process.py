@@ -56,7 +56,6 @@ class Process:
 
     def run(self, stopped: StopSignal, stand_in: bool) -> None:
         """Write twin.json, keep the stand-in alive, until the signal."""
-        no_core_files()
         if stand_in and not self._plugin:
             self._start_provider()
         written = self._write()
@@ -125,6 +124,7 @@ class Process:
 def prepare(home: Path) -> StopSignal:
     """Make this process one that serves until a signal: for its user alone, with as many open files as it may have."""
     os.umask(0o077)
+    no_core_files()
     sys.setswitchinterval(0.001)  # a stream's next piece waits no longer than that for a thread that computes
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # an open file for each object that is read

@@ -20,7 +20,9 @@ def secrets(stage: Stage) -> Evidence:
     """What the clients were given, and what they asked, is where it belongs, while all of it still stands and runs."""
     world = stage.world
     known = [each for environ in (*world.environs.values(), dict(os.environ)) for each in leaks.secrets_of(environ)]
-    known = sorted({*known, *stage.known})
+    files = (world.folder / name for name in stage.cloud.secret_files)
+    own = [leaks.Known(f"the twin's {path.name}", path.read_text().strip()) for path in files if path.is_file()]
+    known = sorted({*known, *own, *stage.known})
     processes = leaks.of_folder(world.folder, stage.timeline.begun_at)
     found = {
         *leaks.in_files(known, world.folder, stage.cloud.holds_secrets),

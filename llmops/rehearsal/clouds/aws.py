@@ -45,7 +45,8 @@ class Aws(Cloud):
     data_kinds = frozenset({"bucket", "alias", "repository"})
     running_kinds = frozenset({"endpoint", "configuration", "alarm", "role", "schedule", "topic"})
     holds_secrets = (
-        Accepted("twin/*.pem", "the twin's own keys"),
+        Accepted("twin/root.secret", "the twin's root secret, of mode 0600"),
+        Accepted("twin/registry/secret", "the secret of the twin's registry, of mode 0600"),
         Accepted("twin/state.pickle", "the twin's own memory: it is the account, which knows its users' secrets"),
     )
     rolled_back_by = "-quality"

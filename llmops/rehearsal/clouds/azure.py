@@ -49,7 +49,12 @@ class Azure(Cloud):
     faults = CASES
     data_kinds = frozenset({"storage account", "vault", "registry"})
     running_kinds = frozenset({"endpoint", "deployment", "cluster", "query alert", "metric alert", "action group"})
+    secret_files = (*Cloud.secret_files, "twin/blobs/key")
     holds_secrets = (
+        Accepted("twin/root.secret", "the twin's root secret, of mode 0600"),
+        Accepted("twin/registry/secret", "the secret of the twin's registry, of mode 0600"),
+        Accepted("twin/blobs/key", "the key of the twin's storage, of mode 0600"),
+        Accepted("process *: AZURITE_ACCOUNTS", "Azurite takes its key from nowhere else; it is the twin's own child"),
         Accepted("twin/tls/*", "the keys of the twin's certificates"),
         Accepted("twin/tokens.pem", "the key of the tokens that the twin issues"),
         Accepted("twin/blobs/data/__azurite_db_*", "the memory of the storage: where blobs were copied from, signed"),

@@ -160,6 +160,8 @@ class Cloud(ABC):
     """Kinds of `held` that it removes."""
     holds_secrets: ClassVar[tuple[Accepted, ...]]
     """Where secrets have to be, in a rehearsal's folder and its processes, and why."""
+    secret_files: ClassVar[tuple[str, ...]] = ("twin/root.secret", "twin/registry/secret")
+    """Files below the rehearsal's folder that are secrets of the twin, whole."""
     rolled_back_by: ClassVar[str]
     """What the words of a rollback by quality name."""
 
