@@ -35,7 +35,7 @@ def names(found: Iterator[leaks.Leak]) -> list[str]:
         json.dumps({"checkpoint": {"latest": {"value": VALUE}}}).encode(),
         base64.b64encode(VALUE.encode()),
         f"https://host/?code={quote(VALUE, safe='')}".encode(),
-        gzip.compress(f"history {VALUE}".encode()),
+        gzip.compress(f"history {VALUE}".encode(), mtime=0),
         b"\0" * 100_000 + VALUE.encode() + b"\0" * 100_000,
     ],
 )
