@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from llmops.rehearsal.world import World
 
 _STOP_SECONDS = 120
-_SECRET = (("token",),)
+_SECRET = (("token",), ("models",))
+"""Verbs whose output lets others in, or holds people's prompts, as a manifest does: no log keeps it."""
 _PROMPT = "…"
 """What commands and logs show in a prompt's place."""
-"""Verbs whose output lets others in: no log keeps it."""
 _SAID = re.compile(
     r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  way out:|\Z)", re.M | re.S
 )

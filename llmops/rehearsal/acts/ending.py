@@ -31,7 +31,8 @@ def secrets(stage: Stage) -> Evidence:
         *(leak for stack in ("dev", "prod") for leak in _in_state(stage, stack, known)),
         *(leak for path in world.temporary for leak in leaks.in_files(known, path)),
     }
-    require(not found, "; ".join(sorted(map(str, found))), "the rehearsal's folder, logs and processes", _ERROR)
+    where, fix = "the rehearsal's folder, logs and processes", "this is an error of the kit; remove what holds it"
+    require(not found, "; ".join(sorted(map(str, found))), where, fix)
     prompts = sum(each.kind == "prompt" for each in known)
     said = (
         f"{len(known) - prompts} secrets and {prompts} prompts: none is in a state, a log, the report or a temporary "
