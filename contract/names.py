@@ -58,9 +58,3 @@ def parse_promoted(text: str) -> ModelRef:
             fix="let `llmops promote name@number` write this line",
         )
     return ModelRef(match["name"], int(match["number"]), match["sha256"])
-
-
-def readable(*parts: str) -> str:
-    """`llmops-dev-chatbot`: small letters, digits and single dashes, a letter first."""
-    text = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
-    return text if text[:1].isalpha() else f"s{text}"
