@@ -77,9 +77,3 @@ def require_name(alias: str, name: str, where: str) -> None:
             where=where,
             fix=f"take a version of {name} by an alias of its own; whoever may write the store made {alias}",
         )
-
-
-def readable(*parts: str) -> str:
-    """`llmops-dev-chatbot`: small letters, digits and single dashes, a letter first."""
-    text = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
-    return text if text[:1].isalpha() else f"s{text}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from contract.names import readable
+from contract.cloud_names import readable
 
 
 def kept(name: str) -> str:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from contract.aws_names import ci_path, role_path
+from contract.cloud_names import ci_path, readable, role_path
 from contract.errors import KitError
-from contract.names import readable
 from llmops.platforms.aws.clients import Clients, error_code, explained
 from llmops.platforms.base import Say
 from llmops.platforms.steps import ADMINISTRATOR, Steps

@@ -9,8 +9,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from contract.cloud_names import readable
 from contract.errors import KitError
-from contract.names import readable
 from llmops.platforms.aws.bootstrap import TAGS, Work, same_json, tags
 from llmops.platforms.aws.bootstrap_boundary import boundary
 from llmops.platforms.aws.bootstrap_bounds import provide_boundary

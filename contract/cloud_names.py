@@ -1,4 +1,6 @@
-"""Names on AWS that the program gives and that the policies of `llmops bootstrap aws` are written for."""
+"""Names in a cloud's account: how all of them begin, and IAM paths, which policies of `llmops bootstrap aws` name."""
+
+import re
 
 
 def role_path(project: str) -> str:
@@ -13,3 +15,9 @@ def role_path(project: str) -> str:
 def ci_path(project: str) -> str:
     """IAM path of the roles that workflows take; no policy of bootstrap allows a change below it."""
     return f"/llmops-ci/{project}/"
+
+
+def readable(*parts: str) -> str:
+    """`llmops-dev-chatbot`: small letters, digits and single dashes, a letter first."""
+    text = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+    return text if text[:1].isalpha() else f"s{text}"
