@@ -46,7 +46,6 @@ class Planted:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.scorecard("cve")
 @pytest.mark.cve("pickle", "remote-code")
 def test_nothing_that_a_model_brings_is_executed(tmp_path: Path) -> None:
     import pickle
@@ -67,24 +66,24 @@ def test_nothing_that_a_model_brings_is_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "imported").exists()
 
 
-@pytest.mark.scorecard("cve")
+@pytest.mark.cve("prompt-embeds", "request-chat-template", "grammar-length", "bounded-parameters")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        pytest.param("prompt_embeds", "gASVAAAA", marks=pytest.mark.cve("prompt-embeds")),
-        pytest.param("chat_template", "{{ 7 * 7 }}", marks=pytest.mark.cve("request-chat-template")),
-        pytest.param("chat_template_kwargs", {"x": "y"}, marks=pytest.mark.cve("request-chat-template")),
-        pytest.param("guided_regex", "(a+)+" * 20_000, marks=pytest.mark.cve("grammar-length")),
-        pytest.param("guided_json", {"a": {"b": {}}}, marks=pytest.mark.cve("grammar-length")),
-        pytest.param("response_format", {"type": "json_schema"}, marks=pytest.mark.cve("grammar-length")),
-        pytest.param("tools", [{"type": "function"}], marks=pytest.mark.cve("grammar-length")),
-        pytest.param("n", 10**6, marks=pytest.mark.cve("bounded-parameters")),
-        pytest.param("best_of", 10**6, marks=pytest.mark.cve("bounded-parameters")),
-        pytest.param("logprobs", True, marks=pytest.mark.cve("bounded-parameters")),
-        pytest.param("top_logprobs", 10**6, marks=pytest.mark.cve("bounded-parameters")),
-        pytest.param("stop", ["a"] * 1000, marks=pytest.mark.cve("bounded-parameters")),
-        pytest.param("stop", ["a" * 100_000], marks=pytest.mark.cve("bounded-parameters")),
-        pytest.param("max_tokens", 10**18, marks=pytest.mark.cve("bounded-parameters")),
+        ("prompt_embeds", "gASVAAAA"),
+        ("chat_template", "{{ 7 * 7 }}"),
+        ("chat_template_kwargs", {"x": "y"}),
+        ("guided_regex", "(a+)+" * 20_000),
+        ("guided_json", {"a": {"b": {}}}),
+        ("response_format", {"type": "json_schema"}),
+        ("tools", [{"type": "function"}]),
+        ("n", 10**6),
+        ("best_of", 10**6),
+        ("logprobs", True),
+        ("top_logprobs", 10**6),
+        ("stop", ["a"] * 1000),
+        ("stop", ["a" * 100_000]),
+        ("max_tokens", 10**18),
     ],
 )
 def test_what_a_request_may_not_ask_for_is_400(shared_server: ServingProcess, name: str, value: Any) -> None:
@@ -93,7 +92,6 @@ def test_what_a_request_may_not_ask_for_is_400(shared_server: ServingProcess, na
     assert name in json.dumps(answer) or answer["error"]["code"] == "context_length_exceeded"
 
 
-@pytest.mark.scorecard("cve")
 @pytest.mark.cve("image-url")
 def test_no_part_of_a_message_but_text_is_taken(shared_server: ServingProcess) -> None:
     for kind in ("image_url", "video_url", "audio_url", "input_audio", "file", "image_embeds"):
@@ -102,7 +100,6 @@ def test_no_part_of_a_message_but_text_is_taken(shared_server: ServingProcess) -
         assert shared_server.ask("POST", "/invocations", body)[0] == 400
 
 
-@pytest.mark.scorecard("cve")
 @pytest.mark.cve("admin-routes")
 def test_there_are_no_routes_to_administer_or_to_look_inside(shared_server: ServingProcess) -> None:
     paths = ["/docs", "/openapi.json", "/redoc", "/debug", "/debug/pprof", "/admin", "/config", "/shutdown", "/state"]

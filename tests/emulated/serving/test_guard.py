@@ -99,7 +99,7 @@ def test_vulnerability_8_headers_that_trickle_are_cut(front: Front, before: byte
 
 
 @pytest.mark.vulnerability(8)
-@pytest.mark.scorecard("header-body-limits", "cve")
+@pytest.mark.scorecard("header-body-limits")
 @pytest.mark.cve("giant-header")
 @pytest.mark.parametrize(
     ("head", "expected"),
@@ -121,7 +121,7 @@ def test_vulnerability_8_large_headers_are_431_and_no_traceback(front: Front, he
     assert "Traceback" not in front.log.read_text()
 
 
-@pytest.mark.scorecard("header-body-limits", "cve")
+@pytest.mark.scorecard("header-body-limits")
 @pytest.mark.cve("giant-body")
 @pytest.mark.parametrize("declared", [True, False])
 def test_large_bodies_are_413(front: Front, declared: bool) -> None:
@@ -135,7 +135,7 @@ def test_large_bodies_are_413(front: Front, declared: bool) -> None:
 
 
 @pytest.mark.vulnerability(8)
-@pytest.mark.scorecard("header-body-limits", "cve")
+@pytest.mark.scorecard("header-body-limits")
 @pytest.mark.cve("giant-body")
 def test_vulnerability_8_a_million_chunks_of_a_byte_are_refused(front: Front) -> None:
     memory = psutil.Process(front.pid).memory_info().rss

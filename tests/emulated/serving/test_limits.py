@@ -42,7 +42,6 @@ def head(path: str = "/v1/chat/completions", **headers: object) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-@pytest.mark.scorecard("cve")
 @pytest.mark.cve("key-on-every-route")
 @pytest.mark.parametrize(
     "path", ["/v1/models", "/metrics", "/v1/chat/completions", "/invocations", "/docs", "/chat.map"]
@@ -75,7 +74,6 @@ def test_no_such_route_and_method(shared_server: ServingProcess) -> None:
     assert shared_server.ask("PUT", "/v1/models")[1]["error"]["code"] == "method_not_allowed"
 
 
-@pytest.mark.scorecard("cve")
 @pytest.mark.cve("model-names")
 @pytest.mark.parametrize("name", ["../tiny@1", "%2e%2e%2fetc", "file:///etc/passwd", "tiny@2", "a\u0000b", "x" * 250])
 def test_other_models_are_404(shared_server: ServingProcess, name: str) -> None:
@@ -160,7 +158,6 @@ def test_mangled_bodies_never_make_a_fault(shared_server: ServingProcess) -> Non
     assert {200, 400} <= statuses
 
 
-@pytest.mark.scorecard("cve")
 @pytest.mark.cve("image-url")
 def test_no_image_is_fetched(shared_server: ServingProcess) -> None:
     with socket.create_server(("127.0.0.1", 0)) as target:

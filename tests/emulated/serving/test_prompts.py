@@ -70,7 +70,6 @@ def template(folder: Path, source: str) -> Prompts:
     return Prompts.of(folder)
 
 
-@pytest.mark.scorecard("cve")
 @pytest.mark.cve("template-sandbox")
 @pytest.mark.parametrize(
     "source",

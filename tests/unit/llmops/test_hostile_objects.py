@@ -166,7 +166,7 @@ def test_vulnerability_1_an_object_is_fetched_only_up_to_its_size(objects: Memor
 
 
 @pytest.mark.parametrize("kind", ["objects", "folder_objects"])
-def test_a_document_is_read_only_up_to_a_size(kind: str, request: pytest.FixtureRequest) -> None:
+def test_vulnerability_1_a_document_is_read_only_up_to_a_size(kind: str, request: pytest.FixtureRequest) -> None:
     store: Objects = request.getfixturevalue(kind)
     store.create("aliases/large", b" " * (MOST_DOCUMENT_BYTES + 1))
     with pytest.raises(IntegrityError, match="is larger than 16 MiB") as caught:

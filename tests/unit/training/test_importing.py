@@ -20,7 +20,6 @@ def folder(path: Path, config: dict[str, Any] | None, *names: str) -> Path:
     return path
 
 
-@pytest.mark.scorecard("cve")
 @pytest.mark.cve("pickle", "remote-code")
 @pytest.mark.parametrize(
     ("config", "files", "what"),
@@ -48,7 +47,6 @@ def test_missing_source_is_named(tmp_path: Path) -> None:
         find_source(tmp_path / "none")
 
 
-@pytest.mark.scorecard("cve")
 @pytest.mark.cve("remote-code")
 def test_code_of_the_tokenizer_is_refused(tmp_path: Path) -> None:
     folder(tmp_path, LLAMA, "model.safetensors")

@@ -118,7 +118,7 @@ BOTH = {"write": "Request", "delete": "Resource"}
         ("Key Vault Crypto User", "key", None, "keys/"),
     ],
 )
-def test_the_search_finds_the_way_of_each_wider_right(
+def test_vulnerability_12_the_search_finds_the_way_of_each_wider_right(
     made: BootstrappedSubscription, ground: Ground, role: str, scope: str, condition: str | None, way: str
 ) -> None:
     who, names = principal_of(made, ground, "deploy"), made.names

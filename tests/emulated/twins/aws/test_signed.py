@@ -245,7 +245,7 @@ def streamed(twin: Running, path: str, kind: str, pieces: list[bytes], trailer: 
         ("STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-checksum-crc32:h3UGqQ=="),
     ],
 )
-def test_objects_in_chunks(twin: Running, bucket: str, kind: str, trailer: str) -> None:
+def test_vulnerability_3_objects_in_chunks(twin: Running, bucket: str, kind: str, trailer: str) -> None:
     pieces = [b"first\r\n0;chunk" * 1000, b"second"]
     assert streamed(twin, f"/{bucket}/in-chunks", kind, pieces, trailer)[0] == 200
     found = twin.client("s3").get_object(Bucket=bucket, Key="in-chunks")
@@ -253,7 +253,7 @@ def test_objects_in_chunks(twin: Running, bucket: str, kind: str, trailer: str) 
     assert "ContentEncoding" not in found
 
 
-def test_urls_of_other_services(twin: Running) -> None:
+def test_vulnerability_3_urls_of_other_services(twin: Running) -> None:
     """As `aws eks get-token` and Vault make them: a signed GetCallerIdentity."""
     url = twin.client("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
     assert b":root</Arn>" in fetched(url)[1]
