@@ -216,6 +216,11 @@ class _Connection(asyncio.BufferedProtocol):
         self._stop_timer()
         self._refused = True
         self._guard._farewells += 1
+        if handler := self._handler:
+            # It may be about to answer what it has of this request: to it, the client is gone. Without its transport it
+            # closes nothing.
+            self._handler, handler.transport = None, None
+            handler.connection_lost(None)
         body = json.dumps(error_body(message, "invalid_request_error" if status == 431 else "rate_limit_error", code))
         retry = "" if status == 431 else "Retry-After: 1\r\n"
         self._transport.write(

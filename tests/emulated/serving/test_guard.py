@@ -91,7 +91,7 @@ def test_vulnerability_8_headers_that_trickle_are_cut(front: Front, before: byte
                 sock.sendall(b"X-A: b\r\n")
                 sent += 1
                 try:
-                    if sock.recv(1) == b"":
+                    if sock.recv(65536) == b"":
                         raise ConnectionResetError
                 except TimeoutError:
                     continue

@@ -201,7 +201,7 @@ def test_vulnerability_5_a_job_that_rewrites_its_spec_and_its_manifest_is_refuse
     platform.runs._objects.put(run_spec_key(run), evil.to_json().encode())
     with pytest.raises(RunError, match="what was submitted is not certain"):
         collect(platform, find_run(platform, run), lambda _: None)
-    assert "error: run" in world.kit.run("runs", "collect", run, code=1)
+    assert "where: run" in world.kit.run("runs", "collect", run, code=1)
     assert platform.store().of_run("chatbot", run) is None
     platform.runs._objects.put(run_spec_key(run), spec.to_json().encode())
     platform.runs._objects.put(key, manifest.to_json().encode())
