@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
 
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from contract.connections import ConnectionLimits
@@ -111,9 +111,12 @@ class _Handler(web.RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        if not isinstance(exc, (HttpProcessingError, web.RequestPayloadError, ConnectionError)):
+        strange = isinstance(exc, UnicodeEncodeError) and hdrs.EXPECT in request.headers
+        if not strange and not isinstance(exc, (HttpProcessingError, web.RequestPayloadError, ConnectionError)):
             return super().handle_error(request, status, exc, message)
-        if isinstance(exc, web.RequestPayloadError):
+        if strange:  # aiohttp repeats the header in its answer, and fails where that is no Unicode
+            status, what, code = 417, "Expect can be 100-continue alone", "unknown_expectation"
+        elif isinstance(exc, web.RequestPayloadError):
             status, what, code = 400, "the body does not fit its headers", "invalid_body"
         elif not isinstance(exc, LineTooLong):
             status, what, code = 400, "this is no HTTP request", "invalid_http"

@@ -121,6 +121,13 @@ def test_vulnerability_8_large_headers_are_431_and_no_traceback(front: Front, he
     assert "Traceback" not in front.log.read_text()
 
 
+@pytest.mark.vulnerability(8)
+def test_vulnerability_8_an_expectation_that_is_no_unicode_is_the_clients_fault(shared_server: ServingProcess) -> None:
+    front = Front(shared_server.port, shared_server.process.pid, shared_server.log)
+    assert status(ask(front, CHAT + KEY + b"Expect: \xce\r\n\r\n")) == 417
+    assert "Traceback" not in front.log.read_text()
+
+
 @pytest.mark.scorecard("header-body-limits")
 @pytest.mark.cve("giant-body")
 @pytest.mark.parametrize("declared", [True, False])
