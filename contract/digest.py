@@ -11,6 +11,8 @@ from contract.dataset import FileEntry
 from contract.errors import IntegrityError
 from contract.layout import MANIFEST, SIGNATURE
 
+FETCH_AGAIN = "fetch the version from its store again; nothing of it was loaded"
+
 
 def sha256_bytes(data: bytes) -> str:
     """Hex sha256 of bytes."""
@@ -56,24 +58,37 @@ def file_entries(folder: Path, leave_out: Iterable[str] = (MANIFEST, SIGNATURE))
         return {n: FileEntry(sha256=h, size=p.stat().st_size) for (n, p), h in zip(files.items(), hashes, strict=True)}
 
 
+def check_names(folder: Path, expected: Mapping[str, FileEntry]) -> dict[str, Path]:
+    """Compare the names of a folder's files with those that its manifest lists.
+
+    Returns:
+        Name -> path of the files that are there, without manifest and signature.
+
+    Raises:
+        IntegrityError: naming the first file that was added or is missing.
+    """
+    present = {name: path for name, path in list_files(folder).items() if name not in (MANIFEST, SIGNATURE)}
+    for name in sorted(expected.keys() - present.keys()):
+        raise IntegrityError("is missing, though the manifest lists it", where=str(folder / name), fix=FETCH_AGAIN)
+    for name in sorted(present.keys() - expected.keys()):
+        raise IntegrityError("was added: the manifest does not list it", where=str(folder / name), fix=FETCH_AGAIN)
+    return present
+
+
 def check_folder(folder: Path, expected: Mapping[str, FileEntry]) -> None:
     """Compare a folder with what its manifest lists.
 
     Raises:
         IntegrityError: naming the first file that was added, is missing, or differs.
     """
-    present = {name: path for name, path in list_files(folder).items() if name not in (MANIFEST, SIGNATURE)}
-    fix = "fetch the version from its store again; nothing of it was loaded"
-    for name in sorted(expected.keys() - present.keys()):
-        raise IntegrityError("is missing, though the manifest lists it", where=str(folder / name), fix=fix)
-    for name in sorted(present.keys() - expected.keys()):
-        raise IntegrityError("was added: the manifest does not list it", where=str(folder / name), fix=fix)
+    present = check_names(folder, expected)
     for name, entry in expected.items():
         if (size := present[name].stat().st_size) != entry.size:
-            raise IntegrityError(f"has {size} bytes, the manifest says {entry.size}", where=str(folder / name), fix=fix)
+            what = f"has {size} bytes, the manifest says {entry.size}"
+            raise IntegrityError(what, where=str(folder / name), fix=FETCH_AGAIN)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, found in zip(expected, pool.map(sha256_file, (present[n] for n in expected)), strict=True):
             if found != expected[name].sha256:
                 raise IntegrityError(
-                    "was changed: its sha256 differs from the manifest's", where=str(folder / name), fix=fix
+                    "was changed: its sha256 differs from the manifest's", where=str(folder / name), fix=FETCH_AGAIN
                 )

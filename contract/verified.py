@@ -18,14 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contract.dataset import FileEntry
-from contract.digest import list_files
+from contract.digest import FETCH_AGAIN, check_names
 from contract.errors import IntegrityError
-from contract.layout import MANIFEST, SIGNATURE
 from contract.model import ModelManifest
 from contract.signing import verify_manifest
 
 _BLOCK = 1 << 20
-_FIX = "fetch the version from its store again; nothing of it was loaded"
 
 
 @dataclass
@@ -53,8 +51,7 @@ class VerifiedVersion:
             IntegrityError: another version than expected, or a file that is not what the manifest says.
         """
         manifest, sha256 = verify_manifest(folder, public_key, expected_sha256)
-        names = [name for name in list_files(folder) if name not in (MANIFEST, SIGNATURE)]
-        _compare_names(folder, manifest.files, names)
+        check_names(folder, manifest.files)
         handles: dict[str, int] = {}
         jobs: dict[str, Future[int]] = {}
         try:
@@ -101,25 +98,20 @@ class VerifiedVersion:
         self.handles = {}
 
 
-def _compare_names(folder: Path, expected: Mapping[str, FileEntry], present: Iterable[str]) -> None:
-    for name in sorted(expected.keys() - set(present)):
-        raise IntegrityError("is missing, though the manifest lists it", where=str(folder / name), fix=_FIX)
-    for name in sorted(set(present) - expected.keys()):
-        raise IntegrityError("was added: the manifest does not list it", where=str(folder / name), fix=_FIX)
-
-
 def _open(path: Path, entry: FileEntry) -> int:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as e:
-        raise IntegrityError(f"can't be opened: {e.strerror}", where=str(path), fix=_FIX) from None
+        raise IntegrityError(f"can't be opened: {e.strerror}", where=str(path), fix=FETCH_AGAIN) from None
     status = os.fstat(handle)
     if stat.S_ISREG(status.st_mode) and status.st_size == entry.size:
         return handle
     os.close(handle)
     if not stat.S_ISREG(status.st_mode):
         raise IntegrityError("is not a regular file", where=str(path), fix="a version holds regular files only")
-    raise IntegrityError(f"has {status.st_size} bytes, the manifest says {entry.size}", where=str(path), fix=_FIX)
+    raise IntegrityError(
+        f"has {status.st_size} bytes, the manifest says {entry.size}", where=str(path), fix=FETCH_AGAIN
+    )
 
 
 def _state(handle: int) -> tuple[int, ...]:
@@ -140,7 +132,9 @@ def _verify(path: Path, handle: int, entry: FileEntry) -> int:
                 else hashlib.file_digest(file, "sha256").hexdigest()
             )
         if found != entry.sha256:
-            raise IntegrityError("was changed: its sha256 differs from the manifest's", where=str(path), fix=_FIX)
+            raise IntegrityError(
+                "was changed: its sha256 differs from the manifest's", where=str(path), fix=FETCH_AGAIN
+            )
     except BaseException:
         if copy is not None:
             os.close(copy)
