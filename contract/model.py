@@ -5,11 +5,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from contract.dataset import FileEntry, Files
+from contract.digest import sha256_bytes
 from contract.documents import Document, Part
 from contract.keys import Key
 from contract.names import Name
 from contract.recipe import ServingDefaults
-from contract.run import Pinned
+from contract.run import Pinned, RunSpec
 
 
 class Origin(Part):
@@ -30,6 +31,18 @@ class Lineage(Part):
     recipe_sha256: str = ""
     image: str = ""
     kit_version: str = ""
+
+    @classmethod
+    def of_run(cls, spec: RunSpec, run: str) -> "Lineage":
+        """What a version has that a run made; `run` may be another id than the spec's: a schedule repeats a spec."""
+        return cls(
+            base_model=spec.base_model,
+            dataset=spec.dataset,
+            run=run,
+            recipe_sha256=sha256_bytes(spec.recipe.to_json().encode()),
+            image=spec.image,
+            kit_version=spec.kit_version,
+        )
 
 
 class Score(Part):

@@ -57,14 +57,7 @@ def check_output(folder: Path, spec: RunSpec, store: Store) -> str:
 
 def _submitted(spec: RunSpec, licence: str) -> dict[str, Any]:
     """What a manifest must say whatever the job did."""
-    lineage = Lineage(
-        base_model=spec.base_model,
-        dataset=spec.dataset,
-        run=spec.id,
-        recipe_sha256=sha256_bytes(spec.recipe.to_json().encode()),
-        image=spec.image,
-        kit_version=spec.kit_version,
-    )
+    lineage = Lineage.of_run(spec, spec.id)
     return {"name": spec.recipe.name, "lineage": lineage, "serving": spec.recipe.serving, "licence": licence}
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from contract.digest import file_entries, sha256_bytes
+from contract.digest import file_entries
 from contract.evaluation import GoldenAnswer
 from contract.layout import EVALUATION
 from contract.model import Golden, Lineage, Message, ModelManifest
@@ -51,14 +51,7 @@ def write_output(folder: Path, spec: RunSpec, dataset: Path, licence: str = "") 
         engines=["openvino", "transformers"],
         dtype="BF16",
         files=file_entries(folder),
-        lineage=Lineage(
-            base_model=spec.base_model,
-            dataset=spec.dataset,
-            run=spec.id,
-            recipe_sha256=sha256_bytes(spec.recipe.to_json().encode()),
-            image=spec.image,
-            kit_version=spec.kit_version,
-        ),
+        lineage=Lineage.of_run(spec, spec.id),
         evaluation=verdict.evaluation,
         gate=verdict.gate,
         golden=verdict.golden,
