@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from llmops.platforms.base import Say
 
+PROMOTE_ENVIRONMENT = "promote"
+"""Environment of the repository whose jobs may be the promoter; its rules on GitHub say who approves them."""
+
 
 @dataclass(kw_only=True)
 class Steps:

@@ -18,7 +18,6 @@ from llmops.platforms.aws.bootstrap_deploy import deploy_boundary, deploy_policy
 from llmops.platforms.aws.bootstrap_given import Given
 from llmops.platforms.aws.bootstrap_policies import (
     GITHUB,
-    PROMOTE_ENVIRONMENT,
     Policy,
     preview_policy,
     promote_policy,
@@ -28,6 +27,7 @@ from llmops.platforms.aws.bootstrap_policies import (
 from llmops.platforms.aws.bootstrap_reach import Reach
 from llmops.platforms.aws.bootstrap_within import require_within
 from llmops.platforms.aws.clients import error_code
+from llmops.platforms.steps import PROMOTE_ENVIRONMENT
 
 _INLINE = "llmops"
 _AUDIENCE = "sts.amazonaws.com"

@@ -6,8 +6,6 @@ from llmops.platforms.aws.job_log import GROUP
 from llmops.platforms.aws.use_policy import INVOKE, RUNS, STORE
 
 GITHUB = "token.actions.githubusercontent.com"
-PROMOTE_ENVIRONMENT = "promote"
-"""Environment of the repository whose jobs may be the promoter; its rules on GitHub say who approves them."""
 _READS = {
     "application-autoscaling": "Describe* Get* List*",
     "budgets": "Describe* List* ViewBudget",

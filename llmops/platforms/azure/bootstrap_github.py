@@ -23,6 +23,7 @@ from llmops.platforms.azure.bootstrap_roles import (
     write_states,
 )
 from llmops.platforms.azure.bootstrap_stack import StackPlace, identity
+from llmops.platforms.steps import PROMOTE_ENVIRONMENT
 
 ISSUER = "https://token.actions.githubusercontent.com"
 _AUDIENCE = "api://AzureADTokenExchange"
@@ -34,7 +35,6 @@ _NEVER = (
     "microsoft.authorization/elevateaccess",
     "microsoft.keyvault/vaults/keys/sign/",
 )
-PROMOTE_ENVIRONMENT = "promote"
 Document = dict[str, Any]
 
 

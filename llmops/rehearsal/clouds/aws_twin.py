@@ -6,13 +6,9 @@ from typing import Any
 
 from contract.twin import ENDPOINT_VARIABLE, KEY_VARIABLES
 from llmops.platforms.base import Say
-from llmops.rehearsal.clouds.base import REPOSITORY, Twin
+from llmops.rehearsal.clouds.base import Twin
 
 REGION = "us-east-1"  # of which the kit knows prices
-_CLAIMS = {
-    "iss": "https://token.actions.githubusercontent.com",
-    "aud": "sts.amazonaws.com",
-}
 _TAKEN_AWAY = "taken-away"
 
 
@@ -43,14 +39,10 @@ class AwsTwin(Twin):
 
     def take(self, identity: str) -> dict[str, str | None]:
         """As GitHub's action for AWS does, with a token that the twin makes in GitHub's place."""
-        from llmops.platforms.aws.bootstrap_policies import PROMOTE_ENVIRONMENT
-
-        place = f"environment:{PROMOTE_ENVIRONMENT}" if "-promote-" in identity else "ref:refs/heads/main"
-        claims = _CLAIMS | {"sub": f"repo:{REPOSITORY}:{place}"}
         answer = _client("sts").assume_role_with_web_identity(
             RoleArn=identity,
             RoleSessionName="rehearsal",
-            WebIdentityToken=self.ask("web-identities", "POST", claims)["token"],
+            WebIdentityToken=self.web_identity(identity, "sts.amazonaws.com"),
         )["Credentials"]
         return {
             "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],

@@ -4,14 +4,9 @@ from typing import Any
 
 from contract.twin import KEY_VARIABLES, azure_twin_address
 from llmops.platforms.base import Say
-from llmops.rehearsal.clouds.base import REPOSITORY, Twin
+from llmops.rehearsal.clouds.base import Twin
 
 LOCATION = "westeurope"
-_CLAIMS = {
-    "iss": "https://token.actions.githubusercontent.com",
-    "aud": "api://AzureADTokenExchange",
-    "exp": 4102444800,  # longer than any rehearsal: nobody renews the file
-}
 _SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
 
 
@@ -47,14 +42,10 @@ class AzureTwin(Twin):
         GitHub's place. The engine's own backend would ask Microsoft about the twin then: it gets the tokens of the
         identity as a program that runs on Azure does, and the kit's clients as well.
         """
-        from llmops.platforms.azure.bootstrap_github import PROMOTE_ENVIRONMENT
-
         client = next(p["app_id"] for p in self.ask("principals") if p["object_id"] == self.name_of(identity))
         token = self.home / f"{client}.token"
-        place = f"environment:{PROMOTE_ENVIRONMENT}" if "-promote-" in identity else "ref:refs/heads/main"
-        claims = _CLAIMS | {"sub": f"repo:{REPOSITORY}:{place}"}
         token.touch(0o600)
-        token.write_text(self.ask("web-identities", "POST", claims)["token"])
+        token.write_text(self.web_identity(identity, "api://AzureADTokenExchange"))
         return {
             **dict.fromkeys((*_SECRETS, KEY_VARIABLES["azure"])),
             **self.ask("headers", "POST", {"object_id": self.name_of(identity)}),

@@ -111,6 +111,19 @@ class Twin(ABC):
     def url(self) -> str:
         """Where its own routes (/_twin/…) answer."""
 
+    def web_identity(self, identity: str, audience: str) -> str:
+        """A token as GitHub gives it to a job that takes one of bootstrap's roles; the twin makes it in its place."""
+        from llmops.platforms.steps import PROMOTE_ENVIRONMENT
+
+        place = f"environment:{PROMOTE_ENVIRONMENT}" if "-promote-" in identity else "ref:refs/heads/main"
+        claims = {
+            "iss": "https://token.actions.githubusercontent.com",
+            "aud": audience,
+            "sub": f"repo:{REPOSITORY}:{place}",
+            "exp": 4102444800,  # longer than any rehearsal: nobody renews it
+        }
+        return self.ask("web-identities", "POST", claims)["token"]
+
     def ask(self, route: str, method: str = "GET", document: Any = None) -> Any:
         """What one of its own routes answers.
 

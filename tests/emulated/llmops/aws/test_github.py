@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 from contract.errors import KitError
 from contract.twin import TWIN_ACCOUNT, owner_headers
 from llmops.platforms.aws.bootstrap import Bootstrapped, bootstrap
-from llmops.platforms.aws.bootstrap_policies import PROMOTE_ENVIRONMENT
 from llmops.platforms.aws.clients import Clients
+from llmops.platforms.steps import PROMOTE_ENVIRONMENT
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy import put_version
 from tests.emulated.llmops.conftest import Kit
