@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from contract.signing import make_key, sign
 
@@ -168,3 +171,18 @@ def flip_byte(path: Path, place: int = -1) -> None:
 def text_of(answer: Any) -> str:
     """The text of a whole completion."""
     return answer["choices"][0]["message"]["content"]
+
+
+def trickle(sock: socket.socket) -> int:
+    """Send a header a time until the server cuts the connection, which it must; how many were sent, 100 at most."""
+    sent = 0
+    with pytest.raises(ConnectionError):  # noqa: PT012 (the cut comes at any of them)
+        while sent < 100:
+            sock.sendall(b"X-A: b\r\n")
+            sent += 1
+            try:
+                if sock.recv(65536) == b"":
+                    raise ConnectionResetError
+            except TimeoutError:
+                continue
+    return sent
