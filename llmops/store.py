@@ -113,17 +113,7 @@ class Store:
         Raises:
             IntegrityError: it was changed, or has another name than the alias.
         """
-        key = f"{model_key(ref.sha256)}/{MANIFEST}"
-        content = self.objects.get(key)
-        if sha256_bytes(content) != ref.sha256:
-            raise IntegrityError(
-                f"the manifest of {ref.alias} was changed: it is not sha256:{ref.sha256}",
-                where=f"{self.objects.url}/{key}",
-                fix="bring the version in again, or promote another one",
-            )
-        manifest = ModelManifest.parse(content.decode(), where=f"{self.objects.url}/{key}")
-        require_name(ref.alias, manifest.name, f"{self.objects.url}/{key}")
-        return manifest
+        return self._read_manifest(ref, self.objects.get(f"{model_key(ref.sha256)}/{MANIFEST}"))
 
     def signed_manifest(self, ref: ModelRef, public_key: str) -> ModelManifest:
         """A version's manifest, which the stack signed. Its files are not looked at.
@@ -134,7 +124,19 @@ class Store:
         """
         content, signature = (self.objects.get(f"{model_key(ref.sha256)}/{name}") for name in (MANIFEST, SIGNATURE))
         require_signed(content, signature, public_key, f"{self.objects.url}/{model_key(ref.sha256)}/{SIGNATURE}")
-        return self.manifest(ref)
+        return self._read_manifest(ref, content)
+
+    def _read_manifest(self, ref: ModelRef, content: bytes) -> ModelManifest:
+        where = f"{self.objects.url}/{model_key(ref.sha256)}/{MANIFEST}"
+        if sha256_bytes(content) != ref.sha256:
+            raise IntegrityError(
+                f"the manifest of {ref.alias} was changed: it is not sha256:{ref.sha256}",
+                where=where,
+                fix="bring the version in again, or promote another one",
+            )
+        manifest = ModelManifest.parse(content, where)
+        require_name(ref.alias, manifest.name, where)
+        return manifest
 
     def require_nothing_else(self, ref: ModelRef) -> None:
         """Refuse what lies below a version's key and is not its manifest's: a fetch passes it over, but an endpoint

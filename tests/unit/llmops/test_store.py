@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from contract.errors import IntegrityError, KitError, SignatureError
-from contract.layout import alias_key
+from contract.layout import MANIFEST, alias_key, model_key
 from contract.signing import verify
 from contract.store import Alias
 from llmops.objects import FolderObjects
 from llmops.platforms.local import LocalPlatform
+from llmops.store import Store
 from tests.unit.llmops.conftest import make_platform
 
 MakeVersion = Callable[..., Path]
@@ -210,3 +211,39 @@ def test_vulnerability_5_a_version_that_nobody_signed_is_registered_nowhere(
     ref = platform.store().put_model(make_version(), other.sign)
     with pytest.raises(SignatureError):
         platform.store().signed_manifest(ref, platform.outputs.signing.public_key)
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_manifest_that_is_swapped_between_two_reads_is_refused(
+    platform: LocalPlatform, make_version: MakeVersion
+) -> None:
+    store = platform.store()
+    assert isinstance(store.objects, FolderObjects)
+    root = store.objects.root
+    signed, other = (store.put_model(make_version(weights=each), platform.sign) for each in ("one", "two"))
+    folder = root / model_key(other.sha256)
+    manifest = (folder / MANIFEST).read_bytes()
+    shutil.copytree(root / model_key(signed.sha256), folder, dirs_exist_ok=True, copy_function=_replace)
+
+    class Swapping(FolderObjects):
+        """A store whose writer puts the right manifest back after it was read once."""
+
+        def get(self, key: str) -> bytes:
+            content = super().get(key)
+            if key.endswith(MANIFEST) and other.sha256 in key:
+                _replace(make_file(manifest), folder / MANIFEST)
+            return content
+
+    def make_file(content: bytes) -> Path:
+        path = root / "swapped"
+        path.write_bytes(content)
+        return path
+
+    with pytest.raises(IntegrityError, match="was changed"):
+        Store(Swapping(root)).signed_manifest(other, platform.outputs.signing.public_key)
+
+
+def _replace(source: str | Path, target: str | Path) -> None:
+    """Over a file that is read-only."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copyfile(source, target)
