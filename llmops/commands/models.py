@@ -134,7 +134,7 @@ def copy_model(
     folder = there.store().model_folder(ref.sha256)
     verify(folder, there.outputs.signing.public_key, ref.sha256)
     platform = here.open_platform(here.open_stack(target))
-    copied = platform.store().put_model(folder, platform.sign)
+    copied = platform.store().put_model(folder, platform.sign, ref.sha256)
     say(f"{ref.alias} of {source} is {copied.alias} of {target}")
     print_version(platform, copied, as_json)
 
