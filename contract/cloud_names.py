@@ -1,5 +1,6 @@
 """Names in a cloud's account: how all of them begin, and IAM paths, which policies of `llmops bootstrap aws` name."""
 
+import hashlib
 import re
 
 
@@ -21,3 +22,21 @@ def readable(*parts: str) -> str:
     """`llmops-dev-chatbot`: small letters, digits and single dashes, a letter first."""
     text = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
     return text if text[:1].isalpha() else f"s{text}"
+
+
+def named_after(project: str, stack: str, thing: str, limit: int = 63, *others: str) -> str:
+    """`llmops-dev-chatbot-3f9a0c1e`: what a thing of a stack is called, with a hash of all that the name belongs to.
+
+    Args:
+        project: the Pulumi project.
+        stack: its stack.
+        thing: what it is, unique in the stack.
+        limit: the service's; 63 suits S3, SageMaker, IAM, EventBridge Scheduler and what allows more.
+        others: what else the name belongs to: names that a whole region shares have the subscription here.
+    """
+    return f"{readable(project, stack, thing)[: limit - 9].rstrip('-')}-{digest(project, stack, thing, *others)[:8]}"
+
+
+def digest(*parts: str) -> str:
+    """Hex sha256 of parts that can't run into each other."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

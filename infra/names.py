@@ -1,11 +1,10 @@
 """Names from one place: logical ones, which never change, and what they are called where they live."""
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from contract.cloud_names import readable
+from contract.cloud_names import digest, named_after, readable
 
 
 def kept(name: str) -> str:
@@ -39,18 +38,12 @@ class CloudNames(NamedTuple):
     stack: str
 
     def of(self, thing: str, limit: int = 63, *others: str) -> str:
-        """`llmops-dev-chatbot-3f9a0c1e`: small letters, digits and single dashes, a letter first.
-
-        Args:
-            thing: what it is, unique in the stack.
-            limit: the service's; 63 suits S3, SageMaker, IAM, EventBridge Scheduler and what allows more.
-            others: what else the name belongs to: names that a whole region shares have the subscription here.
-        """
-        return f"{self._readable(thing, limit - 9)}-{_digest(self.project, self.stack, thing, *others)[:8]}"
+        """See contract.cloud_names.named_after."""
+        return named_after(self.project, self.stack, thing, limit, *others)
 
     def bucket(self, thing: str, account: str, region: str) -> str:
         """A bucket's name, which no other account in the world may have."""
-        return f"{self._readable(thing, 50)}-{_digest(self.project, self.stack, thing, account, region)[:12]}"
+        return f"{self._readable(thing, 50)}-{digest(self.project, self.stack, thing, account, region)[:12]}"
 
     def compact(self, thing: str, limit: int, *others: str) -> str:
         """`llmopsdevregistry3f9a0c1e2b4d`: small letters and digits alone, a letter first.
@@ -61,7 +54,7 @@ class CloudNames(NamedTuple):
             others: what else the name belongs to: names that the whole world shares have the subscription here.
         """
         readable = self._readable(thing, 90).replace("-", "")
-        return readable[: limit - 12] + _digest(self.project, self.stack, thing, *others)[:12]
+        return readable[: limit - 12] + digest(self.project, self.stack, thing, *others)[:12]
 
     def guid(self, *parts: str) -> str:
         """A UUID for what Azure names by one, such as a role assignment: always the same for the same parts."""
@@ -69,15 +62,11 @@ class CloudNames(NamedTuple):
 
     def of_content(self, thing: str, content: str, number: int) -> str:
         """A name for one content of a thing: going back to a content that was before is another thing, by number."""
-        end = f"-{_digest(content)[:8]}-{number}"
+        end = f"-{digest(content)[:8]}-{number}"
         return self.of(thing, 63 - len(end)) + end
 
     def _readable(self, thing: str, length: int) -> str:
         return readable(self.project, self.stack, thing)[:length].rstrip("-")
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 class StackHome(NamedTuple):

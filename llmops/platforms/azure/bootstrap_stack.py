@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from contract.cloud_names import named_after
 from contract.errors import KitError
 from contract.tags import FOR_TAG, made_for
 from llmops.platforms.azure.bootstrap import GROUP_API, IDENTITIES, IDENTITY_API, TAGS, VAULT_API, Work
 from llmops.platforms.azure.bootstrap_roles import assign, define, sign
-from llmops.platforms.azure.sweep_look import program_name
 
 _NAMED = ("training", "endpoint", "workspace")
 _PEOPLE = ("AcrPush", "AzureML Data Scientist", "Log Analytics Reader", "Storage Blob Data Contributor")
@@ -57,11 +57,11 @@ def stack_place(work: Work, stack: str, location: str, operators: Sequence[str])
     people = [_operator(each) for each in operators]
     names = work.names
     tags = {**TAGS, **made_for(names.project, stack)}
-    group = f"{names.scope}/resourceGroups/{program_name(names.project, stack, 'group', 90)}"
+    group = f"{names.scope}/resourceGroups/{named_after(names.project, stack, 'group', 90)}"
     _group(work, group, location, tags)
-    ids = {each: f"{group}/providers/{IDENTITIES}/{program_name(names.project, stack, each)}" for each in _NAMED}
+    ids = {each: f"{group}/providers/{IDENTITIES}/{named_after(names.project, stack, each)}" for each in _NAMED}
     found = {each: identity(work, location, id_, tags) for each, id_ in ids.items()}
-    key_id = f"{names.vault_id}/keys/{program_name(names.project, stack, 'signing')}"
+    key_id = f"{names.vault_id}/keys/{named_after(names.project, stack, 'signing')}"
     url = _signing_key(work, key_id, tags)
     caller = work.clients.caller
     you = ("you", caller.object_id, "ServicePrincipal" if caller.application else "User")

@@ -1,13 +1,12 @@
 """What the looks at each kind of thing share: Resource Manager, the kit's types, tags, names, prices."""
 
-import hashlib
-import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from contract.cloud_names import named_after
 from contract.expiry import EXPIRES_TAG
 from llmops.platforms.azure.arm import ML_API, Arm, Document
 from llmops.platforms.azure.removal import STACK_TAG
@@ -111,7 +110,7 @@ class Look:
 
     def named(self, stacks: Iterable[str], *things: str) -> dict[str, str]:
         """What the program names things of stacks (infra/names.py): name -> stack."""
-        return {program_name(self.project, stack, thing): stack for stack in stacks for thing in things}
+        return {named_after(self.project, stack, thing): stack for stack in stacks for thing in things}
 
     def guid(self, stack: str, *parts: str) -> str:
         """What the program names a thing of a stack that Azure names by a UUID (infra/names.py)."""
@@ -152,10 +151,3 @@ def moment(text: object) -> datetime | None:
 def created(document: Document) -> datetime | None:
     """When a resource was made, where its service says so."""
     return moment(document.get("createdTime") or (document.get("systemData") or {}).get("createdAt"))
-
-
-def program_name(project: str, stack: str, thing: str, limit: int = 63) -> str:
-    """What the program names a thing of a stack (infra/names.py)."""
-    text = re.sub(r"[^a-z0-9]+", "-", f"{project}-{stack}-{thing}".lower()).strip("-")
-    readable = (text if text[:1].isalpha() else f"s{text}")[: limit - 9].rstrip("-")
-    return f"{readable}-{hashlib.sha256(chr(0).join((project, stack, thing)).encode()).hexdigest()[:8]}"

@@ -18,6 +18,7 @@ import pytest
 from azure.keyvault.keys.crypto import SignatureAlgorithm
 from ruamel.yaml import YAML
 
+from contract.cloud_names import named_after
 from contract.errors import KitError
 from llmops.platforms.azure import given
 from llmops.platforms.azure.bootstrap import (
@@ -30,7 +31,6 @@ from llmops.platforms.azure.bootstrap import (
 )
 from llmops.platforms.azure.bootstrap_github import ISSUER
 from llmops.platforms.azure.clients import Clients, explained
-from llmops.platforms.azure.sweep_look import program_name
 from tests.emulated.llmops.azure.conftest import entered
 from tests.emulated.llmops.azure.test_policy import ROOT, STACK, put_version
 from tests.emulated.llmops.conftest import Kit
@@ -242,7 +242,7 @@ def test_workflows_without_a_stack_get_nothing(clients: Clients) -> None:
 
 def test_a_group_of_somebody_else_is_not_taken(made: BootstrappedSubscription, clients: Clients) -> None:
     group = made.stacks["ci"]["resource_group"].replace("-ci-group-", "-own-group-")
-    name = program_name("llmops", "own", "group", 90)
+    name = named_after("llmops", "own", "group", 90)
     clients.arm.put(f"{group.rpartition('/')[0]}/{name}", {"location": LOCATION}, GROUP_API)
     with pytest.raises(KitError, match="did not make it"):
         bootstrap(clients, "llmops", lambda _: None, stacks=("own",))
