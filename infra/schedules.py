@@ -7,7 +7,11 @@ from infra.settings import setting_error
 
 
 def proven_spec(
-    key: tuple[str, ...], run: str, place: str, there: Sequence[tuple[str, bytes, Callable[[], str]]]
+    key: tuple[str, ...],
+    run: str,
+    place: str,
+    read: Callable[[str], bytes | None],
+    wanted: Sequence[tuple[str, Callable[[], str]]],
 ) -> str:
     """The spec of a run, as JSON: the first one that is what was submitted.
 
@@ -15,11 +19,13 @@ def proven_spec(
         key: the setting that names the run.
         run: its id.
         place: where runs lie, for errors.
-        there: what is there: its key, its content, and what gives the sha256 that the cloud has for it.
+        read: an object there by its key; None: there is none.
+        wanted: where a spec may be: its key, and what gives the sha256 that the cloud has for it.
 
     Raises:
         SettingError: nothing is there, or something else than was submitted.
     """
+    there = [(object_key, content, named) for object_key, named in wanted if (content := read(object_key))]
     for _, content, named in there:
         if sha256_bytes(content) == named():
             return content.decode()

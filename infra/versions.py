@@ -47,7 +47,7 @@ def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
             "`llmops models verify` says more; copy the version from where it is whole, or promote another one",
         )
     where = f"manifest of {version.alias}"
-    said = ModelManifest.parse(manifest.decode(), where=where)
+    said = ModelManifest.parse(manifest, where=where)
     try:
         require_name(version.alias, said.name, where)
     except IntegrityError as e:

@@ -6,7 +6,7 @@ import io
 from contract.dataset import FileEntry
 from contract.errors import IntegrityError
 
-_FIX = "bring the version in again, or promote another one"
+FETCH_ANEW = "bring the version in again, or promote another one"
 
 
 class Bounded(io.RawIOBase):
@@ -30,7 +30,7 @@ class Bounded(io.RawIOBase):
         """
         if self._file.tell() + len(data) > self._entry.size:
             what = f"has more bytes than the {self._entry.size} that the manifest says"
-            raise IntegrityError(what, where=self._where, fix=_FIX)
+            raise IntegrityError(what, where=self._where, fix=FETCH_ANEW)
         return self._file.write(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -58,8 +58,8 @@ class Bounded(io.RawIOBase):
         size = self._file.seek(0, io.SEEK_END)
         if size != self._entry.size:
             what = f"has {size} bytes, the manifest says {self._entry.size}"
-            raise IntegrityError(what, where=self._where, fix=_FIX)
+            raise IntegrityError(what, where=self._where, fix=FETCH_ANEW)
         self._file.seek(0)
         if hashlib.file_digest(self._file, "sha256").hexdigest() != self._entry.sha256:
             what = "was changed: its sha256 differs from the manifest's"
-            raise IntegrityError(what, where=self._where, fix=_FIX)
+            raise IntegrityError(what, where=self._where, fix=FETCH_ANEW)

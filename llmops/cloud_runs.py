@@ -211,8 +211,8 @@ class CloudRuns(ABC):
     def _parsed(self, run: str, key: str, content: bytes | None, jobs: Sequence[Job]) -> RunSpec | None:
         """A spec as that of a run; None: there is none, or what is there is no spec of this run."""
         try:
-            spec = RunSpec.parse((content or b"").decode(), where=f"{self._objects.url}/{key}")
-        except (DocumentError, UnicodeDecodeError):
+            spec = RunSpec.parse(content or b"", where=f"{self._objects.url}/{key}")
+        except DocumentError:
             return None
         if spec.id == run:
             return spec

@@ -44,10 +44,7 @@ def check_output(folder: Path, spec: RunSpec, store: Store) -> str:
     list_files(folder)  # a link would have the caller read what the job could not
     content = read_manifest(folder)
     where = f"run {spec.id}: {MANIFEST}"
-    try:
-        manifest = ModelManifest.parse(content.decode(), where=where)
-    except UnicodeDecodeError:
-        raise IntegrityError("is not UTF-8", where=where, fix=_FIX) from None
+    manifest = ModelManifest.parse(content, where=where)
     base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
     _compare(manifest, _submitted(spec, base.licence) | {"engines": _engines(manifest)}, where)
     verdict = judge(spec.recipe, _dataset(store, spec.dataset), _answers(folder, manifest, where))

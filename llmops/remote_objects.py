@@ -21,13 +21,12 @@ from contract.digest import check_folder, list_files, sha256_bytes, sha256_file
 from contract.errors import IntegrityError, KitError
 from contract.fresh import FreshFolder
 from contract.layout import MANIFEST, SIGNATURE
-from llmops.bounded import Bounded
+from llmops.bounded import FETCH_ANEW, Bounded
 from llmops.objects import MOST_DOCUMENT_BYTES, full_disk_explained, require_document
 
 _THREADS = 8
 _SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
 _AGAIN = "repeat the command: it goes on from there"
-_FETCH_ANEW = "bring the version in again, or promote another one"
 
 
 class Entry(NamedTuple):
@@ -122,7 +121,7 @@ class RemoteObjects(ABC):
         manifest = self.get(f"{key}/{MANIFEST}")
         if sha256_bytes(manifest) != identity:
             what = f"the manifest was changed: it is not sha256:{identity}"
-            raise IntegrityError(what, where=f"{self.url}/{key}", fix=_FETCH_ANEW)
+            raise IntegrityError(what, where=f"{self.url}/{key}", fix=FETCH_ANEW)
         folder.parent.mkdir(parents=True, exist_ok=True)
         incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder.parent))
         try:
@@ -228,10 +227,10 @@ def _check_sizes(files: Mapping[str, FileEntry], there: Mapping[str, Entry], whe
     """Refuse a listing that can't be what the manifest says, before anything is fetched."""
     for name, entry in files.items():
         if name not in there:
-            raise IntegrityError("is missing, though the manifest lists it", where=f"{where}/{name}", fix=_FETCH_ANEW)
+            raise IntegrityError("is missing, though the manifest lists it", where=f"{where}/{name}", fix=FETCH_ANEW)
         if (size := there[name].size) != entry.size:
             what = f"has {size} bytes, the manifest says {entry.size}"
-            raise IntegrityError(what, where=f"{where}/{name}", fix=_FETCH_ANEW)
+            raise IntegrityError(what, where=f"{where}/{name}", fix=FETCH_ANEW)
 
 
 def _taken(partial: Path, files: Mapping[str, FileEntry], fresh: FreshFolder, where: str) -> set[str]:

@@ -45,7 +45,7 @@ class Store:
             KitError: the disk is full, or the place is no store.
         """
         content = read_manifest(folder)
-        manifest = ModelManifest.parse(content.decode(), where=str(folder / MANIFEST))
+        manifest = ModelManifest.parse(content, where=str(folder / MANIFEST))
         sha256 = sha256_bytes(content)
         if checked and sha256 != checked:
             raise IntegrityError(
@@ -170,7 +170,7 @@ class Store:
     def put_dataset(self, folder: Path) -> str:
         """Store a dataset version; its identity."""
         content = read_manifest(folder)
-        manifest = DatasetManifest.parse(content.decode(), where=str(folder / MANIFEST))
+        manifest = DatasetManifest.parse(content, where=str(folder / MANIFEST))
         check_folder(folder, manifest.files)
         sha256 = sha256_bytes(content)
         self.objects.put_folder(dataset_key(sha256), folder, {})
@@ -208,7 +208,7 @@ class Store:
         self.append(rejection_log(ref.sha256), {"action": "cleared", "why": why, "when": now()})
 
     def _alias(self, key: str, text: bytes) -> Alias:
-        alias = Alias.parse(text.decode(), where=f"{self.objects.url}/{key}")
+        alias = Alias.parse(text, where=f"{self.objects.url}/{key}")
         if alias_key(alias.name, alias.number) != key:
             raise IntegrityError(
                 f"says that it is the alias {alias.name}@{alias.number}",

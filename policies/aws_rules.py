@@ -15,6 +15,7 @@ from policies.model import (
     Stack,
     each_has,
     must_be,
+    must_be_protected,
     must_be_set,
     refused,
 )
@@ -121,6 +122,12 @@ _network_isolated = must_be(
     True,
     what="lets the container use the network",
     fix="set enable_network_isolation=True",
+)
+_versioning_on = must_be(
+    "versioningConfiguration.status",
+    "Enabled",
+    what="keeps nothing that is overwritten",
+    fix="set its status to Enabled",
 )
 _no_public_address = must_be(
     "mapPublicIpOnLaunch", None, False, what="gives out public addresses", fix="set map_public_ip_on_launch=False"
@@ -245,16 +252,10 @@ def _no_open_port(resource: Resource) -> Iterator[Finding]:
         yield Finding(resource, "is open to the whole Internet", "name the prefix list or the security group")
 
 
-def _versioning_on(resource: Resource) -> Iterator[Finding]:
-    """A bucket keeps what is overwritten."""
-    if resource.get("versioningConfiguration.status") != "Enabled":
-        yield Finding(resource, "keeps nothing that is overwritten", "set its status to Enabled")
-
-
 def _protected(resource: Resource) -> Iterator[Finding]:
     """What outlives its stack is refused by a plain destroy; a bucket that is emptied with its stack is none of it."""
-    if not resource.protect and resource.get("forceDestroy") is not True:
-        yield Finding(resource, "can be deleted by a plain `pulumi destroy`", "set the option `protect=True`")
+    if resource.get("forceDestroy") is not True:
+        yield from must_be_protected(resource)
 
 
 def _replaced_expire(resource: Resource) -> Iterator[Finding]:

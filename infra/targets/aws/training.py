@@ -43,8 +43,9 @@ def read_specs(place: Place, bucket: str, schedules: dict[str, Schedule], own: C
             (run_spec_key(schedule.run), partial(_of_job, place, job_name(own.of("run", 26), schedule.run))),
             (f"{schedule_key(name, schedule.run)}/{SPEC}", partial(_of_schedule, place, own, name)),
         )
-        there = [(key, content, named) for key, named in wanted if (content := read_object(place, bucket, key))]
-        found[name] = proven_spec(("aws", "schedules", name, "run"), schedule.run, f"s3://{bucket}", there)
+        setting = ("aws", "schedules", name, "run")
+        read = partial(read_object, place, bucket)
+        found[name] = proven_spec(setting, schedule.run, f"s3://{bucket}", read, wanted)
     return found
 
 

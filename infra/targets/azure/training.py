@@ -71,10 +71,8 @@ def read_specs(
             (run_spec_key(schedule.run), partial(_of_job, place, job)),
             (f"{schedule_key(name, schedule.run)}/{SPEC}", partial(_of_schedule, place, repeated)),
         )
-        there = [
-            (key, read, named) for key, named in wanted if (read := read_object(place, account_id, container, key))
-        ]
-        found[name] = proven_spec(("azure", "schedules", name, "run"), schedule.run, f"container {container}", there)
+        setting = ("azure", "schedules", name, "run")
+        found[name] = proven_spec(setting, schedule.run, f"container {container}", read, wanted)
     return found
 
 

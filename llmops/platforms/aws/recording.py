@@ -13,6 +13,7 @@ from contract.errors import KitError, require_packages
 from contract.outputs import StackOutputs
 from contract.twin import owner_headers
 from llmops.platforms.aws import given
+from llmops.platforms.aws.bootstrap_reach import SAGEMAKER, SCHEDULER
 from llmops.platforms.aws.preflight import clients_of
 from llmops.stacks import PulumiStack
 
@@ -124,7 +125,7 @@ def conditioned(statement: dict[str, Any], boundary: str) -> list[dict[str, Any]
 
     Without the latter, who may make a role and write its policy may do everything, whatever the role is called.
     """
-    asked = {"iam:PassRole": {"iam:PassedToService": ["sagemaker.amazonaws.com", "scheduler.amazonaws.com"]}}
+    asked = {"iam:PassRole": {"iam:PassedToService": [SAGEMAKER, SCHEDULER]}}
     if boundary:
         asked |= {f"iam:{action}": {"iam:PermissionsBoundary": boundary} for action in _BOUNDED}
     parts = [
