@@ -73,8 +73,14 @@ class ServingProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def wait_ready(self) -> "ServingProcess":
-        until(lambda: self.ask("GET", "/ping")[0] == 200 or self._ended(), 60)
+        until(lambda: self._ended() or self._pings(), 60)
         return self
+
+    def _pings(self) -> bool:
+        try:
+            return self.ask("GET", "/ping")[0] == 200
+        except OSError:  # it ended between two looks, which the next one tells
+            return False
 
     def ask(
         self, method: str, path: str, body: Any = None, key: str | None = API_KEY, **headers: str

@@ -46,8 +46,8 @@ def set_up(account: Account) -> None:
     sagemaker.create_model_package(ModelPackageGroupName="company", ModelApprovalStatus="Approved")
 
 
-def make_wrong(account: Account) -> str:
-    """Make one of each that a scanner must find; the id of the key, which has no name."""
+def make_wrong(account: Account) -> tuple[str, str]:
+    """Make one of each that a scanner must find; what names the two that have no name of ours: key and AWS's policy."""
     _bucket(account, "wrong-bucket")
     key = account.client("kms").create_key(Description="wrong")["KeyMetadata"]["KeyId"]
     account.client("sns").create_topic(Name="wrong-topic")
@@ -59,7 +59,7 @@ def make_wrong(account: Account) -> str:
     iam.attach_role_policy(RoleName="wrong-role", PolicyArn=f"{_POLICIES}/AdministratorAccess")
     iam.create_user(UserName="wrong-user")
     iam.attach_user_policy(UserName="wrong-user", PolicyArn=f"{_POLICIES}/AdministratorAccess")
-    return str(key)
+    return str(key), "policy/AdministratorAccess"
 
 
 def _make_bucket(account: Account) -> None:

@@ -114,14 +114,14 @@ def prowled(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> dic
     """Checks that prowler passes and fails, by (whose, status): the stack's, the company's, or wrong; in one run."""
     folder = tmp_path_factory.mktemp("prowler")
     set_up(deployed.account)
-    key = make_wrong(deployed.account)
+    wrong = (WRONG, *make_wrong(deployed.account))
     environ = {name: value for name, value in deployed.account.environ.items() if name.startswith("AWS_")}
     options = ["--output-formats", "json-ocsf", "--output-directory", str(folder), "--output-filename", "found"]
     scan("prowler", "aws", "--region", REGION, "--services", *SERVICES, *options, "--no-banner", environ=environ)
     found: dict[tuple[str, str], set[str]] = {}
     for each in json.loads((folder / "found.ocsf.json").read_text()):
         names = " ".join(f"{resource['uid']} {resource['name']}" for resource in each["resources"])
-        whose = WRONG if WRONG in names or key in names else COMPANY if COMPANY in names else "stack"
+        whose = WRONG if any(each in names for each in wrong) else COMPANY if COMPANY in names else "stack"
         found.setdefault((whose, each["status_code"]), set()).add(each["metadata"]["event_code"])
     return found
 

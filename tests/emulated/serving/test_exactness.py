@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.models import base_model, copy_model, tiny_model, training_python
+from tests.support.models import BASE_NAME, base_model, copy_model, tiny_model, training_python
 from tests.support.serving import CHECKOUT, ServingProcess, sign_version, text_of
 
 PROMPTS = [
@@ -41,13 +41,13 @@ def reference(folder: Path, tokens: int) -> list[str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("model", [tiny_model, base_model], ids=["tiny", "base"])
+@pytest.mark.parametrize(("model", "name"), [(tiny_model, "tiny@1"), (base_model, BASE_NAME)], ids=["tiny", "base"])
 def test_greedy_tokens_equal_those_of_transformers(
-    serve: Callable[..., ServingProcess], keys: Path, tmp_path: Path, model: Callable[[], Path]
+    serve: Callable[..., ServingProcess], keys: Path, tmp_path: Path, model: Callable[[], Path], name: str
 ) -> None:
     folder = copy_model(model(), tmp_path / "model")
     sign_version(folder, keys)
-    server = serve(folder).wait_ready()
+    server = serve(folder, LLMOPS_MODEL_NAME=name).wait_ready()
     with ThreadPoolExecutor(len(PROMPTS)) as pool:
         answers = [text_of(a[1]) for a in pool.map(lambda p: server.chat(p, max_tokens=48), PROMPTS)]
     assert answers == reference(folder, 48)

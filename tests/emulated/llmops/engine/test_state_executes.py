@@ -4,10 +4,11 @@ import base64
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import dill
 import pytest
 
 from tests.emulated.llmops.engine.test_language_host import Project
@@ -26,16 +27,18 @@ class Planted:
 
 
 def by_value(marker: Path) -> bytes:
-    """A provider as dill writes a class of the main program: its code."""
+    """A provider as dill writes a class of the main program: its code.
+
+    Written by a process of its own: each provider that Pulumi has written in this one wrapped the pickler once more.
+    """
     code = (
-        "import os, pulumi.dynamic\n"
+        "import os, sys, dill, pulumi.dynamic\n"
         "class Planted(pulumi.dynamic.ResourceProvider):\n"
         f"    def delete(self, id, props): os.system('touch {marker}')\n"
         f"    def read(self, id, props): os.system('touch {marker}')\n"
+        "sys.stdout.buffer.write(dill.dumps(Planted(), recurse=True))\n"
     )
-    names: dict[str, Any] = {"__name__": "__main__"}
-    exec(code, names)
-    return dill.dumps(names["Planted"](), recurse=True)
+    return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tests.emulated.twins.aws.conftest import Running, await_status, made_config
 from tests.emulated.twins.aws.test_openai_route import token_of
 from tests.support.models import copy_model, tiny_model
 from tests.support.serving import sign_version, until
+from tests.support.twin_keys import root_secret
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 40}
 
@@ -86,7 +87,7 @@ def test_every_way_leads_to_the_same_words(twin: Running) -> None:
     assert len(chunks) > 10
     assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"]) == said
     url = f"{twin.info.url}/endpoints/chat/openai/v1"
-    with openai.OpenAI(base_url=url, api_key=token_of(), max_retries=0) as client:
+    with openai.OpenAI(base_url=url, api_key=token_of(secret=root_secret(twin.home)), max_retries=0) as client:
         whole = client.chat.completions.create(model="", **QUESTION)
         assert whole.choices[0].message.content == said
         with client.chat.completions.create(model="", stream=True, **QUESTION) as stream:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import urllib.request
@@ -15,7 +16,7 @@ import pytest
 
 from contract.twin import TWIN_ACCOUNT
 from tests.emulated.twins.providers import programs, sdk_properties
-from tests.support.twin_keys import asked
+from tests.support.twin_keys import asked, root_environ
 from twins.providers.aws.session import open_session
 from twins.providers.base import ProviderError
 
@@ -188,7 +189,7 @@ def test_as_an_executable_plugin(make_program: MakeProgram, tmp_path: Path) -> N
     assert not [p for p in psutil.process_iter() if "twins.providers.aws" in _words(p) and mark in _environ(p)]
 
 
-def test_a_second_account_and_addresses_elsewhere_are_refused(make_program: MakeProgram, twin: str) -> None:
+def test_a_second_account_and_addresses_elsewhere_are_refused(make_program: MakeProgram, twin: str, home: Path) -> None:
     program = make_program('aws.sns.Topic("topic", opts=own)')
     program.head = program.head.replace(TWIN_ACCOUNT, "111111111111")
     output = program.up('aws.sns.Topic("topic", opts=own)', refused=True)
@@ -202,7 +203,7 @@ def test_a_second_account_and_addresses_elsewhere_are_refused(make_program: Make
         ({"accessKey": "AKIAELSEWHERE", "secretKey": "secret"}, "validating provider credentials"),
     ):
         with pytest.raises(ProviderError, match=wrong):
-            open_session({"region": "eu-central-1", **config}, twin, SOME_KEYS)
+            open_session({"region": "eu-central-1", **config}, twin, root_environ(home))
     with pytest.raises(ProviderError, match="is not on this machine"):
         open_session({"region": "eu-central-1"}, "", {"AWS_ENDPOINT_URL": "https://example.com"})
     with pytest.raises(ProviderError, match="no address of a twin"):
@@ -210,17 +211,16 @@ def test_a_second_account_and_addresses_elsewhere_are_refused(make_program: Make
 
 
 def test_only_a_twins_account_is_served() -> None:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        with pytest.raises(ProviderError, match="is not a twin's"):
-            open_session({"region": "eu-central-1"}, f"http://127.0.0.1:{port}", SOME_KEYS)
-        assert host
-    finally:
-        server.stop()
+    # In a process of its own: other tests' twins have changed the moto of this one.
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        try:
+            assert server.stdout
+            url = next(line.split()[-1] for line in server.stdout if "Running on" in line)
+            with pytest.raises(ProviderError, match="is not a twin's"):
+                open_session({"region": "eu-central-1"}, url, SOME_KEYS)
+        finally:
+            server.kill()
 
 
 def _ask(home: Path, method: str, route: str, document: dict[str, Any] | None = None) -> bytes:
