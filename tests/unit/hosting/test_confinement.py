@@ -52,11 +52,10 @@ def launch(program: Program, way: Way, document: Path) -> "subprocess.Popen[byte
         for path in (document, launcher):
             path.chmod(0o644)
         command = [str(PYTHON), "-I", "-S", str(launcher), str(document)]
-        options: dict[str, Any] = {"user": OTHER, "group": OTHER, "extra_groups": []}
-        process: subprocess.Popen[bytes] = subprocess.Popen(
-            command, stdout=output, stderr=output, start_new_session=True, env={}, **options
+        somebody: Any = {"user": OTHER, "group": OTHER, "extra_groups": []}
+        return subprocess.Popen[bytes](
+            command, stdout=output, stderr=output, start_new_session=True, env={}, **somebody
         )
-        return process
 
 
 def program_in(folder: Path, way: Way, argv: list[str], **environ: str) -> Program:
