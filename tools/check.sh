@@ -13,6 +13,8 @@ step() { # step NAME COMMAND...
     fi
 }
 bin=.venv/bin
+# With Node's own limit Pyright drops what it has found out, time and again: it takes twice as long.
+export NODE_OPTIONS="--max-old-space-size=8192 $NODE_OPTIONS"
 step format "$bin/ruff" format --check .
 step lint "$bin/ruff" check .
 step types "$bin/pyright" --warnings
