@@ -158,7 +158,8 @@ class _Reclaim:
             if not self._stage.world.live:
                 self._stage.world.fault("spot_reclaim", {"job": "*", "after_seconds": 0, "times": 1})
                 self._stage.timeline.mark("spot instance reclaimed")
-        return self._done and (self._stage.world.live or "taken back" in line)
+        # A follower that looks too late for the state sees the next attempt begin.
+        return self._done and (self._stage.world.live or "taken back" in line or line.startswith("resume="))
 
 
 def _holds(answer: str, expect: list[str]) -> bool:
