@@ -28,9 +28,9 @@ azure: .venv/azure-twin.stamp engine ## Set up for stacks on Azure, and for Azur
 rehearse: .venv/$(CLOUD)-twin.stamp engine ## Go through a model's whole life on a twin (CLOUD=aws or azure); the report is in rehearsal-report/
 	@.venv/bin/llmops rehearse $(CLOUD)
 
-faults: .venv/dev.stamp engine ## Rehearse on both twins with each fault in turn: an hour, beyond what `make test` does
+faults: .venv/dev.stamp engine ## Rehearse with each fault in turn, and run the long tests: hours, beyond what `make test` does
 	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py tests/emulated/llmops/rehearsal_azure/every_fault.py
-	@$(PYTHON_IN_VENV) -m pytest -q -m "long or not long" tests/emulated/llmops/rehearsal_azure/test_rehearsal.py
+	@$(PYTHON_IN_VENV) -m pytest -q -m long tests/emulated
 
 test: ## Set everything up and run every check and test, as CI does
 	@tools/test.sh

@@ -108,9 +108,9 @@ def azure_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-@pytest.fixture(params=list(PAGES))
+@pytest.fixture
 def site(request: pytest.FixtureRequest) -> Site:
-    """On the twin of each cloud in turn."""
+    """On the twin of the cloud that a test names."""
     return request.getfixturevalue(f"{request.param}_site")
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
+
 from contract.twin import TWIN_ACCOUNT
 from llmops.platforms.aws.bootstrap import bootstrap
 from llmops.platforms.aws.bootstrap_deploy import deploy_boundary
@@ -25,6 +27,7 @@ from twins.aws.judges.evaluator import Evaluator
 from twins.aws.judges.installation import install
 
 
+@pytest.mark.long
 def test_a_user_with_the_recorded_policy_alone_lives_a_stacks_life(
     kit: Kit, account: Account, clients: Clients, tmp_path: Path
 ) -> None:

@@ -115,6 +115,7 @@ def _question(policies: list[dict[str, Any]], action: str, resource: str) -> Que
     return Question("arn:aws:iam::000000000000:user/x", "000000000000", action, asked, {}, texts, resource_policy=key)
 
 
+@pytest.mark.long
 def test_the_pages_commands_end_as_the_page_says(rehearsing: Rehearsing, printed: str) -> None:
     """In the same folder as the whole rehearsal, one after the other; that one and `--live` have tests of their own."""
     assert printed
