@@ -49,6 +49,7 @@ def endpoint(kit: Kit) -> dict[str, Any]:
     return kit.json("status")["endpoints"][0]
 
 
+@pytest.mark.long
 @pytest.mark.scorecard("drift")
 def test_from_the_first_up_to_no_trace(aws_kit: Kit, account: Account, tmp_path: Path) -> None:
     kit = aws_kit

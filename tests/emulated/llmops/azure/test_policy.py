@@ -40,6 +40,7 @@ def environ(twin: Path) -> dict[str, str]:
     return client_environ(control.environment(twin))
 
 
+@pytest.mark.long
 def test_an_application_with_the_recorded_role_alone_lives_a_stacks_life(
     kit: Kit, environ: dict[str, str], clients: Clients, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ def report(rehearsing: Rehearsing, printed: str) -> dict[str, Any]:
     return rehearsing.report()
 
 
-@pytest.mark.scorecard("outage-faults")
+@pytest.mark.scorecard("outage-faults", "drift")
 def test_every_step_passes_and_every_fault_ends_as_documented(printed: str, report: dict[str, Any]) -> None:
     assert f"{len(STEPS)} of {len(STEPS)} steps passed" in printed
     assert [s["id"] for s in report["steps"] if s["state"] == "passed"] == [s.id for s in STEPS]
