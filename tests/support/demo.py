@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.layout import cache_dir
+from contract.layout import SPEC, cache_dir, model_key
+from contract.run import RunSpec
 from hosting import images
 
 CHECKOUT = Path(__file__).parents[2]
@@ -32,17 +33,17 @@ class Demo:
 def made_demo(folder: Path) -> Iterator[Demo]:
     """Run `make demo` in a copy at `folder`, and `make demo-down` at the end.
 
-    It trains once a machine for the same training image and recipe: the run's folder is kept in the kit's cache, and
-    the next demo finds a complete run of the same inputs.
+    It trains once a machine for the same training image and recipe: what the run needed and made is kept in the kit's
+    cache, and the next demo finds a complete run of the same inputs.
     """
     copy_checkout(folder)
-    runs, kept = folder / ".llmops/demo/runs", cache_dir() / "tests/demo-runs" / _inputs()
+    data, kept = folder / ".llmops/demo", cache_dir() / "tests/demos" / _inputs()
     if kept.exists():
-        shutil.copytree(kept, runs, symlinks=True)
+        shutil.copytree(kept, data, symlinks=True)
     try:
         output = _run(["make", "demo"], folder)
-        if not kept.exists():
-            _keep(runs, kept)
+        if "stage=train" in output:
+            _keep(data, kept)
         yield Demo(folder, output)
     finally:
         _run(["make", "demo-down"], folder)
@@ -56,18 +57,30 @@ def _inputs() -> str:
     return key.hexdigest()[:16]
 
 
-def _keep(runs: Path, kept: Path) -> None:
-    """Keep complete runs in place of older ones, without their checkpoints, of which nothing is made any more."""
+def _keep(data: Path, kept: Path) -> None:
+    """Keep the demo's run, its base model and the key that signed it, in place of those of older inputs.
 
-    def spare(folder: str, names: list[str]) -> list[str]:
+    Not the version that was made of the run: the next demo collects it, checks and signs it again.
+    """
+
+    def emptied(folder: str, names: list[str]) -> list[str]:
         return names if Path(folder).name in ("checkpoints", "tmp") else []
 
+    run = max((data / "runs").glob(f"*/{SPEC}"))  # their names begin with the time
+    base = RunSpec.load(run).base_model
     shutil.rmtree(kept.parent, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="llmops-kept-") as folder:
-        copy = Path(folder, "runs")
-        shutil.copytree(runs, copy, symlinks=True, ignore=spare)
-        kept.parent.mkdir(parents=True)
-        shutil.move(copy, kept)
+    kept.parent.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
+        copy = Path(temporary, "demo")
+        for part in (
+            run.parent.relative_to(data),
+            "keys",
+            f"store/aliases/models/{base.name}",
+            f"store/{model_key(base.sha256)}",
+        ):
+            shutil.copytree(data / part, copy / part, symlinks=True, ignore=emptied)
+        shutil.copy2(data / "store/store.json", copy / "store")
+        copy.rename(kept)
 
 
 def copy_checkout(folder: Path) -> None:
