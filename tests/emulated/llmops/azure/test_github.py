@@ -330,6 +330,7 @@ class Workflow:
         return done.stdout
 
 
+@pytest.mark.long
 def test_the_workflows_run_as_the_identities_that_they_take(
     kit: Kit, environ: dict[str, str], clients: Clients, made: BootstrappedSubscription, tmp_path: Path
 ) -> None:

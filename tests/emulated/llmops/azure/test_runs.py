@@ -142,6 +142,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_on_other_machines(
     assert world.weights(spec.id) == world.weights(whole[0])
 
 
+@pytest.mark.long
 def test_two_nodes_train_as_one(world: World) -> None:
     spec = world.spec(instances=2)
     lines = world.completed(spec)
