@@ -79,7 +79,7 @@ def answers(url: str) -> bool:
     try:
         return get(url)["version"] == "1"
     except urllib.error.HTTPError as e:
-        if e.code != 503:
+        if e.code not in (502, 503):
             raise
         return False
 
