@@ -65,7 +65,7 @@ def channel(name: str, key: str, **more: Any) -> dict[str, Any]:
 
 def described(twin: Running, name: str, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The job's description once it is so."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while True:
         found = twin.client("sagemaker").describe_training_job(TrainingJobName=name)
         if until(found):

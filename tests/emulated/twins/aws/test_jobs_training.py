@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from contract.layout import MANIFEST
 from hosting.images import build
 from tests.emulated.twins.aws.conftest import Running, made_role
@@ -12,6 +14,7 @@ from tests.support.models import tiny_model
 from tests.support.training import make_container, tiny_recipe, write_rows
 
 
+@pytest.mark.long
 def test_two_instances_train_one_model(start: Callable[..., Running], tmp_path: Path) -> None:
     twin = start(containers="run", pace=0.1)
     prepare(twin)

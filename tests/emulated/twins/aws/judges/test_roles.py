@@ -139,7 +139,7 @@ def outcome_of_endpoint(deployed: Deployed, name: str) -> str:
 
 
 def settled(sagemaker: Any, name: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while (found := sagemaker.describe_endpoint(EndpointName=name))["EndpointStatus"] not in ("InService", "Failed"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -173,7 +173,7 @@ def outcome_of_job(deployed: Deployed, name: str) -> str:
         )
     except sagemaker.exceptions.ClientError as e:
         return str(e)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while (found := sagemaker.describe_training_job(TrainingJobName=name))["TrainingJobStatus"] == "InProgress":
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -216,7 +216,7 @@ def outcome_of_schedule(deployed: Deployed, name: str) -> str:
         KmsKeyArn=aws["kms_key"],
         Target=target,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         own = [each for each in deployed.ask("GET", "recorded")["recorded"] if each["principal"] == target["RoleArn"]]
         if denied := [each["action"] for each in own if not each["allowed"]]:
