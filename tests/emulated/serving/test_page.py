@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.models import BASE_NAME, base_model, copy_model
+from tests.support.models import BASE_ALIAS, base_model, copy_model
 from tests.support.serving import API_KEY, ServingProcess, sign_version, until
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -33,7 +33,7 @@ def slow_server(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """One with a real model: the tiny one has answered before a person, or a browser on a busy machine, can stop it."""
     folder = tmp_path_factory.mktemp("slow")
     sign_version(copy_model(base_model(), folder / "model"), keys)
-    server = ServingProcess(folder / "model", keys, folder, LLMOPS_MODEL_NAME=BASE_NAME)
+    server = ServingProcess(folder / "model", keys, folder, LLMOPS_MODEL_NAME=BASE_ALIAS)
     try:
         yield server.wait_ready()
     finally:
