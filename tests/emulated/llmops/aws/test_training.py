@@ -220,6 +220,26 @@ def test_each_version_is_once_in_the_model_package_group(world: World, followed:
     package = sagemaker.describe_model_package(ModelPackageName=found[0]["ModelPackageArn"])
     assert package["ModelApprovalStatus"] == "Approved"
     assert package["CustomerMetadataProperties"]["run"] in {r["run"] for r in world.kit.json("runs", "list")}
+    assert package["CustomerMetadataProperties"]["gate"].startswith("new-phrasings: ")
+
+
+def test_a_failed_registration_is_a_warning_and_the_next_collect_makes_it_good(
+    world: World, followed: dict[str, Any]
+) -> None:
+    iam, sagemaker, group = world.account.client("iam"), _sagemaker(world), world.platform.aws.model_package_group
+    before = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+    lost = next(p for p in before if p["ModelPackageDescription"].endswith(followed["sha256"]))
+    sagemaker.delete_model_package(ModelPackageName=lost["ModelPackageArn"])
+    denied = {"Effect": "Deny", "Action": "sagemaker:CreateModelPackage", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": denied})
+    iam.put_user_policy(UserName="user", PolicyName="denied", PolicyDocument=document)
+    assert "warning: chatbot@1 is in the store, but not in the registry" in world.kit.run(
+        "runs", "collect", followed["run"]
+    )
+    iam.delete_user_policy(UserName="user", PolicyName="denied")
+    assert "chatbot@1 is in the registry now" in world.kit.run("runs", "collect")
+    after = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+    assert {p["ModelPackageDescription"] for p in after} == {p["ModelPackageDescription"] for p in before}
 
 
 @pytest.fixture(scope="module")
