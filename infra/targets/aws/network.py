@@ -108,7 +108,7 @@ def _subnets(here: Here, vpc: pulumi.Input[str], table: pulumi.Input[str]) -> li
 def _security_groups(
     here: Here, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]
 ) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
-    """Of endpoints and jobs, which may reach S3 and the VPC endpoints; and of the VPC endpoints."""
+    """Of endpoints and jobs, which may reach S3, the VPC endpoints and each other; and of the VPC endpoints."""
     from pulumi_aws import ec2
     from pulumi_aws import vpc as rules
 
@@ -122,6 +122,7 @@ def _security_groups(
             opts=here.options(),
         )
 
+    # A description stays for good: what the first version of the kit said lacks that they may talk to each other.
     work = group("workloads", "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in")
     doors = group("vpc-endpoints", "VPC endpoints: in from endpoints and jobs, nothing out")
     rules.SecurityGroupEgressRule(
@@ -132,6 +133,20 @@ def _security_groups(
         **_HTTPS,
         opts=here.options(),
     )
+    # Encryption between containers takes UDP 500 and ESP, and what they say to each other is TCP on any port.
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html
+    for name, kind in (
+        ("workloads-to-each-other", rules.SecurityGroupEgressRule),
+        ("workloads-from-each-other", rules.SecurityGroupIngressRule),
+    ):
+        kind(
+            name,
+            security_group_id=work.id,
+            referenced_security_group_id=work.id,
+            description="The instances of a job",
+            ip_protocol="-1",
+            opts=here.options(),
+        )
     rules.SecurityGroupEgressRule(
         "workloads-to-endpoints",
         security_group_id=work.id,

@@ -51,7 +51,10 @@ class Network(Part):
     )
     zones: list[str] = Field(default=[], max_length=2, description="Two availability zones; empty: the region's first.")
     subnet_ids: list[str] = Field(default=[], description="Private subnets (existing).")
-    security_group_ids: list[str] = Field(default=[], description="Security groups (existing).")
+    security_group_ids: list[str] = Field(
+        default=[],
+        description="Security groups (existing); several instances need rules by which their members reach each other.",
+    )
 
     @model_validator(mode="after")
     def _fits_the_mode(self) -> "Network":

@@ -200,6 +200,9 @@ def test_the_vpc_is_private(full: Declared) -> None:
     for rule in ("workloads-to-s3", "workloads-to-endpoints", "endpoints-from-workloads"):
         assert (full.of(rule)["fromPort"], full.of(rule)["toPort"]) == (443, 443)
         assert "cidrIpv4" not in full.of(rule)
+    for rule in ("workloads-to-each-other", "workloads-from-each-other"):
+        assert full.of(rule)["securityGroupId"] == full.of(rule)["referencedSecurityGroupId"] == "workloads"
+        assert full.of(rule)["ipProtocol"] == "-1", "UDP 500 and ESP, where containers talk encrypted"
     flow = full.of("vpc-flow-log")
     assert (flow["trafficType"], flow["logDestinationType"]) == ("ALL", "s3")
 
