@@ -1,7 +1,6 @@
 """The target `aws`: which resources a stack on AWS has."""
 
 from functools import partial
-from typing import Any
 
 import pulumi
 
@@ -40,7 +39,7 @@ class AwsTarget:
         topic = observe.provide_topic(here, data.key_arn)
         observe.provide_budget(here, topic)
         observe.provide_dashboard(here)
-        ground = endpoints.Ground(data, network, roles.endpoint, signing.public_key, settings.images.serving)
+        ground = endpoints.Ground(data, network, roles.endpoint, signing.public_key, settings.images.serving, topic.arn)
         runs = pulumi.Output.concat("s3://", data.work.name, "/runs")
         return {
             "schema": "stack-outputs/1",
@@ -54,7 +53,7 @@ class AwsTarget:
                 "public_key": signing.public_key,
             },
             "training": {"image": settings.images.training, "runs": runs},
-            "endpoints": _endpoints(here, ground, topic),
+            "endpoints": _endpoints(here, ground),
             "aws": {
                 **_place(here),
                 "kms_key": data.key_arn,
@@ -114,13 +113,12 @@ def _require_ready(settings: Settings, caller: Caller) -> dict[str, str]:
     return training.read_specs(place, work, settings.aws.schedules, names)
 
 
-def _endpoints(here: Here, ground: endpoints.Ground, topic: Any) -> OutputFields:
+def _endpoints(here: Here, ground: endpoints.Ground) -> OutputFields:
     """What belongs to each entry, and what the stack says of it."""
     found: OutputFields = {}
     for name, entry in here.settings.endpoints.items():
-        physical = here.names.of(name)
-        watch = observe.watch(here, name, entry, physical=physical, key=ground.storage.key_arn, topic=topic)
-        made = endpoints.provide_endpoint(here, name, entry, ground, watch) if entry.endpoint else None
+        log = observe.provide_log(here, name, ground.storage.key_arn)
+        made = endpoints.provide_endpoint(here, name, entry, ground, log) if entry.endpoint else None
         found[name] = {
             "url": made.url if made else "",
             "model": entry.model,

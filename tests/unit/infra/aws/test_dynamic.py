@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from moto.sagemaker.models import sagemaker_backends
 
 from contract.errors import KitError
-from infra.targets.aws import account, live, preparation, scheduled_spec
+from infra.targets.aws import account, live, preparation, quiet, scheduled_spec
 from infra.targets.aws.preparation import IN_STATE
 from infra.targets.aws.session import Place, client, find_caller
 from infra.targets.dynamic import KitProvider, Properties
@@ -25,6 +26,7 @@ OLD, NEW = "1" * 64, "2" * 64
 PROVIDERS = [
     account.AccountProvider,
     preparation.PreparationProvider,
+    quiet.QuietProvider,
     live.LiveProvider,
     scheduled_spec.ScheduledSpecProvider,
 ]
@@ -33,6 +35,7 @@ PROVIDERS = [
 @pytest.fixture(autouse=True)
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(preparation, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(quiet, "_POLL_SECONDS", 0.01)
     with on_moto(monkeypatch):
         yield
 
@@ -301,6 +304,36 @@ def test_an_update_restores_count_and_weight() -> None:
     assert (variant["DesiredInstanceCount"], variant["DesiredWeight"]) == (2, 1.0)
 
 
+QUIET = {**PLACE, "endpoint": NAME, "configuration": "new", "alarms": ["chat-5xx", "chat-quality"]}
+
+
+def set_alarm(name: str, state: str) -> None:
+    cloudwatch = boto3.client("cloudwatch", region_name=REGION)
+    cloudwatch.put_metric_alarm(AlarmName=name, EvaluationPeriods=1, ComparisonOperator="GreaterThanThreshold")
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="a test")
+
+
+def test_an_update_waits_until_no_alarm_rings_any_more(capsys: pytest.CaptureFixture[str]) -> None:
+    provider = quiet.QuietProvider()
+    set_alarm("chat-quality", "OK")
+    set_alarm("other", "ALARM")
+    assert provider.create(QUIET).id == NAME
+    assert not provider.diff("", QUIET, QUIET).changes
+    assert provider.diff("", QUIET | {"configuration": "old"}, QUIET).changes
+    set_alarm("chat-5xx", "ALARM")
+    timer = threading.Timer(0.3, set_alarm, ["chat-5xx", "OK"])
+    timer.start()
+    provider.update("", QUIET | {"configuration": "old"}, QUIET)
+    assert f"endpoint {NAME}: waiting until alarm chat-5xx no longer rings" in capsys.readouterr().out
+
+
+def test_an_alarm_that_rings_on_is_named_before_the_endpoint_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet, "_WAIT_SECONDS", 0.05)
+    set_alarm("chat-quality", "ALARM")
+    with pytest.raises(KitError, match="alarm chat-quality is in ALARM, and SageMaker would undo any update"):
+        quiet.QuietProvider().update("", QUIET, QUIET)
+
+
 def test_a_schedules_spec_is_kept_and_goes_with_it(store: None) -> None:
     provider, s3 = scheduled_spec.ScheduledSpecProvider(), boto3.client("s3", region_name=REGION)
     first = {**PLACE, "bucket": BUCKET, "key": "schedules/w/a/run.json", "content": "{}"}
@@ -370,7 +403,7 @@ def test_providers_are_pickled_by_reference_and_readable_in_the_state(kind: type
 
 def test_modules_of_the_providers_process_are_light() -> None:
     """Each command of the engine starts that process: what it imports is waited for."""
-    names = ", ".join(f"infra.targets.aws.{m}" for m in ("account", "preparation", "live", "scheduled_spec"))
+    names = ", ".join(f"infra.targets.aws.{m}" for m in ("account", "preparation", "quiet", "live", "scheduled_spec"))
     code = f"import sys, {names}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "ruamel", "pulumi_aws", "boto3", "botocore", "cryptography"} & set(loaded)

@@ -264,7 +264,8 @@ def test_what_sagemaker_cant_do_is_refused(
 
 def test_off_keeps_what_observes_and_nothing_that_costs(account: Account) -> None:
     declared = account.provision({"endpoints": {"chat": {"model": f"gone@1@sha256:{'0' * 64}", "endpoint": "off"}}})
-    assert declared.has("alarm-chat-quality")
+    assert declared.has("quality-chat")
+    assert not declared.has("alarm-chat-quality"), "an alarm watches the configuration that serves"
     assert declared.has("logs-chat")
     assert not [u for u in declared.resources if u.endswith(("::endpoint-chat", "::model-chat", "::preparation-chat"))]
     assert declared.outputs["endpoints"]["chat"]["url"] == ""
@@ -303,7 +304,11 @@ def test_every_part_of_an_endpoint_observes(plain: Declared, account: Account, m
     assert (quality["statistic"], quality["comparisonOperator"]) == ("Minimum", "LessThanThreshold")
     for kind, metric_name, threshold in (("5xx", "Invocation5XXErrors", 0.05), ("latency", "ModelLatency", 20e6)):
         alarm = plain.of(f"alarm-chat-{kind}")
-        assert alarm["dimensions"] == {"EndpointName": physical, "VariantName": "main"}
+        assert alarm["dimensions"] == {
+            "EndpointName": physical,
+            "VariantName": "main",
+            "EndpointConfigName": plain.of("configuration-chat")["name"],
+        }, "of the fleet that comes"
         assert (alarm["metricName"], alarm["threshold"]) == (metric_name, threshold)
     for kind in ("5xx", "latency", "quality"):
         alarm = plain.of(f"alarm-chat-{kind}")
