@@ -1,7 +1,6 @@
 """Endpoints on SageMaker: a model and a configuration named by content, one stable endpoint, and its scaling."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pulumi
 from pulumi_aws import sagemaker
 
-from contract.aws_job import has_local_disks
+from contract.aws_job import has_gpus, has_local_disks
 from contract.layout import model_key
 from infra import names
 from infra.settings import Endpoint as Entry
@@ -26,7 +25,6 @@ from infra.targets.aws.scaling import provide_scaling
 from infra.targets.aws.storage import Storage
 
 _CUDA_13_HOST = "al2023-ami-sagemaker-inference-gpu-4-1"
-_GPU = re.compile(r"^ml\.(g|p)\d")
 _ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turns would queue behind long ones
 
 
@@ -210,7 +208,7 @@ def _variant(name: str, entry: Entry, kind: str) -> dict[str, Any]:
         variant["volume_size_in_gb"] = entry.volume_gb
     if entry.inference_ami_version:
         variant["inference_ami_version"] = entry.inference_ami_version
-    elif _GPU.match(kind):
+    elif has_gpus(kind):
         pulumi.log.warn(
             f"endpoint {name}: {kind} starts on SageMaker's default host image; with a CUDA 13 image it would stay in "
             f"Creating without a log: set `inference_ami_version: {_CUDA_13_HOST}` for that"

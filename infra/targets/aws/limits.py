@@ -29,6 +29,13 @@ def instance_type(settings: Settings, entry: Entry) -> str:
     return entry.size.instance_type or settings.aws.instance_type
 
 
+def instance_type_of(settings: Settings, name: str) -> tuple[str, tuple[str, ...]]:
+    """An endpoint's instance type, and the key of the setting that says it."""
+    entry = settings.endpoints[name]
+    own = ("endpoints", name, "size", "instance_type")
+    return instance_type(settings, entry), own if entry.size.instance_type else ("aws", "instance_type")
+
+
 def bake_seconds(entry: Entry) -> int:
     """How long a new version must do well."""
     rollout = entry.rollout
@@ -48,7 +55,7 @@ def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:
     if size.instances == 0 and not size.max_instances:
         yield ("size", "max_instances"), "0 instances need scaling", "write how many it may have"
     if size.instance_type and not INSTANCE_TYPE.match(kind):
-        yield ("size", "instance_type"), f"{kind} is no instance type of SageMaker's", "write one such as ml.g5.xlarge"
+        yield ("size", "instance_type"), f"{kind} is no instance type of SageMaker's", "write one such as ml.c5.2xlarge"
     if entry.volume_gb and has_local_disks(kind):
         yield ("volume_gb",), f"{kind} has disks of its own, whose size can't be chosen", "remove it"
 

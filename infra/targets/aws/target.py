@@ -10,8 +10,8 @@ from infra.targets.aws import endpoint as endpoints
 from infra.targets.aws import observe, storage, training
 from infra.targets.aws.here import Here, make_here, place_of
 from infra.targets.aws.identity import Things, job_prefix, provide_roles, provide_signing_key
-from infra.targets.aws.images import provide_images, require_image
-from infra.targets.aws.limits import require_supported
+from infra.targets.aws.images import is_the_kits, provide_images, require_image, require_no_accelerators
+from infra.targets.aws.limits import instance_type_of, require_supported
 from infra.targets.aws.network import provide_network
 from infra.targets.aws.session import Caller, find_caller
 from infra.targets.base import OutputFields
@@ -107,6 +107,9 @@ def _require_ready(settings: Settings, caller: Caller) -> dict[str, str]:
         require_servable(name, entry, partial(storage.read_object, place, store))
     if serving:
         require_image("serving", settings.images.serving, caller)
+    if is_the_kits(settings.images.serving, names, settings.aws.registry):
+        for name, _ in serving:
+            require_no_accelerators(*instance_type_of(settings, name))
     if settings.aws.schedules:
         require_image("training", settings.images.training, caller)
     work = storage.work_name(names, place, settings.aws.work_bucket)

@@ -7,7 +7,7 @@ import pulumi
 import pytest
 
 from infra.targets.aws.limits import has_local_disks
-from tests.unit.infra.aws.conftest import REGION, SERVING, Account
+from tests.unit.infra.aws.conftest import ACCOUNT, REGION, SERVING, Account
 from tests.unit.infra.program import Declared
 
 KEY = "arn:of:data-key (llmops down keeps it)"
@@ -280,6 +280,30 @@ def test_an_endpoint_without_an_image_or_with_a_process_is_refused(account: Acco
             account.provision({"images": images, "endpoints": {"chat": {"model": model}}})
         assert words in str(refused.value)
         assert "llmops images push" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "aws", "kind", "key"),
+    [
+        ("own", {}, "ml.g5.xlarge", "endpoints.chat.size.instance_type"),
+        ("own", {"instance_type": "ml.inf2.xlarge"}, "", "aws.instance_type"),
+        ("given", {"registry": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/team"}, "ml.p4d.24xlarge", "endpoints.chat"),
+    ],
+)
+def test_the_kits_image_is_not_put_on_accelerators(
+    images: str, aws: dict[str, str], kind: str, key: str, account: Account, model: str
+) -> None:
+    """It would serve on their processors; `pulumi preview` and `llmops plan` say so."""
+    repository = "team/serving" if images == "given" else account.names.of("serving")
+    image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{repository}@sha256:{'5' * 64}"
+    entry = {"model": model, "size": {"instance_type": kind}}
+    config = {"images": {"serving": image}, "endpoints": {"chat": entry}, "aws": aws}
+    with pytest.raises(pulumi.RunError) as refused:
+        account.provision(config)
+    text = str(refused.value)
+    assert f"llmops:{key}" in text
+    assert f"the accelerators of {kind or aws['instance_type']} would be paid for, and idle" in text
+    assert "ml.c5.2xlarge" in text
 
 
 def test_the_url_is_where_sagemaker_is_invoked(plain: Declared, account: Account) -> None:
