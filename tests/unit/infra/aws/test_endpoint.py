@@ -250,7 +250,13 @@ def test_the_stacks_instance_type_is_judged_like_an_endpoints_own(account: Accou
         ({"mode": "serverless"}, ["endpoints.chat.mode: a serverless endpoint", "network isolation", "async"]),
         ({"rollout": {"strategy": "canary", "canary_percent": 60}}, ["rollout.canary_percent: ", "50 %"]),
         ({"rollout": {"bake_seconds": 4000}}, ["rollout.bake_seconds: SageMaker waits 3600 s at most"]),
-        ({"rollout": {"strategy": "linear", "step_percent": 10, "bake_seconds": 400}}, ["10 steps of 400 s"]),
+        (
+            {"rollout": {"strategy": "linear", "step_percent": 10, "bake_seconds": 400}},
+            ["rollout.bake_seconds: an update may", "10 waits of 400 s"],
+        ),
+        ({"rollout": {"strategy": "linear", "step_percent": 9}}, ["rollout.step_percent: ", "10 to 50 %"]),
+        ({"start_seconds": 1900}, ["start_seconds: an update may take 62 minutes", "gives up after 60"]),
+        ({"download_seconds": 3600}, ["endpoints.chat.download_seconds: an update may take 90 minutes"]),
     ],
 )  # fmt: skip
 def test_what_sagemaker_cant_do_is_refused(
