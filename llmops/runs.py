@@ -173,6 +173,26 @@ def uncollected(platform: Platform) -> list[Run]:
     ]
 
 
+def require_collected(platform: Platform, say: Say) -> None:
+    """See that no complete run would be lost with the place that keeps runs. Where that can't be seen, `say` is told.
+
+    Raises:
+        KitError: naming the runs.
+    """
+    try:
+        found = [run.spec.id for run in uncollected(platform) if not run.doubt]
+    except KitError as e:
+        say(f"warning: whether complete runs were not collected can't be seen: {e}")
+        return
+    if found:
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise KitError(
+            f"complete runs were not collected, and would be lost: {', '.join(found[:5])}{more}",
+            where=f"stack {platform.outputs.stack}",
+            fix="`llmops runs collect` stores their models; `llmops down --discard-runs` does without",
+        )
+
+
 def parse_recipe(path: Path) -> Recipe:
     """A recipe file.
 
