@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from contract.aws_job import SPEC_CHANNEL, JobPlace, job_ending, job_name, training_job
+from contract.layout import schedule_key
 from contract.outputs import StackOutputs
 from contract.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
 from llmops.cloud_runs import POLL_SECONDS, CloudRuns, Job
@@ -20,7 +21,12 @@ from llmops.platforms.aws.objects_s3 import S3Objects
 from llmops.platforms.base import Say
 from llmops.prices import Prices, load_prices
 
-_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_EXECUTION = r"(?!.*\d{8}-\d{6}-[0-9a-f]{4}(-\d{1,2})?$)[A-Za-z0-9]+(-[A-Za-z0-9]{3,})*"
+"""What the scheduler may call an execution (the documents show `d32c5kddcf5bb8c3` and say no more); never what the name
+of a run's job ends with, nor the number of an attempt.
+https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
+"""
+_SCHEDULES = schedule_key("", "").rstrip("/") + "/"
 _ROLE_SECONDS = 120  # a role that was just made may not work for so long
 
 
@@ -32,7 +38,7 @@ class AwsRuns(CloudRuns):
         objects = S3Objects(outputs.aws.work_bucket, clients, outputs.aws.account)
         super().__init__(outputs.stack, objects, outputs.aws.jobs)
         self._outputs, self._aws, self._clients = outputs, outputs.aws, clients
-        self._scheduled = re.compile(rf"{re.escape(outputs.aws.job_prefix)}-{_UUID}")
+        self._scheduled = re.compile(rf"{re.escape(outputs.aws.job_prefix)}-{_EXECUTION}")
 
     def follow(self, run: str) -> Iterator[str]:
         """Lines of CloudWatch Logs, and SageMaker's own story."""
@@ -132,6 +138,9 @@ class AwsRuns(CloudRuns):
 
     def _created(self, job: Job) -> str:
         return job["CreationTime"].strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _repeats(self, job: Job) -> bool:
+        return self._spec_folder(job).startswith(_SCHEDULES)
 
     def _spec_folder(self, job: Job) -> str:
         channels = {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in job["InputDataConfig"]}

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from contract.aws_job import JobPlace, training_job
 from contract.digest import sha256_bytes, sha256_file
 from contract.errors import IntegrityError, KitError, RunError
-from contract.layout import run_spec_key
+from contract.layout import run_spec_key, schedule_key
 from contract.model import GateResult, ModelManifest
 from contract.outputs import StackOutputs
 from contract.run import StoredSpec
@@ -112,13 +112,16 @@ def _left_alone(world: World) -> str:
 
 def _scheduled(world: World, run: str) -> str:
     """A job as a schedule starts it: it repeats a run's spec."""
-    platform, name = world.platform, f"{world.platform.aws.job_prefix}-{uuid.uuid4()}"
+    platform, name = world.platform, f"{world.platform.aws.job_prefix}-{uuid.uuid4().hex[:16]}"
     place = JobPlace(
         platform.aws.roles["training"], platform.aws.kms_key, platform._bucket, platform.aws.work_bucket,
         tags=platform.aws.tags,
     )  # fmt: skip
     spec = find_run(platform, run).spec
-    stored = StoredSpec(run_spec_key(run).removesuffix("/run.json"), sha256_bytes(spec.to_json().encode()))
+    content, folder = spec.to_json().encode(), schedule_key("weekly", run)
+    s3 = world.account.client("s3")  # of whoever deployed the schedule
+    s3.put_object(Bucket=platform.aws.work_bucket, Key=f"{folder}/run.json", Body=content)
+    stored = StoredSpec(folder, sha256_bytes(content))
     platform.clients("sagemaker").create_training_job(**training_job(name, name, spec, stored, place))
     return name
 
