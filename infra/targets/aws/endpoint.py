@@ -56,7 +56,7 @@ def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, log: S
     waiting = entry.size.concurrent_requests if entry.mode == "async" else 0
     content = {"model": model_digest, "variant": variant, "key": _key(ground, kind), "async": waiting}
     content_digest = _digest({**content, "work": ground.storage.work.name if waiting else ""})
-    prepared = _prepare(here, name, entry, model_digest, content_digest, log)
+    prepared = _prepare(here, name, entry, model_digest, content_digest, ground, log)
     model = _model(
         here, name, container, ground, _content_name(here, f"{name}-model", model_digest, prepared.model_number)
     )
@@ -91,6 +91,7 @@ def _prepare(
     entry: Entry,
     model: pulumi.Output[str],
     content: pulumi.Output[str],
+    ground: Ground,
     log: Sequence[pulumi.Resource],
 ) -> Preparation:
     """Its deletion waits until the endpoint is gone; the log group, written to until then, goes after it."""
@@ -104,6 +105,7 @@ def _prepare(
         instances=entry.size.instances,
         max_instances=entry.size.max_instances,
         instance_type=instance_type(here.settings, entry),
+        store=ground.storage.store.name,
         alarms=observe.alarm_names(here.names, name),
         after=[here.provider, *log],
     )

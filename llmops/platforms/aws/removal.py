@@ -13,7 +13,7 @@ from contract.outputs import StackOutputs
 from llmops.platforms.aws.clients import Clients, error_code, explained
 
 STACK_TAG = "llmops:stack"
-STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
+STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "endpoints/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "async/", "flow-logs/")
 _MISSING = ("NoSuchBucket", "NoSuchTagSet", "404", "RepositoryNotFoundException", "ValidationException")
 

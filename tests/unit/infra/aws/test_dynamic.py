@@ -23,6 +23,7 @@ NAME = "llmops-demo-chat"
 OURS = {"llmops:project": "llmops", "llmops:stack": "demo"}
 PLACE = {"account": ACCOUNT, "region": REGION, "profile": ""}
 OLD, NEW = "1" * 64, "2" * 64
+BUCKET = "the-store"
 PROVIDERS = [
     account.AccountProvider,
     preparation.PreparationProvider,
@@ -79,6 +80,7 @@ def prepared(**other: Any) -> Properties:
         "instances": 1,
         "max_instances": 0,
         "instance_type": "ml.m5.large",
+        "store": BUCKET,
         "alarms": ["a", "b"],
         **other,
     }
@@ -200,7 +202,6 @@ def test_the_end_leaves_nothing_of_ours(tags: dict[str, str], stays: bool) -> No
 
 
 LIVE = live.LiveProvider()
-BUCKET = "the-store"
 
 
 def compared(**other: Any) -> Properties:
@@ -223,7 +224,7 @@ def compared(**other: Any) -> Properties:
 
 def log_of(sha256: str) -> list[dict[str, str]]:
     s3 = boto3.client("s3", region_name=REGION)
-    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=BUCKET, Prefix="rejections/").get("Contents", [])]
     assert keys == [f"rejections/{sha256}/{n:06d}.json" for n in range(1, len(keys) + 1)]
     return [json.loads(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()) for key in keys]
 
@@ -234,7 +235,20 @@ def store() -> None:
     boto3.client("s3", region_name=REGION).create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
 
 
-def test_what_is_live_as_declared_is_marked_as_known_to_the_state() -> None:
+def test_an_endpoint_that_lost_its_tag_stays(store: None) -> None:
+    """A company's tools may take tags away that they don't know."""
+    make_endpoint()
+    LIVE.create(compared())
+    arn = sagemaker().describe_endpoint(EndpointName=NAME)["EndpointArn"]
+    sagemaker().delete_tags(ResourceArn=arn, TagKeys=[IN_STATE])
+    assert not PREPARATION.diff("", known(), prepared()).changes
+    update(known(), prepared(content="c2"))
+    assert exists()
+    LIVE.delete(NAME, compared())
+    assert PREPARATION.diff("", known(), prepared()).changes, "what is left of it once the state knows it no longer"
+
+
+def test_what_is_live_as_declared_is_marked_as_known_to_the_state(store: None) -> None:
     make_endpoint()
     assert LIVE.create(compared()).id == NAME
     arn = sagemaker().describe_endpoint(EndpointName=NAME)["EndpointArn"]
@@ -295,7 +309,7 @@ def test_a_count_within_the_limits_of_scaling_is_no_drift() -> None:
         assert (read.inputs["instances"] == 3) is drift
 
 
-def test_an_update_restores_count_and_weight() -> None:
+def test_an_update_restores_count_and_weight(store: None) -> None:
     make_endpoint(count=3)
     wanted = [{"VariantName": "main", "DesiredWeight": 0.5, "DesiredInstanceCount": 3}]
     sagemaker().update_endpoint_weights_and_capacities(EndpointName=NAME, DesiredWeightsAndCapacities=wanted)
