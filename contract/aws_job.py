@@ -21,7 +21,9 @@ _LONGEST_NAME = 63  # of a job
 _LONGEST_END = 20  # of what tells a run from others of its recipe: its second and four more
 _ATTEMPT = "-99"
 # Families with disks of their own: SageMaker encrypts them itself, and takes neither a key nor a size for them.
-_LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g6e?|gr6|p3dn|p4de?|p5e?n?|p6.*|trn1n?|trn2|[a-z]\d+i?[adegn]*d[a-z]*)\.")
+_LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g[67]e?|gr6|p3dn|p4de?|p5e?n?|p6.*|trn1n?|trn2|[a-z]\d+i?[adegn]*d[a-z]*)\.")
+_GPUS = re.compile(r"^ml\.(g|p)r?\d")
+_ACCELERATED = re.compile(r"^ml\.((g|p)r?|inf|trn|dl)\d")
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,16 @@ def job_ending(run: str) -> str:
 def has_local_disks(instance_type: str) -> bool:
     """Does an instance type bring disks?"""
     return bool(_LOCAL_DISKS.match(instance_type))
+
+
+def has_gpus(instance_type: str) -> bool:
+    """Does an instance type have GPUs of NVIDIA's?"""
+    return bool(_GPUS.match(instance_type))
+
+
+def is_accelerated(instance_type: str) -> bool:
+    """Is an instance type paid for its GPUs, or for AWS's own accelerators?"""
+    return bool(_ACCELERATED.match(instance_type))
 
 
 def _machines(spec: RunSpec, place: JobPlace) -> dict[str, Any]:

@@ -110,6 +110,11 @@ def rejection_log(sha256: str) -> str:
     return f"rejections/{sha256}"
 
 
+def endpoint_mark(endpoint: str) -> str:
+    """Says in a cloud's store that the stack's state knows an endpoint, by its name there."""
+    return f"endpoints/{endpoint}"
+
+
 def run_key(run: str) -> str:
     """A run's folder in a cloud's bucket of runs: input/<channel>/…, checkpoints/…, output/…."""
     return f"runs/{run}"

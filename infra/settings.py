@@ -53,7 +53,7 @@ class Size(Part):
         default=4, ge=1, le=1000, description="Requests at once that an instance should have, when scaled (cloud)."
     )
     instance_type: InstanceType = Field(
-        default="", description="Such as ml.g5.xlarge, Standard_NC4as_T4_v3; empty: the target's (cloud)."
+        default="", description="Such as ml.c5.2xlarge, Standard_DS3_v2; empty: the target's (cloud)."
     )
 
     @model_validator(mode="after")

@@ -146,6 +146,11 @@ class CloudRuns(ABC):
     def _is_scheduled(self, name: str) -> bool:
         """Whether a job, or run, of that name was started by a schedule."""
 
+    def _repeats(self, job: Job) -> bool:
+        """Whether a job of a scheduled one's name got its spec where schedules keep theirs."""
+        del job  # a cloud whose names can't be mistaken has nothing to look at
+        return True
+
     @abstractmethod
     def _describe(self, name: str) -> Job:
         """A job; empty while the cloud does not show it yet."""
@@ -216,7 +221,7 @@ class CloudRuns(ABC):
             return None
         if spec.id == run:
             return spec
-        if not (self._is_scheduled(run) and jobs):
+        if not (self._is_scheduled(run) and jobs and self._repeats(jobs[0])):
             return None
         return spec.model_copy(update={"id": run, "created": self._created(jobs[0])})
 

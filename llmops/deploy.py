@@ -16,6 +16,7 @@ from llmops.lock_records import Records, Watch
 from llmops.locks import Lock, locks_of, take_over
 from llmops.platforms import registry
 from llmops.platforms.base import Live, Platform, Say
+from llmops.runs import require_collected
 from llmops.stacks import PulumiStack
 from llmops.store import now
 
@@ -188,20 +189,31 @@ def _check_endpoint(platform: Platform, name: str, output: EndpointOutput) -> No
         raise KitError(f"endpoint {name} serves {found}, not sha256:{output.sha256}", where=output.url, fix=fix)
 
 
-def down(stack: PulumiStack, say: Say) -> None:
-    """Take everything down but the data: endpoints and the place for runs go, store and keys stay."""
+def down(stack: PulumiStack, say: Say, *, discard_runs: bool = False) -> None:
+    """Take everything down but the data: endpoints and the place for runs go, store and keys stay.
+
+    Args:
+        stack: the stack.
+        say: told each step.
+        discard_runs: complete runs that were not collected may go too.
+
+    Raises:
+        KitError: such runs would be lost.
+    """
     registry.preflight(stack, say, dev=True, make=False)
     free(stack, say)
-    _stop_runs(stack, say)
+    _stop_runs(stack, say, discard_runs or stack.target == "local")  # whose runs stay where they are
     _run(stack, say, "destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")
 
 
-def _stop_runs(stack: PulumiStack, say: Say) -> None:
-    """Runs that go on would lose their place, and in a cloud cost on."""
+def _stop_runs(stack: PulumiStack, say: Say, discard: bool) -> None:
+    """Runs that go on would lose their place, and in a cloud cost on; complete ones would lose what they made."""
     try:
         platform = registry.open_platform(stack.outputs())
     except KitError:
         return  # never deployed
+    if not discard:
+        require_collected(platform, say)
     platform.halt(say)
 
 

@@ -121,6 +121,8 @@ def find_run(platform: Platform, run: str) -> Run:
 def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
     """Number, sign, store and register what a completed run made; once, however often it is called.
 
+    A failed registration is a warning; `unregistered` of the platform names the version until it is made good.
+
     Raises:
         RunError: the run is not complete, or what was submitted is not certain.
         IntegrityError: the run's output is not what was submitted, or not what its manifest says: nothing is signed.
@@ -136,7 +138,11 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
         with platform.output(run_id) as folder:
             ref = store.put_model(folder, platform.sign, check_output(folder, run.spec, store))
     store.signed_manifest(ref, platform.outputs.signing.public_key)
-    platform.register(ref, say)
+    try:
+        platform.register(ref, say)
+    except KitError as e:  # the version is in the store, and nothing of the kit reads the registry
+        say(f"warning: {ref.alias} is in the store, but not in the registry: {e}")
+        say("`llmops runs collect` tries again")
     return ref
 
 
@@ -165,6 +171,26 @@ def uncollected(platform: Platform) -> list[Run]:
     return [
         r for r in platform.find() if r.state.status == "completed" and not store.of_run(r.spec.recipe.name, r.spec.id)
     ]
+
+
+def require_collected(platform: Platform, say: Say) -> None:
+    """See that no complete run would be lost with the place that keeps runs. Where that can't be seen, `say` is told.
+
+    Raises:
+        KitError: naming the runs.
+    """
+    try:
+        found = [run.spec.id for run in uncollected(platform) if not run.doubt]
+    except KitError as e:
+        say(f"warning: whether complete runs were not collected can't be seen: {e}")
+        return
+    if found:
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise KitError(
+            f"complete runs were not collected, and would be lost: {', '.join(found[:5])}{more}",
+            where=f"stack {platform.outputs.stack}",
+            fix="`llmops runs collect` stores their models; `llmops down --discard-runs` does without",
+        )
 
 
 def parse_recipe(path: Path) -> Recipe:

@@ -8,6 +8,10 @@ from contract.errors import ServingError
 from contract.model import Golden
 from serving.openai import ChatRequest, Message
 
+_EARLY_SECONDS = 600.0
+"""After its start, for which a server is watched closely: as long as rollouts bake, and longer."""
+_EARLY_PAUSE_SECONDS = 60.0
+
 Answer = Callable[[ChatRequest], AsyncGenerator[str, None]]
 
 
@@ -67,3 +71,11 @@ def missing(expect: Sequence[str], text: str) -> str:
 
 def _fold(text: str) -> str:
     return " ".join(text.casefold().split())
+
+
+def pause(usual: float, served: float) -> float:
+    """Seconds until the golden prompts are asked again, by the seconds that a server has served for.
+
+    A rollout watches a new version for some minutes: several samples have to come meanwhile.
+    """
+    return min(usual, _EARLY_PAUSE_SECONDS) if served < _EARLY_SECONDS else usual

@@ -23,7 +23,7 @@ from serving.bringup import BringUp
 from serving.engines.process import ProcessEngine
 from serving.engines.spawn import spawn
 from serving.errors import ApiError
-from serving.golden import Quality, ask_golden
+from serving.golden import Quality, ask_golden, pause
 from serving.log import log_json, say
 from serving.metrics import Metrics
 from serving.prompts import Prompts
@@ -163,8 +163,9 @@ class _Server:
 
     async def _watch_quality(self) -> None:
         """Ask again at intervals. A version that got worse is for an alarm to see; the server goes on."""
+        begun = time.monotonic()
         while seconds := self._settings.quality_seconds:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(pause(seconds, time.monotonic() - begun))
             try:
                 quality = await self._ask_golden("interval")
             except (ApiError, ServingError) as e:

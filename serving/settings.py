@@ -94,7 +94,7 @@ class Settings:
     golden: OnGolden = "required"
     """reported: it takes traffic though a golden prompt was answered wrongly, and leaves that to a quality alarm."""
     quality_seconds: float = 300.0
-    """Between two times that the golden prompts are asked while it serves; 0: only before it is ready."""
+    """Between two times that the golden prompts are asked while it serves, less at first; 0: before it is ready."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":

@@ -111,9 +111,13 @@ def is_trained(folder: Path) -> bool:
 
 
 def bf16_is_quick() -> bool:
-    """Whether the processor multiplies bf16 itself; elsewhere it is emulated, and slower than f32."""
+    """Whether the GPU, or the processor where there is none, multiplies bf16 itself; elsewhere it is emulated, and
+    slower than f32.
+    """
     import torch
 
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 

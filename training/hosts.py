@@ -12,8 +12,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.aws_job import has_gpus
 from contract.errors import KitError
 from contract.layout import ROOT_VARIABLE, TrainingFolders
+from contract.twin import TWIN_ACCOUNT
 
 _FIX = "start the job again; if it stays so, report it with this file's content"
 PORT = 29500
@@ -65,7 +67,10 @@ def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> Place:
         raise KitError(f"can't be understood: {type(e).__name__}: {e}", where=str(path), fix=_FIX) from e
     if host not in hosts or len(set(hosts)) != len(hosts):
         raise KitError(f"names hosts {hosts}, and {host!r} as this one", where=str(path), fix=_FIX)
-    return Place(hosts, host, interface, _count_gpus())
+    gpus = _count_gpus()
+    if not gpus and not _is_of_a_twin(environ):
+        _require_none(str(found.get("current_instance_type") or ""), str(path))
+    return Place(hosts, host, interface, gpus)
 
 
 def keep_nodes(environ: MutableMapping[str, str]) -> None:
@@ -111,6 +116,27 @@ def _from_file(name: str, path: Path) -> str:
         if name in names:
             return address
     return ""
+
+
+def _require_none(instance_type: str, where: str) -> None:
+    """See that this machine has no GPUs, since torch sees none: on its processors the job would take days, at their
+    price.
+
+    Raises:
+        KitError: it has some.
+    """
+    if has_gpus(instance_type):
+        raise KitError(
+            f"{instance_type} has GPUs, and torch sees none",
+            where=where,
+            fix="build the image anew, which says NVIDIA_VISIBLE_DEVICES and NVIDIA_DRIVER_CAPABILITIES "
+            "(`llmops images push training`), or take an instance type without GPUs",
+        )
+
+
+def _is_of_a_twin(environ: Mapping[str, str]) -> bool:
+    """A twin's machines are this one, whatever their type is called."""
+    return f":{TWIN_ACCOUNT}:" in environ.get("TRAINING_JOB_ARN", "")
 
 
 def _count_gpus() -> int:

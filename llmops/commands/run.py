@@ -232,6 +232,9 @@ def collect_runs(
             failed.append(f"{item.spec.id}: {e}")
             continue
         rows.append({"run": item.spec.id, "model": ref.alias, "sha256": ref.sha256})
+    for ref in [] if run else here.platform.unregistered():
+        here.platform.register(ref, say)
+        say(f"{ref.alias} is in the registry now")
     print_rows(rows, ["run", "model", "sha256"], as_json, "nothing to collect")
     if failed:
         raise KitError("some runs can't be collected:\n" + "\n".join(failed), fix="`llmops runs show RUN` says more")

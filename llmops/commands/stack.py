@@ -52,8 +52,14 @@ def down(
     data: Annotated[
         str, typer.Option("--data", help="Remove models, datasets and keys too: the stack's name.", metavar="NAME")
     ] = "",
+    discard_runs: Annotated[
+        bool, typer.Option("--discard-runs", help="Even if complete runs were not collected, which are lost (cloud).")
+    ] = False,
 ) -> None:
     """Take the stack down: endpoints and processes go, models, datasets and keys stay.
+
+    In a cloud the files of runs go too: it is refused as long as a complete
+    run was not collected.
 
     llmops down              `llmops up` brings everything back
     llmops down --data demo  removes the stack's models, datasets and keys for good
@@ -67,7 +73,7 @@ def down(
         if here.pulumi.file.endpoints():
             print("its `endpoints` name versions that are gone: take them out before the next `llmops up`")
         return
-    deploy.down(here.pulumi, say)
+    deploy.down(here.pulumi, say, discard_runs=discard_runs)
     print(
         f"stack {here.pulumi.name} is down; its models, datasets and keys are kept, and `llmops up` brings it back\n"
         f"  `llmops down --data {here.pulumi.name}` removes them too"

@@ -157,6 +157,10 @@ class Platform(Protocol):
         """Write a version of the store into the target's own registry, if it has one; once."""
         ...
 
+    def unregistered(self) -> list[ModelRef]:
+        """Versions of runs that the target's own registry lacks, because writing them failed."""
+        ...
+
     def secret(self, name: str) -> str:
         """What is kept under a name in the target's place for secrets; nothing but this process gets it."""
         ...

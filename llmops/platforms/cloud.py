@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from contract.errors import KitError
+from contract.names import ModelRef
 from contract.outputs import AwsOutput, AzureOutput, EndpointOutput, StackOutputs
 from contract.run import Compute, RunSpec
 from llmops.cloud_runs import CloudRuns
@@ -55,6 +56,10 @@ class CloudPlatform(ABC):
         if image.startswith("process:") and not self.place.twin:
             raise KitError(f"{image} runs on a twin alone", where="llmops:images.training", fix=fix)
         return self.place.jobs
+
+    def unregistered(self) -> list[ModelRef]:
+        """None, where the target has no registry of its own."""
+        return []
 
     def submit(self, spec: RunSpec, say: Say) -> None:
         """Create a job."""

@@ -89,6 +89,10 @@ class LocalPlatform:
     def register(self, ref: ModelRef, say: Say) -> None:
         """This machine has no other registry than the store."""
 
+    def unregistered(self) -> list[ModelRef]:
+        """None, for the same reason."""
+        return []
+
     def secret(self, name: str) -> str:
         """From the environment of this process."""
         variable = f"LLMOPS_SECRET_{re.sub('[^A-Z0-9]', '_', name.upper())}"

@@ -180,5 +180,8 @@ def _precision(asked: str, device: Any) -> str:
 
     if asked != "auto":
         return asked
-    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported()
     return "bf16" if fast else "f32"

@@ -1,6 +1,8 @@
 """What CloudWatch is told of endpoints' requests.
 
+Both for a variant, over all fleets that serve it, and for its fleet of one configuration (EndpointConfigName).
 https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
+https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,10 +35,11 @@ def put(twin: "Twin", requests: Sequence[tuple[float, Request]], loads: Mapping[
     from twins.aws.services import cloudwatch
 
     for when, request in requests:
-        dimensions = _dimensions(request.endpoint, request.variant)
+        of_variant = _dimensions(request.endpoint, request.variant)
         for name, value, unit in values(request):
-            metric = cloudwatch.Metric(_NAMESPACE, name, dimensions)
-            cloudwatch.put(twin, region_of(request.endpoint_id), metric, value, unit, round(when, 3))
+            for dimensions in (of_variant, (("EndpointConfigName", request.group), *of_variant)):
+                metric = cloudwatch.Metric(_NAMESPACE, name, dimensions)
+                cloudwatch.put(twin, region_of(request.endpoint_id), metric, value, unit, round(when, 3))
     for (arn, endpoint, variant), value in loads.items():
         metric = cloudwatch.Metric(_NAMESPACE, "ConcurrentRequestsPerModel", _dimensions(endpoint, variant))
         cloudwatch.put(twin, region_of(arn), metric, float(value))

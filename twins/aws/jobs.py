@@ -12,7 +12,8 @@ from twins.common.jobs_run import clean
 _TICK_SECONDS = 0.2
 _LOST = "InternalServerError: the twin of AWS was stopped while the job ran. Create the job again."
 UNJUDGED = [
-    "network isolation, encryption between containers and the VPC of a job whose image runs as a process",
+    "network isolation and encryption between containers of a job whose image runs as a process",
+    "the VPC of such a job, but for whether its security groups let its instances meet",
     f"the price of spot: a second of it is billed as {states.SPOT_SHARE:g} of one",
 ]
 

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-ru
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ _CONFIG, _INPUT = "opt/ml/input/config", "opt/ml/input/data"
 _ONE_GROUP = "homogeneousCluster"
 _LONGEST_PATH = 4096
 _SHARDED = "ShardedByS3Key"
+_NOBODY = "192.0.2.1"
+"""An address that nobody has (RFC 5737)."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ def read_only(job: Document) -> list[str]:
         for channel in job.get("InputDataConfig", [])
         if _mode(job, channel) == "FastFile"
     ]
+
+
+def apart(nodes: list[Node], node: Node) -> list[Node]:
+    """The instances as one of them finds them whose network lets nothing through: what is sent to others is lost."""
+    return [each if each is node else replace(each, address=_NOBODY) for each in nodes]
 
 
 def prepare(

@@ -18,6 +18,7 @@ from twins.aws.jobs_folders import Node
 from twins.aws.jobs_logs import Record
 from twins.aws.jobs_outcomes import STOPPED, outcome_of
 from twins.aws.jobs_outputs import Outputs
+from twins.aws.services import ec2_traffic
 from twins.aws.services import sagemaker_access as access
 from twins.aws.services import sagemaker_documents as store
 from twins.aws.services import sagemaker_images as images
@@ -111,16 +112,18 @@ class Run(JobRun):
             job = dict(document)
         image = self._checked_image(job)
         nodes = jobs_folders.nodes_of(job, self.home)
+        meet = self._may_meet(job, nodes)
         record, outputs = Record(self._twin, self._region, job), Outputs(self._twin, job, nodes)
         docker = image.startswith("docker:")
         for node in nodes:
             interface = _DOCKER_INTERFACE if docker else _LOOPBACK
-            jobs_folders.prepare(self._twin, job, node, nodes, interface, self.look)
+            found = nodes if meet else jobs_folders.apart(nodes, node)
+            jobs_folders.prepare(self._twin, job, node, found, interface, self.look)
         outputs.save_restored()
         if slow := self.fault("slow_start", image=_image_of(job)):
             self.pause(float(slow["seconds"]))
         with ExitStack() as cleanup:
-            network = self._network(job, nodes, cleanup) if docker else ""
+            network = self._network(job, nodes, meet, cleanup) if docker else ""
             containers: list[Job] = []
             cleanup.callback(end_all, containers)
             self.look()
@@ -158,9 +161,15 @@ class Run(JobRun):
             runtimes.pull(runnable)
         return runnable
 
-    def _network(self, job: Document, nodes: list[Node], cleanup: ExitStack) -> str:
-        isolated = job["EnableNetworkIsolation"]
+    def _may_meet(self, job: Document, nodes: list[Node]) -> bool:
         if len(nodes) == 1:
+            return True
+        with self._twin.lock:
+            return ec2_traffic.may_meet(self._twin, self._region, job)
+
+    def _network(self, job: Document, nodes: list[Node], meet: bool, cleanup: ExitStack) -> str:
+        isolated = job["EnableNetworkIsolation"]
+        if len(nodes) == 1 or not meet:
             return "none" if isolated else ""
         return cleanup.enter_context(hosting_jobs.network(self._twin.home, self.name.lower(), isolated=isolated))
 

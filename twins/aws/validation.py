@@ -4,13 +4,12 @@ The wording is what AWS's services share: `1 validation error detected: Value 'x
 constraint: Member must …`; paths are written as there (`productionVariants.1.member.instanceType`).
 """
 
-import re
 from collections.abc import Iterator
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from twins.aws.calls import ApiError
+from twins.aws.patterns import compiled
 from twins.aws.reading import Reading
 
 # Services that word their errors otherwise, or whose models say too little to judge by: moto judges their requests.
@@ -32,18 +31,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "structure": (dict,),
     "list": (list,),
     "map": (dict,),
-}
-_JAVA_CLASSES = {  # of Unicode characters, as far as Python's expressions can say them
-    "L": r"\w",
-    "N": r"\d",
-    "M": "\u0300-\u036f",
-    "Z": r"\s",
-    "Zs": r"\s",
-    "P": "!-/:-@\\[-`{-~\u00a1-\u00bf\u2010-\u2bff\u3000-\u303f",
-    "S": "!-/:-@\\[-`{-~\u00a1-\u00bf\u2010-\u2bff",
-    "Alnum": "A-Za-z0-9",
-    "Print": " -~",
-    "ASCII": "\x00-\x7f",
 }
 
 
@@ -113,9 +100,15 @@ def _of_string(shape: Any, value: str, path: str) -> Iterator[str]:
         return
     yield from _of_size(shape, value, len(value), "length", path)
     pattern = shape.metadata.get("pattern")
-    expression = _compiled(pattern) if pattern else None
-    if expression and not expression.fullmatch(value):
+    if pattern and not _fits(pattern, value):
         yield _told(value, path, f"Member must satisfy regular expression pattern: {pattern}")
+
+
+def _fits(pattern: str, value: str) -> bool:
+    try:
+        return compiled(pattern).fullmatch(value) is not None
+    except ValueError as e:  # no constraint goes unjudged in silence
+        raise ApiError("TwinFailure", f"The twin can't judge '{value}': {e}") from e
 
 
 def _of_size(shape: Any, value: Any, size: float, noun: str, path: str) -> Iterator[str]:
@@ -151,32 +144,3 @@ def _json_name(value: Any) -> str:
 
 def _article(kind: str) -> str:
     return f"an {kind.capitalize()}" if kind[0] in "aeiou" else f"a {kind.capitalize()}"
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str] | None:
-    """Java's expression as Python's; None for one that Python can't say, which is not judged then."""
-    translated = re.sub(r"\\\\|\\?[\[\]]|\\p\{(\w+)\}", _Translation(), pattern).replace(r"\z", r"\Z")
-    translated = translated.replace(r"[\w-", r"[\w\-")
-    try:
-        return re.compile(translated)
-    except re.error:
-        return None
-
-
-class _Translation:
-    """Of `\\p{…}`, which has brackets of its own only where it stands outside of others."""
-
-    def __init__(self) -> None:
-        self._inside = False
-
-    def __call__(self, match: re.Match[str]) -> str:
-        text = match[0]
-        if text == "[":
-            self._inside = True
-        elif text == "]":
-            self._inside = False
-        elif match[1]:
-            characters = _JAVA_CLASSES.get(match[1], r"\s\S")
-            return characters if self._inside else f"[{characters}]"
-        return text

@@ -72,7 +72,7 @@ class Lease:
         identity = self._worker.identity
         request = Request(
             identity.endpoint_id, identity.endpoint, self.variant, status, self.instances,
-            model_seconds, overhead_seconds, first_byte_seconds,
+            model_seconds, overhead_seconds, first_byte_seconds, identity.group,
         )  # fmt: skip
         self._fleet.counts.count(request)
         if status == 0 or status >= 500:
@@ -214,14 +214,16 @@ class Fleet:
                 endpoint = self._endpoints[plan.id] = _Endpoint(plan)
             endpoint.plan = plan
             wanted = {
-                i: (each.name, each.container) for g in plan.groups for each in g.variants for i in each.instances
+                i: (Identity(i, each.name, plan.name, plan.id, g.name), each.container)
+                for g in plan.groups
+                for each in g.variants
+                for i in each.instances
             }
             for instance in endpoint.workers.keys() - wanted.keys():
                 self._ending.append(endpoint.workers.pop(instance))
                 self._ending[-1].end()
             for instance in [i for i in wanted if i not in endpoint.workers]:
-                name, container = wanted[instance]
-                identity = Identity(instance, name, plan.name, plan.id)
+                identity, container = wanted[instance]
                 endpoint.workers[instance] = Worker(identity, container, self._place, self._tell)
                 endpoint.workers[instance].start()
             if not wanted:

@@ -22,12 +22,13 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose instance it is; `endpoint_id` is the cloud's own."""
+    """Whose instance it is; `endpoint_id` is the cloud's own, and `group` its name of the group."""
 
     id: str
     variant: str
     endpoint: str
     endpoint_id: str
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Request:
     model_seconds: float
     overhead_seconds: float
     first_byte_seconds: float | None
+    group: str = ""
 
 
 class Cloud(Protocol):

@@ -1,7 +1,6 @@
 """Endpoints on SageMaker: a model and a configuration named by content, one stable endpoint, and its scaling."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pulumi
 from pulumi_aws import sagemaker
 
-from contract.aws_job import has_local_disks
+from contract.aws_job import has_gpus, has_local_disks
 from contract.layout import model_key
 from infra import names
 from infra.settings import Endpoint as Entry
@@ -19,13 +18,13 @@ from infra.targets.aws.identity import Role
 from infra.targets.aws.limits import bake_seconds, instance_type
 from infra.targets.aws.live import Live
 from infra.targets.aws.network import Network
-from infra.targets.aws.observe import VARIANT, Watch
+from infra.targets.aws.observe import VARIANT
 from infra.targets.aws.preparation import Preparation
+from infra.targets.aws.quiet import Quiet
 from infra.targets.aws.scaling import provide_scaling
 from infra.targets.aws.storage import Storage
 
 _CUDA_13_HOST = "al2023-ami-sagemaker-inference-gpu-4-1"
-_GPU = re.compile(r"^ml\.(g|p)\d")
 _ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turns would queue behind long ones
 
 
@@ -38,6 +37,7 @@ class Ground:
     role: Role
     public_key: pulumi.Input[str]
     image: str
+    alarms_topic: pulumi.Input[str]
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ class Made:
     url: pulumi.Input[str]
 
 
-def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, watch: Watch) -> Made:
-    """Declare an endpoint and what belongs to it alone."""
+def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, log: Sequence[pulumi.Resource]) -> Made:
+    """Declare an endpoint and what belongs to it alone; its log is there first."""
     physical, kind = here.names.of(name), instance_type(here.settings, entry)
     container, variant = _container(entry, ground), _variant(name, entry, kind)
     model_digest = _digest({**container, "role": ground.role.arn, "network": _vpc(ground.network)})
     waiting = entry.size.concurrent_requests if entry.mode == "async" else 0
     content = {"model": model_digest, "variant": variant, "key": _key(ground, kind), "async": waiting}
     content_digest = _digest({**content, "work": ground.storage.work.name if waiting else ""})
-    prepared = _prepare(here, name, entry, model_digest, content_digest, watch)
+    prepared = _prepare(here, name, entry, model_digest, content_digest, ground, log)
     model = _model(
         here, name, container, ground, _content_name(here, f"{name}-model", model_digest, prepared.model_number)
     )
@@ -72,12 +72,13 @@ def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, watch:
         async_inference_config=_async(name, entry, ground),
         opts=here.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
     )
+    alarms, quiet = _provide_alarms(here, name, entry, ground, configuration.name)
     endpoint = sagemaker.Endpoint(
         names.endpoint(name),
         name=physical,
         endpoint_config_name=configuration.name,
-        deployment_config=_deployment(name, entry, watch),
-        opts=here.options(depends_on=[prepared, *watch.ready, *ground.role.ready]),
+        deployment_config=_deployment(name, entry, alarms),
+        opts=here.options(depends_on=[prepared, quiet, *ground.role.ready]),
     )
     scaling = provide_scaling(here, name, entry, endpoint.name, physical, kind) if entry.size.max_instances else []
     _check(here, name, entry, ground, configuration.name, prepared, [endpoint, *scaling])
@@ -85,7 +86,13 @@ def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, watch:
 
 
 def _prepare(
-    here: Here, name: str, entry: Entry, model: pulumi.Output[str], content: pulumi.Output[str], watch: Watch
+    here: Here,
+    name: str,
+    entry: Entry,
+    model: pulumi.Output[str],
+    content: pulumi.Output[str],
+    ground: Ground,
+    log: Sequence[pulumi.Resource],
 ) -> Preparation:
     """Its deletion waits until the endpoint is gone; the log group, written to until then, goes after it."""
     return Preparation(
@@ -98,9 +105,25 @@ def _prepare(
         instances=entry.size.instances,
         max_instances=entry.size.max_instances,
         instance_type=instance_type(here.settings, entry),
+        store=ground.storage.store.name,
         alarms=observe.alarm_names(here.names, name),
-        after=[here.provider, *watch.ready],
+        after=[here.provider, *log],
     )
+
+
+def _provide_alarms(
+    here: Here, name: str, entry: Entry, ground: Ground, configuration: pulumi.Output[str]
+) -> tuple[list[pulumi.Output[str]], Quiet]:
+    alarms = observe.provide_alarms(here, name, entry, configuration, ground.alarms_topic)
+    quiet = Quiet(
+        f"quiet-{name}",
+        here.place,
+        endpoint=here.names.of(name),
+        configuration=configuration,
+        alarms=observe.alarm_names(here.names, name),
+        after=[here.provider, *alarms],
+    )
+    return [alarm.name for alarm in alarms], quiet
 
 
 def _check(
@@ -187,7 +210,7 @@ def _variant(name: str, entry: Entry, kind: str) -> dict[str, Any]:
         variant["volume_size_in_gb"] = entry.volume_gb
     if entry.inference_ami_version:
         variant["inference_ami_version"] = entry.inference_ami_version
-    elif _GPU.match(kind):
+    elif has_gpus(kind):
         pulumi.log.warn(
             f"endpoint {name}: {kind} starts on SageMaker's default host image; with a CUDA 13 image it would stay in "
             f"Creating without a log: set `inference_ami_version: {_CUDA_13_HOST}` for that"
@@ -215,12 +238,13 @@ def _async(name: str, entry: Entry, ground: Ground) -> sagemaker.EndpointConfigu
     )
 
 
-def _deployment(name: str, entry: Entry, watch: Watch) -> sagemaker.EndpointDeploymentConfigArgs:
+def _deployment(
+    name: str, entry: Entry, alarms: Sequence[pulumi.Output[str]]
+) -> sagemaker.EndpointDeploymentConfigArgs:
     """https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html"""
     rollback = sagemaker.EndpointDeploymentConfigAutoRollbackConfigurationArgs(
         alarms=[
-            sagemaker.EndpointDeploymentConfigAutoRollbackConfigurationAlarmArgs(alarm_name=alarm)
-            for alarm in watch.alarms
+            sagemaker.EndpointDeploymentConfigAutoRollbackConfigurationAlarmArgs(alarm_name=alarm) for alarm in alarms
         ]
     )
     strategy, wait = entry.rollout.strategy, bake_seconds(entry)

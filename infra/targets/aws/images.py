@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_aws import ecr
 
+from contract.aws_job import is_accelerated
 from infra import names
+from infra.names import CloudNames
 from infra.settings import setting_error
 from infra.targets.aws.here import Here
 from infra.targets.aws.session import Caller
@@ -40,6 +42,32 @@ def require_image(name: str, reference: str, caller: Caller) -> None:
             f"{reference} runs on a twin alone",
             "`llmops images push` pushes an image of the kit to the stack's repositories, and writes its digest here",
         )
+
+
+def require_no_accelerators(kind: str, key: tuple[str, ...]) -> None:
+    """See that the kit's serving image is not put on a machine of which it would use the processors alone.
+
+    Args:
+        kind: an endpoint's instance type.
+        key: of the setting that says so.
+
+    Raises:
+        SettingError: it has GPUs or other accelerators, which would be paid for and idle.
+    """
+    if is_accelerated(kind):
+        raise setting_error(
+            key,
+            f"the kit's serving image computes on processors: the accelerators of {kind} would be paid for, and idle",
+            "write a type without them, such as ml.c5.2xlarge; or name an image of your own in `llmops:images.serving`,"
+            " from another repository",
+        )
+
+
+def is_the_kits(image: str, names: CloudNames, registry: str) -> bool:
+    """Whether an endpoint's image is the one that `llmops images` builds and pushes, for processors alone."""
+    repository = image.partition("@")[0]
+    pushed = f"{registry}/serving" if registry else f"/{names.of('serving')}"
+    return repository == f"{_PROCESS}serving" or repository.endswith(pushed)
 
 
 def provide_images(here: Here, key: pulumi.Input[str]) -> Repositories:

@@ -9,7 +9,11 @@ from infra.settings import Settings, setting_error
 DEFAULT_BAKE_SECONDS = 300
 """CloudWatch's alarms look at minutes: 30 s, which do on one machine, would see nothing."""
 _LONGEST_WAIT = 3600
-_LONGEST_UPDATE = 3300  # the provider waits an hour for an update
+_LEAST_STEP = 10  # percent, of LinearStepSize: API_TrafficRoutingConfig
+_PROVIDER_SECONDS = 3600
+"""How long pulumi-aws waits for an endpoint, whatever it does (terraform-provider-aws, internal/service/sagemaker)."""
+_INSTANCES_SECONDS = 900
+"""For what no setting limits: instances come, images are pulled, the old ones go."""
 Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the way out
 
 
@@ -20,13 +24,20 @@ def require_supported(settings: Settings, name: str) -> None:
         SettingError: naming the key.
     """
     entry = settings.endpoints[name]
-    for path, what, fix in (*_of_size(entry, instance_type(settings, entry)), *_of_rollout(entry)):
+    for path, what, fix in (*_of_size(entry, instance_type(settings, entry)), *_of_rollout(entry), *_of_time(entry)):
         raise setting_error(("endpoints", name, *path), what, fix)
 
 
 def instance_type(settings: Settings, entry: Entry) -> str:
     """An endpoint's, or the stack's."""
     return entry.size.instance_type or settings.aws.instance_type
+
+
+def instance_type_of(settings: Settings, name: str) -> tuple[str, tuple[str, ...]]:
+    """An endpoint's instance type, and the key of the setting that says it."""
+    entry = settings.endpoints[name]
+    own = ("endpoints", name, "size", "instance_type")
+    return instance_type(settings, entry), own if entry.size.instance_type else ("aws", "instance_type")
 
 
 def bake_seconds(entry: Entry) -> int:
@@ -48,21 +59,45 @@ def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:
     if size.instances == 0 and not size.max_instances:
         yield ("size", "max_instances"), "0 instances need scaling", "write how many it may have"
     if size.instance_type and not INSTANCE_TYPE.match(kind):
-        yield ("size", "instance_type"), f"{kind} is no instance type of SageMaker's", "write one such as ml.g5.xlarge"
+        yield ("size", "instance_type"), f"{kind} is no instance type of SageMaker's", "write one such as ml.c5.2xlarge"
     if entry.volume_gb and has_local_disks(kind):
         yield ("volume_gb",), f"{kind} has disks of its own, whose size can't be chosen", "remove it"
 
 
 def _of_rollout(entry: Entry) -> Iterator[Refusal]:
     rollout, bake = entry.rollout, bake_seconds(entry)
-    steps = -(-100 // rollout.step_percent)
     if rollout.mirror_percent:
         what = "SageMaker's updates copy no requests (its shadow tests are another thing)"
         yield ("rollout", "mirror_percent"), what, "remove it; a canary asks the new version with real requests"
     if rollout.strategy == "canary" and rollout.canary_percent > 50:
         yield ("rollout", "canary_percent"), "SageMaker's canary takes 50 % at most", "write 50 or less"
+    if rollout.strategy == "linear" and rollout.step_percent < _LEAST_STEP:
+        what = f"a step of SageMaker's linear updates is {_LEAST_STEP} to 50 %"
+        yield ("rollout", "step_percent"), what, f"write {_LEAST_STEP} or more"
     if bake > _LONGEST_WAIT:
         yield ("rollout", "bake_seconds"), f"SageMaker waits {_LONGEST_WAIT} s at most", "write less"
-    if rollout.strategy in ("linear", "rolling") and steps * bake > _LONGEST_UPDATE:
-        what = f"{steps} steps of {bake} s take longer than Pulumi's provider waits, {_LONGEST_UPDATE} s"
-        yield ("rollout", "bake_seconds"), what, "write a larger step_percent or a smaller bake_seconds"
+
+
+def _of_time(entry: Entry) -> Iterator[Refusal]:
+    """An update that the provider gives up on goes on without it, and the state does not know how it ends."""
+    bake, start, download = bake_seconds(entry), entry.start_seconds, entry.download_seconds
+    waits = _waits(entry)
+    whole = waits * bake + download + start + _INSTANCES_SECONDS
+    if whole <= _PROVIDER_SECONDS:
+        return
+    path = ("rollout", "bake_seconds") if waits * bake > max(download, start) else ("start_seconds",)
+    if path == ("start_seconds",) and download > start:
+        path = ("download_seconds",)
+    what = (
+        f"an update may take {-(-whole // 60)} minutes ({waits} waits of {bake} s, {download} s to download, {start} s "
+        f"to start, {_INSTANCES_SECONDS // 60} minutes for instances), and Pulumi's provider gives up after "
+        f"{_PROVIDER_SECONDS // 60}"
+    )
+    yield path, what, "write less: of `bake_seconds`, `download_seconds`, `start_seconds`, or fewer steps"
+
+
+def _waits(entry: Entry) -> int:
+    """How often an update waits for `bake_seconds`."""
+    rollout = entry.rollout
+    steps = -(-100 // rollout.step_percent)
+    return {"all_at_once": 1, "canary": 2, "linear": steps, "rolling": steps}[rollout.strategy]

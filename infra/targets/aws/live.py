@@ -13,7 +13,7 @@ import pulumi
 from pulumi import dynamic
 
 from contract.errors import KitError
-from contract.layout import rejection_log
+from contract.layout import endpoint_mark, rejection_log
 from infra.targets.aws.preparation import IN_STATE, find_endpoint, is_missing, wait_while
 from infra.targets.aws.session import Place, client, error_code, explained
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
@@ -33,6 +33,12 @@ class LiveProvider(KitProvider):
         """After an update, or when `refresh` found something else than was declared."""
         _compare(_news)
         return dynamic.UpdateResult(inputs_of(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """The state knows the endpoint no longer."""
+        key = endpoint_mark(_props["endpoint"])
+        with explained(f"s3://{_props['store']}/{key}"):
+            client("s3", Place.of(_props)).delete_object(Bucket=_props["store"], Key=key)
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """What is live, as inputs too: so the next preview shows what the next update will change."""
@@ -119,6 +125,9 @@ def _compare(props: Properties) -> None:
 
 def _mark(props: Properties, live: dict[str, Any]) -> None:
     """From here on the state knows the endpoint: see infra.targets.aws.preparation."""
+    key = endpoint_mark(props["endpoint"])
+    with explained(f"s3://{props['store']}/{key}"):
+        client("s3", Place.of(props)).put_object(Bucket=props["store"], Key=key, Body=b"")
     with explained(f"endpoint {props['endpoint']}"):
         client("sagemaker", Place.of(props)).add_tags(
             ResourceArn=live["EndpointArn"], Tags=[{"Key": IN_STATE, "Value": "yes"}]

@@ -1,7 +1,10 @@
 """Where network interfaces are: nowhere of ours, in a private VPC that is made, or in subnets that exist.
 
-The VPC has no way to the Internet: AWS's services are reached by VPC endpoints.
+The VPC has no way to the Internet. S3 is reached by a gateway, which costs nothing. Containers are isolated, and call
+nobody themselves; SageMaker pulls their images and writes their logs from outside of the VPC. So interface endpoints,
+which cost by the hour and zone, are made only for services that the settings name.
 https://docs.aws.amazon.com/sagemaker/latest/dg/host-vpc.html
+https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html
 """
 
 import ipaddress
@@ -14,8 +17,6 @@ from infra.targets.aws.here import Here
 from infra.targets.aws.session import Place, client, explained
 from infra.targets.aws.storage import Storage
 
-INTERFACES = ("ecr.api", "ecr.dkr", "logs", "sts", "kms", "sagemaker.api", "sagemaker.runtime")
-"""Services with an interface endpoint; S3 has a gateway."""
 _HTTPS: dict[str, Any] = {"ip_protocol": "tcp", "from_port": 443, "to_port": 443}
 
 
@@ -76,8 +77,11 @@ def _own(here: Here, storage: Storage) -> Network:
         tags=_named(here, "s3"),
         opts=here.options(),
     )
-    group, doors = _security_groups(here, vpc.id, gateway.prefix_list_id)
-    endpoints = [_interface(here, service, vpc.id, [s.id for s in subnets], doors) for service in INTERFACES]
+    group = _workloads(here, vpc.id, gateway.prefix_list_id)
+    endpoints: list[pulumi.Resource] = []
+    if services := here.settings.aws.network.interface_endpoints:
+        doors = _doors(here, vpc.id, group)
+        endpoints = [_interface(here, service, vpc.id, [s.id for s in subnets], doors) for service in services]
     return Network([s.id for s in subnets], [group], [gateway, *endpoints])
 
 
@@ -105,25 +109,25 @@ def _subnets(here: Here, vpc: pulumi.Input[str], table: pulumi.Input[str]) -> li
     return made
 
 
-def _security_groups(
-    here: Here, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]
-) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
-    """Of endpoints and jobs, which may reach S3 and the VPC endpoints; and of the VPC endpoints."""
+def _security_group(here: Here, vpc: pulumi.Input[str], name: str, description: str) -> Any:
     from pulumi_aws import ec2
+
+    return ec2.SecurityGroup(
+        name,
+        name=here.names.of(name),
+        description=description,
+        vpc_id=vpc,
+        tags=_named(here, name),
+        opts=here.options(),
+    )
+
+
+def _workloads(here: Here, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Of endpoints and jobs, which may reach S3 and each other."""
     from pulumi_aws import vpc as rules
 
-    def group(name: str, description: str) -> Any:
-        return ec2.SecurityGroup(
-            name,
-            name=here.names.of(name),
-            description=description,
-            vpc_id=vpc,
-            tags=_named(here, name),
-            opts=here.options(),
-        )
-
-    work = group("workloads", "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in")
-    doors = group("vpc-endpoints", "VPC endpoints: in from endpoints and jobs, nothing out")
+    # A description stays for good: what the first version of the kit said lacks that they may talk to each other.
+    work = _security_group(here, vpc, "workloads", "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in")
     rules.SecurityGroupEgressRule(
         "workloads-to-s3",
         security_group_id=work.id,
@@ -132,9 +136,31 @@ def _security_groups(
         **_HTTPS,
         opts=here.options(),
     )
+    # Encryption between containers takes UDP 500 and ESP, and what they say to each other is TCP on any port.
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html
+    for name, kind in (
+        ("workloads-to-each-other", rules.SecurityGroupEgressRule),
+        ("workloads-from-each-other", rules.SecurityGroupIngressRule),
+    ):
+        kind(
+            name,
+            security_group_id=work.id,
+            referenced_security_group_id=work.id,
+            description="The instances of a job",
+            ip_protocol="-1",
+            opts=here.options(),
+        )
+    return work.id
+
+
+def _doors(here: Here, vpc: pulumi.Input[str], work: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Of the VPC endpoints, which endpoints and jobs may reach."""
+    from pulumi_aws import vpc as rules
+
+    doors = _security_group(here, vpc, "vpc-endpoints", "VPC endpoints: in from endpoints and jobs, nothing out")
     rules.SecurityGroupEgressRule(
         "workloads-to-endpoints",
-        security_group_id=work.id,
+        security_group_id=work,
         referenced_security_group_id=doors.id,
         description="AWS services",
         **_HTTPS,
@@ -143,12 +169,12 @@ def _security_groups(
     rules.SecurityGroupIngressRule(
         "endpoints-from-workloads",
         security_group_id=doors.id,
-        referenced_security_group_id=work.id,
+        referenced_security_group_id=work,
         description="Endpoints and jobs",
         **_HTTPS,
         opts=here.options(),
     )
-    return work.id, doors.id
+    return doors.id
 
 
 def _interface(

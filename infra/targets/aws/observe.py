@@ -1,7 +1,6 @@
 """What tells: log groups, the quality metric, the alarms that roll an update back, the dashboard, and the budget."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -15,14 +14,6 @@ from infra.targets.aws.here import Here
 VARIANT = "main"
 """Of every endpoint: alarms, autoscaling and metrics name it."""
 ALARMS = ("5xx", "latency", "quality")
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What observes an endpoint; all of it exists before the endpoint does."""
-
-    alarms: list[pulumi.Output[str]]
-    ready: list[pulumi.Resource]
 
 
 def provide_topic(here: Here, key: pulumi.Input[str]) -> sns.Topic:
@@ -96,16 +87,13 @@ def quality_metric(here: Here, endpoint: str) -> tuple[str, str]:
     return f"LLMOps/{here.stack}", f"{here.names.of(endpoint)}-quality"
 
 
-def watch(here: Here, name: str, entry: Endpoint, *, physical: str, key: pulumi.Input[str], topic: sns.Topic) -> Watch:
-    """Declare an endpoint's log group, metric filter and alarms.
+def provide_log(here: Here, name: str, key: pulumi.Input[str]) -> list[pulumi.Resource]:
+    """Declare an endpoint's log group, and the metric filter that reads its quality there.
 
     Args:
         here: the stack's place.
         name: the endpoint in the settings.
-        entry: its settings.
-        physical: its name on SageMaker.
         key: encrypts the logs.
-        topic: is told of alarms.
     """
     group = cloudwatch.LogGroup(
         f"logs-{name}",
@@ -128,33 +116,53 @@ def watch(here: Here, name: str, entry: Endpoint, *, physical: str, key: pulumi.
         ),
         opts=here.options(),
     )
-    alarms = [_alarm(here, name, kind, entry, physical, topic) for kind in ALARMS]
-    return Watch([alarm.name for alarm in alarms], [group, quality, *alarms])
+    return [group, quality]
+
+
+def provide_alarms(
+    here: Here, name: str, entry: Endpoint, configuration: pulumi.Input[str], topic: pulumi.Input[str]
+) -> list[cloudwatch.MetricAlarm]:
+    """Declare an endpoint's alarms; what they watch is never of the configuration that served before.
+
+    Args:
+        here: the stack's place.
+        name: the endpoint in the settings.
+        entry: its settings.
+        configuration: the name of the one that is to serve.
+        topic: ARN of who is told.
+    """
+    return [_alarm(here, name, kind, _measure(here, name, kind, entry, configuration), topic) for kind in ALARMS]
 
 
 def _alarm(
-    here: Here, name: str, kind: str, entry: Endpoint, physical: str, topic: sns.Topic
+    here: Here, name: str, kind: str, measure: dict[str, Any], topic: pulumi.Input[str]
 ) -> cloudwatch.MetricAlarm:
     return cloudwatch.MetricAlarm(
         f"alarm-{name}-{kind}",
         name=here.names.of(f"{name}-{kind}"),
         alarm_description=f"{kind} of endpoint {name}: an update is rolled back",
         treat_missing_data="notBreaching",
-        alarm_actions=[topic.arn],
-        ok_actions=[topic.arn],
+        alarm_actions=[topic],
+        ok_actions=[topic],
         period=60,
-        **_measure(here, name, kind, physical, entry.version.sha256),
+        **measure,
         opts=here.options(),
     )
 
 
-def _measure(here: Here, name: str, kind: str, physical: str, sha256: str) -> dict[str, Any]:
-    """What an alarm looks at.
+def _measure(here: Here, name: str, kind: str, entry: Endpoint, configuration: pulumi.Input[str]) -> dict[str, Any]:
+    """What an alarm looks at: the new fleet alone. With the old one's errors in it, an update away from a version that
+    fails would be undone.
 
-    https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
+    https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
     """
     limits = here.settings.aws.alarms
-    of_endpoint = {"namespace": "AWS/SageMaker", "dimensions": {"EndpointName": physical, "VariantName": VARIANT}}
+    dimensions = {
+        "EndpointName": here.names.of(name),
+        "VariantName": VARIANT,
+        "EndpointConfigName": configuration,
+    }
+    of_endpoint = {"namespace": "AWS/SageMaker", "dimensions": dimensions}
     above = {"comparison_operator": "GreaterThanThreshold", "evaluation_periods": 2, "datapoints_to_alarm": 2}
     if kind == "5xx":  # 1 for a request that failed, 0 for others: the average is a rate
         found = {"metric_name": "Invocation5XXErrors", "statistic": "Average", "threshold": limits.error_rate}
@@ -166,7 +174,9 @@ def _measure(here: Here, name: str, kind: str, physical: str, sha256: str) -> di
     return {
         "namespace": namespace,
         "metric_name": metric,
-        "dimensions": {"Sha256": sha256},  # of the version that comes: the one that goes may answer at the same time
+        "dimensions": {
+            "Sha256": entry.version.sha256
+        },  # of the version that comes: the one that goes may answer at the same time
         "statistic": "Minimum",
         "comparison_operator": "LessThanThreshold",
         "threshold": limits.quality,

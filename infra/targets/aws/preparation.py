@@ -12,6 +12,7 @@ import pulumi
 from pulumi import dynamic
 
 from contract.errors import KitError
+from contract.layout import endpoint_mark
 from infra.targets.aws.session import Place, client, error_code, error_message, explained
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 IN_STATE = "llmops:in-state"
-"""Tag of an endpoint that the stack's state knows: what is ours and lacks it was left by an interrupted update."""
+"""Tag of an endpoint that the stack's state knows. What is ours and lacks it was left by an interrupted update, unless
+the store says otherwise: a company's tools may take tags away, and an endpoint that serves must not go for that.
+"""
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _WAIT_SECONDS = 75 * 60  # start-up and download may take an hour each at most, and mostly overlap
 _POLL_SECONDS = 2.0
@@ -94,6 +97,7 @@ class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
         instances: int,
         max_instances: int,
         instance_type: str,
+        store: pulumi.Input[str],
         alarms: "Sequence[str]",
         after: "Sequence[pulumi.Resource]",
     ) -> None:
@@ -109,6 +113,7 @@ class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
             instances: as declared.
             max_instances: 0: not scaled.
             instance_type: of the variant.
+            store: bucket that says which endpoints the state knows.
             alarms: their names.
             after: what must be there first.
         """
@@ -121,6 +126,7 @@ class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
             "instances": instances,
             "max_instances": max_instances,
             "instance_type": instance_type,
+            "store": store,
             "alarms": list(alarms),
             "initial_instances": None,
             "model_number": None,
@@ -205,7 +211,23 @@ def _remove_left_over(props: Properties) -> None:
 def _is_left_over(props: Properties, live: dict[str, Any] | None) -> bool:
     if not live or live["EndpointStatus"] == "Deleting":
         return bool(live)
-    return _is_ours(props, live) and IN_STATE not in tags_of(props, live)
+    tags = tags_of(props, live)
+    return props["tags"].items() <= tags.items() and IN_STATE not in tags and not _is_marked(props)
+
+
+def _is_marked(props: Properties) -> bool:
+    """Does the store say that the state knows the endpoint? https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
+    from botocore.exceptions import ClientError
+
+    key = endpoint_mark(props["endpoint"])
+    with explained(f"s3://{props['store']}/{key}"):
+        try:
+            client("s3", Place.of(props)).head_object(Bucket=props["store"], Key=key)
+        except ClientError as e:
+            if error_code(e) in ("404", "NoSuchKey", "NoSuchBucket"):
+                return False
+            raise
+    return True
 
 
 def _is_ours(props: Properties, live: dict[str, Any]) -> bool:

@@ -38,6 +38,7 @@ PolicyArn = Annotated[str, _arn("iam:policy/")]
 BucketName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$")]
 InstanceType = Annotated[str, StringConstraints(pattern=r"^(ml\.[a-z0-9-]+\.[a-z0-9-]+)?$")]
 Cron = Annotated[str, StringConstraints(pattern=r"^(cron|rate)\(.+\)$")]
+Interface = Literal["ecr.api", "ecr.dkr", "logs", "sts", "kms", "sagemaker.api", "sagemaker.runtime"]
 
 
 class Network(Part):
@@ -51,11 +52,19 @@ class Network(Part):
     )
     zones: list[str] = Field(default=[], max_length=2, description="Two availability zones; empty: the region's first.")
     subnet_ids: list[str] = Field(default=[], description="Private subnets (existing).")
-    security_group_ids: list[str] = Field(default=[], description="Security groups (existing).")
+    security_group_ids: list[str] = Field(
+        default=[],
+        description="Security groups (existing); several instances need rules by which their members reach each other.",
+    )
+
+    interface_endpoints: list[Interface] = Field(
+        default=[], description="Services with an interface endpoint in the VPC that is made; each costs by the hour."
+    )
 
     @model_validator(mode="after")
     def _fits_the_mode(self) -> "Network":
-        belongs = {"cidr": "own", "zones": "own", "subnet_ids": "existing", "security_group_ids": "existing"}
+        belongs = dict.fromkeys(("cidr", "zones", "interface_endpoints"), "own")
+        belongs |= dict.fromkeys(("subnet_ids", "security_group_ids"), "existing")
         for field in sorted(self.model_fields_set & set(belongs)):
             if self.mode != belongs[field]:
                 raise ValueError(f"{field} has no effect with `mode: {self.mode}`; write `mode: {belongs[field]}`")

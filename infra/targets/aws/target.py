@@ -1,7 +1,6 @@
 """The target `aws`: which resources a stack on AWS has."""
 
 from functools import partial
-from typing import Any
 
 import pulumi
 
@@ -11,8 +10,8 @@ from infra.targets.aws import endpoint as endpoints
 from infra.targets.aws import observe, storage, training
 from infra.targets.aws.here import Here, make_here, place_of
 from infra.targets.aws.identity import Things, job_prefix, provide_roles, provide_signing_key
-from infra.targets.aws.images import provide_images, require_image
-from infra.targets.aws.limits import require_supported
+from infra.targets.aws.images import is_the_kits, provide_images, require_image, require_no_accelerators
+from infra.targets.aws.limits import instance_type_of, require_supported
 from infra.targets.aws.network import provide_network
 from infra.targets.aws.session import Caller, find_caller
 from infra.targets.base import OutputFields
@@ -40,7 +39,7 @@ class AwsTarget:
         topic = observe.provide_topic(here, data.key_arn)
         observe.provide_budget(here, topic)
         observe.provide_dashboard(here)
-        ground = endpoints.Ground(data, network, roles.endpoint, signing.public_key, settings.images.serving)
+        ground = endpoints.Ground(data, network, roles.endpoint, signing.public_key, settings.images.serving, topic.arn)
         runs = pulumi.Output.concat("s3://", data.work.name, "/runs")
         return {
             "schema": "stack-outputs/1",
@@ -54,7 +53,7 @@ class AwsTarget:
                 "public_key": signing.public_key,
             },
             "training": {"image": settings.images.training, "runs": runs},
-            "endpoints": _endpoints(here, ground, topic),
+            "endpoints": _endpoints(here, ground),
             "aws": {
                 **_place(here),
                 "kms_key": data.key_arn,
@@ -108,19 +107,21 @@ def _require_ready(settings: Settings, caller: Caller) -> dict[str, str]:
         require_servable(name, entry, partial(storage.read_object, place, store))
     if serving:
         require_image("serving", settings.images.serving, caller)
+    if is_the_kits(settings.images.serving, names, settings.aws.registry):
+        for name, _ in serving:
+            require_no_accelerators(*instance_type_of(settings, name))
     if settings.aws.schedules:
         require_image("training", settings.images.training, caller)
     work = storage.work_name(names, place, settings.aws.work_bucket)
     return training.read_specs(place, work, settings.aws.schedules, names)
 
 
-def _endpoints(here: Here, ground: endpoints.Ground, topic: Any) -> OutputFields:
+def _endpoints(here: Here, ground: endpoints.Ground) -> OutputFields:
     """What belongs to each entry, and what the stack says of it."""
     found: OutputFields = {}
     for name, entry in here.settings.endpoints.items():
-        physical = here.names.of(name)
-        watch = observe.watch(here, name, entry, physical=physical, key=ground.storage.key_arn, topic=topic)
-        made = endpoints.provide_endpoint(here, name, entry, ground, watch) if entry.endpoint else None
+        log = observe.provide_log(here, name, ground.storage.key_arn)
+        made = endpoints.provide_endpoint(here, name, entry, ground, log) if entry.endpoint else None
         found[name] = {
             "url": made.url if made else "",
             "model": entry.model,

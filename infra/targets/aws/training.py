@@ -27,7 +27,7 @@ from infra.targets.aws.session import Place, client, error_code, explained
 from infra.targets.aws.settings import Schedule
 from infra.targets.aws.storage import Storage, read_object
 
-_EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes a UUID there
+_EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes an id there
 
 
 def read_specs(place: Place, bucket: str, schedules: dict[str, Schedule], own: CloudNames) -> dict[str, str]:

@@ -38,6 +38,7 @@ class Clients:
     def __init__(self, region: str = "", profile: str = "") -> None:
         if twin_address(os.environ):
             profile = ""  # a twin's environment has no profiles: none of them could lead to it
+        region = region or os.environ.get("AWS_REGION", "")  # boto3 reads AWS_DEFAULT_REGION alone
         try:
             self._session = boto3.Session(region_name=region or None, profile_name=profile or None)
         except ProfileNotFound as e:

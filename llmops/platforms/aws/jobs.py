@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from contract.aws_job import SPEC_CHANNEL, JobPlace, job_ending, job_name, training_job
+from contract.errors import KitError
+from contract.layout import schedule_key
 from contract.outputs import StackOutputs
 from contract.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
 from llmops.cloud_runs import POLL_SECONDS, CloudRuns, Job
@@ -20,7 +22,13 @@ from llmops.platforms.aws.objects_s3 import S3Objects
 from llmops.platforms.base import Say
 from llmops.prices import Prices, load_prices
 
-_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_EXECUTION = r"(?!.*\d{8}-\d{6}-[0-9a-f]{4}(-\d{1,2})?$)[A-Za-z0-9]+(-[A-Za-z0-9]{3,})*"
+"""What the scheduler may call an execution (the documents show `d32c5kddcf5bb8c3` and say no more); never what the name
+of a run's job ends with, nor the number of an attempt.
+https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
+"""
+_SCHEDULES = schedule_key("", "").rstrip("/") + "/"
+_POOL_SECONDS = 60
 _ROLE_SECONDS = 120  # a role that was just made may not work for so long
 
 
@@ -32,7 +40,7 @@ class AwsRuns(CloudRuns):
         objects = S3Objects(outputs.aws.work_bucket, clients, outputs.aws.account)
         super().__init__(outputs.stack, objects, outputs.aws.jobs)
         self._outputs, self._aws, self._clients = outputs, outputs.aws, clients
-        self._scheduled = re.compile(rf"{re.escape(outputs.aws.job_prefix)}-{_UUID}")
+        self._scheduled = re.compile(rf"{re.escape(outputs.aws.job_prefix)}-{_EXECUTION}")
 
     def follow(self, run: str) -> Iterator[str]:
         """Lines of CloudWatch Logs, and SageMaker's own story."""
@@ -43,15 +51,26 @@ class AwsRuns(CloudRuns):
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
         """
-        running = self._list(StatusEquals="InProgress")
-        for name in sorted(running | self._list(WarmPoolStatusEquals="Available")):
-            if self._describe(name)["ResourceConfig"].get("KeepAlivePeriodInSeconds"):
-                say(f"keeping no instances of job {name}")
+        running = sorted(self._list(StatusEquals="InProgress"))
+        self._stop_all(running, say)
+        self._await_pools(running)
+        for name in sorted(self._list(WarmPoolStatusEquals="Available")):
+            say(f"keeping no instances of job {name}")
+            try:  # of a job that has ended: of others the documents say nothing
                 with explained(f"job {name}"):
                     self._sagemaker.update_training_job(
                         TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
                     )
-        self._stop_all(sorted(running), say)
+            except KitError as e:  # what still costs must not be kept up by what ends by itself
+                say(f"warning: its instances stay until their time is over: {e}")
+
+    def _await_pools(self, names: Sequence[str]) -> None:
+        """Wait until jobs that were stopped no longer use their warm pools, for a minute at most."""
+        deadline = time.monotonic() + _POOL_SECONDS
+        while any(self._describe(name).get("WarmPoolStatus", {}).get("Status") == "InUse" for name in names):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(POLL_SECONDS)
 
     def remove(self) -> None:
         """Stop what runs, and delete every job."""
@@ -132,6 +151,9 @@ class AwsRuns(CloudRuns):
 
     def _created(self, job: Job) -> str:
         return job["CreationTime"].strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _repeats(self, job: Job) -> bool:
+        return self._spec_folder(job).startswith(_SCHEDULES)
 
     def _spec_folder(self, job: Job) -> str:
         channels = {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in job["InputDataConfig"]}

@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage.html
 """
 
+import re
 from typing import Any
 
 from contract.layout import model_key
@@ -14,6 +15,8 @@ from llmops.platforms.base import Say
 
 _LONGEST_VALUE = 256
 _JSON = ["application/json"]
+_NOT_ALLOWED = re.compile(r"[^\w.:/=+\-@]+")
+"""The pattern of CustomerMetadataProperties, `[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*`, lets no comma or semicolon through."""
 
 
 def write_package(clients: Clients, outputs: StackOutputs, ref: ModelRef, manifest: ModelManifest, say: Say) -> None:
@@ -23,19 +26,28 @@ def write_package(clients: Clients, outputs: StackOutputs, ref: ModelRef, manife
     if not outputs.aws.serving_image:
         say(f"{ref.alias} is not in model package group {group}: a package names an image, and llmops:images has none")
         return
-    sagemaker = clients("sagemaker")
-    with explained(f"model package group {group}"):
-        pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
-        there = (p.get("ModelPackageDescription", "") for page in pages for p in page["ModelPackageSummaryList"])
-        if str(ref) not in there:
-            sagemaker.create_model_package(
+    if str(ref) not in packages_of(clients, group):
+        with explained(f"model package group {group}"):
+            clients("sagemaker").create_model_package(
                 ClientToken=ref.sha256[:36],  # so that of two writers at the same time one writes
                 ModelPackageGroupName=group,
                 ModelPackageDescription=str(ref),
                 **_approval(manifest),
                 InferenceSpecification=_specification(outputs, ref),
-                CustomerMetadataProperties={k: v[:_LONGEST_VALUE] for k, v in _facts(ref, manifest).items() if v},
+                CustomerMetadataProperties=properties(ref, manifest),
             )
+
+
+def packages_of(clients: Clients, group: str) -> set[str]:
+    """The versions in a group, as alias and identity."""
+    with explained(f"model package group {group}"):
+        pages = clients("sagemaker").get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+        return {p.get("ModelPackageDescription", "") for page in pages for p in page["ModelPackageSummaryList"]}
+
+
+def properties(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
+    """What the manifest says, without the characters that SageMaker refuses."""
+    return {k: _NOT_ALLOWED.sub(" ", v).strip()[:_LONGEST_VALUE] for k, v in _facts(ref, manifest).items() if v}
 
 
 def _approval(manifest: ModelManifest) -> dict[str, str]:
@@ -85,5 +97,5 @@ def _facts(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
         found[f"{result.suite}_before"] = f"{result.before.value:.4f}"
         found[f"{result.suite}_after"] = f"{result.after.value:.4f}"
     if manifest.gate:
-        found["gate"] = "; ".join(manifest.gate.reasons)
+        found["gate"] = " / ".join(manifest.gate.reasons)
     return found

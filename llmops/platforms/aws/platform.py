@@ -20,7 +20,7 @@ from llmops.platforms.aws.jobs import AwsRuns
 from llmops.platforms.aws.live import look
 from llmops.platforms.aws.logs import read_logs
 from llmops.platforms.aws.objects_s3 import S3Objects, bucket_cache
-from llmops.platforms.aws.packages import write_package
+from llmops.platforms.aws.packages import packages_of, write_package
 from llmops.platforms.aws.removal import remove_data
 from llmops.platforms.aws.tokens import bearer_token, openai_url
 from llmops.platforms.base import Access, Live, Say, endpoint_of
@@ -88,6 +88,14 @@ class AwsPlatform(CloudPlatform):
         """In the stack's model package group: what the stack signed, and nothing else."""
         manifest = self.store().signed_manifest(ref, self.outputs.signing.public_key)
         write_package(self.clients, self.outputs, ref, manifest, say)
+
+    def unregistered(self) -> list[ModelRef]:
+        """Versions of runs that the model package group lacks; none where no package could be written."""
+        if not self.aws.serving_image:
+            return []
+        there, store = packages_of(self.clients, self.aws.model_package_group), self.store()
+        refs = [ModelRef(alias.name, alias.number, alias.sha256) for alias in store.versions()]
+        return [ref for ref in refs if str(ref) not in there and store.manifest(ref).lineage.run]
 
     def secret(self, name: str) -> str:
         """From Secrets Manager, where its name begins with the project's.

@@ -13,8 +13,9 @@ from contract.outputs import StackOutputs
 from llmops.platforms.aws.clients import Clients, error_code, explained
 
 STACK_TAG = "llmops:stack"
-STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
-WORK_KEYS = ("runs/", "captures/", "async/", "flow-logs/")
+STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "endpoints/", "store.json")
+WORK_KEYS = ("runs/", "captures/", "async/")
+"""Flow logs are not among them: what else writes below AWSLogs/ in a bucket of others, nobody can tell."""
 _MISSING = ("NoSuchBucket", "NoSuchTagSet", "404", "RepositoryNotFoundException", "ValidationException")
 
 

@@ -4,7 +4,10 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -174,6 +177,37 @@ def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
     stack.serve("chat", second)
     stack.up()
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] != old
+
+    with _failing(account, name):
+        stack.serve("chat", first)
+        text = stack.up()
+    assert "no longer rings" in text
+    assert "rejected" not in llmops(stack, "models", "list"), "the good version is not blamed for the bad one's errors"
+
+
+@contextmanager
+def _failing(account: Account, endpoint: str) -> Iterator[None]:
+    """What serves answers 5xx meanwhile, so that its alarm rings as long as it watches that."""
+    cloudwatch = account.client("cloudwatch")
+    configuration = account.client("sagemaker").describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    dimensions = [("EndpointName", endpoint), ("VariantName", "main"), ("EndpointConfigName", configuration)]
+    metric = {
+        "MetricName": "Invocation5XXErrors",
+        "Namespace": "AWS/SageMaker",
+        "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions],
+    }
+
+    def ring() -> None:
+        while found := cloudwatch.describe_alarms_for_metric(**metric)["MetricAlarms"]:
+            alarm = found[0]["AlarmName"]
+            cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="it answers 5xx")
+            time.sleep(0.5)
+
+    assert cloudwatch.describe_alarms_for_metric(**metric)["MetricAlarms"]
+    rings = threading.Thread(target=ring)
+    rings.start()
+    yield
+    rings.join()
 
 
 def test_an_endpoint_that_failed_to_start_is_removed_by_the_next_up(account: Account, make: MakeStack) -> None:

@@ -128,13 +128,13 @@ def test_a_program_that_breaks_the_rules_is_refused_on_aws(deployed: Deployed) -
 def test_a_missing_quota_is_explained_by_the_same_plan(deployed: Deployed) -> None:
     size = deployed.stack.entries["chat"]["size"]
     try:
-        deployed.stack.entries["chat"]["size"] = {**size, "instance_type": "ml.p4d.24xlarge"}
+        deployed.stack.entries["chat"]["size"] = {"instances": 12, "instance_type": "ml.m5.4xlarge"}
         deployed.stack.configure()
         text = plan(deployed.stack, 0)
     finally:
         deployed.stack.entries["chat"]["size"] = size
         deployed.stack.configure()
-    assert re.search(r"warning: quota L-\w+: ml\.p4d\.24xlarge for endpoint usage allows 0, the update needs \d", text)
+    assert re.search(r"warning: quota L-\w+: ml\.m5\.4xlarge for endpoint usage allows 10, the update needs \d+", text)
 
 
 @pytest.mark.parametrize(("which", "advice"), [("open", {"endpoint-isolated"}), ("private", set())])

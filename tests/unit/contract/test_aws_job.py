@@ -10,7 +10,7 @@ import pytest
 from botocore.validate import ParamValidator
 from pydantic import ValidationError
 
-from contract.aws_job import METRICS, JobPlace, job_ending, job_name, training_job
+from contract.aws_job import METRICS, JobPlace, has_gpus, is_accelerated, job_ending, job_name, training_job
 from contract.run import RUN_VARIABLE, SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 
 EXAMPLE = Path(__file__).parent / "examples/run-1.json"
@@ -122,3 +122,18 @@ def test_metrics_are_read_from_the_trainers_lines() -> None:
     line = "step=12 total=80 loss=1.2e-3 tokens_per_s=431 eta_s=63"
     assert {n: re.search(regex, line)[1] for n, regex in METRICS.items()} == {"loss": "1.2e-3", "tokens_per_s": "431"}  # type: ignore[index]
     assert not any(re.search(regex, json.dumps({"loss": 3})) for regex in METRICS.values())
+
+
+GPUS = ("ml.g4dn.xlarge", "ml.g5.xlarge", "ml.g6e.xlarge", "ml.gr6.4xlarge", "ml.p5.48xlarge", "ml.p6-b200.48xlarge")
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpus", "accelerated"),
+    [
+        *((kind, True, True) for kind in GPUS),
+        *((kind, False, True) for kind in ("ml.inf2.xlarge", "ml.trn1n.32xlarge", "ml.dl1.24xlarge")),
+        *((kind, False, False) for kind in ("ml.m5.xlarge", "ml.c7g.large", "ml.r6gd.large", "ml.t2.medium")),
+    ],
+)
+def test_which_types_have_accelerators(kind: str, gpus: bool, accelerated: bool) -> None:
+    assert (has_gpus(kind), is_accelerated(kind)) == (gpus, accelerated)

@@ -70,6 +70,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{AWS}network.mode": ("none", "own", {}),
     f"{AWS}network.cidr": ("10.42.0.0/16", "10.43.0.0/16", {f"{AWS}network.mode": "own"}),
     f"{AWS}network.zones": ([], ["eu-central-1c", "eu-central-1b"], {f"{AWS}network.mode": "own"}),
+    f"{AWS}network.interface_endpoints": ([], ["kms"], {f"{AWS}network.mode": "own"}),
     f"{AWS}network.subnet_ids": (["subnet-3"], ["subnet-4"], {f"{AWS}network": {"mode": "existing", **NETWORK}}),
     f"{AWS}network.security_group_ids": (["sg-3"], ["sg-4"], {f"{AWS}network": {"mode": "existing", **NETWORK}}),
     f"{AWS}alarms.error_rate": (0.05, 0.1, {}),

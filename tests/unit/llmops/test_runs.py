@@ -16,7 +16,7 @@ from contract.errors import KitError, RunError
 from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
 from llmops.platforms.local import LocalPlatform
-from llmops.runs import collect, find_run, other_machines, parse_recipe, plan_run, uncollected
+from llmops.runs import collect, find_run, other_machines, parse_recipe, plan_run, require_collected, uncollected
 from tests.support import intruder
 from tests.support.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
@@ -141,10 +141,13 @@ def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path
 
     assert find_run(platform, run).state.status == "completed"
     assert [r.spec.id for r in uncollected(platform)] == [run]
+    with pytest.raises(KitError, match=f"complete runs were not collected, and would be lost: {run}"):
+        require_collected(platform, lambda _: None)
     ref = collect(platform, find_run(platform, run), lambda _: None)
     assert ref.alias == "chatbot@1"
     assert collect(platform, find_run(platform, run), lambda _: None) == ref
     assert uncollected(platform) == []
+    require_collected(platform, lambda _: None)
     with pytest.raises(RunError, match="is complete"):
         platform.resume(run, lambda _: None)
 

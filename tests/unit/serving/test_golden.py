@@ -6,7 +6,7 @@ import pytest
 
 from contract.errors import ServingError
 from contract.model import Golden
-from serving.golden import ask_golden, missing
+from serving.golden import ask_golden, missing, pause
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,16 @@ from serving.golden import ask_golden, missing
 )
 def test_case_and_spaces_do_not_matter_alternatives_do(expect: list[str], text: str, lacks: str) -> None:
     assert missing(expect, text) == lacks
+
+
+def test_several_samples_come_while_a_rollout_is_watched() -> None:
+    times, now = [], 0.0
+    while now < 900:
+        now += pause(300.0, now)
+        times.append(now)
+    assert [t for t in times if t <= 300] == [60, 120, 180, 240, 300], "in the bake that is the default in a cloud"
+    assert times[-1] - times[-2] == 300
+    assert pause(0.2, 0) == 0.2
 
 
 def prompt(expect: list[str]) -> Golden:

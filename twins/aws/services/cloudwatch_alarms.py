@@ -172,6 +172,8 @@ class Alarms:
         begin = {"StateValue": "INSUFFICIENT_DATA", "StateReason": _UNCHECKED, "StateUpdatedTimestamp": now()}
         begin["StateTransitionedTimestamp"] = begin["StateUpdatedTimestamp"]
         alarm.update({key: old[key] for key in kept if key in old} if old else begin)
+        if old and old["StateValue"] == "ALARM":  # whatever it watches now: its state is left unchanged at first
+            alarm["held"] = now() + _HELD_SECONDS
         alarms(self._twin, call.region)[name] = alarm
         tags = shelf(self._twin, SERVICE, "tags", call.region)
         if not old:

@@ -60,7 +60,7 @@ def add_group(twin: Twin, region: str, endpoint: Document, config: Document, liv
         for variant in config["ProductionVariants"]  # shadow variants get no requests here, hence no instances
         if (found := variants.containers(twin, region, variant))
     ]
-    group = GroupPlan(id=secrets.token_hex(4), share=0.0, variants=planned)
+    group = GroupPlan(id=secrets.token_hex(4), name=config["EndpointConfigName"], share=0.0, variants=planned)
     endpoint.setdefault("groups", []).append(group.model_dump(mode="json"))
     return group.id
 

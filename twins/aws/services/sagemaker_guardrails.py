@@ -88,25 +88,34 @@ def _shares(routing: Document, config: Document) -> list[float]:
 
 def _check_sizes(deployment: Document, variant: Document) -> None:
     total, name = variant.get("InitialInstanceCount", 1), variant["VariantName"]
-    if rolling := deployment.get("RollingUpdatePolicy"):
-        share = _percent(rolling["MaximumBatchSize"], total)
-        if not 5 <= share <= 50:
-            raise ApiError(
-                "ValidationException",
-                f"MaximumBatchSize must be between 5% and 50% of the variant's total instance count: "
-                f"variant {name} has {total}.",
-            )
+    rolling = deployment.get("RollingUpdatePolicy")
+    if rolling and not all(5 <= share <= 50 for share in _shares_meant(rolling["MaximumBatchSize"], total)):
+        raise ApiError(
+            "ValidationException",
+            f"MaximumBatchSize must be between 5% and 50% of the variant's total instance count: "
+            f"variant {name} has {total}.",
+        )
     routing = deployment.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
     member = {"CANARY": "CanarySize", "LINEAR": "LinearStepSize"}.get(routing.get("Type", ""))
     if not member:
         return
     if member not in routing:
         raise ApiError("ValidationException", f"{member} must be provided for a deployment of type {routing['Type']}.")
-    share = _percent(routing[member], total)
-    if share > 50 or (member == "LinearStepSize" and share < 10):
+    found = _shares_meant(routing[member], total)
+    if max(found) > 50 or (member == "LinearStepSize" and min(found) < 10):
         allowed = "at most 50%" if member == "CanarySize" else "between 10% and 50%"
         message = f"{member} must be {allowed} of the variant's total instance count: variant {name} has {total}."
         raise ApiError("ValidationException", message)
+
+
+def _shares_meant(size: Document, total: int) -> list[float]:
+    """A capacity in percent: as it is asked for, and what becomes of it in whole instances. The documents don't say
+    which of the two has to be within the limits.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_TrafficRoutingConfig.html
+    """
+    asked = [float(size["Value"])] if size["Type"] == "CAPACITY_PERCENT" else []
+    return [*asked, _percent(size, total)]
 
 
 def _policy(deployment: Document | None) -> Document:

@@ -89,6 +89,10 @@ class Training:
         if job["TrainingJobStatus"] in ENDED and (given or "KeepAlivePeriodInSeconds" not in resources):
             message = f"The request was rejected because the training job is in status {job['TrainingJobStatus']}."
             raise ApiError("ValidationException", message)
+        if "KeepAlivePeriodInSeconds" in resources and job.get("WarmPoolStatus", {}).get("Status") != "Available":
+            # Of other pools the page on warm pools says nothing: https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
+            message = "The request was rejected because the training job has no warm pool in status Available."
+            raise ApiError("ValidationException", message)
         job.setdefault("ResourceConfig", {}).update(resources)
         job.update(given, LastModifiedTime=now())
         self._pools.update(call.region, job)

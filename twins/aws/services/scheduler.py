@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/scheduler/latest/APIReference/Welcome.html
 import json
 import logging
 import re
+import secrets
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,6 @@ from twins.aws.services.documents import (
     Document,
     ask,
     implement_methods,
-    new_id,
     now,
     page,
     plain,
@@ -242,7 +242,7 @@ def _fire_due(twin: Twin) -> None:
 
 
 def _fire(twin: Twin, region: str, schedule: Document, due: float) -> None:
-    execution = new_id()
+    execution = secrets.token_hex(8)  # in the form of the documents' example, d32c5kddcf5bb8c3
     target = schedule["Target"]
     replaced = {
         "<aws.scheduler.schedule-arn>": schedule["Arn"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -47,13 +48,19 @@ def token(subject: str) -> str:
 def take(clients: Clients, role: str, subject: str) -> dict[str, str]:
     """A role's credentials, by a workflow's token."""
     answer = clients("sts").assume_role_with_web_identity(
-        RoleArn=role, RoleSessionName="workflow", WebIdentityToken=token(subject)
+        RoleArn=role, RoleSessionName="workflow", WebIdentityToken=token(subject), **_as_long_as_asked()
     )["Credentials"]
     return {
         "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": answer["SecretAccessKey"],
         "AWS_SESSION_TOKEN": answer["SessionToken"],
     }
+
+
+def _as_long_as_asked() -> dict[str, int]:
+    """As configure-aws-credentials asks STS in the workflow that deploys."""
+    (seconds,) = re.findall(r"role-duration-seconds: (\d+)", (WORKFLOWS / "deploy.yml").read_text())
+    return {"DurationSeconds": int(seconds)}
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from contract.aws_job import training_job
+from contract.digest import sha256_bytes
 from contract.errors import KitError, RunError
-from contract.layout import dataset_key, model_key, run_spec_key
-from contract.run import Compute, RunSpec
+from contract.layout import dataset_key, model_key, run_spec_key, schedule_key
+from contract.run import Compute, RunSpec, StoredSpec
 from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.jobs import AwsRuns
 from llmops.platforms.aws.platform import AwsPlatform
 from llmops.runs import find_run
 from tests.emulated.llmops.aws.conftest import MakePlatform
@@ -55,6 +58,27 @@ def spec(platform: AwsPlatform, name: str = "chatbot", **compute: Any) -> RunSpe
 def jobs(platform: AwsPlatform) -> list[str]:
     found = platform.clients("sagemaker").list_training_jobs(NameContains=platform.aws.job_prefix, MaxResults=100)
     return [job["TrainingJobName"] for job in found["TrainingJobSummaries"]]
+
+
+@pytest.mark.parametrize("execution", ["d32c5kddcf5bb8c3", "0f2c1a52-8f0e-4c5f-9c1e-5d2f5a0b7c11"])
+def test_a_schedules_job_is_a_run_whatever_the_scheduler_calls_its_execution(
+    platform: AwsPlatform, execution: str
+) -> None:
+    repeated, name = spec(platform), f"{platform.aws.job_prefix}-{execution}"
+    content, folder = repeated.to_json().encode(), schedule_key("weekly", repeated.id)
+    runs = platform.runs
+    assert isinstance(runs, AwsRuns)
+    other = f"elsewhere/{repeated.id}"
+    for each in (folder, other):
+        runs._objects.put(f"{each}/run.json", content)
+    for job, stored in (
+        (name, StoredSpec(folder, sha256_bytes(content))),
+        (f"{name}xyz", StoredSpec(other, sha256_bytes(content))),  # somebody else's, and of no schedule
+    ):
+        request = training_job(job, job, repeated, stored, runs._place)
+        platform.clients("sagemaker").create_training_job(**request)
+    assert [run.spec.id for run in platform.find()] == [name]
+    assert [run.spec.id for run in platform.find(name)] == [name]
 
 
 def test_a_failed_run_says_why_and_each_start_is_another_job(platform: AwsPlatform) -> None:

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from contract.aws_job import JobPlace, training_job
 from contract.digest import sha256_bytes, sha256_file
 from contract.errors import IntegrityError, KitError, RunError
-from contract.layout import run_spec_key
+from contract.layout import run_spec_key, schedule_key
 from contract.model import GateResult, ModelManifest
 from contract.outputs import StackOutputs
 from contract.run import StoredSpec
@@ -112,13 +112,16 @@ def _left_alone(world: World) -> str:
 
 def _scheduled(world: World, run: str) -> str:
     """A job as a schedule starts it: it repeats a run's spec."""
-    platform, name = world.platform, f"{world.platform.aws.job_prefix}-{uuid.uuid4()}"
+    platform, name = world.platform, f"{world.platform.aws.job_prefix}-{uuid.uuid4().hex[:16]}"
     place = JobPlace(
         platform.aws.roles["training"], platform.aws.kms_key, platform._bucket, platform.aws.work_bucket,
         tags=platform.aws.tags,
     )  # fmt: skip
     spec = find_run(platform, run).spec
-    stored = StoredSpec(run_spec_key(run).removesuffix("/run.json"), sha256_bytes(spec.to_json().encode()))
+    content, folder = spec.to_json().encode(), schedule_key("weekly", run)
+    s3 = world.account.client("s3")  # of whoever deployed the schedule
+    s3.put_object(Bucket=platform.aws.work_bucket, Key=f"{folder}/run.json", Body=content)
+    stored = StoredSpec(folder, sha256_bytes(content))
     platform.clients("sagemaker").create_training_job(**training_job(name, name, spec, stored, place))
     return name
 
@@ -220,6 +223,26 @@ def test_each_version_is_once_in_the_model_package_group(world: World, followed:
     package = sagemaker.describe_model_package(ModelPackageName=found[0]["ModelPackageArn"])
     assert package["ModelApprovalStatus"] == "Approved"
     assert package["CustomerMetadataProperties"]["run"] in {r["run"] for r in world.kit.json("runs", "list")}
+    assert package["CustomerMetadataProperties"]["gate"].startswith("new-phrasings: ")
+
+
+def test_a_failed_registration_is_a_warning_and_the_next_collect_makes_it_good(
+    world: World, followed: dict[str, Any]
+) -> None:
+    iam, sagemaker, group = world.account.client("iam"), _sagemaker(world), world.platform.aws.model_package_group
+    before = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+    lost = next(p for p in before if p["ModelPackageDescription"].endswith(followed["sha256"]))
+    sagemaker.delete_model_package(ModelPackageName=lost["ModelPackageArn"])
+    denied = {"Effect": "Deny", "Action": "sagemaker:CreateModelPackage", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": denied})
+    iam.put_user_policy(UserName="user", PolicyName="denied", PolicyDocument=document)
+    assert "warning: chatbot@1 is in the store, but not in the registry" in world.kit.run(
+        "runs", "collect", followed["run"]
+    )
+    iam.delete_user_policy(UserName="user", PolicyName="denied")
+    assert "chatbot@1 is in the registry now" in world.kit.run("runs", "collect")
+    after = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+    assert {p["ModelPackageDescription"] for p in after} == {p["ModelPackageDescription"] for p in before}
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from moto.sagemaker.models import sagemaker_backends
 
 from contract.errors import KitError
-from infra.targets.aws import account, live, preparation, scheduled_spec
+from infra.targets.aws import account, live, preparation, quiet, scheduled_spec
 from infra.targets.aws.preparation import IN_STATE
 from infra.targets.aws.session import Place, client, find_caller
 from infra.targets.dynamic import KitProvider, Properties
@@ -22,9 +23,11 @@ NAME = "llmops-demo-chat"
 OURS = {"llmops:project": "llmops", "llmops:stack": "demo"}
 PLACE = {"account": ACCOUNT, "region": REGION, "profile": ""}
 OLD, NEW = "1" * 64, "2" * 64
+BUCKET = "the-store"
 PROVIDERS = [
     account.AccountProvider,
     preparation.PreparationProvider,
+    quiet.QuietProvider,
     live.LiveProvider,
     scheduled_spec.ScheduledSpecProvider,
 ]
@@ -33,6 +36,7 @@ PROVIDERS = [
 @pytest.fixture(autouse=True)
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(preparation, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(quiet, "_POLL_SECONDS", 0.01)
     with on_moto(monkeypatch):
         yield
 
@@ -76,6 +80,7 @@ def prepared(**other: Any) -> Properties:
         "instances": 1,
         "max_instances": 0,
         "instance_type": "ml.m5.large",
+        "store": BUCKET,
         "alarms": ["a", "b"],
         **other,
     }
@@ -197,7 +202,6 @@ def test_the_end_leaves_nothing_of_ours(tags: dict[str, str], stays: bool) -> No
 
 
 LIVE = live.LiveProvider()
-BUCKET = "the-store"
 
 
 def compared(**other: Any) -> Properties:
@@ -220,7 +224,7 @@ def compared(**other: Any) -> Properties:
 
 def log_of(sha256: str) -> list[dict[str, str]]:
     s3 = boto3.client("s3", region_name=REGION)
-    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=BUCKET, Prefix="rejections/").get("Contents", [])]
     assert keys == [f"rejections/{sha256}/{n:06d}.json" for n in range(1, len(keys) + 1)]
     return [json.loads(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()) for key in keys]
 
@@ -231,7 +235,20 @@ def store() -> None:
     boto3.client("s3", region_name=REGION).create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
 
 
-def test_what_is_live_as_declared_is_marked_as_known_to_the_state() -> None:
+def test_an_endpoint_that_lost_its_tag_stays(store: None) -> None:
+    """A company's tools may take tags away that they don't know."""
+    make_endpoint()
+    LIVE.create(compared())
+    arn = sagemaker().describe_endpoint(EndpointName=NAME)["EndpointArn"]
+    sagemaker().delete_tags(ResourceArn=arn, TagKeys=[IN_STATE])
+    assert not PREPARATION.diff("", known(), prepared()).changes
+    update(known(), prepared(content="c2"))
+    assert exists()
+    LIVE.delete(NAME, compared())
+    assert PREPARATION.diff("", known(), prepared()).changes, "what is left of it once the state knows it no longer"
+
+
+def test_what_is_live_as_declared_is_marked_as_known_to_the_state(store: None) -> None:
     make_endpoint()
     assert LIVE.create(compared()).id == NAME
     arn = sagemaker().describe_endpoint(EndpointName=NAME)["EndpointArn"]
@@ -292,13 +309,43 @@ def test_a_count_within_the_limits_of_scaling_is_no_drift() -> None:
         assert (read.inputs["instances"] == 3) is drift
 
 
-def test_an_update_restores_count_and_weight() -> None:
+def test_an_update_restores_count_and_weight(store: None) -> None:
     make_endpoint(count=3)
     wanted = [{"VariantName": "main", "DesiredWeight": 0.5, "DesiredInstanceCount": 3}]
     sagemaker().update_endpoint_weights_and_capacities(EndpointName=NAME, DesiredWeightsAndCapacities=wanted)
     LIVE.update("", compared(instances=3, weight=0.5), compared(instances=2))
     (variant,) = sagemaker().describe_endpoint(EndpointName=NAME)["ProductionVariants"]
     assert (variant["DesiredInstanceCount"], variant["DesiredWeight"]) == (2, 1.0)
+
+
+QUIET = {**PLACE, "endpoint": NAME, "configuration": "new", "alarms": ["chat-5xx", "chat-quality"]}
+
+
+def set_alarm(name: str, state: str) -> None:
+    cloudwatch = boto3.client("cloudwatch", region_name=REGION)
+    cloudwatch.put_metric_alarm(AlarmName=name, EvaluationPeriods=1, ComparisonOperator="GreaterThanThreshold")
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="a test")
+
+
+def test_an_update_waits_until_no_alarm_rings_any_more(capsys: pytest.CaptureFixture[str]) -> None:
+    provider = quiet.QuietProvider()
+    set_alarm("chat-quality", "OK")
+    set_alarm("other", "ALARM")
+    assert provider.create(QUIET).id == NAME
+    assert not provider.diff("", QUIET, QUIET).changes
+    assert provider.diff("", QUIET | {"configuration": "old"}, QUIET).changes
+    set_alarm("chat-5xx", "ALARM")
+    timer = threading.Timer(0.3, set_alarm, ["chat-5xx", "OK"])
+    timer.start()
+    provider.update("", QUIET | {"configuration": "old"}, QUIET)
+    assert f"endpoint {NAME}: waiting until alarm chat-5xx no longer rings" in capsys.readouterr().out
+
+
+def test_an_alarm_that_rings_on_is_named_before_the_endpoint_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet, "_WAIT_SECONDS", 0.05)
+    set_alarm("chat-quality", "ALARM")
+    with pytest.raises(KitError, match="alarm chat-quality is in ALARM, and SageMaker would undo any update"):
+        quiet.QuietProvider().update("", QUIET, QUIET)
 
 
 def test_a_schedules_spec_is_kept_and_goes_with_it(store: None) -> None:
@@ -370,7 +417,7 @@ def test_providers_are_pickled_by_reference_and_readable_in_the_state(kind: type
 
 def test_modules_of_the_providers_process_are_light() -> None:
     """Each command of the engine starts that process: what it imports is waited for."""
-    names = ", ".join(f"infra.targets.aws.{m}" for m in ("account", "preparation", "live", "scheduled_spec"))
+    names = ", ".join(f"infra.targets.aws.{m}" for m in ("account", "preparation", "quiet", "live", "scheduled_spec"))
     code = f"import sys, {names}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "ruamel", "pulumi_aws", "boto3", "botocore", "cryptography"} & set(loaded)

@@ -7,7 +7,7 @@ import pulumi
 import pytest
 
 from infra.targets.aws.limits import has_local_disks
-from tests.unit.infra.aws.conftest import REGION, SERVING, Account
+from tests.unit.infra.aws.conftest import ACCOUNT, REGION, SERVING, Account
 from tests.unit.infra.program import Declared
 
 KEY = "arn:of:data-key (llmops down keeps it)"
@@ -250,7 +250,13 @@ def test_the_stacks_instance_type_is_judged_like_an_endpoints_own(account: Accou
         ({"mode": "serverless"}, ["endpoints.chat.mode: a serverless endpoint", "network isolation", "async"]),
         ({"rollout": {"strategy": "canary", "canary_percent": 60}}, ["rollout.canary_percent: ", "50 %"]),
         ({"rollout": {"bake_seconds": 4000}}, ["rollout.bake_seconds: SageMaker waits 3600 s at most"]),
-        ({"rollout": {"strategy": "linear", "step_percent": 10, "bake_seconds": 400}}, ["10 steps of 400 s"]),
+        (
+            {"rollout": {"strategy": "linear", "step_percent": 10, "bake_seconds": 400}},
+            ["rollout.bake_seconds: an update may", "10 waits of 400 s"],
+        ),
+        ({"rollout": {"strategy": "linear", "step_percent": 9}}, ["rollout.step_percent: ", "10 to 50 %"]),
+        ({"start_seconds": 1900}, ["start_seconds: an update may take 62 minutes", "gives up after 60"]),
+        ({"download_seconds": 3600}, ["endpoints.chat.download_seconds: an update may take 90 minutes"]),
     ],
 )  # fmt: skip
 def test_what_sagemaker_cant_do_is_refused(
@@ -264,7 +270,8 @@ def test_what_sagemaker_cant_do_is_refused(
 
 def test_off_keeps_what_observes_and_nothing_that_costs(account: Account) -> None:
     declared = account.provision({"endpoints": {"chat": {"model": f"gone@1@sha256:{'0' * 64}", "endpoint": "off"}}})
-    assert declared.has("alarm-chat-quality")
+    assert declared.has("quality-chat")
+    assert not declared.has("alarm-chat-quality"), "an alarm watches the configuration that serves"
     assert declared.has("logs-chat")
     assert not [u for u in declared.resources if u.endswith(("::endpoint-chat", "::model-chat", "::preparation-chat"))]
     assert declared.outputs["endpoints"]["chat"]["url"] == ""
@@ -279,6 +286,30 @@ def test_an_endpoint_without_an_image_or_with_a_process_is_refused(account: Acco
             account.provision({"images": images, "endpoints": {"chat": {"model": model}}})
         assert words in str(refused.value)
         assert "llmops images push" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "aws", "kind", "key"),
+    [
+        ("own", {}, "ml.g5.xlarge", "endpoints.chat.size.instance_type"),
+        ("own", {"instance_type": "ml.inf2.xlarge"}, "", "aws.instance_type"),
+        ("given", {"registry": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/team"}, "ml.p4d.24xlarge", "endpoints.chat"),
+    ],
+)
+def test_the_kits_image_is_not_put_on_accelerators(
+    images: str, aws: dict[str, str], kind: str, key: str, account: Account, model: str
+) -> None:
+    """It would serve on their processors; `pulumi preview` and `llmops plan` say so."""
+    repository = "team/serving" if images == "given" else account.names.of("serving")
+    image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{repository}@sha256:{'5' * 64}"
+    entry = {"model": model, "size": {"instance_type": kind}}
+    config = {"images": {"serving": image}, "endpoints": {"chat": entry}, "aws": aws}
+    with pytest.raises(pulumi.RunError) as refused:
+        account.provision(config)
+    text = str(refused.value)
+    assert f"llmops:{key}" in text
+    assert f"the accelerators of {kind or aws['instance_type']} would be paid for, and idle" in text
+    assert "ml.c5.2xlarge" in text
 
 
 def test_the_url_is_where_sagemaker_is_invoked(plain: Declared, account: Account) -> None:
@@ -303,7 +334,11 @@ def test_every_part_of_an_endpoint_observes(plain: Declared, account: Account, m
     assert (quality["statistic"], quality["comparisonOperator"]) == ("Minimum", "LessThanThreshold")
     for kind, metric_name, threshold in (("5xx", "Invocation5XXErrors", 0.05), ("latency", "ModelLatency", 20e6)):
         alarm = plain.of(f"alarm-chat-{kind}")
-        assert alarm["dimensions"] == {"EndpointName": physical, "VariantName": "main"}
+        assert alarm["dimensions"] == {
+            "EndpointName": physical,
+            "VariantName": "main",
+            "EndpointConfigName": plain.of("configuration-chat")["name"],
+        }, "of the fleet that comes"
         assert (alarm["metricName"], alarm["threshold"]) == (metric_name, threshold)
     for kind in ("5xx", "latency", "quality"):
         alarm = plain.of(f"alarm-chat-{kind}")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pulumi
 import pytest
@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from contract.layout import run_spec_key
 from contract.outputs import StackOutputs
+from infra.targets.aws.settings import Interface
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, RUN, SERVING, TRAINING, Account
 from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
 
@@ -34,7 +35,7 @@ def everything(account: Account) -> dict[str, Any]:
             "batch": {"model": model, "mode": "async", "size": {"instances": 0, "max_instances": 2}},
         },
         "aws": {
-            "network": {"mode": "own"},
+            "network": {"mode": "own", "interface_endpoints": list(get_args(Interface))},
             "budget": {"emails": ["you@example.com"]},
             "schedules": {"weekly": {"run": RUN, "cron": "cron(0 3 ? * SUN *)"}},
         },
@@ -200,8 +201,20 @@ def test_the_vpc_is_private(full: Declared) -> None:
     for rule in ("workloads-to-s3", "workloads-to-endpoints", "endpoints-from-workloads"):
         assert (full.of(rule)["fromPort"], full.of(rule)["toPort"]) == (443, 443)
         assert "cidrIpv4" not in full.of(rule)
+    for rule in ("workloads-to-each-other", "workloads-from-each-other"):
+        assert full.of(rule)["securityGroupId"] == full.of(rule)["referencedSecurityGroupId"] == "workloads"
+        assert full.of(rule)["ipProtocol"] == "-1", "UDP 500 and ESP, where containers talk encrypted"
     flow = full.of("vpc-flow-log")
     assert (flow["trafficType"], flow["logDestinationType"]) == ("ALL", "s3")
+
+
+def test_interface_endpoints_are_made_only_where_they_are_asked_for(account: Account) -> None:
+    """Containers are isolated; SageMaker pulls images and writes logs itself, and S3's gateway costs nothing."""
+    declared = account.provision({"aws": {"network": {"mode": "own"}}})
+    assert declared.has("vpc-endpoint-s3")
+    assert not [u for u in declared.resources if "VpcEndpoint" in u and not u.endswith("vpc-endpoint-s3")]
+    assert not declared.has("vpc-endpoints")
+    assert not declared.has("workloads-to-endpoints")
 
 
 def test_a_schedule_starts_the_job_itself(full: Declared, account: Account) -> None:

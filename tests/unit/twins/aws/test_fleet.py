@@ -119,6 +119,23 @@ def test_a_request_counts_as(status: int, errors: tuple[int, int]) -> None:
     assert (values["ModelLatency"], values["FirstChunkModelLatency"]) == (5e5, 2.5e5)
 
 
+def test_a_request_counts_for_its_variant_and_for_the_fleet_of_its_configuration(tmp_path: Path) -> None:
+    """So that an alarm can watch the new fleet alone."""
+    from twins.aws.services.cloudwatch_metrics import Metric, in_window
+
+    twin = Twin(tmp_path)
+    for group, status in (("old", 500), ("new", 200)):
+        fleet_metrics.put(twin, [(1.0, Request(ARN, "e", "v", status, 1, 0.5, 0.001, None, group))], {})
+
+    def errors(*more: tuple[str, str]) -> list[float]:
+        metric = Metric("AWS/SageMaker", "Invocation5XXErrors", (*more, ("EndpointName", "e"), ("VariantName", "v")))
+        return [point[2] for point in in_window(twin, "us-east-1", metric, 0, 2)]
+
+    assert errors() == [1.0, 0.0]
+    assert errors(("EndpointConfigName", "new")) == [0.0]
+    assert errors(("EndpointConfigName", "old")) == [1.0]
+
+
 def lines(twin: Twin) -> list[str]:
     from moto.logs.models import logs_backends
 

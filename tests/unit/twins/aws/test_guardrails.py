@@ -62,6 +62,8 @@ def test_a_step_lasts_as_long_as_it_says() -> None:
         (blue_green("CANARY", CanarySize={"Type": "INSTANCE_COUNT", "Value": 1}), 1),
         (blue_green("CANARY"), 4),
         (blue_green("LINEAR", LinearStepSize={"Type": "INSTANCE_COUNT", "Value": 1}), 11),
+        (blue_green("LINEAR", LinearStepSize={"Type": "CAPACITY_PERCENT", "Value": 9}), 4),
+        (rolling("CAPACITY_PERCENT", 4), 4),
         (blue_green("ALL_AT_ONCE") | rolling("INSTANCE_COUNT", 1), 4),
     ],
 )

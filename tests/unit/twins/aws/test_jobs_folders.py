@@ -66,3 +66,10 @@ def test_paths_that_lie_in_the_container() -> None:
     for path in ("/opt/ml/checkpoints", "/opt/ml/checkpoints/", "/mnt/..data/a b", "/x" * 2048):
         jobs_folders.refuse_outside({"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": path}})
     jobs_folders.refuse_outside({"InputDataConfig": [{"ChannelName": "..."}]})
+
+
+def test_who_may_not_talk_finds_the_others_where_nobody_is() -> None:
+    first, *others = jobs_folders.nodes_of({"ResourceConfig": {"InstanceGroups": GROUPS}}, Path("/home"))
+    found = jobs_folders.apart([first, *others], first)
+    assert [node.host for node in found] == ["algo-1", "algo-2", "algo-3"]
+    assert [node.address for node in found] == [first.address, "192.0.2.1", "192.0.2.1"]

@@ -79,3 +79,17 @@ def test_what_a_model_says_in_java_is_judged_too() -> None:
         "at 'tags.1.member.key'"
         in refused("sagemaker", "AddTags", ResourceArn="arn:aws:sagemaker:x", Tags=[tag]).message
     )
+
+
+@pytest.mark.parametrize("value", ["at least 0.50, which", "a; b", "a\nb", "(1)"])
+def test_metadata_of_a_model_package_hold_letters_numbers_and_separators_alone(value: str) -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage.html"""
+    error = refused("sagemaker", "CreateModelPackage", CustomerMetadataProperties={"gate": value})
+    assert "at 'customerMetadataProperties.gate.member' failed to satisfy constraint: Member must satisfy regular" in (
+        error.message
+    )
+
+
+def test_metadata_of_a_model_package_may_be_in_any_script() -> None:
+    facts = {"größe": "0.5 - 1 für/за:=+-@", "木": "林"}
+    validation.check(reading("sagemaker", "CreateModelPackage", CustomerMetadataProperties=facts))

@@ -100,5 +100,5 @@ def test_a_due_schedule_starts_a_training_job(
     )
     sagemaker = twin.client("sagemaker")
     [job] = eventually(lambda: sagemaker.list_training_jobs(NameContains="nightly-")["TrainingJobSummaries"])
-    assert len(job["TrainingJobName"]) == len("nightly-") + 36
+    assert len(job["TrainingJobName"]) == len("nightly-") + 16
     assert not scheduler.list_schedules(NamePrefix="once")["Schedules"]

@@ -1,0 +1,34 @@
+"""What the kit says of a version in the model package group is what SageMaker accepts."""
+
+from contract.model import Lineage, ModelManifest, Score, SuiteResult
+from contract.names import ModelRef
+from contract.recipe import GateCheck
+from contract.run import Pinned
+from llmops.platforms.aws.packages import properties
+from training.scoring import decide
+from twins.aws.patterns import compiled
+from twins.aws.reading import model_of
+
+
+def test_every_property_fits_sagemakers_patterns() -> None:
+    model = model_of("sagemaker")
+    key, value = (compiled(model.shape_for(f"CustomerMetadata{part}").metadata["pattern"]) for part in ("Key", "Value"))
+    manifest = _trained()
+    found = properties(ModelRef("chatbot", 1, "0" * 64), manifest)
+    assert all(key.fullmatch(name) and value.fullmatch(text) for name, text in found.items()), found
+    assert found["gate"] == (
+        "facts: 0.90 of facts found at least 0.50 / facts: gain over the base model +0.80 which is less than 0.85"
+    )
+    assert found["licence"] == "CC BY-SA 4.0 MIT"
+
+
+def _trained() -> ModelManifest:
+    score = {name: Score(value=value, low=0, high=1, n=10) for name, value in (("before", 0.1), ("after", 0.9))}
+    results = [SuiteResult(suite="facts", split="new", **score)]
+    pinned = Pinned(name="chatbot", sha256="1" * 64)
+    return ModelManifest.model_construct(
+        licence="CC BY-SA 4.0, MIT;",
+        lineage=Lineage(run="chatbot-1", dataset=pinned, base_model=pinned, image=f"x/y@sha256:{'2' * 64}"),
+        evaluation=results,
+        gate=decide([GateCheck(suite="facts", minimum=0.5, minimum_gain=0.85)], results),
+    )

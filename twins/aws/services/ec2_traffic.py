@@ -1,0 +1,57 @@
+"""May the instances of a training job in a network of its owner's talk to each other?
+
+Traffic passes if a rule of a security group lets it out of the one, and a rule lets it into the other. With encryption
+between containers that is UDP 500 and ESP, without it TCP.
+https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html
+https://docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+from twins.aws.services.documents import Document
+from twins.aws.twin import Twin
+
+_NUMBERS = {"tcp": "6", "udp": "17", "icmp": "1"}
+_ALL = "-1"
+_ENCRYPTED = (("17", 500), ("50", None))
+_PLAIN = (("6", None),)
+
+
+def may_meet(twin: Twin, region: str, job: Document) -> bool:
+    """Whether the instances of a job reach each other; in SageMaker's own network they always do."""
+    from moto.ec2.models import ec2_backends
+
+    network = job.get("VpcConfig")
+    if not network:
+        return True
+    backend = ec2_backends[twin.account][region]
+    groups = [group for name in network["SecurityGroupIds"] if (group := backend.get_security_group_from_id(name))]
+    known = {name: subnet for zone in backend.subnets.values() for name, subnet in zone.items()}
+    subnets = [ipaddress.ip_network(known[name].cidr_block) for name in network["Subnets"] if name in known]
+    ids = {group.id for group in groups}
+    rules = ([r for g in groups for r in g.egress_rules], [r for g in groups for r in g.ingress_rules])
+    needed = _ENCRYPTED if job.get("EnableInterContainerTrafficEncryption") else _PLAIN
+    return all(
+        any(_lets(rule, protocol, port) and _is_among(rule, ids, subnets) for rule in direction)
+        for protocol, port in needed
+        for direction in rules
+    )
+
+
+def _lets(rule: Any, protocol: str, port: int | None) -> bool:
+    named = _NUMBERS.get(str(rule.ip_protocol), str(rule.ip_protocol))
+    if named == _ALL:
+        return True
+    if named != protocol:
+        return False
+    return port is None or int(rule.from_port) <= port <= int(rule.to_port)
+
+
+def _is_among(rule: Any, groups: set[str], subnets: Iterable[Any]) -> bool:
+    """Is what the rule names, as source or as destination, all of the job's instances?"""
+    if rule.source_group.get("GroupId") in groups:
+        return True
+    block = rule.ip_range.get("CidrIp")
+    return bool(block) and all(subnet.subnet_of(ipaddress.ip_network(block)) for subnet in subnets)
