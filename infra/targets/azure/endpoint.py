@@ -119,12 +119,12 @@ def deployment_name(entry: Entry, kind: str, image: str) -> str:
 
 def model_version_id(here: Here, ground: Ground, ref: ModelRef) -> str:
     """Resource id of a promoted version in the workspace, whether it is there or not."""
-    return f"{ground.workspace.plain_id}/models/{here.names.of(ref.name)}/versions/{_asset_version(ref)}"
+    return f"{ground.workspace.plain_id}/models/{_asset_name(here, ref)}/versions/{ref.number}"
 
 
 def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, ml.ModelVersion]) -> ml.ModelVersion:
     if ref not in made:
-        logical = f"model-{ref.name}-{_asset_version(ref)}"
+        logical = f"model-{ref.name}-{ref.number}-{ref.sha256[:8]}"
         workspace = ground.workspace
         folder = pulumi.Output.concat(
             f"azureml://subscriptions/{here.caller.subscription}/resourcegroups/",
@@ -137,8 +137,8 @@ def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, ml.
         )
         made[ref] = ml.ModelVersion(
             logical,
-            name=here.names.of(ref.name),
-            version=_asset_version(ref),
+            name=_asset_name(here, ref),
+            version=str(ref.number),
             properties=ml.ModelVersionPropertiesArgs(
                 model_type="custom_model",
                 model_uri=folder,
@@ -157,9 +157,12 @@ def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, ml.
     return made[ref]
 
 
-def _asset_version(ref: ModelRef) -> str:
-    """A content's own: an asset's version can't get another content."""
-    return f"{ref.number}-{ref.sha256[:8]}"
+def _asset_name(here: Here, ref: ModelRef) -> str:
+    """A content's own: a registered version keeps its path for good, and Azure takes integers alone for versions.
+
+    https://github.com/Azure/azureml-examples/issues/2725
+    """
+    return f"{here.names.of(ref.name)}-{ref.sha256[:8]}"
 
 
 def _prepare(here: Here, name: str, entry: Entry, ground: Ground, id_: str, deployment: str) -> Preparation:

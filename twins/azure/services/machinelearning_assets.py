@@ -3,6 +3,7 @@
 https://learn.microsoft.com/rest/api/azureml/model-versions
 """
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from twins.azure.services.machinelearning_documents import page, stamp
 if TYPE_CHECKING:
     from twins.azure.twin import Twin
 
+_POSITIVE = re.compile(r"[1-9][0-9]{0,9}")
+_LARGEST = 2**31 - 1
 MODEL_TYPES = ("custom_model", "mlflow_model", "triton_model")
 
 
@@ -97,6 +100,8 @@ def _put_version(twin: "Twin", family: _Family, call: Call, there: Document | No
     body = judged(family.version, call.method, call.body)
     properties = body["properties"]
     workspace = references.workspace_of(call.id)
+    if family.segment == "models":
+        _check_number(call.id.rpartition("/")[2])
     checks = {"ModelVersion": _check_model, "EnvironmentVersion": _check_environment, "DataVersionBase": _check_data}
     if check := checks.get(family.version):
         check(twin, workspace, properties)
@@ -124,6 +129,18 @@ def _check_unchanged(family: _Family, there: Document, body: Document) -> None:
         if name in old["properties"]:
             new["properties"].setdefault(name, old["properties"][name])
     refuse_changes(family.version, old, new, what)
+
+
+def _check_number(version: str) -> None:
+    """Versions of models are integers; those of data, environments and components are any strings.
+
+    Field reports: https://github.com/Azure/azureml-examples/issues/2725 and
+    https://github.com/Azure/MachineLearningNotebooks/issues/289; another one has the words and the inner code.
+    """
+    if not _POSITIVE.fullmatch(version) or int(version) > _LARGEST:
+        message = "Model version must be a positive integer."
+        details = [{"code": "ModelVersionOutOfRange", "message": message}]
+        raise ArmError(400, "UserError", message, "version", details)
 
 
 def _check_model(twin: "Twin", workspace: str, properties: Document) -> None:
