@@ -33,6 +33,22 @@ def test_traffic_goes_to_deployments_that_are_there_and_sums_to_100(ml: Workspac
     assert made["properties"]["traffic"] == {"chat-a": 90, "chat-b": 10}
 
 
+@pytest.mark.parametrize("provider", ["Microsoft.Cdn", "Microsoft.PolicyInsights"])
+def test_an_endpoint_fails_where_a_provider_that_it_needs_is_not_registered(ml: Workspace, provider: str) -> None:
+    state = f"{{sub}}/providers/{provider}"
+    assert ml.arm.call("POST", f"{state}/unregister", "2021-04-01").body["registrationState"] == "NotRegistered"
+    failed = ml.put("/onlineEndpoints/other", ml.endpoint())
+    ml.arm.pass_time()
+    assert ml.get("/onlineEndpoints/other").body["properties"]["provisioningState"] == "Failed"
+    path, _, query = failed.headers["Azure-AsyncOperation"].removeprefix(ml.twin.url).partition("?")
+    error = ml.arm.get(path, query.partition("=")[2]).body["error"]
+    assert error["code"] == "SubscriptionNotRegistered"
+    assert "Resource provider [N/A] isn't registered with Subscription [N/A]" in error["message"]
+
+    ml.arm.call("POST", f"{state}/register", "2021-04-01")
+    assert ml.ok("/onlineEndpoints/other", ml.endpoint())["properties"]["provisioningState"] == "Succeeded"
+
+
 def test_an_endpoint_put_without_traffic_has_none(ml: Workspace) -> None:
     ml.ok(A, ml.deployment())
     ml.ok("/onlineEndpoints/chat", ml.endpoint(traffic={"chat-a": 100}))
