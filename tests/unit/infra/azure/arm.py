@@ -108,6 +108,7 @@ class Arm:
             ]
         else:
             series = [_series({"deployment": name}, self.latency_ms[name])] if name in self.latency_ms else []
+        series = series[: int(query.get("top", 10))]  # https://learn.microsoft.com/rest/api/monitor/metrics/list
         return {"value": [{"name": {"value": query["metricnames"]}, "timeseries": series}]}
 
 

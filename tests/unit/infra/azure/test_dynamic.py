@@ -110,6 +110,10 @@ def test_copies_come_before_requests(arm: Arm) -> None:
             "3 of its 10 requests",
         ),
         ({"says": {"new": {("408", ""): 3}}}, "3 of its 3 requests"),
+        (  # the errors are the eleventh series
+            {"says": {"new": {**{("424", str(410 + n)): 5 for n in range(10)}, ("424", "500"): 50}}},
+            "50 of its 100 requests",
+        ),
         ({"latency_ms": {"new": 25_000.0}}, "takes 25.0 s or longer"),
         ({"logs": {"new": 'at 1 {"event": "quality", "score": 0.5}\nready\n'}}, "answers 50% of its golden prompts"),
     ],
