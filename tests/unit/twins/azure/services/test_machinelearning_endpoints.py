@@ -49,6 +49,16 @@ def test_an_endpoint_fails_where_a_provider_that_it_needs_is_not_registered(ml: 
     assert ml.ok("/onlineEndpoints/other", ml.endpoint())["properties"]["provisioningState"] == "Succeeded"
 
 
+def test_no_new_deployment_while_its_endpoint_is_updating(ml: Workspace) -> None:
+    ml.ok(A, ml.deployment())
+    ml.put("/onlineEndpoints/chat", ml.endpoint(traffic={"chat-a": 100}))
+    words = "Cannot create a deployment in endpoint chat because it is in Updating provisioning state."
+    ml.refused(B, ml.deployment(), words, 409)
+    assert ml.put(A, ml.deployment(capacity=2)).status == 200
+    ml.arm.pass_time()
+    ml.ok(B, ml.deployment())
+
+
 def test_an_endpoint_put_without_traffic_has_none(ml: Workspace) -> None:
     ml.ok(A, ml.deployment())
     ml.ok("/onlineEndpoints/chat", ml.endpoint(traffic={"chat-a": 100}))
