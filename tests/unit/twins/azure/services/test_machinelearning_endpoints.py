@@ -149,7 +149,9 @@ def test_a_deployment_fails_by_name_when_its_identity_may_not(ml: Workspace, act
 
     status = ml.arm.get(answer.headers["Azure-AsyncOperation"].removeprefix(ml.twin.url).partition("?")[0], VERSION)
     assert status.body["status"] == "Failed"
-    assert f"perform action '{action}'" in status.body["error"]["message"]
+    of_the_registry = "Endpoint identity does not have pull permission on the registry"
+    words = of_the_registry if "ContainerRegistry" in action else f"perform action '{action}'"
+    assert words in status.body["error"]["message"]
     assert ml.get(A).body["properties"]["provisioningState"] == "Failed"
 
 
