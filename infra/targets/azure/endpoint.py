@@ -23,6 +23,7 @@ from contract.names import ModelRef
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.targets.azure.alerts import provide_alerts
+from infra.targets.azure.asset import Asset
 from infra.targets.azure.here import Ground, Here
 from infra.targets.azure.limits import bake_seconds, instance_type
 from infra.targets.azure.live import Live
@@ -58,7 +59,7 @@ def endpoint_name(here: Here, name: str) -> str:
 
 
 def provide_endpoint(
-    here: Here, name: str, entry: Entry, ground: Ground, environment: Environment, model: ml.ModelVersion
+    here: Here, name: str, entry: Entry, ground: Ground, environment: Environment, model: Asset
 ) -> Made:
     """Declare an endpoint and what belongs to it alone.
 
@@ -100,9 +101,9 @@ def provide_endpoint(
     return Made(endpoint_name(here, name), endpoint.properties.apply(lambda p: _base(p.scoring_uri)))
 
 
-def provide_versions(here: Here, ground: Ground, entries: dict[str, Entry]) -> dict[str, ml.ModelVersion]:
+def provide_versions(here: Here, ground: Ground, entries: dict[str, Entry]) -> dict[str, Asset]:
     """Declare what Azure ML must know of the promoted versions: once each, whoever serves them; by endpoint."""
-    made: dict[ModelRef, ml.ModelVersion] = {}
+    made: dict[ModelRef, Asset] = {}
     return {name: _version(here, ground, entry.version, made) for name, entry in entries.items()}
 
 
@@ -122,7 +123,7 @@ def model_version_id(here: Here, ground: Ground, ref: ModelRef) -> str:
     return f"{ground.workspace.plain_id}/models/{_asset_name(here, ref)}/versions/{ref.number}"
 
 
-def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, ml.ModelVersion]) -> ml.ModelVersion:
+def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, Asset]) -> Asset:
     if ref not in made:
         logical = f"model-{ref.name}-{ref.number}-{ref.sha256[:8]}"
         workspace = ground.workspace
@@ -135,24 +136,17 @@ def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, ml.
             workspace.datastores["store"],
             f"/paths/{model_key(ref.sha256)}",
         )
-        made[ref] = ml.ModelVersion(
+        made[ref] = Asset(
             logical,
-            name=_asset_name(here, ref),
-            version=str(ref.number),
-            properties=ml.ModelVersionPropertiesArgs(
-                model_type="custom_model",
-                model_uri=folder,
-                description=f"{ref.alias} of {here.project}, stack {here.stack}",
-                tags={**here.all_tags, "llmops:sha256": ref.sha256},
-            ),
-            **_in_workspace(ground),
-            opts=here.adopted(
-                f"{_KIND}:ModelVersion",
-                logical,
-                model_version_id(here, ground, ref),
-                API,
-                depends_on=[*workspace.ready, *ground.storage.ready],
-            ),
+            here.place,
+            asset=model_version_id(here, ground, ref),
+            properties={
+                "modelType": "custom_model",
+                "modelUri": folder,
+                "description": f"{ref.alias} of {here.project}, stack {here.stack}",
+                "tags": {**here.all_tags, "llmops:sha256": ref.sha256},
+            },
+            after=[*workspace.ready, *ground.storage.ready],
         )
     return made[ref]
 
@@ -222,7 +216,7 @@ def _variables(entry: Entry) -> dict[str, str]:
 
 
 def _deployment(
-    entry: Entry, kind: str, ground: Ground, environment: Environment, model: ml.ModelVersion
+    entry: Entry, kind: str, ground: Ground, environment: Environment, model: Asset
 ) -> ml.ManagedOnlineDeploymentArgs:
     # The image collects nothing of requests, so there is nothing for `data_collector` to write.
     return ml.ManagedOnlineDeploymentArgs(

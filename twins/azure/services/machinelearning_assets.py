@@ -25,7 +25,7 @@ MODEL_TYPES = ("custom_model", "mlflow_model", "triton_model")
 @dataclass(frozen=True)
 class _Family:
     """A kind of asset: its segment of the path, its definitions, what a version can't change besides what the schema
-    says, and whether it has a provisioning state.
+    says, whether it has a provisioning state, and whether DELETE takes it.
     """
 
     segment: str
@@ -33,10 +33,11 @@ class _Family:
     version: str
     fixed: tuple[str, ...]
     provisioning: bool
+    deletable: bool = False
 
 
 FAMILIES = (
-    _Family("models", "ModelContainer", "ModelVersion", ("modelUri", "modelType", "jobName", "flavors"), True),
+    _Family("models", "ModelContainer", "ModelVersion", ("modelUri", "modelType", "jobName", "flavors"), True, True),
     _Family("environments", "EnvironmentContainer", "EnvironmentVersion", (), True),
     _Family("data", "DataContainer", "DataVersionBase", ("dataUri", "dataType"), False),
     _Family("codes", "CodeContainer", "CodeVersion", ("codeUri",), True),
@@ -65,11 +66,21 @@ def _install(twin: "Twin", family: _Family) -> None:
     def list_containers(twin: "Twin", call: Call, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))
 
-    state = family.provisioning
-    twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, name=name, provisioning=state, implicit=True))
-    twin.kind(Kind(version, VERSIONS, put=put_version, name=name, provisioning=state))
+    common = {"name": name, "provisioning": family.provisioning, "deleting": None if family.deletable else _undeletable}
+    twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, implicit=True, **common))
+    twin.kind(Kind(version, VERSIONS, put=put_version, **common))
     twin.action(container, "versions", list_versions, f"{version}/read", "GET")
     twin.action(WORKSPACES, family.segment, list_containers, f"{container}/read", "GET")
+
+
+def _undeletable(_twin: "Twin", _call: Call, document: Document) -> None:
+    """The harsh reading. Of data, the maintainers say so (https://github.com/microsoft/vscode-tools-for-ai/issues/1761);
+    of environments, the tools lost their way to delete (https://github.com/Azure/azure-cli/issues/21957). Models go:
+    https://github.com/Azure/azureml-examples/pull/3743.
+    """
+    what = document["type"].removeprefix(f"{WORKSPACES}/")
+    message = f"Deleting {what} is not supported: archive {document['name']} instead."
+    raise ArmError(400, "UserError", message)
 
 
 def _put_container(twin: "Twin", family: _Family, call: Call, there: Document | None) -> Document:

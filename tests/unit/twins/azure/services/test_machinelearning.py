@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.twins.azure.services.workspace import IMAGE, LOCATION, VERSION, Workspace
+from tests.unit.twins.azure.services.workspace import IMAGE, LOCATION, ROUTES, VERSION, Workspace
 
 
 @pytest.fixture
@@ -177,3 +177,13 @@ def test_versions_of_models_are_positive_integers(ml: Workspace, version: str) -
     answer = ml.refused(f"/models/chat/versions/{version}", {"properties": model}, "must be a positive integer")
     assert [each["code"] for each in answer.body["error"]["details"]] == ["ModelVersionOutOfRange"]
     ml.ok(f"/environments/serving/versions/{version}", {"properties": {"image": IMAGE}})
+
+
+def test_environments_are_archived_and_models_may_be_deleted(ml: Workspace) -> None:
+    ml.make()
+    for path in ("/environments/serving/versions/1", "/environments/serving"):
+        answer = ml.arm.delete(ml.id + path, VERSION)
+        ml.is_refused(answer, "is not supported: archive")
+    put_away = {"properties": {"image": IMAGE, "inferenceConfig": ROUTES, "isArchived": True}}
+    assert ml.ok("/environments/serving/versions/1", put_away)["properties"]["isArchived"] is True
+    assert ml.arm.delete(f"{ml.id}/models/chat/versions/1", VERSION).status == 200
