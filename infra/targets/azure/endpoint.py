@@ -95,7 +95,7 @@ def provide_endpoint(
         ),
     )
     traffic = _traffic(here, name, entry, ground, id_, deployment, [endpoint, declared])
-    scaling = provide_scaling(here, name, entry, ground, endpoint.id, declared.id, [traffic])
+    scaling = provide_scaling(here, name, entry, ground, endpoint.id, declared.id, deployment, [traffic])
     alerts = provide_alerts(here, name, entry, ground, endpoint.id, id_)
     _check(here, name, entry, ground, id_, deployment, environment, kind, [traffic, *scaling, *alerts])
     return Made(endpoint_name(here, name), endpoint.properties.apply(lambda p: _base(p.scoring_uri)))

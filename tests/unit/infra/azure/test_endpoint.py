@@ -247,13 +247,20 @@ def test_what_was_put_again_says_how_often() -> None:
 
 def test_scaling_goes_both_ways_between_the_limits() -> None:
     assert not declare(chat={}).has("scaling-chat")
-    found = declare(chat={"size": {"instances": 2, "max_instances": 5, "concurrent_requests": 8}}).of("scaling-chat")
+    size = {"instances": 2, "max_instances": 5, "concurrent_requests": 8}
+    declared = declare(azure={"answer_seconds": 15}, chat={"size": size})
+    found = declared.of("scaling-chat")
     (profile,) = found["profiles"]
     assert profile["capacity"] == {"minimum": "2", "maximum": "5", "default": "2"}
     out, back = profile["rules"]
-    assert (out["metricTrigger"]["threshold"], out["metricTrigger"]["operator"]) == (8.0, "GreaterThan")
-    assert (back["metricTrigger"]["threshold"], back["metricTrigger"]["operator"]) == (4.0, "LessThan")
+    assert (out["metricTrigger"]["threshold"], out["metricTrigger"]["operator"]) == (32.0, "GreaterThan")
+    assert (back["metricTrigger"]["threshold"], back["metricTrigger"]["operator"]) == (16.0, "LessThan")
     assert (out["scaleAction"]["direction"], back["scaleAction"]["direction"]) == ("Increase", "Decrease")
+    for trigger in (out["metricTrigger"], back["metricTrigger"]):
+        assert trigger["metricName"] == "RequestsPerMinute", "idle connections hold no instance up"
+        assert trigger["dimensions"] == [
+            {"dimensionName": "deployment", "operator": "Equals", "values": [deployment(declared)["deploymentName"]]}
+        ]
     assert found["enabled"] is True
 
 
