@@ -12,7 +12,7 @@ from twins.azure.arm_checks import kind_of
 from twins.azure.calls import Call, Caller, Document, Reply
 from twins.azure.errors import ArmError, not_found
 from twins.azure.ids import RESOURCE_GROUPS, Id
-from twins.azure.judges import permissions
+from twins.azure.judges import linked, permissions
 from twins.azure.kinds import Kind
 from twins.azure.twin import Twin
 
@@ -190,6 +190,7 @@ def merged(document: Any, change: Any) -> Any:
 def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) -> Reply:
     parsed = Id.parse(call.id)
     body = _object(call)
+    linked.check(twin, call, kind.type, body)
     arm_checks.check_scope(kind, parsed)
     arm_checks.check_name(kind, parsed)
     arm_checks.check_idle(twin, call.id)
