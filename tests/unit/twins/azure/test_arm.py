@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from werkzeug.test import Client
 
 from tests.support.azure import Arm, local_twin
-from twins.azure import faults, principals
+from twins.azure import faults, principals, tokens
 from twins.azure.calls import Call, Document
 from twins.azure.errors import ArmError
+from twins.azure.front import Front
 from twins.azure.kinds import Kind, SoftDelete
 from twins.azure.twin import Twin
 
@@ -105,6 +107,21 @@ def test_what_is_refused_changes_nothing(arm: Arm, field: str, name: str, body: 
     assert arm.put(field.replace("green", name), V, body).code == code
     assert arm.get(field, V).body == before
     assert [each["name"] for each in arm.get(field.rpartition("/")[0], V).body["value"]] == ["green"]
+
+
+def test_an_answer_says_which_request_it_belongs_to(arm: Arm, field: str) -> None:
+    client, token = Client(Front(arm.twin)), tokens.issue(arm.twin, arm.caller, tokens.MANAGEMENT[0])
+    asked = {
+        "Authorization": f"Bearer {token}",
+        "x-ms-correlation-request-id": "c",
+        "x-ms-client-request-id": "mine",
+        "x-ms-return-client-request-id": "true",
+    }
+    answer = client.get(field, query_string={"api-version": V}, headers=asked)
+    assert (answer.headers["x-ms-correlation-request-id"], answer.headers["x-ms-client-request-id"]) == ("c", "mine")
+    silent = arm.get(field, V).headers
+    assert silent["x-ms-correlation-request-id"]
+    assert "x-ms-client-request-id" not in silent
 
 
 def test_a_put_takes_its_time_and_is_polled(arm: Arm) -> None:
