@@ -194,6 +194,7 @@ def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) 
     arm_checks.check_scope(kind, parsed)
     arm_checks.check_name(kind, parsed)
     arm_checks.check_idle(twin, call.id)
+    arm_checks.check_tags(kind, body)
     if kind.location:
         arm_checks.check_location(kind, parsed, body, there)
     before = there or softly.recovered(twin, kind, parsed, body)

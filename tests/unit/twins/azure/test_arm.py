@@ -109,6 +109,22 @@ def test_what_is_refused_changes_nothing(arm: Arm, field: str, name: str, body: 
     assert [each["name"] for each in arm.get(field.rpartition("/")[0], V).body["value"]] == ["green"]
 
 
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({str(n): "" for n in range(51)}, "TooManyTags"),
+        ({"a/b": ""}, "InvalidTagName"),
+        ({"n" * 513: ""}, "InvalidTagName"),
+        ({"n": "v" * 257}, "InvalidTagValue"),
+    ],
+)
+def test_tags_have_limits(arm: Arm, field: str, tags: dict[str, str], code: str) -> None:
+    body = {"location": "West Europe", "properties": {"colour": "green"}}
+    assert arm.put(field, V, {**body, "tags": tags}).code == code
+    most = {"llmops:project": "x", **{f"n{n}" + "n" * 500: "v" * 256 for n in range(49)}}
+    assert arm.put(field, V, {**body, "tags": most}).status == 200
+
+
 def test_an_answer_says_which_request_it_belongs_to(arm: Arm, field: str) -> None:
     client, token = Client(Front(arm.twin)), tokens.issue(arm.twin, arm.caller, tokens.MANAGEMENT[0])
     asked = {
