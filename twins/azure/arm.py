@@ -170,7 +170,10 @@ def _patch(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply:
     if there is None:
         raise _missing(Id.parse(call.id))
     shown_now = {name: value for name, value in there.items() if not name.startswith("_")}
-    call.body = merged(shown_now, _object(call))
+    given = _object(call)
+    call.body = merged(shown_now, given)
+    if isinstance(given.get("tags"), dict):  # they are replaced as a whole
+        call.body["tags"] = {name: value for name, value in given["tags"].items() if value is not None}
     return _put(twin, call, kind, there, "PATCH")
 
 

@@ -176,8 +176,9 @@ def test_ids_are_compared_without_case_and_keep_their_first_spelling(arm: Arm, f
 
 
 def test_patch_merges_and_a_kind_without_it_refuses(arm: Arm, field: str) -> None:
-    changed = arm.call("PATCH", field, V, {"tags": {"a": None, "b": "2"}})
-    assert (changed.status, changed.body["tags"]) == (200, {"b": "2"})
+    changed = arm.call("PATCH", field, V, {"tags": {"c": None, "b": "2"}})
+    assert (changed.status, changed.body["tags"]) == (200, {"b": "2"}), "tags are replaced as a whole"
+    assert changed.body["properties"]["colour"] == "green"
     note = f"{field}/providers/Test.Farm/notes/n"
     assert arm.put(note, V, {"text": "x"}).status == 201
     assert arm.call("PATCH", note, V, {"text": "y"}).status == 405
