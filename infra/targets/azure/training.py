@@ -21,6 +21,7 @@ from infra.names import CloudNames
 from infra.schedules import proven_spec
 from infra.settings import setting_error
 from infra.targets.azure.asset import Asset
+from infra.targets.azure.cluster_removal import ClusterRemoval
 from infra.targets.azure.here import Ground, Here
 from infra.targets.azure.online import API
 from infra.targets.azure.scheduled_spec import ScheduledSpec
@@ -166,7 +167,8 @@ def provide_schedules(
 
 
 def _cluster(here: Here, ground: Ground, logical: str, physical: str, cluster: Cluster) -> None:
-    ml.Compute(
+    id_ = f"{ground.workspace.plain_id}/computes/{physical}"
+    made = ml.Compute(
         logical,
         compute_name=physical,
         location=ground.location,
@@ -195,11 +197,12 @@ def _cluster(here: Here, ground: Ground, logical: str, physical: str, cluster: C
         opts=here.adopted(
             f"{_KIND}:Compute",
             logical,
-            f"{ground.workspace.plain_id}/computes/{physical}",
+            id_,
             API,
             depends_on=[*ground.workspace.ready, *ground.training.ready],
         ),
     )
+    ClusterRemoval(f"{logical}-removal", here.place, cluster=id_, after=made)
 
 
 def _is_isolated(here: Here) -> bool:

@@ -18,6 +18,7 @@ from infra.targets.azure import (
     asset,
     blobs,
     budget,
+    cluster_removal,
     live,
     online,
     preparation,
@@ -32,6 +33,7 @@ OLD, NEW = "1" * 64, "2" * 64
 PROVIDERS = [
     asset.AssetProvider,
     budget.BudgetProvider,
+    cluster_removal.ClusterRemovalProvider,
     access.AccessProvider,
     account.AccountProvider,
     preparation.PreparationProvider,
@@ -449,13 +451,29 @@ def test_a_scheduled_spec_is_written_and_removed(store: Container) -> None:
     assert not store.blobs
 
 
+def test_a_cluster_is_deleted_with_its_machines(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, asked = f"{WORKSPACE}/computes/cpu", list[str]()
+    arm.documents[cluster] = {"properties": {}}
+
+    def call(method: str, id_: str, api_version: str, body: dict[str, Any] | None) -> Any:
+        asked.append(f"{method} {id_.rpartition('/')[2]}")
+        return arm.call(method, id_, api_version, body)
+
+    monkeypatch.setattr(session, "_call", call)
+    provider, props = cluster_removal.ClusterRemovalProvider(), {**PLACE, "cluster": cluster}
+    provider.create(props)
+    provider.delete(cluster, props)
+    provider.delete(cluster, props)
+    assert asked == ["GET cpu", "DELETE cpu?underlyingResourceAction=Delete", "GET cpu"]
+
+
 BUDGET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Consumption/budgets/b"
 MONTHLY = {**PLACE, "budget": BUDGET, "content": json.dumps({"amount": 100})}
 
 
 def test_a_budget_is_changed_by_its_etag_and_its_months_go_on(arm: Arm) -> None:
     provider = budget.BudgetProvider()
-    assert provider.create(MONTHLY).outs["refused"] == ""
+    assert (provider.create(MONTHLY).outs or {})["refused"] == ""
     began = arm.documents[BUDGET]["properties"]["timePeriod"]
     assert began["startDate"].endswith("-01T00:00:00Z")
     began["startDate"] = "2026-01-01T00:00:00Z"
@@ -485,7 +503,7 @@ def test_a_subscription_without_budgets_goes_without_one(
         with pytest.raises(KitError, match="offer type"):
             provider.create(MONTHLY)
         return
-    outs = provider.create(MONTHLY).outs
+    outs = provider.create(MONTHLY).outs or {}
     assert "offer type" in outs["refused"]
     assert "nobody will be told of its costs" in capsys.readouterr().out
     assert provider.read(BUDGET, outs).id == BUDGET, "it is not asked for again until its settings change"
