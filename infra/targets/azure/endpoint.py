@@ -40,7 +40,8 @@ _PROBE_SECONDS = 10
 # Azure answers 429 by itself beyond these, and its default of 1 would leave the server's batch empty. The server takes
 # 32 requests into its batch and lets 64 wait; one more it refuses itself, with a Retry-After.
 _REQUESTS_AT_ONCE = 32 + 64
-_LONGEST_REQUEST = "PT180S"  # Azure's most: the default of 5 s cuts the answers of a language model
+_LONGEST_SECONDS = 180  # Azure's most: the default of 5 s cuts the answers of a language model
+_SERVER_SECONDS = _LONGEST_SECONDS - 5  # a server that went on would generate for nobody
 _KIND = "azure-native:machinelearningservices"
 _DEPLOYMENT = f"{_KIND}:OnlineDeployment"
 
@@ -224,10 +225,14 @@ def _deployment(
         instance_type=kind,
         model=model.id,
         environment_id=environment.id,
-        environment_variables={**_variables(entry), "LLMOPS_PUBLIC_KEY": ground.signing.public_key},
+        environment_variables={
+            **_variables(entry),
+            "LLMOPS_PUBLIC_KEY": ground.signing.public_key,
+            "LLMOPS_REQUEST_SECONDS": str(_SERVER_SECONDS),
+        },
         app_insights_enabled=True,
         request_settings=ml.OnlineRequestSettingsArgs(
-            max_concurrent_requests_per_instance=_REQUESTS_AT_ONCE, request_timeout=_LONGEST_REQUEST
+            max_concurrent_requests_per_instance=_REQUESTS_AT_ONCE, request_timeout=f"PT{_LONGEST_SECONDS}S"
         ),
         scale_settings=ml.DefaultScaleSettingsArgs(scale_type="Default"),
         startup_probe=_probe(-(-entry.start_seconds // _PROBE_SECONDS)),

@@ -277,6 +277,11 @@ def test_nothing_is_looked_up_where_the_stack_has_nothing_yet(subscription: Subs
     assert len([id_ for id_ in ids if id_.count("/") > 4]) <= 3, "the group and the vault's name, nothing else"
 
 
+def test_datastores_are_taken_as_they_are_declared(full: Declared) -> None:
+    """Azure would open them with the deployer's rights on the data."""
+    assert [full.of(f"datastore-{word}")["skipValidation"] for word in ("store", "work")] == [True, True]
+
+
 def test_the_budget_tells_before_it_is_spent(full: Declared) -> None:
     budget = json.loads(full.of("budget")["content"])
     assert (budget["amount"], budget["timeGrain"], budget["category"]) == (100, "Monthly", "Cost")
