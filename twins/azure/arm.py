@@ -12,7 +12,7 @@ from twins.azure.arm_checks import kind_of
 from twins.azure.calls import Call, Caller, Document, Reply
 from twins.azure.errors import ArmError, not_found
 from twins.azure.ids import RESOURCE_GROUPS, Id
-from twins.azure.judges import permissions
+from twins.azure.judges import linked, permissions
 from twins.azure.kinds import Kind
 from twins.azure.twin import Twin
 
@@ -170,7 +170,10 @@ def _patch(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply:
     if there is None:
         raise _missing(Id.parse(call.id))
     shown_now = {name: value for name, value in there.items() if not name.startswith("_")}
-    call.body = merged(shown_now, _object(call))
+    given = _object(call)
+    call.body = merged(shown_now, given)
+    if isinstance(given.get("tags"), dict):  # they are replaced as a whole
+        call.body["tags"] = {name: value for name, value in given["tags"].items() if value is not None}
     return _put(twin, call, kind, there, "PATCH")
 
 
@@ -190,9 +193,11 @@ def merged(document: Any, change: Any) -> Any:
 def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) -> Reply:
     parsed = Id.parse(call.id)
     body = _object(call)
+    linked.check(twin, call, kind.type, body)
     arm_checks.check_scope(kind, parsed)
     arm_checks.check_name(kind, parsed)
     arm_checks.check_idle(twin, call.id)
+    arm_checks.check_tags(kind, body)
     if kind.location:
         arm_checks.check_location(kind, parsed, body, there)
     before = there or softly.recovered(twin, kind, parsed, body)

@@ -9,6 +9,8 @@ from twins.azure.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
 from twins.azure.kinds import Kind
 from twins.azure.twin import Twin
 
+_MOST_TAGS, _LONGEST_TAG = 50, 256
+
 
 def kind_of(twin: Twin, call: Call, type_: str) -> Kind:
     """The kind of a type, if it takes the call's api-version.
@@ -109,6 +111,29 @@ def check_name(kind: Kind, parsed: Id) -> None:
     if not re.fullmatch(kind.name, parsed.name):
         message = f"Resource name {parsed.name} is invalid: it must match {kind.name}"
         raise ArmError(400, "InvalidResourceName", message, target=parsed.name)
+
+
+def check_tags(kind: Kind, body: Document) -> None:
+    """Refuse more tags than Azure keeps, or such names and values. (The codes are the twin's own.)
+
+    https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations
+
+    Raises:
+        ArmError: 400.
+    """
+    tags = body.get("tags")
+    if not isinstance(tags, dict):
+        return
+    longest = 128 if kind.type == "Microsoft.Storage/storageAccounts" else 512
+    if len(tags) > _MOST_TAGS:
+        raise ArmError(400, "TooManyTags", f"The resource has {len(tags)} tags; the maximum is {_MOST_TAGS}.", "tags")
+    for name, value in tags.items():
+        if set(name) & set("<>%&\\?/") or len(name) > longest:
+            message = f"The tag name '{name}' has a reserved character (<,>,%,&,\\,?,/) or more than {longest}."
+            raise ArmError(400, "InvalidTagName", message, "tags")
+        if len(str(value)) > _LONGEST_TAG:
+            message = f"The value of tag '{name}' has more than {_LONGEST_TAG} characters."
+            raise ArmError(400, "InvalidTagValue", message, "tags")
 
 
 def check_idle(twin: Twin, resource_id: str) -> None:

@@ -285,8 +285,12 @@ def _check_name(asked: Asked) -> None:
 
 
 def _check_key(account: Document, asked: Asked) -> None:
-    shared = asked.headers.get("Authorization", "").startswith("SharedKey")
-    if not shared:
+    """Signatures of an account's key are shared keys too; those that a principal delegates name it (skoid).
+
+    https://learn.microsoft.com/azure/storage/common/shared-key-authorization-prevent
+    """
+    signed = blobs_signed.is_signed(asked.query) and "skoid" not in asked.query
+    if not signed and not asked.headers.get("Authorization", "").startswith("SharedKey"):
         return
     if account["properties"].get("allowSharedKeyAccess") is False:
         text = "Key based authentication is not permitted on this storage account."

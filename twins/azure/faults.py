@@ -32,6 +32,9 @@ KINDS = {
     "failure": Kind(
         "the next operation on this resource that takes time ends as Failed", {"name": _PATTERN, "times": TIMES}
     ),
+    "no_budgets": Kind(
+        "the subscription's offer has no budgets, as those of sponsors and partners", {"times": Member("count", 0)}
+    ),
     **CONTAINERS,
 }
 

@@ -3,10 +3,12 @@
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
+from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request, Response
 
 from twins.azure import arm, faults, tokens
@@ -17,6 +19,7 @@ from twins.azure.twin import Twin
 from twins.common.admin import PREFIX
 from twins.common.handler import is_for_this_machine
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 log = logging.getLogger("twins.azure")
 
 
@@ -84,12 +87,20 @@ def answer(respond: Callable[[Request], Reply], environ: dict[str, Any]) -> Resp
         log.exception("%s %s failed", request.method, request.path)
         message = f"The twin failed: {type(e).__name__}: {e}"
         reply = Reply(500, ArmError(500, "InternalServerError", message).document())
-    return response_of(reply)
+    return response_of(reply, request.headers)
 
 
-def response_of(reply: Reply) -> Response:
-    """A reply as HTTP."""
-    headers = {"x-ms-request-id": str(uuid.uuid4()), **reply.headers}
+def response_of(reply: Reply, asked: Mapping[str, str] | Headers = NO_HEADERS) -> Response:
+    """A reply as HTTP, to a request with these headers.
+
+    https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling#remaining-requests
+    https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/common-api-details.md
+    """
+    own = {"x-ms-request-id": str(uuid.uuid4())}
+    own["x-ms-correlation-request-id"] = asked.get("x-ms-correlation-request-id") or own["x-ms-request-id"]
+    if asked.get("x-ms-return-client-request-id", "").lower() == "true" and asked.get("x-ms-client-request-id"):
+        own["x-ms-client-request-id"] = asked["x-ms-client-request-id"]
+    headers = {**own, **reply.headers}
     if reply.body is None:
         return Response(b"", reply.status, headers)
     if isinstance(reply.body, bytes):

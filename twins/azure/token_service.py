@@ -86,6 +86,9 @@ def _keys(twin: Twin, _request: Request) -> Reply:
 
 def _token(twin: Twin, request: Request) -> Reply:
     form = request.form
+    if not form.get("grant_type"):
+        message = "The request body must contain the following parameter: 'grant_type'."
+        raise _refused(400, "invalid_request", 900144, message)
     if form.get("grant_type") != "client_credentials":
         raise _refused(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.")
     client, secret = _client(request)

@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/key-vault/keys/about-keys-details
 """
 
 import base64
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,7 @@ def use(key: Document, operation: str, algorithm: str, value: bytes, digest: byt
     """
     if not key["attributes"]["enabled"]:
         raise VaultError(403, "Forbidden", f"Operation {operation} is not allowed on a disabled key.", "KeyDisabled")
+    _check_time(key["attributes"], operation)
     if operation not in key["key_ops"]:
         message = f"Operation {operation} is not permitted on this key."
         raise VaultError(403, "Forbidden", message, "KeyOperationForbidden")
@@ -100,6 +102,22 @@ def use(key: Document, operation: str, algorithm: str, value: bytes, digest: byt
         return private.decrypt(value, _ENCRYPTIONS[algorithm]())
     except ValueError as e:
         raise _bad("The parameter is incorrect.") from e
+
+
+def _check_time(attributes: Document, operation: str) -> None:
+    """What was made before can be undone and checked at any time.
+
+    https://learn.microsoft.com/azure/key-vault/keys/about-keys-details#date-time-controlled-operations
+    """
+    if operation in ("decrypt", "unwrapKey", "verify"):
+        return
+    now = time.time()
+    if now < attributes.get("nbf", now):
+        message = f"Operation {operation} is not allowed on a key that is not yet valid."
+        raise VaultError(403, "Forbidden", message, "KeyNotYetValid")
+    if now >= attributes.get("exp", now + 1):
+        message = f"Operation {operation} is not allowed on an expired key."
+        raise VaultError(403, "Forbidden", message, "KeyExpired")
 
 
 def _signed(key: Document, private: Any, algorithm: str, digest: bytes) -> bytes:

@@ -23,6 +23,7 @@ from contract.names import ModelRef
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.targets.azure.alerts import provide_alerts
+from infra.targets.azure.asset import Asset
 from infra.targets.azure.here import Ground, Here
 from infra.targets.azure.limits import bake_seconds, instance_type
 from infra.targets.azure.live import Live
@@ -39,7 +40,8 @@ _PROBE_SECONDS = 10
 # Azure answers 429 by itself beyond these, and its default of 1 would leave the server's batch empty. The server takes
 # 32 requests into its batch and lets 64 wait; one more it refuses itself, with a Retry-After.
 _REQUESTS_AT_ONCE = 32 + 64
-_LONGEST_REQUEST = "PT180S"  # Azure's most: the default of 5 s cuts the answers of a language model
+_LONGEST_SECONDS = 180  # Azure's most: the default of 5 s cuts the answers of a language model
+_SERVER_SECONDS = _LONGEST_SECONDS - 5  # a server that went on would generate for nobody
 _KIND = "azure-native:machinelearningservices"
 _DEPLOYMENT = f"{_KIND}:OnlineDeployment"
 
@@ -58,7 +60,7 @@ def endpoint_name(here: Here, name: str) -> str:
 
 
 def provide_endpoint(
-    here: Here, name: str, entry: Entry, ground: Ground, environment: Environment, model: ml.ModelVersion
+    here: Here, name: str, entry: Entry, ground: Ground, environment: Environment, model: Asset
 ) -> Made:
     """Declare an endpoint and what belongs to it alone.
 
@@ -94,15 +96,15 @@ def provide_endpoint(
         ),
     )
     traffic = _traffic(here, name, entry, ground, id_, deployment, [endpoint, declared])
-    scaling = provide_scaling(here, name, entry, ground, endpoint.id, declared.id, [traffic])
+    scaling = provide_scaling(here, name, entry, ground, endpoint.id, declared.id, deployment, [traffic])
     alerts = provide_alerts(here, name, entry, ground, endpoint.id, id_)
     _check(here, name, entry, ground, id_, deployment, environment, kind, [traffic, *scaling, *alerts])
     return Made(endpoint_name(here, name), endpoint.properties.apply(lambda p: _base(p.scoring_uri)))
 
 
-def provide_versions(here: Here, ground: Ground, entries: dict[str, Entry]) -> dict[str, ml.ModelVersion]:
+def provide_versions(here: Here, ground: Ground, entries: dict[str, Entry]) -> dict[str, Asset]:
     """Declare what Azure ML must know of the promoted versions: once each, whoever serves them; by endpoint."""
-    made: dict[ModelRef, ml.ModelVersion] = {}
+    made: dict[ModelRef, Asset] = {}
     return {name: _version(here, ground, entry.version, made) for name, entry in entries.items()}
 
 
@@ -119,12 +121,12 @@ def deployment_name(entry: Entry, kind: str, image: str) -> str:
 
 def model_version_id(here: Here, ground: Ground, ref: ModelRef) -> str:
     """Resource id of a promoted version in the workspace, whether it is there or not."""
-    return f"{ground.workspace.plain_id}/models/{here.names.of(ref.name)}/versions/{_asset_version(ref)}"
+    return f"{ground.workspace.plain_id}/models/{_asset_name(here, ref)}/versions/{ref.number}"
 
 
-def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, ml.ModelVersion]) -> ml.ModelVersion:
+def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, Asset]) -> Asset:
     if ref not in made:
-        logical = f"model-{ref.name}-{_asset_version(ref)}"
+        logical = f"model-{ref.name}-{ref.number}-{ref.sha256[:8]}"
         workspace = ground.workspace
         folder = pulumi.Output.concat(
             f"azureml://subscriptions/{here.caller.subscription}/resourcegroups/",
@@ -135,31 +137,27 @@ def _version(here: Here, ground: Ground, ref: ModelRef, made: dict[ModelRef, ml.
             workspace.datastores["store"],
             f"/paths/{model_key(ref.sha256)}",
         )
-        made[ref] = ml.ModelVersion(
+        made[ref] = Asset(
             logical,
-            name=here.names.of(ref.name),
-            version=_asset_version(ref),
-            properties=ml.ModelVersionPropertiesArgs(
-                model_type="custom_model",
-                model_uri=folder,
-                description=f"{ref.alias} of {here.project}, stack {here.stack}",
-                tags={**here.all_tags, "llmops:sha256": ref.sha256},
-            ),
-            **_in_workspace(ground),
-            opts=here.adopted(
-                f"{_KIND}:ModelVersion",
-                logical,
-                model_version_id(here, ground, ref),
-                API,
-                depends_on=[*workspace.ready, *ground.storage.ready],
-            ),
+            here.place,
+            asset=model_version_id(here, ground, ref),
+            properties={
+                "modelType": "custom_model",
+                "modelUri": folder,
+                "description": f"{ref.alias} of {here.project}, stack {here.stack}",
+                "tags": {**here.all_tags, "llmops:sha256": ref.sha256},
+            },
+            after=[*workspace.ready, *ground.storage.ready],
         )
     return made[ref]
 
 
-def _asset_version(ref: ModelRef) -> str:
-    """A content's own: an asset's version can't get another content."""
-    return f"{ref.number}-{ref.sha256[:8]}"
+def _asset_name(here: Here, ref: ModelRef) -> str:
+    """A content's own: a registered version keeps its path for good, and Azure takes integers alone for versions.
+
+    https://github.com/Azure/azureml-examples/issues/2725
+    """
+    return f"{here.names.of(ref.name)}-{ref.sha256[:8]}"
 
 
 def _prepare(here: Here, name: str, entry: Entry, ground: Ground, id_: str, deployment: str) -> Preparation:
@@ -219,7 +217,7 @@ def _variables(entry: Entry) -> dict[str, str]:
 
 
 def _deployment(
-    entry: Entry, kind: str, ground: Ground, environment: Environment, model: ml.ModelVersion
+    entry: Entry, kind: str, ground: Ground, environment: Environment, model: Asset
 ) -> ml.ManagedOnlineDeploymentArgs:
     # The image collects nothing of requests, so there is nothing for `data_collector` to write.
     return ml.ManagedOnlineDeploymentArgs(
@@ -227,10 +225,14 @@ def _deployment(
         instance_type=kind,
         model=model.id,
         environment_id=environment.id,
-        environment_variables={**_variables(entry), "LLMOPS_PUBLIC_KEY": ground.signing.public_key},
+        environment_variables={
+            **_variables(entry),
+            "LLMOPS_PUBLIC_KEY": ground.signing.public_key,
+            "LLMOPS_REQUEST_SECONDS": str(_SERVER_SECONDS),
+        },
         app_insights_enabled=True,
         request_settings=ml.OnlineRequestSettingsArgs(
-            max_concurrent_requests_per_instance=_REQUESTS_AT_ONCE, request_timeout=_LONGEST_REQUEST
+            max_concurrent_requests_per_instance=_REQUESTS_AT_ONCE, request_timeout=f"PT{_LONGEST_SECONDS}S"
         ),
         scale_settings=ml.DefaultScaleSettingsArgs(scale_type="Default"),
         startup_probe=_probe(-(-entry.start_seconds // _PROBE_SECONDS)),

@@ -16,6 +16,7 @@ from infra.targets.dynamic import Properties
 REQUESTS, LATENCY_P90 = "RequestsPerMinute", "RequestLatency_P90"
 _METRICS_API = "2024-02-01"
 _LINES = 2000
+_MOST_SERIES = 1000  # Azure answers ten unless asked for more, and drops the others: they may be the errors
 _TIMED_OUT, _MODEL_FAILED = 408, 424  # of Azure itself, where no container answered
 
 
@@ -57,6 +58,7 @@ def _series(props: Properties, metric: str, wanted: str, since: datetime) -> lis
         "interval": "PT1M",
         "timespan": f"{_stamp(since)}/{_stamp(datetime.now(UTC))}",
         "$filter": wanted,
+        "top": _MOST_SERIES,
     }
     id_ = f"{props['endpoint']}/providers/Microsoft.Insights/metrics?{urlencode(query)}"
     answer = send(Place.of(props), "GET", id_, _METRICS_API) or {"value": []}

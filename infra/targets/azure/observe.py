@@ -1,19 +1,19 @@
 """What is seen of the stack: logs and metrics, who does what with data and keys, who is told, and the budget."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import Any
 
 import pulumi
-from pulumi_azure_native import applicationinsights, consumption, monitor, operationalinsights
+from pulumi_azure_native import applicationinsights, monitor, operationalinsights
 
 from infra import names
+from infra.targets.azure.budget import Budget
 from infra.targets.azure.here import Here, as_scope
 from infra.targets.azure.session import look_up
 
 _LOGS_API = "2023-09-01"
 _METRICS_API = "2020-02-02"
 _GROUP_API = "2024-10-01-preview"
-_BUDGET_API = "2024-08-01"
 _DIAGNOSTICS_API = "2021-05-01-preview"
 
 
@@ -88,41 +88,27 @@ def provide_budget(here: Here, action_group: pulumi.Input[str]) -> None:
     if not wanted.monthly_usd:
         return
 
-    def told(kind: str, percent: int) -> consumption.NotificationArgs:
-        return consumption.NotificationArgs(
-            enabled=True,
-            operator=consumption.OperatorType.GREATER_THAN,
-            threshold=percent,
-            threshold_type=kind,
-            contact_emails=wanted.emails,
-            contact_groups=[action_group],
-        )
+    def told(kind: str, percent: int) -> dict[str, Any]:
+        return {
+            "enabled": True,
+            "operator": "GreaterThan",
+            "threshold": percent,
+            "thresholdType": kind,
+            "contactEmails": wanted.emails,
+            "contactGroups": [action_group],
+        }
 
     scope = f"/subscriptions/{here.caller.subscription}/resourceGroups/{here.group_name}"
-    name = here.names.of("budget")
-    options = here.adopted(
-        "azure-native:consumption:Budget",
-        "budget",
-        f"{scope}/providers/Microsoft.Consumption/budgets/{name}",
-        _BUDGET_API,
-        # A change would have to give the budget's eTag, which changes by itself and which the plugin does not send.
-        # https://learn.microsoft.com/rest/api/consumption/budgets/create-or-update
-        replace_on_changes=["*"],
-        delete_before_replace=True,
-    )
-    options.ignore_changes = [*(options.ignore_changes or []), "timePeriod"]  # it begins with the month it was made in
-    consumption.Budget(
-        "budget",
-        budget_name=name,
-        scope=pulumi.Output.from_input(here.group).apply(lambda _: as_scope(scope)),
-        category=consumption.CategoryType.COST,
-        amount=wanted.monthly_usd,
-        time_grain=consumption.TimeGrainType.MONTHLY,
-        time_period=consumption.BudgetTimePeriodArgs(start_date=f"{datetime.now(UTC):%Y-%m}-01T00:00:00Z"),
-        filter=_of_the_stack(here) if here.settings.azure.resource_group else None,
-        notifications={"spent": told("Actual", 80), "forecast": told("Forecasted", 100)},
-        opts=options,
-    )
+    properties: dict[str, Any] = {
+        "category": "Cost",
+        "amount": wanted.monthly_usd,
+        "timeGrain": "Monthly",
+        "notifications": {"spent": told("Actual", 80), "forecast": told("Forecasted", 100)},
+    }
+    if here.settings.azure.resource_group:
+        properties["filter"] = _of_the_stack(here)
+    budget = f"{scope}/providers/Microsoft.Consumption/budgets/{here.names.of('budget')}"
+    Budget("budget", here.place, budget=budget, properties=properties)
 
 
 def provide_diagnostics(here: Here, thing: str, target: pulumi.Input[str], plain: str, records: Records) -> None:
@@ -170,9 +156,5 @@ def _logs(here: Here, id_: str) -> operationalinsights.Workspace:
     )
 
 
-def _of_the_stack(here: Here) -> consumption.BudgetFilterArgs:
-    return consumption.BudgetFilterArgs(
-        tags=consumption.BudgetComparisonExpressionArgs(
-            name="llmops:stack", operator=consumption.BudgetOperatorType.IN_, values=[here.stack]
-        )
-    )
+def _of_the_stack(here: Here) -> dict[str, Any]:
+    return {"tags": {"name": "llmops:stack", "operator": "In", "values": [here.stack]}}

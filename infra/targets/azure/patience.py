@@ -1,7 +1,8 @@
 """What Azure makes with the help of an identity whose role assignments are new, and not known everywhere yet.
 
-Azure tells nobody but the identity whether one works. So what is refused for want of a role is tried again, as long as
-the assignments are new; what this process itself is given, infra.targets.azure.allowed asks for.
+Azure tells nobody but the identity whether one works. So what is refused for want of a role is tried again, if the try
+began while the assignments were new: a deployment whose image can't be pulled fails after ten minutes or more. What
+this process itself is given, infra.targets.azure.allowed asks for.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ from infra.targets.azure.session import Place, find, who
 
 ASSIGNMENT_API = "2022-04-01"
 _LONGEST_PAUSE = 30.0
-_LACKS_A_ROLE = re.compile(r"authoriz|role assignment|recently granted|forbidden|access denied", re.IGNORECASE)
+_LACKS_A_ROLE = re.compile(
+    r"authoriz|role assignment|recently granted|forbidden|access denied|pull permission", re.IGNORECASE
+)
 
 
 def patient(
@@ -35,16 +38,19 @@ def patient(
     if here.holds(kind, logical):
         return None
 
+    tried = [datetime.now(UTC)]  # when the last try began, or before that
+
     async def again(args: pulumi.ErrorHookArgs) -> bool:
         newest = await asyncio.to_thread(_newest_in_vain, here.place, identity.roles, args.errors[0])
-        if newest is None or datetime.now(UTC) > newest + timedelta(seconds=ROLE_SECONDS):
+        if newest is None or tried[-1] > newest + timedelta(seconds=ROLE_SECONDS):
             return False
         pulumi.log.info(
-            f"{logical} needs role assignments that are as new as {newest:%H:%M:%S} UTC, and do not work everywhere "
-            f"yet: it is tried again, for up to {ROLE_SECONDS // 60} minutes from then"
+            f"{logical} needs role assignments that are as new as {newest:%H:%M:%S} UTC, and did not work everywhere "
+            f"yet: it is tried again, as long as a try began less than {ROLE_SECONDS // 60} minutes after that"
         )
         await asyncio.sleep(min(2.0 ** len(args.errors), _LONGEST_PAUSE))
         await asyncio.to_thread(before)
+        tried.append(datetime.now(UTC))
         return True
 
     return pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook(f"patient-{logical}", again)])

@@ -4,11 +4,13 @@ https://learn.microsoft.com/azure/machine-learning/how-to-autoscale-endpoints
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import pulumi
 from pulumi_azure_native import monitor
 
 from infra.settings import Endpoint as Entry
+from infra.targets.azure.figures import REQUESTS
 from infra.targets.azure.here import Ground, Here
 
 _API = "2021-05-01-preview"
@@ -23,6 +25,7 @@ def provide_scaling(
     ground: Ground,
     endpoint: pulumi.Input[str],
     deployment: pulumi.Input[str],
+    deployment_name: str,
     after: Sequence[pulumi.Resource],
 ) -> Sequence[pulumi.Resource]:
     """Declare the scaling between two counts of instances; none where the settings name one.
@@ -34,6 +37,7 @@ def provide_scaling(
         ground: what it stands on.
         endpoint: resource id; its metric is looked at.
         deployment: resource id of what is scaled.
+        deployment_name: its requests are counted.
         after: the traffic: until it has moved, the old deployment is scaled.
     """
     size = entry.size
@@ -42,7 +46,8 @@ def provide_scaling(
     capacity = monitor.ScaleCapacityArgs(
         minimum=str(size.instances), maximum=str(size.max_instances), default=str(size.instances)
     )
-    profile = monitor.AutoscaleProfileArgs(name="load", capacity=capacity, rules=_rules(entry, ground, endpoint))
+    rules = _rules(here, entry, ground, endpoint, deployment_name)
+    profile = monitor.AutoscaleProfileArgs(name="load", capacity=capacity, rules=rules)
     logical, physical = f"scaling-{name}", here.names.of(f"{name}-load")
     setting = monitor.AutoscaleSetting(
         logical,
@@ -65,37 +70,44 @@ def provide_scaling(
     return [setting]
 
 
-def _rules(entry: Entry, ground: Ground, endpoint: pulumi.Input[str]) -> list[monitor.ScaleRuleArgs]:
-    """By connections at once for each instance: of Azure ML's metrics the one that is nearest to requests at once.
+def _rules(
+    here: Here, entry: Entry, ground: Ground, endpoint: pulumi.Input[str], deployment_name: str
+) -> list[monitor.ScaleRuleArgs]:
+    """By the deployment's requests a minute for each instance: as many as are there at once when each takes its time.
 
-    (A processor that answers one request is as busy as one that answers eight, so its load tells nothing.)
+    Azure ML has no metric of requests at once. ConnectionsActive counts connections, of the whole endpoint: a pool of
+    idle ones would hold instances up, and a gateway that sends all over one would hide its load. A processor that
+    answers one request is as busy as one that answers eight, so its load tells nothing.
     """
-    wanted = float(entry.size.concurrent_requests)
+    wanted = entry.size.concurrent_requests * 60 / here.settings.azure.answer_seconds
+    rule = partial(_rule, ground, endpoint, deployment_name)
     return [
-        _rule(ground, endpoint, monitor.ComparisonOperationType.GREATER_THAN, wanted, monitor.ScaleDirection.INCREASE),
-        _rule(
-            ground,
-            endpoint,
-            monitor.ComparisonOperationType.LESS_THAN,
-            wanted * _SCALE_IN_SHARE,
-            monitor.ScaleDirection.DECREASE,
-        ),
+        rule(monitor.ComparisonOperationType.GREATER_THAN, wanted, monitor.ScaleDirection.INCREASE),
+        rule(monitor.ComparisonOperationType.LESS_THAN, wanted * _SCALE_IN_SHARE, monitor.ScaleDirection.DECREASE),
     ]
 
 
 def _rule(
     ground: Ground,
     endpoint: pulumi.Input[str],
+    deployment_name: str,
     operator: monitor.ComparisonOperationType,
     threshold: float,
     direction: monitor.ScaleDirection,
 ) -> monitor.ScaleRuleArgs:
     return monitor.ScaleRuleArgs(
         metric_trigger=monitor.MetricTriggerArgs(
-            metric_name="ConnectionsActive",
+            metric_name=REQUESTS,
             metric_namespace="Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
             metric_resource_uri=endpoint,
             metric_resource_location=ground.location,
+            dimensions=[
+                monitor.ScaleRuleMetricDimensionArgs(
+                    dimension_name="deployment",
+                    operator=monitor.ScaleRuleMetricDimensionOperationType.EQUALS,
+                    values=[deployment_name],
+                )
+            ],
             operator=operator,
             statistic=monitor.MetricStatisticType.AVERAGE,
             threshold=threshold,

@@ -18,7 +18,7 @@ from contract.twin import METADATA_VARIABLE, TWIN_SUBSCRIPTION, azure_twin_addre
 ARM_SCOPE = "https://management.azure.com/.default"
 _ARM = "https://management.azure.com"
 _SUBSCRIPTIONS_API = "2022-12-01"
-_POLL_SECONDS = 5.0  # of a deletion, where the answer has no Retry-After
+_POLL_SECONDS = 5.0  # of an operation, where the answer has no Retry-After
 _USE_TWIN = '`eval "$(llmops twin azure env)"` points every Azure client of this shell at the twin'
 _USE_AZURE = f"unset {METADATA_VARIABLE} and AZURE_AUTHORITY_HOST, and `az login` with the subscription's account"
 _Document = dict[str, Any]
@@ -263,7 +263,7 @@ def _get(id_: str, api_version: str) -> _Document | None:
 
 
 def _call(method: str, id_: str, api_version: str, body: _Document | None) -> _Document | None:
-    """The answer; a deletion's when it has ended."""
+    """The answer; of a change, when its operation has ended: until then Azure may show what was there before."""
     from azure.core.exceptions import HttpResponseError
     from azure.core.polling import LROPoller
     from azure.core.rest import HttpRequest
@@ -278,10 +278,14 @@ def _call(method: str, id_: str, api_version: str, body: _Document | None) -> _D
             return None
         if response.status_code >= 400:
             raise HttpResponseError(response=response, error_format=ARMErrorFormat)
-        if method == "DELETE":
-            LROPoller(_arm(), answered, lambda _: None, ARMPolling(_POLL_SECONDS)).result()
-            return {}
-        return response.json() if response.text() else {}
+        if method == "GET":
+            return _content(answered)
+        return LROPoller(_arm(), answered, _content, ARMPolling(_POLL_SECONDS)).result()
+
+
+def _content(answered: Any) -> _Document:
+    response = answered.http_response
+    return response.json() if response.text() else {}
 
 
 @lru_cache

@@ -206,6 +206,13 @@ class AzureSettings(Part):
     encryption: Encryption = Encryption()
     network: Network = Network()
     instance_type: VmSize = Field(default="Standard_DS3_v2", min_length=1, description="Of endpoints that name none.")
+    answer_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=180,
+        description="What an answer usually takes. Endpoints are scaled by the requests a minute that make "
+        "concurrent_requests of them at once: Azure ML counts no others.",
+    )
     computes: dict[Name, Cluster] = Field(
         default={"cpu": Cluster()}, min_length=1, description="Clusters on which runs execute, by name."
     )

@@ -20,6 +20,8 @@ from contract.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 from infra.names import CloudNames
 from infra.schedules import proven_spec
 from infra.settings import setting_error
+from infra.targets.azure.asset import Asset
+from infra.targets.azure.cluster_removal import ClusterRemoval
 from infra.targets.azure.here import Ground, Here
 from infra.targets.azure.online import API
 from infra.targets.azure.scheduled_spec import ScheduledSpec
@@ -36,7 +38,7 @@ _LONGEST_CLUSTER_NAME = 24
 class Environment:
     """A version of an environment: one image, by digest."""
 
-    resource: ml.EnvironmentVersion
+    resource: Asset
     plain_id: str
     image: str
 
@@ -102,13 +104,9 @@ def cluster_name(here: Here, name: str, cluster: Cluster) -> str:
 def provide_environments(here: Here, ground: Ground) -> dict[str, Environment]:
     """Declare what jobs and endpoints run: training and serving, where the settings have their images."""
     images = here.settings.images
-    routes = ml.InferenceContainerPropertiesArgs(
-        liveness_route=ml.RouteArgs(path=PING, port=SERVER_PORT),
-        readiness_route=ml.RouteArgs(path=PING, port=SERVER_PORT),
-        startup_route=ml.RouteArgs(path=PING, port=SERVER_PORT),
-        # Every path of the server, the OpenAI ones too: https://learn.microsoft.com/azure/machine-learning/how-to-deploy-custom-container
-        scoring_route=ml.RouteArgs(path="/", port=SERVER_PORT),
-    )
+    routes = {f"{name}Route": {"path": PING, "port": SERVER_PORT} for name in ("liveness", "readiness", "startup")}
+    # Every path of the server, the OpenAI ones too: https://learn.microsoft.com/azure/machine-learning/how-to-deploy-custom-container
+    routes["scoringRoute"] = {"path": "/", "port": SERVER_PORT}
     wanted = {"training": (images.training, None), "serving": (images.serving, routes)}
     return {name: _environment(here, ground, name, *parts) for name, parts in wanted.items() if parts[0]}
 
@@ -169,7 +167,8 @@ def provide_schedules(
 
 
 def _cluster(here: Here, ground: Ground, logical: str, physical: str, cluster: Cluster) -> None:
-    ml.Compute(
+    id_ = f"{ground.workspace.plain_id}/computes/{physical}"
+    made = ml.Compute(
         logical,
         compute_name=physical,
         location=ground.location,
@@ -198,11 +197,12 @@ def _cluster(here: Here, ground: Ground, logical: str, physical: str, cluster: C
         opts=here.adopted(
             f"{_KIND}:Compute",
             logical,
-            f"{ground.workspace.plain_id}/computes/{physical}",
+            id_,
             API,
             depends_on=[*ground.workspace.ready, *ground.training.ready],
         ),
     )
+    ClusterRemoval(f"{logical}-removal", here.place, cluster=id_, after=made)
 
 
 def _is_isolated(here: Here) -> bool:
@@ -210,25 +210,20 @@ def _is_isolated(here: Here) -> bool:
 
 
 def _environment(
-    here: Here, ground: Ground, name: str, image: str, routes: ml.InferenceContainerPropertiesArgs | None
+    here: Here, ground: Ground, name: str, image: str, routes: dict[str, dict[str, Any]] | None
 ) -> Environment:
     version = hashlib.sha256(image.encode()).hexdigest()[:12]  # a version's image can't change
     logical, physical = f"environment-{name}-{version}", here.names.of(name)
     id_ = f"{ground.workspace.plain_id}/environments/{physical}/versions/{version}"
-    made = ml.EnvironmentVersion(
-        logical,
-        name=physical,
-        version=version,
-        properties=ml.EnvironmentVersionPropertiesArgs(
-            image=image,
-            os_type="Linux",
-            inference_config=routes,
-            description=f"{name} image of {here.project}, stack {here.stack}",
-            tags=here.all_tags,
-        ),
-        **_in_workspace(ground),
-        opts=here.adopted(f"{_KIND}:EnvironmentVersion", logical, id_, API, depends_on=ground.workspace.ready),
-    )
+    properties: dict[str, Any] = {
+        "image": image,
+        "osType": "Linux",
+        "description": f"{name} image of {here.project}, stack {here.stack}",
+        "tags": here.all_tags,
+    }
+    if routes:
+        properties["inferenceConfig"] = routes
+    made = Asset(logical, here.place, asset=id_, properties=properties, after=ground.workspace.ready)
     return Environment(made, id_, image)
 
 

@@ -167,6 +167,7 @@ def _datastore(
     return ml.Datastore(
         logical,
         name=name,
+        skip_validation=True,  # as azure-ai-ml does: whoever deploys needs no role on the data for it
         workspace_name=workspace,
         resource_group_name=group,
         properties=ml.AzureBlobDatastoreArgs(

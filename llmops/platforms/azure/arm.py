@@ -5,6 +5,7 @@ https://learn.microsoft.com/rest/api/azure
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import HttpResponseError
@@ -76,7 +77,7 @@ class Arm:
         while page:
             yield from page.get("value", [])
             link = page.get("nextLink") or ""
-            if link and not link.startswith(f"{self.url}/"):
+            if link and _host(link) != _host(self.url):
                 raise KitError("the next page is elsewhere, where no token is sent", where=id_)
             page = self._send(HttpRequest("GET", link), id_) if link else None
 
@@ -126,6 +127,12 @@ class Arm:
                 poller: LROPoller[Any] = LROPoller(self._client, answered, _content, ARMPolling(_POLL_SECONDS))
                 return poller.result()
             return _content(answered)
+
+
+def _host(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a URL: Azure writes links with `:443` at times."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 def _content(answered: Any) -> Document | None:

@@ -20,6 +20,8 @@ from llmops.platforms.azure.bootstrap import (
 from llmops.platforms.azure.bootstrap_roles import assign
 
 PROVIDERS = (
+    "Microsoft.Cdn",
+    "Microsoft.Compute",
     "Microsoft.ContainerRegistry",
     "Microsoft.Insights",
     "Microsoft.KeyVault",
@@ -27,9 +29,13 @@ PROVIDERS = (
     "Microsoft.ManagedIdentity",
     "Microsoft.Network",
     "Microsoft.OperationalInsights",
+    "Microsoft.PolicyInsights",
     "Microsoft.Storage",
 )
-"""What a stack's resources are of: a new subscription knows none of them."""
+"""What a stack's resources are of, and what managed online endpoints and clusters stand on: without Microsoft.Cdn and
+Microsoft.PolicyInsights the first endpoint fails, with an error that names neither
+(https://learn.microsoft.com/answers/questions/2129910). A new subscription knows none of them.
+"""
 _PROVIDER_API = "2021-04-01"
 _DELETED_DAYS = 90
 _OLD_DAYS = 365

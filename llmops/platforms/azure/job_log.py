@@ -76,6 +76,7 @@ class _Lines:
     def __init__(self) -> None:
         self._read: dict[str, int] = {}  # file -> bytes that were read of it
         self._rest: dict[str, bytes] = {}  # file -> the beginning of a line
+        self._closed: set[str] = set()  # files that nobody here may read, which was told
 
     def new(self, job: Job, *, last: bool) -> Iterator[str]:
         """Of every node's file; `last`: a line without an end is one as well."""
@@ -101,7 +102,12 @@ class _Lines:
             except HttpResponseError as e:
                 if e.status_code in (404, 416) or error_code(e) == "InvalidRange":
                     return b""  # nothing was written yet, or nothing since
-                raise
+                if e.status_code != 403:
+                    raise
+                # The job goes on, and costs: its states are followed all the same.
+                told = name in self._closed
+                self._closed.add(name)
+                return b"" if told else f"{name} can't be read: {error_code(e)}\n".encode()
         self._read[name] = offset + len(found)
         return found
 

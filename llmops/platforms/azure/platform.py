@@ -126,7 +126,9 @@ class AzurePlatform(CloudPlatform):
         return read_logs(self.clients.arm, endpoint_id(self.azure, endpoint), follow)
 
     def remove_data(self) -> None:
-        """Every job, version of a blob and image; never the account, its containers and the registry."""
+        """Every job, version of a blob and image, and the stack's own workspace; never the account, its containers and
+        the registry.
+        """
         if self.azure.job_prefix:
             self.runs.remove()
         remove_data(self.clients, self.outputs)

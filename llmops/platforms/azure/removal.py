@@ -1,7 +1,7 @@
-"""Remove a stack's data for good: every version of every blob, and every image.
+"""Remove a stack's data for good: every version of every blob, every image, and the workspace with its records.
 
 An account or a registry that was given to the stack holds other things too: there, only what the kit wrote goes. What
-soft delete keeps, Azure removes itself when its days are over.
+soft delete keeps of blobs and vaults, Azure removes itself when its days are over.
 """
 
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
 from contract.outputs import AzureOutput, StackOutputs
-from llmops.platforms.azure.arm import Arm, Document
+from llmops.platforms.azure.arm import ML_API, Arm, Document
 from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.image_registry import Registry
-from llmops.platforms.azure.places import account_id, group_id
+from llmops.platforms.azure.places import account_id, group_id, workspace_id
 
 STACK_TAG = "llmops:stack"
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
@@ -39,6 +39,8 @@ def remove_data(clients: Clients, outputs: StackOutputs) -> None:
     found = next((r for r in registries if r["properties"].get("loginServer") == azure.registry), None)
     if _has_tag(found, outputs.stack):
         _remove_images(azure, clients)
+    if azure.workspace and _is_ours(clients.arm, workspace_id(azure), ML_API, outputs.stack):
+        _purge_workspace(clients.arm, workspace_id(azure))
 
 
 def empty_container(container: ContainerClient, prefixes: Iterable[str]) -> None:
@@ -73,6 +75,16 @@ def _remove_images(azure: AzureOutput, clients: Clients) -> None:
     registry = Registry(azure, clients)
     for url in azure.repositories.values():
         registry.remove(url.partition("/")[2])
+
+
+def _purge_workspace(arm: Arm, id_: str) -> None:
+    """Deleted in the plain way, as the engine does it, a workspace keeps its name for 14 days.
+
+    https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
+    """
+    for endpoint in arm.list(f"{id_}/onlineEndpoints"):
+        arm.delete(endpoint["id"])
+    arm.delete(id_, forceToPurge="true")
 
 
 def _is_ours(arm: Arm, id_: str, api_version: str, stack: str) -> bool:

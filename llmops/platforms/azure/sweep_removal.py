@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
+from contract.azure_assets import archived
 from contract.errors import KitError
 from llmops.platforms.azure import sweep_look as kinds
 from llmops.platforms.azure.arm import Arm
@@ -54,11 +55,11 @@ def _deployment(arm: Arm, thing: Thing) -> None:
 
 
 def _version(arm: Arm, thing: Thing) -> None:
-    """With the container of versions, when this was its last."""
-    arm.delete(thing.id)
+    """Archived, with the container of versions when this was its last: neither is listed any more."""
+    arm.put(thing.id, archived(arm.get(thing.id)))
     container = thing.id.rpartition("/versions/")[0]
     if next(arm.list(f"{container}/versions"), None) is None:
-        arm.delete(container)
+        arm.put(container, archived(arm.get(container)))
 
 
 def _group(arm: Arm, thing: Thing) -> None:

@@ -58,7 +58,7 @@ def _in_workspace(look: Look, workspace: str) -> Iterator[Thing]:
     for schedule in look.arm.list(f"{workspace}/schedules"):
         yield from _tagged(look, SCHEDULE, schedule)
     for kind, collection in ((MODEL, "models"), (ENVIRONMENT, "environments")):
-        for container in look.arm.list(f"{workspace}/{collection}"):
+        for container in look.arm.list(f"{workspace}/{collection}", listViewType="All"):  # versions may have come since
             for version in look.arm.list(f"{container['id']}/versions"):
                 for thing in _tagged(look, kind, version):
                     yield replace(thing, needed_by=used.get(thing.id.lower(), ""))

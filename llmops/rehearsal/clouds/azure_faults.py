@@ -45,6 +45,14 @@ CASES: tuple[FaultCase, ...] = (
         "recovered",
         {"seconds": 10},
     ),
+    FaultCase(
+        "no_budgets",
+        "no_budgets",
+        "up",
+        "the subscription's offer has no budgets; the update says so, and goes on without",
+        "recovered",
+        {"times": 0},
+    ),
     *container_cases(
         no_machine="machine of the endpoints' size",
         silent="did not answer its readiness route",

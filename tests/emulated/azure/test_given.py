@@ -26,7 +26,7 @@ def test_with_all_given_no_role_is_assigned_and_nothing_that_stands_is_made(
     stack.up()
     assert stack.changes() == {}
     declared = {each["type"] for each in resources(stack) if each["type"].startswith("azure-native:")}
-    assert {kind.split(":")[1] for kind in declared} == {"machinelearningservices", "monitor", "consumption"}
+    assert {kind.split(":")[1] for kind in declared} == {"machinelearningservices", "monitor"}
     assert "azure-native:machinelearningservices:Workspace" not in declared
     assert assignments(subscription) == before
     assert list(subscription.admin("GET", "status")["endpoints"].values()) == ["Succeeded"]

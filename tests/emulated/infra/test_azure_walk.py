@@ -68,6 +68,7 @@ ON_AZURE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{AZURE}network.subnet": (f"{SUBNET}/s", f"{SUBNET}/t", PRIVATE),
     **{f"{AZURE}network.dns_zones.{z}": _zone(z) for z in ("workspace", "notebooks", "blob", "vault", "registry")},
     f"{AZURE}instance_type": (CPU, GPU, {}),
+    f"{AZURE}answer_seconds": (10.0, 20.0, {f"{SIZE}max_instances": 3}),
     f"{AZURE}log_retention_days": (365, 30, {}),
     f"{AZURE}runs_days": (90, 30, {}),
     f"{AZURE}alerts.error_rate": (0.05, 0.1, {}),
@@ -146,7 +147,11 @@ def test_azure_acts_or_refuses_by_name(path: str, place: Subscription) -> None:
         assert not refusals
 
 
-OF_ENDPOINTS = (f"{AZURE}instance_type", *(f"{AZURE}alerts.{a}" for a in ("error_rate", "latency_seconds", "quality")))
+OF_ENDPOINTS = (
+    f"{AZURE}instance_type",
+    f"{AZURE}answer_seconds",
+    *(f"{AZURE}alerts.{a}" for a in ("error_rate", "latency_seconds", "quality")),
+)
 REFUSED = (
     f"{ENTRY}gate",
     *(JOBS + field for field in ("max_wait_hours", "volume_gb", "warm_pool_minutes")),
@@ -164,7 +169,8 @@ def test_other_targets_refuse_it_by_name(target: str, place: Subscription) -> No
             continue
         config: dict[str, Any] = {"target": target}
         for at, given in {**needed, path: after}.items():
-            _put(config, at, given)
+            if at.startswith(AZURE):
+                _put(config, at, given)
         with pytest.raises(pulumi.RunError, match=r"llmops:azure\.\S+: has no effect on"):
             run_program(config)
 

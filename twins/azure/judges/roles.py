@@ -77,6 +77,9 @@ def custom(document: Mapping[str, Any]) -> Role:
 
 
 def _compile(patterns: Iterable[str]) -> re.Pattern[str]:
-    """Nothing matches the pattern of no actions."""
+    """Nothing matches the pattern of no actions. `a/*/read` is `a/read` as well: an AzureML Data Scientist reads the
+    workspace. https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
+    """
     alternatives = "|".join(".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
+    alternatives = alternatives.replace("/.*/", "/(?:.*/)?")
     return re.compile(alternatives or r"(?!)", re.IGNORECASE | re.DOTALL)

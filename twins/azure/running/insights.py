@@ -28,6 +28,11 @@ _PROVIDER = "Microsoft.Insights"
 _FILTER = re.compile(r"\s*(\w+)\s+eq\s+'([^']*)'\s*")
 _AGGREGATIONS = ("average", "total", "count", "maximum", "minimum")
 _MOST_POINTS = 1440
+_SERIES = 10
+"""Series that are answered where a request with a $filter says no `top`; the rest is dropped, and no page follows.
+
+https://learn.microsoft.com/rest/api/monitor/metrics/list#uri-parameters
+"""
 _DIMENSIONS: dict[str, Callable[[Answered], str]] = {
     "deployment": lambda answered: answered.deployment,
     "statusCode": lambda answered: str(answered.status),
@@ -81,6 +86,7 @@ class _Asked:
     step: float
     aggregations: Sequence[str]
     wanted: Mapping[str, str]
+    top: int
 
 
 class Insights:
@@ -141,7 +147,7 @@ class Insights:
         if not set(aggregations) <= set(_AGGREGATIONS):
             raise ArmError(400, "BadRequest", f"Aggregations are {', '.join(_AGGREGATIONS)}.")
         wanted = _filter(call.query.get("$filter", ""))
-        asked = _Asked(resource_id, begin // step * step, end, step, aggregations, wanted)
+        asked = _Asked(resource_id, begin // step * step, end, step, aggregations, wanted, _top(call))
         names = [name for name in call.query.get("metricnames", "").split(",") if name]
         return Reply(
             200,
@@ -163,7 +169,7 @@ class Insights:
         answers = self._meter.since(asked.resource_id, asked.first, asked.end) if name in METRICS else []
         series = [
             {"metadatavalues": _named(values), "data": list(self._points(asked, name, answers, values))}
-            for values in _splits(answers, asked.wanted)
+            for values in _splits(answers, asked.wanted)[: asked.top]
         ]
         unit = METRICS[name].unit if name in METRICS else "Percent" if name == PROCESSORS else "Count"
         return {
@@ -222,6 +228,13 @@ def _scope(twin: "Twin", call: Call) -> str:
     if found is None:
         raise ArmError(404, "ResourceNotFound", f"The resource {resource_id} was not found.")
     return found["id"]
+
+
+def _top(call: Call) -> int:
+    given = call.query.get("top") or str(_SERIES)
+    if not given.isdigit():
+        raise ArmError(400, "BadRequest", f"The value {given!r} of top is no number.")
+    return int(given)
 
 
 def _splits(answers: Sequence[Answered], wanted: Mapping[str, str]) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ import re
 import uuid
 from datetime import datetime
 
-from twins.azure import bodies
+from twins.azure import bodies, faults
 from twins.azure.calls import Call, Document
 from twins.azure.errors import ArmError
 from twins.azure.kinds import Kind
@@ -51,8 +51,9 @@ def install(twin: Twin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def _put(known: bodies.Body, _twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(known: bodies.Body, twin: Twin, call: Call, there: Document | None) -> Document:
     body = known.judged(call)
+    _check_offer(twin)
     properties = body["properties"]
     _check_time(properties["timePeriod"])
     if not properties["amount"] > 0:
@@ -68,6 +69,16 @@ def _put(known: bodies.Body, _twin: Twin, call: Call, there: Document | None) ->
         raise ArmError(409 if given else 400, "EtagMismatch" if given else "EtagMissing", message)
     properties["currentSpend"] = {"amount": 0.0, "unit": "USD"}
     return {"eTag": f'"{uuid.uuid4().hex[:16]}"', "properties": properties}
+
+
+def _check_offer(twin: Twin) -> None:
+    """https://github.com/Azure/azure-powershell/issues/11642"""
+    if faults.take(twin, "no_budgets"):
+        message = (
+            "Cost Management supports only Enterprise Agreement, Web direct and Microsoft Customer Agreement offer "
+            f"types. Subscription {twin.subscription} is not associated with a valid offer type."
+        )
+        raise ArmError(400, "400", message)
 
 
 def _check_time(period: Document) -> None:

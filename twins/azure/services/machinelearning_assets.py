@@ -3,6 +3,7 @@
 https://learn.microsoft.com/rest/api/azureml/model-versions
 """
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,15 @@ from twins.azure.services.machinelearning_documents import page, stamp
 if TYPE_CHECKING:
     from twins.azure.twin import Twin
 
+_POSITIVE = re.compile(r"[1-9][0-9]{0,9}")
+_LARGEST = 2**31 - 1
 MODEL_TYPES = ("custom_model", "mlflow_model", "triton_model")
 
 
 @dataclass(frozen=True)
 class _Family:
     """A kind of asset: its segment of the path, its definitions, what a version can't change besides what the schema
-    says, and whether it has a provisioning state.
+    says, whether it has a provisioning state, and whether DELETE takes it.
     """
 
     segment: str
@@ -30,10 +33,11 @@ class _Family:
     version: str
     fixed: tuple[str, ...]
     provisioning: bool
+    deletable: bool = False
 
 
 FAMILIES = (
-    _Family("models", "ModelContainer", "ModelVersion", ("modelUri", "modelType", "jobName", "flavors"), True),
+    _Family("models", "ModelContainer", "ModelVersion", ("modelUri", "modelType", "jobName", "flavors"), True, True),
     _Family("environments", "EnvironmentContainer", "EnvironmentVersion", (), True),
     _Family("data", "DataContainer", "DataVersionBase", ("dataUri", "dataType"), False),
     _Family("codes", "CodeContainer", "CodeVersion", ("codeUri",), True),
@@ -62,11 +66,21 @@ def _install(twin: "Twin", family: _Family) -> None:
     def list_containers(twin: "Twin", call: Call, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))
 
-    state = family.provisioning
-    twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, name=name, provisioning=state, implicit=True))
-    twin.kind(Kind(version, VERSIONS, put=put_version, name=name, provisioning=state))
+    common = {"name": name, "provisioning": family.provisioning, "deleting": None if family.deletable else _undeletable}
+    twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, implicit=True, **common))
+    twin.kind(Kind(version, VERSIONS, put=put_version, **common))
     twin.action(container, "versions", list_versions, f"{version}/read", "GET")
     twin.action(WORKSPACES, family.segment, list_containers, f"{container}/read", "GET")
+
+
+def _undeletable(_twin: "Twin", _call: Call, document: Document) -> None:
+    """The harsh reading. Of data, the maintainers say so (https://github.com/microsoft/vscode-tools-for-ai/issues/1761);
+    of environments, the tools lost their way to delete (https://github.com/Azure/azure-cli/issues/21957). Models go:
+    https://github.com/Azure/azureml-examples/pull/3743.
+    """
+    what = document["type"].removeprefix(f"{WORKSPACES}/")
+    message = f"Deleting {what} is not supported: archive {document['name']} instead."
+    raise ArmError(400, "UserError", message)
 
 
 def _put_container(twin: "Twin", family: _Family, call: Call, there: Document | None) -> Document:
@@ -97,6 +111,8 @@ def _put_version(twin: "Twin", family: _Family, call: Call, there: Document | No
     body = judged(family.version, call.method, call.body)
     properties = body["properties"]
     workspace = references.workspace_of(call.id)
+    if family.segment == "models":
+        _check_number(call.id.rpartition("/")[2])
     checks = {"ModelVersion": _check_model, "EnvironmentVersion": _check_environment, "DataVersionBase": _check_data}
     if check := checks.get(family.version):
         check(twin, workspace, properties)
@@ -124,6 +140,18 @@ def _check_unchanged(family: _Family, there: Document, body: Document) -> None:
         if name in old["properties"]:
             new["properties"].setdefault(name, old["properties"][name])
     refuse_changes(family.version, old, new, what)
+
+
+def _check_number(version: str) -> None:
+    """Versions of models are integers; those of data, environments and components are any strings.
+
+    Field reports: https://github.com/Azure/azureml-examples/issues/2725 and
+    https://github.com/Azure/MachineLearningNotebooks/issues/289; another one has the words and the inner code.
+    """
+    if not _POSITIVE.fullmatch(version) or int(version) > _LARGEST:
+        message = "Model version must be a positive integer."
+        details = [{"code": "ModelVersionOutOfRange", "message": message}]
+        raise ArmError(400, "UserError", message, "version", details)
 
 
 def _check_model(twin: "Twin", workspace: str, properties: Document) -> None:

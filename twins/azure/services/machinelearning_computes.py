@@ -98,8 +98,12 @@ def _check_subnet(twin: "Twin", cluster: Document) -> None:
 
 
 def _deleting(twin: "Twin", call: Call, document: Document) -> None:
+    """https://learn.microsoft.com/rest/api/azureml/compute/delete requires it. (The words are the twin's own.)"""
     from twins.azure.services import machinelearning_jobs as jobs
 
+    if call.query.get("underlyingResourceAction") not in ("Delete", "Detach"):
+        message = "The query parameter underlyingResourceAction is required: Delete or Detach."
+        raise ArmError(400, "BadRequest", message, "underlyingResourceAction")
     jobs.cancel_on(twin, document)
 
 

@@ -64,9 +64,7 @@ def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
     endpoint_id = call.id.rsplit("/deployments/", 1)[0]
     endpoint = twin.find(endpoint_id)
     assert endpoint is not None  # the parent was looked for
-    if endpoint["properties"]["provisioningState"] not in ("Succeeded", "Updating"):
-        state = endpoint["properties"]["provisioningState"]
-        raise ArmError(409, "Conflict", f"The endpoint {endpoint['name']} is {state}: wait until it is Succeeded.")
+    _check_state(endpoint, there)
     workspace = twin.find(references.workspace_of(call.id))
     assert workspace is not None
     require_network(twin, workspace)
@@ -80,6 +78,16 @@ def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
     body["sku"] = _sku(body)
     sizes.check_deployment(twin, call.id, properties["instanceType"], body["sku"]["capacity"])
     return stamp(call, there, body)
+
+
+def _check_state(endpoint: Document, there: Document | None) -> None:
+    """https://github.com/Azure/azure-sdk-for-net/issues/36961"""
+    state = endpoint["properties"]["provisioningState"]
+    if state == "Succeeded" or (there and state == "Updating"):
+        return
+    what = "update" if there else "create"
+    message = f"Cannot {what} a deployment in endpoint {endpoint['name']} because it is in {state} provisioning state."
+    raise ArmError(409, "UserError", message)
 
 
 def _check_assets(twin: "Twin", workspace_id: str, properties: Document) -> None:

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from twins.azure import principals
-from twins.azure.calls import TWIN, Call, Document, Reply
+from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
+from twins.azure.ids import Id
+from twins.azure.judges import linked
 
 if TYPE_CHECKING:
     from twins.azure.twin import Twin
@@ -76,14 +78,8 @@ def _assigned(twin: "Twin", call: Call, identity_id: str, known: bool) -> Docume
     if found is None:
         message = f"The user-assigned identity {identity_id} was not found."
         raise ArmError(400, "FailedIdentityOperation", message, "identity.userAssignedIdentities")
-    if not known and call.caller is not TWIN and not twin.may(call.caller.object_id, ASSIGN, identity_id):
-        raise ArmError(
-            403,
-            "LinkedAuthorizationFailed",
-            f"The client '{call.caller.app_id}' with object id '{call.caller.object_id}' has permission to perform the "
-            f"action on scope '{call.id}'; however, it does not have permission to perform action '{ASSIGN}' on the "
-            f"linked scope '{identity_id}' or the linked scope is invalid.",
-        )
+    if not known:
+        linked.require(twin, call, Id.parse(call.id).type, ASSIGN, identity_id)
     properties = found["properties"]
     return {"principalId": properties["principalId"], "clientId": properties["clientId"]}
 

@@ -8,7 +8,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from twins.azure import tokens
+from twins.azure import providers, tokens
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.kinds import Kind
@@ -34,6 +34,7 @@ def install(twin: "Twin") -> None:
             VERSIONS,
             put=_put,
             begun=lambda twin, document: twin.running.endpoint_changed(document),
+            done=lambda twin, _document: providers.require_for_endpoints(twin),
             gone=lambda twin, document: twin.running.endpoint_gone(document["id"]),
             show=_show,
             name=r"(?=.{3,32}$)[a-zA-Z](?:-?[a-zA-Z0-9])*",

@@ -54,10 +54,19 @@ def of_deployment(twin: "Twin", deployment: Document) -> Failure | None:
     except ArmError as e:
         return Failure("ResourceNotFound", e.message)
     for identity_id, identity in identities_of(endpoint).items():
-        failure = _first_denied(twin, identity_id, identity["principalId"], wanted)
-        if failure:
-            return Failure("BadArgument", f"Startup task failed due to authorization error: {failure}")
+        for need in wanted:
+            if failure := _first_denied(twin, identity_id, identity["principalId"], [need]):
+                return Failure("BadArgument", _words(need, failure))
     return None
+
+
+def _words(need: Need, denied: str) -> str:
+    """Of the registry, as in https://github.com/MicrosoftDocs/azure-docs/issues/107890. Of storage, the words before
+    the colon are the troubleshooting page's.
+    """
+    if need.action == PULL:
+        return "Endpoint identity does not have pull permission on the registry.."
+    return f"Startup task failed due to authorization error: {denied}"
 
 
 def of_workspace(twin: "Twin", workspace: Document) -> Failure | None:

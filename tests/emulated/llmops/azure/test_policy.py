@@ -30,6 +30,10 @@ config:
     training: {TRAINING}
     serving: {SERVING}
 """
+LINKED = {
+    "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
+    "Microsoft.OperationalInsights/workspaces/sharedKeys/action",
+}
 SUBSCRIPTION = f"/subscriptions/{TWIN_SUBSCRIPTION}"
 ROOT = f"{SUBSCRIPTION}/providers/Microsoft.Authorization"
 
@@ -52,6 +56,7 @@ def test_an_application_with_the_recorded_role_alone_lives_a_stacks_life(
     role = json.loads((kit.folder / "role.json").read_text())
     assert role["AssignableScopes"] == [SUBSCRIPTION]
     assert not [action for action in (*role["Actions"], *role["DataActions"]) if "*" in action]
+    assert set(role["Actions"]) >= LINKED, "without them LinkedAuthorizationFailed, whatever the role writes"
     (kit.folder / "Pulumi.exact.yaml").write_text(STACK)
 
     root, half = dict(kit.environ), len(role["Actions"]) // 2

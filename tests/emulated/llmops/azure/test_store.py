@@ -5,8 +5,10 @@ from azure.storage.blob import ContainerClient
 
 from contract.errors import KitError
 from llmops.platforms.azure.objects_blob import BlobObjects
+from llmops.platforms.azure.places import workspace_id
 from llmops.platforms.azure.platform import AzurePlatform
-from tests.emulated.llmops.azure.conftest import MakePlatform
+from llmops.platforms.azure.removal import STACK_TAG
+from tests.emulated.llmops.azure.conftest import MakePlatform, add_workspace
 from tests.support.store_contract import MakeVersion, StoreContract
 
 
@@ -34,6 +36,22 @@ class TestStore(StoreContract):
             platform.remove_data()
             left = {blob.name for blob in container(platform).list_blobs(include=["versions"])}
             assert left == (set() if tagged else {"theirs/data"})
+
+
+def test_the_stacks_own_workspace_leaves_its_name_free_and_one_that_was_given_stays(
+    make_platform: MakePlatform,
+) -> None:
+    size = {"vm_size": "Standard_DS3_v2"}
+    platform = add_workspace(make_platform(), {}, {"cpu": size})
+    arm, id_ = platform.clients.arm, workspace_id(platform.azure)
+    platform.remove_data()
+    found = arm.get(id_)
+    arm.patch(id_, {"tags": {STACK_TAG: platform.outputs.stack}})
+    platform.remove_data()
+    assert arm.find(id_) is None
+    needed = {name: found["properties"][name] for name in ("storageAccount", "keyVault")}
+    again = {"location": found["location"], "identity": {"type": "SystemAssigned"}, "properties": needed}
+    assert arm.put(id_, again)["properties"]["provisioningState"] == "Succeeded"
 
 
 def test_objects_of_a_container(make_platform: MakePlatform) -> None:

@@ -40,6 +40,10 @@ class Arm:
             return self._metrics({k: v[0] for k, v in parse_qs(urlsplit(id_).query).items()})
         if path.endswith("/getLogs"):
             return {"content": self.logs.get(path.split("/")[-2], "")}
+        if method == "PUT" and not path.startswith(ENDPOINT):
+            assert body is not None
+            self.documents[path] = json.loads(json.dumps(body))
+            return self.documents[path]
         if method == "PUT":
             assert body is not None
             return self._put(path, json.loads(json.dumps(body)))
@@ -108,6 +112,7 @@ class Arm:
             ]
         else:
             series = [_series({"deployment": name}, self.latency_ms[name])] if name in self.latency_ms else []
+        series = series[: int(query.get("top", 10))]  # https://learn.microsoft.com/rest/api/monitor/metrics/list
         return {"value": [{"name": {"value": query["metricnames"]}, "timeseries": series}]}
 
 

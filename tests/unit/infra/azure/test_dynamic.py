@@ -8,15 +8,32 @@ from typing import Any
 
 import dill
 import pytest
+from azure.core.exceptions import HttpResponseError
 
 from contract.errors import KitError
 from contract.rollout import OWNER_TAG, Owner
-from infra.targets.azure import access, account, blobs, live, online, preparation, scheduled_spec, session, traffic
+from infra.targets.azure import (
+    access,
+    account,
+    asset,
+    blobs,
+    budget,
+    cluster_removal,
+    live,
+    online,
+    preparation,
+    scheduled_spec,
+    session,
+    traffic,
+)
 from infra.targets.dynamic import KitProvider, Properties
 from tests.unit.infra.azure.arm import ENDPOINT, PLACE, WORKSPACE, Arm, Container
 
 OLD, NEW = "1" * 64, "2" * 64
 PROVIDERS = [
+    asset.AssetProvider,
+    budget.BudgetProvider,
+    cluster_removal.ClusterRemovalProvider,
     access.AccessProvider,
     account.AccountProvider,
     preparation.PreparationProvider,
@@ -110,6 +127,10 @@ def test_copies_come_before_requests(arm: Arm) -> None:
             "3 of its 10 requests",
         ),
         ({"says": {"new": {("408", ""): 3}}}, "3 of its 3 requests"),
+        (  # the errors are the eleventh series
+            {"says": {"new": {**{("424", str(410 + n)): 5 for n in range(10)}, ("424", "500"): 50}}},
+            "50 of its 100 requests",
+        ),
         ({"latency_ms": {"new": 25_000.0}}, "takes 25.0 s or longer"),
         ({"logs": {"new": 'at 1 {"event": "quality", "score": 0.5}\nready\n'}}, "answers 50% of its golden prompts"),
     ],
@@ -428,6 +449,85 @@ def test_a_scheduled_spec_is_written_and_removed(store: Container) -> None:
     for _ in range(2):
         provider.delete("", props | {"key": "schedules/a/2/run.json"})
     assert not store.blobs
+
+
+def test_a_cluster_is_deleted_with_its_machines(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, asked = f"{WORKSPACE}/computes/cpu", list[str]()
+    arm.documents[cluster] = {"properties": {}}
+
+    def call(method: str, id_: str, api_version: str, body: dict[str, Any] | None) -> Any:
+        asked.append(f"{method} {id_.rpartition('/')[2]}")
+        return arm.call(method, id_, api_version, body)
+
+    monkeypatch.setattr(session, "_call", call)
+    provider, props = cluster_removal.ClusterRemovalProvider(), {**PLACE, "cluster": cluster}
+    provider.create(props)
+    provider.delete(cluster, props)
+    provider.delete(cluster, props)
+    assert asked == ["GET cpu", "DELETE cpu?underlyingResourceAction=Delete", "GET cpu"]
+
+
+BUDGET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Consumption/budgets/b"
+MONTHLY = {**PLACE, "budget": BUDGET, "content": json.dumps({"amount": 100})}
+
+
+def test_a_budget_is_changed_by_its_etag_and_its_months_go_on(arm: Arm) -> None:
+    provider = budget.BudgetProvider()
+    assert (provider.create(MONTHLY).outs or {})["refused"] == ""
+    began = arm.documents[BUDGET]["properties"]["timePeriod"]
+    assert began["startDate"].endswith("-01T00:00:00Z")
+    began["startDate"] = "2026-01-01T00:00:00Z"
+    arm.documents[BUDGET] |= {"eTag": '"1"'}
+    provider.update(BUDGET, MONTHLY, {**MONTHLY, "content": json.dumps({"amount": 200})})
+    found = arm.documents[BUDGET]
+    assert (found["eTag"], found["properties"]) == ('"1"', {"amount": 200, "timePeriod": began})
+    assert provider.read(BUDGET, MONTHLY).id == BUDGET
+    provider.delete(BUDGET, MONTHLY)
+    assert not provider.read(BUDGET, MONTHLY).id
+
+
+@pytest.mark.parametrize(("status", "ends"), [(400, False), (422, False), (403, True), (500, True)])
+def test_a_subscription_without_budgets_goes_without_one(
+    arm: Arm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, ends: bool
+) -> None:
+    def refuse(method: str, *_: Any) -> None:
+        if method == "PUT":
+            with session.explained(BUDGET):
+                error = HttpResponseError("is not associated with a valid offer type")
+                error.status_code = status
+                raise error
+
+    monkeypatch.setattr(session, "_call", refuse)
+    provider = budget.BudgetProvider()
+    if ends:
+        with pytest.raises(KitError, match="offer type"):
+            provider.create(MONTHLY)
+        return
+    outs = provider.create(MONTHLY).outs or {}
+    assert "offer type" in outs["refused"]
+    assert "nobody will be told of its costs" in capsys.readouterr().out
+    assert provider.read(BUDGET, outs).id == BUDGET, "it is not asked for again until its settings change"
+
+
+def test_a_version_is_archived_in_the_place_of_deleted_and_comes_back(arm: Arm) -> None:
+    provider, id_ = asset.AssetProvider(), f"{WORKSPACE}/environments/serving/versions/abc"
+    content = {"image": "r.azurecr.io/serving@sha256:1", "inferenceConfig": {"scoringRoute": {"path": "/", "port": 80}}}
+    props = {**PLACE, "asset": id_, "content": json.dumps(content)}
+    assert provider.create(props).id == id_
+    assert arm.documents[id_]["properties"] == {**content, "isArchived": False}
+    assert provider.read(id_, props).id == id_
+
+    arm.documents[id_]["properties"] |= {"provisioningState": "Succeeded", "environmentType": "UserCreated"}
+    provider.delete(id_, props)
+    assert arm.documents[id_]["properties"] == {**content, "isArchived": True}, "read-only members are not sent"
+    assert not provider.read(id_, props).id
+    provider.create(props)
+    assert provider.read(id_, props).id == id_
+    assert ("DELETE", "abc") not in arm.calls
+
+    del arm.documents[id_]
+    provider.delete(id_, props)
+    assert id_ not in arm.documents, "it went with its workspace"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -105,6 +105,11 @@ def the(declared: Declared, kind: str) -> dict[str, Any]:
     return found
 
 
+def assets(declared: Declared) -> dict[str, dict[str, Any]]:
+    """Versions of models and environments, by their logical names."""
+    return {urn.rpartition("::")[2]: inputs for urn, inputs in declared.resources.items() if ":Asset::" in urn}
+
+
 def deployment(declared: Declared) -> dict[str, Any]:
     return the(declared, f"{ML}:OnlineDeployment")
 
@@ -127,14 +132,18 @@ def test_a_deployment_runs_the_promoted_version_as_the_platform_lets_callers_in(
         "LLMOPS_MODEL_SHA256": "a" * 64,
         "LLMOPS_PRECISION": "auto",
         "LLMOPS_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----",
+        "LLMOPS_REQUEST_SECONDS": "175",
     }
     assert found["instanceType"] == "Standard_DS3_v2"
     assert found["requestSettings"]["maxConcurrentRequestsPerInstance"] == 96
     assert found["requestSettings"]["requestTimeout"] == "PT180S"
     assert found["startupProbe"]["failureThreshold"] * 10 >= 605
-    version = the(declare(chat={}), f"{ML}:ModelVersion")
-    assert version["properties"]["modelUri"].endswith(f"/workspaces/w/datastores/store/paths/{model_key('a' * 64)}")
-    assert version["version"] == "3-aaaaaaaa"
+    version = assets(declare(chat={}))["model-chatbot-3-aaaaaaaa"]
+    uri = json.loads(version["content"])["modelUri"]
+    assert uri.endswith(f"/workspaces/w/datastores/store/paths/{model_key('a' * 64)}")
+    name, number = version["asset"].rpartition("/models/")[2].split("/versions/")
+    assert number == "3", "Azure takes integers alone for versions of models"
+    assert name.endswith("-aaaaaaaa"), "another content under this number is another model"
 
 
 def test_a_waived_gate_leaves_the_last_word_to_the_rollouts_watch() -> None:
@@ -193,7 +202,9 @@ def test_names_fit_azures_limits_with_a_long_stack_name() -> None:
 
 
 def test_two_endpoints_of_one_version_share_what_azure_knows_of_it() -> None:
-    assert the(declare(chat={}, endpoints={"help": {}}), f"{ML}:ModelVersion")
+    assert [name for name in assets(declare(chat={}, endpoints={"help": {}})) if name.startswith("model-")] == [
+        "model-chatbot-3-aaaaaaaa"
+    ]
 
 
 def test_what_an_interrupted_update_left_is_taken_over_but_for_a_deployment_that_is_removed(
@@ -237,13 +248,20 @@ def test_what_was_put_again_says_how_often() -> None:
 
 def test_scaling_goes_both_ways_between_the_limits() -> None:
     assert not declare(chat={}).has("scaling-chat")
-    found = declare(chat={"size": {"instances": 2, "max_instances": 5, "concurrent_requests": 8}}).of("scaling-chat")
+    size = {"instances": 2, "max_instances": 5, "concurrent_requests": 8}
+    declared = declare(azure={"answer_seconds": 15}, chat={"size": size})
+    found = declared.of("scaling-chat")
     (profile,) = found["profiles"]
     assert profile["capacity"] == {"minimum": "2", "maximum": "5", "default": "2"}
     out, back = profile["rules"]
-    assert (out["metricTrigger"]["threshold"], out["metricTrigger"]["operator"]) == (8.0, "GreaterThan")
-    assert (back["metricTrigger"]["threshold"], back["metricTrigger"]["operator"]) == (4.0, "LessThan")
+    assert (out["metricTrigger"]["threshold"], out["metricTrigger"]["operator"]) == (32.0, "GreaterThan")
+    assert (back["metricTrigger"]["threshold"], back["metricTrigger"]["operator"]) == (16.0, "LessThan")
     assert (out["scaleAction"]["direction"], back["scaleAction"]["direction"]) == ("Increase", "Decrease")
+    for trigger in (out["metricTrigger"], back["metricTrigger"]):
+        assert trigger["metricName"] == "RequestsPerMinute", "idle connections hold no instance up"
+        assert trigger["dimensions"] == [
+            {"dimensionName": "deployment", "operator": "Equals", "values": [deployment(declared)["deploymentName"]]}
+        ]
     assert found["enabled"] is True
 
 
@@ -285,13 +303,13 @@ def test_clusters_cost_nothing_while_nothing_runs_and_are_named_by_what_cant_cha
 
 def test_environments_are_images_and_serving_has_routes() -> None:
     declared = declare()
-    found = {urn.rpartition("::")[2]: i for urn, i in declared.resources.items() if "EnvironmentVersion" in urn}
+    found = {name: json.loads(each["content"]) for name, each in assets(declared).items()}
     serving, job = (next(i for n, i in found.items() if word in n) for word in ("serving", "training"))
-    assert (serving["properties"]["image"], job["properties"]["image"]) == (SERVING, TRAINING)
-    routes = serving["properties"]["inferenceConfig"]
+    assert (serving["image"], job["image"]) == (SERVING, TRAINING)
+    routes = serving["inferenceConfig"]
     assert routes["scoringRoute"] == {"path": "/", "port": 8080}
     assert {route["path"] for name, route in routes.items() if name != "scoringRoute"} == {"/ping"}
-    assert "inferenceConfig" not in job["properties"]
+    assert "inferenceConfig" not in job
 
 
 def test_a_schedule_starts_the_runs_job() -> None:

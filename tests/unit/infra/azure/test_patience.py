@@ -88,6 +88,8 @@ def again(monkeypatch: pytest.MonkeyPatch, error: str, *roles: str) -> tuple[boo
         "does not have authorization to perform action 'x'. If access was recently granted, please refresh",
         "Startup task failed due to incorrect role assignments on resource",
         "Failed to pull image: 401 Unauthorized",
+        # https://github.com/MicrosoftDocs/azure-docs/issues/107890
+        "Code=BadArgument Message=Endpoint identity does not have pull permission on the registry..",
     ],
 )
 def test_what_needs_new_assignments_is_tried_again(arm: Arm, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
@@ -113,6 +115,19 @@ def test_old_assignments_and_missing_ones_and_those_of_others_are_not_waited_for
     assigned(arm, role=10)
     assert again(monkeypatch, DENIED, ROLE, OTHER) == (False, 0)
     assert again(monkeypatch, DENIED) == (False, 0)
+
+
+def test_a_try_that_began_while_assignments_were_new_may_fail_late(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure gives up on an image that can't be pulled after ten minutes or more."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, *_: Any) -> datetime:
+            return NOW + timedelta(minutes=20 if arm.calls else 0)  # the roles are looked up after the failure
+
+    assigned(arm, role=60)
+    monkeypatch.setattr(patience, "datetime", Later)
+    assert again(monkeypatch, DENIED, ROLE) == (True, 1)
 
 
 def test_a_right_is_asked_for_until_it_works_and_that_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from werkzeug.test import Client
 
 from tests.support.azure import Arm, local_twin
-from twins.azure import faults, principals
+from twins.azure import faults, principals, tokens
 from twins.azure.calls import Call, Document
 from twins.azure.errors import ArmError
+from twins.azure.front import Front
 from twins.azure.kinds import Kind, SoftDelete
 from twins.azure.twin import Twin
 
@@ -107,6 +109,37 @@ def test_what_is_refused_changes_nothing(arm: Arm, field: str, name: str, body: 
     assert [each["name"] for each in arm.get(field.rpartition("/")[0], V).body["value"]] == ["green"]
 
 
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({str(n): "" for n in range(51)}, "TooManyTags"),
+        ({"a/b": ""}, "InvalidTagName"),
+        ({"n" * 513: ""}, "InvalidTagName"),
+        ({"n": "v" * 257}, "InvalidTagValue"),
+    ],
+)
+def test_tags_have_limits(arm: Arm, field: str, tags: dict[str, str], code: str) -> None:
+    body = {"location": "West Europe", "properties": {"colour": "green"}}
+    assert arm.put(field, V, {**body, "tags": tags}).code == code
+    most = {"llmops:project": "x", **{f"n{n}" + "n" * 500: "v" * 256 for n in range(49)}}
+    assert arm.put(field, V, {**body, "tags": most}).status == 200
+
+
+def test_an_answer_says_which_request_it_belongs_to(arm: Arm, field: str) -> None:
+    client, token = Client(Front(arm.twin)), tokens.issue(arm.twin, arm.caller, tokens.MANAGEMENT[0])
+    asked = {
+        "Authorization": f"Bearer {token}",
+        "x-ms-correlation-request-id": "c",
+        "x-ms-client-request-id": "mine",
+        "x-ms-return-client-request-id": "true",
+    }
+    answer = client.get(field, query_string={"api-version": V}, headers=asked)
+    assert (answer.headers["x-ms-correlation-request-id"], answer.headers["x-ms-client-request-id"]) == ("c", "mine")
+    silent = arm.get(field, V).headers
+    assert silent["x-ms-correlation-request-id"]
+    assert "x-ms-client-request-id" not in silent
+
+
 def test_a_put_takes_its_time_and_is_polled(arm: Arm) -> None:
     path = f"{arm.group()}/providers/Test.Farm/fields/slow"
     first = arm.put(path, V, {"location": "westeurope", "properties": {}})
@@ -143,8 +176,9 @@ def test_ids_are_compared_without_case_and_keep_their_first_spelling(arm: Arm, f
 
 
 def test_patch_merges_and_a_kind_without_it_refuses(arm: Arm, field: str) -> None:
-    changed = arm.call("PATCH", field, V, {"tags": {"a": None, "b": "2"}})
-    assert (changed.status, changed.body["tags"]) == (200, {"b": "2"})
+    changed = arm.call("PATCH", field, V, {"tags": {"c": None, "b": "2"}})
+    assert (changed.status, changed.body["tags"]) == (200, {"b": "2"}), "tags are replaced as a whole"
+    assert changed.body["properties"]["colour"] == "green"
     note = f"{field}/providers/Test.Farm/notes/n"
     assert arm.put(note, V, {"text": "x"}).status == 201
     assert arm.call("PATCH", note, V, {"text": "y"}).status == 405

@@ -42,6 +42,14 @@ def test_who_brings_no_token_is_told_where_one_is(arm: Arm) -> None:
     assert "<Code>NoAuthenticationInformation</Code>" in refused.text
 
 
+@pytest.mark.parametrize("query", ["sv=2024-11-04&sr=b&sp=r&se=2030-01-01&sig=abc", "sv=2024-11-04&ss=b&srt=o&sig=abc"])
+def test_a_signature_by_the_accounts_key_is_none_where_keys_are_off(arm: Arm, query: str) -> None:
+    refused = ask(arm, "GET", f"/store/x?{query}", None)
+    assert (refused.status_code, refused.headers["x-ms-error-code"]) == (403, "KeyBasedAuthenticationNotPermitted")
+    delegated = ask(arm, "GET", f"/store/x?{query}&skoid=1", None)
+    assert delegated.headers["x-ms-error-code"] == "AuthenticationFailed"
+
+
 def test_a_token_for_another_service_is_none(arm: Arm) -> None:
     refused = ask(arm, "GET", "/store/x", principals.OWNER, tokens.VAULT[0])
     assert (refused.status_code, refused.headers["x-ms-error-code"]) == (401, "InvalidAuthenticationInfo")

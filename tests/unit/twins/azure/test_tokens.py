@@ -52,6 +52,7 @@ def form(twin: Twin, **changed: str) -> dict[str, str]:
     ("changed", "status", "number"),
     [
         ({"grant_type": "password"}, 400, 70003),
+        ({"grant_type": ""}, 400, 900144),
         ({"client_id": "nobody"}, 400, 700016),
         ({"client_secret": "wrong"}, 401, 7000215),
         ({"client_secret": ""}, 401, 7000218),

@@ -87,6 +87,24 @@ def test_a_key_does_what_it_is_for(arm: Arm) -> None:
     assert wrong["error"]["code"] == "BadParameter"
 
 
+@pytest.mark.parametrize(
+    ("times", "code"),
+    [({"exp": 1_700_000_000}, "KeyExpired"), ({"nbf": 4_000_000_000}, "KeyNotYetValid"), ({"nbf": 1, "exp": 4e9}, "")],
+)
+def test_a_key_signs_in_its_time_and_checks_at_any(arm: Arm, times: dict[str, float], code: str) -> None:
+    made(arm)
+    query = "?api-version=7.4"
+    wanted = {"kty": "EC", "key_ops": ["sign", "verify"], "attributes": times}
+    key: Any = ask(arm, "POST", f"/keys/timed/create{query}", wanted).json
+    place = f"/keys/timed/{key['key']['kid'].rpartition('/')[2]}"
+    signed: Any = ask(arm, "POST", f"{place}/sign{query}", {"alg": "ES256", "value": DIGEST}).json
+    assert signed.get("error", {}).get("innererror", {}).get("code", "") == code
+    checked: Any = ask(
+        arm, "POST", f"{place}/verify{query}", {"alg": "ES256", "digest": DIGEST, "value": "A" * 86}
+    ).json
+    assert checked["value"] is False
+
+
 def test_what_is_no_operation_is_refused(arm: Arm) -> None:
     made(arm)
     for method, path, status in (

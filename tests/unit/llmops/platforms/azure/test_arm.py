@@ -31,8 +31,27 @@ def test_all_pages_of_a_collection_are_read(arm: Arm, cloud: Cloud) -> None:
     assert cloud.asked[0].query["jobType"] == "Command"
 
 
-def test_no_token_follows_a_link_to_elsewhere(arm: Arm, cloud: Cloud) -> None:
-    cloud.answer("GET", JOBS, (200, {"value": [], "nextLink": "https://elsewhere.example/jobs"}, {}))
+def test_a_link_may_name_the_port_that_goes_without_saying(arm: Arm, cloud: Cloud) -> None:
+    """As recordings of Azure's own SDKs have it."""
+    link = f"https://MANAGEMENT.azure.com:443{JOBS}?api-version={ML_API}&$skip=1"
+    first = {"value": [{"name": "a"}], "nextLink": link}
+    cloud.answer("GET", JOBS, (200, first, {}), (200, {"value": [{"name": "b"}]}, {}))
+    assert [job["name"] for job in arm.list(JOBS)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://elsewhere.example",
+        "https://management.azure.com.elsewhere.example",
+        "https://management.azure.com@elsewhere.example",
+        "https://management.azure.com:8443",
+        "http://management.azure.com",
+        "//management.azure.com",
+    ],
+)
+def test_no_token_follows_a_link_to_elsewhere(arm: Arm, cloud: Cloud, place: str) -> None:
+    cloud.answer("GET", JOBS, (200, {"value": [], "nextLink": f"{place}/jobs"}, {}))
     with pytest.raises(KitError, match="elsewhere"):
         list(arm.list(JOBS))
     assert len(cloud.asked) == 1

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 
 from contract.outputs import AzureCompute
 from llmops.platforms.azure import job_log
@@ -130,6 +131,28 @@ def test_the_story_is_told_around_the_lines_and_ends_with_the_bill(monkeypatch: 
     assert told[3] == "step=1 total=2 loss=1.0 usd=0.0200"
     assert told[4:7] == ["half a line", "the last one", "it is complete"]
     assert told[7] == "2 x Standard_DS3_v2, for 100 s: $0.0200"
+
+
+def test_a_log_that_nobody_may_read_is_told_once_and_the_job_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        @classmethod
+        def from_blob_url(cls, url: str) -> "Closed":
+            return cls()
+
+        def download_blob(self, offset: int | None) -> Any:
+            error = HttpResponseError("no role")
+            error.status_code, error.error_code = 403, "AuthorizationPermissionMismatch"  # type: ignore[attr-defined]
+            raise error
+
+    monkeypatch.setattr(job_log, "BlobClient", Closed)
+    monkeypatch.setattr(job_log, "POLL_SECONDS", 0)
+    name = "user_logs/std_log.txt"
+    looks = iter([printing(status, {name: "url"}) for status in ("Running", "Running", "Running", "Completed")])
+    last = printing("Completed", {name: "url"})
+    lines = list(job_log.follow_jobs(lambda: [next(looks, last)], CLUSTERS, PRICES))
+    told = [line for line in lines if "can't be read" in line]
+    assert told == [f"{name} can't be read: AuthorizationPermissionMismatch"]
+    assert lines[-2].endswith("it is complete")
 
 
 def test_other_nodes_lines_begin_with_their_name(monkeypatch: pytest.MonkeyPatch) -> None:

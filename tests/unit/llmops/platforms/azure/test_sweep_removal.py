@@ -33,6 +33,13 @@ class Subscription:
             raise KitError("Azure refused: Locked", where=id_)
         self.done.append(f"{id_.rpartition('/')[2]}{query or ''}")
 
+    def get(self, id_: str) -> dict[str, Any]:
+        return {"properties": {"tags": {"a": "b"}, "provisioningState": "Succeeded"}}
+
+    def put(self, id_: str, body: dict[str, Any]) -> None:
+        assert body == {"properties": {"tags": {"a": "b"}, "isArchived": True}}
+        self.done.append(f"archive {id_.rpartition('/')[2]}")
+
     def post(self, id_: str, action: str) -> None:
         self.done.append(f"{action} {id_.rpartition('/')[2]}")
 
@@ -71,7 +78,7 @@ def test_the_last_version_takes_its_container_along() -> None:
     several, alone = Subscription({versions: [{"id": f"{versions}/2"}]}), Subscription({})
     removed(several, first)
     removed(alone, first)
-    assert (several.done, alone.done) == (["1"], ["1", "m"])
+    assert (several.done, alone.done) == (["archive 1"], ["archive 1", "archive m"])
 
 
 def test_a_group_that_holds_something_stays_and_what_is_refused_is_told() -> None:

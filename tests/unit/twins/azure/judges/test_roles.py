@@ -23,6 +23,9 @@ def test_a_star_stands_for_any_text() -> None:
     assert not role(actions=["*/read"]).allows("Microsoft.Storage/storageAccounts/write")
     assert role(actions=["Microsoft.Authorization/*/read"]).allows("microsoft.authorization/roleAssignments/READ")
     assert not role(actions=["Microsoft.Storage/storageAccounts"]).allows("Microsoft.Storage/storageAccounts/read")
+    assert role(actions=["A.B/c/*/read"]).allows("A.B/c/read")
+    assert role(actions=["A.B/c/*/read"]).allows("A.B/c/d/e/read")
+    assert not role(actions=["A.B/c/*/read"]).allows("A.B/cd/read")
     assert not role().allows("")
 
 

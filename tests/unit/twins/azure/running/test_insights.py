@@ -20,10 +20,10 @@ def ml(tmp_path: Path) -> Workspace:
     return found
 
 
-def total(ml: Workspace, name: str, wanted: str = "") -> dict[str, float]:
+def total(ml: Workspace, name: str, wanted: str = "", **more: str) -> dict[str, float]:
     """Sums of a metric's points, by the values of its dimensions."""
     path = f"{ml.id}/onlineEndpoints/chat/providers/Microsoft.Insights/metrics"
-    query = {"metricnames": name, "timespan": "PT10M", **({"$filter": wanted} if wanted else {})}
+    query = {"metricnames": name, "timespan": "PT10M", **({"$filter": wanted} if wanted else {}), **more}
     answer = ml.arm.call("GET", path, VERSION, None, **query)
     assert answer.status == 200, answer.body
     return {
@@ -41,6 +41,14 @@ def test_requests_by_dimension(ml: Workspace) -> None:
         "Blue 429": 1,
     }
     assert total(ml, "RequestsPerMinute", "statusCodeClass eq '4xx'") == {"4xx": 2}
+
+
+def test_ten_series_are_answered_unless_more_are_asked_for(ml: Workspace) -> None:
+    for status in range(400, 412):
+        ml.twin.running.meter.count(f"{ml.id}/onlineEndpoints/chat", "blue", 424, status, 0.1)
+    wanted = "deployment eq 'blue' and statusCode eq '*' and modelStatusCode eq '*'"
+    assert len(total(ml, "RequestsPerMinute", wanted)) == 10
+    assert len(total(ml, "RequestsPerMinute", wanted, top="1000")) == 15
 
 
 def test_latency_in_milliseconds_of_what_was_answered(ml: Workspace) -> None:

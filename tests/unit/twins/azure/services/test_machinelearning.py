@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.twins.azure.services.workspace import IMAGE, LOCATION, VERSION, Workspace
+from tests.unit.twins.azure.services.workspace import IMAGE, LOCATION, ROUTES, VERSION, Workspace
 
 
 @pytest.fixture
@@ -168,3 +168,22 @@ def test_a_models_path_is_in_a_datastore(ml: Workspace) -> None:
     ml.refused("/models/chat/versions/9", elsewhere, "The datastore none was not found")
     ml.refused("/models/chat/versions/9", {"properties": {"modelUri": "models/a"}}, "is no path of a datastore")
     ml.refused("/environments/x/versions/1", {"properties": {}}, "either an image or a build context")
+
+
+@pytest.mark.parametrize("version", ["0", "01", "1.0.0", "3-0a1b2c3d", "v1", "99999999999"])
+def test_versions_of_models_are_positive_integers(ml: Workspace, version: str) -> None:
+    ml.make()
+    model = {"modelType": "custom_model", "modelUri": "azureml://datastores/store/paths/models/a"}
+    answer = ml.refused(f"/models/chat/versions/{version}", {"properties": model}, "must be a positive integer")
+    assert [each["code"] for each in answer.body["error"]["details"]] == ["ModelVersionOutOfRange"]
+    ml.ok(f"/environments/serving/versions/{version}", {"properties": {"image": IMAGE}})
+
+
+def test_environments_are_archived_and_models_may_be_deleted(ml: Workspace) -> None:
+    ml.make()
+    for path in ("/environments/serving/versions/1", "/environments/serving"):
+        answer = ml.arm.delete(ml.id + path, VERSION)
+        ml.is_refused(answer, "is not supported: archive")
+    put_away = {"properties": {"image": IMAGE, "inferenceConfig": ROUTES, "isArchived": True}}
+    assert ml.ok("/environments/serving/versions/1", put_away)["properties"]["isArchived"] is True
+    assert ml.arm.delete(f"{ml.id}/models/chat/versions/1", VERSION).status == 200

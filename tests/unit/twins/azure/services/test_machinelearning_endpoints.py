@@ -33,6 +33,32 @@ def test_traffic_goes_to_deployments_that_are_there_and_sums_to_100(ml: Workspac
     assert made["properties"]["traffic"] == {"chat-a": 90, "chat-b": 10}
 
 
+@pytest.mark.parametrize("provider", ["Microsoft.Cdn", "Microsoft.PolicyInsights"])
+def test_an_endpoint_fails_where_a_provider_that_it_needs_is_not_registered(ml: Workspace, provider: str) -> None:
+    state = f"{{sub}}/providers/{provider}"
+    assert ml.arm.call("POST", f"{state}/unregister", "2021-04-01").body["registrationState"] == "NotRegistered"
+    failed = ml.put("/onlineEndpoints/other", ml.endpoint())
+    ml.arm.pass_time()
+    assert ml.get("/onlineEndpoints/other").body["properties"]["provisioningState"] == "Failed"
+    path, _, query = failed.headers["Azure-AsyncOperation"].removeprefix(ml.twin.url).partition("?")
+    error = ml.arm.get(path, query.partition("=")[2]).body["error"]
+    assert error["code"] == "SubscriptionNotRegistered"
+    assert "Resource provider [N/A] isn't registered with Subscription [N/A]" in error["message"]
+
+    ml.arm.call("POST", f"{state}/register", "2021-04-01")
+    assert ml.ok("/onlineEndpoints/other", ml.endpoint())["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_no_new_deployment_while_its_endpoint_is_updating(ml: Workspace) -> None:
+    ml.ok(A, ml.deployment())
+    ml.put("/onlineEndpoints/chat", ml.endpoint(traffic={"chat-a": 100}))
+    words = "Cannot create a deployment in endpoint chat because it is in Updating provisioning state."
+    ml.refused(B, ml.deployment(), words, 409)
+    assert ml.put(A, ml.deployment(capacity=2)).status == 200
+    ml.arm.pass_time()
+    ml.ok(B, ml.deployment())
+
+
 def test_an_endpoint_put_without_traffic_has_none(ml: Workspace) -> None:
     ml.ok(A, ml.deployment())
     ml.ok("/onlineEndpoints/chat", ml.endpoint(traffic={"chat-a": 100}))
@@ -123,7 +149,9 @@ def test_a_deployment_fails_by_name_when_its_identity_may_not(ml: Workspace, act
 
     status = ml.arm.get(answer.headers["Azure-AsyncOperation"].removeprefix(ml.twin.url).partition("?")[0], VERSION)
     assert status.body["status"] == "Failed"
-    assert f"perform action '{action}'" in status.body["error"]["message"]
+    of_the_registry = "Endpoint identity does not have pull permission on the registry"
+    words = of_the_registry if "ContainerRegistry" in action else f"perform action '{action}'"
+    assert words in status.body["error"]["message"]
     assert ml.get(A).body["properties"]["provisioningState"] == "Failed"
 
 

@@ -118,7 +118,8 @@ def test_a_job_that_ended_stays_as_it_ended(ml: Workspace) -> None:
 def test_a_deleted_cluster_takes_its_jobs(ml: Workspace) -> None:
     ml.twin.running = Waiting(ml.twin)
     ml.ok("/jobs/run-1", ml.job())
-    assert ml.arm.delete(f"{ml.id}/computes/cpu", VERSION).status == 202
+    ml.is_refused(ml.arm.delete(f"{ml.id}/computes/cpu", VERSION), "underlyingResourceAction is required")
+    assert ml.arm.delete(f"{ml.id}/computes/cpu", VERSION, underlyingResourceAction="Delete").status == 202
 
     assert ml.get("/jobs/run-1").body["properties"]["status"] == "Canceled"
 

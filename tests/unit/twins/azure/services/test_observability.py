@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.azure import Arm, local_twin
+from twins.azure import faults
 from twins.azure.services import applicationinsights, consumption, operationalinsights
 
 LOGS_V, INSIGHTS_V, BUDGET_V = "2023-09-01", "2020-02-02", "2024-08-01"
@@ -98,3 +99,10 @@ def test_a_budget_is_changed_by_who_has_seen_it(arm: Arm) -> None:
 def test_a_budget_is_refused(arm: Arm, changed: dict[str, Any]) -> None:
     path = f"{arm.group()}/providers/Microsoft.Consumption/budgets/monthly"
     assert arm.put(path, BUDGET_V, budget(**changed)).status == 400
+
+
+def test_an_offer_may_have_no_budgets(arm: Arm) -> None:
+    faults.of(arm.twin).add("no_budgets", {})
+    refused = arm.put(f"{arm.group()}/providers/Microsoft.Consumption/budgets/monthly", BUDGET_V, budget())
+    assert (refused.status, refused.code) == (400, "400")
+    assert "is not associated with a valid offer type" in refused.body["error"]["message"]

@@ -1,0 +1,56 @@
+"""Calls of Azure Resource Manager by the program's dynamic resources."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+from azure.core.credentials import AccessToken
+
+from contract.errors import KitError
+from infra.targets.azure import online, session
+from tests.unit.infra.azure.arm import ENDPOINT, PLACE
+from tests.unit.llmops.platforms.azure.conftest import Cloud
+
+ARM = "https://management.azure.com"
+OPERATION = "/operations/1"
+PROPS = {**PLACE, "endpoint": ENDPOINT}
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    made = Cloud()
+    token = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 9_999_999_999))
+    session.forget()
+    monkeypatch.delenv("ARM_CLOUD_METADATA_URL", raising=False)
+    monkeypatch.setattr(session, "credential", lambda: token)
+    monkeypatch.setattr(session, "require_reach", lambda _place: None)
+    monkeypatch.setattr(session, "_POLL_SECONDS", 0)
+    with mock.patch("requests.adapters.HTTPAdapter.send", lambda *a, **k: made.send(*a, **k)):
+        yield made
+    session._arm.cache_clear()
+
+
+def endpoint(state: str, **traffic: int) -> dict[str, object]:
+    return {"location": "westeurope", "properties": {"provisioningState": state, "traffic": traffic}}
+
+
+def test_weights_are_set_when_their_operation_has_ended(cloud: Cloud) -> None:
+    """Azure may show what was there before, and at rest, until it has."""
+    headers = {"Azure-AsyncOperation": f"{ARM}{OPERATION}"}
+    cloud.answer("PUT", ENDPOINT, (200, endpoint("Updating", a=100), headers))
+    cloud.answer("GET", OPERATION, (200, {"status": "InProgress"}, {}), (200, {"status": "Succeeded"}, {}))
+    before, after = (200, endpoint("Succeeded", a=100), {}), (200, endpoint("Succeeded", b=100), {})
+    cloud.answer("GET", ENDPOINT, before, after)
+    online.put_traffic(PROPS, {"b": 100})
+    asked = [(each.method, each.path) for each in cloud.asked]
+    assert asked[:4] == [("GET", ENDPOINT), ("PUT", ENDPOINT), ("GET", OPERATION), ("GET", OPERATION)]
+
+
+def test_weights_that_azure_could_not_set_are_told_in_its_words(cloud: Cloud) -> None:
+    cloud.answer("GET", ENDPOINT, (200, endpoint("Succeeded", a=100), {}))
+    cloud.answer("PUT", ENDPOINT, (200, endpoint("Updating", a=100), {"Azure-AsyncOperation": f"{ARM}{OPERATION}"}))
+    error = {"code": "ResourceNotReady", "message": "the deployment is not ready"}
+    cloud.answer("GET", OPERATION, (200, {"status": "Failed", "error": error}, {}))
+    with pytest.raises(KitError, match="the deployment is not ready"):
+        online.put_traffic(PROPS, {"b": 100})

@@ -1,0 +1,107 @@
+"""Linked actions: what a change needs on another resource that its body names, beside the right on its own.
+
+Azure Resource Manager asks for them on each PUT and PATCH, before the resource provider sees the body.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from twins.azure.calls import Call, Document
+from twins.azure.errors import ArmError
+from twins.azure.ids import Id
+from twins.azure.twin import Twin
+
+
+class Link(NamedTuple):
+    """Where a body names another resource (`[]` for any index), and the action on it; `{type}` is that one's type."""
+
+    path: str
+    action: str
+
+
+_SUBNET = "Microsoft.Network/virtualNetworks/subnets"
+_JOIN_RULES = Link("properties.networkAcls.virtualNetworkRules[].id", f"{_SUBNET}/joinViaServiceEndpoint/action")
+_OF_SUBNETS = ("networkSecurityGroup", "routeTable", "natGateway")
+LINKS: dict[str, tuple[Link, ...]] = {
+    # https://github.com/MicrosoftDocs/azure-docs/issues/80159, https://github.com/JimGBritt/AzurePolicy/issues/17
+    "Microsoft.Insights/diagnosticSettings": (
+        Link("properties.workspaceId", "Microsoft.OperationalInsights/workspaces/sharedKeys/action"),
+        Link("properties.storageAccountId", "Microsoft.Storage/storageAccounts/listKeys/action"),
+    ),
+    # https://learn.microsoft.com/azure/private-link/rbac-permissions, and "Approval RBAC permissions" of
+    # https://learn.microsoft.com/azure/private-link/private-endpoint-overview
+    "Microsoft.Network/privateEndpoints": (
+        Link("properties.subnet.id", f"{_SUBNET}/join/action"),
+        Link(
+            "properties.privateLinkServiceConnections[].properties.privateLinkServiceId",
+            "{type}/privateEndpointConnectionsApproval/action",
+        ),
+    ),
+    # "join" of https://learn.microsoft.com/azure/role-based-access-control/permissions/networking
+    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": (
+        Link(
+            "properties.privateDnsZoneConfigs[].properties.privateDnsZoneId",
+            "Microsoft.Network/privateDnsZones/join/action",
+        ),
+    ),
+    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": (
+        Link("properties.virtualNetwork.id", "Microsoft.Network/virtualNetworks/join/action"),
+    ),
+    # https://learn.microsoft.com/azure/virtual-network/virtual-network-manage-subnet#permissions
+    "Microsoft.Network/virtualNetworks": tuple(
+        Link(f"properties.subnets[].properties.{name}.id", f"Microsoft.Network/{name}s/join/action")
+        for name in _OF_SUBNETS
+    ),
+    _SUBNET: tuple(Link(f"properties.{name}.id", f"Microsoft.Network/{name}s/join/action") for name in _OF_SUBNETS),
+    # https://learn.microsoft.com/azure/storage/common/storage-network-security-virtual-networks
+    "Microsoft.Storage/storageAccounts": (_JOIN_RULES,),
+    "Microsoft.KeyVault/vaults": (_JOIN_RULES,),
+    # https://learn.microsoft.com/azure/machine-learning/how-to-secure-training-vnet#prerequisites
+    "Microsoft.MachineLearningServices/workspaces/computes": (
+        Link("properties.properties.subnet.id", f"{_SUBNET}/join/action"),
+    ),
+}
+_LINKS = {type_.lower(): links for type_, links in LINKS.items()}
+
+
+def check(twin: Twin, call: Call, type_: str, body: Document) -> None:
+    """Refuse a change that names what its caller may not link it with.
+
+    Raises:
+        ArmError: 403 LinkedAuthorizationFailed.
+    """
+    for link in _LINKS.get(type_.lower(), ()):
+        for linked in _named(body, link.path.split(".")):
+            require(twin, call, type_, link.action.format(type=Id.parse(linked).type), linked)
+
+
+def require(twin: Twin, call: Call, type_: str, action: str, linked: str) -> None:
+    """Refuse a change of something of this type, unless its caller may do `action` on what is linked with it.
+
+    Raises:
+        ArmError: 403 LinkedAuthorizationFailed.
+    """
+    caller = call.caller
+    if twin.may(caller.object_id, action, linked):
+        return
+    raise ArmError(
+        403,
+        "LinkedAuthorizationFailed",
+        f"The client '{caller.app_id}' with object id '{caller.object_id}' has permission to perform action "
+        f"'{type_}/write' on scope '{call.id}'; however, it does not have permission to perform action(s) '{action}' "
+        f"on the linked scope(s) '{linked}' (respectively) or the linked scope(s) are invalid.",
+    )
+
+
+def _named(value: Any, path: list[str]) -> Iterator[str]:
+    """The ids at a path of a body that nobody has judged yet."""
+    if not path:
+        if isinstance(value, str) and value.startswith("/"):
+            yield value
+        return
+    member, rest = path[0].removesuffix("[]"), path[1:]
+    found = (
+        next((v for k, v in value.items() if k.lower() == member.lower()), None) if isinstance(value, dict) else None
+    )
+    for each in found if path[0].endswith("[]") and isinstance(found, list) else [found]:
+        yield from _named(each, rest)
