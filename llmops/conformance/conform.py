@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.digest import sha256_bytes
-from contract.errors import KitError
+from contract.errors import KitError, NotFoundError
 from contract.recipe import Recipe
 from llmops.chat_http import ask
 from llmops.conformance.places import STACK, TARGETS, settings_of, world_of
@@ -81,7 +81,7 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str] = T
         KitError: there is no such target, or one of them can't train, deploy or answer.
     """
     if unknown := [t for t in targets if t not in TARGETS]:
-        raise KitError(f"there is no target {unknown[0]}", where="--target", fix=f"one of {', '.join(TARGETS)}")
+        raise NotFoundError(f"there is no target {unknown[0]}", where="--target", fix=f"one of {', '.join(TARGETS)}")
     made, began = Conformance(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="llmops-conformance-") as shelf:
         for target in targets:
