@@ -9,6 +9,7 @@ from contract.documents import Document, Part, parse_json
 from contract.errors import IntegrityError, KitError
 from contract.layout import MANIFEST, SIGNATURE
 from contract.names import Name, Sha256
+from contract.validation import message_of
 
 
 class FileEntry(Part):
@@ -42,7 +43,7 @@ def files_of(manifest: bytes, where: str) -> dict[str, FileEntry]:
         return _Lists.model_validate(parse_json(manifest, where)).files
     except ValidationError as e:
         first = e.errors()[0]
-        what = first["msg"].removeprefix("Value error, ")
+        what = message_of(first)
         field = ".".join(keys.plain(str(part)) for part in first["loc"])
         raise IntegrityError(what, where=f"{where}: {field}" if field else where, fix=fix) from None
     except (KitError, ValueError) as e:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract.errors import DocumentError
 from contract.keys import plain, shown
+from contract.validation import did_you_mean, known_keys, message_of
 
 _LONGEST_WITH_LINES = 200_000  # characters; some seconds
 
@@ -65,7 +66,7 @@ class Document(Part):
         try:
             return cls.model_validate(data)
         except ValidationError as e:
-            raise _explain(e, text, where) from None
+            raise _explain(e, cls, text, where) from None
 
     @classmethod
     def _migrate(cls, data: dict[str, Any], where: str) -> dict[str, Any]:
@@ -151,19 +152,16 @@ def _too_deep(where: str) -> DocumentError:
     return DocumentError("is nested too deeply", where=where)
 
 
-def _explain(error: ValidationError, text: str, where: str) -> DocumentError:
+def _explain(error: ValidationError, model: type[Document], text: str, where: str) -> DocumentError:
     """Turn pydantic's findings into one error with the line of each field."""
     lines = _lines(text)
     found = []
     for item in error.errors():
         path = item["loc"]
-        message = item["msg"].removeprefix("Value error, ")
+        message = message_of(item)
         if item["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif item["type"] == "missing":
-            message = "is missing"
-        elif item["type"] != "value_error":
-            message = f"{message} (found {_short(item['input'])})"
+            meant = did_you_mean(str(path[-1]), known_keys(model, path))
+            message += f": {meant}" if meant else ""
         found.append((line_of(lines, path), ".".join(plain(str(p)) for p in path), message))
     first, *others = sorted(found)
     more = "".join(f"\n  {where}:{line}: {field}: {message}" for line, field, message in others)
@@ -195,8 +193,3 @@ def line_of(node: object, path: tuple[int | str, ...]) -> int:
         except (KeyError, IndexError, TypeError):
             break
     return line
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

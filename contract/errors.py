@@ -1,6 +1,8 @@
 """The kit's one exception tree.
 
 KitError
+├── NotFoundError       nothing has the name that was given
+├── RefusedError        a gate, a rejection or a rule refuses
 ├── DocumentError       a document that does not validate: file, line, field
 ├── IntegrityError      a folder that is not what its manifest says
 │   └── SignatureError  a manifest that was not signed by the key that the stack trusts
@@ -13,6 +15,19 @@ KitError
 """
 
 from importlib.util import find_spec
+from typing import ClassVar
+
+EXIT_CODES = {
+    0: "success",
+    1: "failed: the error says what, where and how to fix it",
+    2: "usage: the command line, a setting, a document or a row of data is wrong; and of `plan --detailed-exitcode`, "
+    "changes",
+    3: "refused by the gate, a rejection or a rule",
+    4: "not found: a stack, run, version, endpoint or other name",
+    5: "integrity: a file, a signature or a job's output is not what was recorded",
+    130: "stopped by Ctrl-C",
+}
+"""What the exit code of `llmops` says."""
 
 
 class KitError(Exception):
@@ -23,6 +38,9 @@ class KitError(Exception):
         where: the place: `file:line: field`, a configuration key, a path, a port.
         fix: what the user can do about it.
     """
+
+    exit_code: ClassVar[int] = 1
+    """Of the command that it ends, one of EXIT_CODES."""
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what)
@@ -65,12 +83,28 @@ def _rebuild(kind: type[KitError], what: str, where: str, fix: str) -> KitError:
     return kind(what, where=where, fix=fix)
 
 
+class NotFoundError(KitError):
+    """Nothing has the name that was given."""
+
+    exit_code = 4
+
+
+class RefusedError(KitError):
+    """A gate, a rejection or a rule refuses what was asked for."""
+
+    exit_code = 3
+
+
 class DocumentError(KitError):
     """A document does not validate, or is newer than this kit."""
+
+    exit_code = 2
 
 
 class IntegrityError(KitError):
     """A folder is not what its manifest says."""
+
+    exit_code = 5
 
 
 class SignatureError(IntegrityError):
@@ -79,6 +113,8 @@ class SignatureError(IntegrityError):
 
 class SettingError(KitError):
     """A Pulumi setting is unknown, malformed or not honoured by the target."""
+
+    exit_code = 2
 
 
 class BusyError(KitError):
@@ -95,6 +131,8 @@ class ServingError(KitError):
 
 class DataError(KitError):
     """A line of a dataset can't be used."""
+
+    exit_code = 2
 
 
 class RunError(KitError):

@@ -10,7 +10,8 @@ from contract.errors import IntegrityError, KitError
 # Letters first, so that every cloud takes it (Azure ML endpoints: 3-32, letters, digits, single dashes).
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=3, max_length=32)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 
 _ALIAS = re.compile(r"^(?P<name>[a-z][a-z0-9-]*)@(?P<number>[1-9][0-9]*|latest)$")
 _PROMOTED = re.compile(r"^(?P<name>[a-z][a-z0-9-]*)@(?P<number>[1-9][0-9]*)@sha256:(?P<sha256>[0-9a-f]{64})$")

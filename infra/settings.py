@@ -6,9 +6,9 @@ keeps the two equal.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
@@ -18,6 +18,7 @@ from contract.documents import Part
 from contract.errors import KitError, SettingError
 from contract.expiry import Expiry
 from contract.names import ModelRef, Name, parse_promoted
+from contract.validation import did_you_mean, known_keys, message_of
 from infra.targets.aws.settings import AwsSettings
 from infra.targets.azure.settings import AzureSettings
 from policies.rules import RULES
@@ -250,36 +251,15 @@ def _explain(error: ValidationError) -> SettingError:
 def _finding(item: Mapping[str, Any]) -> SettingError:
     path: KeyPath = item["loc"]
     if path[-1] == "[key]":
-        return setting_error(path[:-1], item["msg"], "a name has 3-32 small letters, digits and single dashes")
+        return setting_error(path[:-1], message_of(item), "a name has 3-32 small letters, digits and single dashes")
     if item["type"] == "extra_forbidden":
-        known = ", ".join(_known_keys(path))
-        return setting_error(path, "unknown key", f"remove it, or write one of: {known}")
+        known = known_keys(Settings, path)
+        meant = did_you_mean(str(path[-1]), known)
+        return setting_error(path, "unknown key", f"{meant} remove it, or write one of: {', '.join(known)}".strip())
     if item["type"] == "missing":
         promoted = len(path) == 3 and path[-1] == "model"
         return setting_error(path, "is missing", "`llmops promote name@number` writes it" if promoted else "write it")
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "value_error":
-        return setting_error(path, message, "change it in the stack file")
-    return setting_error(path, f"{message} (found {item['input']!r})", "change it in the stack file")
-
-
-def _known_keys(path: KeyPath) -> list[str]:
-    """Fields of the model that the last part of a path is written in."""
-    model: type[Part] = Settings
-    keys = iter(path[:-1])
-    for key in keys:
-        annotation = model.model_fields[str(key)].annotation
-        model = next(_models(annotation))
-        if get_origin(annotation) is dict:
-            next(keys, None)  # a user's own name, such as an endpoint's
-    return list(model.model_fields)
-
-
-def _models(annotation: Any) -> Iterator[type[Part]]:
-    if isinstance(annotation, type) and issubclass(annotation, Part):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)
+    return setting_error(path, message_of(item), "change it in the stack file")
 
 
 def _place(path: KeyPath) -> str:

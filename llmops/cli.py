@@ -35,7 +35,6 @@ _STACK_HELP = "The stack that is meant."
 app = typer.Typer(
     name="llmops",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -53,7 +52,7 @@ app = typer.Typer(
 
     Every verb takes --stack. Without it the stack is $PULUMI_STACK, else
     the only one with a file here, else what `pulumi stack select` chose.
-    Tables come as JSON with --json.""",
+    Results and errors come as JSON with --json.""",
 )
 for part in (
     run,
@@ -93,7 +92,7 @@ def _options(
 def main() -> NoReturn:
     """Run the command line.
 
-    Exit codes: 0, 1 after an error that is explained, 2 for a command that can't be understood, 130 after Ctrl-C.
+    Exit codes are those of `contract.errors.EXIT_CODES`, which docs/reference.md lists, and 130 after Ctrl-C.
     """
     no_core_files()
     signal.signal(signal.SIGTERM, _end)
@@ -136,5 +135,5 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def _explain(error: KitError) -> NoReturn:
-    print_error(error)
-    sys.exit(1)
+    print_error(error, as_json="--json" in sys.argv[1:])
+    sys.exit(error.exit_code)

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from contract.errors import KitError
 from llmops.terminal import printable
 
 if TYPE_CHECKING:
@@ -27,6 +28,19 @@ class Context:
         from llmops.project import Project
 
         return Project.find(self.cwd)
+
+    @cached_property
+    def target(self) -> str:
+        """Target of the stack that is chosen, by its file; empty where none is chosen or has a file."""
+        from llmops.stackfile import StackFile
+
+        try:
+            name = self.project.choose_stack(self.stack)
+            return str(StackFile(self.project.stack_file(name), self.project.name).config().get("target", ""))
+        except KitError:
+            if self.stack:
+                raise
+            return ""
 
     @cached_property
     def pulumi(self) -> "PulumiStack":

@@ -36,11 +36,12 @@ class Finding:
     fix: str = ""
 
 
-def examine(folder: Path) -> list[Finding]:
+def examine(folder: Path, target: str = "") -> list[Finding]:
     """Look at this machine; nothing is installed or changed.
 
     Args:
         folder: where the command was started, for the disk and the project.
+        target: of the chosen stack. Without it no cloud is needed, and what one lacks is a note.
     """
     found: list[Finding] = []
     for check in (
@@ -55,12 +56,12 @@ def examine(folder: Path) -> list[Finding]:
         _training,
         _docker,
         _images,
-        _clouds,
     ):
         try:
             found.extend(check(folder))
         except KitError as e:
             found.append(Finding(check.__name__.strip("_"), "missing", e.what, e.fix))
+    found.extend(_clouds(folder, target))
     return found
 
 
@@ -196,16 +197,18 @@ def _first_line(command: list[str]) -> str:
     return lines[0] if answer.returncode == 0 and lines else ""
 
 
-def _clouds(folder: Path) -> Iterator[Finding]:
-    """What stacks on each cloud take, and what its twin takes; notes where no stack of the project is there."""
+def _clouds(folder: Path, chosen: str) -> Iterator[Finding]:
+    """What stacks on each cloud need, and what its twin needs: "missing" for the chosen one, notes for others."""
     from llmops.platforms import registry
 
     for target in registry.clouds():
-        yield from _cloud(target, registry.doctor_facts(target), _stacks_on(target, folder))
+        state: Literal["note", "missing"] = "missing" if target == chosen else "note"
+        yield from _cloud(target, registry.doctor_facts(target), _stacks_on(target, folder), state)
 
 
-def _cloud(target: str, facts: "CloudFacts", stacks: list[dict[str, Any]]) -> Iterator[Finding]:
-    missing: Literal["note", "missing"] = "missing" if stacks else "note"
+def _cloud(
+    target: str, facts: "CloudFacts", stacks: list[dict[str, Any]], missing: Literal["note", "missing"]
+) -> Iterator[Finding]:
     install = f"pip install 'llmops-kit[{target}-twin]'"
     if not all(_is_there(package) for package in facts.PACKAGES):
         fix = f"pip install 'llmops-kit[{target}]'; for the twin [{target}-twin]"

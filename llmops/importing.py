@@ -23,6 +23,7 @@ from contract.errors import KitError
 from contract.layout import cache_dir
 from contract.names import ModelRef
 from contract.recipe import BaseModelSource
+from contract.validation import message_of
 from llmops.platforms.base import Platform, Say
 from llmops.store import Store
 
@@ -100,7 +101,7 @@ def parse_source(name: str, source: str, revision: str, licence: str) -> BaseMod
         first = e.errors()[0]
         place = ".".join(str(p) for p in first["loc"])
         raise KitError(
-            first["msg"].removeprefix("Value error, "),
+            message_of(first),
             where=place,
             fix="a source is package:<name>, hub:<org/name> or folder:<path>; a name has small letters, digits, dashes",
         ) from None

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from contract.errors import KitError
+from contract.errors import KitError, NotFoundError
 
 STACK_VARIABLE = "PULUMI_STACK"
 _PROJECT_FILE = "Pulumi.yaml"
@@ -30,7 +30,7 @@ class Project:
         for folder in (start, *start.parents):
             if (folder / _PROJECT_FILE).is_file():
                 return cls(folder)
-        raise KitError(
+        raise NotFoundError(
             "no Pulumi.yaml here or in a folder above",
             where=str(start),
             fix="change into the project's folder, or give it with --cwd",

@@ -8,11 +8,12 @@ import getpass
 import re
 from dataclasses import dataclass
 
-from contract.errors import KitError
+from contract.errors import KitError, NotFoundError, RefusedError
 from contract.layout import MANIFEST, rejection_log
 from contract.model import ModelManifest
 from contract.names import NAME_PATTERN, ModelRef, parse_promoted, require_name
 from contract.signing import verify
+from contract.validation import did_you_mean
 from llmops.platforms.base import Platform
 from llmops.stackfile import StackFile
 from llmops.store import Store, now
@@ -67,9 +68,8 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "") -> Change:
     entries = file.endpoints()
     name = endpoint or _only(list(entries), str(file.path))
     if name not in entries:
-        raise KitError(
-            f"there is no endpoint {name}", where=str(file.path), fix=f"there are: {', '.join(entries) or 'none'}"
-        )
+        fix = did_you_mean(name, entries) or f"there are: {', '.join(entries) or 'none'}"
+        raise NotFoundError(f"there is no endpoint {name}", where=str(file.path), fix=fix)
     current = str(entries[name].get("model", ""))
     before = _before(_history(platform.store(), name), current)
     if not before:
@@ -103,7 +103,7 @@ def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, force: b
     passed = manifest.gate is not None and manifest.gate.passed
     if not passed and not force:
         reasons = "".join(f"\n    {r}" for r in manifest.gate.reasons) if manifest.gate else ""
-        raise KitError(
+        raise RefusedError(
             f"the gate of {ref.alias} was not passed:{reasons}"
             if manifest.gate
             else f"{ref.alias} was never evaluated",
@@ -115,7 +115,7 @@ def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, force: b
 
 def _require_not_rejected(store: Store, ref: ModelRef) -> None:
     if why := store.rejection(ref.sha256):
-        raise KitError(
+        raise RefusedError(
             f"{ref.alias} was rejected: {why}",
             where=f"{store.objects.url}/{rejection_log(ref.sha256)}",
             fix=f"promote another version; `llmops models clear {ref.alias}` lets this one be promoted again",
@@ -184,7 +184,7 @@ def _only(names: list[str], where: str) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise KitError("there is no endpoint", where=where, fix="`llmops promote NAME@N` makes one")
+        raise NotFoundError("there is no endpoint", where=where, fix="`llmops promote NAME@N` makes one")
     raise KitError(f"which endpoint? There are {', '.join(names)}", where=where, fix=f"add --endpoint {names[0]}")
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from contract.errors import KitError, RunError
+from contract.errors import KitError, NotFoundError, RunError
 from contract.names import ModelRef
 from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
+from contract.validation import first_message
 from llmops import __version__
 from llmops.platforms.base import Platform, Run, Say, doubtful
 from llmops.receipts import check_output
@@ -81,9 +82,8 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
     try:
         chosen = Compute.model_validate(usual.model_dump() | dict(wanted))
     except ValidationError as e:
-        what = e.errors()[0]["msg"].removeprefix("Value error, ")
         fix = f"docs/reference.md says what `llmops:{platform.outputs.target}.jobs` takes"
-        raise KitError(what, where=options, fix=fix) from None
+        raise KitError(first_message(e), where=options, fix=fix) from None
     platform.require_machines(chosen)
     return chosen
 
@@ -113,7 +113,7 @@ def find_run(platform: Platform, run: str) -> Run:
     if exact or len(found) == 1:
         return (exact or found)[0]
     if not found:
-        raise RunError(f"there is no run {run}", fix="`llmops runs list` shows the runs")
+        raise NotFoundError(f"there is no run {run}", fix="`llmops runs list` shows the runs")
     ids = ", ".join(r.spec.id for r in found[:5])
     raise RunError(f"{run} is the beginning of {len(found)} runs: {ids}", fix="write more of the id")
 
@@ -201,7 +201,7 @@ def parse_recipe(path: Path) -> Recipe:
             commit names.
     """
     if not path.is_file():
-        raise KitError("there is no such recipe", where=str(path), fix="give the path of a recipe's YAML file")
+        raise NotFoundError("there is no such recipe", where=str(path), fix="give the path of a recipe's YAML file")
     recipe = Recipe.load(path)
     recipe.base_model.require_commit(f"{path}: base_model.revision")
     return recipe

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-from contract.errors import KitError
+from contract.errors import KitError, NotFoundError
 
 _ENDPOINTS = "endpoints"
 
@@ -38,7 +38,7 @@ class StackFile:
         try:
             self._original = path.read_bytes().decode()
         except FileNotFoundError:
-            raise KitError(
+            raise NotFoundError(
                 "there is no such stack file",
                 where=str(path),
                 fix=f"make it with the line `config: {{{project}:target: local}}`, or choose another --stack",

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from contract.dataset import DatasetManifest
 from contract.digest import check_folder, sha256_bytes
-from contract.errors import IntegrityError, KitError
+from contract.errors import IntegrityError, KitError, NotFoundError
 from contract.keys import shown
 from contract.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key, rejection_log
 from contract.model import ModelManifest
 from contract.names import ModelRef, parse_alias, parse_promoted, require_name
 from contract.signing import require_signed
 from contract.store import Alias
+from contract.validation import did_you_mean
 from llmops.objects import Objects
 
 _READERS = 16
@@ -70,10 +71,11 @@ class Store:
         match = [a for a in there if a.number == number] if number else there[-1:]
         if not match:
             known = ", ".join(f"{a.name}@{a.number}" for a in (there or self.versions())[-8:]) or "no model version"
-            raise KitError(
+            raise NotFoundError(
                 f"model version {name}@{number or 'latest'} is not in the store, which holds {known}",
                 where=self.objects.url,
-                fix="`llmops train` makes a version, `llmops models import` brings one in",
+                fix=did_you_mean(name, {a.name for a in self.versions()})
+                or "`llmops train` makes a version, `llmops models import` brings one in",
             )
         found = ModelRef(match[0].name, match[0].number, match[0].sha256)
         if promoted and promoted.sha256 != found.sha256:
@@ -93,7 +95,7 @@ class Store:
         """
         if found := self.find_identity(name, sha256):
             return found
-        raise KitError(
+        raise NotFoundError(
             f"model version {name} sha256:{sha256[:12]}… is not in the store",
             where=self.objects.url,
             fix="`llmops models list` shows what is there",

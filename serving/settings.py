@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, cast
 
 from contract.connections import ConnectionLimits
 from contract.errors import ServingError
 from contract.layout import serving_model_folder
+from contract.validation import did_you_mean
 
 Auth = Literal["key", "platform"]
 Precision = Literal["auto", "f32", "bf16"]
@@ -135,11 +135,11 @@ class Settings:
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     for name in sorted(environ):
         if name.startswith("LLMOPS_") and name not in _VARIABLES | _ELSEWHERE:
-            close = get_close_matches(name, _VARIABLES, 1)
+            meant = did_you_mean(name, _VARIABLES)
             raise ServingError(
                 "is no variable of the server",
                 where=name,
-                fix=f"did you mean {close[0]}?" if close else f"unset it; there are {', '.join(sorted(_VARIABLES))}",
+                fix=meant or f"unset it; there are {', '.join(sorted(_VARIABLES))}",
             )
 
 

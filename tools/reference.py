@@ -8,13 +8,14 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from contract.errors import EXIT_CODES
 from contract.recipe import Recipe
 from contract.schemas import DOCUMENTS
 from infra.settings import Settings
 
 FILE = Path(__file__).parents[1] / "docs/reference.md"
 
-_PAGE = """# Reference: settings, recipe, documents
+_PAGE = """# Reference: settings, recipe, exit codes, documents
 
 <!-- Written by `python -m tools.reference`. Change the models, not this file. -->
 
@@ -28,6 +29,14 @@ Keys of `config:` in `Pulumi.<stack>.yaml`, each with `llmops:` before it. `<nam
 Keys of a recipe file. `[]` marks an item of a list. The JSON schema for an editor: `llmops schema recipe`.
 
 {recipe}
+## Exit codes of `llmops`
+
+With `--json`, a verb that fails prints `{{"error": {{"what": …, "where": …, "fix": …}}}}` where its result would have
+been.
+
+| code | meaning |
+|---|---|
+{codes}
 ## Documents
 
 Everything that the kit stores says in `schema` what it is. An older version is migrated when it is read, a newer one is
@@ -49,7 +58,8 @@ def render() -> str:
         f"| `{name}` | `{document.SCHEMA}` | {_escape(document.__doc__ or '')} |\n"
         for name, document in DOCUMENTS.items()
     )
-    return _PAGE.format(settings=_table(Settings), recipe=_table(Recipe), documents=documents)
+    codes = "".join(f"| {code} | {_escape(meaning)} |\n" for code, meaning in EXIT_CODES.items())
+    return _PAGE.format(settings=_table(Settings), recipe=_table(Recipe), codes=codes, documents=documents)
 
 
 def _table(model: type[BaseModel]) -> str:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from contract.documents import Part
 from contract.errors import DataError
 from contract.model import Message
+from contract.validation import message_of
 
 # Special tokens of chat templates: in a row's text they would end a turn or begin one.
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z0-9_]{1,40}\|>|\[/?INST\]|</?s>", re.IGNORECASE)
@@ -88,8 +89,8 @@ def _parse(line: str, where: str) -> Row:
     except ValidationError as e:
         first = e.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        message = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise DataError(message, where=f"{where}: {field}", fix="rows have messages, fact and expect") from None
+        fix = 'write rows as {"messages": [{"role": …, "content": …}, …], "fact": …, "expect": ["…"]}'
+        raise DataError(message_of(first), where=f"{where}: {field}", fix=fix) from None
     row = row.model_copy(
         update={"messages": [_normalised(m, f"{where}: messages.{i}") for i, m in enumerate(row.messages)]}
     )

@@ -2,11 +2,12 @@
 twin; which kinds a cloud has, its twin says.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
+
+from contract.validation import did_you_mean
 
 Fault = dict[str, Any]
 _FORMS = {
@@ -160,5 +161,5 @@ def _list(members: Mapping[str, Member]) -> str:
 
 
 def _meant(given: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(given, known, 1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    meant = did_you_mean(given, known)
+    return f" ({meant})" if meant else ""

@@ -1,5 +1,7 @@
 """The verbs of `llmops`, a module for each group of them. Light: what a verb does is imported when it is called."""
 
+import json
+import os
 import sys
 from typing import Annotated
 
@@ -11,9 +13,16 @@ from llmops.terminal import printable
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def print_error(error: KitError) -> None:
-    """On standard error: what, where, and the way out."""
-    colours = sys.stderr.isatty()
+def print_error(error: KitError, as_json: bool = False) -> None:
+    """Print what failed, where, and the way out: text on standard error, or JSON on standard output.
+
+    JSON goes where the verb's own JSON would have gone: `{"error": {"what": …, "where": …, "fix": …}}`.
+    """
+    if as_json:
+        print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": error.fix}}, indent=2))
+        return
+    # https://no-color.org: set and not empty.
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     red, dim, end = ("\033[31;1m", "\033[2m", "\033[0m") if colours else ("", "", "")
     lines = [f"{red}error:{end} {printable(error.what)}"]
     if error.where:

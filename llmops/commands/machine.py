@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from contract.errors import KitError
+from contract.errors import NotFoundError
 from llmops.commands import Json
 from llmops.context import Context
 
@@ -18,12 +18,19 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(context: typer.Context, as_json: Json = False) -> None:
-    """Say what is missing on this machine, and how to get it. Exit code 1 when something that is needed is missing."""
+    """Check this machine, and say how to get what is missing.
+
+    The exit code is 1 where the kit, or the target of the chosen stack, lacks
+    something. Without a stack (--stack, $PULUMI_STACK) clouds are notes.
+
+    llmops doctor
+    llmops doctor --stack aws-dev
+    """
     from llmops.doctor import examine
     from llmops.tables import print_rows
 
     here: Context = context.obj
-    findings = examine(here.cwd)
+    findings = examine(here.cwd, here.target)
     rows = [{"check": f.name, "state": f.state, "found": f.found, "way_out": f.fix} for f in findings]
     print_rows(rows, ["check", "state", "found", "way_out"], as_json)
     if any(f.state == "missing" for f in findings):
@@ -39,6 +46,7 @@ def schema(
     llmops schema recipe > recipe.schema.json
     """
     from contract.schemas import DOCUMENTS, json_schema
+    from contract.validation import did_you_mean
     from llmops.tables import print_json, print_rows
 
     if not name:
@@ -46,7 +54,8 @@ def schema(
         print_rows(rows, ["document", "schema", "what"], as_json)
         return
     if name not in DOCUMENTS:
-        raise KitError(f"there is no document {name!r}", fix=f"one of: {', '.join(DOCUMENTS)}")
+        fix = did_you_mean(name, DOCUMENTS) or f"one of: {', '.join(DOCUMENTS)}"
+        raise NotFoundError(f"there is no document {name!r}", fix=fix)
     print_json(json_schema(name))
 
 

@@ -11,6 +11,7 @@ from llmops.context import Context, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmops.plan.cost import Total
     from llmops.plan.plan import Plan
     from policies.model import Violation
     from policies.rules import Verdict
@@ -161,11 +162,10 @@ def _region(given: str) -> str:
 def _fields(made: "Plan") -> dict[str, Any]:
     from dataclasses import asdict
 
-    idle, busy = made.idle, made.busy
     fields = asdict(made)
     fields["versions"] = {n: {"before": b, "after": a} for n, (b, a) in made.versions.items()}
     fields["quotas"] = [asdict(q) | {"enough": q.enough} for q in made.quotas]
-    fields["usd_an_hour"] = {"idle": idle[0], "busy": busy[0], "without": idle[1]}
+    fields["usd_an_hour"] = {"idle": made.idle.usd, "busy": made.busy.usd, "without": made.idle.unknown}
     return fields
 
 
@@ -183,9 +183,7 @@ def _print(made: "Plan") -> None:
         print_rows([_endpoint(e) for e in made.endpoints], ["endpoint", "rollout", "at_least", "instances"], False)
     if made.costs:
         print_rows([_cost(c) for c in made.costs], ["what", "idle_$/h", "busy_$/h", "source"], False)
-        (idle, lacking), (busy, _) = made.idle, made.busy
-        without = f", without {len(lacking)} that are not known" if lacking else ""
-        print(f"together ${idle:.3f} an hour idle (${idle * 730:,.0f} a month), ${busy:.3f} busy{without}")
+        print(_together(made.idle, made.busy))
     for cost in made.tokens:
         amount = "unknown" if cost.usd is None else f"${cost.usd:.3f}"
         print(f"{cost.endpoint}: {amount} a million tokens ({cost.basis})")
@@ -195,6 +193,18 @@ def _print(made: "Plan") -> None:
     for warning in made.warnings:
         print(f"warning: {warning}")
     _print_verdict(made.verdict)
+
+
+def _together(idle: "Total", busy: "Total") -> str:
+    """The total line: a lower bound where prices are unknown, and no amount where all of them are."""
+    if idle.usd is None or busy.usd is None:
+        return "total unknown: no price of this stack is known; `llmops prices refresh` fetches them"
+    amounts = f"${idle.usd:.3f} an hour idle (${idle.usd * 730:,.0f} a month), ${busy.usd:.3f} busy"
+    if not idle.unknown:
+        return f"total {amounts}"
+    count = len(idle.unknown)
+    lacking = "1 price is unknown" if count == 1 else f"{count} prices are unknown"
+    return f"total at least {amounts}: {lacking}; `llmops prices refresh` fetches prices"
 
 
 def _print_verdict(verdict: "Verdict") -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from contract.digest import sha256_bytes
-from contract.errors import KitError
+from contract.errors import KitError, NotFoundError
 from contract.recipe import Recipe
 from llmops.chat_http import ask
 from llmops.conformance.places import STACK, TARGETS, settings_of, world_of
 from llmops.platforms.base import Platform, Say
 from llmops.project import Project
+from llmops.rehearsal.base import base_version
 from llmops.rehearsal.stage import Stage
 
 FOLDER = ".llmops/conformance"
@@ -81,8 +82,10 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str] = T
         KitError: there is no such target, or one of them can't train, deploy or answer.
     """
     if unknown := [t for t in targets if t not in TARGETS]:
-        raise KitError(f"there is no target {unknown[0]}", where="--target", fix=f"one of {', '.join(TARGETS)}")
+        raise NotFoundError(f"there is no target {unknown[0]}", where="--target", fix=f"one of {', '.join(TARGETS)}")
     made, began = Conformance(), time.monotonic()
+    # Fetched here: the places of the targets reach no network.
+    base = base_version(Recipe.load(recipe), recipe.parent, say)
     with tempfile.TemporaryDirectory(prefix="llmops-conformance-") as shelf:
         for target in targets:
             folder = project.folder / FOLDER / f"{target}-{secrets.token_hex(3)}"
@@ -90,7 +93,7 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str] = T
             stage = Stage(world, folder / "logs", say)
             try:
                 world.open(say)
-                _go_through(target, stage, recipe, Path(shelf) / "version", made)
+                _go_through(target, stage, recipe, base, Path(shelf) / "version", made)
             finally:
                 world.close()
     made.answers = list(_compared(made.answers))
@@ -98,7 +101,7 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str] = T
     return made
 
 
-def _go_through(target: str, stage: Stage, recipe: Path, version: Path, made: Conformance) -> None:
+def _go_through(target: str, stage: Stage, recipe: Path, base: Path, version: Path, made: Conformance) -> None:
     stage.say(f"{target}: deploying")
     _write_stack(target, stage)
     _write_recipe(stage, recipe)
@@ -108,6 +111,8 @@ def _go_through(target: str, stage: Stage, recipe: Path, version: Path, made: Co
         stage.llmops("up", who="admin")
     try:
         stage.say(f"{target}: training")
+        platform = stage.platform(STACK)
+        platform.store().put_model(base, platform.sign)
         made.trainings.append(_train(target, stage))
         if not version.exists():
             _keep(stage, version)

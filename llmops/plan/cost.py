@@ -50,10 +50,19 @@ def token_costs(endpoints: Sequence[EndpointPlan], prices: Prices, tokens_per_se
     return found
 
 
-def total(lines: Sequence[CostLine], busy: bool) -> tuple[float, list[str]]:
-    """The sum of what is known, and the lines that it lacks."""
+@dataclass(frozen=True)
+class Total:
+    """Dollars an hour of a stack. `usd` is a lower bound where `unknown` names lines, and None where it names all."""
+
+    usd: float | None
+    unknown: list[str]
+
+
+def total(lines: Sequence[CostLine], busy: bool) -> Total:
+    """Sum the prices that are known. Unknown ones don't count as free: no known price means no sum."""
     amounts = [(line.what, line.busy if busy else line.idle) for line in lines]
-    return sum(a for _, a in amounts if a is not None), [what for what, a in amounts if a is None]
+    known = [amount for _, amount in amounts if amount is not None]
+    return Total(sum(known) if known or not lines else None, [what for what, amount in amounts if amount is None])
 
 
 def hourly_line(what: str, count: float, price: Price | None) -> CostLine:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from contract.errors import KitError
 from llmops.plan.changes import Change, changes_of, resources_of
-from llmops.plan.cost import CostLine, TokenCost, endpoint_costs, token_costs, total
+from llmops.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan, short
 from llmops.plan.quotas import QuotaNeed, instances_needed
 from llmops.platforms import registry
@@ -32,13 +32,13 @@ class Plan:
     verdict: Verdict = field(default_factory=Verdict)  # of the kit's rules, which are for clouds
 
     @property
-    def idle(self) -> tuple[float, list[str]]:
-        """Dollars an hour while nobody asks, and the lines that it lacks."""
+    def idle(self) -> Total:
+        """Cost while no requests are served."""
         return total(self.costs, busy=False)
 
     @property
-    def busy(self) -> tuple[float, list[str]]:
-        """Dollars an hour at most, and the lines that it lacks."""
+    def busy(self) -> Total:
+        """Cost at the largest number of instances."""
         return total(self.costs, busy=True)
 
 

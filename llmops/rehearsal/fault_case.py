@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from contract.errors import KitError
+from contract.errors import NotFoundError
+from contract.validation import did_you_mean
 
 End = Literal["recovered", "refused"]
 """The step goes on by itself; or a clear error names the way out, which then works."""
@@ -46,5 +47,7 @@ def find(cases: Iterable[FaultCase], name: str) -> FaultCase:
     """
     known = {case.name: case for case in cases}
     if name not in known:
-        raise KitError(f"there is no fault {name}", where="--fault", fix=f"one of {', '.join(known)}")
+        raise NotFoundError(
+            f"there is no fault {name}", where="--fault", fix=did_you_mean(name, known) or f"one of {', '.join(known)}"
+        )
     return known[name]

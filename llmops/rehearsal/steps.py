@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from contract.errors import KitError
+from contract.errors import KitError, NotFoundError
+from contract.validation import did_you_mean
 
 if TYPE_CHECKING:
     from llmops.rehearsal.stage import Stage
@@ -131,7 +132,11 @@ def chosen(steps: Iterable[Step], only: Iterable[str]) -> list[Step]:
     while waiting:
         name = waiting.pop()
         if name not in known:
-            raise KitError(f"there is no step {name}", where="--only", fix=f"the steps are {', '.join(known)}")
+            raise NotFoundError(
+                f"there is no step {name}",
+                where="--only",
+                fix=did_you_mean(name, known) or f"the steps are {', '.join(known)}",
+            )
         if name not in wanted:
             wanted.add(name)
             waiting += known[name].needs

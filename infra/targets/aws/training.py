@@ -15,6 +15,7 @@ from contract.aws_job import JobPlace, job_name, training_job
 from contract.digest import sha256_bytes
 from contract.layout import SPEC, run_spec_key, schedule_key
 from contract.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
+from contract.validation import first_message
 from infra import names
 from infra.names import CloudNames
 from infra.schedules import proven_spec
@@ -137,8 +138,8 @@ def _spec(here: Here, name: str, schedule: Schedule, text: str) -> RunSpec:
     try:
         compute = Compute.model_validate(given)
     except ValidationError as e:
-        what = e.errors()[0]["msg"].removeprefix("Value error, ")
-        raise setting_error(("aws", "schedules", name), f"with `jobs`: {what}", "change one of the two") from None
+        what = f"with `jobs`: {first_message(e)}"
+        raise setting_error(("aws", "schedules", name), what, "change one of the two") from None
     spec = RunSpec.parse(text, where=f"run {schedule.run}")
     return spec.model_copy(update={"image": here.settings.images.training, "compute": compute})
 

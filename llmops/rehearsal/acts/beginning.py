@@ -56,10 +56,11 @@ def plan(stage: Stage) -> Evidence:
     made = stage.json("plan", who="deploy")
     require(stage.cloud.held() == before, "a plan changed the account", "inventory before and after it")
     cost = made["usd_an_hour"]
+    require(cost["idle"] is not None, "no price of the stack is known", "llmops prices show")
     return Evidence(
         (
             f"{len(made['changes'])} resources would be made, none was",
-            f"${cost['idle']:.4f} an hour without endpoints; not known and said so: {', '.join(cost['without'])}",
+            f"at least ${cost['idle']:.4f} an hour without endpoints; unknown: {', '.join(cost['without'])}",
         ),
         {},
         {"changes": len(made["changes"]), "usd an hour": cost["idle"]},

@@ -37,7 +37,7 @@ def test_files_are_read_from_any_manifest() -> None:
         (json.dumps({"manifest.json": ENTRY}), "lists manifest.json"),
         (json.dumps({"manifest.json.sig": ENTRY}), "lists manifest.json.sig"),
         ("[" * 100_000 + "]" * 100_000, "is nested too deeply"),
-        (json.dumps({"a": {"sha256": "0" * 64, "size": -1}}), "greater than or equal to 0"),
+        (json.dumps({"a": {"sha256": "0" * 64, "size": -1}}), "must be at least 0"),
     ],
 )
 def test_vulnerability_1_a_manifest_that_names_what_it_may_not_is_refused(files: str, words: str) -> None:

@@ -55,7 +55,13 @@ def test_published_schema_accepts_what_the_kit_writes(name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "field", "says"),
     [
-        ("name: chatbot", "name: Chat Bot", 2, "name", "pattern"),
+        (
+            "name: chatbot",
+            "name: Chat Bot",
+            2,
+            "name",
+            "small letters, digits and single dashes, a letter first (found 'Chat Bot')",
+        ),
         (
             "    - path: facts.jsonl",
             "    - path: facts.jsonl\n      licens: MIT",
@@ -63,7 +69,7 @@ def test_published_schema_accepts_what_the_kit_writes(name: str) -> None:
             "data.sources.0.licens",
             "unknown key",
         ),
-        ("minimum: 0.8", "minimum: 8", 13, "evaluation.gate.0.minimum", "less than or equal to 1"),
+        ("minimum: 0.8", "minimum: 8", 13, "evaluation.gate.0.minimum", "must be at most 1.0 (found 8"),
         ("{suite: facts,", "{suite: fact,", 9, "evaluation", "the gate names suite 'fact'"),
         ("folder:./base", "hub:org/model", 3, "base_model", "needs `revision`"),
         ("folder:./base", "folder:./base\n  token: secret:hub-token", 3, "base_model", "no effect but with hub:"),

@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes."""
 
+import io
 import json
 import os
 import re
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from contract.errors import EXIT_CODES, KitError, NotFoundError, RefusedError, SignatureError
+from llmops.commands import print_error
 
 
 class Answer(NamedTuple):
@@ -108,13 +112,52 @@ def test_start_up_imports_nothing_heavy() -> None:
 
 def test_errors_say_what_where_and_the_way_out_without_a_traceback(llmops: Llmops, tmp_path: Path) -> None:
     answer = llmops("status", cwd=tmp_path)
-    assert answer.returncode == 1
+    assert answer.returncode == 4
     assert answer.stdout == ""
     assert answer.stderr.splitlines() == [
         "error: no Pulumi.yaml here or in a folder above",
         f"  where: {tmp_path}",
         "  way out: change into the project's folder, or give it with --cwd",
     ]
+
+
+def test_errors_come_as_json_where_results_would(llmops: Llmops, tmp_path: Path) -> None:
+    answer = llmops("status", "--json", cwd=tmp_path)
+    assert answer.returncode == 4
+    assert answer.stderr == ""
+    assert json.loads(answer.stdout) == {
+        "error": {
+            "what": "no Pulumi.yaml here or in a folder above",
+            "where": str(tmp_path),
+            "fix": "change into the project's folder, or give it with --cwd",
+        }
+    }
+
+
+def test_every_kind_of_error_has_an_exit_code_that_the_reference_lists() -> None:
+    kinds = [KitError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    assert {kind.exit_code for kind in kinds} <= EXIT_CODES.keys()
+    assert {kind.__name__: kind.exit_code for kind in (RefusedError, NotFoundError, SignatureError)} == {
+        "RefusedError": 3,
+        "NotFoundError": 4,
+        "SignatureError": 5,
+    }
+
+
+def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def printed() -> str:
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        monkeypatch.setattr(sys, "stderr", terminal)
+        print_error(KitError("no", fix="yes"))
+        return terminal.getvalue()
+
+    monkeypatch.setenv("NO_COLOR", "")
+    assert "\033[" in printed()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printed() == "error: no\n  way out: yes\n"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +200,7 @@ def test_schema_is_json_and_unknown_documents_are_named(llmops: Llmops, tmp_path
     assert json.loads(llmops("schema", "recipe").stdout)["properties"]["schema"]["const"] == "recipe/1"
     assert {d["document"] for d in json.loads(llmops("schema", "--json").stdout)} >= {"recipe", "model", "run"}
     assert "there is no document 'nope'" in llmops("schema", "nope").stderr
+    assert "did you mean recipe?" in llmops("schema", "recipes").stderr
 
 
 def test_doctor_finds_what_is_here(llmops: Llmops, tmp_path: Path) -> None:
@@ -167,3 +211,15 @@ def test_doctor_finds_what_is_here(llmops: Llmops, tmp_path: Path) -> None:
     assert rows["image training"]["found"] == "not built for this version of the kit"
     assert answer.returncode == int(any(r["state"] == "missing" for r in rows.values()))
     assert all(r["way_out"] for r in rows.values() if r["state"] != "ok")
+
+
+def test_doctor_needs_what_the_chosen_stack_needs(llmops: Llmops, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
+    for stack, target in (("here", "local"), ("there", "aws")):
+        (tmp_path / f"Pulumi.{stack}.yaml").write_text(f"config:\n  llmops:target: {target}\n")
+
+    def account(stack: str) -> str:
+        answer = llmops("doctor", "--json", "--stack", stack, cwd=tmp_path, HOME=str(tmp_path), AWS_ACCESS_KEY_ID="")
+        return next(row["state"] for row in json.loads(answer.stdout) if row["check"] == "aws account")
+
+    assert (account("here"), account("there")) == ("note", "missing")

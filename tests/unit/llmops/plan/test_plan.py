@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from llmops.commands.plan import _together
 from llmops.plan.aws import CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, resource_costs
 from llmops.plan.changes import Change
-from llmops.plan.cost import endpoint_costs, token_costs, total
+from llmops.plan.cost import CostLine, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan
 from llmops.plan.quotas import QuotaNeed, instances_needed
 from llmops.prices import Prices
@@ -105,9 +106,9 @@ def test_scaling_sets_idle_and_busy() -> None:
         ("1 interface VPC endpoints x 2 zones", 0.02, 0.02),
     ]
     assert lines[0].source == "list, 2026-04-21"
-    (idle, lacking), (busy, _) = total(lines, busy=False), total(lines, busy=True)
-    assert (idle, busy) == (0.02, pytest.approx(4.244))
-    assert lacking == ["1 KMS keys", "what the buckets hold, and requests"]
+    idle, busy = total(lines, busy=False), total(lines, busy=True)
+    assert (idle.usd, busy.usd) == (0.02, pytest.approx(4.244))
+    assert idle.unknown == ["1 KMS keys", "what the buckets hold, and requests"]
     assert instances_needed(endpoints) == {"ml.g5.xlarge": 3}
 
 
@@ -119,6 +120,17 @@ def test_an_unknown_price_stays_unknown() -> None:
     assert "prices refresh" in line.source
     assert token_costs([plan], prices, 100.0)[0].usd is None
     assert token_costs([plan], Prices("us-east-1", TABLE), 0)[0].usd is None
+
+
+def test_unknown_prices_never_sum_to_zero() -> None:
+    (unknown,) = endpoint_costs([planned(blue_green("ALL_AT_ONCE"), 2)], Prices("eu-central-1", TABLE))
+    known = CostLine("key", 0.5, 0.75, "list")
+    assert total([unknown], busy=False) == Total(None, [unknown.what])
+    assert total([], busy=False) == Total(0, [])
+    some, whole = ([total(lines, busy) for busy in (False, True)] for lines in ([unknown, known], [known]))
+    assert _together(*whole) == "total $0.500 an hour idle ($365 a month), $0.750 busy"
+    assert _together(*some).startswith("total at least $0.500 an hour idle ($365 a month), $0.750 busy: 1 price")
+    assert "$" not in _together(*[total([unknown], busy) for busy in (False, True)])
 
 
 def test_a_million_tokens_from_the_measured_throughput() -> None:
