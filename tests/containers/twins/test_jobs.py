@@ -67,9 +67,9 @@ def test_a_job_without_a_network(twin: Running, run: Callable[..., str]) -> None
     code = """
 print(sys.argv[1:], [name for _, name in socket.if_nameindex()], os.environ["TRAINING_JOB_NAME"])
 print(Path("/opt/ml/input/data/train/a.jsonl").read_text(), Path("/opt/ml/input/config/hyperparameters.json").exists())
+Path("/opt/ml/model/weights").write_text("w")
 os.chmod("/opt/ml/model", 0o700)
 os.chown("/opt/ml/model", 4321, 4321)
-Path("/opt/ml/model/weights").write_text("w")
 Path("/mnt/kept/step").write_text("1")
 """
     place = {"S3Uri": f"s3://{WORK}/checkpoints/docker", "LocalPath": "/mnt/kept"}
