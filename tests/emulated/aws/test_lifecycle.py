@@ -41,6 +41,7 @@ def physical(stack: AwsStack, endpoint: str) -> str:
     return stack.outputs()["aws"]["endpoints"][endpoint]
 
 
+@pytest.mark.long
 @pytest.mark.scorecard("destroy-refused")
 def test_a_whole_life_leaves_nothing_behind(account: Account, make: MakeStack) -> None:
     before = account.inventory()
@@ -117,6 +118,7 @@ CHANGES: list[tuple[str, str, Any, dict[str, str]]] = [
 ]
 
 
+@pytest.mark.long
 def test_each_change_is_an_update_or_a_replacement_as_on_aws(make: MakeStack) -> None:
     stack = make("changed")
     stack.serve("chat", stack.add_version("chatbot@1"), size={"instances": 2})
@@ -224,6 +226,7 @@ def test_an_endpoint_that_failed_to_start_is_removed_by_the_next_up(account: Acc
     assert stack.changes() == {}
 
 
+@pytest.mark.long
 def test_the_live_count_is_kept(account: Account, make: MakeStack) -> None:
     stack = make("scaled")
     first, second = stack.add_version("chatbot@1"), stack.add_version("chatbot@2", licence="MIT")
@@ -274,6 +277,7 @@ def test_an_interrupted_update_goes_on(account: Account, make: MakeStack) -> Non
     assert "pending" not in json.dumps(json.loads(stack.state())["deployment"].get("pending_operations") or "")
 
 
+@pytest.mark.long
 def test_two_stacks_in_one_account_leave_each_other_alone(account: Account, make: MakeStack) -> None:
     dev, prod = make("two-dev"), make("two-" + "p" * 36)
     for stack in (dev, prod):

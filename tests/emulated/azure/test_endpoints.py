@@ -116,6 +116,7 @@ def until(happened: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.long
 def test_no_request_is_lost_by_changes_and_a_worse_version_goes_back_by_itself(stack: AzureStack) -> None:
     stack.pulumi("refresh", "--yes", "--skip-preview")
     assert stack.changes() == {}, "refresh and the program agree on traffic and instances"

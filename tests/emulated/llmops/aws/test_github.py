@@ -127,6 +127,7 @@ class Workflow:
 ALL_OF_IT = "network: {mode: own}, budget: {monthly_usd: 100, emails: [a@example.com]}"
 
 
+@pytest.mark.long
 def test_the_workflows_run_under_the_roles_that_they_take(
     kit: Kit, account: Account, clients: Clients, made: Bootstrapped, tmp_path: Path
 ) -> None:

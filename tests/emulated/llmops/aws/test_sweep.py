@@ -64,6 +64,7 @@ def swept(stack: AwsStack, *of: str) -> dict[str, Any]:
     return {"left": left, "expired": [each.row for each in found.expired], "busy": found.busy}
 
 
+@pytest.mark.long
 def test_of_a_stack_and_its_state_nothing_is_left(stack: AwsStack) -> None:
     found = swept(stack)
     assert found["left"] == {}

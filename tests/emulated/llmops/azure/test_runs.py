@@ -115,6 +115,7 @@ def test_a_run_tells_everything_and_its_model_is_signed_and_stored(world: World,
     assert json.dumps(request)
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_on_other_machines(
     world: World, whole: tuple[str, list[str]]
 ) -> None:

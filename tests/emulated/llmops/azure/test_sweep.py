@@ -99,6 +99,7 @@ def test_the_plan_prices_a_stack(stack: AzureStack) -> None:
     assert any(what.endswith("query alerts") and line["idle"] for what, line in lines.items())
 
 
+@pytest.mark.long
 def test_of_a_stack_and_its_state_nothing_is_left(stack: AzureStack) -> None:
     found = swept(stack)
     assert found["left"] == {}
@@ -163,6 +164,7 @@ def test_what_an_endpoint_sends_requests_to_stays(stack: AzureStack, arm: ArmCli
     assert arm.send("GET", deployment, ML).status_code == 404
 
 
+@pytest.mark.long
 def test_things_of_a_stack_that_no_backend_knows(stack: AzureStack, arm: ArmClient) -> None:
     """They may be another backend's: they go when their stack is named, and data when it is named as data."""
     before = inventory(arm)

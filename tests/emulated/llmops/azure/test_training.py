@@ -60,6 +60,7 @@ def trained(world: World) -> dict[str, Any]:
     return {"run": run, "text": text, **json.loads(text[text.index("\n{") :])}
 
 
+@pytest.mark.long
 def test_a_followed_run_tells_everything(world: World, trained: dict[str, Any]) -> None:
     for words in ("it runs", "stage=train", "step=", "it is complete", "1 x Standard_DS3_v2, for "):
         assert words in trained["text"]
@@ -78,6 +79,7 @@ def test_machines_that_no_cluster_has_are_refused_before_the_dataset_is_made(wor
     assert "dataset" not in text
 
 
+@pytest.mark.long
 def test_what_was_trained_is_promoted_and_answers(world: World, trained: dict[str, Any]) -> None:
     world.stack.serve("chatbot", trained["promoted_as"])
     world.stack.up()

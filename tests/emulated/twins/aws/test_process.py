@@ -53,7 +53,7 @@ def read(twin) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.long), "killed"])
 def test_the_whole_state_outlives_the_process(start: Callable, tmp_path: Path, how: str) -> None:
     first = start(tmp_path / "home")
     before = fill(first)
