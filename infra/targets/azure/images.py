@@ -38,6 +38,12 @@ def require_image(name: str, reference: str, caller: Caller) -> None:
         )
 
 
+def is_the_kits(image: str) -> bool:
+    """Whether an image is the serving one that `llmops images` builds and pushes, for processors alone."""
+    host, _, name = image.partition("@")[0].partition("/")
+    return name == "serving" if name else host == f"{_PROCESS}serving"
+
+
 def provide_registry(here: Here, identity: Identity | None) -> Registry:
     """Declare the registry, unless one is given. Its repositories are made by what is pushed.
 

@@ -11,6 +11,8 @@ from infra.targets.azure.settings import Cluster
 DEFAULT_BAKE_SECONDS = 300
 """Azure Monitor's metrics are of minutes, and come late: 30 s, which do on one machine, would see nothing."""
 _VM_SIZE = re.compile(r"^Standard_[A-Za-z0-9_-]+$")
+# The N family: https://learn.microsoft.com/azure/virtual-machines/sizes/overview
+_ACCELERATED = re.compile(r"^Standard_N[A-Z]", re.IGNORECASE)
 _OF_SAGEMAKER = ("max_wait_hours", "volume_gb", "warm_pool_minutes")
 Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the way out
 
@@ -23,6 +25,24 @@ def require_supported(settings: Settings, name: str) -> None:
     """
     for path, what, fix in _refusals(settings.endpoints[name]):
         raise setting_error(("endpoints", name, *path), what, fix)
+
+
+def require_no_accelerators(settings: Settings, name: str) -> None:
+    """See that the kit's serving image is not put on a machine of which it would use the processors alone.
+
+    Raises:
+        SettingError: naming the endpoint's VM size, or the stack's, which has GPUs.
+    """
+    entry = settings.endpoints[name]
+    size = instance_type(settings, entry)
+    if _ACCELERATED.match(size):
+        own = ("endpoints", name, "size", "instance_type")
+        raise setting_error(
+            own if entry.size.instance_type else ("azure", "instance_type"),
+            f"the kit's serving image computes on processors: the GPUs of {size} would be paid for, and idle",
+            "write a size without them, such as Standard_F8s_v2; or name an image of your own in"
+            " `llmops:images.serving`, from another repository",
+        )
 
 
 def require_machines(settings: Settings) -> None:
@@ -67,7 +87,7 @@ def _refusals(entry: Entry) -> Iterator[Refusal]:
         yield ("size", "instances"), what, "write 1; or `endpoint: off` while nobody needs it"
     if size.instance_type and not _VM_SIZE.match(size.instance_type):
         what = f"{size.instance_type} is no VM size of Azure's"
-        yield ("size", "instance_type"), what, "write one such as Standard_NC4as_T4_v3"
+        yield ("size", "instance_type"), what, "write one such as Standard_F8s_v2"
     if entry.rollout.strategy == "rolling":
         what = "Azure ML replaces a deployment as a whole, and not some of its instances"
         yield ("rollout", "strategy"), what, "write linear, which moves the requests bit by bit"

@@ -11,7 +11,7 @@ from infra.targets.azure import endpoint as endpoints
 from infra.targets.azure import identity, images, network, observe, storage, training, vault, workspace
 from infra.targets.azure.here import Ground, Here, group_name, make_here, resource_id
 from infra.targets.azure.identity import Things
-from infra.targets.azure.limits import require_machines, require_supported
+from infra.targets.azure.limits import require_machines, require_no_accelerators, require_supported
 from infra.targets.azure.session import Caller, find_caller
 from infra.targets.base import OutputFields
 from infra.versions import require_servable
@@ -177,6 +177,9 @@ def _require_ready(settings: Settings, caller: Caller) -> dict[str, str]:
         require_servable(name, entry, partial(read, storage.container_name(own, given, "store")))
     if serving:
         images.require_image("serving", settings.images.serving, caller)
+    if images.is_the_kits(settings.images.serving):
+        for name, _ in serving:
+            require_no_accelerators(settings, name)
     if given.schedules:
         images.require_image("training", settings.images.training, caller)
     place = given.workspace or resource_id(caller.subscription, group, workspace.KIND, workspace.workspace_name(own))

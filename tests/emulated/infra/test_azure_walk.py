@@ -19,7 +19,7 @@ from tests.unit.infra.test_walk import ENTRY, FOR_THE_RULES, SIZE, WALK, leaves
 
 AZURE, JOBS, WEEKLY = "azure.", "azure.jobs.", "azure.schedules.weekly."
 CLUSTER = "azure.computes.weekly."
-GPU, CPU = "Standard_NC4as_T4_v3", "Standard_DS3_v2"
+GPU, CPU, LARGER = "Standard_NC4as_T4_v3", "Standard_DS3_v2", "Standard_F8s_v2"
 SCHEDULE = {"run": RUN, "cron": "0 3 * * 0"}
 REPEATED: dict[str, Any] = {f"{AZURE}schedules": {"weekly": SCHEDULE}}
 BOTH: dict[str, Any] = {f"{AZURE}computes": {"cpu": {}, "gpu": {"vm_size": GPU}, "spot": {"spot": True}}}
@@ -41,7 +41,7 @@ def _zone(setting: str) -> tuple[Any, Any, dict[str, Any]]:
 # Path -> from, to, and what else must be set for it to matter, where that is another than on the other targets.
 ON_AZURE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "images.training": (TRAINING, TRAINING.replace("7" * 64, "8" * 64), {}),
-    f"{SIZE}instance_type": ("", GPU, {}),
+    f"{SIZE}instance_type": ("", LARGER, {}),
     f"{ENTRY}gate": ("waived", "required", {}),
     f"{AZURE}subscription": ("", OTHER_SUBSCRIPTION, {}),
     f"{AZURE}location": (LOCATION, "northeurope", {}),
@@ -67,7 +67,7 @@ ON_AZURE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{AZURE}network.outbound": ("approved", "internet", {f"{AZURE}network.mode": "managed"}),
     f"{AZURE}network.subnet": (f"{SUBNET}/s", f"{SUBNET}/t", PRIVATE),
     **{f"{AZURE}network.dns_zones.{z}": _zone(z) for z in ("workspace", "notebooks", "blob", "vault", "registry")},
-    f"{AZURE}instance_type": (CPU, GPU, {}),
+    f"{AZURE}instance_type": (CPU, LARGER, {}),
     f"{AZURE}answer_seconds": (10.0, 20.0, {f"{SIZE}max_instances": 3}),
     f"{AZURE}log_retention_days": (365, 30, {}),
     f"{AZURE}runs_days": (90, 30, {}),

@@ -157,7 +157,7 @@ def test_a_waived_gate_leaves_the_last_word_to_the_rollouts_watch() -> None:
         {"model": B},
         {"precision": "f32"},
         {"gate": "waived"},
-        {"size": {"instance_type": "Standard_NC4as_T4_v3"}},
+        {"size": {"instance_type": "Standard_F8s_v2"}},
     ],
 )
 def test_what_cant_change_in_place_comes_beside_the_old_deployment(other: dict[str, Any]) -> None:

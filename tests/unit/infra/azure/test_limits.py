@@ -6,7 +6,8 @@ import pytest
 
 from contract.errors import SettingError
 from infra.settings import Settings
-from infra.targets.azure.limits import bake_seconds, require_machines, require_supported
+from infra.targets.azure.images import is_the_kits
+from infra.targets.azure.limits import bake_seconds, require_machines, require_no_accelerators, require_supported
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
 
@@ -55,6 +56,41 @@ def test_machines_that_no_cluster_has_are_refused(azure: dict[str, Any], words: 
         require_machines(settings(**azure))
     for word in words:
         assert word in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "azure", "key"),
+    [
+        ("Standard_NC4as_T4_v3", {}, ":endpoints.chat.size.instance_type: "),
+        ("standard_nd96isr_h100_v5", {}, ":endpoints.chat.size.instance_type: "),
+        ("", {"instance_type": "Standard_NV36ads_A10_v5"}, ":azure.instance_type: "),
+    ],
+)
+def test_the_kits_image_is_not_put_on_gpus(size: str, azure: dict[str, Any], key: str) -> None:
+    given = settings({"size": {"instance_type": size}}, **azure)
+    with pytest.raises(SettingError, match="would be paid for, and idle") as refused:
+        require_no_accelerators(given, "chat")
+    assert key in str(refused.value)
+
+
+@pytest.mark.parametrize("size", ["", "Standard_F8s_v2", "Standard_DS3_v2"])
+def test_machines_without_gpus_are_taken(size: str) -> None:
+    require_no_accelerators(settings({"size": {"instance_type": size}}), "chat")
+
+
+@pytest.mark.parametrize(
+    ("image", "is_ours"),
+    [
+        ("process:serving@sha256:0", True),
+        ("team.azurecr.io/serving@sha256:0", True),
+        ("localhost:5000/serving@sha256:0", True),
+        ("team.azurecr.io/vllm/serving@sha256:0", False),
+        ("team.azurecr.io/vllm@sha256:0", False),
+        ("", False),
+    ],
+)
+def test_an_image_of_the_kit_is_known_by_its_repository(image: str, is_ours: bool) -> None:
+    assert is_the_kits(image) == is_ours
 
 
 def test_clusters_that_fit_are_taken() -> None:

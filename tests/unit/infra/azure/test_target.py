@@ -292,6 +292,14 @@ def test_the_budget_tells_before_it_is_spent(full: Declared) -> None:
         assert notification["contactGroups"] == ["alerts"]
 
 
+def test_an_endpoint_of_the_kits_image_on_gpus_is_refused_before_anything_is_declared(
+    subscription: Subscription,
+) -> None:
+    entry = {"model": subscription.add_version("chatbot@1"), "size": {"instance_type": "Standard_NC4as_T4_v3"}}
+    with pytest.raises(pulumi.RunError, match="the GPUs of Standard_NC4as_T4_v3 would be paid for, and idle"):
+        subscription.provision({"images": {"serving": SERVING}, "endpoints": {"chat": entry}})
+
+
 def test_this_machines_endpoints_are_taken_to_azure_by_changing_the_stack_alone(
     subscription: Subscription, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
