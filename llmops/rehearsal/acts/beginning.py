@@ -40,7 +40,8 @@ def bootstrap(stage: Stage) -> Evidence:
 
 
 def doctor(stage: Stage) -> Evidence:
-    """What is missing on this machine."""
+    """What this machine lacks for a stack of the cloud."""
+    write_stack(stage, "dev")
     found = stage.json("doctor")
     counted = {state: [row["check"] for row in found if row["state"] == state] for state in ("ok", "note")}
     return Evidence(

@@ -45,7 +45,7 @@ def bad_version(stage: Stage) -> Evidence:
     """A version with perturbed weights, forced: it starts, answers fast and with 200. Its quality rolls it back."""
     version = stage.notes["version"]
     worse = stage.notes.get("worse") or _put_worse(stage)
-    refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, code=1)
+    refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, code=3)
     require("gate" in refused, "a version that failed its gate was promoted without --force", worse)
     stage.json("promote", worse, "--endpoint", ENDPOINT, "--force")
     stage.edit(lambda config: config["endpoints"].pop(QUEUE, None))
@@ -72,7 +72,7 @@ def bad_version(stage: Stage) -> Evidence:
     require(
         not failed, f"{len(failed)} of {load.count} requests failed: {failed[0].words if failed else ''}", "the load"
     )
-    rejected = stage.llmops("promote", worse, "--endpoint", ENDPOINT, "--force", code=1)
+    rejected = stage.llmops("promote", worse, "--endpoint", ENDPOINT, "--force", code=3)
     require("was rejected" in rejected, "a rejected version was promoted again", worse)
     stage.llmops("rollback", "--endpoint", ENDPOINT)
     stage.llmops("up")

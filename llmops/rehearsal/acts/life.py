@@ -73,7 +73,7 @@ def gate(stage: Stage) -> Evidence:
     assert manifest.gate
     require(manifest.gate.passed, f"the gate was not passed: {manifest.gate.reasons}", version)
     base = Recipe.load(stage.world.project / RECIPE).base_model.name
-    refused = stage.llmops("promote", f"{base}@latest", "--endpoint", ENDPOINT, code=1)
+    refused = stage.llmops("promote", f"{base}@latest", "--endpoint", ENDPOINT, code=3)
     require("was never evaluated" in refused, "a model without evaluation was promoted", base)
     scores = [f"{r.suite}: {r.before.value:.2f} -> {r.after.value:.2f}" for r in manifest.evaluation]
     return Evidence(

@@ -125,7 +125,7 @@ def _rejects(kit: Kit, platform: AwsPlatform) -> None:
     platform.store().append(rejection_log(ref.sha256), {"action": "rejected", "why": "5xx alarm", "when": "now"})
     assert "5xx alarm" in kit.run("models", "list")
     assert "5xx alarm" in kit.run("models", "show", "chatbot@2")
-    assert "chatbot@2 was rejected: 5xx alarm" in kit.run("promote", "chatbot@2", code=1)
+    assert "chatbot@2 was rejected: 5xx alarm" in kit.run("promote", "chatbot@2", code=3)
     kit.run("models", "clear", "chatbot@2", "--why", "a full disk")
     kit.run("promote", "chatbot@2")
     kit.run("promote", "chatbot@1")
@@ -138,7 +138,7 @@ def test_a_stack_without_images_or_jobs_says_so(aws_kit: Kit) -> None:
     assert text.startswith("error: the stack has no training image")
     assert "llmops images build" in text
     assert aws_kit.json("runs", "list") == []
-    assert "there is no run x" in aws_kit.run("runs", "show", "x", code=1)
+    assert "there is no run x" in aws_kit.run("runs", "show", "x", code=4)
     assert "builds them itself" in _local_images(aws_kit)
 
 
