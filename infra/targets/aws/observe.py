@@ -174,9 +174,8 @@ def _measure(here: Here, name: str, kind: str, entry: Endpoint, configuration: p
     return {
         "namespace": namespace,
         "metric_name": metric,
-        "dimensions": {
-            "Sha256": entry.version.sha256
-        },  # of the version that comes: the one that goes may answer at the same time
+        # Of the version that comes: the one that goes may answer at the same time.
+        "dimensions": {"Sha256": entry.version.sha256},
         "statistic": "Minimum",
         "comparison_operator": "LessThanThreshold",
         "threshold": limits.quality,
