@@ -174,7 +174,7 @@ NEEDED_BY: dict[str, tuple[Callable[[World], str | None], str]] = {
     "role-training-registry-acrpull": (train, PULL),
     "role-training-store-storage-blob-data-reader": (train, f"{BLOBS}/read"),
     "role-training-work-storage-blob-data-contributor": (train, f"{BLOBS}/"),
-    "role-endpoint-registry-acrpull": (deploy, PULL),
+    "role-endpoint-registry-acrpull": (deploy, "does not have pull permission on the registry"),
     "role-endpoint-store-storage-blob-data-reader": (deploy, f"{BLOBS}/read"),
     "role-workspace-storage-contributor": (change_workspace, "Microsoft.Storage/storageAccounts/write"),
     "role-workspace-storage-storage-blob-data-contributor": (change_workspace, f"{BLOBS}/write"),
