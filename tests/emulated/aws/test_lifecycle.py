@@ -259,6 +259,7 @@ def test_the_live_count_is_kept(account: Account, make: MakeStack) -> None:
     assert stack.changes() == {}
 
 
+@pytest.mark.long
 def test_an_interrupted_update_goes_on(account: Account, make: MakeStack) -> None:
     stack = make("cut")
     stack.serve("chat", stack.add_version("chatbot@1"))
@@ -300,6 +301,7 @@ def test_two_stacks_in_one_account_leave_each_other_alone(account: Account, make
     assert not any("two-dev" in k for k in account.inventory())
 
 
+@pytest.mark.long
 def test_a_second_up_at_once_is_refused_with_the_reason(account: Account, make: MakeStack) -> None:
     stack = make("once")
     stack.serve("chat", stack.add_version("chatbot@1"))

@@ -43,7 +43,10 @@ def running(tmp_path: Path) -> Iterator[AzureStack]:
     shutil.rmtree(tmp_path / "twin", ignore_errors=True)
 
 
-@pytest.mark.parametrize("refreshed", [False, True], ids=["as it failed", "refreshed"])
+@pytest.mark.parametrize(
+    "refreshed",
+    [pytest.param(False, id="as it failed"), pytest.param(True, id="refreshed", marks=pytest.mark.long)],
+)
 def test_a_deployment_that_failed_is_made_anew(stack: AzureStack, refreshed: bool) -> None:
     fail(stack, DEPLOYMENT)
     assert states(stack) == ["Failed"]

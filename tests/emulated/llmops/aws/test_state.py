@@ -73,7 +73,7 @@ def test_a_new_stack_keeps_its_state_in_the_bucket_and_its_secrets_under_the_key
 
 
 @pytest.mark.scorecard("concurrent-up", "interrupted-up")
-@pytest.mark.parametrize("place", ["folder", "bucket"])
+@pytest.mark.parametrize("place", [pytest.param("folder", marks=pytest.mark.long), "bucket"])
 def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
     place: str, request: pytest.FixtureRequest
 ) -> None:

@@ -132,6 +132,7 @@ def test_a_stack_that_is_being_changed_is_not_judged(stack: AwsStack) -> None:
     assert (found["left"], found["busy"]) == ({}, ["dev"])
 
 
+@pytest.mark.long
 def test_things_of_a_stack_that_no_backend_knows(stack: AwsStack) -> None:
     """They may be another backend's: they go when their stack is named, and data when it is named as data."""
     assert stack.account

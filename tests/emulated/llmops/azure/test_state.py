@@ -93,7 +93,7 @@ def test_a_new_stack_keeps_its_state_in_blobs_and_its_secrets_encrypted(in_blobs
 
 
 @pytest.mark.scorecard("concurrent-up", "interrupted-up")
-@pytest.mark.parametrize("place", ["folder", "blobs"])
+@pytest.mark.parametrize("place", [pytest.param("folder", marks=pytest.mark.long), "blobs"])
 def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
     place: str, request: pytest.FixtureRequest
 ) -> None:

@@ -240,7 +240,11 @@ SAID_OTHERWISE = {"s3:ListBucket": ("No S3 objects found", "Could not access mod
 
 @pytest.mark.parametrize(
     ("role", "outcome"),
-    [("endpoint", outcome_of_endpoint), ("training", outcome_of_job), ("scheduler", outcome_of_schedule)],
+    [
+        ("endpoint", outcome_of_endpoint),
+        ("training", outcome_of_job),
+        pytest.param("scheduler", outcome_of_schedule, marks=pytest.mark.long),
+    ],
 )
 def test_each_action_of_a_role_is_needed(deployed: Deployed, role: str, outcome: Any) -> None:
     # The endpoints here are copies, with names of their own: the role is for the log group of the stack's.
