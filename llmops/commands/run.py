@@ -48,7 +48,7 @@ def train(
     llmops train --resume chatbot-20260131
     llmops train recipes/chatbot.yaml --instance-type ml.g5.xlarge --spot
     """
-    from llmops.runs import find_run, other_machines, parse_recipe, plan_run
+    from llmops.runs import find_run
 
     here: Context = context.obj
     if (recipe is None) == (not resume):
@@ -57,15 +57,7 @@ def train(
     machines = {name: value for name, value in asked.items() if value is not None}
     if recipe is not None:
         path = recipe if recipe.is_absolute() else here.cwd / recipe
-        other_machines(here.platform, here.platform.require_runs(), machines)
-        parse_recipe(path)  # its mistakes come before anything that takes time
-        plan = plan_run(here.platform, path, say, machines)
-        run = None if again else plan.same
-        why = "same recipe, data, base model and image"
-        run_id = _go_on(here.platform, run, why, machines, plan.spec) if run else plan.spec.id
-        if run is None:
-            here.platform.submit(plan.spec, say)
-            say(f"run {run_id} started")
+        run_id = _start(here.platform, path, machines, again)
     else:
         run_id = _go_on(here.platform, find_run(here.platform, resume), "asked for", machines)
     if detach:
@@ -76,7 +68,24 @@ def train(
     _collect(here.platform, run_id, as_json)
 
 
+def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bool) -> str:
+    """A run of the recipe, started or gone on with."""
+    from llmops.plan.training import look_ahead
+    from llmops.runs import other_machines, parse_recipe, plan_run
+
+    compute = other_machines(platform, platform.require_runs(), machines)
+    parse_recipe(path)  # its mistakes come before anything that takes time
+    look_ahead(platform, compute, say)
+    plan = plan_run(platform, path, say, machines)
+    if plan.same and not again:
+        return _go_on(platform, plan.same, "same recipe, data, base model and image", machines, plan.spec)
+    platform.submit(plan.spec, say)
+    say(f"run {plan.spec.id} started")
+    return plan.spec.id
+
+
 def _go_on(platform: "Platform", run: "Run", why: str, machines: dict[str, Any], asked: "RunSpec | None" = None) -> str:
+    from llmops.plan.training import look_ahead
     from llmops.runs import other_machines
 
     run_id, status = run.spec.id, run.state.status
@@ -85,9 +94,12 @@ def _go_on(platform: "Platform", run: "Run", why: str, machines: dict[str, Any],
     elif status == "running":
         say(f"run {run_id} is going on ({why})")
     else:
-        say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
         usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
-        platform.resume(run_id, say, other_machines(platform, usual, machines), asked)
+        compute = other_machines(platform, usual, machines)
+        if asked is None or compute != asked.compute:
+            look_ahead(platform, compute, say)
+        say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
+        platform.resume(run_id, say, compute, asked)
     return run_id
 
 
