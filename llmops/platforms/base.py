@@ -117,7 +117,7 @@ class Platform(Protocol):
         ...
 
     def hire(self, machines: Compute) -> "Hire | None":
-        """What the account's quotas say of a run's machines; None: runs take this machine."""
+        """What a run's machines cost, and what quotas say of them, looked up; None: runs take this machine."""
         ...
 
     def submit(self, spec: RunSpec, say: Say) -> None:

@@ -48,7 +48,7 @@ class LocalPlatform:
         """None can be chosen."""
 
     def hire(self, machines: Compute) -> None:
-        """This machine has no quota."""
+        """This machine has no quota and no price."""
 
     def submit(self, spec: RunSpec, say: Say) -> None:
         """Start a process."""

@@ -28,6 +28,7 @@ from llmops.platforms.aws.removal import remove_data
 from llmops.platforms.aws.tokens import bearer_token, openai_url
 from llmops.platforms.base import Access, Live, Say, endpoint_of
 from llmops.platforms.cloud import CloudPlatform, require_place
+from llmops.prices import load_prices
 from llmops.store import Store
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
@@ -88,8 +89,13 @@ class AwsPlatform(CloudPlatform):
             )
 
     def hire(self, machines: Compute) -> Hire:
-        """By Service Quotas."""
-        return Hire(self.aws.region, quotas_for(self.clients, {machines_of(machines): machines.instances}))
+        """By Service Quotas and the price table. Spot jobs have the same price, and are billed for fewer seconds.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
+        """
+        quotas = quotas_for(self.clients, {machines_of(machines): machines.instances})
+        price = load_prices(self.aws.region).instance("training", machines.instance_type)
+        return Hire(self.aws.region, quotas, price, machines.warm_pool_minutes)
 
     def register(self, ref: ModelRef, say: Say) -> None:
         """In the stack's model package group: what the stack signed, and nothing else."""

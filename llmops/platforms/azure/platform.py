@@ -29,6 +29,7 @@ from llmops.platforms.azure.removal import remove_data
 from llmops.platforms.azure.tokens import bearer_token
 from llmops.platforms.base import Access, Live, Say, endpoint_of
 from llmops.platforms.cloud import CloudPlatform, require_place
+from llmops.prices import load_prices
 from llmops.store import Store
 
 SIGNING_SCHEME = "azurekeyvault://"
@@ -89,10 +90,12 @@ class AzurePlatform(CloudPlatform):
         choose_cluster(machines, self.azure.computes)
 
     def hire(self, machines: Compute) -> Hire:
-        """By Azure ML's usages of the location."""
+        """By Azure ML's usages of the location and the price table; low priority has prices of its own."""
         choose_cluster(machines, self.azure.computes)
         quotas = quotas_for(self.clients, self.azure.location, {machines_of(machines): machines.instances})
-        return Hire(self.azure.location, quotas)
+        kind = "spot" if machines.spot else "training"
+        price = load_prices(self.azure.location).instance(kind, machines.instance_type)
+        return Hire(self.azure.location, quotas, price, not_counted="the cluster's `idle_minutes`")
 
     def register(self, ref: ModelRef, say: Say) -> None:
         """Nothing: the workspace has the promoted versions alone, and the program declares those."""

@@ -15,10 +15,11 @@ from contract.errors import KitError, RunError
 from contract.layout import dataset_key, model_key, run_spec_key, schedule_key
 from contract.run import Compute, RunSpec, StoredSpec
 from llmops.commands.run import _start
-from llmops.plan.training import look_ahead
+from llmops.plan.training import look_ahead, require_quotas
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.jobs import AwsRuns
 from llmops.platforms.aws.platform import AwsPlatform
+from llmops.prices import load_prices
 from llmops.runs import find_run
 from tests.emulated.llmops.aws.conftest import MakePlatform
 from tests.emulated.llmops.conftest import RECIPE
@@ -87,13 +88,26 @@ def test_a_quota_that_is_too_small_is_told_before_anything_is_made(
     assert platform.clients("s3").list_objects_v2(Bucket=platform._bucket, Prefix="datasets/")["KeyCount"] == before
 
 
+def test_a_runs_cost_is_told_before_it_starts(platform: AwsPlatform) -> None:
+    said: list[str] = []
+    compute = Compute(instance_type="ml.g5.xlarge", instances=2, max_hours=2)
+    cost = look_ahead(platform, compute, "chatbot", said.append)
+    price = load_prices(platform.aws.region).instance("training", "ml.g5.xlarge")
+    assert cost
+    assert cost.largest_usd == (pytest.approx(4 * price.amount) if price else None)
+    assert said == [cost.words]
+    unknown = look_ahead(platform, Compute(instance_type="ml.m4.16xlarge"), "chatbot", said.append)
+    assert unknown
+    assert unknown.largest_usd is None
+
+
 def test_who_may_not_read_quotas_is_told_so_and_goes_on(platform: AwsPlatform, clients: Clients) -> None:
     clients("iam").create_user(UserName="trainer")
     key = clients("iam").create_access_key(UserName="trainer")["AccessKey"]
     keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
     said: list[str] = []
     with mock.patch.dict(os.environ, keys):
-        look_ahead(AwsPlatform(platform.outputs), Compute(), said.append)
+        require_quotas(Compute(), AwsPlatform(platform.outputs).hire(Compute()), said.append)
     assert said[-1].startswith("notice: quota not known: ml.m5.xlarge for training job usage, Number of instances")
     assert said[-1].endswith("Service Quotas does not say: AccessDeniedException")
 
