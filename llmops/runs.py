@@ -104,7 +104,7 @@ def find_run(platform: Platform, run: str) -> Run:
     """A run by its id or the beginning of it; `latest` is the newest.
 
     Raises:
-        RunError: none, or several.
+        NotFoundError: none. RunError: several.
     """
     found = platform.find("" if run == "latest" else run)
     if run == "latest":

@@ -63,8 +63,8 @@ class Network(Part):
 
     @model_validator(mode="after")
     def _fits_the_mode(self) -> "Network":
-        belongs = dict.fromkeys(("cidr", "zones", "interface_endpoints"), "own")
-        belongs |= dict.fromkeys(("subnet_ids", "security_group_ids"), "existing")
+        own, existing = ("cidr", "zones", "interface_endpoints"), ("subnet_ids", "security_group_ids")
+        belongs: dict[str, str] = dict.fromkeys(own, "own") | dict.fromkeys(existing, "existing")
         for field in sorted(self.model_fields_set & set(belongs)):
             if self.mode != belongs[field]:
                 raise ValueError(f"{field} has no effect with `mode: {self.mode}`; write `mode: {belongs[field]}`")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError, RunError
+from contract.errors import KitError, NotFoundError, RunError
 from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
 from llmops.platforms.local import LocalPlatform
@@ -310,7 +310,7 @@ def test_vulnerability_14_a_recipe_names_a_model_of_the_hub_by_its_commit(tmp_pa
 
 def test_the_beginning_of_an_id_must_name_one_run(tmp_path: Path, make_image: MakeImage) -> None:
     platform = deploy(tmp_path, make_image(""))
-    with pytest.raises(RunError, match="there is no run nope"):
+    with pytest.raises(NotFoundError, match="there is no run nope"):
         find_run(platform, "nope")
     for number in (1, 2):
         spec = RunSpec.new(

@@ -45,6 +45,7 @@ def blue_green(kind: str, wait: int = 300, **more: Any) -> dict[str, Any]:
 def test_creation_takes_time_and_can_be_waited_for(twin: Running, model: str) -> None:
     sagemaker = twin.client("sagemaker")
     made_config(twin, "created-1", model, count=2)
+    twin.ask("PUT", "settings", {"pace": 3})  # so long that a busy machine asks meanwhile
     answer = sagemaker.create_endpoint(EndpointName="created", EndpointConfigName="created-1")
     assert answer["EndpointArn"] == f"{ARN}:endpoint/created"
     assert sagemaker.describe_endpoint(EndpointName="created")["EndpointStatus"] == "Creating"
@@ -55,6 +56,7 @@ def test_creation_takes_time_and_can_be_waited_for(twin: Running, model: str) ->
         error = refusal(call, EndpointName="created", **more)
         assert error.response["Error"]["Code"] == "ValidationException"
         assert error.response["Error"]["Message"] == f'Cannot update in-progress endpoint "{ARN}:endpoint/created".'
+    twin.ask("PUT", "settings", {"pace": 0.2})
     sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="created", WaiterConfig=QUICK)
     variant = sagemaker.describe_endpoint(EndpointName="created")["ProductionVariants"][0]
     assert (variant["CurrentInstanceCount"], variant["DesiredWeight"]) == (2, 1.0)

@@ -1,5 +1,7 @@
 """Patterns of AWS's models mean to the twin what they mean to Java, and none is left unjudged."""
 
+from typing import Any
+
 import pytest
 
 from twins.aws.patterns import compiled
@@ -13,7 +15,8 @@ SERVICES = (
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_pattern_can_be_read(service: str) -> None:
-    shapes = [model_of(service).shape_for(name) for name in model_of(service).shape_names]
+    names: Any = model_of(service).shape_names
+    shapes = [model_of(service).shape_for(name) for name in names]
     for pattern in {s.metadata["pattern"] for s in shapes if s.type_name == "string" and "pattern" in s.metadata}:
         compiled(pattern)
 

@@ -8,6 +8,7 @@ import pytest
 from tests.support.azure import Answer, Arm, local_twin
 from twins.azure.judges.linked import LINKS
 from twins.azure.kinds import Kind
+from twins.azure.twin import Twin
 
 V = "2025-01-01"
 PLACE = "/subscriptions/s/resourceGroups/theirs/providers"
@@ -20,8 +21,11 @@ ZONE = f"{PLACE}/Microsoft.Network/privateDnsZones/privatelink.azurecr.io"
 
 @pytest.fixture
 def arm(tmp_path: Path) -> Arm:
-    twin = local_twin(tmp_path, lambda twin: [twin.kind(Kind(t, (V,), scopes=("group", "resource"))) for t in LINKS])
-    return Arm(twin)
+    def services(twin: Twin) -> None:
+        for linking in LINKS:
+            twin.kind(Kind(linking, (V,), scopes=("group", "resource")))
+
+    return Arm(local_twin(tmp_path, services))
 
 
 def put(arm: Arm, type_: str, properties: dict[str, Any]) -> Answer:

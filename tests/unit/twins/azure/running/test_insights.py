@@ -44,8 +44,10 @@ def test_requests_by_dimension(ml: Workspace) -> None:
 
 
 def test_ten_series_are_answered_unless_more_are_asked_for(ml: Workspace) -> None:
+    runner = ml.twin.running
+    assert isinstance(runner, Runner)
     for status in range(400, 412):
-        ml.twin.running.meter.count(f"{ml.id}/onlineEndpoints/chat", "blue", 424, status, 0.1)
+        runner.meter.count(f"{ml.id}/onlineEndpoints/chat", "blue", 424, status, 0.1)
     wanted = "deployment eq 'blue' and statusCode eq '*' and modelStatusCode eq '*'"
     assert len(total(ml, "RequestsPerMinute", wanted)) == 10
     assert len(total(ml, "RequestsPerMinute", wanted, top="1000")) == 15
