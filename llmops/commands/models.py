@@ -160,8 +160,8 @@ def clear_model(
     print(f"{ref.alias} is cleared; it was rejected: {rejection}")
 
 
-def print_version(platform: "Platform", ref: "ModelRef", as_json: bool) -> None:
-    """Print a version's facts, for any verb that ends with one."""
+def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: dict[str, Any] | None = None) -> None:
+    """Print a version's facts, for any verb that ends with one; `more` are fields of the JSON."""
     from llmops.tables import print_fields, print_json, share
 
     manifest = platform.store().manifest(ref)
@@ -175,6 +175,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool) -> None:
                 "folder": str(Path(platform.store().model_folder(ref.sha256))),
                 "rejected": rejection,
                 "manifest": manifest.model_dump(mode="json", by_alias=True),
+                **(more or {}),
             }
         )
         return

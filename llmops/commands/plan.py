@@ -56,8 +56,9 @@ def plan(
     not accept with a reason.
 
     For an endpoint: the version, the rollout that will really be used, the instances that
-    it takes meanwhile against the account's quotas. Every line of the cost names its
-    source and date; what isn't known is called unknown.
+    it takes meanwhile. These and the machines of runs are held against the account's
+    quotas. Every line of the cost names its source and date; what isn't known is called
+    unknown.
 
     llmops plan --stack aws-dev
     llmops plan --refresh --detailed-exitcode   code 2 tells a nightly job of drift
@@ -188,8 +189,11 @@ def _print(made: "Plan") -> None:
         amount = "unknown" if cost.usd is None else f"${cost.usd:.3f}"
         print(f"{cost.endpoint}: {amount} a million tokens ({cost.basis})")
     for quota in made.quotas:
-        code, allowed = quota.code or "code unknown", "unknown" if quota.allowed is None else quota.allowed
-        print(f"quota {code}, {quota.name}: needs {quota.needed}, allowed {allowed}")
+        code, allowed = (
+            quota.code or "code unknown",
+            f"unknown ({quota.why})" if quota.allowed is None else quota.allowed,
+        )
+        print(f"quota {code}, {quota.name}: {quota.needs} {quota.needed}, allowed {allowed}")
     for warning in made.warnings:
         print(f"warning: {warning}")
     _print_verdict(made.verdict)

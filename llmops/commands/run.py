@@ -12,6 +12,7 @@ from llmops.context import Context, say
 if TYPE_CHECKING:
     from contract.names import ModelRef
     from contract.run import Compute, RunSpec, RunState
+    from llmops.plan.training import RunCost
     from llmops.platforms.base import Platform, Run
 
 _PANEL = "Runs and models"
@@ -42,13 +43,17 @@ def train(
     image is followed while it runs, gone on with where it was broken off,
     and reused when it is complete. Ctrl-C stops watching; the run goes on.
 
+    On a cloud it says first what the run is likely to cost, and at most, and
+    refuses machines that the account's quotas don't allow.
+
     llmops train recipes/chatbot.yaml
     llmops train recipes/chatbot.yaml --detach
     llmops runs follow latest
     llmops train --resume chatbot-20260131
     llmops train recipes/chatbot.yaml --instance-type ml.g5.xlarge --spot
     """
-    from llmops.runs import find_run, other_machines, parse_recipe, plan_run
+    from llmops.runs import find_run
+    from llmops.tables import print_json
 
     here: Context = context.obj
     if (recipe is None) == (not resume):
@@ -57,38 +62,63 @@ def train(
     machines = {name: value for name, value in asked.items() if value is not None}
     if recipe is not None:
         path = recipe if recipe.is_absolute() else here.cwd / recipe
-        other_machines(here.platform, here.platform.require_runs(), machines)
-        parse_recipe(path)  # its mistakes come before anything that takes time
-        plan = plan_run(here.platform, path, say, machines)
-        run = None if again else plan.same
-        why = "same recipe, data, base model and image"
-        run_id = _go_on(here.platform, run, why, machines, plan.spec) if run else plan.spec.id
-        if run is None:
-            here.platform.submit(plan.spec, say)
-            say(f"run {run_id} started")
+        run_id, cost = _start(here.platform, path, machines, again)
     else:
-        run_id = _go_on(here.platform, find_run(here.platform, resume), "asked for", machines)
-    if detach:
+        run = find_run(here.platform, resume)
+        run_id, cost = run.spec.id, _go_on(here.platform, run, "asked for", machines)
+    if detach and as_json:
+        print_json({"run": run_id, "cost": _cost_fields(cost)})
+    elif detach:
         print(f"{run_id}\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}\n  llmops runs collect {run_id}")
+    if detach:
         return
     if find_run(here.platform, run_id).state.status != "completed":
         _watch(here.platform, run_id)
-    _collect(here.platform, run_id, as_json)
+    _collect(here.platform, run_id, as_json, {"cost": _cost_fields(cost)})
 
 
-def _go_on(platform: "Platform", run: "Run", why: str, machines: dict[str, Any], asked: "RunSpec | None" = None) -> str:
+def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bool) -> "tuple[str, RunCost | None]":
+    """A run of the recipe, started or gone on with, and what is going to be paid for it."""
+    from llmops.plan.training import look_ahead
+    from llmops.runs import other_machines, parse_recipe, plan_run
+
+    compute = other_machines(platform, platform.require_runs(), machines)
+    recipe = parse_recipe(path)  # its mistakes come before anything that takes time
+    cost = look_ahead(platform, compute, recipe.name, say)
+    plan = plan_run(platform, path, say, machines)
+    if plan.same and not again:
+        why = "same recipe, data, base model and image"
+        return plan.same.spec.id, _go_on(platform, plan.same, why, machines, plan.spec, (compute, cost))
+    platform.submit(plan.spec, say)
+    say(f"run {plan.spec.id} started")
+    return plan.spec.id, cost
+
+
+def _go_on(
+    platform: "Platform",
+    run: "Run",
+    why: str,
+    machines: dict[str, Any],
+    asked: "RunSpec | None" = None,
+    known: "tuple[Compute | None, RunCost | None]" = (None, None),
+) -> "RunCost | None":
+    """See that a run goes on; what is going to be paid for that, which is `known` of some machines."""
+    from llmops.plan.training import look_ahead
     from llmops.runs import other_machines
 
     run_id, status = run.spec.id, run.state.status
     if status == "completed":
         say(f"run {run_id} is complete ({why}); --again trains anew")
-    elif status == "running":
+        return None
+    if status == "running":
         say(f"run {run_id} is going on ({why})")
-    else:
-        say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
-        usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
-        platform.resume(run_id, say, other_machines(platform, usual, machines), asked)
-    return run_id
+        return None
+    usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
+    compute = other_machines(platform, usual, machines)
+    cost = known[1] if compute == known[0] else look_ahead(platform, compute, run.spec.recipe.name, say)
+    say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
+    platform.resume(run_id, say, compute, asked)
+    return cost
 
 
 def _watch(platform: "Platform", run_id: str) -> None:
@@ -103,13 +133,18 @@ def _watch(platform: "Platform", run_id: str) -> None:
         raise
 
 
-def _collect(platform: "Platform", run_id: str, as_json: bool) -> None:
+def _cost_fields(cost: "RunCost | None") -> dict[str, Any] | None:
+    """For programs; None: nothing was started that is paid for."""
+    return cost.fields() if cost else None
+
+
+def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, Any] | None = None) -> None:
     from llmops.runs import collect, find_run
 
     ref = collect(platform, find_run(platform, run_id), say)
     from llmops.commands.models import print_version
 
-    print_version(platform, ref, as_json)
+    print_version(platform, ref, as_json, more)
     if not as_json:
         _say_next(platform, ref)
 

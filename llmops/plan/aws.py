@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from contract.run import Compute
 from llmops.plan.changes import Change, known, of_type
 from llmops.plan.cost import CostLine, hourly_line, monthly_line
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
+from llmops.plan.quotas import Machines, machines_of
 from llmops.prices import Prices
 from policies.model import Resource
 
@@ -42,6 +44,19 @@ def plan_endpoints(
         change = changed.get(resource.name, "none")
         scaling = _named(resources, SCALING, f"scaling-{name}")
         found.append(_plan(name, change, entry, deployed.get(name, ""), resource, configuration, scaling))
+    return found
+
+
+def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
+    """See llmops.plan.endpoints.Rules. Of `jobs`, and of schedules, which may have another instance type."""
+    del resources  # SageMaker makes the machines of a job with the job
+    aws = config.get("aws") or {}
+    usual = aws.get("jobs") or {}
+    found = {}
+    for job in ({}, *(aws.get("schedules") or {}).values()):
+        own = {"instance_type": job["instance_type"]} if job.get("instance_type") else {}
+        compute = Compute.model_validate({**usual, **own})
+        found[machines_of(compute)] = compute.instances
     return found
 
 

@@ -7,9 +7,11 @@ from contract.rollout import steps
 from llmops.plan.changes import Change, known, of_type
 from llmops.plan.cost import CostLine, hourly_line, monthly_line
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
+from llmops.plan.quotas import Machines, Use
 from llmops.prices import Prices
 from policies.model import Resource
 
+CLUSTER = "azure-native:machinelearningservices:Compute"
 DEPLOYMENT = "azure-native:machinelearningservices:OnlineDeployment"
 SCALING = "azure-native:monitor:AutoscaleSetting"
 TRAFFIC = "llmops:Traffic"
@@ -94,6 +96,19 @@ def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]
     shares = ", ".join(f"copies of {step.mirror} %" if step.mirror else f"{step.share} %" for step in plan)
     words = "all at once, beside the old ones" if len(plan) == 1 else f"{rollout['strategy']}: {shares}"
     return words, int(sum(step.seconds for step in plan)), 2 * instances
+
+
+def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
+    """See llmops.plan.endpoints.Rules. Of clusters with all of their nodes."""
+    del config  # a run's machines are those of a cluster
+    found: dict[Machines, int] = {}
+    for cluster in of_type(resources, CLUSTER):
+        given = known(known(cluster.properties.get("properties"), {}).get("properties"), {})
+        use: Use = "spot training job" if given.get("vmPriority") == "LowPriority" else "training job"
+        machines = Machines(use, str(known(given.get("vmSize"), UNKNOWN_TYPE)))
+        nodes = int(known(known(given.get("scaleSettings"), {}).get("maxNodeCount"), 0))
+        found[machines] = found.get(machines, 0) + nodes
+    return {machines: n for machines, n in found.items() if machines.instance_type != UNKNOWN_TYPE and n}
 
 
 def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:

@@ -9,6 +9,7 @@ from policies.model import Resource
 
 if TYPE_CHECKING:
     from llmops.plan.cost import CostLine
+    from llmops.plan.quotas import Machines
     from llmops.prices import Prices
 
 UNKNOWN_TYPE = "unknown"
@@ -51,6 +52,10 @@ class Rules(Protocol):
             entries: `endpoints` of the stack file.
             deployed: endpoint -> version that was deployed last.
         """
+        ...
+
+    def run_machines(self, resources: Sequence[Resource], config: Mapping[str, Any]) -> "dict[Machines, int]":
+        """What runs take at the same time at most, as the stack is set."""
         ...
 
     def resource_costs(self, resources: Sequence[Resource], prices: "Prices") -> "Iterator[CostLine]":

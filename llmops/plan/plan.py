@@ -71,7 +71,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
     endpoints = rules.plan_endpoints(resources, changes, entries, deployed)
     region = registry.region_of(stack)
     prices = load_prices(region)
-    quotas = registry.quotas(stack, instances_needed(endpoints))
+    quotas = registry.quotas(stack, instances_needed(endpoints) | rules.run_machines(resources, stack.file.config()))
     return Plan(
         stack.name,
         stack.target,
@@ -96,11 +96,7 @@ def _deployed(stack: PulumiStack) -> dict[str, str]:
 
 def _warnings(endpoints: Sequence[EndpointPlan], quotas: Sequence[QuotaNeed]) -> list[str]:
     warnings = [f"{e.name}: {note}" for e in endpoints for note in e.notes]
-    warnings += [
-        f"quota {quota.code}: {quota.name} allows {quota.allowed}, the update needs {quota.needed}"
-        for quota in quotas
-        if quota.enough is False
-    ]
+    warnings += [quota.words + (f"; {quota.fix}" if quota.fix else "") for quota in quotas if quota.enough is False]
     if any(e.change == "create" for e in endpoints):
         warnings.append("alarms of a new endpoint have no data before its first requests, so they guard no rollout yet")
     return warnings

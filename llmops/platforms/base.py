@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from contract.errors import KitError, RunError
 from contract.names import ModelRef
 from contract.outputs import EndpointOutput, StackOutputs
 from contract.run import Compute, RunSpec, RunState
 from llmops.store import Store
+
+if TYPE_CHECKING:
+    from llmops.plan.training import Hire
 
 Say = Callable[[str], None]
 
@@ -111,6 +114,10 @@ class Platform(Protocol):
         Raises:
             KitError: the target has no such machines, or can't do with them what is asked for.
         """
+        ...
+
+    def hire(self, machines: Compute) -> "Hire | None":
+        """What a run's machines cost, and what quotas say of them, looked up; None: runs take this machine."""
         ...
 
     def submit(self, spec: RunSpec, say: Say) -> None:

@@ -47,6 +47,9 @@ class LocalPlatform:
     def require_machines(self, machines: Compute) -> None:
         """None can be chosen."""
 
+    def hire(self, machines: Compute) -> None:
+        """This machine has no quota and no price."""
+
     def submit(self, spec: RunSpec, say: Say) -> None:
         """Start a process."""
         self._runs.submit(spec, self.store(), say)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmops.locks import Lock
     from llmops.plan.endpoints import Rules
     from llmops.plan.policy import Recording
-    from llmops.plan.quotas import QuotaNeed
+    from llmops.plan.quotas import Needed, QuotaNeed
     from llmops.stacks import PulumiStack
     from llmops.sweep import Sweeper
 
@@ -125,8 +125,8 @@ def state_locks(stack: "PulumiStack", name: str) -> "Callable[[], list[Lock]] | 
     return getattr(importlib.import_module(module), function)(stack, name)
 
 
-def quotas(stack: "PulumiStack", needed: dict[str, int]) -> "list[QuotaNeed]":
-    """What the account allows of what a stack needs: instance type -> instances."""
+def quotas(stack: "PulumiStack", needed: "Needed") -> "list[QuotaNeed]":
+    """What the account allows of what a stack needs."""
     if not needed:
         return []
     return importlib.import_module(_QUOTAS[stack.target]).quotas_of(stack, needed)

@@ -65,9 +65,18 @@ class Account:
         """Let nothing more go wrong."""
         self._admin("DELETE", None)
 
-    def _admin(self, method: str, body: Any) -> None:
+    @contextmanager
+    def quotas(self, limits: dict[str, int]) -> Iterator[None]:
+        """The account has these quotas meanwhile."""
+        self._admin("PUT", {"quotas": limits}, "settings")
+        try:
+            yield
+        finally:
+            self._admin("PUT", {"quotas": {}}, "settings")
+
+    def _admin(self, method: str, body: Any, route: str = "faults") -> None:
         data = body if body is None else json.dumps(body).encode()
-        request = asked(self.home, self.environ["AWS_ENDPOINT_URL"], "faults", method, data)
+        request = asked(self.home, self.environ["AWS_ENDPOINT_URL"], route, method, data)
         with urllib.request.urlopen(request, timeout=60):
             pass
 

@@ -79,6 +79,7 @@ def promote_policy(reach: Reach) -> Policy:
         allow(["secretsmanager: GetSecretValue"], reach.arn("secretsmanager", f"secret:{reach.names.project}/*")),
         allow(["sagemaker: AddTags CreateTrainingJob DescribeTrainingJob StopTrainingJob"], reach.jobs),
         allow(["sagemaker: ListModelPackages ListTrainingJobs", "sts: GetCallerIdentity"], "*"),
+        allow(["servicequotas: ListAWSDefaultServiceQuotas ListServiceQuotas"], "*"),
         allow(
             ["iam: PassRole"],
             [*reach.roles, *reach.given.roles],

@@ -14,6 +14,8 @@ from contract.layout import MANIFEST, SIGNATURE
 from contract.names import ModelRef
 from contract.outputs import AwsOutput
 from contract.run import Compute
+from llmops.plan.quotas import machines_of
+from llmops.plan.training import Hire
 from llmops.platforms.aws.clients import Clients, explained
 from llmops.platforms.aws.invocations import ask, ask_by_objects
 from llmops.platforms.aws.jobs import AwsRuns
@@ -21,10 +23,12 @@ from llmops.platforms.aws.live import look
 from llmops.platforms.aws.logs import read_logs
 from llmops.platforms.aws.objects_s3 import S3Objects, bucket_cache
 from llmops.platforms.aws.packages import packages_of, write_package
+from llmops.platforms.aws.quotas import quotas_for
 from llmops.platforms.aws.removal import remove_data
 from llmops.platforms.aws.tokens import bearer_token, openai_url
 from llmops.platforms.base import Access, Live, Say, endpoint_of
 from llmops.platforms.cloud import CloudPlatform, require_place
+from llmops.prices import load_prices
 from llmops.store import Store
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
@@ -83,6 +87,15 @@ class AwsPlatform(CloudPlatform):
                 where="instance_type",
                 fix="write one such as ml.g5.xlarge; docs/reference.md says what `llmops:aws.jobs` takes",
             )
+
+    def hire(self, machines: Compute) -> Hire:
+        """By Service Quotas and the price table. Spot jobs have the same price, and are billed for fewer seconds.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
+        """
+        quotas = quotas_for(self.clients, {machines_of(machines): machines.instances})
+        price = load_prices(self.aws.region).instance("training", machines.instance_type)
+        return Hire(self.aws.region, quotas, price, machines.warm_pool_minutes)
 
     def register(self, ref: ModelRef, say: Say) -> None:
         """In the stack's model package group: what the stack signed, and nothing else."""

@@ -45,7 +45,9 @@ def _jobs(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
     job = _arn(aws, "sagemaker", f"training-job/{aws.job_prefix}-*")
     group = aws.model_package_group
     passed = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    quotas = [f"servicequotas:List{kind}" for kind in ("ServiceQuotas", "AWSDefaultServiceQuotas")]
     return [
+        _allow(quotas, "*"),
         _allow([f"sagemaker:{a}" for a in ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob")], job),
         _allow(["sagemaker:AddTags"], job),
         _allow(["sagemaker:ListTrainingJobs"], "*"),

@@ -15,6 +15,8 @@ from contract.layout import MANIFEST, SIGNATURE
 from contract.names import ModelRef
 from contract.outputs import AzureOutput
 from contract.run import Compute
+from llmops.plan.quotas import machines_of
+from llmops.plan.training import Hire
 from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.invocations import ask
 from llmops.platforms.azure.jobs import AzureRuns
@@ -22,10 +24,12 @@ from llmops.platforms.azure.live import look, set_traffic
 from llmops.platforms.azure.logs import read_logs
 from llmops.platforms.azure.objects_blob import BlobObjects, container_cache
 from llmops.platforms.azure.places import endpoint_id
+from llmops.platforms.azure.quotas import quotas_for
 from llmops.platforms.azure.removal import remove_data
 from llmops.platforms.azure.tokens import bearer_token
 from llmops.platforms.base import Access, Live, Say, endpoint_of
 from llmops.platforms.cloud import CloudPlatform, require_place
+from llmops.prices import load_prices
 from llmops.store import Store
 
 SIGNING_SCHEME = "azurekeyvault://"
@@ -84,6 +88,14 @@ class AzurePlatform(CloudPlatform):
     def require_machines(self, machines: Compute) -> None:
         """See that a cluster of the stack has them."""
         choose_cluster(machines, self.azure.computes)
+
+    def hire(self, machines: Compute) -> Hire:
+        """By Azure ML's usages of the location and the price table; low priority has prices of its own."""
+        choose_cluster(machines, self.azure.computes)
+        quotas = quotas_for(self.clients, self.azure.location, {machines_of(machines): machines.instances})
+        kind = "spot" if machines.spot else "training"
+        price = load_prices(self.azure.location).instance(kind, machines.instance_type)
+        return Hire(self.azure.location, quotas, price, not_counted="the cluster's `idle_minutes`")
 
     def register(self, ref: ModelRef, say: Say) -> None:
         """Nothing: the workspace has the promoted versions alone, and the program declares those."""

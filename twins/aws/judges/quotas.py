@@ -7,10 +7,13 @@ for none.
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from botocore.session import get_session
 
 from twins.aws.calls import ApiError, Call
 from twins.aws.judges.account import Account
@@ -39,6 +42,23 @@ def _codes() -> dict[str, str]:
 def code_of(quota: str) -> str:
     """The code of a SageMaker quota in Service Quotas ("ml.g5.xlarge for endpoint usage"), or "unknown"."""
     return _codes().get(quota, "unknown")
+
+
+@cache
+def listed_codes() -> dict[str, str]:
+    """Quota -> code, of all that the twin lists: each type of SageMaker's own model in each use that has quotas.
+
+    A code that `quota_codes.json` does not know is the twin's own, and begins with TWIN-. How the quotas of a use are
+    named: https://docs.aws.amazon.com/general/latest/gr/sagemaker.html
+    """
+    model = get_session().get_service_model("sagemaker")
+    training, hosting = (
+        [each for each in model.shape_for(shape).enum if each.startswith("ml.")]
+        for shape in ("TrainingInstanceType", "ProductionVariantInstanceType")
+    )
+    names = [f"{each} for {use} usage" for use in ("training job", "spot training job") for each in training]
+    names += [f"{each} for endpoint usage" for each in hosting]
+    return {name: f"TWIN-{zlib.crc32(name.encode()):08X}" for name in names} | _codes()
 
 
 class QuotaJudge:

@@ -58,7 +58,7 @@ class _Quotas:
         return {"RequestedQuotas": shown, "NextToken": token}
 
     def _all(self, call: Call) -> list[Document]:
-        from twins.aws.judges.quotas import QuotaJudge, _codes
+        from twins.aws.judges.quotas import QuotaJudge, listed_codes
 
         judge = QuotaJudge(self._twin)
         start = f"arn:aws:servicequotas:{call.region}:{self._twin.account}:{_CODE}/"
@@ -74,7 +74,7 @@ class _Quotas:
                 "Adjustable": True,
                 "GlobalQuota": False,
             }
-            for name, code in _codes().items()
+            for name, code in listed_codes().items()
         ]
 
     def _require_service(self, call: Call) -> None:

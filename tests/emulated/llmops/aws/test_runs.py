@@ -1,9 +1,11 @@
 """Runs on AWS where things go wrong: nothing is trained here, as the twin runs no containers."""
 
 import json
+import os
 import uuid
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -12,11 +14,15 @@ from contract.digest import sha256_bytes
 from contract.errors import KitError, RunError
 from contract.layout import dataset_key, model_key, run_spec_key, schedule_key
 from contract.run import Compute, RunSpec, StoredSpec
+from llmops.commands.run import _start
+from llmops.plan.training import look_ahead, require_quotas
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.jobs import AwsRuns
 from llmops.platforms.aws.platform import AwsPlatform
+from llmops.prices import load_prices
 from llmops.runs import find_run
 from tests.emulated.llmops.aws.conftest import MakePlatform
+from tests.emulated.llmops.conftest import RECIPE
 from tests.support.aws import Account
 
 EXAMPLE = Path(__file__).parents[3] / "unit/contract/examples/run-1.json"
@@ -58,6 +64,52 @@ def spec(platform: AwsPlatform, name: str = "chatbot", **compute: Any) -> RunSpe
 def jobs(platform: AwsPlatform) -> list[str]:
     found = platform.clients("sagemaker").list_training_jobs(NameContains=platform.aws.job_prefix, MaxResults=100)
     return [job["TrainingJobName"] for job in found["TrainingJobSummaries"]]
+
+
+def small(platform: AwsPlatform, recipe: Path, machines: dict[str, Any]) -> KitError:
+    with pytest.raises(KitError) as caught:
+        _start(platform, recipe, machines, again=False)
+    return caught.value
+
+
+def test_a_quota_that_is_too_small_is_told_before_anything_is_made(
+    platform: AwsPlatform, account: Account, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    before = platform.clients("s3").list_objects_v2(Bucket=platform._bucket, Prefix="datasets/")["KeyCount"]
+    told = small(platform, recipe, {"instance_type": "ml.p4d.24xlarge"})
+    assert "ml.p4d.24xlarge for training job usage allows 0, the run needs 1" in told.what
+    assert "aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code L-" in told.fix
+    with account.quotas({"ml.m5.xlarge for spot training job usage": 1}):
+        told = small(platform, recipe, {"instances": 2, "spot": True})
+    assert "ml.m5.xlarge for spot training job usage allows 1, the run needs 2" in told.what
+    assert jobs(platform) == []
+    assert platform.clients("s3").list_objects_v2(Bucket=platform._bucket, Prefix="datasets/")["KeyCount"] == before
+
+
+def test_a_runs_cost_is_told_before_it_starts(platform: AwsPlatform) -> None:
+    said: list[str] = []
+    compute = Compute(instance_type="ml.g5.xlarge", instances=2, max_hours=2)
+    cost = look_ahead(platform, compute, "chatbot", said.append)
+    price = load_prices(platform.aws.region).instance("training", "ml.g5.xlarge")
+    assert cost
+    assert cost.largest_usd == (pytest.approx(4 * price.amount) if price else None)
+    assert said == [cost.words]
+    unknown = look_ahead(platform, Compute(instance_type="ml.m4.16xlarge"), "chatbot", said.append)
+    assert unknown
+    assert unknown.largest_usd is None
+
+
+def test_who_may_not_read_quotas_is_told_so_and_goes_on(platform: AwsPlatform, clients: Clients) -> None:
+    clients("iam").create_user(UserName="trainer")
+    key = clients("iam").create_access_key(UserName="trainer")["AccessKey"]
+    keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    said: list[str] = []
+    with mock.patch.dict(os.environ, keys):
+        require_quotas(Compute(), AwsPlatform(platform.outputs).hire(Compute()), said.append)
+    assert said[-1].startswith("notice: quota not known: ml.m5.xlarge for training job usage, Number of instances")
+    assert said[-1].endswith("Service Quotas does not say: AccessDeniedException")
 
 
 @pytest.mark.parametrize("execution", ["d32c5kddcf5bb8c3", "0f2c1a52-8f0e-4c5f-9c1e-5d2f5a0b7c11"])

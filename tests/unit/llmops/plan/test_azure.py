@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from llmops.plan.azure import (
+    CLUSTER,
     DEPLOYMENT,
     QUERY_ALERT,
     REGISTRY,
@@ -12,11 +13,13 @@ from llmops.plan.azure import (
     TRAFFIC,
     plan_endpoints,
     resource_costs,
+    run_machines,
     warnings,
 )
 from llmops.plan.changes import Change
 from llmops.plan.cost import endpoint_costs, total
 from llmops.plan.endpoints import EndpointPlan
+from llmops.plan.quotas import Machines
 from llmops.prices import Prices
 from policies.model import Resource
 
@@ -120,3 +123,16 @@ def test_what_nobody_is_told_of_and_what_costs_without_a_run_is_warned_of() -> N
     ]
     config["azure"] = {"budget": {"monthly_usd": 10, "emails": ["a@b.c"]}}
     assert warnings(alerts, config) == []
+
+
+def test_runs_take_the_nodes_of_all_clusters() -> None:
+    def cluster(name: str, priority: str, nodes: Any, size: Any = "Standard_DS3_v2") -> Resource:
+        inner = {"vmSize": size, "vmPriority": priority, "scaleSettings": {"minNodeCount": 0, "maxNodeCount": nodes}}
+        return Resource(CLUSTER, name, {"properties": {"computeType": "AmlCompute", "properties": inner}})
+
+    clusters = [cluster("a", "Dedicated", 2), cluster("b", "Dedicated", 3), cluster("c", "LowPriority", 4)]
+    unknown = [cluster("d", "Dedicated", UNKNOWN), cluster("e", "Dedicated", 1, UNKNOWN)]
+    assert run_machines([*clusters, *unknown], {}) == {
+        Machines("training job", "Standard_DS3_v2"): 5,
+        Machines("spot training job", "Standard_DS3_v2"): 4,
+    }

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from llmops.commands.plan import _together
-from llmops.plan.aws import CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, resource_costs
+from llmops.plan.aws import CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, resource_costs, run_machines
 from llmops.plan.changes import Change
 from llmops.plan.cost import CostLine, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan
-from llmops.plan.quotas import QuotaNeed, instances_needed
+from llmops.plan.quotas import Machines, QuotaNeed, instances_needed
 from llmops.prices import Prices
 from policies.model import Resource
 
@@ -109,7 +109,7 @@ def test_scaling_sets_idle_and_busy() -> None:
     idle, busy = total(lines, busy=False), total(lines, busy=True)
     assert (idle.usd, busy.usd) == (0.02, pytest.approx(4.244))
     assert idle.unknown == ["1 KMS keys", "what the buckets hold, and requests"]
-    assert instances_needed(endpoints) == {"ml.g5.xlarge": 3}
+    assert instances_needed(endpoints) == {Machines("endpoint", "ml.g5.xlarge"): 3}
 
 
 def test_an_unknown_price_stays_unknown() -> None:
@@ -143,3 +143,13 @@ def test_a_quota_is_enough_or_not_or_not_known() -> None:
     assert QuotaNeed("x", "L-1", 4, 4).enough
     assert QuotaNeed("x", "L-1", 5, 4).enough is False
     assert QuotaNeed("x", "", 5, None).enough is None
+
+
+def test_runs_take_the_machines_of_jobs_and_of_schedules() -> None:
+    assert run_machines([], {}) == {Machines("training job", "ml.m5.xlarge"): 1}
+    jobs = {"instance_type": "ml.g5.xlarge", "instances": 2, "spot": True}
+    schedules = {"weekly": {"instance_type": "ml.p4d.24xlarge"}, "daily": {"cron": "* * * * *"}}
+    assert run_machines([], {"aws": {"jobs": jobs, "schedules": schedules}}) == {
+        Machines("spot training job", "ml.g5.xlarge"): 2,
+        Machines("spot training job", "ml.p4d.24xlarge"): 2,
+    }

@@ -147,6 +147,10 @@ def test_quotas_of_sagemaker_have_their_codes(twin: Running) -> None:
     assert found["QuotaName"] == "ml.c5.large for endpoint usage"
     listed = quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker").build_full_result()["Quotas"]
     assert found in listed
+    named = {each["QuotaName"]: each["Value"] for each in listed}
+    assert len(named) == len(listed) > 100, "of more than one page"
+    assert named["ml.m5.xlarge for spot training job usage"] == 10
+    assert named["ml.p5.48xlarge for training job usage"] == 0
     with pytest.raises(quotas.exceptions.NoSuchResourceException):
         quotas.get_service_quota(ServiceCode="sagemaker", QuotaCode="L-00000000")
 

@@ -84,6 +84,17 @@ def test_codes_are_aws_own_or_unknown() -> None:
     assert code_of("ml.nothing for endpoint usage") == "unknown"
 
 
+def test_each_use_of_each_type_is_listed_once_and_codes_that_are_not_aws_own_say_so() -> None:
+    listed = quotas.listed_codes()
+    assert listed.items() >= quotas._codes().items()
+    assert listed["ml.m5.xlarge for spot training job usage"].startswith("TWIN-")
+    for name in ("ml.m5.xlarge for training job usage", "ml.m5.12xlarge for endpoint usage"):
+        assert name in listed
+    assert len(set(listed.values())) == len(listed)
+    pattern = botocore.session.get_session().get_service_model("service-quotas").shape_for("QuotaCode").metadata
+    assert all(re.fullmatch(pattern["pattern"], code) for code in listed.values())
+
+
 def types_of(shape: str) -> set[str]:
     return set(botocore.session.get_session().get_service_model("sagemaker").shape_for(shape).enum)
 

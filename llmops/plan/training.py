@@ -1,0 +1,131 @@
+"""What a run takes before it starts: whether the account has room for its machines, and what it costs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from contract.errors import KitError
+from contract.run import Compute
+from llmops.plan.quotas import QuotaNeed
+from llmops.prices import Price
+
+if TYPE_CHECKING:
+    from llmops.platforms.base import Platform, Run, Say
+
+
+@dataclass(frozen=True)
+class Hire:
+    """What a cloud says of a run's machines before they are asked for."""
+
+    place: str
+    """Region or location."""
+    quotas: list[QuotaNeed]
+    price: Price | None
+    """Of one machine an hour; None: not known."""
+    kept_minutes: int = 0
+    """How long machines are kept, and paid for, after the run at most."""
+    not_counted: str = ""
+    """What is paid for besides, in words."""
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """Dollars of one attempt at a run; None: not known, and why."""
+
+    usd_an_hour: float | None
+    likely_usd: float | None
+    likely_from: str
+    largest_usd: float | None
+    largest_from: str
+    source: str
+
+    @property
+    def words(self) -> str:
+        """In a line."""
+        likely, largest = (_dollars(usd) for usd in (self.likely_usd, self.largest_usd))
+        return f"cost: likely {likely} ({self.likely_from}), at most {largest} ({self.largest_from}; {self.source})"
+
+    def fields(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def look_ahead(platform: "Platform", compute: Compute | None, recipe: str, say: "Say") -> RunCost | None:
+    """Say what a run is going to cost, and see that the account's quotas allow its machines.
+
+    Args:
+        platform: the stack in operation.
+        compute: the run's machines.
+        recipe: its recipe's name.
+        say: told the cost, and what could not be looked up.
+
+    Returns:
+        The cost; None: its machine is this one.
+
+    Raises:
+        KitError: naming the quotas that are too small.
+    """
+    hire = platform.hire(compute) if compute else None
+    if compute is None or hire is None:
+        return None
+    cost = run_cost(compute, hire, [run for run in platform.find(f"{recipe}-") if run.spec.recipe.name == recipe])
+    say(cost.words)
+    require_quotas(compute, hire, say)
+    return cost
+
+
+def run_cost(compute: Compute, hire: Hire, before: Sequence["Run"]) -> RunCost:
+    """What a run costs: likely as much as those before it on the same machines, at most until it is stopped."""
+    known = [run.state.usd for run in before if _is_alike(run, compute) and run.state.usd is not None]
+    runs = "1 complete run" if len(known) == 1 else f"{len(known)} complete runs"
+    hourly = hire.price.amount * compute.instances if hire.price else None
+    hours = compute.max_hours + hire.kept_minutes / 60
+    words = f"{compute.instances} x {compute.instance_type} for {hours:g} h"
+    return RunCost(
+        usd_an_hour=hourly,
+        likely_usd=median(known) if known else None,
+        likely_from=f"median of {runs} of this recipe on such machines"
+        if known
+        else "no run of this recipe is complete on such machines",
+        largest_usd=None if hourly is None else round(hourly * hours, 6),
+        largest_from=words + (f", without {hire.not_counted}" if hire.not_counted else ""),
+        source=f"{hire.price.source}, {hire.price.date}" if hire.price else "`llmops prices refresh` fetches prices",
+    )
+
+
+def require_quotas(compute: Compute, hire: Hire, say: "Say") -> None:
+    """See that quotas allow a run's machines; what is not known is said.
+
+    Raises:
+        KitError: naming quota, what there is, what is needed and the way out.
+    """
+    small = [quota for quota in hire.quotas if quota.enough is False]
+    if small:
+        fixes = dict.fromkeys(quota.fix for quota in small if quota.fix)
+        raise KitError(
+            "; ".join(replace(quota, needs="the run needs").words for quota in small),
+            where=f"{compute.instances} x {compute.instance_type}{', spot' if compute.spot else ''} in {hire.place}",
+            fix="; ".join([*fixes, "or take other machines: --instance-type, --instances, --spot or --no-spot"]),
+        )
+    unknown: dict[str, list[str]] = {}
+    for quota in hire.quotas:
+        if quota.enough is None:
+            unknown.setdefault(quota.why, []).append(quota.name)
+    for why, names in unknown.items():
+        say(f"notice: quota not known: {', '.join(names)}: {why}")
+
+
+def _is_alike(run: "Run", compute: Compute) -> bool:
+    """Whether a run tells what the next one on these machines costs."""
+    own = run.spec.compute
+    if own is None or run.doubt or run.state.status != "completed":
+        return False
+    machines = (compute.instance_type.lower(), compute.instances, compute.spot)
+    return (own.instance_type.lower(), own.instances, own.spot) == machines
+
+
+def _dollars(usd: float | None) -> str:
+    if usd is None:
+        return "unknown"
+    return f"${usd:.2f}" if usd >= 1 else f"${usd:.4f}"
