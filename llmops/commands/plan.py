@@ -49,7 +49,8 @@ def plan(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what the next `up` changes, how, for how long, and what it costs. Changes no resource.
+    """Say what the next `up` changes, how, for how long, and what it costs. Changes nothing: a stack
+    that does not exist yet is previewed in a temporary folder, and not made.
 
     Ends with code 3 where the stack breaks a rule of the kit (no public store, TLS
     alone, encryption, isolation and others) that `accepted_rules` of the stack file does
