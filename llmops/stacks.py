@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from contract.errors import KitError
 from contract.outputs import StackOutputs
+from llmops.platforms import registry
 from llmops.project import Project
 from llmops.stackfile import StackFile
 
@@ -68,6 +69,7 @@ class PulumiStack:
         self.name = name
         self.file = StackFile(project.stack_file(name), project.name)
         self.target = str(self.file.config().get("target", "local"))
+        registry.require_target(self.target, f"{self.file.path}: {project.name}:target")
 
     def environ(self) -> dict[str, str]:
         """What the engine is started with."""
