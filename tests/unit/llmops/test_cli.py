@@ -178,6 +178,35 @@ def test_a_command_that_can_not_be_understood_ends_with_2(
     assert "Traceback" not in answer.stderr
 
 
+def test_an_unknown_target_is_named_with_those_that_there_are(llmops: Llmops, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
+    file = tmp_path / "Pulumi.dev.yaml"
+    for target, meant in (("gcp", ""), ("azur", "did you mean azure? ")):
+        file.write_text(f"config:\n  llmops:target: {target}\n")
+        answer = llmops("status", cwd=tmp_path)
+        assert answer.returncode == 2
+        assert answer.stderr.splitlines() == [
+            f"error: there is no target '{target}'",
+            f"  where: {file}: llmops:target",
+            f"  way out: {meant}write one of: local, aws, azure",
+        ]
+
+
+def test_a_name_that_is_close_to_a_known_one_is_suggested_once(llmops: Llmops, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
+    (tmp_path / "Pulumi.staging.yaml").write_text("config:\n  llmops:target: local\n")
+    asked = {
+        ("promot",): "promote",
+        ("models", "lst"): "list",
+        ("status", "--stack", "stagng"): "staging",
+        ("conformance", "--target", "azur"): "azure",
+    }
+    for words, meant in asked.items():
+        said = llmops(*words, cwd=tmp_path).stderr.lower()
+        assert said.count("did you mean") == 1, said
+        assert meant in said.partition("did you mean")[2]
+
+
 def test_which_stack_is_meant(llmops: Llmops, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
     for stack in ("one", "two"):

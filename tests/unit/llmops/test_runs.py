@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError, RunError
+from contract.errors import KitError, NotFoundError, RunError
 from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
 from llmops.platforms.local import LocalPlatform
@@ -310,7 +310,7 @@ def test_vulnerability_14_a_recipe_names_a_model_of_the_hub_by_its_commit(tmp_pa
 
 def test_the_beginning_of_an_id_must_name_one_run(tmp_path: Path, make_image: MakeImage) -> None:
     platform = deploy(tmp_path, make_image(""))
-    with pytest.raises(RunError, match="there is no run nope"):
+    with pytest.raises(NotFoundError, match="there is no run nope"):
         find_run(platform, "nope")
     for number in (1, 2):
         spec = RunSpec.new(
@@ -330,6 +330,12 @@ def test_the_beginning_of_an_id_must_name_one_run(tmp_path: Path, make_image: Ma
     assert find_run(platform, "chatbot-1").spec.id == "chatbot-1"
     with pytest.raises(RunError, match="the beginning of 2 runs"):
         find_run(platform, "chat")
+    with pytest.raises(NotFoundError) as caught:
+        find_run(platform, "chatbt-1")
+    assert caught.value.fix == "did you mean chatbot-1?"
+    with pytest.raises(NotFoundError) as caught:
+        parse_recipe(tmp_path / "recipes.yaml")
+    assert caught.value.fix == f"did you mean {tmp_path / 'recipe.yaml'}?"
 
 
 def test_a_run_may_ask_for_other_machines_where_there_are_any(platform: LocalPlatform) -> None:
