@@ -130,6 +130,7 @@ def refresh_prices(
     file: Annotated[
         Path | None, typer.Option(help="Write into this table instead of this machine's.", metavar="FILE")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Fetch a region's prices from its cloud's public price list. Needs no account.
 
@@ -140,11 +141,14 @@ def refresh_prices(
     llmops prices refresh --region us-east-1 --file llmops/prices.json
     """
     from llmops.prices import is_azure, refresh, refreshed_file
+    from llmops.tables import print_done
 
     name = _region(region)
     say(f"fetching {'Azure' if is_azure(name) else 'AWS'}'s price list of {name} (some megabytes)")
     found = refresh(name, file)
-    print(f"{len(list(found.rows()))} prices of {name} written to {file or refreshed_file()}")
+    count, target = len(list(found.rows())), file or refreshed_file()
+    fields = {"region": name, "prices": count, "file": str(target)}
+    print_done(f"{count} prices of {name} written to {target}", fields, as_json)
 
 
 def _region(given: str) -> str:
