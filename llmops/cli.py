@@ -113,6 +113,7 @@ def main() -> NoReturn:
 
 def _complete(command: object) -> None:
     """Give every verb --stack: `llmops up --stack demo` means the same as `llmops --stack demo up`."""
+    import click
     from typer.core import TyperCommand, TyperGroup, TyperOption
 
     def set_stack(context: Any, _option: object, value: str | None) -> None:
@@ -120,6 +121,7 @@ def _complete(command: object) -> None:
             context.find_root().obj.stack = value
 
     assert isinstance(command, TyperGroup)
+    command.suggest_commands = not hasattr(click.exceptions, "NoSuchCommand")  # else click 8.4 and Typer both suggest
     for verb in command.commands.values():
         if isinstance(verb, TyperGroup):
             _complete(verb)

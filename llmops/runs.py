@@ -14,7 +14,7 @@ from contract.errors import KitError, NotFoundError, RunError
 from contract.names import ModelRef
 from contract.recipe import Recipe
 from contract.run import Compute, Pinned, RunSpec
-from contract.validation import first_message
+from contract.validation import did_you_mean, first_message
 from llmops import __version__
 from llmops.platforms.base import Platform, Run, Say, doubtful
 from llmops.receipts import check_output
@@ -113,7 +113,8 @@ def find_run(platform: Platform, run: str) -> Run:
     if exact or len(found) == 1:
         return (exact or found)[0]
     if not found:
-        raise NotFoundError(f"there is no run {run}", fix="`llmops runs list` shows the runs")
+        meant = did_you_mean(run, ["latest", *(r.spec.id for r in platform.find())])
+        raise NotFoundError(f"there is no run {run}", fix=meant or "`llmops runs list` shows the runs")
     ids = ", ".join(r.spec.id for r in found[:5])
     raise RunError(f"{run} is the beginning of {len(found)} runs: {ids}", fix="write more of the id")
 
@@ -201,7 +202,9 @@ def parse_recipe(path: Path) -> Recipe:
             commit names.
     """
     if not path.is_file():
-        raise NotFoundError("there is no such recipe", where=str(path), fix="give the path of a recipe's YAML file")
+        meant = did_you_mean(str(path), (str(p) for p in path.parent.glob("*.yaml")))
+        fix = meant or "give the path of a recipe's YAML file"
+        raise NotFoundError("there is no such recipe", where=str(path), fix=fix)
     recipe = Recipe.load(path)
     recipe.base_model.require_commit(f"{path}: base_model.revision")
     return recipe

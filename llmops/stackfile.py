@@ -38,11 +38,7 @@ class StackFile:
         try:
             self._original = path.read_bytes().decode()
         except FileNotFoundError:
-            raise NotFoundError(
-                "there is no such stack file",
-                where=str(path),
-                fix=f"make it with the line `config: {{{project}:target: local}}`, or choose another --stack",
-            ) from None
+            raise _no_file(path, project) from None
         except (OSError, UnicodeDecodeError) as e:
             raise KitError(f"can't be read: {e}", where=str(path)) from e
         self.text = self._original
@@ -219,6 +215,17 @@ class StackFile:
                 fix=f"write `{name}` as plain indented lines, one field a line",
             )
         self.text = edited
+
+
+def _no_file(path: Path, project: str) -> NotFoundError:
+    from contract.validation import did_you_mean
+
+    def name(of: Path) -> str:
+        return of.name.removeprefix("Pulumi.").removesuffix(".yaml")
+
+    make = f"make it with the line `config: {{{project}:target: local}}`, or choose another --stack"
+    meant = did_you_mean(name(path), (name(p) for p in path.parent.glob("Pulumi.*.yaml")))
+    return NotFoundError("there is no such stack file", where=str(path), fix=f"{meant} Else {make}" if meant else make)
 
 
 def _value(mapping: MappingNode, key: str) -> Node | None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 
 from contract.errors import KitError
 from contract.outputs import StackOutputs
+from llmops.platforms import registry
 from llmops.project import Project
 from llmops.stackfile import StackFile
 
@@ -31,14 +33,23 @@ _ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
 def base_environ(project: Project, local: bool) -> dict[str, str]:
     """This process' environment, and for stacks of target `local` a backend in the checkout where none was chosen."""
     environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1")
-    chosen = environ.get(_BACKEND) or environ.get("PULUMI_ACCESS_TOKEN")
-    if local and (not chosen or is_twin_state(environ.get(_BACKEND, ""))):
+    if local and _has_own_state():
         state = project.folder / STATE
         state.mkdir(parents=True, exist_ok=True)
-        environ[_BACKEND] = state.as_uri()
-        if not environ.get(f"{_PASSPHRASE}_FILE"):
-            environ.setdefault(_PASSPHRASE, "")
+        _use_folder(environ, state)
     return environ
+
+
+def _has_own_state() -> bool:
+    """Whether local stacks keep their state in the checkout: no backend was chosen, or a twin's."""
+    chosen = os.environ.get(_BACKEND) or os.environ.get("PULUMI_ACCESS_TOKEN")
+    return not chosen or is_twin_state(os.environ.get(_BACKEND, ""))
+
+
+def _use_folder(environ: dict[str, str], state: Path) -> None:
+    environ[_BACKEND] = state.as_uri()
+    if not environ.get(f"{_PASSPHRASE}_FILE"):
+        environ.setdefault(_PASSPHRASE, "")
 
 
 def is_twin_state(url: str) -> bool:
@@ -58,6 +69,7 @@ class PulumiStack:
         self.name = name
         self.file = StackFile(project.stack_file(name), project.name)
         self.target = str(self.file.config().get("target", "local"))
+        registry.require_target(self.target, f"{self.file.path}: {project.name}:target")
 
     def environ(self) -> dict[str, str]:
         """What the engine is started with."""
@@ -108,6 +120,8 @@ class PulumiStack:
 
     def exists(self) -> bool:
         """Is the stack in its backend?"""
+        if self.target == "local" and _has_own_state() and not (self.project.folder / STATE).is_dir():
+            return False  # asking the engine would make the folder
         answer = self._capture("stack", "ls", "--json", stack=False)
         return self.name.rpartition("/")[2] in {s["name"].rpartition("/")[2] for s in json.loads(answer.stdout)}
 
@@ -141,6 +155,18 @@ class PulumiStack:
             self._capture("stack", "select", "--create", self.name, "--cwd", str(folder), stack=False)
             provider = []
         self._capture("stack", "select", *([] if on_twin else ["--create"]), self.name, *provider, stack=False)
+
+    @contextmanager
+    def for_preview(self) -> "Iterator[PulumiStack]":
+        """Yield the stack, or where it is not in its backend one of the same name that lasts for the `with` block.
+
+        Its state and a copy of its file are in a temporary folder, so that looking at a new stack makes nothing.
+        """
+        if self.exists():
+            yield self
+            return
+        with tempfile.TemporaryDirectory(prefix="llmops-plan-") as temporary:
+            yield _TemporaryStack(self, Path(temporary))
 
     def siblings(self) -> list[str]:
         """All stacks of the backend, those of other projects as `organization/<project>/<stack>`."""
@@ -244,6 +270,40 @@ class PulumiStack:
             where=f"stack {self.name}",
             fix=f"`pulumi {command} --stack {self.name}` shows the same; `llmops doctor` checks this machine",
         )
+
+
+class _TemporaryStack(PulumiStack):
+    """An empty stack with the name, file and program of another one, and its state in a folder."""
+
+    def __init__(self, stack: PulumiStack, folder: Path) -> None:
+        super().__init__(stack.project, stack.name.rpartition("/")[2])
+        self._folder = folder
+        (folder / "state").mkdir()
+        (folder / "Pulumi.yaml").write_bytes((self.project.folder / "Pulumi.yaml").read_bytes())
+        provider = self._copy_file()
+        self._capture("stack", "init", self.name, "--no-select", *provider, "--cwd", str(folder), stack=False)
+
+    def environ(self) -> dict[str, str]:
+        environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1") | self._engine.env
+        _use_folder(environ, self._folder / "state")
+        return environ | {_CONFIG_FILE: str(self._folder / self.file.path.name)}
+
+    def _copy_file(self) -> list[str]:
+        """Copy the stack file; options that name what its secrets are encrypted with.
+
+        Where it holds none yet, the temporary stack takes a passphrase, and no key of the account is used.
+        """
+        from ruamel.yaml import YAML
+
+        yaml = YAML(typ="safe", pure=True)
+        content = yaml.load(self.file.path) or {}
+        encrypted = not {"encryptedkey", "encryptionsalt"}.isdisjoint(content)
+        if not encrypted or is_twin_state(os.environ.get(_BACKEND, "")):
+            content = {k: v for k, v in content.items() if k not in _ENCRYPTION}
+        with (self._folder / self.file.path.name).open("w") as f:
+            yaml.dump(content, f)
+        provider = content.get("secretsprovider")
+        return ["--secrets-provider", str(provider)] if provider else []
 
 
 def _first_error(preview: Mapping[str, Any]) -> str:

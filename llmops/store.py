@@ -71,12 +71,8 @@ class Store:
         match = [a for a in there if a.number == number] if number else there[-1:]
         if not match:
             known = ", ".join(f"{a.name}@{a.number}" for a in (there or self.versions())[-8:]) or "no model version"
-            raise NotFoundError(
-                f"model version {name}@{number or 'latest'} is not in the store, which holds {known}",
-                where=self.objects.url,
-                fix=did_you_mean(name, {a.name for a in self.versions()})
-                or "`llmops train` makes a version, `llmops models import` brings one in",
-            )
+            what = f"model version {name}@{number or 'latest'} is not in the store, which holds {known}"
+            raise self.no_version(name, what)
         found = ModelRef(match[0].name, match[0].number, match[0].sha256)
         if promoted and promoted.sha256 != found.sha256:
             raise KitError(
@@ -86,6 +82,13 @@ class Store:
             )
         self.manifest(found)
         return found
+
+    def no_version(self, name: str, what: str) -> NotFoundError:
+        """Error for a version that is not in the store: suggests the name that is closest, or how to make one."""
+        names = {a.name for a in self.versions()}
+        meant = "" if name in names else did_you_mean(name, names)
+        make = "`llmops train` makes a version, `llmops models import` brings one in"
+        return NotFoundError(what, where=self.objects.url, fix=meant or make)
 
     def require_identity(self, name: str, sha256: str) -> ModelRef:
         """A model version by its name and identity.

@@ -34,6 +34,14 @@ def print_json(data: object) -> None:
     print(printable(json.dumps(data, indent=2, ensure_ascii=False, default=str)))
 
 
+def print_done(words: str, fields: dict[str, Any], as_json: bool) -> None:
+    """A sentence that says what was done, or JSON."""
+    if as_json:
+        print_json(fields)
+    else:
+        print(words)
+
+
 def print_fields(fields: dict[str, Any], as_json: bool) -> None:
     """Names and values below each other, or JSON."""
     if as_json:

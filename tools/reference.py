@@ -29,10 +29,23 @@ Keys of `config:` in `Pulumi.<stack>.yaml`, each with `llmops:` before it. `<nam
 Keys of a recipe file. `[]` marks an item of a list. The JSON schema for an editor: `llmops schema recipe`.
 
 {recipe}
-## Exit codes of `llmops`
+## JSON of `llmops`
 
-With `--json`, a verb that fails prints `{{"error": {{"what": …, "where": …, "fix": …}}}}` where its result would have
-been.
+Every verb takes `--json`, but for those that stream text (`chat`, `logs`), print one thing for another program
+(`export sagemaker`, `images base`), or write JSON into a report (`rehearse`). Standard output is then one JSON
+document. Progress goes to standard error, with the output of Pulumi.
+
+| verb | document |
+|---|---|
+| `up`, `status` | `stack`, `target`, `store`, `expires`, `expired`, `endpoints` |
+| `down` | `stack`, `down`, `data_removed` |
+| `sweep` | `place`, `left`, `expired`, `busy`; with `--remove` also `removed`, `taken_down` |
+| lists, such as `runs list` | a list of objects, one for each row |
+| `runs stop`, `models clear`, `prices refresh`, `twin … down`, `reset`, `fault` | an object that says what was done |
+
+A verb that fails prints `{{"error": {{"what": …, "where": …, "fix": …}}}}` there.
+
+## Exit codes of `llmops`
 
 | code | meaning |
 |---|---|

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import cast
 
+from contract.validation import did_you_mean
 from infra.settings import setting_error
 from infra.targets.base import Target
 
@@ -22,4 +23,5 @@ def find_target(name: str) -> Target:
     if place := _TARGETS.get(name):
         module, _, attribute = place.partition(":")
         return cast(Target, getattr(import_module(module), attribute)())
-    raise setting_error(("target",), f"there is no target {name!r}", f"write one of: {', '.join(_TARGETS)}")
+    fix = f"{did_you_mean(name, _TARGETS)} write one of: {', '.join(_TARGETS)}".strip()
+    raise setting_error(("target",), f"there is no target {name!r}", fix)

@@ -1,12 +1,16 @@
 """doctor, schema: this machine, and the documents."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from contract.errors import NotFoundError
 from llmops.commands import Json
 from llmops.context import Context
+
+if TYPE_CHECKING:
+    from llmops.doctor import Finding
 
 _PANEL = "This machine"
 
@@ -27,14 +31,27 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     llmops doctor --stack aws-dev
     """
     from llmops.doctor import examine
-    from llmops.tables import print_rows
+    from llmops.tables import print_json
 
     here: Context = context.obj
     findings = examine(here.cwd, here.target)
-    rows = [{"check": f.name, "state": f.state, "found": f.found, "way_out": f.fix} for f in findings]
-    print_rows(rows, ["check", "state", "found", "way_out"], as_json)
+    if as_json:
+        print_json([{"check": f.name, "state": f.state, "found": f.found, "way_out": f.fix} for f in findings])
+    else:
+        print_findings(findings)
     if any(f.state == "missing" for f in findings):
         raise typer.Exit(1)
+
+
+def print_findings(findings: "Sequence[Finding]") -> None:
+    """Print a line for each check, and its way out below: readable whatever the terminal's width is."""
+    from llmops.terminal import printable
+
+    width = max(len(f.name) for f in findings)
+    for finding in findings:
+        print(f"{finding.state:<7}  {finding.name:<{width}}  {printable(finding.found)}")
+        if finding.fix:
+            print(f"{'':<7}  {'':<{width}}  way out: {printable(finding.fix)}")
 
 
 def schema(

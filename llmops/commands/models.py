@@ -59,9 +59,12 @@ def list_models(
 
     here: Context = context.obj
     store = here.platform.store()
+    versions = store.versions(name)
+    if name and not versions:
+        raise store.no_version(name, f"there is no model version of {name}")
     rejections = store.rejections()
     rows = []
-    for alias in store.versions(name):
+    for alias in versions:
         ref = ModelRef(alias.name, alias.number, alias.sha256)
         manifest = store.manifest(ref)
         rows.append(
@@ -144,20 +147,23 @@ def clear_model(
     context: typer.Context,
     version: _Version,
     why: Annotated[str, typer.Option(help="Why it may serve after all; kept in the store.")] = "",
+    as_json: Json = False,
 ) -> None:
     """Let a version be promoted again that was rejected, since its rollout was rolled back.
 
     llmops models clear chatbot@3 --why "the alarm was for a full disk"
     """
+    from llmops.tables import print_done
+
     here: Context = context.obj
     store = here.platform.store()
     ref = store.find(version)
     rejection = store.rejection(ref.sha256)
-    if not rejection:
-        print(f"{ref.alias} is not rejected")
-        return
-    store.clear(ref, why or "by hand")
-    print(f"{ref.alias} is cleared; it was rejected: {rejection}")
+    words = f"{ref.alias} is not rejected"
+    if rejection:
+        store.clear(ref, why or "by hand")
+        words = f"{ref.alias} is cleared; it was rejected: {rejection}"
+    print_done(words, {"model": ref.alias, "cleared": bool(rejection), "rejection": rejection}, as_json)
 
 
 def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: dict[str, Any] | None = None) -> None:

@@ -49,7 +49,8 @@ def plan(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what the next `up` changes, how, for how long, and what it costs. Changes no resource.
+    """Say what the next `up` changes, how, for how long, and what it costs. Changes nothing: a stack
+    that does not exist yet is previewed in a temporary folder, and not made.
 
     Ends with code 3 where the stack breaks a rule of the kit (no public store, TLS
     alone, encryption, isolation and others) that `accepted_rules` of the stack file does
@@ -130,6 +131,7 @@ def refresh_prices(
     file: Annotated[
         Path | None, typer.Option(help="Write into this table instead of this machine's.", metavar="FILE")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Fetch a region's prices from its cloud's public price list. Needs no account.
 
@@ -140,11 +142,14 @@ def refresh_prices(
     llmops prices refresh --region us-east-1 --file llmops/prices.json
     """
     from llmops.prices import is_azure, refresh, refreshed_file
+    from llmops.tables import print_done
 
     name = _region(region)
     say(f"fetching {'Azure' if is_azure(name) else 'AWS'}'s price list of {name} (some megabytes)")
     found = refresh(name, file)
-    print(f"{len(list(found.rows()))} prices of {name} written to {file or refreshed_file()}")
+    count, target = len(list(found.rows())), file or refreshed_file()
+    fields = {"region": name, "prices": count, "file": str(target)}
+    print_done(f"{count} prices of {name} written to {target}", fields, as_json)
 
 
 def _region(given: str) -> str:

@@ -235,14 +235,16 @@ def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
 
 
 @runs.command("stop")
-def stop(context: typer.Context, run: _RunId) -> None:
+def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     """Stop a run in order; `llmops train --resume` goes on from its last checkpoint."""
     from llmops.runs import find_run
+    from llmops.tables import print_done
 
     here: Context = context.obj
     run_id = find_run(here.platform, run).spec.id
     here.platform.stop(run_id)
-    print(f"run {run_id} is stopped; `llmops train --resume {run_id}` goes on with it")
+    words = f"run {run_id} is stopped; `llmops train --resume {run_id}` goes on with it"
+    print_done(words, {"run": run_id, "stopped": True}, as_json)
 
 
 @runs.command("collect")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.commands import Json
+from llmops.commands import Json, progress_on_stderr
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
@@ -29,13 +29,15 @@ def up(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Look first what every resource is really like, and put it right.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Deploy what Pulumi.<stack>.yaml says: preflight, `pulumi up`, then a look at what is really live.
 
     A stack is made if it is not there. An update that was killed is taken
     over; one that runs is waited for (local), or named and refused (clouds).
     A cloud's state belongs where others reach it: `llmops bootstrap aws`
-    makes a bucket and a key for it.
+    makes a bucket and a key for it. With --json it ends with what `llmops
+    status --json` prints; progress goes to standard error.
 
     llmops up --stack demo
     llmops plan --stack aws-dev && llmops up --stack aws-dev
@@ -43,8 +45,13 @@ def up(
     from llmops import deploy
 
     here: Context = context.obj
-    deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
-    deploy.check_live(here.platform, say)
+    with progress_on_stderr(as_json):
+        deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
+        deploy.check_live(here.platform, say)
+    if as_json:
+        from llmops.tables import print_json
+
+        print_json(_status(here))
 
 
 def down(
@@ -55,6 +62,7 @@ def down(
     discard_runs: Annotated[
         bool, typer.Option("--discard-runs", help="Even if complete runs were not collected, which are lost (cloud).")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Take the stack down: endpoints and processes go, models, datasets and keys stay.
 
@@ -67,17 +75,24 @@ def down(
     from llmops import deploy
 
     here: Context = context.obj
-    if data:
-        deploy.down_with_data(here.pulumi, data, say)
+    with progress_on_stderr(as_json):
+        if data:
+            deploy.down_with_data(here.pulumi, data, say)
+        else:
+            deploy.down(here.pulumi, say, discard_runs=discard_runs)
+    if as_json:
+        from llmops.tables import print_json
+
+        print_json({"stack": here.pulumi.name, "down": True, "data_removed": bool(data)})
+    elif data:
         print(f"stack {here.pulumi.name} is gone, with models, datasets and keys; {here.pulumi.file.path.name} is kept")
         if here.pulumi.file.endpoints():
             print("its `endpoints` name versions that are gone: take them out before the next `llmops up`")
-        return
-    deploy.down(here.pulumi, say, discard_runs=discard_runs)
-    print(
-        f"stack {here.pulumi.name} is down; its models, datasets and keys are kept, and `llmops up` brings it back\n"
-        f"  `llmops down --data {here.pulumi.name}` removes them too"
-    )
+    else:
+        print(
+            f"stack {here.pulumi.name} is down; its models, datasets and keys are kept, and `llmops up` brings it back"
+        )
+        print(f"  `llmops down --data {here.pulumi.name}` removes them too")
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
@@ -86,13 +101,12 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     from llmops.tables import print_json, print_rows
 
     here: Context = context.obj
-    platform = here.platform
-    rows = [_endpoint_row(platform, name) for name in platform.outputs.endpoints]
-    expired = expired_since(platform.outputs.expires)
+    found = _status(here)
     if as_json:
-        fields = {"stack": here.pulumi.name, "target": platform.outputs.target, "store": platform.outputs.store.url}
-        print_json({**fields, "expires": platform.outputs.expires, "expired": bool(expired), "endpoints": rows})
+        print_json(found)
         return
+    platform, rows = here.platform, found["endpoints"]
+    expired = expired_since(platform.outputs.expires)
     print(f"stack {here.pulumi.name} ({platform.outputs.target}), store {platform.outputs.store.url}")
     columns = ["name", "asked", "serves", "state", "restarts", "url"]
     print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` makes one")
@@ -105,6 +119,22 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         print(f"not deployed yet: {waiting}; `llmops up` does it")
     if expired:
         print(f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` ends it; a later `expires` keeps it")
+
+
+def _status(here: Context) -> dict[str, Any]:
+    """Return what --json prints of a deployed stack."""
+    from contract.expiry import expired_since
+
+    platform = here.platform
+    outputs = platform.outputs
+    return {
+        "stack": here.pulumi.name,
+        "target": outputs.target,
+        "store": outputs.store.url,
+        "expires": outputs.expires,
+        "expired": bool(expired_since(outputs.expires)),
+        "endpoints": [_endpoint_row(platform, name) for name in outputs.endpoints],
+    }
 
 
 def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:

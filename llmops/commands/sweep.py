@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contract.errors import KitError
-from llmops.commands import Json
+from llmops.commands import Json, progress_on_stderr
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
@@ -51,19 +51,27 @@ def sweep(
     if (yes or data) and not remove:
         raise typer.BadParameter("has an effect with --remove alone", param_hint="--yes" if yes else "--data")
     found = sweeping.find(here.pulumi, of=[*(of or []), *([data] if data else [])])
+    fields = {
+        "place": found.place,
+        "left": [e.row for e in found.left],
+        "expired": [e.row for e in found.expired],
+        "busy": found.busy,
+    }
     if as_json and not remove:
-        expired = [e.row for e in found.expired]
-        print_json({"place": found.place, "left": [e.row for e in found.left], "expired": expired, "busy": found.busy})
+        print_json(fields)
         return
-    print_rows(
-        [_readable(each) for each in found.left], ["kind", "name", "stack", "age", "usd_a_month", "why"], False,
-        f"{found.place}: nothing is left over",
-    )  # fmt: skip
-    _tell(found)
-    if remove:
-        _remove(here, found, named={*(of or []), data}, data=data, yes=yes)
-        _take_down_expired(here, found, yes)
-    elif found.removable:
+    with progress_on_stderr(as_json):
+        print_rows(
+            [_readable(each) for each in found.left], ["kind", "name", "stack", "age", "usd_a_month", "why"], False,
+            f"{found.place}: nothing is left over",
+        )  # fmt: skip
+        _tell(found)
+        if remove:
+            removed = _remove(here, found, named={*(of or []), data}, data=data, yes=yes)
+            fields |= {"removed": [e.row for e in removed], "taken_down": _take_down_expired(here, found, yes)}
+    if as_json:
+        print_json(fields)
+    elif found.removable and not remove:
         print(f"{len(found.removable)} of them go with `llmops sweep --remove`")
 
 
@@ -83,7 +91,7 @@ def _tell(found: "Swept") -> None:
         )
 
 
-def _remove(here: Context, found: "Swept", *, named: set[str], data: str, yes: bool) -> None:
+def _remove(here: Context, found: "Swept", *, named: set[str], data: str, yes: bool) -> "list[Left]":
     """Ask for what is left of known stacks and for what is of unknown ones, each by itself; then remove it."""
     from llmops import sweep as sweeping
 
@@ -101,16 +109,21 @@ def _remove(here: Context, found: "Swept", *, named: set[str], data: str, yes: b
     if chosen:
         sweeping.remove(here.pulumi, chosen, say)
         print(f"{_count(len(chosen))} removed")
+    return chosen
 
 
-def _take_down_expired(here: Context, found: "Swept", yes: bool) -> None:
+def _take_down_expired(here: Context, found: "Swept", yes: bool) -> list[str]:
+    """Take stacks down that have expired; those that were."""
     from llmops import deploy
 
+    done = []
     for each in found.expired:
         if not here.project.stack_file(each.stack).is_file():
             print(f"stack {each.stack} has no file in {here.project.folder}: take it down from where it has one")
         elif yes or _ask(f"Take the expired stack {each.stack} down (models, datasets and keys stay)?"):
             deploy.down(here.open_stack(each.stack), say)
+            done.append(each.stack)
+    return done
 
 
 def _ask(question: str) -> bool:

@@ -172,21 +172,27 @@ def _add_end(verbs: typer.Typer, cloud: _Cloud) -> None:
     home_option = _home_option(cloud)
 
     @verbs.command("down", help="Stop the twin's processes. What it holds is kept.")
-    def down(context: typer.Context, home: Path | None = home_option) -> None:
-        ran = cloud.control().down(cloud.home(context.obj, home), say)
+    def down(context: typer.Context, home: Path | None = home_option, as_json: Json = False) -> None:
+        from llmops.tables import print_done
+
+        folder = cloud.home(context.obj, home)
+        ran = cloud.control().down(folder, say)
         kept = f"the twin is down; `llmops twin {cloud.word} up` continues with what it holds"
-        print(kept if ran else "the twin did not run")
+        print_done(kept if ran else "the twin did not run", {"home": str(folder), "ran": ran}, as_json)
 
     @verbs.command(
         "reset",
         help=f"Empty the twin: {cloud.holds} as on its first day. "
         "The states of its stacks go too, since they tell of it.",
     )
-    def reset(context: typer.Context, home: Path | None = home_option) -> None:
+    def reset(context: typer.Context, home: Path | None = home_option, as_json: Json = False) -> None:
+        from llmops.tables import print_done
+
         folder = cloud.home(context.obj, home)
         cloud.control().reset(folder, say)
         _forget_states(folder / "state")
-        print(f"the twin in {folder} is empty, and so is the state of its stacks")
+        words = f"the twin in {folder} is empty, and so is the state of its stacks"
+        print_done(words, {"home": str(folder), "empty": True}, as_json)
 
 
 def _add_env(verbs: typer.Typer, cloud: _Cloud) -> None:
@@ -232,12 +238,16 @@ def _add_faults(verbs: typer.Typer, cloud: _Cloud) -> None:
             list[str] | None, typer.Argument(help="What it is about.", metavar="[MEMBER=VALUE]...")
         ] = None,
         home: Path | None = home_option,
+        as_json: Json = False,
     ) -> None:
+        from llmops.tables import print_done
+
         given = dict(_member(text, cloud) for text in members or [])
         folder = cloud.home(context.obj, home)
         control = cloud.control()
         control.add_fault(folder, kind, given)
-        print(f"from now on: {control.kinds_of_faults(folder)[kind]['does']}")
+        does = control.kinds_of_faults(folder)[kind]["does"]
+        print_done(f"from now on: {does}", {"fault": kind, **given, "does": does}, as_json)
 
     @verbs.command(
         "faults",

@@ -14,6 +14,7 @@ from typing import Any
 from contract.digest import sha256_bytes
 from contract.errors import KitError, NotFoundError
 from contract.recipe import Recipe
+from contract.validation import did_you_mean
 from llmops.chat_http import ask
 from llmops.conformance.places import STACK, TARGETS, settings_of, world_of
 from llmops.platforms.base import Platform, Say
@@ -82,7 +83,8 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str] = T
         KitError: there is no such target, or one of them can't train, deploy or answer.
     """
     if unknown := [t for t in targets if t not in TARGETS]:
-        raise NotFoundError(f"there is no target {unknown[0]}", where="--target", fix=f"one of {', '.join(TARGETS)}")
+        fix = did_you_mean(unknown[0], TARGETS) or f"one of {', '.join(TARGETS)}"
+        raise NotFoundError(f"there is no target {unknown[0]}", where="--target", fix=fix)
     made, began = Conformance(), time.monotonic()
     # Fetched here: the places of the targets reach no network.
     base = base_version(Recipe.load(recipe), recipe.parent, say)

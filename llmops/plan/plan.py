@@ -43,7 +43,7 @@ class Plan:
 
 
 def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, refresh: bool = False) -> Plan:
-    """Preview a stack and say what it means.
+    """Preview a stack and say what it means. A stack that is not in its backend is not made.
 
     Args:
         stack: the stack.
@@ -54,13 +54,13 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
     Raises:
         KitError: the preflight or the preview refused.
     """
-    registry.preflight(stack, say, dev=True, make=True)  # a preview writes no state
-    if stack.target == "local":
-        stack.create()
+    registry.preflight(stack, say, dev=True, make=False)  # a preview writes no state
     say("previewing")
-    preview = stack.preview(*(["--refresh"] if refresh else []))
+    with stack.for_preview() as previewed:
+        preview = previewed.preview(*(["--refresh"] if refresh else []))
+        deployed = _deployed(previewed)
     changes, resources = changes_of(preview), resources_of(preview)
-    deployed, entries = _deployed(stack), stack.file.endpoints()
+    entries = stack.file.endpoints()
     versions = {
         name: (short(deployed.get(name, "")), short(str(entries.get(name, {}).get("model", ""))))
         for name in sorted({*deployed, *entries})

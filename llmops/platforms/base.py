@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from contract.errors import KitError, RunError
+from contract.errors import KitError, NotFoundError, RunError
 from contract.names import ModelRef
 from contract.outputs import EndpointOutput, StackOutputs
 from contract.run import Compute, RunSpec, RunState
+from contract.validation import did_you_mean
 from llmops.store import Store
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:
     """
     if name not in outputs.endpoints:
         known = ", ".join(outputs.endpoints)
-        raise KitError(
+        others = f"there are: {known}" if known else "`llmops promote NAME@N && llmops up` makes one"
+        raise NotFoundError(
             f"there is no endpoint {name}",
             where=f"stack {outputs.stack}",
-            fix=f"there are: {known}" if known else "`llmops promote NAME@N && llmops up` makes one",
+            fix=did_you_mean(name, outputs.endpoints) or others,
         )
     return outputs.endpoints[name]
 

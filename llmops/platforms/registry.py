@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from contract.errors import KitError, require_packages
+from contract.errors import KitError, SettingError, require_packages
 from contract.outputs import StackOutputs
 from contract.twin import azure_twin_address, twin_address
 from llmops.platforms.base import Platform, Say
@@ -78,6 +78,19 @@ def clouds() -> tuple[str, ...]:
 def doctor_facts(target: str) -> CloudFacts:
     """What there is to look for, of a cloud."""
     return cast(CloudFacts, importlib.import_module(_DOCTORS[target]))
+
+
+def require_target(name: str, where: str) -> None:
+    """See that there is a target of this name.
+
+    Raises:
+        SettingError: there is none; names those that there are.
+    """
+    if name not in _CLASSES:
+        from contract.validation import did_you_mean
+
+        fix = f"{did_you_mean(name, _CLASSES)} write one of: {', '.join(_CLASSES)}".strip()
+        raise SettingError(f"there is no target {name!r}", where=where, fix=fix)
 
 
 def preflight(stack: "PulumiStack", say: Say, *, dev: bool, make: bool) -> None:

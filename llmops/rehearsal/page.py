@@ -88,9 +88,8 @@ def _row(result: Result) -> str:
     if result.state not in ("passed", "not run"):
         parts.append(f"<span class='verdict failed'>{escape(result.state)}</span>")
     if commands:
-        parts.append(
-            f"<details><summary>{len(result.commands)} commands</summary><pre>{escape(commands)}</pre></details>"
-        )
+        count = "1 command" if len(result.commands) == 1 else f"{len(result.commands)} commands"
+        parts.append(f"<details><summary>{count}</summary><pre>{escape(commands)}</pre></details>")
     time = f"{result.seconds:.1f} s" if result.state != "not run" else "not run"
     kind = result.state.replace(" ", "-")
     return (

@@ -29,6 +29,7 @@ def _entry(**fields: Any) -> dict[str, Any]:
         ),
         ({"accepted_rules": {"tls-only": ""}}, ["llmops:accepted_rules.tls-only: ", "at least 1 character"]),
         ({"accepted_rules": {"tls-only": "x"}}, ["llmops:accepted_rules: has no effect on this machine"]),
+        ({"target": "azur"}, ["llmops:target: there is no target 'azur'", "did you mean azure? write one of: local"]),
         ({"target": "gcp"}, ["llmops:target: there is no target 'gcp'", "write one of: local"]),
         ({"azure": {"locaton": "x"}}, ["llmops:azure.locaton: unknown key", "subscription, location"]),
         ({"azure": {"location": "westeurope"}}, ["llmops:azure.location: has no effect on this machine"]),

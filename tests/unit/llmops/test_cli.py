@@ -8,12 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import typer
 
 from contract.errors import EXIT_CODES, KitError, NotFoundError, RefusedError, SignatureError
+from llmops.cli import app
 from llmops.commands import print_error
+from llmops.commands.machine import print_findings
+from llmops.doctor import Finding
 
 
 class Answer(NamedTuple):
@@ -134,6 +138,36 @@ def test_errors_come_as_json_where_results_would(llmops: Llmops, tmp_path: Path)
     }
 
 
+_WITHOUT_JSON = {"chat", "logs", "export sagemaker", "images base", "rehearse"}
+
+
+def _verbs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
+    """Each verb, and whether it takes --json."""
+    for name, verb in command.commands.items():
+        if hasattr(verb, "commands"):
+            yield from _verbs(verb, (*words, name))
+        else:
+            yield " ".join((*words, name)), any("--json" in p.opts for p in verb.params)
+
+
+def test_every_verb_with_a_result_takes_json() -> None:
+    assert {verb for verb, takes in _verbs(typer.main.get_command(app)) if not takes} == _WITHOUT_JSON
+
+
+def test_with_json_progress_of_child_processes_goes_to_standard_error() -> None:
+    code = """
+import os
+from llmops.commands import progress_on_stderr
+for as_json in (True, False):
+    with progress_on_stderr(as_json):
+        print("step", flush=True)
+        os.system("echo child")
+    print(as_json, flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True\nstep\nchild\nFalse\n", "step\nchild\n")
+
+
 def test_every_kind_of_error_has_an_exit_code_that_the_reference_lists() -> None:
     kinds = [KitError]
     for kind in kinds:
@@ -178,6 +212,35 @@ def test_a_command_that_can_not_be_understood_ends_with_2(
     assert "Traceback" not in answer.stderr
 
 
+def test_an_unknown_target_is_named_with_those_that_there_are(llmops: Llmops, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
+    file = tmp_path / "Pulumi.dev.yaml"
+    for target, meant in (("gcp", ""), ("azur", "did you mean azure? ")):
+        file.write_text(f"config:\n  llmops:target: {target}\n")
+        answer = llmops("status", cwd=tmp_path)
+        assert answer.returncode == 2
+        assert answer.stderr.splitlines() == [
+            f"error: there is no target '{target}'",
+            f"  where: {file}: llmops:target",
+            f"  way out: {meant}write one of: local, aws, azure",
+        ]
+
+
+def test_a_name_that_is_close_to_a_known_one_is_suggested_once(llmops: Llmops, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
+    (tmp_path / "Pulumi.staging.yaml").write_text("config:\n  llmops:target: local\n")
+    asked = {
+        ("promot",): "promote",
+        ("models", "lst"): "list",
+        ("status", "--stack", "stagng"): "staging",
+        ("conformance", "--target", "azur"): "azure",
+    }
+    for words, meant in asked.items():
+        said = llmops(*words, cwd=tmp_path).stderr.lower()
+        assert said.count("did you mean") == 1, said
+        assert meant in said.partition("did you mean")[2]
+
+
 def test_which_stack_is_meant(llmops: Llmops, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
     for stack in ("one", "two"):
@@ -211,6 +274,14 @@ def test_doctor_finds_what_is_here(llmops: Llmops, tmp_path: Path) -> None:
     assert rows["image training"]["found"] == "not built for this version of the kit"
     assert answer.returncode == int(any(r["state"] == "missing" for r in rows.values()))
     assert all(r["way_out"] for r in rows.values() if r["state"] != "ok")
+
+
+def test_doctor_prints_short_lines_whatever_the_terminal_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_findings([Finding("python", "ok", "3.12.3"), Finding("docker", "note", "not installed", "not needed " * 9)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["ok       python  3.12.3", "note     docker  not installed"]
+    assert lines[2].strip() == f"way out: {'not needed ' * 9}".strip()
+    assert max(map(len, lines)) < 130
 
 
 def test_doctor_needs_what_the_chosen_stack_needs(llmops: Llmops, tmp_path: Path) -> None:

@@ -330,6 +330,12 @@ def test_the_beginning_of_an_id_must_name_one_run(tmp_path: Path, make_image: Ma
     assert find_run(platform, "chatbot-1").spec.id == "chatbot-1"
     with pytest.raises(RunError, match="the beginning of 2 runs"):
         find_run(platform, "chat")
+    with pytest.raises(NotFoundError) as caught:
+        find_run(platform, "chatbt-1")
+    assert caught.value.fix == "did you mean chatbot-1?"
+    with pytest.raises(NotFoundError) as caught:
+        parse_recipe(tmp_path / "recipes.yaml")
+    assert caught.value.fix == f"did you mean {tmp_path / 'recipe.yaml'}?"
 
 
 def test_a_run_may_ask_for_other_machines_where_there_are_any(platform: LocalPlatform) -> None:

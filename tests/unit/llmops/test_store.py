@@ -93,6 +93,9 @@ def test_unknown_and_mismatched_versions_say_what_there_is(platform: LocalPlatfo
     ref = store.put_model(make_version(), platform.sign)
     with pytest.raises(KitError, match="chatbot@7 is not in the store, which holds chatbot@1"):
         store.find("chatbot@7")
+    with pytest.raises(KitError) as caught:
+        store.find("chatbt@latest")
+    assert caught.value.fix == "did you mean chatbot?"
     with pytest.raises(KitError, match=f"chatbot@1 is sha256:{ref.sha256[:12]}… in the store"):
         store.find(f"chatbot@1@sha256:{'0' * 64}")
 

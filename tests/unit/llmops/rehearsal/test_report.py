@@ -73,6 +73,7 @@ def test_the_page_shows_all_and_needs_nothing_beside_it(report: Report, tmp_path
     for words in ("&lt;made&gt;", "make some &amp; again", "costs &amp; &lt;quotas&gt;", "s3:PutObject", "not run"):
         assert words in page
     assert "<made>" not in page
+    assert "<summary>1 command</summary>" in page
     assert not re.search(r"<script|<link|<img|https?://|url\(", page)
     assert "prefers-color-scheme: dark" in page
     assert page.count("<svg") == 5
