@@ -3,6 +3,7 @@
 And what was made of it: `Ground` is what endpoints, jobs and schedules stand on.
 """
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,8 @@ WORKSPACE_API = "2025-12-01"
 """Of everything of Azure Machine Learning that is looked up; pulumi-azure-native 3 declares with the same."""
 _GROUP_API = "2024-03-01"
 _GROUP = "azure-native:resources:ResourceGroup"
+_HALF_WRITTEN = "failed to load checkpoint"
+_STATE_PAUSES = (0.1, 0.5, 2.0)  # seconds
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,9 @@ def make_here(caller: Caller, settings: Settings) -> Here:
     project, stack = pulumi.get_project(), pulumi.get_stack()
     own, given = CloudNames(project, stack), settings.azure.resource_group
     name = group_name(own, settings.azure)
+    id_ = f"/subscriptions/{caller.subscription}/resourceGroups/{name}"
+    there = bool(given) or find(caller.place, id_, _GROUP_API, tags=stack_tags(project, stack)) is not None
+    known = _urns_of_state(project, stack) if there else None
     account = Account(caller.place)
     twin = caller.twin.removeprefix("https://")
     provider = Provider(
@@ -235,9 +241,6 @@ def make_here(caller: Caller, settings: Settings) -> Here:
         disable_instance_discovery=True if twin else None,
         opts=pulumi.ResourceOptions(depends_on=[account]),
     )
-    id_ = f"/subscriptions/{caller.subscription}/resourceGroups/{name}"
-    there = bool(given) or find(caller.place, id_, _GROUP_API, tags=stack_tags(project, stack)) is not None
-    known = _urns_of_state(project, stack) if there else None
     here = Here(caller, settings, project, stack, name, name, provider, account.operator, known)
     return here if given else replace(here, group=_group(here, id_))
 
@@ -255,9 +258,22 @@ def _group(here: Here, id_: str) -> pulumi.Output[str]:
 
 
 def _urns_of_state(project: str, stack: str) -> frozenset[str]:
-    """What the engine knows of this stack now: a program has no other way to ask."""
+    """What the engine knows of this stack now: a program has no other way to ask. Of a state in a file that it is just
+    writing, the engine reads a part, and is asked again.
+    """
     name = f"{pulumi.get_organization()}/{project}/{stack}"
-    found = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": name})
+    for pause in _STATE_PAUSES:
+        try:
+            return _read_urns(name)
+        except Exception as e:  # Pulumi raises nothing narrower
+            if _HALF_WRITTEN not in str(e):
+                raise
+        time.sleep(pause)
+    return _read_urns(name)
+
+
+def _read_urns(stack: str) -> frozenset[str]:
+    found = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": stack})
     return frozenset(found.value["outputs"])
 
 

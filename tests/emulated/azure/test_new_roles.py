@@ -77,7 +77,7 @@ def test_nobody_waits_for_a_role_that_was_taken_away(owner: Subscription, compan
     change(owner, "DELETE", held(team)["role-endpoint-registry-acrpull"])
     team.serve("chat", company.version)
     said = team.up(refused=True)
-    assert "Microsoft.ContainerRegistry/registries/pull/read" in said
+    assert "does not have pull permission on the registry" in said
     assert "it is tried again" not in said
 
 
