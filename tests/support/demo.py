@@ -109,7 +109,7 @@ def _run(command: list[str | Path], folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=1800,
+        timeout=3600,
         check=False,
     )
     assert done.returncode == 0, f"{command} in {folder}:\n{done.stdout[-6000:]}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -33,7 +34,7 @@ class AzureTwin:
         url = f"{self.environ['AZURE_AUTHORITY_HOST']}/_twin/{path}"
         return self._call(method, url, body, owner_headers("azure", self.environ))
 
-    def arm(self, method: str, path: str, version: str, body: Any = None) -> Any:
+    def arm(self, method: str, path: str, version: str, body: Any = None, **query: str) -> Any:
         """Call Resource Manager as the owner, beside the plugin."""
         token = self._call(
             "GET",
@@ -41,7 +42,7 @@ class AzureTwin:
             None,
             {"X-IDENTITY-HEADER": self.environ["IDENTITY_HEADER"]},
         )["access_token"]
-        url = f"{self.environ['AZURE_AUTHORITY_HOST']}{path}?api-version={version}"
+        url = f"{self.environ['AZURE_AUTHORITY_HOST']}{path}?{urlencode({'api-version': version, **query})}"
         return self._call(method, url, body, {"Authorization": f"Bearer {token}"})
 
     def exists(self, path: str, version: str) -> bool:

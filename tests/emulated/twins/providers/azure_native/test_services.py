@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.emulated.twins.providers.azure_native.conftest import AzureTwin
 from tests.support.programs import Program
+from tests.support.serving import until
 
 MakeProgram = Callable[..., Program]
 GROUP = 'group = azure.resources.ResourceGroup("group", location="westeurope")\n'
@@ -154,7 +156,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_life_of(name: str, make_program: MakeProgram) -> None:
+def test_life_of(name: str, make_program: MakeProgram, azure: AzureTwin) -> None:
     first, second, changed = PROGRAMS[name]
     program = make_program(first)
     assert set(program.changes().values()) == {"create"}
@@ -166,5 +168,15 @@ def test_life_of(name: str, make_program: MakeProgram) -> None:
     program.up()
     program.pulumi("refresh", "--yes", "--skip-preview")
     assert program.changes() == {}
+    if "cpu" in changed:
+        _remove_cluster(program, azure)
     program.pulumi("destroy", "--yes", "--skip-preview")
     assert program.resources() == {}
+
+
+def _remove_cluster(program: Program, azure: AzureTwin) -> None:
+    """Azure wants to know what becomes of a cluster's machines, and the plugin does not say it."""
+    cluster = program.resources()["cpu"]["id"]
+    assert "underlyingResourceAction is required" in program.pulumi("destroy", "--yes", "--skip-preview", refused=True)
+    azure.arm("DELETE", cluster, "2025-12-01", underlyingResourceAction="Delete")
+    until(lambda: not azure.exists(cluster, "2025-12-01"))
