@@ -12,6 +12,7 @@ from pathlib import Path
 
 from contract.layout import SPEC, cache_dir, model_key
 from contract.run import RunSpec
+from contract.store import StoreDocument
 from hosting import images
 
 CHECKOUT = Path(__file__).parents[2]
@@ -79,7 +80,8 @@ def _keep(data: Path, kept: Path) -> None:
             f"store/{model_key(base.sha256)}",
         ):
             shutil.copytree(data / part, copy / part, symlinks=True, ignore=emptied)
-        shutil.copy2(data / "store/store.json", copy / "store")
+        # Of no checkout: the one that trained may still be there, and nobody else may take its store.
+        StoreDocument.new(stack="demo", project="").write(copy / "store/store.json")
         copy.rename(kept)
 
 
