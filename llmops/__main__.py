@@ -1,5 +1,17 @@
-"""`python -m llmops`: the same as the command `llmops`."""
+"""`python -m llmops`, and the command `llmops`."""
 
-from llmops.cli import main
+from typing import NoReturn
 
-main()
+from llmops.hiding import require_nothing_hidden
+
+
+def main() -> NoReturn:
+    """See that the kit's own packages are the ones that are imported, then run the command line."""
+    require_nothing_hidden()
+    from llmops.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -74,18 +74,24 @@ for part in (
     part.register(app)
 
 
+def _print_version(wanted: bool) -> None:
+    """Before a command is asked for: there need be none."""
+    if wanted:
+        from llmops import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     context: typer.Context,
     stack: Annotated[str, typer.Option("--stack", "-s", help=_STACK_HELP, metavar="NAME")] = "",
     cwd: Annotated[Path, typer.Option("--cwd", help="As if started in this folder.", metavar="FOLDER")] = Path(),
-    version: Annotated[bool, typer.Option("--version", help="Print the kit's version.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the kit's version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
-    if version:
-        from llmops import __version__
-
-        print(__version__)
-        raise typer.Exit
     context.obj = Context(stack=stack, cwd=cwd)
 
 
