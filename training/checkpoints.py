@@ -1,9 +1,19 @@
-"""Checkpoints that are whole or not there: temporary folder, fsync, sealed list of hashes written last, rename."""
+"""Checkpoints that are whole or not there: files are copied to where they are kept, a sealed list of hashes last.
 
+Where they are kept is no ordinary disk on any cloud. A blob container that is mounted renames by copying and deleting
+file by file, which a kill cuts anywhere, and bills each write
+(https://learn.microsoft.com/azure/storage/blobs/blobfuse2-compare-linux-file-system, "Non-atomic renames"). SageMaker
+copies /opt/ml/checkpoints to S3 file by file, in no order that it promises
+(https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html). So work is done on the machine's own disk,
+nothing is renamed there, and a checkpoint counts only if each file is as its list says, whichever of them came first.
+"""
+
+import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +40,21 @@ class Marker(Part):
 
 
 def publish(folder: Path, target: Path, notes: dict[str, Any] | None = None) -> None:
-    """Make a folder that was just written a complete checkpoint, under its final name.
+    """Keep a folder that was just written as a complete checkpoint, under its final name.
 
     Args:
-        folder: on the same file system as `target`; it is moved.
+        folder: on any disk; it stays.
         target: replaced if it exists.
         notes: JSON values kept in the marker.
     """
-    for path in folder.rglob("*"):
-        _fsync(path)
     marker = Marker(name=target.name, files=file_entries(folder, leave_out=[MARKER]), notes=notes or {})
-    _write_synced(folder / MARKER, sealed(marker.model_dump(mode="json")))
-    if target.exists():
-        shutil.rmtree(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder.rename(target)
-    _fsync(target.parent)
+    _remove(target)
+    for name in marker.files:
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, path)
+        _fsync(path)
+    _write_synced(target / MARKER, sealed(marker.model_dump(mode="json")))
 
 
 def notes_of(folder: Path) -> dict[str, Any] | None:
@@ -77,20 +86,33 @@ def checked(folder: Path) -> Marker:
 
 def newest(folder: Path) -> Path | None:
     """The complete checkpoint with the highest step; damaged ones are passed over, with a line that says why."""
-    for path in reversed(_in_order(folder)):
-        try:
-            checked(path)
-        except (OSError, KitError) as e:
-            print(f"checkpoint passed over: {str(e).partition(chr(10))[0]}", flush=True)
-        else:
-            return path
-    return None
+    return next(_complete(folder, checked), None)
+
+
+def restored(folder: Path, local: Path) -> Path | None:
+    """A copy of the newest complete checkpoint below `local`, which nobody else can change once it was checked."""
+    found = next(_complete(folder, lambda path: fetched(path, local)), None)
+    return found and local / found.name
+
+
+def fetched(path: Path, local: Path) -> Path:
+    """A copy of one complete checkpoint below `local`.
+
+    Raises:
+        OSError, IntegrityError: as of `checked`, of the checkpoint or of the copy.
+    """
+    checked(path)
+    copy = local / path.name
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(path, copy)
+    checked(copy)
+    return copy
 
 
 def keep(folder: Path, count: int) -> None:
     """Delete all checkpoints but the newest `count`."""
     for path in _in_order(folder)[:-count]:
-        shutil.rmtree(path)
+        _remove(path)
 
 
 def once(path: Path, make: Callable[[], Any]) -> Any:
@@ -133,6 +155,25 @@ def unsealed(path: Path) -> Any:
     raise IntegrityError("is not as it was written: its sha256 does not fit", where=str(path), fix=_FIX)
 
 
+def _complete(folder: Path, check: Callable[[Path], object]) -> Iterator[Path]:
+    """The checkpoints that pass, newest first."""
+    for path in reversed(_in_order(folder)):
+        try:
+            check(path)
+        except (OSError, KitError) as e:
+            print(f"checkpoint passed over: {str(e).partition(chr(10))[0]}", flush=True)
+        else:
+            yield path
+
+
+def _remove(path: Path) -> None:
+    """Marker first: a deletion that is cut leaves no checkpoint."""
+    with suppress(OSError):  # not there; or something else that is named so, which goes with the rest
+        (path / MARKER).unlink()
+    if path.exists():
+        shutil.rmtree(path)
+
+
 def _in_order(folder: Path) -> list[Path]:
     found = [p for p in folder.glob(f"{_PREFIX}*") if not p.is_symlink() and p.is_dir() and _step(p).isdecimal()]
     return sorted(found, key=lambda p: int(_step(p)))
@@ -144,17 +185,19 @@ def _step(path: Path) -> str:
 
 
 def _write_synced(path: Path, text: str) -> None:
-    """Write a file so that after a crash it is there with all its content, or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    _fsync(temporary)
-    temporary.replace(path)
+    """Write a sealed file in its place: by its seal one that was cut is told from a whole one."""
+    path.write_text(text)
+    _fsync(path)
     _fsync(path.parent)
 
 
 def _fsync(path: Path) -> None:
+    """Wait until it is stored, where that can be asked: some mounts store a file when it is closed, and refuse this."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

@@ -3,8 +3,10 @@
 import math
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,27 @@ from training.rows import read_rows
 from training.weights import load_model, load_tokenizer
 
 KEPT_CHECKPOINTS = 2
-_RESULT = "trained"
+RESULT = "trained"
+"""The folder of the trained adapter."""
+LOCAL_PREFIX = "training-"
+"""Of folders for temporary files, whose names end at random."""
 IGNORED = -100  # the label of tokens without loss, in torch and transformers
 
 # A loss this many times the recent median, and by this much (nats), has diverged: going on would waste the run.
 SPIKE_FACTOR, SPIKE_NATS, SPIKE_WINDOW = 4.0, 2.0, 20
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where checkpoints are kept, and where what is not complete yet is written."""
+
+    kept: Path
+    local: Path
+
+    @property
+    def saved(self) -> Path:
+        """Where the library saves."""
+        return self.local / "saved"
 
 
 class DivergedError(RunError):
@@ -66,7 +84,8 @@ def finetune(
         train_rows: the split to train, JSON lines.
         options: the recipe's training section.
         system_prompt: put first where a row has none, as the server will.
-        folder: for checkpoints, and for the result, `trained/`: an adapter of peft's.
+        folder: keeps checkpoints, and the result, `trained/`: an adapter of peft's. What is not complete yet is written
+            to the machine's own disk.
         stop_asked: asked after each step; True ends the run with a checkpoint.
         ranks: who trains together; each takes its share of every batch. Only rank 0 leaves something in `folder`.
 
@@ -75,16 +94,29 @@ def finetune(
         DivergedError: the loss is not finite, or jumped.
         StoppedError: `stop_asked` said so.
     """
-    ranks = ranks or Alone()
-    result = folder / _RESULT
-    if (facts := checkpoints.notes_of(result)) is not None:
+    if (facts := checkpoints.notes_of(folder / RESULT)) is not None:
         return TrainingFacts.model_validate(facts)
+    with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
+        return _finetune(
+            base, train_rows, options, system_prompt, _Place(folder, Path(local)), stop_asked, ranks or Alone()
+        )
+
+
+def _finetune(
+    base: Path,
+    train_rows: Path,
+    options: Training,
+    system_prompt: str,
+    place: _Place,
+    stop_asked: Callable[[], bool],
+    ranks: Alone,
+) -> TrainingFacts:
     tokenizer = load_tokenizer(base)
     examples = load_examples(train_rows, tokenizer, options.max_tokens, system_prompt)
     ranks.connect()
-    trainer = _make_trainer(base, tokenizer, examples, options, folder, stop_asked, ranks)
+    trainer = _make_trainer(base, tokenizer, examples, options, place, stop_asked, ranks)
     set_threads(options.threads)  # now, as the library sets them too when there are several ranks
-    start = ranks.share(checkpoints.newest(folder) if ranks.first else None, folder)
+    start = ranks.share(checkpoints.restored(place.kept, place.local) if ranks.first else None, place.local)
     if start:
         say(resume=start.name)
         trainer.watch.seconds_before = float((checkpoints.notes_of(start) or {})["seconds"])
@@ -92,22 +124,21 @@ def finetune(
     if stop_asked() and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}",
-            where=str(folder),
+            where=str(place.kept),
             fix="start the run again: it goes on from there",
         )
     facts = trainer.facts(sum(len(e.ids) for e in examples) * options.epochs)
     if not ranks.first:
         return facts
-    work = _emptied(folder / ".partial" / "trained")
+    work = _emptied(place.local / RESULT)
     trainer.model.save_pretrained(work)
-    checkpoints.publish(work, result, facts.model_dump())
-    shutil.rmtree(folder / ".partial")
+    checkpoints.publish(work, place.kept / RESULT, facts.model_dump())
     return facts
 
 
 def is_trained(folder: Path) -> bool:
     """Whether `finetune` has left its whole result there."""
-    return checkpoints.notes_of(folder / _RESULT) is not None
+    return checkpoints.notes_of(folder / RESULT) is not None
 
 
 def bf16_is_quick() -> bool:
@@ -126,7 +157,7 @@ def _make_trainer(
     tokenizer: Any,
     examples: list[Encoded],
     options: Training,
-    folder: Path,
+    place: _Place,
     stop_asked: Callable[[], bool],
     ranks: Alone,
 ) -> Any:
@@ -152,7 +183,7 @@ def _make_trainer(
         ),
     )
     config = SFTConfig(
-        output_dir=str(folder / ".partial"),
+        output_dir=str(place.saved),
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch_size // ranks.size,
         learning_rate=options.learning_rate,
@@ -189,7 +220,7 @@ def _make_trainer(
     trainer = _trainer_class()(
         model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=[watch]
     )
-    trainer.watch, trainer.checkpoint_folder, trainer.ranks = watch, folder, ranks
+    trainer.watch, trainer.place, trainer.ranks = watch, place, ranks
     trainer.precision = "bf16" if bf16 else "f32"
     return trainer
 
@@ -202,7 +233,7 @@ def _trainer_class() -> Any:
 
     class Trainer(SFTTrainer):
         watch: Any
-        checkpoint_folder: Path
+        place: _Place
         precision: str
         ranks: Alone
 
@@ -225,12 +256,13 @@ def _trainer_class() -> Any:
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             """The library writes into a folder apart; only what is complete gets a checkpoint's name."""
             name = f"checkpoint-{self.state.global_step}"
-            work = _emptied(self.checkpoint_folder / ".partial" / name)
+            work = _emptied(self.place.saved / name)
             super()._save_checkpoint(model, trial)
             self.ranks.collect(work, "rng_state_*.pth")
             if self.ranks.first:
-                checkpoints.publish(work, self.checkpoint_folder / name, {"seconds": self.watch.seconds()})
-                checkpoints.keep(self.checkpoint_folder, KEPT_CHECKPOINTS)
+                checkpoints.publish(work, self.place.kept / name, {"seconds": self.watch.seconds()})
+                checkpoints.keep(self.place.kept, KEPT_CHECKPOINTS)
+            shutil.rmtree(work)
             self.ranks.together()  # nobody ends before there is a checkpoint
 
         def facts(self, tokens: int) -> TrainingFacts:

@@ -6,6 +6,7 @@ What is finished lies in opt/ml/checkpoints with its hashes; a job that was kill
 import os
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from contract.dataset import DatasetManifest, FileEntry
 from contract.digest import check_folder, file_entries, sha256_bytes, sha256_file
 from contract.errors import IntegrityError, KitError, RunError
 from contract.evaluation import GoldenAnswer
-from contract.layout import EVALUATION, MANIFEST, TrainingFolders
+from contract.layout import EVALUATION, MANIFEST, ROOT_VARIABLE, TrainingFolders
 from contract.model import Lineage, ModelManifest, TrainingFacts
 from contract.recipe import Recipe, Suite
 from contract.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
@@ -25,7 +26,7 @@ from training import checkpoints
 from training.batches import check_batch_size
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
 from training.evaluate import on_best_device, run_suite, write_answers
-from training.finetune import DivergedError, finetune, is_trained
+from training.finetune import LOCAL_PREFIX, RESULT, DivergedError, finetune, is_trained
 from training.hosts import read_place
 from training.process import keep_quiet, say, set_threads
 from training.ranks import Alone, PeerError, PeerStoppedError, StoppedError, Team
@@ -45,6 +46,9 @@ def run_job(environ: Mapping[str, str]) -> int:
     """
     folders = TrainingFolders.of(environ)
     folders.failure.unlink(missing_ok=True)
+    if ROOT_VARIABLE in environ:  # a container's own /tmp is new each time; of this one, a killed job left its own
+        for left in (folders.root / "tmp").glob(f"{LOCAL_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def work(stop: StopRequest) -> int:
         place = read_place(folders, environ)
@@ -224,7 +228,8 @@ class Job:
         def work() -> dict[str, Any]:
             from training.package import package
 
-            package(self.base, self.state / "trained", self.folders.model)
+            with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
+                package(self.base, checkpoints.fetched(self.state / RESULT, Path(local)), self.folders.model)
             return {name: entry.model_dump() for name, entry in file_entries(self.folders.model).items()}
 
         with _timed("package"):

@@ -4,6 +4,10 @@ import json
 import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +15,12 @@ import pytest
 
 from contract.digest import file_entries
 from contract.errors import IntegrityError
-from training.checkpoints import MARKER, checked, keep, newest, notes_of, once, publish, sealed
+from training.checkpoints import MARKER, checked, fetched, keep, newest, notes_of, once, publish, restored, sealed
 
 
 def write(folder: Path, step: int) -> Path:
-    work = folder / ".partial" / f"checkpoint-{step}"
-    work.mkdir(parents=True)
+    work = folder.with_name(f"{folder.name}-work") / f"checkpoint-{step}"
+    work.mkdir(parents=True, exist_ok=True)
     (work / "optimizer.pt").write_bytes(b"o" * step)
     (work / "adapter.safetensors").write_bytes(b"a" * step)
     publish(work, folder / work.name, {"seconds": step * 1.5})
@@ -170,7 +174,7 @@ def test_what_is_only_named_like_a_checkpoint_is_left_alone(tmp_path: Path, name
 
 
 def test_unfinished_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / ".partial" / "checkpoint-7").mkdir(parents=True)
+    (tmp_path / "checkpoint-7").mkdir()
     assert newest(tmp_path) is None
     assert newest(tmp_path / "none") is None
 
@@ -180,6 +184,73 @@ def test_keep_deletes_the_oldest(tmp_path: Path) -> None:
         write(tmp_path, step)
     keep(tmp_path, 2)
     assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ["checkpoint-10", "checkpoint-15"]
+
+
+def test_it_is_kept_on_another_disk_than_it_was_written_on(tmp_path: Path) -> None:
+    """As where a container is mounted: between file systems nothing can be renamed."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        if Path(other).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("no second file system here")
+        kept = write(Path(other) / "kept", 5)
+        assert newest(kept.parent) == kept
+        copy = tmp_path / "local/checkpoint-5"
+        assert restored(kept.parent, copy.parent) == copy
+        assert notes_of(copy) == {"seconds": 7.5}
+
+
+def test_the_marker_comes_last(tmp_path: Path) -> None:
+    """A job that is killed while it keeps a checkpoint leaves no marker, not even an older checkpoint's."""
+    target = write(tmp_path, 5)
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "optimizer.pt").write_bytes(b"new")
+    (work / "vocabulary").write_bytes(b"new")
+    script = f"""
+import os, pathlib, shutil, signal
+from training import checkpoints
+copy = shutil.copyfile
+def killed(source, path):
+    copy(source, path)
+    os.kill(os.getpid(), signal.SIGKILL)
+shutil.copyfile = killed
+checkpoints.publish(pathlib.Path({str(work)!r}), pathlib.Path({str(target)!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert len(list(target.iterdir())) == 1
+    assert not (target / MARKER).exists()
+
+
+def test_a_file_that_came_before_the_others_is_no_checkpoint(tmp_path: Path) -> None:
+    """SageMaker brings files back as they reached S3: in any order, until the machine was taken away."""
+    whole, there = write(tmp_path / "whole", 10), tmp_path / "there/checkpoint-10"
+    there.mkdir(parents=True)
+    for name in (MARKER, "optimizer.pt", "adapter.safetensors"):
+        assert newest(there.parent) is None
+        shutil.copyfile(whole / name, there / name)
+    assert newest(there.parent) == there
+
+
+def test_what_is_loaded_is_what_was_checked(tmp_path: Path) -> None:
+    good, bad = write(tmp_path / "kept", 5), write(tmp_path / "kept", 10)
+    _flip(bad)
+    copy = tmp_path / "local/checkpoint-5"
+    assert restored(good.parent, copy.parent) == copy
+    _flip(good)  # after it was checked, by somebody who may write where runs are
+    assert notes_of(copy) == {"seconds": 7.5}
+    assert restored(good.parent, tmp_path / "local") is None
+    with pytest.raises(IntegrityError):
+        fetched(good, tmp_path / "local")
+
+
+def test_a_deletion_that_is_cut_leaves_no_checkpoint(tmp_path: Path) -> None:
+    oldest, newer = write(tmp_path, 5), write(tmp_path, 10)
+    (oldest / "closed").mkdir()
+    (oldest / "closed/file").touch()
+    (oldest / MARKER).unlink()
+    (oldest / MARKER).mkdir()  # what is only named like a marker
+    keep(tmp_path, 1)
+    assert not oldest.exists()
+    assert newest(tmp_path) == newer
 
 
 def test_publish_replaces(tmp_path: Path) -> None:
