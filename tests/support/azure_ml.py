@@ -62,6 +62,7 @@ class Ml:
         self.allow("AcrPull", self.registry)
         self.allow("Storage Blob Data Reader", self.container("store"))
         self.allow("Storage Blob Data Contributor", self.container("work"))
+        self.logging = self.allow("Storage Blob Data Contributor", self.container("azureml"))
 
     def _made(self, path: str, version: str, body: Document) -> str:
         resource_id = f"{self.group}/providers/{path}"

@@ -68,14 +68,15 @@ class Folders:
             self._prepare_output(name, given or {})
         self._fetch_code(properties.get("codeId"))
 
-    def carry(self, *, last: bool = False, done: bool = False) -> None:
-        """Carry what was written to mounted outputs; when the job is `done`, to the others too.
+    def carry(self, *, last: bool = False, done: bool = False, cut: bool = False) -> None:
+        """Carry what was written to mounted outputs; when the job is `done`, to the others too; `cut`: as far as the
+        machines came before they were taken away.
 
         Raises:
             FilesError: the identity may not.
         """
         for carrier in [*self._mounted, *(self._uploaded if done else [])]:
-            carrier.carry(last=last or done)
+            carrier.carry(last=last or done, cut=cut)
 
     def _fetch_input(self, name: str, given: Document) -> None:
         if given.get("mode") == _DIRECT:

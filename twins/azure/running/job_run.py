@@ -284,7 +284,7 @@ class Run(JobRun):
         if outcome is not INTERRUPTED and outcome is not CANCELED:
             self._move("Finalizing")
         by_itself = outcome is COMPLETED or (outcome.status == "Failed" and outcome.secondary == "UserError")
-        folders.carry(last=True, done=by_itself)
+        folders.carry(last=True, done=by_itself, cut=outcome is INTERRUPTED)
         return outcome
 
     def _move(self, status: str) -> None:

@@ -29,6 +29,10 @@ OWN = {
 }
 """What a workspace has of its own, by its member of the body."""
 PROCESS = "process:"
+ARTIFACTS = "workspaceartifactstore"
+"""The default datastore of logs and artifacts:
+https://learn.microsoft.com/azure/machine-learning/concept-data#default-datastore
+"""
 
 
 @dataclass(frozen=True)
@@ -150,9 +154,19 @@ def _deployment_needs(twin: "Twin", workspace: str, properties: Document) -> Ite
 
 
 def _job_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[Need]:
+    """Beside what its body names, a job writes its logs and artifacts to the workspace's default container, as the
+    cluster's identity, which sets up the mounts: each job has an output `default` there. (60 %: where the
+    account takes no keys, the documents name no other identity that could.)
+
+    https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication#compute-cluster
+    https://learn.microsoft.com/azure/machine-learning/how-to-disable-local-auth-storage#scenarios-for-role-assignments
+    """
     reference = properties["environmentId"]
     environment = references.asset(twin, workspace, reference, "environments", "properties.environmentId")
     yield from _image_needs(twin, workspace, environment["properties"]["image"])
+    if twin.find(f"{workspace}/datastores/{ARTIFACTS}"):
+        uri = f"azureml://datastores/{ARTIFACTS}/paths/ExperimentRun/"
+        yield from _uri_needs(twin, workspace, uri, WRITE, "what the job logs")
     for name, given in (properties.get("inputs") or {}).items():
         if given.get("uri"):
             yield from _uri_needs(twin, workspace, given["uri"], READ, f"input {name}")

@@ -1,6 +1,7 @@
 """Files that a job writes: carried once they are settled, in their order, and removed where a mount would lose them."""
 
 import os
+import time
 from pathlib import Path
 
 from twins.common.jobs_files import Carrier, files
@@ -29,18 +30,52 @@ def write(folder: Path, path: str, text: str, when: int) -> None:
     os.utime(file, ns=(when, when))
 
 
-def test_what_has_settled_is_carried_once_the_oldest_first(tmp_path: Path) -> None:
+def test_what_has_settled_is_carried_once_as_it_was_closed(tmp_path: Path) -> None:
     stored = Stored()
-    carrier = Carrier(tmp_path, stored.put)
-    write(tmp_path, "index", "names b", 20)
-    write(tmp_path, "deep/b", "b", 10)
+    carrier = Carrier(tmp_path, stored.put, stored.gone)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/b").write_text("b")
+    time.sleep(0.02)
+    (tmp_path / "index").write_text("names b")
     carrier.carry()
     assert stored.order == []  # it may be written still
     carrier.carry()
     assert stored.order == ["deep/b", "index"]
-    write(tmp_path, "index", "names c", 30)
+    (tmp_path / "index").write_text("names both")
     carrier.carry(last=True)
     assert stored.order == ["deep/b", "index", "index"]
+
+
+def test_a_synchronised_folder_keeps_no_order(tmp_path: Path) -> None:
+    """What names others may come before them: SageMaker promises no order."""
+    first = set()
+    for number in range(8):
+        stored = Stored()
+        for when, name in enumerate((f"a-{number}", f"b-{number}", f"index-{number}")):
+            write(tmp_path / str(number), name, "", 10 + when)
+        Carrier(tmp_path / str(number), stored.put).carry(last=True)
+        first.add(stored.order[0].partition("-")[0])
+    assert first == {"a", "b", "index"}
+
+
+def test_a_rename_in_a_mounted_folder_is_cut_where_the_machine_is_taken_away(tmp_path: Path) -> None:
+    stored = Stored()
+    carrier = Carrier(tmp_path, stored.put, stored.gone)
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("adapter", "complete.json", "optimizer", "state"):
+        (work / name).write_text(name)
+    carrier.carry(last=True)
+    time.sleep(0.02)
+    work.rename(tmp_path / "checkpoint-1")
+    (tmp_path / "log").write_text("done")
+    carrier.carry(last=True, cut=True)
+    assert set(stored.files) == {
+        *(f"work/{name}" for name in ("adapter", "complete.json", "optimizer", "state")),
+        "checkpoint-1/adapter",
+        "checkpoint-1/complete.json",
+        "log",
+    }
 
 
 def test_what_is_known_is_not_carried_again(tmp_path: Path) -> None:

@@ -175,6 +175,18 @@ def test_a_missing_right_fails_a_job(ml: Ml) -> None:
     assert "does not have authorization to perform action" in failure(ml, name)
 
 
+def test_a_job_that_may_not_log_fails(ml: Ml) -> None:
+    """Its lines go to the workspace's default container, as the cluster's identity."""
+    with ml.twin.lock:
+        ml.twin.drop(ml.logging["id"])
+    try:
+        name = begin(ml, "silent", "print('never')")
+        assert ml.until(name) == "Failed"
+        assert "containers/azureml', which what the job logs" in failure(ml, name)
+    finally:
+        ml.logging = ml.allow("Storage Blob Data Contributor", ml.container("azureml"))
+
+
 def test_faults_of_jobs(ml: Ml) -> None:
     faults.of(ml.twin).add("bad_image", {"image": "process:trainee*"})
     name = begin(ml, "bad", "print('never')")
