@@ -42,6 +42,8 @@ class JobPlace:
     """Datastore of versions."""
     work: str
     """Datastore of runs."""
+    checkpoints: str
+    """Datastore of what outlives a run's jobs, and is of no use afterwards."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -83,7 +85,7 @@ def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: J
         "outputs": {
             "model": _output(place.work, f"{output}/model", "Upload"),
             "reports": _output(place.work, f"{output}/reports", "ReadWriteMount"),
-            "checkpoints": _output(place.work, run_checkpoints_key(run), "ReadWriteMount"),
+            "checkpoints": _output(place.checkpoints, run_checkpoints_key(run), "ReadWriteMount"),
         },
         "tags": {**place.tags, JOBS_TAG: place.prefix, **({} if run == SCHEDULED_RUN else {RUN_TAG: run})},
     }

@@ -131,7 +131,7 @@ def run_output_key(run: str) -> str:
 
 
 def run_checkpoints_key(run: str) -> str:
-    """What outlives a run's jobs, in a cloud's bucket of runs."""
+    """What outlives a run's jobs, in a cloud's bucket of runs or of checkpoints."""
     return f"{run_key(run)}/checkpoints"
 
 

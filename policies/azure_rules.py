@@ -140,14 +140,6 @@ _deletes_softly = must_be(
     fix="enable delete_retention_policy",
 )
 _logs_expire = must_be_set("retentionInDays", "keeps lines for a time that nobody chose", "set retention_in_days")
-_every_account_versioned = each_has(
-    STORAGE,
-    BLOBS,
-    "accountName",
-    "accountName",
-    what="keeps nothing that is overwritten or deleted",
-    fix="add BlobServiceProperties with versioning and soft delete",
-)
 _every_account_has_lifecycle = each_has(
     STORAGE,
     LIFECYCLE,
@@ -156,6 +148,18 @@ _every_account_has_lifecycle = each_has(
     what="keeps files of runs for ever",
     fix="add a ManagementPolicy",
 )
+
+
+def _every_account_versioned(stack: Stack) -> Iterator[Finding]:
+    """What is overwritten or deleted is kept for a while, but in an account whose every container may go: there,
+    checkpoints are replaced all the time, and each would be billed for weeks.
+    """
+    for account in stack.of(STORAGE):
+        containers = stack.parts_of(account, CONTAINER, "accountName", "accountName")
+        passing = containers and not any(each.protect for each in containers)
+        if not passing and not stack.parts_of(account, BLOBS, "accountName", "accountName"):
+            fix = "add BlobServiceProperties with versioning and soft delete"
+            yield Finding(account, "keeps nothing that is overwritten or deleted", fix)
 
 
 def _container_protected(stack: Stack) -> Iterator[Finding]:
@@ -182,13 +186,23 @@ def _kind_named(resource: Resource) -> Iterator[Finding]:
 
 
 def _work_expires(resource: Resource) -> Iterator[Finding]:
-    """Files of runs go after a while, and so do replaced versions of blobs."""
-    rules = [each for each in resource.get("policy.rules", []) if each.get("enabled") is not False]
-    actions = [(each.get("definition") or {}).get("actions") or {} for each in rules]
-    if not any((each.get("baseBlob") or {}).get("delete") for each in actions):
+    """Files of runs go after a while."""
+    if not _deletes(resource, "baseBlob"):
         yield Finding(resource, "keeps files of runs for ever", "add a rule that deletes them")
-    if not any((each.get("version") or {}).get("delete") for each in actions):
-        yield Finding(resource, "keeps replaced blobs for ever", "add a rule that deletes versions")
+
+
+def _replaced_expire(stack: Stack) -> Iterator[Finding]:
+    """Replaced blobs go after a while, where an account keeps them."""
+    for lifecycle in stack.of(LIFECYCLE):
+        versioned = stack.parts_of(lifecycle, BLOBS, "accountName", "accountName")
+        if versioned and not _deletes(lifecycle, "version"):
+            yield Finding(lifecycle, "keeps replaced blobs for ever", "add a rule that deletes versions")
+
+
+def _deletes(lifecycle: Resource, kind: str) -> bool:
+    rules = [each for each in lifecycle.get("policy.rules", []) if each.get("enabled") is not False]
+    actions = [(each.get("definition") or {}).get("actions") or {} for each in rules]
+    return any((each.get(kind) or {}).get("delete") for each in actions)
 
 
 def _approved_outbound(resource: Resource) -> Iterator[Finding]:
@@ -248,5 +262,7 @@ CHECKS = {
         },
         (_every_account_versioned, _container_protected),
     ),
-    "retention-set": Checks({LOGS: (_logs_expire,), LIFECYCLE: (_work_expires,)}, (_every_account_has_lifecycle,)),
+    "retention-set": Checks(
+        {LOGS: (_logs_expire,), LIFECYCLE: (_work_expires,)}, (_every_account_has_lifecycle, _replaced_expire)
+    ),
 }

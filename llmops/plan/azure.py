@@ -24,7 +24,7 @@ _MONTHLY = {
 REGISTRY = "azure-native:containerregistry:Registry"
 _HOURLY = {"azure-native:network:PrivateEndpoint": ("private endpoints", "private_endpoint_hour")}
 _UNPRICED = {
-    "azure-native:storage:StorageAccount": "what the storage account holds, and requests",
+    "azure-native:storage:StorageAccount": "what the storage accounts hold, and requests",
     "azure-native:keyvault:Vault": "operations on keys",
     "azure-native:operationalinsights:Workspace": "log lines",
 }

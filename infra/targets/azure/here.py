@@ -153,6 +153,20 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class Scratch:
+    """What jobs leave beside versions and runs: checkpoints, and what Azure ML keeps of them in the default containers
+    of a workspace. It is an account apart, unless the account of the data was given.
+    """
+
+    id: pulumi.Input[str]
+    account: pulumi.Input[str]
+    container: str  # of checkpoints
+    ready: list[pulumi.Resource]
+    plain_id: str
+    own: bool
+
+
+@dataclass(frozen=True)
 class SigningKey:
     """The key that signs model versions; its private half never leaves the vault."""
 
@@ -188,8 +202,9 @@ class Workspace:
     name: pulumi.Input[str]
     group: pulumi.Input[str]  # resource group, which may be another than the stack's when it is given
     plain_id: str  # known before it is made: for look-ups
-    datastores: dict[str, pulumi.Input[str]]  # store, work -> name
+    datastores: dict[str, pulumi.Input[str]]  # store, work, checkpoints -> name
     managed_network: bool
+    account_id: str  # of its default storage account; empty where a given one does not say it
     ready: list[pulumi.Resource]  # with the datastores
 
 

@@ -13,7 +13,7 @@ from pulumi_azure_native import authorization, managedidentity
 from contract.tags import made_for
 from infra import names
 from infra.targets.azure.access import Access
-from infra.targets.azure.here import Here, Identity, Registry, Storage, Vault, as_scope
+from infra.targets.azure.here import Here, Identity, Registry, Scratch, Storage, Vault, Workspace, as_scope
 from infra.targets.azure.patience import ASSIGNMENT_API
 from infra.targets.azure.session import look_up
 
@@ -21,6 +21,7 @@ ROLES = {
     "AcrPull": "7f951dda-4ed3-4680-a7ca-43fe172d538d",
     "AcrPush": "8311e382-0749-4cb8-b61a-304f252e45ec",
     "AzureML Data Scientist": "f6c7c914-8db3-469d-8ca1-694a8f32e121",
+    "AzureML Metrics Writer (preview)": "635dd51f-9968-44d3-b7fb-6d9a6bd613ae",
     "Azure AI Enterprise Network Connection Approver": "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
     "Contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
     "Key Vault Crypto Service Encryption User": "e147488a-f6f5-4113-8e2d-b22465e65bf6",
@@ -31,6 +32,10 @@ ROLES = {
     "Storage Blob Data Reader": "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
 }
 """https://learn.microsoft.com/azure/role-based-access-control/built-in-roles"""
+ARTIFACTS = "azureml"
+"""The container of logs and artifacts in a workspace's default account, by the datastore workspaceartifactstore:
+https://learn.microsoft.com/azure/machine-learning/concept-data#default-datastore
+"""
 _IDENTITY_API = "2023-01-31"
 _KEPT = ("store", "vault")
 """What outlives the stack; the program reads the store before it declares who may."""
@@ -42,6 +47,7 @@ class Things:
     """What the roles are given on."""
 
     storage: Storage
+    scratch: Scratch
     vault: Vault
     registry: Registry
     metrics: str  # resource ids
@@ -85,8 +91,12 @@ def provide_identity(here: Here, name: str, given: str) -> Identity:
     return Identity(made.id, made.client_id, made.principal_id, [made])
 
 
-def grant_training(here: Here, identity: Identity, things: Things) -> Identity:
-    """What a job does: pulls its image, reads versions, writes runs."""
+def grant_training(here: Here, identity: Identity, things: Things, workspace: Workspace) -> Identity:
+    """What a job does: pulls its image, reads versions, writes runs, keeps checkpoints, and logs.
+
+    Where its lines go, Azure writes by the cluster's identity or by the workspace's own: the documents leave it open.
+    The cluster's gets the right to. It can't reach versions by it, and learns and changes nothing of other stacks.
+    """
     storage = things.storage
     return _grant(
         here,
@@ -96,13 +106,20 @@ def grant_training(here: Here, identity: Identity, things: Things) -> Identity:
             _Grant("AcrPull", things.registry.plain_id, "registry", things.registry.ready),
             _Grant("Storage Blob Data Reader", storage.store_id, "store", storage.ready),
             _Grant("Storage Blob Data Contributor", storage.work_id, "work", storage.ready),
+            *_on_jobs(here, "Storage Blob Data Contributor", things, workspace),
         ],
     )
 
 
-def grant_endpoint(here: Here, identity: Identity, things: Things) -> Identity:
-    """What an endpoint does: pulls its image, loads a version."""
+def grant_endpoint(here: Here, identity: Identity, things: Things, workspace: Workspace) -> Identity:
+    """What an endpoint does: pulls its image, loads a version, and tells its figures.
+
+    Azure asks for a reader of the workspace's own account, too, and for a writer of its metrics:
+    https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#authorization-error
+    https://learn.microsoft.com/azure/machine-learning/concept-endpoints-online-auth#permissions-needed-for-user-identity
+    """
     storage = things.storage
+    metrics = _Grant("AzureML Metrics Writer (preview)", workspace.plain_id, "workspace", workspace.ready)
     return _grant(
         here,
         "endpoint",
@@ -110,19 +127,42 @@ def grant_endpoint(here: Here, identity: Identity, things: Things) -> Identity:
         [
             _Grant("AcrPull", things.registry.plain_id, "registry", things.registry.ready),
             _Grant("Storage Blob Data Reader", storage.store_id, "store", storage.ready),
+            *_on_jobs(here, "Storage Blob Data Reader", things, workspace),
+            *([metrics] if _may_assign_on(here, workspace.plain_id) else []),
         ],
     )
+
+
+def _on_jobs(here: Here, role: str, things: Things, workspace: Workspace) -> list[_Grant]:
+    """Of the account of checkpoints all, with the default containers of a workspace that is made. Of an account that
+    others use, the container of logs and artifacts alone.
+    """
+    scratch, given = things.scratch, here.settings.azure
+    found = [_Grant(role, scratch.plain_id, "scratch", scratch.ready)] if scratch.own else []
+    container = f"{workspace.account_id}/blobServices/default/containers/{ARTIFACTS}"
+    if (given.workspace or not scratch.own) and workspace.account_id and _may_assign_on(here, container):
+        found.append(_Grant(role, container, "logs", workspace.ready))
+    return found
+
+
+def _may_assign_on(here: Here, id_: str) -> bool:
+    """In a group that is given, roles are given on what is in it alone: whoever gave it owns the rest."""
+    group = here.settings.azure.resource_group
+    return not group or id_.lower().startswith(f"{group.lower()}/")
 
 
 def grant_workspace(here: Here, identity: Identity, things: Things) -> Identity:
     """What Azure asks for the identity of a workspace with resources of one's own, on exactly those.
 
-    Of secrets it is an officer, and not the vault's administrator: it keeps its own there, and signs nothing.
+    Of secrets it is an officer, where Azure's table says Key Vault Administrator: secrets are what it keeps in the
+    vault. The stack's key is there as well, and an administrator could sign with it: every version that endpoints load
+    would be Azure ML's to make. Of versions it is a reader; the account of checkpoints is its own to write.
     """
-    storage, vault, registry = things.storage, things.vault, things.registry
+    scratch, vault, registry = things.scratch, things.vault, things.registry
     wanted = [
-        _Grant("Contributor", storage.plain_id, "storage", storage.ready),
-        _Grant("Storage Blob Data Contributor", storage.plain_id, "storage", storage.ready),
+        _Grant("Contributor", scratch.plain_id, "scratch", scratch.ready),
+        _Grant("Storage Blob Data Contributor", scratch.plain_id, "scratch", scratch.ready),
+        _Grant("Storage Blob Data Reader", things.storage.store_id, "store", things.storage.ready),
         _Grant("Contributor", vault.plain_id, "vault", vault.ready),
         _Grant("Key Vault Secrets Officer", vault.plain_id, "vault", vault.ready),
         _Grant("Contributor", registry.plain_id, "registry", registry.ready),
@@ -130,9 +170,17 @@ def grant_workspace(here: Here, identity: Identity, things: Things) -> Identity:
     ]
     if here.settings.azure.network.mode != "none":
         role = "Azure AI Enterprise Network Connection Approver"
-        places = (("storage", storage), ("vault", vault), ("registry", registry))
+        places = [("scratch", scratch), ("vault", vault), ("registry", registry)]
+        places += [("storage", things.storage)] if scratch.own else []
         wanted += [_Grant(role, thing.plain_id, word, thing.ready) for word, thing in places]
     return _grant(here, "workspace", identity, wanted)
+
+
+def grant_on_workspace(here: Here, identity: Identity, workspace: Workspace) -> Workspace:
+    """What Azure asks for the identity of a workspace on the workspace itself, once it is there."""
+    contributor = _Grant("Contributor", workspace.plain_id, "workspace", workspace.ready)
+    granted = _grant(here, "workspace", replace(identity, ready=[]), [contributor])
+    return replace(workspace, ready=[*workspace.ready, *granted.ready])
 
 
 def grant_encryption(here: Here, identity: Identity) -> Identity:
@@ -192,6 +240,8 @@ def _of_people(here: Here, things: Things) -> list[_Grant]:
     containers = [
         _Grant(role, id_, word, storage.ready) for word, id_ in (("store", storage.store_id), ("work", storage.work_id))
     ]
+    # Lines of jobs are read as the reader, where their URLs carry no right of their own.
+    containers.append(_Grant("Storage Blob Data Reader", things.scratch.plain_id, "scratch", things.scratch.ready))
     vaults = [_Grant("Key Vault Crypto User", things.vault.plain_id, "vault", things.vault.ready)]
     return [*([] if given.storage_account else containers), *([] if given.vault else vaults)]
 
@@ -216,7 +266,7 @@ def _assign(
     keep: bool = False,
 ) -> pulumi.Resource:
     """A role assignment, with a name that is always the same: an interrupted update's is found again."""
-    word = grant.role.lower().replace(" ", "-")
+    word = grant.role.lower().removesuffix(" (preview)").replace(" ", "-")
     plain = f"role-{who}-{grant.thing}-{word}"
     logical = names.kept(plain) if keep else plain
     id_ = _assignment_id(here, who, grant)

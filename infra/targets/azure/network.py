@@ -10,11 +10,11 @@ from typing import NamedTuple, TypeVar
 
 import pulumi
 
-from infra.targets.azure.here import Here, Registry, Storage, Vault, Workspace
+from infra.targets.azure.here import Here, Registry, Scratch, Storage, Vault, Workspace
 
 _API = "2024-05-01"
 _ZONE_API = "2024-06-01"
-Thing = TypeVar("Thing", Storage, Vault, Registry, Workspace)
+Thing = TypeVar("Thing", Storage, Scratch, Vault, Registry, Workspace)
 
 
 class _Door(NamedTuple):
@@ -25,6 +25,7 @@ class _Door(NamedTuple):
 
 DOORS = {
     "storage": _Door("storage_account", "blob", {"blob": "privatelink.blob.core.windows.net"}),
+    "scratch": _Door("storage_account", "blob", {"blob": "privatelink.blob.core.windows.net"}),
     "vault": _Door("vault", "vault", {"vault": "privatelink.vaultcore.azure.net"}),
     "registry": _Door("registry", "registry", {"registry": "privatelink.azurecr.io"}),
     "workspace": _Door(
@@ -36,23 +37,42 @@ DOORS = {
 """https://learn.microsoft.com/azure/private-link/private-endpoint-dns"""
 
 
-def with_door(here: Here, thing: str, made: Thing) -> Thing:
-    """Declare the private endpoint of one of the stack's own things, where there is to be one.
+class Doors:
+    """Private endpoints of a stack's own things, where there are to be any."""
 
-    Args:
-        here: the stack's place.
-        thing: of DOORS.
-        made: it.
+    def __init__(self, here: Here) -> None:
+        self._here = here
+        self._zones: dict[str, pulumi.Input[str]] = {}  # setting in dns_zones -> id: several doors share one
 
-    Returns:
-        The same, which is ready when it can be reached.
-    """
-    if here.settings.azure.network.mode != "existing" or getattr(here.settings.azure, DOORS[thing].setting):
-        return made
-    return replace(made, ready=[*made.ready, *_door(here, thing, made.id, made.ready)])
+    def open(self, thing: str, made: Thing) -> Thing:
+        """Declare the private endpoint of a thing.
+
+        Args:
+            thing: of DOORS.
+            made: it.
+
+        Returns:
+            The same, which is ready when it can be reached.
+        """
+        given = self._here.settings.azure
+        if given.network.mode != "existing" or getattr(given, DOORS[thing].setting):
+            return made
+        zones = {setting: self._zone(setting, name) for setting, name in DOORS[thing].zones.items()}
+        return replace(made, ready=[*made.ready, *_door(self._here, thing, made.id, zones, made.ready)])
+
+    def _zone(self, setting: str, name: str) -> pulumi.Input[str]:
+        if setting not in self._zones:
+            self._zones[setting] = _zone(self._here, setting, name)
+        return self._zones[setting]
 
 
-def _door(here: Here, thing: str, target: pulumi.Input[str], after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+def _door(
+    here: Here,
+    thing: str,
+    target: pulumi.Input[str],
+    zones: dict[str, pulumi.Input[str]],
+    after: Sequence[pulumi.Resource],
+) -> list[pulumi.Resource]:
     wanted, door = here.settings.azure.network, DOORS[thing]
     from pulumi_azure_native import network  # a large module, which only this needs
 
@@ -70,7 +90,6 @@ def _door(here: Here, thing: str, target: pulumi.Input[str], after: Sequence[pul
         tags=here.all_tags,
         opts=here.adopted("azure-native:network:PrivateEndpoint", logical, id_, _API, depends_on=list(after)),
     )
-    zones = {setting: _zone(here, setting, zone) for setting, zone in door.zones.items()}
     group = network.PrivateDnsZoneGroup(
         f"{logical}-names",
         private_endpoint_name=endpoint.name,

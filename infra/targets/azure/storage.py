@@ -1,4 +1,12 @@
-"""Where data is: one account with the container of versions, which outlives the stack, and the container of runs."""
+"""Where data is: one account with the container of versions, which outlives the stack, and the container of runs, and
+one for what is written often and soon of no use.
+
+In the first nothing is lost: versioning and soft delete keep, and bill, each blob that is replaced or deleted for 30
+days. A checkpoint is replaced every few steps, and nobody wants an old one back. Both are switched on for an account as
+a whole (https://learn.microsoft.com/azure/storage/blobs/versioning-overview#pricing-and-billing), so checkpoints have
+another one. It is also the workspace's default account: what jobs and Azure ML itself may do there ends short of what
+is signed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +15,7 @@ import pulumi
 from pulumi_azure_native import storage
 
 from infra import names
-from infra.targets.azure.here import Here, Identity, Storage
+from infra.targets.azure.here import Here, Identity, Scratch, Storage
 from infra.targets.azure.patience import patient
 from infra.targets.azure.session import Place, credential, explained, find, look_up
 from infra.targets.azure.settings import AzureSettings
@@ -16,6 +24,7 @@ CONTAINERS = ("store", "work")
 KIND = "Microsoft.Storage/storageAccounts"
 _API = "2024-01-01"
 _ACCOUNT = "azure-native:storage:StorageAccount"
+CHECKPOINTS = "checkpoints"
 _SOFT_DELETE_DAYS = 30
 _WORK_FOLDERS = ("runs", "captures")
 
@@ -51,6 +60,25 @@ def provide_storage(here: Here, identity: Identity | None) -> Storage:
         ready=[*account.ready, *made],
         plain_id=account.plain_id,
     )
+
+
+def provide_scratch(here: Here, identity: Identity | None, data: Storage) -> Scratch:
+    """Declare the account of checkpoints and of the workspace's own containers. Where the account of the data is given,
+    it is that one: its owner decides what it keeps of what is deleted.
+
+    Args:
+        here: the stack's place.
+        identity: reads the key that encrypts the account, when one is given.
+        data: where versions and runs are.
+    """
+    if here.settings.azure.storage_account:
+        return Scratch(data.id, data.account, data.work, data.ready, data.plain_id, own=False)
+    id_ = here.id(KIND, here.names.compact("scratch", 24, here.caller.subscription))
+    made = _account(here, "scratch", id_, "Standard_LRS", identity)
+    expiring = _lifecycle(here, "scratch-lifecycle", id_, made.name, [_expiring(here, [f"{CHECKPOINTS}/"])], [made])
+    account = _Account(made.id, id_, made.name, here.group, _url(made), [made, expiring])
+    container = _container(here, CHECKPOINTS, CHECKPOINTS, account)
+    return Scratch(made.id, made.name, CHECKPOINTS, [*account.ready, container], id_, own=True)
 
 
 def account_of(here: Here) -> str:
@@ -94,21 +122,25 @@ def _given_account(here: Here) -> _Account:
 
 def _own_account(here: Here, identity: Identity | None) -> _Account:
     id_ = account_of(here)
-    made = _account(here, id_, identity)
-    url = made.primary_endpoints.apply(lambda endpoints: endpoints.blob)
+    made = _account(here, "storage", id_, f"Standard_{here.settings.azure.redundancy}", identity)
     ready = [made, *_services(here, id_, made.name)]
-    return _Account(made.id, id_, made.name, here.group, url, ready)
+    return _Account(made.id, id_, made.name, here.group, _url(made), ready)
 
 
-def _account(here: Here, id_: str, identity: Identity | None) -> storage.StorageAccount:
+def _url(account: storage.StorageAccount) -> pulumi.Output[str]:
+    return account.primary_endpoints.apply(lambda endpoints: endpoints.blob)
+
+
+def _account(here: Here, word: str, id_: str, sku: str, identity: Identity | None) -> storage.StorageAccount:
     private = here.settings.azure.network.mode == "existing"
+    logical = names.kept(word)
     return storage.StorageAccount(
-        names.kept("storage"),
+        logical,
         account_name=id_.rpartition("/")[2],
         resource_group_name=here.group,
         location=here.location,
         kind=storage.Kind.STORAGE_V2,
-        sku=storage.SkuArgs(name=f"Standard_{here.settings.azure.redundancy}"),
+        sku=storage.SkuArgs(name=sku),
         access_tier=storage.AccessTier.HOT,
         allow_blob_public_access=False,
         allow_cross_tenant_replication=False,
@@ -129,12 +161,12 @@ def _account(here: Here, id_: str, identity: Identity | None) -> storage.Storage
         tags=here.all_tags,
         opts=here.adopted(
             _ACCOUNT,
-            names.kept("storage"),
+            logical,
             id_,
             _API,
             protect=True,
             depends_on=identity.ready if identity else [],
-            hooks=patient(here, _ACCOUNT, names.kept("storage"), identity) if identity else None,
+            hooks=patient(here, _ACCOUNT, logical, identity) if identity else None,
         ),
     )
 
@@ -172,23 +204,36 @@ def _services(here: Here, account_id: str, account: pulumi.Input[str]) -> Sequen
         container_delete_retention_policy=kept,
         opts=here.options(protect=True),  # exists with its account: the plugin takes it as it is
     )
-    logical = names.kept("storage-lifecycle")
-    policy = storage.ManagementPolicy(
+    container = container_name(here.names, here.settings.azure, "work")
+    rules = [_leftovers(), _expiring(here, [f"{container}/{folder}/" for folder in _WORK_FOLDERS])]
+    # Rules about versions need versioning.
+    return [service, _lifecycle(here, "storage-lifecycle", account_id, account, rules, [service])]
+
+
+def _lifecycle(
+    here: Here,
+    word: str,
+    account_id: str,
+    account: pulumi.Input[str],
+    rules: Sequence[storage.ManagementPolicyRuleArgs],
+    after: Sequence[pulumi.Resource],
+) -> storage.ManagementPolicy:
+    logical = names.kept(word)
+    return storage.ManagementPolicy(
         logical,
         account_name=account,
         resource_group_name=here.group,
         management_policy_name="default",
-        policy=storage.ManagementPolicySchemaArgs(rules=[_leftovers(), _expiring(here)]),
+        policy=storage.ManagementPolicySchemaArgs(rules=list(rules)),
         opts=here.adopted(
             "azure-native:storage:ManagementPolicy",
             logical,
             f"{account_id}/managementPolicies/default",
             _API,
             protect=True,
-            depends_on=[service],  # rules about versions need versioning
+            depends_on=list(after),
         ),
     )
-    return [service, policy]
 
 
 def _leftovers() -> storage.ManagementPolicyRuleArgs:
@@ -203,13 +248,12 @@ def _leftovers() -> storage.ManagementPolicyRuleArgs:
     )
 
 
-def _expiring(here: Here) -> storage.ManagementPolicyRuleArgs:
-    container = container_name(here.names, here.settings.azure, "work")
+def _expiring(here: Here, prefixes: list[str]) -> storage.ManagementPolicyRuleArgs:
     days = storage.DateAfterModificationArgs(days_after_modification_greater_than=here.settings.azure.runs_days)
     return _rule(
         "runs",
         storage.ManagementPolicyActionArgs(base_blob=storage.ManagementPolicyBaseBlobArgs(delete=days)),
-        [f"{container}/{folder}/" for folder in _WORK_FOLDERS],
+        prefixes,
     )
 
 

@@ -67,20 +67,19 @@ def _provide_ground(here: Here) -> Ground:
     records = observe.provide_records(here)
     ids = {name: identity.provide_identity(here, name, getattr(given.identities, name)) for name in _identities(here)}
     keeper = identity.grant_encryption(here, ids["workspace"]) if given.encryption.key else None
-    data = network.with_door(here, "storage", storage.provide_storage(here, keeper))
-    secrets = network.with_door(here, "vault", vault.provide_vault(here))
-    registry = network.with_door(here, "registry", images.provide_registry(here, keeper))
-    things = Things(data, secrets, registry, records.plain_metrics, records.plain_logs, records.ready)
+    doors = network.Doors(here)
+    data = doors.open("storage", storage.provide_storage(here, keeper))
+    scratch = doors.open("scratch", storage.provide_scratch(here, keeper, data))
+    secrets = doors.open("vault", vault.provide_vault(here))
+    registry = doors.open("registry", images.provide_registry(here, keeper))
+    things = Things(data, scratch, secrets, registry, records.plain_metrics, records.plain_logs, records.ready)
     rights = identity.grant_deployer(here, things)
     signing = vault.provide_signing_key(here, secrets, rights)
     made = None if given.workspace else identity.grant_workspace(here, keeper or ids["workspace"], things)
-    place = network.with_door(
-        here,
-        "workspace",
-        workspace.provide_workspace(
-            here, storage=data, vault=secrets, registry=registry, metrics=records.metrics, identity=made
-        ),
+    place = workspace.provide_workspace(
+        here, storage=data, scratch=scratch, vault=secrets, registry=registry, metrics=records.metrics, identity=made
     )
+    place = doors.open("workspace", identity.grant_on_workspace(here, made, place) if made else place)
     identity.grant_operators(here, things, place.plain_id, place.ready)
     _record(here, things, place.id, place.plain_id, records)
     return Ground(
@@ -90,8 +89,8 @@ def _provide_ground(here: Here) -> Ground:
         vault=secrets,
         signing=signing,
         registry=registry,
-        training=identity.grant_training(here, ids["training"], things),
-        endpoint=identity.grant_endpoint(here, ids["endpoint"], things),
+        training=identity.grant_training(here, ids["training"], things, place),
+        endpoint=identity.grant_endpoint(here, ids["endpoint"], things, place),
         workspace=place,
         logs=records.logs,
         metrics=records.metrics,
@@ -105,10 +104,11 @@ def _identities(here: Here) -> list[str]:
 
 def _record(here: Here, things: Things, workspace_id: pulumi.Input[str], plain: str, records: observe.Records) -> None:
     """What is recorded of the stack's own things; of what is given, its owner says it."""
-    given, data = here.settings.azure, things.storage
-    blobs = pulumi.Output.concat(data.id, "/blobServices/default")
+    given, data, scratch = here.settings.azure, things.storage, things.scratch
+    blobs = "/blobServices/default"
     wanted = {
-        "storage": (given.storage_account, blobs, f"{data.plain_id}/blobServices/default"),
+        "storage": (given.storage_account, pulumi.Output.concat(data.id, blobs), f"{data.plain_id}{blobs}"),
+        "scratch": (given.storage_account, pulumi.Output.concat(scratch.id, blobs), f"{scratch.plain_id}{blobs}"),
         "vault": (given.vault, things.vault.id, things.vault.plain_id),
         "registry": (given.registry, things.registry.id, things.registry.plain_id),
         "workspace": (given.workspace, workspace_id, plain),

@@ -270,6 +270,7 @@ def _job(
         "client_id": ground.training.client_id,
         "store": ground.workspace.datastores["store"],
         "work": ground.workspace.datastores["work"],
+        "checkpoints": ground.workspace.datastores["checkpoints"],
     }
     computes = f"{ground.workspace.plain_id}/computes"
 

@@ -10,13 +10,14 @@ import pulumi
 from pulumi_azure_native import machinelearningservices as ml
 
 from infra import names
-from infra.targets.azure.here import WORKSPACE_API, Here, Identity, Registry, Storage, Vault, Workspace
+from infra.targets.azure.here import WORKSPACE_API, Here, Identity, Registry, Scratch, Storage, Vault, Workspace
 from infra.targets.azure.patience import patient
 from infra.targets.azure.session import look_up
-from infra.targets.azure.storage import CONTAINERS
+from infra.targets.azure.storage import CHECKPOINTS, CONTAINERS
 
 KIND = "Microsoft.MachineLearningServices/workspaces"
 _WORKSPACE = "azure-native:machinelearningservices:Workspace"
+_DATASTORE = "azure-native:machinelearningservices:Datastore"
 _ISOLATION = {
     "approved": ml.IsolationMode.ALLOW_ONLY_APPROVED_OUTBOUND,
     "internet": ml.IsolationMode.ALLOW_INTERNET_OUTBOUND,
@@ -27,6 +28,7 @@ def provide_workspace(
     here: Here,
     *,
     storage: Storage,
+    scratch: Scratch,
     vault: Vault,
     registry: Registry,
     metrics: pulumi.Input[str],
@@ -36,17 +38,19 @@ def provide_workspace(
 
     Args:
         here: the stack's place.
-        storage: the workspace's own default, too.
+        storage: of versions and runs.
+        scratch: of checkpoints, and the workspace's own default.
         vault: where it keeps its secrets.
         registry: of its images.
         metrics: resource id of the Application Insights component.
         identity: as whom it works; None where the workspace is given.
     """
     if identity is None:
-        return _given(here, storage)
+        return _given(here, storage, scratch)
     id_ = workspace_id(here)
-    made = _workspace(here, id_, storage, vault, registry, metrics, identity)
-    stores = {word: _datastore(here, word, word, made.name, here.group, id_, storage, [made]) for word in CONTAINERS}
+    made = _workspace(here, id_, scratch, vault, registry, metrics, identity)
+    stores = _datastores(here, made.name, here.group, id_, storage, scratch, [made])
+    reached = _reached(here, made, id_, storage, identity) if scratch.own else []
     return Workspace(
         id=made.id,
         name=made.name,
@@ -54,7 +58,8 @@ def provide_workspace(
         plain_id=id_,
         datastores={word: store.name for word, store in stores.items()},
         managed_network=here.settings.azure.network.mode != "none",
-        ready=[made, *stores.values()],
+        account_id=scratch.plain_id,
+        ready=[made, *stores.values(), *reached],
     )
 
 
@@ -71,7 +76,7 @@ def workspace_id(here: Here) -> str:
 def _workspace(
     here: Here,
     id_: str,
-    storage: Storage,
+    scratch: Scratch,
     vault: Vault,
     registry: Registry,
     metrics: pulumi.Input[str],
@@ -89,7 +94,7 @@ def _workspace(
             type=ml.ManagedServiceIdentityType.USER_ASSIGNED, user_assigned_identities=[identity.id]
         ),
         primary_user_assigned_identity=identity.id,
-        storage_account=storage.id,
+        storage_account=scratch.id,
         key_vault=vault.id,
         container_registry=registry.id,
         application_insights=metrics,
@@ -104,20 +109,18 @@ def _workspace(
             id_,
             WORKSPACE_API,
             protect=True,
-            depends_on=[*identity.ready, *storage.ready, *vault.ready, *registry.ready],
+            depends_on=[*identity.ready, *scratch.ready, *vault.ready, *registry.ready],
             hooks=patient(here, _WORKSPACE, logical, identity),
         ),
     )
 
 
-def _given(here: Here, storage: Storage) -> Workspace:
+def _given(here: Here, storage: Storage, scratch: Scratch) -> Workspace:
     """In a workspace that others use too, the stack's datastores have names of its own."""
     id_ = here.settings.azure.workspace
     found = look_up(here.place, id_, WORKSPACE_API, "workspace")["properties"]
     name, group = id_.rpartition("/")[2], id_.split("/")[4]
-    stores = {
-        word: _datastore(here, word, here.names.compact(word, 50), name, group, id_, storage, []) for word in CONTAINERS
-    }
+    stores = _datastores(here, name, group, id_, storage, scratch, [])
     return Workspace(
         id=id_,
         name=name,
@@ -125,8 +128,40 @@ def _given(here: Here, storage: Storage) -> Workspace:
         plain_id=id_,
         datastores={word: store.name for word, store in stores.items()},
         managed_network=found.get("managedNetwork", {}).get("isolationMode", "Disabled") != "Disabled",
+        account_id=found.get("storageAccount") or "",
         ready=list(stores.values()),
     )
+
+
+def _reached(here: Here, made: ml.Workspace, id_: str, storage: Storage, identity: Identity) -> list[pulumi.Resource]:
+    """The way from the managed network to the account of the data: Azure makes none but to the workspace's default
+    account by itself. https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
+    """
+    if here.settings.azure.network.mode == "none":
+        return []
+    logical, kind, name = "outbound-data", "azure-native:machinelearningservices:ManagedNetworkSettingsRule", "data"
+    rule = ml.ManagedNetworkSettingsRule(
+        logical,
+        rule_name=name,
+        workspace_name=made.name,
+        resource_group_name=here.group,
+        properties=ml.PrivateEndpointOutboundRuleArgs(
+            type="PrivateEndpoint",
+            category=ml.RuleCategory.USER_DEFINED,
+            destination=ml.PrivateEndpointDestinationArgs(
+                service_resource_id=storage.id, subresource_target="blob", spark_enabled=False
+            ),
+        ),
+        opts=here.adopted(
+            kind,
+            logical,
+            f"{id_}/outboundRules/{name}",
+            WORKSPACE_API,
+            depends_on=[made, *storage.ready],
+            hooks=patient(here, kind, logical, identity),
+        ),
+    )
+    return [rule]
 
 
 def _network(here: Here) -> dict[str, Any]:
@@ -152,37 +187,43 @@ def _encryption(here: Here, identity: Identity) -> ml.EncryptionPropertyArgs | N
     )
 
 
-def _datastore(
+def _datastores(
     here: Here,
-    word: str,
-    name: str,
     workspace: pulumi.Input[str],
     group: pulumi.Input[str],
     workspace_id_: str,
     storage: Storage,
+    scratch: Scratch,
     after: list[pulumi.Resource],
-) -> ml.Datastore:
-    """A container by its name in the workspace, without a credential: whoever uses it needs a role of his own."""
-    logical = f"datastore-{word}"
-    return ml.Datastore(
-        logical,
-        name=name,
-        skip_validation=True,  # as azure-ai-ml does: whoever deploys needs no role on the data for it
-        workspace_name=workspace,
-        resource_group_name=group,
-        properties=ml.AzureBlobDatastoreArgs(
-            datastore_type="AzureBlob",
-            account_name=storage.account,
-            container_name=getattr(storage, word),
-            credentials=ml.NoneDatastoreCredentialsArgs(credentials_type="None"),
-            service_data_access_auth_identity="None",
-            tags=here.all_tags,
-        ),
-        opts=here.adopted(
-            "azure-native:machinelearningservices:Datastore",
+) -> dict[str, ml.Datastore]:
+    """By word. Checkpoints are among the runs where they have no account of their own."""
+    places = {word: (storage.account, getattr(storage, word), storage.ready) for word in CONTAINERS}
+    if scratch.own:
+        places[CHECKPOINTS] = (scratch.account, scratch.container, scratch.ready)
+    given = bool(here.settings.azure.workspace)
+    made = {}
+    for word, (account, container, ready) in places.items():
+        name = here.names.compact(word, 50) if given else word
+        id_, logical = f"{workspace_id_}/datastores/{name}", f"datastore-{word}"
+        made[word] = ml.Datastore(
             logical,
-            f"{workspace_id_}/datastores/{name}",
-            WORKSPACE_API,
-            depends_on=[*storage.ready, *after],
-        ),
+            name=name,
+            skip_validation=True,  # as azure-ai-ml does: whoever deploys needs no role on the data for it
+            workspace_name=workspace,
+            resource_group_name=group,
+            properties=_container(here, account, container),
+            opts=here.adopted(_DATASTORE, logical, id_, WORKSPACE_API, depends_on=[*ready, *after]),
+        )
+    return {CHECKPOINTS: made["work"]} | made
+
+
+def _container(here: Here, account: pulumi.Input[str], container: str) -> ml.AzureBlobDatastoreArgs:
+    """A container by its name in the workspace, without a credential: whoever uses it needs a role of his own."""
+    return ml.AzureBlobDatastoreArgs(
+        datastore_type="AzureBlob",
+        account_name=account,
+        container_name=container,
+        credentials=ml.NoneDatastoreCredentialsArgs(credentials_type="None"),
+        service_data_access_auth_identity="None",
+        tags=here.all_tags,
     )

@@ -14,6 +14,7 @@ BUILT_IN = {
     "AcrPush": "8311e382-0749-4cb8-b61a-304f252e45ec",
     "Azure AI Enterprise Network Connection Approver": "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
     "AzureML Data Scientist": "f6c7c914-8db3-469d-8ca1-694a8f32e121",
+    "AzureML Metrics Writer (preview)": "635dd51f-9968-44d3-b7fb-6d9a6bd613ae",
     "Contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
     "Key Vault Crypto User": "12338af0-0e69-4776-bea7-57ae8d297424",
     "Key Vault Secrets Officer": "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
@@ -28,6 +29,7 @@ GRANTED = tuple(
     BUILT_IN[name]
     for name in (
         "AcrPull",
+        "AzureML Metrics Writer (preview)",
         "Azure AI Enterprise Network Connection Approver",
         "Contributor",
         "Key Vault Secrets Officer",

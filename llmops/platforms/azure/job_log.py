@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient
@@ -107,9 +108,19 @@ class _Lines:
                 # The job goes on, and costs: its states are followed all the same.
                 told = name in self._closed
                 self._closed.add(name)
-                return b"" if told else f"{name} can't be read: {error_code(e)}\n".encode()
+                return b"" if told else f"{name} can't be read: {error_code(e)}; {_missing(url)}\n".encode()
         self._read[name] = offset + len(found)
         return found
+
+
+def _missing(url: str) -> str:
+    """What whoever follows a job may lack, or the job itself did."""
+    parts = urlsplit(url)
+    container = parts.path.lstrip("/").partition("/")[0]
+    return (
+        f"reading takes Storage Blob Data Reader on container {container} of {parts.hostname}, and writing takes "
+        "Storage Blob Data Contributor there for the identity of jobs; the job goes on, and its states are followed"
+    )
 
 
 def _with_cost(text: str, jobs: list[Job], clusters: dict[str, AzureCompute], prices: Prices) -> str:

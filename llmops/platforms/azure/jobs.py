@@ -74,6 +74,8 @@ class AzureRuns(CloudRuns):
             client_id=azure.client_ids["training"],
             store=azure.datastores["store"],
             work=azure.datastores["work"],
+            # A stack that an older kit deployed has them among its runs.
+            checkpoints=azure.datastores.get("checkpoints", azure.datastores["work"]),
             tags=azure.tags,
         )
 

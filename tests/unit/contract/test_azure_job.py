@@ -27,6 +27,7 @@ PLACE = JobPlace(
     client_id="11111111-1111-1111-1111-111111111111",
     store="store",
     work="work",
+    checkpoints="checkpoints",
     tags={"llmops:stack": "dev"},
 )
 RUN = "chatbot-20261125-210648-50bd"
@@ -50,7 +51,7 @@ def test_everything_of_a_run_is_in_its_folder() -> None:
     assert {n: (each["uri"], each["mode"]) for n, each in made["outputs"].items()} == {
         "model": (f"azureml://datastores/work/paths/runs/{RUN}/output/{name}/model/", "Upload"),
         "reports": (f"azureml://datastores/work/paths/runs/{RUN}/output/{name}/reports/", "ReadWriteMount"),
-        "checkpoints": (f"azureml://datastores/work/paths/runs/{RUN}/checkpoints/", "ReadWriteMount"),
+        "checkpoints": (f"azureml://datastores/checkpoints/paths/runs/{RUN}/checkpoints/", "ReadWriteMount"),
     }
     assert made["tags"] == {"llmops:stack": "dev", "llmops:jobs": PREFIX, "llmops:run": RUN}
     assert made["environmentVariables"] == {SPEC_VARIABLE: STORED.sha256}

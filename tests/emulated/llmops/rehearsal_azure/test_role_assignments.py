@@ -174,10 +174,11 @@ NEEDED_BY: dict[str, tuple[Callable[[World], str | None], str]] = {
     "role-training-registry-acrpull": (train, PULL),
     "role-training-store-storage-blob-data-reader": (train, f"{BLOBS}/read"),
     "role-training-work-storage-blob-data-contributor": (train, f"{BLOBS}/"),
+    "role-training-scratch-storage-blob-data-contributor": (train, f"{BLOBS}/write"),
     "role-endpoint-registry-acrpull": (deploy, "does not have pull permission on the registry"),
     "role-endpoint-store-storage-blob-data-reader": (deploy, f"{BLOBS}/read"),
-    "role-workspace-storage-contributor": (change_workspace, "Microsoft.Storage/storageAccounts/write"),
-    "role-workspace-storage-storage-blob-data-contributor": (change_workspace, f"{BLOBS}/write"),
+    "role-workspace-scratch-contributor": (change_workspace, "Microsoft.Storage/storageAccounts/write"),
+    "role-workspace-scratch-storage-blob-data-contributor": (change_workspace, f"{BLOBS}/write"),
     "role-workspace-vault-contributor": (change_workspace, "Microsoft.KeyVault/vaults/write"),
     "role-workspace-vault-key-vault-secrets-officer": (change_workspace, "Microsoft.KeyVault/vaults/secrets/"),
     "role-workspace-registry-contributor": (change_workspace, "Microsoft.ContainerRegistry/registries/write"),
@@ -187,10 +188,20 @@ NEEDED_BY: dict[str, tuple[Callable[[World], str | None], str]] = {
     "role-deployer-vault-key-vault-crypto-user": (sign, "Key Vault Crypto User"),
 }
 """Logical name of an assignment -> the step that needs it, and what that says is missing."""
+ASKED_FOR = {
+    "role-endpoint-scratch-storage-blob-data-reader": "how-to-troubleshoot-online-endpoints#authorization-error",
+    "role-endpoint-workspace-azureml-metrics-writer": "concept-endpoints-online-auth",
+    "role-workspace-workspace-contributor": "how-to-identity-based-service-authentication#workspace",
+    "role-workspace-store-storage-blob-data-reader": "how-to-identity-based-service-authentication#workspace",
+    "role-deployer-scratch-storage-blob-data-reader": "how-to-disable-local-auth-storage",
+}
+"""What Azure's documents ask for, and perhaps nothing needs: the twin does not judge it. The page that does, below
+https://learn.microsoft.com/azure/machine-learning/.
+"""
 
 
 def test_these_are_all(world: World) -> None:
-    assert set(world.assignments) == set(NEEDED_BY)
+    assert set(world.assignments) == {*NEEDED_BY, *ASKED_FOR}
 
 
 @pytest.mark.parametrize("name", NEEDED_BY)

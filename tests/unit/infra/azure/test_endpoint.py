@@ -81,6 +81,9 @@ def _declare(given: str, known: frozenset[str] | None) -> Declared:
     return run_program({}, part=part, stack_name=stack, computed=computed)
 
 
+STORES = {word: word for word in ("store", "work", "checkpoints")}
+
+
 def _ground() -> Ground:
     identity = Identity(f"{GROUP_ID}/i", "client", "principal", [])
     return Ground(
@@ -92,7 +95,7 @@ def _ground() -> Ground:
         registry=Registry(f"{GROUP_ID}/r", "r.azurecr.io", [], f"{GROUP_ID}/r"),
         training=identity,
         endpoint=identity,
-        workspace=Workspace(WORKSPACE, "w", "g", WORKSPACE, {"store": "store", "work": "work"}, False, []),
+        workspace=Workspace(WORKSPACE, "w", "g", WORKSPACE, STORES, False, "", []),
         logs=f"{GROUP_ID}/l",
         metrics=f"{GROUP_ID}/m",
         action_group=f"{GROUP_ID}/a",

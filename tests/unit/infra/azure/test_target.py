@@ -13,6 +13,7 @@ from contract.layout import run_spec_key, schedule_key
 from contract.outputs import StackOutputs
 from contract.run import SPEC_VARIABLE
 from infra.targets.azure import here, session
+from infra.targets.azure.identity import ROLES
 from llmops.platforms.azure.bootstrap_roles import GRANTED
 from tests.unit.infra.azure.conftest import (
     LOCATION,
@@ -99,7 +100,7 @@ def test_outputs_say_what_everything_is_called(full: Declared, subscription: Sub
     assert outputs.store.url == "https://data.blob.core.windows.net/store"
     assert outputs.training.runs == "https://data.blob.core.windows.net/work/runs"
     assert outputs.signing.private_key.startswith("azurekeyvault://")
-    assert azure.datastores == {"store": "store", "work": "work"}
+    assert azure.datastores == {"store": "store", "work": "work", "checkpoints": "checkpoints"}
     assert azure.vault_url == "https://vault.vault.azure.net"
     assert azure.repositories == {n: f"registry.azurecr.io/{n}" for n in ("training", "serving")}
     assert azure.client_ids == {"training": "a-client", "endpoint": "a-client"}
@@ -121,6 +122,58 @@ def test_logical_names_never_change(full: Declared) -> None:
     found = sorted(urn for urn in full.resources if "::model-chatbot" not in urn)
     known = URNS.read_text().splitlines()
     assert found == known
+
+
+def roles_of(declared: Declared, name: str) -> set[tuple[str, str]]:
+    """What an identity is given: (name of the role, last part of the scope)."""
+    words = {id_: role for role, id_ in ROLES.items()}
+    return {
+        (words[inputs["roleDefinitionId"].rpartition("/")[2]], inputs["scope"].rpartition("/")[2])
+        for urn, inputs in declared.resources.items()
+        if f"RoleAssignment::role-{name}-" in urn
+    }
+
+
+def test_jobs_and_azure_ml_write_to_no_account_that_holds_versions(full: Declared) -> None:
+    """What a job logs goes to the workspace's default account: that has checkpoints, and nothing that is signed."""
+    data, scratch = (full.of(f"{word} (llmops down keeps it)")["accountName"] for word in ("storage", "scratch"))
+    workspace = full.of("workspace (llmops down keeps it)")
+    assert workspace["storageAccount"] == "scratch (llmops down keeps it)", "its id"
+    of_jobs, contributor = roles_of(full, "training"), "Storage Blob Data Contributor"
+    assert {scope for role, scope in of_jobs if role == contributor} == {"work", scratch}
+    assert ("Storage Blob Data Reader", "store") in of_jobs
+    of_workspace = roles_of(full, "workspace")
+    assert {scope for role, scope in of_workspace if role == contributor} == {scratch}
+    assert data not in {scope for role, scope in of_workspace if role == "Contributor"}
+    of_endpoint = roles_of(full, "endpoint")
+    assert not [role for role, _ in of_endpoint if "Contributor" in role]
+    assert ("AzureML Metrics Writer (preview)", workspace["workspaceName"]) in of_endpoint
+    assert ("Contributor", workspace["workspaceName"]) in of_workspace
+
+
+def test_nothing_is_kept_of_a_checkpoint_that_was_replaced(full: Declared) -> None:
+    """Versioning and soft delete bill each of them for weeks."""
+    blobs = [each for urn, each in full.resources.items() if "BlobServiceProperties" in urn]
+    assert [each["accountName"] for each in blobs] == [full.of("storage-blobs (llmops down keeps it)")["accountName"]]
+    assert full.of("datastore-checkpoints")["properties"]["containerName"] == "checkpoints"
+    (rule,) = full.of("scratch-lifecycle (llmops down keeps it)")["policy"]["rules"]
+    assert rule["definition"]["filters"]["prefixMatch"] == ["checkpoints/"]
+
+
+def test_in_an_account_that_is_given_jobs_reach_the_container_of_logs_alone(subscription: Subscription) -> None:
+    give(subscription)
+    theirs = {key: HAD[key] for key in ("storage_account", "store_container", "work_container", "workspace")}
+    where = {"storageAccount": HAD["storage_account"]}
+    subscription.documents[HAD["workspace"]]["properties"] |= where
+    declared = subscription.provision({"azure": theirs})
+    assert "azure-native:storage:StorageAccount" not in declared.types()
+    found = {scope for role, scope in roles_of(declared, "training") if role == "Storage Blob Data Contributor"}
+    assert found == {"our-work", "azureml"}
+    own = subscription.provision({"azure": {"workspace": HAD["workspace"]}})
+    scratch = own.of("scratch (llmops down keeps it)")["accountName"]
+    found = {scope for role, scope in roles_of(own, "training") if role == "Storage Blob Data Contributor"}
+    assert found == {"work", scratch, "azureml"}
+    del subscription.documents[HAD["workspace"]]["properties"]["storageAccount"]
 
 
 def _physical(declared: Declared) -> dict[str, set[str]]:
@@ -279,7 +332,7 @@ def test_nothing_is_looked_up_where_the_stack_has_nothing_yet(subscription: Subs
 
 def test_datastores_are_taken_as_they_are_declared(full: Declared) -> None:
     """Azure would open them with the deployer's rights on the data."""
-    assert [full.of(f"datastore-{word}")["skipValidation"] for word in ("store", "work")] == [True, True]
+    assert [full.of(f"datastore-{word}")["skipValidation"] for word in ("store", "work", "checkpoints")] == [True] * 3
 
 
 def test_the_budget_tells_before_it_is_spent(full: Declared) -> None:

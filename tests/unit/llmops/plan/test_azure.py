@@ -108,10 +108,10 @@ def test_costs_by_scaling_registry_and_alerts() -> None:
         "2 query alerts": (pytest.approx(0.004), pytest.approx(0.004)),
         "1 metric alerts": (None, None),
         "container registry (Premium)": (pytest.approx(0.1), pytest.approx(0.1)),
-        "what the storage account holds, and requests": (None, None),
+        "what the storage accounts hold, and requests": (None, None),
     }
     assert {line.source for line in lines if line.idle is not None} == {"list, 2026-11-20"}
-    assert total(lines, busy=False).unknown == ["1 metric alerts", "what the storage account holds, and requests"]
+    assert total(lines, busy=False).unknown == ["1 metric alerts", "what the storage accounts hold, and requests"]
 
 
 def test_what_nobody_is_told_of_and_what_costs_without_a_run_is_warned_of() -> None:

@@ -147,11 +147,17 @@ def test_a_log_that_nobody_may_read_is_told_once_and_the_job_followed(monkeypatc
     monkeypatch.setattr(job_log, "BlobClient", Closed)
     monkeypatch.setattr(job_log, "POLL_SECONDS", 0)
     name = "user_logs/std_log.txt"
-    looks = iter([printing(status, {name: "url"}) for status in ("Running", "Running", "Running", "Completed")])
-    last = printing("Completed", {name: "url"})
+    url = "https://kitscratch.blob.core.windows.net/azureml/ExperimentRun/dcid.x?sig=secret"
+    looks = iter([printing(status, {name: url}) for status in ("Running", "Running", "Running", "Completed")])
+    last = printing("Completed", {name: url})
     lines = list(job_log.follow_jobs(lambda: [next(looks, last)], CLUSTERS, PRICES))
     told = [line for line in lines if "can't be read" in line]
-    assert told == [f"{name} can't be read: AuthorizationPermissionMismatch"]
+    assert len(told) == 1
+    assert told[0].startswith(
+        f"{name} can't be read: AuthorizationPermissionMismatch; reading takes Storage Blob Data "
+    )
+    assert "Reader on container azureml of kitscratch.blob.core.windows.net" in told[0]
+    assert "secret" not in told[0]
     assert lines[-2].endswith("it is complete")
 
 
