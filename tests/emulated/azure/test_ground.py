@@ -69,7 +69,7 @@ def test_each_change_of_what_is_kept_is_made_in_place(lasting: AzureStack) -> No
     }
     planned = stack.changes()
     kept = {name.removesuffix(KEPT): op for name, op in planned.items() if name.endswith(KEPT)}
-    assert kept == dict.fromkeys(("logs", "storage-lifecycle", "workspace", "registry"), "update")
+    assert kept == dict.fromkeys(("logs", "storage-lifecycle", "scratch-lifecycle", "workspace", "registry"), "update")
     assert planned[f"role-operator-{somebody}-registry-acrpush"] == "create"
     assert planned["alerts"] == "update"
     assert planned["budget"] == "update"
