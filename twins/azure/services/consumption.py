@@ -18,18 +18,11 @@ TYPES = ("Microsoft.Consumption/budgets", "Microsoft.CostManagement/budgets")
 VERSIONS = ("2025-03-01", "2024-08-01", "2023-11-01", "2023-05-01", "2021-10-01", "2019-10-01")
 MOST_NOTIFICATIONS = 5
 _GRAINS = ("Monthly", "Quarterly", "Annually", "BillingMonth", "BillingQuarter", "BillingAnnual")
-_VALUES = {
-    "properties.category": ("Cost", "ReservationUtilization"),
-    "properties.timeGrain": _GRAINS,
-    "properties.timePeriod.startDate": "date",
-    "properties.timePeriod.endDate": "date",
-    "properties.notifications.*.operator": ("EqualTo", "GreaterThan", "GreaterThanOrEqualTo", "LessThan"),
-    "properties.notifications.*.thresholdType": ("Actual", "Forecasted"),
-}
-_FREQUENCY = {"properties.notifications.*.frequency": ("Daily", "Weekly", "Monthly")}
+_DATES = {"properties.timePeriod.startDate": bodies.DATE, "properties.timePeriod.endDate": bodies.DATE}
 _BODIES = {
-    TYPES[0]: bodies.Body(TYPES[0], values=_VALUES),
-    TYPES[1]: bodies.Body(TYPES[1], values=_VALUES | _FREQUENCY, required=("properties.amount",)),
+    TYPES[0]: bodies.Body(TYPES[0], values=_DATES),
+    # Without reservations' grains: a budget of costs, which has an amount.
+    TYPES[1]: bodies.Body(TYPES[1], values=_DATES | {"properties.timeGrain": _GRAINS}, required=("properties.amount",)),
 }
 UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and nobody is told"]
 

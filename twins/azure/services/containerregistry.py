@@ -48,7 +48,7 @@ _DEFAULTS: Document = {
     "publicNetworkAccess": "Enabled",
     "zoneRedundancy": "Disabled",
 }
-_BODY = bodies.Body(REGISTRIES)
+_BODY = bodies.Body(REGISTRIES, values={"sku.name": bodies.TEXT})  # its refusal has a code of its own
 _OF_PREMIUM = {
     "dataEndpointEnabled": True,
     "publicNetworkAccess": "Disabled",

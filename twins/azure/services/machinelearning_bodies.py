@@ -1,4 +1,4 @@
-"""Bodies of Azure ML's API, judged by schemas/machinelearningservices.json; see tools/azure_schemas.py."""
+"""Bodies of Azure ML's API, judged by schemas/machinelearningservices.json; see tools.azure_schemas."""
 
 import copy
 import json

@@ -14,8 +14,10 @@ from twins.azure.twin import Twin
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 VERSIONS = ("2024-11-30", "2023-07-31-preview", "2023-01-31", "2022-01-31-preview", "2018-11-30")
 MOST_CREDENTIALS = 20
-_IDENTITY = bodies.Body(IDENTITIES, more={"properties.isolationScope": "string"})  # later versions have it
-_CREDENTIAL = bodies.Body(CREDENTIALS)
+_IDENTITY = bodies.Body(IDENTITIES, more={"properties.isolationScope": bodies.TEXT})  # later versions have it
+_CREDENTIAL = bodies.Body(
+    CREDENTIALS, required=tuple(f"properties.{name}" for name in ("issuer", "subject", "audiences"))
+)
 
 
 def install(twin: Twin) -> None:

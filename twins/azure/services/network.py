@@ -37,19 +37,13 @@ VERSIONS = (
 DNS_VERSIONS = ("2024-06-01", "2020-06-01", "2018-09-01")
 SECONDS = 10.0
 _NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?"
-_POLICIES = ("Enabled", "Disabled", "NetworkSecurityGroupEnabled", "RouteTableEnabled")
 _NETWORK = bodies.Body(
     NETWORKS,
-    values={"properties.privateEndpointVNetPolicies": ("Disabled", "Basic")},
     required=("properties.addressSpace", "properties.addressSpace.addressPrefixes"),
     more={"properties.defaultPublicNatGateway": READ_ONLY},  # later versions have it
 )
 _SUBNET = bodies.Body(
     SUBNETS,
-    values={
-        "properties.privateEndpointNetworkPolicies": _POLICIES,
-        "properties.privateLinkServiceNetworkPolicies": _POLICIES[:2],
-    },
     required=(
         *(f"properties.{name}.id" for name in ("networkSecurityGroup", "routeTable", "natGateway")),
         "properties.delegations[].name",
@@ -57,7 +51,11 @@ _SUBNET = bodies.Body(
         "properties.serviceEndpoints[].service",
     ),
 )
-_SECURITY_GROUP = bodies.Body(SECURITY_GROUPS)
+_RULE = "properties.securityRules[].properties"
+_SECURITY_GROUP = bodies.Body(
+    SECURITY_GROUPS,
+    required=(_RULE, *(f"{_RULE}.{name}" for name in ("access", "direction", "priority", "protocol"))),
+)
 _CONNECTIONS = ("privateLinkServiceConnections", "manualPrivateLinkServiceConnections")
 _ENDPOINT = bodies.Body(
     ENDPOINTS,
@@ -69,7 +67,7 @@ _ENDPOINT = bodies.Body(
             for name in ("name", "properties.privateLinkServiceId")
         ),
     ),
-    more={"properties.ipVersionType": "string", "properties.resourceGuid": READ_ONLY},  # later versions have them
+    more={"properties.ipVersionType": bodies.TEXT, "properties.resourceGuid": READ_ONLY},  # later versions have them
 )
 _ZONE_CONFIG = "properties.privateDnsZoneConfigs[]"
 _ZONE_GROUP = bodies.Body(
@@ -82,7 +80,6 @@ _ZONE_GROUP = bodies.Body(
 _ZONE = bodies.Body(ZONES)
 _LINK = bodies.Body(
     LINKS,
-    values={"properties.resolutionPolicy": ("Default", "NxDomainRedirect")},
     required=("properties.virtualNetwork", "properties.virtualNetwork.id"),
 )
 
