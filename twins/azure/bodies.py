@@ -5,9 +5,12 @@ Schemas come from twins/azure/declared.py; what a `Body` is told besides is what
 word on what only answers have is passed over, and null is as good as nothing, as on Azure. Names of values are taken in
 any case and kept in the declared one.
 
-The words are Resource Manager's own for a body that its deserializer can't take
-(https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-invalid-template). Not every provider
-refuses what it does not know, nor does the client say which enumerations are open: docs/twin-confidence.md.
+The words are those of Resource Manager for a body that its deserializer can't take, as in
+https://github.com/Azure/azure-sdk-for-net/issues/3487.
+
+Unsure (70 %): not every provider refuses what it does not know, and some have words of their own (Key Vault: "Bad JSON
+content found in the request.", https://github.com/Azure/azure-resource-manager-schemas/issues/1378); the clients don't
+say which enumerations are open, and a text may be taken for a number.
 """
 
 import copy

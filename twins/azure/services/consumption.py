@@ -1,6 +1,8 @@
 """Microsoft.Consumption and Microsoft.CostManagement: budgets. Nothing on a twin costs anything: nobody is told.
 
 https://learn.microsoft.com/rest/api/consumption/budgets/create-or-update
+
+Unsure (60 %): the limits are the reference's, which names no codes; code and words are assumed.
 """
 
 import functools
@@ -65,7 +67,10 @@ def _put(known: bodies.Body, twin: Twin, call: Call, there: Document | None) -> 
 
 
 def _check_offer(twin: Twin) -> None:
-    """https://github.com/Azure/azure-powershell/issues/11642"""
+    """https://github.com/Azure/azure-powershell/issues/11642
+
+    Unsure (40 %): which offers are refused today.
+    """
     if faults.take(twin, "no_budgets"):
         message = (
             "Cost Management supports only Enterprise Agreement, Web direct and Microsoft Customer Agreement offer "

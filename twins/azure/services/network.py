@@ -141,6 +141,7 @@ def _subnet(twin: Twin, call: Call, spaces: list[Any]) -> Document:
     for each in [_network(prefix, "properties.addressPrefix") for prefix in given]:
         if not any(each.version == space.version and each.subnet_of(space) for space in spaces):
             message = f"Subnet '{name}' is not valid because its IP address range is outside the IP address range of "
+            # https://github.com/MicrosoftDocs/azure-docs/pull/123869 has both
             raise ArmError(400, "NetcfgSubnetRangeOutsideVnet", f"{message}its virtual network.")
         for other in twin.children(call.id.rsplit("/", 2)[0], SUBNETS):
             if key(other["id"]) != key(call.id) and any(
@@ -277,9 +278,9 @@ def _put_zone(_twin: Twin, call: Call, _there: Document | None) -> Document:
 
 def _delete_zone(twin: Twin, _call: Call, document: Document) -> None:
     if twin.children(document["id"], LINKS):
-        message = (
-            f"Can not delete resource '{document['id']}' before its nested resources (virtualNetworkLinks) are deleted."
-        )
+        nested = twin.children(document["id"], LINKS)[0]["id"].partition("/providers/")[2]
+        message = f"Cannot delete resource while nested resources exist. Some existing nested resource IDs include: '{nested}'. Please delete all nested resources before deleting this resource."  # fmt: skip # noqa: E501
+        # https://github.com/learntocloud/networking-lab/issues/8
         raise ArmError(409, "CannotDeleteResource", message)
 
 
