@@ -51,6 +51,7 @@ def _move(content: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for each in content.iterdir():
         if (folder / each.name).exists():
-            # unsure (50 %): no source found: assumed, because one would overwrite the other's file
+            # unsure (60 %): of uncompressed models ambiguous names are documented to fail the deployment
+            # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3ModelDataSource.html)
             raise DataError(f"two archives hold {each.name}")
         each.rename(folder / each.name)

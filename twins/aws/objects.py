@@ -199,8 +199,9 @@ def _path_of(key: str, prefix: str) -> str:
     else:
         path = key[len(prefix.rpartition("/")[0]) :].lstrip("/")
     if why := keys.fault(path):
-        # unsure (60 %): SageMaker fails such downloads while the job runs, in words like those of
-        # https://github.com/aws-samples/generative-ai-on-amazon-sagemaker/pull/242
+        # unsure (70 %): of models such names are documented to fail the deployment
+        # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3ModelDataSource.html); jobs fail later, in
+        # words like those of https://github.com/aws-samples/generative-ai-on-amazon-sagemaker/pull/242
         raise ApiError("ValidationException", f"The key {keys.shown(key)} can't be a file below a folder: it {why}.")
     return path
 
