@@ -1,4 +1,7 @@
-"""The way of a request through the twin's main port: routed, read, authenticated, and answered by ARM's rules."""
+"""The way of a request through the twin's main port: routed, read, authenticated, and answered by ARM's rules.
+
+A body that is no JSON is refused as in https://github.com/Azure/azure-sdk-for-net/issues/3487.
+"""
 
 import json
 import logging

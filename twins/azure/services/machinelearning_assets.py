@@ -1,6 +1,8 @@
 """Models, environments, data and code: containers by name, and versions, which do not change.
 
 https://learn.microsoft.com/rest/api/azureml/model-versions
+
+Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import re
@@ -77,6 +79,8 @@ def _undeletable(_twin: "Twin", _call: Call, document: Document) -> None:
     """The harsh reading. Of data, the maintainers say so (https://github.com/microsoft/vscode-tools-for-ai/issues/1761);
     of environments, the tools lost their way to delete (https://github.com/Azure/azure-cli/issues/21957). Models go:
     https://github.com/Azure/azureml-examples/pull/3743.
+
+    Unsure (45 %): the tools only archive, and it is nowhere written that the API refuses to delete.
     """
     what = document["type"].removeprefix(f"{WORKSPACES}/")
     message = f"Deleting {what} is not supported: archive {document['name']} instead."

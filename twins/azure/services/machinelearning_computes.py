@@ -1,6 +1,8 @@
 """Clusters of machines for jobs: AmlCompute, scaled to what jobs need.
 
 https://learn.microsoft.com/rest/api/azureml/compute
+
+Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 from typing import TYPE_CHECKING
@@ -98,7 +100,10 @@ def _check_subnet(twin: "Twin", cluster: Document) -> None:
 
 
 def _deleting(twin: "Twin", call: Call, document: Document) -> None:
-    """https://learn.microsoft.com/rest/api/azureml/compute/delete requires it. (The words are the twin's own.)"""
+    """https://learn.microsoft.com/rest/api/azureml/compute/delete requires it.
+
+    Unsure (75 %): no source found for the words, which are assumed.
+    """
     from twins.azure.services import machinelearning_jobs as jobs
 
     if call.query.get("underlyingResourceAction") not in ("Delete", "Detach"):

@@ -1,6 +1,8 @@
 """Datastores: names for blob containers, and how they are opened; a workspace has some from its first day.
 
 https://learn.microsoft.com/rest/api/azureml/datastores
+
+Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 from typing import TYPE_CHECKING
@@ -77,6 +79,7 @@ def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
     account = properties["accountName"]
     skipped = call.query.get("skipValidation", "").lower() == "true"
     if not skipped and references.storage_account(twin, account) is None:
+        # unsure (35 %): azure-ai-ml always skips the validation, so nobody reports what it refuses
         message = f"The storage account {account} of the datastore can't be found."
         raise ArmError(400, "UserError", message, "properties.accountName")
     properties["isDefault"] = bool(there and there["properties"]["isDefault"])

@@ -2,6 +2,8 @@
 
 https://learn.microsoft.com/rest/api/azureml/online-deployments
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
+
+Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 from typing import TYPE_CHECKING

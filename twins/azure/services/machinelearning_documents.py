@@ -1,4 +1,10 @@
-"""What documents of Azure ML have in common: who made them and when, identities, durations, lists."""
+"""What documents of Azure ML have in common: who made them and when, identities, durations, lists.
+
+https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
+
+Unsure (65 %): that identities must fit their type is documented; FailedIdentityOperation is as in
+https://github.com/Azure/azure-cli/issues/31837, and no source was found for InvalidIdentityValues and the words.
+"""
 
 import re
 from collections.abc import Iterable

@@ -2,6 +2,8 @@
 
 https://learn.microsoft.com/rest/api/azureml/online-endpoints
 https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-endpoints
+
+Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import secrets
@@ -98,6 +100,8 @@ def _check_unique(twin: "Twin", call: Call, body: Document) -> None:
     for other in twin.children(f"/subscriptions/{twin.subscription}", TYPE):
         if other["name"].lower() == name and other["location"] == body["location"]:
             message = f"An endpoint named {name} exists in {body['location']} already; names are unique in a region."
+            # unsure (70 %): that names are unique is documented, also in
+            # https://github.com/Azure/mlops-project-template/issues/29, whose words differ; the code is assumed
             raise ArmError(409, "Conflict", message, "name")
 
 

@@ -1,6 +1,8 @@
 """Schedules: triggers that put jobs.
 
 https://learn.microsoft.com/rest/api/azureml/schedules
+
+Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import copy

@@ -2,6 +2,8 @@
 
 https://learn.microsoft.com/rest/api/azureml/workspaces
 https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
+
+Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import uuid

@@ -36,18 +36,11 @@ UNJUDGED = [
 ]
 _NAME = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER_NAME = r"[a-z0-9](-?[a-z0-9]){2,62}|\$web|\$root|\$logs"
-_SKUS = (
-    *("Standard_LRS", "Standard_GRS", "Standard_RAGRS", "Standard_ZRS", "Standard_GZRS", "Standard_RAGZRS"),
-    *("Premium_LRS", "Premium_ZRS"),
-)
-_KINDS = ("StorageV2", "Storage", "BlobStorage", "BlockBlobStorage", "FileStorage")
 _INVALID = "InvalidValuesForRequestParameters"
-_ACCOUNT = bodies.Body(blobs.ACCOUNTS, values={"sku.name": _SKUS, "kind": _KINDS}, code=_INVALID)
+_ACCOUNT = bodies.Body(blobs.ACCOUNTS, code=_INVALID)
 _SERVICE = bodies.Body(SERVICES, code=_INVALID)
 _CONTAINER = bodies.Body(blobs.CONTAINERS, code=_INVALID)
-_POLICY = bodies.Body(
-    POLICIES, values={"properties.policy.rules[].type": ("Lifecycle",)}, code="InvalidRequestPropertyValue"
-)
+_POLICY = bodies.Body(POLICIES, required=("properties.policy",), code="InvalidRequestPropertyValue")
 _DEFAULTS: Document = {
     "accessTier": "Hot",
     "allowBlobPublicAccess": False,
