@@ -101,15 +101,20 @@ def end(twin: Twin, operation_id: str) -> None:
 
 
 def headers(twin: Twin, operation: Mapping[str, Any]) -> dict[str, str]:
-    """Where a client asks how an operation goes."""
+    """Where a client asks how an operation goes: by the headers that the kind of resource has."""
     parsed = Id.parse(operation["resource"])
+    kind = twin.kinds.get(parsed.type.lower())
+    if kind and not kind.polled and operation["what"] != "POST":
+        return {}
     place = f"{twin.url}/subscriptions/{parsed.subscription or twin.subscription}/providers/{parsed.namespace}"
     version = operation["api_version"]
-    return {
+    places = {
         "Azure-AsyncOperation": f"{place}/locations/global/operationStatuses/{operation['id']}?api-version={version}",
         "Location": f"{place}/locations/global/operationResults/{operation['id']}?api-version={version}",
-        "Retry-After": str(RETRY_SECONDS),
     }
+    if kind and operation["what"] != "POST":
+        places = {name: places[name] for name in kind.polled}
+    return {**places, "Retry-After": str(RETRY_SECONDS)}
 
 
 def status(twin: Twin, path: str, operation_id: str) -> Reply:

@@ -61,7 +61,9 @@ def _install(twin: "Twin", family: _Family) -> None:
         return _put_version(twin, family, call, there)
 
     def list_versions(twin: "Twin", call: Call, document: Document) -> Reply:
-        return page(twin, call, twin.children(document["id"], version))
+        found = twin.children(document["id"], version)
+        wanted = call.query.get("version") if family.segment == "models" else None
+        return page(twin, call, [each for each in found if wanted in (None, each["name"])])
 
     def list_containers(twin: "Twin", call: Call, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))

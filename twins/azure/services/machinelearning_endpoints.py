@@ -13,7 +13,7 @@ from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.kinds import Kind
 from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judge, judged
-from twins.azure.services.machinelearning_documents import stamp, with_identity
+from twins.azure.services.machinelearning_documents import chosen, stamp, with_identity
 from twins.azure.services.machinelearning_references import asset, workspace_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def install(twin: "Twin") -> None:
             begun=lambda twin, document: twin.running.endpoint_changed(document),
             done=lambda twin, _document: providers.require_for_endpoints(twin),
             gone=lambda twin, document: twin.running.endpoint_gone(document["id"]),
+            listed=_listed,
             show=_show,
             name=r"(?=.{3,32}$)[a-zA-Z](?:-?[a-zA-Z0-9])*",
             seconds=SECONDS,
@@ -65,6 +66,12 @@ def forget_deployment(twin: "Twin", deployment: Document) -> None:
         for member in ("traffic", "mirrorTraffic"):
             endpoint["properties"].get(member, {}).pop(name, None)
         twin.keep(endpoint)
+
+
+def _listed(call: Call, found: list[Document]) -> list[Document]:
+    """By `name` and `computeType` too: all of the twin's are managed."""
+    name, compute = call.query.get("name"), call.query.get("computeType", "Managed")
+    return [each for each in chosen(call, found) if name in (None, each["name"]) and compute in ("Managed", "All")]
 
 
 def _put(twin: "Twin", call: Call, there: Document | None) -> Document:

@@ -27,6 +27,16 @@ VERSIONS = (
     *("2019-06-01", "2019-04-01"),
 )
 CREATE_SECONDS = 20.0
+CHANGE_SECONDS = 2.0
+"""What a PATCH takes, or a PUT of what is there: both are answered when they are done (`StorageAccounts_Update` of the
+specification has 200 alone), and meanwhile another write is refused.
+
+https://github.com/hashicorp/terraform-provider-azurerm/issues/29351
+"""
+_BUSY = (
+    "StorageAccountOperationInProgress",
+    "An operation is currently performing on this storage account that requires exclusive access.",
+)
 BY_PATH = "/storage/"
 """Below it on the main port, every account is at its name: for Pulumi's states in blobs, which have one address."""
 UNJUDGED = [
@@ -77,6 +87,9 @@ def install(twin: Twin) -> None:
             gone=lambda twin, document: twin.end_data_plane(_plane(document["name"])),
             seconds=CREATE_SECONDS,
             delete_seconds=0.0,
+            change_seconds=CHANGE_SECONDS,
+            busy=_BUSY,
+            polled=("Location",),
             codes=(202, 200),
             location=True,
         )
@@ -99,6 +112,7 @@ def install(twin: Twin) -> None:
             VERSIONS,
             put=_put_container,
             gone=_gone_container,
+            listed=_listed_containers,
             name=_CONTAINER_NAME,
             provisioning=False,
         )
@@ -233,6 +247,11 @@ def _gone_container(twin: Twin, document: Document) -> None:
     account = twin.find(document["id"].partition("/blobServices/")[0])
     if account is not None:
         blobs.store(twin).forget(twin, account[blobs.SLOT], document["name"])
+
+
+def _listed_containers(call: Call, found: list[Document]) -> list[Document]:
+    """https://learn.microsoft.com/rest/api/storagerp/blob-containers/list: `$filter` is what a name begins with."""
+    return [each for each in found if each["name"].startswith(call.query.get("$filter", ""))]
 
 
 def _put_policy(twin: Twin, call: Call, there: Document | None) -> Document:

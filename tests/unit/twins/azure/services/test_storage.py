@@ -1,5 +1,7 @@
 """Storage accounts as Resource Manager takes, refuses and shows them. Their blobs: tests/emulated."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,38 @@ def test_an_account_has_a_host_of_its_own_and_keeps_its_settings(arm: Arm) -> No
     after = arm.get(account, VERSION).body
     assert after["properties"]["primaryEndpoints"] == before
     assert (after["properties"]["allowSharedKeyAccess"], after["tags"]) == (False, {"a": "b"})
+    patched = arm.call("PATCH", account, VERSION, {"properties": {"allowBlobPublicAccess": False}, "tags": {"c": "d"}})
+    assert (patched.status, patched.body["tags"]) == (200, {"c": "d"})
+    assert patched.body["properties"]["provisioningState"] == "Succeeded"
+    assert not {"Azure-AsyncOperation", "Location"} & set(patched.headers)
+
+
+def test_a_new_account_is_asked_for_by_its_location_and_refuses_writes_meanwhile(arm: Arm) -> None:
+    account = path(arm)
+    accepted = arm.put(account, VERSION, BODY)
+    assert (accepted.status, accepted.body) == (202, None)
+    assert "Azure-AsyncOperation" not in accepted.headers
+    location = accepted.headers["Location"].removeprefix(arm.twin.url).partition("?")[0]
+    assert (arm.get(location, VERSION).status, arm.get(location, VERSION).body) == (202, None)
+    for method in ("PUT", "PATCH", "DELETE"):
+        refused = arm.call(method, account, VERSION, BODY)
+        assert (refused.status, refused.code) == (409, "StorageAccountOperationInProgress")
     arm.pass_time()
-    assert arm.call("PATCH", account, VERSION, {"properties": {"allowBlobPublicAccess": False}}).status == 200
+    assert arm.get(location, VERSION).body["id"] == account
+
+
+def test_of_two_writes_at_once_the_second_is_refused(tmp_path: Path) -> None:
+    pace = 150.0  # what takes two seconds on Azure takes one
+    arm = Arm(local_twin(tmp_path, authorization.install, storage.install, pace=pace))
+    account = made(arm)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(arm.call, "PATCH", account, VERSION, {"tags": {"a": "1"}})
+        while not first.done() and (arm.twin.find(account) or {}).get("tags") != {"a": "1"}:
+            time.sleep(0.001)
+        second = arm.call("PATCH", account, VERSION, {"tags": {"a": "2"}})
+        assert (second.status, second.code) == (409, "StorageAccountOperationInProgress")
+        assert first.result().status == 200
+    assert arm.call("PATCH", account, VERSION, {"tags": {"a": "2"}}).body["tags"] == {"a": "2"}
 
 
 def test_what_azure_refuses_is_refused(arm: Arm) -> None:
@@ -123,6 +155,8 @@ def test_containers_are_private_and_lie_in_an_account(arm: Arm) -> None:
     assert arm.put(f"{containers}/store", VERSION, {"properties": {"metadata": {"a": "b"}}}).status == 200
     assert arm.get(f"{containers}/store", VERSION).body["properties"]["publicAccess"] == "None"
     assert [each["name"] for each in arm.get(containers, VERSION).body["value"]] == ["store"]
+    assert [each["name"] for each in arm.get(containers, VERSION, **{"$filter": "st"}).body["value"]] == ["store"]
+    assert arm.get(containers, VERSION, **{"$filter": "tore"}).body["value"] == []
     refused = arm.put(f"{containers}/open", VERSION, {"properties": {"publicAccess": "Blob"}})
     assert (refused.status, refused.code) == (409, "PublicAccessNotPermitted")
     assert arm.put(f"{containers}/Wrong", VERSION, {}).status == 400
