@@ -265,7 +265,7 @@ def _delete(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply
     seconds = kind.seconds if kind.delete_seconds is None else kind.delete_seconds
     if not seconds:
         remove(twin, call.id)
-        return Reply(200)
+        return Reply(200, shown(twin, there) if kind.delete_shows else None)
     operations.set_state(there, "Deleting")
     operation = operations.begin(twin, call, seconds, "DELETE")
     return Reply(202, None, operations.headers(twin, operation))

@@ -52,6 +52,7 @@ class Kind:
         name: a regular expression that all of a name matches.
         seconds: what creating takes on Azure; 0: it is answered at once.
         delete_seconds: what deleting takes; None: as long as creating.
+        delete_shows: a DELETE that is done at once answers what was there.
         change_seconds: what changing takes, where the answer waits for the end; None: an operation, as creating is.
         busy: code and message of the refusal (409) of a change while another takes its time.
         polled: headers that say where an operation is asked for; none: a GET's provisioningState tells.
@@ -81,6 +82,7 @@ class Kind:
     name: str = r"[^/<>%&\\?#]{1,260}"
     seconds: float = 0.0
     delete_seconds: float | None = None
+    delete_shows: bool = False
     change_seconds: float | None = None
     busy: tuple[str, str] = ("AnotherOperationInProgress", "")
     polled: tuple[str, ...] = ("Azure-AsyncOperation", "Location")

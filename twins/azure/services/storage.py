@@ -17,6 +17,7 @@ from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id
 from twins.azure.kinds import Kind
+from twins.azure.services import storage_rules
 from twins.azure.twin import Twin
 
 SERVICES = "Microsoft.Storage/storageAccounts/blobServices"
@@ -46,12 +47,9 @@ UNJUDGED = [
 ]
 _NAME = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER_NAME = r"[a-z0-9](-?[a-z0-9]){2,62}|\$web|\$root|\$logs"
-_SKUS = (
-    *("Standard_LRS", "Standard_GRS", "Standard_RAGRS", "Standard_ZRS", "Standard_GZRS", "Standard_RAGZRS"),
-    *("Premium_LRS", "Premium_ZRS"),
-)
-_KINDS = ("StorageV2", "Storage", "BlobStorage", "BlockBlobStorage", "FileStorage")
-_INVALID = "InvalidValuesForRequestParameters"
+_SKUS = tuple(sorted({sku for skus in storage_rules.SKUS.values() for sku in skus}))
+_KINDS = tuple(storage_rules.SKUS)
+_INVALID = storage_rules.INVALID
 _ACCOUNT = bodies.Body(blobs.ACCOUNTS, values={"sku.name": _SKUS, "kind": _KINDS}, code=_INVALID)
 _SERVICE = bodies.Body(SERVICES, code=_INVALID)
 _CONTAINER = bodies.Body(blobs.CONTAINERS, code=_INVALID)
@@ -59,7 +57,6 @@ _POLICY = bodies.Body(
     POLICIES, values={"properties.policy.rules[].type": ("Lifecycle",)}, code="InvalidRequestPropertyValue"
 )
 _DEFAULTS: Document = {
-    "accessTier": "Hot",
     "allowBlobPublicAccess": False,
     "allowCrossTenantReplication": False,
     "encryption": {
@@ -147,13 +144,15 @@ def _resume(twin: Twin) -> None:
 
 def _put_account(twin: Twin, call: Call, there: Document | None) -> Document:
     _check_name(twin, Id.parse(call.id).name, there)
+    storage_rules.check(call.body, new=there is None)
     body = _ACCOUNT.judged(call)
     properties, sku, kind = body["properties"], body["sku"]["name"], body["kind"]
     if there:
         _check_unchanged(there, kind, properties)
     now = datetime.now(UTC).isoformat()
     before = there["properties"] if there else {"creationTime": now, "keyCreationTime": {"key1": now, "key2": now}}
-    merged = copy.deepcopy(_DEFAULTS) | before | properties
+    tiers = [{"accessTier": tier} for tier in storage_rules.TIERS[kind][:1]]
+    merged = copy.deepcopy(_DEFAULTS) | (tiers[0] if tiers else {}) | before | properties
     merged |= {"primaryLocation": body.get("location") or (there or {})["location"], "statusOfPrimary": "available"}
     document = {name: body[name] for name in ("location", "tags", "identity") if name in body}
     if there:

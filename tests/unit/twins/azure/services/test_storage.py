@@ -90,8 +90,6 @@ def test_what_azure_refuses_is_refused(arm: Arm) -> None:
     cases: list[tuple[str, Any, str]] = [
         (f"{group}Kit-Data", BODY, "AccountNameInvalid"),
         (path(arm, "kitdata", "other"), BODY, "StorageAccountAlreadyTaken"),
-        (f"{group}kitother", {**BODY, "sku": {"name": "Cheap"}}, "InvalidValuesForRequestParameters"),
-        (f"{group}kitother", {**BODY, "kind": "Files"}, "InvalidValuesForRequestParameters"),
         (
             f"{group}kitother",
             {**BODY, "properties": {"allowSharedKeyAccess": "no"}},
@@ -104,6 +102,67 @@ def test_what_azure_refuses_is_refused(arm: Arm) -> None:
     ]
     for each, body, code in cases:
         assert arm.put(each, VERSION, body).code == code
+
+
+ACLS = "networkAcls"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({"sku": {"name": "Cheap"}}, "InvalidValuesForRequestParameters", "invalid: sku."),
+        ({"kind": "Files"}, "InvalidValuesForRequestParameters", "invalid: kind."),
+        ({"kind": "BlockBlobStorage"}, "InvalidValuesForRequestParameters", "invalid: kind, sku."),
+        ({"kind": "BlobStorage"}, "InvalidValuesForRequestParameters", "invalid: accessTier."),
+        ({"kind": "Storage", "accessTier": "Hot"}, "InvalidRequestPropertyValue", "'Hot' is not allowed"),
+        ({"accessTier": "Archive"}, "InvalidRequestPropertyValue", "'Archive' is not allowed"),
+        ({"accessTier": "Premium"}, "InvalidRequestPropertyValue", "'Premium' is not allowed"),
+        ({"minimumTlsVersion": "1.2"}, "InvalidValuesForRequestParameters", "invalid: minimumTlsVersion."),
+        ({"publicNetworkAccess": "No"}, "InvalidValuesForRequestParameters", "invalid: publicNetworkAccess."),
+        (
+            {ACLS: {"defaultAction": "Refuse"}},
+            "InvalidValuesForRequestParameters",
+            "invalid: networkAcls.defaultAction.",
+        ),
+        ({ACLS: {"bypass": "Logging, All"}}, "InvalidValuesForRequestParameters", "invalid: networkAcls.bypass."),
+        (
+            {ACLS: {"defaultAction": "Deny", "ipRules": [{"value": "1.2.3.4"}, {"value": "1.2.3.4"}]}},
+            "InvalidValuesForRequestParameters",
+            "invalid: networkAcls.ipRules[*].value(unique).",
+        ),
+        *(
+            (
+                {ACLS: {"defaultAction": "Deny", "ipRules": [{"value": wrong}]}},
+                "InvalidValuesForRequestParameters",
+                "invalid: networkAcls.ipRule[*].value.",
+            )
+            for wrong in ("10.0.0.4", "1.2.3.4/31", "somewhere")
+        ),
+    ],
+)
+def test_values_that_azure_does_not_take(arm: Arm, change: dict[str, Any], code: str, words: str) -> None:
+    outside = {name: value for name, value in change.items() if name in ("sku", "kind")}
+    properties = {name: value for name, value in change.items() if name not in outside}
+    refused = arm.put(path(arm), VERSION, {**BODY, **outside, "properties": properties})
+    assert (refused.status, refused.code) == (400, code)
+    assert words in refused.body["error"]["message"]
+
+
+def test_values_that_azure_takes(arm: Arm) -> None:
+    account = made(
+        arm,
+        minimumTlsVersion="TLS1_3",
+        networkAcls={"bypass": "Logging, azureservices", "defaultAction": "Deny", "ipRules": [{"value": "1.2.3.0/24"}]},
+    )
+    assert arm.get(account, VERSION).body["properties"]["accessTier"] == "Hot"
+    cooler = arm.call("PATCH", account, VERSION, {"properties": {"accessTier": "Cool"}})
+    assert cooler.body["properties"]["accessTier"] == "Cool"
+    refused = arm.call("PATCH", account, VERSION, {"properties": {"minimumTlsVersion": "1.2"}})
+    assert refused.code == "InvalidValuesForRequestParameters"
+    old = arm.put(path(arm, "kitold"), VERSION, {**BODY, "kind": "Storage"})
+    arm.pass_time()
+    assert old.status == 202
+    assert "accessTier" not in arm.get(path(arm, "kitold"), VERSION).body["properties"]
 
 
 def test_names_are_said_to_be_free_or_taken(arm: Arm) -> None:
