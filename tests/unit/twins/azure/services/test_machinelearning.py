@@ -127,6 +127,17 @@ def test_locations_list_sizes_and_usages(ml: Workspace) -> None:
     assert usages["Standard DSv2 Family Cluster Dedicated vCPUs"]["limit"] == 100
 
 
+def test_datastores_by_name_default_and_text(ml: Workspace) -> None:
+    ml.make()
+
+    def names(**query: str) -> set[str]:
+        return {each["name"] for each in ml.get("/datastores", **query).body["value"]}
+
+    assert names() > names(names="store,none") == {"store"}
+    assert names(isDefault="true") == {"workspaceblobstore"}
+    assert names(searchText="ARTIFACT") == {"workspaceartifactstore"}
+
+
 def test_a_datastore_names_an_account_that_is_there(ml: Workspace) -> None:
     ml.make()
     body = ml.get("/datastores/store").body
@@ -158,6 +169,9 @@ def test_a_version_makes_its_container_which_knows_the_latest(ml: Workspace) -> 
     assert ml.get("/models/chat").body["properties"]["latestVersion"] == "2"
     newest = ml.get("/models/chat/versions", **{"$orderBy": "createdtime desc", "$top": "1"}).body["value"]
     assert [each["name"] for each in newest] == ["2"]
+    one = ml.get("/models/chat/versions", version="1").body["value"]
+    assert [each["name"] for each in one] == ["1"]
+    assert ml.get("/models/chat/versions", **{"$top": "-1"}).code == "InvalidQueryParameter"
     ml.ok("/models/chat/versions/2", {"properties": {**model, "isArchived": True}})
     assert [each["name"] for each in ml.get("/models/chat/versions").body["value"]] == ["1"]
 

@@ -76,6 +76,29 @@ def test_a_tag_by_patch_leaves_traffic(ml: Workspace) -> None:
     assert (after["tags"], after["properties"]["traffic"]) == ({"a": "b"}, {"chat-a": 100})
 
 
+def test_lists_of_endpoints_and_deployments_by_their_parameters(ml: Workspace) -> None:
+    ml.ok("/onlineEndpoints/other", {**ml.endpoint(), "tags": {"a": "1", "b": "2"}})
+    ml.ok(A, ml.deployment())
+    ml.ok(B, ml.deployment())
+
+    def names(path: str, **query: str) -> list[str]:
+        return [each["name"] for each in ml.get(path, **query).body["value"]]
+
+    endpoints, deployments = "/onlineEndpoints", "/onlineEndpoints/chat/deployments"
+    assert names(endpoints) == ["other", "chat"]
+    assert names(endpoints, orderBy="CreatedTimeAsc") == ["chat", "other"]
+    assert names(endpoints, name="chat") == ["chat"]
+    assert names(endpoints, tags="a,b=2") == ["other"]
+    assert names(endpoints, tags="a=2") == names(endpoints, computeType="Kubernetes") == []
+    assert names(deployments, **{"$orderBy": "CreatedTimeAsc"}) == ["chat-a", "chat-b"]
+    first = ml.get(endpoints, count="1").body
+    assert [each["name"] for each in first["value"]] == ["other"]
+    assert "count=1" in first["nextLink"]
+    assert names(deployments, **{"$top": "1"}) == ["chat-b"]
+    refused = ml.get(deployments, **{"$top": "no"})
+    assert (refused.status, refused.code) == (400, "InvalidQueryParameter")
+
+
 def test_mirrored_traffic_goes_to_one_that_has_no_live_traffic(ml: Workspace) -> None:
     ml.ok(A, ml.deployment())
     ml.ok(B, ml.deployment())

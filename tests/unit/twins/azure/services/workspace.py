@@ -111,7 +111,7 @@ class Workspace:
         """PUT something below the workspace."""
         return self.arm.put(self.id + path, VERSION, body)
 
-    def get(self, path: str = "", **query: str) -> Answer:
+    def get(self, path: str = "", /, **query: str) -> Answer:
         return self.arm.get(self.id + path, VERSION, **query)
 
     def ok(self, path: str, body: Document) -> Document:
