@@ -5,7 +5,7 @@ https://learn.microsoft.com/rest/api/azureml/model-versions
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
@@ -68,7 +68,8 @@ def _install(twin: "Twin", family: _Family) -> None:
     def list_containers(twin: "Twin", call: Call, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))
 
-    common = {"name": name, "provisioning": family.provisioning, "deleting": None if family.deletable else _undeletable}
+    common: dict[str, Any] = {"name": name, "provisioning": family.provisioning, "patch": False}
+    common["deleting"] = None if family.deletable else _undeletable
     twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, implicit=True, **common))
     twin.kind(Kind(version, VERSIONS, put=put_version, **common))
     twin.action(container, "versions", list_versions, f"{version}/read", "GET")

@@ -28,6 +28,7 @@ def install(twin: "Twin") -> None:
             VERSIONS,
             put=_put,
             deleting=_deleting,
+            patch=False,  # the specification has none, of assets neither
             listed=_listed,
             show=_show,
             name=r"[a-zA-Z0-9][a-zA-Z0-9_]{0,254}",

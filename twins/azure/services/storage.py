@@ -97,6 +97,7 @@ def install(twin: Twin) -> None:
             VERSIONS,
             put=_put_service,
             deleting=_undeletable,
+            patch=False,  # BlobServices_SetServiceProperties is a PUT, and there is no other
             name="default",
             provisioning=False,
             codes=(200, 200),

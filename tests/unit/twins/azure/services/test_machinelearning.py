@@ -133,6 +133,7 @@ def test_datastores_by_name_default_and_text(ml: Workspace) -> None:
     def names(**query: str) -> set[str]:
         return {each["name"] for each in ml.get("/datastores", **query).body["value"]}
 
+    assert ml.arm.call("PATCH", f"{ml.id}/datastores/store", VERSION, {}).status == 405
     assert names() > names(names="store,none") == {"store"}
     assert names(isDefault="true") == {"workspaceblobstore"}
     assert names(searchText="ARTIFACT") == {"workspaceartifactstore"}
