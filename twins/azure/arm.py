@@ -230,8 +230,9 @@ def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) 
         kind.begun(twin, document)
     if not asynchronous and kind.done:
         kind.done(twin, document)
-    status = kind.codes[0] if there is None else kind.codes[1]
-    return Reply(status, None if status == 202 else shown(twin, document), headers, seconds)
+    if asynchronous and call.method in kind.accepted:
+        return Reply(202, None, headers)
+    return Reply(kind.codes[0] if there is None else kind.codes[1], shown(twin, document), headers, seconds)
 
 
 def _kept(body: Document) -> Document:

@@ -1,7 +1,7 @@
 """What the twin knows of a type of resource; services add theirs with `twin.kind(Kind(…))`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from twins.azure.calls import Call, Document
@@ -9,6 +9,9 @@ from twins.azure.calls import Call, Document
 if TYPE_CHECKING:
     from twins.azure.ids import Id
     from twins.azure.twin import Twin
+
+STATUS, RESULT = ("Azure-AsyncOperation",), ("Location",)
+"""Headers of an operation: where its status is asked for, and where what the call would have answered at once."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class Kind:
         delete_shows: a DELETE that is done at once answers what was there.
         change_seconds: what changing takes, where the answer waits for the end; None: an operation, as creating is.
         busy: code and message of the refusal (409) of a change while another takes its time.
-        polled: headers that say where an operation is asked for; none: a GET's provisioningState tells.
+        accepted: methods whose operations are answered with 202 and no body.
+        polled: headers that say where an operation is asked for, by method where it has not both; none: a GET's
+            provisioningState tells.
         creating: provisioningState until a new one is there.
         open_ended: the operation of a PUT ends when somebody says so: `operations.succeed(twin, id)` or `fail`.
         soft_delete: what a DELETE leaves.
@@ -85,7 +90,8 @@ class Kind:
     delete_shows: bool = False
     change_seconds: float | None = None
     busy: tuple[str, str] = ("AnotherOperationInProgress", "")
-    polled: tuple[str, ...] = ("Azure-AsyncOperation", "Location")
+    accepted: tuple[str, ...] = ()
+    polled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     creating: str = "Creating"
     open_ended: bool = False
     soft_delete: SoftDelete | None = None

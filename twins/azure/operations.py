@@ -14,6 +14,7 @@ from twins.azure import faults
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError, not_found
 from twins.azure.ids import Id, key
+from twins.azure.kinds import RESULT, STATUS
 from twins.azure.twin import Twin
 
 RETRY_SECONDS = 1
@@ -101,20 +102,18 @@ def end(twin: Twin, operation_id: str) -> None:
 
 
 def headers(twin: Twin, operation: Mapping[str, Any]) -> dict[str, str]:
-    """Where a client asks how an operation goes: by the headers that the kind of resource has."""
+    """Where a client asks how an operation goes: by the headers that its kind of resource has for its method."""
     parsed = Id.parse(operation["resource"])
     kind = twin.kinds.get(parsed.type.lower())
-    if kind and not kind.polled and operation["what"] != "POST":
-        return {}
+    forms = kind.polled if kind else {}
+    names = forms.get(operation["what"], (*STATUS, *RESULT))
     place = f"{twin.url}/subscriptions/{parsed.subscription or twin.subscription}/providers/{parsed.namespace}"
     version = operation["api_version"]
     places = {
         "Azure-AsyncOperation": f"{place}/locations/global/operationStatuses/{operation['id']}?api-version={version}",
         "Location": f"{place}/locations/global/operationResults/{operation['id']}?api-version={version}",
     }
-    if kind and operation["what"] != "POST":
-        places = {name: places[name] for name in kind.polled}
-    return {**places, "Retry-After": str(RETRY_SECONDS)}
+    return {**{name: places[name] for name in names}, "Retry-After": str(RETRY_SECONDS)} if names else {}
 
 
 def status(twin: Twin, path: str, operation_id: str) -> Reply:

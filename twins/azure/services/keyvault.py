@@ -59,7 +59,9 @@ def install(twin: Twin) -> None:
             seconds=CREATE_SECONDS,
             delete_seconds=0.0,
             change_seconds=0.0,
-            polled=(),  # VaultProvisioningState of the specification has "Succeeded" and "RegisteringDns" alone
+            polled={
+                "PUT": ()
+            },  # VaultProvisioningState of the specification has "Succeeded" and "RegisteringDns" alone
             creating="RegisteringDns",
             soft_delete=soft,
             codes=(200, 200),

@@ -10,11 +10,16 @@ from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id
 from twins.azure.judges import linked
+from twins.azure.kinds import RESULT, STATUS
 
 if TYPE_CHECKING:
     from twins.azure.twin import Twin
 
 ASSIGN = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
+FORMS = {"PUT": STATUS, "PATCH": RESULT, "DELETE": RESULT}
+"""How operations on endpoints, deployments and schedules are asked for. The client in azure-ai-ml (arm_ml_service, made
+of the specification) says so of each method, and which statuses it takes: of a workspace's PUT 200 and 202.
+"""
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _KINDS = {"user": "User", "application": "Application", "identity": "ManagedIdentity", "twin": "Application"}
 

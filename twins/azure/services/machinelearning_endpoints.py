@@ -13,7 +13,7 @@ from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.kinds import Kind
 from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judge, judged
-from twins.azure.services.machinelearning_documents import chosen, stamp, with_identity
+from twins.azure.services.machinelearning_documents import FORMS, chosen, stamp, with_identity
 from twins.azure.services.machinelearning_references import asset, workspace_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def install(twin: "Twin") -> None:
             gone=lambda twin, document: twin.running.endpoint_gone(document["id"]),
             listed=_listed,
             show=_show,
+            accepted=("PATCH",),
+            polled=FORMS,
             name=r"(?=.{3,32}$)[a-zA-Z](?:-?[a-zA-Z0-9])*",
             seconds=SECONDS,
             location=True,

@@ -11,7 +11,7 @@ from twins.azure.arm import CREATED
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
-from twins.azure.kinds import Kind
+from twins.azure.kinds import RESULT, Kind
 from twins.azure.twin import Twin
 
 VERSIONS = (
@@ -54,7 +54,7 @@ def install(twin: Twin) -> None:
             location=True,
             scopes=("subscription", "group"),
             delete_seconds=DELETE_SECONDS,
-            polled=("Location",),
+            polled={"DELETE": RESULT},
             listed=_listed_groups,
         )
     )

@@ -16,7 +16,7 @@ from twins.azure.blobs_front import ByPath, Front
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id
-from twins.azure.kinds import Kind
+from twins.azure.kinds import RESULT, Kind
 from twins.azure.services import storage_rules
 from twins.azure.twin import Twin
 
@@ -86,8 +86,8 @@ def install(twin: Twin) -> None:
             delete_seconds=0.0,
             change_seconds=CHANGE_SECONDS,
             busy=_BUSY,
-            polled=("Location",),
-            codes=(202, 200),
+            accepted=("PUT",),
+            polled={"PUT": RESULT},
             location=True,
         )
     )

@@ -39,9 +39,9 @@ def test_a_workspaces_own_identity_may_work_with_its_resources(ml: Workspace) ->
     answer = ml.put("", body)
     ml.arm.pass_time()
 
-    status = ml.arm.get(answer.headers["Azure-AsyncOperation"].removeprefix(ml.twin.url).partition("?")[0], VERSION)
-    assert status.body["status"] == "Failed"
-    assert missing in status.body["error"]["message"]
+    failed = ml.arm.get(answer.headers["Location"].removeprefix(ml.twin.url).partition("?")[0], VERSION)
+    assert (failed.status, failed.code) == (400, "BadRequest")
+    assert missing in failed.body["error"]["message"]
     ml.twin.judge_of_roles = None
     assert ml.ok("", body)["properties"]["provisioningState"] == "Succeeded"
 
@@ -83,7 +83,9 @@ def test_bodies_are_judged_by_azures_own_models(ml: Workspace) -> None:
 
 def test_a_change_in_place_is_a_merge(ml: Workspace) -> None:
     before = ml.ok("", ml.body(description="first"))
-    assert ml.arm.call("PATCH", ml.id, VERSION, {"tags": {"team": "a"}}).status == 200
+    accepted = ml.arm.call("PATCH", ml.id, VERSION, {"tags": {"team": "a"}})
+    assert (accepted.status, accepted.body) == (202, None)
+    assert ("Location" in accepted.headers, "Azure-AsyncOperation" in accepted.headers) == (True, False)
     ml.arm.pass_time()
 
     after = ml.get().body
