@@ -65,6 +65,11 @@ def install(twin: Twin) -> None:
             gone=_gone,
             seconds=CREATE_SECONDS,
             delete_seconds=0.0,
+            change_seconds=0.0,
+            polled={
+                "PUT": ()
+            },  # VaultProvisioningState of the specification has "Succeeded" and "RegisteringDns" alone
+            creating="RegisteringDns",
             soft_delete=soft,
             codes=(200, 200),
             location=True,

@@ -7,7 +7,7 @@ Unsure (65 %): the rules are the reference's, which names no codes; code and wor
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
@@ -63,12 +63,15 @@ def _install(twin: "Twin", family: _Family) -> None:
         return _put_version(twin, family, call, there)
 
     def list_versions(twin: "Twin", call: Call, document: Document) -> Reply:
-        return page(twin, call, twin.children(document["id"], version))
+        found = twin.children(document["id"], version)
+        wanted = call.query.get("version") if family.segment == "models" else None
+        return page(twin, call, [each for each in found if wanted in (None, each["name"])])
 
     def list_containers(twin: "Twin", call: Call, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))
 
-    common = {"name": name, "provisioning": family.provisioning, "deleting": None if family.deletable else _undeletable}
+    common: dict[str, Any] = {"name": name, "provisioning": family.provisioning, "patch": False}
+    common["deleting"] = None if family.deletable else _undeletable
     twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, implicit=True, **common))
     twin.kind(Kind(version, VERSIONS, put=put_version, **common))
     twin.action(container, "versions", list_versions, f"{version}/read", "GET")

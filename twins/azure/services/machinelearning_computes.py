@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
-from twins.azure.kinds import Kind
+from twins.azure.kinds import STATUS, Kind
 from twins.azure.services import machinelearning_sizes as sizes
 from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judged, refuse_changes, writable
 from twins.azure.services.machinelearning_documents import now, seconds, stamp, with_identity
@@ -34,6 +34,7 @@ def install(twin: "Twin") -> None:
             show=lambda twin, document: _shown(twin, document),
             name=r"(?!.*-\d+$)[a-zA-Z][a-zA-Z0-9-]{2,23}",
             seconds=SECONDS,
+            polled={"PUT": STATUS},
             location=True,
         )
     )

@@ -30,12 +30,30 @@ def install(twin: "Twin") -> None:
             VERSIONS,
             put=_put,
             deleting=_deleting,
+            patch=False,  # the specification has none, of assets neither
+            listed=_listed,
             show=_show,
             name=r"[a-zA-Z0-9][a-zA-Z0-9_]{0,254}",
             provisioning=False,
         )
     )
     twin.action(TYPE, "listSecrets", _secrets)
+
+
+def _listed(call: Call, found: list[Document]) -> list[Document]:
+    """By `names`, `isDefault` and `searchText`.
+
+    azure-rest-api-specs, Microsoft.MachineLearningServices: Datastores_List; what a text is looked for in: 60 %.
+    """
+    names = [name for name in call.query.get("names", "").split(",") if name]
+    default, text = call.query.get("isDefault", "").lower(), call.query.get("searchText", "").lower()
+    return [
+        each
+        for each in found
+        if (not names or each["name"] in names)
+        and default in ("", str(bool(each["properties"].get("isDefault"))).lower())
+        and text in each["name"].lower()
+    ]
 
 
 def make_defaults(twin: "Twin", workspace: Document) -> None:

@@ -85,13 +85,13 @@ _LINK = bodies.Body(
 
 
 def install(twin: Twin) -> None:
-    """Add the kinds."""
-    common = {"name": _NAME, "seconds": SECONDS, "patch": True}
-    place = {**common, "location": True}
+    """Add the kinds. Of subnets, private endpoints and their zone groups the specification has no PATCH."""
+    common = {"name": _NAME, "seconds": SECONDS, "patch": False}
+    place = {**common, "patch": True, "location": True}
     twin.kind(Kind(NETWORKS, VERSIONS, put=_put_network, deleting=_delete_network, show=_show_network, **place))
     twin.kind(Kind(SUBNETS, VERSIONS, put=_put_subnet, deleting=_delete_subnet, show=_show_subnet, **common))
     twin.kind(Kind(SECURITY_GROUPS, VERSIONS, put=_put_security_group, deleting=_delete_security_group, **place))
-    twin.kind(Kind(ENDPOINTS, VERSIONS, put=_put_endpoint, **place))
+    twin.kind(Kind(ENDPOINTS, VERSIONS, put=_put_endpoint, **common, location=True))
     twin.kind(Kind(ZONE_GROUPS, VERSIONS, put=_put_zone_group, **common))
     zone = r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63}){1,34}"
     twin.kind(
