@@ -48,7 +48,9 @@ UNJUDGED = [
 _NAME = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER_NAME = r"[a-z0-9](-?[a-z0-9]){2,62}|\$web|\$root|\$logs"
 _INVALID = storage_rules.INVALID
-_ACCOUNT = bodies.Body(blobs.ACCOUNTS, code=_INVALID)
+_ACCOUNT = bodies.Body(
+    blobs.ACCOUNTS, values={"properties.networkAcls.bypass": bodies.TEXT}, code=_INVALID
+)  # any of its words together: storage_rules judges it
 _SERVICE = bodies.Body(SERVICES, code=_INVALID)
 _CONTAINER = bodies.Body(blobs.CONTAINERS, code=_INVALID)
 _POLICY = bodies.Body(POLICIES, required=("properties.policy",), code="InvalidRequestPropertyValue")
