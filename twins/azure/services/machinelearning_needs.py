@@ -108,8 +108,7 @@ def _of_encryption(twin: "Twin", properties: Document) -> Failure | None:
 def of_job(twin: "Twin", job: Document) -> Failure | None:
     """Why a job can't start under the identity of its cluster; None: it can.
 
-    Unsure (45 %): of the inputs, outputs and image that a job names; it may need the workspace's default containers
-    too.
+    Unsure (60 %): of the workspace's default container, where a job logs; which of its rights is asked for first.
     """
     workspace = references.workspace_of(job["id"])
     try:
@@ -167,8 +166,8 @@ def _deployment_needs(twin: "Twin", workspace: str, properties: Document) -> Ite
 
 def _job_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[Need]:
     """Beside what its body names, a job writes its logs and artifacts to the workspace's default container, as the
-    cluster's identity, which sets up the mounts: each job has an output `default` there. (60 %: where the
-    account takes no keys, the documents name no other identity that could.)
+    cluster's identity, which sets up the mounts: each job has an output `default` there. Where the
+    account takes no keys, the documents name no other identity that could.
 
     https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication#compute-cluster
     https://learn.microsoft.com/azure/machine-learning/how-to-disable-local-auth-storage#scenarios-for-role-assignments

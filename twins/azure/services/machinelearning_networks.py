@@ -24,7 +24,10 @@ def install(twin: "Twin") -> None:
 
 
 def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
-    """A rule of a network that is there, to a resource that is there."""
+    """A rule of a network that is there, to a resource that is there.
+
+    Unsure (60 %): the page asks for both; codes and words are assumed.
+    """
     rule = judged("OutboundRule", call.method, call.body.get("properties") or {})
     workspace = twin.find(references.workspace_of(call.id))
     if workspace is None or workspace["properties"]["managedNetwork"]["isolationMode"] == "Disabled":
