@@ -3,6 +3,9 @@
 import hashlib
 import re
 
+COST_TAG = "llmops:cost"
+"""`<project>/<stack>`: what the budget of a stack on AWS counts by, and what bootstrap has the account bill by."""
+
 
 def role_path(project: str) -> str:
     """IAM path of every role that the stacks of a project make.

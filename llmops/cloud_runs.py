@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from contract.digest import sha256_bytes
-from contract.errors import DocumentError, KitError, RunError
+from contract.errors import DocumentError, KitError, NotFoundError, RunError
 from contract.layout import SPEC, run_key, run_spec_key
 from contract.run import Compute, RunSpec, RunState, StoredSpec
 from llmops.platforms.base import Run, Say, doubtful
@@ -74,7 +74,8 @@ class CloudRuns(ABC):
         """Create another job of an ended run, with its checkpoints.
 
         Raises:
-            RunError: there is no such run, it needs no other job, or its spec is in doubt and not what is asked for.
+            NotFoundError: there is no such run.
+            RunError: it needs no other job, or its spec is in doubt and not what is asked for.
         """
         names = self._job_names(run)
         found = self._load(run, names)
@@ -247,6 +248,6 @@ class CloudRuns(ABC):
             time.sleep(POLL_SECONDS)
 
 
-def no_run(run: str) -> RunError:
+def no_run(run: str) -> NotFoundError:
     """What to say of a run that is not there."""
-    return RunError(f"there is no run {run}", fix="`llmops runs list` shows the runs")
+    return NotFoundError(f"there is no run {run}", fix="`llmops runs list` shows the runs")

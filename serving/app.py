@@ -3,7 +3,7 @@
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from importlib.resources import files
 from typing import Any
@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from contract.http_guard import MOST_HEAD_BYTES, HttpGuard
+from contract.model import Golden
 from serving.auth import Authentication
 from serving.errors import ApiError
 from serving.log import log_json, say
@@ -22,8 +23,9 @@ from serving.service import Answer, Model, Service
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css"),
-         "/chat.js": ("chat.js", "text/javascript")}  # fmt: skip
+         "/chat.js": ("chat.js", "text/javascript"), "/markdown.js": ("markdown.js", "text/javascript")}  # fmt: skip
 _OPEN = {"/ping", *_PAGE}
+_EXAMPLES, _LONGEST_EXAMPLE = 3, 120
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -169,7 +171,7 @@ class _Routes:
         return web.Response(body=self._service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def page(self, request: web.Request) -> web.Response:
-        """The chat page and its two files."""
+        """The chat page and its files."""
         body, kind = self._page[request.path]
         headers = {**_SECURITY, "Cache-Control": "no-cache"}
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
@@ -294,5 +296,12 @@ def _describe(model: Model) -> dict[str, Any]:
             "precision": model.engine.precision,
             "context_length": model.prompts.context_length,
             "licence": model.manifest.licence,
+            "examples": _examples(model.manifest.golden),
         },
     }
+
+
+def _examples(golden: Sequence[Golden]) -> list[str]:
+    """Questions that this version answered rightly: a few short ones, for the chat page to offer."""
+    asked = [g.messages[0].content for g in golden if [m.role for m in g.messages] == ["user"] and g.expect]
+    return [question for question in asked if len(question) <= _LONGEST_EXAMPLE][:_EXAMPLES]

@@ -9,6 +9,8 @@ from llmops.rehearsal.steps import Request, Result, Timeline
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 64, 16, 26, 24
 _PLOT = 130
 _BAR, _GAP = 16, 5
+_PAUSE_SECONDS = 15.0
+"""Between requests of two loads; a plot of both would show little but the time between."""
 
 
 def gantt(results: Sequence[Result], seconds: float) -> str:
@@ -34,12 +36,13 @@ def gantt(results: Sequence[Result], seconds: float) -> str:
 
 
 def latency(timeline: Timeline, seconds: float) -> str:
-    """Each request of the load by when it was sent and how long it took; failed ones stand out."""
-    requests = timeline.requests
-    if not requests:
-        return ""
+    """Each request by when it was sent and how long it took, a plot for each load; failed ones stand out."""
+    most = _nice(max((r.seconds for r in timeline.requests), default=0.0) * 1000)
+    return "\n".join(_latency(load, timeline, seconds, most) for load in _loads(timeline.requests))
+
+
+def _latency(requests: Sequence[Request], timeline: Timeline, seconds: float, most: float) -> str:
     window = _window([r.at for r in requests], seconds)
-    most = _nice(max(r.seconds for r in requests) * 1000)
     height = TOP + _PLOT + BOTTOM
     axis = _Axis(window[1], height, window[0])
     parts = [*axis.draw(), *_scale(most, "ms"), *_marks(timeline, axis, height)]
@@ -57,10 +60,11 @@ def _dot(request: Request, axis: "_Axis", most: float) -> str:
 
 
 def rate(timeline: Timeline, seconds: float) -> str:
-    """Requests a second, answered and failed, in bars of one second."""
-    requests = timeline.requests
-    if not requests:
-        return ""
+    """Requests a second, answered and failed, in bars of one second, a plot for each load."""
+    return "\n".join(_rate(load, timeline, seconds) for load in _loads(timeline.requests))
+
+
+def _rate(requests: Sequence[Request], timeline: Timeline, seconds: float) -> str:
     window = _window([r.at for r in requests], seconds)
     counts: dict[int, list[int]] = {}
     for request in requests:
@@ -89,11 +93,16 @@ def quality(timeline: Timeline, seconds: float) -> str:
     height = TOP + _PLOT + BOTTOM
     axis = _Axis(seconds, height)
     parts = [*axis.draw(), *_scale(1.0, "share"), *_marks(timeline, axis, height)]
+    labelled: dict[float, tuple[str, float]] = {}  # of each height: whose the last label is, and where it ends
     for at, score, model in timeline.quality:
         x, y, kind = axis.x(at), _y(score, 1.0), "dot" if score >= 1 else "bad"
         tip = f"<title>{escape(model)}: {score:.2f} at {at:.1f} s</title>"
         parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4">{tip}</circle>')
+        last, end = labelled.get(score, ("", 0.0))
         fits = x + 8 + 7 * len(model) < WIDTH
+        if last == model or x - (0 if fits else 7 * len(model)) < end:
+            continue
+        labelled[score] = (model, x + 8 + 7 * len(model))
         place = f'class="label{"" if fits else " end"}" x="{x + (8 if fits else -8):.1f}"'
         parts.append(f'<text {place} y="{y + (14 if score > 0.5 else -6):.1f}">{escape(model)}</text>')
     return _svg("Quality", height, parts)
@@ -172,6 +181,16 @@ def _scale(most: float, unit: str) -> list[str]:
 
 def _y(value: float, most: float) -> float:
     return TOP + _PLOT - min(value / most, 1.0) * _PLOT
+
+
+def _loads(requests: Sequence[Request]) -> list[list[Request]]:
+    """Requests in the order in which they were sent, apart where nothing was sent for a while."""
+    loads: list[list[Request]] = []
+    for request in sorted(requests, key=lambda r: r.at):
+        if not loads or request.at - loads[-1][-1].at > _PAUSE_SECONDS:
+            loads.append([])
+        loads[-1].append(request)
+    return loads
 
 
 def _window(times: Sequence[float], seconds: float) -> tuple[float, float]:

@@ -1,11 +1,11 @@
 "use strict";
-// The chat page: plain text only (textContent), so that nothing a model writes becomes part of the page.
+// The chat page. What a model writes is shown by showMarkdown (markdown.js) and by textContent, and never parsed as HTML.
 
 const byId = (id) => document.getElementById(id);
 const page = {
   model: byId("model"), facts: byId("facts"), reset: byId("reset"), scroller: byId("scroller"), welcome: byId("welcome"),
   log: byId("log"), keyForm: byId("key-form"), key: byId("key"), keyWhy: byId("key-why"), notice: byId("notice"),
-  composer: byId("composer"), prompt: byId("prompt"), send: byId("send"), stop: byId("stop"), changeKey: byId("change-key"),
+  examples: byId("examples"), composer: byId("composer"), prompt: byId("prompt"), send: byId("send"), stop: byId("stop"), changeKey: byId("change-key"),
 };
 const KEY = "llmops-key";
 
@@ -51,6 +51,7 @@ async function connect() {
     span.textContent = fact;
     return span;
   }));
+  page.examples.replaceChildren(...(about.examples || []).map((question) => button(question, () => askExample(question))));
   document.title = `Chat with ${model.id}`;
   known = true;
   page.keyForm.hidden = true;
@@ -81,12 +82,17 @@ function askForKey(why) {
 
 // --- the conversation
 
+function askExample(question) {
+  page.prompt.value = question;
+  send();
+}
+
 function add(role, text) {
   page.welcome.hidden = true;
   const message = document.createElement("article");
   message.className = `message ${role}`;
   message.setAttribute("aria-label", role === "user" ? "You" : "Model");
-  const body = document.createElement("p");
+  const body = document.createElement("div");
   body.className = "text";
   body.textContent = text;
   message.append(body);
@@ -119,18 +125,26 @@ async function answerLast() {
   const body = article.firstChild;
   const abort = (running = new AbortController());
   const seen = { first: 0, last: 0, tokens: 0, stopped: false, error: "" };
+  let text = "";
+  let drawing = 0; // the next frame of the screen, in which what came until then is shown
+  const draw = () => { drawing = 0; follow(() => showMarkdown(body, text)); };
   refresh();
   try {
-    await stream(abort.signal, seen, (piece) => follow(() => { body.textContent += piece; }));
+    await stream(abort.signal, seen, (piece) => {
+      text += piece;
+      drawing = drawing || requestAnimationFrame(draw);
+    });
   } catch (e) {
     if (abort.signal.aborted) seen.stopped = true;
     else seen.error = e instanceof Refusal ? e.message : "The connection to the server broke.";
   }
+  cancelAnimationFrame(drawing);
+  draw();
   article.classList.remove("writing");
   article.removeAttribute("aria-busy");
   if (running !== abort) return; // a new conversation was begun meanwhile
   running = null;
-  follow(() => close(article, body.textContent, seen));
+  follow(() => close(article, text, seen));
   refresh();
   if (page.keyForm.hidden) page.prompt.focus();
 }

@@ -41,7 +41,7 @@ class Arm:
         self.caller = caller
         self._client = Client(Front(twin))
 
-    def call(self, method: str, path: str, version: str = "", body: Any = None, **query: str) -> Answer:
+    def call(self, method: str, path: str, version: str = "", body: Any = None, /, **query: str) -> Answer:
         """One call; `path` begins with / or with "{sub}" for the twin's subscription."""
         token = tokens.issue(self.twin, self.caller, tokens.MANAGEMENT[0])
         answered = self._client.open(
@@ -57,10 +57,10 @@ class Arm:
     def put(self, path: str, version: str, body: Any) -> Answer:
         return self.call("PUT", path, version, body)
 
-    def get(self, path: str, version: str, **query: str) -> Answer:
+    def get(self, path: str, version: str, /, **query: str) -> Answer:
         return self.call("GET", path, version, **query)
 
-    def delete(self, path: str, version: str, **query: str) -> Answer:
+    def delete(self, path: str, version: str, /, **query: str) -> Answer:
         return self.call("DELETE", path, version, **query)
 
     def group(self, name: str = "rg", location: str = "westeurope") -> str:

@@ -178,6 +178,7 @@ def _agree_on_s3(self: Any, bucket_name: str | None = None, key_name: str | None
 
 def _disagreement(call: Call, other: str) -> ApiError:
     text = f"The request reads as {call.service}:{call.operation}, and as {other}: the twin answers neither."
+    # the twin's own: nobody may be judged for one call and answered by another
     return ApiError("AmbiguousRequest", text, 400)
 
 

@@ -73,6 +73,7 @@ def meet(twin: Twin, call: Call, errors: Callable[[], list[str]]) -> None:
     subject = {"service": call.service, "operation": call.operation}
     if take(twin, "throttle", **subject):
         code, message, status = _THROTTLED.get(call.service, ("ThrottlingException", "Rate exceeded", 400))
+        # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, and each service's own such page
         raise ApiError(code, message, status)
     if take(twin, "error", **subject):
         code = "InternalError" if call.service == "s3" else "InternalFailure"
@@ -130,6 +131,9 @@ def _texts(parameters: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _not_found(twin: Twin, call: Call, name: str, declared: list[str]) -> ApiError:
+    """Unsure (70 %): the code is the one that botocore's model of the operation declares for it; the words are assumed
+    from IAM's.
+    """
     from twins.aws.services import sagemaker_documents
 
     for kind in sagemaker_documents.KINDS:

@@ -26,6 +26,8 @@ def fetch(twin: "Twin", source: DataSource, target: Path) -> None:
     try:
         there = objects.found_below(twin, place)
         if not there:
+            # unsure (60 %): no source found for the words of a download that fails; that it fails is documented
+            # (https://docs.aws.amazon.com/sagemaker/latest/dg/large-model-inference-uncompressed.html)
             raise DataError(f"there is no object at {source.uri}")
         for key, path in there:
             if source.archive:
@@ -37,8 +39,10 @@ def fetch(twin: "Twin", source: DataSource, target: Path) -> None:
             else:
                 objects.link(twin, place.bucket, key, target / path)
     except KitError as e:
+        # the twin's own: an archive or a key that can't be a file here
         raise DataError(f"{source.uri}: {e.what}") from e
     except (ApiError, OSError) as e:
+        # the twin's own: its disk, or its S3
         raise DataError(f"{source.uri}: {e}") from e
 
 
@@ -47,5 +51,7 @@ def _move(content: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for each in content.iterdir():
         if (folder / each.name).exists():
+            # unsure (60 %): of uncompressed models ambiguous names are documented to fail the deployment
+            # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3ModelDataSource.html)
             raise DataError(f"two archives hold {each.name}")
         each.rename(folder / each.name)

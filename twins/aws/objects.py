@@ -1,6 +1,8 @@
 """Objects of S3 as files, for the platform's own reading and writing: of any size, without being whole in memory.
 
 Whether somebody may is for the caller to judge. What is written looks like any object to S3's API.
+
+What is not there is told as in https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 """
 
 import os
@@ -236,6 +238,9 @@ def _path_of(key: str, prefix: str) -> str:
     else:
         path = key[len(prefix.rpartition("/")[0]) :].lstrip("/")
     if why := keys.fault(path):
+        # unsure (70 %): of models such names are documented to fail the deployment
+        # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3ModelDataSource.html); jobs fail later, in
+        # words like those of https://github.com/aws-samples/generative-ai-on-amazon-sagemaker/pull/242
         raise ApiError("ValidationException", f"The key {keys.shown(key)} can't be a file below a folder: it {why}.")
     return path
 

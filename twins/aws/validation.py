@@ -2,6 +2,8 @@
 
 The wording is what AWS's services share: `1 validation error detected: Value 'x' at 'name' failed to satisfy
 constraint: Member must …`; paths are written as there (`productionVariants.1.member.instanceType`).
+
+https://github.com/aws-samples/sagemaker-ml-workflow-with-apache-airflow/issues/3 has such an answer of SageMaker.
 """
 
 from collections.abc import Iterator
@@ -75,6 +77,7 @@ def _require_type(kind: str, value: Any, path: str) -> None:
     expected = _TYPES.get(kind)
     if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
         message = f"{_json_name(value)} can not be converted to {_article(kind)} (at '{path}')"
+        # https://github.com/smithy-lang/smithy/tree/main/smithy-aws-protocol-tests
         raise ApiError("SerializationException", message)
 
 

@@ -5,13 +5,15 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/
 
 import copy
 import re
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure import arm_checks, faults, operations, paging, providers, softly
 from twins.azure.arm_checks import kind_of
 from twins.azure.calls import Call, Caller, Document, Reply
 from twins.azure.errors import ArmError, not_found
-from twins.azure.ids import RESOURCE_GROUPS, Id
+from twins.azure.ids import RESOURCE_GROUPS, Id, spelled
 from twins.azure.judges import linked, permissions
 from twins.azure.kinds import Kind
 from twins.azure.twin import Twin
@@ -19,6 +21,8 @@ from twins.azure.twin import Twin
 _OPERATION = re.compile(
     r"/subscriptions/[^/]+/providers/[^/]+/locations/[^/]+/(operationStatuses|operationResults)/([^/]+)", re.I
 )
+CREATED = "_created"
+"""Member of a document: when it was made, as Azure writes times."""
 _VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 
 
@@ -38,6 +42,7 @@ def respond(twin: Twin, call: Call) -> Reply:
         if found[1].lower() == "operationstatuses":
             return operations.status(twin, call.path, found[2])
         return operations.result(twin, found[2])
+    call.path = spelled(call.path, (kind.type for kind in twin.kinds.values()))
     parsed = Id.parse(call.path)
     arm_checks.check_subscription(twin, parsed)
     call.id = parsed.resource
@@ -127,6 +132,8 @@ def _listed(twin: Twin, call: Call, parsed: Id) -> Reply:
     found = twin.children(scope, kind.type)
     if "resource" in kind.scopes and not parsed.names:
         found = [d for d in found if Id.parse(d["id"]).scope.lower() == scope.lower()]
+    if kind.listed:
+        found = kind.listed(call, found)
     return paging.page(call, Reply(200, {"value": [shown(twin, document) for document in found]}))
 
 
@@ -196,17 +203,22 @@ def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) 
     linked.check(twin, call, kind.type, body)
     arm_checks.check_scope(kind, parsed)
     arm_checks.check_name(kind, parsed)
-    arm_checks.check_idle(twin, call.id)
+    arm_checks.check_idle(twin, kind, call.id)
     arm_checks.check_tags(kind, body)
     if kind.location:
         arm_checks.check_location(kind, parsed, body, there)
     before = there or softly.recovered(twin, kind, parsed, body)
     made = kind.put(twin, call, before) if kind.put else _kept(body)
     document = _completed(kind, parsed, made, before)
-    asynchronous = kind.open_ended or kind.seconds > 0
+    at_once = there is not None and kind.change_seconds is not None
+    asynchronous = not at_once and (kind.open_ended or kind.seconds > 0)
     if kind.provisioning:
-        state = "Succeeded" if not asynchronous else "Creating" if there is None else "Updating"
+        state = "Succeeded" if not asynchronous else kind.creating if there is None else "Updating"
         document.setdefault("properties", {})["provisioningState"] = state
+    seconds = twin.scaled(kind.change_seconds or 0.0) if at_once else 0.0
+    document.setdefault(CREATED, datetime.now(UTC).isoformat().replace("+00:00", "Z"))
+    if seconds:
+        document[arm_checks.BUSY_UNTIL] = time.time() + seconds
     twin.keep(document)
     if there is None:
         faults.hide(twin, permission_of(twin, call), call.id)
@@ -218,7 +230,9 @@ def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) 
         kind.begun(twin, document)
     if not asynchronous and kind.done:
         kind.done(twin, document)
-    return Reply(kind.codes[0] if there is None else kind.codes[1], shown(twin, document), headers)
+    if asynchronous and call.method in kind.accepted:
+        return Reply(202, None, headers)
+    return Reply(kind.codes[0] if there is None else kind.codes[1], shown(twin, document), headers, seconds)
 
 
 def _kept(body: Document) -> Document:
@@ -244,7 +258,7 @@ def _delete(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply
         if purge:
             softly.purge(twin, call.id)
         return Reply(204)
-    arm_checks.check_idle(twin, call.id)
+    arm_checks.check_idle(twin, kind, call.id)
     if kind.deleting:
         kind.deleting(twin, call, there)
     if purge:
@@ -252,7 +266,7 @@ def _delete(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply
     seconds = kind.seconds if kind.delete_seconds is None else kind.delete_seconds
     if not seconds:
         remove(twin, call.id)
-        return Reply(200)
+        return Reply(200, shown(twin, there) if kind.delete_shows else None)
     operations.set_state(there, "Deleting")
     operation = operations.begin(twin, call, seconds, "DELETE")
     return Reply(202, None, operations.headers(twin, operation))

@@ -1,4 +1,7 @@
-"""Blobs as the twin's own parts read and write them, without a token: those of jobs, endpoints and models."""
+"""Blobs as the twin's own parts read and write them, without a token: those of jobs, endpoints and models.
+
+What is not there: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes.
+"""
 
 import base64
 import shutil
@@ -198,6 +201,7 @@ def download_folder(twin: Twin, account: str, container: str, prefix: str, folde
         path = blob.name[len(below) :]
         if why := keys.fault(path):
             message = f"The blob {keys.shown(blob.name)} can't be a file below a folder: it {why}."
+            # the twin's own: such a blob can't be a file on this machine, and Azure's mount shows it in its own way
             raise ArmError(400, "UserError", message)
         download(twin, account, container, blob.name, folder / path)
     return len(found)

@@ -45,8 +45,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `body` is anything that JSON has, or bytes; None: no body."""
+    """An answer. `body` is anything that JSON has, or bytes; None: no body. It is sent after so many `seconds`."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0

@@ -5,6 +5,8 @@ resource provider's namespace ("Microsoft.Storage"); `operation` is the type's p
 "workspaces/computes/write", "workspaces/jobs/cancel/action". A host that a resource has of its own is a service too
 ("storage", "vault", "registry", "scoring": what its listener's name begins with), with operations such as
 "GET /keys/signing".
+
+https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
 """
 
 import json
@@ -81,6 +83,7 @@ def meet(twin: Twin, service: str, operation: str) -> None:
             headers={"Retry-After": str(RETRY_SECONDS)},
         )
     if take(twin, "error", **subject):
+        # https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
         raise ArmError(500, "InternalServerError", "Encountered internal server error.")
 
 

@@ -1,9 +1,15 @@
-"""The way of a request through the twin's main port: routed, read, authenticated, and answered by ARM's rules."""
+"""The way of a request through the twin's main port: routed, read, authenticated, and answered by ARM's rules.
+
+A body that is no JSON is refused as in https://github.com/Azure/azure-sdk-for-net/issues/3487.
+"""
 
 import json
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
@@ -11,7 +17,7 @@ from urllib.parse import unquote
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request, Response
 
-from twins.azure import arm, faults, tokens
+from twins.azure import arm, faults, token_service, tokens
 from twins.azure.admin import admin
 from twins.azure.calls import Call, Reply
 from twins.azure.errors import ArmError
@@ -20,6 +26,8 @@ from twins.common.admin import PREFIX
 from twins.common.handler import is_for_this_machine
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_BUCKETS = {"GET": ("reads", 250), "HEAD": ("reads", 250), "DELETE": ("deletes", 200)}
+_WRITES = ("writes", 200)
 log = logging.getLogger("twins.azure")
 
 
@@ -38,6 +46,8 @@ class Front:
             return self._admin.respond(environ)(environ, start_response)
         if app := self._twin.routed(path):
             return app(environ, start_response)
+        if token_service.is_of_another_tenant(path):
+            return answer(token_service.unknown_tenant, environ)(environ, start_response)
         return answer(self._respond, environ)(environ, start_response)
 
     def _respond(self, request: Request) -> Reply:
@@ -57,8 +67,32 @@ class Front:
             twin.url,
         )
         faults.delay(twin, arm.permission_of(twin, call))
-        with twin.lock:
-            return arm.respond(twin, call)
+        try:
+            with twin.lock:
+                reply = arm.respond(twin, call)
+        except ArmError as e:
+            e.headers |= _of_manager(call)
+            raise
+        time.sleep(reply.seconds)
+        return replace(reply, headers={**_of_manager(call), **reply.headers})
+
+
+def _of_manager(call: Call) -> dict[str, str]:
+    """What Resource Manager itself says of a call that it let in: where it went, and how many more it takes of the
+    caller's now. The twin does not count them: it is always a full bucket but this one.
+
+    https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
+    https://learn.microsoft.com/azure/backup/backup-azure-arm-userestapi-backupazurevms (samples of answers)
+    """
+    correlation = call.headers.get("x-ms-correlation-request-id") or str(uuid.uuid4())
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    whose = "subscription" if call.path.lower().startswith("/subscriptions/") else "tenant"
+    kind, most = _BUCKETS.get(call.method, _WRITES)
+    return {
+        "x-ms-correlation-request-id": correlation,
+        "x-ms-routing-request-id": f"TWIN:{moment}:{correlation}",
+        f"x-ms-ratelimit-remaining-{whose}-{kind}": str(most - 1),
+    }
 
 
 def read_json(request: Request) -> Any:
@@ -93,7 +127,6 @@ def answer(respond: Callable[[Request], Reply], environ: dict[str, Any]) -> Resp
 def response_of(reply: Reply, asked: Mapping[str, str] | Headers = NO_HEADERS) -> Response:
     """A reply as HTTP, to a request with these headers.
 
-    https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling#remaining-requests
     https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/common-api-details.md
     """
     own = {"x-ms-request-id": str(uuid.uuid4())}

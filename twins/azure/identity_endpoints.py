@@ -104,6 +104,7 @@ def _answer(twin: Twin, request: Request, secret: str) -> Reply:
         if not allowed:
             raise _refused(403, "The X-IDENTITY-HEADER header is missing or wrong.")
         caller = _wanted(twin, request, allowed)
+        token_service.require_resource(twin, resource)
         body: dict[str, Any] = token_service.answer_of(twin, caller, resource)
     body = {name: str(value) for name, value in body.items()}  # numbers are texts here
     return Reply(200, {**body, "client_id": caller.app_id, "not_before": str(int(time.time()))})

@@ -3,7 +3,9 @@
 https://learn.microsoft.com/rest/api/resources/resources/get-by-id
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 RESOURCE_GROUPS = "Microsoft.Resources/resourceGroups"
 SUBSCRIPTIONS = "Microsoft.Resources/subscriptions"
@@ -70,6 +72,30 @@ class Id:
 def key(resource_id: str) -> str:
     """What ids are compared by."""
     return "/" + resource_id.strip("/").lower()
+
+
+def spelled(path: str, types: Iterable[str]) -> str:
+    """A path with its fixed words as Azure writes them, whatever the caller's case: `subscriptions`, `resourceGroups`,
+    `providers`, and of the types that are known the namespace and each part. Names stay as they are.
+
+    Who asks for …/resourcegroups/…, as the SDKs do, is answered with …/resourceGroups/…: recordings of their tests.
+    """
+    known: dict[str, str] = {}
+    for type_ in types:
+        parts = type_.split("/")
+        known |= {"/".join(parts[:n]).lower(): parts[n - 1] for n in range(1, len(parts) + 1)}
+    words = path.strip("/").split("/")
+    if words[0].lower() == "subscriptions":
+        for i, word in ((0, "subscriptions"), (2, "resourceGroups")):
+            if words[i : i + 1] and words[i].lower() == word.lower():
+                words[i] = word
+    starts = [i for i, word in enumerate(words[:-1]) if word.lower() == "providers"]
+    for start, end in pairwise([*starts, len(words)]):
+        words[start], so_far = "providers", ""
+        for i in (start + 1, *range(start + 2, end, 2)):
+            so_far = f"{so_far}/{words[i].lower()}".lstrip("/")
+            words[i] = known.get(so_far, words[i])
+    return "/" + "/".join(words)
 
 
 def _without_provider(text: str, segments: list[str], lower: list[str], subscription: str, group: str) -> Id:

@@ -1,7 +1,7 @@
 """What the twin knows of a type of resource; services add theirs with `twin.kind(Kind(…))`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from twins.azure.calls import Call, Document
@@ -9,6 +9,9 @@ from twins.azure.calls import Call, Document
 if TYPE_CHECKING:
     from twins.azure.ids import Id
     from twins.azure.twin import Twin
+
+STATUS, RESULT = ("Azure-AsyncOperation",), ("Location",)
+"""Headers of an operation: where its status is asked for, and where what the call would have answered at once."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,19 @@ class Kind:
         done: called when an operation of PUT is about to end well; an ArmError from it lets it fail.
         deleting: may refuse a DELETE with ArmError.
         gone: called for each document that is dropped, by its own DELETE or with what it lay in.
+        listed: which of a collection's documents a call's own parameters choose, in which order.
         show: what GET answers; members that begin with "_" are left out anyway.
         patch: PATCH merges the body into what is there, and goes on as a PUT. False: 405.
         name: a regular expression that all of a name matches.
         seconds: what creating takes on Azure; 0: it is answered at once.
         delete_seconds: what deleting takes; None: as long as creating.
+        delete_shows: a DELETE that is done at once answers what was there.
+        change_seconds: what changing takes, where the answer waits for the end; None: an operation, as creating is.
+        busy: code and message of the refusal (409) of a change while another takes its time.
+        accepted: methods whose operations are answered with 202 and no body.
+        polled: headers that say where an operation is asked for, by method where it has not both; none: a GET's
+            provisioningState tells.
+        creating: provisioningState until a new one is there.
         open_ended: the operation of a PUT ends when somebody says so: `operations.succeed(twin, id)` or `fail`.
         soft_delete: what a DELETE leaves.
         codes: HTTP status of a PUT that creates, and of one that changes.
@@ -70,11 +81,18 @@ class Kind:
     done: "Callable[[Twin, Document], None] | None" = None
     deleting: "Callable[[Twin, Call, Document], None] | None" = None
     gone: "Callable[[Twin, Document], None] | None" = None
+    listed: "Callable[[Call, list[Document]], list[Document]] | None" = None
     show: "Callable[[Twin, Document], Document] | None" = None
     patch: bool = True
     name: str = r"[^/<>%&\\?#]{1,260}"
     seconds: float = 0.0
     delete_seconds: float | None = None
+    delete_shows: bool = False
+    change_seconds: float | None = None
+    busy: tuple[str, str] = ("AnotherOperationInProgress", "")
+    accepted: tuple[str, ...] = ()
+    polled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    creating: str = "Creating"
     open_ended: bool = False
     soft_delete: SoftDelete | None = None
     codes: tuple[int, int] = (201, 200)

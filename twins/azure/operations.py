@@ -14,6 +14,7 @@ from twins.azure import faults
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError, not_found
 from twins.azure.ids import Id, key
+from twins.azure.kinds import RESULT, STATUS
 from twins.azure.twin import Twin
 
 RETRY_SECONDS = 1
@@ -101,15 +102,18 @@ def end(twin: Twin, operation_id: str) -> None:
 
 
 def headers(twin: Twin, operation: Mapping[str, Any]) -> dict[str, str]:
-    """Where a client asks how an operation goes."""
+    """Where a client asks how an operation goes: by the headers that its kind of resource has for its method."""
     parsed = Id.parse(operation["resource"])
+    kind = twin.kinds.get(parsed.type.lower())
+    forms = kind.polled if kind else {}
+    names = forms.get(operation["what"], (*STATUS, *RESULT))
     place = f"{twin.url}/subscriptions/{parsed.subscription or twin.subscription}/providers/{parsed.namespace}"
     version = operation["api_version"]
-    return {
+    places = {
         "Azure-AsyncOperation": f"{place}/locations/global/operationStatuses/{operation['id']}?api-version={version}",
         "Location": f"{place}/locations/global/operationResults/{operation['id']}?api-version={version}",
-        "Retry-After": str(RETRY_SECONDS),
     }
+    return {**{name: places[name] for name in names}, "Retry-After": str(RETRY_SECONDS)} if names else {}
 
 
 def status(twin: Twin, path: str, operation_id: str) -> Reply:

@@ -1,4 +1,4 @@
-"""Pages of a collection: `$top`, `$skiptoken` and nextLink.
+"""Pages of a collection: how many items a call wants, `$skiptoken` and nextLink.
 
 https://learn.microsoft.com/rest/api/azure/#async-operations-throttling-and-paging
 """
@@ -10,6 +10,10 @@ from twins.azure.errors import ArmError
 
 PAGE = 1000
 """Items of a page, if the caller wants no fewer."""
+SIZES = ("$top", "$maxpagesize", "count")
+"""Parameters that say how many, by kind: of vaults and deployments (`$top`), of a storage account's containers
+(`$maxpagesize`), of Azure ML's endpoints, datastores and models (`count`); azure-rest-api-specs.
+"""
 
 
 def page(call: Call, reply: Reply) -> Reply:
@@ -17,7 +21,7 @@ def page(call: Call, reply: Reply) -> Reply:
     page already.
 
     Raises:
-        ArmError: 400, `$top` or `$skiptoken` is no number.
+        ArmError: 400, a size is no number from 1, or `$skiptoken` is none.
     """
     body = reply.body
     if (
@@ -27,13 +31,7 @@ def page(call: Call, reply: Reply) -> Reply:
         or "nextLink" in body
     ):
         return reply
-    try:
-        size = int(call.query.get("$top") or PAGE)
-        first = int(call.query.get("$skiptoken") or 0)
-    except ValueError:
-        raise ArmError(
-            400, "InvalidQueryParameter", "$top and $skiptoken must be those that the service gave."
-        ) from None
+    size, first = size_of(call) or PAGE, _number(call, "$skiptoken", 0) or 0
     items = body["value"][first:]
     if len(items) <= size:
         return Reply(reply.status, {**body, "value": items}, reply.headers)
@@ -41,3 +39,23 @@ def page(call: Call, reply: Reply) -> Reply:
     return Reply(
         reply.status, {**body, "value": items[:size], "nextLink": f"{call.url}{call.path}?{query}"}, reply.headers
     )
+
+
+def size_of(call: Call) -> int | None:
+    """How many items a call wants at most; None: it does not say.
+
+    Raises:
+        ArmError: 400.
+    """
+    return min((size for name in SIZES if (size := _number(call, name, 1)) is not None), default=None)
+
+
+def _number(call: Call, name: str, least: int) -> int | None:
+    """A parameter's value. (The code of its refusal is the twin's own.)"""
+    given = call.query.get(name)
+    if not given:
+        return None
+    if not given.isdecimal() or int(given) < least:
+        message = f"The query parameter '{name}' has an invalid value '{given}': it is a number from {least}."
+        raise ArmError(400, "InvalidQueryParameter", message)
+    return int(given)

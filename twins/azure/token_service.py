@@ -24,6 +24,16 @@ CREDENTIALS = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentit
 UNJUDGED = ["tokens: an issuer's own federated token is refused: the twin makes those that it believes"]
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PLACES = ("common", "organizations")
+RESOURCES = (
+    *(*tokens.MANAGEMENT, *tokens.STORAGE, *tokens.VAULT, *tokens.ML),
+    *("https://graph.microsoft.com", "https://api.loganalytics.io", "https://api.applicationinsights.io"),
+    *("https://monitor.azure.com", "https://containerregistry.azure.net", "https://cognitiveservices.azure.com"),
+)
+"""Microsoft's own of a tenant, of those that a client of the kit or of its stacks asks for.
+
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/services-id-authentication-support
+"""
+_OF_ACCOUNTS = (".blob.core.windows.net", ".dfs.core.windows.net", ".queue.core.windows.net", ".table.core.windows.net")
 
 
 def install(twin: Twin) -> None:
@@ -45,6 +55,28 @@ def _respond(twin: Twin, request: Request) -> Reply:
         raise ArmError(404, "NotFound", f"There is no {request.method} {request.path} on the twin's token service.")
     with twin.lock:
         return found(twin, request)
+
+
+def is_of_another_tenant(path: str) -> bool:
+    """Does a path of nobody else's ask the token service of a tenant that there is none of?"""
+    return path.strip("/").partition("/")[2] in {route for _, route in _ROUTES}
+
+
+def unknown_tenant(request: Request) -> Reply:
+    """Refuse what asks for another tenant.
+
+    https://learn.microsoft.com/entra/identity-platform/reference-error-codes (AADSTS90002)
+
+    Raises:
+        PlainError: 400; of the configuration invalid_tenant, as recordings of @azure/identity show.
+    """
+    tenant, _, _ = request.path.strip("/").partition("/")
+    message = (
+        f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the "
+        "correct cloud. Check with your subscription administrator, this may happen if there are no active "
+        "subscriptions for the tenant."
+    )
+    raise _refused(400, "invalid_request" if request.method == "POST" else "invalid_tenant", 90002, message)
 
 
 def _configuration(twin: Twin, _request: Request) -> Reply:
@@ -97,6 +129,7 @@ def _token(twin: Twin, request: Request) -> Reply:
         message = f"Application with identifier '{client}' was not found in the directory '{twin.tenant}'."
         raise _refused(400, "unauthorized_client", 700016, message)
     audience = _audience(form)
+    require_resource(twin, audience)
     if form.get("client_assertion"):
         _check_assertion(twin, caller, form)
     elif not secret:
@@ -106,6 +139,25 @@ def _token(twin: Twin, request: Request) -> Reply:
         message = f"Invalid client secret provided for app '{client}'."
         raise _refused(401, "invalid_client", 7000215, message)
     return Reply(200, answer_of(twin, caller, audience))
+
+
+def require_resource(twin: Twin, audience: str) -> None:
+    """Refuse a token for what is no resource of the tenant's.
+
+    https://learn.microsoft.com/entra/identity-platform/reference-error-codes (AADSTS500011)
+
+    Raises:
+        PlainError: 400 invalid_resource.
+    """
+    plain = audience.rstrip("/").lower()
+    if plain in RESOURCES or plain.endswith(_OF_ACCOUNTS) or f"{plain}/".startswith(f"{twin.url}/"):
+        return
+    message = (
+        f"The resource principal named {audience} was not found in the tenant named {twin.tenant}. This can happen if "
+        "the application has not been installed by the administrator of the tenant or consented to by any user in the "
+        "tenant. You might have sent your authentication request to the wrong tenant."
+    )
+    raise _refused(400, "invalid_resource", 500011, message)
 
 
 def answer_of(twin: Twin, caller: Caller, audience: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The twin of an Azure subscription as its services and judges see it: kinds, actions, documents, who may do what."""
+"""The twin of an Azure subscription as its services and judges see it: kinds, actions, documents, who may do what.
+
+Who may not is told so as in https://learn.microsoft.com/azure/role-based-access-control/troubleshooting.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping

@@ -8,6 +8,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from werkzeug.wrappers import Request
 
@@ -20,6 +21,8 @@ from twins.azure.vault import Vault, VaultError
 
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _MOST_SECRET_BYTES = 25_600
+_PAGE = 25
+"""Items of a page of a list at most, and without `maxresults`."""
 _USES = {
     "sign": "sign",
     "verify": "verify",
@@ -73,7 +76,7 @@ class Front:
             if document is None:
                 raise VaultError(404, "VaultNotFound", f"The vault {self._name} was not found.")
             address = f"https://{request.host}"
-            return _carry_out(twin, Vault(twin, document), caller, request, body, address)
+            return _page(request, _carry_out(twin, Vault(twin, document), caller, request, body, address))
 
     def _caller(self, request: Request) -> Caller:
         try:
@@ -84,6 +87,23 @@ class Front:
             refused = VaultError(401, "Unauthorized", f"AKV10000: {e.message}")
             refused.headers["WWW-Authenticate"] = challenge
             raise refused from e
+
+
+def _page(request: Request, reply: Reply) -> Reply:
+    """The page of a list that a request asks for: `maxresults` items, from 1 to 25.
+
+    https://learn.microsoft.com/rest/api/keyvault/keys/get-keys/get-keys
+    """
+    if not isinstance(reply.body, dict) or not isinstance(reply.body.get("value"), list):
+        return reply
+    given, start = request.args.get("maxresults", str(_PAGE)), request.args.get("$skiptoken", "0")
+    if not given.isdecimal() or not 1 <= int(given) <= _PAGE or not start.isdecimal():
+        raise VaultError(400, "BadParameter", f"The parameter maxresults is a number from 1 to {_PAGE}.")
+    items, end = reply.body["value"], int(start) + int(given)
+    link = None
+    if len(items) > end:
+        link = f"{request.base_url}?{urlencode({**request.args, '$skiptoken': str(end)})}"
+    return Reply(200, {"value": items[int(start) : end], "nextLink": link})
 
 
 def _carry_out(twin: Twin, of: Vault, caller: Caller, request: Request, body: Document, address: str) -> Reply:
@@ -138,8 +158,8 @@ def _require(twin: Twin, of: Vault, caller: Caller, action: str, below: str) -> 
 def _listed(of: Vault, sort: str, kind: Any, address: str) -> Document:
     shown = vault_documents.Shown(of, kind, address)
     if sort.startswith("deleted"):
-        return {"value": [shown.deleted_item(name) for name in sorted(of.deleted(kind))], "nextLink": None}
-    return {"value": [shown.item(name, of.get(kind, name)) for name in of.names(kind)], "nextLink": None}
+        return {"value": [shown.deleted_item(name) for name in sorted(of.deleted(kind))]}
+    return {"value": [shown.item(name, of.get(kind, name)) for name in of.names(kind)]}
 
 
 def _used(of: Vault, name: str, version: str, verb: str, body: Document, address: str) -> Document:
@@ -212,7 +232,7 @@ def _update(_twin: Twin, of: Vault, kind: Any, name: str, version: str, body: Do
 def _versions(_twin: Twin, of: Vault, kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:
     shown = vault_documents.Shown(of, kind, address)
     found = of.versions(kind, name)
-    return Reply(200, {"value": [shown.item(name, each, each["version"]) for each in found], "nextLink": None})
+    return Reply(200, {"value": [shown.item(name, each, each["version"]) for each in found]})
 
 
 def _delete(twin: Twin, of: Vault, kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:

@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from contract.cloud_names import COST_TAG
 from contract.expiry import EXPIRES_TAG
 from infra.names import CloudNames
 from infra.settings import Settings
@@ -76,7 +77,7 @@ class Here:
     @property
     def job_tags(self) -> dict[str, str]:
         """What the provider puts on everything else: the stack's own tags, and those that are asked for."""
-        return {**self.settings.aws.tags, **self.tags, **_expiry(self.settings)}
+        return {**self.settings.aws.tags, **self.tags, **cost_tag(self.project, self.stack), **_expiry(self.settings)}
 
 
 def make_here(caller: Caller, settings: Settings) -> Here:
@@ -93,7 +94,13 @@ def make_here(caller: Caller, settings: Settings) -> Here:
         profile=settings.aws.profile or None,
         allowed_account_ids=[caller.account],
         default_tags=aws.ProviderDefaultTagsArgs(
-            tags={**settings.aws.tags, **stack_tags(project, stack), **_expiry(settings), "llmops:managed-by": "pulumi"}
+            tags={
+                **settings.aws.tags,
+                **stack_tags(project, stack),
+                **cost_tag(project, stack),
+                **_expiry(settings),
+                "llmops:managed-by": "pulumi",
+            }
         ),
         ignore_tags=aws.ProviderIgnoreTagsArgs(keys=[IN_STATE]),
         endpoints=[aws.ProviderEndpointArgs(**dict.fromkeys(_SERVICES, url))] if url else None,
@@ -116,3 +123,8 @@ def _expiry(settings: Settings) -> dict[str, str]:
 def stack_tags(project: str, stack: str) -> dict[str, str]:
     """What says whose a thing is."""
     return {"llmops:project": project, "llmops:stack": stack}
+
+
+def cost_tag(project: str, stack: str) -> dict[str, str]:
+    """By which the budget counts: one tag for both names, since a budget's filter joins tags by "or"."""
+    return {COST_TAG: f"{project}/{stack}"}

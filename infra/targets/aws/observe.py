@@ -9,7 +9,7 @@ from pulumi_aws import budgets, cloudwatch, sns
 from infra.names import CloudNames
 from infra.settings import Endpoint
 from infra.targets.aws import policies
-from infra.targets.aws.here import Here
+from infra.targets.aws.here import Here, cost_tag
 
 VARIANT = "main"
 """Of every endpoint: alarms, autoscaling and metrics name it."""
@@ -43,7 +43,7 @@ def provide_topic(here: Here, key: pulumi.Input[str]) -> sns.Topic:
 def provide_budget(here: Here, topic: sns.Topic) -> None:
     """Declare the monthly budget: told at 80 % spent, and when the forecast passes all of it.
 
-    Counts what carries the stack's tag; the account's owner activates `llmops:stack` as a cost allocation tag once.
+    Counts what carries the stack's cost tag, once that is a cost allocation tag of the account: `llmops bootstrap aws`.
     """
     wanted = here.settings.aws.budget
     if not wanted.monthly_usd:
@@ -59,6 +59,7 @@ def provide_budget(here: Here, topic: sns.Topic) -> None:
             subscriber_sns_topic_arns=[topic.arn],
         )
 
+    [(tag, value)] = cost_tag(here.project, here.stack).items()
     budgets.Budget(
         "budget",
         name=here.names.of("budget"),
@@ -66,7 +67,7 @@ def provide_budget(here: Here, topic: sns.Topic) -> None:
         limit_amount=f"{wanted.monthly_usd}.0",
         limit_unit="USD",
         time_unit="MONTHLY",
-        cost_filters=[budgets.BudgetCostFilterArgs(name="TagKeyValue", values=[f"user:llmops:stack${here.stack}"])],
+        cost_filters=[budgets.BudgetCostFilterArgs(name="TagKeyValue", values=[f"user:{tag}${value}"])],
         notifications=[told("ACTUAL", 80), told("FORECASTED", 100)],
         opts=here.options(),
     )

@@ -157,4 +157,4 @@ def _logs(here: Here, id_: str) -> operationalinsights.Workspace:
 
 
 def _of_the_stack(here: Here) -> dict[str, Any]:
-    return {"tags": {"name": "llmops:stack", "operator": "In", "values": [here.stack]}}
+    return {"and": [{"tags": {"name": tag, "operator": "In", "values": [value]}} for tag, value in here.tags.items()]}

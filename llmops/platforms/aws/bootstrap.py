@@ -151,6 +151,7 @@ def bootstrap(
     Raises:
         KitError: something is there that is somebody else's, or would have to be weakened.
     """
+    from llmops.platforms.aws.bootstrap_costs import cost_allocation_tag
     from llmops.platforms.aws.bootstrap_github import github_roles
     from llmops.platforms.aws.bootstrap_given import Given
     from llmops.platforms.aws.bootstrap_state import state_bucket, state_key
@@ -162,6 +163,7 @@ def bootstrap(
     with explained("bootstrap", "bootstrap needs an administrator of the account"):
         key = state_key(work)
         state_bucket(work, key)
+        cost_allocation_tag(work)
         roles = github_roles(work, github, branch, key, policy, given or Given()) if github else {}
     return Bootstrapped(work.rows, work.names, roles)
 

@@ -53,9 +53,11 @@ _IN_VPC = "ec2: Associate* Authorize* Create* Delete* Disassociate* Modify* Revo
 
 def deploy_policy(reach: Reach) -> Policy:
     """What a stack's program does, on the project's things. No `kms:Sign`: signing is the promoter's."""
-    grant = allow(["kms: CreateGrant"], reach.keys, StringEquals=reach.ours, **_FOR_AWS)
-    keys = _keys(reach, f"{_KEY_USE} {_KEY_OWN}")
-    return policy(*_data(reach), *keys, grant, *_roles(reach), *_services(reach), *_network(reach))
+    keys = _keys(reach, f"{_KEY_USE} {_KEY_OWN}", _KEY_USE)
+    keys.append(allow(["kms: CreateGrant"], reach.keys, StringEquals=reach.ours, **_FOR_AWS))
+    if given := [*reach.given.keys, *reach.given.signing_keys]:
+        keys.append(allow(["kms: CreateGrant"], given, **_FOR_AWS))
+    return policy(*_data(reach), *keys, *_roles(reach), *_services(reach), *_network(reach))
 
 
 def deploy_boundary(reach: Reach) -> Policy:
@@ -70,7 +72,7 @@ def deploy_boundary(reach: Reach) -> Policy:
         allow(_ON_ALL, "*"),
         allow(["application-autoscaling: *"], "*", **_OF_SAGEMAKER),
         allow(["budgets: *"], _budgets(reach)),
-        *_keys(reach, "kms: *"),
+        *_keys(reach, "kms: *", f"{_KEY_USE} CreateGrant"),  # of grants to others, and of the state's key: denied below
         *_roles(reach),
         *_network(reach),
         deny(["kms: CreateGrant"], "*", Bool={"kms:GrantIsForAWSResource": "false"}),
@@ -91,23 +93,23 @@ def _data(reach: Reach) -> list[Statement]:
     return [allow([buckets], reach.buckets()), allow([images], reach.repositories), allow(_ON_ALL, "*")]
 
 
-def _keys(reach: Reach, actions: str) -> list[Statement]:
-    """By tag, as a key's ARN is not known before. The tag itself goes on what has none yet (so new keys get it), but on
-    no key that others gave an alias.
+def _keys(reach: Reach, own: str, use: str) -> list[Statement]:
+    """What may be done with keys: `own` with the project's, `use` with the state's and with given ones.
 
+    The project's are told by their tag, as a key's ARN is not known before. The tag itself goes on what has none yet
+    (so new keys get it), but on no key that others gave an alias.
     https://docs.aws.amazon.com/kms/latest/developerguide/tag-permissions.html
     """
     project, given = reach.names.project, [*reach.given.keys, *reach.given.signing_keys]
     named = {"ForAnyValue:StringNotLike": {"kms:ResourceAliases": f"alias/{reach.names.prefix}-*"}}
-    found = [
-        allow([_KEY_USE], [reach.key, *given]),
-        allow([actions], reach.keys, StringEquals=reach.ours),
+    return [
+        allow([use], [reach.key, *given]),
+        allow([own], reach.keys, StringEquals=reach.ours),
         allow(["kms: CreateKey"], "*", StringEquals={REQUESTED: project}),
         allow(["kms: TagResource"], reach.keys, StringEqualsIfExists={TAG: project, REQUESTED: project}),
         allow(["kms: *Alias"], reach.named("kms", "alias/")),
         deny(["kms: TagResource"], reach.keys, **named),
     ]
-    return [*found, allow(["kms: CreateGrant"], given, **_FOR_AWS)] if given else found
 
 
 def _roles(reach: Reach) -> list[Statement]:
@@ -169,7 +171,11 @@ def _network(reach: Reach) -> list[Statement]:
 
 def _endpoints(reach: Reach) -> list[str]:
     """Endpoints, their configurations and models, model packages, and jobs."""
-    kinds = ("endpoint/", "endpoint-config/", "model/", "model-package/", "model-package-group/")
+    kinds = (
+        "endpoint*/",
+        "model/",
+        "model-package*/",
+    )  # endpoint-config, model-package-group; a policy's room is small
     return [*reach.named("sagemaker", *kinds), *reach.jobs]
 
 

@@ -1,11 +1,27 @@
 """A company gives everything that stands: a deployer who may make no role, key, network, bucket or repository."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from contract.layout import dataset_key, model_key
+from contract.outputs import StackOutputs
+from contract.run import Compute, RunSpec
+from llmops.platforms.aws.bootstrap import bootstrap
+from llmops.platforms.aws.bootstrap_given import given_to
+from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.given import make_given
+from llmops.platforms.registry import open_platform
+from llmops.project import Project
 from tests.emulated.aws.conftest import MakeStack
-from tests.support.aws import REGION, Account
+from tests.emulated.llmops.aws.test_github import PULL_REQUEST, take
+from tests.support.aws import REGION, Account, AwsStack
+
+EXAMPLE = Path(__file__).parents[2] / "unit/contract/examples/run-1.json"
 
 ELSEWHERE = "111111111111"
 GIVEN = {
@@ -52,12 +68,59 @@ def test_with_all_given_nothing_of_iam_kms_or_ec2_is_made(account: Account, make
     assert _made(account.inventory()) == account_before
     types = {r["type"].split("/")[0] for r in json.loads(stack.state())["deployment"]["resources"]}
     assert not {"aws:iam", "aws:kms", "aws:ec2", "aws:vpc", "aws:s3", "aws:ecr"} & types
+    stack.settings["aws"]["schedules"] = {"weekly": {"run": _submitted(account, stack), "cron": "rate(7 days)"}}
+    _preview_identity_previews_and_no_more(account, stack)
     stack.entries.clear()
+    stack.settings["aws"]["schedules"] = {}
     stack.up()
 
     # The same user can't make what is not given.
     del stack.settings["aws"]["roles"]
     assert "is not authorized to perform: iam:CreateRole" in stack.up(refused=True)
+
+
+def _submitted(account: Account, stack: AwsStack) -> str:
+    """The id of a run in the given work bucket; its job ends at once, as the twin runs no containers here."""
+    spec = RunSpec.load(EXAMPLE)
+    spec = spec.model_copy(update={"compute": Compute(), "image": stack.outputs()["training"]["image"]})
+    for folder in (dataset_key(spec.dataset.sha256), model_key(spec.base_model.sha256)):
+        account.client("s3").put_object(Bucket=GIVEN["store_bucket"], Key=f"{folder}/manifest.json", Body=b"{}")
+    with account.entered():
+        outputs = StackOutputs.parse(json.dumps(stack.outputs()), where="outputs")
+        open_platform(outputs).submit(spec, lambda _: None)
+    return spec.id
+
+
+def _preview_identity_previews_and_no_more(account: Account, stack: AwsStack) -> None:
+    """A schedule and given buckets and keys are read through the role that bootstrap makes for pull requests."""
+    deployer = dict(stack.environ)
+    stack.configure()
+    with account.entered():
+        clients = Clients()
+        project = Project(stack.folder)
+        given = given_to(project)
+        assert set(given.buckets) == {GIVEN["store_bucket"], GIVEN["work_bucket"]}
+        made = bootstrap(clients, project.name, lambda _: None, github="acme/ci", given=given)
+        previews = deployer | take(clients, made.roles["preview"], PULL_REQUEST)
+    stack.environ = previews
+    new = {"schedules": "create", "schedule-weekly": "create", "schedule-weekly-spec": "create"}
+    assert stack.changes("--refresh") == new
+    stack.environ = deployer
+    stack.up()
+    stack.environ = previews
+    assert stack.changes("--refresh") == {}
+    stack.settings["aws"]["schedules"]["weekly"]["cron"] = "rate(1 day)"
+    assert "is not authorized to perform: scheduler:UpdateSchedule" in stack.up(refused=True)
+    stack.settings["aws"]["schedules"]["weekly"]["cron"] = "rate(7 days)"
+    reader = boto3.Session(
+        previews["AWS_ACCESS_KEY_ID"], previews["AWS_SECRET_ACCESS_KEY"], previews["AWS_SESSION_TOKEN"], REGION
+    ).client("s3", endpoint_url=deployer["AWS_ENDPOINT_URL"])
+    for bucket, key in ((GIVEN["store_bucket"], "datasets/x/data.jsonl"), (GIVEN["work_bucket"], "runs/x/output.tar")):
+        account.client("s3").put_object(Bucket=bucket, Key=key, Body=b"data")
+        for call in (reader.get_object, reader.put_object, reader.delete_object):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                call(Bucket=bucket, Key=key)
+    stack.environ = deployer
 
 
 def _made(inventory: dict[str, Any]) -> set[str]:

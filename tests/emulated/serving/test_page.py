@@ -92,14 +92,15 @@ def test_a_conversation_with_the_keyboard_alone(ready, faults: list[str]) -> Non
     ready.locator(".under").first.wait_for()
     assert ready.locator(".user .text").inner_text() == "First line <b>bold</b>\nsecond line"
     assert ready.locator("#log b").count() == 0
-    assert len(ready.locator(".assistant .text").inner_text()) == 30
+    assert ready.locator(".assistant .text").inner_text()
     assert "30 tokens" in ready.locator(".under").inner_text()
     assert "tokens/s" in ready.locator(".under").inner_text()
     with ready.expect_request("**/v1/chat/completions") as asked:  # focus is back in the message field
         ready.keyboard.type("And now?")
         ready.keyboard.press("Enter")
-    roles = [m["role"] for m in json.loads(asked.value.post_data)["messages"]]
-    assert roles == ["user", "assistant", "user"]
+    sent = json.loads(asked.value.post_data)["messages"]
+    assert [m["role"] for m in sent] == ["user", "assistant", "user"]
+    assert len(sent[1]["content"]) == 30
     ready.locator(".under").nth(1).wait_for()
     assert faults == []
 
@@ -171,3 +172,57 @@ def test_errors_are_told_in_words_and_can_be_tried_again(ready) -> None:
     ready.locator(".under", has_text="5 tokens").wait_for()
     assert ready.locator(".error").count() == 0
     assert ready.locator(".message").count() == 2
+
+
+MARKDOWN = """# Going back
+Use `llmops rollback`, **then** *up*:
+
+1. first `a`
+2. second
+   goes on
+
+```bash
+llmops up <b>*not bold*</b>
+```
+- [a link](javascript:alert(1)) <img src=x onerror=alert(1)>
+- 2*3*4 and **open"""
+
+
+def test_markdown_is_shown_as_elements_and_nothing_else_is(ready, faults: list[str]) -> None:
+    pieces = [MARKDOWN[i : i + 7] for i in range(0, len(MARKDOWN), 7)]
+    frames = [json.dumps({"choices": [{"delta": {"content": piece}}]}) for piece in pieces]
+    body = "".join(f"data: {frame}\n\n" for frame in [*frames, "[DONE]"])
+    ready.route("**/v1/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    ready.locator("#prompt").fill("How?")
+    ready.locator("#prompt").press("Enter")
+    ready.locator(".under").wait_for()
+    shown = ready.locator(".assistant .text")
+    assert shown.evaluate("e => [...e.children].map((c) => c.tagName)") == ["P", "P", "OL", "PRE", "UL"]
+    assert shown.locator(".heading").inner_text() == "Going back"
+    assert shown.locator("p code").all_inner_texts() == ["llmops rollback"]
+    assert shown.locator("strong, em").all_inner_texts() == ["then", "up"]
+    assert shown.locator("ol li").all_inner_texts() == ["first a", "second\ngoes on"]
+    assert shown.locator("pre").inner_text() == "llmops up <b>*not bold*</b>"
+    assert shown.locator("ul li").all_inner_texts() == [
+        "[a link](javascript:alert(1)) <img src=x onerror=alert(1)>",
+        "2*3*4 and **open",
+    ]
+    assert shown.locator("a, img, b").count() == 0
+    assert faults == []
+
+
+def test_questions_of_the_version_are_offered(page, shared_server: ServingProcess) -> None:
+    def with_example(route) -> None:
+        answer = route.fetch()
+        models = answer.json()
+        assert models["data"][0]["metadata"]["examples"] == []  # the tiny model's golden prompt expects nothing
+        models["data"][0]["metadata"]["examples"] = ["Where is <i>it</i>?"]
+        route.fulfill(response=answer, json=models)
+
+    page.route("**/v1/models", with_example)
+    page.goto(f"{shared_server.url}/#key={API_KEY}")
+    shorten(page, 5)
+    page.get_by_role("button", name="Where is <i>it</i>?").press("Enter")
+    page.locator(".under").wait_for()
+    assert page.locator(".user .text").inner_text() == "Where is <i>it</i>?"
+    assert not page.locator("#welcome").is_visible()

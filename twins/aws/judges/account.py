@@ -1,4 +1,7 @@
-"""What the judges ask the twin's account: who a principal is, which policies hold, which key encrypts what."""
+"""What the judges ask the twin's account: who a principal is, which policies hold, which key encrypts what.
+
+A principal that is nobody is refused as https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html has it.
+"""
 
 import json
 from collections.abc import Iterator, Mapping

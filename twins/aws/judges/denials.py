@@ -1,6 +1,8 @@
 """Denials in AWS's words.
 
 Sources: "Troubleshoot access denied error messages" in the IAM User Guide; each service's own error code.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 """
 
 from twins.aws.calls import ApiError

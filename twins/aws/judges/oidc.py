@@ -1,4 +1,7 @@
-"""What a web identity's token says: the provider's ARN and the condition keys of its claims."""
+"""What a web identity's token says: the provider's ARN and the condition keys of its claims.
+
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
+"""
 
 from typing import Any
 

@@ -2,6 +2,10 @@
 
 It is asked for every call before it is carried out, and by the platform for what a service does under a role. All but
 the mapping is IAM's own logic, as `evaluator` has it.
+
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_AssociateKmsKey.html
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 """
 
 from collections.abc import Iterable, Mapping

@@ -3,6 +3,14 @@
 The limits are a twin's own, for a real account's can't be known from here: `LIMITS`, changed by the setting `quotas`
 (quota name to limit). Whether AWS has an instance free right now is nobody's to know either: the fault `capacity` asks
 for none.
+
+Words of the refusals, from field reports and references:
+https://github.com/aws/amazon-sagemaker-examples/issues/307 (quotas),
+https://github.com/aws-samples/easy-amazon-sagemaker-deployments/issues/4 (images of models),
+https://github.com/philschmid/llm-sagemaker-sample/issues/2 (model data),
+https://github.com/aws/amazon-sagemaker-examples/issues/2489 (channels),
+https://github.com/awslabs/predictive-maintenance-using-machine-learning/issues/3 (roles),
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html (IAM's own limits).
 """
 
 import json
@@ -141,6 +149,8 @@ class QuotaJudge:
             if found is None or found[1] != self.account.id:
                 continue  # another account's registry can't be looked into from here
             if not self._has_image(found[2], found[3], found[4], found[5]):
+                # unsure (60 %): these are the words of CreateModel; CreateTrainingJob has others, as in
+                # https://github.com/aws/amazon-sagemaker-examples/issues/1476
                 raise ApiError("ValidationException", f"Requested image {image} not found.")
 
     def _has_image(self, region: str, repository: str, tag: str | None, digest: str | None) -> bool:
@@ -200,10 +210,12 @@ class QuotaJudge:
         known = {subnet for zone in backend.subnets.values() for subnet in zone}
         for subnet in network.get("Subnets", []):
             if subnet not in known:
+                # unsure (60 %): no source found for SageMaker: assumed from EC2's InvalidSubnetID.NotFound
                 raise ApiError("ValidationException", f"The subnet ID '{subnet}' does not exist")
         groups = {group for each in backend.groups.values() for group in each}
         for group in network.get("SecurityGroupIds", []):
             if group not in groups:
+                # unsure (60 %): no source found for SageMaker: assumed from EC2's InvalidGroup.NotFound
                 raise ApiError("ValidationException", f"The security group '{group}' does not exist")
 
     def _arn_made_by(self, call: Call) -> str:

@@ -1,4 +1,9 @@
-"""CloudWatch's metrics: data points, their statistics over periods, and the API that puts and reads them."""
+"""CloudWatch's metrics: data points, their statistics over periods, and the API that puts and reads them.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
+"""
 
 import math
 from bisect import bisect_right, insort

@@ -67,6 +67,7 @@ def page(
     """
     everything = list(items)
     if token and not token.isdigit():
+        # unsure (70 %): the code is Secrets Manager's, Budgets' and Application Auto Scaling's; others have their own
         raise ApiError("InvalidNextTokenException", "The specified token is invalid.")
     begin = int(token or 0)
     end = begin + (limit or default)

@@ -1,4 +1,7 @@
-"""What ECR knows of a repository's images: by which tags, whether a tag may move, and what was pushed just now."""
+"""What ECR knows of a repository's images: by which tags, whether a tag may move, and what was pushed just now.
+
+https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
+"""
 
 import json
 from datetime import UTC, datetime

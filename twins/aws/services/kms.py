@@ -134,6 +134,7 @@ class _Kms:
     def refuse_bad_alias(self, call: Call) -> None:
         name = call.parameters["AliasName"]
         if name.startswith("alias/aws/"):
+            # unsure (60 %): that the prefix is reserved is documented; no source found for code and words
             raise ApiError("NotAuthorizedException", "", 400)
         key = _key(call, "TargetKeyId")
         if key.key_state == "PendingDeletion":

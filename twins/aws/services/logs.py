@@ -154,6 +154,7 @@ class _Logs:
     def refuse_protected(self, call: Call) -> None:
         name = call.parameters["logGroupName"]
         if name in _backend(self._twin, call.region).groups and self._kept(call, name)["protected"]:
+            # unsure (70 %): that it is refused is documented; no source found for the words
             text = f"The log group {name} has deletion protection enabled."
             raise ApiError("ValidationException", text)
 

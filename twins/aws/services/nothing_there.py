@@ -1,4 +1,8 @@
-"""What AWS answers of things that a twin never has: asked by scanners, which look at a whole account."""
+"""What AWS answers of things that a twin never has: asked by scanners, which look at a whole account.
+
+Codes as botocore's models declare them for these operations; words as the services' references have them, of which
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html has the most.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -13,6 +13,7 @@ def install(twin: Twin) -> None:
 
 
 def _refuse(call: Call) -> NoReturn:
+    # the twin's own: AWS answers with its prices
     raise ApiError(
         "NotImplemented", "A twin of AWS has no prices: ask AWS's public price list, without AWS_ENDPOINT_URL."
     )

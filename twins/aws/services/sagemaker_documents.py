@@ -1,6 +1,10 @@
 """SageMaker's documents: where they are kept, what they are called, AWS's words for their absence, and its lists.
 
 Every resource is one document by its ARN: the parameters of its creation as they were given, and what SageMaker adds.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html; words as in field reports and in providers:
+https://github.com/astronomer/astronomer-providers/issues/1055 (what exists already),
+https://github.com/hashicorp/terraform-provider-aws/tree/main/internal/service/sagemaker (what is not there).
 """
 
 import base64

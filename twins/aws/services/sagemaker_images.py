@@ -1,4 +1,8 @@
-"""Images and model data as SageMaker looks for them: in the account's ECR and S3."""
+"""Images and model data as SageMaker looks for them: in the account's ECR and S3.
+
+https://github.com/aws/amazon-sagemaker-feedback/issues/180 (manifests of OCI)
+https://github.com/aws/sagemaker-python-sdk/pull/4700 (images that are not in ECR)
+"""
 
 import re
 import shutil
@@ -62,11 +66,13 @@ def runnable(twin: Twin, image: str) -> str:
         try:
             return process_images.find(image).ref
         except HostingError as e:
+            # the twin's own: an image that stands for a process here
             raise ApiError("ValidationException", f"{e.what}; {e.fix}" if e.fix else e.what) from e
     match, found = _ECR.match(image), _in_ecr(twin, image)
     if not match or found is None:
         raise ApiError("ValidationException", f"{image} is in no registry of this twin: push it there.")
     if not shutil.which("docker"):
+        # the twin's own: AWS always has something to run it
         text = f"{image} runs in Docker, which is not on this machine: install it, or give a process image."
         raise ApiError("ValidationException", text)
     return f"docker:{registry.pull_name(twin, match['repository'], match['region'])}@{found.get_image_digest()}"

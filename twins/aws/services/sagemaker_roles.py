@@ -1,4 +1,7 @@
-"""Roles that SageMaker works under: may it assume them at all?"""
+"""Roles that SageMaker works under: may it assume them at all?
+
+https://github.com/awslabs/predictive-maintenance-using-machine-learning/issues/3
+"""
 
 from twins.aws.calls import ApiError
 from twins.aws.services.iam import trusts

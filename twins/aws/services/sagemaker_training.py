@@ -43,9 +43,10 @@ class Training:
         arn = store.arn_of(self._twin, JOB, call.region, name)
         if arn in store.documents(self._twin, JOB, call.region):
             message = (
-                "Job name must be unique within an AWS account and region, "
-                f"and a job with this name already exists ({arn})"
+                "Training job names must be unique within an AWS account and region, "
+                f"and a training job with this name already exists ({arn})"
             )
+            # https://github.com/SuperCowPowers/workbench/issues/384
             raise ApiError("ResourceInUse", message)
         self._check(call)
         runs = self._twin.settings.containers == "run"
@@ -91,6 +92,7 @@ class Training:
             raise ApiError("ValidationException", message)
         if "KeepAlivePeriodInSeconds" in resources and job.get("WarmPoolStatus", {}).get("Status") != "Available":
             # Of other pools the page on warm pools says nothing: https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
+            # unsure (40 %): it may be taken while the job still runs; assumed from what the page allows
             message = "The request was rejected because the training job has no warm pool in status Available."
             raise ApiError("ValidationException", message)
         job.setdefault("ResourceConfig", {}).update(resources)

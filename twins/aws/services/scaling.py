@@ -77,6 +77,7 @@ def _follow(twin: Twin, region: str, arn: str, alarm: Document, change: Document
         (each for each in shelf(twin, _SERVICE, "policies", region).values() if each["PolicyARN"] == arn), None
     )
     if policy is None:
+        # unsure (50 %): no source found: assumed from Amazon EC2 Auto Scaling; it is the reason of an action
         raise ApiError("ValidationError", f"Scaling policy not found: {arn}")
     target = shelf(twin, _SERVICE, "targets", region).get(_key(policy))
     current = _instances(twin, region, policy["ResourceId"])

@@ -1,5 +1,8 @@
 """AWS STS: a role that is not there, or does not work yet, can't be assumed (whether it may be is the judge's), and a
 web identity is one by a token that the twin made, whether permissions are judged or not.
+
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 """
 
 from twins.aws.calls import ApiError, Call

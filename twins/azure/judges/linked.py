@@ -1,6 +1,8 @@
 """Linked actions: what a change needs on another resource that its body names, beside the right on its own.
 
 Azure Resource Manager asks for them on each PUT and PATCH, before the resource provider sees the body.
+
+The words: https://github.com/Azure/aad-pod-identity/issues/613. Which actions they are, the table's comments say.
 """
 
 from collections.abc import Iterator

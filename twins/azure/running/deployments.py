@@ -2,6 +2,8 @@
 
 What should run is in the twin's state (`running`), by the id of its endpoint: the groups of a fleet's plan, one for
 each revision of a deployment. A deployment that is changed has two, until the new one serves.
+
+https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#error-outofcapacity
 """
 
 import secrets
@@ -54,6 +56,8 @@ class Deployments:
         try:
             container = plans.container_of(self._twin, document)
         except (ArmError, ImageError, KitError) as e:
+            # unsure (60 %): the code is that of the troubleshooting page for what a deployment names and does not get
+            # (https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#error-badargument)
             deployment_settled(self._twin, document["id"], Failure("BadArgument", str(e)))
             return
         groups = self._running().setdefault(key(endpoint_id), {}).setdefault(name, [])

@@ -32,10 +32,12 @@ def runnable(twin: "Twin", image: str) -> tuple[str, list[str]]:
             process = process_images.find(image)
             return process.ref, list(process.command)
         except HostingError as e:
+            # the twin's own: an image that stands for a process here
             raise ImageError(f"{e.what}; {e.fix}" if e.fix else e.what) from e
     found = registry.resolve(twin, image)
     if found is None:
         raise ImageError(f"the image {image} is in no registry of this twin: push it there")
     if not shutil.which("docker"):
+        # the twin's own: Azure always has something to run it
         raise ImageError(f"{image} runs in Docker, which is not on this machine: install it, or give a process image")
     return f"docker:{found.pull_name}@{found.digest}", []

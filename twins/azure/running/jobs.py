@@ -56,6 +56,7 @@ class Jobs:
             workspace = references.workspace_of(job["id"])
             compute = references.compute(self._twin, workspace, job["properties"]["computeId"], "properties.computeId")
         except ArmError as e:
+            # unsure (60 %): no source found for a job whose cluster went while it was queued: assumed from others
             job_moved(self._twin, job["id"], "Failed", Failure("UserError", e.message))
             return
         self._known().append(job["id"])

@@ -16,22 +16,10 @@ from twins.azure.twin import Twin
 
 COMPONENTS = "Microsoft.Insights/components"
 VERSIONS = ("2020-02-02", "2020-02-02-preview", "2018-05-01-preview", "2015-05-01")
-_ACCESS = ("Enabled", "Disabled", "SecuredByPerimeter")
 _BODY = bodies.Body(
     COMPONENTS,
-    values={
-        "properties.Application_Type": ("web", "other"),
-        "properties.Flow_Type": ("Bluefield",),
-        "properties.Request_Source": ("rest",),
-        "properties.publicNetworkAccessForIngestion": _ACCESS,
-        "properties.publicNetworkAccessForQuery": _ACCESS,
-        "properties.IngestionMode": (
-            "ApplicationInsights",
-            "ApplicationInsightsWithDiagnosticSettings",
-            "LogAnalytics",
-        ),
-    },
-    more=dict.fromkeys(("properties.Name", "properties.Ver"), READ_ONLY),  # which Pulumi hides
+    required=("properties.Application_Type",),
+    more={"properties.Ver": READ_ONLY},  # which no client has
 )
 _RETENTIONS = (30, 60, 90, 120, 180, 270, 365, 550, 730)
 

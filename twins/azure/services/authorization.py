@@ -30,7 +30,14 @@ _ASSIGNMENT = bodies.Body(ASSIGNMENTS, code="InvalidCreateRoleAssignmentRequest"
 _DEFINITION = bodies.Body(DEFINITIONS, code="InvalidRoleDefinition")
 _SCOPES = ("group", "subscription", "resource")
 _GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_FILTER = re.compile(r"(principalId|roleName|assignedTo\()\s*(?:eq)?\s*'([^']*)'\)?")
+_FILTER = re.compile(
+    r"|(?P<at>atScope\(\))(?:\s+and\s+assignedTo\('(?P<both>[^']+)'\))?"
+    r"|assignedTo\('(?P<to>[^']+)'\)|principalId\s+eq\s+'(?P<id>[^']+)'",
+    re.I,
+)
+_DEFINITIONS_FILTER = re.compile(
+    r"roleName\s+eq\s+'(?P<name>[^']+)'|type\s+eq\s+'(?P<type>[^']+)'|atScopeAndBelow\(\)", re.I
+)
 
 
 def install(twin: Twin) -> None:
@@ -53,6 +60,7 @@ def install(twin: Twin) -> None:
             scopes=_SCOPES,
             provisioning=False,
             codes=(201, 200),
+            delete_shows=True,
         )
     )
     twin.kind(
@@ -68,6 +76,7 @@ def install(twin: Twin) -> None:
             scopes=_SCOPES,
             provisioning=False,
             codes=(201, 201),
+            delete_shows=True,
             given=_built_in,
         )
     )
@@ -104,7 +113,7 @@ def _assign(twin: Twin, call: Call, there: Document | None) -> Document:
         message = f"The role assignment ID '{parsed.name}' is not valid. The role assignment ID must be a GUID."
         raise ArmError(400, "InvalidRoleAssignmentId", message)
     _check_condition(given)
-    _check_role(twin, given["roleDefinitionId"])
+    _check_role(twin, given["roleDefinitionId"], parsed.scope)
     principal_type = _check_principal(twin, given)
     if there:
         _check_same(there, given)
@@ -149,17 +158,33 @@ def _check_condition(given: Document) -> None:
         raise ArmError(400, "InvalidCondition", message) from e
 
 
-def _check_role(twin: Twin, role_definition_id: str) -> None:
+def _check_role(twin: Twin, role_definition_id: str, scope: str) -> None:
+    """A plain GUID is malformed: https://github.com/pulumi/pulumi-azure-native/issues/779. A custom role is there for
+    its assignable scopes alone (custom-roles#custom-role-properties); that it is unknown elsewhere: 70 %.
+    """
+    if not re.search(rf"/providers/{DEFINITIONS}/{_GUID}$", role_definition_id, re.I):
+        raise ArmError(400, "BadRequestFormat", "The request was incorrectly formatted.")
     guid = roles.guid_of(role_definition_id)
-    if guid not in roles.built_in() and not _custom_with(twin, guid):
+    custom = _custom_with(twin, guid)
+    places = [key(each).rstrip("/") for each in custom["properties"]["assignableScopes"]] if custom else []
+    if guid not in roles.built_in() and not any(f"{key(scope)}/".startswith(f"{each}/") for each in places):
         message = f"The specified role definition with ID '{guid.replace('-', '')}' does not exist."
         raise ArmError(400, "RoleDefinitionDoesNotExist", message)
 
 
 def _check_principal(twin: Twin, given: Document) -> str:
-    """The type of a principal that exists."""
-    object_id = given["principalId"]
+    """The type of a principal. Whose type is told is not looked for, since it may be too new to be known everywhere:
+    https://learn.microsoft.com/azure/role-based-access-control/troubleshooting (of one that never was: 75 %).
+
+    InvalidPrincipalId: https://github.com/Azure/azure-powershell/issues/16627
+    """
+    object_id, asked = given["principalId"], given.get("principalType")
+    if not re.fullmatch(_GUID, object_id):
+        message = f"The Principal ID '{object_id}' is not valid. Principal ID must be a GUID."
+        raise ArmError(400, "InvalidPrincipalId", message)
     found = principals.find(twin, object_id)
+    if found is None and asked:
+        return asked
     if found is None:
         raise ArmError(
             400,
@@ -170,8 +195,7 @@ def _check_principal(twin: Twin, given: Document) -> str:
             "property to a value, such as ServicePrincipal, User, or Group.  See https://aka.ms/docs-principaltype",
         )
     actual = "User" if found.kind == "user" else "ServicePrincipal"
-    asked = given.get("principalType") or actual
-    if asked != actual:
+    if asked not in (None, "", actual):
         message = f"The PrincipalId '{object_id.replace('-', '')}' has type '{actual}' , which is different from specified PrinciaplType '{asked}'."  # fmt: skip # noqa: E501
         raise ArmError(400, "UnmatchedPrincipalType", message)
     return actual
@@ -181,17 +205,24 @@ def _check_same(there: Document, given: Document) -> None:
     before = there["properties"]
     same_role = roles.guid_of(before["roleDefinitionId"]) == roles.guid_of(given["roleDefinitionId"])
     if not same_role or before["principalId"].lower() != given["principalId"].lower():
-        message = "Tenant ID, application ID, principal ID, and scope are not allowed to be updated."
-        raise ArmError(400, "RoleAssignmentUpdateNotPermitted", message)
+        raise _not_permitted()
+
+
+def _not_permitted() -> ArmError:
+    message = "Tenant ID, application ID, principal ID, and scope are not allowed to be updated."
+    return ArmError(400, "RoleAssignmentUpdateNotPermitted", message)
 
 
 def _check_new(twin: Twin, parsed: Id, given: Document) -> None:
+    """A name that another scope's assignment has stands for that one, and this is taken for its change:
+    https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---arm-template-role-assignment-returns-badrequest-status
+    """
     for document in twin.resources.values():
         if document["type"] != ASSIGNMENTS:
             continue
         other = document["properties"]
         if document["name"].lower() == parsed.name.lower():
-            raise ArmError(409, "RoleAssignmentExists", "The role assignment already exists.")
+            raise _not_permitted()
         same_role = roles.guid_of(other["roleDefinitionId"]) == roles.guid_of(given["roleDefinitionId"])
         same_principal = other["principalId"].lower() == given["principalId"].lower()
         if same_role and same_principal and key(other["scope"]) == key(parsed.scope):
@@ -244,44 +275,61 @@ def _undefine(twin: Twin, call: Call, document: Document) -> None:
 
 
 def _list_assignments(twin: Twin, call: Call, _document: Document | None) -> Document:
-    """Those on the scope, above it (which it inherits) and, unless `atScope()` is asked for, below it."""
-    scope = key(Id.parse(call.id).scope)
-    asked = call.query.get("$filter", "")
-    wanted = _filtered(asked)
+    """Those on the scope, above it (which it inherits) and, unless `atScope()` is asked for, below it.
+
+    https://learn.microsoft.com/azure/role-based-access-control/role-assignments-list-rest
+    What is refused, and how: https://github.com/Azure/azure-rest-api-specs/issues/28255
+
+    Raises:
+        ArmError: 400 UnsupportedQuery, another filter.
+    """
+    scope, asked = key(Id.parse(call.id).scope), call.query.get("$filter", "").strip()
+    wanted = _FILTER.fullmatch(asked)
+    if wanted is None:
+        message = f"The filter '{asked}' is not supported. Supported filters are either 'atScope()' or 'principalId eq '{{value}}' or assignedTo('{{value}}')'."  # fmt: skip # noqa: E501
+        raise ArmError(400, "UnsupportedQuery", message)
+    principal = (wanted["both"] or wanted["to"] or wanted["id"] or "").lower()
     found = []
     for document in twin.resources.values():
         if document["type"] != ASSIGNMENTS:
             continue
         other = key(document["properties"]["scope"])
         above = scope == other or scope.startswith(other.rstrip("/") + "/")
-        below = other.startswith(scope.rstrip("/") + "/") and "atScope()" not in asked
-        principal = wanted.get("principalId") or wanted.get("assignedTo(")
-        if (above or below) and (not principal or document["properties"]["principalId"].lower() == principal.lower()):
+        below = other.startswith(scope.rstrip("/") + "/") and not wanted["at"]
+        if (above or below) and principal in ("", document["properties"]["principalId"].lower()):
             found.append(_public(document))
     return {"value": found}
 
 
 def _list_definitions(twin: Twin, call: Call, _document: Document | None) -> Document:
-    scope = Id.parse(call.id).scope
-    name = _filtered(call.query.get("$filter", "")).get("roleName")
+    """https://learn.microsoft.com/azure/role-based-access-control/role-definitions-list#rest-api
+
+    Raises:
+        ArmError: 400 UnsupportedQuery.
+    """
+    scope, asked = Id.parse(call.id).scope, call.query.get("$filter", "").strip()
+    terms = [_DEFINITIONS_FILTER.fullmatch(each) for each in re.split(r"\s+and\s+", asked, flags=re.I) if each]
+    if None in terms:
+        message = f"The filter '{asked}' is not supported. Supported filters are either roleName eq '{{value}}' or type eq 'BuiltInRole|CustomRole'."  # fmt: skip # noqa: E501
+        raise ArmError(400, "UnsupportedQuery", message)
     documents = [_built_in_document(scope, role.id) for role in roles.built_in().values()]
     documents += [d for d in twin.resources.values() if d["type"] == DEFINITIONS]
-    return {"value": [_public(d) for d in documents if not name or d["properties"]["roleName"] == name]}
-
-
-def _filtered(text: str) -> dict[str, str]:
-    return dict(_FILTER.findall(text))
+    for term in filter(None, terms):
+        for name, member in (("name", "roleName"), ("type", "type")):
+            if term[name]:
+                documents = [d for d in documents if d["properties"][member].lower() == term[name].lower()]
+    return {"value": [_public(document) for document in documents]}
 
 
 def _public(document: Document) -> Document:
     return {name: value for name, value in document.items() if not name.startswith("_")}
 
 
-def _custom_with(twin: Twin, guid: str) -> bool:
-    return any(
-        document["type"] == DEFINITIONS and roles.guid_of(document["id"]) == guid
-        for document in twin.resources.values()
-    )
+def _custom_with(twin: Twin, guid: str) -> Document | None:
+    for document in twin.resources.values():
+        if document["type"] == DEFINITIONS and roles.guid_of(document["id"]) == guid:
+            return document
+    return None
 
 
 def _built_in(_twin: Twin, parsed: Id) -> Document | None:

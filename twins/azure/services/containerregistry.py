@@ -48,7 +48,7 @@ _DEFAULTS: Document = {
     "publicNetworkAccess": "Enabled",
     "zoneRedundancy": "Disabled",
 }
-_BODY = bodies.Body(REGISTRIES)
+_BODY = bodies.Body(REGISTRIES, values={"sku.name": bodies.TEXT})  # its refusal has a code of its own
 _OF_PREMIUM = {
     "dataEndpointEnabled": True,
     "publicNetworkAccess": "Disabled",
@@ -101,6 +101,7 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
     given, sku = body["properties"], body["sku"]["name"]
     if sku not in _SKUS:
         message = f"The SKU '{sku}' is not valid: it is one of {', '.join(_SKUS)}."
+        # unsure (60 %): the names are documented; no source found for code and words
         raise ArmError(400, "InvalidSku", message)
     _check_sku(given, sku)
     if given.get("adminUserEnabled") or given.get("anonymousPullEnabled"):
@@ -109,6 +110,7 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
     before = there["properties"] if there else {"creationDate": datetime.now(UTC).isoformat()}
     if there and given.get("zoneRedundancy", before["zoneRedundancy"]) != before["zoneRedundancy"]:
         message = "The property 'zoneRedundancy' can't be changed after the registry was created."
+        # unsure (65 %): that it can't be changed was long documented; no source found for code and words
         raise ArmError(400, "CannotChangeZoneRedundancy", message)
     merged = _DEFAULTS | before | given
     merged["policies"] = _DEFAULTS["policies"] | (before.get("policies") or {}) | (given.get("policies") or {})
@@ -137,6 +139,7 @@ def _check_sku(given: Document, sku: str) -> None:
         asked.append("retentionPolicy")
     if asked and sku != "Premium":
         message = f"The property '{asked[0]}' is not supported for the SKU {sku}: it needs Premium."
+        # unsure (65 %): which tier has what is documented; no source found for code and words
         raise ArmError(400, "SkuNotSupported", message)
 
 

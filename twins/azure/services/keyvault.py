@@ -34,10 +34,17 @@ _DELETED_MESSAGE = (
 )
 _RETENTION_DAYS = 90
 _INVALID = "BadRequest"
-_VAULT = bodies.Body(
-    VAULTS, values={"properties.sku.name": ("standard", "premium"), "properties.sku.family": ("A",)}, code=_INVALID
+_VAULT = bodies.Body(VAULTS, code=_INVALID)
+_KEY = bodies.Body(
+    vault_documents.KEYS,
+    # Refused with the code that the vault's own API has for them.
+    values={
+        "properties.kty": bodies.TEXT,
+        "properties.curveName": bodies.TEXT,
+        "properties.keyOps": {"type": "array", "items": bodies.TEXT},
+    },
+    code=_INVALID,
 )
-_KEY = bodies.Body(vault_documents.KEYS, code=_INVALID)
 _SECRET = bodies.Body(vault_documents.SECRETS, code=_INVALID)
 
 
@@ -58,6 +65,11 @@ def install(twin: Twin) -> None:
             gone=_gone,
             seconds=CREATE_SECONDS,
             delete_seconds=0.0,
+            change_seconds=0.0,
+            polled={
+                "PUT": ()
+            },  # VaultProvisioningState of the specification has "Succeeded" and "RegisteringDns" alone
+            creating="RegisteringDns",
             soft_delete=soft,
             codes=(200, 200),
             location=True,

@@ -1,11 +1,13 @@
 """Models, environments, data and code: containers by name, and versions, which do not change.
 
 https://learn.microsoft.com/rest/api/azureml/model-versions
+
+Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
@@ -61,12 +63,15 @@ def _install(twin: "Twin", family: _Family) -> None:
         return _put_version(twin, family, call, there)
 
     def list_versions(twin: "Twin", call: Call, document: Document) -> Reply:
-        return page(twin, call, twin.children(document["id"], version))
+        found = twin.children(document["id"], version)
+        wanted = call.query.get("version") if family.segment == "models" else None
+        return page(twin, call, [each for each in found if wanted in (None, each["name"])])
 
     def list_containers(twin: "Twin", call: Call, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))
 
-    common = {"name": name, "provisioning": family.provisioning, "deleting": None if family.deletable else _undeletable}
+    common: dict[str, Any] = {"name": name, "provisioning": family.provisioning, "patch": False}
+    common["deleting"] = None if family.deletable else _undeletable
     twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, implicit=True, **common))
     twin.kind(Kind(version, VERSIONS, put=put_version, **common))
     twin.action(container, "versions", list_versions, f"{version}/read", "GET")
@@ -77,6 +82,8 @@ def _undeletable(_twin: "Twin", _call: Call, document: Document) -> None:
     """The harsh reading. Of data, the maintainers say so (https://github.com/microsoft/vscode-tools-for-ai/issues/1761);
     of environments, the tools lost their way to delete (https://github.com/Azure/azure-cli/issues/21957). Models go:
     https://github.com/Azure/azureml-examples/pull/3743.
+
+    Unsure (45 %): the tools only archive, and it is nowhere written that the API refuses to delete.
     """
     what = document["type"].removeprefix(f"{WORKSPACES}/")
     message = f"Deleting {what} is not supported: archive {document['name']} instead."

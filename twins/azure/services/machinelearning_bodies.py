@@ -1,4 +1,9 @@
-"""Bodies of Azure ML's API, judged by schemas/machinelearningservices.json; see tools/azure_schemas.py."""
+"""Bodies of Azure ML's API, judged by schemas/machinelearningservices.json; see tools.azure_schemas.
+
+https://github.com/Azure/azure-sdk-for-python/tree/main/sdk/ml/azure-ai-ml has the models.
+
+Unsure (70 %): what is judged is in the models; code, words and that read-only members are refused are assumed.
+"""
 
 import copy
 import json

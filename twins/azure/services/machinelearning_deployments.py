@@ -2,6 +2,8 @@
 
 https://learn.microsoft.com/rest/api/azureml/online-deployments
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
+
+Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from twins.azure.services import machinelearning_needs as needs
 from twins.azure.services import machinelearning_references as references
 from twins.azure.services import machinelearning_sizes as sizes
 from twins.azure.services.machinelearning_bodies import VERSIONS, judge, judged, refuse_changes, writable
-from twins.azure.services.machinelearning_documents import seconds, stamp
+from twins.azure.services.machinelearning_documents import FORMS, chosen, seconds, stamp
 from twins.azure.services.machinelearning_workspaces import require_network
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ def install(twin: "Twin") -> None:
             begun=lambda twin, document: twin.later(twin.scaled(START_SECONDS), _START, document["id"]),
             deleting=_deleting,
             gone=_gone,
+            listed=chosen,
+            accepted=("PATCH",),
+            polled=FORMS,
             name=r"(?=.{3,32}$)[a-zA-Z](?:-?[a-zA-Z0-9])*",
             seconds=DELETE_SECONDS,
             open_ended=True,

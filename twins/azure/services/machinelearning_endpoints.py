@@ -2,6 +2,8 @@
 
 https://learn.microsoft.com/rest/api/azureml/online-endpoints
 https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-endpoints
+
+Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import secrets
@@ -13,7 +15,7 @@ from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.kinds import Kind
 from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judge, judged
-from twins.azure.services.machinelearning_documents import stamp, with_identity
+from twins.azure.services.machinelearning_documents import FORMS, chosen, stamp, with_identity
 from twins.azure.services.machinelearning_references import asset, workspace_of
 
 if TYPE_CHECKING:
@@ -36,7 +38,10 @@ def install(twin: "Twin") -> None:
             begun=lambda twin, document: twin.running.endpoint_changed(document),
             done=lambda twin, _document: providers.require_for_endpoints(twin),
             gone=lambda twin, document: twin.running.endpoint_gone(document["id"]),
+            listed=_listed,
             show=_show,
+            accepted=("PATCH",),
+            polled=FORMS,
             name=r"(?=.{3,32}$)[a-zA-Z](?:-?[a-zA-Z0-9])*",
             seconds=SECONDS,
             location=True,
@@ -65,6 +70,12 @@ def forget_deployment(twin: "Twin", deployment: Document) -> None:
         for member in ("traffic", "mirrorTraffic"):
             endpoint["properties"].get(member, {}).pop(name, None)
         twin.keep(endpoint)
+
+
+def _listed(call: Call, found: list[Document]) -> list[Document]:
+    """By `name` and `computeType` too: all of the twin's are managed."""
+    name, compute = call.query.get("name"), call.query.get("computeType", "Managed")
+    return [each for each in chosen(call, found) if name in (None, each["name"]) and compute in ("Managed", "All")]
 
 
 def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
@@ -98,6 +109,8 @@ def _check_unique(twin: "Twin", call: Call, body: Document) -> None:
     for other in twin.children(f"/subscriptions/{twin.subscription}", TYPE):
         if other["name"].lower() == name and other["location"] == body["location"]:
             message = f"An endpoint named {name} exists in {body['location']} already; names are unique in a region."
+            # unsure (70 %): that names are unique is documented, also in
+            # https://github.com/Azure/mlops-project-template/issues/29, whose words differ; the code is assumed
             raise ArmError(409, "Conflict", message, "name")
 
 

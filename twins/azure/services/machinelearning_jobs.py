@@ -2,6 +2,8 @@
 
 https://learn.microsoft.com/rest/api/azureml/jobs
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
+
+Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import re

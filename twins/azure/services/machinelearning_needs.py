@@ -56,6 +56,7 @@ def of_deployment(twin: "Twin", deployment: Document) -> Failure | None:
     for identity_id, identity in identities_of(endpoint).items():
         for need in wanted:
             if failure := _first_denied(twin, identity_id, identity["principalId"], [need]):
+                # unsure (40 %): the troubleshooting page grants the account where this asks for one container
                 return Failure("BadArgument", _words(need, failure))
     return None
 
@@ -72,6 +73,9 @@ def _words(need: Need, denied: str) -> str:
 def of_workspace(twin: "Twin", workspace: Document) -> Failure | None:
     """Why a workspace can't work with its resources under its primary user-assigned identity; None: it can. A
     system-assigned identity gets what it needs by itself.
+
+    Unsure (50 %): the page asks for more (Contributor on the workspace, Key Vault Administrator); code and words are
+    assumed.
     """
     properties = workspace["properties"]
     chosen = (properties.get("primaryUserAssignedIdentity") or "").lower()
@@ -82,6 +86,10 @@ def of_workspace(twin: "Twin", workspace: Document) -> Failure | None:
 
 
 def _of_encryption(twin: "Twin", properties: Document) -> Failure | None:
+    """https://learn.microsoft.com/azure/machine-learning/concept-customer-managed-keys
+
+    Unsure (60 %): the page asks for the right; code and words are assumed.
+    """
     encryption = properties.get("encryption") or {}
     identity_id: str = (encryption.get("identity") or {}).get("userAssignedIdentity") or ""
     vault: str = (encryption.get("keyVaultProperties") or {}).get("keyVaultArmId") or ""
@@ -94,7 +102,11 @@ def _of_encryption(twin: "Twin", properties: Document) -> Failure | None:
 
 
 def of_job(twin: "Twin", job: Document) -> Failure | None:
-    """Why a job can't start under the identity of its cluster; None: it can."""
+    """Why a job can't start under the identity of its cluster; None: it can.
+
+    Unsure (45 %): of the inputs, outputs and image that a job names; it may need the workspace's default containers
+    too.
+    """
     workspace = references.workspace_of(job["id"])
     try:
         compute = references.compute(twin, workspace, job["properties"]["computeId"], "properties.computeId")

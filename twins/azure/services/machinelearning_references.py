@@ -1,6 +1,8 @@
 """What bodies of Azure ML name: assets, computes, and paths in datastores; found, or refused.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-access-data-interactive#uniform-resource-identifier-uri
+
+Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import re

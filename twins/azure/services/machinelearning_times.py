@@ -1,6 +1,8 @@
 """Triggers of schedules: cron expressions and recurrences, in a time zone by Windows' name for it or IANA's.
 
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-schedule
+
+Unsure (60 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import calendar

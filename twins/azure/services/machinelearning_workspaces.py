@@ -2,6 +2,8 @@
 
 https://learn.microsoft.com/rest/api/azureml/workspaces
 https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
+
+Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
 import uuid
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 from twins.azure import operations
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
-from twins.azure.kinds import Kind, SoftDelete
+from twins.azure.kinds import RESULT, Kind, SoftDelete
 from twins.azure.services import machinelearning_datastores as datastores
 from twins.azure.services import machinelearning_needs as needs
 from twins.azure.services.machinelearning_bodies import VERSIONS, WORKSPACES, judged
@@ -41,6 +43,8 @@ def install(twin: "Twin") -> None:
             done=_done,
             name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}",
             seconds=SECONDS,
+            accepted=("PUT", "PATCH"),
+            polled=dict.fromkeys(("PUT", "PATCH", "DELETE"), RESULT),
             open_ended=True,
             location=True,
             soft_delete=SoftDelete(

@@ -14,8 +14,12 @@ from twins.azure.twin import Twin
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 VERSIONS = ("2024-11-30", "2023-07-31-preview", "2023-01-31", "2022-01-31-preview", "2018-11-30")
 MOST_CREDENTIALS = 20
-_IDENTITY = bodies.Body(IDENTITIES, more={"properties.isolationScope": "string"})  # later versions have it
-_CREDENTIAL = bodies.Body(CREDENTIALS)
+_IDENTITY = bodies.Body(IDENTITIES, more={"properties.isolationScope": bodies.TEXT})  # later versions have it
+_CREDENTIAL = bodies.Body(
+    CREDENTIALS,
+    required=tuple(f"properties.{name}" for name in ("issuer", "subject", "audiences")),
+    code="BadRequest",  # https://github.com/zioproto/istio-aks-example/issues/6
+)
 
 
 def install(twin: Twin) -> None:
@@ -64,9 +68,13 @@ def _put_credential(twin: Twin, call: Call, there: Document | None) -> Document:
     others = [d for d in twin.children(call.id.rsplit("/", 2)[0], CREDENTIALS) if key(d["id"]) != key(call.id)]
     if not there and len(others) >= MOST_CREDENTIALS:
         message = f"Too many Federated Identity Credentials: at most {MOST_CREDENTIALS} are allowed."
+        # unsure (65 %): the limit is documented (https://github.com/Azure/azure-workload-identity/issues/575); code and
+        # words are assumed
         raise ArmError(400, "TooManyFederatedIdentityCredentials", message)
     for other in others:
         if all(other["properties"][name] == properties[name] for name in ("issuer", "subject")):
+            # unsure (70 %): of applications it is reported (https://github.com/Azure/azure-workload-identity/issues/434);
+            # code and words are assumed
             raise ArmError(
                 409,
                 "Conflict",

@@ -1,6 +1,8 @@
 """Microsoft.Insights: autoscale settings, action groups, alert rules, diagnostic settings.
 
 https://learn.microsoft.com/rest/api/monitor/
+
+Unsure (70 %): the limits are the reference's, which names no codes; code and words are assumed.
 """
 
 import re

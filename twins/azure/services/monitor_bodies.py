@@ -3,49 +3,62 @@
 https://learn.microsoft.com/rest/api/monitor/
 """
 
-from twins.azure.bodies import Body
+from typing import Any
 
-_OPERATORS = ("Equals", "GreaterThan", "GreaterThanOrEqual", "LessThan", "LessThanOrEqual")
-_AGGREGATIONS = ("Average", "Minimum", "Maximum", "Total", "Count")
-_TRIGGER = "properties.profiles[].rules[].metricTrigger"
-_ACTION = "properties.profiles[].rules[].scaleAction"
-AUTOSCALE = Body(
-    "Microsoft.Insights/autoscaleSettings",
-    values={
-        f"{_TRIGGER}.statistic": ("Average", "Min", "Max", "Sum", "Count"),
-        f"{_TRIGGER}.timeAggregation": (*_AGGREGATIONS, "Last"),
-        f"{_TRIGGER}.operator": (*_OPERATORS, "NotEquals"),
-        f"{_TRIGGER}.dimensions[].Operator": ("Equals", "NotEquals"),
-        f"{_ACTION}.direction": ("None", "Increase", "Decrease"),
-        f"{_ACTION}.type": ("ChangeCount", "PercentChangeCount", "ExactCount", "ServiceAllowedNextValue"),
-        "properties.notifications[].operation": ("Scale",),
-        "properties.predictiveAutoscalePolicy.scaleMode": ("Disabled", "ForecastOnly", "Enabled"),
+from twins.azure.bodies import TEXT, Body
+
+_TEXTS = {"type": "object", "additionalProperties": TEXT}
+
+
+def _object(**members: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": members, "additionalProperties": False}
+
+
+AUTOSCALE = Body("Microsoft.Insights/autoscaleSettings")
+ACTION_GROUP = Body(
+    "Microsoft.Insights/actionGroups",
+    required=("properties.groupShortName", "properties.enabled"),
+    # The client's models are those of 2023-01-01. What 2024-10-01-preview has besides, from azure-native's declaration:
+    more={
+        "identity": _object(type=TEXT, userAssignedIdentities={"type": "object", "additionalProperties": {}}),
+        "properties.incidentReceivers": {
+            "type": "array",
+            "items": _object(
+                name=TEXT,
+                incidentManagementService=TEXT,
+                connection=_object(id=TEXT, name=TEXT),
+                mappings=_TEXTS,
+            ),
+        },
+        **{
+            f"properties.{receivers}[].managedIdentity": TEXT
+            for receivers in (
+                "automationRunbookReceivers",
+                "azureFunctionReceivers",
+                "eventHubReceivers",
+                "logicAppReceivers",
+                "webhookReceivers",
+            )
+        },
     },
 )
-ACTION_GROUP = Body("Microsoft.Insights/actionGroups")
+METRIC_ALERT = Body("Microsoft.Insights/metricAlerts", required=("properties.actions[].actionGroupId",))
 _CRITERIA = "properties.criteria.allOf[]"
-METRIC_ALERT = Body(
-    "Microsoft.Insights/metricAlerts",
-    values={
-        f"{_CRITERIA}.timeAggregation": _AGGREGATIONS,
-        f"{_CRITERIA}.operator": (*_OPERATORS, "GreaterOrLessThan"),
-        f"{_CRITERIA}.dimensions[].operator": ("Include", "Exclude"),
-    },
-    required=("properties.actions[].actionGroupId",),
-)
 QUERY_RULE = Body(
     "Microsoft.Insights/scheduledQueryRules",
-    values={
-        f"{_CRITERIA}.timeAggregation": _AGGREGATIONS,
-        f"{_CRITERIA}.operator": _OPERATORS,
-        f"{_CRITERIA}.dimensions[].operator": ("Include", "Exclude"),
-    },
     # Of rules that alert: the declaration has those of kind LogToMetric too.
     required=(
         *(f"properties.{name}" for name in ("scopes", "criteria", "evaluationFrequency", "windowSize", "severity")),
         "properties.criteria.allOf",
         *(f"{_CRITERIA}.{name}" for name in ("query", "timeAggregation", "operator", "threshold")),
     ),
+    # The client's models are those of 2023-12-01. What 2025-01-01-preview has besides, from azure-native's declaration:
+    more={
+        f"{_CRITERIA}.alertSensitivity": TEXT,
+        f"{_CRITERIA}.criterionType": TEXT,
+        f"{_CRITERIA}.ignoreDataBefore": TEXT,
+        f"{_CRITERIA}.minRecurrenceCount": {"type": "number"},
+    },
 )
 SINKS = ("workspaceId", "storageAccountId", "eventHubAuthorizationRuleId", "marketplacePartnerId", "serviceBusRuleId")
 DIAGNOSTICS = Body("Microsoft.Insights/diagnosticSettings")

@@ -37,19 +37,13 @@ VERSIONS = (
 DNS_VERSIONS = ("2024-06-01", "2020-06-01", "2018-09-01")
 SECONDS = 10.0
 _NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?"
-_POLICIES = ("Enabled", "Disabled", "NetworkSecurityGroupEnabled", "RouteTableEnabled")
 _NETWORK = bodies.Body(
     NETWORKS,
-    values={"properties.privateEndpointVNetPolicies": ("Disabled", "Basic")},
     required=("properties.addressSpace", "properties.addressSpace.addressPrefixes"),
     more={"properties.defaultPublicNatGateway": READ_ONLY},  # later versions have it
 )
 _SUBNET = bodies.Body(
     SUBNETS,
-    values={
-        "properties.privateEndpointNetworkPolicies": _POLICIES,
-        "properties.privateLinkServiceNetworkPolicies": _POLICIES[:2],
-    },
     required=(
         *(f"properties.{name}.id" for name in ("networkSecurityGroup", "routeTable", "natGateway")),
         "properties.delegations[].name",
@@ -57,7 +51,11 @@ _SUBNET = bodies.Body(
         "properties.serviceEndpoints[].service",
     ),
 )
-_SECURITY_GROUP = bodies.Body(SECURITY_GROUPS)
+_RULE = "properties.securityRules[].properties"
+_SECURITY_GROUP = bodies.Body(
+    SECURITY_GROUPS,
+    required=(_RULE, *(f"{_RULE}.{name}" for name in ("access", "direction", "priority", "protocol"))),
+)
 _CONNECTIONS = ("privateLinkServiceConnections", "manualPrivateLinkServiceConnections")
 _ENDPOINT = bodies.Body(
     ENDPOINTS,
@@ -69,7 +67,7 @@ _ENDPOINT = bodies.Body(
             for name in ("name", "properties.privateLinkServiceId")
         ),
     ),
-    more={"properties.ipVersionType": "string", "properties.resourceGuid": READ_ONLY},  # later versions have them
+    more={"properties.ipVersionType": bodies.TEXT, "properties.resourceGuid": READ_ONLY},  # later versions have them
 )
 _ZONE_CONFIG = "properties.privateDnsZoneConfigs[]"
 _ZONE_GROUP = bodies.Body(
@@ -82,19 +80,18 @@ _ZONE_GROUP = bodies.Body(
 _ZONE = bodies.Body(ZONES)
 _LINK = bodies.Body(
     LINKS,
-    values={"properties.resolutionPolicy": ("Default", "NxDomainRedirect")},
     required=("properties.virtualNetwork", "properties.virtualNetwork.id"),
 )
 
 
 def install(twin: Twin) -> None:
-    """Add the kinds."""
-    common = {"name": _NAME, "seconds": SECONDS, "patch": True}
-    place = {**common, "location": True}
+    """Add the kinds. Of subnets, private endpoints and their zone groups the specification has no PATCH."""
+    common = {"name": _NAME, "seconds": SECONDS, "patch": False}
+    place = {**common, "patch": True, "location": True}
     twin.kind(Kind(NETWORKS, VERSIONS, put=_put_network, deleting=_delete_network, show=_show_network, **place))
     twin.kind(Kind(SUBNETS, VERSIONS, put=_put_subnet, deleting=_delete_subnet, show=_show_subnet, **common))
     twin.kind(Kind(SECURITY_GROUPS, VERSIONS, put=_put_security_group, deleting=_delete_security_group, **place))
-    twin.kind(Kind(ENDPOINTS, VERSIONS, put=_put_endpoint, **place))
+    twin.kind(Kind(ENDPOINTS, VERSIONS, put=_put_endpoint, **common, location=True))
     twin.kind(Kind(ZONE_GROUPS, VERSIONS, put=_put_zone_group, **common))
     zone = r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63}){1,34}"
     twin.kind(
@@ -144,6 +141,7 @@ def _subnet(twin: Twin, call: Call, spaces: list[Any]) -> Document:
     for each in [_network(prefix, "properties.addressPrefix") for prefix in given]:
         if not any(each.version == space.version and each.subnet_of(space) for space in spaces):
             message = f"Subnet '{name}' is not valid because its IP address range is outside the IP address range of "
+            # https://github.com/MicrosoftDocs/azure-docs/pull/123869 has both
             raise ArmError(400, "NetcfgSubnetRangeOutsideVnet", f"{message}its virtual network.")
         for other in twin.children(call.id.rsplit("/", 2)[0], SUBNETS):
             if key(other["id"]) != key(call.id) and any(
@@ -280,9 +278,9 @@ def _put_zone(_twin: Twin, call: Call, _there: Document | None) -> Document:
 
 def _delete_zone(twin: Twin, _call: Call, document: Document) -> None:
     if twin.children(document["id"], LINKS):
-        message = (
-            f"Can not delete resource '{document['id']}' before its nested resources (virtualNetworkLinks) are deleted."
-        )
+        nested = twin.children(document["id"], LINKS)[0]["id"].partition("/providers/")[2]
+        message = f"Cannot delete resource while nested resources exist. Some existing nested resource IDs include: '{nested}'. Please delete all nested resources before deleting this resource."  # fmt: skip # noqa: E501
+        # https://github.com/learntocloud/networking-lab/issues/8
         raise ArmError(409, "CannotDeleteResource", message)
 
 

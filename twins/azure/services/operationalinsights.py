@@ -17,20 +17,7 @@ from twins.azure.twin import Twin
 WORKSPACES = "Microsoft.OperationalInsights/workspaces"
 VERSIONS = ("2025-07-01", "2025-02-01", "2023-09-01", "2022-10-01", "2021-12-01-preview", "2021-06-01", "2020-08-01")
 SECONDS = 30.0
-_SKUS = ("PerGB2018", "CapacityReservation", "Standalone", "PerNode", "Free", "Standard", "Premium", "LACluster")
-_ACCESS = ("Enabled", "Disabled", "SecuredByPerimeter")
-_BODY = bodies.Body(
-    WORKSPACES,
-    values={
-        "properties.sku.name": _SKUS,
-        "properties.publicNetworkAccessForIngestion": _ACCESS,
-        "properties.publicNetworkAccessForQuery": _ACCESS,
-    },
-    more={
-        "properties.features.*": "any",
-        "properties.replication": {"enabled": "boolean", "location": "string"},  # later versions have it
-    },
-)
+_BODY = bodies.Body(WORKSPACES)
 
 
 def install(twin: Twin) -> None:

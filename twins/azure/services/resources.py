@@ -7,10 +7,11 @@ import re
 from typing import Any
 
 from twins.azure import bodies, locations, providers
+from twins.azure.arm import CREATED
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
-from twins.azure.kinds import Kind
+from twins.azure.kinds import RESULT, Kind
 from twins.azure.twin import Twin
 
 VERSIONS = (
@@ -31,10 +32,14 @@ VERSIONS = (
     "2018-05-01",
 )
 DELETE_SECONDS = 60.0
+UNJUDGED = ["requests: Resource Manager's limits are not counted: its headers always tell a full bucket less one"]
 _GROUP = bodies.Body(RESOURCE_GROUPS)
 _TERM = re.compile(
-    r"(?P<name>tagName|tagValue|resourceType|name|location|resourceGroup)\s+eq\s+'(?P<value>[^']*)'", re.I
+    r"(?P<name>tagName|tagValue|resourceType|name|location|resourceGroup)\s+eq\s+'(?P<value>[^']*)'"
+    r"|substringof\('(?P<part>[^']*)',\s*(?P<of>name|resourceGroup)\)|startswith\(tagName,\s*'(?P<begin>[^']*)'\)",
+    re.I,
 )
+_EXPANDED = {"createdTime": CREATED}
 
 
 def install(twin: Twin) -> None:
@@ -49,6 +54,8 @@ def install(twin: Twin) -> None:
             location=True,
             scopes=("subscription", "group"),
             delete_seconds=DELETE_SECONDS,
+            polled={"DELETE": RESULT},
+            listed=_listed_groups,
         )
     )
     read = "Microsoft.Resources/subscriptions/resources/read"
@@ -59,6 +66,7 @@ def install(twin: Twin) -> None:
     twin.action(SUBSCRIPTIONS, "providers", _list_providers, "Microsoft.Resources/subscriptions/providers/read", "GET")
     twin.action(SUBSCRIPTIONS, "locations", _list_locations, "Microsoft.Resources/subscriptions/locations/read", "GET")
     twin.seeds.append(lambda: _seed(twin))
+    twin.unjudged += UNJUDGED
 
 
 def _seed(twin: Twin) -> None:
@@ -85,6 +93,15 @@ def _put_group(_twin: Twin, call: Call, there: Document | None) -> Document:
     )
 
 
+def _listed_groups(call: Call, found: list[Document]) -> list[Document]:
+    """https://learn.microsoft.com/rest/api/resources/resource-groups/list: by tag alone."""
+    text = call.query.get("$filter", "")
+    wanted = _terms(text)
+    if set(wanted) - {"tagname", "tagvalue"}:
+        raise ArmError(400, "InvalidFilterInQueryString", f"Invalid $filter '{text}' specified in the query string.")
+    return [each for each in found if _matches(each, wanted)]
+
+
 def _list_tenants(twin: Twin, _call: Call, _document: Any) -> Document:
     return {"value": [{"id": f"/tenants/{twin.tenant}", "tenantId": twin.tenant}]}
 
@@ -105,10 +122,17 @@ def _list_locations(twin: Twin, _call: Call, _document: Any) -> Document:
 
 
 def _list(twin: Twin, call: Call, _document: Any) -> Reply:
-    """Resources of the subscription, or of a group: those that a portal's list has; nothing that lies in another."""
+    """Resources of the subscription, or of a group: those that a portal's list has; nothing that lies in another.
+
+    Where a tag's name and value are asked for, no tags are answered:
+    https://learn.microsoft.com/rest/api/resources/resources/list
+    """
     wanted = _terms(call.query.get("$filter", ""))
-    found = [_line(document) for document in twin.children(call.id) if _is_listed(twin, document)]
+    more = [name.strip() for name in call.query.get("$expand", "").split(",")]
+    found = [_line(document, more) for document in twin.children(call.id) if _is_listed(twin, document)]
     found = [line for line in found if _matches(line, wanted)]
+    if {"tagname", "tagvalue"} <= set(wanted):
+        found = [{name: value for name, value in line.items() if name != "tags"} for line in found]
     return Reply(200, {"value": found})
 
 
@@ -117,14 +141,15 @@ def _is_listed(twin: Twin, document: Document) -> bool:
     return bool(kind and kind.location and kind.type != RESOURCE_GROUPS)
 
 
-def _line(document: Document) -> Document:
-    return {
+def _line(document: Document, more: list[str]) -> Document:
+    line = {
         n: document[n] for n in ("id", "name", "type", "location", "kind", "sku", "tags", "identity") if n in document
     }
+    return line | {name: document[_EXPANDED[name]] for name in more if _EXPANDED.get(name) in document}
 
 
 def _terms(text: str) -> dict[str, str]:
-    """The terms of a filter, which `and` joins.
+    """The terms of a filter, which `and` joins: by what they ask of.
 
     Raises:
         ArmError: 400 InvalidFilterInQueryString, it has another form.
@@ -132,7 +157,15 @@ def _terms(text: str) -> dict[str, str]:
     left = re.sub(r"\s+and\s+", "", _TERM.sub("", text), flags=re.I).strip()
     if left:
         raise ArmError(400, "InvalidFilterInQueryString", f"Invalid $filter '{text}' specified in the query string.")
-    return {each["name"].lower(): each["value"] for each in _TERM.finditer(text)}
+    found: dict[str, str] = {}
+    for each in _TERM.finditer(text):
+        if each["name"]:
+            found[each["name"].lower()] = each["value"]
+        elif each["of"]:
+            found[f"in {each['of'].lower()}"] = each["part"]
+        else:
+            found["tagname begins"] = each["begin"]
+    return found
 
 
 def _matches(line: Document, wanted: dict[str, str]) -> bool:
@@ -141,10 +174,16 @@ def _matches(line: Document, wanted: dict[str, str]) -> bool:
         value = tags.get(wanted["tagname"].lower())
         if value is None or wanted.get("tagvalue", value) != value:
             return False
+    if not any(name.startswith(wanted.get("tagname begins", "").lower()) for name in tags or [""]):
+        return False
     actual = {
         "resourcetype": line["type"],
         "name": line["name"],
         "location": line.get("location", ""),
         "resourcegroup": Id.parse(line["id"]).group,
     }
-    return all(actual[name].lower() == value.lower() for name, value in wanted.items() if name in actual)
+    return all(
+        value.lower() == actual[name].lower() if name in actual else value.lower() in actual[name[3:]].lower()
+        for name, value in wanted.items()
+        if name in actual or name.startswith("in ")
+    )

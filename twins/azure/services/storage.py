@@ -16,7 +16,8 @@ from twins.azure.blobs_front import ByPath, Front
 from twins.azure.calls import Call, Document, Reply
 from twins.azure.errors import ArmError
 from twins.azure.ids import Id
-from twins.azure.kinds import Kind
+from twins.azure.kinds import RESULT, Kind
+from twins.azure.services import storage_rules
 from twins.azure.twin import Twin
 
 SERVICES = "Microsoft.Storage/storageAccounts/blobServices"
@@ -27,6 +28,16 @@ VERSIONS = (
     *("2019-06-01", "2019-04-01"),
 )
 CREATE_SECONDS = 20.0
+CHANGE_SECONDS = 2.0
+"""What a PATCH takes, or a PUT of what is there: both are answered when they are done (`StorageAccounts_Update` of the
+specification has 200 alone), and meanwhile another write is refused.
+
+https://github.com/hashicorp/terraform-provider-azurerm/issues/29351
+"""
+_BUSY = (
+    "StorageAccountOperationInProgress",
+    "An operation is currently performing on this storage account that requires exclusive access.",
+)
 BY_PATH = "/storage/"
 """Below it on the main port, every account is at its name: for Pulumi's states in blobs, which have one address."""
 UNJUDGED = [
@@ -36,20 +47,14 @@ UNJUDGED = [
 ]
 _NAME = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER_NAME = r"[a-z0-9](-?[a-z0-9]){2,62}|\$web|\$root|\$logs"
-_SKUS = (
-    *("Standard_LRS", "Standard_GRS", "Standard_RAGRS", "Standard_ZRS", "Standard_GZRS", "Standard_RAGZRS"),
-    *("Premium_LRS", "Premium_ZRS"),
-)
-_KINDS = ("StorageV2", "Storage", "BlobStorage", "BlockBlobStorage", "FileStorage")
-_INVALID = "InvalidValuesForRequestParameters"
-_ACCOUNT = bodies.Body(blobs.ACCOUNTS, values={"sku.name": _SKUS, "kind": _KINDS}, code=_INVALID)
+_INVALID = storage_rules.INVALID
+_ACCOUNT = bodies.Body(
+    blobs.ACCOUNTS, values={"properties.networkAcls.bypass": bodies.TEXT}, code=_INVALID
+)  # any of its words together: storage_rules judges it
 _SERVICE = bodies.Body(SERVICES, code=_INVALID)
 _CONTAINER = bodies.Body(blobs.CONTAINERS, code=_INVALID)
-_POLICY = bodies.Body(
-    POLICIES, values={"properties.policy.rules[].type": ("Lifecycle",)}, code="InvalidRequestPropertyValue"
-)
+_POLICY = bodies.Body(POLICIES, required=("properties.policy",), code="InvalidRequestPropertyValue")
 _DEFAULTS: Document = {
-    "accessTier": "Hot",
     "allowBlobPublicAccess": False,
     "allowCrossTenantReplication": False,
     "encryption": {
@@ -77,7 +82,10 @@ def install(twin: Twin) -> None:
             gone=lambda twin, document: twin.end_data_plane(_plane(document["name"])),
             seconds=CREATE_SECONDS,
             delete_seconds=0.0,
-            codes=(202, 200),
+            change_seconds=CHANGE_SECONDS,
+            busy=_BUSY,
+            accepted=("PUT",),
+            polled={"PUT": RESULT},
             location=True,
         )
     )
@@ -87,6 +95,7 @@ def install(twin: Twin) -> None:
             VERSIONS,
             put=_put_service,
             deleting=_undeletable,
+            patch=False,  # BlobServices_SetServiceProperties is a PUT, and there is no other
             name="default",
             provisioning=False,
             codes=(200, 200),
@@ -99,6 +108,7 @@ def install(twin: Twin) -> None:
             VERSIONS,
             put=_put_container,
             gone=_gone_container,
+            listed=_listed_containers,
             name=_CONTAINER_NAME,
             provisioning=False,
         )
@@ -133,13 +143,15 @@ def _resume(twin: Twin) -> None:
 
 def _put_account(twin: Twin, call: Call, there: Document | None) -> Document:
     _check_name(twin, Id.parse(call.id).name, there)
+    storage_rules.check(call.body, new=there is None)
     body = _ACCOUNT.judged(call)
     properties, sku, kind = body["properties"], body["sku"]["name"], body["kind"]
     if there:
         _check_unchanged(there, kind, properties)
     now = datetime.now(UTC).isoformat()
     before = there["properties"] if there else {"creationTime": now, "keyCreationTime": {"key1": now, "key2": now}}
-    merged = copy.deepcopy(_DEFAULTS) | before | properties
+    tiers = [{"accessTier": tier} for tier in storage_rules.TIERS[kind][:1]]
+    merged = copy.deepcopy(_DEFAULTS) | (tiers[0] if tiers else {}) | before | properties
     merged |= {"primaryLocation": body.get("location") or (there or {})["location"], "statusOfPrimary": "available"}
     document = {name: body[name] for name in ("location", "tags", "identity") if name in body}
     if there:
@@ -233,6 +245,11 @@ def _gone_container(twin: Twin, document: Document) -> None:
     account = twin.find(document["id"].partition("/blobServices/")[0])
     if account is not None:
         blobs.store(twin).forget(twin, account[blobs.SLOT], document["name"])
+
+
+def _listed_containers(call: Call, found: list[Document]) -> list[Document]:
+    """https://learn.microsoft.com/rest/api/storagerp/blob-containers/list: `$filter` is what a name begins with."""
+    return [each for each in found if each["name"].startswith(call.query.get("$filter", ""))]
 
 
 def _put_policy(twin: Twin, call: Call, there: Document | None) -> Document:

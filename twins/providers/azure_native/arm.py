@@ -28,6 +28,8 @@ TIMEOUT_SECONDS = 7200.0
 IDLE_SECONDS = 60.0
 _ANSWER_SECONDS = 120
 _ENDED = ("succeeded", "failed", "canceled", "cancelled")
+_BUSY = ("AnotherOperationInProgress", "StorageAccountOperationInProgress")
+"""Conflicts that pass: https://github.com/pulumi/pulumi-azure-native/pull/4497."""
 
 
 class ArmError(ProviderError):
@@ -311,7 +313,7 @@ class Arm:
 def _again(answer: Answer) -> bool:
     if answer.status in (0, *RETRIED):
         return True
-    return answer.status == 409 and answer.error().code == "AnotherOperationInProgress"
+    return answer.status == 409 and answer.error().code in _BUSY
 
 
 def _status(body: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from contract.cloud_names import COST_TAG
 from contract.errors import KitError
 from llmops.platforms.aws.bootstrap import Bootstrapped, Names, bootstrap, key_url
 from llmops.platforms.aws.bootstrap_given import given_to
@@ -15,6 +16,7 @@ from llmops.platforms.aws.clients import Clients
 from llmops.project import Project
 
 Run = Callable[..., Bootstrapped]
+COSTS = f"cost allocation tag {COST_TAG}"
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def states(done: Bootstrapped) -> dict[str, str]:
 
 def test_a_dry_run_makes_nothing(run: Run, clients: Clients, project: str) -> None:
     done = run(dry_run=True, github="acme/bot")
-    assert all("would be made" in state or state == "is there" for state in states(done).values())
+    assert all("would be" in state or state == "is there" or what == COSTS for what, state in states(done).items())
     assert len(done.rows) >= 5
     assert not [b for b in clients("s3").list_buckets()["Buckets"] if b["Name"].startswith(project)]
     with pytest.raises(KitError, match="there is no key"):
@@ -53,7 +55,25 @@ def test_the_account_is_made_ready_and_a_second_time_nothing_changes(run: Run, c
     key = clients("kms").describe_key(KeyId=done.names.alias)["KeyMetadata"]["KeyId"]
     assert clients("kms").get_key_rotation_status(KeyId=key)["KeyRotationEnabled"]
     assert key_url(clients, project) == f"awskms://alias/{project}-state?region=us-east-1"
-    assert set(states(run()).values()) == {"is there"}
+    assert {state for what, state in states(run()).items() if what != COSTS} == {"is there"}
+
+
+def test_the_tag_of_budgets_is_activated_once_something_carries_it(run: Run, clients: Clients, project: str) -> None:
+    def tag() -> list[dict[str, str]]:
+        return clients("ce").list_cost_allocation_tags(TagKeys=[COST_TAG])["CostAllocationTags"]
+
+    if not tag():  # tests share the account
+        assert states(run())[COSTS].startswith("kept: AWS does not offer it yet")
+    queue = clients("sqs").create_queue(QueueName=project, tags={COST_TAG: f"{project}/dev"})["QueueUrl"]
+    try:
+        assert states(run(dry_run=True))[COSTS] == "would be changed: Inactive -> Active"
+        assert states(run())[COSTS] == "changed: Inactive -> Active"
+        assert [found["Status"] for found in tag()] == ["Active"]
+        assert states(run())[COSTS] == "is there"
+    finally:
+        clients("sqs").delete_queue(QueueUrl=queue)
+        inactive = [{"TagKey": COST_TAG, "Status": "Inactive"}]
+        clients("ce").update_cost_allocation_tags_status(CostAllocationTagsStatus=inactive)
 
 
 def test_what_somebody_weakened_is_put_right_and_what_they_added_stays(run: Run, clients: Clients) -> None:
@@ -113,7 +133,7 @@ def test_roles_for_github_trust_one_repository_and_the_deploy_role_is_bounded(ru
     allowed = [a for s in read["Statement"] if s["Effect"] == "Allow" for a in s["Action"]]
     verbs = {a.partition(":")[2] for a in allowed}
     assert all(v.startswith(("Describe", "List", "Get", "View", "Decrypt")) for v in verbs)
-    assert set(states(run(github="acme/bot")).values()) == {"is there"}
+    assert {state for what, state in states(run(github="acme/bot")).items() if what != COSTS} == {"is there"}
 
 
 def test_a_trust_that_was_opened_is_closed_and_a_stricter_one_is_kept(run: Run, clients: Clients) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from contract.aws_job import training_job
 from contract.digest import sha256_bytes
-from contract.errors import KitError, RunError
+from contract.errors import KitError, NotFoundError, RunError
 from contract.layout import dataset_key, model_key, run_spec_key, schedule_key
 from contract.run import Compute, RunSpec, StoredSpec
 from llmops.commands.run import _start
@@ -163,7 +163,7 @@ def test_a_run_is_of_its_stack_alone_and_expires_with_its_files(platform: AwsPla
     assert find_run(platform, "latest").spec.id in (first.id, second.id)
     platform.clients("s3").delete_object(Bucket=platform.aws.work_bucket, Key=run_spec_key(first.id))
     assert [r.spec.id for r in platform.find()] == [second.id]
-    with pytest.raises(RunError, match="there is no run"):
+    with pytest.raises(NotFoundError, match="there is no run"):
         platform.resume("chatbot-nope", lambda _: None)
 
 

@@ -77,7 +77,7 @@ def test_a_name_is_used_once(twin: Running, role: str, bucket: str) -> None:
     sagemaker.create_training_job(**job("once", role, bucket))
     error = refusal(sagemaker.create_training_job, **job("once", role, bucket))
     assert error.response["Error"]["Code"] == "ResourceInUse"
-    assert "Job name must be unique within an AWS account and region" in str(error)
+    assert "Training job names must be unique within an AWS account and region" in str(error)
 
 
 def test_a_bad_role_is_refused(twin: Running, bucket: str) -> None:

@@ -99,6 +99,7 @@ def test_everything_is_tagged_through_the_provider(account: Account) -> None:
         "team": "chat",
         "llmops:project": "llmops",
         "llmops:stack": "demo",
+        "llmops:cost": "llmops/demo",
         "llmops:managed-by": "pulumi",
     }
     assert json.loads(provider["allowedAccountIds"]) == [ACCOUNT]
@@ -281,7 +282,7 @@ def test_vulnerability_5_a_run_json_that_its_job_rewrote_is_not_repeated(account
 def test_the_budget_tells_before_it_is_spent(full: Declared) -> None:
     budget = full.of("budget")
     assert (budget["limitAmount"], budget["limitUnit"], budget["timeUnit"]) == ("100.0", "USD", "MONTHLY")
-    assert budget["costFilters"] == [{"name": "TagKeyValue", "values": ["user:llmops:stack$demo"]}]
+    assert budget["costFilters"] == [{"name": "TagKeyValue", "values": ["user:llmops:cost$llmops/demo"]}]
     told = [(n["notificationType"], n["threshold"]) for n in budget["notifications"]]
     assert told == [("ACTUAL", 80), ("FORECASTED", 100)]
     for notification in budget["notifications"]:

@@ -165,7 +165,8 @@ def test_what_a_company_has_is_taken_and_nothing_of_it_declared(
     assert outputs.azure.repositories["serving"] == "theirs.azurecr.io/serving"
     assert outputs.azure.client_ids["training"] == "client-training"
     assert declared.of("signing-key (llmops down keeps it)")["given"] == KEY
-    assert json.loads(declared.of("budget")["content"])["filter"]["tags"]["values"] == ["demo"]
+    counted = [each["tags"] for each in json.loads(declared.of("budget")["content"])["filter"]["and"]]
+    assert {tag["name"]: tag["values"] for tag in counted} == {"llmops:project": ["llmops"], "llmops:stack": ["demo"]}
 
 
 @pytest.mark.parametrize("identity", ["training", "endpoint", "workspace"])

@@ -1,6 +1,7 @@
 """Azure Resource Manager's own rules, with kinds of a made-up provider."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -113,15 +114,16 @@ def test_what_is_refused_changes_nothing(arm: Arm, field: str, name: str, body: 
     ("tags", "code"),
     [
         ({str(n): "" for n in range(51)}, "TooManyTags"),
-        ({"a/b": ""}, "InvalidTagName"),
+        ({"a/b": ""}, "InvalidTagNameCharacters"),
+        ({"a\x07b": ""}, "InvalidTagNameCharacters"),
         ({"n" * 513: ""}, "InvalidTagName"),
-        ({"n": "v" * 257}, "InvalidTagValue"),
+        ({"n": "v" * 257}, "InvalidTagValueLength"),
     ],
 )
 def test_tags_have_limits(arm: Arm, field: str, tags: dict[str, str], code: str) -> None:
     body = {"location": "West Europe", "properties": {"colour": "green"}}
     assert arm.put(field, V, {**body, "tags": tags}).code == code
-    most = {"llmops:project": "x", **{f"n{n}" + "n" * 500: "v" * 256 for n in range(49)}}
+    most = {"hidden-link:/subscriptions/s": "x", **{f"n{n}" + "n" * 500: "v" * 256 for n in range(49)}}
     assert arm.put(field, V, {**body, "tags": most}).status == 200
 
 
@@ -135,9 +137,31 @@ def test_an_answer_says_which_request_it_belongs_to(arm: Arm, field: str) -> Non
     }
     answer = client.get(field, query_string={"api-version": V}, headers=asked)
     assert (answer.headers["x-ms-correlation-request-id"], answer.headers["x-ms-client-request-id"]) == ("c", "mine")
+    assert answer.headers["x-ms-routing-request-id"].endswith(":c")
     silent = arm.get(field, V).headers
     assert silent["x-ms-correlation-request-id"]
     assert "x-ms-client-request-id" not in silent
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "header", "left"),
+    [
+        ("GET", "{field}", "subscription-reads", "249"),
+        ("PATCH", "{field}", "subscription-writes", "199"),
+        ("POST", "{field}/mow", "subscription-writes", "199"),
+        ("DELETE", "{field}x", "subscription-deletes", "199"),
+        ("GET", "{field}x", "subscription-reads", "249"),
+        ("GET", "/tenants", "tenant-reads", "249"),
+    ],
+)
+def test_an_answer_says_how_many_more_are_taken(
+    arm: Arm, field: str, method: str, path: str, header: str, left: str
+) -> None:
+    headers = arm.call(method, path.format(field=field), V, {}).headers
+    found = {n: v for n, v in headers.items() if n.lower().startswith("x-ms-ratelimit-remaining-")}
+    assert found == {f"x-ms-ratelimit-remaining-{header}": left}
+    refused = Client(Front(arm.twin)).get(field)
+    assert not [name for name, _ in refused.headers if "ratelimit" in name.lower()]
 
 
 def test_a_put_takes_its_time_and_is_polled(arm: Arm) -> None:
@@ -173,6 +197,19 @@ def test_ids_are_compared_without_case_and_keep_their_first_spelling(arm: Arm, f
     shouted = field.replace("resourceGroups/rg", "RESOURCEGROUPS/RG").replace("Test.Farm/fields", "test.farm/FIELDS")
     assert arm.get(shouted, V).body["id"] == field
     assert arm.put(shouted, V, {"location": "westeurope", "properties": {}}).body["id"] == field
+
+
+def test_an_id_is_spelled_as_azure_does_whatever_its_words_were(arm: Arm) -> None:
+    group = arm.group().replace("/resourceGroups/", "/resourcegroups/").replace("/subscriptions/", "/Subscriptions/")
+    assert arm.put(group, "2024-03-01", {"location": "westeurope"}).body["id"] == arm.group()
+    body = {"location": "westeurope", "properties": {}}
+    made = arm.put(f"{group}/Providers/test.farm/FIELDS/red", V, body).body
+    arm.pass_time()
+    assert (made["id"], made["type"]) == (f"{arm.group()}/providers/Test.Farm/fields/red", "Test.Farm/fields")
+    cow = arm.put(f"{group}/providers/test.farm/Fields/red/Cows/Bella", V, {}).body
+    assert cow["id"] == f"{arm.group()}/providers/Test.Farm/fields/red/cows/Bella"
+    note = arm.put(f"{made['id'].lower()}/providers/TEST.FARM/NOTES/n", V, {}).body
+    assert note["id"] == f"{made['id']}/providers/Test.Farm/notes/n"
 
 
 def test_patch_merges_and_a_kind_without_it_refuses(arm: Arm, field: str) -> None:
@@ -216,7 +253,10 @@ def test_a_deleted_name_is_blocked_until_it_is_purged(arm: Arm, field: str) -> N
 def test_a_group_takes_everything_with_it_and_nothing_is_added_meanwhile(arm: Arm, field: str) -> None:
     group = field.partition("/providers/")[0]
     assert arm.call("HEAD", group, "2024-03-01").status == 204
-    assert arm.delete(group, "2024-03-01").status == 202
+    accepted = arm.delete(group, "2024-03-01")
+    assert (accepted.status, accepted.body) == (202, None)
+    assert "Azure-AsyncOperation" not in accepted.headers
+    assert arm.get(accepted.headers["Location"].removeprefix(arm.twin.url).partition("?")[0], V).status == 202
     other = f"{group}/providers/Test.Farm/fields/late"
     assert arm.put(other, V, {"location": "westeurope"}).code == "ResourceGroupBeingDeleted"
     arm.pass_time()
@@ -241,6 +281,11 @@ def test_pages(arm: Arm, field: str) -> None:
     rest = arm.get(f"{field}/cows", V, **{"$top": "2", "$skiptoken": "2"}).body
     assert [each["name"] for each in rest["value"]] == ["c"]
     assert "nextLink" not in rest
+    for name in ("$top", "$maxpagesize", "count"):
+        assert len(arm.get(f"{field}/cows", V, **{name: "2"}).body["value"]) == 2
+        for wrong in ("0", "-1", "many"):
+            refused = arm.get(f"{field}/cows", V, **{name: wrong})
+            assert (refused.status, refused.code) == (400, "InvalidQueryParameter")
 
 
 def test_resources_are_found_by_tag_and_type(arm: Arm, field: str) -> None:
@@ -252,7 +297,36 @@ def test_resources_are_found_by_tag_and_type(arm: Arm, field: str) -> None:
     assert names("tagName eq 'a' and tagValue eq '2'") == []
     assert names("resourceType eq 'test.farm/fields'") == ["green"]
     assert names("resourceGroup eq 'other'") == []
+    assert names("substringof('REE', name)") == names("startswith(tagName, 'A')") == ["green"]
+    assert names("substringof('x', name)") == names("startswith(tagName, 'b')") == []
     assert arm.get("{sub}/resources", "2021-04-01", **{"$filter": "colour lt 3"}).code == "InvalidFilterInQueryString"
+
+
+def test_lists_tell_what_they_are_asked_for(arm: Arm, field: str) -> None:
+    def lines(**query: str) -> list[Document]:
+        return arm.get("{sub}/resources", "2021-04-01", **query).body["value"]
+
+    assert "createdTime" not in lines()[0]
+    assert datetime.fromisoformat(lines(**{"$expand": "createdTime"})[0]["createdTime"]) <= datetime.now(UTC)
+    assert lines()[0]["tags"] == {"a": "1"}
+    assert "tags" not in lines(**{"$filter": "tagName eq 'a' and tagValue eq '1'"})[0]
+
+
+def test_groups_are_found_by_tag(arm: Arm) -> None:
+    for name, tags in (("rg", {"a": "1"}), ("other", {"a": "2"}), ("bare", {})):
+        path = f"{{sub}}/resourceGroups/{name}"
+        assert arm.put(path, "2024-03-01", {"location": "westeurope", "tags": tags}).status == 201
+
+    def names(filter_: str, **query: str) -> list[str]:
+        answer = arm.get("{sub}/resourceGroups", "2024-03-01", **{"$filter": filter_}, **query)
+        return [each["name"] for each in answer.body["value"]]
+
+    assert names("tagName eq 'a'") == ["rg", "other"]
+    assert names("tagName eq 'a' and tagValue eq '2'") == ["other"]
+    assert names("tagName eq 'a'", **{"$top": "1"}) == ["rg"]
+    for wrong in ("name eq 'rg'", "tags has a"):
+        refused = arm.get("{sub}/resourceGroups", "2024-03-01", **{"$filter": wrong})
+        assert refused.code == "InvalidFilterInQueryString"
 
 
 def test_a_provider_that_is_not_registered_takes_no_change(arm: Arm, field: str) -> None:

@@ -59,12 +59,29 @@ def form(twin: Twin, **changed: str) -> dict[str, str]:
         ({"scope": ""}, 400, 90014),
         ({"scope": VAULT}, 400, 1002012),
         ({"client_secret": "", "client_assertion": "x"}, 401, 50027),
+        ({"scope": "https://nothing.example/.default"}, 400, 500011),
     ],
 )
 def test_refusals_of_the_token_service(twin: Twin, changed: dict[str, str], status: int, number: int) -> None:
     answered, body = ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", form(twin, **changed))
     assert (answered, body["error_codes"]) == (status, [number])
     assert body["error_description"].startswith(f"AADSTS{number}: ")
+
+
+@pytest.mark.parametrize(
+    "scope", ["https://kit.blob.core.windows.net/.default", "https://graph.microsoft.com/.default"]
+)
+def test_a_token_of_a_service_that_the_tenant_knows(twin: Twin, scope: str) -> None:
+    assert ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", form(twin, scope=scope))[0] == 200
+
+
+def test_another_tenant_is_unknown(twin: Twin) -> None:
+    other = "00000000-0000-0000-0000-000000000002"
+    status, body = ask(twin, f"/{other}/oauth2/v2.0/token", form(twin))
+    assert (status, body["error"], body["error_codes"]) == (400, "invalid_request", [90002])
+    assert f"Tenant '{other}' not found" in body["error_description"]
+    status, body = ask(twin, f"/{other}/v2.0/.well-known/openid-configuration")
+    assert (status, body["error"], body["error_codes"]) == (400, "invalid_tenant", [90002])
 
 
 def test_an_identity_has_no_secret_to_be_guessed(twin: Twin) -> None:
@@ -108,6 +125,8 @@ def test_a_program_gets_tokens_of_its_identities_alone(twin: Twin) -> None:
     assert ask(twin, path, X_IDENTITY_HEADER="guessed")[0] == 403
     assert ask(twin, path)[0] == 403
     assert ask(twin, path, secret=secret)[0] == 200  # as Azure ML's clients ask
+    unknown = ask(twin, path.replace(VAULT, "https://nothing.example"), X_IDENTITY_HEADER=secret)
+    assert (unknown[0], unknown[1]["error_codes"]) == (400, [500011])
 
 
 def test_imds_wants_its_header(twin: Twin) -> None:

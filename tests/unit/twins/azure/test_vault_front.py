@@ -65,6 +65,31 @@ def test_a_vault_with_access_policies_lets_nobody_in(arm: Arm) -> None:
     assert refused["error"]["innererror"]["code"] == "AccessDenied"
 
 
+def test_a_list_has_25_items_or_fewer_to_a_page(arm: Arm) -> None:
+    made(arm)
+    for n in range(27):
+        assert ask(arm, "PUT", f"/secrets/s{n:02}?api-version=7.4", {"value": "x"}).status_code == 200
+    first: Any = ask(arm, "GET", "/secrets?api-version=7.4").json
+    assert len(first["value"]) == 25
+    rest: Any = ask(arm, "GET", "/secrets?" + first["nextLink"].partition("?")[2]).json
+    assert ([each["id"][-3:] for each in rest["value"]], rest["nextLink"]) == (["s25", "s26"], None)
+    few: Any = ask(arm, "GET", "/secrets?api-version=7.4&maxresults=2").json
+    assert (len(few["value"]), "maxresults=2" in few["nextLink"]) == (2, True)
+    for wrong in ("0", "26", "few"):
+        refused: Any = ask(arm, "GET", f"/secrets?api-version=7.4&maxresults={wrong}").json
+        assert refused["error"]["code"] == "BadParameter"
+
+
+def test_a_new_vault_registers_its_dns(arm: Arm) -> None:
+    path = made(arm)
+    assert arm.get(path, VERSION).body["properties"]["provisioningState"] == "RegisteringDns"
+    arm.pass_time()
+    assert arm.get(path, VERSION).body["properties"]["provisioningState"] == "Succeeded"
+    changed = arm.call("PATCH", path, VERSION, {"tags": {"a": "b"}})
+    assert (changed.status, changed.body["properties"]["provisioningState"]) == (200, "Succeeded")
+    assert not {"Azure-AsyncOperation", "Location"} & set(changed.headers)
+
+
 def test_a_key_does_what_it_is_for(arm: Arm) -> None:
     made(arm)
     query = "?api-version=7.4"

@@ -12,6 +12,7 @@ import importlib
 import json
 import re
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class _Walk:
         while told != (told := len(self.definitions)):
             pairs = [(t["inputs"], t["outputs"]) for t in types.values()]
             pairs += [(shape, self.definitions.get(f"{n}Response", {})) for n, shape in self.definitions.items()]
+            pairs += [pair for inputs, outputs in pairs for pair in self._of_other_names(inputs, outputs)]
             for inputs, outputs in pairs:
                 for name, shape in inputs.items():
                     shown = outputs.get(name.removesuffix("!"))
@@ -81,6 +83,13 @@ class _Walk:
                         inputs[name] = {"set": "string"}
                     elif shown == "any":
                         outputs[name.removesuffix("!")] = self._shown(shape)
+
+    def _of_other_names(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+        """Objects that go in and come out as the same member under names that don't tell it."""
+        for name, shape in inputs.items():
+            shown = outputs.get(name.removesuffix("!"))
+            if isinstance(shape, dict) and "is" in shape and isinstance(shown, dict) and "is" in shown:
+                yield self.definitions[shape["is"]], self.definitions[shown["is"]]
 
     def _shown(self, shape: Any) -> Any:
         if isinstance(shape, dict) and ("is" in shape or "one of" in shape):

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from contract.azure_job import job_name
-from contract.errors import RunError
+from contract.errors import NotFoundError, RunError
 from contract.outputs import StackOutputs
 from contract.run import Compute, RunSpec
 from llmops.platforms.azure.arm import ARM, Arm
@@ -188,7 +188,7 @@ def test_a_job_that_ends_by_itself_before_it_is_stopped_is_passed_over(runs: Azu
 
 def test_a_run_that_is_not_there(runs: AzureRuns) -> None:
     for ask in (lambda: runs.resume("none", None, print), lambda: runs.request("none")):
-        with pytest.raises(RunError, match="there is no run none"):
+        with pytest.raises(NotFoundError, match="there is no run none"):
             ask()
 
 

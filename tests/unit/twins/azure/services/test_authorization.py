@@ -42,8 +42,10 @@ def test_an_assignment_is_made_once_and_works(arm: Arm) -> None:
     action = "Microsoft.ContainerRegistry/registries/pull/read"
     assert arm.twin.may(caller.object_id, action, arm.group())
     assert arm.put(path, VERSION, body(arm, caller.object_id)).status == 200
-    assert arm.delete(path, VERSION).status == 200
+    gone = arm.delete(path, VERSION)
+    assert (gone.status, gone.body["properties"]["principalId"]) == (200, caller.object_id)
     assert not arm.twin.may(caller.object_id, action, arm.group())
+    assert arm.delete(path, VERSION).status == 204
 
 
 def test_a_fault_lets_an_assignment_work_later(arm: Arm) -> None:
@@ -56,8 +58,12 @@ def test_a_fault_lets_an_assignment_work_later(arm: Arm) -> None:
 def test_what_azure_refuses_is_refused(arm: Arm) -> None:
     caller, path = principals.add(arm.twin, "job", "identity"), place(arm)
     arm.put(path, VERSION, body(arm, caller.object_id))
-    unknown = str(uuid.uuid4())
+    unknown, name = str(uuid.uuid4()), path.rpartition("/")[2]
+    plain = {"properties": {"principalId": caller.object_id, "roleDefinitionId": PUSH}}
     cases = [
+        (place(arm), body(arm, "nobody"), "InvalidPrincipalId"),
+        (place(arm), plain, "BadRequestFormat"),
+        (place(arm, name, arm.group("other")), body(arm, caller.object_id), "RoleAssignmentUpdateNotPermitted"),
         (place(arm), body(arm, unknown), "PrincipalNotFound"),
         (place(arm), body(arm, caller.object_id, unknown), "RoleDefinitionDoesNotExist"),
         (place(arm), body(arm, caller.object_id, principalType="User"), "UnmatchedPrincipalType"),
@@ -77,7 +83,14 @@ def test_what_azure_refuses_is_refused(arm: Arm) -> None:
         (place(arm), {"properties": {"principalId": caller.object_id}}, "InvalidCreateRoleAssignmentRequest"),
     ]
     for each, given, code in cases:
-        assert arm.put(each, VERSION, given).code == code
+        refused = arm.put(each, VERSION, given)
+        assert (refused.status, refused.code) == (409 if code == "RoleAssignmentExists" else 400, code)
+
+
+def test_a_principal_whose_type_is_told_is_not_looked_for(arm: Arm) -> None:
+    new = str(uuid.uuid4())
+    made = arm.put(place(arm), VERSION, body(arm, new, principalType="ServicePrincipal"))
+    assert (made.status, made.body["properties"]["principalType"]) == (201, "ServicePrincipal")
 
 
 def test_who_may_give_some_roles_gives_and_takes_no_others(arm: Arm) -> None:
@@ -118,12 +131,36 @@ def test_assignments_are_listed_with_those_above_and_below(arm: Arm) -> None:
     assert listed(subscription, **{"$filter": "atScope()"}) == {principals.OWNER_ID}
     assert listed(subscription, **{"$filter": f"principalId eq '{caller.object_id}'"}) == {caller.object_id}
     assert listed(arm.group("other")) == {principals.OWNER_ID}
+    to = f"assignedTo('{caller.object_id}')"
+    assert listed(subscription, **{"$filter": to}) == {caller.object_id}
+    assert listed(subscription, **{"$filter": f"atScope() and {to}"}) == set()
+    assert listed(arm.group(), **{"$filter": f"atScope() and {to}"}) == {caller.object_id}
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("roleAssignments", "principalId eq 00000000-0000-0000-0000-00000000000a"),
+        ("roleAssignments", "atScope() and principalId eq 'x'"),
+        ("roleAssignments", "principalId eq ''"),
+        ("roleAssignments", "roleDefinitionId eq 'x'"),
+        ("roleDefinitions", "name eq 'x'"),
+        ("roleDefinitions", "roleName eq 'x' or type eq 'y'"),
+    ],
+)
+def test_a_filter_that_azure_does_not_have(arm: Arm, what: str, text: str) -> None:
+    refused = arm.get(f"{arm.group()}/providers/Microsoft.Authorization/{what}", VERSION, **{"$filter": text})
+    assert (refused.status, refused.code) == (400, "UnsupportedQuery")
+    assert f"The filter '{text}' is not supported." in refused.body["error"]["message"]
 
 
 def test_definitions_are_found_by_name_and_built_in_ones_stay(arm: Arm) -> None:
     subscription = f"/subscriptions/{arm.twin.subscription}/providers/Microsoft.Authorization/roleDefinitions"
     (found,) = arm.get(subscription, VERSION, **{"$filter": "roleName eq 'AcrPull'"}).body["value"]
     assert found["name"] == PULL
+    assert not arm.get(subscription, VERSION, **{"$filter": "type eq 'CustomRole'"}).body["value"]
+    both = arm.get(subscription, VERSION, **{"$filter": "atScopeAndBelow() and type eq 'BuiltInRole'"}).body["value"]
+    assert len(both) > 1
     assert arm.get(f"{subscription}/{PULL}", VERSION).body["properties"]["roleName"] == "AcrPull"
     assert arm.delete(f"{subscription}/{PULL}", VERSION).code == "RoleDefinitionIsBuiltIn"
 
@@ -145,7 +182,20 @@ def test_a_custom_role_allows_what_it_says_and_stays_while_it_is_assigned(arm: A
     assert not arm.twin.may(caller.object_id, "Microsoft.ContainerRegistry/registries/read", arm.group())
     assert arm.delete(path, VERSION).code == "RoleDefinitionHasAssignments"
     arm.delete(assignment, VERSION)
-    assert arm.delete(path, VERSION).status == 200
+    assert arm.delete(path, VERSION).body["properties"]["roleName"] == "Puller"
+    assert arm.delete(path, VERSION).status == 204
+
+
+def test_a_custom_role_is_for_its_own_scopes_alone(arm: Arm) -> None:
+    name, caller = str(uuid.uuid4()), principals.add(arm.twin, "job", "identity")
+    scope = arm.group("theirs")
+    path = f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{name}"
+    properties = {"roleName": "Puller", "assignableScopes": [scope], "permissions": [{"actions": ["*/read"]}]}
+    assert arm.put(path, VERSION, {"properties": properties}).status == 201
+    wanted = body(arm, caller.object_id, name)
+    assert arm.put(place(arm, scope=f"{scope}s"), VERSION, wanted).code == "ResourceGroupNotFound"
+    assert arm.put(place(arm), VERSION, wanted).code == "RoleDefinitionDoesNotExist"
+    assert arm.put(place(arm, scope=scope), VERSION, wanted).status == 201
 
 
 def test_the_owner_begins_with_the_data_too(arm: Arm) -> None:

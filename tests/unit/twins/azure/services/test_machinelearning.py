@@ -39,9 +39,9 @@ def test_a_workspaces_own_identity_may_work_with_its_resources(ml: Workspace) ->
     answer = ml.put("", body)
     ml.arm.pass_time()
 
-    status = ml.arm.get(answer.headers["Azure-AsyncOperation"].removeprefix(ml.twin.url).partition("?")[0], VERSION)
-    assert status.body["status"] == "Failed"
-    assert missing in status.body["error"]["message"]
+    failed = ml.arm.get(answer.headers["Location"].removeprefix(ml.twin.url).partition("?")[0], VERSION)
+    assert (failed.status, failed.code) == (400, "BadRequest")
+    assert missing in failed.body["error"]["message"]
     ml.twin.judge_of_roles = None
     assert ml.ok("", body)["properties"]["provisioningState"] == "Succeeded"
 
@@ -83,7 +83,9 @@ def test_bodies_are_judged_by_azures_own_models(ml: Workspace) -> None:
 
 def test_a_change_in_place_is_a_merge(ml: Workspace) -> None:
     before = ml.ok("", ml.body(description="first"))
-    assert ml.arm.call("PATCH", ml.id, VERSION, {"tags": {"team": "a"}}).status == 200
+    accepted = ml.arm.call("PATCH", ml.id, VERSION, {"tags": {"team": "a"}})
+    assert (accepted.status, accepted.body) == (202, None)
+    assert ("Location" in accepted.headers, "Azure-AsyncOperation" in accepted.headers) == (True, False)
     ml.arm.pass_time()
 
     after = ml.get().body
@@ -127,6 +129,18 @@ def test_locations_list_sizes_and_usages(ml: Workspace) -> None:
     assert usages["Standard DSv2 Family Cluster Dedicated vCPUs"]["limit"] == 100
 
 
+def test_datastores_by_name_default_and_text(ml: Workspace) -> None:
+    ml.make()
+
+    def names(**query: str) -> set[str]:
+        return {each["name"] for each in ml.get("/datastores", **query).body["value"]}
+
+    assert ml.arm.call("PATCH", f"{ml.id}/datastores/store", VERSION, {}).status == 405
+    assert names() > names(names="store,none") == {"store"}
+    assert names(isDefault="true") == {"workspaceblobstore"}
+    assert names(searchText="ARTIFACT") == {"workspaceartifactstore"}
+
+
 def test_a_datastore_names_an_account_that_is_there(ml: Workspace) -> None:
     ml.make()
     body = ml.get("/datastores/store").body
@@ -158,6 +172,9 @@ def test_a_version_makes_its_container_which_knows_the_latest(ml: Workspace) -> 
     assert ml.get("/models/chat").body["properties"]["latestVersion"] == "2"
     newest = ml.get("/models/chat/versions", **{"$orderBy": "createdtime desc", "$top": "1"}).body["value"]
     assert [each["name"] for each in newest] == ["2"]
+    one = ml.get("/models/chat/versions", version="1").body["value"]
+    assert [each["name"] for each in one] == ["1"]
+    assert ml.get("/models/chat/versions", **{"$top": "-1"}).code == "InvalidQueryParameter"
     ml.ok("/models/chat/versions/2", {"properties": {**model, "isArchived": True}})
     assert [each["name"] for each in ml.get("/models/chat/versions").body["value"]] == ["1"]
 

@@ -69,11 +69,54 @@ def test_an_endpoint_put_without_traffic_has_none(ml: Workspace) -> None:
 def test_a_tag_by_patch_leaves_traffic(ml: Workspace) -> None:
     ml.ok(A, ml.deployment())
     ml.ok("/onlineEndpoints/chat", ml.endpoint(traffic={"chat-a": 100}))
-    assert ml.arm.call("PATCH", f"{ml.id}/onlineEndpoints/chat", VERSION, {"tags": {"a": "b"}}).status == 200
+    accepted = ml.arm.call("PATCH", f"{ml.id}/onlineEndpoints/chat", VERSION, {"tags": {"a": "b"}})
+    assert (accepted.status, accepted.body) == (202, None)
     ml.arm.pass_time()
 
     after = ml.get("/onlineEndpoints/chat").body
     assert (after["tags"], after["properties"]["traffic"]) == ({"a": "b"}, {"chat-a": 100})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "header"),
+    [
+        ("PUT", "/onlineEndpoints/other", "Azure-AsyncOperation"),
+        ("PATCH", "/onlineEndpoints/chat", "Location"),
+        ("DELETE", "/onlineEndpoints/chat", "Location"),
+        ("PUT", A, "Azure-AsyncOperation"),
+        ("DELETE", "", "Location"),
+    ],
+)
+def test_an_operation_is_asked_for_where_the_specification_says(
+    ml: Workspace, method: str, path: str, header: str
+) -> None:
+    body = ml.deployment() if path == A else ml.endpoint() if method == "PUT" else {"tags": {}}
+    answer = ml.arm.call(method, ml.id + path, VERSION, None if method == "DELETE" else body)
+    assert (answer.status, answer.body is None) == ((201, False) if method == "PUT" else (202, True))
+    assert [name for name in ("Azure-AsyncOperation", "Location") if name in answer.headers] == [header]
+
+
+def test_lists_of_endpoints_and_deployments_by_their_parameters(ml: Workspace) -> None:
+    ml.ok("/onlineEndpoints/other", {**ml.endpoint(), "tags": {"a": "1", "b": "2"}})
+    ml.ok(A, ml.deployment())
+    ml.ok(B, ml.deployment())
+
+    def names(path: str, **query: str) -> list[str]:
+        return [each["name"] for each in ml.get(path, **query).body["value"]]
+
+    endpoints, deployments = "/onlineEndpoints", "/onlineEndpoints/chat/deployments"
+    assert names(endpoints) == ["other", "chat"]
+    assert names(endpoints, orderBy="CreatedTimeAsc") == ["chat", "other"]
+    assert names(endpoints, name="chat") == ["chat"]
+    assert names(endpoints, tags="a,b=2") == ["other"]
+    assert names(endpoints, tags="a=2") == names(endpoints, computeType="Kubernetes") == []
+    assert names(deployments, **{"$orderBy": "CreatedTimeAsc"}) == ["chat-a", "chat-b"]
+    first = ml.get(endpoints, count="1").body
+    assert [each["name"] for each in first["value"]] == ["other"]
+    assert "count=1" in first["nextLink"]
+    assert names(deployments, **{"$top": "1"}) == ["chat-b"]
+    refused = ml.get(deployments, **{"$top": "no"})
+    assert (refused.status, refused.code) == (400, "InvalidQueryParameter")
 
 
 def test_mirrored_traffic_goes_to_one_that_has_no_live_traffic(ml: Workspace) -> None:
@@ -108,7 +151,7 @@ def test_a_deployments_machine_stays_and_its_count_changes(ml: Workspace) -> Non
 
     ml.refused(A, ml.deployment(instanceType="Standard_DS4_v2"), "properties.instanceType of deployment chat-a")
     assert ml.ok(A, ml.deployment(2))["sku"]["capacity"] == 2
-    assert ml.arm.call("PATCH", ml.id + A, VERSION, {"sku": {"capacity": 3, "name": "Default"}}).status == 200
+    assert ml.arm.call("PATCH", ml.id + A, VERSION, {"sku": {"capacity": 3, "name": "Default"}}).status == 202
     ml.arm.pass_time()
     assert ml.get(A).body["sku"]["capacity"] == 3
 
@@ -187,7 +230,7 @@ def test_names_are_azures_and_unique_in_a_region(ml: Workspace) -> None:
     for name in ("ab", "1chat", "chat--a", "chat-", "x" * 33):
         assert ml.put(f"/onlineEndpoints/{name}", ml.endpoint()).code == "InvalidResourceName"
     other = ml.id.replace("kit-ml", "other")
-    assert ml.arm.put(other, VERSION, ml.body()).status == 201
+    assert ml.arm.put(other, VERSION, ml.body()).status == 202
     ml.arm.pass_time()
 
     taken = ml.arm.put(f"{other}/onlineEndpoints/chat", VERSION, ml.endpoint())

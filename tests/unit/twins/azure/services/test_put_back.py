@@ -149,3 +149,19 @@ def test_a_patch_of_tags_leaves_all_else(arm: Arm) -> None:
             arm.pass_time()
             assert members(arm, path) == (before[0] | {"tags"}, before[1]), path
             assert arm.get(path, kind.versions[0]).body["tags"] == {"team": "one"}
+
+
+def test_kinds_without_a_patch_in_the_specification_refuse_it(arm: Arm) -> None:
+    types = {
+        *("Microsoft.Network/virtualNetworks/subnets", "Microsoft.Network/privateEndpoints"),
+        *("Microsoft.Network/privateEndpoints/privateDnsZoneGroups", "Microsoft.Storage/storageAccounts/blobServices"),
+        *("Microsoft.Storage/storageAccounts/managementPolicies", "Microsoft.Authorization/roleAssignments"),
+    }
+    tried = set()
+    for path in everything(arm):
+        kind = arm.twin.kinds[Id.parse(path).type.lower()]
+        if kind.type in types:
+            tried.add(kind.type)
+            refused = arm.call("PATCH", path, kind.versions[0], {"tags": {"team": "one"}})
+            assert (refused.status, refused.code) == (405, "MethodNotAllowed"), path
+    assert tried == types

@@ -42,8 +42,9 @@ def test_what_may_pass_is_tried_again(arm: Arm, tiny: TinyArm, status: int) -> N
     assert tiny.methods() == ["GET", "GET"]
 
 
-def test_a_busy_parent_is_waited_for_and_other_conflicts_are_not(arm: Arm, tiny: TinyArm) -> None:
-    tiny.say("PUT", 409, {"error": {"code": "AnotherOperationInProgress", "message": "busy"}})
+@pytest.mark.parametrize("code", ["AnotherOperationInProgress", "StorageAccountOperationInProgress"])
+def test_a_busy_parent_is_waited_for_and_other_conflicts_are_not(arm: Arm, tiny: TinyArm, code: str) -> None:
+    tiny.say("PUT", 409, {"error": {"code": code, "message": "busy"}})
     assert put(arm, waits=False)["id"] == IDENTITY
     tiny.say("PUT", 409, {"error": {"code": "Conflict", "message": "taken"}})
     with pytest.raises(ArmError, match=r'^Status=409 Code="Conflict" Message="taken"$'):

@@ -1,64 +1,37 @@
-"""uv run --no-project --with azure-ai-ml==1.35.2 python tools/azure_schemas.py [FILE]: compile what Azure ML takes.
+"""Models of the newer clients, generated from TypeSpec: classes of `rest_field`s with visibility and type hints."""
 
-azure-ai-ml bundles the models of Azure ML's REST API 2025-12-01 (MIT License, Microsoft Corporation). Each type that a
-body of the twin's kinds can hold becomes a JSON schema below `$defs`, which catches unknown, read-only, missing and
-mistyped members, and tells variants apart by their discriminator. `createOnly` marks what can't change later.
-"""
-
-import json
-import sys
 import typing
 from enum import Enum
-from importlib.metadata import version
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from azure.ai.ml._restclient.arm_ml_service import models  # pyright: ignore[reportMissingImports]
-
-BODIES = (
-    "Workspace",
-    "WorkspaceUpdateParameters",
-    "ComputeResource",
-    "ClusterUpdateParameters",
-    "Datastore",
-    "ModelContainer",
-    "ModelVersion",
-    "EnvironmentContainer",
-    "EnvironmentVersion",
-    "DataContainer",
-    "DataVersionBase",
-    "CodeContainer",
-    "CodeVersion",
-    "OnlineEndpoint",
-    "OnlineDeployment",
-    "PartialMinimalTrackedResourceWithIdentity",
-    "PartialMinimalTrackedResourceWithSku",
-    "JobBase",
-    "Schedule",
-    "DeploymentLogsRequest",
-    "RegenerateEndpointKeysRequest",
-)
-"""Bodies of PUT, PATCH and POST on the kinds that the twin has."""
-FILE = Path(__file__).parent.parent / "twins" / "azure" / "schemas" / "machinelearningservices.json"
-SCALARS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+SCALARS = {"str": "string", "int": "integer", "float": "number", "Decimal": "number", "bool": "boolean"}
 
 
 class Compiler:
-    """Compiles models into `defs`, with all that they refer to."""
+    """Compiles models into `defs`, with all that they refer to.
 
-    def __init__(self) -> None:
+    Args:
+        models: the module that has them.
+        prefix: of the definitions' names.
+    """
+
+    def __init__(self, models: ModuleType, prefix: str = "") -> None:
         self.defs: dict[str, Any] = {}
+        self._models = models
+        self._prefix = prefix
 
     def reference(self, model: type) -> dict[str, Any]:
         """A reference to a model's definition, which is compiled if it is not yet."""
-        if model.__name__ not in self.defs:
-            self.defs[model.__name__] = {}
-            self.defs[model.__name__] = self._variants(model) if _own_mapping(model) else self._object(model)
-        return {"$ref": f"#/$defs/{model.__name__}"}
+        name = f"{self._prefix}{model.__name__}"
+        if name not in self.defs:
+            self.defs[name] = {}
+            self.defs[name] = self._variants(model) if _own_mapping(model) else self._object(model)
+        return {"$ref": f"#/$defs/{name}"}
 
     def _variants(self, model: Any) -> dict[str, Any]:
         fields = _fields(model).values()
-        name = next(field._rest_name for field in fields if field._is_discriminator and not _fixed(model, field))
+        name = next(field._rest_name for field in fields if field._is_discriminator and not self._fixed(model, field))
         mapping = {str(_plain(value)): variant for value, variant in model.__mapping__.items()}
         return {
             "type": "object",
@@ -71,7 +44,7 @@ class Compiler:
         }
 
     def _object(self, model: Any) -> dict[str, Any]:
-        hints = _hints(model)
+        hints = self._hints(model)
         members, required = {}, []
         for attribute, field in _fields(model).items():
             hint = hints[attribute]
@@ -111,6 +84,14 @@ class Compiler:
             return self.reference(hint)
         return {"type": SCALARS.get(hint.__name__, "string")}  # dates, durations and bytes travel as strings
 
+    def _fixed(self, model: Any, field: Any) -> bool:
+        """Is a discriminator already decided by the variant that the model is?"""
+        hint = self._hints(model)[next(name for name, other in _fields(model).items() if other is field)]
+        return typing.get_origin(hint) is typing.Literal
+
+    def _hints(self, model: Any) -> dict[str, Any]:
+        return typing.get_type_hints(model, {**vars(typing), "_models": self._models}, None)
+
 
 def _or_null(member: dict[str, Any]) -> dict[str, Any]:
     if not member:
@@ -131,34 +112,5 @@ def _own_mapping(model: Any) -> bool:
     return bool(model.__dict__.get("__mapping__"))
 
 
-def _fixed(model: Any, field: Any) -> bool:
-    """Is a discriminator already decided by the variant that the model is?"""
-    hint = _hints(model)[next(name for name, other in _fields(model).items() if other is field)]
-    return typing.get_origin(hint) is typing.Literal
-
-
-def _hints(model: Any) -> dict[str, Any]:
-    return typing.get_type_hints(model, {**vars(typing), "_models": models}, None)
-
-
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
-
-
-def main(file: Path) -> None:
-    """Write the schemas."""
-    compiler = Compiler()
-    for name in BODIES:
-        compiler.reference(getattr(models, name))
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$comment": f"Compiled by tools/azure_schemas.py from the REST models (API 2025-12-01) in azure-ai-ml "
-        f"{version('azure-ai-ml')}, Copyright (c) Microsoft Corporation, MIT License.",
-        "$defs": dict(sorted(compiler.defs.items())),
-    }
-    file.write_text(json.dumps(schema, separators=(",", ":")) + "\n", encoding="utf-8")
-    print(f"{file}: {len(compiler.defs)} definitions")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FILE)
