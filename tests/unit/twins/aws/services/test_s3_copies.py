@@ -35,7 +35,7 @@ def ask(twin: Twin, operation: str, **given: Any) -> Any:
 def test_one_call_copies_5_gb_and_no_more(twin: Twin) -> None:
     from moto.s3.models import s3_backends
 
-    backend = s3_backends[twin.account]["aws"]
+    backend: Any = s3_backends[twin.account]["aws"]
     backend.create_bucket("b-of-tests", "us-east-1")
     with objects.new_body(twin) as body:
         body.touch()
