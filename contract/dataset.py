@@ -1,8 +1,8 @@
 """DatasetManifest: an immutable dataset version, named by content; and the files that any version's manifest lists."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from contract import keys
 from contract.documents import Document, Part, parse_json
@@ -11,12 +11,31 @@ from contract.layout import MANIFEST, SIGNATURE
 from contract.names import Name, Sha256
 from contract.validation import message_of
 
+PART_BYTES = 512 << 20
+"""Length of a large file's parts, the last one aside. S3 takes at most 10,000 of 5 GB in an upload."""
+
+
+def part_count(size: int) -> int:
+    """How many parts a file of so many bytes has; 0: it is not divided."""
+    return -(-size // PART_BYTES) if size > PART_BYTES else 0
+
 
 class FileEntry(Part):
     """A file of a version."""
 
     sha256: Sha256
     size: int = Field(ge=0, description="Bytes.")
+    parts: list[Sha256] = Field(
+        default=[],
+        exclude_if=lambda parts: not parts,  # small files' entries, and so identities, stay as they were
+        description="Sha256 of each part of PART_BYTES, by which S3 knows a large file; of an older kit: none.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.parts and len(self.parts) != part_count(self.size):
+            raise ValueError(f"lists {len(self.parts)} parts, where {self.size} bytes have {part_count(self.size)}")
+        return self
 
 
 def _consistent(files: dict[str, FileEntry]) -> dict[str, FileEntry]:

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from contract import keys
-from contract.dataset import FileEntry
+from contract.dataset import PART_BYTES, FileEntry, part_count
 from contract.errors import IntegrityError
 from contract.layout import MANIFEST, SIGNATURE
 
+_PIECE = 1 << 20
 FETCH_AGAIN = "fetch the version from its store again; nothing of it was loaded"
 
 
@@ -23,6 +24,22 @@ def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def file_entry(path: Path) -> FileEntry:
+    """What a manifest says of a file; the parts of a large one are hashed with it, in one reading."""
+    size = path.stat().st_size
+    if not part_count(size):
+        return FileEntry(sha256=sha256_file(path), size=size)
+    whole, parts = hashlib.sha256(), [hashlib.sha256() for _ in range(part_count(size))]
+    with path.open("rb") as file:
+        for part in parts:
+            left = PART_BYTES
+            while left and (piece := file.read(min(_PIECE, left))):
+                whole.update(piece)
+                part.update(piece)
+                left -= len(piece)
+    return FileEntry(sha256=whole.hexdigest(), size=size, parts=[part.hexdigest() for part in parts])
 
 
 def tree_hash(files: Mapping[str, Path]) -> str:
@@ -54,8 +71,7 @@ def file_entries(folder: Path, leave_out: Iterable[str] = (MANIFEST, SIGNATURE))
     skip = set(leave_out)
     files = {name: path for name, path in list_files(folder).items() if name not in skip}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        hashes = pool.map(sha256_file, files.values())
-        return {n: FileEntry(sha256=h, size=p.stat().st_size) for (n, p), h in zip(files.items(), hashes, strict=True)}
+        return dict(zip(files, pool.map(file_entry, files.values()), strict=True))
 
 
 def check_names(folder: Path, expected: Mapping[str, FileEntry]) -> dict[str, Path]:

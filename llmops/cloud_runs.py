@@ -7,21 +7,19 @@ Jobs may write in that place (on Azure everywhere in it), so a run.json there pr
 each job names its sha256, and the cloud keeps requests as they were made: a run.json that no job names is in doubt.
 """
 
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from contract.digest import sha256_bytes
 from contract.errors import DocumentError, KitError, NotFoundError, RunError
-from contract.layout import SPEC, cache_dir, run_key, run_spec_key
+from contract.layout import SPEC, run_key, run_spec_key
 from contract.run import Compute, RunSpec, RunState, StoredSpec
 from llmops.platforms.base import Run, Say, doubtful
 from llmops.remote_objects import RemoteObjects
+from llmops.versions import RemoteVersion
 
 Job = dict[str, Any]
 """A job in the words of its cloud."""
@@ -108,17 +106,9 @@ class CloudRuns(ABC):
         stored = StoredSpec(self._spec_folder(first), self._spec_sha256(first))
         return self._request(found.spec, 1, stored)
 
-    @contextmanager
-    def output(self, run: str) -> Iterator[Path]:
-        """The version that its last job made, in a folder of this machine that goes afterwards: the files that its
-        manifest lists, as the manifest says.
-        """
-        base = cache_dir() / "work"
-        base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="output-", dir=base) as temporary:
-            version = Path(temporary) / "version"
-            self._objects.download(self._model_folder(run, self._jobs(run)[-1]), version)
-            yield version
+    def output(self, run: str) -> RemoteVersion:
+        """The version that its last job made, where that put it."""
+        return RemoteVersion(self._objects, self._model_folder(run, self._jobs(run)[-1]))
 
     @abstractmethod
     def halt(self, say: Say) -> None:

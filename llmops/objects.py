@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -14,10 +14,13 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 from contract import keys
-from contract.digest import list_files
+from contract.dataset import FileEntry
+from contract.digest import check_folder, list_files
 from contract.errors import IntegrityError, KitError
 from contract.fresh import folder_below
 
+Say = Callable[[str], None]
+"""Told progress, a line at a time."""
 _INCOMING = ".incoming"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MOST_DOCUMENT_BYTES = 16 << 20
@@ -54,6 +57,18 @@ class Objects(Protocol):
 
     def get_folder(self, key: str) -> Path:
         """A folder on this machine with the files below a key; the caller only reads it."""
+        ...
+
+    def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
+        """See that the files below a key are what a manifest lists, without fetching them where that can be.
+
+        Raises:
+            IntegrityError: naming the first file that is missing or differs.
+        """
+        ...
+
+    def address(self, key: str) -> str:
+        """Where a folder lies, for other programs: a path of this machine, or a URL."""
         ...
 
 
@@ -149,6 +164,15 @@ class FolderObjects:
         if not folder.is_dir():
             raise KitError("is not in the store", where=str(folder), fix="`llmops models list` shows what is there")
         return folder
+
+    def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
+        """By hashing them; nothing else may lie there."""
+        del say
+        check_folder(self.get_folder(key), files)
+
+    def address(self, key: str) -> str:
+        """Its path."""
+        return str(self.root / keys.check(key, self.url))
 
     @contextmanager
     def _incoming(self) -> Iterator[Path]:

@@ -9,12 +9,11 @@ import re
 from dataclasses import dataclass
 
 from contract.errors import KitError, NotFoundError, RefusedError
-from contract.layout import MANIFEST, rejection_log
+from contract.layout import rejection_log
 from contract.model import ModelManifest
-from contract.names import NAME_PATTERN, ModelRef, parse_promoted, require_name
-from contract.signing import verify
+from contract.names import NAME_PATTERN, ModelRef, parse_promoted
 from contract.validation import did_you_mean
-from llmops.platforms.base import Platform
+from llmops.platforms.base import Platform, Say
 from llmops.stackfile import StackFile
 from llmops.store import Store, now
 
@@ -30,7 +29,14 @@ class Change:
     diff: str
 
 
-def promote(platform: Platform, file: StackFile, version: str, endpoint: str = "", force: bool = False) -> Change:
+def promote(
+    platform: Platform,
+    file: StackFile,
+    version: str,
+    endpoint: str = "",
+    force: bool = False,
+    say: Say = lambda _: None,
+) -> Change:
     """Write a model version into the stack file, after its signature, its files and its gate were checked.
 
     Args:
@@ -39,14 +45,15 @@ def promote(platform: Platform, file: StackFile, version: str, endpoint: str = "
         version: name@number or name@latest.
         endpoint: the entry; empty: the one that serves this name, or else one of this name.
         force: take a version whose gate was not passed, and write `gate: waived`.
+        say: told how files are checked.
 
     Raises:
         KitError: not in the store, changed, not signed by this stack, or its gate was not passed (with reasons).
     """
     store = platform.store()
     ref = store.find(version)
-    _require_gate(store.manifest(ref), store, ref, force)  # before its files are fetched
-    manifest = _verified(platform, store, ref)
+    _require_gate(store.manifest(ref), store, ref, force)  # before its files are looked at
+    manifest = store.verify_model(ref, platform.outputs.signing.public_key, say)
     passed = _require_gate(manifest, store, ref, force)
     _require_not_rejected(store, ref)
     name = endpoint or _serving(file, ref.name) or ref.name
@@ -59,7 +66,7 @@ def promote(platform: Platform, file: StackFile, version: str, endpoint: str = "
     return _write(platform, file, name, ref, waived=not passed, kind="promote")
 
 
-def rollback(platform: Platform, file: StackFile, endpoint: str = "") -> Change:
+def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say = lambda _: None) -> Change:
     """Write the version that an endpoint had before into the stack file; again, the one before that.
 
     Raises:
@@ -82,16 +89,8 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "") -> Change:
     ref = parse_promoted(text)
     store = platform.store()
     _require_not_rejected(store, ref)
-    _verified(platform, store, ref)
+    store.verify_model(ref, platform.outputs.signing.public_key, say)
     return _write(platform, file, name, ref, waived=waived, kind="rollback")
-
-
-def _verified(platform: Platform, store: Store, ref: ModelRef) -> ModelManifest:
-    """The manifest of a version whose signature, files and name are right."""
-    folder = store.model_folder(ref.sha256)
-    manifest = verify(folder, platform.outputs.signing.public_key, ref.sha256)
-    require_name(ref.alias, manifest.name, str(folder / MANIFEST))
-    return manifest
 
 
 def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, force: bool) -> bool:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from contract.dataset import DatasetManifest
-from contract.digest import check_folder, list_files, sha256_bytes, sha256_file
+from contract.digest import check_folder, sha256_bytes, sha256_file
 from contract.errors import IntegrityError, KitError
 from contract.evaluation import EvaluationAnswers
 from contract.layout import EVALUATION, MANIFEST
 from contract.model import Lineage, ModelManifest
 from contract.run import Pinned, RunSpec
-from llmops.store import Store, read_manifest
+from llmops.store import Store
+from llmops.versions import Version
 from training.scoring import judge
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -27,11 +28,11 @@ _FIX = (
 )
 
 
-def check_output(folder: Path, spec: RunSpec, store: Store) -> str:
+def check_output(version: Version, spec: RunSpec, store: Store) -> str:
     """Hold what a run's job made against what was submitted.
 
     Args:
-        folder: a complete model version, unsigned.
+        version: a complete model version, unsigned; its weights are not read here.
         spec: what the caller submitted, from where the job can't write.
         store: has the run's dataset and base model.
 
@@ -41,13 +42,12 @@ def check_output(folder: Path, spec: RunSpec, store: Store) -> str:
     Raises:
         IntegrityError: naming the first field or metric that differs.
     """
-    list_files(folder)  # a link would have the caller read what the job could not
-    content = read_manifest(folder)
+    content = version.manifest()
     where = f"run {spec.id}: {MANIFEST}"
     manifest = ModelManifest.parse(content, where=where)
     base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
     _compare(manifest, _submitted(spec, base.licence) | {"engines": _engines(manifest)}, where)
-    verdict = judge(spec.recipe, _dataset(store, spec.dataset), _answers(folder, manifest, where))
+    verdict = judge(spec.recipe, _dataset(store, spec.dataset), _answers(version, manifest, where))
     _compare(manifest, {"evaluation": verdict.evaluation, "gate": verdict.gate, "golden": verdict.golden}, where)
     return sha256_bytes(content)
 
@@ -93,7 +93,7 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
-def _answers(folder: Path, manifest: ModelManifest, where: str) -> EvaluationAnswers:
+def _answers(version: Version, manifest: ModelManifest, where: str) -> EvaluationAnswers:
     """The answers that the manifest lists; what is read is what was hashed."""
     entry = manifest.files.get(EVALUATION)
     if entry is None:
@@ -102,14 +102,8 @@ def _answers(folder: Path, manifest: ModelManifest, where: str) -> EvaluationAns
             where=f"{where}: files",
             fix="an image of an older kit made it: `llmops up` brings this kit's, then `llmops train RECIPE --again`",
         )
-    path = folder / EVALUATION
-    try:
-        content = path.read_bytes()
-    except OSError as e:
-        raise IntegrityError(f"can't be read: {e.strerror}", where=str(path), fix=_FIX) from e
-    if sha256_bytes(content) != entry.sha256:
-        raise IntegrityError("is not what the manifest lists", where=str(path), fix=_FIX)
-    return EvaluationAnswers.parse(content.decode(errors="replace"), where=str(path))
+    content = version.document(EVALUATION, entry)
+    return EvaluationAnswers.parse(content.decode(errors="replace"), where=f"{version.where}/{EVALUATION}")
 
 
 def _dataset(store: Store, pinned: Pinned) -> Path:

@@ -1,8 +1,10 @@
 """Objects in a cloud: what the stores of all clouds have in common, and this machine's cache of what was fetched.
 
 A key is written once, by a conditional create (If-None-Match: *). A folder is there when its manifest is, which is
-written last. What is fetched of a folder are its manifest, its signature and the files that the manifest lists, each
-as long as it says; whatever else lies below the key stays there.
+written last. What is fetched or copied of a folder are its manifest, its signature and the files that the manifest
+lists, each as long as it says; whatever else lies below the key stays there.
+
+Files are copied from place to place inside the cloud, and checked where they lie then (llmops/remote_checks.py).
 """
 
 import json
@@ -10,7 +12,6 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +23,11 @@ from contract.errors import IntegrityError, KitError
 from contract.fresh import FreshFolder
 from contract.layout import MANIFEST, SIGNATURE
 from llmops.bounded import FETCH_ANEW, Bounded
-from llmops.objects import MOST_DOCUMENT_BYTES, full_disk_explained, require_document
+from llmops.objects import MOST_DOCUMENT_BYTES, Say, full_disk_explained, require_document
+from llmops.remote_checks import Hashed, Place, Stored, at_once, faults, in_words, read_json, write_json
 
-_THREADS = 8
 _SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
+_READ = ".read.json"  # beside the folder in the cache: the objects' marks when they were read and fitted
 _AGAIN = "repeat the command: it goes on from there"
 
 
@@ -73,8 +75,12 @@ class RemoteObjects(ABC):
         Raises:
             IntegrityError: the key can't be one, or the object is larger than any document.
         """
-        content = self._find(keys.check(key, self.url), MOST_DOCUMENT_BYTES + 1)
+        content = self.head(key, MOST_DOCUMENT_BYTES + 1)
         return content if content is None else require_document(content, f"{self.url}/{key}")
+
+    def head(self, key: str, most: int) -> bytes | None:
+        """At most so many first bytes of an object, at least one where there are any; None: there is none."""
+        return self._find(keys.check(key, self.url), most)
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, over one that may be there."""
@@ -94,7 +100,7 @@ class RemoteObjects(ABC):
         files = {n: p for n, p in list_files(folder).items() if n not in extra and n != MANIFEST}
         keys.check_all([f"{key}/{name}" for name in [*files, *extra]], self.url)
         with self._explained(f"{self.url}/{key}", _AGAIN):
-            _at_once(lambda item: self._upload(f"{key}/{item[0]}", item[1]), files.items())
+            at_once(lambda item: self._upload(f"{key}/{item[0]}", item[1]), files.items())
         for name, data in extra.items():
             self.put(f"{key}/{name}", data)
         return self.create(f"{key}/{MANIFEST}", (folder / MANIFEST).read_bytes())
@@ -114,7 +120,7 @@ class RemoteObjects(ABC):
                 "is not in the store", where=f"{self.url}/{key}", fix="`llmops models list` shows what is there"
             )
         folder = self.cache / key
-        seen = _read_seen(folder)
+        seen = read_json(_seen(folder))
         identity = key.rpartition("/")[2]
         if seen and all(seen[name] == _etag(there, name) for name in seen) and _is_whole(folder, identity):
             return folder
@@ -137,26 +143,79 @@ class RemoteObjects(ABC):
         _seen(folder).write_text(json.dumps({name: _etag(there, name) for name in [*files, MANIFEST, SIGNATURE]}))
         return folder
 
-    def download(self, key: str, folder: Path) -> None:
-        """Fetch what a job left: a version whose identity nobody knows yet. `folder` must not be there.
+    def copies_from(self, source: "RemoteObjects") -> bool:
+        """Whether the cloud copies objects from there to here, which this process may read and write."""
+        return False
+
+    def copy_folder(
+        self, key: str, source: "RemoteObjects", source_key: str, manifest: bytes, sign: Callable[[], bytes], say: Say
+    ) -> None:
+        """Copy a version's files inside the cloud, check them here, then sign and write its manifest.
+
+        What is here already and fits stays, so that an interrupted copy is gone on with. Nothing is signed, and nobody
+        sees the folder, before every file here is what the manifest lists: what the source holds proves nothing.
+
+        Args:
+            key: the folder here.
+            source: where it is copied from; `copies_from` says whether that can be.
+            source_key: the folder there.
+            manifest: its manifest, as it was checked.
+            sign: makes the manifest's signature.
+            say: told what takes long.
 
         Raises:
-            IntegrityError: there is no manifest, or what is there is not what it says; nothing is left.
+            IntegrityError: a file is missing, or not what the manifest says; nothing was signed.
         """
-        there = self._listed(key)
-        if MANIFEST not in there:
-            raise IntegrityError(
-                f"there is no {MANIFEST}: the job left no complete version",
-                where=f"{self.url}/{key}",
-                fix="`llmops runs follow` shows what it said; train again",
+        there, where = source._listed(source_key), f"{source.url}/{source_key}"
+        files = files_of(manifest, f"{where}/{MANIFEST}")
+        keys.check_all([f"{key}/{name}" for name in files], self.url)
+        _check_sizes(files, there, where)
+        here = self._listed(key)
+        missing = {name: files[name] for name in files if name not in here}
+        present = {name: entry for name, entry in files.items() if name in here}
+        missing |= {name: files[name] for name in self._faults(key, present, say)}
+        if missing:
+            size = sum(entry.size for entry in missing.values())
+            say(f"copying {in_words(size)} from {where} to {self.url}, inside the cloud")
+        with self._explained(f"{self.url}/{key}", _AGAIN):
+            at_once(
+                lambda name: self._copy(f"{key}/{name}", source, f"{source_key}/{name}", there[name].etag, files[name]),
+                missing,
             )
-        manifest = self.get(f"{key}/{MANIFEST}")
-        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder.parent))
-        try:
-            self._fetch(key, manifest, there, incoming)
-            incoming.rename(folder)
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
+        self.verify(key, files, say)
+        self.put(f"{key}/{SIGNATURE}", sign())
+        self.create(f"{key}/{MANIFEST}", manifest)
+
+    def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
+        """See that a version's files are what its manifest lists, without fetching them where that can be.
+
+        Where the cloud keeps a SHA-256 of an object that can be compared, it is. Any other object is read whole and
+        not kept; and not read again from this machine before somebody wrote it.
+
+        Raises:
+            IntegrityError: naming the first file that is missing or differs.
+        """
+        if errors := self._faults(key, files, say):
+            raise next(errors[name] for name in files if name in errors)
+
+    def address(self, key: str) -> str:
+        """Its URL."""
+        return f"{self.url}/{key}"
+
+    def _faults(self, key: str, files: Mapping[str, FileEntry], say: Say) -> dict[str, IntegrityError]:
+        """The files that are not what the manifest lists, and why."""
+        keys.check(key, self.url)
+        place = Place(f"{self.url}/{key}", lambda name: self._stored(f"{key}/{name}"), self._reader(key))
+        notes = self.cache / f"{key}{_READ}"
+        known = read_json(notes)
+        with self._explained(place.where, _AGAIN):
+            errors, read = faults(place, files, known, say)
+        if read:
+            write_json(notes, known | read)
+        return errors
+
+    def _reader(self, key: str) -> Callable[[str, Hashed], None]:
+        return lambda name, file: self._download(f"{key}/{name}", file)
 
     @abstractmethod
     def folders(self, prefix: str) -> Iterator[str]:
@@ -183,8 +242,20 @@ class RemoteObjects(ABC):
     def _upload(self, key: str, path: Path) -> None: ...
 
     @abstractmethod
-    def _download(self, key: str, file: Bounded) -> None:
-        """Into an open file, which refuses more than it may hold; the cloud's errors as they are."""
+    def _download(self, key: str, file: Bounded | Hashed) -> None:
+        """Into an open file, which refuses more than it may hold, in order where it can't be sought in; the cloud's
+        errors as they are.
+        """
+
+    @abstractmethod
+    def _stored(self, key: str) -> Stored | None:
+        """What the cloud says of an object; None: there is none. The cloud's errors as they are."""
+
+    @abstractmethod
+    def _copy(self, key: str, source: Any, source_key: str, etag: str, entry: FileEntry) -> None:
+        """Let the cloud write an object from one that `copies_from` said yes to and that still has this ETag, with none
+        of its metadata; over one that may be here. The cloud's errors as they are.
+        """
 
     @abstractmethod
     def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
@@ -214,7 +285,7 @@ class RemoteObjects(ABC):
                 bounded.check()
 
         with full_disk_explained(self.cache), self._explained(where, _AGAIN):
-            _at_once(fetch, [name for name in files if name not in have])
+            at_once(fetch, [name for name in files if name not in have])
             small = {MANIFEST: manifest, SIGNATURE: self.find(f"{key}/{SIGNATURE}")}
             for name, content in small.items():
                 if content is not None:
@@ -259,18 +330,6 @@ def _is_whole(folder: Path, identity: str) -> bool:
     return True
 
 
-def _at_once(work: Callable[[Any], None], items: Iterable[Any]) -> None:
-    """Do work for all items, some at a time; the first error ends it."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        futures = [pool.submit(work, item) for item in items]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
 def _replace(folder: Path, incoming: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -300,10 +359,3 @@ def _etag(there: Mapping[str, Entry], name: str) -> str:
 
 def _seen(folder: Path) -> Path:
     return folder.with_name(folder.name + _SEEN)
-
-
-def _read_seen(folder: Path) -> dict[str, str]:
-    try:
-        return json.loads(_seen(folder).read_text())
-    except (OSError, ValueError):
-        return {}

@@ -136,8 +136,8 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
             raise not_complete(run)
         if run.doubt:
             raise doubtful(run)
-        with platform.output(run_id) as folder:
-            ref = store.put_model(folder, platform.sign, check_output(folder, run.spec, store))
+        made = platform.output(run_id)
+        ref = store.put_model(made, platform.sign, check_output(made, run.spec, store), say)
     store.signed_manifest(ref, platform.outputs.signing.public_key)
     try:
         platform.register(ref, say)

@@ -17,7 +17,9 @@ from contract.names import ModelRef, parse_alias, parse_promoted, require_name
 from contract.signing import require_signed
 from contract.store import Alias
 from contract.validation import did_you_mean
-from llmops.objects import Objects
+from llmops.objects import Objects, Say
+from llmops.remote_objects import RemoteObjects
+from llmops.versions import FolderVersion, RemoteVersion, Version
 
 _READERS = 16
 Signer = Callable[[Path], object]
@@ -30,33 +32,50 @@ class Store:
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
 
-    def put_model(self, folder: Path, sign: Signer, checked: str = "") -> ModelRef:
+    def put_model(
+        self, version: Path | Version, sign: Signer, checked: str = "", say: Say = lambda _: None
+    ) -> ModelRef:
         """Store a complete model version, signed, under the next free number of its name.
 
         The same version gives the same alias, however often and from wherever it is put; writers at the same time get
-        different numbers. Interrupted, it leaves nothing half-written, and can be repeated.
+        different numbers. Interrupted, it leaves nothing half-written, and can be repeated. A version in the same cloud
+        is copied there; any other one comes from, or through, this machine.
 
         Args:
-            folder: the version.
+            version: a folder of this machine, or a version elsewhere.
             sign: the stack's signer.
-            checked: the identity that was checked; empty: the caller made the folder itself.
+            checked: the identity that was checked; empty: the caller made the version itself.
+            say: told what takes long.
 
         Raises:
             IntegrityError: a file is not what the manifest says, or the manifest is another than was checked.
             KitError: the disk is full, or the place is no store.
         """
-        content = read_manifest(folder)
-        manifest = ModelManifest.parse(content, where=str(folder / MANIFEST))
+        version = FolderVersion(version) if isinstance(version, Path) else version
+        content = version.manifest()
+        where = f"{version.where}/{MANIFEST}"
+        manifest = ModelManifest.parse(content, where=where)
         sha256 = sha256_bytes(content)
         if checked and sha256 != checked:
-            raise IntegrityError(
-                "was changed after it was checked", where=str(folder / MANIFEST), fix="see what else writes there"
-            )
+            raise IntegrityError("was changed after it was checked", where=where, fix="see what else writes there")
         if found := self.find_identity(manifest.name, sha256):
             return found
-        check_folder(folder, manifest.files)
-        self.objects.put_folder(model_key(sha256), folder, {SIGNATURE: _signature(content, sign)})
+        self._put_version(version, model_key(sha256), manifest, content, sign, say)
         return self._number(manifest.name, sha256)
+
+    def _put_version(
+        self, version: Version, key: str, manifest: ModelManifest, content: bytes, sign: Signer, say: Say
+    ) -> None:
+        objects = self.objects
+        if isinstance(version, RemoteVersion):
+            if isinstance(objects, RemoteObjects) and objects.copies_from(version.objects):
+                objects.copy_folder(key, version.objects, version.key, content, lambda: _signature(content, sign), say)
+                return
+            say(f"fetching {version.where}: {objects.url} can't copy from there by itself")
+            version = FolderVersion(version.objects.get_folder(version.key))
+        assert isinstance(version, FolderVersion)
+        check_folder(version.folder, manifest.files)
+        objects.put_folder(key, version.folder, {SIGNATURE: _signature(content, sign)})
 
     def find(self, text: str) -> ModelRef:
         """A model version by `name@3`, `name@latest` or `name@3@sha256:…`.
@@ -160,8 +179,35 @@ class Store:
                 fix="find out who wrote them, and remove them from the store",
             )
 
+    def verify_model(self, ref: ModelRef, public_key: str, say: Say) -> ModelManifest:
+        """A version's manifest, after its signature, its identity and each of its files were checked in their place.
+
+        Args:
+            ref: the version.
+            public_key: of the stack.
+            say: told how files are checked.
+
+        Raises:
+            IntegrityError: it or a file was changed, or it has another name than the alias.
+            SignatureError: it is unsigned, or signed by another key.
+        """
+        manifest = self.signed_manifest(ref, public_key)
+        self.objects.verify(model_key(ref.sha256), manifest.files, say)
+        return manifest
+
+    def version(self, ref: ModelRef) -> Version:
+        """A version where it lies."""
+        key = model_key(ref.sha256)
+        if isinstance(self.objects, RemoteObjects):
+            return RemoteVersion(self.objects, key)
+        return FolderVersion(self.objects.get_folder(key))
+
+    def address(self, ref: ModelRef) -> str:
+        """Where a version lies, for other programs: a path of this machine, or a URL."""
+        return self.objects.address(model_key(ref.sha256))
+
     def model_folder(self, sha256: str) -> Path:
-        """A model version's files on this machine, to be read only."""
+        """A model version's files on this machine, to be read only; from a cloud all of them are fetched."""
         return self.objects.get_folder(model_key(sha256))
 
     def of_run(self, name: str, run: str) -> ModelRef | None:
@@ -174,7 +220,7 @@ class Store:
 
     def put_dataset(self, folder: Path) -> str:
         """Store a dataset version; its identity."""
-        content = read_manifest(folder)
+        content = FolderVersion(folder).manifest()
         manifest = DatasetManifest.parse(content, where=str(folder / MANIFEST))
         check_folder(folder, manifest.files)
         sha256 = sha256_bytes(content)
@@ -244,14 +290,6 @@ class Store:
 def now() -> str:
     """UTC, ISO 8601, seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def read_manifest(folder: Path) -> bytes:
-    """The bytes of a version's manifest, as they are hashed and signed."""
-    try:
-        return (folder / MANIFEST).read_bytes()
-    except OSError as e:
-        raise IntegrityError(f"can't be read: {e.strerror}", where=str(folder / MANIFEST)) from e
 
 
 def _signature(manifest: bytes, sign: Signer) -> bytes:

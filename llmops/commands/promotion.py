@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmops.commands import Json
-from llmops.context import Context
+from llmops.context import Context, say
 
 if TYPE_CHECKING:
     from llmops.promotion import Change
@@ -30,7 +30,8 @@ def promote(
     """Write a model version into Pulumi.<stack>.yaml, once its signature, files and gate are checked.
 
     It changes that one line, which you can review, commit and revert.
-    Nothing is deployed before `llmops up`.
+    Nothing is deployed before `llmops up`. Files are checked by the
+    SHA-256 that S3 keeps; where there is none, as on Azure, they are read.
 
     llmops promote chatbot@latest
     llmops promote chatbot@3 --endpoint assistant
@@ -38,7 +39,7 @@ def promote(
     from llmops.promotion import promote as write
 
     here: Context = context.obj
-    _print(write(here.platform, here.pulumi.file, version, endpoint, force), as_json)
+    _print(write(here.platform, here.pulumi.file, version, endpoint, force, say), as_json)
 
 
 def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = False) -> None:
@@ -49,7 +50,7 @@ def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = F
     from llmops.promotion import rollback as write
 
     here: Context = context.obj
-    _print(write(here.platform, here.pulumi.file, endpoint), as_json)
+    _print(write(here.platform, here.pulumi.file, endpoint, say), as_json)
 
 
 def _print(change: "Change", as_json: bool) -> None:

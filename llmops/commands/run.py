@@ -253,7 +253,11 @@ def collect_runs(
     run: Annotated[str, typer.Argument(help="A run; without it every complete run.", metavar="[RUN]")] = "",
     as_json: Json = False,
 ) -> None:
-    """Number, sign and store what completed runs made, also of those that nobody watched. Can be repeated."""
+    """Number, sign and store what completed runs made, also of those that nobody watched. Can be repeated.
+
+    In a cloud, weights are copied there and checked where they lie then:
+    on AWS by the SHA-256 that S3 keeps, on Azure by reading them once.
+    """
     from llmops.runs import collect, find_run, uncollected
     from llmops.tables import print_rows
 

@@ -1,7 +1,6 @@
 """Platform: how to operate a deployed stack. A target implements it; everything else of `llmops` uses it alone."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,12 +10,12 @@ from contract.names import ModelRef
 from contract.outputs import EndpointOutput, StackOutputs
 from contract.run import Compute, RunSpec, RunState
 from contract.validation import did_you_mean
+from llmops.objects import Say
 from llmops.store import Store
+from llmops.versions import Version
 
 if TYPE_CHECKING:
     from llmops.plan.training import Hire
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -158,8 +157,8 @@ class Platform(Protocol):
         """
         ...
 
-    def output(self, run: str) -> AbstractContextManager[Path]:
-        """The model version that a completed run made, unsigned, on this machine while the context lasts."""
+    def output(self, run: str) -> Version:
+        """The model version that a completed run made, unsigned."""
         ...
 
     def register(self, ref: ModelRef, say: Say) -> None:

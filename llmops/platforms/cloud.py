@@ -2,9 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from contract.errors import KitError
@@ -13,6 +11,7 @@ from contract.outputs import AwsOutput, AzureOutput, EndpointOutput, StackOutput
 from contract.run import Compute, RunSpec
 from llmops.cloud_runs import CloudRuns
 from llmops.platforms.base import Run, Say, endpoint_is_off, endpoint_of
+from llmops.versions import Version
 
 Place = TypeVar("Place", AwsOutput, AzureOutput)
 
@@ -90,8 +89,8 @@ class CloudPlatform(ABC):
         """In the words of the cloud's API."""
         return self.runs.request(run)
 
-    def output(self, run: str) -> AbstractContextManager[Path]:
-        """Fetched from the place of runs."""
+    def output(self, run: str) -> Version:
+        """In the place of runs."""
         return self.runs.output(run)
 
     def serving(self, endpoint: str) -> EndpointOutput:

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +17,7 @@ from llmops.objects import open_objects
 from llmops.platforms.base import Access, Live, Run, Say, endpoint_is_off, endpoint_of
 from llmops.platforms.local_runs import LocalRuns
 from llmops.store import Store
+from llmops.versions import FolderVersion, Version
 
 if TYPE_CHECKING:
     from hosting.host import Host
@@ -85,9 +85,9 @@ class LocalPlatform:
             fix="name a run of a stack of target aws: `llmops runs list --stack NAME`",
         )
 
-    def output(self, run: str) -> AbstractContextManager[Path]:
+    def output(self, run: str) -> Version:
         """The run's own folder."""
-        return nullcontext(self._runs.output(run))
+        return FolderVersion(self._runs.output(run))
 
     def register(self, ref: ModelRef, say: Say) -> None:
         """This machine has no other registry than the store."""

@@ -3,6 +3,7 @@
 Its folder's conftest has the fixture `make_platform`, which makes a deployed stack without endpoints.
 """
 
+import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,9 +19,14 @@ from contract.signing import verify
 from llmops.promotion import promote
 from llmops.remote_objects import RemoteObjects
 from llmops.stackfile import StackFile
+from llmops.versions import RemoteVersion
+from tests.support.counting import received
 from tests.support.hostile import everything
 from tests.support.versions import write_version
 
+_OUTPUT = "runs/r/output/j/model"
+_WEIGHTS = 4 << 20
+_OVERHEAD = 200_000
 MakePlatform = Callable[..., Any]
 MakeVersion = Callable[..., Path]
 
@@ -29,6 +35,12 @@ class StoreContract(ABC):
     """Everything that the store in a folder promises too."""
 
     target = ""
+    keeps_sums = False
+    """Whether the cloud keeps a SHA-256 of each object."""
+
+    @abstractmethod
+    def work(self, platform: Any) -> RemoteObjects:
+        """The place of runs."""
 
     @abstractmethod
     def write(self, platform: Any, key: str, data: bytes) -> None:
@@ -156,3 +168,94 @@ class StoreContract(ABC):
         assert store.rejections() == {}
         assert promote(platform, StackFile(path), "chatbot@1").after == ref
         assert [e["action"] for e in store.read_log(rejection_log(ref.sha256))] == ["rejected", "cleared"]
+
+    @pytest.fixture
+    def made(self, make_platform: MakePlatform, tmp_path: Path) -> tuple[Any, RemoteVersion]:
+        """A stack, and a version that a job left in its place of runs: 4 MB that can't be compressed."""
+        platform, folder = make_platform(), tmp_path / "output"
+        write_version(folder, "chatbot", random.Random(1).randbytes(_WEIGHTS // 2).hex(), passed=True, run="")
+        work = self.work(platform)
+        for name, path in list_files(folder).items():
+            work._upload(f"{_OUTPUT}/{name}", path)
+        return platform, RemoteVersion(work, _OUTPUT)
+
+    def test_weights_are_copied_inside_the_cloud_and_read_at_most_once(
+        self, made: tuple[Any, RemoteVersion], make_platform: MakePlatform, tmp_path: Path
+    ) -> None:
+        platform, version = made
+        other, said = make_platform("prod"), list[str]()
+        other.store().versions()  # its clients are made now
+        path = tmp_path / "Pulumi.dev.yaml"
+        path.write_text(f"config:\n  llmops:target: {self.target}\n")
+        once = 0 if self.keeps_sums else _WEIGHTS
+        with received() as counter:
+            ref = platform.store().put_model(version, platform.sign, say=said.append)
+            assert once <= counter.taken() < once + _OVERHEAD
+            promote(platform, StackFile(path), "chatbot@1", say=said.append)
+            assert counter.taken() < _OVERHEAD
+            there = platform.store().version(ref)
+            assert other.store().put_model(there, other.sign, ref.sha256, said.append).sha256 == ref.sha256
+            assert once <= counter.taken() < once + _OVERHEAD
+        assert "inside the cloud" in said[0]
+        assert ("the store keeps" if self.keeps_sums else "reading 4.2 MB to verify") in said[1]
+        folder = other.store().model_folder(ref.sha256)
+        assert verify(folder, other.outputs.signing.public_key, ref.sha256).name == "chatbot"
+
+    @pytest.mark.vulnerability(5)
+    def test_vulnerability_5_weights_that_are_not_the_manifests_are_not_signed(
+        self, made: tuple[Any, RemoteVersion], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """In the source; and in the store, by a write between the copy and its check, and by one after it."""
+        platform, version = made
+        store, signed = platform.store(), list[Path]()
+        objects: Any = store.objects
+        name, content = "model.safetensors", version.objects.head(f"{_OUTPUT}/model.safetensors", _WEIGHTS)
+        assert content
+        swapped, copy = b"other" + content[5:], objects._copy
+
+        def collect() -> Any:
+            return store.put_model(version, lambda folder: signed.append(folder) or platform.sign(folder))
+
+        def copy_and_swap(key: str, *more: Any) -> None:
+            copy(key, *more)
+            if key.endswith(name):
+                self.write(platform, key, swapped)
+
+        version.objects.put(f"{_OUTPUT}/{name}", swapped)
+        with pytest.raises(IntegrityError, match="was changed: "):
+            collect()
+        version.objects.put(f"{_OUTPUT}/{name}", content)
+        monkeypatch.setattr(objects, "_copy", copy_and_swap)
+        with pytest.raises(IntegrityError, match="was changed: ") as caught:
+            collect()
+        assert caught.value.where.startswith(f"{platform.outputs.store.url}/models/")
+        assert (signed, store.versions()) == ([], [])
+        monkeypatch.setattr(objects, "_copy", copy)
+        ref = collect()
+        public_key = platform.outputs.signing.public_key
+        assert store.verify_model(ref, public_key, print).name == "chatbot"
+        self.write(platform, f"{model_key(ref.sha256)}/{name}", swapped)
+        with pytest.raises(IntegrityError, match="was changed: "):
+            store.verify_model(ref, public_key, print)
+
+    def test_a_copy_that_was_interrupted_is_gone_on_with(
+        self, made: tuple[Any, RemoteVersion], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        platform, version = made
+        store, copied = platform.store(), list[str]()
+        objects: Any = store.objects
+        copy = objects._copy
+
+        def killed(key: str, *more: Any) -> None:
+            if key.endswith(".xml"):
+                raise KeyboardInterrupt
+            copied.append(key)
+            copy(key, *more)
+
+        monkeypatch.setattr(objects, "_copy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.put_model(version, platform.sign)
+        assert store.versions() == []
+        monkeypatch.setattr(objects, "_copy", lambda key, *more: copied.append(key) or copy(key, *more))
+        assert store.put_model(version, platform.sign).alias == "chatbot@1"
+        assert [key.rpartition("/")[2] for key in copied] == ["model.safetensors", "openvino_model.xml"]

@@ -106,7 +106,7 @@ def upload(twin: Twin, source: Path, place: Place, key_id: str = "", *, move: bo
         ApiError: there is no such bucket, or the KMS key does not work.
         OSError: the file went away.
     """
-    with _new_body(twin) as body:
+    with new_body(twin) as body:
         if move:
             source.replace(body)
             body.chmod(0o600)
@@ -132,11 +132,7 @@ def _put(twin: Twin, body: Path, place: Place, key_id: str, etag: str) -> None:
     _check(twin, "PutObject", parameters)
     backend = s3_backends[account.id][account.partition]
     made: Any = backend.put_object(place.bucket, place.key, b"", etag=etag, disable_notification=True, **encryption)
-    kept = body.with_name(body.name.removeprefix("."))
-    body.rename(kept)
-    made._value_buffer.close()
-    made._value_buffer = Body(kept)
-    made.contentsize = kept.stat().st_size
+    give_body(made, body)
     made.set_acl(bucket.acl)
     notifications.send_event(account.id, notifications.S3NotificationEvent.OBJECT_CREATED_PUT_EVENT, bucket, made)
     twin.changed()
@@ -164,8 +160,51 @@ def _content(twin: Twin, bucket: str, key: str, target: IO[bytes]) -> Iterator[I
             opened.close()
 
 
+def give_body(key: Any, body: Path) -> None:
+    """Let a file of `new_body` be the content of one of moto's objects or parts."""
+    kept = body.with_name(body.name.removeprefix("."))
+    body.rename(kept)
+    key._value_buffer.close()
+    key._value_buffer = Body(kept)
+    key.contentsize = kept.stat().st_size
+
+
+def write_body(key: Any, target: Path, start: int = 0, length: int = -1) -> None:
+    """Add a range of the content of one of moto's objects or parts to the end of a file that is there; -1: to its end.
+    The twin's lock is held: the content may be another file's from one moment to the next.
+    """
+    length = key.size - start if length < 0 else length
+    body = key._value_buffer
+    if isinstance(body, Body) and body.path:
+        with body.path.open("rb") as source, target.open("r+b") as file:
+            _copy_sparsely(source.fileno(), file.fileno(), start, length)
+        return
+    body.seek(start)
+    with target.open("ab") as file:
+        while length and (piece := body.read(min(_PIECE, length))):
+            file.write(piece)
+            length -= len(piece)
+
+
+def _copy_sparsely(source: int, target: int, at: int, length: int) -> None:
+    """Add a range to the end of a file; holes and zeros become holes."""
+    end, offset = at + length, os.fstat(target).st_size - at
+    os.ftruncate(target, end + offset)
+    while at < end:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError:  # nothing but a hole to the end
+            return
+        stop = min(os.lseek(source, at, os.SEEK_HOLE), end)
+        while at < stop:
+            piece = os.pread(source, min(_PIECE, stop - at), at)
+            if piece.count(0) != len(piece):
+                os.pwrite(target, piece, at + offset)
+            at += len(piece)
+
+
 @contextmanager
-def _new_body(twin: Twin) -> Iterator[Path]:
+def new_body(twin: Twin) -> Iterator[Path]:
     """A file beside the objects' own, by a name that is not theirs yet."""
     folder = twin.home / BODIES
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
 
+from twins.azure.blobs_asked import Asked, RefusedError
+
 if TYPE_CHECKING:
-    from twins.azure.blobs_front import Asked, Front
+    from twins.azure.blobs_front import Front
 
 _MOST_PARTS = 256
 _MOST_BYTES = 4 << 20
 
 
-def respond(front: "Front", asked: "Asked", host: str) -> Response:
+def respond(front: "Front", asked: Asked, host: str) -> Response:
     """Carry out each part as a request of its own, and answer all of them."""
-    from twins.azure.blobs_front import RefusedError, refusal
+    from twins.azure.blobs_front import refusal
 
     content = b"".join(asked.body or ())
     head = f"Content-Type: {asked.headers.get('Content-Type', '')}\r\n\r\n".encode()
@@ -43,8 +45,8 @@ def respond(front: "Front", asked: "Asked", host: str) -> Response:
     return response
 
 
-def _part(front: "Front", asked: "Asked", payload: bytes, host: str) -> bytes:
-    from twins.azure.blobs_front import RefusedError, asked_of, refusal
+def _part(front: "Front", asked: Asked, payload: bytes, host: str) -> bytes:
+    from twins.azure.blobs_front import asked_of, refusal
 
     first, _, rest = payload.lstrip(b"\r\n").partition(b"\r\n")
     method, _, target = first.decode().partition(" ")

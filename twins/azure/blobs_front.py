@@ -6,19 +6,19 @@ https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request, Response
 
 from contract.errors import KitError
-from twins.azure import blobs, blobs_batch, blobs_rights, blobs_signed, tokens
+from twins.azure import blobs, blobs_batch, blobs_copies, blobs_rights, blobs_signed, tokens
+from twins.azure.blobs_asked import Asked, RefusedError, pairs
 from twins.azure.calls import Caller, Document
 from twins.azure.errors import ArmError
 from twins.azure.judges.conditions import SUB_OPERATION
@@ -33,35 +33,6 @@ _HELD_BACK = {
     *("authorization", "x-ms-copy-source-authorization", "x-ms-blob-public-access"),
 }
 _NOT_PASSED_BACK = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
-
-
-class RefusedError(Exception):
-    """A refusal in the storage services' own form."""
-
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = dict(headers or {})
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request for something of an account. `body` is bytes or an iterator of them."""
-
-    method: str
-    container: str
-    blob: str
-    query: Mapping[str, str]
-    headers: Headers
-    body: Any
-    length: int | None
-
-    @property
-    def path(self) -> str:
-        """container/blob."""
-        return f"{self.container}/{self.blob}" if self.blob else self.container
 
 
 class Front:
@@ -157,6 +128,8 @@ class Front:
         store = blobs.store(self._twin)
         for name in known:
             store.ensure(self._twin, account[blobs.SLOT], name)
+        if blobs_copies.is_block_from_url(asked):
+            return blobs_copies.block_from_url(self._twin, account, asked, self._require)
         answer = self._relay(account, asked, host)
         if of_container and asked.method == "DELETE" and answer.status_code < 300:
             self._twin.drop(blobs.container_id(account, asked.container))
@@ -222,7 +195,7 @@ class Front:
         if not place.startswith(f"{host}/") or not blob:
             text = "The specified copy source can't be read: on this twin it must be a blob of the same account."
             raise RefusedError(404, "CannotVerifyCopySource", text)
-        reading = Asked("GET", container, blob, dict(_pairs(parts.query)), asked.headers, None, None)
+        reading = Asked("GET", container, blob, dict(pairs(parts.query)), asked.headers, None, None)
         self._require(account, reading)
         for name in self._known(account, container):
             blobs.store(self._twin).ensure(self._twin, account[blobs.SLOT], name)
@@ -256,7 +229,7 @@ def asked_of(method: str, target: str, headers: Headers, body: Any, length: int 
     """A request by its parts; `target` is path and query as they were sent."""
     path, _, query = target.partition("?")
     container, _, blob = unquote(path).lstrip("/").partition("/")
-    return Asked(method, container, blob, dict(_pairs(query)), headers, body, length)
+    return Asked(method, container, blob, dict(pairs(query)), headers, body, length)
 
 
 def _asked(request: Request) -> Asked:
@@ -265,11 +238,7 @@ def _asked(request: Request) -> Asked:
     query = request.query_string.decode()
     path = request.environ["PATH_INFO"].encode("latin-1").decode()
     container, _, blob = path.lstrip("/").partition("/")
-    return Asked(request.method, container, blob, dict(_pairs(query)), request.headers, body, length)
-
-
-def _pairs(query: str) -> list[tuple[str, str]]:
-    return parse_qsl(query, keep_blank_values=True)
+    return Asked(request.method, container, blob, dict(pairs(query)), request.headers, body, length)
 
 
 def _check_name(asked: Asked) -> None:

@@ -33,11 +33,16 @@ class Caller:
 
 
 class Clients:
-    """boto3 clients, made when they are first used, shared by threads."""
+    """boto3 clients, made when they are first used, shared by threads.
+
+    Attributes:
+        profile: whose credentials they take; empty: the environment's.
+    """
 
     def __init__(self, region: str = "", profile: str = "") -> None:
         if twin_address(os.environ):
             profile = ""  # a twin's environment has no profiles: none of them could lead to it
+        self.profile = profile
         region = region or os.environ.get("AWS_REGION", "")  # boto3 reads AWS_DEFAULT_REGION alone
         try:
             self._session = boto3.Session(region_name=region or None, profile_name=profile or None)

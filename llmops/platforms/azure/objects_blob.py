@@ -1,25 +1,37 @@
 """The store's objects in a blob container.
 
 https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations
+
+Azure copies a blob from another one by blocks (https://learn.microsoft.com/rest/api/storageservices/put-block-from-url),
+and keeps no SHA-256 of it: an MD5 at most, which proves nothing. So each copy is read once, and each version once by
+each machine that promotes it; a blob's ETag, which Azure alone makes, says that nobody wrote it since.
 """
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import BlobClient, BlobPrefix, ContainerClient
+from azure.storage.blob import BlobBlock, BlobClient, BlobPrefix, ContainerClient
 
+from contract.dataset import FileEntry
 from contract.layout import cache_dir
 from llmops.bounded import Bounded
 from llmops.platforms.azure.clients import Clients, error_code, explained
+from llmops.remote_checks import Hashed, Stored, at_once
 from llmops.remote_objects import Entry, RemoteObjects
 
 _ROLE = "Storage Blob Data Contributor on the container"
 _AT_ONCE = 2  # parts of one large blob, beside the eight blobs that are on their way
 _BEING_DELETED = "ContainerBeingDeleted"
+_STORAGE_SCOPE = "https://storage.azure.com/.default"
+_TOKEN_SECONDS = 300  # that a token lasts at least when it is sent
+_BLOCK = 128 << 20
+"""Bytes that Azure copies in one request, within some seconds; a blob of 50,000 blocks has 6.7 TB."""
 
 
 class BlobObjects(RemoteObjects):
@@ -33,6 +45,8 @@ class BlobObjects(RemoteObjects):
             clients: of the stack's tenant.
         """
         super().__init__(url.rstrip("/"), container_cache(url))
+        self._clients = clients
+        self._held: AccessToken | None = None
         account, _, name = self.url.rpartition("/")
         self._container: ContainerClient = clients.blobs(account).get_container_client(name)
 
@@ -82,8 +96,47 @@ class BlobObjects(RemoteObjects):
         with path.open("rb") as data:
             self._blob(key).upload_blob(data, overwrite=True, max_concurrency=_AT_ONCE)
 
-    def _download(self, key: str, file: Bounded) -> None:
-        self._blob(key).download_blob(max_concurrency=_AT_ONCE).readinto(file)  # type: ignore[arg-type]
+    def _download(self, key: str, file: Bounded | Hashed) -> None:
+        at_once_ = _AT_ONCE if file.seekable() else 1
+        self._blob(key).download_blob(max_concurrency=at_once_).readinto(file)  # type: ignore[arg-type]
+
+    def _stored(self, key: str) -> Stored | None:
+        try:
+            found = self._blob(key).get_blob_properties()
+        except ResourceNotFoundError:
+            return None
+        return Stored(found.size, mark=str(found.etag))
+
+    def copies_from(self, source: RemoteObjects) -> bool:
+        """From containers of any account of the tenant: this process' token says that it may read there."""
+        return isinstance(source, BlobObjects) and self._clients.caller.tenant == source._clients.caller.tenant
+
+    def _copy(self, key: str, source: "BlobObjects", source_key: str, etag: str, entry: FileEntry) -> None:
+        """By blocks. None of the source's ETag: Azure's client sends no condition for a block's source; the copy is
+        read.
+        """
+        del etag
+        url, target = source._blob(source_key).url, self._blob(key)
+        blocks = [(f"{start // _BLOCK:08}", start) for start in range(0, entry.size, _BLOCK)]
+
+        def stage(block: tuple[str, int]) -> None:
+            id_, start = block
+            target.stage_block_from_url(
+                id_,
+                url,
+                source_offset=start,
+                source_length=min(_BLOCK, entry.size - start),
+                source_authorization=f"Bearer {self._token()}",
+            )
+
+        at_once(stage, blocks)
+        target.commit_block_list([BlobBlock(id_) for id_, _ in blocks])
+
+    def _token(self) -> str:
+        """For reading a copy's source; kept while it is good, because `az` takes a second to give one."""
+        if self._held is None or self._held.expires_on < time.time() + _TOKEN_SECONDS:
+            self._held = self._clients.credential.get_token(_STORAGE_SCOPE)
+        return self._held.token
 
     def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
         return explained(where, fix, _ROLE)

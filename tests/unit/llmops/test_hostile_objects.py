@@ -70,9 +70,9 @@ def test_vulnerability_1_objects_that_the_manifest_does_not_list_are_not_fetched
         shutil.rmtree(objects.cache, ignore_errors=True)
         folder = objects.get_folder(key)
         assert list_files(folder).keys() == FILES
-        objects.download(key, tmp_path / "output")
-        assert list_files(tmp_path / "output").keys() == FILES
-        shutil.rmtree(tmp_path / "output")
+        target = MemoryObjects(objects.cache / "target")
+        target.copy_folder(key, objects, key, whole[f"{key}/{MANIFEST}"], lambda: b"signature", lambda _: None)
+        assert target.content.keys() == {f"{key}/{name}" for name in FILES}
     assert everything(tmp_path, but=objects.cache) == before
 
 
@@ -83,6 +83,11 @@ def test_vulnerability_1_manifests_that_list_other_places_are_refused(
     fetched: set[str] = set()
     for name in hostile_keys(4, 1_000, outside):
         key = forged(objects, ["model.safetensors", name])
+        target, manifest = MemoryObjects(objects.cache / "target"), objects.content[f"{key}/{MANIFEST}"]
+        try:
+            target.copy_folder(key, objects, key, manifest, lambda: b"", lambda _: None)
+        except IntegrityError:
+            assert target.content == {}
         try:
             folder = objects.get_folder(key)
             fetched.add(folder.name)

@@ -15,6 +15,7 @@ from llmops.platforms.base import Run
 from llmops.platforms.local import LocalPlatform
 from llmops.receipts import check_output
 from llmops.runs import collect, plan_run
+from llmops.versions import FolderVersion
 from tests.support.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
 from tests.unit.llmops.test_runs import write_recipe
@@ -57,13 +58,13 @@ def answer(output: Path, change: Change) -> None:
 
 def refused(deployed: LocalPlatform, spec: RunSpec, output: Path) -> str:
     with pytest.raises(IntegrityError) as caught:
-        check_output(output, spec, deployed.store())
+        check_output(FolderVersion(output), spec, deployed.store())
     assert caught.value.fix
     return str(caught.value)
 
 
 def test_what_an_honest_job_made_is_what_was_checked(deployed: LocalPlatform, spec: RunSpec, output: Path) -> None:
-    assert check_output(output, spec, deployed.store()) == sha256_bytes((output / MANIFEST).read_bytes())
+    assert check_output(FolderVersion(output), spec, deployed.store()) == sha256_bytes((output / MANIFEST).read_bytes())
 
 
 @pytest.mark.vulnerability(5)
@@ -139,7 +140,7 @@ def test_vulnerability_5_answers_that_were_changed_after_the_manifest_was_writte
 def test_vulnerability_5_a_manifest_that_is_swapped_between_check_and_signature(
     deployed: LocalPlatform, spec: RunSpec, output: Path
 ) -> None:
-    checked = check_output(output, spec, deployed.store())
+    checked = check_output(FolderVersion(output), spec, deployed.store())
     rewrite(output / MANIFEST, lambda manifest: manifest.update(name="finance"))
     with pytest.raises(IntegrityError, match="was changed after it was checked"):
         deployed.store().put_model(output, deployed.sign, checked)
@@ -176,4 +177,4 @@ def test_a_dataset_that_was_changed_in_the_store_decides_nothing(
     rows.chmod(0o644)
     rows.write_text(rows.read_text().replace("alpha", "gamma"))
     with pytest.raises(KitError, match="was changed"):
-        check_output(output, spec, deployed.store())
+        check_output(FolderVersion(output), spec, deployed.store())

@@ -1,5 +1,6 @@
 """What the stores of all clouds have in common, over objects in memory."""
 
+import base64
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -8,19 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from contract.dataset import FileEntry
 from contract.digest import list_files
 from contract.errors import IntegrityError, KitError
 from contract.layout import MANIFEST
 from llmops.bounded import Bounded
+from llmops.remote_checks import Hashed, Stored
 from llmops.remote_objects import Entry, RemoteObjects
 from tests.support.versions import write_version
 
 
 class MemoryObjects(RemoteObjects):
-    """Objects in a dictionary; some may be out of reach for a while."""
+    """Objects in a dictionary; some may be out of reach for a while. `keeps`: whether it has the SHA-256 of each."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, keeps: bool = False) -> None:
         super().__init__("memory://bucket", cache)
+        self.keeps = keeps
+        self.copied: list[str] = []
         self.content: dict[str, bytes] = {}
         self.unreachable: set[str] = set()
         self.fetched: list[str] = []
@@ -54,7 +59,24 @@ class MemoryObjects(RemoteObjects):
     def _upload(self, key: str, path: Path) -> None:
         self.content[key] = path.read_bytes()
 
-    def _download(self, key: str, file: Bounded) -> None:
+    def _stored(self, key: str) -> Stored | None:
+        if key not in self.content:
+            return None
+        digest = hashlib.sha256(self.content[key]).digest()
+        return Stored(len(self.content[key]), base64.b64encode(digest).decode() if self.keeps else "", digest.hex())
+
+    def copies_from(self, source: RemoteObjects) -> bool:
+        return isinstance(source, MemoryObjects)
+
+    def _copy(self, key: str, source: "MemoryObjects", source_key: str, etag: str, entry: FileEntry) -> None:
+        name = key.rpartition("/")[2]
+        if name in self.unreachable:
+            raise ConnectionError(name)
+        assert hashlib.md5(source.content[source_key]).hexdigest() == etag
+        self.copied.append(name)
+        self.content[key] = source.content[source_key]
+
+    def _download(self, key: str, file: Bounded | Hashed) -> None:
         name = key.rpartition("/")[2]
         if name in self.unreachable:
             file.write(self.content[key][:1])
@@ -126,21 +148,6 @@ def test_what_is_not_what_the_manifest_says_leaves_nothing(objects: MemoryObject
     objects.put(f"{key}/{MANIFEST}", b"{}")
     with pytest.raises(IntegrityError, match="manifest was changed"):
         objects.get_folder(key)
-
-
-def test_what_a_job_left_is_fetched_by_its_own_manifest(objects: MemoryObjects, key: str, tmp_path: Path) -> None:
-    """Nobody knows its identity yet: the key is the job's."""
-    left = {name.replace(key, "runs/r/output/j/model"): data for name, data in objects.content.items()}
-    objects.content = left | {"runs/r/output/j/model/log.txt": b"beside"}
-    objects.download("runs/r/output/j/model", tmp_path / "output")
-    names = {f"runs/r/output/j/model/{name}" for name in list_files(tmp_path / "output")}
-    assert names == left.keys()
-    objects.content["runs/r/output/j/model/model.safetensors"] = b"W"
-    for words in ("sha256 differs", "there is no manifest.json"):
-        with pytest.raises(IntegrityError, match=words):
-            objects.download("runs/r/output/j/model", tmp_path / "again")
-        objects.content.pop("runs/r/output/j/model/manifest.json", None)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "again"))] == []
 
 
 def test_a_folder_without_its_manifest_is_not_there(objects: MemoryObjects, key: str) -> None:

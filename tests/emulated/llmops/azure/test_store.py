@@ -19,6 +19,9 @@ def container(platform: AzurePlatform, name: str = "store") -> ContainerClient:
 class TestStore(StoreContract):
     target = "azure"
 
+    def work(self, platform: AzurePlatform) -> BlobObjects:
+        return BlobObjects(f"{platform.azure.blob_url.rstrip('/')}/work", platform.clients)
+
     def write(self, platform: AzurePlatform, key: str, data: bytes) -> None:
         container(platform).upload_blob(key, data, overwrite=True)
 

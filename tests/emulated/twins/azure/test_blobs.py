@@ -17,7 +17,7 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient, generate_blob_sas
+from azure.storage.blob import BlobBlock, BlobClient, BlobServiceClient, ContainerClient, generate_blob_sas
 
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from tests.support.serving import until
@@ -116,6 +116,37 @@ def test_a_copy_is_of_the_same_account_and_judged(store: ContainerClient) -> Non
     with pytest.raises(HttpResponseError) as refused:
         copy.start_copy_from_url("https://localhost:1/store/original")
     assert code_of(refused) == "CannotVerifyCopySource"
+
+
+def test_a_block_of_another_blob_is_read_by_whom_its_own_token_names(
+    hosts: Hosts, account: dict[str, Any], store: ContainerClient
+) -> None:
+    scope = f"{account['id']}/blobServices/default/containers/store"
+    hosts.arm.put(f"{account['id']}/blobServices/default/containers/elsewhere", VERSION, {})
+    writer = hosts.principal("writer", Storage_Blob_Data_Contributor=scope)
+    with client(hosts, account) as owner, client(hosts, account, writer) as service:
+        source = owner.get_blob_client("elsewhere", "source")
+        source.upload_blob(b"0123456789", overwrite=True)
+        target = service.get_blob_client("store", "of-blocks")
+        scopes = "https://storage.azure.com/.default"
+        token, own = (f"Bearer {hosts.credential(*who).get_token(scopes).token}" for who in ((), (writer,)))
+        for status, source_authorization in ((401, None), (401, "Bearer x"), (403, own)):
+            with pytest.raises(HttpResponseError) as refused:
+                target.stage_block_from_url("0", source.url, source_authorization=source_authorization)
+            assert (refused.value.status_code, code_of(refused)) == (status, "CannotVerifyCopySource")
+        target.stage_block_from_url("1", source.url, 7, 3, source_authorization=token)
+        target.stage_block_from_url("0", source.url, 0, 4, source_authorization=token)
+        target.commit_block_list([BlobBlock("1"), BlobBlock("0")])
+        assert target.download_blob().readall() == b"7890123"
+        for name, code in (("elsewhere/none", "CannotVerifyCopySource"), ("gone/x", "CannotVerifyCopySource")):
+            with pytest.raises(ResourceNotFoundError) as missing:
+                target.stage_block_from_url(
+                    "0", source.url.replace("elsewhere/source", name), source_authorization=token
+                )
+            assert code_of(missing) == code
+        with pytest.raises(HttpResponseError) as beyond:
+            target.stage_block_from_url("0", source.url, 10, 3, source_authorization=token)
+        assert code_of(beyond) == "InvalidRange"
 
 
 def test_many_are_deleted_in_one_request(store: ContainerClient) -> None:

@@ -1,6 +1,8 @@
 """Buckets begin as AWS makes them, settings come back whole, a TLS-only policy locks nobody out."""
 
+import base64
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -175,3 +177,85 @@ def test_policy_that_can_not_be_is_refused(s3: Any, statement: Any, code: str) -
 def test_acl_is_refused_where_the_owner_owns_everything(s3: Any) -> None:
     with pytest.raises(ClientError, match="AccessControlListNotSupported"):
         s3.put_object(Bucket=BUCKET, Key="acl", Body=b"", ACL="public-read")
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(sha256(data).digest()).decode()
+
+
+def sum_of(s3: Any, key: str) -> tuple[str, str]:
+    found = s3.head_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
+    got = s3.get_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
+    assert (got["ChecksumSHA256"], got["ChecksumType"]) == (found["ChecksumSHA256"], found["ChecksumType"])
+    return found["ChecksumSHA256"], found["ChecksumType"]
+
+
+def refused(call: Any, **given: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        call(**given)
+    return caught.value.response["Error"]["Code"]
+
+
+def test_a_sum_that_does_not_fit_is_refused_and_the_right_one_kept(s3: Any) -> None:
+    place = {"Bucket": BUCKET, "Key": "summed"}
+    for wrong, code in ((base64_of(b"other"), "BadDigest"), ("bm9uZQ==", "InvalidRequest")):
+        assert refused(s3.put_object, **place, Body=b"content", ChecksumSHA256=wrong) == code
+    s3.put_object(**place, Body=b"content", ChecksumAlgorithm="SHA256")
+    assert sum_of(s3, "summed") == (base64_of(b"content"), "FULL_OBJECT")
+
+
+def test_an_upload_in_parts_has_a_sum_of_sums_and_its_copy_one_of_the_whole(s3: Any) -> None:
+    content = [b"a" * 5_242_880, b"b"]
+    place = {"Bucket": BUCKET, "Key": "in-parts"}
+    upload = s3.create_multipart_upload(**place, ChecksumAlgorithm="SHA256")["UploadId"]
+    listed = []
+    for number, data in enumerate(content, start=1):
+        part = s3.upload_part(**place, UploadId=upload, PartNumber=number, Body=data, ChecksumAlgorithm="SHA256")
+        listed.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": base64_of(data)})
+    wrong = [{**listed[0], "ChecksumSHA256": base64_of(b"c")}, listed[1]]
+    end = {**place, "UploadId": upload}
+    assert refused(s3.complete_multipart_upload, **end, MultipartUpload={"Parts": wrong}) == "InvalidPart"
+    assert refused(s3.complete_multipart_upload, **end, MultipartUpload={"Parts": listed[::-1]}) == "InvalidPartOrder"
+    assert s3.complete_multipart_upload(**end, MultipartUpload={"Parts": listed})["ETag"].endswith('-2"')
+    sums = base64_of(b"".join(sha256(data).digest() for data in content))
+    assert sum_of(s3, "in-parts") == (f"{sums}-2", "COMPOSITE")
+    assert s3.get_object(**place)["Body"].read() == b"".join(content)
+    copied = {"Bucket": BUCKET, "Key": "copied", "CopySource": {"Bucket": BUCKET, "Key": "in-parts"}}
+    answer = s3.copy_object(**copied, ChecksumAlgorithm="SHA256")["CopyObjectResult"]
+    assert answer["ChecksumSHA256"] == base64_of(b"".join(content))
+    assert sum_of(s3, "copied") == (base64_of(b"".join(content)), "FULL_OBJECT")
+
+
+def test_a_copy_in_parts_is_of_ranges(s3: Any) -> None:
+    content = b"a" * 5_242_880 + b"bc"
+    s3.put_object(Bucket=BUCKET, Key="ranges", Body=content)
+    place = {"Bucket": BUCKET, "Key": "of-ranges"}
+    upload = s3.create_multipart_upload(**place, ChecksumAlgorithm="SHA256")["UploadId"]
+    given = {**place, "UploadId": upload, "CopySource": {"Bucket": BUCKET, "Key": "ranges"}}
+    assert refused(s3.upload_part_copy, **given, PartNumber=1, CopySourceRange="bytes=0-9999999") == "InvalidArgument"
+    listed = []
+    for number, range_ in ((1, "0-5242879"), (2, "5242881-5242881")):
+        part = s3.upload_part_copy(**given, PartNumber=number, CopySourceRange=f"bytes={range_}")["CopyPartResult"]
+        listed.append({"PartNumber": number, **{name: part[name] for name in ("ETag", "ChecksumSHA256")}})
+    s3.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": listed})
+    assert s3.get_object(**place)["Body"].read() == content[:-2] + b"c"
+    sums = base64_of(sha256(content[:-2]).digest() + sha256(b"c").digest())
+    assert sum_of(s3, "of-ranges") == (f"{sums}-2", "COMPOSITE")
+    assert refused(s3.upload_part_copy, **given, PartNumber=1) == "NoSuchUpload"
+
+
+def test_a_copy_keeps_to_conditions_and_takes_what_it_is_told_of_its_source(s3: Any) -> None:
+    source = {"Bucket": BUCKET, "Key": "source"}
+    s3.put_object(**source, Body=b"1", Metadata={"who": "them"}, Tagging="a=b")
+    etag = s3.head_object(**source)["ETag"]
+    given = {"Bucket": BUCKET, "Key": "target", "CopySource": source}
+    assert refused(s3.copy_object, **given, CopySourceIfMatch='"other"') == "PreconditionFailed"
+    assert refused(s3.copy_object, **given, CopySourceIfNoneMatch=etag) == "PreconditionFailed"
+    assert refused(s3.copy_object, **{**given, "CopySource": {"Bucket": BUCKET, "Key": "none"}}) == "NoSuchKey"
+    assert refused(s3.copy_object, **{**given, "Key": "source"}) == "InvalidRequest"
+    for directive, kept in (("COPY", True), ("REPLACE", False)):
+        s3.copy_object(**given, CopySourceIfMatch=etag, MetadataDirective=directive, TaggingDirective=directive)
+        found = s3.get_object(Bucket=BUCKET, Key="target")
+        assert found["Body"].read() == b"1"
+        assert found["Metadata"] == ({"who": "them"} if kept else {})
+        assert bool(s3.get_object_tagging(Bucket=BUCKET, Key="target")["TagSet"]) == kept

@@ -115,14 +115,12 @@ def test_a_job_that_was_created_before_is_not_created_again(runs: AzureRuns, clo
     assert len(cloud.bodies("PUT")) == 1
 
 
-def test_the_model_of_a_complete_run_is_fetched(runs: AzureRuns, cloud: MlCloud) -> None:
+def test_the_model_of_a_complete_run_is_where_its_job_put_it(runs: AzureRuns, cloud: MlCloud) -> None:
     runs.submit(SPEC, print)
     name = job_name(PREFIX, RUN)
     cloud.ended(name, "Completed")
     runs._objects.put(f"runs/{RUN}/output/{name}/model/manifest.json", b'{"files": {}}')
-    with runs.output(RUN) as folder:
-        assert [p.name for p in folder.iterdir()] == ["manifest.json"]
-    assert not folder.exists()
+    assert runs.output(RUN).manifest() == b'{"files": {}}'
 
 
 def test_why_a_run_failed_is_what_its_trainer_left(runs: AzureRuns, cloud: MlCloud) -> None:
@@ -156,8 +154,7 @@ def test_a_schedules_job_is_a_run_of_its_own_and_other_stacks_jobs_are_none(runs
     assert runs.request(own)["name"] == own
     cloud.ended(own, "Completed")
     runs._objects.put(f"runs/{own}/output/{own}/model/manifest.json", b'{"files": {}}')
-    with runs.output(own) as folder:
-        assert (folder / "manifest.json").exists()
+    assert runs.output(own).manifest() == b'{"files": {}}'
     cloud.ended(own, "Failed")
     runs.resume(own, None, print)
     assert job_name(PREFIX, own, 2) in names(cloud)
