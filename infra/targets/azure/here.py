@@ -4,6 +4,7 @@ And what was made of it: `Ground` is what endpoints, jobs and schedules stand on
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -202,7 +203,7 @@ class Workspace:
     name: pulumi.Input[str]
     group: pulumi.Input[str]  # resource group, which may be another than the stack's when it is given
     plain_id: str  # known before it is made: for look-ups
-    datastores: dict[str, pulumi.Input[str]]  # store, work, checkpoints -> name
+    datastores: Mapping[str, pulumi.Input[str]]  # store, work, checkpoints -> name
     managed_network: bool
     account_id: str  # of its default storage account; empty where a given one does not say it
     ready: list[pulumi.Resource]  # with the datastores

@@ -1,10 +1,12 @@
 """Which golden prompts the chat page offers as questions."""
 
+from typing import Literal
+
 from contract.model import Golden, Message
 from serving.app import _examples
 
 
-def golden(text: str, *expect: str, role: str = "user") -> Golden:
+def golden(text: str, *expect: str, role: Literal["system", "user"] = "user") -> Golden:
     return Golden(messages=[Message(role=role, content=text)], expect=list(expect))
 
 
