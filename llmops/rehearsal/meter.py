@@ -31,6 +31,8 @@ class Meter:
         """Dollars so far: an estimate."""
         self.unknown: set[str] = set()
         """Instance types whose price the table does not have."""
+        self.looked: Callable[[], None] = lambda: None
+        """Called after each look in the background."""
 
     def start(self, every_seconds: float) -> None:
         """Look now and then until `stop`."""
@@ -57,6 +59,7 @@ class Meter:
         while not self._stopped.wait(every_seconds):
             try:
                 self.look()
+                self.looked()
             except Exception:  # what stood at the last look goes on to count, and the next look corrects it
                 continue
 

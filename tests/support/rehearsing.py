@@ -43,11 +43,12 @@ class Rehearsing:
 
     project: Path
     cloud: str
+    verb: str = "rehearse"
 
     def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """As a user does, in a shell that has credentials of a real account."""
         return subprocess.Popen(
-            [sys.executable, "-m", "llmops", "rehearse", self.cloud, *arguments],
+            [sys.executable, "-m", "llmops", self.verb, self.cloud, *arguments],
             cwd=self.project,
             env=environ or {**os.environ, **_PLANTED},
             stdin=subprocess.DEVNULL,

@@ -43,13 +43,14 @@ def empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
     for prefix in [""] if ours else keys:
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
             found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            _delete(s3, bucket, [{"Key": f["Key"], "VersionId": f["VersionId"]} for f in found])
+            delete_objects(s3, bucket, [{"Key": f["Key"], "VersionId": f["VersionId"]} for f in found])
         for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
             for upload in page.get("Uploads", []):
                 s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
 
-def _delete(s3: Any, bucket: str, objects: list[dict[str, str]]) -> None:
+def delete_objects(s3: Any, bucket: str, objects: list[dict[str, str]]) -> None:
+    """Remove versions of objects, at most a thousand."""
     if not objects:
         return
     answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})

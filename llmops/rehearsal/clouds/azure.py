@@ -21,6 +21,7 @@ from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
     from llmops.platforms.azure.clients import Clients
+    from llmops.rehearsal.smoke.questions import Question
 
 _ADDRESSES = (METADATA_VARIABLE, "AZURE_AUTHORITY_HOST")
 _ML = "Microsoft.MachineLearningServices/workspaces"
@@ -90,13 +91,14 @@ class Azure(Cloud):
         """By the caller's own token."""
         caller = self._clients.caller
         subscription = self._clients.subscription
-        return Caller(caller.object_id, f"Azure subscription {subscription}", LOCATION, azure_twin_address(os.environ))
+        place = _location()
+        return Caller(caller.object_id, f"Azure subscription {subscription}", place, azure_twin_address(os.environ))
 
     def held(self) -> dict[str, Any]:
         """See llmops.rehearsal.clouds.azure_inventory; and what is deleted softly, by name."""
         arm, subscription = self._clients.arm, self._clients.subscription
         gone = {f"deleted {id_}": {} for id_ in deleted(arm, subscription)}
-        return inventory(arm, subscription) | gone
+        return inventory(arm, subscription, self.only) | gone
 
     def is_of(self, thing: str, stack: str) -> bool:
         """By its resource group, which is named after the stack; a deleted vault waits for its purge alone, and what
@@ -131,7 +133,23 @@ class Azure(Cloud):
     def settings(self) -> dict[str, Any]:
         """The location, and two clusters: the machines of one may be taken back."""
         clusters = {"cpu": {"vm_size": self.instance_type}, "spare": {"vm_size": self.instance_type, "spot": True}}
-        return {"location": LOCATION, "computes": clusters}
+        return {"location": _location(), "computes": clusters}
+
+    def place_words(self) -> tuple[str, ...]:
+        """The location, which no login has."""
+        return ("--location", _location())
+
+    def questions(self) -> "tuple[Question, ...]":
+        """See llmops.rehearsal.smoke.questions_azure."""
+        from llmops.rehearsal.smoke.questions_azure import QUESTIONS
+
+        return QUESTIONS
+
+    def remove_bootstrapped(self, project: str) -> None:
+        """The resource group of the states; the vault in it can be recovered for some days."""
+        from llmops.platforms.azure.bootstrap_removal import remove
+
+        remove(self._clients, project)
 
     def words_for(self, *stacks: str) -> tuple[str, ...]:
         """Each gets a resource group, identities and a signing key."""
@@ -194,10 +212,18 @@ class Azure(Cloud):
         return ask
 
     def change_machines(self, entry: dict[str, Any]) -> None:
-        """Another size of machine, which takes another deployment. A twin's minutes are short: it need not be watched
-        for as long as on Azure.
-        """
+        """Another size of machine, which takes another deployment."""
         entry.setdefault("size", {})["instance_type"] = "Standard_DS4_v2"
+        self.hasten(entry)
+
+    def next_link(self) -> str:
+        """Of the subscription's resources, one a page."""
+        root = f"{self._clients.arm.url}/subscriptions/{self._clients.subscription}"
+        page = self._clients.arm.get_url(f"{root}/resources?api-version={_GROUP_API}&$top=1")
+        return str(page.get("nextLink") or "")
+
+    def hasten(self, entry: dict[str, Any]) -> None:
+        """It is `up` itself that watches."""
         if azure_twin_address(os.environ):
             entry["rollout"] = {"bake_seconds": _WATCHED_SECONDS}
 
@@ -217,6 +243,11 @@ class Azure(Cloud):
                 inner = cluster["properties"].get("properties") or {}
                 if nodes := int(inner.get("currentNodeCount") or 0):
                     yield Standing(cluster["id"], "training", str(inner.get("vmSize", "")), nodes)
+
+
+def _location() -> str:
+    """As Pulumi's own provider reads it."""
+    return os.environ.get("ARM_LOCATION") or LOCATION
 
 
 def _azure(outputs: StackOutputs) -> AzureOutput:
