@@ -86,8 +86,9 @@ class Rehearsing:
 
 def rehearsing_in(project: Path, cloud: str) -> Rehearsing:
     """A project in a folder, whose recipe trains a tiny model in seconds."""
+    aside = (".git", ".llmops", "recipes", "rehearsal-report", "smoke-report")
     for path in CHECKOUT.iterdir():
-        if path.name not in (".git", ".llmops", "recipes", "rehearsal-report") and not path.name.startswith("Pulumi."):
+        if path.name not in aside and not path.name.startswith("Pulumi."):
             (project / path.name).symlink_to(path)
     text = (CHECKOUT / "Pulumi.yaml").read_text()
     (project / "Pulumi.yaml").write_text(text.replace("virtualenv: .venv", f"virtualenv: {sys.prefix}"))

@@ -181,6 +181,12 @@ class Aws(Cloud):
 
     def standing(self) -> Iterator[Standing]:
         """Instances of endpoints and jobs, which are nearly all that costs."""
+        from llmops.platforms.aws.clients import explained
+
+        with explained("the look at what costs"):
+            yield from self._standing()
+
+    def _standing(self) -> Iterator[Standing]:
         sagemaker = self._clients("sagemaker")
         for endpoint in each(sagemaker, "list_endpoints", "Endpoints"):
             name = endpoint["EndpointName"]

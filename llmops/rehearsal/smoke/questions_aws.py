@@ -22,7 +22,7 @@ def _quality(stage: Stage) -> str:
 
 
 def _log(stage: Stage) -> Answer | str:
-    lines = int(stage.notes.get("lines", 0))
+    lines = sum(1 for _ in stage.platform().follow(stage.notes["run"]))
     return f"{lines} lines were read" if lines else Answer("the job's log was empty", as_assumed=False)
 
 
@@ -113,6 +113,16 @@ QUESTIONS = (
         step="image",
         look=_update,
         otherwise=r"timeout while waiting",
+    ),
+    Question(
+        "bucket-name",
+        "Is a bucket's name free at once after it was deleted?",
+        "s3: BucketRestrictions (a name may take time to be free; OperationAborted until then)",
+        "it is, for the same account and region",
+        70,
+        step="up-again",
+        look=lambda stage: "buckets of the same names were made again at once",
+        otherwise=r"OperationAborted|conflicting conditional operation|BucketAlready",
     ),
     Question(
         "halt-jobs",

@@ -110,12 +110,16 @@ class SmokeWorld(AccountWorld):
             return
         done = self._llmops(stack, "down", "--discard-runs")
         assert self.meter
-        self.meter.look()
-        if self.meter.rate:
+        try:
+            self.meter.look()
+            why = f"${self.meter.rate:.2f} an hour; {last_lines(done.stderr)}" if self.meter.rate else ""
+        except KitError as e:
+            why = e.what
+        if why:
             raise KitError(
-                f"machines of ${self.meter.rate:.2f} an hour may still run: {last_lines(done.stderr)}",
+                f"machines may still run: {why}",
                 where=f"`llmops down --stack {stack}`",
-                fix="see to what it says, then repeat with --resume, or with --take-down",
+                fix="see to what it says, then at once --take-down, or --resume",
             )
 
     def take_down(self) -> tuple[list[str], list[str]]:

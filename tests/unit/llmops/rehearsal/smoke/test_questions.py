@@ -6,7 +6,10 @@ import pytest
 
 from llmops.rehearsal.clouds import find_cloud, names
 from llmops.rehearsal.smoke.anonymous import anonymous
+from llmops.rehearsal.smoke.questions import Question, answers, table
 from llmops.rehearsal.smoke.steps import STEPS
+from llmops.rehearsal.stage import Stage
+from tests.unit.llmops.rehearsal.conftest import Rehearsed, step
 
 
 @pytest.mark.parametrize("cloud", names())
@@ -21,6 +24,17 @@ def test_every_question_has_a_step_or_says_why_not(cloud: str) -> None:
         assert question.source, question.id
         assert 0 < question.sure < 100, question.id
         re.compile(question.otherwise)
+
+
+def test_a_question_that_stumbles_ends_nothing(rehearsed: Rehearsed) -> None:
+    def stumble(_: Stage) -> str:
+        raise IndexError("list index")
+
+    asked = Question("why", "Why?", "a page", "so", 50, step="one", look=stumble)
+    (result,) = rehearsed(step("one"))
+    assert answers([asked], rehearsed.stage, result) == {}
+    (row,) = table([asked], {}, [result])
+    assert (row.state, row.did) == ("not answered", "the step one passed, and what it left could not be looked at")
 
 
 def test_what_others_may_read_names_no_account_and_nobody() -> None:

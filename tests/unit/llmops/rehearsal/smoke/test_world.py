@@ -1,5 +1,6 @@
 """The project of a smoke test, and what its take-down asks for."""
 
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from contract.errors import KitError
 from llmops.project import Project
+from llmops.rehearsal.meter import Meter
 from llmops.rehearsal.smoke.progress import Progress
 from llmops.rehearsal.smoke.world import SmokeWorld
 from tests.unit.llmops.rehearsal.smoke.conftest import Account, Fake
@@ -48,3 +50,45 @@ def test_what_could_not_be_removed_keeps_what_bootstrap_made(
     with pytest.raises(KitError, match="destroy` failed: denied"):
         world.take_down()
     assert world.cloud.account.done == []  # type: ignore[attr-defined]
+
+
+class _Looks(Meter):
+    """Has looked already, or can't."""
+
+    def __init__(self, rate: float, error: str = "") -> None:
+        self.rate, self.error = rate, error
+
+    def look(self) -> None:
+        if self.error:
+            raise KitError(self.error)
+
+
+@pytest.mark.parametrize(
+    ("meter", "what"),
+    [
+        (_Looks(0.0), ""),
+        (_Looks(0.25), r"may still run: \$0.25 an hour; error: denied"),
+        (_Looks(0.0, "ExpiredToken"), "may still run: ExpiredToken"),
+    ],
+)
+def test_machines_that_may_still_run_are_told_of(
+    world: SmokeWorld, monkeypatch: pytest.MonkeyPatch, meter: Meter, what: str
+) -> None:
+    world.meter = meter
+    said: list[tuple[str, ...]] = []
+
+    def run(_: SmokeWorld, *words: str) -> subprocess.CompletedProcess[str]:
+        said.append(words)
+        return subprocess.CompletedProcess(words, 1, "", "error: denied\n")
+
+    monkeypatch.setattr(SmokeWorld, "_llmops", run)
+    world.stop_machines()
+    assert said == [], "nothing was deployed"
+    world.project.mkdir(parents=True)
+    (world.project / f"Pulumi.{world.stack('dev')}.yaml").write_text("config: {}\n")
+    if what:
+        with pytest.raises(KitError, match=what):
+            world.stop_machines()
+    else:
+        world.stop_machines()
+    assert said == [(world.stack("dev"), "down", "--discard-runs")]
