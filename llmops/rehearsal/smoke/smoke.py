@@ -26,7 +26,6 @@ from llmops.rehearsal.smoke.world import SmokeWorld
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Result, Step
 from llmops.rehearsal.view import Show
-from llmops.store import now
 
 FOLDER = ".llmops/smoke"
 LAST = "last-{}.json"
@@ -103,7 +102,7 @@ class Smoke:
         with Show(console, [*steps, END]) as show:
             stage = Stage(world, logs, show.says, notes=progress.notes)
             progress.restore(stage.timeline)
-            made = _report(stage)
+            made = _report(stage, progress)
             keeping = _Keeping(show, stage, self.shelf, progress, self.cloud.questions())
             self.shelf.save(progress)
             try:
@@ -238,9 +237,9 @@ def _count(progress: Progress, meter: Meter) -> None:
     progress.usd, progress.rate, progress.looked = meter.usd, meter.rate, datetime.now(UTC).timestamp()
 
 
-def _report(stage: Stage) -> Report:
-    world = stage.world
-    made = Report(world.cloud.target, world.cloud.title, now(), 0.0, "", True, __version__, [], stage.timeline)
+def _report(stage: Stage, progress: Progress) -> Report:
+    cloud, began = stage.cloud, f"{datetime.fromtimestamp(progress.begun, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    made = Report(cloud.target, cloud.title, began, 0.0, "", True, __version__, [], stage.timeline)
     made.kind = "smoke"
     return made
 
