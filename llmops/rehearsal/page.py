@@ -138,7 +138,7 @@ def _questions(report: Report) -> str:
         return ""
     head = "<tr><th>question</th><th>what the kit assumes</th><th>what the cloud did</th><th>answer</th></tr>"
     rows = "\n".join(
-        f"<tr class='{_ANSWERS[each.state]}'><td><b>{escape(each.question)}</b>"
+        f"<tr class='{_ANSWERS[each.state]}'><td><b>{_words(each.question)}</b>"
         f"<span class='soft'>{escape(each.id)}; {escape(each.source)}</span></td>"
         f"<td>{_words(each.assumed)}<span class='soft'>{each.sure} % sure</span></td>"
         f"<td>{_words(each.did)}</td><td>{escape(each.state)}</td></tr>"

@@ -14,7 +14,7 @@ from contract.errors import KitError
 from contract.outputs import AzureOutput, StackOutputs
 from contract.twin import METADATA_VARIABLE, azure_twin_address, is_loopback
 from llmops.rehearsal.clouds.azure_faults import CASES
-from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, inventory
+from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, deleted_vaults, inventory
 from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
 from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality, Standing
 from llmops.rehearsal.leaks import Accepted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ADDRESSES = (METADATA_VARIABLE, "AZURE_AUTHORITY_HOST")
 _ML = "Microsoft.MachineLearningServices/workspaces"
+_VAULT = "Microsoft.KeyVault/vaults"
 _RULES = ("Microsoft.Insights/scheduledQueryRules", "2023-12-01")
 _GROUP_API = "2024-03-01"
 _GROUP = re.compile(r"/resourcegroups/([^/]+)")
@@ -115,6 +116,23 @@ class Azure(Cloud):
         """What is deleted softly. (Of workspaces of Azure ML that are, Azure has no list.)"""
         gone = deleted(self._clients.arm, self._clients.subscription)
         return [id_.rpartition("/providers/")[2] for id_ in gone if self.is_of(id_, stack)]
+
+    def bring_back(self, stack: str) -> list[str]:
+        """The stack's vault, as `az group create` and `az keyvault recover` do: its name is blocked until then, since
+        nobody may purge it.
+
+        https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
+        """
+        arm, api = self._clients.arm, TYPES[_VAULT][1]
+        found = [v["properties"] for v in deleted_vaults(arm, self._clients.subscription)]
+        ours = [each for each in found if self.is_of(each["vaultId"].lower(), stack)]
+        for each in ours:
+            group = {"location": each["location"], "tags": each.get("tags") or {}}  # by which a sweep finds it
+            arm.put(each["vaultId"].partition("/providers/")[0], group, _GROUP_API)
+            how = {"tenantId": self._clients.caller.tenant, "sku": {"family": "A", "name": "standard"}}
+            body = {"location": each["location"], "properties": {**how, "createMode": "recover"}}
+            arm.put(each["vaultId"], body, api)
+        return [each["vaultId"].rpartition("/")[2] for each in ours]
 
     def make_theirs(self) -> None:
         """A resource group with an identity, a log workspace and an action group."""

@@ -103,10 +103,15 @@ def _below(arm: Reader, kind: str, id_: str) -> Iterator[Described]:
 
 def deleted(arm: Reader, subscription: str) -> list[str]:
     """What is deleted softly, and can be recovered until it is purged."""
-    root = f"/subscriptions/{subscription}/providers"
-    vaults = arm.list(f"{root}/Microsoft.KeyVault/deletedVaults", "2024-11-01")
-    logs = arm.list(f"{root}/Microsoft.OperationalInsights/deletedWorkspaces", "2023-09-01")
+    vaults = deleted_vaults(arm, subscription)
+    workspaces = f"/subscriptions/{subscription}/providers/Microsoft.OperationalInsights/deletedWorkspaces"
+    logs = arm.list(workspaces, "2023-09-01")
     return sorted(id_.lower() for id_ in (*(v["properties"]["vaultId"] for v in vaults), *(w["id"] for w in logs)))
+
+
+def deleted_vaults(arm: Reader, subscription: str) -> Iterator[dict[str, Any]]:
+    """Vaults that are deleted softly, as Azure describes them."""
+    return arm.list(f"/subscriptions/{subscription}/providers/Microsoft.KeyVault/deletedVaults", "2024-11-01")
 
 
 def _plain(document: Any) -> Any:

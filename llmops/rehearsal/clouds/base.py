@@ -211,6 +211,10 @@ class Cloud(ABC):
         """What the cloud keeps of a removed stack until some days are over, by its names."""
         return []
 
+    def bring_back(self, _stack: str) -> list[str]:
+        """Recover what `waiting` says, where it keeps a name that the same stack needs again; what was recovered."""
+        return []
+
     @abstractmethod
     def make_theirs(self) -> None:
         """Make some things of another team; all have THEIRS in their name."""

@@ -144,6 +144,16 @@ QUESTIONS = (
         otherwise=r"soft.?delet|workspace.*(exists|conflict|recover)",
     ),
     Question(
+        "vault-name",
+        "Can a vault that was deleted be recovered into a group that was made again, and be taken over?",
+        "key-vault: key-vault-recovery, soft-delete-overview",
+        "it can, with its keys: until then nobody else may have its name",
+        85,
+        step="up-again",
+        look=lambda stage: "the vault was recovered, and the stack took it over",
+        otherwise=r"vault.*(recover|was deleted|already)",
+    ),
+    Question(
         "autoscaling",
         "Does a rule on the requests of a deployment scale an endpoint?",
         "machine-learning: how-to-autoscale-endpoints; azure-monitor: supported metrics (RequestsPerMinute)",

@@ -131,12 +131,17 @@ def down_data(stage: Stage) -> Evidence:
 
 
 def up_again(stage: Stage) -> Evidence:
-    """The same names once more, without endpoints: nothing that was deleted blocks them."""
+    """The same names once more, without endpoints: what was deleted and keeps its name is recovered first."""
+    stack = stage.world.stack("dev")
     stage.edit(lambda config: [config.pop(key, None) for key in ("endpoints", "images")])  # they went with the data
+    back = stage.cloud.bring_back(stack)
     stage.llmops("up")
+    if stage.json("plan")["changes"]:  # what was recovered is taken over as it is, then brought to what is declared
+        stage.llmops("up")
     left = stage.json("plan")["changes"]
-    require(not left, f"a plan has changes: {left}", f"stack {stage.world.stack('dev')}")
-    return Evidence(("no name was blocked by what was deleted",), {"left": 0})
+    require(not left, f"a plan has changes: {left}", f"stack {stack}")
+    said = (f"recovered, since it keeps its name: {', '.join(back)}",) if back else ()
+    return Evidence((*said, "the same names were taken again"), {"left": 0, "recovered": len(back)})
 
 
 def bring_back(stage: Stage) -> Evidence:
