@@ -14,7 +14,7 @@ from typing import Any
 from jwt.algorithms import RSAAlgorithm
 from werkzeug.wrappers import Request
 
-from twins.azure import principals, tokens
+from twins.azure import faults, principals, tokens
 from twins.azure.calls import Caller, Reply
 from twins.azure.errors import ArmError
 from twins.azure.twin import Twin
@@ -97,6 +97,9 @@ def _token(twin: Twin, request: Request) -> Reply:
         message = f"Application with identifier '{client}' was not found in the directory '{twin.tenant}'."
         raise _refused(400, "unauthorized_client", 700016, message)
     audience = _audience(form)
+    if faults.take(twin, "expired", principal=caller.object_id):
+        message = f"The provided client secret keys for app '{client}' are expired."
+        raise _refused(401, "invalid_client", 7000222, message)
     if form.get("client_assertion"):
         _check_assertion(twin, caller, form)
     elif not secret:
