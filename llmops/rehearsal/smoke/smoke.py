@@ -129,11 +129,12 @@ class Smoke:
         return self.options.take_down or self.progress.ending
 
     def _steps(self) -> list[Step]:
-        """With what was stopped brought back first, where the rest needs it."""
+        """With what was stopped, or has more time now, deployed first, where the rest needs it."""
         if self.only_ends:
             return []
         done = self.progress.steps
-        back = self.progress.stopped and DEPLOY in done and DOWN not in done
+        renewed = self.options.resume and self.options.ttl
+        back = (self.progress.stopped or renewed) and DEPLOY in done and DOWN not in done
         at = next((i for i, step in enumerate(STEPS) if step.id not in done), len(STEPS))
         return [*STEPS[:at], *([BACK] if back else []), *STEPS[at:]]
 
@@ -144,6 +145,8 @@ class Smoke:
         if self.only_ends:
             results = [done.get(step.id) or Result(step) for step in STEPS]
         else:
+            if world.stack_file.exists():
+                stage.edit(lambda config: config.update(world.more_settings()))  # it may have more time now
             try:
                 results = runner.run(steps, stage, keeping, done=done)
             except (KeyboardInterrupt, SystemExit):

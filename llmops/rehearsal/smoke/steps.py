@@ -1,7 +1,6 @@
 """The steps of the first day, in their order. Those that a rehearsal has as well are the rehearsal's own."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from contract.recipe import Recipe
 from llmops.project import Project
@@ -24,12 +23,11 @@ def account(stage: Stage) -> Evidence:
     world = _world(stage)
     caller, found = stage.cloud.caller(), sorted(stage.cloud.held())
     world.progress.before = world.progress.before or found
-    ends = datetime.fromtimestamp(world.progress.ends, UTC)
     return Evidence(
         (
             f"{caller.account}, {caller.region}",
             f"{len(found)} things are there, of the kinds that the kit uses",
-            f"what is made is called {world.id}, and expires at {ends:%H:%M} UTC on {ends:%Y-%m-%d}",
+            f"what is made is called {world.id}, and expires {_when(stage)}",
         ),
         {},
         {"things": len(found)},
@@ -145,13 +143,13 @@ def up_again(stage: Stage) -> Evidence:
 
 
 def bring_back(stage: Stage) -> Evidence:
-    """After a failure that stopped the machines."""
+    """After a failure that stopped the machines, or when it was given more time."""
     version = stage.notes.get("version", "")
     if version and stage.has_endpoint("dev"):
         stage.llmops("promote", version, "--endpoint", ENDPOINT)  # the failure may have left a worse one
     stage.llmops("up")
     _world(stage).progress.stopped = False
-    return Evidence(("what was stopped after the failure is there again",))
+    return Evidence(("what was stopped is there again", f"it expires {_when(stage)}"))
 
 
 def take_down(stage: Stage) -> Evidence:
@@ -167,6 +165,10 @@ def take_down(stage: Stage) -> Evidence:
         ),
         {"left": 0},
     )
+
+
+def _when(stage: Stage) -> str:
+    return f"at {_world(stage).end:%H:%M} UTC on {_world(stage).end:%Y-%m-%d}"
 
 
 def _world(stage: Stage) -> SmokeWorld:

@@ -81,6 +81,11 @@ class SmokeWorld(AccountWorld):
         """dev-1a2b: the project's name has the rest."""
         return f"{name}-{self.id.rpartition('-')[2]}"
 
+    @property
+    def stack_file(self) -> Path:
+        """Of its one stack."""
+        return self.project / f"Pulumi.{self.stack('dev')}.yaml"
+
     def settings(self) -> dict[str, Any]:
         """What the target's own key of the stack says beside the region."""
         return {"tags": {"llmops:smoke": self.id}}
@@ -106,7 +111,7 @@ class SmokeWorld(AccountWorld):
             KitError: something may still run.
         """
         stack = self.stack("dev")
-        if not (self.project / f"Pulumi.{stack}.yaml").exists():
+        if not self.stack_file.exists():
             return
         done = self._llmops(stack, "down", "--discard-runs")
         assert self.meter

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 from rich.console import Console
 
+from contract.errors import KitError
 from llmops.platforms.base import Say
 from llmops.project import Project
 from llmops.rehearsal.clouds.aws import Aws
@@ -32,6 +33,8 @@ class Account:
     number: str = "AWS account 123456789012"
     stays: bool = False
     """Does what a take-down removes stay?"""
+    expired: bool = False
+    """Are the credentials?"""
     dies: bool = False
     """Is the process ended once, when it has removed what bootstrap made?"""
     refuses: dict[str, Exception] = field(default_factory=dict)
@@ -48,6 +51,9 @@ class Fake(Aws):
     def caller(self) -> Caller:
         return Caller("arn:aws:iam::123456789012:user/anna", self.account.number, "us-east-1")
 
+    def settings(self) -> dict[str, Any]:
+        return {"region": "us-east-1"}
+
     def require_prices(self, say: Say, region: str) -> None:
         pass
 
@@ -55,6 +61,8 @@ class Fake(Aws):
         return dict(self.account.things)
 
     def standing(self) -> Iterator[Standing]:
+        if self.account.expired:
+            raise KitError("AWS refused ListEndpoints: ExpiredToken: it is")
         yield from self.account.machines
 
     def remove_bootstrapped(self, project: str) -> None:

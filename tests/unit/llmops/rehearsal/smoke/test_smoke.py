@@ -2,11 +2,12 @@
 
 import json
 import signal
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from contract.errors import KitError, RefusedError
+from llmops.rehearsal.acts.common import write_stack
 from llmops.rehearsal.clouds.base import Standing
 from llmops.rehearsal.smoke import smoke as smoking
 from llmops.rehearsal.smoke.questions import Question
@@ -14,6 +15,7 @@ from llmops.rehearsal.smoke.steps import BACK, DEPLOY, STEPS
 from llmops.rehearsal.stage import Stage
 from tests.unit.llmops.rehearsal.smoke.conftest import Smoked
 
+EXPIRED = KitError("AWS refused ListEndpoints: ExpiredToken: it is", where="the account", fix="`aws sso login`")
 NO_QUOTA = KitError("ResourceLimitExceeded: ml.m5.xlarge for training job usage", where="the account", fix="ask for it")
 
 
@@ -211,6 +213,51 @@ def test_what_was_stopped_is_brought_back_where_the_rest_needs_it(smoked: Smoked
     assert [s.id for s in test._steps()] == ["account", DEPLOY, BACK.id, "train", "down"]
     test.progress.steps |= {key: {} for key in ("train", "down")}
     assert BACK not in test._steps()
+
+
+def test_more_time_is_what_all_expires_by(smoked: Smoked) -> None:
+    expires: list[datetime] = []
+
+    def write(stage: Stage) -> None:
+        write_stack(stage, "dev")
+
+    def look(stage: Stage) -> None:
+        expires.append(datetime.fromisoformat(stage.file().config()["expires"]))
+
+    steps = smoked.step("one", do=write), smoked.step("two", do=look)
+    smoked.account.refuses["two"] = NO_QUOTA
+    smoked(*steps, ttl=timedelta(hours=1))
+    smoked.account.refuses.clear()
+    assert smoked(*steps, resume=True, ttl=timedelta(hours=5)).passed
+    assert timedelta(hours=3.9) < expires[1] - expires[0] < timedelta(hours=4.1)
+
+
+def test_more_time_is_deployed_before_the_rest(smoked: Smoked) -> None:
+    class Killed(BaseException):
+        """Nothing is stopped."""
+
+    def die(_: Stage) -> None:
+        raise Killed
+
+    steps = smoked.step(DEPLOY), smoked.step("train", do=die)
+    with pytest.raises(Killed):
+        smoked(*steps)
+    assert BACK not in smoked.make(*steps, resume=True)._steps()
+    assert BACK in smoked.make(*steps, resume=True, ttl=timedelta(hours=5))._steps()
+
+
+def test_credentials_that_run_out_fail_their_step_and_a_resume_goes_on(smoked: Smoked) -> None:
+    def lose(_: Stage) -> None:
+        smoked.account.expired = len(smoked.account.done) == 2
+        if smoked.account.expired:
+            raise EXPIRED
+
+    steps = smoked.step("one"), smoked.step("two", do=lose), smoked.step("three")
+    done = smoked(*steps)
+    assert [(r.state, r.error) for r in done.results] == [("passed", None), ("failed", EXPIRED), ("not run", None)]
+    assert done.unfinished
+    smoked.account.expired = False
+    assert smoked(*steps, resume=True).passed
 
 
 def test_a_report_names_nobody_and_answers_questions(smoked: Smoked) -> None:
