@@ -2,100 +2,207 @@
 
 import json
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from llmops.rehearsal.smoke.steps import STEPS
+from llmops.rehearsal.smoke.steps import END, STEPS
 from tests.support.aws import running_account
 from tests.support.azure_twin import running_twin
 from tests.support.rehearsing import Rehearsing
 
 # A vault that is protected from purges stays for some days, whoever deletes it: the stack's, and bootstrap's.
-_KEPT = "Microsoft.KeyVault/locations/deletedVaults"
+_KEPT = {"Microsoft.KeyVault/locations/deletedVaults": 2}
 _PROVIDERS = "Microsoft.Resources/providers"
+_DELAYS = (0.2, 3.0, 6.0)  # seconds of a step, by turns, until it is killed
+
+pytestmark = pytest.mark.long
 
 
-def _killed_at(smoking: Rehearsing, step: str, environ: Mapping[str, str]) -> None:
-    process = smoking.start("--yes", environ=environ)
+@dataclass(frozen=True)
+class Owner:
+    """A twin that stands in for somebody's account."""
+
+    environ: Mapping[str, str]
+    fault: Callable[..., None]
+    clear_faults: Callable[[], None]
+    settings: Callable[..., None]
+    left: Callable[[], dict[str, Any]]
+    """What is there that was not at the begin, or is changed."""
+    expected: Mapping[str, Any]
+    """What the cloud keeps for some days of all that."""
+
+
+@contextmanager
+def owner_of(cloud: str, folder: Path) -> Iterator[Owner]:
+    if cloud == "aws":
+        with running_account(folder, pace=0.05, containers="run") as account:
+            before = account.inventory()
+
+            def new() -> dict[str, Any]:
+                now = account.inventory()
+                return {name: now.get(name) for name in {*now, *before} if now.get(name) != before.get(name)}
+
+            yield Owner(account.environ, account.fault, account.clear_faults, account.set, new, {})
+    else:
+        with running_twin(folder, pace=0.05, containers="run") as twin:
+            first = twin.admin("GET", "status")["resources"]
+
+            def more() -> dict[str, Any]:
+                now = twin.admin("GET", "status")["resources"]
+                kinds = {*now, *first} - {_PROVIDERS}
+                return {kind: now.get(kind) for kind in kinds if now.get(kind) != first.get(kind)}
+
+            def change(**settings: Any) -> None:
+                twin.admin("PUT", "settings", settings)
+
+            yield Owner(twin.environ, twin.fault, twin.clear_faults, change, more, _KEPT)
+
+
+@pytest.fixture
+def owner(smoking: Rehearsing, tmp_path: Path) -> Iterator[Owner]:
+    with owner_of(smoking.cloud, tmp_path) as made:
+        yield made
+
+
+def at(smoking: Rehearsing, owner: Owner, step: str, do: Callable[[Any], None], *words: str) -> tuple[int, str]:
+    """Start it, do something to the process when a step has begun; its exit code and what it printed."""
+    title = next(s.title for s in (*STEPS, END) if s.id == step)
+    process = smoking.start("--yes", *words, environ=owner.environ)
+    lines: list[str] = []
     assert process.stdout
-    for line in process.stdout:
-        if line.startswith("[") and line.rstrip().endswith(step):
-            break
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with process.stdout:
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("[") and line.rstrip().endswith(title):
+                do(process)
+                break
+        else:
+            raise AssertionError("".join(lines))
+        lines += process.stdout
+    return process.wait(), "".join(lines)
 
 
-def _require_all(smoking: Rehearsing, text: str) -> None:
+def require_all(smoking: Rehearsing, text: str) -> None:
+    """All steps have passed, the report says so, and nothing is left to go on with."""
     report = smoking.report("smoke-report")
     assert f"{len(STEPS) + 1} of {len(STEPS) + 1} steps passed" in text
-    assert {s["id"] for s in report["steps"] if s["state"] == "passed"} == {*(s.id for s in STEPS), "take-down"}
+    assert {s["id"] for s in report["steps"] if s["state"] == "passed"} == {*(s.id for s in STEPS), END.id}
     assert report["usd"] > 0
-    for question in report["questions"]:
-        assert question["state"] in ("as assumed", "otherwise", "not answered")
-    asked = {q["id"] for q in report["questions"] if q["state"] == "as assumed"}
-    assert asked
+    assert {q["state"] for q in report["questions"]} == {"as assumed", "not answered"}
     page = (smoking.project / "smoke-report/report.html").read_text()
     assert "Questions that only an account answers" in page
     assert [p.name for p in (smoking.project / ".llmops/smoke").iterdir()] == [f"last-{smoking.cloud}.json"]
 
 
-@pytest.mark.long
+both = pytest.mark.parametrize("smoking", ["aws", "azure"], indirect=True)
+
+
+@both
+def test_killed_at_every_step_in_turn_and_resumed_it_leaves_nothing(smoking: Rehearsing, owner: Owner) -> None:
+    words: tuple[str, ...] = ()
+    for step, delay in zip((*STEPS, END), cycle(_DELAYS), strict=False):
+
+        def kill(process: Any, delay: float = delay) -> None:
+            time.sleep(delay)
+            process.kill()
+
+        code, text = at(smoking, owner, step.id, kill, *words)
+        assert code == -signal.SIGKILL, text
+        words = ("--resume",)
+    require_all(smoking, smoking.run("--yes", "--resume", environ=owner.environ))
+    assert owner.left() == owner.expected
+
+
+@both
+@pytest.mark.parametrize("step", ["bootstrap", "deploy", "train", "serve", "worse"])
+def test_killed_and_taken_down_it_leaves_nothing(smoking: Rehearsing, owner: Owner, step: str) -> None:
+    def kill(process: Any) -> None:
+        time.sleep(4)
+        process.kill()
+
+    assert at(smoking, owner, step, kill)[0] == -signal.SIGKILL
+    assert owner.left()
+    assert "has not ended" in smoking.run("--yes", code=3, environ=owner.environ)
+    assert "nothing is left in the account" in smoking.run("--yes", "--take-down", environ=owner.environ)
+    assert owner.left().keys() <= owner.expected.keys()
+
+
 @pytest.mark.parametrize("smoking", ["aws"], indirect=True)
-def test_killed_refused_and_resumed_it_leaves_nothing_on_aws(smoking: Rehearsing, tmp_path: Path) -> None:
-    with running_account(tmp_path, pace=1.0, containers="run") as account:
-        before = account.inventory()
-        _killed_at(smoking, "Deploy without endpoints", account.environ)
-        assert account.inventory() != before
-        assert "has not ended" in smoking.run("--yes", code=3, environ=account.environ)
-        account.fault("capacity", instance_type="*")
-        text = smoking.run("--yes", "--resume", code=1, environ=account.environ)
-        assert "failed: Train on CPUs (train)" in text
-        assert "--take-down" in text
-        account.clear_faults()
-        _require_all(smoking, smoking.run("--yes", "--resume", environ=account.environ))
-        assert account.inventory() == before
+def test_terminated_it_stops_what_costs_and_can_be_taken_down(smoking: Rehearsing, owner: Owner) -> None:
+    code, _ = at(smoking, owner, "serve", lambda process: process.send_signal(signal.SIGTERM))
+    assert code != 0
+    kept = json.loads((smoking.project / ".llmops/smoke/aws/progress.json").read_text())
+    assert kept["stopped"]
+    assert "nothing is left in the account" in smoking.run("--yes", "--take-down", environ=owner.environ)
+    assert owner.left() == {}
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("smoking", ["aws"], indirect=True)
-def test_a_budget_that_is_reached_takes_it_down_on_aws(smoking: Rehearsing, tmp_path: Path) -> None:
-    with running_account(tmp_path, pace=0.05, containers="run") as account:
-        before = account.inventory()
-        text = smoking.run("--yes", "--max-usd", "0.02", code=1, environ=account.environ)
-        assert "--max-usd 0.02" in text
-        assert "nothing is left in the account" in text
-        assert account.inventory() == before
+@both
+def test_a_budget_that_is_reached_takes_it_down_in_time(smoking: Rehearsing, owner: Owner) -> None:
+    text = smoking.run("--yes", "--max-usd", "0.02", code=1, environ=owner.environ)
+    assert "--max-usd 0.02" in text
+    assert "nothing is left in the account" in text
+    assert smoking.report("smoke-report")["usd"] <= 0.02
+    assert owner.left().keys() <= owner.expected.keys()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("smoking", ["azure"], indirect=True)
-def test_killed_and_resumed_it_leaves_nothing_on_azure(smoking: Rehearsing, tmp_path: Path) -> None:
-    with running_twin(tmp_path, pace=1.0, containers="run") as twin:
-        before = twin.admin("GET", "status")["resources"]
-        _killed_at(smoking, "Deploy without endpoints", twin.environ)
-        _require_all(smoking, smoking.run("--yes", "--resume", environ=twin.environ))
-        after = twin.admin("GET", "status")["resources"]
-        left = {kind: count for kind, count in after.items() if before.get(kind) != count and kind != _PROVIDERS}
-        assert left == {_KEPT: 2}
+_CASES = {
+    "aws": (
+        ({"service": "kms", "operation": "CreateKey"}, "with an explicit deny in a service control policy"),
+        ({"ml.m5.xlarge for training job usage": 0}, "train"),
+        ("*:root", "ExpiredToken"),
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"}, "these credentials are of"),
+    ),
+    "azure": (
+        ({"service": "Microsoft.KeyVault", "operation": "vaults/write"}, "was disallowed by policy"),
+        ({"Standard DSv2 Family Cluster Dedicated vCPUs": 0}, "deploy"),
+        ("00000000-0000-0000-0000-00000000000a", "expired"),
+        (dict.fromkeys(("AZURE_SUBSCRIPTION_ID", "ARM_SUBSCRIPTION_ID"), "1" * 8 + "-0000-0000-0000-" + "1" * 12), ""),
+    ),
+}
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("smoking", ["aws"], indirect=True)
-def test_terminated_it_is_taken_down(smoking: Rehearsing, tmp_path: Path) -> None:
-    with running_account(tmp_path, pace=0.05, containers="run") as account:
-        before = account.inventory()
-        process = smoking.start("--yes", environ=account.environ)
-        assert process.stdout
-        for line in process.stdout:
-            if line.rstrip().endswith("Build and push the images"):
-                break
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=600)
-        assert process.returncode != 0
-        kept = json.loads((smoking.project / ".llmops/smoke/aws/progress.json").read_text())
-        assert kept["stopped"]
-        assert "nothing is left in the account" in smoking.run("--yes", "--take-down", environ=account.environ)
-        assert account.inventory() == before
+@both
+def test_each_refusal_is_one_error_with_step_and_fix_and_a_resume_goes_on(smoking: Rehearsing, owner: Owner) -> None:
+    (policy, denied), (no_quota, without), (principal, expired), (others, whose) = _CASES[smoking.cloud]
+
+    def refused(text: str, step: str, said: str) -> None:
+        assert f"({step})" in text
+        _, _, error = text.partition("\nfailed: ")
+        assert error, text
+        assert said in error, text
+        assert "  way out: " in error, text
+        assert error.count("\nfailed: ") == 0
+
+    assert "--max-usd 10" in smoking.run("--yes", "--max-usd", "0", code=1, environ=owner.environ)
+    assert owner.left() == {}
+
+    owner.fault("policy", **policy)
+    refused(smoking.run("--yes", code=1, environ=owner.environ), "bootstrap", denied)
+    owner.clear_faults()
+
+    owner.settings(quotas=no_quota)
+    refused(smoking.run("--yes", "--resume", code=1, environ=owner.environ), without, "quota")
+    owner.settings(quotas={})
+
+    text = smoking.run("--yes", "--resume", code=1, environ={**owner.environ, **others})
+    assert whose in text
+    assert "way out: " in text
+
+    code, text = at(smoking, owner, "serve", lambda _: owner.fault("expired", principal=principal), "--resume")
+    assert code == 1
+    refused(text, "serve", expired)
+    assert "may still run" in text
+    owner.clear_faults()
+
+    code, text = at(smoking, owner, "ask", lambda process: process.send_signal(signal.SIGINT), "--resume")
+    assert "--take-down` removes it" in text
+    assert "nothing is left in the account" in smoking.run("--yes", "--take-down", environ=owner.environ)
+    assert owner.left().keys() <= owner.expected.keys()
