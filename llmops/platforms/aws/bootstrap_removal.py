@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 from contract.errors import KitError
 from llmops.platforms.aws.bootstrap import TAGS, Names
 from llmops.platforms.aws.clients import Clients, error_code, explained
-from llmops.platforms.aws.removal import delete_objects
+from llmops.platforms.aws.removal import delete_versions
 
 _WAIT_DAYS = 7  # the fewest that KMS takes
 
@@ -34,9 +34,7 @@ def _remove_bucket(s3: Any, bucket: str) -> None:
         raise
     if not TAGS.items() <= tags.items():
         raise KitError("the bucket was not made by bootstrap", where=f"s3://{bucket}", fix="remove it yourself")
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-        found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-        delete_objects(s3, bucket, [{"Key": f["Key"], "VersionId": f["VersionId"]} for f in found])
+    delete_versions(s3, bucket)
     s3.delete_bucket(Bucket=bucket)
 
 

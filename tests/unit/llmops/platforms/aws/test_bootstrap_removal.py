@@ -38,6 +38,16 @@ def test_bucket_and_key_go_with_every_state_and_nothing_else(clients: Clients) -
     remove(clients, "gone")
 
 
+def test_more_versions_than_a_page_has_go(clients: Clients) -> None:
+    names = bootstrap(clients, "gone", lambda _: None).names
+    s3 = clients("s3")
+    s3.delete_bucket_policy(Bucket=names.bucket)
+    for number in range(1100):
+        s3.put_object(Bucket=names.bucket, Key=f".pulumi/history/{number // 3}.json", Body=b"1")
+    remove(clients, "gone")
+    assert s3.list_buckets()["Buckets"] == []
+
+
 def test_a_bucket_of_somebody_else_stays(clients: Clients) -> None:
     names = bootstrap(clients, "gone", lambda _: None).names
     clients("s3").put_bucket_tagging(Bucket=names.bucket, Tagging={"TagSet": [{"Key": "team", "Value": "payroll"}]})
