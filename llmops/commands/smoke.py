@@ -30,6 +30,10 @@ def smoke(
         bool, typer.Option("--take-down", help="Only remove what the last one made, and prove it.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Write an anonymised recording of requests and answers there.", metavar="FILE"),
+    ] = None,
     report: Annotated[Path, typer.Option(help="Where the report goes.", metavar="FOLDER")] = Path("smoke-report"),
 ) -> None:
     """Go through the first day on your own account, for a few dollars, and answer what nobody could look up.
@@ -46,6 +50,7 @@ def smoke(
     llmops smoke azure --max-usd 5 --ttl 2h
     llmops smoke aws --resume
     llmops smoke aws --take-down
+    llmops smoke aws --record aws.json
     """
     import sys
 
@@ -60,7 +65,8 @@ def smoke(
     if resume and take_down:
         raise typer.BadParameter("go on, or remove it?", param_hint="--resume, --take-down")
     folder = (here.cwd / report).absolute()
-    options = Options(max_usd, parse_span(ttl) if ttl else None, resume, take_down, folder)
+    to = record and (here.cwd / record).absolute()
+    options = Options(max_usd, parse_span(ttl) if ttl else None, resume, take_down, folder, to)
     test = Smoke(find_cloud(cloud), here.project, options)
     if not yes:
         _ask(test)

@@ -114,6 +114,11 @@ class AccountWorld(World):
         twin = self._caller.twin
         return f"the caller's account ({f'a twin at {twin}' if twin else self.cloud.title}), as stacks {self.id}-…"
 
+    @property
+    def on_twin(self) -> bool:
+        """Does a twin stand in for the account?"""
+        return bool(self._caller.twin)
+
     def check_limits(self) -> None:
         """See that neither time nor money is used up.
 

@@ -26,6 +26,7 @@ from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from contract.errors import KitError
 from llmops.platforms.azure.clients import ARM_SCOPE, explained
+from llmops.recording import recorder
 
 ARM = "https://management.azure.com"
 ML_API = "2025-12-01"
@@ -54,6 +55,10 @@ class Arm:
             ARMChallengeAuthenticationPolicy(credential, ARM_SCOPE),
             CustomHookPolicy(),
         ]
+        if to := recorder():
+            from llmops.platforms.azure.recording import RecordingPolicy
+
+            policies.append(RecordingPolicy(to))
         self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(self.url, policies=policies)
 
     def find(self, id_: str, api_version: str = ML_API) -> Document | None:

@@ -1,7 +1,9 @@
 """`llmops smoke CLOUD`: the first day on the caller's account, step by step, and a take-down that is proven."""
 
+import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,12 +14,14 @@ from contract.errors import KitError, RefusedError, require_packages
 from hosting.files import locked
 from llmops import __version__
 from llmops.project import Project
+from llmops.recording import VARIABLE, recorder
 from llmops.rehearsal import report as reports
 from llmops.rehearsal import runner
 from llmops.rehearsal.account import LimitError
 from llmops.rehearsal.clouds.base import Cloud
 from llmops.rehearsal.meter import Meter
 from llmops.rehearsal.report import Report
+from llmops.rehearsal.smoke import recordings
 from llmops.rehearsal.smoke.anonymous import anonymous
 from llmops.rehearsal.smoke.progress import Progress, Shelf
 from llmops.rehearsal.smoke.questions import Question, answers, table
@@ -31,6 +35,7 @@ FOLDER = ".llmops/smoke"
 LAST = "last-{}.json"
 """In that folder: the report of the last smoke test of a cloud that ended."""
 _LOOK_SECONDS = 20.0
+_MOST = "serve"  # after this step the account holds most
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Options:
     resume: bool = False
     take_down: bool = False
     report: Path = Path("smoke-report")
+    record: Path | None = None
+    """Where an anonymised recording of requests and answers is written."""
 
 
 class Smoke:
@@ -67,12 +74,24 @@ class Smoke:
             KitError: before the first step: no credentials, or another process runs it.
         """
         try:
-            with locked(self.shelf.folder / ".lock", wait=False):
+            with locked(self.shelf.folder / ".lock", wait=False), self._recording():
                 return self._run(console)
         except BlockingIOError as e:
             raise KitError(
                 "another process runs it", where=str(self.shelf.folder), fix="wait for its end, or end it by Ctrl-C"
             ) from e
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """This process and its commands record meanwhile, if that was asked for."""
+        if not self.options.record:
+            yield
+            return
+        os.environ[VARIABLE] = str(self.shelf.folder.absolute() / "recording")
+        try:
+            yield
+        finally:
+            os.environ.pop(VARIABLE, None)
 
     def _begun(self, kept: Progress | None) -> Progress:
         again, target = self.options.resume or self.options.take_down, self.cloud.target
@@ -194,6 +213,8 @@ class Smoke:
         gone = made.results[-1].step is END and made.results[-1].state == "passed"
         made.unfinished = not gone
         caller = self.progress.account.rpartition(" ")[2]
+        if (to := self.options.record) and (made_by := recorder()):
+            recordings.write(to, self.cloud.target, world.on_twin, made_by.folder)
         reports.write(made, self.options.report, lambda text: anonymous(text, caller, str(self.project.folder)))
         if gone:
             last = self.shelf.folder.parent / LAST.format(self.cloud.target)
@@ -214,6 +235,8 @@ class _Keeping:
 
     def begins(self, result: Result) -> None:
         """A step begins."""
+        if made_by := recorder():
+            made_by.begin(result.step.id)
         self._show.begins(result)
 
     def says(self, line: str) -> None:
@@ -223,6 +246,9 @@ class _Keeping:
     def ends(self, result: Result) -> None:
         """A step ended: what it showed is kept before the next begins."""
         found = answers(self._questions, self._stage, result)
+        if recorder() and result.state == "passed" and result.step.id == _MOST:
+            with suppress(KitError):
+                self._stage.cloud.held()  # how the cloud describes what the engine made
         self._shelf.save(self._progress, lambda: self._remember(result, found))
         self._show.ends(result)
 
