@@ -48,6 +48,8 @@ class Report:
     kind: str = "rehearsal"
     """Or smoke."""
     questions: "list[Answered]" = field(default_factory=list)
+    twin: bool = False
+    """Did a twin stand in for the account of a smoke test?"""
     unfinished: bool = False
     """Is something left in the account, to go on with?"""
 
@@ -107,6 +109,7 @@ def document(report: Report) -> dict[str, Any]:
         "differences": report.differences,
         "policies": report.policies,
         "swept": report.swept,
+        **({"twin": report.twin} if report.kind == "smoke" else {}),
         **({"questions": [each.row for each in report.questions]} if report.kind == "smoke" else {}),
     }
 

@@ -126,7 +126,7 @@ class Smoke:
             self.shelf.save(progress)
             try:
                 self._open(world, show)
-                made.place = world.place()
+                made.place, made.twin = world.place(), world.on_twin
                 self._meter(stage)
                 made.results = self._through(steps, stage, keeping, show)
             finally:
