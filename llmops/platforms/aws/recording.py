@@ -1,46 +1,147 @@
-"""Record the calls of a boto3 client. What stays of texts is what AWS's own models list as a value of that member."""
+"""AWS's part of recording what a deployer must be allowed (llmops.plan.policy)."""
 
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
-from botocore.model import OperationModel
-
-from llmops.recording import BYTES, Recorder, first
-
-_PARAMETERS = "llmops-parameters"
-
-
-def record(client: Any, recorder: Recorder) -> None:
-    """Record what a client asks from now on."""
-
-    def asked(params: Any, context: dict[str, Any], **_: Any) -> None:
-        context[_PARAMETERS] = params
-
-    def answered(parsed: dict[str, Any], model: OperationModel, context: dict[str, Any], **_: Any) -> None:
-        recorder.add(
-            f"{model.service_model.service_name} {model.name}",
-            shown(context.get(_PARAMETERS), model.input_shape, recorder),
-            int(parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
-            str(parsed.get("Error", {}).get("Code", "")),
-            {} if "Error" in parsed else shown(parsed, model.output_shape, recorder),
-        )
-
-    client.meta.events.register("before-parameter-build.*.*", asked)
-    client.meta.events.register("after-call.*.*", answered)
+from contract.errors import KitError, require_packages
+from contract.outputs import StackOutputs
+from contract.twin import owner_headers
+from llmops.platforms.aws import given
+from llmops.platforms.aws.bootstrap_reach import SAGEMAKER, SCHEDULER
+from llmops.platforms.aws.preflight import clients_of
+from llmops.stacks import PulumiStack
 
 
-def shown(value: Any, shape: Any, recorder: Recorder) -> Any:
-    """A value of a shape of botocore's, anonymised; members that the shape does not have are left out."""
-    kind = shape.type_name if shape else ""
-    if kind == "structure" and isinstance(value, dict):
-        return {name: shown(value[name], shape.members[name], recorder) for name in value if name in shape.members}
-    if kind == "list" and isinstance(value, list | tuple):
-        return [shown(each, shape.member, recorder) for each in first(list(value))]
-    if kind == "map" and isinstance(value, dict):
-        return {recorder.mask(str(k)): shown(v, shape.value, recorder) for k, v in first(list(value.items()))}
-    if kind in ("", "structure", "list", "map"):
-        return {}
-    if kind == "blob":
-        return BYTES
-    if isinstance(value, str) and value in getattr(shape, "enum", []):
-        return value
-    return recorder.plain(value)
+class AwsRecording:
+    """See llmops.plan.policy.Recording."""
+
+    some_types = ("ml.m5.xlarge", "ml.m5.2xlarge")
+    bake_seconds = None
+
+    def __init__(self, stack: PulumiStack) -> None:
+        self._account, self._region, self._partition = _place(stack)
+        self._moved: dict[str, str] = {}  # what was given to the stack: on the twin -> in the account
+        self._boundary = str((stack.file.config().get("aws") or {}).get("permissions_boundary_arn") or "")
+        self._job_prefix = ""
+
+    def require(self) -> None:
+        """See Recording."""
+        require_packages("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
+
+    def up(self, home: Path) -> Mapping[str, str | None]:
+        """See Recording."""
+        from twins.aws import control
+
+        region = "us-east-1" if self._region == "*" else self._region
+        control.up(home, judge="strict", pace=0.0, region=region, containers="none")
+        return control.environment(home)
+
+    def down(self, home: Path) -> None:
+        """See Recording."""
+        from twins.aws import control
+
+        control.down(home)
+
+    def deployer(self) -> tuple[dict[str, str], str]:
+        """A user; its ARN."""
+        from llmops.platforms.aws.clients import Clients
+
+        iam = Clients()("iam")
+        document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        arn = iam.create_user(UserName="deployer")["User"]["Arn"]
+        iam.put_user_policy(UserName="deployer", PolicyName="all", PolicyDocument=json.dumps(document))
+        key = iam.create_access_key(UserName="deployer")["AccessKey"]
+        credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+        return dict(os.environ) | credentials, arn
+
+    def given(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """See Recording."""
+        made, self._moved = given.make_given(settings)
+        return made
+
+    def backend(self, project: str, backend: str) -> dict[str, str | None]:
+        """A bucket, and the key of its secrets."""
+        from llmops.platforms.aws.bootstrap import bootstrap
+        from llmops.platforms.aws.clients import Clients
+
+        made = bootstrap(Clients(), project, lambda _: None).names
+        if backend.startswith("s3://"):
+            self._moved[made.bucket] = urlsplit(backend).netloc
+        return {"PULUMI_BACKEND_URL": made.backend, "PULUMI_CONFIG_PASSPHRASE": None}
+
+    def fill(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        given.fill(outputs)
+
+    def start_job(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        assert outputs.aws
+        self._job_prefix = outputs.aws.job_prefix
+        given.start_job(outputs)
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """See Recording; resources have the names of the account, where they were given to the stack."""
+        asked = Request(f"{os.environ['AWS_ENDPOINT_URL']}/_twin/recorded", headers=owner_headers("aws", os.environ))
+        with urlopen(asked, timeout=30) as answer:
+            found = json.load(answer)["recorded"]
+        return [r | {"resource": self._named(r["resource"])} for r in found]
+
+    def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """An IAM policy, with the conditions that IAM has for what is done with roles."""
+        from twins.aws.judges.recording import policy_document
+
+        document = policy_document(records, account=self._account, region=self._region, partition=self._partition)
+        found = [self._of_the_stack(statement) for statement in document["Statement"]]
+        return {
+            **document,
+            "Statement": [part for statement in found for part in conditioned(statement, self._boundary)],
+        }
+
+    def _of_the_stack(self, statement: dict[str, Any]) -> dict[str, Any]:
+        """Training jobs by the stack's prefix: recorded ones have names that never come again."""
+        resources = statement["Resource"]
+        if isinstance(resources, str) or not self._job_prefix:
+            return statement
+        own = f":training-job/{self._job_prefix}-*"
+        return {**statement, "Resource": [re.sub(r":training-job/\*$", own, arn) for arn in resources]}
+
+    def _named(self, resource: str) -> str:
+        for on_the_twin, in_the_account in self._moved.items():
+            resource = resource.replace(on_the_twin, in_the_account)
+        return resource
+
+
+_BOUNDED = ("CreateRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy")
+
+
+def conditioned(statement: dict[str, Any], boundary: str) -> list[dict[str, Any]]:
+    """A recorded statement, narrowed by what IAM can ask for: services that get roles, and the boundary of the roles.
+
+    Without the latter, who may make a role and write its policy may do everything, whatever the role is called.
+    """
+    asked = {"iam:PassRole": {"iam:PassedToService": [SAGEMAKER, SCHEDULER]}}
+    if boundary:
+        asked |= {f"iam:{action}": {"iam:PermissionsBoundary": boundary} for action in _BOUNDED}
+    parts = [
+        {**statement, "Action": actions, "Condition": {"StringEquals": condition}}
+        for condition in {json.dumps(c): c for c in asked.values()}.values()
+        if (actions := [a for a in statement["Action"] if asked.get(a) == condition])
+    ]
+    rest = [a for a in statement["Action"] if a not in asked]
+    return [*([{**statement, "Action": rest}] if rest else []), *parts]
+
+
+def _place(stack: PulumiStack) -> tuple[str, str, str]:
+    """Account, region and partition that the policy is for."""
+    try:
+        caller = clients_of(stack).caller
+    except KitError:
+        aws = stack.file.config().get("aws") or {}
+        return "*", str(aws.get("region") or os.environ.get("AWS_REGION") or "*"), "aws"
+    return caller.account, caller.region, caller.arn.split(":")[1]

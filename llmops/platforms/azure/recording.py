@@ -1,93 +1,124 @@
-"""Record the calls of Azure Resource Manager. Of texts, what stays are states and types, by their members' names."""
+"""Azure's part of recording what a deployer must be allowed (llmops.plan.policy): a custom role, whole."""
 
-import json
-import re
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import SansIOHTTPPolicy
+from contract.errors import KitError, require_packages
+from contract.outputs import StackOutputs
+from llmops.platforms.azure import given
+from llmops.platforms.azure.clients import Clients
+from llmops.platforms.azure.preflight import clients_of
+from llmops.stacks import PulumiStack
 
-from llmops.recording import MASK, Recorder, first
-
-_STATES = frozenset({"provisioningState", "status", "state", "type", "kind", "tier", "principalType", "createMode"})
-_STATE = re.compile(r"[A-Za-z][A-Za-z0-9./_]{1,80}")
-_MEMBER = re.compile(r"[@$]?[a-zA-Z][A-Za-z0-9.]*")
-# Whose members somebody else names than Azure.
-_MAPS = frozenset(
-    {
-        *("tags", "environmentVariables", "userAssignedIdentities", "traffic", "mirrorTraffic", "inputs", "outputs"),
-        *("properties/properties", "services", "resources", "customProperties", "headers", "labels"),
-    }
-)
-_NAMED = ("subscriptions", "resourcegroups", "workspaces")
-_TYPE = re.compile(r"[A-Za-z][A-Za-z.]*|v[0-9.]+|api")
+_EVERYTHING = {
+    "Owner": "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
+    "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
+    "Key Vault Administrator": "00482a5a-887f-4fb3-b363-3b7fe8e74483",
+}
+_BLOBS = "microsoft.storage/storageaccounts/blobservices/containers/blobs/"
+_OF_VAULTS = ("microsoft.keyvault/vaults/keys/", "microsoft.keyvault/vaults/secrets/")
 
 
-class RecordingPolicy(SansIOHTTPPolicy[Any, Any]):
-    """Of a pipeline, last in it: each attempt is recorded."""
+class AzureRecording:
+    """See llmops.plan.policy.Recording."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    some_types = ("Standard_DS3_v2", "Standard_DS4_v2")
+    bake_seconds = 1  # long enough for a look at the figures
 
-    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
-        """Record it."""
-        asked, answered = request.http_request, response.http_response
-        answered.read()
-        body = _document(answered.text())
-        error = body.get("error") if isinstance(body, dict) and answered.status_code >= 400 else None
-        self._recorder.add(
-            call_of(asked.method, asked.url),
-            shown(_document(asked.content), self._recorder),
-            answered.status_code,
-            str((error or {}).get("code", "")) if isinstance(error, dict) else "",
-            {} if answered.status_code >= 400 else shown(body, self._recorder),
+    def __init__(self, stack: PulumiStack) -> None:
+        self._project, self._stack = stack.project.name, stack.name.rpartition("/")[2]
+        self._location = str((stack.file.config().get("azure") or {}).get("location") or "westeurope")
+        try:
+            self._subscription = clients_of(stack).subscription
+        except KitError:
+            self._subscription = "*"
+
+    def require(self) -> None:
+        """See Recording."""
+        require_packages("azure-twin", "werkzeug", "trustme", "jwt", "azure.identity", "pulumi_azure_native")
+
+    def up(self, home: Path) -> Mapping[str, str | None]:
+        """See Recording."""
+        from twins.azure import control
+
+        control.up(home, judge="strict", pace=0.0, location=self._location, containers="none")
+        return control.environment(home)
+
+    def down(self, home: Path) -> None:
+        """See Recording."""
+        from twins.azure import control
+
+        control.down(home)
+
+    def deployer(self) -> tuple[dict[str, str], str]:
+        """An application; its object id."""
+        environ, principal = given.application("deployer")
+        for role in _EVERYTHING.values():
+            given.assign(Clients(), principal, role)
+        return dict(os.environ) | environ, principal
+
+    def given(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """See Recording."""
+        return given.make_given(Clients(), settings, self._location)
+
+    def backend(self, project: str, backend: str) -> dict[str, str | None]:
+        """A container of blobs. (Secrets are under a passphrase: the engine doesn't find a twin's vault.)"""
+        from llmops.platforms.azure.bootstrap import bootstrap
+
+        made = bootstrap(Clients(), project, lambda _: None, location=self._location)
+        return {"PULUMI_BACKEND_URL": made.backend}
+
+    def fill(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        given.fill(Clients(), outputs)
+
+    def start_job(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        given.start_job(Clients(), outputs)
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """See Recording."""
+        return given.admin("GET", "recorded")["recorded"]
+
+    def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """A role definition, as `az role definition create` takes it."""
+        # The engine asks for a key of the state's vault, which no twin has a place for.
+        actions = {r["action"] for r in records if r["allowed"]} | {"Microsoft.KeyVault/vaults/read"}
+        data = {f"Microsoft.KeyVault/vaults/keys/{verb}/action" for verb in ("encrypt", "decrypt")}
+        return role_definition(
+            f"{self._project} deploy of {self._stack}",
+            "What up, changes, down and down --data take, recorded by llmops plan --policy",
+            actions | data,
+            f"/subscriptions/{self._subscription}",
         )
 
 
-def call_of(method: str, url: str) -> str:
-    """What is asked for, with {} in the place of names: `PUT …/providers/Microsoft.KeyVault/vaults/{} 2024-11-01`."""
-    parts = urlsplit(url)
-    version = parse_qs(parts.query).get("api-version", [""])[0]
-    return f"{method} {_template(parts.path)} {version}".strip()
+def role_definition(name: str, description: str, actions: Iterable[str], scope: str) -> dict[str, Any]:
+    """A custom role that allows these actions, each in the list that it belongs to, or both.
+
+    https://learn.microsoft.com/azure/role-based-access-control/role-definitions#role-definition
+    """
+    actions = sorted(set(actions), key=str.lower)
+    return {
+        "Name": name,
+        "IsCustom": True,
+        "Description": description,
+        "Actions": [action for action in actions if _is_of_manager(action)],
+        "NotActions": [],
+        "DataActions": [action for action in actions if _is_data(action)],
+        "NotDataActions": [],
+        "AssignableScopes": [scope],
+    }
 
 
-def _template(path: str) -> str:
-    """Types stand before their names; after a provider's namespace they take turns."""
-    shown: list[str] = []
-    before, within = "", False
-    for word in (each for each in path.split("/") if each):
-        named = before in _NAMED or (within and before != "" and before != "providers")
-        if (named and word.lower() != "providers") or not _TYPE.fullmatch(word):
-            shown.append("{}")
-            before = ""
-            continue
-        within = within or before == "providers"
-        shown.append(word)
-        before = "" if before == "providers" else word.lower()
-    return "/" + "/".join(shown)
+def _is_data(action: str) -> bool:
+    """Of blobs, and of what is in a vault; a vault's keys are read by Azure Resource Manager too."""
+    low = action.lower()
+    return low.startswith(_BLOBS) or (low.startswith(_OF_VAULTS) and not low.endswith(("/write", "/delete")))
 
 
-def shown(value: Any, recorder: Recorder, path: tuple[str, ...] = ()) -> Any:
-    """A document, anonymised. `path`: the members that lead to it."""
-    if isinstance(value, dict):
-        others = bool(path) and (path[-1] in _MAPS or "/".join(path[-2:]) in _MAPS)
-        items = first(list(value.items())) if others else list(value.items())
-        return {
-            recorder.mask(k) if others or not _MEMBER.fullmatch(k) else k: shown(v, recorder, (*path, k))
-            for k, v in items
-        }
-    if isinstance(value, list):
-        return [shown(each, recorder, path) for each in first(value)]
-    if isinstance(value, str) and path and path[-1] in _STATES and _STATE.fullmatch(value):
-        return value
-    return recorder.plain(value)
-
-
-def _document(text: Any) -> Any:
-    if isinstance(text, bytes):
-        text = text.decode(errors="replace")
-    try:
-        return json.loads(text) if text else {}
-    except (TypeError, ValueError):
-        return f"{MASK}text"
+def _is_of_manager(action: str) -> bool:
+    low = action.lower()
+    return not _is_data(action) or (low.startswith(_OF_VAULTS) and low.endswith("/read"))

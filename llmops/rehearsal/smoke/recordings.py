@@ -13,7 +13,7 @@ from typing import Any
 from contract.errors import KitError
 from hosting.files import write_atomic
 from llmops import __version__
-from llmops.recording import BYTES, MASK, TIME, recorded
+from llmops.exchanges import BYTES, MASK, TIME, recorded
 
 SCHEMA = "smoke-recording/1"
 _ITEMS = ("[]", "*")  # whether a list or a map has any differs by nature

@@ -13,8 +13,8 @@ from rich.console import Console
 from contract.errors import KitError, RefusedError, require_packages
 from hosting.files import locked
 from llmops import __version__
+from llmops.exchanges import VARIABLE, recorder
 from llmops.project import Project
-from llmops.recording import VARIABLE, recorder
 from llmops.rehearsal import report as reports
 from llmops.rehearsal import runner
 from llmops.rehearsal.account import LimitError

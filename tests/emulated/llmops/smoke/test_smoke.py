@@ -163,7 +163,7 @@ _CASES = {
     "azure": (
         ({"service": "Microsoft.KeyVault", "operation": "vaults/write"}, "was disallowed by policy"),
         ({"Standard DSv2 Family Cluster Dedicated vCPUs": 0}, "deploy"),
-        ("00000000-0000-0000-0000-00000000000a", "expired"),
+        ("00000000-0000-0000-0000-00000000000a", "Expired"),
         (dict.fromkeys(("AZURE_SUBSCRIPTION_ID", "ARM_SUBSCRIPTION_ID"), "1" * 8 + "-0000-0000-0000-" + "1" * 12), ""),
     ),
 }
@@ -199,6 +199,7 @@ def test_each_refusal_is_one_error_with_step_and_fix_and_a_resume_goes_on(smokin
     code, text = at(smoking, owner, "serve", lambda _: owner.fault("expired", principal=principal), "--resume")
     assert code == 1
     refused(text, "serve", expired)
+    assert "login" in text.partition("way out: ")[2].splitlines()[0]
     assert "may still run" in text
     owner.clear_faults()
 
