@@ -134,9 +134,10 @@ def up_again(stage: Stage) -> Evidence:
     stage.edit(lambda config: [config.pop(key, None) for key in ("endpoints", "images")])  # they went with the data
     back = stage.cloud.bring_back(stack)
     stage.llmops("up")
-    if stage.json("plan")["changes"]:  # what was recovered is taken over as it is, then brought to what is declared
+    left = [] if back else stage.json("plan")["changes"]
+    if back or left:  # what was recovered, now or by a process that was killed, is taken over as it is at first
         stage.llmops("up")
-    left = stage.json("plan")["changes"]
+        left = stage.json("plan")["changes"]
     require(not left, f"a plan has changes: {left}", f"stack {stack}")
     said = (f"recovered, since it keeps its name: {', '.join(back)}",) if back else ()
     return Evidence((*said, "the same names were taken again"), {"left": 0, "recovered": len(back)})

@@ -1,74 +1,21 @@
-"""`llmops smoke`: killed on the way and resumed, refused and resumed, to a take-down that leaves nothing."""
+"""`llmops smoke` killed, refused and over budget: it goes on, or is taken down, and leaves nothing."""
 
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmops.rehearsal.smoke.steps import END, STEPS
-from tests.support.aws import running_account
-from tests.support.azure_twin import running_twin
+from tests.emulated.llmops.smoke.conftest import Owner, require_all
 from tests.support.rehearsing import Rehearsing
 
-# A vault that is protected from purges stays for some days, whoever deletes it: the stack's, and bootstrap's.
-_KEPT = {"Microsoft.KeyVault/locations/deletedVaults": 2}
-_PROVIDERS = "Microsoft.Resources/providers"
 _DELAYS = (0.2, 3.0, 6.0)  # seconds of a step, by turns, until it is killed
 
 pytestmark = pytest.mark.long
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A twin that stands in for somebody's account."""
-
-    environ: Mapping[str, str]
-    fault: Callable[..., None]
-    clear_faults: Callable[[], None]
-    settings: Callable[..., None]
-    left: Callable[[], dict[str, Any]]
-    """What is there that was not at the begin, or is changed."""
-    expected: Mapping[str, Any]
-    """What the cloud keeps for some days of all that."""
-
-
-@contextmanager
-def owner_of(cloud: str, folder: Path) -> Iterator[Owner]:
-    if cloud == "aws":
-        with running_account(folder, pace=0.05, containers="run") as account:
-            before = account.inventory()
-
-            def new() -> dict[str, Any]:
-                now = account.inventory()
-                return {name: now.get(name) for name in {*now, *before} if now.get(name) != before.get(name)}
-
-            yield Owner(account.environ, account.fault, account.clear_faults, account.set, new, {})
-    else:
-        with running_twin(folder, pace=0.05, containers="run") as twin:
-            first = twin.admin("GET", "status")["resources"]
-
-            def more() -> dict[str, Any]:
-                now = twin.admin("GET", "status")["resources"]
-                kinds = {*now, *first} - {_PROVIDERS}
-                return {kind: now.get(kind) for kind in kinds if now.get(kind) != first.get(kind)}
-
-            def change(**settings: Any) -> None:
-                twin.admin("PUT", "settings", settings)
-
-            yield Owner(twin.environ, twin.fault, twin.clear_faults, change, more, _KEPT)
-
-
-@pytest.fixture
-def owner(smoking: Rehearsing, tmp_path: Path) -> Iterator[Owner]:
-    with owner_of(smoking.cloud, tmp_path) as made:
-        yield made
 
 
 def at(smoking: Rehearsing, owner: Owner, step: str, do: Callable[[Any], None], *words: str) -> tuple[int, str]:
@@ -87,18 +34,6 @@ def at(smoking: Rehearsing, owner: Owner, step: str, do: Callable[[Any], None], 
             raise AssertionError("".join(lines))
         lines += process.stdout
     return process.wait(), "".join(lines)
-
-
-def require_all(smoking: Rehearsing, text: str) -> None:
-    """All steps have passed, the report says so, and nothing is left to go on with."""
-    report = smoking.report("smoke-report")
-    assert f"{len(STEPS) + 1} of {len(STEPS) + 1} steps passed" in text
-    assert {s["id"] for s in report["steps"] if s["state"] == "passed"} == {*(s.id for s in STEPS), END.id}
-    assert report["usd"] > 0
-    assert {q["state"] for q in report["questions"]} == {"as assumed", "not answered"}
-    page = (smoking.project / "smoke-report/report.html").read_text()
-    assert "Questions that only an account answers" in page
-    assert [p.name for p in (smoking.project / ".llmops/smoke").iterdir()] == [f"last-{smoking.cloud}.json"]
 
 
 both = pytest.mark.parametrize("smoking", ["aws", "azure"], indirect=True)
