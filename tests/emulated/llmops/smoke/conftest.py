@@ -90,8 +90,9 @@ def run_recorded(smoking: Rehearsing, owner: Owner) -> None:
     require_all(smoking, smoking.run("--yes", "--record", "recording.json", environ=owner.environ))
     assert owner.left() == owner.expected
     path = smoking.project / "recording.json"
-    found, text = recordings.read(path, smoking.cloud), path.read_text()
-    assert json.loads(text)["twin"] is True
+    found = recordings.read(path, smoking.cloud)
+    text = json.dumps(found)
+    assert json.loads(path.read_text())["twin"] is True
     assert {each["step"] for each in found} >= {"account", "bootstrap", "train", "serve", "down", END.id}
     kept = json.loads((smoking.project / f".llmops/smoke/last-{smoking.cloud}.json").read_text())
     assert kept["twin"] is True
