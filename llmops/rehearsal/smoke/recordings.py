@@ -14,8 +14,10 @@ from contract.errors import KitError
 from hosting.files import write_atomic
 from llmops import __version__
 from llmops.exchanges import BYTES, MASK, TIME, recorded
+from llmops.terminal import printable
 
 SCHEMA = "smoke-recording/1"
+_DEEPEST = 50
 _ITEMS = ("[]", "*")  # whether a list or a map has any differs by nature
 _CALL, _OUTCOME, _FIELD, _TYPE = "not asked", "outcome", "field", "type"
 
@@ -34,7 +36,8 @@ class Difference:
     def line(self) -> str:
         """For people."""
         where = f": {self.path}" if self.path else ""
-        return f"{self.call}{where}: {self.cloud} on the cloud, {self.twin} on the twin"
+        line = f"{self.call}{where}: {self.cloud} on the cloud, {self.twin} on the twin"
+        return printable(line).replace("\n", " ")  # a recording may be a stranger's
 
     @property
     def row(self) -> dict[str, str]:
@@ -66,13 +69,21 @@ def read(path: Path, target: str) -> list[dict[str, Any]]:
             known = (each["call"], str), (each["status"], int), (each["code"], str), (each["answer"], object)
             if not all(isinstance(value, kind) for value, kind in known):
                 raise TypeError("an exchange has members of other types")
-    except (OSError, ValueError, KeyError, TypeError) as e:
+            _require_depth(each["answer"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise KitError(
             f"no recording of a smoke test on {target}: {e}",
             where=str(path),
             fix=f"`llmops smoke {target} --record {path.name}` writes one",
         ) from e
     return exchanges
+
+
+def _require_depth(value: Any, left: int = _DEEPEST) -> None:
+    if left < 0:
+        raise ValueError(f"an answer is nested deeper than {_DEEPEST} times")
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _require_depth(each, left - 1)
 
 
 def differences(cloud: Iterable[dict[str, Any]], twin: Iterable[dict[str, Any]]) -> list[Difference]:

@@ -78,6 +78,18 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, text: str) -> None:
         read(path, "aws")
 
 
+def test_a_strangers_recording_moves_no_cursor_and_is_not_followed_without_end(tmp_path: Path) -> None:
+    (line,) = [each.line for each in differences([exchange("kms \x1b[2J\nSign")], [])]
+    assert line.startswith("kms \\u001b[2J Sign: asked")
+    path = tmp_path / "aws.json"
+    for depth in (60, 100_000):
+        deep = exchange(A="here")
+        text = json.dumps({"schema": "smoke-recording/1", "target": "aws", "exchanges": [deep]})
+        path.write_text(text.replace('"here"', "[" * depth + "]" * depth))
+        with pytest.raises(KitError, match="no recording"):
+            read(path, "aws")
+
+
 def test_replay_prints_where_they_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
