@@ -1,4 +1,4 @@
-"""`llmops smoke` killed, refused and over budget: it goes on, or is taken down, and leaves nothing."""
+"""`llmops smoke`, whole; killed, refused and over budget: it goes on, or is taken down, and leaves nothing."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llmops.rehearsal.smoke.steps import END, STEPS
-from tests.emulated.llmops.smoke.conftest import Owner, require_all
+from tests.emulated.llmops.smoke.conftest import Owner, require_all, require_nameless
 from tests.support.rehearsing import Rehearsing
 
 _DELAYS = (0.2, 3.0, 6.0)  # seconds of a step, by turns, until it is killed
@@ -37,6 +37,13 @@ def at(smoking: Rehearsing, owner: Owner, step: str, do: Callable[[Any], None], 
 
 
 both = pytest.mark.parametrize("smoking", ["aws", "azure"], indirect=True)
+
+
+@both
+def test_every_step_passes_and_nothing_is_left(smoking: Rehearsing, owner: Owner) -> None:
+    require_all(smoking, smoking.run("--yes", "--record", "recording.json", environ=owner.environ))
+    assert owner.left() == owner.expected
+    require_nameless(smoking, owner)
 
 
 @both

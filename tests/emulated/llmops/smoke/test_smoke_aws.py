@@ -1,11 +1,13 @@
-"""`llmops smoke aws`, whole, with a twin in the account's place."""
+"""`llmops smoke aws`, in part, with a twin in the account's place; test_interrupted_smoke.py runs all of it."""
 
 import pytest
 
-from tests.emulated.llmops.smoke.conftest import Owner, run_recorded
+from tests.emulated.llmops.smoke.conftest import Owner, run_short
 from tests.support.rehearsing import Rehearsing
 
 
 @pytest.mark.parametrize("smoking", ["aws"], indirect=True)
-def test_every_step_passes_and_nothing_is_left_on_aws(smoking: Rehearsing, owner: Owner) -> None:
-    run_recorded(smoking, owner)
+def test_it_passes_and_nothing_is_left_on_aws(
+    smoking: Rehearsing, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_short(smoking, owner, monkeypatch)
