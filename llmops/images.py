@@ -12,6 +12,7 @@ from llmops.platforms.base import Say
 from llmops.stacks import PulumiStack
 
 if TYPE_CHECKING:
+    from hosting.images import ImageSource
     from llmops.docker_push import Login
 
 NAMES = ("training", "serving")
@@ -53,7 +54,9 @@ def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterabl
     twin = _twin_of(stack)
     runtime = runtime or ("process" if twin else "docker")
     if runtime == "docker":
-        built = {name: _build_in_docker(name, say) for name in names}
+        from hosting.images import ImageSource
+
+        built = {name: _build_in_docker(ImageSource.of_kit(name), say) for name in names}
         for name in built:
             write_sbom(name, say, docker=True)
         return built
@@ -121,6 +124,7 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
         KitError: the stack is local or has no repositories yet; there is no Docker; the registry refuses.
     """
     _twin_of(stack)
+    from hosting.images import ImageSource
     from llmops.docker_push import push
     from llmops.platforms.registry import image_registry
 
@@ -131,7 +135,7 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
         if digest := registry.find(name, tag):
             say(f"image {name}: {url}:{tag} is there already")
         else:
-            image = _pushable(name, say)
+            image = _pushable(ImageSource.of_kit(name), say)
             say(f"image {name}: pushing it to {url}:{tag}")
             push(image, url.partition("/")[2], tag, registry.login(name), say)
             digest = registry.find(name, tag)
@@ -140,12 +144,41 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
     return pushed
 
 
+def publish(stack: PulumiStack, source: "ImageSource", say: Say) -> str:
+    """Bring an image of other files than this checkout's to where the stack's images are: on a twin as a process.
+
+    Returns:
+        Its reference, for the stack file.
+
+    Raises:
+        KitError: there is no Docker; the registry refuses.
+    """
+    from hosting import images
+
+    if _twin_of(stack):
+        return images.build(source, say)
+    from llmops.docker_push import push
+    from llmops.platforms.registry import image_registry
+
+    registry: ImageRegistry = image_registry(stack)
+    url, tag = registry.url(source.name), _tag_of(images.reference(source))
+    if not registry.find(source.name, tag):
+        push(_pushable(source, say), url.partition("/")[2], tag, registry.login(source.name), say)
+    return f"{url}@{registry.find(source.name, tag)}"
+
+
 def tag_of(name: str) -> str:
     """What this checkout's image is called in a registry: the kit's version, and the hash of the image's files."""
-    from hosting import containers, images
+    from hosting import images
+
+    return _tag_of(images.reference(name))
+
+
+def _tag_of(reference: str) -> str:
+    from hosting import containers
 
     version = re.sub(r"[^A-Za-z0-9_.-]", "_", __version__)
-    return f"{version}-{containers.version_of(_source(images.reference(name)))}"
+    return f"{version}-{containers.version_of(_source(reference))}"
 
 
 def _twin_of(stack: PulumiStack) -> str:
@@ -161,19 +194,19 @@ def _twin_of(stack: PulumiStack) -> str:
     return twin_of(stack.target)
 
 
-def _build_in_docker(name: str, say: Say) -> str:
+def _build_in_docker(source: "ImageSource", say: Say) -> str:
     from hosting import containers, images
 
-    files = images.ImageSource.of_kit(name).files()
-    source = _source(images.reference(name))
-    return containers.build(name, files, source, say, on=containers.CLOUD_PLATFORM, fix=_NEED_DOCKER)
+    version = _source(images.reference(source))
+    platform = containers.CLOUD_PLATFORM
+    return containers.build(source.name, source.files(), version, say, on=platform, fix=_NEED_DOCKER)
 
 
-def _pushable(name: str, say: Say) -> str:
+def _pushable(source: "ImageSource", say: Say) -> str:
     """The id of an image that clouds take, built unless it is there."""
     from hosting import containers
 
-    image = _build_in_docker(name, say).partition("@")[2]
+    name, image = source.name, _build_in_docker(source, say).partition("@")[2]
     found = containers.inspect(image)
     assert found
     if found.platform != containers.CLOUD_PLATFORM:

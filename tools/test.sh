@@ -38,7 +38,7 @@ unit() { tests unit -n auto; }
 
 # Each of these waits now and then, for engines, servers and timers: three at once keep two processors busy. Those of
 # the clouds, two files at a time, the longest first, give way: the others have servers that answer within a time.
-cloud_folders=(tests/emulated/{llmops/rehearsal,howto,llmops/rehearsal_azure,aws,llmops/aws,azure,llmops/azure,twins,scanners})
+cloud_folders=(tests/emulated/{llmops/rehearsal,howto,llmops/rehearsal_azure,llmops/smoke,aws,llmops/aws,azure,llmops/azure,twins,scanners})
 clouds() {
     nice -n 10 .venv/bin/python -m pytest -q --durations=20 --durations-min=10 \
         -n 2 --dist loadfile --no-loadscope-reorder "${cloud_folders[@]}"

@@ -52,6 +52,7 @@ class Member:
 
 TIMES = Member("count", 1)
 """How often a fault happens until it is over; 0: until faults are cleared."""
+UNTIL_CLEARED = Member("count", 0)
 ANY = Member("pattern", "*")
 
 

@@ -85,6 +85,45 @@ def register(app: typer.Typer) -> None:
     app.add_typer(twin, name="twin", rich_help_panel="Clouds")
 
 
+@twin.command("replay", no_args_is_help=True)
+def replay(
+    context: typer.Context,
+    cloud: Annotated[str, typer.Argument(help="Whose recording it is: aws or azure.", metavar="CLOUD")],
+    recording: Annotated[Path, typer.Argument(help="As `llmops smoke --record` writes it.", metavar="FILE")],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A recording of the twin that was made before: no twin is started.", metavar="FILE"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold a recording of a real account against the twin, and print where the twin answers otherwise.
+
+    The smoke test runs on a twin of its own, which takes minutes. Statuses, codes of errors and the
+    members of answers are compared; ids, times and other values are not. Exit code 1 when they differ.
+
+    llmops smoke aws --record aws.json
+    llmops twin replay aws aws.json
+    """
+    from rich.console import Console
+
+    from llmops.rehearsal.clouds import find_cloud
+    from llmops.rehearsal.smoke.replay import replay
+    from llmops.tables import print_json
+
+    here: Context = context.obj
+    paths = [each and (here.cwd / each).absolute() for each in (recording, against)]
+    assert paths[0]
+    found = replay(find_cloud(cloud), here.project, paths[0], paths[1], Console(stderr=True, highlight=False), say)
+    if as_json:
+        print_json([each.row for each in found])
+    else:
+        for each in found:
+            print(each.line)
+        print(f"{len(found)} differences" if found else "they do not differ")
+    if found:
+        raise typer.Exit(1)
+
+
 def _add(cloud: _Cloud) -> None:
     """Add the verbs of one cloud's twin."""
     verbs = typer.Typer(

@@ -5,8 +5,10 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +24,10 @@ _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
 _AHEAD_HOURS = 0.25  # a step may take so long: what it will cost at the present rate counts already
 
 
+class LimitError(KitError):
+    """Money or time is used up."""
+
+
 class AccountWorld(World):
     """Every command runs as the caller; roles are taken from nobody.
 
@@ -32,11 +38,14 @@ class AccountWorld(World):
     live = True
     up_options = ("--dev",)  # the state is this rehearsal's alone
 
-    def __init__(self, cloud: Cloud, project: Project, folder: Path, max_usd: float, ttl: timedelta) -> None:
+    def __init__(
+        self, cloud: Cloud, project: Project, folder: Path, max_usd: float, ttl: timedelta, id_: str = ""
+    ) -> None:
         super().__init__(cloud, project, folder)
-        self._id = f"rehearse-{secrets.token_hex(2)}"
+        self.id = id_ or f"rehearse-{secrets.token_hex(2)}"
+        self.end = datetime.now(UTC) + ttl
+        cloud.only = self.id
         self._max_usd = max_usd
-        self._end = datetime.now(UTC) + ttl
         self._caller = Caller("", "", "")
 
     def open(self, say: Say) -> None:
@@ -49,9 +58,9 @@ class AccountWorld(World):
 
         engine = ensure()
         bring_base(self.source, say)
-        copy_project(self.source, self.project)
+        self.copy()
         state = self.folder / "state"
-        state.mkdir()
+        state.mkdir(exist_ok=True)
         own = {"PULUMI_BACKEND_URL": state.as_uri(), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
         environ = {k: v for k, v in os.environ.items() if k not in ("PULUMI_STACK", "PULUMI_ACCESS_TOKEN")}
         environ |= engine.env | own | {"PULUMI_SKIP_UPDATE_CHECK": "1"}
@@ -80,47 +89,70 @@ class AccountWorld(World):
             with suppress(OSError):
                 self.folder.parent.rmdir()
 
+    def copy(self) -> None:
+        """Make the project that its commands run in."""
+        copy_project(self.source, self.project)
+
     def stack(self, name: str) -> str:
         """The name of the stack dev or prod in this account."""
-        return f"{self._id}-{name}"
+        return f"{self.id}-{name}"
 
     def settings(self) -> dict[str, Any]:
         """What the target's own key of the stacks says beside the region."""
-        return {"tags": {"llmops:rehearsal": self._id}}
+        return {"tags": {"llmops:rehearsal": self.id}}
 
     def more_settings(self) -> dict[str, Any]:
         """Other keys of the stacks."""
-        return {"expires": self._end.strftime("%Y-%m-%dT%H:%MZ")}
+        return {"expires": self.end.strftime("%Y-%m-%dT%H:%MZ")}
 
     def is_ours(self, name: str) -> bool:
         """Is something of this name the rehearsal's?"""
-        return self._id in name
+        return self.id in name
 
     def place(self) -> str:
         """Where it is, in words."""
         twin = self._caller.twin
-        return f"the caller's account ({f'a twin at {twin}' if twin else self.cloud.title}), as stacks {self._id}-…"
+        return f"the caller's account ({f'a twin at {twin}' if twin else self.cloud.title}), as stacks {self.id}-…"
+
+    @property
+    def on_twin(self) -> bool:
+        """Does a twin stand in for the account?"""
+        return bool(self._caller.twin)
 
     def check_limits(self) -> None:
         """See that neither time nor money is used up.
 
         Raises:
-            KitError: naming the limit; what was made is taken down then.
+            LimitError: naming the limit; what was made is taken down then.
         """
-        if datetime.now(UTC) > self._end:
-            raise KitError("its time is over", where="--ttl", fix="give it more; what was made is taken down now")
+        if self.meter:
+            self.meter.look()
+        self._check(_AHEAD_HOURS)
+
+    def watch(self) -> None:
+        """Called in the background, after each look: end the step that runs where a limit is reached meanwhile."""
+        if self.over:
+            return
+        try:
+            self._check(0.0)
+        except LimitError as e:
+            self.over = e
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def _check(self, ahead_hours: float) -> None:
+        if datetime.now(UTC) > self.end:
+            raise LimitError("its time is over", where="--ttl", fix="give it more; what was made is taken down now")
         if not self.meter:
             return
-        self.meter.look()
         if self.meter.unknown and not self._caller.twin:
-            raise KitError(
+            raise LimitError(
                 f"the price of {', '.join(sorted(self.meter.unknown))} is not known, so --max-usd can't be kept",
                 where="--max-usd",
                 fix="`llmops prices refresh` fetches it; what was made is taken down now",
             )
-        expected = self.meter.usd + self.meter.rate * _AHEAD_HOURS
+        expected = self.meter.usd + self.meter.rate * ahead_hours
         if expected > self._max_usd:
-            raise KitError(
+            raise LimitError(
                 f"it has cost about ${self.meter.usd:.4f}, and the next step might bring it to ${expected:.4f}",
                 where=f"--max-usd {self._max_usd:g}",
                 fix="give it more; what was made is taken down now",
@@ -135,7 +167,7 @@ class AccountWorld(World):
         if done.returncode and "does not exist yet" not in done.stderr:
             done = self._destroy(stack)  # a first `up` that failed leaves a stack that says nothing of itself
             if done.returncode:
-                self.swept.append(f"`pulumi destroy --stack {stack}` failed: {_last(done.stdout + done.stderr)}")
+                self.swept.append(f"`pulumi destroy --stack {stack}` failed: {last_lines(done.stdout + done.stderr)}")
         found = self._llmops(stack, "sweep", "--of", stack, "--json")
         rows = json.loads(found.stdout)["left"] if not found.returncode else []
         left = [row for row in rows if not row["keep"]]  # a key that waits for its deletion must stay so long
@@ -144,7 +176,7 @@ class AccountWorld(World):
             self.swept += [f"swept: {thing['kind']} {thing['name']}" for thing in left]
         for each in (found, done):
             if each.returncode and "sweep" in each.args:
-                self.swept.append(f"the sweep of {stack} failed: {_last(each.stderr)}")
+                self.swept.append(f"the sweep of {stack} failed: {last_lines(each.stderr)}")
 
     def _destroy(self, stack: str) -> subprocess.CompletedProcess[str]:
         from llmops.engine import ensure
@@ -181,6 +213,7 @@ def parse_span(text: str) -> timedelta:
     return span
 
 
-def _last(text: str) -> str:
+def last_lines(text: str) -> str:
+    """The end of what a command said, in a line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[-3:])

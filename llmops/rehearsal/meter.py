@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from llmops.prices import Prices
 from llmops.rehearsal.clouds.base import Standing
@@ -31,6 +32,8 @@ class Meter:
         """Dollars so far: an estimate."""
         self.unknown: set[str] = set()
         """Instance types whose price the table does not have."""
+        self.looked: Callable[[], None] = lambda: None
+        """Called after each look in the background, also after one that failed."""
 
     def start(self, every_seconds: float) -> None:
         """Look now and then until `stop`."""
@@ -55,10 +58,9 @@ class Meter:
 
     def _run(self, every_seconds: float) -> None:
         while not self._stopped.wait(every_seconds):
-            try:
-                self.look()
-            except Exception:  # what stood at the last look goes on to count, and the next look corrects it
-                continue
+            for each in (self.look, self.looked):
+                with suppress(Exception):  # what stood at the last look goes on to count, and the next look corrects it
+                    each()
 
     def _price(self, machines: Standing) -> float:
         price = self._prices.instance(machines.purpose, machines.instance_type)

@@ -9,6 +9,8 @@ from llmops.rehearsal import plots
 from llmops.rehearsal.report import Report, machine
 from llmops.rehearsal.steps import MARKS, Result
 
+_ANSWERS = {"as assumed": "passed", "otherwise": "failed", "not answered": "not-run"}
+_TITLES = {"rehearsal": "Rehearsal", "smoke": "Smoke test"}
 _STYLE = Path(__file__).with_name("page.css")
 
 
@@ -17,6 +19,7 @@ def html(report: Report) -> str:
     sections = [
         _head(report),
         _failure(report),
+        _questions(report),
         _steps(report),
         _plots(report),
         _differences(report),
@@ -24,7 +27,7 @@ def html(report: Report) -> str:
         _unjudged(report),
     ]
     body = "\n".join(filter(None, sections))
-    title = f"Rehearsal: {'passed' if report.passed else 'failed'}"
+    title = f"{_TITLES[report.kind]}: {'passed' if report.passed else 'failed'}"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -49,10 +52,11 @@ def _head(report: Report) -> str:
         notes.append(f"with the fault {report.fault}")
     if report.without:
         notes.append(f"with these actions taken away: {', '.join(report.without)}")
+    notes += report.swept if report.kind == "smoke" else []
     if report.kept:
         notes.append(f"kept: {report.kept}")
     lines = "".join(f"<p class='soft'>{escape(n)}</p>" for n in notes)
-    head = f"<h1>Rehearsal on {escape(report.cloud)}</h1>\n<p class='verdict {word}'>{word}</p>"
+    head = f"<h1>{_TITLES[report.kind]} on {escape(report.cloud)}</h1>\n<p class='verdict {word}'>{word}</p>"
     return f"{head}\n{lines}\n<div class='figures'>{cells}</div>"
 
 
@@ -73,7 +77,8 @@ def _failure(report: Report) -> str:
 
 def _steps(report: Report) -> str:
     rows = "\n".join(_row(r) for r in report.results)
-    legend = "".join(f"<li>{_mark(m)} {escape(words)}</li>" for m, words in MARKS.items())
+    used = {r.step.mark for r in report.results}
+    legend = "".join(f"<li>{_mark(m)} {escape(words)}</li>" for m, words in MARKS.items() if m in used)
     head = "<tr><th>step</th><th>what it showed</th><th>mark</th><th>time</th></tr>"
     return (
         f"<h2>Steps</h2>\n<div class='scroll'><table>\n{head}\n{rows}\n</table></div>\n<ul class='soft'>{legend}</ul>"
@@ -125,6 +130,23 @@ def _differences(report: Report) -> str:
     if not report.differences:
         return "<h2>Cloud and twin</h2>\n<p>They did not differ in anything that the steps look at.</p>"
     return "<h2>Where cloud and twin differed</h2>\n" + _list(report.differences)
+
+
+def _questions(report: Report) -> str:
+    """What only an account answers."""
+    if not report.questions:
+        return ""
+    head = "<tr><th>question</th><th>what the kit assumes</th><th>what the cloud did</th><th>answer</th></tr>"
+    rows = "\n".join(
+        f"<tr class='{_ANSWERS[each.state]}'><td><b>{_words(each.question)}</b>"
+        f"<span class='soft'>{escape(each.id)}; {escape(each.source)}</span></td>"
+        f"<td>{_words(each.assumed)}<span class='soft'>{each.sure} % sure</span></td>"
+        f"<td>{_words(each.did)}</td><td>{escape(each.state)}</td></tr>"
+        for each in report.questions
+    )
+    return (
+        f"<h2>Questions that only an account answers</h2>\n<div class='scroll'><table>\n{head}\n{rows}\n</table></div>"
+    )
 
 
 def _permissions(report: Report) -> str:

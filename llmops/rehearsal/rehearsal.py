@@ -131,6 +131,8 @@ def _start_meter(stage: Stage) -> None:
 
     prices = load_prices(stage.cloud.caller().region)
     meter = stage.world.meter = Meter(stage.cloud.standing, prices, stage.timeline, stage.world.is_ours)
+    if isinstance(stage.world, AccountWorld):
+        meter.looked = stage.world.watch
     meter.start(_LOOK_SECONDS[stage.world.live])
 
 

@@ -3,15 +3,21 @@
 import json
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from contract.errors import KitError
-from llmops.rehearsal.steps import MARKS, Result, Timeline
+from llmops.rehearsal.steps import MARKS, Access, Command, Evidence, Result, Step, Timeline
 
-SCHEMA = "rehearsal/1"
+if TYPE_CHECKING:
+    from llmops.rehearsal.smoke.questions import Answered
+
+SCHEMAS = {"rehearsal": "rehearsal/1", "smoke": "smoke/1"}
+"""Of report.json, by the kind of what is reported."""
+_VERBS = {"rehearsal": "rehearse", "smoke": "smoke"}
 _SECTIONS = ("junit.xml", "report.html", "report.json")
 
 
@@ -39,6 +45,13 @@ class Report:
     usd: float | None = None
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Of each role, all that it has had."""
+    kind: str = "rehearsal"
+    """Or smoke."""
+    questions: "list[Answered]" = field(default_factory=list)
+    twin: bool = False
+    """Did a twin stand in for the account of a smoke test?"""
+    unfinished: bool = False
+    """Is something left in the account, to go on with?"""
 
     @property
     def passed(self) -> bool:
@@ -51,8 +64,8 @@ class Report:
         return next((r for r in self.results if r.state in ("failed", "stopped")), None)
 
 
-def write(report: Report, folder: Path) -> None:
-    """Write all three into a folder.
+def write(report: Report, folder: Path, shown: Callable[[str], str] = str) -> None:
+    """Write all three into a folder; `shown` changes what is written, such as names that nobody else shall read.
 
     Raises:
         KitError: the folder can't be written.
@@ -62,7 +75,7 @@ def write(report: Report, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in zip(_SECTIONS, (junit(report), html(report), to_json(report)), strict=True):
-            (folder / name).write_text(text)
+            (folder / name).write_text(shown(text))
     except OSError as e:
         raise KitError(f"the report can't be written: {e.strerror}", where=str(folder), fix="--report DIR") from e
 
@@ -76,7 +89,7 @@ def document(report: Report) -> dict[str, Any]:
     """report.json as plain data."""
     failed = report.failed
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMAS[report.kind],
         "target": report.target,
         "passed": report.passed,
         "failed_step": failed.step.id if failed else "",
@@ -90,12 +103,14 @@ def document(report: Report) -> dict[str, Any]:
         "fault": report.fault,
         "without": report.without,
         "usd": report.usd,
-        "steps": [_step(r) for r in report.results],
+        "steps": [document_of(r) for r in report.results],
         "timeline": {k: v for k, v in asdict(report.timeline).items() if not k.startswith("begun")},
         "not_judged": report.unjudged,
         "differences": report.differences,
         "policies": report.policies,
         "swept": report.swept,
+        **({"twin": report.twin} if report.kind == "smoke" else {}),
+        **({"questions": [each.row for each in report.questions]} if report.kind == "smoke" else {}),
     }
 
 
@@ -105,7 +120,8 @@ def machine() -> str:
     return f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
-def _step(result: Result) -> dict[str, Any]:
+def document_of(result: Result) -> dict[str, Any]:
+    """A step as it went, as plain data."""
     step, error = result.step, result.error
     return {
         "id": step.id,
@@ -125,6 +141,19 @@ def _step(result: Result) -> dict[str, Any]:
     }
 
 
+def result_of(step: Step, document: dict[str, Any]) -> Result:
+    """The reverse, of a step that passed."""
+    return Result(
+        step,
+        document["state"],
+        document["began"],
+        document["seconds"],
+        Evidence(tuple(document["said"]), document["facts"], document["measured"]),
+        commands=[Command(**each) for each in document["commands"]],
+        accesses=[Access(**each) for each in document["accesses"]],
+    )
+
+
 def junit(report: Report) -> str:
     """JUnit XML as CI servers read it: a test case a step.
 
@@ -138,25 +167,25 @@ def junit(report: Report) -> str:
         "errors": "0",
         "time": f"{report.seconds:.3f}",
     }
-    root = ElementTree.Element("testsuites", {"name": f"llmops rehearse {report.target}", **counts})
-    here = {"name": "rehearsal", "timestamp": report.started, "hostname": platform.node() or "here"}
+    root = ElementTree.Element("testsuites", {"name": f"llmops {_VERBS[report.kind]} {report.target}", **counts})
+    here = {"name": report.kind, "timestamp": report.started, "hostname": platform.node() or "here"}
     suite = ElementTree.SubElement(root, "testsuite", {**here, **counts})
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in {"place": report.place, "kit": report.kit_version, "fault": report.fault}.items():
         ElementTree.SubElement(properties, "property", name=name, value=value)
     for result in report.results:
-        _case(suite, result, report.target)
+        _case(suite, result, f"{report.kind}.{report.target}")
     ElementTree.SubElement(suite, "system-out").text = _text("\n".join(f"not judged: {u}" for u in report.unjudged))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _case(suite: ElementTree.Element, result: Result, target: str) -> None:
+def _case(suite: ElementTree.Element, result: Result, of: str) -> None:
     step = result.step
     case = ElementTree.SubElement(
         suite,
         "testcase",
-        classname=f"rehearsal.{target}",
+        classname=of,
         name=f"{step.id}: {step.title}",
         time=f"{result.seconds:.3f}",
     )

@@ -34,9 +34,20 @@ class View(Protocol):
 
 
 def run(
-    steps: Sequence[Step], stage: "Stage", view: View, faults: Mapping[str, FaultCase] | None = None
+    steps: Sequence[Step],
+    stage: "Stage",
+    view: View,
+    faults: Mapping[str, FaultCase] | None = None,
+    done: Mapping[str, Result] | None = None,
 ) -> list[Result]:
-    """Run steps until one fails. `faults`: by the step that meets it.
+    """Run steps until one fails.
+
+    Args:
+        steps: in their order.
+        stage: what they work with.
+        view: who watches.
+        faults: by the step that meets it.
+        done: by step, how those went that passed before, and are not run again.
 
     Returns:
         A result for each step, in order; `not run` for those after the failure.
@@ -44,10 +55,12 @@ def run(
     Raises:
         KeyboardInterrupt: the user ended it; the caller cleans up.
     """
-    results = [Result(step) for step in steps]
+    results = [(done or {}).get(step.id) or Result(step) for step in steps]
     stage.results = results
-    passed: set[str] = set()
+    passed = set(done or {})
     for result in results:
+        if result.step.id in passed:
+            continue
         if any(need not in passed for need in result.step.needs if need in {s.id for s in steps}):
             continue
         if any(r.state in ("failed", "stopped") for r in results):
@@ -68,8 +81,10 @@ def _run_step(result: Result, stage: "Stage", view: View, fault: FaultCase | Non
         result.evidence = _with_fault(result, stage, fault) if fault else result.step.run(stage)
         result.state = "passed"
     except (KeyboardInterrupt, SystemExit):
-        result.state = "stopped"
-        raise
+        if stage.world.over is None:
+            result.state = "stopped"
+            raise
+        result.error = stage.world.over
     except KitError as e:
         result.error = e
     except Exception as e:

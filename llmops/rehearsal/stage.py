@@ -71,7 +71,8 @@ class Stage:
             known = self.policies.setdefault(label, [])
             known += [document for document in documents if document not in known]
         if self.world.meter:
-            self.world.meter.look()
+            with suppress(KitError):  # the step has its own error, and the next one begins with a look
+                self.world.meter.look()
         return self.world.accesses()
 
     def llmops(self, *words: str, stack: str = "dev", who: str = "", code: int = 0, stdin: str = "") -> str:

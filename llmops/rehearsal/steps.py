@@ -11,11 +11,12 @@ from contract.validation import did_you_mean
 if TYPE_CHECKING:
     from llmops.rehearsal.stage import Stage
 
-Mark = Literal["real", "twin", "simulated"]
+Mark = Literal["real", "twin", "simulated", "cloud"]
 MARKS: dict[Mark, str] = {
     "real": "real programs on this machine: what it shows holds on a cloud too",
     "twin": "real programs, and the twin in the cloud's place",
     "simulated": "something that a cloud does by itself is made to happen",
+    "cloud": "the caller's own account",
 }
 State = Literal["passed", "failed", "stopped", "not run"]
 

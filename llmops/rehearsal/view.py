@@ -13,7 +13,7 @@ from rich.text import Text
 from llmops.rehearsal.steps import Result, Step
 
 _SIGNS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "stopped": ("✗", "red"), "not run": ("·", "dim")}
-_COLOURS = {"real": "blue", "twin": "cyan", "simulated": "yellow"}
+_COLOURS = {"real": "blue", "twin": "cyan", "simulated": "yellow", "cloud": "magenta"}
 _LINES = 3
 
 

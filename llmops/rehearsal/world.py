@@ -42,6 +42,8 @@ class World:
         self.meter: Meter | None = None
         self.temporary: list[Path] = []
         """Folders of temporary files that its programs are given."""
+        self.over: KitError | None = None
+        """The limit that ended a step while it ran."""
         self.swept: list[str] = []
         """What had to be removed by its tags at the end, or could not be."""
         self._before: dict[str, str] = {}

@@ -68,11 +68,15 @@ class Account:
     @contextmanager
     def quotas(self, limits: dict[str, int]) -> Iterator[None]:
         """The account has these quotas meanwhile."""
-        self._admin("PUT", {"quotas": limits}, "settings")
+        self.set(quotas=limits)
         try:
             yield
         finally:
-            self._admin("PUT", {"quotas": {}}, "settings")
+            self.set(quotas={})
+
+    def set(self, **settings: Any) -> None:
+        """Change settings of the twin."""
+        self._admin("PUT", settings, "settings")
 
     def _admin(self, method: str, body: Any, route: str = "faults") -> None:
         data = body if body is None else json.dumps(body).encode()

@@ -43,11 +43,12 @@ class Rehearsing:
 
     project: Path
     cloud: str
+    verb: str = "rehearse"
 
     def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """As a user does, in a shell that has credentials of a real account."""
         return subprocess.Popen(
-            [sys.executable, "-m", "llmops", "rehearse", self.cloud, *arguments],
+            [sys.executable, "-m", "llmops", self.verb, self.cloud, *arguments],
             cwd=self.project,
             env=environ or {**os.environ, **_PLANTED},
             stdin=subprocess.DEVNULL,
@@ -85,8 +86,9 @@ class Rehearsing:
 
 def rehearsing_in(project: Path, cloud: str) -> Rehearsing:
     """A project in a folder, whose recipe trains a tiny model in seconds."""
+    aside = (".git", ".llmops", "recipes", "rehearsal-report", "smoke-report")
     for path in CHECKOUT.iterdir():
-        if path.name not in (".git", ".llmops", "recipes", "rehearsal-report") and not path.name.startswith("Pulumi."):
+        if path.name not in aside and not path.name.startswith("Pulumi."):
             (project / path.name).symlink_to(path)
     text = (CHECKOUT / "Pulumi.yaml").read_text()
     (project / "Pulumi.yaml").write_text(text.replace("virtualenv: .venv", f"virtualenv: {sys.prefix}"))

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from twins.aws.calls import ApiError, Call
+from twins.aws.judges import denials
 from twins.aws.twin import Twin
-from twins.faults import ANY, CONTAINERS, TIMES, Fault, Faults, Kind, Member
+from twins.faults import ANY, CONTAINERS, TIMES, UNTIL_CLEARED, Fault, Faults, Kind, Member
 
 _PATTERN, _SECONDS = Member("pattern"), Member("number")
 _CALL = {"service": ANY, "operation": _PATTERN}
@@ -21,6 +22,11 @@ KINDS = {
     "eventual": Kind(
         "what these calls make can't be found by Describe, Get and Head for so long", {**_CALL, "seconds": _SECONDS}
     ),
+    "policy": Kind(
+        "a service control policy of the organization denies these calls, whoever makes them",
+        {**_CALL, "times": UNTIL_CLEARED},
+    ),
+    "expired": Kind("the credentials of this principal are expired", {"principal": _PATTERN, "times": UNTIL_CLEARED}),
     "role_propagation": Kind("a role works only so long after it was made", {"seconds": _SECONDS}),
     **{name: CONTAINERS[name] for name in ("capacity", "spot_reclaim", "crash", "slow_start", "silent", "bad_image")},
     "rollback": Kind(
@@ -78,6 +84,8 @@ def meet(twin: Twin, call: Call, errors: Callable[[], list[str]]) -> None:
     if take(twin, "error", **subject):
         code = "InternalError" if call.service == "s3" else "InternalFailure"
         raise ApiError(code, "We encountered an internal error. Please try again.", 500)
+    if take(twin, "policy", **subject):
+        raise denials.by_organization(call)
     if name := _unseen(twin, call):
         raise _not_found(twin, call, name, errors())
 

@@ -4,6 +4,7 @@ import hmac
 from dataclasses import dataclass
 
 from contract.twin import TWIN_ACCOUNT
+from twins.aws import faults
 from twins.aws.calls import Call
 from twins.aws.refusals import Refusals
 from twins.aws.twin import Twin
@@ -34,12 +35,15 @@ def key_of(twin: Twin, access_key: str, token: str, refusals: Refusals) -> Key:
     Raises:
         ApiError: as AWS answers for an unknown, inactive or expired key, and for a token that is not the key's.
     """
-    if access_key == ROOT_ACCESS_KEY and not token:
-        return Key(root.key(twin.home, ROOT_PURPOSE), ROOT_ARN)
     with twin.lock:
-        found = _of_session(access_key, token, refusals) if token else _of_user(access_key)
-    if found is None:
-        raise refusals.unknown_key()
+        if access_key == ROOT_ACCESS_KEY and not token:
+            found = Key(root.key(twin.home, ROOT_PURPOSE), ROOT_ARN)
+        else:
+            found = _of_session(access_key, token, refusals) if token else _of_user(access_key)
+        if found is None:
+            raise refusals.unknown_key()
+        if faults.take(twin, "expired", principal=found.principal):
+            raise refusals.expired_token()
     return found
 
 

@@ -46,7 +46,9 @@ def respond(twin: Twin, call: Call) -> Reply:
     parsed = Id.parse(call.path)
     arm_checks.check_subscription(twin, parsed)
     call.id = parsed.resource
-    faults.meet(twin, **faults.subject_of(permission_of(twin, call)))
+    permission = permission_of(twin, call)
+    faults.meet(twin, **faults.subject_of(permission))
+    faults.forbid(twin, permission, parsed.name)
     if answered := providers.respond(twin, call, parsed):
         return answered
     if parsed.tail:

@@ -20,7 +20,7 @@ from twins.azure.calls import Call
 from twins.azure.errors import ArmError
 from twins.azure.ids import key
 from twins.azure.twin import Twin, Wsgi
-from twins.faults import ANY, CONTAINERS, TIMES, Fault, Faults, Kind, Member
+from twins.faults import ANY, CONTAINERS, TIMES, UNTIL_CLEARED, Fault, Faults, Kind, Member
 
 RETRY_SECONDS = 1
 _PATTERN, _SECONDS = Member("pattern"), Member("number")
@@ -30,12 +30,17 @@ KINDS = {
     "error": Kind("so many calls are answered with an internal error (500)", {**_CALL, "times": TIMES}),
     "slow": Kind("so many calls take so much longer", {**_CALL, "seconds": _SECONDS, "times": TIMES}),
     "eventual": Kind("what these calls make can't be found by GET for so long", {**_CALL, "seconds": _SECONDS}),
+    "policy": Kind("an Azure Policy denies these calls, whoever makes them", {**_CALL, "times": UNTIL_CLEARED}),
+    "expired": Kind(
+        "tokens and secrets of this principal, by its object id, are expired",
+        {"principal": _PATTERN, "times": UNTIL_CLEARED},
+    ),
     "role_propagation": Kind("a role assignment works only so long after it was made", {"seconds": _SECONDS}),
     "failure": Kind(
         "the next operation on this resource that takes time ends as Failed", {"name": _PATTERN, "times": TIMES}
     ),
     "no_budgets": Kind(
-        "the subscription's offer has no budgets, as those of sponsors and partners", {"times": Member("count", 0)}
+        "the subscription's offer has no budgets, as those of sponsors and partners", {"times": UNTIL_CLEARED}
     ),
     **CONTAINERS,
 }
@@ -85,6 +90,26 @@ def meet(twin: Twin, service: str, operation: str) -> None:
     if take(twin, "error", **subject):
         # https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
         raise ArmError(500, "InternalServerError", "Encountered internal server error.")
+
+
+def forbid(twin: Twin, permission: str, name: str) -> None:
+    """Refuse a call that an Azure Policy denies.
+
+    https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-policy-requestdisallowedbypolicy
+    (words of its identifiers: microsoft/vscode-apimanagement#348)
+
+    Raises:
+        ArmError: 403.
+    """
+    if not take(twin, "policy", **subject_of(permission)):
+        return
+    scope = f"/subscriptions/{twin.subscription}/providers/Microsoft.Authorization"
+    found = {
+        f"policy{kind}": {"name": "company", "id": f"{scope}/policy{kind}s/company"}
+        for kind in ("Assignment", "Definition")
+    }
+    words = f"Resource '{name}' was disallowed by policy. Policy identifiers: '{json.dumps([found])}'."
+    raise ArmError(403, "RequestDisallowedByPolicy", words, target=name)
 
 
 def around(twin: Twin, service: str, app: Wsgi) -> Wsgi:

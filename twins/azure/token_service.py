@@ -14,7 +14,7 @@ from typing import Any
 from jwt.algorithms import RSAAlgorithm
 from werkzeug.wrappers import Request
 
-from twins.azure import principals, tokens
+from twins.azure import faults, principals, tokens
 from twins.azure.calls import Caller, Reply
 from twins.azure.errors import ArmError
 from twins.azure.twin import Twin
@@ -130,6 +130,9 @@ def _token(twin: Twin, request: Request) -> Reply:
         raise _refused(400, "unauthorized_client", 700016, message)
     audience = _audience(form)
     require_resource(twin, audience)
+    if faults.take(twin, "expired", principal=caller.object_id):
+        message = f"The provided client secret keys for app '{client}' are expired."
+        raise _refused(401, "invalid_client", 7000222, message)
     if form.get("client_assertion"):
         _check_assertion(twin, caller, form)
     elif not secret:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from werkzeug.datastructures import Headers
 
 from hosting.files import write_atomic
-from twins.azure import principals
+from twins.azure import faults, principals
 from twins.azure.calls import Caller
 from twins.azure.errors import ArmError
 from twins.azure.twin import Twin
@@ -28,6 +28,7 @@ ML = ("https://ml.azure.com",)
 LIFETIME_SECONDS = 3600
 KEY_ID = "twin"
 KEY_FILE = "tokens.pem"
+_EXPIRED = "The access token expiry UTC time is earlier than current UTC time."
 
 
 def issue(twin: Twin, caller: Caller, audience: str, lifetime: float = LIFETIME_SECONDS) -> str:
@@ -70,8 +71,7 @@ def caller_of(twin: Twin, headers: Mapping[str, str] | Headers, audiences: tuple
     try:
         claims = claims_of(twin, token)
     except jwt.ExpiredSignatureError:
-        message = "The access token expiry UTC time is earlier than current UTC time."
-        raise unauthorized(twin, "ExpiredAuthenticationToken", message) from None
+        raise unauthorized(twin, "ExpiredAuthenticationToken", _EXPIRED) from None
     except jwt.InvalidTokenError as e:
         message = f"The access token is invalid: {e}"
         raise unauthorized(twin, "InvalidAuthenticationToken", message) from None
@@ -83,6 +83,8 @@ def caller_of(twin: Twin, headers: Mapping[str, str] | Headers, audiences: tuple
             f"match with one of the allowed audiences '{', '.join(audiences)}'.",
         )
     with twin.lock:
+        if faults.take(twin, "expired", principal=claims["oid"]):
+            raise unauthorized(twin, "ExpiredAuthenticationToken", _EXPIRED)
         caller = principals.find(twin, claims["oid"])
     if caller is None:
         message = "The principal of the access token is not in the tenant."

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from contract.errors import KitError
 from contract.twin import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
+from llmops.exchanges import recorder
 
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 6}, max_pool_connections=32, connect_timeout=10)
 # An answer takes as long as SageMaker allows for a stream; one that is lost was paid for: it is not asked for twice.
@@ -62,6 +63,10 @@ class Clients:
                 self._made[key] = self._session.client(
                     service, region_name=region or None, config=_CONFIGS.get(service, _CONFIG)
                 )  # type: ignore[call-overload]
+            if to := recorder():
+                from llmops.platforms.aws.exchanges import record
+
+                record(self._made[key], to)
         return self._made[key]
 
     @property

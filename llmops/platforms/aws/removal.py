@@ -16,6 +16,7 @@ STACK_TAG = "llmops:stack"
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "endpoints/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "async/")
 """Flow logs are not among them: what else writes below AWSLogs/ in a bucket of others, nobody can tell."""
+_AT_ONCE = 1000  # DeleteObjects takes no more
 _MISSING = ("NoSuchBucket", "NoSuchTagSet", "404", "RepositoryNotFoundException", "ValidationException")
 
 
@@ -41,17 +42,25 @@ def empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
     if ours is None:
         return
     for prefix in [""] if ours else keys:
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            _delete(s3, bucket, [{"Key": f["Key"], "VersionId": f["VersionId"]} for f in found])
+        delete_versions(s3, bucket, prefix)
         for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
             for upload in page.get("Uploads", []):
                 s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
 
-def _delete(s3: Any, bucket: str, objects: list[dict[str, str]]) -> None:
-    if not objects:
-        return
+def delete_versions(s3: Any, bucket: str, prefix: str = "") -> None:
+    """Remove every version of every object below a prefix. All are listed first: nobody says that pages stay whole
+    while what the next one begins at is deleted.
+    """
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
+    found = [each for page in pages for each in (*page.get("Versions", []), *page.get("DeleteMarkers", []))]
+    objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+    for begin in range(0, len(objects), _AT_ONCE):
+        _delete_objects(s3, bucket, objects[begin : begin + _AT_ONCE])
+
+
+def _delete_objects(s3: Any, bucket: str, objects: list[dict[str, str]]) -> None:
+    """Remove versions of objects, at most a thousand."""
     answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
     if errors := answer.get("Errors"):
         first = errors[0]

@@ -25,12 +25,15 @@ from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from contract.errors import KitError
-from llmops.platforms.azure.clients import ARM_SCOPE, explained
+from llmops.exchanges import recorder
+from llmops.platforms.azure.clients import ARM_SCOPE, error_code, explained
 
 ARM = "https://management.azure.com"
 ML_API = "2025-12-01"
 """Of Microsoft.MachineLearningServices: the version that the stack's own resources are declared with."""
 _POLL_SECONDS = 5.0  # where the answer has no Retry-After
+_MAKE = ("PUT", "PATCH")  # what they need is missing then, not what they make
+_NOWHERE = ("SubscriptionNotFound", "InvalidSubscriptionId")
 Document = dict[str, Any]
 
 
@@ -54,6 +57,10 @@ class Arm:
             ARMChallengeAuthenticationPolicy(credential, ARM_SCOPE),
             CustomHookPolicy(),
         ]
+        if to := recorder():
+            from llmops.platforms.azure.exchanges import RecordingPolicy
+
+            policies.append(RecordingPolicy(to))
         self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(self.url, policies=policies)
 
     def find(self, id_: str, api_version: str = ML_API) -> Document | None:
@@ -119,10 +126,11 @@ class Arm:
             answered = self._client._pipeline.run(request)
             response = answered.http_response
             response.read()
-            if response.status_code == 404:
-                return None
             if response.status_code >= 400:
-                raise HttpResponseError(response=response, error_format=ARMErrorFormat)
+                error = HttpResponseError(response=response, error_format=ARMErrorFormat)
+                if response.status_code == 404 and request.method not in _MAKE and error_code(error) not in _NOWHERE:
+                    return None
+                raise error
             if wait:
                 poller: LROPoller[Any] = LROPoller(self._client, answered, _content, ARMPolling(_POLL_SECONDS))
                 return poller.result()

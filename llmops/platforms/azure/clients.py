@@ -260,6 +260,10 @@ def _refusal(error: HttpResponseError, where: str, fix: str, role: str) -> KitEr
 def _way_out(error: HttpResponseError) -> str:
     if error.status_code == 429:
         return "Azure is asked too much at the moment: repeat the command in a minute"
+    if error.status_code == 401:
+        return "`az login`, or new credentials in $AZURE_*, then repeat the command"
+    if error_code(error) in ("SubscriptionNotFound", "InvalidSubscriptionId"):
+        return "$AZURE_SUBSCRIPTION_ID of a subscription that `az account list` shows"
     if "quota" in str(error).lower():
         return "another VM size, or a higher quota: `llmops plan` says what is allowed, the portal's Quotas raise it"
     return "docs/troubleshooting.md lists Azure's own error texts"

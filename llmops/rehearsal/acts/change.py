@@ -44,7 +44,7 @@ def copy(stage: Stage) -> Evidence:
 def bad_version(stage: Stage) -> Evidence:
     """A version with perturbed weights, forced: it starts, answers fast and with 200. Its quality rolls it back."""
     version = stage.notes["version"]
-    worse = stage.notes.get("worse") or _put_worse(stage)
+    worse = _worse(stage)
     refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, code=3)
     require("gate" in refused, "a version that failed its gate was promoted without --force", worse)
     stage.json("promote", worse, "--endpoint", ENDPOINT, "--force")
@@ -91,11 +91,12 @@ def bad_version(stage: Stage) -> Evidence:
 def drift(stage: Stage) -> Evidence:
     """Somebody silences the quality alarm by hand: a look at everything finds it, and puts it right."""
     alarm = stage.cloud.quality_alarm(stage.outputs(), ENDPOINT)
+    again = alarm.before == _BY_HAND  # an earlier attempt, which was killed, set it
     alarm.set(_BY_HAND)
     stage.llmops("plan", "--refresh", "--detailed-exitcode", who="preview", code=2)
     stage.llmops("up", "--refresh")
     now = alarm.read()
-    require(now == alarm.before, f"the alarm's threshold is {now}", alarm.name)
+    require(now != _BY_HAND and (again or now == alarm.before), f"the alarm's threshold is {now}", alarm.name)
     return Evidence(
         (
             f"the threshold of {alarm.name} was set to {_BY_HAND} by hand",
@@ -130,7 +131,15 @@ def update(stage: Stage) -> Evidence:
     )
 
 
-def _put_worse(stage: Stage) -> str:
+def _worse(stage: Stage) -> str:
+    """A worse version in dev's store; another one, where the last was rejected before the step ended."""
+    store, put = stage.platform().store(), stage.notes.setdefault("worse ones", [])
+    if not put or store.rejection(store.find(put[-1]).sha256):
+        put.append(_put_worse(stage, len(put) + 1))
+    return put[-1]
+
+
+def _put_worse(stage: Stage, number: int) -> str:
     """The trained version with its words mixed up, into dev's store; its gate says that it failed."""
     platform = stage.platform()
     ref = platform.store().find(stage.notes["version"])
@@ -142,12 +151,11 @@ def _put_worse(stage: Stage) -> str:
         (folder / SIGNATURE).unlink(missing_ok=True)
         fields |= {
             "files": file_entries(folder),
-            "gate": GateResult(passed=False, reasons=["its weights are perturbed"]),
+            "gate": GateResult(passed=False, reasons=[f"its weights are perturbed ({number})"]),
         }
         fields.pop("schema")
         ModelManifest.new(**fields).write(folder / MANIFEST)
-        stage.notes["worse"] = platform.store().put_model(folder, platform.sign).alias
-    return stage.notes["worse"]
+        return platform.store().put_model(folder, platform.sign).alias
 
 
 STEPS = (

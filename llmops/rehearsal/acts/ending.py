@@ -57,7 +57,7 @@ def _in_state(stage: Stage, stack: str, known: Iterable[leaks.Known]) -> list[le
 def down(stage: Stage) -> Evidence:
     """Plain `pulumi destroy` would lose models: it is refused; `llmops down` keeps them."""
     name = stage.world.stack("dev")
-    stage.notes["prod"] = _of_prod(stage)
+    stage.notes["prod"] = _of_prod(stage, stage.cloud.held())
     refused = stage.llmops("down", "--data", "another", code=1)
     require("is not the name of the stack" in refused, "another name was not refused", "`llmops down --data`")
     text = stage.pulumi("destroy", "--yes", code=1)
@@ -80,7 +80,10 @@ def down_data(stage: Stage) -> Evidence:
     ours = sorted(thing for thing in after if cloud.is_of(thing, name))
     require(not ours, f"left behind: {', '.join(ours)}", "the account", _ERROR)
     require(
-        _of_prod(stage) == stage.notes["prod"], "the second stack is not as it was", stage.world.stack("prod"), _ERROR
+        _of_prod(stage, after) == stage.notes["prod"],
+        "the second stack is not as it was",
+        stage.world.stack("prod"),
+        _ERROR,
     )
     if before := stage.notes.get("before"):
         prod = stage.world.stack("prod")
@@ -96,9 +99,9 @@ def down_data(stage: Stage) -> Evidence:
     return Evidence(said, {"orphans": 0})
 
 
-def _of_prod(stage: Stage) -> dict[str, Any]:
-    cloud, name = stage.cloud, stage.world.stack("prod")
-    return {thing: document for thing, document in cloud.held().items() if cloud.is_of(thing, name)}
+def _of_prod(stage: Stage, held: dict[str, Any]) -> dict[str, Any]:
+    name = stage.world.stack("prod")
+    return {thing: document for thing, document in held.items() if stage.cloud.is_of(thing, name)}
 
 
 STEPS = (

@@ -115,16 +115,16 @@ def invoke(stage: Stage) -> Evidence:
     answers = {
         "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
         "streaming": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n"),
-        "OpenAI client": _by_openai(stage.json("token", ENDPOINT), question),
+        "OpenAI client": by_openai(stage.json("token", ENDPOINT), question),
     }
     if stage.cloud.files:
         answers["async"] = stage.json("invoke", QUEUE, question)["choices"][0]["message"]["content"]
     for way, answer in answers.items():
-        require(_holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}")
+        require(holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}")
     return Evidence(tuple(f"{way}: {answer.strip()}" for way, answer in answers.items()), {"ways": sorted(answers)})
 
 
-def _by_openai(access: dict[str, str], question: str) -> str:
+def by_openai(access: dict[str, str], question: str) -> str:
     """What an OpenAI client gets; without the package, what the same request gets."""
     request = {"model": access["model"], "messages": [{"role": "user", "content": question}]}
     try:
@@ -162,7 +162,8 @@ class _Reclaim:
         return self._done and (self._stage.world.live or "taken back" in line or line.startswith("resume="))
 
 
-def _holds(answer: str, expect: list[str]) -> bool:
+def holds(answer: str, expect: list[str]) -> bool:
+    """Is there an answer, with all that it must hold?"""
     return all(any(a.casefold() in answer.casefold() for a in each.split("|")) for each in expect) and bool(answer)
 
 

@@ -17,6 +17,7 @@ from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
     from llmops.platforms.aws.clients import Clients
+    from llmops.rehearsal.smoke.questions import Question
 
 _PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat", "token")
 _GONE = ("Deleting", "Failed")
@@ -79,10 +80,13 @@ class Aws(Cloud):
 
     def held(self) -> dict[str, Any]:
         """See llmops.rehearsal.clouds.aws_inventory."""
-        found = inventory(self._clients)
+        from llmops.platforms.aws.clients import explained
+
+        with explained("the inventory of the account"):
+            found = inventory(self._clients, self.only)
         for name, document in found.items():
             if name.startswith("bucket ") and "-state-" in name:
-                document["keys"] = []
+                document.pop("keys", None)
         return found
 
     def is_of(self, thing: str, stack: str) -> bool:
@@ -108,6 +112,18 @@ class Aws(Cloud):
     def settings(self) -> dict[str, Any]:
         """The region of this process's clients."""
         return {"region": self._clients.caller.region}
+
+    def questions(self) -> "tuple[Question, ...]":
+        """See llmops.rehearsal.smoke.questions_aws."""
+        from llmops.rehearsal.smoke.questions_aws import QUESTIONS
+
+        return QUESTIONS
+
+    def remove_bootstrapped(self, project: str) -> None:
+        """The bucket of states, with each of their versions; the key waits for its deletion."""
+        from llmops.platforms.aws.bootstrap_removal import remove
+
+        remove(self._clients, project)
 
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
         """By a permissions boundary."""
@@ -160,8 +176,17 @@ class Aws(Cloud):
         """Another disk."""
         entry["volume_gb"] = 20
 
+    def hasten(self, entry: dict[str, Any]) -> None:
+        """SageMaker itself waits, and its twin for less."""
+
     def standing(self) -> Iterator[Standing]:
         """Instances of endpoints and jobs, which are nearly all that costs."""
+        from llmops.platforms.aws.clients import explained
+
+        with explained("the look at what costs"):
+            yield from self._standing()
+
+    def _standing(self) -> Iterator[Standing]:
         sagemaker = self._clients("sagemaker")
         for endpoint in each(sagemaker, "list_endpoints", "Endpoints"):
             name = endpoint["EndpointName"]

@@ -7,11 +7,14 @@ Client = Callable[[str], Any]
 Described = Iterator[tuple[str, Any]]
 
 
-def inventory(make: Client) -> dict[str, Any]:
-    """`kind name` -> description; what AWS itself keeps in every account aside. `make` gives a service's client."""
+def inventory(make: Client, only: str = "") -> dict[str, Any]:
+    """`kind name` -> description; what AWS itself keeps in every account aside. `make` gives a service's client.
+
+    With `only`, what takes a call each is described where the name has that word in it: an account may hold much else.
+    """
     found: dict[str, Any] = {}
     for kind, describe in KINDS.items():
-        for name, document in describe(make):
+        for name, document in describe(make, only):
             found[f"{kind} {name}"] = _plain(document)
     return found
 
@@ -28,19 +31,22 @@ def each(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[An
 def _simple(service: str, operation: str, key: str, name: str, describe: str = "", by: str = "", **arguments: Any):
     """A kind that is listed, and each described by its name where the list says too little."""
 
-    def listed(make: Client) -> Described:
+    def listed(make: Client, only: str) -> Described:
         client = make(service)
         for item in each(client, operation, key, **arguments):
             title = item if isinstance(item, str) else item[name]
-            yield title, getattr(client, describe)(**{by: title}) if describe else item
+            yield title, getattr(client, describe)(**{by: title}) if describe and only in title else item
 
     return listed
 
 
-def _buckets(make: Client) -> Described:
+def _buckets(make: Client, only: str) -> Described:
     client = make("s3")
     for bucket in client.list_buckets()["Buckets"]:
         name = bucket["Name"]
+        if only not in name:
+            yield name, {}
+            continue
         reads = ("versioning", "encryption", "policy", "lifecycle_configuration", "ownership_controls", "tagging")
         yield (
             name,
@@ -51,7 +57,7 @@ def _buckets(make: Client) -> Described:
         )
 
 
-def _keys(make: Client) -> Described:
+def _keys(make: Client, _only: str) -> Described:
     client = make("kms")
     for key in each(client, "list_keys", "Keys"):
         document = client.describe_key(KeyId=key["KeyId"])["KeyMetadata"]
@@ -60,10 +66,13 @@ def _keys(make: Client) -> Described:
             yield key["KeyId"], document | {"policy": policy}
 
 
-def _roles(make: Client) -> Described:
+def _roles(make: Client, only: str) -> Described:
     client = make("iam")
     for role in each(client, "list_roles", "Roles"):
         if role["Path"].startswith("/aws-service-role/"):
+            continue
+        if only not in role["RoleName"]:
+            yield role["RoleName"], {}
             continue
         names = [*each(client, "list_role_policies", "PolicyNames", RoleName=role["RoleName"])]
         inline = {n: client.get_role_policy(RoleName=role["RoleName"], PolicyName=n)["PolicyDocument"] for n in names}
@@ -71,7 +80,7 @@ def _roles(make: Client) -> Described:
 
 
 def _network(operation: str, key: str, name: str, default: str = ""):
-    def listed(make: Client) -> Described:
+    def listed(make: Client, _only: str) -> Described:
         for item in each(make("ec2"), operation, key):
             if not (default and item.get(default)):
                 yield item[name], item
@@ -79,7 +88,7 @@ def _network(operation: str, key: str, name: str, default: str = ""):
     return listed
 
 
-def _security_groups(make: Client) -> Described:
+def _security_groups(make: Client, _only: str) -> Described:
     client = make("ec2")
     vpcs = {v["VpcId"] for v in client.describe_vpcs()["Vpcs"] if not v["IsDefault"]}
     for group in each(client, "describe_security_groups", "SecurityGroups"):
@@ -87,7 +96,7 @@ def _security_groups(make: Client) -> Described:
             yield group["GroupId"], group
 
 
-def _log_groups(make: Client) -> Described:
+def _log_groups(make: Client, _only: str) -> Described:
     client = make("logs")
     for group in each(client, "describe_log_groups", "logGroups"):
         filters = [*each(client, "describe_metric_filters", "metricFilters", logGroupName=group["logGroupName"])]
@@ -95,29 +104,29 @@ def _log_groups(make: Client) -> Described:
         yield group["logGroupName"], stable | {"filters": filters}
 
 
-def _scaling(make: Client) -> Described:
+def _scaling(make: Client, _only: str) -> Described:
     client = make("application-autoscaling")
     for target in each(client, "describe_scalable_targets", "ScalableTargets", ServiceNamespace="sagemaker"):
         yield target["ResourceId"], target
 
 
-def _alarms(make: Client) -> Described:
+def _alarms(make: Client, _only: str) -> Described:
     pages = make("cloudwatch").get_paginator("describe_alarms").paginate()
     for alarm in (a for page in pages for a in [*page["MetricAlarms"], *page.get("CompositeAlarms", [])]):
         yield alarm["AlarmName"], {k: v for k, v in alarm.items() if not k.startswith("State")}
 
 
-def _budgets(make: Client) -> Described:
+def _budgets(make: Client, _only: str) -> Described:
     client = make("budgets")
     account = make("sts").get_caller_identity()["Account"]
     for budget in client.describe_budgets(AccountId=account).get("Budgets", []):
         yield budget["BudgetName"], budget
 
 
-KINDS: dict[str, Callable[[Client], Described]] = {
+KINDS: dict[str, Callable[[Client, str], Described]] = {
     "bucket": _buckets,
     "key": _keys,
-    "alias": lambda make: (
+    "alias": lambda make, _only: (
         (a["AliasName"], a)
         for a in each(make("kms"), "list_aliases", "Aliases")
         if not a["AliasName"].startswith("alias/aws/")
@@ -148,7 +157,7 @@ KINDS: dict[str, Callable[[Client], Described]] = {
         "sagemaker", "list_model_package_groups", "ModelPackageGroupSummaryList", "ModelPackageGroupName"
     ),
     "schedule": _simple("scheduler", "list_schedules", "Schedules", "Name"),
-    "schedule group": lambda make: (
+    "schedule group": lambda make, _only: (
         (g["Name"], g)
         for g in each(make("scheduler"), "list_schedule_groups", "ScheduleGroups")
         if g["Name"] != "default"

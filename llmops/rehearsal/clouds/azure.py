@@ -14,16 +14,18 @@ from contract.errors import KitError
 from contract.outputs import AzureOutput, StackOutputs
 from contract.twin import METADATA_VARIABLE, azure_twin_address, is_loopback
 from llmops.rehearsal.clouds.azure_faults import CASES
-from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, inventory
+from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, deleted_vaults, inventory
 from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
 from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality, Standing
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
     from llmops.platforms.azure.clients import Clients
+    from llmops.rehearsal.smoke.questions import Question
 
 _ADDRESSES = (METADATA_VARIABLE, "AZURE_AUTHORITY_HOST")
 _ML = "Microsoft.MachineLearningServices/workspaces"
+_VAULT = "Microsoft.KeyVault/vaults"
 _RULES = ("Microsoft.Insights/scheduledQueryRules", "2023-12-01")
 _GROUP_API = "2024-03-01"
 _GROUP = re.compile(r"/resourcegroups/([^/]+)")
@@ -90,13 +92,14 @@ class Azure(Cloud):
         """By the caller's own token."""
         caller = self._clients.caller
         subscription = self._clients.subscription
-        return Caller(caller.object_id, f"Azure subscription {subscription}", LOCATION, azure_twin_address(os.environ))
+        place = _location()
+        return Caller(caller.object_id, f"Azure subscription {subscription}", place, azure_twin_address(os.environ))
 
     def held(self) -> dict[str, Any]:
         """See llmops.rehearsal.clouds.azure_inventory; and what is deleted softly, by name."""
         arm, subscription = self._clients.arm, self._clients.subscription
         gone = {f"deleted {id_}": {} for id_ in deleted(arm, subscription)}
-        return inventory(arm, subscription) | gone
+        return inventory(arm, subscription, self.only) | gone
 
     def is_of(self, thing: str, stack: str) -> bool:
         """By its resource group, which is named after the stack; a deleted vault waits for its purge alone, and what
@@ -113,6 +116,23 @@ class Azure(Cloud):
         """What is deleted softly. (Of workspaces of Azure ML that are, Azure has no list.)"""
         gone = deleted(self._clients.arm, self._clients.subscription)
         return [id_.rpartition("/providers/")[2] for id_ in gone if self.is_of(id_, stack)]
+
+    def bring_back(self, stack: str) -> list[str]:
+        """The stack's vault, as `az group create` and `az keyvault recover` do: its name is blocked until then, since
+        nobody may purge it.
+
+        https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
+        """
+        arm, api = self._clients.arm, TYPES[_VAULT][1]
+        found = [v["properties"] for v in deleted_vaults(arm, self._clients.subscription)]
+        ours = [each for each in found if self.is_of(each["vaultId"].lower(), stack)]
+        for each in ours:
+            group = {"location": each["location"], "tags": each.get("tags") or {}}  # by which a sweep finds it
+            arm.put(each["vaultId"].partition("/providers/")[0], group, _GROUP_API)
+            how = {"tenantId": self._clients.caller.tenant, "sku": {"family": "A", "name": "standard"}}
+            body = {"location": each["location"], "properties": {**how, "createMode": "recover"}}
+            arm.put(each["vaultId"], body, api)
+        return [each["vaultId"].rpartition("/")[2] for each in ours]
 
     def make_theirs(self) -> None:
         """A resource group with an identity, a log workspace and an action group."""
@@ -131,7 +151,23 @@ class Azure(Cloud):
     def settings(self) -> dict[str, Any]:
         """The location, and two clusters: the machines of one may be taken back."""
         clusters = {"cpu": {"vm_size": self.instance_type}, "spare": {"vm_size": self.instance_type, "spot": True}}
-        return {"location": LOCATION, "computes": clusters}
+        return {"location": _location(), "computes": clusters}
+
+    def place_words(self) -> tuple[str, ...]:
+        """The location, which no login has."""
+        return ("--location", _location())
+
+    def questions(self) -> "tuple[Question, ...]":
+        """See llmops.rehearsal.smoke.questions_azure."""
+        from llmops.rehearsal.smoke.questions_azure import QUESTIONS
+
+        return QUESTIONS
+
+    def remove_bootstrapped(self, project: str) -> None:
+        """The resource group of the states; the vault in it can be recovered for some days."""
+        from llmops.platforms.azure.bootstrap_removal import remove
+
+        remove(self._clients, project)
 
     def words_for(self, *stacks: str) -> tuple[str, ...]:
         """Each gets a resource group, identities and a signing key."""
@@ -194,10 +230,18 @@ class Azure(Cloud):
         return ask
 
     def change_machines(self, entry: dict[str, Any]) -> None:
-        """Another size of machine, which takes another deployment. A twin's minutes are short: it need not be watched
-        for as long as on Azure.
-        """
+        """Another size of machine, which takes another deployment."""
         entry.setdefault("size", {})["instance_type"] = "Standard_DS4_v2"
+        self.hasten(entry)
+
+    def next_link(self) -> str:
+        """Of the subscription's resources, one a page."""
+        root = f"{self._clients.arm.url}/subscriptions/{self._clients.subscription}"
+        page = self._clients.arm.get_url(f"{root}/resources?api-version={_GROUP_API}&$top=1")
+        return str(page.get("nextLink") or "")
+
+    def hasten(self, entry: dict[str, Any]) -> None:
+        """It is `up` itself that watches."""
         if azure_twin_address(os.environ):
             entry["rollout"] = {"bake_seconds": _WATCHED_SECONDS}
 
@@ -217,6 +261,11 @@ class Azure(Cloud):
                 inner = cluster["properties"].get("properties") or {}
                 if nodes := int(inner.get("currentNodeCount") or 0):
                     yield Standing(cluster["id"], "training", str(inner.get("vmSize", "")), nodes)
+
+
+def _location() -> str:
+    """As Pulumi's own provider reads it."""
+    return os.environ.get("ARM_LOCATION") or LOCATION
 
 
 def _azure(outputs: StackOutputs) -> AzureOutput:

@@ -52,11 +52,14 @@ class Reader(Protocol):
         ...
 
 
-def inventory(arm: Reader, subscription: str) -> dict[str, Any]:
-    """`kind id` -> description, ids in lower case; what Azure itself keeps in every subscription aside."""
+def inventory(arm: Reader, subscription: str, only: str = "") -> dict[str, Any]:
+    """`kind id` -> description, ids in lower case; what Azure itself keeps in every subscription aside.
+
+    With `only`, what takes a call each is described where the id has that word in it: others may have much there.
+    """
     root = f"/subscriptions/{subscription}"
     found: dict[str, Any] = {}
-    for kind, document in _all(arm, root):
+    for kind, document in _all(arm, root, only):
         whose = BOOTSTRAPPED if _is_bootstraps(document) else ""
         found[f"{whose}{kind} {document['id'].lower()}"] = _plain(document)
     return found
@@ -68,15 +71,15 @@ def _is_bootstraps(document: dict[str, Any]) -> bool:
     return (document.get("tags") or {}).get("llmops:managed-by") == "bootstrap" or described == _MADE
 
 
-def _all(arm: Reader, root: str) -> Iterator[Described]:
+def _all(arm: Reader, root: str, only: str) -> Iterator[Described]:
     for group in arm.list(f"{root}/resourcegroups", _GROUPS_API):
         yield "resource group", group
         for budget in arm.list(f"{group['id']}/providers/Microsoft.Consumption/budgets", "2024-08-01"):
             yield "budget", {k: v for k, v in budget.items() if k != "eTag"}
     for listed in arm.list(f"{root}/resources", _GROUPS_API):
         kind, api_version = next((w for t, w in TYPES.items() if t.lower() == listed["type"].lower()), ("", ""))
-        if not kind:
-            yield listed["type"], listed
+        if not kind or only not in listed["id"].lower():
+            yield kind or listed["type"], listed
         elif document := arm.find(listed["id"], api_version):
             yield kind, document
             yield from _below(arm, kind, document["id"])
@@ -100,10 +103,15 @@ def _below(arm: Reader, kind: str, id_: str) -> Iterator[Described]:
 
 def deleted(arm: Reader, subscription: str) -> list[str]:
     """What is deleted softly, and can be recovered until it is purged."""
-    root = f"/subscriptions/{subscription}/providers"
-    vaults = arm.list(f"{root}/Microsoft.KeyVault/deletedVaults", "2024-11-01")
-    logs = arm.list(f"{root}/Microsoft.OperationalInsights/deletedWorkspaces", "2023-09-01")
+    vaults = deleted_vaults(arm, subscription)
+    workspaces = f"/subscriptions/{subscription}/providers/Microsoft.OperationalInsights/deletedWorkspaces"
+    logs = arm.list(workspaces, "2023-09-01")
     return sorted(id_.lower() for id_ in (*(v["properties"]["vaultId"] for v in vaults), *(w["id"] for w in logs)))
+
+
+def deleted_vaults(arm: Reader, subscription: str) -> Iterator[dict[str, Any]]:
+    """Vaults that are deleted softly, as Azure describes them."""
+    return arm.list(f"/subscriptions/{subscription}/providers/Microsoft.KeyVault/deletedVaults", "2024-11-01")
 
 
 def _plain(document: Any) -> Any:

@@ -17,6 +17,7 @@ from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
     from contract.outputs import StackOutputs
+    from llmops.rehearsal.smoke.questions import Question
 
 REPOSITORY = "acme/assistant"
 """On GitHub: whose workflows the roles of `bootstrap` trust."""
@@ -177,6 +178,8 @@ class Cloud(ABC):
     """Files below the rehearsal's folder that are secrets of the twin, whole."""
     rolled_back_by: ClassVar[str]
     """What the words of a rollback by quality name."""
+    only = ""
+    """On an account: things with this in their name are described whole by `held`, the others may only be named."""
 
     @abstractmethod
     def twin(self, home: Path) -> Twin:
@@ -208,6 +211,10 @@ class Cloud(ABC):
         """What the cloud keeps of a removed stack until some days are over, by its names."""
         return []
 
+    def bring_back(self, _stack: str) -> list[str]:
+        """Recover what `waiting` says, where it keeps a name that the same stack needs again; what was recovered."""
+        return []
+
     @abstractmethod
     def make_theirs(self) -> None:
         """Make some things of another team; all have THEIRS in their name."""
@@ -219,6 +226,18 @@ class Cloud(ABC):
     def words_for(self, *_stacks: str) -> tuple[str, ...]:
         """Words of `llmops bootstrap` that name the stacks, where it makes something for each."""
         return ()
+
+    def place_words(self) -> tuple[str, ...]:
+        """Words of `llmops bootstrap` that say where what is new shall be, where the environment does not."""
+        return ()
+
+    @abstractmethod
+    def questions(self) -> "tuple[Question, ...]":
+        """What only an account answers."""
+
+    @abstractmethod
+    def remove_bootstrapped(self, project: str) -> None:
+        """Remove what `llmops bootstrap` made for a project, with its states. Raises KitError: it can't be."""
 
     @abstractmethod
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
@@ -247,6 +266,14 @@ class Cloud(ABC):
     @abstractmethod
     def change_machines(self, entry: dict[str, Any]) -> None:
         """Change an endpoint's settings so that new instances have to replace the old ones."""
+
+    def next_link(self) -> str:
+        """The address of a second page of a list, as the cloud writes it; empty: it writes none."""
+        return ""
+
+    @abstractmethod
+    def hasten(self, entry: dict[str, Any]) -> None:
+        """On a twin, whose minutes are short: let no rollout of an endpoint wait for as long as on the cloud."""
 
     @abstractmethod
     def standing(self) -> Iterator[Standing]:

@@ -5,7 +5,7 @@ Sources: "Troubleshoot access denied error messages" in the IAM User Guide; each
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 """
 
-from twins.aws.calls import ApiError
+from twins.aws.calls import ApiError, Call
 from twins.aws.judges.evaluator import Verdict
 
 # (code, HTTP status); all others answer AccessDeniedException with 400 (JSON) as SageMaker, KMS and Logs do.
@@ -40,6 +40,16 @@ def reason(principal: str, action: str, resource: str, verdict: Verdict) -> str:
     shown = f'"{resource}"' if action.startswith("s3:") else resource
     on = "" if resource == "*" and action.startswith(("sts:", "s3:")) else f" on resource: {shown}"
     return f"User: {principal} is not authorized to perform: {action}{on} {why}"
+
+
+def by_organization(call: Call) -> ApiError:
+    """An explicit deny in a service control policy, which no policy of the account outweighs. The operation stands for
+    the action, and the twin knows no resource of it.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+    """
+    who = f"User: {call.principal} is not authorized to perform: {call.service}:{call.operation}"
+    return error(call.service, f"{who} on resource: * with an explicit deny in a service control policy")
 
 
 def error(service: str, message: str) -> ApiError:

@@ -69,6 +69,43 @@ def test_internal_errors_are_answered_with_500_and_made_again(
     assert getattr(twin.client(service), call)()["ResponseMetadata"]["RetryAttempts"] == 1
 
 
+@pytest.mark.parametrize(
+    ("service", "operation", "call", "code"),
+    [
+        ("s3", "ListBuckets", "list_buckets", "AccessDenied"),
+        ("iam", "ListUsers", "list_users", "AccessDenied"),
+        ("ec2", "DescribeVpcs", "describe_vpcs", "UnauthorizedOperation"),
+        ("sagemaker", "ListModels", "list_models", "AccessDeniedException"),
+    ],
+)
+def test_an_organizations_policy_denies_even_the_root_until_it_is_gone(
+    twin: Running, once: Any, service: str, operation: str, call: str, code: str
+) -> None:
+    twin.fault("policy", service=service, operation=operation)
+    for _ in range(2):
+        error = refusal(getattr(once(service), call)).response["Error"]
+        assert error["Code"] == code
+        assert f":root is not authorized to perform: {service}:{operation} on resource: *" in error["Message"]
+        assert error["Message"].endswith("with an explicit deny in a service control policy")
+    twin.ask("DELETE", "faults")
+    getattr(once(service), call)()
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "code"),
+    [("s3", "list_buckets", "ExpiredToken"), ("sagemaker", "list_models", "ExpiredTokenException")],
+)
+def test_expired_credentials_are_refused_in_the_services_words(
+    twin: Running, once: Any, service: str, call: str, code: str
+) -> None:
+    twin.fault("expired", principal="*:user/*")
+    getattr(once(service), call)()
+    twin.fault("expired", principal="*:root")
+    assert refusal(getattr(once(service), call)).response["Error"]["Code"] == code
+    twin.ask("DELETE", "faults")
+    getattr(once(service), call)()
+
+
 def test_a_slow_call_holds_up_no_other(twin: Running) -> None:
     twin.fault("slow", service="kms", operation="ListKeys", seconds=1.5)
     thread = threading.Thread(target=twin.client("kms").list_keys)

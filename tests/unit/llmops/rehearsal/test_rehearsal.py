@@ -82,6 +82,18 @@ def test_an_account_is_left_before_a_limit_is_passed(tmp_path: Path, meter: Mete
         world.check_limits()
 
 
+def test_a_step_that_runs_is_ended_where_a_limit_is_reached(tmp_path: Path) -> None:
+    world = AccountWorld(Aws(), Project(tmp_path), tmp_path / "world", 1.0, timedelta(hours=1))
+    world.meter = _Counted(0.99, 0.4, set())
+    world.watch()
+    assert world.over is None
+    world.meter = _Counted(1.01, 0.4, set())
+    with pytest.raises(KeyboardInterrupt):
+        world.watch()
+    assert "it has cost about $1.01" in str(world.over)
+    world.watch()
+
+
 @pytest.mark.parametrize("words", [["--max-usd", "5"], ["--ttl", "2h"], ["--yes"]])
 def test_limits_are_for_an_account(words: list[str], tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["rehearse", "aws", *words], obj=Context(cwd=tmp_path))

@@ -8,7 +8,7 @@ from contract.errors import KitError
 from llmops.rehearsal import runner
 from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Access, Evidence, chosen
+from llmops.rehearsal.steps import Access, Evidence, Result, chosen
 from tests.unit.llmops.rehearsal.conftest import Rehearsed, step
 
 
@@ -51,6 +51,25 @@ def test_ctrl_c_ends_it_and_the_step_is_stopped(rehearsed: Rehearsed) -> None:
     with pytest.raises(KeyboardInterrupt):
         rehearsed(step("one"), step("two", interrupt), step("three"))
     assert [r.state for r in rehearsed.stage.results] == ["passed", "stopped", "not run"]
+
+
+def test_what_passed_before_is_not_run_again(rehearsed: Rehearsed) -> None:
+    one, two = step("one", refuse), step("two", None, "one")
+    before = Result(one, "passed")
+    results = rehearsed(one, two, done={"one": before})
+    assert results[0] is before
+    assert [r.state for r in results] == ["passed", "passed"]
+    assert rehearsed.view.told == ["begins two", "passed two"]
+
+
+def test_a_limit_that_is_reached_meanwhile_is_what_the_step_failed_with(rehearsed: Rehearsed) -> None:
+    def over(stage: Stage) -> Evidence:
+        stage.world.over = KitError("its time is over", where="--ttl")
+        raise KeyboardInterrupt
+
+    results = rehearsed(step("one", over), step("two"))
+    assert [r.state for r in results] == ["failed", "not run"]
+    assert results[0].error is rehearsed.world.over
 
 
 def test_what_nobody_thought_of_ends_it_in_order(rehearsed: Rehearsed) -> None:

@@ -375,3 +375,22 @@ def test_throttling_is_429_with_retry_after(arm: Arm, field: str) -> None:
     answer = arm.get(field, V)
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (429, "TooManyRequests", "1")
     assert arm.get(field, V).status == 200
+
+
+def test_an_azure_policy_denies_whoever_calls_until_it_is_gone(arm: Arm, field: str) -> None:
+    faults.of(arm.twin).add("policy", {"service": "Test.*", "operation": "fields/cows/write"})
+    for _ in range(2):
+        answer = arm.put(f"{field}/cows/betsy", V, {})
+        assert (answer.status, answer.code) == (403, "RequestDisallowedByPolicy")
+        assert "Resource 'betsy' was disallowed by policy. Policy identifiers:" in answer.body["error"]["message"]
+    assert arm.get(field, V).status == 200
+    faults.of(arm.twin).clear()
+    assert arm.put(f"{field}/cows/betsy", V, {}).status == 201
+
+
+def test_tokens_of_an_expired_principal_are_refused(arm: Arm, field: str) -> None:
+    faults.of(arm.twin).add("expired", {"principal": principals.OWNER.object_id})
+    answer = arm.get(field, V)
+    assert (answer.status, answer.code) == (401, "ExpiredAuthenticationToken")
+    faults.of(arm.twin).clear()
+    assert arm.get(field, V).status == 200

@@ -11,7 +11,7 @@ from werkzeug.test import Client
 
 from contract.twin import key_headers
 from tests.support.azure import local_twin
-from twins.azure import identity_endpoints, metadata, principals, token_service, tokens
+from twins.azure import faults, identity_endpoints, metadata, principals, token_service, tokens
 from twins.azure.errors import ArmError
 from twins.azure.front import Front
 from twins.azure.twin import Twin
@@ -46,6 +46,16 @@ def form(twin: Twin, **changed: str) -> dict[str, str]:
         **changed,
     }
     return {name: value for name, value in given.items() if value}
+
+
+def test_the_secret_of_an_expired_principal_gets_no_token(twin: Twin) -> None:
+    path = f"/{twin.tenant}/oauth2/v2.0/token"
+    faults.of(twin).add("expired", {"principal": principals.OWNER.object_id})
+    status, body = ask(twin, path, form(twin))
+    assert (status, body["error"]) == (401, "invalid_client")
+    assert body["error_description"].startswith("AADSTS7000222: ")
+    faults.of(twin).clear()
+    assert ask(twin, path, form(twin))[0] == 200
 
 
 @pytest.mark.parametrize(

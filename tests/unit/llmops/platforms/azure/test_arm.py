@@ -19,6 +19,32 @@ def test_what_is_there_and_what_is_not(arm: Arm, cloud: Cloud) -> None:
     arm.delete(f"{JOBS}/b")
 
 
+@pytest.mark.parametrize("code", ["SubscriptionNotFound", "InvalidSubscriptionId"])
+def test_a_subscription_that_is_not_there_is_no_empty_one(arm: Arm, cloud: Cloud, code: str) -> None:
+    gone = {"error": {"code": code, "message": "The subscription 's' could not be found."}}
+    for method, ask in (("GET", lambda: list(arm.list(JOBS))), ("DELETE", lambda: arm.delete(JOBS))):
+        cloud.answer(method, JOBS, (404, gone, {}))
+        with pytest.raises(KitError, match=code) as refused:
+            ask()
+        assert "az account list" in refused.value.fix
+
+
+def test_a_token_that_expired_is_one_to_be_had_anew(arm: Arm, cloud: Cloud) -> None:
+    expired = {"error": {"code": "ExpiredAuthenticationToken", "message": "The access token expiry is earlier."}}
+    cloud.answer("GET", f"{JOBS}/a", (401, expired, {}))
+    with pytest.raises(KitError, match="ExpiredAuthenticationToken") as refused:
+        arm.find(f"{JOBS}/a")
+    assert "az login" in refused.value.fix
+
+
+def test_what_can_not_be_made_where_its_parent_is_missing_is_an_error(arm: Arm, cloud: Cloud) -> None:
+    gone = {"error": {"code": "ResourceGroupNotFound", "message": "Resource group 'rg' could not be found."}}
+    for method, ask in (("PUT", arm.put), ("PATCH", arm.patch)):
+        cloud.answer(method, f"{JOBS}/a", (404, gone, {}))
+        with pytest.raises(KitError, match="ResourceGroupNotFound"):
+            ask(f"{JOBS}/a", {})
+
+
 def test_all_pages_of_a_collection_are_read(arm: Arm, cloud: Cloud) -> None:
     cloud.answer(
         "GET",

@@ -1,0 +1,120 @@
+"""smoke: the first day on the caller's own account, scripted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from contract.errors import KitError
+from llmops.context import Context
+
+if TYPE_CHECKING:
+    from llmops.rehearsal.report import Report
+    from llmops.rehearsal.smoke.smoke import Smoke
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(no_args_is_help=True, rich_help_panel="Clouds")(smoke)
+
+
+def smoke(
+    context: typer.Context,
+    cloud: Annotated[str, typer.Argument(help="Whose account: aws or azure.", metavar="CLOUD")],
+    max_usd: Annotated[float, typer.Option(help="Take it down before the estimate passes this.", min=0)] = 10.0,
+    ttl: Annotated[
+        str, typer.Option(help="Take it down after this: 2h, 90m; 3h where nothing is said. What is made expires then.")
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the last one failed or was killed.")] = False,
+    take_down: Annotated[
+        bool, typer.Option("--take-down", help="Only remove what the last one made, and prove it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Write an anonymised recording of requests and answers there.", metavar="FILE"),
+    ] = None,
+    report: Annotated[Path, typer.Option(help="Where the report goes.", metavar="FOLDER")] = Path("smoke-report"),
+) -> None:
+    """Go through the first day on your own account, for a few dollars, and answer what nobody could look up.
+
+    Bootstrap, push, a run and an endpoint on CPUs, a worse version that its quality rolls
+    back, an image change, drift, down, down with data, up again; then everything is taken
+    down, and the account is looked through. About an hour.
+
+    All of it is of a project and stack of their own, tagged and with a time to expire.
+    After a failure what costs by the hour is stopped, and data stay for --resume.
+    The report: report.html, report.json, which name no account. Exit code 1 when a step failed.
+
+    llmops smoke aws
+    llmops smoke azure --max-usd 5 --ttl 2h
+    llmops smoke aws --resume
+    llmops smoke aws --take-down
+    llmops smoke aws --record aws.json
+    """
+    import sys
+
+    from rich.console import Console
+
+    from llmops.engine.warm import kept_warm
+    from llmops.rehearsal.account import parse_span
+    from llmops.rehearsal.clouds import find_cloud
+    from llmops.rehearsal.smoke.smoke import Options, Smoke
+
+    here: Context = context.obj
+    if resume and take_down:
+        raise typer.BadParameter("go on, or remove it?", param_hint="--resume, --take-down")
+    folder = (here.cwd / report).absolute()
+    to = record and (here.cwd / record).absolute()
+    options = Options(max_usd, parse_span(ttl) if ttl else None, resume, take_down, folder, to)
+    test = Smoke(find_cloud(cloud), here.project, options)
+    if not yes:
+        _ask(test)
+    with kept_warm():
+        done = test.run(Console(stderr=True, highlight=False))
+    _say(done, folder)
+    if done.unfinished or not (done.passed or take_down):
+        sys.exit(1)
+
+
+def _ask(test: "Smoke") -> None:
+    from datetime import UTC, datetime
+
+    progress, usd = test.progress, test.options.usd
+    where = f"{progress.account}, {progress.region}"
+    if test.only_ends:
+        question = f"Remove everything called {progress.id} in {where}?"
+    else:
+        ends = datetime.fromtimestamp(progress.ends, UTC)
+        question = f"Smoke test in {where}, for at most ${usd:g}, until {ends:%H:%M} UTC?"
+    typer.confirm(question, abort=True)
+
+
+def _say(done: "Report", folder: Path) -> None:
+    from llmops.context import say
+
+    if failed := done.failed:
+        error = failed.error or KitError("stopped")
+        say(f"\nfailed: {failed.step.title} ({failed.step.id})\n  {error.what}")
+        if error.where:
+            say(f"  where: {error.where}")
+        if error.fix:
+            say(f"  way out: {error.fix}")
+    for line in done.swept:
+        print(line)
+    for state in ("otherwise", "as assumed", "not answered"):
+        found = [each for each in done.questions if each.state == state]
+        if found:
+            print(f"{state}: {len(found)} of {len(done.questions)} questions")
+        for each in found if state == "otherwise" else []:
+            print(f"  {each.id}: {each.did}")
+    verb = f"llmops smoke {done.target}"
+    if done.unfinished:
+        print(f"something is left in the account:\n  `{verb} --resume` goes on, `{verb} --take-down` removes it")
+    else:
+        print("nothing is left in the account")
+    count = sum(r.state == "passed" for r in done.results)
+    print(
+        f"{count} of {len(done.results)} steps passed in {done.seconds:.0f} s, for about ${done.usd or 0:.2f}; "
+        f"the report is in {folder}"
+    )

@@ -1,0 +1,93 @@
+"""Record the calls of Azure Resource Manager. Of texts, what stays are states and types, by their members' names."""
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import SansIOHTTPPolicy
+
+from llmops.exchanges import MASK, Recorder, first
+
+_STATES = frozenset({"provisioningState", "status", "state", "type", "kind", "tier", "principalType", "createMode"})
+_STATE = re.compile(r"[A-Za-z][A-Za-z0-9./_]{1,80}")
+_MEMBER = re.compile(r"[@$]?[a-zA-Z][A-Za-z0-9.]*")
+# Whose members somebody else names than Azure.
+_MAPS = frozenset(
+    {
+        *("tags", "environmentVariables", "userAssignedIdentities", "traffic", "mirrorTraffic", "inputs", "outputs"),
+        *("properties/properties", "services", "resources", "customProperties", "headers", "labels"),
+    }
+)
+_NAMED = ("subscriptions", "resourcegroups", "workspaces")
+_TYPE = re.compile(r"[A-Za-z][A-Za-z.]*|v[0-9.]+|api")
+
+
+class RecordingPolicy(SansIOHTTPPolicy[Any, Any]):
+    """Of a pipeline, last in it: each attempt is recorded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
+        """Record it."""
+        asked, answered = request.http_request, response.http_response
+        answered.read()
+        body = _document(answered.text())
+        error = body.get("error") if isinstance(body, dict) and answered.status_code >= 400 else None
+        self._recorder.add(
+            call_of(asked.method, asked.url),
+            shown(_document(asked.content), self._recorder),
+            answered.status_code,
+            str((error or {}).get("code", "")) if isinstance(error, dict) else "",
+            {} if answered.status_code >= 400 else shown(body, self._recorder),
+        )
+
+
+def call_of(method: str, url: str) -> str:
+    """What is asked for, with {} in the place of names: `PUT …/providers/Microsoft.KeyVault/vaults/{} 2024-11-01`."""
+    parts = urlsplit(url)
+    version = parse_qs(parts.query).get("api-version", [""])[0]
+    return f"{method} {_template(parts.path)} {version}".strip()
+
+
+def _template(path: str) -> str:
+    """Types stand before their names; after a provider's namespace they take turns."""
+    shown: list[str] = []
+    before, within = "", False
+    for word in (each for each in path.split("/") if each):
+        named = before in _NAMED or (within and before != "" and before != "providers")
+        if (named and word.lower() != "providers") or not _TYPE.fullmatch(word):
+            shown.append("{}")
+            before = ""
+            continue
+        within = within or before == "providers"
+        shown.append(word)
+        before = "" if before == "providers" else word.lower()
+    return "/" + "/".join(shown)
+
+
+def shown(value: Any, recorder: Recorder, path: tuple[str, ...] = ()) -> Any:
+    """A document, anonymised. `path`: the members that lead to it."""
+    if isinstance(value, dict):
+        others = bool(path) and (path[-1] in _MAPS or "/".join(path[-2:]) in _MAPS)
+        items = first(list(value.items())) if others else list(value.items())
+        return {
+            recorder.mask(k) if others or not _MEMBER.fullmatch(k) else k: shown(v, recorder, (*path, k))
+            for k, v in items
+        }
+    if isinstance(value, list):
+        return [shown(each, recorder, path) for each in first(value)]
+    if isinstance(value, str) and path and path[-1] in _STATES and _STATE.fullmatch(value):
+        return value
+    return recorder.plain(value)
+
+
+def _document(text: Any) -> Any:
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    try:
+        return json.loads(text) if text else {}
+    except (TypeError, ValueError):
+        return f"{MASK}text"

@@ -1,0 +1,62 @@
+"""Calls of Azure Resource Manager as a recording keeps them."""
+
+import pytest
+
+from llmops.exchanges import Recorder
+from llmops.platforms.azure.exchanges import call_of, shown
+
+GROUP = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/payroll"
+_G = "/subscriptions/{}/resourceGroups/{}"
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        (f"{GROUP}/providers/Microsoft.KeyVault/vaults/anna", f"{_G}/providers/Microsoft.KeyVault/vaults/{{}}"),
+        (f"{GROUP}/providers/Microsoft.KeyVault/vaults", f"{_G}/providers/Microsoft.KeyVault/vaults"),
+        (f"{GROUP}", _G),
+        ("/subscriptions/x/resources", "/subscriptions/{}/resources"),
+        (
+            f"{GROUP}/providers/Microsoft.ML/workspaces/anna/onlineEndpoints/bert/deployments/blue/getLogs",
+            f"{_G}/providers/Microsoft.ML/workspaces/{{}}/onlineEndpoints/{{}}/deployments/{{}}/getLogs",
+        ),
+        (
+            f"{GROUP}/providers/Microsoft.ML/workspaces/anna/providers/Microsoft.Authorization/roleAssignments/bert",
+            f"{_G}/providers/Microsoft.ML/workspaces/{{}}/providers/Microsoft.Authorization/roleAssignments/{{}}",
+        ),
+        (
+            "/subscriptions/x/providers/Microsoft.KeyVault/locations/here/deletedVaults/anna",
+            "/subscriptions/{}/providers/Microsoft.KeyVault/locations/{}/deletedVaults/{}",
+        ),
+        ("/v1/workspaces/anna/query", "/v1/workspaces/{}/query"),
+    ],
+)
+def test_a_call_names_types_and_nobodys_names(path: str, template: str) -> None:
+    url = f"https://management.azure.com{path}?api-version=2024-03-01&$filter=anna"
+    assert call_of("PUT", url) == f"PUT {template} 2024-03-01"
+
+
+def test_a_document_keeps_its_members_and_states(tmp_path: object) -> None:
+    recorder = Recorder(tmp_path)  # type: ignore[arg-type]
+    document = {
+        "id": f"{GROUP}/providers/Microsoft.KeyVault/vaults/anna",
+        "type": "Microsoft.KeyVault/vaults",
+        "tags": {"team": "payroll"},
+        "properties": {
+            "provisioningState": "Succeeded",
+            "status": "anna did it",
+            "properties": {"owner": "anna"},
+            "enablePurgeProtection": True,
+            "days": 90,
+            "ids": ["anna", "bert", "cleo", "dora"],
+        },
+        "identity": {"userAssignedIdentities": {f"{GROUP}/anna": {"clientId": "anna"}}},
+    }
+    found = shown(document, recorder)
+    assert found["type"] == "Microsoft.KeyVault/vaults"
+    inner = found["properties"]
+    assert (inner["provisioningState"], inner["enablePurgeProtection"], inner["days"]) == ("Succeeded", True, 90)
+    assert len(inner["ids"]) == 3
+    assert inner["ids"][0] == recorder.mask("anna")
+    text = str(found)
+    assert [w for w in ("anna", "payroll", "team", "owner", "1111") if w in text] == []
