@@ -171,11 +171,7 @@ def _network(reach: Reach) -> list[Statement]:
 
 def _endpoints(reach: Reach) -> list[str]:
     """Endpoints, their configurations and models, model packages, and jobs."""
-    kinds = (
-        "endpoint*/",
-        "model/",
-        "model-package*/",
-    )  # endpoint-config, model-package-group; a policy's room is small
+    kinds = ("endpoint/", "endpoint-config/", "model/", "model-package/", "model-package-group/")
     return [*reach.named("sagemaker", *kinds), *reach.jobs]
 
 
