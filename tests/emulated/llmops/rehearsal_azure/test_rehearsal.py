@@ -62,7 +62,7 @@ def test_the_page_says_what_happened(rehearsing: Rehearsing, report: dict[str, A
     assert "<p class='verdict passed'>passed</p>" in page
     for words in ("0 orphans", "none failed", "rolled it back", "spot instance reclaimed", *report["not_judged"]):
         assert words.replace("'", "&#x27;") in page
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 7  # steps, quality and cost; latency and rate of both loads
     assert not re.search(r"<script|<link|<img|https?://(?!127|localhost)", page)
 
 
