@@ -22,6 +22,7 @@ from llmops.rehearsal.world import World, become, bring_base, copy_project
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
 _AHEAD_HOURS = 0.25  # a step may take so long: what it will cost at the present rate counts already
+_TAKE_DOWN_HOURS = 0.05  # what stands costs until it is gone
 
 
 class LimitError(KitError):
@@ -134,7 +135,7 @@ class AccountWorld(World):
         if self.over:
             return
         try:
-            self._check(0.0)
+            self._check(_TAKE_DOWN_HOURS)
         except LimitError as e:
             self.over = e
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -65,7 +65,12 @@ def run(
             continue
         if any(r.state in ("failed", "stopped") for r in results):
             continue
-        _run_step(result, stage, view, (faults or {}).get(result.step.id))
+        try:
+            _run_step(result, stage, view, (faults or {}).get(result.step.id))
+        except (KeyboardInterrupt, SystemExit):
+            if stage.world.over is None:
+                raise
+            # A limit was reached when the step had passed already: the next one ends by it, and names it.
         if result.state == "passed":
             passed.add(result.step.id)
     return results

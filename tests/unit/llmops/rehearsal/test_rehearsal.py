@@ -84,13 +84,13 @@ def test_an_account_is_left_before_a_limit_is_passed(tmp_path: Path, meter: Mete
 
 def test_a_step_that_runs_is_ended_where_a_limit_is_reached(tmp_path: Path) -> None:
     world = AccountWorld(Aws(), Project(tmp_path), tmp_path / "world", 1.0, timedelta(hours=1))
-    world.meter = _Counted(0.99, 0.4, set())
+    world.meter = _Counted(0.97, 0.4, set())
     world.watch()
     assert world.over is None
-    world.meter = _Counted(1.01, 0.4, set())
+    world.meter = _Counted(0.99, 0.4, set())  # until all is gone it will be 1.01
     with pytest.raises(KeyboardInterrupt):
         world.watch()
-    assert "it has cost about $1.01" in str(world.over)
+    assert "it has cost about $0.99" in str(world.over)
     world.watch()
 
 

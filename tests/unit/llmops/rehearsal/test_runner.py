@@ -72,6 +72,25 @@ def test_a_limit_that_is_reached_meanwhile_is_what_the_step_failed_with(rehearse
     assert results[0].error is rehearsed.world.over
 
 
+def test_a_limit_that_is_reached_once_a_step_has_passed_is_named_by_the_next(
+    rehearsed: Rehearsed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def over(result: Result) -> None:
+        if result.step.id == "one":
+            rehearsed.world.over = KitError("its time is over", where="--ttl")
+            raise KeyboardInterrupt
+
+    def check_limits() -> None:
+        if rehearsed.world.over:
+            raise rehearsed.world.over
+
+    monkeypatch.setattr(rehearsed.view, "ends", over)
+    monkeypatch.setattr(rehearsed.world, "check_limits", check_limits)
+    results = rehearsed(step("one"), step("two"), step("three"))
+    assert [r.state for r in results] == ["passed", "failed", "not run"]
+    assert results[1].error is rehearsed.world.over
+
+
 def test_what_nobody_thought_of_ends_it_in_order(rehearsed: Rehearsed) -> None:
     def stumble(_: Stage) -> Evidence:
         raise IndexError("list index")
