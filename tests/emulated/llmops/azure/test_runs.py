@@ -155,7 +155,7 @@ def test_a_schedules_job_is_a_run_that_is_collected(world: World, whole: tuple[s
     platform, azure = world.platform, world.platform.azure
     place = JobPlace(
         azure.job_prefix, f"{workspace_id(azure)}/computes", azure.computes, azure.environments["training"],
-        azure.client_ids["training"], "store", "work", "checkpoints", azure.tags,
+        azure.client_ids["training"], "store", "work", "work", azure.tags,
     )  # fmt: skip
     spec = find_run(platform, whole[0]).spec
     stored = StoredSpec(run_spec_key(whole[0]).removesuffix("/run.json"), sha256_bytes(spec.to_json().encode()))
