@@ -37,22 +37,24 @@ class Carrier:
         """
         found = {file: state for file in files(self.folder) if (state := state_of(file))}
         due = [f for f, state in found.items() if (last or self._seen.get(f) == state) and self._kept.get(f) != state]
-        for file in self._in_order(due, found, cut=cut):
+        renamed = {file for file in due if self._gone and _is_renamed(file, self.folder)}
+        for file in self._in_order(due, found, renamed, cut=cut):
             with suppress(FileNotFoundError):  # moved or removed meanwhile
                 self._put(file, self._path(file))
                 self._kept[file] = found[file]
         self._seen.update(found)
-        if self._gone and not cut:
+        if self._gone and not (cut and renamed):  # what was renamed is deleted last
             for file in [file for file in self._kept if file not in found]:
                 self._gone(self._path(file))
                 del self._kept[file]
 
-    def _in_order(self, due: list[Path], found: dict[Path, tuple[int, int]], *, cut: bool) -> list[Path]:
+    def _in_order(
+        self, due: list[Path], found: dict[Path, tuple[int, int]], renamed: set[Path], *, cut: bool
+    ) -> list[Path]:
         if not self._gone:
             return sorted(due, key=lambda file: sha256_bytes(self._path(file).encode()))
-        renamed = sorted(file for file in due if _is_renamed(file, self.folder))
         written = sorted((file for file in due if file not in renamed), key=lambda file: found[file])
-        return written + renamed[: len(renamed) // 2 if cut else None]
+        return written + sorted(renamed)[: len(renamed) // 2 if cut else None]
 
     def _path(self, file: Path) -> str:
         return file.relative_to(self.folder).as_posix()

@@ -138,7 +138,7 @@ def test_errors_come_as_json_where_results_would(llmops: Llmops, tmp_path: Path)
     }
 
 
-_WITHOUT_JSON = {"chat", "logs", "export sagemaker", "images base", "rehearse"}
+_WITHOUT_JSON = {"chat", "logs", "export sagemaker", "images base", "rehearse", "smoke"}
 
 
 def _verbs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:

@@ -28,6 +28,8 @@ LISTED = {
     **dict.fromkeys(("AuthorizationQueryParametersError", "InvalidAccessKeyId", "InvalidBucketName"), S3),
     **dict.fromkeys(("InvalidRequest", "KMS.DisabledException", "KMS.KMSInvalidStateException"), S3),
     **dict.fromkeys(("KMS.NotFoundException", "MalformedPolicy", "RequestTimeTooSkewed", "InternalError"), S3),
+    **dict.fromkeys(("BadDigest", "EntityTooSmall", "InvalidPart", "InvalidPartOrder", "MalformedXML"), S3),
+    "PreconditionFailed": S3,
     **dict.fromkeys(("DependencyViolation", "InvalidSecurityGroupRuleId.NotFound", "RouteAlreadyExists"), EC2),
     **dict.fromkeys(("InvalidPolicyDocument", "InvalidServiceName", "InvalidVpcEndpointId.NotFound"), EC2),
     **dict.fromkeys(("InvalidVpcId.NotFound", "UnauthorizedOperation"), EC2),

@@ -157,7 +157,7 @@ if not any(name.startswith("step") for name in found):
     (kept / "last").write_text("y")
 """
     ml.write("work", runs__spot__old="o")
-    faults.of(ml.twin).add("spot_reclaim", {"job": "taken", "after_seconds": 0.5})
+    faults.of(ml.twin).add("spot_reclaim", {"job": "taken", "after_seconds": 2})
     name = begin(ml, "taken", code, cluster="spot", outputs={"kept": output("spot", "ReadWriteMount")})
     assert ml.until(name) == "Completed"
     assert ml.log(name).splitlines() == ["found ['old']", "found ['last', 'step-1']"]
