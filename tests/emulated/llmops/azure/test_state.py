@@ -113,6 +113,7 @@ def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
     assert "taking over the lock of process" in kit.run("up", "--stack", stack)
 
 
+@pytest.mark.long  # on AWS, `make test` shows the same
 @pytest.mark.vulnerability(6)
 def test_vulnerability_6_a_lock_in_the_blobs_that_nobody_here_took_is_refused(in_blobs: Kit, clients: Clients) -> None:
     """It has this host's name and a number that no process here has: another container of the name holds it."""
