@@ -108,7 +108,6 @@ def test_of_a_stack_and_its_state_nothing_is_left(stack: AzureStack) -> None:
     assert "takes it down" in kit(stack, "sweep")
 
 
-@pytest.mark.long  # on AWS, `make test` shows the same; smoke tests sweep on both
 def test_leftovers_are_found_and_removed_in_order(stack: AzureStack, arm: ArmClient) -> None:
     before = inventory(arm)
     theirs = _things_of_others(arm)
