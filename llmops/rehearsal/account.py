@@ -183,6 +183,7 @@ class AccountWorld(World):
         from llmops.engine import ensure
 
         engine = str(ensure().pulumi)
+        self._run([engine, "cancel", "--yes", "--stack", stack])  # a killed command's lock: nobody else has this state
         self._run([engine, "state", "unprotect", "--all", "--yes", "--stack", stack])
         return self._run([engine, "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", stack])
 
