@@ -76,6 +76,19 @@ def test_killed_and_taken_down_it_leaves_nothing(smoking: Rehearsing, owner: Own
     assert owner.left().keys() <= owner.expected.keys()
 
 
+@both
+@pytest.mark.parametrize("delay", _DELAYS)
+def test_a_take_down_that_is_killed_goes_on(smoking: Rehearsing, owner: Owner, delay: float) -> None:
+    def kill(process: Any) -> None:
+        time.sleep(delay)
+        process.kill()
+
+    assert at(smoking, owner, "push", kill)[0] == -signal.SIGKILL
+    assert at(smoking, owner, END.id, kill, "--take-down")[0] == -signal.SIGKILL
+    assert "nothing is left in the account" in smoking.run("--yes", "--take-down", environ=owner.environ)
+    assert owner.left().keys() <= owner.expected.keys()
+
+
 @pytest.mark.parametrize("smoking", ["aws"], indirect=True)
 def test_terminated_it_stops_what_costs_and_can_be_taken_down(smoking: Rehearsing, owner: Owner) -> None:
     code, _ = at(smoking, owner, "serve", lambda process: process.send_signal(signal.SIGTERM))
