@@ -2,32 +2,18 @@
 
 import typing
 from enum import Enum
-from types import ModuleType
 from typing import Any
+
+from tools.azure_schemas.compiler import ModelCompiler
 
 SCALARS = {"str": "string", "int": "integer", "float": "number", "Decimal": "number", "bool": "boolean"}
 
 
-class Compiler:
-    """Compiles models into `defs`, with all that they refer to.
+class Compiler(ModelCompiler):
+    """Compiles models of the newer clients."""
 
-    Args:
-        models: the module that has them.
-        prefix: of the definitions' names.
-    """
-
-    def __init__(self, models: ModuleType, prefix: str = "") -> None:
-        self.defs: dict[str, Any] = {}
-        self._models = models
-        self._prefix = prefix
-
-    def reference(self, model: type) -> dict[str, Any]:
-        """A reference to a model's definition, which is compiled if it is not yet."""
-        name = f"{self._prefix}{model.__name__}"
-        if name not in self.defs:
-            self.defs[name] = {}
-            self.defs[name] = self._variants(model) if _own_mapping(model) else self._object(model)
-        return {"$ref": f"#/$defs/{name}"}
+    def _definition(self, model: Any) -> dict[str, Any]:
+        return self._variants(model) if _own_mapping(model) else self._object(model)
 
     def _variants(self, model: Any) -> dict[str, Any]:
         fields = _fields(model).values()
