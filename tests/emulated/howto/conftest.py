@@ -20,7 +20,7 @@ from tests.support.demo import copy_checkout
 from tests.support.environments import SAGEMAKER, environment
 from tests.support.models import tiny_model
 
-REGION = "eu-central-1"
+REGION = "us-east-1"
 PAGES = {
     "aws": ("own-base-model", "own-data", "spot-and-multi-node", "rollouts", "sagemaker-sdk", "twin"),
     "azure": ("azure", "own-base-model", "own-data", "spot-and-multi-node", "rollouts", "twin"),

@@ -17,7 +17,10 @@ def _begin_up(kit: Kit) -> "psutil.Process":
 
     def started() -> object:
         assert update.poll() is None, update.communicate()[0]
-        engines[:] = [p for p in psutil.Process(update.pid).children() if p.name() == "pulumi"]
+        engines[:] = []
+        for process in psutil.Process(update.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # short-lived ones end between the two calls
+                engines.extend([process] if process.name() == "pulumi" else [])
         return engines and any(c.endswith("serving serve") for c in kit.processes().values())
 
     wait_until(started)

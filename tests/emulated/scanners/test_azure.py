@@ -62,8 +62,8 @@ def test_checkov_over_the_program(which: str, findings: dict[str, tuple[set[str]
 def test_checkov_finds_what_is_wrong_on_azure(findings: dict[str, tuple[set[str], set[str]]]) -> None:
     assert findings["worse"][1] - findings["open"][1] == {
         *(f"CKV_AZURE_{number} registry" for number in (137, 138)),
-        *(f"CKV_AZURE_{number} storage" for number in (3, 36, 44)),
-        *("CKV_AZURE_34 store", "CKV_AZURE_34 work"),
+        *(f"CKV_AZURE_{number} {account}" for number in (3, 36, 44) for account in ("storage", "scratch")),
+        *(f"CKV_AZURE_34 {container}" for container in ("store", "work", "checkpoints")),
         *(f"CKV_AZURE_{number} vault" for number in (42, 110, 111)),
     }
 
