@@ -14,17 +14,17 @@ TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}],
 }
-BY_SDK = """\
+BY_SDK = f"""\
 import boto3, sys
 from sagemaker.core.helper.session_helper import Session
 from sagemaker.train import ModelTrainer
 from sagemaker.train.configs import OutputDataConfig
 from llmops.platforms.aws.base_images import base_image
 
-image = base_image("djl-lmi", "us-east-1", instance_type="ml.g5.xlarge")
+image = base_image("djl-lmi", "{REGION}", instance_type="ml.g5.xlarge")
 print(image)
 for role in sys.argv[1:]:
-    session = Session(boto3.Session(region_name="us-east-1"), default_bucket="not-made")
+    session = Session(boto3.Session(region_name="{REGION}"), default_bucket="not-made")
     output = OutputDataConfig(s3_output_path="s3://not-made/out")
     try:
         trainer = ModelTrainer(

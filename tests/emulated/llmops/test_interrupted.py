@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,18 +14,16 @@ from tests.emulated.llmops.conftest import Kit, wait_until
 def _begin_up(kit: Kit) -> "psutil.Process":
     """Start `llmops up` and wait until the worker of the endpoint is being started; the engine's process."""
     update = kit.start("up")
-    engines: list[psutil.Process] = []
+    engines: list[int] = []
 
     def started() -> object:
         assert update.poll() is None, update.communicate()[0]
-        engines[:] = []
-        for process in psutil.Process(update.pid).children():
-            with contextlib.suppress(psutil.NoSuchProcess):  # short-lived ones end between the two calls
-                engines.extend([process] if process.name() == "pulumi" else [])
-        return engines and any(c.endswith("serving serve") for c in kit.processes().values())
+        commands = kit.processes()
+        engines[:] = [pid for pid, command in commands.items() if Path(command.partition(" ")[0]).name == "pulumi"]
+        return engines and any(command.endswith("serving serve") for command in commands.values())
 
     wait_until(started)
-    return engines[0]
+    return psutil.Process(engines[0])
 
 
 def _promoted(kit: Kit) -> None:
