@@ -157,10 +157,17 @@ def is_missing(error: Exception) -> bool:
 
 
 def tags_of(props: Properties, live: dict[str, Any]) -> dict[str, str]:
-    """An endpoint's tags."""
+    """An endpoint's tags; none where it has gone since it was described, as one that is being deleted does."""
+    from botocore.exceptions import ClientError
+
     with explained(f"endpoint {props['endpoint']}"):
         pages = client("sagemaker", Place.of(props)).get_paginator("list_tags")
-        found = pages.paginate(ResourceArn=live["EndpointArn"]).build_full_result()
+        try:
+            found = pages.paginate(ResourceArn=live["EndpointArn"]).build_full_result()
+        except ClientError as e:
+            if is_missing(e):
+                return {}
+            raise
     return {tag["Key"]: tag["Value"] for tag in found["Tags"]}
 
 

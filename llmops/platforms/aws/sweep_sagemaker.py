@@ -41,7 +41,12 @@ def _listed(look: Look, kind: str, operation: str, key: str, prefix: str, **filt
         name, arn = entry[f"{prefix}Name"], entry[f"{prefix}Arn"]
         tags = look.tagged.get(arn)
         if tags is None and name.startswith(look.prefix):
-            tags = tag_map(client.list_tags(ResourceArn=arn)["Tags"])
+            try:
+                tags = tag_map(client.list_tags(ResourceArn=arn)["Tags"])
+            except ClientError as e:
+                if is_missing(e):
+                    continue  # it has gone since it was listed
+                raise
         yield look.thing(kind, name, arn, tags, created=entry["CreationTime"])
 
 

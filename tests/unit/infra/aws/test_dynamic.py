@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import dill
 import pytest
+from botocore.awsrequest import AWSResponse
 from moto.sagemaker.models import sagemaker_backends
 
 from contract.errors import KitError
@@ -199,6 +200,25 @@ def test_the_end_leaves_nothing_of_ours(tags: dict[str, str], stays: bool) -> No
     make_endpoint("Failed", tags=tags)
     PREPARATION.delete("", known())
     assert exists() is stays
+
+
+def test_an_endpoint_that_goes_between_two_questions_is_gone() -> None:
+    """One that is being deleted may still be described, and have no tags to list a moment later."""
+    make_endpoint("Failed")
+
+    def delete(**_: Any) -> tuple[AWSResponse, dict[str, Any]]:
+        """Delete, then refuse as SageMaker does; moto fails instead."""
+        sagemaker().delete_endpoint(EndpointName=NAME)
+        error = {"Code": "ValidationException", "Message": f'Could not find endpoint "{NAME}".'}
+        return AWSResponse("", 400, {}, None), {"Error": error}
+
+    events = client("sagemaker", Place.of(known())).meta.events
+    events.register("before-call.sagemaker.ListTags", delete)
+    try:
+        PREPARATION.delete("", known())
+    finally:
+        events.unregister("before-call.sagemaker.ListTags", delete)
+    assert not exists()
 
 
 LIVE = live.LiveProvider()
