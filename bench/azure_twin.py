@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from bench.serving import Client
 from bench.twin import compare_streams, rehearse
-from contract.outputs import StackOutputs
+from contract.documents.outputs import StackOutputs
 from hosting import images
 from llmops.platforms.registry import open_platform
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
@@ -25,9 +25,9 @@ from twins.azure import control
 
 _KIT = Path(__file__).resolve().parents[1]
 _ROOMS = {
-    "both twins": ("twins/common", "twins/faults.py", "twins/providers/*.py"),
-    "AWS alone": ("twins/aws", "twins/providers/aws"),
-    "Azure alone": ("twins/azure", "twins/providers/azure_native"),
+    "both twins": ("twins/core", "twins/core/faults.py", "twins/plugins/*.py"),
+    "AWS alone": ("twins/aws", "twins/plugins/aws"),
+    "Azure alone": ("twins/azure", "twins/plugins/azure_native"),
 }
 
 

@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from contract.documents.store import Alias
+from contract.integrity.signing import sign
 from contract.layout import alias_key, model_key
-from contract.signing import sign
-from contract.store import Alias
 from hosting.host import Host
-from llmops.engine import ensure
+from llmops.pulumi_engine import ensure
 from tests.support.models import copy_model, tiny_model
 
 _RUNTIME = f"runtime: {{name: python, options: {{toolchain: pip, virtualenv: '{sys.prefix}'}}}}\n"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.serving import Client, Wave, prompts_for
-from contract.recipe import Recipe
+from contract.documents.recipe import Recipe
 from hosting import images
 from tests.support.aws import REGION, Account, running_account
 from tests.support.models import base_model, copy_model

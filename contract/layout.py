@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 SPEC = "run.json"
 EVALUATION = "evaluation.json"
-"""In a trained version: what the models answered (contract/evaluation.py)."""
+"""In a trained version: what the models answered (contract/documents/evaluation.py)."""
 FAILURE = "failure"
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from contract.documents import Document, Part
+from contract.documents.document import Document, Part
 
 
 class VariantRoute(Part):

@@ -17,7 +17,7 @@ from typing import IO
 
 import psutil
 
-from contract.digest import sha256_bytes
+from contract.integrity.digest import sha256_bytes
 from hosting import confined
 from hosting.files import write_atomic
 

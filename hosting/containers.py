@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from contract.digest import sha256_bytes
 from contract.errors import HostingError
+from contract.integrity.digest import sha256_bytes
 from contract.layout import cache_dir
 from hosting.files import locked
 

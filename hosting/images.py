@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.digest import sha256_bytes, tree_hash
 from contract.errors import HostingError
+from contract.integrity.digest import sha256_bytes, tree_hash
 from contract.layout import ROOT_VARIABLE, cache_dir
 from hosting.files import locked, silent, write_atomic
 

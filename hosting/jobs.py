@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from contract.digest import sha256_bytes
 from contract.errors import HostingError
+from contract.integrity.digest import sha256_bytes
 from hosting import containers, images, runtimes, warden
 
 MARK = "HOSTING_JOB"

@@ -21,7 +21,7 @@ from yarl import URL
 
 from contract.api_key import is_authorized
 from contract.connections import ConnectionLimits
-from contract.documents import Document
+from contract.documents.document import Document
 from contract.errors import DocumentError
 from contract.http_guard import HttpGuard, allowed_connections, error_body, refusal
 from hosting.balance import Backend, Routes, Table

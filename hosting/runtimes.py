@@ -5,8 +5,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from contract.digest import sha256_bytes
 from contract.errors import HostingError
+from contract.integrity.digest import sha256_bytes
 from hosting import containers, images
 from hosting.daemon import Program
 from hosting.spec import EndpointSpec

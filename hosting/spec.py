@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from contract.digest import sha256_bytes
-from contract.documents import Document, Part
+from contract.documents.document import Document, Part
+from contract.integrity.digest import sha256_bytes
 from contract.names import Name
 
 

@@ -14,7 +14,7 @@ from infra.targets.registry import find_target
 
 
 def main() -> None:
-    """Declare the stack's resources, and export what it says of itself: the fields of contract.outputs.StackOutputs.
+    """Declare the stack's resources and export its outputs: the fields of contract.documents.outputs.StackOutputs.
 
     Raises:
         pulumi.RunError: a user's mistake; Pulumi prints it without a traceback.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from contract.cloud_names import digest, named_after, readable
+from clouds.names import digest, named_after, readable
 
 
 def kept(name: str) -> str:
@@ -38,7 +38,7 @@ class CloudNames(NamedTuple):
     stack: str
 
     def of(self, thing: str, limit: int = 63, *others: str) -> str:
-        """See contract.cloud_names.named_after."""
+        """See clouds.names.named_after."""
         return named_after(self.project, self.stack, thing, limit, *others)
 
     def bucket(self, thing: str, account: str, region: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from contract.digest import sha256_bytes
+from contract.integrity.digest import sha256_bytes
 from infra.settings import setting_error
 
 

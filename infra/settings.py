@@ -14,13 +14,13 @@ import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
-from contract.documents import Part
+from clouds.aws.settings import AwsSettings
+from clouds.azure.settings import AzureSettings
+from contract.documents.document import Part
+from contract.documents.validation import did_you_mean, known_keys, message_of
 from contract.errors import KitError, SettingError
 from contract.expiry import Expiry
 from contract.names import ModelRef, Name, parse_promoted
-from contract.validation import did_you_mean, known_keys, message_of
-from infra.targets.aws.settings import AwsSettings
-from infra.targets.azure.settings import AzureSettings
 from policies.rules import RULES
 
 KeyPath = tuple[int | str, ...]
@@ -271,7 +271,7 @@ def _place(path: KeyPath) -> str:
         return key
     from ruamel.yaml import YAML  # only a user's mistake comes here
 
-    from contract.documents import line_of
+    from contract.documents.document import line_of
 
     tree = YAML(typ="rt", pure=True).load(file.read_text())
     line = line_of(tree, ("config", f"{project}:{path[0]}", *path[1:]))

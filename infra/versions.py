@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable
 from itertools import count
 
-from contract.digest import sha256_bytes
+from contract.documents.model import ModelManifest
+from contract.documents.store import Alias
 from contract.errors import IntegrityError
+from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST, alias_key, model_key, rejection_log
-from contract.model import ModelManifest
 from contract.names import ModelRef, require_name
-from contract.store import Alias
 from infra.settings import Endpoint, setting_error
 
 ReadStore = Callable[[str], bytes | None]

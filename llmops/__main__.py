@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from llmops.hiding import require_nothing_hidden
+from llmops.hidden_packages import require_nothing_hidden
 
 
 def main() -> NoReturn:

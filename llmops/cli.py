@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from contract.dumps import no_core_files
+from contract.core_dumps import no_core_files
 from contract.errors import KitError
 from llmops.commands import (
     bootstrap,

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.errors import KitError
-from llmops.terminal import printable
+from llmops.terminal.plain_text import printable
 
 if TYPE_CHECKING:
-    from llmops.platforms.base import Platform
-    from llmops.project import Project
-    from llmops.stacks import PulumiStack
+    from llmops.platforms.platform import Platform
+    from llmops.stacks.project import Project
+    from llmops.stacks.stack import PulumiStack
 
 
 @dataclass
@@ -25,14 +25,14 @@ class Context:
     @cached_property
     def project(self) -> "Project":
         """The Pulumi project."""
-        from llmops.project import Project
+        from llmops.stacks.project import Project
 
         return Project.find(self.cwd)
 
     @cached_property
     def target(self) -> str:
         """Target of the stack that is chosen, by its file; empty where none is chosen or has a file."""
-        from llmops.stackfile import StackFile
+        from llmops.stacks.stack_file import StackFile
 
         try:
             name = self.project.choose_stack(self.stack)
@@ -54,7 +54,7 @@ class Context:
 
     def open_stack(self, name: str) -> "PulumiStack":
         """A stack of this project by its name."""
-        from llmops.stacks import PulumiStack
+        from llmops.stacks.stack import PulumiStack
 
         return PulumiStack(self.project, name)
 

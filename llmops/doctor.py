@@ -78,7 +78,7 @@ def _uv(_: Path) -> Iterator[Finding]:
 
 
 def _engine(_: Path) -> Iterator[Finding]:
-    from llmops.engine import find
+    from llmops.pulumi_engine import find
 
     install = find()
     if install is None:
@@ -88,7 +88,7 @@ def _engine(_: Path) -> Iterator[Finding]:
 
 
 def _project(folder: Path) -> Iterator[Finding]:
-    from llmops.project import Project
+    from llmops.stacks.project import Project
 
     try:
         project = Project.find(folder)
@@ -235,8 +235,8 @@ def _is_there(package: str) -> bool:
 
 def _stacks_on(target: str, folder: Path) -> list[dict[str, Any]]:
     """Settings of the project's stacks on a target."""
-    from llmops.project import Project
-    from llmops.stackfile import StackFile
+    from llmops.stacks.project import Project
+    from llmops.stacks.stack_file import StackFile
 
     try:
         project = Project.find(folder)
@@ -247,7 +247,7 @@ def _stacks_on(target: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def _plugin(target: str, plugin: str) -> Finding:
-    from llmops.plugins import installed_plugin
+    from llmops.pulumi_engine.plugins import installed_plugin
 
     if found := installed_plugin(plugin):
         return Finding(f"{target} plugin", "ok", str(found))

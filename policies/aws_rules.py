@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from contract.aws_job import has_local_disks
+from clouds.aws.jobs import has_local_disks
 from policies import statements as iam
 from policies.model import (
     Check,

@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 
-from contract.dumps import no_core_files
+from contract.core_dumps import no_core_files
 from contract.errors import KitError, require_packages
 from serving.log import say
 from serving.settings import Settings

@@ -12,8 +12,8 @@ from uuid import uuid4
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from contract.documents.model import Golden
 from contract.http_guard import MOST_HEAD_BYTES, HttpGuard
-from contract.model import Golden
 from serving.auth import Authentication
 from serving.errors import ApiError
 from serving.log import log_json, say

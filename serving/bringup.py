@@ -6,10 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
 from contract.errors import ServingError
+from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import MANIFEST
 from contract.names import require_name
-from contract.verified import VerifiedVersion
-from serving.engines.base import LoadOrder
+from serving.engines.engine import LoadOrder
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import MOST_HANDLES, encode
 from serving.settings import Settings

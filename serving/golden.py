@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from contract.documents.model import Golden
 from contract.errors import ServingError
-from contract.model import Golden
 from serving.openai import ChatRequest, Message
 
 _EARLY_SECONDS = 600.0

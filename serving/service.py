@@ -8,8 +8,8 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from contract.model import ModelManifest
-from serving.engines.base import EngineError, EngineInfo, GenerationRequest
+from contract.documents.model import ModelManifest
+from serving.engines.engine import EngineError, EngineInfo, GenerationRequest
 from serving.engines.process import ProcessEngine
 from serving.errors import ApiError, overloaded, unavailable
 from serving.metrics import Metrics

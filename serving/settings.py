@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal, cast
 
 from contract.connections import ConnectionLimits
+from contract.documents.validation import did_you_mean
 from contract.errors import ServingError
 from contract.layout import serving_model_folder
-from contract.validation import did_you_mean
 
 Auth = Literal["key", "platform"]
 Precision = Literal["auto", "f32", "bf16"]

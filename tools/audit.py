@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract.digest import sha256_bytes
+from contract.integrity.digest import sha256_bytes
 from contract.layout import cache_dir
 from hosting import containers, images
 from hosting.files import locked
-from llmops.sbom import Locked, read_lock
+from llmops.images.sbom import Locked, read_lock
 
 ROOT = Path(__file__).parents[1]
-GO = ROOT / "llmops" / "engine" / "go"
+GO = ROOT / "llmops" / "pulumi_engine" / "go"
 _LOCK = ROOT / "requirements" / "audit.txt"
 _SECONDS = 1800
 

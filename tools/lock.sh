@@ -28,5 +28,5 @@ lock tensorflow "contract.in tensorflow.in" --overrides tensorflow.override "$@"
 lock sagemaker "contract.in kit.in aws.in sagemaker.in" "$@"
 lock models "models.in" --no-deps "$@"
 lock audit "audit.in" "$@"
-cd ../llmops/engine/go
+cd ../llmops/pulumi_engine/go
 lock requirements "requirements.in" "$@"

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from llmops.engine import install, pinned_version
+from llmops.pulumi_engine import install, pinned_version
 
 ROOT = Path(__file__).parents[1]
 GITHUB = "https://github.com"

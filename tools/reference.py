@@ -8,9 +8,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from contract.documents.recipe import Recipe
+from contract.documents.schemas import DOCUMENTS
 from contract.errors import EXIT_CODES
-from contract.recipe import Recipe
-from contract.schemas import DOCUMENTS
 from infra.settings import Settings
 
 FILE = Path(__file__).parents[1] / "docs/reference.md"

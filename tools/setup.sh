@@ -63,7 +63,7 @@ install() { # install kit|aws-twin|azure-twin|dev: what is there already is neve
 }
 
 engine() {
-    folder=$(.venv/bin/python -m llmops.engine)
+    folder=$(.venv/bin/python -m llmops.pulumi_engine)
     .venv/bin/python tools/activate.py .venv/bin/activate "$folder"
 }
 

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from contract.documents.run import RUN_VARIABLE
 from contract.errors import KitError, require_packages
 from contract.layout import FOLDER_VARIABLES
-from contract.run import RUN_VARIABLE
 from training.hosts import keep_nodes
 from training.privileges import give_up_root
 from training.process import die_with_parent, forget_other_launchers, prepare_process

@@ -19,11 +19,16 @@ from typing import Any
 
 from pydantic import Field
 
-from contract.dataset import FileEntry
-from contract.digest import check_folder, file_entries, sha256_bytes, sha256_file
-from contract.documents import Part, parse_json
+from contract.documents.dataset import FileEntry
+from contract.documents.document import Part, parse_json
 from contract.errors import DocumentError, IntegrityError, KitError
-from contract.keys import Key
+from contract.integrity.digest import (
+    check_folder,
+    file_entries,
+    sha256_bytes,
+    sha256_file,
+)
+from contract.integrity.object_keys import Key
 
 MARKER = "complete.json"
 _PREFIX = "checkpoint-"

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from contract.documents.recipe import Data
 from contract.errors import DataError
-from contract.recipe import Data
 
 
 def collect(data: Data, recipe_folder: Path, target: Path) -> None:

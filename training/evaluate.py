@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contract.recipe import Suite
+from contract.documents.recipe import Suite
 from training.chat import prompt_ids, with_system
 from training.process import say
 from training.rows import Row, found

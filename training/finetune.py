@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contract.documents.model import TrainingFacts
+from contract.documents.recipe import Training
 from contract.errors import DataError, RunError
-from contract.model import TrainingFacts
-from contract.recipe import Training
 from training import checkpoints
 from training.batches import shared_batches
 from training.chat import Encoded, encode, with_system

@@ -7,20 +7,21 @@ https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu#
 """
 
 import json
+import re
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.aws_job import has_gpus
 from contract.errors import KitError
 from contract.layout import ROOT_VARIABLE, TrainingFolders
-from contract.twin import TWIN_ACCOUNT
+from contract.twins import TWIN_ACCOUNT
 
 _FIX = "start the job again; if it stays so, report it with this file's content"
 PORT = 29500
 """Where the first host's store listens; torchrun's own default."""
 _NODES = "LLMOPS_NODES"
+_GPU_INSTANCE = re.compile(r"^ml\.(g|p)r?\d")  # https://aws.amazon.com/ec2/instance-types/#Accelerated_Computing
 _AZURE = ("WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -125,7 +126,7 @@ def _require_none(instance_type: str, where: str) -> None:
     Raises:
         KitError: it has some.
     """
-    if has_gpus(instance_type):
+    if _GPU_INSTANCE.match(instance_type):
         raise KitError(
             f"{instance_type} has GPUs, and torch sees none",
             where=where,

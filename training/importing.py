@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from contract.dataset import FileEntry
-from contract.digest import sha256_file
+from contract.documents.dataset import FileEntry
+from contract.documents.model import Lineage, Origin
 from contract.errors import KitError
-from contract.model import Lineage, Origin
+from contract.integrity.digest import sha256_file
 from training.process import say
 from training.scoring import ANY_ANSWER
 

@@ -14,14 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.dataset import DatasetManifest, FileEntry
-from contract.digest import check_folder, file_entries, sha256_bytes, sha256_file
+from contract.documents.dataset import DatasetManifest, FileEntry
+from contract.documents.evaluation import GoldenAnswer
+from contract.documents.model import Lineage, ModelManifest, TrainingFacts
+from contract.documents.recipe import Recipe, Suite
+from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
 from contract.errors import IntegrityError, KitError, RunError
-from contract.evaluation import GoldenAnswer
+from contract.integrity.digest import (
+    check_folder,
+    file_entries,
+    sha256_bytes,
+    sha256_file,
+)
 from contract.layout import EVALUATION, MANIFEST, ROOT_VARIABLE, TrainingFolders
-from contract.model import Lineage, ModelManifest, TrainingFacts
-from contract.recipe import Recipe, Suite
-from contract.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
 from training import checkpoints
 from training.batches import check_batch_size
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure

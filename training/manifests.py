@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from contract.digest import file_entries, sha256_file
+from contract.documents.model import Golden, Lineage, ModelManifest
+from contract.integrity.digest import file_entries, sha256_file
 from contract.layout import MANIFEST
-from contract.model import Golden, Lineage, ModelManifest
 from training.openvino_form import FOLDER
 from training.weights import STORED_DTYPE
 

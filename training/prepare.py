@@ -9,11 +9,11 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.dataset import DatasetManifest, SourceEntry
-from contract.digest import file_entries, sha256_file
+from contract.documents.dataset import DatasetManifest, SourceEntry
+from contract.documents.recipe import Data, Recipe, Split
 from contract.errors import DataError
+from contract.integrity.digest import file_entries, sha256_file
 from contract.layout import MANIFEST
-from contract.recipe import Data, Recipe, Split
 from training.collect import collect
 from training.rows import Row, fold, read_rows
 

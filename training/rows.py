@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from contract.documents import Part
+from contract.documents.document import Part
+from contract.documents.model import Message
+from contract.documents.validation import message_of
 from contract.errors import DataError
-from contract.model import Message
-from contract.validation import message_of
 
 # Special tokens of chat templates: in a row's text they would end a turn or begin one.
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z0-9_]{1,40}\|>|\[/?INST\]|</?s>", re.IGNORECASE)

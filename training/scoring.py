@@ -5,12 +5,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.digest import sha256_bytes
+from contract.documents.evaluation import (
+    EvaluationAnswers,
+    GoldenAnswer,
+    RowAnswers,
+    SuiteAnswers,
+)
+from contract.documents.model import (
+    GateResult,
+    Golden,
+    Message,
+    Score,
+    SuiteResult,
+)
+from contract.documents.recipe import GateCheck, Recipe, Suite
 from contract.errors import IntegrityError, RunError
-from contract.evaluation import EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
+from contract.integrity.digest import sha256_bytes
 from contract.layout import EVALUATION
-from contract.model import GateResult, Golden, Message, Score, SuiteResult
-from contract.recipe import GateCheck, Recipe, Suite
 from training.rows import Row, found, read_rows
 
 GOLDEN_PROMPTS = 4

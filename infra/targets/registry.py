@@ -3,9 +3,9 @@
 from importlib import import_module
 from typing import cast
 
-from contract.validation import did_you_mean
+from contract.documents.validation import did_you_mean
 from infra.settings import setting_error
-from infra.targets.base import Target
+from infra.targets.target import Target
 
 _TARGETS = {
     "local": "infra.targets.local.target:LocalTarget",

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from contract.errors import KitError
-from llmops.terminal import printable
+from llmops.terminal.plain_text import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -11,8 +11,8 @@ from llmops.commands import Json
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
-    from llmops.platforms.aws.bootstrap import Bootstrapped
-    from llmops.platforms.azure.bootstrap import BootstrappedSubscription
+    from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped
+    from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription
 
 bootstrap = typer.Typer(no_args_is_help=True, help="Make an account ready: state, secrets, roles for CI.")
 
@@ -46,8 +46,8 @@ def bootstrap_aws(
     llmops plan --policy --out policy.json && llmops bootstrap aws --github acme/assistant --policy policy.json
     """
     require_packages("aws", "boto3")
-    from llmops.platforms.aws.bootstrap import bootstrap as run
-    from llmops.platforms.aws.bootstrap_given import given_to
+    from llmops.platforms.aws.bootstrap.bootstrap import bootstrap as run
+    from llmops.platforms.aws.bootstrap.given import given_to
     from llmops.platforms.aws.clients import Clients
 
     here: Context = context.obj
@@ -58,7 +58,7 @@ def bootstrap_aws(
         clients, here.project.name, say, github=github, branch=branch, policy=document, given=given, dry_run=dry_run
     )
     if as_json:
-        from llmops.tables import print_json
+        from llmops.terminal.tables import print_json
 
         print_json(_fields(done))
         return
@@ -102,7 +102,7 @@ def bootstrap_azure(
     llmops bootstrap azure --for azure-dev --github acme/assistant --policy role.json
     """
     require_packages("azure", "azure.identity", "azure.mgmt.core")
-    from llmops.platforms.azure.bootstrap import bootstrap as run
+    from llmops.platforms.azure.bootstrap.bootstrap import bootstrap as run
     from llmops.platforms.azure.clients import Clients
 
     here: Context = context.obj
@@ -120,7 +120,7 @@ def bootstrap_azure(
         dry_run=dry_run,
     )
     if as_json:
-        from llmops.tables import print_json
+        from llmops.terminal.tables import print_json
 
         print_json(_azure_fields(done))
         return
@@ -143,7 +143,7 @@ def _azure_fields(done: "BootstrappedSubscription") -> dict[str, Any]:
 
 
 def _print_azure(done: "BootstrappedSubscription") -> None:
-    from llmops.tables import print_rows
+    from llmops.terminal.tables import print_rows
 
     print_rows(done.rows, ["what", "state"], False)
     names = done.names
@@ -177,7 +177,7 @@ def _fields(done: "Bootstrapped") -> dict[str, Any]:
 
 
 def _print(done: "Bootstrapped") -> None:
-    from llmops.tables import print_rows
+    from llmops.terminal.tables import print_rows
 
     print_rows(done.rows, ["what", "state"], False)
     names = done.names

@@ -37,14 +37,14 @@ def conformance(
     llmops conformance --target local --target azure
     """
     from llmops.conformance.conform import conform
-    from llmops.conformance.places import TARGETS
-    from llmops.engine.warm import kept_warm
+    from llmops.conformance.stages import TARGETS
+    from llmops.pulumi_engine.warm import kept_warm
 
     here: Context = context.obj
     with kept_warm():
         made = conform(here.project, here.cwd / recipe, say, target or TARGETS)
     if as_json:
-        from llmops.tables import print_json
+        from llmops.terminal.tables import print_json
 
         print_json(_fields(made))
     else:
@@ -60,7 +60,7 @@ def _fields(made: "Conformance") -> dict[str, Any]:
 
 
 def _print(made: "Conformance") -> None:
-    from llmops.tables import print_rows
+    from llmops.terminal.tables import print_rows
 
     trainings = [
         {

@@ -11,10 +11,10 @@ import typer
 from contract.errors import BusyError, KitError
 from llmops.commands import Json, print_error
 from llmops.context import Context
-from llmops.terminal import printable
+from llmops.terminal.plain_text import printable
 
 if TYPE_CHECKING:
-    from llmops.platforms.base import Platform
+    from llmops.platforms.platform import Platform
 
 _PANEL = "Endpoints"
 _Name = Annotated[str, typer.Argument(help="The endpoint; not needed where there is one.", metavar="[ENDPOINT]")]
@@ -140,7 +140,7 @@ def invoke(
     request: dict[str, Any] = {"messages": [{"role": "user", "content": question}]}
     answer = next(_ask(here.platform, name, request | _limit(max_tokens)))
     if as_json:
-        from llmops.tables import print_json
+        from llmops.terminal.tables import print_json
 
         print_json(answer)
     else:

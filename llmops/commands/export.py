@@ -31,7 +31,7 @@ def export_sagemaker(
     llmops export sagemaker latest --out train.py
     """
     from llmops.export.sagemaker import modeltrainer_script
-    from llmops.runs import find_run
+    from llmops.runs.runs import find_run
 
     here: Context = context.obj
     found = find_run(here.platform, run)

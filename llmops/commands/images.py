@@ -59,7 +59,7 @@ def build_images(
     llmops images build --stack aws-dev
     llmops images build serving --runtime docker --stack aws-dev
     """
-    from llmops.images import build_for
+    from llmops.images.images import build_for
 
     here: Context = context.obj
     references = build_for(here.pulumi, say, runtime=runtime.value if runtime else "", names=_names(names))
@@ -83,7 +83,7 @@ def push_images(context: typer.Context, names: Names = None, print_only: Print =
     llmops images push --stack aws-dev
     llmops images push serving --stack aws-dev
     """
-    from llmops.images import push_for
+    from llmops.images.images import push_for
 
     here: Context = context.obj
     references = push_for(here.pulumi, say, names=_names(names))
@@ -111,7 +111,7 @@ def _write(here: Context, references: Mapping[str, str], as_json: bool) -> None:
 
 def _print(references: Mapping[str, str], as_json: bool) -> None:
     if as_json:
-        from llmops.tables import print_json
+        from llmops.terminal.tables import print_json
 
         print_json(dict(references))
     else:

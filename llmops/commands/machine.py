@@ -31,7 +31,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     llmops doctor --stack aws-dev
     """
     from llmops.doctor import examine
-    from llmops.tables import print_json
+    from llmops.terminal.tables import print_json
 
     here: Context = context.obj
     findings = examine(here.cwd, here.target)
@@ -45,7 +45,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
 
 def print_findings(findings: "Sequence[Finding]") -> None:
     """Print a line for each check, and its way out below: readable whatever the terminal's width is."""
-    from llmops.terminal import printable
+    from llmops.terminal.plain_text import printable
 
     width = max(len(f.name) for f in findings)
     for finding in findings:
@@ -62,9 +62,9 @@ def schema(
 
     llmops schema recipe > recipe.schema.json
     """
-    from contract.schemas import DOCUMENTS, json_schema
-    from contract.validation import did_you_mean
-    from llmops.tables import print_json, print_rows
+    from contract.documents.schemas import DOCUMENTS, json_schema
+    from contract.documents.validation import did_you_mean
+    from llmops.terminal.tables import print_json, print_rows
 
     if not name:
         rows = [{"document": n, "schema": d.SCHEMA, "what": _summary(d.__doc__)} for n, d in DOCUMENTS.items()]

@@ -8,9 +8,9 @@ from llmops.commands import Json
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
-    from contract.model import ModelManifest
+    from contract.documents.model import ModelManifest
     from contract.names import ModelRef
-    from llmops.platforms.base import Platform
+    from llmops.platforms.platform import Platform
 
 _Version = Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")]
 models = typer.Typer(no_args_is_help=True, help="Model versions in the stack's store: bring in, look at, check, copy.")
@@ -38,7 +38,7 @@ def import_base(
     llmops models import qwen --source hub:Qwen/Qwen3-0.6B --revision COMMIT
     llmops models import mine --source folder:../best --licence MIT
     """
-    from llmops.importing import import_model, parse_source
+    from llmops.store.importing import import_model, parse_source
 
     here: Context = context.obj
     wanted = parse_source(name, source, revision, licence)
@@ -54,7 +54,7 @@ def list_models(
 ) -> None:
     """List the model versions in the store."""
     from contract.names import ModelRef
-    from llmops.tables import print_rows
+    from llmops.terminal.tables import print_rows
 
     here: Context = context.obj
     store = here.platform.store()
@@ -99,7 +99,7 @@ def verify_models(
     there. Files are checked by the SHA-256 that S3 keeps; where there is none, as on Azure, they are read whole.
     """
     from contract.names import ModelRef
-    from llmops.tables import print_rows
+    from llmops.terminal.tables import print_rows
 
     here: Context = context.obj
     store = here.platform.store()
@@ -146,7 +146,7 @@ def clear_model(
 
     llmops models clear chatbot@3 --why "the alarm was for a full disk"
     """
-    from llmops.tables import print_done
+    from llmops.terminal.tables import print_done
 
     here: Context = context.obj
     store = here.platform.store()
@@ -161,7 +161,7 @@ def clear_model(
 
 def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: dict[str, Any] | None = None) -> None:
     """Print a version's facts, for any verb that ends with one; `more` are fields of the JSON."""
-    from llmops.tables import print_fields, print_json, share
+    from llmops.terminal.tables import print_fields, print_json, share
 
     manifest = platform.store().manifest(ref)
     rejection = platform.store().rejection(ref.sha256)

@@ -76,7 +76,7 @@ def plan(
 
     made = make_plan(here.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh)
     if as_json:
-        from llmops.tables import print_json
+        from llmops.terminal.tables import print_json
 
         print_json(_fields(made))
     else:
@@ -113,8 +113,8 @@ def show_prices(region: _Region = "", as_json: Json = False) -> None:
     llmops prices show --region us-east-1
     llmops prices show --region westeurope
     """
-    from llmops.prices import known_regions, load_prices
-    from llmops.tables import print_rows
+    from llmops.plan.prices import known_regions, load_prices
+    from llmops.terminal.tables import print_rows
 
     name = _region(region)
     found = load_prices(name)
@@ -141,8 +141,8 @@ def refresh_prices(
     llmops prices refresh --region westeurope
     llmops prices refresh --region us-east-1 --file llmops/prices.json
     """
-    from llmops.prices import is_azure, refresh, refreshed_file
-    from llmops.tables import print_done
+    from llmops.plan.prices import is_azure, refresh, refreshed_file
+    from llmops.terminal.tables import print_done
 
     name = _region(region)
     say(f"fetching {'Azure' if is_azure(name) else 'AWS'}'s price list of {name} (some megabytes)")
@@ -176,7 +176,7 @@ def _fields(made: "Plan") -> dict[str, Any]:
 
 
 def _print(made: "Plan") -> None:
-    from llmops.tables import print_rows
+    from llmops.terminal.tables import print_rows
 
     place = f"stack {made.stack} ({made.target}{f', {made.region}' if made.region else ''})"
     print(f"{place}: {_summary(made)}\n")

@@ -8,7 +8,7 @@ from llmops.commands import Json
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
-    from llmops.promotion import Change
+    from llmops.stacks.promotion import Change
 
 _PANEL = "Deployment"
 _Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="The endpoint's name.", metavar="NAME")]
@@ -36,7 +36,7 @@ def promote(
     llmops promote chatbot@latest
     llmops promote chatbot@3 --endpoint assistant
     """
-    from llmops.promotion import promote as write
+    from llmops.stacks.promotion import promote as write
 
     here: Context = context.obj
     _print(write(here.platform, here.pulumi.file, version, endpoint, force, say), as_json)
@@ -47,7 +47,7 @@ def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = F
 
     llmops rollback && llmops up
     """
-    from llmops.promotion import rollback as write
+    from llmops.stacks.promotion import rollback as write
 
     here: Context = context.obj
     _print(write(here.platform, here.pulumi.file, endpoint, say), as_json)
@@ -55,7 +55,7 @@ def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = F
 
 def _print(change: "Change", as_json: bool) -> None:
     if as_json:
-        from llmops.tables import print_json
+        from llmops.terminal.tables import print_json
 
         fields = {"endpoint": change.endpoint, "before": change.before, "after": str(change.after)}
         print_json({**fields, "gate": "waived" if change.waived else "passed", "changed": bool(change.diff)})

@@ -9,9 +9,9 @@ from contract.errors import KitError
 from llmops.context import Context
 
 if TYPE_CHECKING:
-    from llmops.rehearsal.clouds.base import Cloud
+    from llmops.rehearsal.clouds.cloud import Cloud
     from llmops.rehearsal.rehearsal import Limits
-    from llmops.rehearsal.report import Report
+    from llmops.rehearsal.report.report import Report
 
 _LIVE = "On a real account"
 
@@ -67,7 +67,7 @@ def rehearse(
 
     from rich.console import Console
 
-    from llmops.engine.warm import kept_warm
+    from llmops.pulumi_engine.warm import kept_warm
     from llmops.rehearsal.clouds import find_cloud
     from llmops.rehearsal.rehearsal import Options
     from llmops.rehearsal.rehearsal import rehearse as run

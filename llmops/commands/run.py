@@ -10,10 +10,10 @@ from llmops.commands import Json
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
+    from contract.documents.run import Compute, RunSpec, RunState
     from contract.names import ModelRef
-    from contract.run import Compute, RunSpec, RunState
     from llmops.plan.training import RunCost
-    from llmops.platforms.base import Platform, Run
+    from llmops.platforms.platform import Platform, Run
 
 _PANEL = "Runs and models"
 _RunId = Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")]
@@ -52,8 +52,8 @@ def train(
     llmops train --resume chatbot-20260131
     llmops train recipes/chatbot.yaml --instance-type ml.g5.xlarge --spot
     """
-    from llmops.runs import find_run
-    from llmops.tables import print_json
+    from llmops.runs.runs import find_run
+    from llmops.terminal.tables import print_json
 
     here: Context = context.obj
     if (recipe is None) == (not resume):
@@ -80,7 +80,7 @@ def train(
 def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bool) -> "tuple[str, RunCost | None]":
     """A run of the recipe, started or gone on with, and what is going to be paid for it."""
     from llmops.plan.training import look_ahead
-    from llmops.runs import other_machines, parse_recipe, plan_run
+    from llmops.runs.runs import other_machines, parse_recipe, plan_run
 
     compute = other_machines(platform, platform.require_runs(), machines)
     recipe = parse_recipe(path)  # its mistakes come before anything that takes time
@@ -104,7 +104,7 @@ def _go_on(
 ) -> "RunCost | None":
     """See that a run goes on; what is going to be paid for that, which is `known` of some machines."""
     from llmops.plan.training import look_ahead
-    from llmops.runs import other_machines
+    from llmops.runs.runs import other_machines
 
     run_id, status = run.spec.id, run.state.status
     if status == "completed":
@@ -124,7 +124,7 @@ def _go_on(
 def _watch(platform: "Platform", run_id: str) -> None:
     from rich.console import Console
 
-    from llmops.progress import show
+    from llmops.terminal.progress import show
 
     try:
         show(platform.follow(run_id), Console(stderr=True))
@@ -139,7 +139,7 @@ def _cost_fields(cost: "RunCost | None") -> dict[str, Any] | None:
 
 
 def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, Any] | None = None) -> None:
-    from llmops.runs import collect, find_run
+    from llmops.runs.runs import collect, find_run
 
     ref = collect(platform, find_run(platform, run_id), say)
     from llmops.commands.models import print_version
@@ -160,7 +160,7 @@ def _say_next(platform: "Platform", ref: "ModelRef") -> None:
 @runs.command("list")
 def list_runs(context: typer.Context, as_json: Json = False) -> None:
     """List the runs, newest first."""
-    from llmops.tables import print_rows
+    from llmops.terminal.tables import print_rows
 
     here: Context = context.obj
     store = here.platform.store()
@@ -186,8 +186,8 @@ def list_runs(context: typer.Context, as_json: Json = False) -> None:
 @runs.command("show")
 def show_run(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     """Show what a run was asked to do and what has come of it."""
-    from llmops.runs import find_run
-    from llmops.tables import print_fields
+    from llmops.runs.runs import find_run
+    from llmops.terminal.tables import print_fields
 
     here: Context = context.obj
     found = find_run(here.platform, run)
@@ -226,7 +226,7 @@ def _cost(state: "RunState") -> str:
 @runs.command("follow")
 def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     """Watch a run until it ends, then collect it. Ctrl-C stops watching; the run goes on."""
-    from llmops.runs import find_run
+    from llmops.runs.runs import find_run
 
     here: Context = context.obj
     run_id = find_run(here.platform, run).spec.id
@@ -237,8 +237,8 @@ def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
 @runs.command("stop")
 def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     """Stop a run in order; `llmops train --resume` goes on from its last checkpoint."""
-    from llmops.runs import find_run
-    from llmops.tables import print_done
+    from llmops.runs.runs import find_run
+    from llmops.terminal.tables import print_done
 
     here: Context = context.obj
     run_id = find_run(here.platform, run).spec.id
@@ -258,8 +258,8 @@ def collect_runs(
     In a cloud, weights are copied there and checked where they lie then:
     on AWS by the SHA-256 that S3 keeps, on Azure by reading them once.
     """
-    from llmops.runs import collect, find_run, uncollected
-    from llmops.tables import print_rows
+    from llmops.runs.runs import collect, find_run, uncollected
+    from llmops.terminal.tables import print_rows
 
     here: Context = context.obj
     chosen = [find_run(here.platform, run)] if run else uncollected(here.platform)

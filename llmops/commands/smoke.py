@@ -9,7 +9,7 @@ from contract.errors import KitError
 from llmops.context import Context
 
 if TYPE_CHECKING:
-    from llmops.rehearsal.report import Report
+    from llmops.rehearsal.report.report import Report
     from llmops.rehearsal.smoke.smoke import Smoke
 
 
@@ -56,7 +56,7 @@ def smoke(
 
     from rich.console import Console
 
-    from llmops.engine.warm import kept_warm
+    from llmops.pulumi_engine.warm import kept_warm
     from llmops.rehearsal.account import parse_span
     from llmops.rehearsal.clouds import find_cloud
     from llmops.rehearsal.smoke.smoke import Options, Smoke

@@ -8,8 +8,8 @@ from llmops.commands import Json, progress_on_stderr
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
-    from contract.outputs import EndpointOutput
-    from llmops.platforms.base import Live, Platform
+    from contract.documents.outputs import EndpointOutput
+    from llmops.platforms.platform import Live, Platform
 
 _PANEL = "Deployment"
 
@@ -42,14 +42,14 @@ def up(
     llmops up --stack demo
     llmops plan --stack aws-dev && llmops up --stack aws-dev
     """
-    from llmops import deploy
+    from llmops.stacks import deploy
 
     here: Context = context.obj
     with progress_on_stderr(as_json):
         deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
         deploy.check_live(here.platform, say)
     if as_json:
-        from llmops.tables import print_json
+        from llmops.terminal.tables import print_json
 
         print_json(_status(here))
 
@@ -72,7 +72,7 @@ def down(
     llmops down              `llmops up` brings everything back
     llmops down --data demo  removes the stack's models, datasets and keys for good
     """
-    from llmops import deploy
+    from llmops.stacks import deploy
 
     here: Context = context.obj
     with progress_on_stderr(as_json):
@@ -81,7 +81,7 @@ def down(
         else:
             deploy.down(here.pulumi, say, discard_runs=discard_runs)
     if as_json:
-        from llmops.tables import print_json
+        from llmops.terminal.tables import print_json
 
         print_json({"stack": here.pulumi.name, "down": True, "data_removed": bool(data)})
     elif data:
@@ -98,7 +98,7 @@ def down(
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show the endpoints: the version that was asked for and the one that serves, health, address."""
     from contract.expiry import expired_since
-    from llmops.tables import print_json, print_rows
+    from llmops.terminal.tables import print_json, print_rows
 
     here: Context = context.obj
     found = _status(here)

@@ -10,7 +10,7 @@ from llmops.commands import Json, progress_on_stderr
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
-    from llmops.sweep import Left, Swept
+    from llmops.platforms.sweep import Left, Swept
 
 _PANEL = "Deployment"
 
@@ -44,8 +44,8 @@ def sweep(
     llmops sweep --remove
     llmops sweep --remove --yes --of old-trial
     """
-    from llmops import sweep as sweeping
-    from llmops.tables import print_json, print_rows
+    from llmops.platforms import sweep as sweeping
+    from llmops.terminal.tables import print_json, print_rows
 
     here: Context = context.obj
     if (yes or data) and not remove:
@@ -93,7 +93,7 @@ def _tell(found: "Swept") -> None:
 
 def _remove(here: Context, found: "Swept", *, named: set[str], data: str, yes: bool) -> "list[Left]":
     """Ask for what is left of known stacks and for what is of unknown ones, each by itself; then remove it."""
-    from llmops import sweep as sweeping
+    from llmops.platforms import sweep as sweeping
 
     candidates = [e for e in found.left if not e.thing.keep and (not e.thing.data or e.thing.stack == data)]
     known = [e for e in candidates if e.why != sweeping.UNKNOWN_STACK or e.thing.stack in named]
@@ -114,7 +114,7 @@ def _remove(here: Context, found: "Swept", *, named: set[str], data: str, yes: b
 
 def _take_down_expired(here: Context, found: "Swept", yes: bool) -> list[str]:
     """Take stacks down that have expired; those that were."""
-    from llmops import deploy
+    from llmops.stacks import deploy
 
     done = []
     for each in found.expired:

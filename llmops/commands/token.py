@@ -36,7 +36,7 @@ def token(
 
     eval "$(llmops token chatbot)"
     """
-    from llmops.tables import print_json
+    from llmops.terminal.tables import print_json
 
     here: Context = context.obj
     access = here.platform.access(choose(here.platform, endpoint), hours)

@@ -108,7 +108,7 @@ def replay(
 
     from llmops.rehearsal.clouds import find_cloud
     from llmops.rehearsal.smoke.replay import replay
-    from llmops.tables import print_json
+    from llmops.terminal.tables import print_json
 
     here: Context = context.obj
     paths = [each and (here.cwd / each).absolute() for each in (recording, against)]
@@ -176,7 +176,7 @@ def _add_up(verbs: typer.Typer, cloud: _Cloud) -> None:
         wanted = {"port": port, "judge": judge, "pace": pace, cloud.place: place, "containers": containers}
         info = cloud.control().up(folder, **wanted, say=say)
         if as_json:
-            from llmops.tables import print_json
+            from llmops.terminal.tables import print_json
 
             print_json({"home": str(folder), **vars(info)})
             return
@@ -193,7 +193,7 @@ def _add_status(verbs: typer.Typer, cloud: _Cloud) -> None:
         "Exit code 1 when it does not run.",
     )
     def status(context: typer.Context, home: Path | None = home_option, as_json: Json = False) -> None:
-        from llmops.tables import print_fields, print_json
+        from llmops.terminal.tables import print_fields, print_json
 
         folder = cloud.home(context.obj, home)
         found = cloud.control().status(folder)
@@ -212,7 +212,7 @@ def _add_end(verbs: typer.Typer, cloud: _Cloud) -> None:
 
     @verbs.command("down", help="Stop the twin's processes. What it holds is kept.")
     def down(context: typer.Context, home: Path | None = home_option, as_json: Json = False) -> None:
-        from llmops.tables import print_done
+        from llmops.terminal.tables import print_done
 
         folder = cloud.home(context.obj, home)
         ran = cloud.control().down(folder, say)
@@ -225,7 +225,7 @@ def _add_end(verbs: typer.Typer, cloud: _Cloud) -> None:
         "The states of its stacks go too, since they tell of it.",
     )
     def reset(context: typer.Context, home: Path | None = home_option, as_json: Json = False) -> None:
-        from llmops.tables import print_done
+        from llmops.terminal.tables import print_done
 
         folder = cloud.home(context.obj, home)
         cloud.control().reset(folder, say)
@@ -250,7 +250,7 @@ def _add_env(verbs: typer.Typer, cloud: _Cloud) -> None:
     def env(context: typer.Context, home: Path | None = home_option, as_json: Json = False) -> None:
         values: Mapping[str, str | None] = cloud.control().environment(cloud.home(context.obj, home))
         if as_json:
-            from llmops.tables import print_json
+            from llmops.terminal.tables import print_json
 
             print_json(values)
             return
@@ -279,7 +279,7 @@ def _add_faults(verbs: typer.Typer, cloud: _Cloud) -> None:
         home: Path | None = home_option,
         as_json: Json = False,
     ) -> None:
-        from llmops.tables import print_done
+        from llmops.terminal.tables import print_done
 
         given = dict(_member(text, cloud) for text in members or [])
         folder = cloud.home(context.obj, home)
@@ -303,7 +303,7 @@ def _add_faults(verbs: typer.Typer, cloud: _Cloud) -> None:
         home: Path | None = home_option,
         as_json: Json = False,
     ) -> None:
-        from llmops.tables import print_rows
+        from llmops.terminal.tables import print_rows
 
         folder, control = cloud.home(context.obj, home), cloud.control()
         if kinds:

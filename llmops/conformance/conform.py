@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract.digest import sha256_bytes
+from contract.documents.recipe import Recipe
+from contract.documents.validation import did_you_mean
 from contract.errors import KitError, NotFoundError
-from contract.recipe import Recipe
-from contract.validation import did_you_mean
+from contract.integrity.digest import sha256_bytes
 from llmops.chat_http import ask
-from llmops.conformance.places import STACK, TARGETS, settings_of, world_of
-from llmops.platforms.base import Platform, Say
-from llmops.project import Project
-from llmops.rehearsal.base import base_version
+from llmops.conformance.stages import (
+    STACK,
+    TARGETS,
+    settings_of,
+    world_of,
+)
+from llmops.platforms.platform import Platform, Say
+from llmops.rehearsal.base_model import base_version
 from llmops.rehearsal.stage import Stage
+from llmops.stacks.project import Project
 
 FOLDER = ".llmops/conformance"
 _ENDPOINT = "conformance"

@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from contract.documents.run import RUN_VARIABLE
 from contract.layout import run_key
-from contract.run import RUN_VARIABLE
 
 _WIDTH = 118
 _LONGEST_ID = 63

@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from contract.run import Compute
+from contract.documents.run import Compute
 from llmops.plan.changes import Change, known, of_type
 from llmops.plan.cost import CostLine, hourly_line, monthly_line
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
+from llmops.plan.prices import Prices
 from llmops.plan.quotas import Machines, machines_of
-from llmops.prices import Prices
 from policies.model import Resource
 
 ENDPOINT = "aws:sagemaker/endpoint:Endpoint"

@@ -7,8 +7,8 @@ from contract.rollout import steps
 from llmops.plan.changes import Change, known, of_type
 from llmops.plan.cost import CostLine, hourly_line, monthly_line
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
+from llmops.plan.prices import Prices
 from llmops.plan.quotas import Machines, Use
-from llmops.prices import Prices
 from policies.model import Resource
 
 CLUSTER = "azure-native:machinelearningservices:Compute"

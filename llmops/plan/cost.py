@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmops.plan.endpoints import EndpointPlan
-from llmops.prices import Price, Prices
+from llmops.plan.prices import Price, Prices
 
 _HOURS_A_MONTH = 730
 _UNKNOWN = "unknown: `llmops prices refresh` fetches it"

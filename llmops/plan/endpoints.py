@@ -9,8 +9,8 @@ from policies.model import Resource
 
 if TYPE_CHECKING:
     from llmops.plan.cost import CostLine
+    from llmops.plan.prices import Prices
     from llmops.plan.quotas import Machines
-    from llmops.prices import Prices
 
 UNKNOWN_TYPE = "unknown"
 """The instance type of an endpoint that is known only after `up`."""

@@ -7,11 +7,11 @@ from contract.errors import KitError
 from llmops.plan.changes import Change, changes_of, resources_of
 from llmops.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan, short
+from llmops.plan.prices import load_prices
 from llmops.plan.quotas import QuotaNeed, instances_needed
 from llmops.platforms import registry
-from llmops.platforms.base import Say
-from llmops.prices import load_prices
-from llmops.stacks import PulumiStack
+from llmops.platforms.platform import Say
+from llmops.stacks.stack import PulumiStack
 from policies.rules import Verdict, accepted_rules, judge
 
 

@@ -14,15 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from contract.digest import file_entries
+from contract.documents.model import (
+    GateResult,
+    Golden,
+    Lineage,
+    Message,
+    ModelManifest,
+)
+from contract.documents.outputs import StackOutputs
 from contract.errors import KitError
-from contract.model import GateResult, Golden, Lineage, Message, ModelManifest
-from contract.outputs import StackOutputs
+from contract.integrity.digest import file_entries
 from llmops.platforms import registry
-from llmops.platforms.base import Say
-from llmops.project import Project
-from llmops.stacks import PulumiStack
-from llmops.store import now
+from llmops.platforms.platform import Say
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
+from llmops.store.store import now
 
 _IMAGES = {name: f"process:{name}@sha256:{'0' * 64}" for name in ("training", "serving")}
 _SOME_ENDPOINT = "chatbot"

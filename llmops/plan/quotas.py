@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from contract.run import Compute
+from contract.documents.run import Compute
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan
 
 Use = Literal["endpoint", "training job", "spot training job"]

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from contract.documents.run import Compute
 from contract.errors import KitError
-from contract.run import Compute
+from llmops.plan.prices import Price
 from llmops.plan.quotas import QuotaNeed
-from llmops.prices import Price
 
 if TYPE_CHECKING:
-    from llmops.platforms.base import Platform, Run, Say
+    from llmops.platforms.platform import Platform, Run, Say
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,29 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, TypeVar
 
+from contract.documents.outputs import (
+    AwsOutput,
+    AzureOutput,
+    EndpointOutput,
+    StackOutputs,
+)
+from contract.documents.run import Compute, RunSpec
 from contract.errors import KitError
 from contract.names import ModelRef
-from contract.outputs import AwsOutput, AzureOutput, EndpointOutput, StackOutputs
-from contract.run import Compute, RunSpec
-from llmops.cloud_runs import CloudRuns
-from llmops.platforms.base import Run, Say, endpoint_is_off, endpoint_of
-from llmops.versions import Version
+from llmops.platforms.platform import (
+    Run,
+    Say,
+    endpoint_is_off,
+    endpoint_of,
+)
+from llmops.runs.cloud_runs import CloudRuns
+from llmops.store.versions import Version
 
 Place = TypeVar("Place", AwsOutput, AzureOutput)
 
 
 class CloudPlatform(ABC):
-    """See llmops.platforms.base.Platform. A cloud adds its own words, its store, its endpoints."""
+    """See llmops.platforms.platform.Platform. A cloud adds its own words, its store, its endpoints."""
 
     def __init__(self, outputs: StackOutputs) -> None:
         self.outputs = outputs

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from contract.errors import KitError
-from llmops.platforms.base import Say
-from llmops.plugins import installed_plugin
-from llmops.stacks import PulumiStack
+from llmops.platforms.platform import Say
+from llmops.pulumi_engine.plugins import installed_plugin
+from llmops.stacks.stack import PulumiStack
 
 ATTACHED = "PULUMI_DEBUG_PROVIDERS"
 

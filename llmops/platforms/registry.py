@@ -5,22 +5,22 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from contract.documents.outputs import StackOutputs
 from contract.errors import KitError, SettingError, require_packages
-from contract.outputs import StackOutputs
-from contract.twin import azure_twin_address, twin_address
-from llmops.platforms.base import Platform, Say
+from contract.twins import azure_twin_address, twin_address
+from llmops.platforms.platform import Platform, Say
 
 if TYPE_CHECKING:
-    from llmops.images import ImageRegistry
-    from llmops.locks import Lock
+    from llmops.images.images import ImageRegistry
     from llmops.plan.endpoints import Rules
     from llmops.plan.policy import Recording
     from llmops.plan.quotas import Needed, QuotaNeed
-    from llmops.stacks import PulumiStack
-    from llmops.sweep import Sweeper
+    from llmops.platforms.sweep import Sweeper
+    from llmops.stacks.locks import Lock
+    from llmops.stacks.stack import PulumiStack
 
 _CLASSES = {
-    "local": "llmops.platforms.local:LocalPlatform",
+    "local": "llmops.platforms.local.platform:LocalPlatform",
     "aws": "llmops.platforms.aws.platform:AwsPlatform",
     "azure": "llmops.platforms.azure.platform:AzurePlatform",
 }
@@ -30,8 +30,8 @@ _PREFLIGHTS = {
     "azure": "llmops.platforms.azure.preflight:preflight",
 }
 _SWEEPERS = {
-    "aws": "llmops.platforms.aws.sweep:AwsSweeper",
-    "azure": "llmops.platforms.azure.sweep:AzureSweeper",
+    "aws": "llmops.platforms.aws.sweep.sweep:AwsSweeper",
+    "azure": "llmops.platforms.azure.sweep.sweep:AzureSweeper",
 }
 _IMAGES = {
     "aws": "llmops.platforms.aws.image_registry:EcrImages",
@@ -87,7 +87,7 @@ def require_target(name: str, where: str) -> None:
         SettingError: there is none; names those that there are.
     """
     if name not in _CLASSES:
-        from contract.validation import did_you_mean
+        from contract.documents.validation import did_you_mean
 
         fix = f"{did_you_mean(name, _CLASSES)} write one of: {', '.join(_CLASSES)}".strip()
         raise SettingError(f"there is no target {name!r}", where=where, fix=fix)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from contract.errors import KitError
-from llmops.stacks import PulumiStack
+from llmops.stacks.stack import PulumiStack
 
 _DEV = "`--dev` takes it all the same, for a stack that is yours alone"
 

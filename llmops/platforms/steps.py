@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from llmops.platforms.base import Say
+from llmops.platforms.platform import Say
 
 PROMOTE_ENVIRONMENT = "promote"
 """Environment of the repository whose jobs may be the promoter; its rules on GitHub say who approves them."""

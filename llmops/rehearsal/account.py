@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import KitError
-from llmops.platforms.base import Say
-from llmops.project import Project
-from llmops.rehearsal.clouds.base import Caller, Cloud
+from llmops.platforms.platform import Say
+from llmops.rehearsal.clouds.cloud import Caller, Cloud
 from llmops.rehearsal.world import World, become, bring_base, copy_project
+from llmops.stacks.project import Project
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
 _AHEAD_HOURS = 0.25  # a step may take so long: what it will cost at the present rate counts already
@@ -55,7 +55,7 @@ class AccountWorld(World):
         Raises:
             KitError: there are no credentials.
         """
-        from llmops.engine import ensure
+        from llmops.pulumi_engine import ensure
 
         engine = ensure()
         bring_base(self.source, say)
@@ -180,7 +180,7 @@ class AccountWorld(World):
                 self.swept.append(f"the sweep of {stack} failed: {last_lines(each.stderr)}")
 
     def _destroy(self, stack: str) -> subprocess.CompletedProcess[str]:
-        from llmops.engine import ensure
+        from llmops.pulumi_engine import ensure
 
         engine = str(ensure().pulumi)
         self._run([engine, "cancel", "--yes", "--stack", stack])  # a killed command's lock: nobody else has this state

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from contract.documents.validation import did_you_mean
 from contract.errors import NotFoundError
-from contract.validation import did_you_mean
 
 End = Literal["recovered", "refused"]
 """The step goes on by itself; or a clear error names the way out, which then works."""
@@ -13,7 +13,7 @@ End = Literal["recovered", "refused"]
 
 @dataclass(frozen=True)
 class FaultCase:
-    """A fault of the twin (twins/faults.py), where a rehearsal meets it, and its end.
+    """A fault of the twin (twins/core/faults.py), where a rehearsal meets it, and its end.
 
     A member that is not known before is a function of the stage. `says` must stand in the refusal. Where `meanwhile`
     stands in one, nothing was lost by it, and the step is tried again, as a client does, until it goes on.

@@ -13,20 +13,20 @@ from rich.console import Console
 
 from contract.errors import KitError, require_packages
 from llmops import __version__
-from llmops.project import Project
-from llmops.rehearsal import report as reports
 from llmops.rehearsal import runner
 from llmops.rehearsal.account import AccountWorld
-from llmops.rehearsal.acts import STEPS
-from llmops.rehearsal.clouds.base import Cloud
+from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.fault_case import FaultCase
-from llmops.rehearsal.report import Report
+from llmops.rehearsal.lifecycle import STEPS
+from llmops.rehearsal.report import report as reports
+from llmops.rehearsal.report.live_view import Show
+from llmops.rehearsal.report.report import Report
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Result, Step, chosen
 from llmops.rehearsal.twin import TwinWorld
-from llmops.rehearsal.view import Show
 from llmops.rehearsal.world import World
-from llmops.store import now
+from llmops.stacks.project import Project
+from llmops.store.store import now
 
 FOLDER = ".llmops/rehearsals"
 LAST = "last-{}.json"
@@ -126,8 +126,8 @@ def _world(cloud: Cloud, project: Project, folder: Path, options: Options) -> Wo
 
 
 def _start_meter(stage: Stage) -> None:
-    from llmops.prices import load_prices
-    from llmops.rehearsal.meter import Meter
+    from llmops.plan.prices import load_prices
+    from llmops.rehearsal.cost_meter import Meter
 
     prices = load_prices(stage.cloud.caller().region)
     meter = stage.world.meter = Meter(stage.cloud.standing, prices, stage.timeline, stage.world.is_ours)

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from contract.errors import KitError
-from llmops.project import Project
 from llmops.rehearsal.leaks import Known
 from llmops.rehearsal.steps import Access, Command, Result, Timeline
-from llmops.stackfile import StackFile
-from llmops.stacks import PulumiStack
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
+from llmops.stacks.stack_file import StackFile
 
 if TYPE_CHECKING:
-    from contract.model import ModelManifest
-    from contract.outputs import StackOutputs
-    from llmops.platforms.base import Platform
-    from llmops.rehearsal.clouds.base import Cloud
+    from contract.documents.model import ModelManifest
+    from contract.documents.outputs import StackOutputs
+    from llmops.platforms.platform import Platform
+    from llmops.rehearsal.clouds.cloud import Cloud
     from llmops.rehearsal.world import World
 
 _STOP_SECONDS = 120
@@ -118,7 +118,7 @@ class Stage:
 
     def pulumi(self, *words: str, stack: str = "dev", who: str = "", code: int = 0) -> str:
         """Run a command of the engine, as `llmops`."""
-        from llmops.engine import ensure
+        from llmops.pulumi_engine import ensure
 
         command = [str(ensure().pulumi), *words, "--non-interactive"]
         return self._run(command, ("pulumi", *words), stack, who or "deploy", code)[1]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from contract.documents.validation import did_you_mean
 from contract.errors import KitError, NotFoundError
-from contract.validation import did_you_mean
 
 if TYPE_CHECKING:
     from llmops.rehearsal.stage import Stage

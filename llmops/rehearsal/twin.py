@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmops.platforms.base import Say
-from llmops.project import Project
-from llmops.rehearsal.clouds.base import Cloud
-from llmops.rehearsal.guard import Guard
+from llmops.platforms.platform import Say
+from llmops.rehearsal.clouds.cloud import Cloud
+from llmops.rehearsal.network_guard import Guard
 from llmops.rehearsal.steps import Access
 from llmops.rehearsal.world import World, become, bring_base, copy_project, scrubbed
+from llmops.stacks.project import Project
 
 PACE = 1.0
 """Seconds that a status change takes: five minutes of a cloud in one second."""
@@ -50,7 +50,7 @@ class TwinWorld(World):
             KitError: the engine, an image or the judge can't be made, or the twin does not start.
         """
         from hosting import images
-        from llmops.engine import ensure
+        from llmops.pulumi_engine import ensure
 
         engine = ensure()
         for name in ("training", "serving"):

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import KitError
-from llmops.platforms.base import Say
-from llmops.project import Project
-from llmops.rehearsal.clouds.base import Cloud
+from llmops.platforms.platform import Say
+from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.steps import Access
+from llmops.stacks.project import Project
 
 if TYPE_CHECKING:
-    from llmops.rehearsal.meter import Meter
+    from llmops.rehearsal.cost_meter import Meter
 
 RECIPE = "recipes/rehearsal.yaml"
 _CLOUDS = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "PULUMI_", "LLMOPS_")
@@ -155,8 +155,8 @@ def bring_base(project: Project, say: Say) -> None:
     Raises:
         KitError: the project has no recipe for the rehearsal, or the model can't be brought.
     """
-    from contract.recipe import Recipe
-    from llmops.rehearsal.base import base_version
+    from contract.documents.recipe import Recipe
+    from llmops.rehearsal.base_model import base_version
 
     path = project.folder / RECIPE
     if not path.is_file():

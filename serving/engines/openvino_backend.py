@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from serving.engines.base import GenerationRequest, LoadOrder
+from serving.engines.engine import GenerationRequest, LoadOrder
 from serving.engines.worker import Step
 
 # Balances time to first token and speed (measured).

@@ -7,7 +7,7 @@ padded on the left to one length.
 from pathlib import Path
 from typing import Any
 
-from serving.engines.base import GenerationRequest, LoadOrder
+from serving.engines.engine import GenerationRequest, LoadOrder
 from serving.engines.worker import Step
 
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from serving.engines.base import GenerationRequest, LoadOrder
+from serving.engines.engine import GenerationRequest, LoadOrder
 from serving.engines.wire import Channel
 
 _BACKENDS = {"openvino": "serving.engines.openvino_backend", "transformers": "serving.engines.transformers_backend"}

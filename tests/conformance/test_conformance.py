@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmops.conformance.places import TARGETS
+from llmops.conformance.stages import TARGETS
 from tests.support.rehearsing import Rehearsing, rehearsing_in
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmops.engine.warm import kept_warm
+from llmops.pulumi_engine.warm import kept_warm
 from tests.support.demo import Demo, made_demo
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.models import tiny_model
 
-CHECKOUT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 PROGRAM = """\
 from infra.__main__ import main
@@ -82,7 +82,7 @@ def test_a_folder_of_ones_own_previews_and_trains(folder: Path, environment: Map
     models = json.loads(llmops("models", "list", "--json"))
     assert {m["model"] for m in models} == {"tiny@1", "my-bot@1"}
     backend = {"PULUMI_BACKEND_URL": f"file://{folder}/.llmops/state", "PULUMI_CONFIG_PASSPHRASE": ""}
-    engine = _run(["python", "-m", "llmops.engine"], folder, environment).strip()
+    engine = _run(["python", "-m", "llmops.pulumi_engine"], folder, environment).strip()
     environ = {**environment, **backend, "PATH": f"{engine}:{environment['PATH']}"}
     preview = _run(["pulumi", "preview", "--stack", "dev", "--non-interactive"], folder, environ)
     assert "unchanged" in preview

@@ -12,8 +12,8 @@ from unittest import mock
 
 import boto3
 
+from contract.documents.outputs import StackOutputs
 from contract.layout import MANIFEST
-from contract.outputs import StackOutputs
 from llmops.platforms.registry import open_platform
 from llmops.rehearsal.clouds.aws_inventory import inventory
 from tests.support import stacks

@@ -10,9 +10,9 @@ from typing import Any
 
 from werkzeug.test import Client
 
-from twins.azure import principals, tokens
-from twins.azure.calls import Caller
-from twins.azure.front import Front
+from twins.azure.arm.calls import Caller
+from twins.azure.arm.front import Front
+from twins.azure.entra import principals, tokens
 from twins.azure.server import install
 from twins.azure.twin import Twin, TwinSettings
 
@@ -82,7 +82,7 @@ def local_twin(home: Path, *services: Callable[[Twin], None], **settings: Any) -
     (home / tokens.KEY_FILE).write_text(_signing_key())
     twin = Twin(home, TwinSettings(**{"containers": "none", "pace": 0.0, **settings}))
     if services:
-        from twins.azure import operations
+        from twins.azure.arm import operations
         from twins.azure.services import resources
 
         for add in (operations.install, principals.install, resources.install, *services):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
-from twins.azure.ids import key
+from twins.azure.arm.ids import key
 from twins.azure.judges import conditions, permissions, roles
 from twins.azure.judges.permissions import Grant
 

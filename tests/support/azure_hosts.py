@@ -11,8 +11,8 @@ from typing import Any
 from azure.core.credentials import AccessToken
 
 from tests.support.azure import Arm, local_twin
-from twins.azure import certificates, principals, tokens
-from twins.azure.calls import Caller
+from twins.azure.arm.calls import Caller
+from twins.azure.entra import certificates, principals, tokens
 from twins.azure.listeners import Listeners
 from twins.azure.services import authorization
 from twins.azure.twin import Twin

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
-from twins.azure import blobs, principals, tokens
-from twins.azure.calls import Caller, Document
-from twins.azure.front import Front
-from twins.azure.running.runner import Runner
+from twins.azure.arm.calls import Caller, Document
+from twins.azure.arm.front import Front
+from twins.azure.blobs import blobs
+from twins.azure.entra import principals, tokens
+from twins.azure.ml.running.runner import Runner
 from twins.azure.services import authorization
 
 VERSION = "2025-12-01"

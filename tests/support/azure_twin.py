@@ -18,14 +18,15 @@ from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from azure.mgmt.core import ARMPipelineClient
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
+from contract.documents.outputs import StackOutputs
 from contract.layout import MANIFEST
-from contract.outputs import StackOutputs
 from llmops.platforms.registry import open_platform
 from tests.support import stacks
 from tests.support.clients import client_environ
 from tests.support.models import copy_model, tiny_model
 from tests.support.twin_keys import asked
-from twins.azure import certificates, control
+from twins.azure import control
+from twins.azure.entra import certificates
 
 LOCATION = "westeurope"
 SERVING = f"process:serving@sha256:{'5' * 64}"

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.documents.run import RunSpec
+from contract.documents.store import StoreDocument
 from contract.layout import SPEC, cache_dir, model_key
-from contract.run import RunSpec
-from contract.store import StoreDocument
 from hosting import images
-
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.checkout import CHECKOUT
 
 
 @dataclass(frozen=True)

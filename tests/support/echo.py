@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from hosting.images import ImageSource
-from tests.support.models import CHECKOUT
+from tests.support.checkout import CHECKOUT
 
 _SERVER = CHECKOUT / "tests/emulated/hosting/echo"
 _PACKAGES = ["aiohttp", "aiohappyeyeballs", "aiosignal", "attrs", "frozenlist", "idna", "multidict", "propcache"]

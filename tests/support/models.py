@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from contract.layout import cache_dir
+from tests.support.checkout import CHECKOUT
 
 BASE_ALIAS = "smollm2-135m@1"
 """An alias that fits `base_model`."""
-CHECKOUT = Path(__file__).resolve().parents[2]
 _LOCKS = CHECKOUT / "requirements"
 # A change of these makes another model; a change elsewhere in training/ does not convert everything again.
 _CONVERSION = ["importing", "from_gguf", "weights", "openvino_form", "manifests", "chat"]

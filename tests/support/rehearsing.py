@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from tests.support.models import CHECKOUT, training_python
+from tests.support.checkout import CHECKOUT
+from tests.support.models import training_python
 
 RECIPE = """\
 schema: recipe/1

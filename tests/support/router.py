@@ -8,7 +8,8 @@ from typing import Any
 from hosting.balance import Routes
 from hosting.ports import choose_port
 from hosting.router import CONFIGURATION, ROUTES, RouterConfiguration
-from tests.support.serving import CHECKOUT, until
+from tests.support.checkout import CHECKOUT
+from tests.support.serving import until
 
 
 class RouterProcess:

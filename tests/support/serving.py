@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from contract.signing import make_key, sign
+from contract.integrity.signing import make_key, sign
+from tests.support.checkout import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 API_KEY = "a-key-for-tests-0123456789"
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from llmops.engine import ensure
+from llmops.pulumi_engine import ensure
+from tests.support.checkout import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PROGRAM = "from infra.__main__ import main\n\nmain()\n"
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from contract.digest import list_files
 from contract.errors import IntegrityError, KitError
+from contract.integrity.digest import list_files
+from contract.integrity.signing import verify
 from contract.layout import MANIFEST, SIGNATURE, model_key, rejection_log
-from contract.signing import verify
-from llmops.promotion import promote
-from llmops.remote_objects import RemoteObjects
-from llmops.stackfile import StackFile
-from llmops.versions import RemoteVersion
+from llmops.stacks.promotion import promote
+from llmops.stacks.stack_file import StackFile
+from llmops.store.remote_objects import RemoteObjects
+from llmops.store.versions import RemoteVersion
 from tests.support.counting import received
 from tests.support.hostile import everything
 from tests.support.versions import write_version

@@ -8,10 +8,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from contract.documents.recipe import Recipe
+from contract.documents.run import Pinned, RunSpec
 from contract.layout import MANIFEST, TrainingFolders
-from contract.recipe import Recipe
-from contract.run import Pinned, RunSpec
-from tests.support.models import CHECKOUT, training_python
+from tests.support.checkout import CHECKOUT
+from tests.support.models import training_python
 from training.prepare import make_dataset
 
 SYSTEM_PROMPT = "Short."

@@ -8,10 +8,10 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from contract.twin import KEY_VARIABLES, key_headers
-from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_PURPOSE
-from twins.common import root
-from twins.common.control import own_key
+from contract.twins import KEY_VARIABLES, key_headers
+from twins.aws.wire.principals import ROOT_ACCESS_KEY, ROOT_PURPOSE
+from twins.core import root
+from twins.core.control import own_key
 
 
 def root_secret(home: Path) -> str:

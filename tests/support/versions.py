@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
-from contract.digest import file_entries
-from contract.evaluation import GoldenAnswer
+from contract.documents.evaluation import GoldenAnswer
+from contract.documents.model import (
+    Golden,
+    Lineage,
+    Message,
+    ModelManifest,
+)
+from contract.documents.run import RunSpec
+from contract.integrity.digest import file_entries
 from contract.layout import EVALUATION
-from contract.model import Golden, Lineage, Message, ModelManifest
-from contract.run import RunSpec
 from training.scoring import judge, load_suite, record, row_id, to_ask_again
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
-ROOMS = ["contract", "policies", "infra", "training", "serving", "hosting", "twins", "llmops"]
+from tests.support.checkout import CHECKOUT
+
+ROOMS = ["contract", "clouds", "policies", "infra", "training", "serving", "hosting", "twins", "llmops"]
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -34,7 +35,7 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(CHECKOUT / "pyproject.toml", folder)
     for package in [
         *ROOMS,
-        "llmops/engine",
+        "llmops/pulumi_engine",
         "infra/targets",
         "infra/targets/local",
         "infra/targets/aws",
@@ -42,10 +43,10 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "llmops/platforms",
         "llmops/platforms/aws",
         "llmops/platforms/azure",
-        "twins/common",
+        "twins/core",
         "twins/aws",
         "twins/azure",
-        "twins/providers",
+        "twins/plugins",
     ]:
         (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
@@ -53,13 +54,13 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "infra/__main__",
         "infra/settings",
         "infra/names",
-        "infra/targets/base",
-        "llmops/engine/language_host",
+        "infra/targets/target",
+        "llmops/pulumi_engine/language_host",
         "policies/__main__",
-        "twins/faults",
+        "twins/core/faults",
     ]:
         (folder / f"{module}.py").touch()
-    (folder / "llmops/engine/dynamic_provider.py").touch()
+    (folder / "llmops/pulumi_engine/dynamic_provider.py").touch()
     return folder
 
 
@@ -75,6 +76,10 @@ BROKEN = {
     "serving.bad": "pulumi",
     "serving.late": "sagemaker",
     "serving.neighbour": "training",
+    "clouds.bad": "pulumi",
+    "clouds.worse": "infra",
+    "training.cloud": "clouds",
+    "twins.ground": "clouds",
     "hosting.bad": "pulumi",
     "hosting.worse": "serving",
     "policies.bad": "pulumi",
@@ -86,8 +91,8 @@ BROKEN = {
     "llmops.worse": "infra",
     "llmops.cloud": "boto3",
     "twins.bad": "infra",
-    "twins.common.bad": "twins.aws",
-    "twins.common.worse": "boto3",
+    "twins.core.bad": "twins.aws",
+    "twins.core.worse": "boto3",
     "twins.aws.neighbour": "twins.azure",
     "twins.azure.bad": "azure",
 }

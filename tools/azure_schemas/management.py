@@ -16,7 +16,7 @@ from typing import Any
 from tools.azure_schemas import msrest, typespec
 from tools.azure_schemas.sources import NEEDED, SOURCES, Source
 
-FILE = Path(__file__).parents[2] / "twins" / "azure" / "schemas" / "management.json"
+FILE = Path(__file__).parents[2] / "twins" / "azure" / "arm" / "management.json"
 ABOUT = "Compiled by tools.azure_schemas.management from models in azure-mgmt-*, Copyright (c) Microsoft Corporation, MIT License."  # fmt: skip # noqa: E501
 
 

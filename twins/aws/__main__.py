@@ -1,6 +1,6 @@
 """`python -m twins.aws serve --home FOLDER`: the process of a twin, in the foreground."""
 
-from twins.common.main import Serve, main
+from twins.core.main import Serve, main
 
 
 def _serve() -> Serve:

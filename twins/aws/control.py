@@ -1,19 +1,19 @@
-"""The life of the process of AWS's twin, and the environment of its clients (twins/common/control.py)."""
+"""The life of the process of AWS's twin, and the environment of its clients (twins/core/control.py)."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.twin import KEY_VARIABLES
+from contract.twins import KEY_VARIABLES
 from hosting.files import silent, write_atomic
-from twins.aws.fleet import end_containers
 from twins.aws.judges import installation
-from twins.aws.principals import ROOT_ACCESS_KEY, ROOT_PURPOSE
+from twins.aws.sagemaker.fleet.fleet import end_containers
 from twins.aws.twin import TwinSettings
-from twins.common import control as common
-from twins.common import root
-from twins.common.control import Cloud, Control
+from twins.aws.wire.principals import ROOT_ACCESS_KEY, ROOT_PURPOSE
+from twins.core import control as common
+from twins.core import root
+from twins.core.control import Cloud, Control
 
 # Whatever else could bring a client other credentials, another account, or another place than the twin.
 _UNSET = (

@@ -1,4 +1,4 @@
-"""The faults that AWS's twin has (twins/faults.py), and those of any call: throttling, errors, slowness, late sight.
+"""Faults of the AWS twin (twins/core/faults.py), and those of any call: throttling, errors, slowness, late sight.
 
 Who carries out the others asks for them: `find` for what lasts, `take` for what happens so many times.
 """
@@ -8,10 +8,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.judges import denials
 from twins.aws.twin import Twin
-from twins.faults import ANY, CONTAINERS, TIMES, UNTIL_CLEARED, Fault, Faults, Kind, Member
+from twins.aws.wire.calls import ApiError, Call
+from twins.core.faults import (
+    ANY,
+    CONTAINERS,
+    TIMES,
+    UNTIL_CLEARED,
+    Fault,
+    Faults,
+    Kind,
+    Member,
+)
 
 _PATTERN, _SECONDS = Member("pattern"), Member("number")
 _CALL = {"service": ANY, "operation": _PATTERN}
@@ -142,11 +151,11 @@ def _not_found(twin: Twin, call: Call, name: str, declared: list[str]) -> ApiErr
     """Unsure (70 %): the code is the one that botocore's model of the operation declares for it; the words are assumed
     from IAM's.
     """
-    from twins.aws.services import sagemaker_documents
+    from twins.aws.sagemaker import documents
 
-    for kind in sagemaker_documents.KINDS:
-        if call.service == sagemaker_documents.SERVICE and kind.name in call.parameters:
-            return sagemaker_documents.missing(kind, sagemaker_documents.arn_of(twin, kind, call.region, name))
+    for kind in documents.KINDS:
+        if call.service == documents.SERVICE and kind.name in call.parameters:
+            return documents.missing(kind, documents.arn_of(twin, kind, call.region, name))
     if call.service == "s3":
         return ApiError("NoSuchBucket", "The specified bucket does not exist", 404)
     code = next((code for code in declared if _NO_SUCH.search(code)), "ResourceNotFoundException")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twins.aws.services.cloudwatch import seconds_of
+from twins.aws.services.cloudwatch.cloudwatch import seconds_of
 from twins.aws.twin import Twin
 
 NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a training job ends Failed once it was judged"

@@ -15,11 +15,11 @@ from hashlib import md5
 from pathlib import Path
 from typing import IO, Any
 
-from contract import keys
-from twins.aws.calls import ApiError, Call
+from contract.integrity import object_keys as keys
 from twins.aws.judges.account import Account
 from twins.aws.persistence import BODIES, Body
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _PIECE = 1 << 20
 _AT_ONCE = 1 << 30

@@ -39,8 +39,8 @@ from moto.s3.models import FakeKey
 
 from contract.errors import KitError
 from twins.aws.twin import Twin
-from twins.common.persistence import Keeper as CommonKeeper
-from twins.common.persistence import replace_file
+from twins.core.persistence import Keeper as CommonKeeper
+from twins.core.persistence import replace_file
 
 BODIES = "objects"
 """The folder of S3's bodies in a twin's home; a file whose name begins with a dot is not (yet) one."""

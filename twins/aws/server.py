@@ -2,16 +2,41 @@
 
 import importlib
 import os
-import pkgutil
 import threading
 import warnings
 from pathlib import Path
 
-from contract.twin import TWIN_ACCOUNT
+from contract.twins import TWIN_ACCOUNT
 from twins.aws.twin import Twin, TwinSettings
-from twins.common.process import Process, prepare
+from twins.core.process import Process, prepare
 
 BIND = "127.0.0.1"
+_SERVICES = (
+    "services.application_autoscaling",
+    "services.budgets",
+    "services.cloudwatch.cloudwatch",
+    "services.cost_explorer",
+    "services.ec2.ec2",
+    "services.ec2.endpoints",
+    "services.ecr.ecr",
+    "services.iam",
+    "services.kms",
+    "services.logs.logs",
+    "services.nothing_there",
+    "services.pricing",
+    "services.s3.s3",
+    "services.s3.copies",
+    "sagemaker.control_plane",
+    "sagemaker.data_plane",
+    "sagemaker.endpoints.scaling",
+    "services.scheduler",
+    "services.secretsmanager",
+    "services.service_quotas",
+    "services.sns",
+    "services.sqs",
+    "services.sts",
+    "services.tagging",
+)
 
 
 def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: bool) -> None:
@@ -26,10 +51,10 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     warnings.filterwarnings("ignore", category=ResourceWarning)  # objects of S3 that a reset drops
     from werkzeug.serving import make_server
 
-    from twins.aws.front import Front
-    from twins.aws.handler import Handler
     from twins.aws.persistence import Keeper
-    from twins.aws.services import sagemaker_fleet
+    from twins.aws.sagemaker.endpoints import containers
+    from twins.aws.wire.front import Front
+    from twins.aws.wire.handler import Handler
 
     twin = Twin(home, settings, region)
     install(twin)
@@ -38,10 +63,10 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
         twin.seed()
     server = make_server(BIND, port, Front(twin), threaded=True, request_handler=Handler)
     url = f"http://{BIND}:{server.server_port}"
-    process = Process(twin, url, "aws", "twins.providers.aws", lambda: {"account": twin.account, "region": region})
+    process = Process(twin, url, "aws", "twins.plugins.aws", lambda: {"account": twin.account, "region": region})
     twin.describe = lambda: {**process.described(), **keeper.described()}
     keeper.start()
-    sagemaker_fleet.resume(twin)
+    containers.resume(twin)
     twin.start()
     threading.Thread(target=server.serve_forever, args=[0.05], name="http", daemon=True).start()
     process.run(stopped, stand_in)
@@ -52,15 +77,13 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
 
 def install(twin: Twin) -> None:
     """Plug in the services and the judges."""
-    from twins.aws import principals, services
     from twins.aws.judges.permissions import PermissionJudge
     from twins.aws.judges.quotas import QuotaJudge
+    from twins.aws.wire import principals
 
     principals.install(twin)
-    for module in sorted(pkgutil.iter_modules(services.__path__), key=lambda m: m.name):
-        service = importlib.import_module(f"twins.aws.services.{module.name}")
-        if hasattr(service, "install"):
-            service.install(twin)
+    for name in _SERVICES:
+        importlib.import_module(f"twins.aws.{name}").install(twin)
     permissions = PermissionJudge(twin)
     twin.judges.extend([permissions, QuotaJudge(twin, permissions)])
     twin.judge_of_roles = permissions.may

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from contract.twin import TWIN_ACCOUNT
-from twins.aws.calls import Call, Deferred
-from twins.aws.fleet import Fleet
-from twins.common.twin import BaseTwin, TwinSettings
+from contract.twins import TWIN_ACCOUNT
+from twins.aws.sagemaker.fleet.fleet import Fleet
+from twins.aws.wire.calls import Call, Deferred
+from twins.core.twin import BaseTwin, TwinSettings
 
 AWS_TRANSITION_SECONDS = 300.0
 """What a status transition of an endpoint takes on AWS, about. `TwinSettings.pace` stands for this long."""

@@ -1,4 +1,4 @@
-"""Azure's part of the twin's own routes (twins/common/admin.py): principals that tests play."""
+"""Azure's part of the twin's own routes (twins/core/admin.py): principals that tests play."""
 
 import json
 import secrets
@@ -6,10 +6,11 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from twins.azure import faults, identity_endpoints, inventory, principals, tokens
+from twins.azure import faults, inventory
+from twins.azure.entra import identity_endpoints, principals, tokens
 from twins.azure.judges import permissions
 from twins.azure.twin import Twin
-from twins.common.admin import Admin, answer
+from twins.core.admin import Admin, answer
 
 
 def admin(twin: Twin) -> Admin:

@@ -1,19 +1,19 @@
-"""The life of the process of Azure's twin, and the environment of its clients (twins/common/control.py)."""
+"""The life of the process of Azure's twin, and the environment of its clients (twins/core/control.py)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.twin import KEY_VARIABLES, METADATA_VARIABLE
+from contract.twins import KEY_VARIABLES, METADATA_VARIABLE
 from hosting.files import silent
-from twins.azure import certificates, identity_endpoints, principals
-from twins.azure.blobs_azurite import AZURITE
+from twins.azure.blobs.azurite import AZURITE
+from twins.azure.entra import certificates, identity_endpoints, principals
 from twins.azure.persistence import STATE_FILE
-from twins.common import control as common
-from twins.common import node_programs, root
-from twins.common.control import Cloud, Control
-from twins.common.fleet import end_containers
-from twins.common.twin import TwinSettings
+from twins.core import control as common
+from twins.core import node_programs, root
+from twins.core.control import Cloud, Control
+from twins.core.fleet.fleet import end_containers
+from twins.core.twin import TwinSettings
 
 # Whatever else could bring a client other credentials, another subscription, or another place than the twin.
 _UNSET = (

@@ -1,4 +1,4 @@
-"""The faults that Azure's twin has (twins/faults.py), and those of any call: throttling, errors, slowness, late sight.
+"""Faults of the Azure twin (twins/core/faults.py), and those of any call: throttling, errors, slowness, late sight.
 
 Who carries out the others asks for them: `find` for what lasts, `take` for what happens so many times. `service` is a
 resource provider's namespace ("Microsoft.Storage"); `operation` is the type's path in it with what is done:
@@ -16,11 +16,20 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from twins.azure.calls import Call
-from twins.azure.errors import ArmError
-from twins.azure.ids import key
+from twins.azure.arm.calls import Call
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import key
 from twins.azure.twin import Twin, Wsgi
-from twins.faults import ANY, CONTAINERS, TIMES, UNTIL_CLEARED, Fault, Faults, Kind, Member
+from twins.core.faults import (
+    ANY,
+    CONTAINERS,
+    TIMES,
+    UNTIL_CLEARED,
+    Fault,
+    Faults,
+    Kind,
+    Member,
+)
 
 RETRY_SECONDS = 1
 _PATTERN, _SECONDS = Member("pattern"), Member("number")

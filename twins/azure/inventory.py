@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from twins.azure import softly
+from twins.azure.arm import soft_delete
 from twins.azure.twin import Twin
 
 NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a job runs nothing"
@@ -23,7 +23,7 @@ def of(twin: Twin) -> dict[str, Any]:
         "endpoints": _states(twin, ENDPOINTS, "provisioningState"),
         "jobs": _states(twin, JOBS, "status"),
         "instances": twin.instances(),
-        "deleted": sorted(document["id"] for document in softly.deleted(twin).values()),
+        "deleted": sorted(document["id"] for document in soft_delete.deleted(twin).values()),
         "faults": twin.state.get("faults", {}),
         "time": f"a minute of alerts and cooldowns lasts {twin.scaled(60):.2f} s here",
         "not_judged": [*([] if twin.settings.containers == "run" else [NO_CONTAINERS]), *NOT_DONE, *twin.unjudged],

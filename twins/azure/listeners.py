@@ -11,9 +11,9 @@ from typing import Any
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from hosting.ports import choose_port, is_free
-from twins.azure import certificates
-from twins.common.handler import Handler
-from twins.common.persistence import replace_file
+from twins.azure.entra import certificates
+from twins.core.handler import Handler
+from twins.core.persistence import replace_file
 
 BIND = "127.0.0.1"
 PORTS_FILE = "ports.json"

@@ -7,9 +7,9 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from twins.azure.calls import Reply
-from twins.azure.errors import ArmError
-from twins.azure.tokens import MANAGEMENT
+from twins.azure.arm.calls import Reply
+from twins.azure.arm.errors import ArmError
+from twins.azure.entra.tokens import MANAGEMENT
 from twins.azure.twin import Twin
 
 CLOUD = "AzureCloud"
@@ -23,7 +23,7 @@ _ONE = ("2021-01-01", "2022-09-01", "2023-11-01")
 
 def install(twin: Twin) -> None:
     """Add the route."""
-    from twins.azure.front import answer
+    from twins.azure.arm.front import answer
 
     twin.route(
         "/metadata/endpoints",

@@ -5,8 +5,8 @@ from typing import Any
 
 from contract.errors import KitError
 from twins.azure.twin import Twin
-from twins.common.persistence import Keeper as CommonKeeper
-from twins.common.persistence import replace_file
+from twins.core.persistence import Keeper as CommonKeeper
+from twins.core.persistence import replace_file
 
 STATE_FILE = "state.json"
 SCHEMA = "twin-state-azure/1"

@@ -1,12 +1,37 @@
 """The long-lived process of a twin: its services behind TLS, on ports of 127.0.0.1."""
 
 import importlib
-import pkgutil
 from pathlib import Path
 
 from twins.azure.twin import Twin, TwinSettings
-from twins.common.process import Process, prepare
+from twins.core.process import Process, prepare
 
+SERVICES = (
+    "monitor.services.applicationinsights",
+    "services.authorization",
+    "services.consumption",
+    "services.containerregistry",
+    "services.keyvault",
+    "ml.provider",
+    "ml.assets",
+    "ml.computes",
+    "ml.datastores",
+    "ml.deployments",
+    "ml.endpoints",
+    "ml.jobs",
+    "ml.networks",
+    "ml.schedules",
+    "ml.sizes",
+    "ml.workspaces",
+    "services.managedidentity",
+    "monitor.services.monitor",
+    "services.network",
+    "monitor.services.operationalinsights",
+    "services.permissions",
+    "services.resources",
+    "services.storage",
+)
+"""The modules that add kinds and actions to a twin."""
 MAIN = "main"
 """The name of the listener of Resource Manager, of the token service and of the metadata."""
 
@@ -15,8 +40,8 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
     """Serve the twin of a folder until SIGTERM or SIGINT; its state is written then, and soon after each change."""
     stopped = prepare(home)
     from hosting.ports import choose_port
-    from twins.azure import certificates
-    from twins.azure.front import Front
+    from twins.azure.arm.front import Front
+    from twins.azure.entra import certificates
     from twins.azure.listeners import BIND, Listeners
     from twins.azure.persistence import Keeper
 
@@ -31,7 +56,7 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
     twin.resume()
     facts = {"subscription": twin.subscription, "tenant": twin.tenant, "location": location}
     trusted = {"SSL_CERT_FILE": str(certificates.bundle(home))}
-    process = Process(twin, twin.url, "azure-native", "twins.providers.azure_native", lambda: facts, trusted)
+    process = Process(twin, twin.url, "azure-native", "twins.plugins.azure_native", lambda: facts, trusted)
     twin.describe = lambda: {**process.described(), **keeper.described()}
     keeper.start()
     twin.start()
@@ -44,11 +69,11 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
 
 def install(twin: Twin) -> None:
     """Plug in the platform's own parts, and the services."""
-    from twins.azure import identity_endpoints, metadata, operations, principals, services, token_service
+    from twins.azure import metadata
+    from twins.azure.arm import operations
+    from twins.azure.entra import identity_endpoints, principals, token_service
 
     for part in (operations, principals, metadata, token_service, identity_endpoints):
         part.install(twin)
-    for module in sorted(pkgutil.iter_modules(services.__path__), key=lambda m: m.name):
-        service = importlib.import_module(f"twins.azure.services.{module.name}")
-        if hasattr(service, "install"):
-            service.install(twin)
+    for name in SERVICES:
+        importlib.import_module(f"twins.azure.{name}").install(twin)

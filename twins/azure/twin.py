@@ -9,16 +9,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from contract.twin import TWIN_SUBSCRIPTION, TWIN_TENANT
+from contract.twins import TWIN_SUBSCRIPTION, TWIN_TENANT
 from hosting.ports import choose_port
-from twins.azure.calls import TWIN, Call, Caller, Document, Reply
-from twins.azure.errors import ArmError
-from twins.azure.ids import Id, key
-from twins.azure.kinds import Kind
-from twins.common.twin import BaseTwin, TwinSettings
+from twins.azure.arm.calls import (
+    TWIN,
+    Call,
+    Caller,
+    Document,
+    Reply,
+)
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import Id, key
+from twins.azure.arm.kinds import Kind
+from twins.core.twin import BaseTwin, TwinSettings
 
 if TYPE_CHECKING:
-    from twins.azure.running.base import Running
+    from twins.azure.ml.running.host import Running
 
 Action = Callable[["Twin", Call, Any], Reply | Document]
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
@@ -73,7 +79,7 @@ class Twin(BaseTwin):
 
     def route(self, prefix: str, app: Wsgi) -> None:
         """Let `app` answer all requests of the main port below a path ("/history/v1.0/"). Nobody is asked whether the
-        caller may (`twins.azure.tokens.caller_of` says who calls), the body is not read, the lock is not held.
+        caller may (`twins.azure.entra.tokens.caller_of` says who calls), the body is not read, the lock is not held.
         """
         self._routes.append((prefix.lower(), app))
         self._routes.sort(key=lambda route: -len(route[0]))
@@ -149,7 +155,7 @@ class Twin(BaseTwin):
         Raises:
             ArmError: as for a client.
         """
-        from twins.azure import arm
+        from twins.azure.arm import arm
 
         return arm.put_inside(self, resource_id, body, api_version, caller or TWIN)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 from pulumi_aws import sagemaker
 
-from contract.aws_job import has_gpus, has_local_disks
+from clouds.aws.jobs import has_gpus, has_local_disks
 from contract.layout import model_key
 from infra import names
 from infra.settings import Endpoint as Entry

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from contract.cloud_names import COST_TAG
+from clouds.names import COST_TAG
 from contract.expiry import EXPIRES_TAG
 from infra.names import CloudNames
 from infra.settings import Settings

@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi_aws import iam, kms
 
-from contract.cloud_names import role_path
+from clouds.names import role_path
 from infra import names
 from infra.targets.aws import policies
 from infra.targets.aws.here import Here

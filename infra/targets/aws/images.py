@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_aws import ecr
 
-from contract.aws_job import is_accelerated
+from clouds.aws.jobs import is_accelerated
 from infra import names
 from infra.names import CloudNames
 from infra.settings import setting_error

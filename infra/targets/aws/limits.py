@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from contract.aws_job import INSTANCE_TYPE, has_local_disks
+from clouds.aws.jobs import INSTANCE_TYPE, has_local_disks
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, setting_error
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from contract.errors import KitError
-from contract.twin import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
+from contract.twins import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
 
 _USE_TWIN = '`eval "$(llmops twin aws env)"` points every AWS client of this shell at the twin'
 _USE_AWS = f"unset {ENDPOINT_VARIABLE} and give this shell the account's credentials"

@@ -14,17 +14,17 @@ from infra.targets.aws.images import is_the_kits, provide_images, require_image,
 from infra.targets.aws.limits import instance_type_of, require_supported
 from infra.targets.aws.network import provide_network
 from infra.targets.aws.session import Caller, find_caller
-from infra.targets.base import OutputFields
+from infra.targets.target import OutputFields
 from infra.versions import require_servable
 
 _LOCAL_ONLY = ("local_home", "local_runtime")
 
 
 class AwsTarget:
-    """Everything in one account and region; see infra.targets.base.Target."""
+    """Everything in one account and region; see infra.targets.target.Target."""
 
     def provision(self, settings: Settings) -> OutputFields:
-        """See infra.targets.base.Target."""
+        """See infra.targets.target.Target."""
         _require_ours(settings)
         caller = find_caller(settings.aws.region, settings.aws.profile)
         specs = _require_ready(settings, caller)

@@ -11,11 +11,17 @@ import pulumi
 from pulumi_aws import sagemaker, scheduler
 from pydantic import ValidationError
 
-from contract.aws_job import JobPlace, job_name, training_job
-from contract.digest import sha256_bytes
+from clouds.aws.jobs import JobPlace, job_name, training_job
+from clouds.aws.settings import Schedule
+from contract.documents.run import (
+    SPEC_VARIABLE,
+    Compute,
+    RunSpec,
+    StoredSpec,
+)
+from contract.documents.validation import first_message
+from contract.integrity.digest import sha256_bytes
 from contract.layout import SPEC, run_spec_key, schedule_key
-from contract.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
-from contract.validation import first_message
 from infra import names
 from infra.names import CloudNames
 from infra.schedules import proven_spec
@@ -25,7 +31,6 @@ from infra.targets.aws.identity import Roles, job_prefix, schedule_group
 from infra.targets.aws.network import Network
 from infra.targets.aws.scheduled_spec import ScheduledSpec
 from infra.targets.aws.session import Place, client, error_code, explained
-from infra.targets.aws.settings import Schedule
 from infra.targets.aws.storage import Storage, read_object
 
 _EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes an id there

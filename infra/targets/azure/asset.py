@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from contract.azure_assets import archived, is_archived
+from clouds.azure.assets import archived, is_archived
 from infra.targets.azure.online import API
 from infra.targets.azure.session import Place, find, send
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of

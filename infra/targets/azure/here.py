@@ -11,13 +11,13 @@ from typing import Any
 import pulumi
 from pulumi_azure_native import Provider, resources
 
+from clouds.azure.settings import AzureSettings
 from contract.expiry import EXPIRES_TAG
 from infra import names
 from infra.names import CloudNames
 from infra.settings import Settings
 from infra.targets.azure.account import Account
 from infra.targets.azure.session import Caller, Place, find
-from infra.targets.azure.settings import AzureSettings
 
 WORKSPACE_API = "2025-12-01"
 """Of everything of Azure Machine Learning that is looked up; pulumi-azure-native 3 declares with the same."""

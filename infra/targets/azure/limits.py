@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from contract.run import Compute
+from clouds.azure.settings import Cluster
+from contract.documents.run import Compute
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, refuse_set, setting_error
-from infra.targets.azure.settings import Cluster
 
 DEFAULT_BAKE_SECONDS = 300
 """Azure Monitor's metrics are of minutes, and come late: 30 s, which do on one machine, would see nothing."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contract.errors import KitError
-from contract.twin import METADATA_VARIABLE, TWIN_SUBSCRIPTION, azure_twin_address
+from contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, azure_twin_address
 
 ARM_SCOPE = "https://management.azure.com/.default"
 _ARM = "https://management.azure.com"

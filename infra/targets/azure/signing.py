@@ -12,7 +12,7 @@ import pulumi
 from pulumi import dynamic
 
 from contract.errors import KitError
-from contract.twin import is_loopback
+from contract.twins import is_loopback
 from infra.targets.azure.allowed import until_allowed
 from infra.targets.azure.session import Place, credential, explained, find, send
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say

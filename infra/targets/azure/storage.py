@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import storage
 
+from clouds.azure.settings import AzureSettings
 from infra import names
 from infra.targets.azure.here import Here, Identity, Scratch, Storage
 from infra.targets.azure.patience import patient
 from infra.targets.azure.session import Place, credential, explained, find, look_up
-from infra.targets.azure.settings import AzureSettings
 
 CONTAINERS = ("store", "work")
 KIND = "Microsoft.Storage/storageAccounts"

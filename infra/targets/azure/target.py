@@ -13,17 +13,17 @@ from infra.targets.azure.here import Ground, Here, group_name, make_here, resour
 from infra.targets.azure.identity import Things
 from infra.targets.azure.limits import require_machines, require_no_accelerators, require_supported
 from infra.targets.azure.session import Caller, find_caller
-from infra.targets.base import OutputFields
+from infra.targets.target import OutputFields
 from infra.versions import require_servable
 
 _ELSEWHERE = {"local_home": "local", "local_runtime": "local", "aws": "aws"}
 
 
 class AzureTarget:
-    """Everything in one subscription, resource group and location; see infra.targets.base.Target."""
+    """Everything in one subscription, resource group and location; see infra.targets.target.Target."""
 
     def provision(self, settings: Settings) -> OutputFields:
-        """See infra.targets.base.Target."""
+        """See infra.targets.target.Target."""
         _require_ours(settings)
         given = settings.azure
         caller = find_caller(given.subscription, given.location, given.resource_group)

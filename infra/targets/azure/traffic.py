@@ -13,6 +13,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from clouds.azure.settings import Alerts
 from contract.errors import KitError
 from contract.layout import rejection_log
 from contract.rollout import Counts, Limits, Owner, Step, roll, steps, verdict
@@ -31,7 +32,6 @@ from infra.targets.azure.online import (
     wait_for_owner,
 )
 from infra.targets.azure.session import Place
-from infra.targets.azure.settings import Alerts
 from infra.targets.dynamic import KitProvider, Properties, differ, gone, inputs_of, say
 
 _SHA256, _NAME = "LLMOPS_MODEL_SHA256", "LLMOPS_MODEL_NAME"

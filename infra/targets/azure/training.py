@@ -12,12 +12,23 @@ import pulumi
 from pulumi_azure_native import machinelearningservices as ml
 from pydantic import ValidationError
 
-from contract.azure_job import SCHEDULED_RUN, JobPlace, command_job, job_name
-from contract.digest import sha256_bytes
+from clouds.azure.jobs import (
+    SCHEDULED_RUN,
+    JobPlace,
+    command_job,
+    job_name,
+)
+from clouds.azure.settings import AzureSettings, Cluster, Schedule
+from contract.documents.outputs import AzureCompute
+from contract.documents.run import (
+    SPEC_VARIABLE,
+    Compute,
+    RunSpec,
+    StoredSpec,
+)
+from contract.documents.validation import first_message
+from contract.integrity.digest import sha256_bytes
 from contract.layout import SPEC, run_spec_key, schedule_key
-from contract.outputs import AzureCompute
-from contract.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
-from contract.validation import first_message
 from infra.names import CloudNames
 from infra.schedules import proven_spec
 from infra.settings import setting_error
@@ -27,7 +38,6 @@ from infra.targets.azure.here import Ground, Here
 from infra.targets.azure.online import API
 from infra.targets.azure.scheduled_spec import ScheduledSpec
 from infra.targets.azure.session import Place, find
-from infra.targets.azure.settings import AzureSettings, Cluster, Schedule
 from infra.targets.azure.storage import container_name, read_object
 
 SERVER_PORT, PING = 8080, "/ping"

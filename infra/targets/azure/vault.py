@@ -3,11 +3,11 @@
 import pulumi
 from pulumi_azure_native import keyvault
 
+from clouds.azure.settings import AzureSettings
 from contract.errors import KitError
 from infra import names
 from infra.targets.azure.here import Here, SigningKey, Vault, resource_id
 from infra.targets.azure.session import Place, find, look_up
-from infra.targets.azure.settings import AzureSettings
 from infra.targets.azure.signing import Signing
 
 _KIND = "Microsoft.KeyVault/vaults"

@@ -64,7 +64,7 @@ def make_api_key(path: Path) -> None:
 
 
 def _make_pair(props: Properties) -> Properties:
-    from contract.signing import make_key
+    from contract.integrity.signing import make_key
 
     public_key = make_key(Path(props["private_key"]))
     Path(props["public_key_file"]).write_text(public_key)

@@ -91,7 +91,7 @@ def _outputs(props: Properties) -> Properties:
 
 def _claim(props: Properties) -> None:
     """Write the store's document, unless another checkout's stack lives there."""
-    from contract.store import StoreDocument
+    from contract.documents.store import StoreDocument
 
     path = Path(props["folder"]) / _DOCUMENT
     if path.exists():

@@ -7,20 +7,20 @@ import pulumi
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, project_folder, refuse_set, setting_error
-from infra.targets.base import OutputFields
 from infra.targets.local.endpoint import Endpoint, Hosting
 from infra.targets.local.identity import SigningKey
 from infra.targets.local.images import Image
 from infra.targets.local.storage import Store, read_store
 from infra.targets.local.training import TrainingPlace
+from infra.targets.target import OutputFields
 from infra.versions import require_servable
 
 
 class LocalTarget:
-    """Everything in `<local_home>/<stack>/`; see infra.targets.base.Target."""
+    """Everything in `<local_home>/<stack>/`; see infra.targets.target.Target."""
 
     def provision(self, settings: Settings) -> OutputFields:
-        """See infra.targets.base.Target."""
+        """See infra.targets.target.Target."""
         _require_ours(settings)
         project, stack = project_folder(), pulumi.get_stack()
         home = names.stack_home(project, settings.local_home, stack)

@@ -52,7 +52,7 @@ class TrainingPlace(dynamic.Resource, module="llmops", name="TrainingPlace"):
 def _stop_run(path: Path) -> None:
     import psutil
 
-    from contract.run import RunState
+    from contract.documents.run import RunState
 
     state = RunState.load(path)
     if not state.pid:

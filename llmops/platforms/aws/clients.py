@@ -13,8 +13,8 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 
 from contract.errors import KitError
-from contract.twin import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
-from llmops.exchanges import recorder
+from contract.twins import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
+from llmops.platforms.exchanges import recorder
 
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 6}, max_pool_connections=32, connect_timeout=10)
 # An answer takes as long as SageMaker allows for a stream; one that is lost was paid for: it is not asked for twice.

@@ -4,7 +4,7 @@ from typing import Any
 
 from botocore.model import OperationModel
 
-from llmops.exchanges import BYTES, Recorder, first
+from llmops.platforms.exchanges import BYTES, Recorder, first
 
 _PARAMETERS = "llmops-parameters"
 

@@ -5,8 +5,8 @@ import os
 import urllib.request
 from typing import Any
 
-from contract.outputs import StackOutputs
-from contract.twin import TWIN_ACCOUNT, owner_headers
+from contract.documents.outputs import StackOutputs
+from contract.twins import TWIN_ACCOUNT, owner_headers
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.removal import STORE_KEYS, WORK_KEYS, repository_name
 

@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
+from contract.documents.outputs import StackOutputs
 from contract.errors import KitError
-from contract.outputs import StackOutputs
-from contract.twin import is_loopback
-from llmops.docker_push import Login
+from contract.twins import is_loopback
+from llmops.images.docker_push import Login
 from llmops.platforms.aws.clients import Clients, error_code, explained
 
 

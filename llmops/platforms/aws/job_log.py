@@ -11,11 +11,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from contract.errors import RunError
-from llmops.cloud_runs import Job
+from llmops.plan.prices import Prices
 from llmops.platforms.aws.clients import Clients, error_code, explained
 from llmops.platforms.aws.job_states import bill, cost, has_ended, story
-from llmops.prices import Prices
-from llmops.progress import parse
+from llmops.runs.cloud_runs import Job
+from llmops.terminal.progress import parse
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 _POLL_SECONDS = 1.0

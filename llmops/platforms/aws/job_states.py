@@ -6,9 +6,9 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJo
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from contract.run import RunState, RunStatus
-from llmops.cloud_runs import Job
-from llmops.prices import Prices
+from contract.documents.run import RunState, RunStatus
+from llmops.plan.prices import Prices
+from llmops.runs.cloud_runs import Job
 
 ENDED = ("Completed", "Failed", "Stopped")
 _STATUSES: dict[str, RunStatus] = {"Completed": "completed", "Failed": "failed", "Stopped": "stopped"}

@@ -9,18 +9,29 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from contract.aws_job import SPEC_CHANNEL, JobPlace, job_ending, job_name, training_job
+from clouds.aws.jobs import (
+    SPEC_CHANNEL,
+    JobPlace,
+    job_ending,
+    job_name,
+    training_job,
+)
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import (
+    SPEC_VARIABLE,
+    RunSpec,
+    RunState,
+    StoredSpec,
+)
 from contract.errors import KitError
 from contract.layout import schedule_key
-from contract.outputs import StackOutputs
-from contract.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
-from llmops.cloud_runs import POLL_SECONDS, CloudRuns, Job
+from llmops.plan.prices import Prices, load_prices
 from llmops.platforms.aws.clients import Clients, error_code, explained, is_missing
 from llmops.platforms.aws.job_log import follow_jobs
 from llmops.platforms.aws.job_states import has_ended, run_state
 from llmops.platforms.aws.objects_s3 import S3Objects
-from llmops.platforms.base import Say
-from llmops.prices import Prices, load_prices
+from llmops.platforms.platform import Say
+from llmops.runs.cloud_runs import POLL_SECONDS, CloudRuns, Job
 
 _EXECUTION = r"(?!.*\d{8}-\d{6}-[0-9a-f]{4}(-\d{1,2})?$)[A-Za-z0-9]+(-[A-Za-z0-9]{3,})*"
 """What the scheduler may call an execution (the documents show `d32c5kddcf5bb8c3` and say no more); never what the name

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from contract.layout import model_key
 from llmops.platforms.aws.clients import Clients, explained, is_missing
-from llmops.platforms.base import Live
+from llmops.platforms.platform import Live
 
 _SHA256 = "LLMOPS_MODEL_SHA256"
 

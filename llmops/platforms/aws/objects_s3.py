@@ -12,13 +12,13 @@ from typing import Any
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
-from contract.dataset import PART_BYTES, FileEntry, part_count
+from contract.documents.dataset import PART_BYTES, FileEntry, part_count
 from contract.errors import IntegrityError
 from contract.layout import cache_dir
-from llmops.bounded import FETCH_ANEW, Bounded
 from llmops.platforms.aws.clients import Clients, error_code, explained
-from llmops.remote_checks import Hashed, Stored, at_once
-from llmops.remote_objects import Entry, RemoteObjects
+from llmops.store.bounded_file import FETCH_ANEW, Bounded
+from llmops.store.remote_checks import Hashed, Stored, at_once
+from llmops.store.remote_objects import Entry, RemoteObjects
 
 LARGEST_COPY = 5 << 30
 """Bytes of the largest object that one CopyObject copies:

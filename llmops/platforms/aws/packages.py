@@ -6,12 +6,12 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage
 import re
 from typing import Any
 
+from contract.documents.model import ModelManifest
+from contract.documents.outputs import StackOutputs
 from contract.layout import model_key
-from contract.model import ModelManifest
 from contract.names import ModelRef
-from contract.outputs import StackOutputs
 from llmops.platforms.aws.clients import Clients, explained
-from llmops.platforms.base import Say
+from llmops.platforms.platform import Say
 
 _LONGEST_VALUE = 256
 _JSON = ["application/json"]

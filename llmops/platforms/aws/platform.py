@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from contract.aws_job import INSTANCE_TYPE
+from clouds.aws.jobs import INSTANCE_TYPE
+from contract.documents.outputs import AwsOutput
+from contract.documents.run import Compute
 from contract.errors import KitError
 from contract.layout import MANIFEST, SIGNATURE
 from contract.names import ModelRef
-from contract.outputs import AwsOutput
-from contract.run import Compute
+from llmops.plan.prices import load_prices
 from llmops.plan.quotas import machines_of
 from llmops.plan.training import Hire
 from llmops.platforms.aws.clients import Clients, explained
@@ -26,10 +27,14 @@ from llmops.platforms.aws.packages import packages_of, write_package
 from llmops.platforms.aws.quotas import quotas_for
 from llmops.platforms.aws.removal import remove_data
 from llmops.platforms.aws.tokens import bearer_token, openai_url
-from llmops.platforms.base import Access, Live, Say, endpoint_of
 from llmops.platforms.cloud import CloudPlatform, require_place
-from llmops.prices import load_prices
-from llmops.store import Store
+from llmops.platforms.platform import (
+    Access,
+    Live,
+    Say,
+    endpoint_of,
+)
+from llmops.store.store import Store
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
 _SIGNER = (
@@ -67,7 +72,7 @@ class AwsPlatform(CloudPlatform):
         return Store(S3Objects(self._bucket, self.clients, self.aws.account))
 
     def sign(self, folder: Path) -> None:
-        """With the stack's key in KMS, which never leaves it; the signature is as contract.signing makes it.
+        """With the stack's key in KMS, which never leaves it; the signature is as contract.integrity.signing makes it.
 
         https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html
         """

@@ -4,12 +4,12 @@ import re
 from typing import Any
 
 from contract.errors import KitError, require_packages
-from contract.twin import TWIN_ACCOUNT
+from contract.twins import TWIN_ACCOUNT
 from llmops.platforms.aws.clients import USE_TWIN, Caller, Clients
-from llmops.platforms.base import Say
+from llmops.platforms.platform import Say
 from llmops.platforms.plugin import Plugin, require_plugin
 from llmops.platforms.shared_state import require_shared_state
-from llmops.stacks import PulumiStack
+from llmops.stacks.stack import PulumiStack
 
 PLUGIN = Plugin("aws", "pulumi-aws", "aws", "AWS", USE_TWIN)
 _ARN = re.compile(r"^arn:aws[a-z-]*:[^:]*:[^:]*:(\d{12}):")
@@ -79,7 +79,7 @@ def _secrets_provider(stack: PulumiStack, dev: bool) -> str:
     """What protects the secrets of a new stack: what its file says, else for a bucket the key that bootstrap made."""
     if stack.file.secrets_provider or not stack.backend.startswith("s3://"):
         return stack.file.secrets_provider
-    from llmops.platforms.aws.bootstrap import key_url
+    from llmops.platforms.aws.bootstrap.bootstrap import key_url
 
     try:
         return key_url(clients_of(stack), stack.project.name)

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from llmops.plan.quotas import Needed, QuotaNeed, Use
 from llmops.platforms.aws.clients import Clients, error_code
 from llmops.platforms.aws.preflight import clients_of
-from llmops.stacks import PulumiStack
+from llmops.stacks.stack import PulumiStack
 
 _SERVICE = "sagemaker"
 _ACROSS: dict[Use, str] = {

@@ -9,13 +9,13 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from contract.documents.outputs import StackOutputs
 from contract.errors import KitError, require_packages
-from contract.outputs import StackOutputs
-from contract.twin import owner_headers
+from contract.twins import owner_headers
 from llmops.platforms.aws import given
-from llmops.platforms.aws.bootstrap_reach import SAGEMAKER, SCHEDULER
+from llmops.platforms.aws.bootstrap.reach import SAGEMAKER, SCHEDULER
 from llmops.platforms.aws.preflight import clients_of
-from llmops.stacks import PulumiStack
+from llmops.stacks.stack import PulumiStack
 
 
 class AwsRecording:
@@ -67,7 +67,7 @@ class AwsRecording:
 
     def backend(self, project: str, backend: str) -> dict[str, str | None]:
         """A bucket, and the key of its secrets."""
-        from llmops.platforms.aws.bootstrap import bootstrap
+        from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
         from llmops.platforms.aws.clients import Clients
 
         made = bootstrap(Clients(), project, lambda _: None).names

@@ -8,8 +8,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from contract.documents.outputs import StackOutputs
 from contract.errors import KitError
-from contract.outputs import StackOutputs
 from llmops.platforms.aws.clients import Clients, error_code, explained
 
 STACK_TAG = "llmops:stack"

@@ -4,10 +4,16 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
-from llmops.locks import FOLDER, MAX_BYTES, Lock, is_of, parse
 from llmops.platforms.aws.clients import Clients, explained
 from llmops.platforms.aws.preflight import clients_of
-from llmops.stacks import PulumiStack
+from llmops.stacks.locks import (
+    FOLDER,
+    MAX_BYTES,
+    Lock,
+    is_of,
+    parse,
+)
+from llmops.stacks.stack import PulumiStack
 
 
 def locks_of_stack(stack: PulumiStack, name: str) -> Callable[[], list[Lock]]:

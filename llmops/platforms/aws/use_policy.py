@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsa
 
 from typing import Any
 
-from contract.outputs import AwsOutput, StackOutputs
+from contract.documents.outputs import AwsOutput, StackOutputs
 from llmops.platforms.aws.job_log import GROUP
 
 STORE = ("aliases", "models", "datasets", "promotions", "rejections")

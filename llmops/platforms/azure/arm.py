@@ -25,8 +25,8 @@ from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from contract.errors import KitError
-from llmops.exchanges import recorder
 from llmops.platforms.azure.clients import ARM_SCOPE, error_code, explained
+from llmops.platforms.exchanges import recorder
 
 ARM = "https://management.azure.com"
 ML_API = "2025-12-01"

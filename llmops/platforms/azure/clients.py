@@ -15,7 +15,7 @@ from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 from contract.errors import KitError
-from contract.twin import METADATA_VARIABLE, TWIN_SUBSCRIPTION, azure_twin_address
+from contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, azure_twin_address
 
 if TYPE_CHECKING:
     from azure.keyvault.keys.crypto import CryptographyClient

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 
-from llmops.exchanges import MASK, Recorder, first
+from llmops.platforms.exchanges import MASK, Recorder, first
 
 _STATES = frozenset({"provisioningState", "status", "state", "type", "kind", "tier", "principalType", "createMode"})
 _STATE = re.compile(r"[A-Za-z][A-Za-z0-9./_]{1,80}")

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from contract.azure_job import JOBS_TAG
-from contract.outputs import StackOutputs
-from contract.twin import TWIN_SUBSCRIPTION, owner_headers
+from clouds.azure.jobs import JOBS_TAG
+from contract.documents.outputs import StackOutputs
+from contract.twins import TWIN_SUBSCRIPTION, owner_headers
 from llmops.platforms.azure.clients import Clients
-from llmops.platforms.azure.places import workspace_id
 from llmops.platforms.azure.removal import STORE_KEYS, WORK_KEYS
+from llmops.platforms.azure.resource_ids import workspace_id
 
 _ID = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+.*", re.IGNORECASE)
 _APIS = {

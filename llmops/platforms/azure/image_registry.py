@@ -10,10 +10,10 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.core.pipeline.policies import RetryPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest, HttpResponse
 
+from contract.documents.outputs import AzureOutput, StackOutputs
 from contract.errors import KitError
-from contract.outputs import AzureOutput, StackOutputs
-from contract.twin import is_loopback
-from llmops.docker_push import Login
+from contract.twins import is_loopback
+from llmops.images.docker_push import Login
 from llmops.platforms.azure.clients import ARM_SCOPE, Clients, explained
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"

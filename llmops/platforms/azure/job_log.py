@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient
 
+from contract.documents.outputs import AzureCompute
 from contract.errors import RunError
-from contract.outputs import AzureCompute
-from llmops.cloud_runs import POLL_SECONDS, Job
+from llmops.plan.prices import Prices
 from llmops.platforms.azure.clients import error_code, explained
 from llmops.platforms.azure.job_states import DETAILS, bill, cost, has_ended, reason, status_of, words
-from llmops.prices import Prices
-from llmops.progress import parse
+from llmops.runs.cloud_runs import POLL_SECONDS, Job
+from llmops.terminal.progress import parse
 
 # user_logs/std_log.txt of one node, user_logs/std_log_process_0.txt and so on of several.
 _STDOUT = re.compile(r"user_logs/std_log\D*(?P<node>\d*)\D*\.txt")

@@ -6,10 +6,10 @@ https://learn.microsoft.com/rest/api/azureml/jobs/get
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from contract.outputs import AzureCompute
-from contract.run import RunState, RunStatus
-from llmops.cloud_runs import Job
-from llmops.prices import Prices
+from contract.documents.outputs import AzureCompute
+from contract.documents.run import RunState, RunStatus
+from llmops.plan.prices import Prices
+from llmops.runs.cloud_runs import Job
 
 DETAILS = "runDetails"
 """Member of a job that holds what the run history says of it."""

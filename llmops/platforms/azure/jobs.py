@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
-from contract.azure_job import (
+from clouds.azure.jobs import (
     JOBS_TAG,
     RUN_TAG,
     SCHEDULED_RUN,
@@ -18,18 +18,23 @@ from contract.azure_job import (
     job_name,
     key_of,
 )
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import (
+    SPEC_VARIABLE,
+    RunSpec,
+    RunState,
+    StoredSpec,
+)
 from contract.layout import FAILURE as FAILURE_FILE
-from contract.outputs import StackOutputs
-from contract.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
-from llmops.cloud_runs import CloudRuns, Job
+from llmops.plan.prices import Prices, load_prices
 from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.history import History
 from llmops.platforms.azure.job_log import follow_jobs
 from llmops.platforms.azure.job_states import DETAILS, FAILURE, created, has_ended, run_state, status_of
 from llmops.platforms.azure.objects_blob import BlobObjects
-from llmops.platforms.azure.places import work_url, workspace_id
-from llmops.platforms.base import Say
-from llmops.prices import Prices, load_prices
+from llmops.platforms.azure.resource_ids import work_url, workspace_id
+from llmops.platforms.platform import Say
+from llmops.runs.cloud_runs import CloudRuns, Job
 
 _AT_ONCE = 8
 

@@ -10,7 +10,7 @@ from contract.errors import KitError
 from contract.layout import model_key
 from contract.rollout import OWNER_TAG, Owner
 from llmops.platforms.azure.arm import Arm, Document
-from llmops.platforms.base import Live
+from llmops.platforms.platform import Live
 
 _SETTLED = "Succeeded"
 _SHA256 = "LLMOPS_MODEL_SHA256"

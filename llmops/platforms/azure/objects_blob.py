@@ -18,12 +18,12 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, BlobClient, BlobPrefix, ContainerClient
 
-from contract.dataset import FileEntry
+from contract.documents.dataset import FileEntry
 from contract.layout import cache_dir
-from llmops.bounded import Bounded
 from llmops.platforms.azure.clients import Clients, error_code, explained
-from llmops.remote_checks import Hashed, Stored, at_once
-from llmops.remote_objects import Entry, RemoteObjects
+from llmops.store.bounded_file import Bounded
+from llmops.store.remote_checks import Hashed, Stored, at_once
+from llmops.store.remote_objects import Entry, RemoteObjects
 
 _ROLE = "Storage Blob Data Contributor on the container"
 _AT_ONCE = 2  # parts of one large blob, beside the eight blobs that are on their way

@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from contract.azure_job import choose_cluster
+from clouds.azure.jobs import choose_cluster
+from contract.documents.outputs import AzureOutput
+from contract.documents.run import Compute
 from contract.errors import KitError
 from contract.layout import MANIFEST, SIGNATURE
 from contract.names import ModelRef
-from contract.outputs import AzureOutput
-from contract.run import Compute
+from llmops.plan.prices import load_prices
 from llmops.plan.quotas import machines_of
 from llmops.plan.training import Hire
 from llmops.platforms.azure.clients import Clients, explained
@@ -23,14 +24,18 @@ from llmops.platforms.azure.jobs import AzureRuns
 from llmops.platforms.azure.live import look, set_traffic
 from llmops.platforms.azure.logs import read_logs
 from llmops.platforms.azure.objects_blob import BlobObjects, container_cache
-from llmops.platforms.azure.places import endpoint_id
 from llmops.platforms.azure.quotas import quotas_for
 from llmops.platforms.azure.removal import remove_data
+from llmops.platforms.azure.resource_ids import endpoint_id
 from llmops.platforms.azure.tokens import bearer_token
-from llmops.platforms.base import Access, Live, Say, endpoint_of
 from llmops.platforms.cloud import CloudPlatform, require_place
-from llmops.prices import load_prices
-from llmops.store import Store
+from llmops.platforms.platform import (
+    Access,
+    Live,
+    Say,
+    endpoint_of,
+)
+from llmops.store.store import Store
 
 SIGNING_SCHEME = "azurekeyvault://"
 
@@ -63,7 +68,7 @@ class AzurePlatform(CloudPlatform):
         return Store(BlobObjects(self.outputs.store.url, self.clients))
 
     def sign(self, folder: Path) -> None:
-        """With the stack's key in Key Vault, which never leaves it; the signature is as contract.signing makes it.
+        """With the stack's key in Key Vault, which never leaves it; the same signature as contract.integrity.signing's.
 
         Key Vault answers r and s side by side (JWA's ES256), where the kit's signatures are DER.
         https://learn.microsoft.com/rest/api/keyvault/keys/sign

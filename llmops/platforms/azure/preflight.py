@@ -4,12 +4,12 @@ import re
 from typing import Any
 
 from contract.errors import KitError, require_packages
-from contract.twin import TWIN_SUBSCRIPTION
+from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure.clients import USE_TWIN, Clients
-from llmops.platforms.base import Say
+from llmops.platforms.platform import Say
 from llmops.platforms.plugin import Plugin, require_plugin
 from llmops.platforms.shared_state import require_shared_state
-from llmops.stacks import PulumiStack
+from llmops.stacks.stack import PulumiStack
 
 PLUGIN = Plugin("azure-native", "pulumi-azure-native", "azure", "Azure", USE_TWIN)
 _GROUP_API = "2024-03-01"
@@ -85,7 +85,7 @@ def _secrets_provider(stack: PulumiStack, clients: Clients, dev: bool) -> str:
     """
     if stack.file.secrets_provider or not stack.backend.startswith("azblob://") or clients.twin:
         return stack.file.secrets_provider
-    from llmops.platforms.azure.bootstrap import key_url
+    from llmops.platforms.azure.bootstrap.bootstrap import key_url
 
     try:
         return key_url(clients, stack.project.name)

@@ -12,7 +12,7 @@ from llmops.plan.quotas import Needed, QuotaNeed
 from llmops.platforms.azure.arm import ML_API
 from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.preflight import clients_of, region_of
-from llmops.stacks import PulumiStack
+from llmops.stacks.stack import PulumiStack
 
 _SPARE = 1.2  # what Azure ML asks for beyond a deployment's own machines, for its updates
 _LOW_PRIORITY = "all low-priority machines"

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from contract.documents.outputs import StackOutputs
 from contract.errors import KitError, require_packages
-from contract.outputs import StackOutputs
 from llmops.platforms.azure import given
 from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.preflight import clients_of
-from llmops.stacks import PulumiStack
+from llmops.stacks.stack import PulumiStack
 
 _EVERYTHING = {
     "Owner": "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
@@ -65,7 +65,7 @@ class AzureRecording:
 
     def backend(self, project: str, backend: str) -> dict[str, str | None]:
         """A container of blobs. (Secrets are under a passphrase: the engine doesn't find a twin's vault.)"""
-        from llmops.platforms.azure.bootstrap import bootstrap
+        from llmops.platforms.azure.bootstrap.bootstrap import bootstrap
 
         made = bootstrap(Clients(), project, lambda _: None, location=self._location)
         return {"PULUMI_BACKEND_URL": made.backend}

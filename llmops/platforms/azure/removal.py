@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
-from contract.outputs import AzureOutput, StackOutputs
+from contract.documents.outputs import AzureOutput, StackOutputs
 from llmops.platforms.azure.arm import ML_API, Arm, Document
 from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.image_registry import Registry
-from llmops.platforms.azure.places import account_id, group_id, workspace_id
+from llmops.platforms.azure.resource_ids import account_id, group_id, workspace_id
 
 STACK_TAG = "llmops:stack"
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")

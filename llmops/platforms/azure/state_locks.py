@@ -8,10 +8,16 @@ from urllib.parse import parse_qs, urlsplit
 from azure.core.exceptions import ResourceNotFoundError
 
 from contract.errors import KitError
-from llmops.locks import FOLDER, MAX_BYTES, Lock, is_of, parse
 from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.preflight import clients_of
-from llmops.stacks import PulumiStack
+from llmops.stacks.locks import (
+    FOLDER,
+    MAX_BYTES,
+    Lock,
+    is_of,
+    parse,
+)
+from llmops.stacks.stack import PulumiStack
 
 _DOMAIN = "blob.core.windows.net"
 

@@ -3,7 +3,7 @@
 import importlib
 
 from contract.errors import KitError
-from llmops.rehearsal.clouds.base import Cloud
+from llmops.rehearsal.clouds.cloud import Cloud
 
 _CLOUDS = {"aws": "llmops.rehearsal.clouds.aws:Aws", "azure": "llmops.rehearsal.clouds.azure:Azure"}
 

@@ -6,13 +6,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contract.documents.outputs import AwsOutput, StackOutputs
 from contract.errors import KitError
-from contract.outputs import AwsOutput, StackOutputs
-from contract.twin import ENDPOINT_VARIABLE, is_loopback
+from contract.twins import ENDPOINT_VARIABLE, is_loopback
 from llmops.rehearsal.clouds.aws_faults import CASES
 from llmops.rehearsal.clouds.aws_inventory import each, inventory
 from llmops.rehearsal.clouds.aws_twin import REGION, AwsTwin
-from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality, Standing
+from llmops.rehearsal.clouds.cloud import (
+    THEIRS,
+    ByHand,
+    Caller,
+    Cloud,
+    Quality,
+    Standing,
+)
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
@@ -29,7 +36,7 @@ _ALARM_INPUTS = (
 
 
 class Aws(Cloud):
-    """See llmops.rehearsal.clouds.base.Cloud."""
+    """See llmops.rehearsal.clouds.cloud.Cloud."""
 
     target = "aws"
     title = "AWS"
@@ -121,7 +128,7 @@ class Aws(Cloud):
 
     def remove_bootstrapped(self, project: str) -> None:
         """The bucket of states, with each of their versions; the key waits for its deletion."""
-        from llmops.platforms.aws.bootstrap_removal import remove
+        from llmops.platforms.aws.bootstrap.removal import remove
 
         remove(self._clients, project)
 

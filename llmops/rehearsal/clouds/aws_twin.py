@@ -4,16 +4,16 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from contract.twin import ENDPOINT_VARIABLE, KEY_VARIABLES
-from llmops.platforms.base import Say
-from llmops.rehearsal.clouds.base import Twin
+from contract.twins import ENDPOINT_VARIABLE, KEY_VARIABLES
+from llmops.platforms.platform import Say
+from llmops.rehearsal.clouds.cloud import Twin
 
 REGION = "us-east-1"  # of which the kit knows prices
 _TAKEN_AWAY = "taken-away"
 
 
 class AwsTwin(Twin):
-    """See llmops.rehearsal.clouds.base.Twin. Roles are IAM's, by ARN."""
+    """See llmops.rehearsal.clouds.cloud.Twin. Roles are IAM's, by ARN."""
 
     def up(self, say: Say, pace: float) -> None:
         """Start it."""

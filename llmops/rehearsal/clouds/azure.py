@@ -10,13 +10,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contract.documents.outputs import AzureOutput, StackOutputs
 from contract.errors import KitError
-from contract.outputs import AzureOutput, StackOutputs
-from contract.twin import METADATA_VARIABLE, azure_twin_address, is_loopback
+from contract.twins import METADATA_VARIABLE, azure_twin_address, is_loopback
 from llmops.rehearsal.clouds.azure_faults import CASES
 from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, deleted_vaults, inventory
 from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
-from llmops.rehearsal.clouds.base import THEIRS, ByHand, Caller, Cloud, Quality, Standing
+from llmops.rehearsal.clouds.cloud import (
+    THEIRS,
+    ByHand,
+    Caller,
+    Cloud,
+    Quality,
+    Standing,
+)
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ _BEGINS = "stage=check_inputs"
 
 
 class Azure(Cloud):
-    """See llmops.rehearsal.clouds.base.Cloud."""
+    """See llmops.rehearsal.clouds.cloud.Cloud."""
 
     target = "azure"
     title = "Azure"
@@ -165,7 +172,7 @@ class Azure(Cloud):
 
     def remove_bootstrapped(self, project: str) -> None:
         """The resource group of the states; the vault in it can be recovered for some days."""
-        from llmops.platforms.azure.bootstrap_removal import remove
+        from llmops.platforms.azure.bootstrap.removal import remove
 
         remove(self._clients, project)
 

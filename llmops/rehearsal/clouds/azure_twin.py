@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from contract.twin import KEY_VARIABLES, azure_twin_address
-from llmops.platforms.base import Say
-from llmops.rehearsal.clouds.base import Twin
+from contract.twins import KEY_VARIABLES, azure_twin_address
+from llmops.platforms.platform import Say
+from llmops.rehearsal.clouds.cloud import Twin
 
 LOCATION = "westeurope"
 _SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
 
 
 class AzureTwin(Twin):
-    """See llmops.rehearsal.clouds.base.Twin. Roles are principals with role assignments; identities are resource ids
+    """See llmops.rehearsal.clouds.cloud.Twin. Roles are principals with role assignments; identities are resource ids
     of user-assigned managed identities.
     """
 

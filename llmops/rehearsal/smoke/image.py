@@ -4,9 +4,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from llmops.project import Project
 from llmops.rehearsal.stage import Stage
-from llmops.stacks import PulumiStack
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 
 
 def other_image(stage: Stage) -> str:
@@ -16,7 +16,7 @@ def other_image(stage: Stage) -> str:
         KitError: it can't be built or pushed.
     """
     from hosting.images import ImageSource
-    from llmops.images import publish
+    from llmops.images.images import publish
 
     own = ImageSource.of_kit("serving")
     with tempfile.TemporaryDirectory(prefix="llmops-") as temporary:

@@ -12,7 +12,7 @@ from typing import Any
 
 from contract.errors import KitError
 from hosting.files import write_atomic
-from llmops.rehearsal.report import document_of, result_of
+from llmops.rehearsal.report.report import document_of, result_of
 from llmops.rehearsal.steps import Request, Result, Step, Timeline
 
 _SCHEMA = "smoke-progress/1"

@@ -1,6 +1,6 @@
 """What is open about AWS. Sources are AWS's own documents, by the name of their page, unless said."""
 
-from llmops.rehearsal.acts.common import ENDPOINT
+from llmops.rehearsal.lifecycle.shared import ENDPOINT
 from llmops.rehearsal.smoke.questions import Answer, Question
 from llmops.rehearsal.stage import Stage
 

@@ -1,7 +1,7 @@
 """What is open about Azure. Sources are Microsoft's own pages by their name, or what other teams wrote down."""
 
 from contract.errors import KitError
-from llmops.rehearsal.acts.common import ENDPOINT
+from llmops.rehearsal.lifecycle.shared import ENDPOINT
 from llmops.rehearsal.smoke.questions import Answer, Question
 from llmops.rehearsal.stage import Stage
 

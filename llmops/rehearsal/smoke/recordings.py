@@ -13,8 +13,13 @@ from typing import Any
 from contract.errors import KitError
 from hosting.files import write_atomic
 from llmops import __version__
-from llmops.exchanges import BYTES, MASK, TIME, recorded
-from llmops.terminal import printable
+from llmops.platforms.exchanges import (
+    BYTES,
+    MASK,
+    TIME,
+    recorded,
+)
+from llmops.terminal.plain_text import printable
 
 SCHEMA = "smoke-recording/1"
 _DEEPEST = 50

@@ -8,13 +8,13 @@ from typing import Any
 from rich.console import Console
 
 from contract.errors import KitError
-from llmops.platforms.base import Say
-from llmops.project import Project
-from llmops.rehearsal.clouds.base import Cloud
+from llmops.platforms.platform import Say
+from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.smoke import recordings
 from llmops.rehearsal.smoke.recordings import Difference
 from llmops.rehearsal.smoke.smoke import Options, Smoke
 from llmops.rehearsal.world import become, copy_project, scrubbed
+from llmops.stacks.project import Project
 
 _PACE = 0.05  # seconds of a status change of the twin
 

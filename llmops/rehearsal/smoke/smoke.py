@@ -13,14 +13,14 @@ from rich.console import Console
 from contract.errors import KitError, RefusedError, require_packages
 from hosting.files import locked
 from llmops import __version__
-from llmops.exchanges import VARIABLE, recorder
-from llmops.project import Project
-from llmops.rehearsal import report as reports
+from llmops.platforms.exchanges import VARIABLE, recorder
 from llmops.rehearsal import runner
 from llmops.rehearsal.account import LimitError
-from llmops.rehearsal.clouds.base import Cloud
-from llmops.rehearsal.meter import Meter
-from llmops.rehearsal.report import Report
+from llmops.rehearsal.clouds.cloud import Cloud
+from llmops.rehearsal.cost_meter import Meter
+from llmops.rehearsal.report import report as reports
+from llmops.rehearsal.report.live_view import Show
+from llmops.rehearsal.report.report import Report
 from llmops.rehearsal.smoke import recordings
 from llmops.rehearsal.smoke.anonymous import anonymous
 from llmops.rehearsal.smoke.progress import Progress, Shelf
@@ -29,7 +29,7 @@ from llmops.rehearsal.smoke.steps import BACK, DEPLOY, DOWN, END, STEPS
 from llmops.rehearsal.smoke.world import SmokeWorld
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Result, Step
-from llmops.rehearsal.view import Show
+from llmops.stacks.project import Project
 
 FOLDER = ".llmops/smoke"
 LAST = "last-{}.json"
@@ -191,7 +191,7 @@ class Smoke:
         self.shelf.save(self.progress)
 
     def _meter(self, stage: Stage) -> None:
-        from llmops.prices import load_prices
+        from llmops.plan.prices import load_prices
 
         world, progress = stage.world, self.progress
         assert isinstance(world, SmokeWorld)

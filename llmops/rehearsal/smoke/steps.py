@@ -2,18 +2,23 @@
 
 from collections.abc import Callable
 
-from contract.recipe import Recipe
-from llmops.project import Project
-from llmops.rehearsal.acts import beginning, change, ending, life
-from llmops.rehearsal.acts.common import ENDPOINT, require, write_stack
-from llmops.rehearsal.base import base_version
+from contract.documents.recipe import Recipe
+from llmops.rehearsal.base_model import base_version
+from llmops.rehearsal.lifecycle import (
+    day_two,
+    first_deployment,
+    first_model,
+    teardown,
+)
+from llmops.rehearsal.lifecycle.shared import ENDPOINT, require, write_stack
 from llmops.rehearsal.load import Load
 from llmops.rehearsal.smoke.image import other_image
 from llmops.rehearsal.smoke.world import SmokeWorld
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, Step
 from llmops.rehearsal.world import RECIPE
-from llmops.stacks import PulumiStack
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 
 DEPLOY, DOWN, TAKE_DOWN = "deploy", "down", "take-down"
 
@@ -47,7 +52,7 @@ def deploy(stage: Stage) -> Evidence:
     """Plan with cost, `up`, and a plan that has nothing left."""
     write_stack(stage, "dev")
     planned = stage.json("plan")
-    done = beginning.up(stage)
+    done = first_deployment.up(stage)
     idle = planned["usd_an_hour"]["idle"]
     said = f"{len(planned['changes'])} resources; at least ${idle or 0:.4f} an hour without endpoints"
     return Evidence((said, *done.said), done.facts, {"resources": len(planned["changes"])})
@@ -80,19 +85,19 @@ def train(stage: Stage) -> Evidence:
 def serve(stage: Stage) -> Evidence:
     """One line of the stack file, and an endpoint on a small machine without accelerator."""
     stage.llmops("promote", stage.notes["version"], "--endpoint", ENDPOINT)
-    return life.serve(stage)
+    return first_model.serve(stage)
 
 
 def ask(stage: Stage) -> Evidence:
     """By the cloud's own way, streamed, and as OpenAI's clients do."""
-    question, expect = life.golden(stage)
+    question, expect = first_model.golden(stage)
     answers = {
         "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
         "streaming": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n"),
-        "OpenAI client": life.by_openai(stage.json("token", ENDPOINT), question),
+        "OpenAI client": first_model.by_openai(stage.json("token", ENDPOINT), question),
     }
     for way, answer in answers.items():
-        require(life.holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}")
+        require(first_model.holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}")
     return Evidence(tuple(f"{way}: {answer.strip()}" for way, answer in answers.items()), {"ways": sorted(answers)})
 
 
@@ -101,7 +106,7 @@ def change_image(stage: Stage) -> Evidence:
     image = other_image(stage)
     stage.edit(lambda config: config["images"].update(serving=image))
     stage.edit(lambda config: stage.cloud.hasten(config["endpoints"][ENDPOINT]))
-    with Load(stage, ENDPOINT, life.golden(stage)[0]) as load:
+    with Load(stage, ENDPOINT, first_model.golden(stage)[0]) as load:
         load.answered(3)
         stage.timeline.mark("another image comes")
         stage.llmops("up")
@@ -125,7 +130,7 @@ def down_data(stage: Stage) -> Evidence:
     state = PulumiStack(Project(stage.world.project), stage.world.stack("dev")).export()
     if not state.get("resources"):
         return Evidence(("the stack had nothing left",), {"orphans": 0})
-    return ending.down_data(stage)
+    return teardown.down_data(stage)
 
 
 def up_again(stage: Stage) -> Evidence:
@@ -185,22 +190,22 @@ STEPS: tuple[Step, ...] = (
     _step("account", "Look at the account", "nothing is made yet", account),
     _step("bootstrap", "Make the account ready", "a place of states, and a key of their secrets", bootstrap, "account"),
     _step(DEPLOY, "Deploy without endpoints", "what `plan` said is made, and nothing is left", deploy, "bootstrap"),
-    _step("push", "Build and push the images", "the cloud takes the images, by digest", life.images, DEPLOY),
+    _step("push", "Build and push the images", "the cloud takes the images, by digest", first_model.images, DEPLOY),
     _step("train", "Train on CPUs", "a run goes from recipe to a signed version", train, "push"),
-    _step("gate", "Evaluate", "what is not good enough is not promoted", life.gate, "train"),
+    _step("gate", "Evaluate", "what is not good enough is not promoted", first_model.gate, "train"),
     _step("serve", "Deploy an endpoint on a small machine", "what serves is what was asked for", serve, "gate"),
     _step("ask", "Ask", "each way of asking gets the right answer", ask, "serve"),
     _step(
         "worse",
         "Force a worse version; its quality rolls it back",
         "what only answers can show is seen, undone and remembered",
-        change.bad_version,
+        day_two.bad_version,
         "ask",
     ),
     _step("image", "Change the image under load", "no request fails while the image changes", change_image, "ask"),
-    _step("drift", "Change an alarm by hand", "it is found, and put right", change.drift, "serve"),
+    _step("drift", "Change an alarm by hand", "it is found, and put right", day_two.drift, "serve"),
     _step(
-        DOWN, "Take it down; data stay", "models and keys stay until they are asked for by name", ending.down, DEPLOY
+        DOWN, "Take it down; data stay", "models and keys stay until they are asked for by name", teardown.down, DEPLOY
     ),
     _step("down-data", "Take it down with its data", "nothing of the stack is left", down_data, DOWN),
     _step("up-again", "Deploy again", "what was deleted blocks no name", up_again, "down-data"),

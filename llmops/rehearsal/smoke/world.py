@@ -13,12 +13,12 @@ from typing import Any
 import psutil
 
 from contract.errors import KitError
-from llmops.platforms.base import Say
-from llmops.project import Project
+from llmops.platforms.platform import Say
 from llmops.rehearsal.account import AccountWorld, last_lines
-from llmops.rehearsal.clouds.base import Cloud
+from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.smoke.progress import Progress
 from llmops.rehearsal.world import copy_project
+from llmops.stacks.project import Project
 
 _NAME = re.compile(r"^name: .*$", re.MULTILINE)
 _END_SECONDS = 120

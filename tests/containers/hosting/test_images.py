@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hosting import containers
+from tests.support.checkout import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.docker
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.documents.model import ModelManifest
 from contract.layout import MANIFEST
-from contract.model import ModelManifest
 from hosting import jobs
 from hosting.jobs import JobSpec
 from tests.containers.conftest import docker

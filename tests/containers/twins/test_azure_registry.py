@@ -9,8 +9,9 @@ import pytest
 
 from tests.containers.conftest import docker
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
-from twins.azure import principals, registry, registry_tokens
-from twins.azure.calls import Caller
+from twins.azure.arm.calls import Caller
+from twins.azure.entra import principals
+from twins.azure.registry import registry, tokens
 
 pytestmark = pytest.mark.docker
 VERSION = "2023-07-01"
@@ -31,14 +32,14 @@ def hosts(tmp_path: Path, base: str) -> Iterator[Hosts]:
 def password(hosts: Hosts, path: str, caller: Caller) -> str:
     document = hosts.twin.find(path)
     assert document
-    return registry_tokens.refresh_token(hosts.twin, document, caller)
+    return tokens.refresh_token(hosts.twin, document, caller)
 
 
 def test_docker_logs_in_pushes_and_pulls(hosts: Hosts, tmp_path: Path) -> None:
     path = f"{hosts.arm.group()}/providers/Microsoft.ContainerRegistry/registries/kitimages"
     hosts.arm.put(path, VERSION, {"location": LOCATION, "sku": {"name": "Basic"}})
     host = hosts.arm.get(path, VERSION).body["properties"]["loginServer"]
-    name, user = f"{host}/kit/small:v1", registry_tokens.TOKEN_USER
+    name, user = f"{host}/kit/small:v1", tokens.TOKEN_USER
     (tmp_path / "Dockerfile").write_text(f"FROM scratch\nCOPY Dockerfile /file\n# {tmp_path}\n")
     image = docker("build", "--quiet", "--tag", name, str(tmp_path))
 

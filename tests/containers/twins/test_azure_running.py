@@ -11,7 +11,8 @@ from hosting import jobs
 from tests.containers.conftest import docker
 from tests.support.azure_hosts import LOCATION
 from tests.support.azure_ml import Ml, running_ml
-from twins.azure import principals, registry_tokens
+from twins.azure.entra import principals
+from twins.azure.registry import tokens
 
 pytestmark = pytest.mark.docker
 SERVER = """
@@ -54,8 +55,8 @@ def pushed(ml: Ml, base: str) -> str:
     folder = Path(__file__).parents[1] / "hosting"
     name = f"{host}/kit/program:1"
     docker("build", "--quiet", "--tag", name, "--file", "-", str(folder), stdin="\n".join(lines))
-    password = registry_tokens.refresh_token(ml.twin, document, principals.OWNER)
-    docker("login", "--username", registry_tokens.TOKEN_USER, "--password-stdin", host, stdin=password)
+    password = tokens.refresh_token(ml.twin, document, principals.OWNER)
+    docker("login", "--username", tokens.TOKEN_USER, "--password-stdin", host, stdin=password)
     docker("push", name)
     docker("rmi", "--force", name)
     ml.allow("AcrPull", path)

@@ -11,7 +11,15 @@ import pytest
 from hosting import jobs
 from tests.containers.conftest import docker
 from tests.emulated.twins.aws.conftest import Running, made_role
-from tests.emulated.twins.aws.test_jobs import WORK, begin, ended, keys, log_lines, prepare, until_said
+from tests.emulated.twins.aws.sagemaker.jobs.test_jobs import (
+    WORK,
+    begin,
+    ended,
+    keys,
+    log_lines,
+    prepare,
+    until_said,
+)
 from twins.aws import control
 
 pytestmark = pytest.mark.docker

@@ -1,27 +1,27 @@
 """A company gives everything that stands: a deployer who may make no role, key, network, bucket or repository."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import Compute, RunSpec
 from contract.layout import dataset_key, model_key
-from contract.outputs import StackOutputs
-from contract.run import Compute, RunSpec
-from llmops.platforms.aws.bootstrap import bootstrap
-from llmops.platforms.aws.bootstrap_given import given_to
+from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
+from llmops.platforms.aws.bootstrap.given import given_to
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.given import make_given
 from llmops.platforms.registry import open_platform
-from llmops.project import Project
+from llmops.stacks.project import Project
 from tests.emulated.aws.conftest import MakeStack
 from tests.emulated.llmops.aws.test_github import PULL_REQUEST, take
 from tests.support.aws import REGION, Account, AwsStack
+from tests.support.checkout import EXAMPLES
 
-EXAMPLE = Path(__file__).parents[2] / "unit/contract/examples/run-1.json"
+EXAMPLE = EXAMPLES / "run-1.json"
 
 ELSEWHERE = "111111111111"
 GIVEN = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from contract.twin import TWIN_ACCOUNT
+from contract.twins import TWIN_ACCOUNT
 from tests.emulated.aws.conftest import MakeStack
 from tests.support.aws import Account, AwsStack
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from contract.documents.outputs import StackOutputs
 from contract.layout import MANIFEST
-from contract.outputs import StackOutputs
 from hosting import images
 from llmops.platforms.registry import open_platform
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin

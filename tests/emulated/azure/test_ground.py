@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from contract.twin import TWIN_SUBSCRIPTION
+from contract.twins import TWIN_SUBSCRIPTION
 from tests.emulated.azure.conftest import MakeStack
 from tests.support.azure_twin import LOCATION, AzureStack, Subscription, make_stack
 from tests.support.serving import until

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.aws import Account, running_account
 from tests.support.azure_twin import Subscription, running_twin
+from tests.support.checkout import CHECKOUT
 from tests.support.demo import copy_checkout
 from tests.support.environments import SAGEMAKER, environment
 from tests.support.models import tiny_model
@@ -25,7 +26,7 @@ PAGES = {
     "aws": ("own-base-model", "own-data", "spot-and-multi-node", "rollouts", "sagemaker-sdk", "twin"),
     "azure": ("azure", "own-base-model", "own-data", "spot-and-multi-node", "rollouts", "twin"),
 }
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = CHECKOUT / "docs"
 MARK = "### block"
 TELEMETRY_OFF = "SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n"
 

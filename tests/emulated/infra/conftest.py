@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
+from contract.documents.store import Alias
+from contract.integrity.signing import sign
 from contract.layout import MANIFEST, alias_key, model_key
-from contract.signing import sign
-from contract.store import Alias
 from hosting.host import Host
 from tests.support import stacks
 from tests.support.models import copy_model, tiny_model

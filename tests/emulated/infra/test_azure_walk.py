@@ -8,13 +8,14 @@ from typing import Any
 import pulumi
 import pytest
 
+from clouds.azure.settings import AzureSettings
 from infra.targets.azure import here
 from infra.targets.azure.here import resource_id
-from infra.targets.azure.settings import AzureSettings
 from infra.targets.azure.storage import account_name
+from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.conftest import LOCATION, RUN, SERVING, SUBSCRIPTION, TRAINING, Subscription, on_azure
 from tests.unit.infra.azure.test_target import HAD, PROVIDERS, give
-from tests.unit.infra.program import CHECKOUT, Declared, run_program
+from tests.unit.infra.program import Declared, run_program
 from tests.unit.infra.test_walk import ENTRY, FOR_THE_RULES, SIZE, WALK, leaves
 
 AZURE, JOBS, WEEKLY = "azure.", "azure.jobs.", "azure.schedules.weekly."

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.emulated.infra.conftest import Stack, processes_of
-from tests.support.stacks import CHECKOUT
+from tests.support.checkout import CHECKOUT
 
 MakeStack = Callable[..., Stack]
 STORE = "store (llmops down keeps it)"

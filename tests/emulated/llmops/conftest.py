@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from llmops.platforms.local import LocalPlatform
+from llmops.platforms.local.platform import LocalPlatform
 from llmops.platforms.registry import open_platform
-from llmops.project import Project
-from llmops.stacks import PulumiStack
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 from tests.support.models import tiny_model
 
 PULUMI = f"""\

@@ -12,14 +12,15 @@ import pytest
 from hosting import images
 from tests.emulated.llmops.conftest import Kit
 from tests.support import no_network
+from tests.support.checkout import CHECKOUT
 from tests.support.models import tiny_model
 
 PUT = """\
 import os, sys
 from pathlib import Path
 from llmops.platforms.registry import open_platform
-from llmops.project import Project
-from llmops.stacks import PulumiStack
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 platform = open_platform(PulumiStack(Project(Path.cwd()), "dev").outputs())
 print(platform.store().put_model(Path(sys.argv[1]), platform.sign).alias)
 """
@@ -60,7 +61,7 @@ def test_a_stack_lives_without_a_network(kit: Kit) -> None:
     (kit.folder / "prompt.txt").write_text(PROMPT)
     (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
     own = {"PYTHON": sys.executable, "PUT": PUT, "LOOK": LOOK, "MODEL": str(model)}
-    environ = {**kit.environ, **own, "PYTHONPATH": str(no_network.CHECKOUT)}
+    environ = {**kit.environ, **own, "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run(
         within,
         cwd=kit.folder,
@@ -88,5 +89,5 @@ def test_the_namespace_has_no_way_out() -> None:
     """Else the test above would show nothing."""
     code = "import socket; socket.create_connection(('192.0.2.1', 80), 5)"
     words = no_network.command(sys.executable, "-c", code)
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=no_network.CHECKOUT)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=CHECKOUT)
     assert "Network is unreachable" in done.stderr

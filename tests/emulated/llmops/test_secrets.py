@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.documents.recipe import BaseModelSource
 from contract.errors import KitError
-from contract.recipe import BaseModelSource
-from llmops.importing import import_model
+from llmops.store.importing import import_model
 from tests.support.http_servers import serving
 from tests.unit.llmops.conftest import make_platform
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contract.digest import sha256_file
-from contract.signing import verify
+from contract.integrity.digest import sha256_file
+from contract.integrity.signing import verify
 from tests.emulated.llmops.conftest import Kit, wait_until
 
 
@@ -127,4 +127,4 @@ def test_status_imports_no_pulumi(kit: Kit) -> None:
         check=True,
     )
     assert "pulumi" not in answer.stderr
-    assert "contract.outputs" in answer.stderr
+    assert "contract.documents.outputs" in answer.stderr

@@ -1,13 +1,13 @@
 """The README's bash blocks, in their order, in a fresh copy of the checkout, as a newcomer types them."""
 
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.demo import Demo
 
-README = Path(__file__).parents[3] / "README.md"
+README = CHECKOUT / "README.md"
 MARK = "### block"
 
 

@@ -124,7 +124,7 @@ def test_metrics_and_log_tell_of_requests_without_their_content(shared_server: S
 
 
 def test_the_manifests_serving_defaults_fill_silence(serve, version, keys, tmp_path) -> None:
-    from contract.model import ModelManifest
+    from contract.documents.model import ModelManifest
     from tests.support.models import copy_model
     from tests.support.serving import sign_version
 

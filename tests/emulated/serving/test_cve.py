@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.models import copy_model, tiny_model, training_python
-from tests.support.serving import CHECKOUT, ServingProcess, until
+from tests.support.serving import ServingProcess, until
 
 HELLO = [{"role": "user", "content": "Hello"}]
 LOADING = """
 import os, pickle, sys
 from pathlib import Path
-from serving.engines.base import LoadOrder
+from serving.engines.engine import LoadOrder
 from serving.engines.transformers_backend import Backend
 
 pickled, code = map(Path, sys.argv[1:])
@@ -115,7 +116,7 @@ CANCEL = """
 import sys
 from importlib import import_module
 from pathlib import Path
-from serving.engines.base import GenerationRequest, LoadOrder
+from serving.engines.engine import GenerationRequest, LoadOrder
 
 for engine in sys.argv[2:]:
     backend = import_module(f"serving.engines.{engine}_backend").Backend()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.models import BASE_ALIAS, base_model, copy_model, tiny_model, training_python
-from tests.support.serving import CHECKOUT, ServingProcess, sign_version, text_of
+from tests.support.serving import ServingProcess, sign_version, text_of
 
 PROMPTS = [
     "What is the capital of France?",
@@ -56,7 +57,7 @@ def test_greedy_tokens_equal_those_of_transformers(
 BATCH = """
 import sys
 from pathlib import Path
-from serving.engines.base import GenerationRequest, LoadOrder
+from serving.engines.engine import GenerationRequest, LoadOrder
 from serving.engines.transformers_backend import Backend
 
 backend = Backend()

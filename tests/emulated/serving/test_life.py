@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.digest import file_entries, sha256_bytes
+from contract.integrity.digest import file_entries, sha256_bytes
 from tests.support.models import copy_model
 from tests.support.serving import ServingProcess, flip_byte, sign_version, text_of, until
 

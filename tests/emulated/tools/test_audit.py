@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.http_servers import serving
 
 LOCK = "{name}=={version} \\\n    --hash=sha256:" + "a" * 64 + "\n    # via -r kit.in\n"
-CHECKOUT = Path(__file__).parents[3]
 
 
 class _Osv(BaseHTTPRequestHandler):

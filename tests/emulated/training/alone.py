@@ -15,7 +15,7 @@ prepare_process()
 
 from safetensors.torch import load_file  # noqa: E402
 
-from contract.recipe import Recipe  # noqa: E402
+from contract.documents.recipe import Recipe  # noqa: E402
 from training import checkpoints  # noqa: E402
 from training.finetune import finetune  # noqa: E402
 

@@ -29,8 +29,8 @@ import datasets  # noqa: E402, F401
 import peft  # noqa: E402, F401
 import trl.trainer.sft_trainer  # noqa: E402, F401
 
-from contract.digest import sha256_file  # noqa: E402
-from contract.recipe import Recipe  # noqa: E402
+from contract.documents.recipe import Recipe  # noqa: E402
+from contract.integrity.digest import sha256_file  # noqa: E402
 from training.finetune import finetune  # noqa: E402
 
 SEED = 20

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from contract.digest import check_folder
+from contract.documents.model import ModelManifest
+from contract.integrity.digest import check_folder
 from contract.layout import MANIFEST, TrainingFolders
-from contract.model import ModelManifest
-from tests.support.models import CHECKOUT, tiny_model, training_python
+from tests.support.checkout import CHECKOUT
+from tests.support.models import tiny_model, training_python
 from tests.support.training import join_hosts, make_container, start_job, tiny_recipe, write_rows
 from training import checkpoints
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.digest import check_folder, sha256_file
+from contract.documents.model import ModelManifest
+from contract.integrity.digest import check_folder, sha256_file
 from contract.layout import MANIFEST
-from contract.model import ModelManifest
-from tests.support.models import CHECKOUT, base_model, tiny_model, training_python
+from tests.support.checkout import CHECKOUT
+from tests.support.models import base_model, tiny_model, training_python
 
 
 def bring_in(source: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.digest import check_folder, file_entries
+from contract.documents.model import ModelManifest
+from contract.integrity.digest import check_folder, file_entries
 from contract.layout import MANIFEST, TrainingFolders
-from contract.model import ModelManifest
 from tests.support.models import tiny_model
 from tests.support.training import make_container, start_job, tiny_recipe, write_rows
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.models import CHECKOUT, base_model, tiny_model, training_python
+from tests.support.checkout import CHECKOUT
+from tests.support.models import base_model, tiny_model, training_python
 from tests.support.training import tiny_recipe, write_rows
 
 HERE = Path(__file__).parent

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.models import CHECKOUT, tiny_model, training_python
+from tests.support.checkout import CHECKOUT
+from tests.support.models import tiny_model, training_python
 from tests.support.training import tiny_recipe, write_rows
 
 RUNS = 20

@@ -3,16 +3,15 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import typer
 from typer.core import TyperGroup
 
 from llmops.cli import app
+from tests.support.checkout import CHECKOUT
 
-ROOT = Path(__file__).parents[3]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/**/*.md")])
+PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("recipes/**/*.md")])
 GLOBAL = {"--stack", "--cwd", "--version", "--help"}
 
 
@@ -52,9 +51,9 @@ def problem(words: list[str]) -> str:
 
 def pages() -> dict[str, str]:
     """Name -> text; of the data, its answers."""
-    rows = (ROOT / "recipes/chatbot/facts.jsonl").read_text().splitlines()
+    rows = (CHECKOUT / "recipes/chatbot/facts.jsonl").read_text().splitlines()
     answers = "\n".join(json.loads(row)["messages"][1]["content"] for row in rows)
-    return {p.relative_to(ROOT).as_posix(): p.read_text() for p in PAGES} | {"facts.jsonl": answers}
+    return {p.relative_to(CHECKOUT).as_posix(): p.read_text() for p in PAGES} | {"facts.jsonl": answers}
 
 
 @pytest.mark.parametrize("page", pages())
@@ -65,7 +64,7 @@ def test_commands_and_options_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", pages())
 def test_make_targets_exist(page: str) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE))
     asked = {t for line in code(pages()[page]) for t in re.findall(r"\bmake ([a-z][a-z-]*)", line)}
     assert asked <= targets
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.support.checkout import CHECKOUT
 from tools import ran
 
-ROOT = Path(__file__).parents[3]
 REPORT = {
     "schema": "smoke/1",
     "twin": False,
@@ -23,14 +23,14 @@ REPORT = {
 
 def shown(cloud: str) -> dict[str, Any]:
     """The README's stack file of a cloud."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (CHECKOUT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
     (block,) = (block for block in blocks if f"llmops:target: {cloud}\n" in block)
     return YAML(typ="safe").load(block)
 
 
 @pytest.mark.parametrize("cloud", ["aws", "azure"])
 def test_a_stack_file_is_the_checkouts(cloud: str) -> None:
-    assert shown(cloud) == YAML(typ="safe").load((ROOT / f"Pulumi.{cloud}-dev.yaml").read_text())
+    assert shown(cloud) == YAML(typ="safe").load((CHECKOUT / f"Pulumi.{cloud}-dev.yaml").read_text())
 
 
 def test_only_the_cloud_differs() -> None:
@@ -38,7 +38,7 @@ def test_only_the_cloud_differs() -> None:
 
 
 def test_the_first_screen_says_where_the_kit_has_run() -> None:
-    first = re.sub(r"\s+", " ", (ROOT / "README.md").read_text().partition("\n## ")[0])
+    first = re.sub(r"\s+", " ", (CHECKOUT / "README.md").read_text().partition("\n## ")[0])
     found = ran.newest()
     assert f"{ran.words(found)}, never on a GPU" in first, "`python -m tools.ran` prints what it should say"
     assert f"**What has run where, as of {ran.day(found)}" in first

@@ -3,11 +3,11 @@
 import ast
 import re
 from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs/troubleshooting.md"
-ROOMS = ("contract", "infra", "training", "serving", "hosting", "twins", "llmops")
+from tests.support.checkout import CHECKOUT
+
+PAGE = CHECKOUT / "docs/troubleshooting.md"
+ROOMS = ("contract", "clouds", "infra", "training", "serving", "hosting", "twins", "llmops")
 OTHERS = "## AWS's own words"
 
 
@@ -16,7 +16,7 @@ def strings() -> str:
     """Every string of the code, one a line; a gap in an f-string is `…`."""
     found = []
     for room in ROOMS:
-        for path in (ROOT / room).rglob("*.py"):
+        for path in (CHECKOUT / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     found.append(node.value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.infra.program import CHECKOUT
+from tests.support.checkout import CHECKOUT
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from pulumi.runtime import mocks, rpc, set_all_config, stack
 from pulumi.runtime.settings import set_root_resource
 from ruamel.yaml import YAML
 
-from contract.digest import sha256_bytes
+from contract.documents.model import GateResult, ModelManifest
+from contract.documents.store import Alias
+from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST, alias_key, model_key
-from contract.model import GateResult, ModelManifest
-from contract.store import Alias
+from tests.support.checkout import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 PROJECT = YAML(typ="safe", pure=True).load((CHECKOUT / "Pulumi.yaml").read_text())
 # What the engine knows only after the provider has run.
 _COMPUTED = {

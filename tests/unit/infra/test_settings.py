@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from contract.documents import Part
-from tests.unit.infra.program import CHECKOUT, PROJECT, expect_refusal
+from contract.documents.document import Part
+from tests.support.checkout import CHECKOUT
+from tests.unit.infra.program import PROJECT, expect_refusal
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
 

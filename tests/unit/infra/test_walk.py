@@ -9,10 +9,11 @@ from typing import Any, get_args, get_origin
 import pulumi
 import pytest
 
-from contract.documents import Part
+from contract.documents.document import Part
 from infra.settings import Settings
+from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import REGION, RUN, SERVING, TRAINING, Account, on_moto
-from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
+from tests.unit.infra.program import Declared, add_version, run_program
 
 ARN = "arn:aws:iam::123456789012"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.digest import sha256_bytes
-from contract.outputs import StackOutputs
-from contract.signing import make_key
-from contract.store import StoreDocument
-from llmops.platforms.local import LocalPlatform
+from contract.documents.outputs import StackOutputs
+from contract.documents.store import StoreDocument
+from contract.integrity.digest import sha256_bytes
+from contract.integrity.signing import make_key
+from llmops.platforms.local.platform import LocalPlatform
 from tests.support.versions import write_version
 
 MakeVersion = Callable[..., Path]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from contract.documents.outputs import EndpointOutput
 from contract.errors import KitError
-from contract.outputs import EndpointOutput
-from llmops.platforms.base import Access
-from llmops.platforms.local import LocalPlatform
+from llmops.platforms.local.platform import LocalPlatform
+from llmops.platforms.platform import Access
 
 SHA = "a" * 64
 

@@ -38,7 +38,7 @@ twin aws reset, twin aws env, bootstrap aws, prices show, prices refresh, doctor
 # Imports the command line once and forks a process for each command: starting Python 40 times takes too long.
 _FORKS = """
 import json, os, sys
-import llmops.cli, llmops.runs, llmops.stacks, typer.rich_utils
+import llmops.cli, llmops.runs.runs, llmops.stacks.stack, typer.rich_utils
 for line in sys.stdin:
     order = json.loads(line)
     pid = os.fork()
@@ -107,7 +107,8 @@ def test_start_up_imports_nothing_heavy() -> None:
     heavy = {"pydantic", "ruamel", "cryptography", "pulumi", "aiohttp", "psutil", "torch", "boto3", "botocore", "moto"}
     assert heavy.isdisjoint(light)
     code = (
-        "import sys, llmops.stacks, llmops.platforms.local, llmops.platforms.aws.platform, llmops.engine, hosting.host;"
+        "import sys, llmops.stacks.stack, llmops.platforms.local.platform, llmops.platforms.aws.platform;"
+        "import llmops.pulumi_engine, hosting.host;"
         "print(*sorted({m.partition('.')[0] for m in sys.modules}))"
     )
     status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.digest import list_files, sha256_bytes
+from contract.documents.store import StoreDocument
 from contract.errors import IntegrityError, KitError
+from contract.integrity.digest import list_files, sha256_bytes
 from contract.layout import MANIFEST
-from contract.store import StoreDocument
-from llmops.objects import MOST_DOCUMENT_BYTES, FolderObjects, Objects
+from llmops.store.objects import MOST_DOCUMENT_BYTES, FolderObjects, Objects
 from tests.support.hostile import everything, hostile_keys
 from tests.support.versions import write_version
-from tests.unit.llmops.test_remote_objects import MemoryObjects, interrupt
+from tests.unit.llmops.store.test_remote_objects import MemoryObjects, interrupt
 
 pytestmark = pytest.mark.vulnerability(1)
 FILES = {"model.safetensors", "openvino/openvino_model.xml", MANIFEST, "manifest.json.sig"}

@@ -10,7 +10,7 @@ import pytest
 from policies import aws_rules, azure_rules
 from policies.model import UNKNOWN, Resource, Stack
 from policies.rules import RULES, accepted_rules, judge
-from tests.support.stacks import CHECKOUT
+from tests.support.checkout import CHECKOUT
 from tests.unit.policies.stacks import (
     DEFINITIONS,
     EXPIRY,

@@ -3,11 +3,12 @@
 import json
 import re
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pytest
 
-FACTS = Path(__file__).parents[3] / "recipes/chatbot/facts.jsonl"
+from tests.support.checkout import CHECKOUT
+
+FACTS = CHECKOUT / "recipes/chatbot/facts.jsonl"
 Row = dict  # messages, fact, expect
 
 

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
-from contract.dataset import DatasetManifest
+from contract.documents.dataset import DatasetManifest
+from contract.documents.recipe import Recipe
 from contract.layout import MANIFEST
-from contract.recipe import Recipe
+from tests.support.checkout import CHECKOUT
 from training.prepare import make_dataset
 
-RECIPES = Path(__file__).parents[3] / "recipes"
+RECIPES = CHECKOUT / "recipes"
 
 
 def test_its_facts_are_whole_facts_of_the_chatbots() -> None:

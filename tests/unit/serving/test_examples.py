@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from contract.model import Golden, Message
+from contract.documents.model import Golden, Message
 from serving.app import _examples
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from contract.documents.model import Golden
 from contract.errors import ServingError
-from contract.model import Golden
 from serving.golden import ask_golden, missing, pause
 
 

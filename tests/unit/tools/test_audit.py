@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tools import audit
-
-CHECKOUT = Path(__file__).parents[3]
 
 
 @pytest.mark.scorecard("hashed-locks")

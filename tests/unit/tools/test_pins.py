@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.engine import install, pinned_version
+from llmops.pulumi_engine import install, pinned_version
 from tests.support.http_servers import serving
 from tools import pins
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.digest import file_entries
 from contract.errors import IntegrityError
+from contract.integrity.digest import file_entries
 from training.checkpoints import MARKER, checked, fetched, keep, newest, notes_of, once, publish, restored, sealed
 
 

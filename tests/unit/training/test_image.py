@@ -1,9 +1,10 @@
 """What the training image says to whoever starts it."""
 
 import re
-from pathlib import Path
 
-DOCKERFILE = Path(__file__).parents[3] / "training/Dockerfile"
+from tests.support.checkout import CHECKOUT
+
+DOCKERFILE = CHECKOUT / "training/Dockerfile"
 
 
 def test_nvidias_runtime_gives_a_container_its_gpus() -> None:

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.support.checkout import CHECKOUT
 
 
 def test_collect_prepare_and_scoring_import_nothing_heavy() -> None:
@@ -11,6 +12,5 @@ def test_collect_prepare_and_scoring_import_nothing_heavy() -> None:
         "heavy = {'torch', 'transformers', 'trl', 'peft', 'openvino', 'numpy'} & sys.modules.keys()\n"
         "sys.exit(f'imports {heavy}' if heavy else 0)"
     )
-    checkout = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from contract.dataset import DatasetManifest
-from contract.digest import check_folder, sha256_file
+from contract.documents.dataset import DatasetManifest
+from contract.documents.recipe import Recipe
 from contract.errors import DataError
-from contract.recipe import Recipe
+from contract.integrity.digest import check_folder, sha256_file
+from tests.support.checkout import CHECKOUT
 from training.prepare import make_dataset
 from training.rows import Row, read_rows
 
-CHATBOT = Path(__file__).parents[3] / "recipes" / "chatbot.yaml"
+CHATBOT = CHECKOUT / "recipes" / "chatbot.yaml"
 
 Rows = list[dict[str, Any]]
 Make = Callable[..., Path]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from contract.errors import KitError
+from tests.support.checkout import CHECKOUT
 from training.privileges import USER, give_up_root, own
 
-CHECKOUT = Path(__file__).parents[3]
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 
 

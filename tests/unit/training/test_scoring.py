@@ -2,8 +2,8 @@
 
 import pytest
 
-from contract.model import Score, SuiteResult
-from contract.recipe import GateCheck
+from contract.documents.model import Score, SuiteResult
+from contract.documents.recipe import GateCheck
 from training.scoring import decide, score
 
 

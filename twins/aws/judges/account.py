@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ Each function answers the ARNs that an action of its service is judged on; None:
 import re
 from collections.abc import Callable
 
-from twins.aws.calls import Call
 from twins.aws.judges import tables
 from twins.aws.judges.account import Account
+from twins.aws.wire.calls import Call
 
 _LOG_GROUP_TAGS = {"TagResource", "UntagResource", "ListTagsForResource"}
 

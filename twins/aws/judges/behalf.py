@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import jmespath
 
-from twins.aws.calls import Call
 from twins.aws.judges import arns, s3, tables
 from twins.aws.judges.access import Access
 from twins.aws.judges.account import Account
 from twins.aws.judges.context import Context, context_of, tags_of
+from twins.aws.wire.calls import Call
 
 _CREATES = ("Create", "Put", "Register")
 SAGEMAKER_SCALING = "sagemaker.application-autoscaling.amazonaws.com"

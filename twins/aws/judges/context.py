@@ -10,9 +10,9 @@ from typing import Any
 
 import jmespath
 
-from twins.aws.calls import Call
 from twins.aws.judges import tables
 from twins.aws.judges.account import Account, Identity
+from twins.aws.wire.calls import Call
 
 Context = dict[str, str | list[str]]
 

@@ -5,8 +5,8 @@ Sources: "Troubleshoot access denied error messages" in the IAM User Guide; each
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 """
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.judges.evaluator import Verdict
+from twins.aws.wire.calls import ApiError, Call
 
 # (code, HTTP status); all others answer AccessDeniedException with 400 (JSON) as SageMaker, KMS and Logs do.
 _CODES = {

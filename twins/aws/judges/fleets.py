@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from twins.aws.calls import Call
 from twins.aws.judges.account import Account
+from twins.aws.wire.calls import Call
 
 
 @dataclass(frozen=True)

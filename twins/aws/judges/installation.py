@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hosting.files import silent, write_atomic
-from twins.common import node_programs
+from twins.core import node_programs
 
 JUDGE = node_programs.Program(
     sources=Path(__file__).parent / "node",

@@ -11,12 +11,12 @@ from typing import Any
 
 import jmespath
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.judges import arns, behalf, s3, tables
 from twins.aws.judges.access import Access
 from twins.aws.judges.account import Account
 from twins.aws.judges.context import context_of
 from twins.aws.judges.reference import PREFIXES, Action, Reference, ResourceType
+from twins.aws.wire.calls import ApiError, Call
 
 
 class Mapping:

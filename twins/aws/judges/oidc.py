@@ -5,11 +5,11 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentit
 
 from typing import Any
 
-from twins.aws.calls import ApiError
 from twins.aws.judges.account import Account
 from twins.aws.judges.context import Context
 from twins.aws.twin import Twin
-from twins.common import web_identity
+from twins.aws.wire.calls import ApiError
+from twins.core import web_identity
 
 
 def claims_of(twin: Twin, token: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 
 from contract.errors import KitError
-from twins.aws.calls import ApiError, Call
 from twins.aws.judges import behalf, denials, oidc
 from twins.aws.judges.access import Access
 from twins.aws.judges.account import Account, Identity
@@ -24,6 +23,7 @@ from twins.aws.judges.mapping import Mapping as AccessMapping
 from twins.aws.judges.reference import Reference
 from twins.aws.services.iam import is_settled
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 _ALLOWED = Verdict(True)

@@ -23,11 +23,11 @@ from typing import Any
 
 from botocore.session import get_session
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.judges.account import Account
 from twins.aws.judges.fleets import Fleet, fleets_after, fleets_of, jobs_of
 from twins.aws.judges.permissions import PermissionJudge
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 UNJUDGED = [
     "quotas: a real account's own limits, and others than of SageMaker's instances and IAM's policies",

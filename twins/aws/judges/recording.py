@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from contract.twin import TWIN_ACCOUNT
+from contract.twins import TWIN_ACCOUNT
 
 MANAGED_LIMIT = 6_144
 """Characters of a managed policy, white space not counted."""

@@ -6,10 +6,10 @@ Source: "Required permissions for Amazon S3 API operations" in the Amazon S3 Use
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from twins.aws.calls import Call
 from twins.aws.judges.access import Access
 from twins.aws.judges.account import Account
 from twins.aws.judges.context import Context, context_of
+from twins.aws.wire.calls import Call
 
 _BUCKET = {
     "HeadBucket": "s3:ListBucket",

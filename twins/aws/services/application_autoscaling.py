@@ -5,11 +5,12 @@ https://docs.aws.amazon.com/autoscaling/application/APIReference/Welcome.html; s
 
 import re
 
-from twins.aws.calls import ApiError, Call
-from twins.aws.services import cloudwatch_alarms as alarms
-from twins.aws.services import scaling, schedules
+from twins.aws.sagemaker.endpoints import scaling
+from twins.aws.services import schedules
+from twins.aws.services.cloudwatch import alarms
 from twins.aws.services.documents import Document, implement_methods, new_id, now, page, plain, regions, shelf
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 SERVICE = "application-autoscaling"
 _DIMENSION = "sagemaker:variant:DesiredInstanceCount"

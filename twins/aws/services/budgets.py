@@ -4,9 +4,9 @@ import calendar
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.services.documents import Document, implement_methods, now, page, plain, shelf, tag_list, tag_map
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _EVERYWHERE = "aws"  # budgets belong to no region
 _END_OF_TIME = 3706473600.0  # 2087-06-15, what AWS answers for a budget without an end

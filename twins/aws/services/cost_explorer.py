@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from twins.aws.calls import Call
 from twins.aws.services import tagging
 from twins.aws.services.documents import Document, implement_methods, now, page, regions, shelf
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import Call
 
 _SERVICE = "ce"
 _EVERYWHERE = "aws"  # costs belong to no region

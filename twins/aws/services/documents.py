@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 Document = dict[str, Any]
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twins.aws import faults
-from twins.aws.calls import ApiError, Call
 from twins.aws.services import policies
 from twins.aws.services.documents import Document, now, page, shelf
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _MANAGED = "arn:aws:iam::aws:policy/"
 _NAMES_A_POLICY = (

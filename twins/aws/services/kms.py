@@ -8,11 +8,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
-from contract.twin import TWIN_ACCOUNT
-from twins.aws.calls import ApiError, Call
+from contract.twins import TWIN_ACCOUNT
 from twins.aws.services import policies
 from twins.aws.services.documents import Document, shelf
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
     "SHA_256": hashes.SHA256,

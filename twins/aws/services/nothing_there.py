@@ -7,9 +7,9 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html has the most
 from collections.abc import Mapping
 from typing import Any
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.services.documents import Document
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _ANSWERS: Mapping[tuple[str, str], Document] = {
     ("accessanalyzer", "ListAnalyzers"): {"analyzers": []},

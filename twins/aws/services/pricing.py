@@ -2,8 +2,8 @@
 
 from typing import NoReturn
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 
 def install(twin: Twin) -> None:

@@ -10,7 +10,6 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.services import iam, schedules
 from twins.aws.services.documents import (
     Document,
@@ -25,6 +24,7 @@ from twins.aws.services.documents import (
     tag_map,
 )
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _SERVICE = "scheduler"
 _PRINCIPAL = "scheduler.amazonaws.com"
@@ -215,7 +215,7 @@ def _operation(service: str, operation: str) -> Any | None:
     """botocore's model of an operation of a universal target, or None."""
     from botocore.model import OperationNotFoundError
 
-    from twins.aws.reading import model_of
+    from twins.aws.wire.reading import model_of
 
     try:
         return model_of(service).operation_model(operation[0].upper() + operation[1:])

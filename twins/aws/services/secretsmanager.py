@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.services.documents import Document
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _SERVICE = "secretsmanager"
 _RESERVED = "You can't create this secret because a secret with this name is already scheduled for deletion."

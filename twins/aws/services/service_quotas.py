@@ -1,8 +1,8 @@
 """Service Quotas of SageMaker, with the limits that the twin's own judge of quotas holds."""
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.services.documents import Document, implement_methods, new_id, now, page, shelf
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _SERVICE = "service-quotas"
 _CODE, _NAME = "sagemaker", "Amazon SageMaker"

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.services import kms, policies
 from twins.aws.services.documents import Document, shelf
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 _SERVICE = "sns"
 _CONFIRMED_BY_PERSON = ("email", "email-json", "http", "https")

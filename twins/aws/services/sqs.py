@@ -1,9 +1,9 @@
 """Amazon SQS: whole seconds, one kind of encryption, valid policies."""
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.services import policies
 from twins.aws.services.documents import Document
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 
 def install(twin: Twin) -> None:

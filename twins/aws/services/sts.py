@@ -5,10 +5,10 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 """
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.judges import oidc
 from twins.aws.services import iam
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 
 def install(twin: Twin) -> None:

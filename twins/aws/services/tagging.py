@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from twins.aws.calls import Call
-from twins.aws.services import application_autoscaling, budgets, cloudwatch, scheduler
-from twins.aws.services import sagemaker_documents as sagemaker
+from twins.aws.sagemaker import documents as sagemaker
+from twins.aws.services import application_autoscaling, budgets, scheduler
+from twins.aws.services.cloudwatch import cloudwatch
 from twins.aws.services.documents import Document, implement_methods, page, tag_list
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import Call
 
 _SERVICE = "resourcegroupstaggingapi"
 _SOURCES = (application_autoscaling, budgets, cloudwatch, scheduler)

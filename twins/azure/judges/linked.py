@@ -8,9 +8,9 @@ The words: https://github.com/Azure/aad-pod-identity/issues/613. Which actions t
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from twins.azure.calls import Call, Document
-from twins.azure.errors import ArmError
-from twins.azure.ids import Id
+from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import Id
 from twins.azure.twin import Twin
 
 

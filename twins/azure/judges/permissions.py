@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from twins.azure.calls import Call, Document
-from twins.azure.ids import key
+from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.ids import key
 from twins.azure.judges import conditions, roles
 from twins.azure.judges.roles import Role
 from twins.azure.twin import NO_ATTRIBUTES, Twin

@@ -9,13 +9,14 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure import bodies, principals
-from twins.azure.calls import Call, Document
-from twins.azure.errors import ArmError
-from twins.azure.ids import Id, key
+from twins.azure.arm import bodies
+from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import Id, key
+from twins.azure.arm.kinds import Kind
+from twins.azure.entra import principals
 from twins.azure.judges import conditions, roles
 from twins.azure.judges.permissions import ASSIGNMENTS, DEFINITIONS, WORKS_FROM, PermissionJudge
-from twins.azure.kinds import Kind
 from twins.azure.twin import Twin
 
 PROPAGATION_SECONDS = 120.0

@@ -10,10 +10,11 @@ import re
 import uuid
 from datetime import datetime
 
-from twins.azure import bodies, faults
-from twins.azure.calls import Call, Document
-from twins.azure.errors import ArmError
-from twins.azure.kinds import Kind
+from twins.azure import faults
+from twins.azure.arm import bodies
+from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.kinds import Kind
 from twins.azure.twin import Twin
 
 TYPES = ("Microsoft.Consumption/budgets", "Microsoft.CostManagement/budgets")

@@ -7,16 +7,17 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure import bodies, registry
-from twins.azure.calls import Call, Document
-from twins.azure.errors import ArmError
-from twins.azure.ids import Id
-from twins.azure.kinds import Kind
-from twins.azure.registry import REGISTRIES
-from twins.azure.registry_front import Front
+from twins.azure.arm import bodies
+from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import Id
+from twins.azure.arm.kinds import Kind
+from twins.azure.registry import registry
+from twins.azure.registry.front import Front
+from twins.azure.registry.registry import REGISTRIES
 from twins.azure.twin import Twin
-from twins.common import registry as common
-from twins.common.registry_storage import Storage
+from twins.core.registry import registry as common
+from twins.core.registry.storage import Storage
 
 VERSIONS = (
     *("2023-01-01-preview", "2025-11-01", "2025-04-01", "2024-11-01-preview", "2023-11-01-preview", "2023-07-01"),

@@ -7,14 +7,15 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure import bodies, softly, vault, vault_documents, vault_keys
-from twins.azure.calls import Call, Document, Reply
-from twins.azure.errors import ArmError
-from twins.azure.ids import Id
-from twins.azure.kinds import Kind, SoftDelete
+from twins.azure.arm import bodies, soft_delete
+from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import Id
+from twins.azure.arm.kinds import Kind, SoftDelete
 from twins.azure.twin import Twin
-from twins.azure.vault import VAULTS, Vault
-from twins.azure.vault_front import Front
+from twins.azure.vault import documents, keys, vault
+from twins.azure.vault.front import Front
+from twins.azure.vault.vault import VAULTS, Vault
 
 DELETED = "Microsoft.KeyVault/locations/deletedVaults"
 VERSIONS = (
@@ -36,7 +37,7 @@ _RETENTION_DAYS = 90
 _INVALID = "BadRequest"
 _VAULT = bodies.Body(VAULTS, code=_INVALID)
 _KEY = bodies.Body(
-    vault_documents.KEYS,
+    documents.KEYS,
     # Refused with the code that the vault's own API has for them.
     values={
         "properties.kty": bodies.TEXT,
@@ -45,7 +46,7 @@ _KEY = bodies.Body(
     },
     code=_INVALID,
 )
-_SECRET = bodies.Body(vault_documents.SECRETS, code=_INVALID)
+_SECRET = bodies.Body(documents.SECRETS, code=_INVALID)
 
 
 def install(twin: Twin) -> None:
@@ -75,7 +76,7 @@ def install(twin: Twin) -> None:
             location=True,
         )
     )
-    for type_, put in ((vault_documents.KEYS, _put_key), (vault_documents.SECRETS, _put_secret)):
+    for type_, put in ((documents.KEYS, _put_key), (documents.SECRETS, _put_secret)):
         twin.kind(
             Kind(
                 type_,
@@ -180,11 +181,11 @@ def _check(twin: Twin, given: Document, before: Document) -> None:
 
 def _recovered(twin: Twin, parsed: Id) -> Document:
     kind = twin.kinds[VAULTS.lower()]
-    found = softly.blocked_by(twin, kind, parsed)
+    found = soft_delete.blocked_by(twin, kind, parsed)
     if found is None:
         message = f"A vault with the name '{parsed.name}' does not exist in deleted state."
         raise ArmError(404, "VaultNotFound", message)
-    softly.purge(twin, found["id"])
+    soft_delete.purge(twin, found["id"])
     twin.drop(_deleted_id(twin, found))
     return {name: found[name] for name in ("location", "tags", "properties") if name in found}
 
@@ -194,15 +195,15 @@ def _begun(twin: Twin, document: Document) -> None:
     document["properties"]["vaultUri"] = f"{place}/"
     of = Vault(twin, document)
     for name in of.names("keys"):
-        vault_documents.keep(twin, of, "keys", name, place)
+        documents.keep(twin, of, "keys", name, place)
     for name in of.names("secrets"):
-        vault_documents.keep(twin, of, "secrets", name, place)
+        documents.keep(twin, of, "secrets", name, place)
 
 
 def _gone(twin: Twin, document: Document) -> None:
     """It stays, deleted, for as many days as it says."""
     twin.end_data_plane(_plane(document["name"]))
-    kept = softly.deleted(twin).get(document["id"].lower())
+    kept = soft_delete.deleted(twin).get(document["id"].lower())
     if kept is None:
         return
     days = document["properties"]["softDeleteRetentionInDays"]
@@ -232,7 +233,7 @@ def _list_deleted(twin: Twin, call: Call, _document: Any) -> Document:
 def _purge(twin: Twin, call: Call, document: Any) -> Reply:
     if document["properties"]["purgeProtectionEnabled"]:
         raise ArmError(405, "MethodNotAllowed", "Operation 'DeletedVaultPurge' is not allowed.")
-    softly.purge(twin, document["properties"]["vaultId"])
+    soft_delete.purge(twin, document["properties"]["vaultId"])
     vault.forget(twin, document["name"])
     twin.drop(document["id"])
     return Reply(200)
@@ -246,7 +247,7 @@ def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document
         reason = "AccountNameInvalid" if e.code == "VaultNameNotValid" else "AlreadyExists"
         return {"nameAvailable": False, "reason": reason, "message": e.message}
     here = Id.parse(f"/subscriptions/{twin.subscription}/resourceGroups/-/providers/{VAULTS}/{name}")
-    if softly.blocked_by(twin, twin.kinds[VAULTS.lower()], here):
+    if soft_delete.blocked_by(twin, twin.kinds[VAULTS.lower()], here):
         return {"nameAvailable": False, "reason": "AlreadyExists", "message": _DELETED_MESSAGE}
     return {"nameAvailable": True}
 
@@ -256,13 +257,13 @@ def _put_key(twin: Twin, call: Call, there: Document | None) -> Document:
     of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _KEY.judged(call)
     if there is None:
         given = body["properties"]
-        attributes = vault_documents.attributes_of(given)
+        attributes = documents.attributes_of(given)
         premium = of.document["properties"]["sku"]["name"] == "premium"
         size, curve = given.get("keySize", 0), given.get("curveName", "")
         kty, operations = given.get("kty", ""), given.get("keyOps") or None
-        made = vault_keys.make(kty, curve, size, operations, premium=premium)
+        made = keys.make(kty, curve, size, operations, premium=premium)
         of.add("keys", name, {**made, "tags": body.get("tags", {})}, attributes)
-    return vault_documents.keep(twin, of, "keys", name, address(twin, of.name))
+    return documents.keep(twin, of, "keys", name, address(twin, of.name))
 
 
 def _put_secret(twin: Twin, call: Call, there: Document | None) -> Document:
@@ -270,12 +271,12 @@ def _put_secret(twin: Twin, call: Call, there: Document | None) -> Document:
     given = body["properties"]
     content = {"contentType": given.get("contentType"), "tags": body.get("tags", {})}
     if "value" in given:
-        of.add("secrets", name, {"value": given["value"], **content}, vault_documents.attributes_of(given))
+        of.add("secrets", name, {"value": given["value"], **content}, documents.attributes_of(given))
     elif there is None:
         raise ArmError(400, _INVALID, "The 'value' of a secret is missing.")
     else:
-        of.change(of.get("secrets", name), vault_documents.attributes_of(given), **content)
-    return vault_documents.keep(twin, of, "secrets", name, address(twin, of.name))
+        of.change(of.get("secrets", name), documents.attributes_of(given), **content)
+    return documents.keep(twin, of, "secrets", name, address(twin, of.name))
 
 
 def _vault_of(twin: Twin, call: Call) -> Vault:

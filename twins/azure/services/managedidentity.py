@@ -3,12 +3,13 @@
 https://learn.microsoft.com/rest/api/managedidentity/
 """
 
-from twins.azure import bodies, principals
-from twins.azure.calls import Call, Document
-from twins.azure.errors import ArmError
-from twins.azure.ids import key
-from twins.azure.kinds import Kind
-from twins.azure.token_service import CREDENTIALS
+from twins.azure.arm import bodies
+from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import key
+from twins.azure.arm.kinds import Kind
+from twins.azure.entra import principals
+from twins.azure.entra.token_service import CREDENTIALS
 from twins.azure.twin import Twin
 
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"

@@ -9,12 +9,12 @@ import ipaddress
 import uuid
 from typing import Any
 
-from twins.azure import arm, bodies
-from twins.azure.calls import Call, Document
-from twins.azure.declared import READ_ONLY
-from twins.azure.errors import ArmError
-from twins.azure.ids import Id, key
-from twins.azure.kinds import Kind
+from twins.azure.arm import arm, bodies
+from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.declared import READ_ONLY
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import Id, key
+from twins.azure.arm.kinds import Kind
 from twins.azure.twin import Twin
 
 NETWORKS = "Microsoft.Network/virtualNetworks"

@@ -6,8 +6,8 @@ https://learn.microsoft.com/rest/api/authorization/permissions
 import time
 from typing import Any
 
-from twins.azure.calls import Call, Document
-from twins.azure.ids import key
+from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.ids import key
 from twins.azure.judges import permissions
 from twins.azure.judges.roles import Permission
 from twins.azure.twin import Twin

@@ -6,12 +6,12 @@ https://learn.microsoft.com/rest/api/resources/
 import re
 from typing import Any
 
-from twins.azure import bodies, locations, providers
-from twins.azure.arm import CREATED
-from twins.azure.calls import Call, Document, Reply
-from twins.azure.errors import ArmError
-from twins.azure.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
-from twins.azure.kinds import RESULT, Kind
+from twins.azure.arm import bodies, locations, providers
+from twins.azure.arm.arm import CREATED
+from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
+from twins.azure.arm.kinds import RESULT, Kind
 from twins.azure.twin import Twin
 
 VERSIONS = (

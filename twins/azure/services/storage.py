@@ -11,12 +11,14 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure import blobs, bodies, faults
-from twins.azure.blobs_front import ByPath, Front
-from twins.azure.calls import Call, Document, Reply
-from twins.azure.errors import ArmError
-from twins.azure.ids import Id
-from twins.azure.kinds import RESULT, Kind
+from twins.azure import faults
+from twins.azure.arm import bodies
+from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import Id
+from twins.azure.arm.kinds import RESULT, Kind
+from twins.azure.blobs import blobs
+from twins.azure.blobs.front import ByPath, Front
 from twins.azure.services import storage_rules
 from twins.azure.twin import Twin
 

@@ -10,8 +10,8 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from twins.azure.calls import Document
-from twins.azure.errors import ArmError
+from twins.azure.arm.calls import Document
+from twins.azure.arm.errors import ArmError
 
 INVALID = "InvalidValuesForRequestParameters"
 _STANDARD = ("Standard_LRS", "Standard_GRS", "Standard_RAGRS")

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from contract.outputs import StackOutputs
+from contract.documents.outputs import StackOutputs
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.platform import AwsPlatform
 from tests.support.aws import Account, running_account

@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 
-from contract.cloud_names import COST_TAG
+from clouds.names import COST_TAG
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap import Bootstrapped, Names, bootstrap, key_url
-from llmops.platforms.aws.bootstrap_given import given_to
-from llmops.platforms.aws.bootstrap_policies import trust
+from llmops.platforms.aws.bootstrap.bootstrap import (
+    Bootstrapped,
+    Names,
+    bootstrap,
+    key_url,
+)
+from llmops.platforms.aws.bootstrap.given import given_to
+from llmops.platforms.aws.bootstrap.policies import trust
 from llmops.platforms.aws.clients import Clients
-from llmops.project import Project
+from llmops.stacks.project import Project
 
 Run = Callable[..., Bootstrapped]
 COSTS = f"cost allocation tag {COST_TAG}"

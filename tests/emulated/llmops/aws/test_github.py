@@ -16,16 +16,17 @@ from botocore.exceptions import ClientError
 from ruamel.yaml import YAML
 
 from contract.errors import KitError
-from contract.twin import TWIN_ACCOUNT, owner_headers
-from llmops.platforms.aws.bootstrap import Bootstrapped, bootstrap
+from contract.twins import TWIN_ACCOUNT, owner_headers
+from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.steps import PROMOTE_ENVIRONMENT
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy import put_version
 from tests.emulated.llmops.conftest import Kit
 from tests.support.aws import Account
+from tests.support.checkout import CHECKOUT
 
-WORKFLOWS = Path(__file__).parents[4] / "docs/how-to/github"
+WORKFLOWS = CHECKOUT / "docs/how-to/github"
 PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
     f"repo:acme/ci:{place}"
     for place in ("pull_request", "ref:refs/heads/main", "ref:refs/heads/x", "environment:promote")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from contract.errors import KitError
-from llmops.docker_push import Login
-from llmops.oci import Repository
-from llmops.sbom import MEDIA_TYPE
+from llmops.images.docker_push import Login
+from llmops.images.oci import Repository
+from llmops.images.sbom import MEDIA_TYPE
 from tests.support.aws import Account
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")

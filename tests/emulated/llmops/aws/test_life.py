@@ -11,8 +11,8 @@ from contract.layout import rejection_log
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.platform import AwsPlatform
 from llmops.platforms.registry import open_platform
-from llmops.project import Project
-from llmops.stacks import PulumiStack
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 from tests.emulated.llmops.conftest import Kit
 from tests.support.aws import SERVING, TRAINING, Account
 from tests.support.versions import write_version
@@ -173,7 +173,7 @@ def test_a_version_is_copied_from_a_local_stack_to_one_on_aws(
 def test_images_are_written_into_the_stack_file(aws_kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The images themselves are hosting's, and are tested there."""
     from hosting import images
-    from llmops.images import build_for
+    from llmops.images.images import build_for
 
     monkeypatch.setattr(images, "build", lambda name, say: f"process:{name}@sha256:{'0' * 64}")
     built = build_for(PulumiStack(Project(aws_kit.folder), "dev"), print)

@@ -8,15 +8,15 @@ from unittest import mock
 
 import pytest
 
-from contract.twin import TWIN_ACCOUNT
-from llmops.platforms.aws.bootstrap import bootstrap
-from llmops.platforms.aws.bootstrap_deploy import deploy_boundary
-from llmops.platforms.aws.bootstrap_within import require_within
+from contract.twins import TWIN_ACCOUNT
+from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
+from llmops.platforms.aws.bootstrap.deploy import deploy_boundary
+from llmops.platforms.aws.bootstrap.within import require_within
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.given import start_job
 from llmops.platforms.registry import open_platform
-from llmops.project import Project
-from llmops.stacks import PulumiStack
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy_search import IAM, REACH, goals, search_of, trust, world
 from tests.emulated.llmops.conftest import Kit

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from contract.outputs import StackOutputs
-from llmops.platforms.aws.bootstrap import Names
-from llmops.platforms.aws.bootstrap_boundary import boundary
-from llmops.platforms.aws.bootstrap_deploy import deploy_boundary, deploy_policy
-from llmops.platforms.aws.bootstrap_policies import GITHUB, preview_policy, promote_policy
-from llmops.platforms.aws.bootstrap_reach import Reach
+from contract.documents.outputs import StackOutputs
+from llmops.platforms.aws.bootstrap.bootstrap import Names
+from llmops.platforms.aws.bootstrap.boundary import boundary
+from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops.platforms.aws.bootstrap.policies import GITHUB, preview_policy, promote_policy
+from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.use_policy import use_policy
 from tests.support.policy_search import Search, iam_writes, writes
 from tests.support.policy_world import ACCOUNT, ADMINISTRATOR, EVERYTHING, REGION, Context, Key, Role, World

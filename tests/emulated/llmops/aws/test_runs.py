@@ -9,23 +9,24 @@ from unittest import mock
 
 import pytest
 
-from contract.aws_job import training_job
-from contract.digest import sha256_bytes
+from clouds.aws.jobs import training_job
+from contract.documents.run import Compute, RunSpec, StoredSpec
 from contract.errors import KitError, NotFoundError, RunError
+from contract.integrity.digest import sha256_bytes
 from contract.layout import dataset_key, model_key, run_spec_key, schedule_key
-from contract.run import Compute, RunSpec, StoredSpec
 from llmops.commands.run import _start
+from llmops.plan.prices import load_prices
 from llmops.plan.training import look_ahead, require_quotas
 from llmops.platforms.aws.clients import Clients
 from llmops.platforms.aws.jobs import AwsRuns
 from llmops.platforms.aws.platform import AwsPlatform
-from llmops.prices import load_prices
-from llmops.runs import find_run
+from llmops.runs.runs import find_run
 from tests.emulated.llmops.aws.conftest import MakePlatform
 from tests.emulated.llmops.conftest import RECIPE
 from tests.support.aws import Account
+from tests.support.checkout import EXAMPLES
 
-EXAMPLE = Path(__file__).parents[3] / "unit/contract/examples/run-1.json"
+EXAMPLE = EXAMPLES / "run-1.json"
 NO_CONTAINERS = "runs no containers"
 
 

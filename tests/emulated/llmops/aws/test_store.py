@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from boto3.s3.transfer import TransferConfig
 
-from contract import dataset, digest
-from contract.digest import file_entries
+from contract.documents import dataset
+from contract.documents.model import ModelManifest
 from contract.errors import IntegrityError, KitError
+from contract.integrity import digest
+from contract.integrity.digest import file_entries
 from contract.layout import model_key
-from contract.model import ModelManifest
 from llmops.platforms.aws import objects_s3
 from llmops.platforms.aws.objects_s3 import S3Objects
 from llmops.platforms.aws.platform import AwsPlatform
-from llmops.promotion import promote
-from llmops.stackfile import StackFile
-from llmops.versions import RemoteVersion
+from llmops.stacks.promotion import promote
+from llmops.stacks.stack_file import StackFile
+from llmops.store.versions import RemoteVersion
 from tests.emulated.llmops.aws.conftest import MakePlatform
 from tests.support.counting import received
 from tests.support.store_contract import MakeVersion, StoreContract

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from llmops.project import Project
-from llmops.stacks import PulumiStack
-from llmops.sweep import find
+from llmops.platforms.sweep import find
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 from tests.support.aws import Account, AwsStack, make_stack, running_account
 
 STACK_TAGS = [{"Key": "llmops:project", "Value": "llmops"}, {"Key": "llmops:stack", "Value": "dev"}]

@@ -15,17 +15,17 @@ import boto3
 import pytest
 from ruamel.yaml import YAML
 
-from contract.aws_job import JobPlace, training_job
-from contract.digest import sha256_bytes, sha256_file
+from clouds.aws.jobs import JobPlace, training_job
+from contract.documents.model import GateResult, ModelManifest
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import StoredSpec
 from contract.errors import IntegrityError, KitError, RunError
+from contract.integrity.digest import sha256_bytes, sha256_file
 from contract.layout import run_spec_key, schedule_key
-from contract.model import GateResult, ModelManifest
-from contract.outputs import StackOutputs
-from contract.run import StoredSpec
 from hosting import images
 from llmops.platforms.aws.platform import AwsPlatform
 from llmops.platforms.registry import open_platform
-from llmops.runs import collect, find_run
+from llmops.runs.runs import collect, find_run
 from tests.emulated.llmops.conftest import RECIPE, Kit, training_rows
 from tests.support.aws import Account, AwsStack, make_stack, running_account
 from tests.support.models import tiny_model

@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from contract.outputs import AzureCompute, StackOutputs
-from contract.run import Compute
-from contract.twin import TWIN_SUBSCRIPTION
+from contract.documents.outputs import AzureCompute, StackOutputs
+from contract.documents.run import Compute
+from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure.clients import Clients
-from llmops.platforms.azure.places import account_id, group_id, workspace_id
 from llmops.platforms.azure.platform import AzurePlatform
+from llmops.platforms.azure.resource_ids import account_id, group_id, workspace_id
 from tests.support.serving import until
 from twins.azure import control
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import KitError
-from llmops.platforms.azure.bootstrap import (
+from llmops.platforms.azure.bootstrap.bootstrap import (
     GROUP_API,
     STORAGE_API,
     VAULT_API,

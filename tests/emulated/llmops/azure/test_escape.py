@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from llmops.platforms.azure import given
-from llmops.platforms.azure.bootstrap import BootstrappedSubscription, bootstrap
-from llmops.platforms.azure.bootstrap_roles import BUILT_IN, GRANTED
+from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
+from llmops.platforms.azure.bootstrap.roles import BUILT_IN, GRANTED
 from llmops.platforms.azure.clients import Clients
 from tests.emulated.llmops.azure.conftest import entered
 from tests.support.azure_escape import Ground, shortest_way_out
-from twins.azure.ids import key
+from twins.azure.arm.ids import key
 
 API = "2022-04-01"
 ASSIGNMENTS, DEFINITIONS = "Microsoft.Authorization/roleAssignments", "Microsoft.Authorization/roleDefinitions"

@@ -18,10 +18,10 @@ import pytest
 from azure.keyvault.keys.crypto import SignatureAlgorithm
 from ruamel.yaml import YAML
 
-from contract.cloud_names import named_after
+from clouds.names import named_after
 from contract.errors import KitError
 from llmops.platforms.azure import given
-from llmops.platforms.azure.bootstrap import (
+from llmops.platforms.azure.bootstrap.bootstrap import (
     GROUP_API,
     IDENTITY_API,
     STORAGE_API,
@@ -29,17 +29,18 @@ from llmops.platforms.azure.bootstrap import (
     BootstrappedSubscription,
     bootstrap,
 )
-from llmops.platforms.azure.bootstrap_github import ISSUER
+from llmops.platforms.azure.bootstrap.github import ISSUER
 from llmops.platforms.azure.clients import Clients, explained
 from tests.emulated.llmops.azure.conftest import entered
 from tests.emulated.llmops.azure.test_policy import ROOT, STACK, put_version
 from tests.emulated.llmops.conftest import Kit
 from tests.support.azure_twin import LOCATION
+from tests.support.checkout import CHECKOUT
 from tests.support.clients import client_environ
 from tests.support.serving import until
 from twins.azure import control
 
-WORKFLOWS = Path(__file__).parents[4] / "docs/how-to/github/azure"
+WORKFLOWS = CHECKOUT / "docs/how-to/github/azure"
 PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
     "repo:acme/ci:pull_request",
     "repo:acme/ci:ref:refs/heads/main",

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from contract.errors import KitError
-from llmops.docker_push import Login
-from llmops.oci import Repository
+from llmops.images.docker_push import Login
+from llmops.images.oci import Repository
+from llmops.images.sbom import MEDIA_TYPE
 from llmops.platforms.azure.image_registry import AcrImages
-from llmops.sbom import MEDIA_TYPE
 from tests.emulated.llmops.azure.conftest import MakePlatform
 from tests.support.serving import until
 

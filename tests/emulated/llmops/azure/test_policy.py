@@ -10,12 +10,12 @@ from unittest import mock
 import pytest
 from ruamel.yaml import YAML
 
-from contract.twin import TWIN_SUBSCRIPTION
+from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure import given
 from llmops.platforms.azure.clients import Clients
 from llmops.platforms.registry import open_platform
-from llmops.project import Project
-from llmops.stacks import PulumiStack
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 from tests.emulated.llmops.conftest import Kit
 from tests.support.azure_twin import LOCATION, SERVING, TRAINING
 from tests.support.clients import client_environ

@@ -2,8 +2,8 @@
 
 import pytest
 
+from contract.documents.run import Compute
 from contract.errors import KitError
-from contract.run import Compute
 from llmops.plan.training import look_ahead
 from tests.emulated.llmops.azure.conftest import MakePlatform
 

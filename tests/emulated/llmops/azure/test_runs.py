@@ -9,20 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from contract.azure_job import JOBS_TAG, SCHEDULED_RUN, JobPlace, command_job
-from contract.digest import sha256_bytes, sha256_file
+from clouds.azure.jobs import (
+    JOBS_TAG,
+    SCHEDULED_RUN,
+    JobPlace,
+    command_job,
+)
+from contract.documents.recipe import Recipe
+from contract.documents.run import (
+    Compute,
+    Pinned,
+    RunSpec,
+    StoredSpec,
+)
 from contract.errors import KitError, RunError
+from contract.integrity.digest import sha256_bytes, sha256_file
 from contract.layout import run_spec_key
 from contract.names import ModelRef
-from contract.recipe import Recipe
-from contract.run import Compute, Pinned, RunSpec, StoredSpec
 from hosting import images
 from llmops import __version__
 from llmops.platforms.azure.clients import Clients
-from llmops.platforms.azure.places import workspace_id
 from llmops.platforms.azure.platform import AzurePlatform
-from llmops.runs import collect, find_run
-from llmops.store import now
+from llmops.platforms.azure.resource_ids import workspace_id
+from llmops.runs.runs import collect, find_run
+from llmops.store.store import now
 from tests.emulated.llmops.azure.conftest import add_workspace, entered, make_parts
 from tests.support.models import tiny_model
 from tests.support.serving import until

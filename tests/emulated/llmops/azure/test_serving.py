@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from contract.documents.outputs import StackOutputs
 from contract.errors import KitError
-from contract.outputs import StackOutputs
 from hosting import images
-from llmops.platforms.azure.places import endpoint_id
 from llmops.platforms.azure.platform import AzurePlatform
+from llmops.platforms.azure.resource_ids import endpoint_id
 from llmops.platforms.registry import open_platform
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from azure.storage.blob import ContainerClient
 
-from contract.twin import owner_headers
-from llmops.platforms.azure.bootstrap import STORAGE_API, Names
+from contract.twins import owner_headers
+from llmops.platforms.azure.bootstrap.bootstrap import STORAGE_API, Names
 from llmops.platforms.azure.clients import Clients
 from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
 from tests.support.clients import client_environ

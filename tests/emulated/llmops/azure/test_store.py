@@ -5,9 +5,9 @@ from azure.storage.blob import ContainerClient
 
 from contract.errors import KitError
 from llmops.platforms.azure.objects_blob import BlobObjects
-from llmops.platforms.azure.places import workspace_id
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.platforms.azure.removal import STACK_TAG
+from llmops.platforms.azure.resource_ids import workspace_id
 from tests.emulated.llmops.azure.conftest import MakePlatform, add_workspace
 from tests.support.store_contract import MakeVersion, StoreContract
 

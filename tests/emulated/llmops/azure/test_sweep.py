@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from contract.twin import TWIN_SUBSCRIPTION
+from contract.twins import TWIN_SUBSCRIPTION
 from infra.names import CloudNames
 from infra.targets.azure.identity import ROLES
-from llmops.project import Project
-from llmops.stacks import PulumiStack
-from llmops.sweep import find
+from llmops.platforms.sweep import find
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 from tests.support.azure_twin import LOCATION, ArmClient, AzureStack, Subscription, make_stack, running_twin
 
 ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from contract.outputs import StackOutputs
+from contract.documents.outputs import StackOutputs
 from hosting import images
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.platforms.registry import open_platform

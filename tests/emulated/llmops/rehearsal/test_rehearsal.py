@@ -10,16 +10,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmops.rehearsal.acts import STEPS
 from llmops.rehearsal.clouds.aws import Aws
 from llmops.rehearsal.clouds.aws_unused import UNUSED
+from llmops.rehearsal.lifecycle import STEPS
 from llmops.rehearsal.permissions import actions_of, first_needs, is_needed, without
 from tests.support.aws import REGION, running_account
+from tests.support.checkout import CHECKOUT
 from tests.support.rehearsing import Rehearsing
 from twins.aws.judges.evaluator import Evaluator, Question
 from twins.aws.judges.installation import install
 
-PAGE = Path(__file__).parents[4] / "docs/how-to/rehearsal.md"
+PAGE = CHECKOUT / "docs/how-to/rehearsal.md"
 ACCOUNT = {"AWS": "arn:aws:iam::000000000000:root"}
 # A key's policy has to leave it to the account's policies.
 KEY_POLICY = {"Statement": [{"Effect": "Allow", "Principal": ACCOUNT, "Action": "kms:*", "Resource": "*"}]}

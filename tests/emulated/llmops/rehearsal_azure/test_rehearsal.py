@@ -9,13 +9,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmops.rehearsal.acts import STEPS
 from llmops.rehearsal.clouds.azure import Azure
+from llmops.rehearsal.lifecycle import STEPS
 from tests.support.azure_twin import running_twin
+from tests.support.checkout import CHECKOUT
 from tests.support.rehearsing import Rehearsing
 from twins.azure.judges.roles import Permission
 
-PAGE = Path(__file__).parents[4] / "docs/how-to/rehearsal.md"
+PAGE = CHECKOUT / "docs/how-to/rehearsal.md"
 FAULTS = ("throttle", "slow_start", "cut_stream")
 # A vault that is protected from purges stays for some days, whoever deletes it.
 KEPT = {"Microsoft.KeyVault/locations/deletedVaults": 1}

@@ -16,15 +16,15 @@ from unittest import mock
 
 import pytest
 
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import Compute, Pinned, RunSpec
 from contract.errors import KitError
 from contract.names import parse_promoted
-from contract.outputs import StackOutputs
-from contract.run import Compute, Pinned, RunSpec
 from llmops import __version__
-from llmops.platforms.azure.places import endpoint_id, workspace_id
 from llmops.platforms.azure.platform import AzurePlatform
-from llmops.runs import find_run
-from llmops.store import now
+from llmops.platforms.azure.resource_ids import endpoint_id, workspace_id
+from llmops.runs.runs import find_run
+from llmops.store.store import now
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.serving import until
 from tests.support.training import tiny_recipe, write_rows

@@ -12,12 +12,12 @@ from unittest import mock
 import pytest
 from rich.console import Console
 
-from llmops.engine.warm import kept_warm
-from llmops.project import Project
+from llmops.pulumi_engine.warm import kept_warm
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.smoke import recordings, smoke
 from llmops.rehearsal.smoke.smoke import Options
 from llmops.rehearsal.smoke.steps import END, STEPS
+from llmops.stacks.project import Project
 from tests.support.aws import running_account
 from tests.support.azure_twin import running_twin
 from tests.support.rehearsing import Rehearsing, rehearsing_in

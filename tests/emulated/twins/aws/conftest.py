@@ -16,7 +16,7 @@ from botocore.config import Config
 
 from tests.support.twin_keys import asked, root_secret, signed
 from twins.aws import control
-from twins.aws.principals import ROOT_ACCESS_KEY
+from twins.aws.wire.principals import ROOT_ACCESS_KEY
 
 REGION = "us-east-1"
 IMAGE = "process:serving@sha256:" + "a" * 64

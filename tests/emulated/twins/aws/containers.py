@@ -14,11 +14,11 @@ from werkzeug.serving import make_server
 
 from tests.support.serving import until
 from tests.support.twin_keys import root_keys
-from twins.aws.fleet import Fleet, Lease, NoWorkerError
-from twins.aws.front import Front
-from twins.aws.handler import Handler
+from twins.aws.sagemaker.fleet.fleet import Fleet, Lease, NoWorkerError
 from twins.aws.server import install
 from twins.aws.twin import Twin, TwinSettings
+from twins.aws.wire.front import Front
+from twins.aws.wire.handler import Handler
 
 REGION = "us-east-1"
 ARN = f"arn:aws:sagemaker:{REGION}:000000000000:endpoint/chat"

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.s3.models import s3_backends
 
-from contract.twin import TWIN_ACCOUNT
+from contract.twins import TWIN_ACCOUNT
 from hosting.images import build
 from tests.emulated.twins.aws.conftest import TRUST, Running, await_status
 from tests.emulated.twins.aws.containers import Container, ServedTwin, served

@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,9 +14,9 @@ from botocore.exceptions import ClientError
 
 from tests.emulated.twins.aws.conftest import IMAGE, Running, made_role
 from tests.emulated.twins.aws.test_protocols import refusal
+from tests.support.checkout import CHECKOUT
 from tests.support.twin_keys import root_keys
 
-CHECKOUT = Path(__file__).resolve().parents[4]
 pytestmark = pytest.mark.usefixtures("no_faults")
 
 

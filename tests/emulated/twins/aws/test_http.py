@@ -12,13 +12,13 @@ import pytest
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
-from contract.twin import key_headers
+from contract.twins import key_headers
 from tests.support.twin_keys import root_keys, signed
-from twins.aws.calls import Call, Deferred, Streaming
-from twins.aws.front import Front
-from twins.aws.handler import Handler
 from twins.aws.twin import Twin
-from twins.common.control import own_key
+from twins.aws.wire.calls import Call, Deferred, Streaming
+from twins.aws.wire.front import Front
+from twins.aws.wire.handler import Handler
+from twins.core.control import own_key
 
 
 class Served:

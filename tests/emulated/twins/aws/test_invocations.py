@@ -13,7 +13,7 @@ from tests.emulated.twins.aws.containers import Container, ServedTwin, emptied, 
 from tests.support.serving import until
 from tests.support.twin_keys import root_keys, signed
 from twins.aws import faults
-from twins.aws.services import sagemaker_runtime_invocations as invocations
+from twins.aws.sagemaker.runtime import invocations
 
 
 @pytest.fixture(scope="module")

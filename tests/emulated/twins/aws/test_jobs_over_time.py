@@ -12,7 +12,7 @@ import pytest
 
 from tests.emulated.hosting.test_jobs import gone, of_home
 from tests.emulated.twins.aws.conftest import Running, made_role
-from tests.emulated.twins.aws.test_jobs import (
+from tests.emulated.twins.aws.sagemaker.jobs.test_jobs import (
     WORK,
     begin,
     body,

@@ -9,7 +9,16 @@ import pytest
 from contract.layout import MANIFEST
 from hosting.images import build
 from tests.emulated.twins.aws.conftest import Running, made_role
-from tests.emulated.twins.aws.test_jobs import WORK, begin, body, channel, ended, keys, log_lines, prepare
+from tests.emulated.twins.aws.sagemaker.jobs.test_jobs import (
+    WORK,
+    begin,
+    body,
+    channel,
+    ended,
+    keys,
+    log_lines,
+    prepare,
+)
 from tests.support.models import tiny_model
 from tests.support.training import make_container, tiny_recipe, write_rows
 

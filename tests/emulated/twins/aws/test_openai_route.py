@@ -20,7 +20,7 @@ from tests.emulated.twins.aws.conftest import Running, await_status, made_config
 from tests.emulated.twins.aws.containers import REGION, Container, ServedTwin, emptied, fresh, served
 from tests.support.serving import until
 from tests.support.twin_keys import root_secret
-from twins.aws.principals import ROOT_ACCESS_KEY
+from twins.aws.wire.principals import ROOT_ACCESS_KEY
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 CHUNK = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}

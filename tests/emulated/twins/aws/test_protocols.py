@@ -9,9 +9,9 @@ from urllib.request import urlopen
 import pytest
 from botocore.exceptions import ClientError
 
-from contract.twin import key_headers
+from contract.twins import key_headers
 from tests.emulated.twins.aws.conftest import Running, made_role
-from twins.common.control import own_key
+from twins.core.control import own_key
 
 
 def refusal(call, **parameters) -> ClientError:

@@ -20,8 +20,8 @@ from botocore.exceptions import ClientError
 
 from tests.emulated.twins.aws.conftest import Running
 from tests.support.twin_keys import root_keys, signed
-from twins.aws.signatures import signed as signature_of
-from twins.aws.signatures import signing_key
+from twins.aws.wire.signatures import signed as signature_of
+from twins.aws.wire.signatures import signing_key
 
 REGION = "us-east-1"
 USERS = b"Action=ListUsers&Version=2010-05-08"

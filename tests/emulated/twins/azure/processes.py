@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from azure.identity import DefaultAzureCredential
 
-from contract.twin import TWIN_SUBSCRIPTION
+from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure.arm import Arm
 from twins.azure import control
-from twins.azure.principals import OWNER_ID
+from twins.azure.entra.principals import OWNER_ID
 
 LOCATION = "westeurope"
 GROUP = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/kit"

@@ -14,9 +14,9 @@ from azure.storage.blob import BlobServiceClient
 
 from hosting.images import build
 from tests.emulated.twins.azure.processes import IDENTITY, LOCATION, make_workspace, running
+from tests.support.checkout import CHECKOUT
 from tests.support.echo import echo_source
 from tests.support.environments import AZURE_AI_ML, environment
-from tests.support.models import CHECKOUT
 from tests.support.serving import until
 from twins.azure import control
 
@@ -79,7 +79,7 @@ def test_the_schemas_are_what_the_sdks_models_compile_to(tmp_path: Path) -> None
     compiling = [python, "-m", "tools.azure_schemas.machinelearning", tmp_path / "compiled.json"]
     subprocess.run(compiling, cwd=CHECKOUT, check=True, timeout=120)
 
-    committed = CHECKOUT / "twins/azure/schemas/machinelearningservices.json"
+    committed = CHECKOUT / "twins/azure/ml/machinelearningservices.json"
     assert (tmp_path / "compiled.json").read_text() == committed.read_text()
 
 

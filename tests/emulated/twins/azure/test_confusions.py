@@ -11,9 +11,10 @@ import pytest
 
 from tests.support.azure import GROUP_VERSION
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
-from twins.azure import blobs, tokens
-from twins.azure.calls import Caller
-from twins.azure.front import Front
+from twins.azure.arm.calls import Caller
+from twins.azure.arm.front import Front
+from twins.azure.blobs import blobs
+from twins.azure.entra import tokens
 
 STORAGE_VERSION = "2024-01-01"
 MARK = "what-only-the-owner-may-read"

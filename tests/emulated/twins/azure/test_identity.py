@@ -18,8 +18,8 @@ from azure.identity import (
 )
 
 from tests.support.azure_twin import GROUPS, MANAGEMENT, ArmClient, Subscription
-from twins.azure.principals import OWNER_APP, OWNER_ID, OWNER_PURPOSE
-from twins.common import root
+from twins.azure.entra.principals import OWNER_APP, OWNER_ID, OWNER_PURPOSE
+from twins.core import root
 
 IDENTITIES = "2023-01-31"
 ISSUER = "https://token.actions.githubusercontent.com"

@@ -14,12 +14,13 @@ import pytest
 from moto import mock_aws
 from moto.sagemaker.models import sagemaker_backends
 
-from contract.aws_job import JobPlace, job_name, training_job
-from contract.digest import sha256_bytes
+from clouds.aws.jobs import JobPlace, job_name, training_job
+from contract.documents.run import RunSpec, StoredSpec
+from contract.integrity.digest import sha256_bytes
 from contract.layout import SPEC, run_spec_key
-from contract.run import RunSpec, StoredSpec
 from infra.names import CloudNames
-from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
+from tests.support.checkout import CHECKOUT, EXAMPLES
+from tests.unit.infra.program import Declared, add_version, run_program
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # pulumi-aws warns of its own old names
@@ -79,7 +80,7 @@ _SPEC = {
     "schema": "run/1",
     "id": RUN,
     "created": "2026-11-25T00:00:00Z",
-    "recipe": json.loads((Path(__file__).parents[2] / "contract/examples/run-1.json").read_text())["recipe"],
+    "recipe": json.loads((EXAMPLES / "run-1.json").read_text())["recipe"],
     "dataset": {"name": "facts", "sha256": "d" * 64},
     "base_model": {"name": "base", "sha256": "b" * 64},
     "image": TRAINING,

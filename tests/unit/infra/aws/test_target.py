@@ -8,11 +8,12 @@ import pulumi
 import pytest
 from ruamel.yaml import YAML
 
+from clouds.aws.settings import Interface
+from contract.documents.outputs import StackOutputs
 from contract.layout import run_spec_key
-from contract.outputs import StackOutputs
-from infra.targets.aws.settings import Interface
+from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, RUN, SERVING, TRAINING, Account
-from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
+from tests.unit.infra.program import Declared, add_version, run_program
 
 URNS = Path(__file__).with_name("urns-aws.txt")
 ROLE, KEY = f"arn:aws:iam::{ACCOUNT}:role", f"arn:aws:kms:{REGION}:{ACCOUNT}:key"
@@ -88,7 +89,7 @@ def test_urns_stay_as_they_are(full: Declared) -> None:
 
 
 def test_every_type_is_one_that_the_stand_in_knows(full: Declared) -> None:
-    known = json.loads((CHECKOUT / "twins/providers/aws/types.json").read_text())
+    known = json.loads((CHECKOUT / "twins/plugins/aws/types.json").read_text())
     assert {t for t in full.types() if t.startswith("aws:")} <= set(known)
 
 

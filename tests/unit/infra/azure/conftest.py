@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 
-from contract.azure_job import job_name
-from contract.digest import sha256_bytes
+from clouds.azure.jobs import job_name
+from contract.documents.run import SPEC_VARIABLE
+from contract.integrity.digest import sha256_bytes
 from contract.layout import run_spec_key
-from contract.run import SPEC_VARIABLE
 from infra.names import CloudNames
 from infra.targets.azure import session
 from infra.targets.azure.here import resource_id
 from infra.targets.azure.storage import account_name
-from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
+from tests.support.checkout import CHECKOUT, EXAMPLES
+from tests.unit.infra.program import Declared, add_version, run_program
 
 SUBSCRIPTION, TENANT = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
 LOCATION = "westeurope"
@@ -42,7 +43,7 @@ _SPEC = {
     "schema": "run/1",
     "id": RUN,
     "created": "2026-11-25T00:00:00Z",
-    "recipe": json.loads((Path(__file__).parents[2] / "contract/examples/run-1.json").read_text())["recipe"],
+    "recipe": json.loads((EXAMPLES / "run-1.json").read_text())["recipe"],
     "dataset": {"name": "facts", "sha256": "d" * 64},
     "base_model": {"name": "base", "sha256": "b" * 64},
     "image": TRAINING,

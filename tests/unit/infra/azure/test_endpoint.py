@@ -3,19 +3,19 @@
 import json
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 from pulumi_azure_native import Provider
 
-from contract.azure_job import SCHEDULED_RUN
+from clouds.azure.jobs import SCHEDULED_RUN
 from contract.layout import model_key
 from infra.settings import Settings
 from infra.targets.azure import endpoint, online, session, training
 from infra.targets.azure.here import Ground, Here, Identity, Registry, SigningKey, Storage, Vault, Workspace
 from infra.targets.azure.session import Caller
+from tests.support.checkout import EXAMPLES
 from tests.unit.infra.azure.arm import PLACE, WORKSPACE, Arm
 from tests.unit.infra.program import Declared, run_program
 
@@ -316,7 +316,7 @@ def test_environments_are_images_and_serving_has_routes() -> None:
 
 
 def test_a_schedule_starts_the_runs_job() -> None:
-    run = json.loads((Path(__file__).parents[2] / "contract/examples/run-1.json").read_text()) | {"id": "chat-1"}
+    run = json.loads((EXAMPLES / "run-1.json").read_text()) | {"id": "chat-1"}
     weekly = {"run": "chat-1", "cron": "0 3 * * 0", "max_hours": 2, "on": False}
     declared = declare(azure={"schedules": {"weekly": weekly}}, specs={"weekly": json.dumps(run)})
     found = declared.of("schedule-weekly")["properties"]

@@ -8,13 +8,14 @@ import pulumi
 import pytest
 from ruamel.yaml import YAML
 
-from contract.digest import sha256_bytes
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import SPEC_VARIABLE
+from contract.integrity.digest import sha256_bytes
 from contract.layout import run_spec_key, schedule_key
-from contract.outputs import StackOutputs
-from contract.run import SPEC_VARIABLE
 from infra.targets.azure import here, session
 from infra.targets.azure.identity import ROLES
-from llmops.platforms.azure.bootstrap_roles import GRANTED
+from llmops.platforms.azure.bootstrap.roles import GRANTED
+from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.conftest import (
     LOCATION,
     RUN,
@@ -25,7 +26,7 @@ from tests.unit.infra.azure.conftest import (
     Subscription,
     on_azure,
 )
-from tests.unit.infra.program import CHECKOUT, Declared, add_version, run_program
+from tests.unit.infra.program import Declared, add_version, run_program
 
 URNS = Path(__file__).with_name("urns-azure.txt")
 THEIRS = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/theirs"

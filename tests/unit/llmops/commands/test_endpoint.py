@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import typer
 
+from contract.documents.outputs import EndpointOutput
 from contract.errors import BusyError, KitError
-from contract.outputs import EndpointOutput
 from llmops.commands import endpoint, print_error
 from llmops.context import Context
-from llmops.platforms.local import LocalPlatform
+from llmops.platforms.local.platform import LocalPlatform
 from tests.support.http_servers import serving
 
 

@@ -19,8 +19,8 @@ from llmops.plan.azure import (
 from llmops.plan.changes import Change
 from llmops.plan.cost import endpoint_costs, total
 from llmops.plan.endpoints import EndpointPlan
+from llmops.plan.prices import Prices
 from llmops.plan.quotas import Machines
-from llmops.prices import Prices
 from policies.model import Resource
 
 NEW, LIVE = "chatbot-2-abc", "chatbot-1-abc"

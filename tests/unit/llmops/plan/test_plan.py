@@ -9,8 +9,8 @@ from llmops.plan.aws import CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, re
 from llmops.plan.changes import Change
 from llmops.plan.cost import CostLine, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan
+from llmops.plan.prices import Prices
 from llmops.plan.quotas import Machines, QuotaNeed, instances_needed
-from llmops.prices import Prices
 from policies.model import Resource
 
 TABLE = {

@@ -1,18 +1,17 @@
 """What is looked up before a run starts."""
 
-from pathlib import Path
-
 import pytest
 
+from contract.documents.run import Compute, RunSpec, RunState
 from contract.errors import KitError
-from contract.run import Compute, RunSpec, RunState
+from llmops.plan.prices import Price
 from llmops.plan.quotas import QuotaNeed
 from llmops.plan.training import Hire, require_quotas, run_cost
-from llmops.platforms.base import Run
-from llmops.prices import Price
+from llmops.platforms.platform import Run
+from tests.support.checkout import EXAMPLES
 
 COMPUTE = Compute(instance_type="ml.g5.xlarge", instances=2, spot=True)
-EXAMPLE = Path(__file__).parents[2] / "contract/examples/run-1.json"
+EXAMPLE = EXAMPLES / "run-1.json"
 PRICE = Price(1.5, "list", "2026-04-21")
 NAME = "ml.g5.xlarge for spot training job usage"
 

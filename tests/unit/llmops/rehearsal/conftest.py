@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from llmops.project import Project
 from llmops.rehearsal.clouds.aws import Aws
 from llmops.rehearsal.runner import run
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Access, Evidence, Result, Step
 from llmops.rehearsal.world import World
+from llmops.stacks.project import Project
 
 
 class Remembering(World):

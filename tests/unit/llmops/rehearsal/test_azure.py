@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from contract.errors import KitError
-from contract.twin import METADATA_VARIABLE, TWIN_SUBSCRIPTION
+from contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION
 from llmops.commands.rehearse import parse_taken
-from llmops.platforms.azure.bootstrap_roles import MADE
+from llmops.platforms.azure.bootstrap.roles import MADE
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.clouds.azure_inventory import deleted, inventory
 

@@ -1,18 +1,17 @@
 """The tables of faults: one place in the rehearsal for each kind that a twin has, and the docs say the same."""
 
-from pathlib import Path
-
 import pytest
 
 from contract.errors import KitError
-from llmops.rehearsal.acts import STEPS
 from llmops.rehearsal.clouds import aws_faults, azure_faults
 from llmops.rehearsal.fault_case import FaultCase, find, table
+from llmops.rehearsal.lifecycle import STEPS
+from tests.support.checkout import CHECKOUT
 from twins.aws.faults import KINDS as AWS
 from twins.azure.faults import KINDS as AZURE
-from twins.faults import Kind
+from twins.core.faults import Kind
 
-PAGE = Path(__file__).parents[4] / "docs/how-to/rehearsal.md"
+PAGE = CHECKOUT / "docs/how-to/rehearsal.md"
 CLOUDS = {"aws": (aws_faults.CASES, AWS), "azure": (azure_faults.CASES, AZURE)}
 
 

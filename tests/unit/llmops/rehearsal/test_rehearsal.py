@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from contract.errors import KitError
 from llmops.cli import app
 from llmops.context import Context
-from llmops.project import Project
 from llmops.rehearsal.account import AccountWorld, parse_span
 from llmops.rehearsal.clouds.aws import Aws
-from llmops.rehearsal.meter import Meter
+from llmops.rehearsal.cost_meter import Meter
 from llmops.rehearsal.rehearsal import Limits, Options, rehearse
+from llmops.stacks.project import Project
 
 LIMITS = Limits(1.0, timedelta(hours=1))
 

@@ -7,7 +7,7 @@ import pytest
 
 from contract.errors import KitError
 from llmops.rehearsal.clouds import find_cloud
-from llmops.rehearsal.guard import Guard
+from llmops.rehearsal.network_guard import Guard
 from llmops.rehearsal.stage import failure
 from llmops.rehearsal.world import scrubbed
 

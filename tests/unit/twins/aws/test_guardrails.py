@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from twins.aws.calls import ApiError
-from twins.aws.services import sagemaker_guardrails as guardrails
+from twins.aws.sagemaker.endpoints import guardrails
 from twins.aws.twin import AWS_TRANSITION_SECONDS, Twin
+from twins.aws.wire.calls import ApiError
 
 
 def config(count: int) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import json
 import threading
 from pathlib import Path
 
-from twins.aws.calls import Call
 from twins.aws.twin import Twin, TwinSettings
+from twins.aws.wire.calls import Call
 
 
 def call(operation: str = "ListModels") -> Call:

@@ -10,7 +10,8 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
 from tests.support.azure import local_twin
-from twins.azure import faults, principals
+from twins.azure import faults
+from twins.azure.entra import principals
 
 
 def well(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

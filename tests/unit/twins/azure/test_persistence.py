@@ -7,7 +7,7 @@ import pytest
 
 from contract.errors import KitError
 from tests.support.azure import Arm, local_twin
-from twins.azure import certificates
+from twins.azure.entra import certificates
 from twins.azure.persistence import STATE_FILE, Keeper
 from twins.azure.twin import Twin
 

@@ -7,8 +7,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from llmops.exchanges import VARIABLE, recorded
 from llmops.platforms.aws.clients import Clients
+from llmops.platforms.exchanges import VARIABLE, recorded
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
 """What the kit says of a version in the model package group is what SageMaker accepts."""
 
-from contract.model import Lineage, ModelManifest, Score, SuiteResult
+from contract.documents.model import (
+    Lineage,
+    ModelManifest,
+    Score,
+    SuiteResult,
+)
+from contract.documents.recipe import GateCheck
+from contract.documents.run import Pinned
 from contract.names import ModelRef
-from contract.recipe import GateCheck
-from contract.run import Pinned
 from llmops.platforms.aws.packages import properties
 from training.scoring import decide
-from twins.aws.patterns import compiled
-from twins.aws.reading import model_of
+from twins.aws.wire.patterns import compiled
+from twins.aws.wire.reading import model_of
 
 
 def test_every_property_fits_sagemakers_patterns() -> None:

@@ -3,10 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
+from clouds.aws.settings import AwsSettings
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import Compute
 from contract.errors import KitError
-from contract.outputs import StackOutputs
-from contract.run import Compute
-from infra.targets.aws.settings import AwsSettings
 from llmops.platforms.aws.platform import AwsPlatform
 
 OUTPUTS = StackOutputs.new(

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap import Names
-from llmops.platforms.aws.bootstrap_boundary import boundary
-from llmops.platforms.aws.bootstrap_bounds import LIMIT
-from llmops.platforms.aws.bootstrap_deploy import deploy_boundary, deploy_policy
-from llmops.platforms.aws.bootstrap_policies import preview_policy, promote_policy
-from llmops.platforms.aws.bootstrap_reach import Reach
-from llmops.platforms.aws.bootstrap_within import INLINE_LIMIT
+from llmops.platforms.aws.bootstrap.bootstrap import Names
+from llmops.platforms.aws.bootstrap.boundary import boundary
+from llmops.platforms.aws.bootstrap.bounds import LIMIT
+from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops.platforms.aws.bootstrap.policies import preview_policy, promote_policy
+from llmops.platforms.aws.bootstrap.reach import Reach
+from llmops.platforms.aws.bootstrap.within import INLINE_LIMIT
 from llmops.platforms.aws.clients import Caller, Clients
 from llmops.platforms.aws.preflight import PLUGIN, require_same_place
 from llmops.platforms.plugin import attached_port, require_plugin
 from llmops.platforms.shared_state import require_shared_state
-from llmops.project import Project
-from llmops.stacks import PulumiStack
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
 
 CLOUD = Caller("111111111111", "arn:aws:iam::111111111111:user/a", "us-east-1", "")
 TWIN = Caller("000000000000", "arn:aws:iam::000000000000:root", "us-east-1", "http://127.0.0.1:1")

@@ -14,7 +14,7 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 from azure.mgmt.core.exceptions import ARMErrorFormat
 
 from contract.errors import KitError
-from contract.twin import METADATA_VARIABLE, TWIN_SUBSCRIPTION, TWIN_TENANT
+from contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, TWIN_TENANT
 from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.tokens import bearer_token
 

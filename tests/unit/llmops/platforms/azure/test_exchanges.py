@@ -2,8 +2,8 @@
 
 import pytest
 
-from llmops.exchanges import Recorder
 from llmops.platforms.azure.exchanges import call_of, shown
+from llmops.platforms.exchanges import Recorder
 
 GROUP = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/payroll"
 _G = "/subscriptions/{}/resourceGroups/{}"

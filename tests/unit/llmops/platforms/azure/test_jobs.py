@@ -7,17 +7,18 @@ from typing import Any, cast
 
 import pytest
 
-from contract.azure_job import job_name
+from clouds.azure.jobs import job_name
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import Compute, RunSpec
 from contract.errors import NotFoundError, RunError
-from contract.outputs import StackOutputs
-from contract.run import Compute, RunSpec
 from llmops.platforms.azure.arm import ARM, Arm
 from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.jobs import AzureRuns
+from tests.support.checkout import EXAMPLES
 from tests.unit.llmops.platforms.azure.conftest import Cloud
-from tests.unit.llmops.test_remote_objects import MemoryObjects
+from tests.unit.llmops.store.test_remote_objects import MemoryObjects
 
-EXAMPLE = Path(__file__).parents[3] / "contract/examples/run-1.json"
+EXAMPLE = EXAMPLES / "run-1.json"
 WORKSPACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w"
 JOBS, DISCOVERY = f"{WORKSPACE}/jobs", f"{ARM}/discovery"
 PREFIX = "llmops-dev-run-3f9a0c1e"

@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import Compute
 from contract.errors import KitError, require_packages
+from contract.integrity.signing import verify
 from contract.layout import MANIFEST
-from contract.outputs import StackOutputs
-from contract.run import Compute
-from contract.signing import verify
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.platforms.registry import open_platform
 from tests.support.versions import write_version

@@ -11,16 +11,16 @@ import pytest
 from rich.console import Console
 
 from contract.errors import KitError
-from llmops.platforms.base import Say
-from llmops.project import Project
+from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.aws import Aws
-from llmops.rehearsal.clouds.base import Caller, Standing
-from llmops.rehearsal.report import Report
+from llmops.rehearsal.clouds.cloud import Caller, Standing
+from llmops.rehearsal.report.report import Report
 from llmops.rehearsal.smoke import smoke, world
 from llmops.rehearsal.smoke.questions import Question
 from llmops.rehearsal.smoke.smoke import Options, Smoke
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, Step
+from llmops.stacks.project import Project
 
 
 @dataclass

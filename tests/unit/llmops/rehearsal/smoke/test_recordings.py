@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from contract.errors import KitError
 from llmops.cli import app
-from llmops.exchanges import Recorder
+from llmops.platforms.exchanges import Recorder
 from llmops.rehearsal.smoke.recordings import differences, read, write
 
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from contract.errors import KitError, RefusedError
-from llmops.rehearsal.acts.common import write_stack
-from llmops.rehearsal.clouds.base import Standing
+from llmops.rehearsal.clouds.cloud import Standing
+from llmops.rehearsal.lifecycle.shared import write_stack
 from llmops.rehearsal.smoke import smoke as smoking
 from llmops.rehearsal.smoke.questions import Question
 from llmops.rehearsal.smoke.steps import BACK, DEPLOY, STEPS

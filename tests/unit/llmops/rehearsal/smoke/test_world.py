@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from contract.errors import KitError
-from llmops.project import Project
-from llmops.rehearsal.meter import Meter
+from llmops.rehearsal.cost_meter import Meter
 from llmops.rehearsal.smoke.progress import Progress
 from llmops.rehearsal.smoke.world import SmokeWorld
+from llmops.stacks.project import Project
 from tests.unit.llmops.rehearsal.smoke.conftest import Account, Fake
 
 

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from twins.aws.calls import ApiError, Call
 from twins.aws.judges.permissions import PermissionJudge
 from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
 
 ACCOUNT = "000000000000"
 REGION = "eu-central-1"

@@ -8,10 +8,10 @@ import pytest
 
 from contract.errors import KitError
 from tests.unit.twins.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, deny, policy
-from twins.aws.calls import ApiError, Call
 from twins.aws.judges.permissions import PermissionJudge
 from twins.aws.twin import Twin, TwinSettings
-from twins.common import web_identity
+from twins.aws.wire.calls import ApiError, Call
+from twins.core import web_identity
 
 ENDPOINT = {"EndpointName": "e"}
 ENDPOINT_ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e"

@@ -8,9 +8,9 @@ import botocore.session
 import pytest
 
 from tests.unit.twins.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, policy
-from twins.aws.calls import ApiError, Call
 from twins.aws.judges import quotas
 from twins.aws.judges.quotas import QuotaJudge, code_of
+from twins.aws.wire.calls import ApiError, Call
 
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 TRUST = policy(allow("sts:AssumeRole", None, Principal={"Service": "sagemaker.amazonaws.com"}))

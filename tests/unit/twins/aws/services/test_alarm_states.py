@@ -2,9 +2,9 @@
 
 import pytest
 
-from twins.aws.calls import ApiError
-from twins.aws.services import expressions
-from twins.aws.services.cloudwatch_evaluation import _state, _verdict
+from twins.aws.services.cloudwatch import expressions
+from twins.aws.services.cloudwatch.evaluation import _state, _verdict
+from twins.aws.wire.calls import ApiError
 
 RETAINED = "OK"
 # Data points oldest first: X breaches, 0 does not, - is missing. Then the state by how missing data are treated.

@@ -1,6 +1,6 @@
 import pytest
 
-from llmops.platforms.azure.bootstrap_roles import BUILT_IN, only_the_stacks_own, only_what_is_said_of_versions
+from llmops.platforms.azure.bootstrap.roles import BUILT_IN, only_the_stacks_own, only_what_is_said_of_versions
 from twins.azure.judges.conditions import SUB_OPERATION, parse
 from twins.azure.judges.permissions import assignment_attributes
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.azure import Answer, Arm, local_twin
+from twins.azure.arm.kinds import Kind
 from twins.azure.judges.linked import LINKS
-from twins.azure.kinds import Kind
 from twins.azure.twin import Twin
 
 V = "2025-01-01"

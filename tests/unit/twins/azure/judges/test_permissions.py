@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.azure import Arm, local_twin
-from twins.azure import principals
+from twins.azure.entra import principals
 from twins.azure.judges.permissions import WORKS_FROM, PermissionJudge
 from twins.azure.services import authorization
 from twins.azure.twin import Twin

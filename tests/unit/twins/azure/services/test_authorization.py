@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from llmops.platforms.azure.bootstrap_roles import only_the_stacks_own
+from llmops.platforms.azure.bootstrap.roles import only_the_stacks_own
 from tests.support.azure import Arm, local_twin
-from twins.azure import faults, principals
+from twins.azure import faults
+from twins.azure.entra import principals
 from twins.azure.judges import permissions
 from twins.azure.services import authorization
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.azure import Arm, local_twin
-from twins.azure import registry
+from twins.azure.registry import registry
 from twins.azure.services import authorization, containerregistry
 
 VERSION = "2023-07-01"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.azure import Arm, local_twin
-from twins.azure import principals
+from twins.azure.entra import principals
 from twins.azure.services import managedidentity
 
 V = "2023-01-31"

@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.azure import Arm, local_twin
 from twins.azure import faults
-from twins.azure.services import applicationinsights, consumption, operationalinsights
+from twins.azure.monitor.services import applicationinsights, operationalinsights
+from twins.azure.services import consumption
 
 LOGS_V, INSIGHTS_V, BUDGET_V = "2023-09-01", "2020-02-02", "2024-08-01"
 PLACE = {"location": "westeurope"}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.support.azure import Arm, local_twin
-from twins.azure import principals
+from twins.azure.entra import principals
 from twins.azure.services import authorization, permissions
 
 

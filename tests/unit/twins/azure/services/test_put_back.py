@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.support.azure import Arm, local_twin
-from tests.unit.twins.azure.services import test_monitor as monitor
-from twins.azure import principals
-from twins.azure.ids import Id
-from twins.azure.services.monitor_bodies import DIAGNOSTICS
+from tests.unit.twins.azure.monitor.services import test_monitor as monitor
+from twins.azure.arm.ids import Id
+from twins.azure.entra import principals
+from twins.azure.monitor.services.bodies import DIAGNOSTICS
 from twins.azure.services.network import ZONES
 
 PLACE = {"location": "westeurope"}

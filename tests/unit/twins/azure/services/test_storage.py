@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.azure import Arm, local_twin
-from twins.azure import blobs, principals
+from twins.azure.blobs import blobs
+from twins.azure.entra import principals
 from twins.azure.services import authorization, storage
 
 VERSION = "2024-01-01"

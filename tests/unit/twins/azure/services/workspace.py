@@ -4,22 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.azure import Answer, Arm, local_twin
-from twins.azure import principals
-from twins.azure.calls import Call, Document
-from twins.azure.kinds import Kind
-from twins.azure.running.base import NothingRuns
-from twins.azure.services import (
-    machinelearning,
-    machinelearning_assets,
-    machinelearning_computes,
-    machinelearning_datastores,
-    machinelearning_deployments,
-    machinelearning_endpoints,
-    machinelearning_jobs,
-    machinelearning_schedules,
-    machinelearning_sizes,
-    machinelearning_workspaces,
+from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.kinds import Kind
+from twins.azure.entra import principals
+from twins.azure.ml import (
+    assets,
+    computes,
+    datastores,
+    deployments,
+    endpoints,
+    jobs,
+    provider,
+    schedules,
+    sizes,
+    workspaces,
 )
+from twins.azure.ml.running.host import NothingRuns
 from twins.azure.twin import Twin
 
 VERSION = "2025-12-01"
@@ -30,16 +30,16 @@ ROUTES = {
     for name, path in (("liveness", "/health/live"), ("readiness", "/health/ready"), ("scoring", "/"))
 }
 _SERVICES = (
-    machinelearning,
-    machinelearning_assets,
-    machinelearning_computes,
-    machinelearning_datastores,
-    machinelearning_deployments,
-    machinelearning_endpoints,
-    machinelearning_jobs,
-    machinelearning_schedules,
-    machinelearning_sizes,
-    machinelearning_workspaces,
+    provider,
+    assets,
+    computes,
+    datastores,
+    deployments,
+    endpoints,
+    jobs,
+    schedules,
+    sizes,
+    workspaces,
 )
 _STAND_INS = (
     "Microsoft.Storage/storageAccounts",

@@ -1,0 +1,96 @@
+"""DatasetManifest: an immutable dataset version, named by content; and the files that any version's manifest lists."""
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+
+from contract.documents.document import Document, Part, parse_json
+from contract.documents.validation import message_of
+from contract.errors import IntegrityError, KitError
+from contract.integrity import object_keys
+from contract.layout import MANIFEST, SIGNATURE
+from contract.names import Name, Sha256
+
+PART_BYTES = 512 << 20
+"""Length of a large file's parts, the last one aside. S3 takes at most 10,000 of 5 GB in an upload."""
+
+
+def part_count(size: int) -> int:
+    """How many parts a file of so many bytes has; 0: it is not divided."""
+    return -(-size // PART_BYTES) if size > PART_BYTES else 0
+
+
+class FileEntry(Part):
+    """A file of a version."""
+
+    sha256: Sha256
+    size: int = Field(ge=0, description="Bytes.")
+    parts: list[Sha256] = Field(
+        default=[],
+        exclude_if=lambda parts: not parts,  # small files' entries, and so identities, stay as they were
+        description="Sha256 of each part of PART_BYTES, by which S3 knows a large file; of an older kit: none.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.parts and len(self.parts) != part_count(self.size):
+            raise ValueError(f"lists {len(self.parts)} parts, where {self.size} bytes have {part_count(self.size)}")
+        return self
+
+
+def _consistent(files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+    for name in (MANIFEST, SIGNATURE):
+        if name in files:
+            raise ValueError(f"lists {name}, which lists the others")
+    for name, why in sorted(object_keys.faults(files).items()):
+        raise ValueError(f"the name {object_keys.shown(name)} {why}")
+    return files
+
+
+Files = Annotated[dict[object_keys.Key, FileEntry], AfterValidator(_consistent)]
+"""Path in a version's folder -> file."""
+
+
+def files_of(manifest: bytes, where: str) -> dict[str, FileEntry]:
+    """What a dataset's or model's manifest lists; the rest of it is not looked at.
+
+    Raises:
+        IntegrityError: it is no manifest, names a file twice or as a folder, or a path that leaves the folder.
+    """
+    fix = "the version can't be used: make it again, or take another one"
+    try:
+        return _Lists.model_validate(parse_json(manifest, where)).files
+    except ValidationError as e:
+        first = e.errors()[0]
+        what = message_of(first)
+        field = ".".join(object_keys.plain(str(part)) for part in first["loc"])
+        raise IntegrityError(what, where=f"{where}: {field}" if field else where, fix=fix) from None
+    except (KitError, ValueError) as e:
+        what = e.what if isinstance(e, KitError) else "is not JSON"
+        raise IntegrityError(what, where=where, fix=fix) from None
+
+
+class _Lists(BaseModel):
+    files: Files
+
+
+class SourceEntry(Part):
+    """A source as it was read."""
+
+    path: str
+    sha256: Sha256
+    rows: int
+    licence: str = ""
+
+
+class DatasetManifest(Document):
+    """manifest.json of a dataset version; its sha256 is the version's identity."""
+
+    SCHEMA: ClassVar[str] = "dataset/1"
+
+    name: Name
+    sources: list[SourceEntry]
+    rows: dict[str, int] = Field(description="Split -> rows kept.")
+    facts: dict[str, int] = Field(default={}, description="Split -> facts.")
+    dropped: dict[str, int] = Field(default={}, description="Reason -> rows dropped.")
+    files: Files = Field(description="Path in the folder -> file, the manifest aside.")

@@ -1,0 +1,44 @@
+"""EvaluationAnswers: what a job's models answered to each evaluation row; scores and gate follow from it alone.
+
+A model version has it as evaluation.json, listed and hashed in the manifest. Answers alone: whether one is right is
+decided from the dataset, in the job and again by whoever collects the run.
+"""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from contract.documents.document import Document, Part
+from contract.names import Name, Sha256
+
+
+class RowAnswers(Part):
+    """The greedy answers to a row of the dataset."""
+
+    row: Sha256 = Field(description="Of the row's line in the dataset.")
+    before: str = Field(description="Of the base model.")
+    after: str = Field(description="Of the packaged weights.")
+
+
+class SuiteAnswers(Part):
+    """The answers to a suite's rows, in the order of the dataset."""
+
+    suite: Name
+    rows: list[RowAnswers]
+
+
+class GoldenAnswer(Part):
+    """A row that was answered rightly, asked again in bf16: a server may compute in it."""
+
+    suite: Name
+    row: Sha256
+    answer: str
+
+
+class EvaluationAnswers(Document):
+    """evaluation.json of a model version."""
+
+    SCHEMA: ClassVar[str] = "evaluation/1"
+
+    suites: list[SuiteAnswers]
+    golden: list[GoldenAnswer] = Field(default=[], description="In the order in which they were asked.")

@@ -1,0 +1,115 @@
+"""ModelManifest: a model version's manifest.json; its sha256 is the version's identity."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from contract.documents.dataset import FileEntry, Files
+from contract.documents.document import Document, Part
+from contract.documents.recipe import ServingDefaults
+from contract.documents.run import Pinned, RunSpec
+from contract.integrity.digest import sha256_bytes
+from contract.integrity.object_keys import Key
+from contract.names import Name
+
+
+class Origin(Part):
+    """Where imported weights come from."""
+
+    source: str
+    revision: str
+    files: dict[Key, FileEntry] = Field(default={}, description="What was fetched, before conversion.")
+
+
+class Lineage(Part):
+    """From the version back to what it was made of. Imported versions have `origin`, trained ones the rest."""
+
+    origin: Origin | None = None
+    base_model: Pinned | None = None
+    dataset: Pinned | None = None
+    run: str = ""
+    recipe_sha256: str = ""
+    image: str = ""
+    kit_version: str = ""
+
+    @classmethod
+    def of_run(cls, spec: RunSpec, run: str) -> "Lineage":
+        """What a version has that a run made; `run` may be another id than the spec's: a schedule repeats a spec."""
+        return cls(
+            base_model=spec.base_model,
+            dataset=spec.dataset,
+            run=run,
+            recipe_sha256=sha256_bytes(spec.recipe.to_json().encode()),
+            image=spec.image,
+            kit_version=spec.kit_version,
+        )
+
+
+class Score(Part):
+    """A share of answers with its 95 % interval (Wilson 1927)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class SuiteResult(Part):
+    """A suite before training (the base model) and after it (the packaged weights)."""
+
+    suite: Name
+    split: str
+    before: Score
+    after: Score
+
+
+class GateResult(Part):
+    """Whether the version may take traffic, and each condition in words."""
+
+    passed: bool
+    reasons: list[str]
+
+
+class TrainingFacts(Part):
+    """Measured during the run."""
+
+    steps: int
+    tokens: int = Field(description="Real tokens, padding aside, over all epochs.")
+    seconds: float
+    first_loss: float
+    last_loss: float
+    precision: str
+
+
+class Message(Part):
+    """A chat message."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Golden(Part):
+    """A prompt that a server must answer before it is ready: every string in `expect` must stand in the answer."""
+
+    messages: list[Message]
+    expect: list[str] = Field([], description="May be empty: then any answer that is not empty will do.")
+    max_tokens: int = 64
+
+
+class ModelManifest(Document):
+    """manifest.json of a model version."""
+
+    SCHEMA: ClassVar[str] = "model/1"
+
+    name: Name
+    created: str
+    licence: str = ""
+    engines: list[Literal["transformers", "openvino"]] = Field(description="What can load it; openvino has a folder.")
+    dtype: str = Field(description="Of the safetensors: F32 or BF16.")
+    files: Files = Field(description="Path in the folder -> file; the manifest and its signature aside.")
+    lineage: Lineage
+    evaluation: list[SuiteResult] = Field(default=[])
+    gate: GateResult | None = Field(default=None, description="None: never evaluated, as after an import.")
+    training: TrainingFacts | None = None
+    serving: ServingDefaults = ServingDefaults()
+    golden: list[Golden] = Field(min_length=1)

@@ -1,0 +1,36 @@
+"""The documents by name, and their published JSON schemas."""
+
+from typing import Any
+
+from contract.documents.dataset import DatasetManifest
+from contract.documents.document import Document
+from contract.documents.evaluation import EvaluationAnswers
+from contract.documents.model import ModelManifest
+from contract.documents.outputs import StackOutputs
+from contract.documents.recipe import Recipe
+from contract.documents.run import RunSpec, RunState
+from contract.documents.store import Alias, StoreDocument
+
+DOCUMENTS: dict[str, type[Document]] = {
+    d.SCHEMA.partition("/")[0]: d
+    for d in (
+        Recipe,
+        RunSpec,
+        RunState,
+        DatasetManifest,
+        ModelManifest,
+        EvaluationAnswers,
+        StackOutputs,
+        StoreDocument,
+        Alias,
+    )
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON schema (2020-12) of a document by its name in DOCUMENTS."""
+    document = DOCUMENTS[name]
+    schema = document.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["properties"]["schema"]["const"] = document.SCHEMA
+    return schema

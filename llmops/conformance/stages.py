@@ -1,0 +1,66 @@
+"""A place of its own for each target: this machine itself, or a cloud's twin; removed in the end."""
+
+import os
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from contract.errors import require_packages
+from llmops.platforms.platform import Say
+from llmops.rehearsal import clouds
+from llmops.rehearsal.clouds import find_cloud
+from llmops.rehearsal.stage import Stage
+from llmops.rehearsal.twin import TwinWorld
+from llmops.rehearsal.world import World, become, copy_project, scrubbed
+from llmops.stacks.project import Project
+
+STACK = "dev"
+TARGETS = ("local", *clouds.names())
+
+
+class LocalWorld(World):
+    """This machine, with a project and a state of its own. Its cloud is asked for nothing."""
+
+    def open(self, say: Say) -> None:
+        """Make the project's copy."""
+        from hosting import images
+        from llmops.pulumi_engine import ensure
+
+        engine = ensure()
+        for name in ("training", "serving"):
+            images.build(name, say)
+        copy_project(self.source, self.project)
+        state = self.folder / "state"
+        state.mkdir()
+        own = {"PULUMI_BACKEND_URL": state.as_uri(), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
+        environ = scrubbed(os.environ) | engine.env | own | {"PULUMI_SKIP_UPDATE_CHECK": "1"}
+        self.environs = dict.fromkeys(("admin", "deploy"), environ)
+        self._before = dict(os.environ)
+        become(environ)
+
+    def close(self, keep: bool = False) -> None:
+        """Stop what serves, and remove everything."""
+        if self._before:
+            become(self._before)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.parent.rmdir()
+
+
+def world_of(target: str, project: Project, folder: Path) -> World:
+    """The place of a target, not opened yet.
+
+    Raises:
+        KitError: there is no such target, or its packages are missing.
+    """
+    if target == "local":
+        return LocalWorld(find_cloud(clouds.names()[0]), project, folder)
+    cloud = find_cloud(target)
+    require_packages(*cloud.extra)
+    return TwinWorld(cloud, project, folder)
+
+
+def settings_of(target: str, stage: Stage) -> dict[str, object]:
+    """What the stack's file says: nothing beside the target but, on a cloud, where in it."""
+    return {"target": target} if target == "local" else {"target": target, target: stage.cloud.settings()}

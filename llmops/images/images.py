@@ -1,0 +1,228 @@
+"""Images for a stack: built as processes for a twin, or by Docker; pushed to the stack's repositories."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from contract.errors import KitError
+from llmops import __version__
+from llmops.platforms.platform import Say
+from llmops.stacks.stack import PulumiStack
+
+if TYPE_CHECKING:
+    from hosting.images import ImageSource
+    from llmops.images.docker_push import Login
+
+NAMES = ("training", "serving")
+_NEED_DOCKER = "start Docker, or install it; on a twin `llmops images build --runtime process` needs none"
+
+
+class ImageRegistry(Protocol):
+    """The repositories of a stack: one for each of its images."""
+
+    def url(self, image: str) -> str:
+        """HOST/NAME of an image's repository, as a stack names it."""
+        ...
+
+    def find(self, image: str, tag: str) -> str:
+        """The digest of what has a tag; empty: nothing has it."""
+        ...
+
+    def login(self, image: str) -> "Login":
+        """Where it is pushed to, and who is let in there."""
+        ...
+
+
+def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterable[str] = NAMES) -> dict[str, str]:
+    """Build images of this checkout.
+
+    Args:
+        stack: whose images they are.
+        say: told each step.
+        runtime: process or docker; empty: processes on a twin, Docker on a cloud.
+        names: training, serving.
+
+    Returns:
+        image -> `process:NAME@sha256:…`, which a stack on a twin may have in its file; or `docker:NAME@sha256:…`, which
+        is on this machine alone until it is pushed.
+
+    Raises:
+        KitError: the stack is local, or processes are asked for a cloud, or an image can't be built.
+    """
+    twin = _twin_of(stack)
+    runtime = runtime or ("process" if twin else "docker")
+    if runtime == "docker":
+        from hosting.images import ImageSource
+
+        built = {name: _build_in_docker(ImageSource.of_kit(name), say) for name in names}
+        for name in built:
+            write_sbom(name, say, docker=True)
+        return built
+    if not twin:
+        raise KitError(
+            "a cloud runs no processes that stand for images",
+            where=f"stack {stack.name}",
+            fix="leave `--runtime process` out: Docker builds the images, `llmops images push` pushes them",
+        )
+    from hosting import images
+
+    built = {name: images.build(name, say) for name in names}
+    for name in built:
+        write_sbom(name, say, docker=False)
+    return built
+
+
+def write_sbom(name: str, say: Say, *, docker: bool) -> Path:
+    """Write what is in an image of this checkout beside the built image; its path."""
+    from contract.layout import cache_dir
+    from hosting import containers, images
+    from hosting.files import write_atomic
+
+    source = _source(images.reference(name))
+    if docker:
+        path = cache_dir() / "images" / f"{name}-docker" / f"{containers.version_of(source)}.cdx.json"
+    else:
+        path = cache_dir() / "images" / name / source / "sbom.cdx.json"
+    write_atomic(path, _sbom_of(name, docker=docker))
+    say(f"image {name}: {path} says what is in it")
+    return path
+
+
+def _sbom_of(name: str, *, docker: bool) -> str:
+    from hosting import containers, images
+    from llmops.images import sbom
+
+    files = images.ImageSource.of_kit(name).files()
+    own = sbom.base_of(files[f"app/{name}/Dockerfile"])
+    base = os.environ.get(containers.BASE_VARIABLE) or own if docker else ""
+    return sbom.of_image(name, files["requirements.txt"], _source(images.reference(name)), base)
+
+
+def _attach_sbom(name: str, url: str, digest: str, registry: ImageRegistry, say: Say) -> None:
+    """Attach it to what was pushed, now or by somebody before."""
+    from llmops.images import sbom
+    from llmops.images.oci import Repository
+
+    repository = Repository(registry.login(name), url.partition("/")[2])
+    if not repository.attached(digest, sbom.MEDIA_TYPE):
+        repository.attach(digest, sbom.MEDIA_TYPE, _sbom_of(name, docker=True).encode())
+        say(f"image {name}: its SBOM is attached ({sbom.MEDIA_TYPE})")
+
+
+def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> dict[str, str]:
+    """Push images of this checkout to the stack's repositories, and attach an SBOM to what has none yet.
+
+    What is there under its tag is not pushed again, and not even built: a tag is the kit's version and the hash of the
+    image's files, and never moves.
+
+    Returns:
+        image -> its reference by digest, for the stack file.
+
+    Raises:
+        KitError: the stack is local or has no repositories yet; there is no Docker; the registry refuses.
+    """
+    _twin_of(stack)
+    from hosting.images import ImageSource
+    from llmops.images.docker_push import push
+    from llmops.platforms.registry import image_registry
+
+    registry: ImageRegistry = image_registry(stack)
+    pushed = {}
+    for name in names:
+        tag, url = tag_of(name), registry.url(name)
+        if digest := registry.find(name, tag):
+            say(f"image {name}: {url}:{tag} is there already")
+        else:
+            image = _pushable(ImageSource.of_kit(name), say)
+            say(f"image {name}: pushing it to {url}:{tag}")
+            push(image, url.partition("/")[2], tag, registry.login(name), say)
+            digest = registry.find(name, tag)
+        _attach_sbom(name, url, digest, registry, say)
+        pushed[name] = f"{url}@{digest}"
+    return pushed
+
+
+def publish(stack: PulumiStack, source: "ImageSource", say: Say) -> str:
+    """Bring an image of other files than this checkout's to where the stack's images are: on a twin as a process.
+
+    Returns:
+        Its reference, for the stack file.
+
+    Raises:
+        KitError: there is no Docker; the registry refuses.
+    """
+    from hosting import images
+
+    if _twin_of(stack):
+        return images.build(source, say)
+    from llmops.images.docker_push import push
+    from llmops.platforms.registry import image_registry
+
+    registry: ImageRegistry = image_registry(stack)
+    url, tag = registry.url(source.name), _tag_of(images.reference(source))
+    if not registry.find(source.name, tag):
+        push(_pushable(source, say), url.partition("/")[2], tag, registry.login(source.name), say)
+    return f"{url}@{registry.find(source.name, tag)}"
+
+
+def tag_of(name: str) -> str:
+    """What this checkout's image is called in a registry: the kit's version, and the hash of the image's files."""
+    from hosting import images
+
+    return _tag_of(images.reference(name))
+
+
+def _tag_of(reference: str) -> str:
+    from hosting import containers
+
+    version = re.sub(r"[^A-Za-z0-9_.-]", "_", __version__)
+    return f"{version}-{containers.version_of(_source(reference))}"
+
+
+def _twin_of(stack: PulumiStack) -> str:
+    """The address of the twin that this shell talks to; empty: a cloud."""
+    if stack.target == "local":
+        raise KitError(
+            "a stack of target local has no `images`: it builds them itself",
+            where=str(stack.file.path),
+            fix="`llmops up`",
+        )
+    from llmops.platforms.registry import twin_of
+
+    return twin_of(stack.target)
+
+
+def _build_in_docker(source: "ImageSource", say: Say) -> str:
+    from hosting import containers, images
+
+    version = _source(images.reference(source))
+    platform = containers.CLOUD_PLATFORM
+    return containers.build(source.name, source.files(), version, say, on=platform, fix=_NEED_DOCKER)
+
+
+def _pushable(source: "ImageSource", say: Say) -> str:
+    """The id of an image that clouds take, built unless it is there."""
+    from hosting import containers
+
+    name, image = source.name, _build_in_docker(source, say).partition("@")[2]
+    found = containers.inspect(image)
+    assert found
+    if found.platform != containers.CLOUD_PLATFORM:
+        raise KitError(
+            f"the image {name} is for {found.platform}, and clouds run {containers.CLOUD_PLATFORM} alone",
+            where=image,
+            fix=f"`docker rmi {image}`, and build it again: with buildx, or on a machine of that kind",
+        )
+    if "vnd.oci." in found.media_type:
+        raise KitError(
+            f"the image {name} has a manifest that SageMaker's hosting refuses: {found.media_type}",
+            where=image,
+            fix=f"`docker rmi {image}`, install buildx, and build it again by `llmops images build`",
+        )
+    return image
+
+
+def _source(reference: str) -> str:
+    return reference.rpartition(":")[2]

@@ -1,0 +1,248 @@
+"""Roles for GitHub Actions, which has no key of the account: GitHub's token says which repository asks.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html
+"""
+
+import json
+import re
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from clouds.names import readable
+from contract.errors import KitError
+from llmops.platforms.aws.bootstrap.bootstrap import (
+    TAGS,
+    Work,
+    same_json,
+    tags,
+)
+from llmops.platforms.aws.bootstrap.boundary import boundary
+from llmops.platforms.aws.bootstrap.bounds import provide_boundary
+from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops.platforms.aws.bootstrap.given import Given
+from llmops.platforms.aws.bootstrap.policies import (
+    GITHUB,
+    Policy,
+    preview_policy,
+    promote_policy,
+    provider_arn,
+    trust,
+)
+from llmops.platforms.aws.bootstrap.reach import Reach
+from llmops.platforms.aws.bootstrap.within import require_within
+from llmops.platforms.aws.clients import error_code
+from llmops.platforms.steps import PROMOTE_ENVIRONMENT
+
+_INLINE = "llmops"
+_AUDIENCE = "sts.amazonaws.com"
+_SECONDS = 7200  # an update of an endpoint takes its time; docs/how-to/github/deploy.yml asks for as long
+
+
+def github_roles(
+    work: Work, repository: str, branch: str, key: str, policy: Policy | None, given: Given
+) -> dict[str, str]:
+    """The OIDC provider, the boundaries and the three roles.
+
+    Returns:
+        preview, deploy and promote -> ARN of the role.
+
+    Raises:
+        KitError: `repository` is no OWNER/REPO; `policy` reaches beyond the project; or a role is there with another
+            boundary.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", repository):
+        raise KitError(f"{repository!r} is no repository", where="--github", fix="write OWNER/REPO")
+    names = work.names
+    reach = Reach(names, key or f"arn:{names.partition}:kms:{names.region}:{names.account}:key/*", given)
+    most = deploy_boundary(reach)
+    if policy:
+        require_within(policy, most, names.project)
+    _require_distinct(work)
+    _provider(work)
+    provide_boundary(work, names.boundary, boundary(reach))
+    provide_boundary(work, names.deploy_boundary, most)
+    main = f"repo:{repository}:ref:refs/heads/{branch}"
+    # What runs nightly, to find drift, is a workflow of the branch, and only reads.
+    subjects = {
+        "preview": [f"repo:{repository}:pull_request", main],
+        "deploy": [main],
+        "promote": [f"repo:{repository}:environment:{PROMOTE_ENVIRONMENT}"],
+    }
+    policies = {
+        "preview": preview_policy(reach),
+        "deploy": policy or deploy_policy(reach),
+        "promote": promote_policy(reach),
+    }
+    for kind, allowed in subjects.items():
+        _role(work, kind, names.role(kind, repository), trust(names, allowed), policies[kind])
+    return {kind: names.role_arn(kind, repository) for kind in subjects}
+
+
+def _require_distinct(work: Work) -> None:
+    """See that names tell this project's things from another's: `llmops-*` are also those of `llmops-prod`.
+
+    Raises:
+        KitError: a project that was bootstrapped in the account has a name that begins with this one's, or the reverse.
+    """
+    ours = work.names.prefix
+    for page in work.clients("iam").get_paginator("list_roles").paginate(PathPrefix="/llmops-ci/"):
+        for other in {role["Path"].split("/")[2] for role in page["Roles"]} - {work.names.project}:
+            theirs = readable(other)
+            if f"{theirs}-".startswith(f"{ours}-") or f"{ours}-".startswith(f"{theirs}-"):
+                raise KitError(
+                    f"project {other} is in this account too, and policies of names can't tell the two apart: the name "
+                    "of the one begins with the other's",
+                    where=f"project {work.names.project}, account {work.names.account}",
+                    fix="rename one of them (`name:` in Pulumi.yaml), or give it an account of its own",
+                )
+
+
+def _provider(work: Work) -> None:
+    iam, arn = work.clients("iam"), provider_arn(work.names)
+    what = f"OIDC provider {GITHUB}"
+    there = {p["Arn"] for p in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]}
+    if arn not in there:
+        work.make(
+            what,
+            lambda: iam.create_open_id_connect_provider(Url=f"https://{GITHUB}", ClientIDList=[_AUDIENCE], Tags=tags()),
+        )
+    elif _AUDIENCE not in iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"]:
+        work.change(
+            what,
+            f"audience {_AUDIENCE} added",
+            lambda: iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID=_AUDIENCE),
+        )
+    else:
+        work.there(what)
+
+
+def _role(work: Work, kind: str, name: str, trusted: Policy, policy: Policy) -> None:
+    iam, what, path = work.clients("iam"), f"role {name}", work.names.ci_path
+    bounded = kind == "deploy"
+    limit = {"PermissionsBoundary": work.names.deploy_boundary_arn} if bounded else {}
+
+    def make() -> None:
+        iam.create_role(
+            RoleName=name,
+            Path=path,
+            AssumeRolePolicyDocument=json.dumps(trusted),
+            MaxSessionDuration=_SECONDS,
+            Tags=tags(),
+            **limit,
+        )
+        iam.put_role_policy(RoleName=name, PolicyName=_INLINE, PolicyDocument=json.dumps(policy))
+
+    role = _found(iam, name)
+    if role is None:
+        work.make(what, make)
+        return
+    if role["Path"] != path:
+        _require_ours(role)
+        moved = f"{role['Arn']} -> {path}{name}: give the workflows its new ARN"
+        work.change(what, moved, lambda: (_remove_role(iam, name), make()))
+        return
+    changes = len(work.rows)
+    if bounded:
+        _bound(work, name, role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""))
+    if role["MaxSessionDuration"] < _SECONDS:
+        work.change(
+            f"{what}: longest session",
+            f"{role['MaxSessionDuration']} -> {_SECONDS} seconds",
+            lambda: iam.update_role(RoleName=name, MaxSessionDuration=_SECONDS),
+        )
+    _trust(work, name, role["AssumeRolePolicyDocument"], trusted)
+    _inline(work, name, policy)
+    if len(work.rows) == changes:
+        work.there(what)
+
+
+def _found(iam: Any, name: str) -> dict[str, Any] | None:
+    try:
+        return iam.get_role(RoleName=name)["Role"]
+    except ClientError as e:
+        if error_code(e) != "NoSuchEntity":
+            raise
+        return None
+
+
+def _require_ours(role: dict[str, Any]) -> None:
+    """See that a role of the name was made by bootstrap: earlier versions of it made them at `/`.
+
+    Raises:
+        KitError: it is somebody else's. Names of roles are unique whatever their path.
+    """
+    (mark,) = TAGS.items()
+    if mark not in {(tag["Key"], tag["Value"]) for tag in role.get("Tags", [])}:
+        raise KitError(
+            "a role of this name is there, and bootstrap did not make it",
+            where=role["Arn"],
+            fix="delete or rename it, then repeat the command",
+        )
+
+
+def _remove_role(iam: Any, name: str) -> None:
+    """A role's path can't be changed: it is made anew, and the one with the wider policy of before is gone."""
+    for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+        iam.delete_role_policy(RoleName=name, PolicyName=policy)
+    for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+        iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
+    iam.delete_role(RoleName=name)
+
+
+def _bound(work: Work, name: str, found: str) -> None:
+    wanted = work.names.deploy_boundary_arn
+    if found and found != wanted:
+        raise KitError(
+            "the role has another permissions boundary, which is not taken away",
+            where=f"{name}: {found}",
+            fix=f"put {wanted} on it by hand if that is meant, then repeat the command",
+        )
+    if not found:
+        work.change(
+            f"role {name}: boundary",
+            "none -> " + work.names.deploy_boundary,
+            lambda: work.clients("iam").put_role_permissions_boundary(RoleName=name, PermissionsBoundary=wanted),
+        )
+
+
+def _trust(work: Work, name: str, found: Policy, wanted: Policy) -> None:
+    if same_json(found, wanted):
+        return
+    if _is_stricter(found, wanted):
+        work.keep(f"role {name}: trust", "it asks for more than the kit does")
+        return
+    work.change(
+        f"role {name}: trust",
+        "who may take it -> this repository's workflows alone",
+        lambda: work.clients("iam").update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(wanted)),
+    )
+
+
+def _is_stricter(found: Policy, wanted: Policy) -> bool:
+    """One statement, ours, with conditions added to ours."""
+    statements, ours = found.get("Statement", []), wanted["Statement"][0]
+    if len(statements) != 1 or any(statements[0].get(k) != ours[k] for k in ("Effect", "Principal", "Action")):
+        return False
+    conditions = statements[0].get("Condition", {})
+    return all(
+        conditions.get(operator, {}).get(key) == value
+        for operator, pairs in ours["Condition"].items()
+        for key, value in pairs.items()
+    )
+
+
+def _inline(work: Work, name: str, wanted: Policy) -> None:
+    iam = work.clients("iam")
+    try:
+        found = iam.get_role_policy(RoleName=name, PolicyName=_INLINE)["PolicyDocument"]
+    except ClientError as e:
+        if error_code(e) != "NoSuchEntity":
+            raise
+        found = None
+    if not same_json(found, wanted):
+        work.change(
+            f"role {name}: what it may do",
+            "written anew" if found else "written",
+            lambda: iam.put_role_policy(RoleName=name, PolicyName=_INLINE, PolicyDocument=json.dumps(wanted)),
+        )

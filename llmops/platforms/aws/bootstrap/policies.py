@@ -1,0 +1,122 @@
+"""What bootstrap's roles may do that deploy nothing, and who may take each role: previews read, the promoter signs."""
+
+from llmops.platforms.aws.bootstrap.bootstrap import Names
+from llmops.platforms.aws.bootstrap.reach import (
+    SAGEMAKER,
+    Policy,
+    Reach,
+    Statement,
+    allow,
+    deny,
+    policy,
+)
+from llmops.platforms.aws.job_log import GROUP
+from llmops.platforms.aws.use_policy import INVOKE, RUNS, STORE
+
+GITHUB = "token.actions.githubusercontent.com"
+_READS = {
+    "application-autoscaling": "Describe* Get* List*",
+    "budgets": "Describe* List* ViewBudget",
+    "cloudwatch": "Describe* Get* List*",
+    "ecr": "Describe* Get* List*",
+    "logs": "Describe* Get* List*",
+    "sagemaker": "Describe* Get* List*",
+    "scheduler": "Get* List*",
+    "servicequotas": "Get* List*",
+    "sns": "Get* List*",
+}
+_READ_S3 = "s3: GetBucket* Get*Configuration ListBucket*"
+_SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json", "endpoints/*")
+_SAID_OF_RUNS = ("runs/*/run.json", "schedules/*")
+
+
+def trust(names: Names, subjects: list[str]) -> Policy:
+    """Only a workflow of one repository, from named places of it, may take a role.
+
+    https://docs.github.com/en/actions/security-for-github-actions/security-hardening-your-deployments
+
+    Args:
+        names: of the account.
+        subjects: `repo:OWNER/REPO:pull_request`, `repo:OWNER/REPO:ref:refs/heads/main`,
+            `repo:OWNER/REPO:environment:promote`.
+    """
+    statement: Statement = {
+        "Effect": "Allow",
+        "Principal": {"Federated": provider_arn(names)},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subjects}},
+    }
+    return policy(statement)
+
+
+def provider_arn(names: Names) -> str:
+    """The account's OIDC provider for GitHub."""
+    return f"arn:{names.partition}:iam::{names.account}:oidc-provider/{GITHUB}"
+
+
+def preview_policy(reach: Reach) -> Policy:
+    """What `pulumi preview` reads: the state, how resources are, and what the store says of versions. No data."""
+    describe = [f"{service}: {verbs}" for service, verbs in _READS.items()]
+    return policy(
+        allow([*describe, "sts: GetCallerIdentity"], "*"),
+        allow(["kms: DescribeKey GetKey* GetPublicKey List*", "ec2: Describe*", _READ_S3], "*"),
+        allow(["iam: Get* List*"], reach.roles),
+        allow(["s3: GetObject"], reach.buckets(*_SAID_OF_VERSIONS, *_SAID_OF_RUNS)),
+        allow(["s3: GetObject"], reach.state[1]),
+        allow(["kms: Decrypt"], [reach.key, *reach.given.keys]),
+        allow(["kms: Decrypt"], reach.keys, StringEquals={**reach.ours, "kms:ViaService": _s3(reach.names)}),
+        deny(["ecr: GetDownloadUrlForLayer", "logs: GetLogEvents GetQueryResults"], "*"),
+    )
+
+
+def promote_policy(reach: Reach) -> Policy:
+    """What `llmops train`, `runs collect`, `models` and `promote` take of all stacks of the project, signing included.
+
+    The one role of bootstrap with `kms:Sign`. It changes no resource that the program declares, and no role.
+    """
+    prefixes = tuple(f"{folder}/*" for folder in (*STORE, *RUNS))
+    state = reach.state
+    return policy(
+        allow(["s3: AbortMultipartUpload GetObject PutObject"], reach.buckets(*prefixes)),
+        allow(["s3: GetObject"], reach.buckets("store.json", "schedules/*")),
+        allow(["s3: ListBucket"], reach.buckets()),
+        allow(["s3: GetObject"], state[1]),
+        allow(["kms: Decrypt"], reach.key),
+        allow(["kms: Decrypt DescribeKey GenerateDataKey GetPublicKey Sign"], reach.keys, StringEquals=reach.ours),
+        *_given_keys(reach),
+        allow(["secretsmanager: GetSecretValue"], reach.arn("secretsmanager", f"secret:{reach.names.project}/*")),
+        allow(["sagemaker: AddTags CreateTrainingJob DescribeTrainingJob StopTrainingJob"], reach.jobs),
+        allow(["sagemaker: ListModelPackages ListTrainingJobs", "sts: GetCallerIdentity"], "*"),
+        allow(["servicequotas: ListAWSDefaultServiceQuotas ListServiceQuotas"], "*"),
+        allow(
+            ["iam: PassRole"],
+            [*reach.roles, *reach.given.roles],
+            StringEquals={"iam:PassedToService": SAGEMAKER},
+        ),
+        allow(["logs: DescribeLogStreams GetLogEvents"], reach.arn("logs", f"log-group:{GROUP}:*")),
+        allow(["logs: FilterLogEvents"], reach.named("logs", "log-group:/aws/sagemaker/Endpoints/")),
+        allow(
+            ["sagemaker: CreateModelPackage"],
+            reach.named("sagemaker", "model-package-group/", "model-package/"),
+        ),
+        allow(
+            [f"sagemaker: {' '.join(INVOKE)} DescribeEndpoint DescribeEndpointConfig DescribeModel"],
+            reach.named("sagemaker", "endpoint/", "endpoint-config/", "model/"),
+        ),
+        allow(["sagemaker: CallWithBearerToken"], "*"),
+        deny(["s3: Delete* Put*"], state),  # its name begins as those of the project's buckets do
+    )
+
+
+def _given_keys(reach: Reach) -> list[Statement]:
+    found = []
+    if reach.given.keys:
+        found.append(allow(["kms: Decrypt GenerateDataKey"], [*reach.given.keys]))
+    if reach.given.signing_keys:
+        found.append(allow(["kms: GetPublicKey Sign"], [*reach.given.signing_keys]))
+    return found
+
+
+def _s3(names: Names) -> str:
+    """As `kms:ViaService` says it."""
+    return f"s3.{names.region}.{'amazonaws.com.cn' if names.partition == 'aws-cn' else 'amazonaws.com'}"

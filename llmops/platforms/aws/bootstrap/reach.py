@@ -1,0 +1,121 @@
+"""ARNs of a project's things, for the policies of bootstrap: by name where names tell them apart, by tag elsewhere."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmops.platforms.aws.bootstrap.bootstrap import Names
+from llmops.platforms.aws.bootstrap.given import Given
+
+Policy = dict[str, Any]
+Statement = dict[str, Any]
+TAG = "aws:ResourceTag/llmops:project"
+REQUESTED = "aws:RequestTag/llmops:project"
+SAGEMAKER, SCHEDULER = "sagemaker.amazonaws.com", "scheduler.amazonaws.com"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Where a project's things are.
+
+    Args:
+        names: of the account.
+        key: ARN of the key of the states and their secrets.
+        given: what the project's stack files name.
+        region: `*`: in any region, which is shorter; empty: that of the names.
+    """
+
+    names: Names
+    key: str
+    given: Given = field(default_factory=Given)
+    region: str = ""
+
+    def arn(self, service: str, *resources: str, region: bool = True) -> list[str]:
+        """ARNs in the account; those of IAM and budgets have no region."""
+        names = self.names
+        place = f"{(self.region or names.region) if region else ''}:{names.account}"
+        return [f"arn:{names.partition}:{service}:{place}:{resource}" for resource in resources]
+
+    def named(self, service: str, *kinds: str, region: bool = True) -> list[str]:
+        """ARNs of things whose names begin with the project's; a kind is what stands before the name."""
+        return self.arn(service, *(f"{kind}{self.names.prefix}-*" for kind in kinds), region=region)
+
+    @property
+    def state(self) -> list[str]:
+        """The bucket of states, and what is in it."""
+        bucket = f"arn:{self.names.partition}:s3:::{self.names.bucket}"
+        return [bucket, f"{bucket}/*"]
+
+    def buckets(self, *keys: str) -> list[str]:
+        """The project's buckets: themselves and all that is in them, or objects below `keys` alone."""
+        base = f"arn:{self.names.partition}:s3:::"
+        buckets = [f"{self.names.prefix}-*", *self.given.buckets]
+        if keys:
+            return [f"{base}{bucket}/{key}" for bucket in buckets for key in keys]
+        whole = [each for bucket in self.given.buckets for each in (bucket, f"{bucket}/*")]
+        return [f"{base}{each}" for each in (f"{self.names.prefix}-*", *whole)]
+
+    @property
+    def keys(self) -> list[str]:
+        """Any key of the account: which are the project's, their tag says."""
+        return self.arn("kms", "key/*")
+
+    @property
+    def roles(self) -> list[str]:
+        """Roles that the project's stacks make."""
+        return self.arn("iam", f"role{self.names.role_path}*", region=False)
+
+    @property
+    def repositories(self) -> list[str]:
+        """Of images."""
+        return [*self.named("ecr", "repository/"), *self.given.repositories]
+
+    @property
+    def jobs(self) -> list[str]:
+        """Training jobs, whose names have little room for the project's."""
+        return self.arn("sagemaker", f"training-job/{self.names.job_prefix}-*")
+
+    @property
+    def ours(self) -> dict[str, str]:
+        """Condition: the thing has the project's tag."""
+        return {TAG: self.names.project}
+
+
+def policy(*statements: Statement) -> Policy:
+    """A document."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [s for s in statements if s["Action" if "Action" in s else "NotAction"]],
+    }
+
+
+def allow(actions: Iterable[str], resources: str | list[str], **conditions: Any) -> Statement:
+    """Actions as `kms: Decrypt Encrypt`; conditions such as `StringEquals={…}`."""
+    return _statement("Allow", {"Action": actions_of(actions)}, resources, conditions)
+
+
+def deny(actions: Iterable[str], resources: str | list[str], **conditions: Any) -> Statement:
+    """The reverse of `allow`."""
+    return _statement("Deny", {"Action": actions_of(actions)}, resources, conditions)
+
+
+def deny_all_but(actions: Iterable[str], resources: str | list[str]) -> Statement:
+    """Nothing else than these actions."""
+    return _statement("Deny", {"NotAction": actions_of(actions)}, resources, {})
+
+
+def actions_of(groups: Iterable[str]) -> list[str]:
+    """`s3: GetObject PutObject` -> s3:GetObject, s3:PutObject."""
+    found = []
+    for group in groups:
+        service, _, verbs = group.partition(":")
+        found += [f"{service}:{verb}" for verb in verbs.split()]
+    return found
+
+
+def _statement(
+    effect: str, actions: dict[str, Any], resources: str | list[str], conditions: dict[str, Any]
+) -> Statement:
+    resource = resources[0] if isinstance(resources, list) and len(resources) == 1 else resources
+    found = {"Effect": effect, **actions, "Resource": resource}
+    return found | ({"Condition": conditions} if conditions else {})

@@ -1,0 +1,50 @@
+"""What the looks at each kind of thing share: clients, tags, names, prices."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contract.expiry import EXPIRES_TAG
+from llmops.plan.prices import Price, Prices
+from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.removal import STACK_TAG
+from llmops.platforms.sweep import Thing
+
+PROJECT_TAG = "llmops:project"
+_HOURS_A_MONTH = 730
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the looks at each kind share."""
+
+    clients: Clients
+    project: str
+    tagged: Mapping[str, Mapping[str, str]]
+    """ARN -> tags, as the tagging API has them."""
+    prices: Prices
+
+    @property
+    def prefix(self) -> str:
+        """How names of the project's things begin (infra/names.py)."""
+        return f"{''.join(c if c.isalnum() else '-' for c in self.project.lower())}-"
+
+    def thing(self, kind: str, name: str, arn: str, tags: Mapping[str, str] | None = None, **more: Any) -> Thing:
+        """A thing with its tags; those of the tagging API where its own service says none."""
+        found = tags if tags is not None else self.tagged.get(arn, {})
+        whose = {"project": found.get(PROJECT_TAG, ""), "stack": found.get(STACK_TAG, "")}
+        return Thing(kind, name, arn, expires=found.get(EXPIRES_TAG, ""), **whose, **more)
+
+    def pages(self, service: str, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
+        """What a list operation answers, all pages."""
+        for page in self.clients(service).get_paginator(operation).paginate(**arguments):
+            yield from page.get(key, [])
+
+    def month(self, price: Price | None, times: float = 1.0) -> float | None:
+        """Dollars a month of so many things with a price an hour; None: not known."""
+        return price and price.amount * _HOURS_A_MONTH * times
+
+
+def tag_map(tags: Collection[Mapping[str, str]], key: str = "Key", value: str = "Value") -> dict[str, str]:
+    """Tags by their keys."""
+    return {tag[key]: tag[value] for tag in tags}

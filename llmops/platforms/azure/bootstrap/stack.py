@@ -1,0 +1,137 @@
+"""What a stack stands on that its deployer can't make without rights on the whole subscription: its resource group,
+its identities, and the key that signs its versions.
+
+The program takes them by their ids (`llmops:azure`). Who deploys has rights in that group alone, gives roles to those
+identities alone, and doesn't sign: the key is in the vault of the states.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clouds.names import named_after
+from contract.errors import KitError
+from contract.tags import FOR_TAG, made_for
+from llmops.platforms.azure.bootstrap.bootstrap import (
+    GROUP_API,
+    IDENTITIES,
+    IDENTITY_API,
+    TAGS,
+    VAULT_API,
+    Work,
+)
+from llmops.platforms.azure.bootstrap.roles import assign, define, sign
+
+_NAMED = ("training", "endpoint", "workspace")
+_PEOPLE = ("AcrPush", "AzureML Data Scientist", "Log Analytics Reader", "Storage Blob Data Contributor")
+"""What those have in a stack's group who use it."""
+_OPERATOR = re.compile(r"(?:(User|Group|ServicePrincipal):)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StackPlace:
+    """What was made for a stack, by resource ids."""
+
+    stack: str
+    group: str
+    key_id: str
+    signing_key: str
+    """URL of the key with its version; empty where it was only looked."""
+    identities: dict[str, str]
+    principals: dict[str, str] = field(repr=False)
+    """The same words -> object id; none where it was only looked."""
+
+    @property
+    def settings(self) -> Document:
+        """Members of `llmops:azure` in the stack's file."""
+        return {"resource_group": self.group, "signing_key": self.signing_key, "identities": self.identities}
+
+
+def stack_place(work: Work, stack: str, location: str, operators: Sequence[str]) -> StackPlace:
+    """Make what is not there, and let who bootstraps and the operators use the stack.
+
+    Args:
+        work: of bootstrap.
+        stack: its name.
+        location: of what is new.
+        operators: `[KIND:]OBJECT_ID` of who else uses it.
+
+    Raises:
+        KitError: the group is somebody else's; or `operators` holds something else.
+    """
+    people = [_operator(each) for each in operators]
+    names = work.names
+    tags = {**TAGS, **made_for(names.project, stack)}
+    group = f"{names.scope}/resourceGroups/{named_after(names.project, stack, 'group', 90)}"
+    _group(work, group, location, tags)
+    ids = {each: f"{group}/providers/{IDENTITIES}/{named_after(names.project, stack, each)}" for each in _NAMED}
+    found = {each: identity(work, location, id_, tags) for each, id_ in ids.items()}
+    key_id = f"{names.vault_id}/keys/{named_after(names.project, stack, 'signing')}"
+    url = _signing_key(work, key_id, tags)
+    caller = work.clients.caller
+    you = ("you", caller.object_id, "ServicePrincipal" if caller.application else "User")
+    role = f"{names.project} signs"
+    definition = define(work, role, sign())
+    for who, principal, kind in (you, *((f"operator {id_}", id_, kind) for kind, id_ in people)):
+        for each in _PEOPLE:
+            assign(work, who, principal, each, group, kind)
+        assign(work, who, principal, role, key_id, kind, definition=definition)
+    principals = {each: str(p["principalId"]) for each, p in found.items() if p}
+    return StackPlace(stack, group, key_id, url, ids, principals)
+
+
+def identity(work: Work, location: str, id_: str, tags: Document) -> Document:
+    """The properties of a user-assigned identity, made where it is not there; empty where it was only looked."""
+    arm = work.clients.arm
+    what = f"identity {id_.rpartition('/')[2]}"
+    found = arm.find(id_, IDENTITY_API)
+    if found is not None:
+        work.there(what)
+        return found["properties"]
+    made: list[Document] = []
+    work.make(what, lambda: made.append(arm.put(id_, {"location": location, "tags": tags}, IDENTITY_API)))
+    return made[0]["properties"] if made else {}
+
+
+def _group(work: Work, id_: str, location: str, tags: Document) -> None:
+    arm, what = work.clients.arm, f"resource group {id_.rpartition('/')[2]}"
+    found = arm.find(id_, GROUP_API)
+    if found is None:
+        work.make(what, lambda: arm.put(id_, {"location": location, "tags": tags}, GROUP_API))
+    elif (found.get("tags") or {}).get(FOR_TAG) == tags[FOR_TAG]:
+        work.there(what)
+    else:
+        raise KitError(
+            "the group exists, and bootstrap did not make it for this stack",
+            where=id_,
+            fix="a stack that made its own group keeps it, and is deployed by its owner; for CI, bootstrap a new stack",
+        )
+
+
+def _signing_key(work: Work, id_: str, tags: Document) -> str:
+    """Its URL with the version that is current; a key is never replaced."""
+    arm, what = work.clients.arm, f"key {id_.rpartition('/')[2]} in vault {work.names.vault}"
+    found = arm.find(id_, VAULT_API)
+    if found is not None:
+        work.there(what)
+        return str(found["properties"]["keyUriWithVersion"])
+    made: list[Document] = []
+    attributes = {"enabled": True, "exportable": False}
+    properties = {"kty": "EC", "curveName": "P-256", "keyOps": ["sign", "verify"], "attributes": attributes}
+    body = {"properties": properties, "tags": tags}
+    work.make(what, lambda: made.append(arm.put(id_, body, VAULT_API)))
+    return str(made[0]["properties"]["keyUriWithVersion"]) if made else ""
+
+
+def _operator(text: str) -> tuple[str, str]:
+    """Kind and object id."""
+    match = _OPERATOR.fullmatch(text)
+    if not match:
+        raise KitError(
+            f"{text!r} is no operator",
+            where="--operator",
+            fix="write the object id, with `Group:` or `ServicePrincipal:` before it unless it is a user's",
+        )
+    return match[1] or "User", match[2].lower()

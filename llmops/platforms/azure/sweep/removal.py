@@ -1,0 +1,109 @@
+"""Remove what a sweep found, in an order that works: what uses something goes before it."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from clouds.azure.assets import archived
+from contract.errors import KitError
+from llmops.platforms.azure.arm import Arm
+from llmops.platforms.azure.clients import Clients
+from llmops.platforms.azure.sweep import look as kinds
+from llmops.platforms.platform import Say
+from llmops.platforms.sweep import RUN, Thing
+
+_RESOURCES_API = "2021-04-01"
+# What Azure itself puts into the group of an Application Insights component, and leaves there.
+_AZURES_OWN = ("microsoft.alertsmanagement/smartdetectoralertrules",)
+
+
+def remove(clients: Clients, things: Collection[Thing], say: Say) -> list[str]:
+    """Remove things; `say` is told each. What could not be removed, a line each with Azure's reason."""
+    problems = []
+    for kind, removed in _REMOVALS.items():
+        for thing in (t for t in things if t.kind == kind):
+            say(f"removing {thing.kind} {thing.name}")
+            try:
+                removed(clients.arm, thing)
+            except KitError as e:
+                problems.append(f"{thing.kind} {thing.name}: {e.what}")
+    unknown = [t for t in things if t.kind not in _REMOVALS]
+    return problems + [f"{t.kind} {t.name}: remove it by hand" for t in unknown]
+
+
+def _delete(type_: kinds.Type, **query: str) -> tuple[str, Callable[[Arm, Thing], None]]:
+    """A removal that is one call."""
+
+    def removed(arm: Arm, thing: Thing) -> None:
+        arm.delete(thing.id, type_.api_version, **query)
+
+    return type_.kind, removed
+
+
+def _stop_job(arm: Arm, thing: Thing) -> None:
+    """Its record stays: the workspace's history."""
+    arm.post(thing.id, "cancel")
+
+
+def _deployment(arm: Arm, thing: Thing) -> None:
+    """With an endpoint that goes as well, traffic first: Azure refuses to delete what requests come to."""
+    endpoint = thing.id.rpartition("/deployments/")[0]
+    live = arm.find(endpoint)
+    traffic: dict[str, Any] = ((live or {}).get("properties") or {}).get("traffic") or {}
+    if traffic.get(thing.id.rpartition("/")[2]):
+        return  # its endpoint is among the things too, and takes it along
+    arm.delete(thing.id)
+
+
+def _version(arm: Arm, thing: Thing) -> None:
+    """Archived, with the container of versions when this was its last: neither is listed any more."""
+    arm.put(thing.id, archived(arm.get(thing.id)))
+    container = thing.id.rpartition("/versions/")[0]
+    if next(arm.list(f"{container}/versions"), None) is None:
+        arm.put(container, archived(arm.get(container)))
+
+
+def _group(arm: Arm, thing: Thing) -> None:
+    """Only where nothing is in it any more but what Azure put there: deleting it would take everything along.
+
+    Raises:
+        KitError: it holds something else.
+    """
+    left = [
+        line["id"].rpartition("/")[2]
+        for line in arm.list(f"{thing.id}/resources", _RESOURCES_API)
+        if line["type"].lower() not in _AZURES_OWN
+    ]
+    if left:
+        raise KitError(f"it still holds {', '.join(left[:5])}", where=thing.id)
+    arm.delete(thing.id, kinds.GROUP.api_version)
+
+
+_REMOVALS: dict[str, Callable[[Arm, Thing], None]] = dict(
+    [
+        _delete(kinds.SCHEDULE),
+        (RUN, _stop_job),
+        _delete(kinds.SCALING),
+        _delete(kinds.QUERY_ALERT),
+        _delete(kinds.METRIC_ALERT),
+        (kinds.DEPLOYMENT.kind, _deployment),
+        _delete(kinds.ENDPOINT),
+        _delete(kinds.CLUSTER, underlyingResourceAction="Delete"),
+        (kinds.MODEL.kind, _version),
+        (kinds.ENVIRONMENT.kind, _version),
+        _delete(kinds.BUDGET),
+        _delete(kinds.ACTION_GROUP),
+        _delete(kinds.DOOR),
+        _delete(kinds.LINK),
+        _delete(kinds.ZONE),
+        _delete(kinds.WORKSPACE, forceToPurge="true"),  # else its name is blocked for a fortnight
+        _delete(kinds.METRICS),
+        _delete(kinds.LOGS, force="true"),
+        _delete(kinds.ASSIGNMENT),
+        _delete(kinds.IDENTITY),
+        _delete(kinds.CONTAINER),
+        _delete(kinds.REGISTRY),
+        _delete(kinds.ACCOUNT),
+        _delete(kinds.VAULT),
+        (kinds.GROUP.kind, _group),
+    ]
+)

@@ -1,0 +1,101 @@
+"""What has no tags and is a stack's by its name; and what is deleted, and stays for a while all the same."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from llmops.platforms.azure.removal import STACK_TAG
+from llmops.platforms.azure.sweep.look import (
+    ASSIGNMENT,
+    BUDGET,
+    CONTAINER,
+    DELETED_LOGS,
+    DELETED_VAULT,
+    PROJECT_TAG,
+    Look,
+    Type,
+    moment,
+)
+from llmops.platforms.sweep import Thing
+
+_WHO = ("training", "endpoint", "workspace", "deployer")
+
+
+def things(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
+    """All of the project.
+
+    Args:
+        look: the subscription.
+        stacks: names of those that have, or had, something with tags here.
+    """
+    yield from _assignments(look, stacks)
+    yield from _budgets(look, stacks)
+    yield from _containers(look, stacks)
+    yield from _deleted(look)
+
+
+def _assignments(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
+    """Those that the program made, of identities that are gone too: Azure keeps them, and what they lie on.
+
+    https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---role-assignments-with-identity-not-found
+    """
+    roles: dict[str, str] = {}
+    authorization = f"{look.root}/providers/Microsoft.Authorization"
+    for assignment in look.arm.list(f"{authorization}/roleAssignments", ASSIGNMENT.api_version):
+        given = assignment["properties"]
+        scope = str(given["scope"])
+        if "/resourcegroups/" not in scope.lower():
+            continue  # the program gives none on a whole subscription
+        definition = str(given["roleDefinitionId"]).rpartition("/")[2]
+        if definition not in roles:
+            found = look.arm.find(f"{authorization}/roleDefinitions/{definition}", ASSIGNMENT.api_version)
+            roles[definition] = found["properties"]["roleName"] if found else ""
+        people = (*_WHO, f"operator-{given['principalId']}")
+        names = {look.guid(s, who, roles[definition], scope.lower()): s for s in stacks for who in people}
+        if stack := names.get(str(assignment["name"]).lower()):
+            yield _named(look, ASSIGNMENT, assignment["id"], stack, created=moment(given.get("createdOn")))
+
+
+def _budgets(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
+    names = look.named(stacks, "budget")
+    groups = {line["id"].split("/")[4]: None for line in look.lines if look.is_ours(line.get("tags"))}
+    for group in groups:
+        budgets = f"{look.root}/resourceGroups/{group}/providers/Microsoft.Consumption/budgets"
+        for budget in look.arm.list(budgets, BUDGET.api_version):
+            if stack := names.get(budget["name"]):
+                yield _named(look, BUDGET, budget["id"], stack)
+
+
+def _containers(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
+    """Containers in accounts that were given to a stack; those of its own account are the account's."""
+    names = look.named(stacks, "store", "work")
+    for account in look.of_type("Microsoft.Storage/storageAccounts"):
+        if look.is_ours(account.get("tags")) or account.get("kind") == "FileStorage":  # which has no containers
+            continue
+        for container in look.arm.list(f"{account['id']}/blobServices/default/containers", CONTAINER.api_version):
+            if stack := names.get(container["name"]):
+                yield _named(look, CONTAINER, container["id"], stack)
+
+
+def _deleted(look: Look) -> Iterator[Thing]:
+    """What blocks its name until its days are over. (Azure documents no list of deleted workspaces of Azure ML.)"""
+    vaults = f"{look.root}/providers/Microsoft.KeyVault/deletedVaults"
+    for vault in look.arm.list(vaults, DELETED_VAULT.api_version):
+        given = vault["properties"]
+        if look.is_ours(given.get("tags")):
+            until, purge = moment(given.get("scheduledPurgeDate")), f"az keyvault purge --name {vault['name']}"
+            days = f"Azure keeps it until {until:%Y-%m-%d}" if until else "Azure keeps it for a while"
+            way = "nothing but that time frees its name" if given.get("purgeProtectionEnabled") else f"or `{purge}`"
+            when = moment(given.get("deletionDate"))
+            yield look.thing(
+                DELETED_VAULT, vault["id"], given["tags"], created=when, usd_month=0.0, keep=f"{days}, {way}"
+            )
+    logs = f"{look.root}/providers/Microsoft.OperationalInsights/deletedWorkspaces"
+    for workspace in look.arm.list(logs, DELETED_LOGS.api_version):
+        if look.is_ours(workspace.get("tags")):
+            keep = "Azure keeps it for 14 days; a stack of this name takes it up again"
+            id_ = f"{workspace['id']}#deleted"  # without it, the id is that of one which is made again
+            yield look.thing(DELETED_LOGS, id_, workspace["tags"], usd_month=0.0, keep=keep)
+
+
+def _named(look: Look, type_: Type, id_: str, stack: str, **more: Any) -> Thing:
+    return look.thing(type_, id_, {PROJECT_TAG: look.project, STACK_TAG: stack}, **more)

@@ -1,0 +1,292 @@
+"""Runs on this machine: a folder and a process each. The process needs nobody: its folder says what became of it.
+
+runs/<id>/run.json    what was asked for          runs/<id>/log.txt    what it printed, over all its starts
+runs/<id>/state.json  what was seen of it last    runs/<id>/root/      what stands for `/` of its container
+runs/<id>/start.json  how it was started
+
+What runs is the image's code on the run's data: it gets its image, its inputs and its outputs, and not what this user
+has, the signing key above all (hosting/confinement.py). Its outputs are what it may write; nothing else is.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from contract.documents.run import RunSpec, RunState
+from contract.errors import KitError, RunError
+from contract.layout import MANIFEST, SPEC, TrainingFolders
+from hosting import confinement
+from hosting.confinement import find_way
+from llmops.platforms.platform import Run, Say
+from llmops.store.store import Store, now
+
+if TYPE_CHECKING:
+    from hosting.images import ProcessImage
+
+_STOP_SECONDS = 120  # as long as SageMaker gives a job
+_STOPPED, _START = "stop-requested", "start.json"
+_LONGEST_FAILURE = 4096
+_OURS: dict[int, "subprocess.Popen[bytes]"] = {}  # started by this process, which has to reap them
+
+
+class LocalRuns:
+    """The runs of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def submit(self, spec: RunSpec, store: Store, say: Say) -> None:
+        """Lay out the run's folder, all or nothing, and start its process."""
+        partial = self.folder / f".{spec.id}.partial"
+        folders = TrainingFolders(partial / "root")
+        try:
+            for folder in (folders.spec.parent, folders.model, folders.checkpoints, folders.reports):
+                folder.mkdir(parents=True)
+            (partial / "root" / "tmp").mkdir()
+            spec.write(partial / SPEC)
+            shutil.copyfile(partial / SPEC, folders.spec)
+            folders.channel("dataset").symlink_to(store.dataset_folder(spec.dataset.sha256))
+            folders.channel("base_model").symlink_to(store.model_folder(spec.base_model.sha256))
+            RunState.new(id=spec.id, status="pending").write(partial / "state.json")
+            partial.rename(self.folder / spec.id)
+        except OSError as e:
+            raise RunError(f"the run's folder can't be made: {e.strerror}", where=str(partial)) from e
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        self.start(spec.id, say)
+
+    def start(self, run: str, say: Say) -> None:
+        """Start the process of a run that has none; it goes on from its last checkpoint."""
+        folder = self.folder / run
+        with _locked(folder):
+            spec, state = RunSpec.load(folder / SPEC), self.state(run)
+            if state.status == "running":
+                raise RunError(f"run {run} is running", where=str(folder), fix=f"`llmops runs follow {run}`")
+            if state.status == "completed":
+                raise RunError(f"run {run} is complete", where=str(folder), fix=f"`llmops runs collect {run}`")
+            image = _built(spec.image, say)
+            root = folder / "root"
+            _forget_failure(root)
+            (folder / _STOPPED).unlink(missing_ok=True)
+            program = self._program(root, image)
+            way = find_way(program, self._user(folder), folder / _START)
+            with (folder / "log.txt").open("ab") as log:
+                if not way.keeps_secrets:
+                    log.write(f"warning: {unconfined(way)}\n".encode())
+                    log.flush()
+                process = confinement.start(program, way, folder / _START, log)
+            _OURS[process.pid] = process
+            began = psutil.Process(process.pid).create_time()
+            state = RunState.new(id=run, status="running", started=now(), pid=process.pid, pid_started=began)
+            state.write(folder / "state.json")
+
+    def _program(self, root: Path, image: "ProcessImage") -> confinement.Program:
+        """The training, and what it is given. What links in its root lead to is outside of that."""
+        from hosting import images
+
+        folders = TrainingFolders(root)
+        environ = images.process_environ(image, root)
+        if os.geteuid() == 0:
+            image.let_all_read()
+        return confinement.Program(
+            argv=[str(image.python), "-m", "training", "train"],
+            environ=environ,
+            cwd=root,
+            inputs=[folders.channel(name).readlink() for name in ("dataset", "base_model")],
+            read=[root, image.app, *confinement.interpreter_folders(image.python)],
+            write=_writable(root),
+            hidden=[self.folder.parent, Path.home()],
+        )
+
+    def _user(self, folder: Path) -> int:
+        """Who a run is: somebody else than any other run, to whom its outputs belong; 0 where there is nobody else."""
+        outputs = _writable(folder / "root")
+        owner = outputs[0].stat().st_uid
+        if os.geteuid() or owner:
+            return owner if not os.geteuid() else 0
+        others = (path.stat().st_uid for path in self.folder.glob("*/root/tmp"))
+        user = confinement.free_user(str(folder.absolute()), others)
+        return user if user and confinement.give(outputs, user) else 0
+
+    def find(self, run: str) -> list[Run]:
+        """Runs whose id begins with `run`, newest first."""
+        folders = [p.parent for p in self.folder.glob(f"{run}*/{SPEC}") if not p.parent.name.startswith(".")]
+        found = [Run(RunSpec.load(f / SPEC), self.state(f.name)) for f in folders]
+        return sorted(found, key=lambda r: (r.spec.created, r.spec.id), reverse=True)
+
+    def state(self, run: str) -> RunState:
+        """What a run has come to. A process that is gone is judged by what it left."""
+        path = self.folder / run / "state.json"
+        state = RunState.load(path)
+        if state.status != "running" or _alive(state):
+            return state
+        ended = self._judge(run, state)
+        ended.write(path)
+        return ended
+
+    def follow(self, run: str) -> Iterator[str]:
+        """The lines of log.txt until the process is gone."""
+        path = self.folder / run / "log.txt"
+        path.touch()
+        with path.open(errors="replace") as log:
+            rest = ""
+            while True:
+                ended = self.state(run).status != "running"
+                rest += log.read()
+                *lines, rest = rest.split("\n")
+                yield from lines
+                if ended:
+                    break
+                time.sleep(0.1)
+            if rest:
+                yield rest
+
+    def stop(self, run: str) -> None:
+        """SIGTERM, time to write a checkpoint, then SIGKILL to whatever is left."""
+        folder = self.folder / run
+        state = self.state(run)
+        if state.status != "running":
+            raise RunError(f"run {run} is not running: it is {state.status}", where=str(folder))
+        (folder / _STOPPED).touch()
+        _signal(state, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _alive(state) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if _alive(state):
+            _signal(state, signal.SIGKILL)
+            while _alive(state):
+                time.sleep(0.05)
+        self.state(run)
+
+    def remove(self) -> None:
+        """Kill what runs, and remove all of it."""
+        for path in self.folder.glob(f"*/{SPEC}"):
+            _signal(self.state(path.parent.name), signal.SIGKILL)
+            confinement.end_all(_writable(path.parent / "root")[0].stat().st_uid)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def output(self, run: str) -> Path:
+        """What the run put into opt/ml/model."""
+        return TrainingFolders(self.folder / run / "root").model
+
+    def _judge(self, run: str, state: RunState) -> RunState:
+        folder = self.folder / run
+        folders = TrainingFolders(folder / "root")
+        confinement.end_all(folders.model.stat().st_uid)
+        process = _OURS.pop(state.pid, None)
+        log = folder / "log.txt"
+        ended = datetime.fromtimestamp(log.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        failure = _read_failure(folder / "root")
+        if failure:
+            status = "failed"
+        elif (folders.model / MANIFEST).exists():
+            status = "completed"
+        else:
+            status = "stopped" if (folder / _STOPPED).exists() else "failed"
+            failure = "" if status == "stopped" else _last_words(log)
+        return RunState.new(
+            **state.model_dump(exclude={"schema_", "status", "ended", "failure", "exit_code", "pid", "pid_started"}),
+            status=status,
+            ended=ended,
+            failure=failure,
+            exit_code=process.poll() if process else None,
+        )
+
+
+def unconfined(way: confinement.Way) -> str:
+    """What to say where training can do all that its starter can."""
+    return (
+        "training runs as you, and can read what you can, the stack's signing key too: "
+        f"this machine can't confine it ({way.why_not})"
+    )
+
+
+def _writable(root: Path) -> list[Path]:
+    """What a run may write. What these are in stays the caller's: none of them can be replaced by a link."""
+    folders = TrainingFolders(root)
+    return [root / "tmp", folders.model, folders.checkpoints, folders.failure.parent]
+
+
+def _read_failure(root: Path) -> str:
+    """Why a run failed. The file is the run's: it may be a link to one of ours, a pipe, or without an end."""
+    try:
+        descriptor = os.open(TrainingFolders(root).failure, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return "what it left as its reason is no file"
+        return os.read(descriptor, _LONGEST_FAILURE).decode(errors="replace")[:1024].strip()
+    finally:
+        os.close(descriptor)
+
+
+def _forget_failure(root: Path) -> None:
+    failure = TrainingFolders(root).failure
+    if failure.is_dir() and not failure.is_symlink():
+        shutil.rmtree(failure)
+    failure.unlink(missing_ok=True)
+
+
+def _built(ref: str, say: Say) -> "ProcessImage":
+    """The image of a reference; built again where this machine's cache lost it and the checkout still has its files."""
+    from hosting import images
+
+    if not ref.startswith("process:"):
+        raise KitError(
+            f"runs of image {ref} are not supported on this machine yet",
+            where="llmops:local_runtime",
+            fix="set llmops:local_runtime to process, then `llmops up`",
+        )
+    name = ref.removeprefix("process:").partition("@")[0]
+    if images.reference(name) == ref:
+        return images.find(images.build(name, say))
+    found = images.find(ref)
+    say("note: the training code here is another than the stack's image has; `llmops up` takes it into use")
+    return found
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    last = f"; its last line: {lines[-1][:300]}" if lines else ""
+    return f"it ended without saying why (killed, out of memory, or the machine went down){last}"
+
+
+def _alive(state: RunState) -> bool:
+    if process := _OURS.get(state.pid):
+        return process.poll() is None
+    try:
+        process = psutil.Process(state.pid)
+        return abs(process.create_time() - state.pid_started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(state: RunState, number: int) -> None:
+    """To the run's process and its children: it leads a group of its own."""
+    if _alive(state):
+        try:
+            os.killpg(state.pid, number)
+        except ProcessLookupError:
+            return
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time starts a run."""
+    if not folder.is_dir():
+        raise KitError("there is no such run", where=str(folder), fix="`llmops runs list` shows the runs")
+    with (folder / ".lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,198 @@
+"""Platform: how to operate a deployed stack. A target implements it; everything else of `llmops` uses it alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from contract.documents.outputs import EndpointOutput, StackOutputs
+from contract.documents.run import Compute, RunSpec, RunState
+from contract.documents.validation import did_you_mean
+from contract.errors import KitError, NotFoundError, RunError
+from contract.names import ModelRef
+from llmops.store.objects import Say
+from llmops.store.store import Store
+from llmops.store.versions import Version
+
+if TYPE_CHECKING:
+    from llmops.plan.training import Hire
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: what was asked for, and what has come of it."""
+
+    spec: RunSpec
+    state: RunState
+    doubt: str = ""
+    """Why `spec` may not be what its caller submitted, so that nothing of the run is signed; empty: it is."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """What an endpoint really serves, as it says itself."""
+
+    ready: bool
+    models: dict[str, float] = field(default_factory=dict)  # identity (sha256) -> share of the traffic, 0 to 1
+    workers: int = 0
+    restarts: int = 0
+    problem: str = ""
+    drift: tuple[str, ...] = ()  # what is otherwise than it was deployed, though it serves
+    undone: str = ""  # why its last rollout was rolled back, or is being; empty: it was not
+    changed: float = 0.0  # when it was changed last, in seconds since 1970
+
+
+def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:
+    """What a stack says of an endpoint.
+
+    Raises:
+        KitError: it has none of this name.
+    """
+    if name not in outputs.endpoints:
+        known = ", ".join(outputs.endpoints)
+        others = f"there are: {known}" if known else "`llmops promote NAME@N && llmops up` makes one"
+        raise NotFoundError(
+            f"there is no endpoint {name}",
+            where=f"stack {outputs.stack}",
+            fix=did_you_mean(name, outputs.endpoints) or others,
+        )
+    return outputs.endpoints[name]
+
+
+def endpoint_is_off(outputs: StackOutputs, name: str) -> KitError:
+    """What to say where nobody answers, because nobody shall."""
+    return KitError(
+        f"endpoint {name} is off",
+        where=f"stack {outputs.stack}",
+        fix="set its `endpoint: on` in the stack file, then `llmops up`",
+    )
+
+
+def doubtful(run: Run) -> RunError:
+    """Error for a run whose spec may not be what its caller submitted."""
+    again = "`llmops train RECIPE --again` trains anew"
+    if run.state.status != "completed":
+        again = f"`llmops train RECIPE` resumes it, if your recipe has the same inputs; {again}"
+    return RunError(f"what was submitted is not certain: {run.doubt}", where=f"run {run.spec.id}", fix=again)
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an OpenAI client takes to reach an endpoint."""
+
+    url: str
+    key: str = field(repr=False)
+    model: str
+
+
+class Platform(Protocol):
+    """A deployed stack in operation. Errors are KitErrors that name the run or endpoint."""
+
+    outputs: StackOutputs
+
+    def store(self) -> Store:
+        """The stack's store of dataset and model versions."""
+        ...
+
+    def sign(self, folder: Path) -> None:
+        """Sign the manifest of a folder with the stack's key, which this machine may not hold itself."""
+        ...
+
+    def require_runs(self) -> Compute | None:
+        """See that runs can be started here, before anything is made ready for one.
+
+        Returns:
+            The machines of a run that names none; None: this one.
+
+        Raises:
+            KitError: what is missing.
+        """
+        ...
+
+    def require_machines(self, machines: Compute) -> None:
+        """See that a run can have machines that its caller chose, before anything is made ready for it.
+
+        Raises:
+            KitError: the target has no such machines, or can't do with them what is asked for.
+        """
+        ...
+
+    def hire(self, machines: Compute) -> "Hire | None":
+        """What a run's machines cost, and what quotas say of them, looked up; None: runs take this machine."""
+        ...
+
+    def submit(self, spec: RunSpec, say: Say) -> None:
+        """Start a run; it needs nobody to watch it. `say` is told what takes long."""
+        ...
+
+    def find(self, run: str = "") -> list[Run]:
+        """Runs, newest first; with an id or the beginning of one: only those."""
+        ...
+
+    def follow(self, run: str) -> Iterator[str]:
+        """The run's lines from its first, and as they come, until it ends."""
+        ...
+
+    def stop(self, run: str) -> None:
+        """Stop a run in order; its last checkpoint stays."""
+        ...
+
+    def halt(self, say: Say) -> None:
+        """Stop all runs in order, and keep no machine for the next one."""
+        ...
+
+    def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:
+        """Start an ended run again, on other machines if given; it goes on from its last checkpoint.
+
+        `asked` is what the caller would submit by itself. Where a run's own spec is in doubt, only an equal one is
+        gone on with.
+        """
+        ...
+
+    def job_request(self, run: str) -> dict[str, Any]:
+        """The request that starts a run's job, in the words of the target's own API.
+
+        Raises:
+            KitError: runs of this target are no jobs.
+        """
+        ...
+
+    def output(self, run: str) -> Version:
+        """The model version that a completed run made, unsigned."""
+        ...
+
+    def register(self, ref: ModelRef, say: Say) -> None:
+        """Write a version of the store into the target's own registry, if it has one; once."""
+        ...
+
+    def unregistered(self) -> list[ModelRef]:
+        """Versions of runs that the target's own registry lacks, because writing them failed."""
+        ...
+
+    def secret(self, name: str) -> str:
+        """What is kept under a name in the target's place for secrets; nothing but this process gets it."""
+        ...
+
+    def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send an OpenAI chat request; the answer's chunks as they come (one, unless the request says `stream`)."""
+        ...
+
+    def access(self, endpoint: str, hours: float) -> Access:
+        """What lets an OpenAI client ask the endpoint, for so many hours where the target's keys end."""
+        ...
+
+    def live(self, endpoint: str) -> Live:
+        """What the endpoint really serves."""
+        ...
+
+    def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
+        """Share an endpoint's traffic between the identities that it has loaded."""
+        ...
+
+    def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
+        """The endpoint's lines; with `follow`, the ones to come as well."""
+        ...
+
+    def remove_data(self) -> None:
+        """Remove every version and run for good, so that the stack's resources are empty and can be destroyed."""
+        ...

@@ -1,0 +1,303 @@
+"""What a rehearsal asks of a cloud: who calls, what it holds, what runs there, and what only a twin can be told."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from contract.errors import KitError
+from contract.twins import key_headers
+from llmops.platforms.platform import Say
+from llmops.rehearsal.fault_case import FaultCase
+from llmops.rehearsal.leaks import Accepted
+
+if TYPE_CHECKING:
+    from contract.documents.outputs import StackOutputs
+    from llmops.rehearsal.smoke.questions import Question
+
+REPOSITORY = "acme/assistant"
+"""On GitHub: whose workflows the roles of `bootstrap` trust."""
+THEIRS = "acme-payroll"
+"""What others have in the account begins with it."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who this process is for the cloud. `account`: with the word that the cloud has for it; `twin`: its address."""
+
+    name: str
+    account: str
+    region: str
+    twin: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Machines that are paid for. `purpose` is hosting or training, as in the table of prices."""
+
+    name: str
+    purpose: str
+    instance_type: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A server's own look at its golden prompts: when (seconds since 1970), the share that was right, whose answers."""
+
+    at: float
+    score: float
+    model: str
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """An alarm whose threshold somebody changes by hand."""
+
+    name: str
+    before: float
+    set: Callable[[float], None]
+    read: Callable[[], float]
+
+
+class Twin(ABC):
+    """The orders that a cloud's twin takes in a rehearsal. Its state is in `home`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    @abstractmethod
+    def up(self, say: Say, pace: float) -> None:
+        """Start it, with permissions judged. Raises KitError when it does not start."""
+
+    @abstractmethod
+    def down(self) -> None:
+        """End its processes."""
+
+    @abstractmethod
+    def environment(self) -> dict[str, str]:
+        """What makes a program a client of its owner."""
+
+    @abstractmethod
+    def take(self, identity: str) -> Mapping[str, str | None]:
+        """What makes a program the bearer of one of bootstrap's roles, as a workflow on GitHub gets it: changes of the
+        owner's environment.
+        """
+
+    @abstractmethod
+    def name_of(self, identity: str) -> str:
+        """By which name a role is found again in records."""
+
+    @abstractmethod
+    def deny(self, name: str, action: str) -> None:
+        """Take an action away from a role, whatever it was given."""
+
+    @abstractmethod
+    def give_back(self, name: str, action: str) -> None:
+        """The reverse of `deny`."""
+
+    @abstractmethod
+    def policies(self, name: str) -> list[dict[str, Any]] | None:
+        """What a role was given, in the cloud's own documents; None: there is no such role."""
+
+    @abstractmethod
+    def bearer(self, principal: str) -> str:
+        """The name of the role of a recorded principal; empty: it is none."""
+
+    @abstractmethod
+    def url(self) -> str:
+        """Where its own routes (/_twin/…) answer."""
+
+    def web_identity(self, identity: str, audience: str) -> str:
+        """A token as GitHub gives it to a job that takes one of bootstrap's roles; the twin makes it in its place."""
+        from llmops.platforms.steps import PROMOTE_ENVIRONMENT
+
+        place = f"environment:{PROMOTE_ENVIRONMENT}" if "-promote-" in identity else "ref:refs/heads/main"
+        claims = {
+            "iss": "https://token.actions.githubusercontent.com",
+            "aud": audience,
+            "sub": f"repo:{REPOSITORY}:{place}",
+            "exp": 4102444800,  # longer than any rehearsal: nobody renews it
+        }
+        return self.ask("web-identities", "POST", claims)["token"]
+
+    def ask(self, route: str, method: str = "GET", document: Any = None) -> Any:
+        """What one of its own routes answers.
+
+        Raises:
+            KitError: it refuses, or does not answer.
+        """
+        from twins.core.control import own_key
+
+        data = None if document is None else json.dumps(document).encode()
+        url = f"{self.url()}/_twin/{route}"
+        try:
+            with urlopen(Request(url, data, key_headers(own_key(self.home)), method=method), timeout=60) as answer:
+                return json.load(answer)
+        except HTTPError as e:
+            raise KitError(f"the twin refuses: {e.read().decode(errors='replace')}", where=url) from e
+        except OSError as e:
+            raise KitError(f"the twin does not answer: {e}", where=url, fix=f"see {self.home}/twin.log") from e
+
+
+class Cloud(ABC):
+    """One cloud. Methods without a twin in them work on an account too, as this process's environment says who."""
+
+    target: ClassVar[str]
+    title: ClassVar[str]
+    contract: ClassVar[str]
+    """What the cloud calls asking an endpoint."""
+    extra: ClassVar[tuple[str, ...]]
+    """The extra that a rehearsal needs, and packages that it brings."""
+    roles: ClassVar[tuple[str, ...]]
+    """Labels: those that bootstrap makes, and those of a stack."""
+    bearers: ClassVar[Mapping[str, str]] = {}
+    """Verb of llmops -> label of the role of bootstrap that it runs under, where that is not deploy."""
+    withheld: ClassVar[str]
+    """An action of deploy that the first `up` lacks."""
+    region: ClassVar[str]
+    """Of the twin's clients; one of which the kit knows prices."""
+    instance_type: ClassVar[str]
+    """Of jobs and endpoints, where a stack names none."""
+    files: ClassVar[bool]
+    """May an endpoint's requests and answers be files (`mode: async`)?"""
+    rolls_back_silently: ClassVar[bool]
+    """May the cloud undo an update and tell nobody, so that a state takes it for done?"""
+    faults: ClassVar[tuple[FaultCase, ...]]
+    data_kinds: ClassVar[frozenset[str]]
+    """Kinds of `held` that `llmops down` keeps."""
+    running_kinds: ClassVar[frozenset[str]]
+    """Kinds of `held` that it removes."""
+    holds_secrets: ClassVar[tuple[Accepted, ...]]
+    """Where secrets have to be, in a rehearsal's folder and its processes, and why."""
+    secret_files: ClassVar[tuple[str, ...]] = ("twin/root.secret", "twin/registry/secret")
+    """Files below the rehearsal's folder that are secrets of the twin, whole."""
+    rolled_back_by: ClassVar[str]
+    """What the words of a rollback by quality name."""
+    only = ""
+    """On an account: things with this in their name are described whole by `held`, the others may only be named."""
+
+    @abstractmethod
+    def twin(self, home: Path) -> Twin:
+        """The twin whose state is there."""
+
+    @abstractmethod
+    def require_loopback(self, environ: Mapping[str, str]) -> None:
+        """See that an environment's clients can reach this machine alone. Raises KitError: one leads elsewhere."""
+
+    @abstractmethod
+    def caller(self) -> Caller:
+        """Who this process is. Raises KitError: nobody."""
+
+    @abstractmethod
+    def held(self) -> dict[str, Any]:
+        """`kind name` -> description of all that the account holds of the kinds that the kit uses; but for what a
+        rehearsal itself changes all the time: the files of Pulumi's states.
+        """
+
+    @abstractmethod
+    def is_of(self, thing: str, stack: str) -> bool:
+        """Is one of `held` a stack's?"""
+
+    @abstractmethod
+    def is_the_clouds(self, thing: str) -> bool:
+        """Is one of `held` left there by the cloud itself, for whoever uses it?"""
+
+    def waiting(self, _stack: str) -> list[str]:
+        """What the cloud keeps of a removed stack until some days are over, by its names."""
+        return []
+
+    def bring_back(self, _stack: str) -> list[str]:
+        """Recover what `waiting` says, where it keeps a name that the same stack needs again; what was recovered."""
+        return []
+
+    @abstractmethod
+    def make_theirs(self) -> None:
+        """Make some things of another team; all have THEIRS in their name."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The target's own key of a stack's file."""
+
+    def words_for(self, *_stacks: str) -> tuple[str, ...]:
+        """Words of `llmops bootstrap` that name the stacks, where it makes something for each."""
+        return ()
+
+    def place_words(self) -> tuple[str, ...]:
+        """Words of `llmops bootstrap` that say where what is new shall be, where the environment does not."""
+        return ()
+
+    @abstractmethod
+    def questions(self) -> "tuple[Question, ...]":
+        """What only an account answers."""
+
+    @abstractmethod
+    def remove_bootstrapped(self, project: str) -> None:
+        """Remove what `llmops bootstrap` made for a project, with its states. Raises KitError: it can't be."""
+
+    @abstractmethod
+    def bound(self, settings: dict[str, Any], boundary: str) -> None:
+        """Put the roles of a stack's settings within the boundary that bootstrap made, where the cloud has such."""
+
+    @abstractmethod
+    def roles_of(self, outputs: "StackOutputs") -> dict[str, str]:
+        """Label -> identity of the roles of a stack."""
+
+    @abstractmethod
+    def interruptions(self, outputs: "StackOutputs", run: str) -> int:
+        """How often the machine of a run was taken away."""
+
+    @abstractmethod
+    def quality(self, outputs: "StackOutputs", endpoint: str) -> Iterator[Quality]:
+        """What the servers of an endpoint logged of their golden prompts."""
+
+    @abstractmethod
+    def quality_alarm(self, outputs: "StackOutputs", endpoint: str) -> ByHand:
+        """The alarm that watches it."""
+
+    @abstractmethod
+    def asker(self, outputs: "StackOutputs", endpoint: str) -> Callable[[bytes], bytes]:
+        """Sends a chat request as the cloud's own clients do; raises whatever goes wrong. Threads may share it."""
+
+    @abstractmethod
+    def change_machines(self, entry: dict[str, Any]) -> None:
+        """Change an endpoint's settings so that new instances have to replace the old ones."""
+
+    def next_link(self) -> str:
+        """The address of a second page of a list, as the cloud writes it; empty: it writes none."""
+        return ""
+
+    @abstractmethod
+    def hasten(self, entry: dict[str, Any]) -> None:
+        """On a twin, whose minutes are short: let no rollout of an endpoint wait for as long as on the cloud."""
+
+    @abstractmethod
+    def standing(self) -> Iterator[Standing]:
+        """Machines of endpoints and jobs."""
+
+    def require_prices(self, say: Say, region: str) -> None:
+        """See that what a rehearsal starts has a price, so that a limit can be kept; fetch prices where it has none.
+
+        Raises:
+            KitError: they can't be fetched.
+        """
+        from llmops.plan.prices import load_prices, refresh
+
+        prices = load_prices(region)
+        if any(prices.instance(kind, self.instance_type) is None for kind in ("hosting", "training")):
+            say(f"fetching {self.title}'s price list of {region} (some megabytes)")
+            refresh(region)
+
+    def fault(self, name: str) -> FaultCase:
+        """The case of a name.
+
+        Raises:
+            KitError: there is none.
+        """
+        from llmops.rehearsal.fault_case import find
+
+        return find(self.faults, name)

@@ -1,0 +1,197 @@
+"""From a recipe to a model that answers: images, training, gate, promotion, and each way of asking."""
+
+import json
+import re
+from typing import Any
+from urllib.request import Request, urlopen
+
+from contract.documents.recipe import Recipe
+from contract.names import parse_promoted
+from llmops.rehearsal.base_model import base_version
+from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, require
+from llmops.rehearsal.stage import Stage
+from llmops.rehearsal.steps import Evidence, Step
+from llmops.rehearsal.world import RECIPE
+
+_STEP = re.compile(r"\bstep=(\d+)")
+_RECLAIM_AT = 7
+"""Training steps done when the machine is taken away: after the first checkpoint, and before the last step."""
+
+
+def images(stage: Stage) -> Evidence:
+    """What runs and endpoints are made of, by digest."""
+    built = stage.json("images", "push" if stage.world.live and not stage.cloud.caller().twin else "build")
+    written = stage.file().config()["images"]
+    require(written == built, "the stack file has other images than were built", str(stage.file().path))
+    stage.llmops("up")
+    return Evidence(
+        (
+            *(f"{name}: {reference[:40]}…" for name, reference in built.items()),
+            "written into the stack file, by digest",
+        ),
+        {"images": sorted(built)},
+    )
+
+
+def train(stage: Stage) -> Evidence:
+    """A spot job whose machine is taken away once; its follower is killed, and `runs collect` finishes the run."""
+    recipe_path = stage.world.project / RECIPE
+    recipe = Recipe.load(recipe_path)
+    platform = stage.platform()
+    base = platform.store().put_model(base_version(recipe, recipe_path.parent, stage.say), platform.sign)
+    if "run" not in stage.notes:
+        said = stage.llmops("train", RECIPE, "--spot", "--detach")
+        stage.notes["run"] = next(line for line in said.splitlines() if line.startswith(f"{recipe.name}-"))
+        stage.watch_and_kill(_Reclaim(stage), "runs", "follow", stage.notes["run"])
+    run = stage.notes["run"]
+    state = stage.wait(lambda: _ended(platform, run), f"run {run}")
+    require(state.status == "completed", f"run {run} {state.status}: {state.failure}", "the training job")
+    stage.llmops("runs", "collect")
+    ref = platform.store().find(f"{recipe.name}@latest")
+    manifest = platform.store().manifest(ref)
+    require(manifest.lineage.run == run, f"{ref.alias} is not of run {run}", "`llmops runs collect`")
+    stage.notes["version"] = ref.alias
+    facts = manifest.training
+    assert facts
+    interrupted = stage.cloud.interruptions(stage.outputs(), run)
+    return Evidence(
+        (
+            f"base model {base.alias}: put into the store before, as a job has no network",
+            f"run {run}: {facts.steps} steps, loss {facts.first_loss:.2f} -> {facts.last_loss:.2f}",
+            f"its machine was taken away {interrupted} time(s), and it went on from its checkpoint",
+            f"its follower was killed then; `llmops runs collect` made {ref.alias}",
+        ),
+        {"steps": facts.steps, "version": ref.alias},
+        {"interrupted": interrupted, "training seconds": facts.seconds},
+    )
+
+
+def gate(stage: Stage) -> Evidence:
+    """The evaluation decides; what was never evaluated is not promoted."""
+    version = stage.notes["version"]
+    manifest = stage.manifest(version)
+    assert manifest.gate
+    require(manifest.gate.passed, f"the gate was not passed: {manifest.gate.reasons}", version)
+    base = Recipe.load(stage.world.project / RECIPE).base_model.name
+    refused = stage.llmops("promote", f"{base}@latest", "--endpoint", ENDPOINT, code=3)
+    require("was never evaluated" in refused, "a model without evaluation was promoted", base)
+    scores = [f"{r.suite}: {r.before.value:.2f} -> {r.after.value:.2f}" for r in manifest.evaluation]
+    return Evidence(
+        (*scores, *manifest.gate.reasons, f"{base}@latest was refused: it was never evaluated"),
+        {"passed": True},
+        {r.suite: r.after.value for r in manifest.evaluation},
+    )
+
+
+def promote(stage: Stage) -> Evidence:
+    """One line of the stack file."""
+    version = stage.notes["version"]
+    changed = stage.json("promote", version, "--endpoint", ENDPOINT)
+    if stage.cloud.files:
+        stage.json("promote", version, "--endpoint", QUEUE)
+        stage.edit(lambda config: config["endpoints"][QUEUE].update(mode="async"))
+    ref = parse_promoted(changed["after"])
+    require(ref.alias == version, f"{changed['after']} was written", str(stage.file().path))
+    return Evidence((f"endpoint {ENDPOINT}: {version}, by identity sha256:{ref.sha256[:12]}",), {"version": version})
+
+
+def serve(stage: Stage) -> Evidence:
+    """Endpoints come up, and are what was asked for."""
+    stage.timeline.mark("first endpoints")
+    stage.llmops("up")
+    rows = {row["name"]: row for row in stage.json("status")["endpoints"]}
+    require(rows, "there is no endpoint", "`llmops status`")
+    for name, row in rows.items():
+        require(row["ready"], f"{name} is {row['state']}", "`llmops status`")
+        require(row["serves"] == stage.notes["version"], f"{name} serves {row['serves']}", "`llmops status`")
+    return Evidence(
+        tuple(f"{name}: {row['serves']}, {row['state']}" for name, row in rows.items()), {"ready": sorted(rows)}
+    )
+
+
+def invoke(stage: Stage) -> Evidence:
+    """Plain, streamed, by files where the cloud has that, and with OpenAI's client and a bearer token."""
+    question, expect = golden(stage)
+    answers = {
+        "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
+        "streaming": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n"),
+        "OpenAI client": by_openai(stage.json("token", ENDPOINT), question),
+    }
+    if stage.cloud.files:
+        answers["async"] = stage.json("invoke", QUEUE, question)["choices"][0]["message"]["content"]
+    for way, answer in answers.items():
+        require(holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}")
+    return Evidence(tuple(f"{way}: {answer.strip()}" for way, answer in answers.items()), {"ways": sorted(answers)})
+
+
+def by_openai(access: dict[str, str], question: str) -> str:
+    """What an OpenAI client gets; without the package, what the same request gets."""
+    request = {"model": access["model"], "messages": [{"role": "user", "content": question}]}
+    try:
+        from openai import OpenAI
+    except ImportError:
+        headers = {"Authorization": f"Bearer {access['api_key']}", "Content-Type": "application/json"}
+        url = f"{access['base_url'].rstrip('/')}/chat/completions"
+        with urlopen(Request(url, json.dumps(request).encode(), headers), timeout=60) as answer:
+            return json.load(answer)["choices"][0]["message"]["content"]
+    with OpenAI(base_url=access["base_url"], api_key=access["api_key"]) as client:
+        return client.chat.completions.create(**request).choices[0].message.content or ""  # type: ignore[call-overload]
+
+
+def golden(stage: Stage) -> tuple[str, list[str]]:
+    """A question that the version was seen to answer rightly, and what the answer must hold."""
+    first = stage.manifest(stage.notes["version"]).golden[0]
+    return first.messages[-1].content, first.expect
+
+
+class _Reclaim:
+    """Has the job's machine taken away once it has a checkpoint; enough was seen when that was told."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._done = False
+
+    def __call__(self, line: str) -> bool:
+        found = _STEP.search(line)
+        if found and int(found[1]) >= _RECLAIM_AT and not self._done:
+            self._done = True
+            if not self._stage.world.live:
+                self._stage.world.fault("spot_reclaim", {"job": "*", "after_seconds": 0, "times": 1})
+                self._stage.timeline.mark("spot instance reclaimed")
+        # A follower that looks too late for the state sees the next attempt begin.
+        return self._done and (self._stage.world.live or "taken back" in line or line.startswith("resume="))
+
+
+def holds(answer: str, expect: list[str]) -> bool:
+    """Is there an answer, with all that it must hold?"""
+    return all(any(a.casefold() in answer.casefold() for a in each.split("|")) for each in expect) and bool(answer)
+
+
+def _ended(platform: Any, run: str) -> Any:
+    """A run's state once it has ended."""
+    state = platform.find(run)[0].state
+    return state if state.status not in ("pending", "running") else None
+
+
+STEPS = (
+    Step(
+        "images",
+        "Build the images",
+        "what runs is named by its content",
+        "real",
+        images,
+        needs=("up",),
+    ),
+    Step(
+        "train",
+        "Train on spot, reclaimed once",
+        "a run survives its machine and its caller",
+        "simulated",
+        train,
+        needs=("images",),
+    ),
+    Step("gate", "Evaluate", "what is not good enough is not promoted", "real", gate, needs=("train",)),
+    Step("promote", "Promote", "one line of the stack file says what serves", "real", promote, needs=("gate",)),
+    Step("serve", "Deploy the endpoints", "what serves is what was asked for", "twin", serve, needs=("promote",)),
+    Step("invoke", "Ask", "each way of asking gets the right answer", "twin", invoke, needs=("serve",)),
+)

@@ -1,0 +1,46 @@
+"""What several steps do."""
+
+import json
+from typing import Any
+
+from contract.errors import KitError
+from llmops.rehearsal.clouds.cloud import THEIRS
+from llmops.rehearsal.stage import Stage
+
+ENDPOINT = "assistant"
+QUEUE = "nightly"
+"""An endpoint whose requests and answers are files."""
+
+
+def require(condition: object, what: str, where: str, fix: str = "see the step's log") -> None:
+    """See that something holds.
+
+    Raises:
+        KitError: it does not.
+    """
+    if not condition:
+        raise KitError(what, where=where, fix=fix)
+
+
+def theirs(stage: Stage) -> dict[str, Any]:
+    """What others have in the account, described."""
+    return {name: d for name, d in stage.cloud.held().items() if THEIRS in json.dumps([name, d], default=str)}
+
+
+def write_stack(stage: Stage, name: str) -> None:
+    """A stack's file, unless it is there."""
+    path = stage.world.project / f"Pulumi.{stage.world.stack(name)}.yaml"
+    if path.exists():
+        return
+    from ruamel.yaml import YAML
+
+    cloud = stage.cloud
+    own = {
+        **cloud.settings(),
+        **stage.world.settings(),
+        **stage.notes.get("places", {}).get(stage.world.stack(name), {}),
+    }
+    if boundary := stage.notes.get("boundary"):
+        cloud.bound(own, boundary)
+    settings = {"target": cloud.target, cloud.target: own, **stage.world.more_settings()}
+    YAML().dump({"config": {f"{stage.file_project}:{key}": value for key, value in settings.items()}}, path)

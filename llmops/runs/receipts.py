@@ -1,0 +1,116 @@
+"""The check before a run's output is signed: a job's manifest is a claim, and is held against what was submitted.
+
+Lineage, name and defaults come from the spec, licence from the base model, scores, gate and golden prompts from the
+answers to each row and the stored dataset. Left to the job are its own measurements (`training`, `created`), and that
+the answers are the model's: the image decides that, and a server asks the golden prompts again before it is ready.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from contract.documents.dataset import DatasetManifest
+from contract.documents.evaluation import EvaluationAnswers
+from contract.documents.model import Lineage, ModelManifest
+from contract.documents.run import Pinned, RunSpec
+from contract.errors import IntegrityError, KitError
+from contract.integrity.digest import check_folder, sha256_bytes, sha256_file
+from contract.layout import EVALUATION, MANIFEST
+from llmops.store.store import Store
+from llmops.store.versions import Version
+from training.scoring import judge
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_FIX = (
+    "nothing of this run was signed or stored. The job, or something that may write where runs lie, claims what was "
+    "not asked for: find out which, then `llmops train RECIPE --again`"
+)
+
+
+def check_output(version: Version, spec: RunSpec, store: Store) -> str:
+    """Hold what a run's job made against what was submitted.
+
+    Args:
+        version: a complete model version, unsigned; its weights are not read here.
+        spec: what the caller submitted, from where the job can't write.
+        store: has the run's dataset and base model.
+
+    Returns:
+        The identity of what was checked: the manifest's sha256.
+
+    Raises:
+        IntegrityError: naming the first field or metric that differs.
+    """
+    content = version.manifest()
+    where = f"run {spec.id}: {MANIFEST}"
+    manifest = ModelManifest.parse(content, where=where)
+    base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
+    _compare(manifest, _submitted(spec, base.licence) | {"engines": _engines(manifest)}, where)
+    verdict = judge(spec.recipe, _dataset(store, spec.dataset), _answers(version, manifest, where))
+    _compare(manifest, {"evaluation": verdict.evaluation, "gate": verdict.gate, "golden": verdict.golden}, where)
+    return sha256_bytes(content)
+
+
+def _submitted(spec: RunSpec, licence: str) -> dict[str, Any]:
+    """What a manifest must say whatever the job did."""
+    lineage = Lineage.of_run(spec, spec.id)
+    return {"name": spec.recipe.name, "lineage": lineage, "serving": spec.recipe.serving, "licence": licence}
+
+
+def _engines(manifest: ModelManifest) -> list[str]:
+    """What can load the files that are there."""
+    has_openvino = any(name.startswith("openvino/") for name in manifest.files)
+    return ["openvino", "transformers"] if has_openvino else ["transformers"]
+
+
+def _compare(manifest: ModelManifest, expected: dict[str, Any], where: str) -> None:
+    for field, value in expected.items():
+        for path, found, wanted in _differences(field, _plain(getattr(manifest, field)), _plain(value)):
+            raise IntegrityError(
+                f"says {found!r:.200}; what was submitted gives {wanted!r:.200}", where=f"{where}: {path}", fix=_FIX
+            )
+    if not _MOMENT.fullmatch(manifest.created):
+        raise IntegrityError(f"says {manifest.created!r}, which is no moment", where=f"{where}: created", fix=_FIX)
+
+
+def _differences(path: str, found: Any, wanted: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Places where two documents differ, the deepest ones; items of lists by `suite` where they have one."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            yield from _differences(f"{path}.{key}", found.get(key), wanted.get(key))
+    elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        for number, (each, other) in enumerate(zip(found, wanted, strict=True)):
+            name = other.get("suite", number) if isinstance(other, dict) else number
+            yield from _differences(f"{path}.{name}", each, other)
+    elif found != wanted:
+        yield path, found, wanted
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+def _answers(version: Version, manifest: ModelManifest, where: str) -> EvaluationAnswers:
+    """The answers that the manifest lists; what is read is what was hashed."""
+    entry = manifest.files.get(EVALUATION)
+    if entry is None:
+        raise IntegrityError(
+            f"lists no {EVALUATION}, so that its gate can't be decided again",
+            where=f"{where}: files",
+            fix="an image of an older kit made it: `llmops up` brings this kit's, then `llmops train RECIPE --again`",
+        )
+    content = version.document(EVALUATION, entry)
+    return EvaluationAnswers.parse(content.decode(errors="replace"), where=f"{version.where}/{EVALUATION}")
+
+
+def _dataset(store: Store, pinned: Pinned) -> Path:
+    """The folder of a dataset version, checked."""
+    folder = store.dataset_folder(pinned.sha256)
+    where = str(folder / MANIFEST)
+    if sha256_file(folder / MANIFEST) != pinned.sha256:
+        raise KitError("was changed in the store", where=where, fix="prepare the dataset again: `llmops train RECIPE`")
+    check_folder(folder, DatasetManifest.load(folder / MANIFEST).files)
+    return folder

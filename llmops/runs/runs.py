@@ -1,0 +1,215 @@
+"""From a recipe to a run, and from a completed run to a model version in the store."""
+
+import secrets
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from contract.documents.recipe import Recipe
+from contract.documents.run import Compute, Pinned, RunSpec
+from contract.documents.validation import did_you_mean, first_message
+from contract.errors import KitError, NotFoundError, RunError
+from contract.names import ModelRef
+from llmops import __version__
+from llmops.platforms.platform import (
+    Platform,
+    Run,
+    Say,
+    doubtful,
+)
+from llmops.runs.receipts import check_output
+from llmops.store.store import now
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that could be submitted, and the one of the same inputs that is there already."""
+
+    spec: RunSpec
+    same: Run | None
+
+
+def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[str, Any] | None = None) -> Plan:
+    """Make everything ready that a run needs: dataset version and base model.
+
+    Each part is kept in the store: interrupted, the next call goes on from there.
+
+    Args:
+        platform: the stack in operation.
+        recipe_path: the recipe's file.
+        say: told what takes long.
+        machines: fields of Compute that are to be otherwise than the stack's settings say.
+
+    Raises:
+        KitError: the recipe, its data or its base model, with file, line and field.
+    """
+    from llmops.store.importing import import_model
+
+    compute = other_machines(platform, platform.require_runs(), machines or {})
+    recipe = parse_recipe(recipe_path)
+    dataset = put_dataset(platform, recipe, recipe_path.parent, say)
+    base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent)
+    platform.store().signed_manifest(base, platform.outputs.signing.public_key)
+    spec = RunSpec.new(
+        id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
+        created=now(),
+        recipe=recipe.model_dump(by_alias=True),
+        dataset=dataset.model_dump(),
+        base_model=Pinned(name=base.name, sha256=base.sha256).model_dump(),
+        image=platform.outputs.training.image,
+        kit_version=__version__,
+        compute=compute.model_dump() if compute else None,
+    )
+    same = [r for r in platform.find(f"{recipe.name}-") if r.spec.inputs == spec.inputs]
+    return Plan(spec, _best(same))
+
+
+def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[str, Any]) -> Compute | None:
+    """The machines of a run: the usual ones, but for what is wanted otherwise.
+
+    Raises:
+        KitError: they can't be so, or runs of this target are processes of this machine.
+    """
+    if not wanted:
+        return usual
+    options = " ".join(
+        f"--{'' if value is not False else 'no-'}{name.replace('_', '-')}" for name, value in wanted.items()
+    )
+    if usual is None:
+        raise KitError(
+            "has no effect on a stack of target local: its runs are processes of this machine", where=options
+        )
+    try:
+        chosen = Compute.model_validate(usual.model_dump() | dict(wanted))
+    except ValidationError as e:
+        fix = f"docs/reference.md says what `llmops:{platform.outputs.target}.jobs` takes"
+        raise KitError(first_message(e), where=options, fix=fix) from None
+    platform.require_machines(chosen)
+    return chosen
+
+
+def put_dataset(platform: Platform, recipe: Recipe, folder: Path, say: Say) -> Pinned:
+    """Collect and prepare the recipe's data on this machine, and store it as a dataset version."""
+    from training.prepare import make_dataset
+
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "dataset"
+        make_dataset(recipe, folder, out)
+        sha256 = platform.store().put_dataset(out)
+    say(f"dataset {recipe.name} sha256:{sha256[:12]}")
+    return Pinned(name=recipe.name, sha256=sha256)
+
+
+def find_run(platform: Platform, run: str) -> Run:
+    """A run by its id or the beginning of it; `latest` is the newest.
+
+    Raises:
+        NotFoundError: none. RunError: several.
+    """
+    found = platform.find("" if run == "latest" else run)
+    if run == "latest":
+        found = found[:1]
+    exact = [r for r in found if r.spec.id == run]
+    if exact or len(found) == 1:
+        return (exact or found)[0]
+    if not found:
+        meant = did_you_mean(run, ["latest", *(r.spec.id for r in platform.find())])
+        raise NotFoundError(f"there is no run {run}", fix=meant or "`llmops runs list` shows the runs")
+    ids = ", ".join(r.spec.id for r in found[:5])
+    raise RunError(f"{run} is the beginning of {len(found)} runs: {ids}", fix="write more of the id")
+
+
+def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
+    """Number, sign, store and register what a completed run made; once, however often it is called.
+
+    A failed registration is a warning; `unregistered` of the platform names the version until it is made good.
+
+    Raises:
+        RunError: the run is not complete, or what was submitted is not certain.
+        IntegrityError: the run's output is not what was submitted, or not what its manifest says: nothing is signed.
+    """
+    name, run_id = run.spec.recipe.name, run.spec.id
+    store = platform.store()
+    ref = store.of_run(name, run_id)
+    if ref is None:
+        if run.state.status != "completed":
+            raise not_complete(run)
+        if run.doubt:
+            raise doubtful(run)
+        made = platform.output(run_id)
+        ref = store.put_model(made, platform.sign, check_output(made, run.spec, store), say)
+    store.signed_manifest(ref, platform.outputs.signing.public_key)
+    try:
+        platform.register(ref, say)
+    except KitError as e:  # the version is in the store, and nothing of the kit reads the registry
+        say(f"warning: {ref.alias} is in the store, but not in the registry: {e}")
+        say("`llmops runs collect` tries again")
+    return ref
+
+
+def not_complete(run: Run) -> RunError:
+    """What to say of a run that has no model version to give."""
+    run_id, status = run.spec.id, run.state.status
+    if status == "running":
+        return RunError("is still running", where=f"run {run_id}", fix=f"`llmops runs follow {run_id}` waits for it")
+    what = f"{status}: {run.state.failure}" if run.state.failure else status
+    return RunError(
+        what,
+        where=f"run {run_id}",
+        fix=f"`llmops train --resume {run_id}` goes on from its last checkpoint; `llmops runs show {run_id}` says more",
+    )
+
+
+def _best(runs: list[Run]) -> Run | None:
+    """A complete one, else one that is going on, else the newest."""
+    order = ("completed", "running", "pending", "stopped", "failed")
+    return min(runs, key=lambda r: order.index(r.state.status), default=None)
+
+
+def uncollected(platform: Platform) -> list[Run]:
+    """Completed runs whose version is not in the store yet."""
+    store = platform.store()
+    return [
+        r for r in platform.find() if r.state.status == "completed" and not store.of_run(r.spec.recipe.name, r.spec.id)
+    ]
+
+
+def require_collected(platform: Platform, say: Say) -> None:
+    """See that no complete run would be lost with the place that keeps runs. Where that can't be seen, `say` is told.
+
+    Raises:
+        KitError: naming the runs.
+    """
+    try:
+        found = [run.spec.id for run in uncollected(platform) if not run.doubt]
+    except KitError as e:
+        say(f"warning: whether complete runs were not collected can't be seen: {e}")
+        return
+    if found:
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise KitError(
+            f"complete runs were not collected, and would be lost: {', '.join(found[:5])}{more}",
+            where=f"stack {platform.outputs.stack}",
+            fix="`llmops runs collect` stores their models; `llmops down --discard-runs` does without",
+        )
+
+
+def parse_recipe(path: Path) -> Recipe:
+    """A recipe file.
+
+    Raises:
+        KitError: it is missing or does not validate, file, line, field; or its base model is one of the hub that no
+            commit names.
+    """
+    if not path.is_file():
+        meant = did_you_mean(str(path), (str(p) for p in path.parent.glob("*.yaml")))
+        fix = meant or "give the path of a recipe's YAML file"
+        raise NotFoundError("there is no such recipe", where=str(path), fix=fix)
+    recipe = Recipe.load(path)
+    recipe.base_model.require_commit(f"{path}: base_model.revision")
+    return recipe

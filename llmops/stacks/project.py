@@ -1,0 +1,100 @@
+"""Where we are: the Pulumi project's folder, and which of its stacks is meant."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from contract.errors import KitError, NotFoundError
+
+STACK_VARIABLE = "PULUMI_STACK"
+_PROJECT_FILE = "Pulumi.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a Pulumi.yaml."""
+
+    folder: Path
+
+    @classmethod
+    def find(cls, start: Path) -> "Project":
+        """The project of a folder: the next one upwards with a Pulumi.yaml, as pulumi itself looks for it.
+
+        Raises:
+            KitError: there is none.
+        """
+        start = start.resolve()
+        for folder in (start, *start.parents):
+            if (folder / _PROJECT_FILE).is_file():
+                return cls(folder)
+        raise NotFoundError(
+            "no Pulumi.yaml here or in a folder above",
+            where=str(start),
+            fix="change into the project's folder, or give it with --cwd",
+        )
+
+    @cached_property
+    def name(self) -> str:
+        """The project's name, which is the namespace of its configuration keys."""
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import MarkedYAMLError
+
+        path = self.folder / _PROJECT_FILE
+        try:
+            data: Any = YAML(typ="safe", pure=True).load(path)
+            return str(data["name"])
+        except (MarkedYAMLError, KeyError, TypeError):
+            raise KitError("has no `name`", where=str(path), fix="write `name: llmops` into it") from None
+
+    def stack_file(self, stack: str) -> Path:
+        """Pulumi.<stack>.yaml; an organisation before the name does not count."""
+        return self.folder / f"Pulumi.{stack.rpartition('/')[2]}.yaml"
+
+    def stacks(self) -> list[str]:
+        """The stacks that have a file here."""
+        names = (p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in self.folder.glob("Pulumi.*.yaml"))
+        return sorted(n for n in names if n)
+
+    def choose_stack(self, asked: str) -> str:
+        """The stack that is meant: asked for, in $PULUMI_STACK, the only one with a file, or the selected one.
+
+        Raises:
+            KitError: none of these says it.
+        """
+        there = self.stacks()
+        if chosen := asked or os.environ.get(STACK_VARIABLE, ""):
+            return chosen
+        if len(there) == 1:
+            return there[0]
+        if selected := self._selected():
+            return selected
+        known = ", ".join(there)
+        raise KitError(
+            f"which stack? There are {known}" if there else "there is no stack file",
+            where=str(self.folder),
+            fix=f"add `--stack {there[0]}`, set ${STACK_VARIABLE}, or `pulumi stack select {there[0]}`"
+            if there
+            else "write one, such as Pulumi.dev.yaml with `config: {llmops:target: local}`",
+        )
+
+    def _selected(self) -> str:
+        """What `pulumi stack select` said last; empty when it said nothing, or no engine is here yet."""
+        from llmops.pulumi_engine import find
+        from llmops.stacks.stack import STATE, base_environ
+
+        engine = find()
+        if engine is None:
+            return ""
+        answer = subprocess.run(
+            [engine.pulumi, "stack", "--show-name", "--non-interactive", "--cwd", str(self.folder)],
+            # The kit's own backend only where it is in use: asking must not make it, nor hide a login.
+            env=base_environ(self, local=(self.folder / STATE).is_dir()) | engine.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return answer.stdout.strip() if answer.returncode == 0 else ""

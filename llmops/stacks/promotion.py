@@ -1,0 +1,202 @@
+"""Promotion: the one line of the stack file that says which model version an endpoint serves; and the way back.
+
+The line is what counts, and is reviewed and reverted like any other. The store keeps a log of promotions beside it, so
+that `rollback` knows which version came before, in a checkout without history too.
+"""
+
+import getpass
+import re
+from dataclasses import dataclass
+
+from contract.documents.model import ModelManifest
+from contract.documents.validation import did_you_mean
+from contract.errors import KitError, NotFoundError, RefusedError
+from contract.layout import rejection_log
+from contract.names import NAME_PATTERN, ModelRef, parse_promoted
+from llmops.platforms.platform import Platform, Say
+from llmops.stacks.stack_file import StackFile
+from llmops.store.store import Store, now
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was written into the stack file."""
+
+    endpoint: str
+    before: str
+    after: ModelRef
+    waived: bool
+    diff: str
+
+
+def promote(
+    platform: Platform,
+    file: StackFile,
+    version: str,
+    endpoint: str = "",
+    force: bool = False,
+    say: Say = lambda _: None,
+) -> Change:
+    """Write a model version into the stack file, after its signature, its files and its gate were checked.
+
+    Args:
+        platform: the stack in operation.
+        file: the stack's file, which is written.
+        version: name@number or name@latest.
+        endpoint: the entry; empty: the one that serves this name, or else one of this name.
+        force: take a version whose gate was not passed, and write `gate: waived`.
+        say: told how files are checked.
+
+    Raises:
+        KitError: not in the store, changed, not signed by this stack, or its gate was not passed (with reasons).
+    """
+    store = platform.store()
+    ref = store.find(version)
+    _require_gate(store.manifest(ref), store, ref, force)  # before its files are looked at
+    manifest = store.verify_model(ref, platform.outputs.signing.public_key, say)
+    passed = _require_gate(manifest, store, ref, force)
+    _require_not_rejected(store, ref)
+    name = endpoint or _serving(file, ref.name) or ref.name
+    if not re.fullmatch(NAME_PATTERN, name) or not 3 <= len(name) <= 32:
+        raise KitError(
+            f"{name!r} is no name for an endpoint",
+            where="--endpoint",
+            fix="3 to 32 small letters, digits and single dashes, a letter first",
+        )
+    return _write(platform, file, name, ref, waived=not passed, kind="promote")
+
+
+def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say = lambda _: None) -> Change:
+    """Write the version that an endpoint had before into the stack file; again, the one before that.
+
+    Raises:
+        KitError: no endpoint, several without saying which, or nothing came before.
+    """
+    entries = file.endpoints()
+    name = endpoint or _only(list(entries), str(file.path))
+    if name not in entries:
+        fix = did_you_mean(name, entries) or f"there are: {', '.join(entries) or 'none'}"
+        raise NotFoundError(f"there is no endpoint {name}", where=str(file.path), fix=fix)
+    current = str(entries[name].get("model", ""))
+    before = _before(_history(platform.store(), name), current)
+    if not before:
+        raise KitError(
+            f"no version of {name} came before {_short(current)}",
+            where=str(file.path),
+            fix="`llmops models list` shows the versions, `llmops promote NAME@N` takes one",
+        )
+    text, waived = before
+    ref = parse_promoted(text)
+    store = platform.store()
+    _require_not_rejected(store, ref)
+    store.verify_model(ref, platform.outputs.signing.public_key, say)
+    return _write(platform, file, name, ref, waived=waived, kind="rollback")
+
+
+def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, force: bool) -> bool:
+    """Whether the gate was passed.
+
+    Raises:
+        KitError: it was not, and nobody forces it.
+    """
+    passed = manifest.gate is not None and manifest.gate.passed
+    if not passed and not force:
+        reasons = "".join(f"\n    {r}" for r in manifest.gate.reasons) if manifest.gate else ""
+        raise RefusedError(
+            f"the gate of {ref.alias} was not passed:{reasons}"
+            if manifest.gate
+            else f"{ref.alias} was never evaluated",
+            where=f"{store.objects.url}/models/{ref.sha256}",
+            fix="change data or recipe and train again; --force promotes it all the same, as `gate: waived`",
+        )
+    return passed
+
+
+def _require_not_rejected(store: Store, ref: ModelRef) -> None:
+    if why := store.rejection(ref.sha256):
+        raise RefusedError(
+            f"{ref.alias} was rejected: {why}",
+            where=f"{store.objects.url}/{rejection_log(ref.sha256)}",
+            fix=f"promote another version; `llmops models clear {ref.alias}` lets this one be promoted again",
+        )
+
+
+def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, waived: bool, kind: str) -> Change:
+    entry = file.endpoints().get(name, {})
+    before = str(entry.get("model", ""))
+    if before != str(ref):
+        file.set(name, "model", str(ref))
+    if waived and entry.get("gate") != "waived":
+        file.set(name, "gate", "waived")
+    elif not waived and entry.get("gate") == "waived":
+        file.remove(name, "gate")  # it was meant for the version before
+    diff = file.diff()
+    file.write()
+    if diff:
+        entry_of_log = {
+            "schema": "promotion/1",
+            "kind": kind,
+            "model": str(ref),
+            "before": before,
+            "gate": "waived" if waived else "passed",
+            "gate_before": str(entry.get("gate", "required")),
+            "at": now(),
+            "by": _user(),
+        }
+        platform.store().append(_log(name), entry_of_log)
+    return Change(name, before, ref, waived, diff)
+
+
+def _history(store: Store, endpoint: str) -> list[tuple[str, bool]]:
+    """Versions as promoted, oldest first, without what was rolled back; and whether the gate was waived."""
+    stack: list[tuple[str, bool]] = []
+    for entry in store.read_log(_log(endpoint)):
+        before = entry["before"]
+        if before and (not stack or stack[-1][0] != before):
+            stack.append((before, entry["gate_before"] == "waived"))  # written by hand, or reverted
+        item = (entry["model"], entry["gate"] == "waived")
+        if entry["kind"] == "rollback" and item in stack:
+            del stack[_last(stack, item[0]) + 1 :]
+        else:
+            stack.append(item)
+    return stack
+
+
+def _before(stack: list[tuple[str, bool]], current: str) -> tuple[str, bool] | None:
+    """What came before `current`; a version that the log does not know came after everything in it."""
+    position = _last(stack, current)
+    earlier = [item for item in (stack if position < 0 else stack[:position]) if item[0] != current]
+    return earlier[-1] if earlier else None
+
+
+def _last(stack: list[tuple[str, bool]], model: str) -> int:
+    return max((i for i, item in enumerate(stack) if item[0] == model), default=-1)
+
+
+def _serving(file: StackFile, model: str) -> str:
+    """The one endpoint that serves a model of this name."""
+    found = [n for n, e in file.endpoints().items() if str(e.get("model", "")).partition("@")[0] == model]
+    return found[0] if len(found) == 1 else ""
+
+
+def _only(names: list[str], where: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise NotFoundError("there is no endpoint", where=where, fix="`llmops promote NAME@N` makes one")
+    raise KitError(f"which endpoint? There are {', '.join(names)}", where=where, fix=f"add --endpoint {names[0]}")
+
+
+def _log(endpoint: str) -> str:
+    return f"promotions/{endpoint}"
+
+
+def _short(model: str) -> str:
+    return model.partition("@sha256")[0] or "it"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""  # a user number without a name, as in containers

@@ -1,0 +1,331 @@
+"""Drive the Pulumi engine as a program: outputs, up, destroy. Imports no `pulumi*`."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from contract.documents.outputs import StackOutputs
+from contract.errors import KitError
+from llmops.platforms import registry
+from llmops.stacks.project import Project
+from llmops.stacks.stack_file import StackFile
+
+if TYPE_CHECKING:
+    from llmops.pulumi_engine import EngineInstall
+    from llmops.stacks.lock_records import Watch
+
+STATE = ".llmops/state"
+TWIN_FILE = "twin.json"  # in the home of a twin, whose stacks keep their state beside it
+_BACKEND = "PULUMI_BACKEND_URL"
+_PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
+_CONFIG_FILE = "PULUMI_OPTION_CONFIG_FILE"  # the engine's --config-file
+_ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
+
+
+def base_environ(project: Project, local: bool) -> dict[str, str]:
+    """This process' environment, and for stacks of target `local` a backend in the checkout where none was chosen."""
+    environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1")
+    if local and _has_own_state():
+        state = project.folder / STATE
+        state.mkdir(parents=True, exist_ok=True)
+        _use_folder(environ, state)
+    return environ
+
+
+def _has_own_state() -> bool:
+    """Whether local stacks keep their state in the checkout: no backend was chosen, or a twin's."""
+    chosen = os.environ.get(_BACKEND) or os.environ.get("PULUMI_ACCESS_TOKEN")
+    return not chosen or is_twin_state(os.environ.get(_BACKEND, ""))
+
+
+def _use_folder(environ: dict[str, str], state: Path) -> None:
+    environ[_BACKEND] = state.as_uri()
+    if not environ.get(f"{_PASSPHRASE}_FILE"):
+        environ.setdefault(_PASSPHRASE, "")
+
+
+def is_twin_state(url: str) -> bool:
+    """Is a backend the one of a twin's home? Only the twin's stacks live there."""
+    return url.startswith("file://") and (_folder_of(url).parent / TWIN_FILE).is_file()
+
+
+def _folder_of(url: str) -> Path:
+    return Path(unquote(url.removeprefix("file://"))).expanduser()
+
+
+class PulumiStack:
+    """One stack of a project, through the engine."""
+
+    def __init__(self, project: Project, name: str) -> None:
+        self.project = project
+        self.name = name
+        self.file = StackFile(project.stack_file(name), project.name)
+        self.target = str(self.file.config().get("target", "local"))
+        registry.require_target(self.target, f"{self.file.path}: {project.name}:target")
+
+    def environ(self) -> dict[str, str]:
+        """What the engine is started with."""
+        environ = base_environ(self.project, self.target == "local") | self._engine.env
+        if is_twin_state(environ.get(_BACKEND, "")):
+            environ[_CONFIG_FILE] = str(self._copy_for_twin(_folder_of(environ[_BACKEND]).parent))
+        return environ
+
+    def _copy_for_twin(self, home: Path) -> Path:
+        """The stack file without what encrypts it on a cloud, in the twin's home: there the engine keeps the twin's."""
+        from ruamel.yaml import YAML
+
+        yaml, copy = YAML(typ="safe", pure=True), home / "stacks" / self.project.name / self.file.path.name
+        before = yaml.load(copy) if copy.is_file() else {}
+        asked = yaml.load(self.file.path) or {} if self.file.path.is_file() else {}
+        content = {k: v for k, v in asked.items() if k not in _ENCRYPTION}
+        content |= {k: v for k, v in before.items() if k in _ENCRYPTION}
+        if content != before:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+            with temporary.open("w") as f:
+                yaml.dump(content, f)
+            temporary.replace(copy)
+        return copy
+
+    @cached_property
+    def _engine(self) -> "EngineInstall":
+        """The engine, installed where it is missing."""
+        from llmops.pulumi_engine import ensure
+
+        return ensure()
+
+    @property
+    def has_own_engine(self) -> bool:
+        """Whether the kit's own engine is used, not the user's."""
+        return self._engine.own
+
+    @property
+    def state_folder(self) -> Path | None:
+        """Where the stack's state lies, if its backend is a folder of this machine."""
+        url = base_environ(self.project, self.target == "local").get(_BACKEND, "")
+        return _folder_of(url) if url.startswith("file://") else None
+
+    @cached_property
+    def backend(self) -> str:
+        """The URL of the backend that the stack's state is kept in, as the engine says."""
+        return json.loads(self._capture("whoami", "--json", stack=False).stdout).get("url", "")
+
+    def exists(self) -> bool:
+        """Is the stack in its backend?"""
+        if self.target == "local" and _has_own_state() and not (self.project.folder / STATE).is_dir():
+            return False  # asking the engine would make the folder
+        answer = self._capture("stack", "ls", "--json", stack=False)
+        return self.name.rpartition("/")[2] in {s["name"].rpartition("/")[2] for s in json.loads(answer.stdout)}
+
+    def outputs(self) -> StackOutputs:
+        """What the stack says of itself.
+
+        Raises:
+            KitError: it was never deployed, or by a program that says something else.
+        """
+        fix = f"`llmops up --stack {self.name}` deploys it"
+        answer = self._capture("stack", "output", "--json", check=False)
+        if answer.returncode and "no stack named" in answer.stderr:
+            raise KitError(f"stack {self.name} does not exist yet", where=str(self.file.path), fix=fix)
+        if answer.returncode:
+            raise self._failed("stack output", answer)
+        data = json.loads(answer.stdout)
+        if not data:
+            raise KitError(f"stack {self.name} is not deployed: it has no outputs", where=str(self.file.path), fix=fix)
+        # A program may export more of its own.
+        fields = {f.alias or name for name, f in StackOutputs.model_fields.items()}
+        known = {name: value for name, value in data.items() if name in fields}
+        return StackOutputs.parse(json.dumps(known), where=f"outputs of stack {self.name}")
+
+    def create(self, secrets_provider: str = "") -> None:
+        """Make the stack in its backend, if it is not there, and select it for plain pulumi commands."""
+        provider = ["--secrets-provider", secrets_provider] if secrets_provider else []
+        if on_twin := self.environ().get(_CONFIG_FILE):
+            # Making a stack writes beside Pulumi.yaml whatever --config-file says: so it is made beside the copy.
+            folder = Path(on_twin).parent
+            (folder / "Pulumi.yaml").write_bytes((self.project.folder / "Pulumi.yaml").read_bytes())
+            self._capture("stack", "select", "--create", self.name, "--cwd", str(folder), stack=False)
+            provider = []
+        self._capture("stack", "select", *([] if on_twin else ["--create"]), self.name, *provider, stack=False)
+
+    @contextmanager
+    def for_preview(self) -> "Iterator[PulumiStack]":
+        """Yield the stack, or where it is not in its backend one of the same name that lasts for the `with` block.
+
+        Its state and a copy of its file are in a temporary folder, so that looking at a new stack makes nothing.
+        """
+        if self.exists():
+            yield self
+            return
+        with tempfile.TemporaryDirectory(prefix="llmops-plan-") as temporary:
+            yield _TemporaryStack(self, Path(temporary))
+
+    def siblings(self) -> list[str]:
+        """All stacks of the backend, those of other projects as `organization/<project>/<stack>`."""
+        answer = self._capture("stack", "ls", "--all", "--json", stack=False)
+        return [str(entry["name"]) for entry in json.loads(answer.stdout)]
+
+    def export(self, sibling: str = "") -> dict[str, Any]:
+        """The stack's state: `resources`, `pending_operations`, `secrets_providers`; nothing of a new stack.
+
+        `sibling`: another stack of the backend, whose state is wanted.
+        """
+        other = ["--stack", sibling] if sibling else []
+        answer = self._capture("stack", "export", *other, stack=not sibling)
+        return json.loads(answer.stdout).get("deployment") or {}
+
+    def preview(self, *arguments: str) -> dict[str, Any]:
+        """What `pulumi preview --json` says.
+
+        Raises:
+            KitError: the program or a provider refused; with its words.
+        """
+        answer = self._capture("preview", "--json", "--show-sames", *arguments, check=False)
+        start = answer.stdout.find("{")
+        data = json.loads(answer.stdout[start:]) if start >= 0 else {}
+        if answer.returncode:
+            raise KitError(
+                f"`pulumi preview` failed: {_first_error(data) or answer.stderr.strip()}",
+                where=f"stack {self.name}",
+                fix="see to what it names, then repeat the command",
+            )
+        return data
+
+    def pending(self) -> list[str]:
+        """URNs of what an interrupted update had begun."""
+        operations = self.export().get("pending_operations") or []
+        return [str(o["resource"]["urn"]) for o in operations]
+
+    def run(self, *arguments: str, stack: bool = True, watch: "Watch | None" = None) -> None:
+        """Run a command of the engine, its output passed through, and wait for its end.
+
+        Ctrl-C reaches the engine once as a request to stop in order, twice as an order; it is waited for in any case,
+        so that the state is written.
+
+        Args:
+            arguments: of the engine.
+            stack: whether the command is about this stack.
+            watch: records the lock that it takes.
+
+        Raises:
+            KitError: it failed.
+            KeyboardInterrupt: it was interrupted, and has ended.
+        """
+        recorded, named = watch.arguments if watch else [], ["--stack", self.name] if stack else []
+        process = subprocess.Popen(
+            [self._engine.pulumi, *arguments, *recorded, "--non-interactive", *named],
+            cwd=self.project.folder,
+            env=self.environ() | (watch.environ if watch else {}),
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # a terminal's Ctrl-C would reach the engine's plugins too
+        )
+        if watch:
+            watch.start(process)
+        with _forward_signals(process) as interrupted:
+            status = process.wait()
+        if interrupted:
+            raise KeyboardInterrupt
+        if status:
+            raise KitError(
+                f"`pulumi {arguments[0]}` failed (its words are above)",
+                where=f"stack {self.name}",
+                fix="see to what it names, then repeat the command: it goes on from there",
+            )
+
+    def _capture(self, *arguments: str, stack: bool = True, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [self._engine.pulumi, *arguments, "--non-interactive", *(["--stack", self.name] if stack else [])]
+        answer = subprocess.run(
+            command,
+            cwd=self.project.folder,
+            env=self.environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and answer.returncode:
+            raise self._failed(" ".join(arguments), answer)
+        return answer
+
+    def _failed(self, command: str, answer: subprocess.CompletedProcess[str]) -> KitError:
+        if "gocloud.dev/blob/azureblob.(*writer)" in answer.stderr:  # the engine panics where Azure refuses a write
+            return KitError(
+                "the stack's state can't be written: the engine broke off as it wrote a blob",
+                where=os.environ.get("PULUMI_BACKEND_URL", f"stack {self.name}"),
+                fix="see that the container exists (`llmops bootstrap azure` makes one), and that these credentials"
+                " have the role Storage Blob Data Contributor on its storage account",
+            )
+        words = [line for line in answer.stderr.splitlines() if line.strip()]
+        text = " / ".join(words[-4:]) or f"exit code {answer.returncode}"
+        return KitError(
+            f"`pulumi {command}` failed: {text}",
+            where=f"stack {self.name}",
+            fix=f"`pulumi {command} --stack {self.name}` shows the same; `llmops doctor` checks this machine",
+        )
+
+
+class _TemporaryStack(PulumiStack):
+    """An empty stack with the name, file and program of another one, and its state in a folder."""
+
+    def __init__(self, stack: PulumiStack, folder: Path) -> None:
+        super().__init__(stack.project, stack.name.rpartition("/")[2])
+        self._folder = folder
+        (folder / "state").mkdir()
+        (folder / "Pulumi.yaml").write_bytes((self.project.folder / "Pulumi.yaml").read_bytes())
+        provider = self._copy_file()
+        self._capture("stack", "init", self.name, "--no-select", *provider, "--cwd", str(folder), stack=False)
+
+    def environ(self) -> dict[str, str]:
+        environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1") | self._engine.env
+        _use_folder(environ, self._folder / "state")
+        return environ | {_CONFIG_FILE: str(self._folder / self.file.path.name)}
+
+    def _copy_file(self) -> list[str]:
+        """Copy the stack file; options that name what its secrets are encrypted with.
+
+        Where it holds none yet, the temporary stack takes a passphrase, and no key of the account is used.
+        """
+        from ruamel.yaml import YAML
+
+        yaml = YAML(typ="safe", pure=True)
+        content = yaml.load(self.file.path) or {}
+        encrypted = not {"encryptedkey", "encryptionsalt"}.isdisjoint(content)
+        if not encrypted or is_twin_state(os.environ.get(_BACKEND, "")):
+            content = {k: v for k, v in content.items() if k not in _ENCRYPTION}
+        with (self._folder / self.file.path.name).open("w") as f:
+            yaml.dump(content, f)
+        provider = content.get("secretsprovider")
+        return ["--secrets-provider", str(provider)] if provider else []
+
+
+def _first_error(preview: Mapping[str, Any]) -> str:
+    errors = [d["message"].strip() for d in preview.get("diagnostics") or [] if d.get("severity") == "error"]
+    return errors[0].removeprefix("error: ") if errors else ""
+
+
+@contextmanager
+def _forward_signals(process: "subprocess.Popen[Any]") -> Iterator[list[int]]:
+    """Give SIGINT and SIGTERM to a process as SIGINT, and note them."""
+    seen: list[int] = []
+
+    def forward(number: int, _: object) -> None:
+        seen.append(number)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+
+    before: Mapping[int, Callable[..., Any] | int | None] = {
+        number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

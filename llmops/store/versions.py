@@ -1,0 +1,105 @@
+"""A complete model version wherever it lies: what its check reads of it, and where it is copied from.
+
+Documents come to this machine, each as the manifest lists it. Weights stay where they are.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.documents.dataset import FileEntry
+from contract.errors import IntegrityError
+from contract.integrity.digest import list_files, sha256_bytes
+from contract.layout import MANIFEST
+from llmops.store.remote_objects import RemoteObjects
+
+_MOST_BYTES = 256 << 20
+"""Of a document that a manifest lists, such as the answers of an evaluation."""
+
+
+class Version(ABC):
+    """A version by the folder or key that holds it."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """Its folder, for errors."""
+
+    @abstractmethod
+    def manifest(self) -> bytes:
+        """The bytes of its manifest, as they are hashed and signed.
+
+        Raises:
+            IntegrityError: there is none, or none that can be read.
+        """
+
+    @abstractmethod
+    def _read(self, name: str, most: int) -> bytes:
+        """The first bytes of a file."""
+
+    def document(self, name: str, entry: FileEntry) -> bytes:
+        """A file's content, which is what the manifest lists.
+
+        Raises:
+            IntegrityError: it is not, can't be read, or is larger than a document may be.
+        """
+        where = f"{self.where}/{name}"
+        fix = "nothing of the version was used; see who writes there"
+        if entry.size > _MOST_BYTES:
+            raise IntegrityError(f"is larger than {_MOST_BYTES >> 20} MiB", where=where, fix=fix)
+        content = self._read(name, entry.size + 1)
+        if len(content) != entry.size or sha256_bytes(content) != entry.sha256:
+            raise IntegrityError("is not what the manifest lists", where=where, fix=fix)
+        return content
+
+
+@dataclass(frozen=True)
+class FolderVersion(Version):
+    """A version in a folder of this machine; a link or special file in it is refused, before anything is read."""
+
+    folder: Path
+
+    @property
+    def where(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def manifest(self) -> bytes:
+        """From its file."""
+        list_files(self.folder)  # a link would have the caller read what the job could not
+        return self._read(MANIFEST, -1)
+
+    def _read(self, name: str, most: int) -> bytes:
+        try:
+            with (self.folder / name).open("rb") as file:
+                return file.read(most)
+        except OSError as e:
+            raise IntegrityError(f"can't be read: {e.strerror}", where=str(self.folder / name)) from e
+
+
+@dataclass(frozen=True)
+class RemoteVersion(Version):
+    """A version below a key of a bucket or container."""
+
+    objects: RemoteObjects
+    key: str
+
+    @property
+    def where(self) -> str:
+        """The key's URL."""
+        return f"{self.objects.url}/{self.key}"
+
+    def manifest(self) -> bytes:
+        """From its object."""
+        if (content := self.objects.find(f"{self.key}/{MANIFEST}")) is None:
+            raise IntegrityError(
+                f"there is no {MANIFEST}: the job left no complete version",
+                where=self.where,
+                fix="`llmops runs follow` shows what it said; train again",
+            )
+        return content
+
+    def _read(self, name: str, most: int) -> bytes:
+        if (content := self.objects.head(f"{self.key}/{name}", most)) is None:
+            raise IntegrityError("is missing, though the manifest lists it", where=f"{self.where}/{name}")
+        return content

@@ -1,0 +1,118 @@
+"""Programs of a few resources under the real engine, with the stand-in plugin, against a twin."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+import pytest
+
+from contract.twins import TWIN_ACCOUNT
+from llmops.pulumi_engine import ensure
+from tests.support.programs import Program
+from tests.support.twin_keys import root_environ, root_keys
+from twins.plugins.aws.provider import AwsProvider
+from twins.plugins.server import serving
+
+REGION = "eu-central-1"
+PROGRAM = """\
+import json
+import pulumi
+import pulumi_aws as aws
+
+{provider}
+own = pulumi.ResourceOptions(provider=provider)
+"""
+PROVIDER = """\
+provider = aws.Provider(
+    "aws",
+    region="{region}",
+    allowed_account_ids=["{account}"],
+    default_tags={{"tags": {{"team": "models"}}}},
+    s3_use_path_style=True,
+    skip_metadata_api_check=True,
+)
+"""
+
+
+@dataclass
+class AwsProgram(Program):
+    """`own` are the resource options with the provider."""
+
+    url: str = ""
+    home: Path = Path()
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the twin's."""
+        return boto3.client(service, region_name=REGION, endpoint_url=self.url, **root_keys(self.home))
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the twin."""
+    return tmp_path_factory.mktemp("twin")
+
+
+@pytest.fixture(scope="session")
+def twin(home: Path) -> Iterator[str]:
+    """The URL of a twin of AWS that judges no permissions."""
+    command = [sys.executable, "-m", "twins.aws", "serve", "--home", str(home), "--judge", "off", "--pace", "0.3"]
+    command += ["--containers", "none"]
+    process = subprocess.Popen([*command, "--no-stand-in"], stdin=subprocess.DEVNULL)
+    try:
+        yield wait_for_url(process, home / "twin.json")
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.wait(20)
+        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_for_url(process: "subprocess.Popen[bytes]", file: Path) -> str:
+    """The URL that a starting twin writes."""
+    while process.poll() is None:
+        if file.exists():
+            return json.loads(file.read_text())["url"]
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    raise AssertionError(f"the twin ended with {process.returncode}")
+
+
+@pytest.fixture(scope="session")
+def plugin(twin: str) -> Iterator[int]:
+    """The port of a stand-in plugin."""
+    with serving(AwsProvider(twin)) as port:
+        yield port
+
+
+@pytest.fixture
+def make_program(tmp_path: Path, home: Path, twin: str, plugin: int) -> Callable[..., Program]:
+    """Makes projects, each with an empty stack `one`."""
+    environ = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "PULUMI_"))} | ensure().env
+    environ |= {
+        "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
+        "PULUMI_HOME": str(tmp_path / "pulumi"),
+        "PULUMI_CONFIG_PASSPHRASE": "",
+        "PULUMI_SKIP_UPDATE_CHECK": "1",
+        "PULUMI_DEBUG_PROVIDERS": f"aws:{plugin}",
+        "VIRTUAL_ENV": sys.prefix,
+        "AWS_ENDPOINT_URL": twin,
+        **root_environ(home),
+    }
+    (tmp_path / "state").mkdir()
+
+    def make(text: str = "", name: str = "project", stack: str = "one") -> AwsProgram:
+        head = PROGRAM.format(provider=PROVIDER.format(region=REGION, account=TWIN_ACCOUNT))
+        program = AwsProgram(tmp_path / name, dict(environ), "aws", head, stack, url=twin, home=home)
+        program.make(text)
+        return program
+
+    return make

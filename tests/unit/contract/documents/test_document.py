@@ -1,0 +1,137 @@
+"""Documents validate, name file, line and field, and stay readable once released."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contract.documents.document import Document
+from contract.documents.recipe import Recipe
+from contract.documents.run import RunSpec
+from contract.documents.schemas import DOCUMENTS, json_schema
+from contract.errors import DocumentError
+from contract.names import Name
+from tests.support.checkout import EXAMPLES
+
+RECIPE = """\
+schema: recipe/1
+name: chatbot
+base_model:
+  name: smollm2
+  source: folder:./base
+data:
+  sources:
+    - path: facts.jsonl
+evaluation:
+  suites:
+    - {name: facts, split: new_phrasings}
+  gate:
+    - {suite: facts, minimum: 0.8}
+"""
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.json")), ids=lambda p: p.stem)
+def test_released_versions_stay_readable(path: Path) -> None:
+    kind = DOCUMENTS[path.stem.rpartition("-")[0]]
+    document = kind.load(path)
+    assert kind.parse(document.to_json(), "again") == document
+
+
+def test_each_document_has_an_example_of_its_version() -> None:
+    assert {d.SCHEMA.replace("/", "-") for d in DOCUMENTS.values()} == {p.stem for p in EXAMPLES.glob("*.json")}
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+def test_published_schema_accepts_what_the_kit_writes(name: str) -> None:
+    schema = json_schema(name)
+    example = json.loads(next(EXAMPLES.glob(f"{name}-*.json")).read_text())
+    assert schema["properties"]["schema"]["const"] == example["schema"]
+    assert set(schema["required"]) <= set(example)
+    assert set(example) <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "field", "says"),
+    [
+        (
+            "name: chatbot",
+            "name: Chat Bot",
+            2,
+            "name",
+            "small letters, digits and single dashes, a letter first (found 'Chat Bot')",
+        ),
+        (
+            "    - path: facts.jsonl",
+            "    - path: facts.jsonl\n      licens: MIT",
+            9,
+            "data.sources.0.licens",
+            "unknown key",
+        ),
+        ("minimum: 0.8", "minimum: 8", 13, "evaluation.gate.0.minimum", "must be at most 1.0 (found 8"),
+        ("{suite: facts,", "{suite: fact,", 9, "evaluation", "the gate names suite 'fact'"),
+        ("folder:./base", "hub:org/model", 3, "base_model", "needs `revision`"),
+        ("folder:./base", "folder:./base\n  token: secret:hub-token", 3, "base_model", "no effect but with hub:"),
+        ("folder:./base", "hub:org/model\n  token: hf_123", 6, "base_model.token", "pattern"),
+        ("data:\n", "dataset:\n", 6, "dataset", "unknown key"),
+    ],
+)
+def test_errors_name_file_line_and_field(tmp_path: Path, old: str, new: str, line: int, field: str, says: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace(old, new, 1))
+    with pytest.raises(DocumentError) as e:
+        Recipe.load(path)
+    assert f"{path}:{line}: {field}: " in str(e.value)
+    assert says in str(e.value)
+
+
+def test_all_findings_are_told_at_once() -> None:
+    with pytest.raises(DocumentError) as e:
+        Recipe.parse(RECIPE.replace("chatbot", "X").replace("0.8", "high"), "r.yaml")
+    assert "r.yaml:2: name" in str(e.value)
+    assert "r.yaml:13: evaluation.gate.0.minimum" in str(e.value)
+
+
+def test_yaml_that_is_none_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("schema: recipe/1\nname: [chatbot\n")
+    with pytest.raises(DocumentError, match=r"recipe\.yaml:3: is not YAML"):
+        Recipe.load(path)
+
+
+@pytest.mark.parametrize(("schema", "says"), [("recipe/2", "newer|wrote it"), ("run/1", "expected `schema: recipe/1`")])
+def test_a_newer_or_foreign_document_is_refused(schema: str, says: str) -> None:
+    with pytest.raises(DocumentError, match=says):
+        Recipe.parse(RECIPE.replace("recipe/1", schema), "r.yaml")
+
+
+def test_an_older_document_is_migrated() -> None:
+    class Note(Document):
+        SCHEMA = "note/3"
+        MIGRATIONS = {  # noqa: RUF012
+            1: lambda d: {"title": d["headline"]},
+            2: lambda d: {"name": d["title"].lower()},
+        }
+        name: Name
+
+    note = Note.parse("schema: note/1\nheadline: HELLO\n", "n.yaml")
+    assert (note.name, note.schema_) == ("hello", "note/3")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match=r"nothing\.yaml: can't be read: No such file"):
+        Recipe.load(tmp_path / "nothing.yaml")
+
+
+def test_writing_is_canonical(tmp_path: Path) -> None:
+    recipe = Recipe.parse(RECIPE, "r.yaml")
+    recipe.write(tmp_path / "deep" / "a.json")
+    Recipe.load(tmp_path / "deep" / "a.json").write(tmp_path / "b.json")
+    assert (tmp_path / "deep" / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_run_of_an_older_kit_that_names_a_branch_stays_readable() -> None:
+    run = json.loads((EXAMPLES / "run-1.json").read_text())
+    run["recipe"]["base_model"] |= {"source": "hub:org/model", "revision": "main"}
+    assert RunSpec.parse(json.dumps(run), where="run.json").recipe.base_model.revision == "main"

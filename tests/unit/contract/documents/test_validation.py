@@ -1,0 +1,72 @@
+"""Validation errors in plain words, and suggestions."""
+
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+from contract.documents.recipe import Recipe
+from contract.documents.validation import did_you_mean, first_message, known_keys
+from contract.names import Name, Sha256
+from infra.settings import Settings
+
+
+class Model(BaseModel, extra="forbid"):
+    """One field of each kind."""
+
+    name: Name = "abc"
+    sha256: Sha256 = "0" * 64
+    word: Annotated[str, Field(min_length=2, max_length=3)] = "ab"
+    items: Annotated[list[int], Field(min_length=1, max_length=2)] = [1]
+    share: Annotated[float, Field(gt=0, le=1)] = 1
+    kind: Literal["one", "two"] = "one"
+    inner: BaseModel | None = None
+    on: bool = True
+    other: Annotated[str, Field(pattern="^x")] = "x"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("name", "No Name", "must be small letters, digits and single dashes, a letter first (found 'No Name')"),
+        ("sha256", "12", "must be 64 hexadecimal digits (found '12')"),
+        ("word", "a", "must have at least 2 characters (found 'a')"),
+        ("word", "abcd", "must have at most 3 characters (found 'abcd')"),
+        ("word", 5, "must be text (found 5)"),
+        ("items", [], "must have at least 1 items, has 0"),
+        ("items", [1, 2, 3], "must have at most 2 items, has 3"),
+        ("items", "1", "must be a list (found '1')"),
+        ("items", ["x"], "must be a whole number (found 'x')"),
+        ("items", [1.5], "must be a whole number (found 1.5)"),
+        ("share", 0, "must be greater than 0.0 (found 0)"),
+        ("share", 2, "must be at most 1.0 (found 2)"),
+        ("share", "much", "must be a number (found 'much')"),
+        ("kind", "three", "must be 'one' or 'two' (found 'three')"),
+        ("on", "perhaps", "must be true or false (found 'perhaps')"),
+        ("other", "y", "must match the pattern ^x (found 'y')"),
+        ("othr", "x", "unknown key"),
+    ],
+)
+def test_messages_are_plain(field: str, value: Any, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Model.model_validate({field: value})
+    assert first_message(caught.value) == message
+
+
+def test_a_long_value_is_cut() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Model.model_validate({"other": "y" * 500})
+    assert len(first_message(caught.value)) < 120
+
+
+def test_the_closest_name_is_suggested() -> None:
+    assert did_you_mean("epoch", ["epochs", "seed"]) == "did you mean epochs?"
+    assert did_you_mean("zzz", ["epochs", "seed"]) == ""
+
+
+def test_keys_are_known_at_any_depth() -> None:
+    assert "epochs" in known_keys(Recipe, ("training", "epoch"))
+    assert "minimum_gain" in known_keys(Recipe, ("evaluation", "gate", 0, "minimal"))
+    assert "model" in known_keys(Settings, ("endpoints", "chat", "modle"))
+    assert "schema" in known_keys(Recipe, ("schme",))
+    assert known_keys(Recipe, ("name", "inner")) == []

@@ -1,0 +1,124 @@
+"""What was verified is what is read, whatever becomes of the folder."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from contract.errors import IntegrityError
+from contract.integrity.signing import make_key, sign
+from contract.integrity.verified_model import VerifiedVersion
+from tests.support.versions import write_version
+
+WEIGHTS = "model.safetensors"
+CONTENT = b"weights" * 1000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_version(tmp_path / "version", "chatbot", CONTENT.decode(), True, "run")
+    return tmp_path / "version"
+
+
+@pytest.fixture
+def key(tmp_path: Path, folder: Path) -> str:
+    public = make_key(tmp_path / "signing.key")
+    sign(folder, tmp_path / "signing.key")
+    return public
+
+
+def is_within(handle: int, folder: Path) -> bool:
+    return Path(f"/proc/self/fd/{handle}").readlink().is_relative_to(folder)
+
+
+def open_handles() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def test_everything_is_read_by_the_handles_that_were_verified(folder: Path, key: str) -> None:
+    version = VerifiedVersion.open(folder, key)
+    assert version.manifest.name == "chatbot"
+    assert set(version.handles) == {WEIGHTS, "openvino/openvino_model.xml"}
+    assert version.read(WEIGHTS) == version.read(WEIGHTS) == CONTENT
+    assert version.read("manifest.json") is None, "the manifest lists all that is read"
+    version.require_unchanged()
+    version.close()
+    assert not version.handles
+    version.close()
+
+
+@pytest.mark.vulnerability(9)
+@pytest.mark.scorecard("tampered-refused")
+def test_vulnerability_9_a_path_that_leads_elsewhere_is_not_followed(folder: Path, key: str) -> None:
+    version = VerifiedVersion.open(folder, key)
+    (folder / "other").write_bytes(b"tampere" * 1000)
+    (folder / "other").replace(folder / WEIGHTS)
+    assert version.read(WEIGHTS) == CONTENT
+    version.close()
+
+
+@pytest.mark.vulnerability(9)
+@pytest.mark.scorecard("tampered-refused")
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_vulnerability_9_a_file_that_others_may_write_to_is_copied(folder: Path, key: str, mode: int) -> None:
+    (folder / WEIGHTS).chmod(mode)
+    version = VerifiedVersion.open(folder, key)
+    with (folder / WEIGHTS).open("r+b") as file:
+        file.write(b"tampere")
+    assert version.read(WEIGHTS) == CONTENT
+    version.require_unchanged()
+    assert not is_within(version.handles[WEIGHTS], folder)
+    version.close()
+
+
+@pytest.mark.vulnerability(9)
+def test_vulnerability_9_a_file_of_another_user_is_copied(folder: Path, key: str) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    os.chown(folder / WEIGHTS, 65534, 65534)
+    version = VerifiedVersion.open(folder, key)
+    assert not is_within(version.handles[WEIGHTS], folder)
+    version.close()
+
+
+@pytest.mark.vulnerability(9)
+@pytest.mark.scorecard("tampered-refused")
+def test_vulnerability_9_writing_into_a_file_meanwhile_is_found(folder: Path, key: str) -> None:
+    version = VerifiedVersion.open(folder, key)
+    with (folder / WEIGHTS).open("r+b") as file:
+        file.write(b"tampere")
+    with pytest.raises(IntegrityError, match="while it was loaded") as caught:
+        version.require_unchanged()
+    assert caught.value.where == str(folder / WEIGHTS)
+    version.close()
+
+
+def test_a_refused_version_leaves_no_handle(folder: Path, key: str) -> None:
+    (folder / WEIGHTS).chmod(0o666)
+    (folder / "openvino" / "openvino_model.xml").write_text("<nut/>")
+    before = open_handles()
+    with pytest.raises(IntegrityError, match="was changed") as caught:
+        VerifiedVersion.open(folder, key)
+    assert "openvino_model.xml" in caught.value.where
+    assert open_handles() == before
+
+
+@pytest.mark.parametrize("what", ["fifo", "link"])
+def test_what_is_no_file_is_refused_and_not_waited_for(folder: Path, key: str, what: str) -> None:
+    (folder / WEIGHTS).unlink()
+    if what == "fifo":
+        os.mkfifo(folder / WEIGHTS)
+    else:
+        (folder / WEIGHTS).symlink_to("/etc/passwd")
+    with pytest.raises(IntegrityError, match="not a regular file"):
+        VerifiedVersion.open(folder, key)
+
+
+def test_no_room_for_a_copy_is_told(folder: Path, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (folder / WEIGHTS).chmod(0o666)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(IntegrityError, match="can't be copied") as caught:
+        VerifiedVersion.open(folder, key)
+    assert "chmod go-w" in caught.value.fix
+    assert threading.active_count() == 1

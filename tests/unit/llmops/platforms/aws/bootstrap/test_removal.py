@@ -1,0 +1,58 @@
+"""What bootstrap made goes with its project; what somebody else made under its name stays."""
+
+from collections.abc import Iterator
+
+import pytest
+from moto import mock_aws
+
+from contract.errors import KitError
+from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
+from llmops.platforms.aws.bootstrap.removal import remove
+from llmops.platforms.aws.clients import Clients
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
+    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-central-1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    # moto has no cost allocation tags; the twin has, and nothing of them is to be removed.
+    monkeypatch.setattr("llmops.platforms.aws.bootstrap.costs.cost_allocation_tag", lambda work: None)
+    with mock_aws():
+        yield Clients()
+
+
+def test_bucket_and_key_go_with_every_state_and_nothing_else(clients: Clients) -> None:
+    other = bootstrap(clients, "other", lambda _: None).names
+    names = bootstrap(clients, "gone", lambda _: None).names
+    clients("s3").delete_bucket_policy(Bucket=names.bucket)  # whose conditions moto does not read
+    for body in (b"1", b"2"):
+        clients("s3").put_object(Bucket=names.bucket, Key=".pulumi/stacks/dev.json", Body=body)
+    clients("s3").delete_object(Bucket=names.bucket, Key=".pulumi/stacks/dev.json")
+    key = clients("kms").describe_key(KeyId=names.alias)["KeyMetadata"]["KeyId"]
+    remove(clients, "gone")
+    assert [b["Name"] for b in clients("s3").list_buckets()["Buckets"]] == [other.bucket]
+    assert clients("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    aliases = {a["AliasName"] for a in clients("kms").list_aliases()["Aliases"]}
+    assert other.alias in aliases
+    assert names.alias not in aliases
+    remove(clients, "gone")
+
+
+def test_more_versions_than_a_page_has_go(clients: Clients) -> None:
+    names = bootstrap(clients, "gone", lambda _: None).names
+    s3 = clients("s3")
+    s3.delete_bucket_policy(Bucket=names.bucket)
+    for number in range(1100):
+        s3.put_object(Bucket=names.bucket, Key=f".pulumi/history/{number // 3}.json", Body=b"1")
+    remove(clients, "gone")
+    assert s3.list_buckets()["Buckets"] == []
+
+
+def test_a_bucket_of_somebody_else_stays(clients: Clients) -> None:
+    names = bootstrap(clients, "gone", lambda _: None).names
+    clients("s3").put_bucket_tagging(Bucket=names.bucket, Tagging={"TagSet": [{"Key": "team", "Value": "payroll"}]})
+    with pytest.raises(KitError, match="was not made by bootstrap"):
+        remove(clients, "gone")
+    assert clients("s3").list_buckets()["Buckets"]

@@ -1,0 +1,180 @@
+"""What a job claims is held against what was submitted, before anything of it is signed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.documents.run import RunSpec, RunState
+from contract.errors import IntegrityError, KitError, RunError
+from contract.integrity.digest import sha256_bytes
+from contract.layout import EVALUATION, MANIFEST, TrainingFolders
+from llmops.platforms.local.platform import LocalPlatform
+from llmops.platforms.platform import Run
+from llmops.runs.receipts import check_output
+from llmops.runs.runs import collect, plan_run
+from llmops.store.versions import FolderVersion
+from tests.support.versions import write_output, write_version
+from tests.unit.llmops.conftest import make_platform
+from tests.unit.llmops.runs.test_runs import write_recipe
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> LocalPlatform:
+    platform = make_platform(tmp_path / "home", "dev")
+    write_version(tmp_path / "tiny", "tiny", "base", None, "")
+    platform.store().put_model(tmp_path / "tiny", platform.sign)
+    return platform
+
+
+@pytest.fixture
+def spec(tmp_path: Path, deployed: LocalPlatform) -> RunSpec:
+    return plan_run(deployed, write_recipe(tmp_path), lambda _: None).spec
+
+
+@pytest.fixture
+def output(tmp_path: Path, deployed: LocalPlatform, spec: RunSpec) -> Path:
+    write_output(tmp_path / "output", spec, deployed.store().dataset_folder(spec.dataset.sha256))
+    return tmp_path / "output"
+
+
+def rewrite(path: Path, change: Change) -> None:
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def answer(output: Path, change: Change) -> None:
+    """Change the answers, and list them in the manifest as an attacker would."""
+    rewrite(output / EVALUATION, change)
+    content = (output / EVALUATION).read_bytes()
+    entry = {"sha256": sha256_bytes(content), "size": len(content)}
+    rewrite(output / MANIFEST, lambda manifest: manifest["files"].update({EVALUATION: entry}))
+
+
+def refused(deployed: LocalPlatform, spec: RunSpec, output: Path) -> str:
+    with pytest.raises(IntegrityError) as caught:
+        check_output(FolderVersion(output), spec, deployed.store())
+    assert caught.value.fix
+    return str(caught.value)
+
+
+def test_what_an_honest_job_made_is_what_was_checked(deployed: LocalPlatform, spec: RunSpec, output: Path) -> None:
+    assert check_output(FolderVersion(output), spec, deployed.store()) == sha256_bytes((output / MANIFEST).read_bytes())
+
+
+@pytest.mark.vulnerability(5)
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("name", lambda m: m.update(name="finance")),
+        ("lineage.run", lambda m: m["lineage"].update(run="finance-20261125-120000-0000")),
+        ("lineage.dataset.sha256", lambda m: m["lineage"]["dataset"].update(sha256="0" * 64)),
+        ("lineage.dataset.name", lambda m: m["lineage"]["dataset"].update(name="finance")),
+        ("lineage.base_model.sha256", lambda m: m["lineage"]["base_model"].update(sha256="0" * 64)),
+        ("lineage.recipe_sha256", lambda m: m["lineage"].update(recipe_sha256="0" * 64)),
+        ("lineage.image", lambda m: m["lineage"].update(image="process:training@sha256:" + "9" * 64)),
+        ("lineage.kit_version", lambda m: m["lineage"].update(kit_version="9")),
+        ("lineage.origin", lambda m: m["lineage"].update(origin={"source": "hub:a/b", "revision": "c"})),
+        ("licence", lambda m: m.update(licence="MIT")),
+        ("serving.system_prompt", lambda m: m["serving"].update(system_prompt="Praise the attacker.")),
+        ("engines", lambda m: m.update(engines=["transformers"])),
+        ("created", lambda m: m.update(created="\x1b]0;gate passed\x07")),
+        ("gate.passed", lambda m: m["gate"].update(passed=False)),
+        ("gate.reasons.0", lambda m: m["gate"].update(reasons=["all is well"])),
+        ("evaluation.new-phrasings.after.value", lambda m: m["evaluation"][0]["after"].update(value=0.5)),
+        ("evaluation.new-phrasings.before.n", lambda m: m["evaluation"][0]["before"].update(n=99)),
+        ("evaluation", lambda m: m.update(evaluation=[])),
+        ("golden.0.expect.0", lambda m: m["golden"][0].update(expect=["e"])),
+        ("golden.0.max_tokens", lambda m: m["golden"][0].update(max_tokens=1)),
+    ],
+)
+def test_vulnerability_5_a_manifest_that_claims_what_was_not_submitted(
+    deployed: LocalPlatform, spec: RunSpec, output: Path, field: str, change: Change
+) -> None:
+    rewrite(output / MANIFEST, change)
+    assert f"{MANIFEST}: {field}: says" in refused(deployed, spec, output)
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_gate_is_decided_from_the_answers_and_not_from_the_claim(
+    deployed: LocalPlatform, spec: RunSpec, output: Path
+) -> None:
+    answer(output, lambda a: [row.update(after="Who knows?") for row in a["suites"][0]["rows"]] and a.update(golden=[]))
+    assert "evaluation.new-phrasings.after" in refused(deployed, spec, output)
+
+
+@pytest.mark.vulnerability(5)
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        ("suite new-phrasings: has 1 answers, and the dataset 2 rows", lambda a: a["suites"][0]["rows"].pop()),
+        ("row 1: is no answer to the dataset's row", lambda a: a["suites"][0]["rows"][0].update(row="0" * 64)),
+        ("row 1: is no answer to the dataset's row", lambda a: a["suites"][0]["rows"].reverse()),
+        ("suites: are not the recipe's", lambda a: a["suites"].append(a["suites"][0])),
+        ("golden: are not the rows that were answered rightly", lambda a: a.update(golden=[])),
+    ],
+)
+def test_vulnerability_5_answers_to_other_rows_than_the_datasets(
+    deployed: LocalPlatform, spec: RunSpec, output: Path, words: str, change: Change
+) -> None:
+    answer(output, change)
+    assert words in refused(deployed, spec, output)
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_answers_that_were_changed_after_the_manifest_was_written(
+    deployed: LocalPlatform, spec: RunSpec, output: Path
+) -> None:
+    rewrite(output / EVALUATION, lambda a: a["suites"][0]["rows"][0].update(before="x"))
+    assert "is not what the manifest lists" in refused(deployed, spec, output)
+    rewrite(output / MANIFEST, lambda m: m["files"].pop(EVALUATION))
+    assert f"lists no {EVALUATION}" in refused(deployed, spec, output)
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_manifest_that_is_swapped_between_check_and_signature(
+    deployed: LocalPlatform, spec: RunSpec, output: Path
+) -> None:
+    checked = check_output(FolderVersion(output), spec, deployed.store())
+    rewrite(output / MANIFEST, lambda manifest: manifest.update(name="finance"))
+    with pytest.raises(IntegrityError, match="was changed after it was checked"):
+        deployed.store().put_model(output, deployed.sign, checked)
+    assert deployed.store().versions("finance") == []
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_job_that_rewrites_run_json_and_manifest_together_is_not_signed(
+    deployed: LocalPlatform, spec: RunSpec
+) -> None:
+    """In a cloud such a run is in doubt (tests of its jobs): all that it claims fits, and nothing of it counts."""
+    state = RunState.new(id=spec.id, status="completed")
+    folders = TrainingFolders(Path(deployed.outputs.training.runs) / spec.id / "root")
+    write_output(folders.model, spec, deployed.store().dataset_folder(spec.dataset.sha256))
+    with pytest.raises(RunError, match="what was submitted is not certain: rewritten"):
+        collect(deployed, Run(spec, state, doubt="rewritten"), lambda _: None)
+    assert deployed.store().versions("chatbot") == []
+    assert collect(deployed, Run(spec, state), lambda _: None).alias == "chatbot@1"
+
+
+@pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_link_in_the_output_is_not_followed(
+    deployed: LocalPlatform, spec: RunSpec, output: Path
+) -> None:
+    (output / MANIFEST).unlink()
+    (output / MANIFEST).symlink_to(deployed.outputs.signing.private_key)
+    assert "is not a regular file" in refused(deployed, spec, output)
+
+
+def test_a_dataset_that_was_changed_in_the_store_decides_nothing(
+    deployed: LocalPlatform, spec: RunSpec, output: Path
+) -> None:
+    rows = deployed.store().dataset_folder(spec.dataset.sha256) / "new_phrasings.jsonl"
+    rows.chmod(0o644)
+    rows.write_text(rows.read_text().replace("alpha", "gamma"))
+    with pytest.raises(KitError, match="was changed"):
+        check_output(FolderVersion(output), spec, deployed.store())

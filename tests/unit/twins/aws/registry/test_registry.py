@@ -1,0 +1,47 @@
+"""Tokens of ECR: whose they are, and for how long."""
+
+import base64
+import time
+from pathlib import Path
+
+import pytest
+
+from twins.aws.registry import registry
+from twins.aws.twin import Twin
+from twins.aws.wire.calls import Call
+
+
+def basic(password: str, user: str = "AWS") -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_a_token_is_its_askers_for_12_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = Twin(tmp_path)
+    call = Call("ecr", "GetAuthorizationToken", {}, "AKIA", "eu-west-1", "arn:aws:iam::000000000000:user/one")
+    token = registry.token(twin, call)
+    assert registry.holder(twin, basic(token)) == registry.Holder("AKIA", call.principal, "eu-west-1")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 11.9 * 3600)
+    assert registry.holder(twin, basic(token))
+    monkeypatch.setattr(time, "time", lambda: now + 12.1 * 3600)
+    with pytest.raises(TimeoutError):
+        registry.holder(twin, basic(token))
+
+
+def test_nothing_else_opens_the_registry(tmp_path: Path) -> None:
+    twin, other = Twin(tmp_path / "one"), Twin(tmp_path / "other")
+    call = Call("ecr", "GetAuthorizationToken", {}, "AKIA", "eu-west-1", "arn:aws:iam::000000000000:user/one")
+    token = registry.token(twin, call)
+    text, _, signature = token.partition(".")
+    for wrong in (
+        "",
+        "Bearer x",
+        "Basic",
+        "Basic ä",
+        basic(token, "root"),
+        basic(registry.token(other, call)),
+        basic(text),
+        basic(f"{text}."),
+        basic(f"{text[:-4]}AAAA.{signature}"),
+    ):
+        assert registry.holder(twin, wrong) is None

@@ -1,0 +1,111 @@
+"""Model data from a bucket: what an archive or a key may bring into an endpoint's folder."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.hostile import everything
+from twins.aws import objects
+from twins.aws.judges.account import Account
+from twins.aws.sagemaker.fleet import data
+from twins.aws.twin import Twin
+from twins.core.fleet.cloud import DataError
+from twins.core.fleet.plan import DataSource
+
+BUCKET = "data-of-fleet"
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Iterator[Twin]:
+    from moto.s3.models import s3_backends
+
+    (tmp_path / "twin").mkdir()
+    twin = Twin(tmp_path / "twin")
+    account = Account(twin)
+    backend = s3_backends[account.id][account.partition]
+    backend.create_bucket(BUCKET, "us-east-1")
+    yield twin
+    for each in list(backend.buckets[BUCKET].keys.values()):
+        each.dispose()
+    backend.buckets[BUCKET].keys.clear()
+    backend.delete_bucket(BUCKET)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    folder = tmp_path / "endpoint" / "data" / "0"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def put(twin: Twin, tmp_path: Path, key: str, content: bytes) -> None:
+    (tmp_path / "body").write_bytes(content)
+    objects.upload(twin, tmp_path / "body", objects.Place(BUCKET, key))
+    (tmp_path / "body").unlink()
+
+
+def packed(*members: tarfile.TarInfo) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for info in members:
+            tar.addfile(info, io.BytesIO(bytes(info.size)))
+    return out.getvalue()
+
+
+def member(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = size, kind, link
+    return info
+
+
+def source(key: str) -> DataSource:
+    return DataSource(uri=f"s3://data-of-fleet/{key}", archive=True, path="/opt/ml/model")
+
+
+def test_an_archive_is_unpacked_where_it_lies(twin: Twin, target: Path, tmp_path: Path) -> None:
+    put(twin, tmp_path, "m/model.tar.gz", packed(member("deep/w.bin", 3), member("./config.json", 2)))
+    data.fetch(twin, source("m/model.tar.gz"), target)
+    assert everything(target) == {"deep": None, "deep/w.bin": bytes(3), "config.json": bytes(2)}
+    assert everything(target.parent).keys() == {"0", "0/deep", "0/deep/w.bin", "0/config.json"}
+
+
+@pytest.mark.vulnerability(4)
+@pytest.mark.cve("archives")
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([member("a", kind=tarfile.SYMTYPE, link="b"), member("b", 1)], "a symbolic link"),
+        ([member("a", 1), member("b", kind=tarfile.LNKTYPE, link="a")], "a hard link"),
+        ([member("../b", 1)], r"a part '\.\.'"),
+        ([member("zeros", 100 << 20)], "larger unpacked than it may be"),
+    ],
+)
+def test_vulnerability_4_an_archive_that_brings_more_than_files_starts_nothing(
+    twin: Twin, target: Path, tmp_path: Path, members: list[tarfile.TarInfo], words: str
+) -> None:
+    put(twin, tmp_path, "m/model.tar.gz", packed(*members))
+    before = everything(tmp_path, but=tmp_path / "twin")
+    with pytest.raises(DataError, match=f"^s3://data-of-fleet/m/model.tar.gz: .*{words}"):
+        data.fetch(twin, source("m/model.tar.gz"), target)
+    assert everything(tmp_path, but=tmp_path / "twin") == before
+
+
+def test_archives_do_not_write_over_each_other(twin: Twin, target: Path, tmp_path: Path) -> None:
+    for name in ("1.tar.gz", "2.tar.gz"):
+        put(twin, tmp_path, f"m/{name}", packed(member("a", 1)))
+    with pytest.raises(DataError, match="two archives hold a"):
+        data.fetch(twin, source("m/"), target)
+
+
+@pytest.mark.vulnerability(1)
+@pytest.mark.parametrize("key", ["m//root/.bashrc", "m/../b", "m/a/./b", "m/C:/a", "m/a\x1b[2J"])
+def test_vulnerability_1_keys_that_can_be_no_file_are_refused(
+    twin: Twin, target: Path, tmp_path: Path, key: str
+) -> None:
+    put(twin, tmp_path, key, b"owned")
+    with pytest.raises(DataError, match="can't be a file below a folder"):
+        data.fetch(twin, DataSource(uri="s3://data-of-fleet/m/", path="/opt/ml/model"), target)
+    assert list(target.iterdir()) == []

@@ -1,0 +1,152 @@
+"""The registry on the twin's own port, as ECR has it: a login, permissions, and tags that may be immutable.
+
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors-docker.html for the words.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from werkzeug.wrappers import Request
+
+from twins.aws import faults
+from twins.aws.registry import registry
+from twins.aws.registry.registry import Holder
+from twins.aws.services.ecr import images
+from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
+from twins.core.registry import registry as common
+from twins.core.registry.front import (
+    PULLS,
+    Asked,
+    Front,
+    RefusedError,
+    unsupported,
+)
+from twins.core.registry.storage import Storage
+
+# What ECR asks a caller's policies for.
+_ACTIONS = {
+    "read manifest": "BatchGetImage",
+    "write manifest": "PutImage",
+    "list tags": "ListImages",
+    "find layer": "BatchCheckLayerAvailability",
+    "read layer": "GetDownloadUrlForLayer",
+    "begin layer": "InitiateLayerUpload",
+    "write layer": "UploadLayerPart",
+    "end layer": "CompleteLayerUpload",
+}
+# ECR's codes of its API's errors as the registry's API has them.
+_CODES = {
+    "RepositoryNotFoundException": ("NAME_UNKNOWN", 404),
+    "ImageNotFoundException": ("MANIFEST_UNKNOWN", 404),
+    "ImageTagAlreadyExistsException": ("TAG_INVALID", 400),
+    "InvalidParameterException": ("MANIFEST_INVALID", 400),
+    "ThrottlingException": ("TOOMANYREQUESTS", 429),
+    "InternalFailure": ("UNKNOWN", 500),
+}
+
+
+def front(twin: Twin, storage: Storage) -> Front:
+    """The WSGI application at `/v2/`."""
+    return Front(_Ecr(twin), storage)
+
+
+@dataclass(frozen=True)
+class _Repository:
+    twin: Twin
+    region: str
+    name: str
+
+    @property
+    def stored(self) -> str:
+        """The storage knows no regions."""
+        return f"{self.region}/{self.name}"
+
+    def tags(self) -> list[str]:
+        with _in_words_of_the_registry(self.twin):
+            return images.tags(self.twin, self.region, self.name)
+
+    def digest(self, reference: str) -> str:
+        with _in_words_of_the_registry(self.twin):
+            return images.digest(self.twin, self.region, self.name, reference)
+
+    def check_tag(self, tag: str) -> None:
+        with _in_words_of_the_registry(self.twin):
+            images.require_free(self.twin, self.region, self.name, tag)
+
+    def put(self, manifest: str, media_type: str, tag: str) -> None:
+        with _in_words_of_the_registry(self.twin):
+            images.require_free(self.twin, self.region, self.name, tag)
+            images.put(self.twin, self.region, self.name, manifest, media_type, tag)
+
+    def delete(self, reference: str) -> None:
+        raise unsupported()
+
+
+class _Ecr:
+    """What ECR decides."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+
+    def greet(self, request: Request) -> None:
+        if request.path != "/v2/" or not _by_platform(request):
+            self._holder(request)
+
+    def open(self, request: Request, asked: Asked) -> _Repository:
+        action = _ACTIONS.get(asked.operation)
+        if not action:
+            raise unsupported()
+        place = common.pulled(self._twin, asked.name) if _by_platform(request) and asked.operation in PULLS else None
+        if place:
+            found = _Repository(self._twin, *place)
+            self._require(found, lambda: 0.0)
+            return found
+        holder = self._holder(request)
+        found = _Repository(self._twin, holder.region, asked.name)
+        self._require(found, lambda: self._judge(found, action, holder))
+        return found
+
+    def _holder(self, request: Request) -> Holder:
+        try:
+            holder = registry.holder(self._twin, request.headers.get("Authorization", ""))
+        except TimeoutError:
+            text = "Your authorization token has expired. Reauthenticate and try again."
+            raise RefusedError("DENIED", text, 403) from None
+        if holder:
+            return holder
+        url = self._twin.describe()["url"]
+        challenge = f'Basic realm="{url}/",service="ecr.amazonaws.com"'
+        raise RefusedError("UNAUTHORIZED", f"Not Authorized: log in to {url} by the token of ECR", 401, challenge)
+
+    def _require(self, repository: _Repository, judge: Callable[[], float]) -> None:
+        """As for a call of ECR's own API; the twin's lock is held no longer than that takes."""
+        with _in_words_of_the_registry(self._twin):
+            slower = judge()
+            images.repository(self._twin, repository.region, repository.name)
+        time.sleep(slower)
+
+    def _judge(self, repository: _Repository, action: str, who: Holder) -> float:
+        call = Call("ecr", action, {"repositoryName": repository.name}, who.access_key, who.region, who.principal)
+        slower = faults.delay(self._twin, call)
+        faults.meet(self._twin, call, list)
+        for judge in self._twin.judges:
+            judge(call)
+        return slower
+
+
+def _by_platform(request: Request) -> bool:
+    return request.host.partition(":")[0] == registry.PULL_HOST
+
+
+@contextmanager
+def _in_words_of_the_registry(twin: Twin) -> Iterator[None]:
+    """With the lock held; a refusal of ECR's own API is one of the registry's."""
+    try:
+        with twin.lock:
+            yield
+    except ApiError as e:
+        code, status = _CODES.get(e.code, ("DENIED", 403))
+        raise RefusedError(code, e.message, status) from e

@@ -1,0 +1,49 @@
+"""The registry behind ECR: tokens that open it, and the names by which this machine's Docker pulls from it."""
+
+import base64
+from dataclasses import asdict, dataclass
+
+from twins.aws.twin import Twin
+from twins.aws.wire.calls import Call
+from twins.core.registry import registry
+
+USER = "AWS"
+TOKEN_HOURS = 12
+PULL_HOST = "localhost"
+"""Who asks by this name is not asked for a login, and gets only what `pull_name` names."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who a token was given to, and for which region's registry."""
+
+    access_key: str
+    principal: str
+    region: str
+
+
+def token(twin: Twin, call: Call) -> str:
+    """A password for `docker login`, good for 12 hours: who asks now is who pushes and pulls with it."""
+    return registry.seal(twin, asdict(Holder(call.access_key, call.principal, call.region)), TOKEN_HOURS * 3600)
+
+
+def holder(twin: Twin, authorization: str) -> Holder | None:
+    """Who an `Authorization: Basic …` header stands for; None: nobody.
+
+    Raises:
+        TimeoutError: the token has expired.
+    """
+    kind, _, credentials = authorization.partition(" ")
+    try:
+        user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except ValueError:  # no base64, or no text
+        return None
+    if kind.lower() != "basic" or user != USER:
+        return None
+    claims = registry.unseal(twin, password)
+    return Holder(**claims) if claims else None
+
+
+def pull_name(twin: Twin, repository: str, region: str) -> str:
+    """HOST:PORT/NAME of a repository as SageMaker pulls it here: without a login, by a name that is the permission."""
+    return f"{PULL_HOST}:{twin.describe()['port']}/{registry.pull_name(twin, region, repository)}"

@@ -1,0 +1,202 @@
+"""SageMaker's documents: where they are kept, what they are called, AWS's words for their absence, and its lists.
+
+Every resource is one document by its ARN: the parameters of its creation as they were given, and what SageMaker adds.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html; words as in field reports and in providers:
+https://github.com/astronomer/astronomer-providers/issues/1055 (what exists already),
+https://github.com/hashicorp/terraform-provider-aws/tree/main/internal/service/sagemaker (what is not there).
+"""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from twins.aws.services.documents import Document, now, plain, shelf, tag_map
+from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call
+
+SERVICE = "sagemaker"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of resource: its part of an ARN, the noun of error texts, and the prefix of its members' names."""
+
+    path: str
+    noun: str
+    prefix: str
+
+    @property
+    def name(self) -> str:
+        """The member that holds the name."""
+        return f"{self.prefix}Name"
+
+    @property
+    def arn(self) -> str:
+        """The member that holds the ARN."""
+        return f"{self.prefix}Arn"
+
+
+MODEL = Kind("model", "model", "Model")
+CONFIG = Kind("endpoint-config", "endpoint configuration", "EndpointConfig")
+ENDPOINT = Kind("endpoint", "endpoint", "Endpoint")
+JOB = Kind("training-job", "training job", "TrainingJob")
+GROUP = Kind("model-package-group", "model package group", "ModelPackageGroup")
+PACKAGE = Kind("model-package", "model package", "ModelPackage")
+KINDS = (MODEL, CONFIG, ENDPOINT, JOB, GROUP, PACKAGE)
+
+
+def arn_of(twin: Twin, kind: Kind, region: str, name: str) -> str:
+    """The ARN of a name; SageMaker writes names in lower case there."""
+    return f"arn:aws:sagemaker:{region}:{twin.account}:{kind.path}/{name.lower()}"
+
+
+def documents(twin: Twin, kind: Kind, region: str) -> dict[str, Document]:
+    """All of a kind in a region, by ARN."""
+    return shelf(twin, SERVICE, kind.path, region)
+
+
+def lookup(twin: Twin, kind: Kind, region: str, name: str) -> Document | None:
+    """The document of a name, or None."""
+    return documents(twin, kind, region).get(arn_of(twin, kind, region, name))
+
+
+def find(twin: Twin, kind: Kind, region: str, name: str) -> Document:
+    """The document of a name.
+
+    Raises:
+        ApiError: there is none.
+    """
+    found = lookup(twin, kind, region, name)
+    if found is None:
+        raise missing(kind, arn_of(twin, kind, region, name))
+    return found
+
+
+def missing(kind: Kind, arn: str) -> ApiError:
+    """AWS's error for a resource that is not there."""
+    if kind is JOB:
+        return ApiError("ValidationException", "Requested resource not found.")
+    if kind in (GROUP, PACKAGE):
+        return ApiError("ValidationException", f"{kind.prefix} {arn} does not exist.")
+    return ApiError("ValidationException", f'Could not find {kind.noun} "{arn}".')
+
+
+def create(twin: Twin, kind: Kind, call: Call, **more: Any) -> Document:
+    """Keep a new document of a call's parameters.
+
+    Raises:
+        ApiError: there is one of this name.
+    """
+    arn = arn_of(twin, kind, call.region, call.parameters[kind.name])
+    if arn in documents(twin, kind, call.region):
+        raise ApiError("ValidationException", f'Cannot create already existing {kind.noun} "{arn}".')
+    given: Document = plain(call.parameters)
+    tags = given.pop("Tags", None)
+    document = {**given, kind.arn: arn, "CreationTime": now(), **more}
+    documents(twin, kind, call.region)[arn] = document
+    if tags:
+        tags_of(twin, arn).update(tag_map(tags))
+    return document
+
+
+def delete(twin: Twin, kind: Kind, region: str, name: str) -> Document:
+    """Drop a document and its tags.
+
+    Raises:
+        ApiError: there is none.
+    """
+    document = find(twin, kind, region, name)
+    drop(twin, kind, document)
+    return document
+
+
+def drop(twin: Twin, kind: Kind, document: Document) -> None:
+    """Forget a document and its tags."""
+    arn = document[kind.arn]
+    documents(twin, kind, arn.split(":")[3]).pop(arn, None)
+    shelf(twin, SERVICE, "tags", arn.split(":")[3]).pop(arn, None)
+
+
+def tags_of(twin: Twin, arn: str) -> Document:
+    """The tags of an ARN."""
+    return shelf(twin, SERVICE, "tags", arn.split(":")[3]).setdefault(arn, {})
+
+
+# -- lists ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How a List operation answers: the member with the page, the members of a summary, sort and page defaults."""
+
+    answer: str
+    members: tuple[str, ...]
+    descending: bool = True
+    status: str = ""
+
+
+def page_of(call: Call, kind: Kind, found: Mapping[str, Document], listing: Listing) -> Document:
+    """A page of documents, filtered and sorted as AWS does it.
+
+    Raises:
+        ApiError: the token is not one that a page had.
+    """
+    given = call.parameters
+    chosen = [document for document in found.values() if _matches(given, kind, document, listing)]
+    key = _sort_key(given, kind, listing)
+    order = given.get("SortOrder")
+    descending = order == "Descending" if order else listing.descending
+    chosen.sort(key=key, reverse=descending)
+    if token := given.get("NextToken"):
+        last = _last_of(token)
+        chosen = [document for document in chosen if (key(document) < last if descending else key(document) > last)]
+    size = int(given.get("MaxResults") or 10)
+    answer: Document = {listing.answer: [_summary(document, listing.members) for document in chosen[:size]]}
+    if len(chosen) > size:
+        answer["NextToken"] = base64.urlsafe_b64encode(json.dumps(key(chosen[size - 1])).encode()).decode()
+    return answer
+
+
+def _matches(given: Document, kind: Kind, document: Document, listing: Listing) -> bool:
+    if given.get("NameContains", "").lower() not in document.get(kind.name, "").lower():
+        return False
+    if listing.status and given.get("StatusEquals") not in (None, document.get(listing.status)):
+        return False
+    return all(
+        compare(document.get(member, 0.0), _seconds(given[name]))
+        for name, (member, compare) in _TIMES.items()
+        if given.get(name) is not None
+    )
+
+
+def _sort_key(given: Document, kind: Kind, listing: Listing) -> Callable[[Document], list[Any]]:
+    members = {"Name": kind.name, "CreationTime": "CreationTime", "Status": listing.status}
+    member = members[given.get("SortBy") or "CreationTime"]
+    return lambda document: [document.get(member, ""), document[kind.arn]]
+
+
+def _summary(document: Document, members: tuple[str, ...]) -> Document:
+    return {member: document[member] for member in members if member in document}
+
+
+def _last_of(token: str) -> list[Any]:
+    try:
+        return json.loads(base64.urlsafe_b64decode(token))
+    except ValueError as e:
+        raise ApiError("ValidationException", "Invalid pagination token") from e
+
+
+def _seconds(value: datetime) -> float:
+    return value.replace(tzinfo=UTC).timestamp()
+
+
+_TIMES: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "CreationTimeBefore": ("CreationTime", lambda own, limit: own < limit),
+    "CreationTimeAfter": ("CreationTime", lambda own, limit: own > limit),
+    "LastModifiedTimeBefore": ("LastModifiedTime", lambda own, limit: own < limit),
+    "LastModifiedTimeAfter": ("LastModifiedTime", lambda own, limit: own > limit),
+}

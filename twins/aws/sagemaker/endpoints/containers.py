@@ -1,0 +1,153 @@
+"""The containers that an endpoint should have, in its document (`groups`), from where the twin's fleet is told.
+
+A group holds the instances of one configuration. While an endpoint is updated it has two: the one that served first.
+"""
+
+import math
+import secrets
+from collections.abc import Iterable, Mapping
+
+from twins.aws.sagemaker import documents as store
+from twins.aws.sagemaker import images
+from twins.aws.sagemaker.documents import ENDPOINT
+from twins.aws.sagemaker.endpoints import variants
+from twins.aws.sagemaker.fleet.fleet import PING
+from twins.aws.services.documents import Document, regions
+from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError
+from twins.core.fleet.plan import (
+    ContainerPlan,
+    DataSource,
+    EndpointPlan,
+    GroupPlan,
+    VariantPlan,
+)
+
+HEALTH_CHECK_SECONDS = 240
+"""How long a container may take to answer /ping, where the variant does not say."""
+DOWNLOAD_SECONDS = 3600
+"""How long the download of model data may take, where the variant does not say."""
+_MODEL = "/opt/ml/model"
+
+
+def runs(twin: Twin) -> bool:
+    """Does this twin run containers?"""
+    return twin.settings.containers == "run"
+
+
+def resume(twin: Twin) -> None:
+    """Tell the fleet what a loaded state says of all endpoints."""
+    with twin.lock:
+        endpoints = [
+            e for region in regions(twin, store.SERVICE) for e in store.documents(twin, ENDPOINT, region).values()
+        ]
+        twin.fleet.resume([_plan_of(endpoint) for endpoint in endpoints])
+
+
+def tell(twin: Twin, endpoint: Document) -> None:
+    """Have the fleet bring about what an endpoint's document says."""
+    twin.fleet.want(_plan_of(endpoint))
+    twin.changed()
+
+
+def add_group(twin: Twin, region: str, endpoint: Document, config: Document, live: Mapping[str, Document]) -> str:
+    """Plan the instances of a configuration, without traffic yet; the group's id.
+
+    Raises:
+        ApiError: a container can't run on this twin; the text says why.
+    """
+    planned = [
+        VariantPlan(
+            name=variant["VariantName"],
+            weight=live[variant["VariantName"]]["DesiredWeight"],
+            instances=_new_instances(_count(live[variant["VariantName"]])),
+            container=_container(twin, region, variant, found),
+        )
+        for variant in config["ProductionVariants"]  # shadow variants get no requests here, hence no instances
+        if (found := variants.containers(twin, region, variant))
+    ]
+    group = GroupPlan(id=secrets.token_hex(4), name=config["EndpointConfigName"], share=0.0, variants=planned)
+    endpoint.setdefault("groups", []).append(group.model_dump(mode="json"))
+    return group.id
+
+
+def keep_group(endpoint: Document, group: str | None) -> None:
+    """Let one group take all requests, and drop the others; None: drop all."""
+    endpoint["groups"] = [{**each, "share": 100.0} for each in endpoint.get("groups", []) if each["id"] == group]
+
+
+def share(endpoint: Document, group: str, percent: float) -> None:
+    """Give a group so much of the traffic, and what is left to the other one."""
+    for each in endpoint["groups"]:
+        each["share"] = percent if each["id"] == group else 100.0 - percent
+
+
+def others(endpoint: Document, group: str) -> list[Document]:
+    """The groups beside one."""
+    return [each for each in endpoint.get("groups", []) if each["id"] != group]
+
+
+def resize(group: Document, counts: Mapping[str, int], percent: float = 100.0) -> None:
+    """Give the variants of a group so many instances, or such a share of them, rounded up."""
+    for variant in group["variants"]:
+        wanted = math.ceil(counts.get(variant["name"], len(variant["instances"])) * percent / 100)
+        have = variant["instances"]
+        variant["instances"] = have[:wanted] + _new_instances(wanted - len(have))
+
+
+def counts(live: Mapping[str, Document]) -> dict[str, int]:
+    """How many instances are wanted of each variant."""
+    return {name: _count(variant) for name, variant in live.items()}
+
+
+def weigh(group: Document, live: Mapping[str, Document]) -> None:
+    """Give the variants of a group the weights that are wanted of them."""
+    for variant in group["variants"]:
+        variant["weight"] = live.get(variant["name"], {}).get("DesiredWeight", variant["weight"])
+
+
+def _plan_of(endpoint: Document) -> EndpointPlan:
+    return EndpointPlan.of(endpoint["EndpointArn"], endpoint["EndpointName"], endpoint.get("groups", []))
+
+
+def _count(live: Document) -> int:
+    return live.get("DesiredInstanceCount", 1)  # a serverless variant: one that never sleeps
+
+
+def _new_instances(count: int) -> list[str]:
+    return [f"i-{secrets.token_hex(9)[:17]}" for _ in range(count)]
+
+
+def _container(twin: Twin, region: str, variant: Document, found: list[Document]) -> ContainerPlan:
+    name = variant["VariantName"]
+    if len(found) > 1:
+        raise ApiError(
+            "ValidationException",
+            f"This twin of AWS runs one container an instance, and the model of production variant {name} has "
+            f"{len(found)}: give it a PrimaryContainer.",
+        )
+    container = found[0]
+    if container.get("Mode", "SingleModel") != "SingleModel":
+        text = f"This twin of AWS serves one model a container; production variant {name} asks for {container['Mode']}."
+        raise ApiError("ValidationException", text)
+    if container.get("AdditionalModelDataSources"):
+        text = f"This twin of AWS gives a container no AdditionalModelDataSources: production variant {name} has some."
+        raise ApiError("ValidationException", text)
+    image = container.get("Image", "")
+    return ContainerPlan(
+        image=image,
+        reference=images.runnable(twin, image),
+        environ=container.get("Environment", {}),
+        arguments=["serve"],
+        data=list(_sources(container)),
+        download_seconds=variant.get("ModelDataDownloadTimeoutInSeconds", DOWNLOAD_SECONDS),
+        start_seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds", HEALTH_CHECK_SECONDS),
+        ready=PING,
+    )
+
+
+def _sources(container: Document) -> Iterable[DataSource]:
+    if url := container.get("ModelDataUrl"):
+        yield DataSource(uri=url, archive=True, path=_MODEL)
+    if source := container.get("ModelDataSource", {}).get("S3DataSource"):
+        yield DataSource(uri=source["S3Uri"], archive=source.get("CompressionType") == "Gzip", path=_MODEL)

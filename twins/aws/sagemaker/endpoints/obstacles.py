@@ -1,0 +1,102 @@
+"""What keeps an endpoint from being made or changed, found out when its instances are there, in AWS's words."""
+
+import time
+
+from twins.aws import faults
+from twins.aws.sagemaker import access, images
+from twins.aws.sagemaker import documents as store
+from twins.aws.sagemaker.documents import MODEL
+from twins.aws.sagemaker.endpoints import containers as fleet
+from twins.aws.sagemaker.endpoints import variants
+from twins.aws.services.documents import Document
+from twins.aws.twin import AWS_TRANSITION_SECONDS, Twin
+
+MODEL_MISSING_SECONDS = 3600
+"""How long AWS looks for a model that is gone before the endpoint fails, about."""
+_NO_CAPACITY = (
+    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. "
+    "Please retry using a different ML instance type or after some time."
+)
+
+
+def found(twin: Twin, region: str, endpoint: Document) -> str:
+    """Why the configuration of an endpoint's rollout can't serve; empty when it can."""
+    config = endpoint["rollout"]["config"]
+    lasted = time.time() - endpoint["rollout"]["began"]
+    for variant in variants.all_of(config):
+        if problem := no_capacity(twin, variant):
+            return problem
+        containers = variants.containers(twin, region, variant)
+        if containers is None:
+            if lasted > twin.scaled(MODEL_MISSING_SECONDS):
+                return f'Could not find model "{store.arn_of(twin, MODEL, region, variant["ModelName"])}".'
+            continue
+        if problem := _of_containers(twin, region, endpoint, variant, containers):
+            return problem
+        # Containers that run are asked by the fleet.
+        if not fleet.runs(twin) and are_silent(twin, containers) and lasted > twin.scaled(_patience(variant)):
+            return (
+                f"The primary container for production variant {variant['VariantName']} did not pass the ping health "
+                "check. Please check CloudWatch logs for this endpoint."
+            )
+    return ""
+
+
+def no_capacity(twin: Twin, variant: Document) -> str:
+    """Why no instance of a variant's type is to be had; empty when there are some."""
+    lacks = faults.find(twin, "capacity", instance_type=variant.get("InstanceType", ""))
+    return _NO_CAPACITY if lacks else ""
+
+
+def met(twin: Twin, problem: str, config: Document) -> None:
+    """A problem has stopped something: where it was a lack of capacity, that happened once."""
+    for variant in variants.all_of(config):
+        if problem == _NO_CAPACITY and no_capacity(twin, variant):
+            faults.take(twin, "capacity", instance_type=variant.get("InstanceType", ""))
+            return
+
+
+def lacks_model(twin: Twin, region: str, config: Document) -> bool:
+    """Is the model of a variant gone?"""
+    return any(variants.containers(twin, region, each) is None for each in variants.all_of(config))
+
+
+def are_silent(twin: Twin, containers: list[Document]) -> bool:
+    """Is there one that never answers?"""
+    return any(faults.find(twin, "silent", image=each.get("Image", "")) for each in containers)
+
+
+def _of_containers(twin: Twin, region: str, endpoint: Document, variant: Document, containers: list[Document]) -> str:
+    rollout = endpoint["rollout"]
+    model = store.lookup(twin, MODEL, region, variant.get("ModelName", "")) or {}
+    name, config = endpoint["EndpointName"], rollout["config"]
+    if reason := access.denied_endpoint(twin, name, config, model, rollout["deployment"]):
+        return reason
+    for container in containers:
+        image = container.get("Image", "")
+        if not images.is_there(twin, image):
+            return f"Requested image {image} not found."
+        for uri in _model_data(container):
+            if not images.has_data(twin, uri):
+                role = model.get("ExecutionRoleArn", "")
+                return (
+                    f'Could not find model data at {uri}. Please ensure that the role "{role}" exists and that its '
+                    f'trust relationship policy allows the action "sts:AssumeRole" for the service principal '
+                    f'"sagemaker.amazonaws.com". Also ensure that the role has "s3:GetObject" permissions and '
+                    f"that the object is located in {region}."
+                )
+    return ""
+
+
+def _patience(variant: Document) -> float:
+    """Seconds on AWS until a container that never answers fails its endpoint."""
+    longest = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", fleet.HEALTH_CHECK_SECONDS)
+    return AWS_TRANSITION_SECONDS + longest
+
+
+def _model_data(container: Document) -> list[str]:
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    uris = [container.get("ModelDataUrl"), source.get("S3Uri")]
+    additional = container.get("AdditionalModelDataSources", [])
+    uris += [each.get("S3DataSource", {}).get("S3Uri") for each in additional]
+    return [uri for uri in uris if uri]

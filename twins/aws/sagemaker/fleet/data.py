@@ -1,0 +1,57 @@
+"""Model data of a container: S3's objects as files in a folder of its own, linked where they are in files already."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contract.errors import KitError
+from contract.integrity.archives import extract
+from twins.core.fleet.cloud import DataError
+from twins.core.fleet.plan import DataSource
+
+if TYPE_CHECKING:
+    from twins.aws.twin import Twin
+
+
+def fetch(twin: "Twin", source: DataSource, target: Path) -> None:
+    """Have the data in a folder, without holding it in memory; call it without the twin's lock.
+
+    Raises:
+        DataError: there is no such object, it can't be read, or an archive can't be unpacked.
+    """
+    from twins.aws import objects
+    from twins.aws.wire.calls import ApiError
+
+    place = objects.Place.of(source.uri)
+    try:
+        there = objects.found_below(twin, place)
+        if not there:
+            # unsure (60 %): no source found for the words of a download that fails; that it fails is documented
+            # (https://docs.aws.amazon.com/sagemaker/latest/dg/large-model-inference-uncompressed.html)
+            raise DataError(f"there is no object at {source.uri}")
+        for key, path in there:
+            if source.archive:
+                with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target.parent) as work:
+                    packed, content = Path(work, "archive"), Path(work, "content")
+                    objects.link(twin, place.bucket, key, packed)
+                    extract(packed, content)
+                    _move(content, (target / path).parent)
+            else:
+                objects.link(twin, place.bucket, key, target / path)
+    except KitError as e:
+        # the twin's own: an archive or a key that can't be a file here
+        raise DataError(f"{source.uri}: {e.what}") from e
+    except (ApiError, OSError) as e:
+        # the twin's own: its disk, or its S3
+        raise DataError(f"{source.uri}: {e}") from e
+
+
+def _move(content: Path, folder: Path) -> None:
+    """What was unpacked to where it belongs; of several archives, none may replace what another brought."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in content.iterdir():
+        if (folder / each.name).exists():
+            # unsure (60 %): of uncompressed models ambiguous names are documented to fail the deployment
+            # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3ModelDataSource.html)
+            raise DataError(f"two archives hold {each.name}")
+        each.rename(folder / each.name)

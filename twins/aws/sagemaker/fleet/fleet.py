@@ -1,0 +1,91 @@
+"""AWS's words and rules for the containers of endpoints (twins/core/fleet/fleet.py)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twins.aws.sagemaker.fleet import data, metrics
+from twins.core.faults import Faults
+from twins.core.fleet.cloud import (
+    Identity,
+    Load,
+    Request,
+    Trouble,
+)
+from twins.core.fleet.fleet import Fleet as CommonFleet
+from twins.core.fleet.fleet import Lease, NoWorkerError, end_containers
+from twins.core.fleet.logs import KEPT_LINES
+from twins.core.fleet.plan import ContainerPlan, DataSource, Probe
+
+if TYPE_CHECKING:
+    from twins.aws.twin import Twin
+
+__all__ = ["PING", "Fleet", "Lease", "NoWorkerError", "end_containers"]
+PING = Probe(path="/ping", timeout=2.0, every=5.0, failures=3)
+"""What SageMaker asks of a container."""
+
+
+class Fleet(CommonFleet):
+    """All containers of an account's endpoints."""
+
+    def __init__(self, twin: "Twin") -> None:
+        super().__init__(twin, AwsCloud(twin))
+
+
+class AwsCloud:
+    """What a fleet asks of AWS."""
+
+    log_name = "twins.aws"
+
+    def __init__(self, twin: "Twin") -> None:
+        self._twin = twin
+
+    def faults(self) -> Faults:
+        """The faults of the twin."""
+        from twins.aws import faults
+
+        return faults.of(self._twin)
+
+    def fetch(self, whose: Identity, source: DataSource, folder: Path) -> None:
+        """S3's objects as files."""
+        data.fetch(self._twin, source, folder)
+
+    def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
+        """Why an instance can't serve, as SageMaker says it where that is known."""
+        return {
+            "data": f"Failed to download model data: {detail}.",
+            "data_late": f"Failed to download model data within ModelDataDownloadTimeoutInSeconds ({detail}).",
+            "image": f"The image {plan.image} can't be started: {detail}",
+            "not_ready": f"The primary container for production variant {whose.variant} did not pass the ping health "
+            "check. Please check CloudWatch logs for this endpoint.",
+            "internal": f"Internal failure: {detail}",
+        }[kind]
+
+    def put_lines(self, whose: Identity, lines: Sequence[str]) -> None:
+        """Into CloudWatch Logs."""
+        from twins.aws.services.logs import logs
+
+        region, stream = metrics.region_of(whose.endpoint_id), log_stream(whose.variant, whose.id)
+        logs.put_events(self._twin, region, log_group(whose.endpoint), stream, list(lines), keep=KEPT_LINES)
+
+    def put_counts(self, requests: Sequence[tuple[float, Request]], loads: Mapping[Load, int]) -> None:
+        """Into CloudWatch's metrics."""
+        metrics.put(self._twin, requests, loads)
+
+    def wants_idle(self, load: Load) -> bool:
+        """May a scaling policy look at it?"""
+        return metrics.is_scaled(self._twin, load)
+
+    def answers_well(self, status: int) -> bool:
+        """SageMaker takes a 200 alone."""
+        return status == 200
+
+
+def log_group(endpoint: str) -> str:
+    """The log group of an endpoint's containers."""
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
+
+
+def log_stream(variant: str, instance: str) -> str:
+    """The log stream of an instance."""
+    return f"{variant}/{instance}"

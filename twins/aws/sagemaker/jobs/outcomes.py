@@ -1,0 +1,29 @@
+"""How an attempt to run a training job ends."""
+
+from pathlib import Path
+
+from twins.aws.sagemaker.jobs import states
+from twins.aws.sagemaker.jobs.folders import FAILURE, Node
+from twins.core.jobs.run import Outcome
+
+STOPPED = Outcome("Stopped")
+
+
+def outcome_of(codes: list[int | None], nodes: list[Node]) -> Outcome | None:
+    """How the containers ended by themselves: all of them well, or one of them not; None while that is open."""
+    for code, node in zip(codes, nodes, strict=True):
+        if code:
+            begin, end = "AlgorithmError: ", f", exit code: {code}"
+            text = _failure(node.root / FAILURE)[: states.LONGEST_REASON - len(begin + end)]
+            return Outcome("Failed", "", f"{begin}{text}{end}")
+    return Outcome("Completed") if all(code == 0 for code in codes) else None
+
+
+def _failure(path: Path) -> str:
+    try:
+        if path.is_symlink():  # a container's link may point anywhere on this machine
+            return ""
+        with path.open("rb") as file:
+            return file.read(4 * states.LONGEST_REASON).decode(errors="replace").strip()
+    except OSError:
+        return ""

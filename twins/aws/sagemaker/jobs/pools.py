@@ -1,0 +1,80 @@
+"""Warm pools: instances that are kept after a job, for the next one like it.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
+"""
+
+from typing import Any
+
+from twins.aws.sagemaker import documents as store
+from twins.aws.sagemaker.documents import JOB, SERVICE
+from twins.aws.services.documents import Document, now, shelf
+from twins.aws.twin import Twin
+
+_PERIOD = "KeepAlivePeriodInSeconds"
+_ALIKE = ("RoleArn", "VpcConfig", "EnableInterContainerTrafficEncryption", "EnableNetworkIsolation")
+_MACHINES = ("InstanceType", "InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId")
+
+
+class Pools:
+    """The warm pools of an account. A period lasts as long as it says: the work that it waits for is real."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+        twin.action_named("sagemaker.pool", self._expire)
+
+    def reuse(self, region: str, job: Document) -> bool:
+        """Take a pool for a new job, if one of a job like it is there."""
+        if _period(job):
+            job["WarmPoolStatus"] = {"Status": "InUse"}
+        found = next((each for each in self._available(region) if _like(each) == _like(job)), None)
+        if found is None:
+            return False
+        self._close(region, found, Status="Reused", ReusedByJob=job["TrainingJobName"])
+        return True
+
+    def keep(self, region: str, job: Document) -> None:
+        """Keep the instances of a job that has ended, if it asked for that."""
+        if _period(job):
+            job["WarmPoolStatus"] = {"Status": "Available"}
+            self._since(region)[job["TrainingJobArn"]] = {"at": now()}
+            self._wait(region, job)
+
+    def lose(self, job: Document) -> None:
+        """Let the instances of a job be gone with it."""
+        if _period(job):
+            job["WarmPoolStatus"] = {"Status": "Terminated"}
+
+    def update(self, region: str, job: Document) -> None:
+        """Follow a change of the period: 0 ends the pool."""
+        if job.get("WarmPoolStatus", {}).get("Status") == "Available":
+            self._wait(region, job)
+
+    def _wait(self, region: str, job: Document) -> None:
+        kept = now() - self._since(region)[job["TrainingJobArn"]]["at"]
+        self._twin.later(max(0.0, _period(job) - kept), "sagemaker.pool", region, job["TrainingJobArn"])
+
+    def _expire(self, region: str, arn: str) -> None:
+        job = store.documents(self._twin, JOB, region).get(arn)
+        since = self._since(region).get(arn)
+        if job and since and now() >= since["at"] + _period(job):
+            self._close(region, job, Status="Terminated")
+
+    def _close(self, region: str, job: Document, **status: Any) -> None:
+        kept = now() - self._since(region).pop(job["TrainingJobArn"])["at"]
+        job["WarmPoolStatus"] = {"ResourceRetainedBillableTimeInSeconds": round(kept), **status}
+        self._twin.changed()
+
+    def _available(self, region: str) -> list[Document]:
+        jobs = store.documents(self._twin, JOB, region)
+        return [jobs[arn] for arn in self._since(region) if arn in jobs]
+
+    def _since(self, region: str) -> dict[str, Document]:
+        return shelf(self._twin, SERVICE, "warm-pools", region)
+
+
+def _period(job: Document) -> int:
+    return job.get("ResourceConfig", {}).get(_PERIOD, 0)
+
+
+def _like(job: Document) -> list[Any]:
+    return [*(job.get(name) for name in _ALIKE), *(job["ResourceConfig"].get(name) for name in _MACHINES)]

@@ -1,0 +1,65 @@
+"""What the document of a training job says as the job goes on.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html
+"""
+
+import math
+
+from twins.aws.sagemaker.documents import SERVICE
+from twins.aws.services.documents import Document, now, shelf
+from twins.aws.twin import Twin
+
+ENDED = ("Completed", "Failed", "Stopped")
+SPOT_SHARE = 0.3
+"""What a second on a spot instance is billed as here. On AWS it follows the market: most often 0.3 to 0.5."""
+LONGEST_REASON = 1024
+_MESSAGES = {
+    "Starting": "Preparing the instances for training",
+    "Restarting": "Restarting the training job after an internal error",
+    "Downloading": "Downloading input data",
+    "Training": "Training image download completed. Training in progress.",
+    "Interrupted": "Training job interrupted: the managed spot instances were taken back",
+    "Uploading": "Uploading generated training model",
+    "Completed": "Training job completed",
+    "Stopping": "Stopping the training job",
+    "Stopped": "Training job stopped",
+    "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
+    "Failed": "Training job failed",
+}
+
+
+def enter(twin: Twin, job: Document, status: str, message: str = "") -> None:
+    """Begin the next secondary status."""
+    transitions = job["SecondaryStatusTransitions"]
+    if transitions:
+        transitions[-1]["EndTime"] = now()
+    transitions.append({"Status": status, "StartTime": now(), "StatusMessage": message or _MESSAGES[status]})
+    job["SecondaryStatus"] = status
+    job["LastModifiedTime"] = now()
+    twin.changed()
+
+
+def end(twin: Twin, job: Document, status: str, reason: str = "", secondary: str = "") -> None:
+    """Let a job have ended, with the reason of a failure."""
+    job["TrainingJobStatus"] = status
+    job["TrainingEndTime"] = now()
+    if reason:
+        job["FailureReason"] = reason[:LONGEST_REASON]
+    enter(twin, job, secondary or status, reason)
+    job["SecondaryStatusTransitions"][-1]["EndTime"] = now()
+
+
+def count_time(job: Document, seconds: float) -> None:
+    """Add time on the job's instances, which is billed."""
+    total = job.get("TrainingTimeInSeconds", 0) + round(seconds)
+    job["TrainingTimeInSeconds"] = total
+    share = SPOT_SHARE if job.get("EnableManagedSpotTraining") else 1.0
+    job["BillableTimeInSeconds"] = math.ceil(total * share)
+
+
+def runs(twin: Twin, region: str) -> dict[str, Document]:
+    """What the twin remembers of the jobs whose containers it runs, by ARN: `retries`, how often an internal error had
+    one begin again, and `trained`, seconds of its earlier attempts.
+    """
+    return shelf(twin, SERVICE, "training-runs", region)

@@ -1,0 +1,92 @@
+"""What ECR knows of a repository's images: by which tags, whether a tag may move, and what was pushed just now.
+
+https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError
+
+_MEDIA_TYPES = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+)
+
+
+def repository(twin: Twin, region: str, name: str) -> Any:
+    """moto's repository of a name.
+
+    Raises:
+        ApiError: RepositoryNotFoundException.
+    """
+    from moto.ecr.models import ecr_backends
+
+    found = ecr_backends[twin.account][region].repositories.get(name)
+    if found is None:
+        text = f"The repository with name '{name}' does not exist in the registry with id '{twin.account}'"
+        raise ApiError("RepositoryNotFoundException", text)
+    return found
+
+
+def tags(twin: Twin, region: str, name: str) -> list[str]:
+    """All tags of a repository's images."""
+    return sorted(tag for image in repository(twin, region, name).images for tag in image.image_tags)
+
+
+def digests(twin: Twin, region: str, name: str) -> set[str]:
+    """The digests of a repository's images."""
+    return {image.get_image_digest() for image in repository(twin, region, name).images}
+
+
+def digest(twin: Twin, region: str, name: str, reference: str) -> str:
+    """The digest of an image by its tag or digest.
+
+    Raises:
+        ApiError: ImageNotFoundException.
+    """
+    for image in repository(twin, region, name).images:
+        if reference in (image.get_image_digest(), *image.image_tags):
+            return image.get_image_digest()
+    raise ApiError("ImageNotFoundException", "Requested image not found")
+
+
+def require_free(twin: Twin, region: str, name: str, tag: str, besides: str = "") -> None:
+    """Refuse a tag that an image has already, where tags are immutable; `besides` is the digest that may have it.
+
+    Raises:
+        ApiError: ImageTagAlreadyExistsException.
+    """
+    found = repository(twin, region, name)
+    if not tag or found.image_tag_mutability != "IMMUTABLE":
+        return
+    if any(tag in image.image_tags and image.get_image_digest() != besides for image in found.images):
+        text = f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the tag is immutable."  # fmt: skip # noqa: E501
+        raise ApiError("ImageTagAlreadyExistsException", text)
+
+
+def put(twin: Twin, region: str, name: str, manifest: str, media_type: str, tag: str) -> None:
+    """Remember an image whose manifest and layers the registry has; without a tag, by its digest alone.
+
+    Raises:
+        ApiError: InvalidParameterException, for a manifest of a kind that ECR doesn't take.
+    """
+    from moto.ecr.models import ecr_backends
+
+    found, content = repository(twin, region, name), json.loads(manifest)
+    media_type = media_type or content.get("mediaType", "")
+    if media_type not in _MEDIA_TYPES:
+        raise ApiError("InvalidParameterException", f"Unsupported manifest media type '{media_type}'")
+    known = next((image for image in found.images if image.image_manifest == manifest), None)
+    if known is None or (tag and tag not in known.image_tags):
+        backend: Any = ecr_backends[twin.account][region]
+        known = backend.put_image(name, manifest, tag or None, media_type)
+    for layer in content.get("layers", []):
+        found.layers[layer["digest"]] = layer.get("size", 0)
+    if (found.image_scanning_configuration or {}).get("scanOnPush"):
+        known.last_scan = datetime.now(UTC).replace(tzinfo=None)
+    twin.changed()

@@ -1,0 +1,52 @@
+"""From a handler's dict, or an error, to the service's own protocol; and back, for who wants to read moto's answer."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from botocore.parsers import create_parser
+from moto.core.model import OperationModel, ServiceModel
+from moto.core.serialize import SerializationContext, get_serializer_class
+from werkzeug.wrappers import Response
+
+from twins.aws.wire.calls import ApiError, Streaming
+from twins.aws.wire.reading import Reading
+
+
+def answer(reading: Reading, result: Mapping[str, Any] | Streaming | None) -> Response:
+    """A handler's result as the operation's answer."""
+    if isinstance(result, Streaming):
+        request_id = str(uuid.uuid4())
+        return Response(result.pieces, result.status, {"x-amzn-RequestId": request_id, **result.headers})
+    return _serialised(reading.operation, reading.protocol, dict(result or {}))
+
+
+def refusal(model: ServiceModel, operation: OperationModel | None, protocol: str, error: ApiError) -> Response:
+    """An error as the service writes errors."""
+    response = _serialised(operation or OperationModel({}, model), protocol, error)
+    response.status_code = error.status
+    return response
+
+
+def parsed(reading: Reading, response: Response) -> dict[str, Any]:
+    """An answer as boto3's caller gets it."""
+    document = {
+        "status_code": response.status_code,
+        "headers": {name.lower(): value for name, value in response.headers.items()},
+        "body": response.get_data(),
+    }
+    shape: Any = reading.operation.output_shape
+    streams = shape is not None and shape.serialization.get("payload") and reading.operation.has_streaming_output
+    if shape is None or streams:
+        return {}
+    result = create_parser(reading.model.protocol).parse(document, shape)
+    result.pop("ResponseMetadata", None)
+    return result
+
+
+def _serialised(operation: OperationModel, protocol: str, result: object) -> Response:
+    request_id = str(uuid.uuid4())
+    serializer = get_serializer_class(str(operation.service_model.service_name), protocol)
+    document = serializer(operation, context=SerializationContext(request_id)).serialize(result)
+    headers = {"x-amzn-RequestId": request_id, "x-amz-request-id": request_id, **document["headers"]}
+    return Response(document["body"], status=document["status_code"], headers=headers)

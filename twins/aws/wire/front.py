@@ -1,0 +1,187 @@
+"""The way of a request through the twin: read, authenticate, validate, judge, then answered by a handler or by moto."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from moto.core.request import Request
+from werkzeug.wrappers import Response
+
+from twins.aws import faults, inventory
+from twins.aws.persistence import backends_in_use
+from twins.aws.twin import Twin
+from twins.aws.wire import answering, reading, validation
+from twins.aws.wire.authentication import (
+    UNSIGNED,
+    Caller,
+    caller_of,
+    guessed,
+)
+from twins.aws.wire.calls import (
+    ApiError,
+    Call,
+    Deferred,
+    Streaming,
+)
+from twins.aws.wire.dispatch import Moto
+from twins.aws.wire.reading import Reading
+from twins.core.admin import PREFIX, Admin
+from twins.core.handler import is_for_this_machine
+
+log = logging.getLogger("twins.aws")
+_READS = (
+    *("Describe", "List", "Get", "Head", "Search", "Lookup", "Batch", "Filter", "Query", "Select", "Simulate"),
+    "Invoke",
+)
+_WRITES = (
+    *("BatchDelete", "BatchPut", "BatchWrite", "BatchUpdate", "BatchCreate", "GetAuthorizationToken"),
+    "InvokeEndpointAsync",
+)
+
+
+class Front:
+    """The twin as a WSGI application."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+        account = {"account": twin.account, "region": twin.region}
+        self._admin = Admin(twin, account, lambda: inventory.of(twin), lambda: faults.of(twin))
+        self._backends = 0
+        self._moto = Moto()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not is_for_this_machine(environ):
+            return Response("A twin answers clients of this machine only.", 403)(environ, start_response)
+        if app := self._twin.routed(environ.get("PATH_INFO", "")):
+            return app(environ, start_response)
+        reading.buffer(environ)
+        if environ.get("PATH_INFO", "").startswith(PREFIX):
+            return self._admin.respond(environ)(environ, start_response)
+        return self._respond(environ)(environ, start_response)
+
+    def _respond(self, environ: dict[str, Any]) -> Response:
+        try:
+            caller = caller_of(self._twin, environ)
+        except ApiError as e:
+            return _unauthenticated(environ, e)
+        if caller.service == "s3":
+            reading.to_path_style(environ)
+        model = reading.model_of(caller.service)
+        read: Reading | None = None
+        request = reading.request_of(environ)
+        try:
+            read = reading.read(request, caller.service)
+            call = self._call(request, caller, read)
+            answered = self._carry_out(call, read, environ)
+            if isinstance(answered, Deferred):
+                return answering.answer(read, self._work(call, answered, environ))
+            return answered
+        except ApiError as e:
+            protocol = read.protocol if read else reading.protocol_of(request, model)
+            return answering.refusal(model, read and read.operation, protocol, e)
+
+    def _call(self, request: Request, caller: Caller, read: Reading) -> Call:
+        if not caller.access_key and (read.service, read.name) != UNSIGNED:
+            raise guessed(request).unsigned()
+        headers = dict(request.headers)
+        if "X-Amz-Security-Token" in request.args:
+            headers["X-Amz-Security-Token"] = request.args["X-Amz-Security-Token"]
+        validation.check(read)
+        region = caller.region or self._twin.region
+        return Call(read.service, read.name, read.parameters, caller.access_key, region, caller.principal, headers)
+
+    def _carry_out(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
+        twin = self._twin
+        self._delay(call)
+        with twin.lock:
+            try:
+                faults.meet(twin, call, lambda: _declared(read))
+                for judge in twin.judges:
+                    judge(call)
+                response = self._answer(call, read, environ)
+                if hiding := faults.hides(twin, call):
+                    self._hide(hiding, call, read, response)
+            except ApiError:
+                raise
+            except NotImplementedError as e:
+                raise _not_implemented(call) from e
+            except Exception as e:  # moto's own faults: a 5xx would be repeated by every SDK
+                log.exception("%s:%s failed", call.service, call.operation)
+                raise ApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
+            finally:
+                if mutates(call.operation) or self._backends != backends_in_use():
+                    self._backends = backends_in_use()
+                    twin.changed()
+        return response
+
+    def _delay(self, call: Call) -> None:
+        if self._twin.state.get("faults"):
+            with self._twin.lock:
+                seconds = faults.delay(self._twin, call)
+            time.sleep(seconds)
+
+    def _hide(self, hiding: faults.Fault, call: Call, read: Reading, response: Response | Deferred) -> None:
+        if isinstance(response, Response) and response.status_code < 400:
+            faults.hide(hiding, call, answering.parsed(read, response))
+            self._twin.changed()
+
+    def _work(self, call: Call, deferred: Deferred, environ: dict[str, Any]) -> Mapping[str, Any] | Streaming:
+        try:
+            return deferred.work(environ.get("werkzeug.socket"))
+        except ApiError:
+            raise
+        except Exception as e:
+            log.exception("%s:%s failed", call.service, call.operation)
+            raise ApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
+
+    def _answer(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
+        for check in self._twin.checks(call.service, call.operation):
+            check(call)
+        mends = self._twin.mends(call.service, call.operation)
+        handler = self._twin.handler(call.service, call.operation)
+        hooks = self._twin.hooks(call.service, call.operation)
+        answered = handler(call) if handler else NotImplemented
+        if isinstance(answered, Deferred):
+            return answered
+        if answered is not NotImplemented:
+            result = dict(answered or {})
+            for hook in [*mends, *hooks]:
+                hook(call, result)
+            return answering.answer(read, result)
+        response = self._moto.answer(call, read, environ)
+        if response.status_code >= 500:
+            log.error("moto answered %s:%s with %s", call.service, call.operation, response.status)
+            response.status_code = 400
+        if (hooks or mends) and response.status_code < 400:
+            result = answering.parsed(read, response)
+            for hook in [*mends, *hooks]:
+                hook(call, result)
+            if mends:
+                return answering.answer(read, result)
+        return response
+
+
+def _unauthenticated(environ: dict[str, Any], error: ApiError) -> Response:
+    """In the words of the service that the request seems to be for: nothing of it was verified."""
+    try:
+        refusals = guessed(reading.request_of(environ))
+        model = reading.model_of(refusals.service)
+    except ApiError as e:
+        return Response(f'{{"__type": "{e.code}", "message": "{e.message}"}}', 400, content_type="application/json")
+    return answering.refusal(model, None, refusals.protocol, error)
+
+
+def mutates(operation: str) -> bool:
+    """May an operation change state?"""
+    return operation.startswith(_WRITES) or not operation.startswith(_READS)
+
+
+def _declared(read: Reading) -> list[str]:
+    """The codes of errors that an operation's model declares."""
+    shapes: Any = read.operation.error_shapes
+    return [str(shape.metadata.get("error", {}).get("code") or shape.name) for shape in shapes]
+
+
+def _not_implemented(call: Call) -> ApiError:
+    return ApiError("NotImplemented", f"This twin of AWS does not implement {call.service}:{call.operation}.")

@@ -1,0 +1,86 @@
+"""Who calls: the account's root, access keys of IAM users, and STS's temporary keys, which moto keeps."""
+
+import hmac
+from dataclasses import dataclass
+
+from contract.twins import TWIN_ACCOUNT
+from twins.aws import faults
+from twins.aws.twin import Twin
+from twins.aws.wire.calls import Call
+from twins.aws.wire.refusals import Refusals
+from twins.core import root
+
+ROOT_ACCESS_KEY = "AKIALLMOPSTWINROOT00"
+"""The name of the root's key, the same for every twin; its secret is each twin's own."""
+ROOT_ARN = f"arn:aws:iam::{TWIN_ACCOUNT}:root"
+ROOT_PURPOSE = "aws secret access key"
+
+
+@dataclass(frozen=True)
+class Key:
+    """An access key that works: its secret, and the ARN of its owner."""
+
+    secret: str
+    principal: str
+
+
+def install(twin: Twin) -> None:
+    """Let STS say who calls."""
+    twin.implement("sts", "GetCallerIdentity", lambda call: _identity(call, twin))
+
+
+def key_of(twin: Twin, access_key: str, token: str, refusals: Refusals) -> Key:
+    """An access key, with the session token that a temporary one has.
+
+    Raises:
+        ApiError: as AWS answers for an unknown, inactive or expired key, and for a token that is not the key's.
+    """
+    with twin.lock:
+        if access_key == ROOT_ACCESS_KEY and not token:
+            found = Key(root.key(twin.home, ROOT_PURPOSE), ROOT_ARN)
+        else:
+            found = _of_session(access_key, token, refusals) if token else _of_user(access_key)
+        if found is None:
+            raise refusals.unknown_key()
+        if faults.take(twin, "expired", principal=found.principal):
+            raise refusals.expired_token()
+    return found
+
+
+def _of_user(access_key: str) -> Key | None:
+    from moto.iam.models import iam_backends
+
+    backend = iam_backends[TWIN_ACCOUNT]["aws"]
+    for user in backend.users.values():
+        for key in user.access_keys:
+            if key.access_key_id == access_key and key.status == "Active":
+                return Key(key.secret_access_key, user.arn)
+    return None
+
+
+def _of_session(access_key: str, token: str, refusals: Refusals) -> Key | None:
+    from moto.core.utils import utcnow
+    from moto.sts.models import sts_backends
+
+    session = sts_backends[TWIN_ACCOUNT]["aws"].get_assumed_role_from_access_key(access_key)
+    if session is None or not hmac.compare_digest(token.encode(), session.session_token.encode()):
+        return None
+    if session.expiration < utcnow():
+        raise refusals.expired_token()
+    return Key(session.secret_access_key, session.arn)
+
+
+def _identity(call: Call, twin: Twin) -> dict[str, str]:
+    return {"Account": twin.account, "Arn": call.principal, "UserId": _user_id(call, twin)}
+
+
+def _user_id(call: Call, twin: Twin) -> str:
+    from moto.iam.models import iam_backends
+    from moto.sts.models import sts_backends
+
+    if call.principal == ROOT_ARN:
+        return twin.account
+    session = sts_backends[twin.account]["aws"].get_assumed_role_from_access_key(call.access_key)
+    if session:
+        return session.user_id
+    return iam_backends[twin.account]["aws"].get_user(call.principal.rsplit("/", 1)[-1]).id

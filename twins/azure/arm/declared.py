@@ -1,0 +1,142 @@
+"""Bodies of resources as Microsoft's own clients declare them: management.json, from models in azure-mgmt-*.
+
+tools.azure_schemas.management compiles it and names, for each type, package, version and API version
+(tools/azure_schemas/sources.py). A schema is JSON Schema; its `readOnly` lists what only answers have.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Schema = Mapping[str, Any]
+READ_ONLY = "read only"
+READ_ONLY_MEMBER: Schema = {"readOnly": True}
+OWN = ("id", "name", "type", "etag", "systemData")
+"""The platform's own beside `properties`, of every resource."""
+_DOT = re.compile(r"(?<!\\)\.")
+_FILE = Path(__file__).with_name("management.json")
+
+
+@dataclass(frozen=True)
+class Stricter:
+    """What the declaration can't say. Paths are those of the API: `properties.rules[].operator`, `properties.x.*.y`.
+
+    Args:
+        values: path -> the texts that are allowed, or a schema.
+        required: paths of what must be given besides.
+        more: path -> schema of what the compiled version of the API does not have, or READ_ONLY.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@functools.cache
+def _compiled() -> dict[str, Any]:
+    return json.loads(_FILE.read_text(encoding="utf-8"))
+
+
+def types() -> dict[str, str]:
+    """Every type that is declared, in lower case -> as it is spelled."""
+    return {each.lower(): each for each in _compiled()["types"]}
+
+
+def source_of(type_: str) -> dict[str, str]:
+    """Package, module and API version that a type's schema was compiled from.
+
+    Raises:
+        KeyError: the type is not declared.
+    """
+    return _compiled()["sources"][_compiled()["types"][types()[type_.lower()]]["source"]]
+
+
+def schema_of(type_: str) -> Schema:
+    """The schema of the body of a PUT.
+
+    Raises:
+        KeyError: the type is not declared.
+    """
+    return resolved({"$ref": _compiled()["types"][types()[type_.lower()]]["$ref"]})
+
+
+def resolved(schema: Schema) -> Schema:
+    """A schema behind references and "or null"."""
+    while True:
+        if "$ref" in schema:
+            schema = _compiled()["$defs"][schema["$ref"].rpartition("/")[2]]
+        elif "anyOf" in schema:
+            schema = schema["anyOf"][0]
+        else:
+            return schema
+
+
+def variants(schema: Schema) -> tuple[str, dict[str, Schema]]:
+    """The member that tells variants apart, and its values -> their schemas; none: the schema has no variants."""
+    chosen = schema.get("allOf", ())
+    if not chosen:
+        return "", {}
+    (member,) = schema["properties"]
+    return member, {each["if"]["properties"][member]["const"]: each["then"] for each in chosen}
+
+
+def check(type_: str, stricter: Stricter) -> None:
+    """Hold what a service says besides against the declaration.
+
+    Raises:
+        KeyError: the type is not declared.
+        ValueError: a path is not declared, or what is said of it is declared already.
+    """
+    schema = schema_of(type_)
+    for path in stricter.more:
+        if _leads(schema, path):
+            raise ValueError(f"{type_}: {path} is declared")
+        way, _, _ = path.rpartition(".")
+        if way and not _leads(schema, way):
+            raise ValueError(f"{type_}: {path} is not declared")
+    for path in (*stricter.values, *stricter.required):
+        if not _leads(schema, path):
+            raise ValueError(f"{type_}: {path} is not declared")
+    for path, said in stricter.values.items():
+        known = [set(each.get("enum", ())) - {None} for each in found(schema, path)]
+        if all(known) and isinstance(said, tuple) and all(each == set(said) for each in known):
+            raise ValueError(f"{type_}: the values of {path} are declared")
+    for path in stricter.required:
+        way, _, name = path.rpartition(".")
+        if all(name in each.get("required", ()) for each in found(schema, way)):
+            raise ValueError(f"{type_}: that {path} is required is declared")
+
+
+def _leads(schema: Schema, path: str) -> bool:
+    return next(found(schema, path), None) is not None
+
+
+def found(schema: Schema, path: str) -> Iterator[Schema]:
+    """The schemas at a path, one of each variant; READ_ONLY_MEMBER of what only answers have.
+
+    A dot in a name is written `odata\\.type`.
+    """
+    schema = resolved(schema)
+    if variants(schema)[0]:
+        for each in variants(schema)[1].values():
+            yield from found(each, path)
+        return
+    if not path:
+        yield schema
+        return
+    first, *others = _DOT.split(path, maxsplit=1)
+    name, rest = first.replace("\\.", "."), "".join(others)
+    plain = name.removesuffix("[]")
+    inner = schema.get("additionalProperties") if plain == "*" else schema.get("properties", {}).get(plain)
+    if inner is None and plain in (*schema.get("readOnly", ()), *OWN) and not rest:
+        yield READ_ONLY_MEMBER
+    if not isinstance(inner, Mapping):
+        return
+    if name.endswith("[]"):
+        inner = resolved(inner).get("items")
+    if isinstance(inner, Mapping):
+        yield from found(inner, rest)

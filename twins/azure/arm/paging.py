@@ -1,0 +1,61 @@
+"""Pages of a collection: how many items a call wants, `$skiptoken` and nextLink.
+
+https://learn.microsoft.com/rest/api/azure/#async-operations-throttling-and-paging
+"""
+
+from urllib.parse import urlencode
+
+from twins.azure.arm.calls import Call, Reply
+from twins.azure.arm.errors import ArmError
+
+PAGE = 1000
+"""Items of a page, if the caller wants no fewer."""
+SIZES = ("$top", "$maxpagesize", "count")
+"""Parameters that say how many, by kind: of vaults and deployments (`$top`), of a storage account's containers
+(`$maxpagesize`), of Azure ML's endpoints, datastores and models (`count`); azure-rest-api-specs.
+"""
+
+
+def page(call: Call, reply: Reply) -> Reply:
+    """The page of a whole collection that a call asks for; other answers stay as they are, and so does one that is a
+    page already.
+
+    Raises:
+        ArmError: 400, a size is no number from 1, or `$skiptoken` is none.
+    """
+    body = reply.body
+    if (
+        call.method != "GET"
+        or not isinstance(body, dict)
+        or not isinstance(body.get("value"), list)
+        or "nextLink" in body
+    ):
+        return reply
+    size, first = size_of(call) or PAGE, _number(call, "$skiptoken", 0) or 0
+    items = body["value"][first:]
+    if len(items) <= size:
+        return Reply(reply.status, {**body, "value": items}, reply.headers)
+    query = urlencode({**call.query, "$skiptoken": str(first + size)})
+    return Reply(
+        reply.status, {**body, "value": items[:size], "nextLink": f"{call.url}{call.path}?{query}"}, reply.headers
+    )
+
+
+def size_of(call: Call) -> int | None:
+    """How many items a call wants at most; None: it does not say.
+
+    Raises:
+        ArmError: 400.
+    """
+    return min((size for name in SIZES if (size := _number(call, name, 1)) is not None), default=None)
+
+
+def _number(call: Call, name: str, least: int) -> int | None:
+    """A parameter's value. (The code of its refusal is the twin's own.)"""
+    given = call.query.get(name)
+    if not given:
+        return None
+    if not given.isdecimal() or int(given) < least:
+        message = f"The query parameter '{name}' has an invalid value '{given}': it is a number from {least}."
+        raise ArmError(400, "InvalidQueryParameter", message)
+    return int(given)

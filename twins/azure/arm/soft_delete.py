@@ -1,0 +1,76 @@
+"""What is deleted and still there: it blocks its name, until it is purged or its days are over.
+
+https://learn.microsoft.com/azure/key-vault/general/soft-delete-overview
+https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
+"""
+
+import time
+
+from twins.azure.arm.calls import Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import Id, key
+from twins.azure.arm.kinds import Kind
+from twins.azure.twin import Twin
+
+_DAY = 86_400
+
+
+def deleted(twin: Twin) -> dict[str, Document]:
+    """Documents that are deleted softly, by their id in lower case; `_deleted` and `_until` are times."""
+    return twin.state.setdefault("deleted", {})
+
+
+def keep(twin: Twin, document: Document) -> None:
+    """Keep a document that is about to go, if its kind does; what lay in it comes back with it."""
+    kind = twin.kinds.get(document["type"].lower())
+    if kind is None or kind.soft_delete is None or document.pop("_purge", False):
+        return
+    now = time.time()
+    inside = [dict(each) for each in twin.children(document["id"])]
+    deleted(twin)[key(document["id"])] = {
+        **document,
+        "_deleted": now,
+        "_until": now + kind.soft_delete.days * _DAY,
+        "_inside": inside,
+    }
+    twin.changed()
+
+
+def recovered(twin: Twin, kind: Kind, parsed: Id, body: Document) -> Document | None:
+    """The deleted document that a PUT brings back, taken from among the deleted ones; None: the name is free, or the
+    kind's own `put` brings it back.
+
+    Raises:
+        ArmError: 409, a deleted one has the name.
+    """
+    soft = kind.soft_delete
+    blocking = blocked_by(twin, kind, parsed) if soft else None
+    if soft is None or blocking is None:
+        return None
+    if soft.recover and soft.recover(body):
+        return _brought_back(twin, blocking) if soft.restores and key(blocking["id"]) == key(parsed.text) else None
+    raise ArmError(409, soft.code, soft.message.format(name=parsed.name, id=blocking["id"]))
+
+
+def _brought_back(twin: Twin, blocking: Document) -> Document:
+    found = deleted(twin).pop(key(blocking["id"]))
+    for document in found.pop("_inside"):
+        twin.keep(document)
+    return {name: value for name, value in found.items() if name not in ("_deleted", "_until")}
+
+
+def blocked_by(twin: Twin, kind: Kind, parsed: Id) -> Document | None:
+    """The deleted resource that has this name."""
+    for each, document in deleted(twin).items():
+        same_type = document["type"].lower() == kind.type.lower()
+        globally = kind.soft_delete is not None and kind.soft_delete.globally
+        same = document["name"].lower() == parsed.name.lower() if globally else each == key(parsed.text)
+        if same_type and same and time.time() < document["_until"]:
+            return document
+    return None
+
+
+def purge(twin: Twin, resource_id: str) -> None:
+    """Let nothing be left of a deleted resource."""
+    deleted(twin).pop(key(resource_id), None)
+    twin.changed()

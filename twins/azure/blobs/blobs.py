@@ -1,0 +1,286 @@
+"""Blobs as the twin's own parts read and write them, without a token: those of jobs, endpoints and models.
+
+What is not there: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes.
+"""
+
+import base64
+import shutil
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import IO, Any
+from weakref import WeakKeyDictionary
+
+from contract.integrity import object_keys
+from twins.azure.arm.calls import Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.blobs.azurite import SLOTS, Azurite
+from twins.azure.twin import Twin
+
+ACCOUNTS = "Microsoft.Storage/storageAccounts"
+CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
+SLOT = "_slot"
+"""Member of an account's document: which of Azurite's accounts has its blobs."""
+_PIECE = 1 << 20
+_BLOCK = 64 << 20
+_STORES: "WeakKeyDictionary[Twin, Store]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob without its content. `size` in bytes; `etag` with its quotes."""
+
+    name: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+class Store:
+    """The blobs of a twin: Azurite, and which containers it has already."""
+
+    def __init__(self, folder: Path) -> None:
+        self.azurite = Azurite(folder, "llmops twin azure up")
+        self._lock = threading.Lock()
+        self._made: dict[tuple[int, str], int] = {}  # in which run of Azurite: the end of one that was killed is lost
+
+    def forget(self, twin: Twin, slot: int, container: str) -> None:
+        """A container is gone; what it held goes when a container of that name is needed again."""
+        with twin.lock:
+            garbage = twin.state.setdefault("blob_garbage", [])
+            if [slot, container] not in garbage:
+                garbage.append([slot, container])
+            twin.changed()
+        self._made.pop((slot, container), None)
+
+    def ensure(self, twin: Twin, slot: int, container: str) -> None:
+        """Let Azurite have a container that the twin has.
+
+        Raises:
+            KitError: Azurite is not on this machine, or does not start.
+        """
+        if self._made.get((slot, container)) == self.azurite.starts:
+            return
+        with self._lock:
+            with twin.lock:
+                garbage = twin.state.get("blob_garbage", [])
+                stale = [slot, container] in garbage
+            if stale:
+                self._ask(slot, "DELETE", container)
+                with twin.lock:
+                    garbage.remove([slot, container])
+                    twin.changed()
+            self._ask(slot, "PUT", container)
+            self._made[slot, container] = self.azurite.starts
+
+    def empty(self) -> None:
+        """Drop everything."""
+        self._made.clear()
+        self.azurite.empty()
+
+    def _ask(self, slot: int, method: str, container: str) -> None:
+        connection, answer = self.azurite.request(slot, method, container, {"restype": "container"}, _NOTHING, b"")
+        answer.read()
+        connection.close()
+
+
+_NOTHING = {"Content-Length": "0"}
+
+
+def store(twin: Twin) -> Store:
+    """The one of a twin."""
+    return _STORES.setdefault(twin, Store(twin.home / "blobs"))
+
+
+def account_named(twin: Twin, name: str) -> Document | None:
+    """A storage account by its name, which no two have."""
+    for document in twin.resources.values():
+        if document["type"] == ACCOUNTS and document["name"].lower() == name.lower():
+            return document
+    return None
+
+
+def free_slot(twin: Twin) -> int:
+    """One that no account has.
+
+    Raises:
+        ArmError: 409, all are taken.
+    """
+    taken = {document.get(SLOT) for document in twin.resources.values() if document["type"] == ACCOUNTS}
+    for slot in range(SLOTS):
+        if slot not in taken:
+            return slot
+    raise ArmError(409, "MaxStorageAccountsCountPerSubscriptionExceeded", f"This twin has {SLOTS} storage accounts.")
+
+
+def container_id(account: Document, container: str) -> str:
+    """The id of a container, which roles are assigned on."""
+    return f"{account['id']}/blobServices/default/containers/{container}"
+
+
+def list_blobs(twin: Twin, account: str, container: str, prefix: str = "") -> list[Blob]:
+    """All blobs of a container of a storage account (both by name) whose names begin with `prefix`, in order.
+
+    Raises:
+        ArmError: 404, there is no such account or container.
+    """
+    found: list[Blob] = []
+    marker = ""
+    while True:
+        query = {"restype": "container", "comp": "list", "prefix": prefix} | ({"marker": marker} if marker else {})
+        with _answer(twin, account, container, "", "GET", query) as answer:
+            tree = ET.fromstring(answer.read())
+        for each in tree.iter("Blob"):
+            name, properties = each.findtext("Name", ""), each.find("Properties")
+            assert properties is not None
+            modified = parsedate_to_datetime(properties.findtext("Last-Modified", ""))
+            size, etag = int(properties.findtext("Content-Length", "0")), properties.findtext("Etag", "")
+            found.append(Blob(name, size, etag if etag.startswith('"') else f'"{etag}"', modified))
+        marker = tree.findtext("NextMarker", "") or ""
+        if not marker:
+            return found
+
+
+def read(twin: Twin, account: str, container: str, name: str) -> bytes:
+    """A blob's content.
+
+    Raises:
+        ArmError: 404, there is no such account, container or blob.
+    """
+    with _answer(twin, account, container, name, "GET") as answer:
+        return answer.read()
+
+
+def write(twin: Twin, account: str, container: str, name: str, content: bytes) -> None:
+    """Put a blob, in the place of one that is there.
+
+    Raises:
+        ArmError: 404, there is no such account or container.
+    """
+    headers = {"x-ms-blob-type": "BlockBlob", "Content-Length": str(len(content))}
+    with _answer(twin, account, container, name, "PUT", headers=headers, body=content):
+        pass
+
+
+def delete(twin: Twin, account: str, container: str, name: str) -> None:
+    """Let a blob be gone; one that is not there is."""
+    try:
+        with _answer(twin, account, container, name, "DELETE"):
+            pass
+    except ArmError as e:
+        if e.code != "BlobNotFound":
+            raise
+
+
+def download(twin: Twin, account: str, container: str, name: str, target: Path) -> None:
+    """A blob's content as a file, which must not be there; its folders are made.
+
+    Raises:
+        ArmError: 404, there is no such account, container or blob.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _answer(twin, account, container, name, "GET") as answer, target.open("xb") as written:
+        shutil.copyfileobj(answer, written, _PIECE)
+
+
+def download_folder(twin: Twin, account: str, container: str, prefix: str, folder: Path) -> int:
+    """The blobs below `prefix` (a folder's path; "" for all) as files below `folder`, and how many they are.
+
+    Raises:
+        ArmError: 404, there is no such account or container; 400, a blob's name can't be a file's below a folder.
+    """
+    below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    found = list_blobs(twin, account, container, below)
+    for blob in found:
+        path = blob.name[len(below) :]
+        if why := object_keys.fault(path):
+            message = f"The blob {object_keys.shown(blob.name)} can't be a file below a folder: it {why}."
+            # the twin's own: such a blob can't be a file on this machine, and Azure's mount shows it in its own way
+            raise ArmError(400, "UserError", message)
+        download(twin, account, container, blob.name, folder / path)
+    return len(found)
+
+
+def upload_folder(twin: Twin, account: str, container: str, prefix: str, folder: Path) -> int:
+    """The regular files below `folder` as blobs below `prefix`, and how many they are; symbolic links are left out.
+
+    Raises:
+        ArmError: 404, there is no such account or container.
+    """
+    below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    count = 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        upload(twin, account, container, below + path.relative_to(folder).as_posix(), path)
+        count += 1
+    return count
+
+
+def upload(twin: Twin, account: str, container: str, name: str, source: Path) -> None:
+    """Put a file as a blob, in the place of one that is there.
+
+    Raises:
+        ArmError: 404, there is no such account or container.
+    """
+    size = source.stat().st_size
+    with source.open("rb") as content:
+        if size <= _BLOCK:
+            headers = {"x-ms-blob-type": "BlockBlob", "Content-Length": str(size)}
+            with _answer(twin, account, container, name, "PUT", headers=headers, body=content):
+                return
+        _upload_blocks(twin, account, container, name, content)
+
+
+def _upload_blocks(twin: Twin, account: str, container: str, name: str, content: IO[bytes]) -> None:
+    ids: list[str] = []
+    while piece := content.read(_BLOCK):
+        ids.append(base64.b64encode(f"{len(ids):08}".encode()).decode())
+        query = {"comp": "block", "blockid": ids[-1]}
+        with _answer(twin, account, container, name, "PUT", query, {"Content-Length": str(len(piece))}, piece):
+            pass
+    body = "".join(f"<Latest>{each}</Latest>" for each in ids)
+    text = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{body}</BlockList>'.encode()
+    headers = {"Content-Length": str(len(text)), "Content-Type": "application/xml"}
+    with _answer(twin, account, container, name, "PUT", {"comp": "blocklist"}, headers, text):
+        pass
+
+
+@contextmanager
+def _answer(
+    twin: Twin,
+    account: str,
+    container: str,
+    name: str,
+    method: str,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: Any = None,
+) -> Iterator[HTTPResponse]:
+    with twin.lock:
+        document = account_named(twin, account)
+        known = document and twin.find(container_id(document, container))
+    if document is None:
+        raise ArmError(404, "ResourceNotFound", f"There is no storage account '{account}'.")
+    if not known:
+        raise ArmError(404, "ContainerNotFound", f"The container {container} of {account} does not exist.")
+    of_twin = store(twin)
+    of_twin.ensure(twin, document[SLOT], container)
+    path = f"{container}/{name}" if name else container
+    sent = headers or ({} if method == "GET" else _NOTHING)
+    connection, answer = of_twin.azurite.request(document[SLOT], method, path, query or {}, sent, body)
+    try:
+        if answer.status >= 300:
+            answer.read()
+            code = answer.headers.get("x-ms-error-code", "StorageError")
+            raise ArmError(answer.status, code, f"{method} {account}/{path}: {answer.status} {code}")
+        yield answer
+        answer.read()
+    finally:
+        connection.close()

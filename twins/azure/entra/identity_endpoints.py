@@ -1,0 +1,136 @@
+"""Where a program that runs on Azure gets the tokens of its managed identities: App Service's, Azure ML's and IMDS'.
+
+https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+"""
+
+import hmac
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from werkzeug.wrappers import Request
+
+from twins.azure.arm.calls import Caller, Reply
+from twins.azure.arm.errors import ArmError
+from twins.azure.entra import principals, token_service
+from twins.azure.entra.token_service import PlainError
+from twins.azure.twin import Twin
+from twins.core import root
+
+OWNER_PURPOSE = "azure identity header"
+"""Of the key that is the owner's header."""
+_APP_SERVICE, _IMDS = "/msi/token", "/imds/"
+
+
+def install(twin: Twin) -> None:
+    """Add the routes."""
+    from twins.azure.arm.front import answer
+
+    for prefix, respond in ((_APP_SERVICE, _of_header), (_IMDS, _of_machine)):
+        twin.route(
+            prefix,
+            lambda environ, start, respond=respond: answer(lambda request: respond(twin, request), environ)(
+                environ, start
+            ),
+        )
+
+
+def grant(twin: Twin, object_ids: Sequence[str]) -> dict[str, str]:
+    """Variables with which a program gets tokens of these identities, the first when it names none; the same secret
+    for the same identities.
+    """
+    with twin.lock:
+        known = _granted(twin)
+        secret = next((each for each, ids in known.items() if ids == list(object_ids)), "")
+        if not secret:
+            secret = secrets.token_hex(16).upper()
+            known[secret] = list(object_ids)
+            twin.changed()
+    return variables(twin, secret)
+
+
+def variables(twin: Twin, secret: str) -> dict[str, str]:
+    """What azure-identity looks for: App Service's pair; Azure ML's is another name of the same."""
+    endpoint = twin.url + _APP_SERVICE
+    return {
+        "IDENTITY_ENDPOINT": endpoint,
+        "IDENTITY_HEADER": secret,
+        "MSI_ENDPOINT": endpoint,
+        "MSI_SECRET": secret,
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST": f"{twin.url}{_IMDS}{secret}",
+    }
+
+
+def _granted(twin: Twin) -> dict[str, list[str]]:
+    return twin.state.setdefault("identity_headers", {})
+
+
+def _holders(twin: Twin, secret: str) -> list[str]:
+    """The identities that a secret is for; compared in constant time."""
+    if root.opens(twin.home, OWNER_PURPOSE, secret):
+        return [principals.OWNER_ID]
+    found: list[str] = []
+    for each, ids in _granted(twin).items():
+        if hmac.compare_digest(each.encode(), secret.encode()):
+            found = ids
+    return found
+
+
+def _of_header(twin: Twin, request: Request) -> Reply:
+    secret = request.headers.get("X-IDENTITY-HEADER") or request.headers.get("secret", "")
+    if not secret:
+        raise _refused(403, "The X-IDENTITY-HEADER header is missing or wrong.")
+    return _answer(twin, request, secret)
+
+
+def _of_machine(twin: Twin, request: Request) -> Reply:
+    secret, _, route = request.path.removeprefix(_IMDS).partition("/")
+    if route.strip("/") != "metadata/identity/oauth2/token":
+        raise ArmError(404, "NotFound", f"There is no {request.path}.")
+    if request.headers.get("Metadata", "").lower() != "true":
+        body = {"error": "invalid_request", "error_description": "Required metadata header not specified"}
+        raise PlainError(400, body)
+    return _answer(twin, request, secret)
+
+
+def _answer(twin: Twin, request: Request, secret: str) -> Reply:
+    resource = request.args.get("resource", "").rstrip("/")
+    if not request.args.get("api-version") or not resource:
+        raise _refused(400, "The parameters api-version and resource are required.")
+    with twin.lock:
+        allowed = _holders(twin, secret)
+        if not allowed:
+            raise _refused(403, "The X-IDENTITY-HEADER header is missing or wrong.")
+        caller = _wanted(twin, request, allowed)
+        token_service.require_resource(twin, resource)
+        body: dict[str, Any] = token_service.answer_of(twin, caller, resource)
+    body = {name: str(value) for name, value in body.items()}  # numbers are texts here
+    return Reply(200, {**body, "client_id": caller.app_id, "not_before": str(int(time.time()))})
+
+
+def _wanted(twin: Twin, request: Request, allowed: Sequence[str]) -> Caller:
+    """The identity that a request names, by any of its ids; without one, the first."""
+    found = [caller for each in allowed if (caller := principals.find(twin, each))]
+    asked = {name: request.args[name].lower() for name in _NAMES if request.args.get(name)}
+    for caller in found:
+        of_it = {
+            caller.app_id.lower(),
+            caller.object_id.lower(),
+            principals.resource_of(twin, caller.object_id).lower(),
+        }
+        if all(value in of_it for value in asked.values()):
+            return caller
+    raise _refused(
+        400, "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
+    )
+
+
+_NAMES = ("client_id", "clientid", "object_id", "principal_id", "mi_res_id", "msi_res_id", "resource_id")
+
+
+def _refused(status: int, message: str) -> PlainError:
+    return PlainError(
+        status, {"statusCode": status, "message": message, "error": "invalid_request", "error_description": message}
+    )

@@ -1,0 +1,145 @@
+"""What documents of Azure ML have in common: who made them and when, identities, durations, lists.
+
+https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
+
+Unsure (65 %): that identities must fit their type is documented; FailedIdentityOperation is as in
+https://github.com/Azure/azure-cli/issues/31837, and no source was found for InvalidIdentityValues and the words.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from twins.azure.arm import paging
+from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import Id
+from twins.azure.arm.kinds import RESULT, STATUS
+from twins.azure.entra import principals
+from twins.azure.judges import linked
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+ASSIGN = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
+FORMS = {"PUT": STATUS, "PATCH": RESULT, "DELETE": RESULT}
+"""How operations on endpoints, deployments and schedules are asked for. The client in azure-ai-ml (arm_ml_service, made
+of the specification) says so of each method, and which statuses it takes: of a workspace's PUT 200 and 202.
+"""
+_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_KINDS = {"user": "User", "application": "Application", "identity": "ManagedIdentity", "twin": "Application"}
+
+
+def now() -> str:
+    """As Azure writes times."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def stamp(call: Call, there: Document | None, document: Document) -> Document:
+    """Set systemData: who created a document and who changed it."""
+    who, kind, when = call.caller.name, _KINDS[call.caller.kind], now()
+    made = {"createdAt": when, "createdBy": who, "createdByType": kind}
+    before = (there or {}).get("systemData", made)
+    changed = {"lastModifiedAt": when, "lastModifiedBy": who, "lastModifiedByType": kind}
+    document["systemData"] = {**before, **changed}
+    return document
+
+
+def seconds(duration: str, target: str) -> float:
+    """An ISO 8601 duration of days to seconds ("PT1H30M").
+
+    Raises:
+        ArmError: 400, it is none.
+    """
+    match = _DURATION.fullmatch(duration)
+    if not match or not any(match.groups()):
+        raise ArmError(400, "ValidationError", f"{duration!r} is no ISO 8601 duration.", target)
+    days, hours, minutes, rest = (float(part or 0) for part in match.groups())
+    return days * 86_400 + hours * 3600 + minutes * 60 + rest
+
+
+def with_identity(twin: "Twin", call: Call, body: Document, there: Document | None) -> None:
+    """Fill in the principals of a body's identity; a system-assigned one is made, and kept over updates.
+
+    Raises:
+        ArmError: 403 when the caller may not assign a user-assigned one, 400 when it is not there.
+    """
+    identity = body.get("identity")
+    if not identity or identity["type"] == "None":
+        return
+    if "UserAssigned" in identity["type"] and not identity.get("userAssignedIdentities"):
+        raise ArmError(400, "InvalidIdentityValues", "The request names no user-assigned identity.", "identity")
+    given = identity.get("userAssignedIdentities") or {}
+    if given and "UserAssigned" not in identity["type"]:
+        message = "The identity names user-assigned identities, and its type is not UserAssigned."
+        raise ArmError(400, "InvalidIdentityValues", message, "identity")
+    before = (((there or {}).get("identity") or {}).get("userAssignedIdentities")) or {}
+    filled = {each: _assigned(twin, call, each, each in before) for each, value in given.items() if value is not None}
+    if filled:
+        identity["userAssignedIdentities"] = filled
+    if "SystemAssigned" in identity["type"]:
+        old = ((there or {}).get("identity") or {}).get("principalId")
+        name = call.id.rpartition("/")[2]
+        identity["principalId"] = old or principals.add(twin, name, "identity").object_id
+        identity["tenantId"] = twin.tenant
+
+
+def _assigned(twin: "Twin", call: Call, identity_id: str, known: bool) -> Document:
+    found = twin.find(identity_id)
+    if found is None:
+        message = f"The user-assigned identity {identity_id} was not found."
+        raise ArmError(400, "FailedIdentityOperation", message, "identity.userAssignedIdentities")
+    if not known:
+        linked.require(twin, call, Id.parse(call.id).type, ASSIGN, identity_id)
+    properties = found["properties"]
+    return {"principalId": properties["principalId"], "clientId": properties["clientId"]}
+
+
+def identities_of(document: Document) -> dict[str, Document]:
+    """The user-assigned identities of a document by their ids: principalId, clientId."""
+    return (document.get("identity") or {}).get("userAssignedIdentities") or {}
+
+
+def page(twin: "Twin", call: Call, found: Iterable[Document]) -> Reply:
+    """Answer a list as Azure ML does: what `chosen` leaves of it, cut by `$top` or `count`."""
+    from twins.azure.arm import arm
+
+    kept = chosen(call, found)
+    return Reply(200, {"value": [arm.shown(twin, each) for each in kept[: paging.size_of(call) or len(kept)]]})
+
+
+def chosen(call: Call, found: Iterable[Document]) -> list[Document]:
+    """What `listViewType`, `tags` (of jobs: `tag`) and `properties` choose, in the order of `$orderBy` (of endpoints:
+    `orderBy`), newest first.
+
+    azure-rest-api-specs, Microsoft.MachineLearningServices: ModelVersions_List, Jobs_List, OnlineEndpoints_List
+    """
+    query = call.query
+    view, tags = query.get("listViewType", "ActiveOnly"), query.get("tags") or query.get("tag")
+    kept = [
+        each
+        for each in found
+        if _in_view(each, view)
+        and _has(each["properties"].get("tags") or each.get("tags"), tags)
+        and _has(each["properties"].get("properties"), query.get("properties"))
+    ]
+    order = (query.get("$orderBy") or query.get("orderBy") or "").lower()
+    member = "lastModifiedAt" if "updated" in order or "modified" in order else "createdAt"
+    kept.sort(key=lambda each: each["systemData"][member], reverse="asc" not in order)
+    return kept
+
+
+def _in_view(document: Document, view: str) -> bool:
+    archived = bool((document.get("properties") or {}).get("isArchived"))
+    return view == "All" or archived == (view == "ArchivedOnly")
+
+
+def _has(members: Mapping[str, str] | None, wanted: str | None) -> bool:
+    """`wanted` is "name" or "name=value", several by commas."""
+    known = members or {}
+    for part in filter(None, (wanted or "").split(",")):
+        name, equals, value = part.partition("=")
+        if name not in known or (equals and known[name] != value):
+            return False
+    return True

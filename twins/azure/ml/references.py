@@ -1,0 +1,131 @@
+"""What bodies of Azure ML name: assets, computes, and paths in datastores; found, or refused.
+
+https://learn.microsoft.com/azure/machine-learning/how-to-access-data-interactive#uniform-resource-identifier-uri
+
+Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twins.azure.arm.calls import Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.ml.bodies import WORKSPACES
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+_WORKSPACE = re.compile(r"(/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/workspaces/[^/]+)(?:/.*)?", re.I)
+_ASSET = re.compile(
+    r"(?:azureml:)?(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/workspaces/[^/]+)"
+    r"/(?P<kind>models|environments|data|codes)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)/?",
+    re.I,
+)
+_LOCATION = re.compile(
+    r"azureml://locations/[^/]+/workspaces/(?P<guid>[^/]+)/(?P<kind>\w+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+    re.I,
+)
+_SHORT = re.compile(r"azureml:(?P<name>[^/:@]+):(?P<version>[^/:@]+)")
+_PATH = re.compile(
+    r"azureml://(?:subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)/"
+    r"(?:providers/Microsoft\.MachineLearningServices/)?workspaces/(?P<workspace>[^/]+)/)?"
+    r"datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class DataPath:
+    """A path in a datastore: its document, and the folder or file below its container ("" : all of it)."""
+
+    datastore: Document
+    path: str
+
+    def container_id(self, twin: "Twin") -> str:
+        """The resource id of the blob container; "" for a datastore whose account is nowhere on this twin."""
+        properties = self.datastore["properties"]
+        account = storage_account(twin, properties.get("accountName") or "")
+        name = properties.get("containerName") or properties.get("filesystem") or ""
+        return f"{account['id']}/blobServices/default/containers/{name}" if account else ""
+
+
+def workspace_of(resource_id: str) -> str:
+    """The id of the workspace that a resource lies in."""
+    match = _WORKSPACE.fullmatch(resource_id)
+    if not match:
+        raise ValueError(f"{resource_id} lies in no workspace")
+    return match[1]
+
+
+def storage_account(twin: "Twin", name: str) -> Document | None:
+    """A storage account by its name, which is the only one in the world."""
+    for document in twin.resources.values():
+        if document["type"] == "Microsoft.Storage/storageAccounts" and document["name"].lower() == name.lower():
+            return document
+    return None
+
+
+def asset(twin: "Twin", workspace_id: str, reference: str, kind: str, target: str) -> Document:
+    """The version that a reference names: a resource id, `azureml:name:version` or `azureml://locations/…`.
+
+    Args:
+        twin: its twin.
+        workspace_id: of the workspace that asks.
+        reference: what the body has.
+        kind: "models", "environments", "data" or "codes".
+        target: the body's member, for the error.
+
+    Raises:
+        ArmError: 400, there is none.
+    """
+    found = _asset(twin, workspace_id, reference, kind)
+    if found is None:
+        singular = {"models": "Model", "environments": "Environment", "data": "Data", "codes": "Code"}[kind]
+        raise ArmError(400, "UserError", f"{singular} version not found: {reference}", target)
+    return found
+
+
+def _asset(twin: "Twin", workspace_id: str, reference: str, kind: str) -> Document | None:
+    if match := _ASSET.fullmatch(reference):
+        if match["kind"].lower() != kind:
+            return None
+        return twin.find(f"{match['workspace']}/{kind}/{match['name']}/versions/{match['version']}")
+    match = _LOCATION.fullmatch(reference) or _SHORT.fullmatch(reference)
+    if match is None:
+        return None
+    return twin.find(f"{workspace_id}/{kind}/{match['name']}/versions/{match['version']}")
+
+
+def compute(twin: "Twin", workspace_id: str, reference: str, target: str) -> Document:
+    """A compute by its resource id, or by its name.
+
+    Raises:
+        ArmError: 400, there is none in the workspace.
+    """
+    found = twin.find(reference if reference.startswith("/") else f"{workspace_id}/computes/{reference}")
+    if found is None or workspace_of(found["id"]).lower() != workspace_id.lower():
+        name = reference.rpartition("/")[2]
+        raise ArmError(400, "UserError", f"The specified compute target {name} was not found in the workspace.", target)
+    return found
+
+
+def data_path(twin: "Twin", workspace_id: str, uri: str, target: str) -> DataPath | None:
+    """What an azureml:// URI of a datastore names; None for a URI of another kind.
+
+    Raises:
+        ArmError: 400, there is no such datastore.
+    """
+    match = _PATH.fullmatch(uri)
+    if not match:
+        return None
+    where = workspace_id
+    if match["workspace"]:
+        group = f"/subscriptions/{match['subscription']}/resourceGroups/{match['group']}"
+        where = f"{group}/providers/{WORKSPACES}/{match['workspace']}"
+    found = twin.find(f"{where}/datastores/{match['datastore']}")
+    if found is None:
+        raise ArmError(
+            400, "UserError", f"The datastore {match['datastore']} was not found in workspace {where}.", target
+        )
+    return DataPath(found, match["path"].strip("/"))

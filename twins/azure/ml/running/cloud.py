@@ -1,0 +1,108 @@
+"""Azure's words and rules for the containers of deployments (twins/core/fleet/fleet.py).
+
+https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twins.azure.arm.errors import ArmError
+from twins.azure.ml.references import workspace_of
+from twins.azure.ml.running import plans
+from twins.azure.ml.running.files import FilesError, Folder
+from twins.azure.ml.running.reports import Failure
+from twins.azure.monitor import lines as logs
+from twins.core.faults import Faults
+from twins.core.fleet.cloud import (
+    DataError,
+    Identity,
+    Load,
+    Request,
+    Trouble,
+)
+from twins.core.fleet.plan import ContainerPlan, DataSource
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+_GUIDE = "Please see troubleshooting guide, available here: https://aka.ms/oe-tsg"
+_LAST_LINES = 20
+_CODE = ": "
+
+
+class AzureCloud:
+    """What a fleet asks of Azure."""
+
+    log_name = "twins.azure"
+
+    def __init__(self, twin: "Twin") -> None:
+        self._twin = twin
+
+    def faults(self) -> Faults:
+        """The faults of the twin."""
+        from twins.azure import faults
+
+        return faults.of(self._twin)
+
+    def fetch(self, whose: Identity, source: DataSource, folder: Path) -> None:
+        """A model's files, under the rights of its endpoint's identity. Its folder keeps its own name."""
+        with self._twin.lock:
+            endpoint = self._twin.find(whose.endpoint_id) or {}
+        try:
+            found = Folder.of(self._twin, workspace_of(whose.endpoint_id), source.uri, plans.principal_of(endpoint))
+            self._say(whose, f"Downloading model from {source.uri} to {source.path}")
+            found.fetch(folder / found.name)
+        except (FilesError, ArmError, OSError) as e:
+            self._say(whose, f"Failed: {e}")
+            raise DataError(str(e)) from e
+        self._say(whose, "Downloaded model successfully")
+
+    def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
+        """Why an instance can't serve: a code of Azure's, and what it says (`failure_of`)."""
+        last = ""
+        if kind == "not_ready":
+            with self._twin.lock:
+                last = "\n".join(logs.of(self._twin, whose.endpoint_id, whose.variant)[-_LAST_LINES:])
+        code, text = {
+            "data": ("BadArgument", f"Unable to download user model: {detail}. {_GUIDE}#error-badargument"),
+            "data_late": ("BadArgument", f"Unable to download user model within {detail} seconds. {_GUIDE}"),
+            "image": ("BadArgument", f"Unable to pull image {plan.image}: {detail}. {_GUIDE}#error-badargument"),
+            "not_ready": (
+                "ResourceNotReady",
+                ("User container has crashed or terminated. " if detail == "ended" else _NOT_READY.format(plan=plan))
+                + f"{_GUIDE}#error-resourcenotready\nLast lines of the container:\n{last}",
+            ),
+            "internal": ("InternalServerError", f"The twin failed: {detail}"),
+        }[kind]
+        return f"{code}{_CODE}{text}"
+
+    def put_lines(self, whose: Identity, lines: Sequence[str]) -> None:
+        """Into the deployment's log."""
+        logs.put(self._twin, whose, lines)
+
+    def _say(self, whose: Identity, text: str) -> None:
+        with self._twin.lock:
+            logs.put(self._twin, whose, [text], logs.INITIALIZER)
+
+    def put_counts(self, requests: Sequence[tuple[float, Request]], loads: Mapping[Load, int]) -> None:
+        """Requests are counted where they are answered (scoring), with what the platform itself refused."""
+
+    def wants_idle(self, load: Load) -> bool:
+        """Nobody asks for the requests under way."""
+        return False
+
+    def answers_well(self, status: int) -> bool:
+        """As Kubernetes takes an answer of a probe."""
+        return 200 <= status < 400
+
+
+_NOT_READY = (
+    "User container did not answer its readiness route {plan.ready.path} within {plan.start_seconds:g} seconds. "
+)
+
+
+def failure_of(problem: str) -> Failure:
+    """A problem of an instance as Azure tells it."""
+    code, _, message = problem.partition(_CODE)
+    return Failure(code, message)

@@ -1,0 +1,43 @@
+"""Images of environment versions, as this machine runs them."""
+
+import shutil
+from typing import TYPE_CHECKING
+
+from contract.errors import HostingError
+from hosting import images as process_images
+from twins.azure.registry import registry
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+_PROCESS = "process:"
+
+
+class ImageError(Exception):
+    """An image can't run here; the text says why, and the way out."""
+
+
+def runnable(twin: "Twin", image: str) -> tuple[str, list[str]]:
+    """hosting's reference of an image (`process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`), and the
+    arguments that stand for its CMD where that is not its own doing.
+
+    Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`), and whoever
+    asks was judged before.
+
+    Raises:
+        ImageError: it is nowhere.
+    """
+    if image.startswith(_PROCESS):
+        try:
+            process = process_images.find(image)
+            return process.ref, list(process.command)
+        except HostingError as e:
+            # the twin's own: an image that stands for a process here
+            raise ImageError(f"{e.what}; {e.fix}" if e.fix else e.what) from e
+    found = registry.resolve(twin, image)
+    if found is None:
+        raise ImageError(f"the image {image} is in no registry of this twin: push it there")
+    if not shutil.which("docker"):
+        # the twin's own: Azure always has something to run it
+        raise ImageError(f"{image} runs in Docker, which is not on this machine: install it, or give a process image")
+    return f"docker:{found.pull_name}@{found.digest}", []

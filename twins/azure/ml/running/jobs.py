@@ -1,0 +1,96 @@
+"""The jobs whose processes a twin runs: each on a thread of its own, none without its document."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from twins.azure.arm.calls import Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.arm.ids import key
+from twins.azure.ml import references
+from twins.azure.ml.running import job_logs
+from twins.azure.ml.running.job_run import Run
+from twins.azure.ml.running.nodes import Nodes
+from twins.azure.ml.running.reports import ENDED, Failure, job_moved
+from twins.core.jobs.run import clean
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+JOBS = "Microsoft.MachineLearningServices/workspaces/jobs"
+_STATE = "job_runs"
+_TICK_SECONDS = 0.5
+_LOST = Failure("ServiceError", "The twin of Azure was stopped while the job ran. Submit the job again.")
+
+
+class Jobs:
+    """Begins jobs, and sees after each restart and reset that threads and documents belong together. Its methods are
+    called with the twin's lock held.
+    """
+
+    def __init__(self, twin: "Twin") -> None:
+        self._twin = twin
+        self.nodes = Nodes(twin)
+        self._running: dict[str, Run] = {}
+        twin.every(_TICK_SECONDS, self._tidy)
+        twin.closers.append(self._close)
+
+    def resume(self) -> None:
+        """End what jobs of a killed twin left behind; those that ran are failed."""
+        clean(self._twin.home)
+        for job_id in list(self._known()):
+            job = self._twin.find(job_id)
+            if job and job["properties"]["status"] == "CancelRequested":
+                job_moved(self._twin, job_id, "Canceled")
+            elif job:
+                job_moved(self._twin, job_id, "Failed", _LOST)
+        self._known().clear()
+        self._twin.changed()
+        jobs = self._twin.children(f"/subscriptions/{self._twin.subscription}", JOBS)
+        job_logs.keep_only(self._twin, [job["id"] for job in jobs])
+
+    def started(self, job: Document) -> None:
+        """Run a new job."""
+        if key(job["id"]) in self._running:
+            return
+        try:
+            workspace = references.workspace_of(job["id"])
+            compute = references.compute(self._twin, workspace, job["properties"]["computeId"], "properties.computeId")
+        except ArmError as e:
+            # unsure (60 %): no source found for a job whose cluster went while it was queued: assumed from others
+            job_moved(self._twin, job["id"], "Failed", Failure("UserError", e.message))
+            return
+        self._known().append(job["id"])
+        self._running[key(job["id"])] = Run(self._twin, job, compute, self.nodes)
+
+    def cancelled(self, job_id: str) -> bool:
+        """Have a job that is CancelRequested stop. False: it does not run here."""
+        run = self._running.get(key(job_id))
+        if run:
+            run.stop()
+        return run is not None
+
+    def node_states(self, compute_id: str) -> Mapping[str, int]:
+        """How many nodes of a cluster are in which state."""
+        return self.nodes.states(compute_id)
+
+    def _tidy(self) -> None:
+        """Forget jobs that have ended, and end those whose documents are gone."""
+        for name, run in list(self._running.items()):
+            job = self._twin.find(name)
+            if job is None:
+                run.close()
+            if job is None or job["properties"]["status"] in ENDED:
+                del self._running[name]
+        kept = [job_id for job_id in self._known() if key(job_id) in self._running]
+        if kept != self._known():
+            self._known()[:] = kept
+            self._twin.changed()
+
+    def _known(self) -> list[str]:
+        return self._twin.state.setdefault(_STATE, [])
+
+    def _close(self) -> None:
+        for run in self._running.values():
+            run.close()
+        for run in self._running.values():
+            run.join()

@@ -1,0 +1,112 @@
+"""What a deployment's containers should be, from its documents.
+
+https://learn.microsoft.com/azure/machine-learning/how-to-deploy-custom-container
+https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twins.azure.arm.calls import Document
+from twins.azure.ml import references
+from twins.azure.ml.documents import identities_of, seconds
+from twins.azure.ml.running import images
+from twins.core.fleet.plan import ContainerPlan, DataSource, Probe
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+MODELS = "/var/azureml-app/azureml-models"
+"""Where Azure mounts models, unless a deployment says otherwise."""
+_SHORTEST_SECONDS = 1.0
+_DEFAULTS = {"initialDelay": "PT10S", "period": "PT10S", "timeout": "PT2S", "failureThreshold": 30}
+
+
+@dataclass(frozen=True)
+class RequestSettings:
+    """What a deployment takes: requests at once on an instance, and seconds for an answer."""
+
+    at_once: int = 1
+    seconds: float = 5.0
+
+    @classmethod
+    def of(cls, deployment: Document) -> "RequestSettings":
+        """Those of a deployment."""
+        given = deployment["properties"].get("requestSettings") or {}
+        time_out = given.get("requestTimeout") or "PT5S"
+        return cls(int(given.get("maxConcurrentRequestsPerInstance") or 1), seconds(time_out, "requestTimeout"))
+
+
+def container_of(twin: "Twin", deployment: Document) -> ContainerPlan:
+    """The container of a deployment; with the twin's lock.
+
+    Raises:
+        ArmError: what it names is not there.
+        ImageError: its image can't be had.
+    """
+    properties = deployment["properties"]
+    workspace = references.workspace_of(deployment["id"])
+    target = "properties.environmentId"
+    environment = references.asset(twin, workspace, properties.get("environmentId") or "", "environments", target)
+    image = environment["properties"]["image"]
+    routes = environment["properties"].get("inferenceConfig") or {}
+    data, environ = _model(twin, workspace, properties)
+    port = (routes.get("scoringRoute") or {}).get("port") or 8080
+    reference, arguments = images.runnable(twin, image)
+    return ContainerPlan(
+        image=image,
+        reference=reference,
+        arguments=arguments,
+        environ={**environ, **{k: str(v) for k, v in (properties.get("environmentVariables") or {}).items()}},
+        data=data,
+        start_seconds=_start_seconds(properties),
+        ready=_probe(properties.get("readinessProbe"), routes.get("readinessRoute"), twin),
+        live=_probe(properties.get("livenessProbe"), routes.get("livenessRoute"), twin),
+        port=port,
+    )
+
+
+def scoring_path(twin: "Twin", deployment: Document) -> str:
+    """Below which path a deployment's container is asked: "/" passes all."""
+    workspace = references.workspace_of(deployment["id"])
+    reference = deployment["properties"].get("environmentId") or ""
+    environment = references.asset(twin, workspace, reference, "environments", "properties.environmentId")
+    route = (environment["properties"].get("inferenceConfig") or {}).get("scoringRoute") or {}
+    return "/" + (route.get("path") or "score").lstrip("/")
+
+
+def principal_of(endpoint: Document) -> str:
+    """The object id of the identity that a deployment's files are read as; empty: a system-assigned one, which Azure
+    gives what it needs.
+    """
+    return next((each["principalId"] for each in identities_of(endpoint).values()), "")
+
+
+def _model(twin: "Twin", workspace: str, properties: dict[str, Any]) -> tuple[list[DataSource], dict[str, str]]:
+    """A model's folder keeps its own name below the version's: …/<model>/<version>/<folder>."""
+    if not properties.get("model"):
+        return [], {}
+    model = references.asset(twin, workspace, properties["model"], "models", "properties.model")
+    name, version = model["id"].split("/")[-3], model["name"]
+    mount = f"{(properties.get('modelMountPath') or MODELS).rstrip('/')}/{name}/{version}"
+    return [DataSource(uri=model["properties"]["modelUri"], path=mount)], {"AZUREML_MODEL_DIR": mount}
+
+
+def _start_seconds(properties: dict[str, Any]) -> float:
+    """How long a container may take until it is ready: real seconds, for its work is real."""
+    given = properties.get("startupProbe") or properties.get("livenessProbe") or properties.get("readinessProbe") or {}
+    numbers = _DEFAULTS | {name: value for name, value in given.items() if value is not None}
+    delay, period = seconds(numbers["initialDelay"], "initialDelay"), seconds(numbers["period"], "period")
+    return delay + period * int(numbers["failureThreshold"])
+
+
+def _probe(given: dict[str, Any] | None, route: dict[str, Any] | None, twin: "Twin") -> Probe:
+    """A probe of a container that serves; its pauses shrink with the twin's time, but not below a second."""
+    numbers = _DEFAULTS | {name: value for name, value in (given or {}).items() if value is not None}
+    period = seconds(numbers["period"], "period")
+    return Probe(
+        path=(route or {}).get("path") or "/",
+        timeout=seconds(numbers["timeout"], "timeout"),
+        every=max(twin.scaled(period), min(period, _SHORTEST_SECONDS)),
+        failures=int(numbers["failureThreshold"]),
+    )

@@ -1,0 +1,49 @@
+"""What a runner reports of deployments and jobs, written into their documents. Call with the twin's lock held."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from twins.azure.arm import operations
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
+"""Statuses that a job keeps."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a deployment or a job failed, in Azure's words. `code`: "ImageBuildFailure", "ResourceNotReady", …"""
+
+    code: str
+    message: str
+
+
+def deployment_settled(twin: "Twin", deployment_id: str, failure: Failure | None = None) -> None:
+    """All of a deployment's instances are ready, or it failed; one that is gone meanwhile is passed over."""
+    document = twin.find(deployment_id)
+    if document is None:
+        return
+    document.pop("_failure", None)
+    if failure is None:
+        operations.succeed(twin, deployment_id)
+    else:
+        document["_failure"] = {"code": failure.code, "message": failure.message}
+        operations.fail(twin, deployment_id, failure.code, failure.message)
+
+
+def job_moved(twin: "Twin", job_id: str, status: str, failure: Failure | None = None) -> None:
+    """A job has got another status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). One that
+    has ended stays as it ended. `_times` says when each status began first, `_failure` why it failed.
+    """
+    job = twin.find(job_id)
+    if not job or job["properties"]["status"] in ENDED:
+        return
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    job["properties"]["status"] = status
+    job.setdefault("_times", {}).setdefault(status, now)
+    if failure:
+        job["_failure"] = {"code": failure.code, "message": failure.message}
+    twin.keep(job)

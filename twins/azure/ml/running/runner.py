@@ -1,0 +1,116 @@
+"""Runs deployments and jobs (`Running`), each with its containers on this machine."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from twins.azure.arm.calls import Document
+from twins.azure.arm.ids import key
+from twins.azure.ml.endpoints import TYPE as ENDPOINTS
+from twins.azure.ml.running import history
+from twins.azure.ml.running.deployments import Deployments
+from twins.azure.ml.running.host import NothingRuns
+from twins.azure.ml.running.jobs import Jobs
+from twins.azure.ml.running.scoring import Scoring
+from twins.azure.monitor import lines
+from twins.azure.monitor.alerts import Alerts
+from twins.azure.monitor.autoscale import Autoscale
+from twins.azure.monitor.insights import Insights
+from twins.azure.monitor.log_query import LogQuery
+from twins.azure.monitor.metering import Meter
+from twins.azure.monitor.processors import Processors
+from twins.core.exchanges import Containers
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+UNJUDGED = [
+    "Azure ML: 500 requests a second, 500 connections and 5 MB a second of an endpoint",
+    "Azure Monitor: how busy a container in Docker is",
+    "Azure Monitor: failing periods of log alerts, autoscale profiles of certain days; nobody is told of an alert",
+]
+
+
+class Runner:
+    """What runs on a twin. With the setting `containers` "none", documents change their states and nothing runs."""
+
+    def __init__(self, twin: "Twin") -> None:
+        self._twin = twin
+        self._nothing = NothingRuns(twin)
+        self.meter = Meter(twin)
+        self.deployments = Deployments(twin)
+        insights = Insights(twin, self.meter, Processors(twin, self.deployments.fleet))
+        Autoscale(twin, insights)
+        Alerts(twin, insights, self.meter)
+        LogQuery(twin, self.meter)
+        self.jobs = Jobs(twin)
+        self._containers = Containers()
+        self._urls: dict[str, str] = {}
+        twin.closers.append(self._containers.close)
+        twin.resumers.append(self.resume)
+        twin.instances = self.deployments.fleet.describe
+        history.install(twin)
+        twin.unjudged += UNJUDGED
+
+    def resume(self) -> None:
+        """Take up what the last process left; once, when the state was loaded. Waits for nothing."""
+        with self._twin.lock:
+            self.deployments.resume(runs=self._runs())
+            self.jobs.resume()
+            for endpoint in self._twin.children(f"/subscriptions/{self._twin.subscription}", ENDPOINTS):
+                self.scoring_url(endpoint["id"])
+
+    def deployment_wanted(self, document: Document) -> None:
+        """`Running`."""
+        if self._runs():
+            self.deployments.wanted(document)
+        else:
+            self._nothing.deployment_wanted(document)
+
+    def deployment_gone(self, deployment_id: str) -> None:
+        """`Running`."""
+        self.deployments.gone(deployment_id)
+
+    def endpoint_changed(self, document: Document) -> None:
+        """`Running`: traffic, mirror, keys and authentication are read for each request."""
+        self.scoring_url(document["id"])
+
+    def endpoint_gone(self, endpoint_id: str) -> None:
+        """`Running`: its host answers no more."""
+        self._urls.pop(key(endpoint_id), None)
+        self.meter.forget(endpoint_id)
+        self._twin.end_data_plane(_plane(endpoint_id))
+
+    def job_started(self, document: Document) -> None:
+        """`Running`."""
+        if self._runs():
+            self.jobs.started(document)
+        else:
+            self._nothing.job_started(document)
+
+    def job_cancelled(self, job_id: str) -> None:
+        """`Running`."""
+        if not self.jobs.cancelled(job_id):
+            self._nothing.job_cancelled(job_id)
+
+    def deployment_logs(self, deployment_id: str, container: str, tail: int) -> str:
+        """`Running`."""
+        endpoint_id, _, name = deployment_id.rpartition("/deployments/")
+        return "\n".join(lines.of(self._twin, endpoint_id, name, container)[-tail:])
+
+    def scoring_url(self, endpoint_id: str) -> str:
+        """`Running`."""
+        if key(endpoint_id) not in self._urls:
+            scoring = Scoring(self._twin, endpoint_id, self.deployments, self._containers, self.meter)
+            self._urls[key(endpoint_id)] = self._twin.data_plane(_plane(endpoint_id), scoring)
+        return self._urls[key(endpoint_id)]
+
+    def node_states(self, compute_id: str) -> Mapping[str, int]:
+        """`Running`."""
+        return self.jobs.node_states(compute_id)
+
+    def _runs(self) -> bool:
+        return self._twin.settings.containers == "run"
+
+
+def _plane(endpoint_id: str) -> str:
+    return f"scoring {key(endpoint_id)}"

@@ -1,0 +1,225 @@
+"""Machines that Azure ML rents out, by their sizes, and how many cores of each family the subscription may have.
+
+https://learn.microsoft.com/azure/machine-learning/reference-managed-online-endpoints-vm-sku-list
+https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.errors import ArmError
+from twins.azure.ml.bodies import WORKSPACES
+
+if TYPE_CHECKING:
+    from twins.azure.twin import Twin
+
+LOCATIONS = "Microsoft.MachineLearningServices/locations"
+LOW_PRIORITY = "Total Cluster LowPriority Regional vCPUs"
+TOTAL = "Total Cluster Dedicated Regional vCPUs"
+LIMITS = {LOW_PRIORITY: 100, TOTAL: 350}
+LIMIT_OF_A_FAMILY = 100
+RESERVE = 1.2
+"""Azure ML keeps a fifth more machines of most sizes for its upgrades of endpoints: quota has to hold them too."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size of machine: its family as quotas name it, cores, memory in GiB, and GPUs."""
+
+    name: str
+    family: str
+    cores: int
+    memory: float
+    gpus: int = 0
+    reserve: bool = True
+    on_request: bool = False
+
+    @property
+    def quota(self) -> str:
+        """The name of its family's quota."""
+        return f"Standard {self.family} Family Cluster Dedicated vCPUs"
+
+    def cores_for(self, instances: int) -> int:
+        """The cores of quota that so many instances of a deployment need."""
+        return math.ceil(RESERVE * instances) * self.cores if self.reserve else instances * self.cores
+
+
+_SIZES = [
+    *(
+        Size(f"Standard_DS{n}_v2", "DSv2", c, m)
+        for n, c, m in ((1, 1, 3.5), (2, 2, 7), (3, 4, 14), (4, 8, 28), (5, 16, 56))
+    ),
+    *(Size(f"Standard_D{c}s_v3", "DSv3", c, 4 * c) for c in (2, 4, 8, 16, 32)),
+    *(Size(f"Standard_D{c}as_v4", "DASv4", c, 4 * c) for c in (2, 4, 8, 16, 32)),
+    *(Size(f"Standard_D{c}s_v5", "DSv5", c, 4 * c) for c in (2, 4, 8, 16, 32)),
+    *(Size(f"Standard_E{c}s_v3", "ESv3", c, 8 * c) for c in (2, 4, 8, 16, 32)),
+    *(Size(f"Standard_E{c}s_v5", "ESv5", c, 8 * c) for c in (2, 4, 8, 16, 32)),
+    *(Size(f"Standard_F{c}s_v2", "FSv2", c, 2 * c) for c in (2, 4, 8, 16, 32, 72)),
+    *(
+        Size(f"Standard_NC{c}as_T4_v3", "NCASv3_T4", c, m, g)
+        for c, m, g in ((4, 28, 1), (8, 56, 1), (16, 110, 1), (64, 440, 4))
+    ),
+    *(Size(f"Standard_NC{c}s_v3", "NCSv3", c, m, g) for c, m, g in ((6, 112, 1), (12, 224, 2), (24, 448, 4))),
+    *(Size(f"Standard_NV{c}ads_A10_v5", "NVADSA10v5", c, m, g) for c, m, g in ((36, 440, 1), (72, 880, 2))),
+    *(
+        Size(f"Standard_NC{c}ads_A100_v4", "NCADSA100v4", c, m, g, False, True)
+        for c, m, g in ((24, 220, 1), (48, 440, 2), (96, 880, 4))
+    ),
+    Size("Standard_NC40ads_H100_v5", "NCADSH100v5", 40, 320, 1, False, True),
+    Size("Standard_NC80adis_H100_v5", "NCADSH100v5", 80, 640, 2, False, True),
+    Size("Standard_ND40rs_v2", "NDv2", 40, 672, 8, False, True),
+    Size("Standard_ND96asr_v4", "NDASv4_A100", 96, 900, 8, False, True),
+    Size("Standard_ND96amsr_A100_v4", "NDAMSv4_A100", 96, 1900, 8, False, True),
+    Size("Standard_ND96isr_H100_v5", "NDSH100v5", 96, 1900, 8, False, True),
+]
+SIZES = {size.name.lower(): size for size in _SIZES}
+
+
+def install(twin: "Twin") -> None:
+    """Add the lists of a location."""
+    twin.action(LOCATIONS, "vmSizes", _vm_sizes, f"{LOCATIONS}/vmSizes/read", "GET")
+    twin.action(LOCATIONS, "usages", _usages, f"{LOCATIONS}/usages/read", "GET")
+    twin.action(LOCATIONS, "quotas", _quotas, f"{LOCATIONS}/quotas/read", "GET")
+
+
+def size(name: str, target: str) -> Size:
+    """A size by its name, in any case.
+
+    Raises:
+        ArmError: 400, the twin knows none of that name.
+    """
+    found = SIZES.get(name.lower())
+    if found is None:
+        raise ArmError(400, "InvalidVmSize", f"The specified VM size {name} is not supported in this location.", target)
+    return found
+
+
+def limit(twin: "Twin", quota: str) -> int:
+    """The cores that a quota allows on this twin: its setting `quotas`, or what a new subscription may have."""
+    own = twin.settings.quotas
+    if quota in own:
+        return int(own[quota])
+    on_request = any(each.quota == quota and each.on_request for each in _SIZES)
+    return LIMITS.get(quota, 0 if on_request else LIMIT_OF_A_FAMILY)
+
+
+def used(twin: "Twin", quota: str, without: str = "") -> int:
+    """The cores that deployments and machines of clusters have of a quota.
+
+    Args:
+        twin: its twin.
+        quota: its name.
+        without: id of a resource that is not counted, for it is about to change.
+    """
+    total = 0
+    for document in list(twin.resources.values()):
+        if document["id"].lower() != without.lower():
+            total += sum(cores for each, cores in _uses(twin, document) if quota in each)
+    return total
+
+
+def check_deployment(twin: "Twin", deployment_id: str, instance_type: str, instances: int) -> None:
+    """Refuse a deployment that the quota of its family has no cores for.
+
+    Raises:
+        ArmError: 400 OutOfQuota.
+    """
+    wanted = size(instance_type, "properties.instanceType")
+    for quota in (wanted.quota, TOTAL):
+        needed, there = wanted.cores_for(instances), used(twin, quota, without=deployment_id)
+        if there + needed > limit(twin, quota):
+            raise ArmError(
+                400,
+                "OutOfQuota",
+                f"Not enough quota available for {wanted.name} in SubscriptionId {twin.subscription}. {quota}: current "
+                f"usage/limit: {there}/{limit(twin, quota)}. Additional needed: {needed}. Please see troubleshooting "
+                "guide, available here: https://aka.ms/oe-tsg#error-outofquota",
+                "properties.instanceType",
+            )
+
+
+def check_cluster(twin: "Twin", vm_size: str, nodes: int, *, low_priority: bool) -> None:
+    """Refuse a cluster that could never have all of its nodes.
+
+    Raises:
+        ArmError: 400 ClusterCoreQuotaReached.
+    """
+    wanted = size(vm_size, "properties.properties.vmSize")
+    for quota in (LOW_PRIORITY,) if low_priority else (wanted.quota, TOTAL):
+        if nodes * wanted.cores > limit(twin, quota):
+            raise ArmError(
+                400,
+                "ClusterCoreQuotaReached",
+                f"Operation results in exceeding quota limits of {quota}. Maximum allowed: {limit(twin, quota)}, "
+                f"Additional requested: {nodes * wanted.cores}. Read more about quota limits at "
+                "https://aka.ms/AzurePerVMQuotaLimits",
+                "properties.properties.scaleSettings.maxNodeCount",
+            )
+
+
+def _uses(twin: "Twin", document: Document) -> list[tuple[tuple[str, ...], int]]:
+    """Which quotas a resource takes cores of, and how many."""
+    properties = document.get("properties") or {}
+    if document["type"] == f"{WORKSPACES}/onlineEndpoints/deployments":
+        rented = SIZES.get(str(properties.get("instanceType")).lower())
+        if rented and properties.get("provisioningState") != "Failed":
+            return [((rented.quota, TOTAL), rented.cores_for(int((document.get("sku") or {}).get("capacity") or 1)))]
+    if document["type"] == f"{WORKSPACES}/computes":
+        inner = properties.get("properties") or {}
+        rented = SIZES.get(str(inner.get("vmSize")).lower())
+        nodes = sum(twin.running.node_states(document["id"]).values())
+        quotas = (
+            (LOW_PRIORITY,) if inner.get("vmPriority") == "LowPriority" else (rented.quota if rented else "", TOTAL)
+        )
+        if rented and nodes:
+            return [(quotas, nodes * rented.cores)]
+    return []
+
+
+def _vm_sizes(twin: "Twin", call: Call, document: Document | None) -> Reply:
+    found = [
+        {
+            "name": each.name,
+            "family": f"standard{each.family}Family",
+            "vCPUs": each.cores,
+            "gpus": each.gpus,
+            "memoryGB": each.memory,
+            "lowPriorityCapable": True,
+            "premiumIO": True,
+            "supportedComputeTypes": ["AmlCompute", "ComputeInstance"],
+        }
+        for each in _SIZES
+    ]
+    return Reply(200, {"value": found})
+
+
+def _usages(twin: "Twin", call: Call, document: Document | None) -> Reply:
+    return Reply(200, {"value": [_usage(twin, call, quota, key, kind) for quota, key, kind in _all_quotas()]})
+
+
+def _usage(twin: "Twin", call: Call, quota: str, key: str, kind: str) -> Document:
+    type_ = f"{WORKSPACES}/computes/{kind}/usages"
+    place = f"/subscriptions/{twin.subscription}/providers/{LOCATIONS}/{call.id.rpartition('/')[2]}"
+    return {
+        "id": f"{place}/computes/{kind}/usages/{key}",
+        "type": type_,
+        "unit": "Count",
+        "currentValue": used(twin, quota),
+        "limit": limit(twin, quota),
+        "name": {"value": key, "localizedValue": quota},
+    }
+
+
+def _quotas(twin: "Twin", call: Call, document: Document | None) -> Reply:
+    return Reply(200, {"value": []})  # workspace-level quotas, which nobody sets on the twin: subscription's hold
+
+
+def _all_quotas() -> list[tuple[str, str, str]]:
+    families = {each.quota: f"standard{each.family}Family" for each in _SIZES}
+    return [
+        (TOTAL, "TotalDedicatedCores", "dedicatedCores"),
+        *((quota, key, "dedicatedCores") for quota, key in families.items()),
+        (LOW_PRIORITY, "TotalLowPriorityCores", "lowPriorityCores"),
+    ]

@@ -1,0 +1,112 @@
+"""What a container registry of the twin holds, and the names by which this machine's Docker pulls from it."""
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from twins.azure.arm.calls import Document
+from twins.azure.twin import Twin
+from twins.core.registry import registry
+
+REGISTRIES = "Microsoft.ContainerRegistry/registries"
+PULL_HOST = "127.0.0.1"
+"""Who asks by this name is not asked for a login, and gets only what `Found.pull_name` names."""
+_IMAGE = re.compile(r"(?P<host>[^/]+)/(?P<name>[^:@]+)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?$")
+_MEDIA_TYPES = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image of a registry of the twin. `registry` is the registry's id; `pull_name` is HOST:PORT/NAME as the
+    platform pulls it here, without a login: the name is the permission.
+    """
+
+    registry: str
+    pull_name: str
+    digest: str
+
+
+def resolve(twin: Twin, image: str) -> Found | None:
+    """The image of a reference (localhost:PORT/NAME:TAG, or @DIGEST); None: no registry of the twin has it."""
+    match = _IMAGE.match(image)
+    if not match:
+        return None
+    with twin.lock:
+        document = by_login_server(twin, match["host"])
+        if document is None:
+            return None
+        digest = digest_of(twin, document["name"], match["name"], match["digest"] or match["tag"] or "latest")
+    if not digest:
+        return None
+    port = match["host"].rpartition(":")[2]
+    name = registry.pull_name(twin, document["name"].lower(), match["name"])
+    return Found(document["id"], f"{PULL_HOST}:{port}/{name}", digest)
+
+
+def by_login_server(twin: Twin, host: str) -> Document | None:
+    """A registry by where it is."""
+    for document in twin.resources.values():
+        if document["type"] == REGISTRIES and document["properties"].get("loginServer") == host.lower():
+            return document
+    return None
+
+
+def named(twin: Twin, name: str) -> Document | None:
+    """A registry by its name, which no two have."""
+    for document in twin.resources.values():
+        if document["type"] == REGISTRIES and document["name"].lower() == name.lower():
+            return document
+    return None
+
+
+def repositories(twin: Twin, name: str) -> dict[str, Any]:
+    """Those of a registry: `manifests` (mediaType, size and time by digest) and `tags` (digests by tag) by name."""
+    return twin.state.setdefault("registries", {}).setdefault(name.lower(), {})
+
+
+def digest_of(twin: Twin, name: str, repository: str, reference: str) -> str:
+    """Of an image by its tag or digest; empty: there is none."""
+    found = repositories(twin, name).get(repository)
+    if not found:
+        return ""
+    digest = found["tags"].get(reference, reference)
+    return digest if digest in found["manifests"] else ""
+
+
+def put(twin: Twin, name: str, repository: str, manifest: str, media_type: str, digest: str, tag: str) -> bool:
+    """Remember an image; a tag moves to it. False: it is of no kind that a registry takes."""
+    content = json.loads(manifest)
+    media_type = media_type or content.get("mediaType", "")
+    if media_type not in _MEDIA_TYPES:
+        return False
+    size = sum(part.get("size", 0) for part in [content.get("config", {}), *content.get("layers", [])])
+    found = repositories(twin, name).setdefault(repository, {"manifests": {}, "tags": {}})
+    found["manifests"].setdefault(digest, {"mediaType": media_type, "size": size, "created": time.time()})
+    if tag:
+        found["tags"][tag] = digest
+    twin.changed()
+    return True
+
+
+def delete(twin: Twin, name: str, repository: str, digest: str) -> None:
+    """Forget an image and its tags; a repository without images is gone."""
+    found = repositories(twin, name)[repository]
+    found["manifests"].pop(digest, None)
+    found["tags"] = {tag: each for tag, each in found["tags"].items() if each != digest}
+    if not found["manifests"]:
+        del repositories(twin, name)[repository]
+    twin.changed()
+
+
+def forget(twin: Twin, name: str) -> list[str]:
+    """Let nothing be left of a registry, and which repositories it had."""
+    found = twin.state.setdefault("registries", {}).pop(name.lower(), {})
+    twin.changed()
+    return list(found)

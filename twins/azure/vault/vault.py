@@ -1,0 +1,192 @@
+"""What a key vault holds: keys and secrets with their versions, and those that were deleted and can be recovered.
+
+https://learn.microsoft.com/rest/api/keyvault/
+"""
+
+import time
+import uuid
+from typing import Any, Literal
+
+from twins.azure.arm.calls import Document
+from twins.azure.arm.errors import ArmError
+from twins.azure.twin import Twin
+
+VAULTS = "Microsoft.KeyVault/vaults"
+Sort = Literal["keys", "secrets"]
+_DAY = 86_400
+_RETENTION_DAYS = 90
+_WORDS = {"keys": ("Key", "key"), "secrets": ("Secret", "secret")}
+
+
+class VaultError(ArmError):
+    """A refusal of a vault; `inner` is the code that tells more."""
+
+    def __init__(self, status: int, code: str, message: str, inner: str = "") -> None:
+        super().__init__(status, code, message)
+        self.inner = inner
+
+    def error(self) -> dict[str, Any]:
+        return super().error() | ({"innererror": {"code": self.inner}} if self.inner else {})
+
+
+class Vault:
+    """A vault by its name; whoever asks holds the twin's lock. Versions are documents with `version`, `attributes`
+    (enabled, created, updated, …), `tags`, and what is the sort's own.
+    """
+
+    def __init__(self, twin: Twin, document: Document) -> None:
+        self._twin = twin
+        self.document = document
+        self.name: str = document["name"]
+
+    @property
+    def protected(self) -> bool:
+        """Nothing that is deleted can be purged before its time."""
+        return bool(self.document["properties"].get("enablePurgeProtection"))
+
+    @property
+    def days(self) -> int:
+        """How long what is deleted can be recovered."""
+        return int(self.document["properties"].get("softDeleteRetentionInDays", _RETENTION_DAYS))
+
+    def names(self, sort: Sort) -> list[str]:
+        """Of all that is there, in order."""
+        return sorted(self._of(sort))
+
+    def versions(self, sort: Sort, name: str) -> list[Document]:
+        """The oldest first.
+
+        Raises:
+            VaultError: 404.
+        """
+        return self._named(sort, name)
+
+    def get(self, sort: Sort, name: str, version: str = "") -> Document:
+        """A version; the newest unless it is named.
+
+        Raises:
+            VaultError: 404.
+        """
+        found = self._named(sort, name)
+        if not version:
+            return found[-1]
+        for each in found:
+            if each["version"] == version:
+                return each
+        raise _missing(sort, f"{name}/{version}")
+
+    def add(self, sort: Sort, name: str, content: Document, attributes: Document) -> Document:
+        """A new version.
+
+        Raises:
+            VaultError: 409, what had the name is deleted and can be recovered.
+        """
+        if name in self._deleted(sort):
+            word = _WORDS[sort][0]
+            message = f"{word} {name} is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the {word.lower()} can only be recovered or purged."  # fmt: skip # noqa: E501
+            raise VaultError(409, "Conflict", message, "ObjectIsDeletedButRecoverable")
+        now = int(time.time())
+        level = "Recoverable" if self.protected else "Recoverable+Purgeable"
+        level = level if self.days == _RETENTION_DAYS else f"Customized{level}"
+        own = {"created": now, "updated": now, "recoveryLevel": level, "recoverableDays": self.days}
+        made = {**content, "version": uuid.uuid4().hex, "attributes": {"enabled": True, **attributes, **own}}
+        self._of(sort).setdefault(name, []).append(made)
+        self._twin.changed()
+        return made
+
+    def change(self, version: Document, attributes: Document, **members: Any) -> Document:
+        """Change what may be changed of a version."""
+        version["attributes"] |= {**attributes, "updated": int(time.time())}
+        version.update({name: value for name, value in members.items() if value is not None})
+        self._twin.changed()
+        return version
+
+    def delete(self, sort: Sort, name: str) -> Document:
+        """Let it be recoverable; `versions`, `deleted` and `until` of what is kept.
+
+        Raises:
+            VaultError: 404.
+        """
+        versions = self._named(sort, name)
+        now = int(time.time())
+        self._deleted(sort)[name] = {"versions": versions, "deleted": now, "until": now + self.days * _DAY}
+        del self._of(sort)[name]
+        self._twin.changed()
+        return self._deleted(sort)[name]
+
+    def deleted(self, sort: Sort) -> dict[str, Document]:
+        """By name."""
+        return self._deleted(sort)
+
+    def deleted_named(self, sort: Sort, name: str) -> Document:
+        """What is deleted.
+
+        Raises:
+            VaultError: 404.
+        """
+        found = self._deleted(sort).get(name)
+        if found is None:
+            message = f"Deleted {_WORDS[sort][0]} not found: {name}"
+            raise VaultError(404, f"{_WORDS[sort][0]}NotFound", message)
+        return found
+
+    def recover(self, sort: Sort, name: str) -> Document:
+        """Its newest version, which is there again.
+
+        Raises:
+            VaultError: 404.
+        """
+        self._of(sort)[name] = self.deleted_named(sort, name)["versions"]
+        del self._deleted(sort)[name]
+        self._twin.changed()
+        return self._of(sort)[name][-1]
+
+    def purge(self, sort: Sort, name: str) -> None:
+        """Let nothing be left of what is deleted.
+
+        Raises:
+            VaultError: 404; 403 under purge protection.
+        """
+        self.deleted_named(sort, name)
+        if self.protected:
+            message = 'Operation "purge" is not allowed on this vault: purge protection is enabled.'
+            raise VaultError(403, "Forbidden", message, "ForbiddenByPolicy")
+        del self._deleted(sort)[name]
+        self._twin.changed()
+
+    def _named(self, sort: Sort, name: str) -> list[Document]:
+        found = self._of(sort).get(name)
+        if not found:
+            raise _missing(sort, name)
+        return found
+
+    def _of(self, sort: Sort) -> dict[str, list[Document]]:
+        return contents(self._twin, self.name).setdefault(sort, {})
+
+    def _deleted(self, sort: Sort) -> dict[str, Document]:
+        return contents(self._twin, self.name).setdefault(f"deleted {sort}", {})
+
+
+def contents(twin: Twin, name: str) -> dict[str, Any]:
+    """All that a vault holds, deleted or not; private keys too."""
+    return twin.state.setdefault("vaults", {}).setdefault(name.lower(), {})
+
+
+def forget(twin: Twin, name: str) -> None:
+    """Let nothing be left of what a vault held."""
+    twin.state.setdefault("vaults", {}).pop(name.lower(), None)
+    twin.changed()
+
+
+def named(twin: Twin, name: str) -> Document | None:
+    """A vault by its name, which no two have."""
+    for document in twin.resources.values():
+        if document["type"] == VAULTS and document["name"].lower() == name.lower():
+            return document
+    return None
+
+
+def _missing(sort: Sort, name: str) -> VaultError:
+    word, small = _WORDS[sort]
+    message = f"A {small} with (name/id) {name} was not found in this key vault. If you recently deleted this {small} you may be able to recover it using the correct recovery command. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182"  # fmt: skip # noqa: E501
+    return VaultError(404, f"{word}NotFound", message)

@@ -1,0 +1,397 @@
+"""The life of a twin's process, for the command line: up, status, down, reset, faults.
+
+A twin lives in a folder. `twin.json` there says where it answers; a lock beside it lets one command at a time start or
+stop it. The process is detached: it outlives the command that started it.
+"""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import psutil
+
+from contract.errors import KitError
+from contract.twins import key_headers
+from hosting.files import locked, silent
+from hosting.ports import choose_port, holder, is_free
+from twins.core import root
+from twins.core.process import INFO_FILE
+from twins.core.twin import TwinSettings
+
+LOG_FILE = "twin.log"
+START_SECONDS = 120
+STOP_SECONDS = 60  # containers finish their streams, which may take half of it
+BIND = "127.0.0.1"
+_KEPT_VARIABLES = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "LLMOPS_CACHE",
+    "PULUMI_HOME",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "XDG_CACHE_HOME",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinInfo:
+    """A twin that runs. `provider` is "plugin <path>", "stand-in", "failed" (a stand-in that could not start) or
+    "none"; `provider_port` is 0 but for a stand-in; `pids` are its processes by what they are;
+    `containers` is "run" or "none".
+    """
+
+    url: str
+    port: int
+    provider: str
+    provider_port: int
+    judge: str
+    pace: float
+    pids: dict[str, int]
+    started: float
+    containers: str = TwinSettings.containers
+
+
+Info = TypeVar("Info", bound=TwinInfo)
+
+
+def _nothing(_home: Path) -> None:
+    """What a cloud does that has nothing to do."""
+
+
+def _no_context(_home: Path) -> None:
+    """The trust of a client that speaks plainly."""
+
+
+@dataclass(frozen=True)
+class Cloud(Generic[Info]):
+    """What is a cloud's own in the life of its twin.
+
+    Args:
+        name: "AWS".
+        word: "aws", as in `llmops twin aws`.
+        info: the class of what runs.
+        prepare: called before a start, with the folder.
+        forget: drops the state of a twin that does not run.
+        end: ends what the twin's own process has not ended.
+        trust: how a client knows the twin over TLS; None: it speaks plainly.
+    """
+
+    name: str
+    word: str
+    info: type[Info]
+    prepare: Callable[[Path], None] = _nothing
+    forget: Callable[[Path], None] = _nothing
+    end: Callable[[Path], None] = _nothing
+    trust: Callable[[Path], ssl.SSLContext | None] = _no_context
+
+    @property
+    def module(self) -> str:
+        """Of the process: `python -m …`."""
+        return f"twins.{self.word}"
+
+
+class Control(Generic[Info]):
+    """The life of one cloud's twins."""
+
+    def __init__(self, cloud: Cloud[Info]) -> None:
+        self.cloud = cloud
+
+    def up(
+        self,
+        home: Path,
+        port: int,
+        settings: Mapping[str, Any],
+        options: Mapping[str, str],
+        say: Callable[[str], None] = silent,
+    ) -> Info:
+        """Start the twin of a folder, or find it running, and wait until it answers; its info.
+
+        Args:
+            home: its folder, made when missing.
+            port: on 127.0.0.1; 0: the one it had before, or one that is free, kept from then on.
+            settings: judge, pace, containers; a running twin takes them over.
+            options: words that a process is started with, each a member of its info.
+            say: told one line for each step.
+
+        Raises:
+            KitError: the port is taken, or the process ends or does not answer; with the end of its log.
+        """
+        home = home.absolute()
+        _make_home(home)
+        with self._locked(home, say):
+            running = self.running(home)
+            if running and port in (0, running.port) and all(getattr(running, n) == v for n, v in options.items()):
+                return self._with_settings(home, running, settings, say)
+            if running:
+                self._stop(home, say)
+            _end_leftovers(home)
+            self.cloud.prepare(home)
+            port = port or int(_recorded(home).get("port", 0)) or choose_port(BIND)
+            self._require_free(home, port)
+            say(f"starting the twin of {self.cloud.name} in {home}")
+            process = self._start(home, port, {**options, **settings})
+            info = self._await_ready(home, process)
+            say(f"the twin answers on {info.url} (plugin for Pulumi: {info.provider})")
+            if info.provider == "failed":
+                say(f"the stand-in for Pulumi's plugin did not start; why is at the end of {home / LOG_FILE}")
+            return info
+
+    def status(self, home: Path) -> dict[str, Any] | None:
+        """What a running twin says of itself; None while it does not run."""
+        home = home.absolute()
+        running = self.running(home)
+        return self.ask(home, running.url, "status") if running else None
+
+    def down(self, home: Path, say: Callable[[str], None] = silent) -> bool:
+        """End a twin's processes; its state stays, and the next `up` continues with it. False: it did not run."""
+        home = home.absolute()
+        if not home.exists():
+            return False
+        with self._locked(home, say):
+            ran = self.running(home) is not None
+            self._stop(home, say)
+            _end_leftovers(home)
+            self.cloud.end(home)
+        return ran
+
+    def reset(self, home: Path, say: Callable[[str], None] = silent) -> None:
+        """Empty a twin: an account as on its first day. One that does not run loses its files."""
+        home = home.absolute()
+        if not home.exists():
+            return
+        with self._locked(home, say):
+            if running := self.running(home):
+                self.ask(home, running.url, "reset", "POST")
+                self._await_no_instance(home, running)
+            else:
+                self.cloud.end(home)
+                self.cloud.forget(home)
+        say("the twin's account is empty")
+
+    def faults(self, home: Path) -> dict[str, list[dict[str, Any]]]:
+        """The faults that still may happen in a twin that runs, by kind.
+
+        Raises:
+            KitError: it does not run.
+        """
+        return self._ask_running(home, "faults")
+
+    def kinds_of_faults(self, home: Path) -> dict[str, dict[str, Any]]:
+        """What may be made to go wrong: what each kind `does`, and its `members`.
+
+        Raises:
+            KitError: the twin does not run.
+        """
+        return self._ask_running(home, "faults/kinds")
+
+    def add_fault(self, home: Path, kind: str, members: Mapping[str, Any]) -> None:
+        """Let something go wrong from now on (twins/core/faults.py).
+
+        Raises:
+            KitError: there is no such fault, or the twin does not run.
+        """
+        self._ask_running(home, "faults", "PUT", {"kind": kind, **members})
+
+    def clear_faults(self, home: Path) -> None:
+        """Let nothing more go wrong.
+
+        Raises:
+            KitError: the twin does not run.
+        """
+        self._ask_running(home, "faults", "DELETE")
+
+    def running(self, home: Path) -> Info | None:
+        """The info of the twin that twin.json tells of, if that process still is there and answers; else None."""
+        recorded = _recorded(home)
+        if not recorded or not _ours(recorded["pids"].get("twin", 0), home):
+            return None
+        try:
+            self.ask(home, recorded["url"], "health")
+        except KitError:
+            return None
+        kind = self.cloud.info
+        return kind(**{name: recorded[name] for name in kind.__dataclass_fields__ if name in recorded})
+
+    def required(self, home: Path) -> Info:
+        """The info of the twin that runs.
+
+        Raises:
+            KitError: it does not.
+        """
+        running = self.running(home.absolute())
+        if not running:
+            raise KitError("the twin does not run", where=str(home.absolute()), fix=self._start_it)
+        return running
+
+    def ask(self, home: Path, url: str, route: str, method: str = "GET", document: Any = None) -> Any:
+        """One of the twin's own routes.
+
+        Raises:
+            KitError: it does not answer, or refuses.
+        """
+        data = None if document is None else json.dumps(document).encode()
+        request = Request(f"{url}/_twin/{route}", data, key_headers(own_key(home)), method=method)
+        try:
+            with urlopen(request, timeout=20, context=self.cloud.trust(home)) as answer:
+                return json.loads(answer.read())
+        except HTTPError as e:
+            raise KitError(f"the twin refuses: {_told(e.read())}", where=f"{url}/_twin/{route}") from e
+        except (URLError, OSError) as e:
+            raise KitError(f"the twin does not answer: {e}", where=url, fix=self._start_it) from e
+
+    @property
+    def _start_it(self) -> str:
+        return f"llmops twin {self.cloud.word} up"
+
+    def _ask_running(self, home: Path, route: str, method: str = "GET", document: Any = None) -> Any:
+        return self.ask(home.absolute(), self.required(home).url, route, method, document)
+
+    def _locked(self, home: Path, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        return locked(home / ".lock", say, f"waiting for another command that holds {home}")
+
+    def _require_free(self, home: Path, port: int) -> None:
+        deadline = time.monotonic() + 3  # a twin that was killed just now
+        while not is_free(BIND, port) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not is_free(BIND, port):
+            who = holder(port)
+            raise KitError(
+                f"port {port} on {BIND} is taken" + (f" by {who}" if who else ""),
+                where=f"twin of {home}",
+                fix=f"end that program, or give another port: {self._start_it} --port N",
+            )
+
+    def _start(self, home: Path, port: int, words: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+        environ = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+        command = [sys.executable, "-m", self.cloud.module, "serve", "--home", str(home), "--port", str(port)]
+        command += [word for name, value in words.items() for word in (f"--{name}", str(value))]
+        with (home / LOG_FILE).open("ab") as log:
+            (home / LOG_FILE).chmod(0o600)
+            return subprocess.Popen(
+                command,
+                cwd=home,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _await_ready(self, home: Path, process: subprocess.Popen[bytes]) -> Info:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            info = self.running(home)
+            if info and info.pids["twin"] == process.pid and (info.provider != "stand-in" or info.provider_port):
+                process.returncode = 0  # it outlives us: nothing to warn of when the object goes
+                return info
+            time.sleep(0.02)
+        ended = process.poll() is not None
+        if not ended:
+            process.kill()
+            process.wait()
+        raise KitError(
+            "the twin ended at once" if ended else f"the twin did not answer within {START_SECONDS} s",
+            where=str(home / LOG_FILE),
+            fix="its log ends with:\n" + "\n".join(f"    {line}" for line in _tail(home / LOG_FILE)),
+        )
+
+    def _with_settings(
+        self, home: Path, running: Info, settings: Mapping[str, Any], say: Callable[[str], None]
+    ) -> Info:
+        say(f"the twin runs on {running.url}")
+        now = self.ask(home, running.url, "status")
+        if any(now[name] != value for name, value in settings.items()):
+            self.ask(home, running.url, "settings", "PUT", settings)
+            say(
+                f"it judges permissions: {settings['judge']}; a status transition takes {settings['pace']:g} s; "
+                f"containers: {settings['containers']}"
+            )
+        return self.cloud.info(**{**vars(running), **settings})
+
+    def _stop(self, home: Path, say: Callable[[str], None]) -> None:
+        pid = _recorded(home).get("pids", {}).get("twin", 0)
+        if not _ours(pid, home):
+            return
+        say("stopping the twin")
+        process = psutil.Process(pid)
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_SECONDS)
+
+    def _await_no_instance(self, home: Path, running: TwinInfo) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.ask(home, running.url, "status")["instances"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def own_key(home: Path) -> str:
+    """The key of a twin's own routes.
+
+    Raises:
+        KitError: the twin was never started.
+    """
+    return root.key(home, root.OWN_ROUTES)
+
+
+def _make_home(home: Path) -> None:
+    root.make(home)
+    (home / "state").mkdir(exist_ok=True)
+
+
+def _recorded(home: Path) -> dict[str, Any]:
+    try:
+        return json.loads((home / INFO_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _ours(pid: int, home: Path) -> bool:
+    """Is a process (still) one of this home? Numbers of processes are given again, after a reboot for one."""
+    try:
+        process = psutil.Process(pid)
+        return str(home) in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _tail(log: Path, lines: int = 12) -> list[str]:
+    try:
+        return log.read_text(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []
+
+
+def _end_leftovers(home: Path) -> None:
+    """End children of a twin that was killed."""
+    for pid in _recorded(home).get("pids", {}).values():
+        if _ours(pid, home):
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                process.kill()
+                process.wait(STOP_SECONDS)
+
+
+def _told(body: bytes) -> str:
+    try:
+        return json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")

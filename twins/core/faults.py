@@ -1,0 +1,166 @@
+"""Faults on request: what goes wrong on a cloud now and then, made to happen when a test needs it. The same for every
+twin; which kinds a cloud has, its twin says.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from contract.documents.validation import did_you_mean
+
+Fault = dict[str, Any]
+_FORMS = {
+    "pattern": "a name, or a pattern of names such as chat-*",
+    "number": "a number, 0 or more",
+    "count": "a whole number, 0 or more",
+}
+
+
+class FaultError(ValueError):
+    """There is no such fault; the text teaches what there is."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a fault says of itself. Without a default it must be given."""
+
+    form: Literal["pattern", "number", "count"]
+    default: Any = None
+
+    def read(self, value: Any) -> Any:
+        """The value in its form; texts of a command line are numbers too.
+
+        Raises:
+            FaultError: it has another form.
+        """
+        if self.form == "pattern":
+            if isinstance(value, str) and value:
+                return value
+        elif not isinstance(value, bool):
+            try:
+                number = int(value) if self.form == "count" and isinstance(value, str) else float(value)
+                if number >= 0 and (self.form == "number" or number == int(number)):
+                    return int(number) if number == int(number) else number
+            except (TypeError, ValueError, OverflowError):
+                pass
+        raise FaultError(f"{value!r} is not {_FORMS[self.form]}")
+
+    def __str__(self) -> str:
+        return _FORMS[self.form] + ("" if self.default is None else f"; {self.default} unless given")
+
+
+TIMES = Member("count", 1)
+"""How often a fault happens until it is over; 0: until faults are cleared."""
+UNTIL_CLEARED = Member("count", 0)
+ANY = Member("pattern", "*")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault: what it does, in one sentence for users, and what it says of itself."""
+
+    does: str
+    members: Mapping[str, Member]
+
+
+_PATTERN = Member("pattern")
+CONTAINERS = {
+    "capacity": Kind("there is no instance of this type", {"instance_type": _PATTERN, "times": Member("count", 0)}),
+    "spot_reclaim": Kind(
+        "the cloud takes the spot instance of a training job back, so long after the job began",
+        {"job": _PATTERN, "after_seconds": Member("number", 0), "times": TIMES},
+    ),
+    "crash": Kind("a container of this endpoint or job is killed", {"name": _PATTERN, "times": TIMES}),
+    "slow_start": Kind(
+        "containers of this image answer only so long after their start",
+        {"image": _PATTERN, "seconds": Member("number")},
+    ),
+    "silent": Kind("containers of this image never answer", {"image": _PATTERN}),
+    "bad_image": Kind("containers of this image end at once", {"image": _PATTERN}),
+    "cut_stream": Kind(
+        "a streamed answer of this endpoint loses its connection after so many bytes",
+        {"endpoint": _PATTERN, "after_bytes": Member("count", 0), "times": TIMES},
+    ),
+}
+"""The faults of containers, which every cloud has."""
+
+
+class Faults:
+    """The faults that still may happen, kept in a twin's own state; each has `met`, how often it happened so far.
+
+    Args:
+        kinds: that this cloud has.
+        state: the twin's; they are its member "faults".
+        changed: called when they change.
+    """
+
+    def __init__(self, kinds: Mapping[str, Kind], state: dict[str, Any], changed: Callable[[], None]) -> None:
+        self.kinds = kinds
+        self._state = state
+        self._changed = changed
+
+    def all(self) -> dict[str, list[Fault]]:
+        """By kind."""
+        return self._state.setdefault("faults", {})
+
+    def add(self, kind: Any, given: Mapping[str, Any]) -> None:
+        """Let a fault happen from now on.
+
+        Raises:
+            FaultError: no such kind, or a member is missing, unknown or of another form.
+        """
+        if not isinstance(kind, str) or kind not in self.kinds:
+            raise FaultError(f"no fault {kind!r}{_meant(str(kind), self.kinds)}; there are: {', '.join(self.kinds)}")
+        members = self.kinds[kind].members
+        told = f"the fault {kind} has {_list(members)}"
+        if unknown := sorted(given.keys() - members.keys()):
+            raise FaultError(f"no member {unknown[0]!r}{_meant(unknown[0], members)}: {told}")
+        if missing := [n for n, member in members.items() if member.default is None and n not in given]:
+            raise FaultError(f"{missing[0]} is missing: {told}")
+        fault: Fault = {}
+        for name, member in members.items():
+            try:
+                fault[name] = member.read(given[name]) if name in given else member.default
+            except FaultError as e:
+                raise FaultError(f"{name}: {e}: {told}") from None
+        self.all().setdefault(kind, []).append({**fault, "met": 0})
+        self._changed()
+
+    def find(self, kind: str, **subject: str) -> Fault | None:
+        """The first fault of a kind whose patterns match; it stays as it is."""
+        if not self._state.get("faults"):
+            return None
+        for fault in self.all().get(kind, []):
+            if all(fnmatchcase(value, str(fault[name])) for name, value in subject.items()):
+                return fault
+        return None
+
+    def take(self, kind: str, **subject: str) -> Fault | None:
+        """The first fault of a kind whose patterns match happens now: once less, and when it was the last time, it is
+        over.
+        """
+        fault = self.find(kind, **subject)
+        if fault is None:
+            return None
+        fault["met"] = fault.get("met", 0) + 1  # one that an older twin kept has no count
+        if fault.get("times"):
+            fault["times"] -= 1
+            if not fault["times"]:
+                self.all()[kind].remove(fault)
+        self._changed()
+        return fault
+
+    def clear(self) -> None:
+        """Let nothing more go wrong."""
+        self.all().clear()
+        self._changed()
+
+
+def _list(members: Mapping[str, Member]) -> str:
+    return ", ".join(f"{name} ({member})" for name, member in members.items())
+
+
+def _meant(given: str, known: Mapping[str, Any]) -> str:
+    meant = did_you_mean(given, known)
+    return f" ({meant})" if meant else ""

@@ -1,0 +1,63 @@
+"""What is counted of endpoints' requests, until the twin has time to keep it."""
+
+import threading
+import time
+from collections.abc import Mapping
+
+from twins.core.fleet.cloud import (
+    Cloud,
+    Load,
+    Request,
+    Twin,
+)
+
+_LOAD_SECONDS = 10.0
+"""Between two data points of the requests under way."""
+
+
+class Counts:
+    """Collects counts, and writes them when somebody has time for it: a request need not wait for the twin's lock."""
+
+    def __init__(self, twin: Twin, cloud: Cloud) -> None:
+        self._twin = twin
+        self._cloud = cloud
+        self._lock = threading.Lock()
+        self._requests: list[tuple[float, Request]] = []
+        self._most: dict[Load, int] = {}
+        self._told: dict[Load, float] = {}
+
+    def count(self, request: Request) -> None:
+        """One more answered request."""
+        with self._lock:
+            self._requests.append((time.time(), request))
+
+    def note_load(self, load: Load, requests: int) -> None:
+        """A variant has so many requests now."""
+        with self._lock:
+            self._most[load] = max(requests, self._most.get(load, 0))
+
+    def flush(self, loads: Mapping[Load, int] | None = None) -> None:
+        """Write what was counted; `loads` are the requests that each variant has now."""
+        with self._lock:
+            requests, self._requests = self._requests, []
+        due = {load: most for load, now in (loads or {}).items() if (most := self._due(load, now)) is not None}
+        if not requests and not due:
+            return
+        with self._twin.lock, self._twin.seldom():
+            self._cloud.put_counts(requests, due)
+
+    def _due(self, load: Load, requests: int) -> int | None:
+        """The most requests that a variant had since it was told of, when it is time to. An idle one is told of only
+        where the cloud wants it.
+        """
+        elapsed = time.monotonic() - self._told.get(load, 0.0)
+        if elapsed < self._twin.scaled(_LOAD_SECONDS):
+            return None
+        with self._lock:
+            most = max(requests, self._most.pop(load, 0))
+        if not most:
+            with self._twin.lock:
+                if not self._cloud.wants_idle(load):
+                    return None
+        self._told[load] = time.monotonic()
+        return most

@@ -1,0 +1,118 @@
+"""What containers write, line by line into the cloud's logs, from the files that the supervisor keeps of it."""
+
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from twins.core.fleet.cloud import Cloud, Identity, Twin
+
+KEPT_LINES = 5000
+"""Of each container's log: a twin's state is written as a whole."""
+_MOST_BYTES = 1 << 20
+_STATE = "fleet-logs"
+
+
+@dataclass
+class _Tail:
+    """One container's file, and how far it was read. `rest` is a line that has no end yet."""
+
+    path: Path
+    whose: Identity
+    file: IO[bytes] | None = None
+    rest: bytes = b""
+
+
+class LogTails:
+    """Reads the files of all containers. A restarted twin goes on where the last one stopped."""
+
+    def __init__(self, twin: Twin, cloud: Cloud) -> None:
+        self._twin = twin
+        self._cloud = cloud
+        self._tails: dict[str, _Tail] = {}
+        self._lock = threading.Lock()
+
+    def add(self, whose: Identity, path: Path) -> None:
+        """Begin to read the file of an instance; it may not be there yet."""
+        with self._lock:
+            self._tails[whose.id] = _Tail(path, whose)
+
+    def read(self, instance: str = "") -> None:
+        """Take what was written meanwhile; call it without the twin's lock.
+
+        Args:
+            instance: the one that is read; empty: all.
+        """
+        with self._lock:
+            for name in [instance] if instance else list(self._tails):
+                if tail := self._tails.get(name):
+                    self._read(name, tail)
+
+    def close(self, instance: str) -> None:
+        """Read to the end, and forget."""
+        with self._lock:
+            if tail := self._tails.pop(instance, None):
+                self._read(instance, tail, last=True)
+                if tail.file:
+                    tail.file.close()
+            with self._twin.lock:
+                self._twin.state.get(_STATE, {}).pop(instance, None)
+
+    def forget(self) -> None:
+        """Nothing that was read is there any more."""
+        with self._twin.lock:
+            self._twin.state.pop(_STATE, None)
+
+    def end(self) -> None:
+        """Read no more; the next process goes on from here."""
+        with self._lock:
+            for tail in self._tails.values():
+                if tail.file:
+                    tail.file.close()
+            self._tails.clear()
+
+    def _read(self, instance: str, tail: _Tail, last: bool = False) -> None:
+        while self._opened(instance, tail):
+            assert tail.file
+            content = tail.file.read(_MOST_BYTES)
+            *lines, tail.rest = (tail.rest + content).split(b"\n")
+            if last and not content and tail.rest:
+                lines, tail.rest = [*lines, tail.rest], b""
+            self._put(instance, tail, lines)
+            if not content and not self._rotated(tail):
+                return
+
+    def _opened(self, instance: str, tail: _Tail) -> bool:
+        if tail.file is None:
+            try:
+                tail.file = tail.path.open("rb")
+            except FileNotFoundError:
+                return False
+            inode, offset = self._twin.state.get(_STATE, {}).get(instance, (0, 0))
+            if inode == os.fstat(tail.file.fileno()).st_ino:
+                tail.file.seek(offset)
+        return True
+
+    def _rotated(self, tail: _Tail) -> bool:
+        """Was a new file begun, and the old one renamed? Then go on with the new one."""
+        assert tail.file
+        try:
+            if tail.path.stat().st_ino == os.fstat(tail.file.fileno()).st_ino:
+                return False
+        except FileNotFoundError:
+            return False
+        tail.file.close()
+        tail.file = None
+        return True
+
+    def _put(self, instance: str, tail: _Tail, lines: Iterable[bytes]) -> None:
+        messages = [text for line in lines if (text := line.decode(errors="replace").rstrip())]
+        if not messages:
+            return
+        assert tail.file
+        with self._twin.lock, self._twin.seldom():
+            self._cloud.put_lines(tail.whose, messages)
+            place = [os.fstat(tail.file.fileno()).st_ino, tail.file.tell() - len(tail.rest)]
+            self._twin.state.setdefault(_STATE, {})[instance] = place

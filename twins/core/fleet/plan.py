@@ -1,0 +1,89 @@
+"""What an endpoint's containers should be: what a twin writes down, and the fleet reads."""
+
+from typing import Any
+
+from pydantic import Field
+
+from contract.documents.document import Part
+from hosting.spec import EndpointSpec
+
+
+class DataSource(Part):
+    """Model data at a URI of the cloud's storage, and where the container finds it. Archives are unpacked."""
+
+    uri: str
+    archive: bool = False
+    path: str
+
+
+class Probe(Part):
+    """A question that a container must answer with 200 (on Azure: below 400). Real seconds."""
+
+    path: str
+    timeout: float = 2.0
+    every: float = 5.0
+    failures: int = 3
+    """In a row, from which on it has failed."""
+
+
+class ContainerPlan(Part):
+    """A container. `image` is what was asked for, `reference` is hosting's name of it. Times in real seconds.
+
+    `arguments` follow what the image starts. `ready` must be answered before it takes requests, and while it does;
+    a container that fails `live` is ended and begun again. `start_seconds`: within which it must be ready at first.
+    """
+
+    image: str
+    reference: str
+    environ: dict[str, str] = Field(default={})
+    arguments: list[str] = Field(default=[])
+    data: list[DataSource] = Field(default=[])
+    download_seconds: float = 3600.0
+    start_seconds: float = 240.0
+    ready: Probe
+    live: Probe | None = None
+    port: int = 8080
+    """Where the image listens inside Docker."""
+
+    def spec(self, folders: dict[str, str], command: list[str] | None = None) -> EndpointSpec:
+        """How hosting starts it with its data in these folders; `command` replaces what the image starts."""
+        return EndpointSpec(
+            name="endpoint",
+            image=self.reference,
+            command=command or [],
+            arguments=[] if command else self.arguments,
+            folders=folders,
+            environ=self.environ,
+            container_port=self.port,
+        )
+
+
+class VariantPlan(Part):
+    """A variant of a group (on Azure: a deployment): its weight among the others and the ids of its instances."""
+
+    name: str
+    weight: float
+    instances: list[str]
+    container: ContainerPlan
+
+
+class GroupPlan(Part):
+    """Variants that share a part of the endpoint's requests."""
+
+    id: str
+    name: str = Field(default="", description="What the cloud calls it: on AWS the endpoint's configuration.")
+    share: float
+    variants: list[VariantPlan]
+
+
+class EndpointPlan(Part):
+    """All containers of an endpoint, whose `id` is the cloud's own."""
+
+    id: str
+    name: str
+    groups: list[GroupPlan]
+
+    @classmethod
+    def of(cls, id: str, name: str, groups: list[dict[str, Any]]) -> "EndpointPlan":  # noqa: A002
+        """The plan whose groups a twin wrote down."""
+        return cls(id=id, name=name, groups=[GroupPlan.model_validate(group) for group in groups])

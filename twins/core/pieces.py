@@ -1,0 +1,70 @@
+"""A container's answer, piece by piece, for who asked."""
+
+from collections.abc import Callable, Iterator
+
+from twins.core.exchanges import ContainerError, Exchange
+
+
+class Pieces:
+    """The pieces of an answer for the client, as they come; `close` lets go of the container, whatever happened.
+
+    Args:
+        exchange: with the container, whose answer has begun.
+        frame: a piece as the client gets it.
+        broken: the last piece for an answer that breaks off; None: the client's connection breaks off too.
+        ended: called once, with the reason of a break or None; it lets go of the container.
+        cut_after: bytes after which the client's connection breaks off, on request.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        frame: Callable[[bytes], bytes],
+        broken: Callable[[ContainerError], bytes | None],
+        ended: Callable[[str | None], None],
+        cut_after: int | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._frame = frame
+        self._broken = broken
+        self._ended: Callable[[str | None], None] | None = ended
+        self._left = cut_after
+        self._over = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._over:
+            raise StopIteration
+        try:
+            piece = self._exchange.piece()
+        except ContainerError as e:
+            self._over = True
+            self._end(e.reason)
+            last = self._broken(e)
+            if last is None:
+                raise ConnectionAbortedError(f"the container's answer is {e.reason}") from e
+            return last
+        if not piece:
+            self._end(None)
+            raise StopIteration
+        return self._frame(self._cut(piece))
+
+    def close(self) -> None:
+        """Let go of the container; one that still answers sees its connection closed."""
+        self._end("left")
+
+    def _cut(self, piece: bytes) -> bytes:
+        if self._left is None:
+            return piece
+        if not self._left:
+            raise ConnectionAbortedError("cut, as the fault cut_stream asks for")
+        kept = piece[: self._left]
+        self._left -= len(kept)
+        return kept
+
+    def _end(self, reason: str | None) -> None:
+        if self._ended:
+            ended, self._ended = self._ended, None
+            ended(reason)

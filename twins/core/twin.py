@@ -1,0 +1,179 @@
+"""What the twin of any cloud has: a folder, settings, a lock, state, and time that passes."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from twins.core import root
+
+log = logging.getLogger("twins")
+
+
+@dataclass(frozen=True)
+class TwinSettings:
+    """`judge`: "strict" evaluates permissions, "off" lets all known principals do everything. `pace`: seconds that a
+    status transition takes here; every other time of the platform (bake, wait, time-out) shrinks by the same ratio.
+    `quotas`: limits of this account, by the quota's name in the cloud's words; else the twin's own.
+    `containers`: "run" lets endpoints and jobs run their images; with "none" they only change their status in time.
+    """
+
+    judge: str = "strict"
+    pace: float = 0.5
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    containers: str = "run"
+
+
+class BaseTwin:
+    """State, settings and time. Ticks and actions run one at a time, with `lock` held.
+
+    The folder gets its root secret here.
+    `state` holds documents that JSON can carry. Whoever changes it outside a mutating call says `changed()`.
+    """
+
+    transition_seconds: float = 300.0
+    """What a status transition of an endpoint takes on the cloud, about. `TwinSettings.pace` stands for this long."""
+
+    def __init__(self, home: Path, settings: TwinSettings | None = None) -> None:
+        root.make(home)
+        self.home = home
+        self.settings = settings or TwinSettings()
+        self.lock = threading.RLock()
+        self.state: dict[str, Any] = {}
+        self.unjudged: list[str] = []  # what `status` says that this twin does not judge
+        self.seeds: list[Callable[[], None]] = []  # called on an empty account: what the cloud has from the start
+        self.closers: list[Callable[[], None]] = []  # called when the process ends
+        self.describe: Callable[[], dict[str, Any]] = dict  # what the process says of itself
+        self.dirty = threading.Event()
+        self.stale = threading.Event()
+        self._seldom = threading.local()
+        self._actions: dict[str, Callable[..., None]] = {}
+        self._ticks: list[_Tick] = []
+        self._wake = threading.Condition()
+        self._clock: threading.Thread | None = None
+        self._ended = False
+
+    def every(self, seconds: float, tick: Callable[[], None]) -> None:
+        """Call `tick` at least every so many seconds, in the background, with the lock held."""
+        self._ticks.append(_Tick(seconds, tick))
+        self._awake()
+
+    def action_named(self, name: str, function: Callable[..., None]) -> None:
+        """Name what a timer does, so that the timer survives a restart."""
+        self._actions[name] = function
+
+    def run_named(self, name: str, *args: Any) -> None:
+        """Do now what a timer of that name would do."""
+        self._actions[name](*args)
+
+    def later(self, seconds: float, action_name: str, *args: Any) -> None:
+        """Run the action of that name once, in so many real seconds (see `scaled`); `args` are JSON-able."""
+        with self.lock:
+            timers = self.state.setdefault("timers", [])
+            timers.append({"due": time.time() + seconds, "action": action_name, "args": list(args)})
+            self.changed()
+        self._awake()
+
+    def scaled(self, cloud_seconds: float) -> float:
+        """How long something takes here that takes so many seconds on the cloud."""
+        return cloud_seconds * self.settings.pace / self.transition_seconds
+
+    def record(self, principal: str, action: str, resource: str, allowed: bool) -> None:
+        """Remember what a call needed: `GET /_twin/recorded` answers each once, in order of first use."""
+        with self.lock:
+            recorded = self.state.setdefault("recorded", [])
+            entry = [principal, action, resource, allowed]
+            if entry not in recorded:
+                recorded.append(entry)
+                self.changed()
+
+    def seed(self) -> None:
+        """Bring an empty account to what it is on its first day."""
+        for seed in self.seeds:
+            seed()
+        self.changed()
+
+    def reset(self) -> None:
+        """Drop everything that the account holds, and begin again."""
+        raise NotImplementedError
+
+    def changed(self) -> None:
+        """Have the state written soon, or by and by in a block of `seldom`."""
+        (self.stale if getattr(self._seldom, "inside", False) else self.dirty).set()
+
+    @contextmanager
+    def seldom(self) -> Iterator[None]:
+        """What this thread changes inside is of the kind that never ends, and need not be written at once: counts and
+        lines of containers. A killed twin loses what it has of the last seconds.
+        """
+        self._seldom.inside = True
+        try:
+            yield
+        finally:
+            self._seldom.inside = False
+
+    def set_settings(self, **values: Any) -> None:
+        """Change settings of the running twin."""
+        self.settings = replace(self.settings, **values)
+
+    def start(self) -> None:
+        """Start the clock: timers and ticks."""
+        self._clock = threading.Thread(target=self._run, name="clock", daemon=True)
+        self._clock.start()
+
+    def close(self) -> None:
+        """Stop the clock and whatever judges and services started."""
+        self._ended = True
+        self._awake()
+        if self._clock:
+            self._clock.join()
+        for closer in self.closers:
+            closer()
+
+    def _awake(self) -> None:
+        with self._wake:
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        while not self._ended:
+            with self.lock:
+                self.run_due()
+                pause = self._until_next()
+            with self._wake:
+                if not self._ended:
+                    self._wake.wait(pause)
+
+    def run_due(self) -> None:
+        """Do what is due now."""
+        now = time.time()
+        due = [timer for timer in self.state.get("timers", []) if timer["due"] <= now]
+        for timer in sorted(due, key=lambda timer: timer["due"]):
+            self.state["timers"].remove(timer)
+            self.changed()
+            self._guard(self._actions[timer["action"]], *timer["args"])
+        for tick in self._ticks:
+            if tick.due <= time.monotonic():
+                tick.due = time.monotonic() + tick.seconds
+                self._guard(tick.function)
+
+    def _until_next(self) -> float:
+        timers = [timer["due"] - time.time() for timer in self.state.get("timers", [])]
+        ticks = [tick.due - time.monotonic() for tick in self._ticks]
+        return max(0.0, min([*timers, *ticks, 1.0]))
+
+    def _guard(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            function(*args)
+        except Exception:  # one service's fault must not stop the others' time
+            log.exception("%s failed", getattr(function, "__qualname__", function))
+
+
+@dataclass
+class _Tick:
+    seconds: float
+    function: Callable[[], None]
+    due: float = 0.0

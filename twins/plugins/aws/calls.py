@@ -1,0 +1,149 @@
+"""One operation on one resource: what it may use, and how AWS's errors are told and retried."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twins.plugins.aws.rules import Rules, rules
+from twins.plugins.aws.session import AwsSession
+from twins.plugins.plugin import ProviderError, Request
+
+PATIENCE = 10.0
+"""Seconds for errors that pass by themselves, for which the real plugin has two minutes: a twin's time goes faster."""
+FIRST_POLL, LAST_POLL = 0.05, 1.0
+"""Seconds between looks at a status: short at first, then longer."""
+
+Gone = Sequence[str]
+"""Error codes, or beginnings of `Code: message`, that say that there is no such thing."""
+
+
+class AwsError(ProviderError):
+    """AWS refused a call; the words are the SDK for Go's, which the real plugin shows."""
+
+    def __init__(self, service: str, operation: str, code: str, message: str, status: int, request: str) -> None:
+        super().__init__(
+            f"operation error {service}: {operation}, https response error StatusCode: {status}, "
+            f"RequestID: {request}, api error {code}: {message}"
+        )
+        self.code = code
+        self.message = message
+
+    def is_one_of(self, kinds: Gone) -> bool:
+        """Is it one of these codes, or `Code: part of the message`?"""
+        for kind in kinds:
+            code, _, text = kind.partition(": ")
+            if code == self.code and (not text or text in self.message):
+                return True
+        return False
+
+
+@dataclass
+class Work:
+    """An operation on a resource of `type`. Properties are plain and known."""
+
+    request: Request[AwsSession]
+    id: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """What is wanted (create, update)."""
+    old_inputs: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+    """What is recorded (read, update, delete)."""
+    changed: frozenset[str] = frozenset()
+    """Top-level properties that differ (update)."""
+
+    @property
+    def session(self) -> AwsSession:
+        """The provider's."""
+        return self.request.session
+
+    @property
+    def rules(self) -> Rules:
+        """Of the resource's type."""
+        return rules(self.request.type)
+
+    @property
+    def region(self) -> str:
+        """Where the resource is."""
+        return self.inputs.get("region") or self.state.get("region") or self.session.region
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """State, inputs on top, the id, and what every template may use."""
+        known = {"account": self.session.account, "partition": self.session.partition, "region": self.region}
+        return {**known, **self.state, **self.inputs, "id": self.id}
+
+    def shape(self, service: str, operation: str, side: str = "input") -> Any:
+        """botocore's shape of an operation's input or output."""
+        model = self.session.client(service, self.region).meta.service_model.operation_model(operation)
+        return getattr(model, f"{side}_shape")
+
+    def call(self, service: str, operation: str, /, retry: Gone = (), **parameters: Any) -> dict[str, Any]:
+        """Call the twin; errors of `retry` are waited out.
+
+        Raises:
+            AwsError: the twin refused.
+            ProviderError: it can't be reached, or the parameters don't fit the service's model.
+        """
+        return self.patiently(lambda: self._call(service, operation, parameters), retry)
+
+    def patiently(self, action: Callable[[], Any], retry: Gone, seconds: float = PATIENCE) -> Any:
+        """Try again while the error is one of `retry`."""
+        end = time.monotonic() + seconds
+        pause = FIRST_POLL
+        while True:
+            try:
+                return action()
+            except AwsError as error:
+                if not error.is_one_of(retry) or time.monotonic() > end:
+                    raise
+            pause = self.pause(pause)
+
+    def wait(self, look: Callable[[], bool], seconds: float, what: str) -> None:
+        """Look until it is so.
+
+        Raises:
+            ProviderError: it is not so in time, or the engine asks to stop.
+        """
+        end = time.monotonic() + (self.request.timeout or seconds)
+        pause = FIRST_POLL
+        while not look():
+            if time.monotonic() > end:
+                raise ProviderError(f"timeout while waiting for {what}")
+            pause = self.pause(pause)
+
+    def pause(self, seconds: float) -> float:
+        """Sleep, and say how long to sleep next.
+
+        Raises:
+            ProviderError: the engine asks to stop, or is gone.
+        """
+        stopping: threading.Event = self.session.stopping
+        if stopping.wait(seconds) or not self.request.active():
+            raise ProviderError("context canceled")
+        return min(seconds * 1.5, LAST_POLL)
+
+    def _call(self, service: str, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        from botocore import xform_name
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        client = self.session.client(service, self.region)
+        try:
+            answer = getattr(client, xform_name(operation))(**parameters)
+        except ClientError as error:
+            told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+            raise AwsError(
+                client.meta.service_model.service_id,
+                operation,
+                told.get("Code", "Unknown"),
+                told.get("Message", ""),
+                meta.get("HTTPStatusCode", 0),
+                meta.get("RequestId", ""),
+            ) from None
+        except BotoCoreError as error:
+            raise ProviderError(
+                f"operation error {client.meta.service_model.service_id}: {operation}, {error}"
+            ) from None
+        answer.pop("ResponseMetadata", None)
+        return answer

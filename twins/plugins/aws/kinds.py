@@ -1,0 +1,383 @@
+"""How a type becomes calls: declared in services/*.py, carried out here.
+
+A `Kind` is one type: the operations that make, read, change and remove it, and what the naming rules of `translate`
+don't find by themselves. Properties with calls of their own are its `parts`. What is odder than that is a subclass.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twins.plugins.aws.calls import AwsError, Gone, Work
+from twins.plugins.aws.tags import Tagging
+from twins.plugins.aws.translate import find_member, from_api, to_api
+from twins.plugins.plugin import PartlyMadeError, ProviderError
+
+Template = str
+"""Text with `{property}`, `{id}`, `{account}`, `{region}` or `{partition}` in it."""
+MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A status that is waited for after create and update."""
+
+    status: str
+    """The property of the read's answer (JMESPath)."""
+    ready: tuple[str, ...]
+    pending: tuple[str, ...]
+    reason: str = ""
+    """Where the answer says why it failed (JMESPath)."""
+    seconds: float = 10 * MINUTE
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some properties that have calls of their own, beside the kind's."""
+
+    properties: tuple[str, ...]
+    put: str
+    """The operation that sets them."""
+    clear: str = ""
+    """The operation that takes them away; without one, the property's absence is put."""
+    get: str = ""
+    """The operation that reads them; without one the kind's own read does."""
+    pick: str = "@"
+    absent: Gone = ()
+    """Errors of `get` and `clear` that say that there is none."""
+    renames: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, Template] | None = None
+    """API parameter -> which resource; the kind's when None."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that are always the same (of put)."""
+    off: tuple[Any, ...] = (None, "", 0, False)
+    """Values that mean clear."""
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One type."""
+
+    token: str
+    service: str
+    """boto3's name of it."""
+    label: str
+    """What the real plugin's errors call it."""
+    id: Template
+    create: str = ""
+    read: str = ""
+    update: str = ""
+    delete: str = ""
+    identity: Mapping[str, Template] = field(default_factory=dict)
+    """API parameter -> which resource, for read, update, delete and parts. Text only."""
+    read_identity: Mapping[str, Any] | None = None
+    """As identity, where read finds things otherwise; a template in a list is that one value."""
+    delete_identity: Mapping[str, Any] | None = None
+    pick: str = "@"
+    """Where read's answer holds the resource (JMESPath)."""
+    prefix: str = ""
+    renames: Mapping[str, str] = field(default_factory=dict)
+    wrap: str = ""
+    """Path of the parameter that holds the properties, where they are not parameters themselves."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that are always the same (of create and update)."""
+    parts: tuple[Part, ...] = ()
+    tags: Tagging | None = None
+    gone: Gone = ()
+    retry: Gone = ()
+    """Errors of create and update that pass by themselves."""
+    retry_delete: Gone = ()
+    wait: Wait | None = None
+    wait_gone: float = 0.0
+    """Seconds in which a deleted resource must be gone; 0 = nobody looks."""
+    outputs: Mapping[str, Template] = field(default_factory=dict)
+    """Outputs that are formed rather than read."""
+    unread: tuple[str, ...] = ()
+    """Properties that no answer tells, though it has a member of that name."""
+
+    # What the provider calls. Each may be overridden.
+
+    def make(self, work: Work) -> tuple[str, dict[str, Any]]:
+        """Create the resource: its id and state."""
+        answer = self.call_create(work)
+        work.id = self.id_after_create(work, answer)
+        try:
+            self.complete(work, answer)
+        except ProviderError as error:
+            raise PartlyMadeError(str(error), work.id, {**work.inputs, **work.state}) from None
+        return work.id, self.state_after(work)
+
+    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+        """What follows the create call: parts, tags, waiting."""
+        self.await_ready(work)
+        taken = tuple(work.shape(self.service, self.create).members)
+        for part in self.parts:
+            given = [name for name in part.properties if not _is_off(part, work.inputs.get(name))]
+            if any(not find_member(taken, n, self.renames.get(n, ""), self.prefix) for n in given):
+                self.put_part(work, part)
+        if self.tags and work.inputs.get("tagsAll") and not self.tags.in_create(work, self):
+            work.state.update(self.find(work) or {})
+            self.tags.change(work, self, {}, work.inputs["tagsAll"])
+
+    def find(self, work: Work) -> dict[str, Any] | None:
+        """The properties as they are in the cloud; None where there is no such resource."""
+        try:
+            answer = self.call_read(work)
+        except AwsError as error:
+            if error.is_one_of(self.gone):
+                return None
+            raise ProviderError(f"reading {self.label} ({work.id}): {error}") from None
+        if not answer:
+            return None
+        found = self.properties_of(work, answer)
+        known = Work(work.request, work.id, {}, {}, {**work.properties, **found})
+        for part in self.parts:
+            if part.get:
+                found |= self.get_part(known, part)
+        for name, template in self.outputs.items():
+            found[name] = fill(template, {**known.properties, **found})
+        if self.tags:
+            known.state |= found
+            found["tagsAll"] = self.tags.read(known, self, answer)
+        return found
+
+    def change(self, work: Work) -> dict[str, Any]:
+        """Update the resource: its new state."""
+        if self.tags and "tagsAll" in work.changed:
+            self.tags.change(work, self, work.state.get("tagsAll") or {}, work.inputs.get("tagsAll") or {})
+        in_parts = {name for part in self.parts for name in part.properties}
+        if self.update and work.changed - in_parts - {"tags", "tagsAll"} - self.silent:
+            self.call_update(work)
+            self.await_ready(work)
+        for part in self.parts:
+            if work.changed & set(part.properties):
+                if all(_is_off(part, work.inputs.get(name)) for name in part.properties) and part.clear:
+                    self.clear_part(work, part)
+                else:
+                    self.put_part(work, part)
+        return self.state_after(work)
+
+    def remove(self, work: Work) -> None:
+        """Delete the resource."""
+        try:
+            self.call_delete(work)
+        except AwsError as error:
+            if error.is_one_of(self.gone):
+                return
+            raise ProviderError(f"deleting {self.label} ({work.id}): {error}") from None
+        if self.wait_gone:
+            work.wait(lambda: self.find(work) is None, self.wait_gone, f"{self.label} ({work.id}) to be deleted")
+
+    def refused_change(self, state: dict[str, Any], news: dict[str, Any]) -> str:
+        """Why a change can't be made at all; empty when it can."""
+        return ""
+
+    # Steps.
+
+    def recorded(self, identity: str) -> dict[str, Any]:
+        """The properties that an id tells: all that is known of what is imported."""
+        return parse_id(self.id, identity)
+
+    def values(self, work: Work) -> dict[str, Any]:
+        """What templates are filled in with."""
+        return {**self.recorded(work.id), **work.properties}
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """Properties whose change makes no call."""
+        return frozenset()
+
+    def call_create(self, work: Work) -> dict[str, Any]:
+        """The create call."""
+        parameters = self.parameters(work, self.create)
+        if self.tags and work.inputs.get("tagsAll"):
+            parameters |= self.tags.for_create(work, self, work.inputs["tagsAll"])
+        name = fill_known(self.id, work.properties)
+        try:
+            return work.call(self.service, self.create, retry=self.retry, **parameters)
+        except ProviderError as error:
+            raise ProviderError(f"creating {self.label} ({name or work.request.name}): {error}") from None
+
+    def call_read(self, work: Work) -> dict[str, Any] | None:
+        """The object of the read's answer."""
+        identity = self.identity if self.read_identity is None else self.read_identity
+        return picked(work.call(self.service, self.read, **filled(identity, self.values(work))), self.pick)
+
+    def call_update(self, work: Work) -> None:
+        """The update call, with the whole definition."""
+        parameters = self.parameters(work, self.update) | filled(self.identity, self.values(work))
+        try:
+            work.call(self.service, self.update, retry=self.retry, **parameters)
+        except ProviderError as error:
+            raise ProviderError(f"updating {self.label} ({work.id}): {error}") from None
+
+    def call_delete(self, work: Work) -> None:
+        """The delete call."""
+        identity = self.identity if self.delete_identity is None else self.delete_identity
+        work.call(self.service, self.delete, retry=self.retry_delete, **filled(identity, self.values(work)))
+
+    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+        """A call's parameters from the inputs."""
+        values = {n: v for n, v in work.inputs.items() if n not in ("tags", "tagsAll", "region", "__defaults")}
+        shape = work.shape(self.service, operation)
+        found = {**to_api(values, shape, self.renames, self.prefix), **self.extra}
+        if self.wrap:
+            inside = to_api(values, shape_at(shape, self.wrap), self.renames, self.prefix)
+            for word in reversed(self.wrap.split(".")):
+                inside = {word: inside}
+            found |= inside
+        return found
+
+    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+        """The properties in the object of read's answer."""
+        shapes = {
+            n: s for n, s in work.rules.properties.items() if n not in (*self.unread, "tags", "tagsAll", "region")
+        }
+        return from_api(answer, shapes, self.renames, self.prefix)
+
+    def readable(self, work: Work) -> set[str]:
+        """Top-level properties that a read would tell if they were there: absence means that they are not."""
+        shape = shape_at(work.shape(self.service, self.read, "output"), self.pick)
+        members = tuple(shape.members) if shape is not None and shape.type_name == "structure" else ()
+        names = {
+            n
+            for n in work.rules.properties
+            if n not in self.unread and find_member(members, n, self.renames.get(n, ""), self.prefix)
+        }
+        return names | {n for part in self.parts if part.get for n in part.properties} | {"tagsAll"}
+
+    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+        """The id, of the inputs and the create call's answer."""
+        inner = [value for value in answer.values() if isinstance(value, dict)]
+        told: dict[str, Any] = {}
+        shapes = {**dict.fromkeys(re.findall(r"\{(\w+)\}", self.id), "string"), **work.rules.properties}
+        for part in [*inner, answer] if len(inner) == 1 else [answer]:
+            told |= from_api(part, shapes, self.renames, self.prefix)
+        return fill(self.id, {**work.properties, **told})
+
+    def state_after(self, work: Work) -> dict[str, Any]:
+        """The state after create or update, read back."""
+        found = self.find(work)
+        if found is None:
+            raise ProviderError(f"reading {self.label} ({work.id}): couldn't find resource")
+        return found
+
+    def await_ready(self, work: Work) -> None:
+        """Wait for the status that the kind waits for."""
+        if self.wait is None:
+            return
+        wait = self.wait
+        last: dict[str, Any] = {}
+
+        def look() -> bool:
+            last.clear()
+            last.update(self.call_read(work) or {})
+            status = picked(last, wait.status)
+            if status in wait.ready:
+                return True
+            if status in wait.pending:
+                return False
+            reason = picked(last, wait.reason) if wait.reason else ""
+            ready = ", ".join(wait.ready)
+            raise ProviderError(
+                f"waiting for {self.label} ({work.id}) create: unexpected state '{status}', wanted target '{ready}'. "
+                f"last error: {reason or status}"
+            )
+
+        work.wait(look, wait.seconds, f"{self.label} ({work.id}) to be {' or '.join(wait.ready)}")
+
+    def put_part(self, work: Work, part: Part) -> None:
+        """Set a part's properties as the inputs have them."""
+        shape = work.shape(self.service, part.put)
+        values = {name: work.inputs.get(name) for name in part.properties}
+        parameters = {**filled(self._identity_of(part), self.values(work)), **part.extra}
+        parameters |= to_api(values, shape, {**self.renames, **part.renames}, part.prefix)
+        self._part_call(work, part, part.put, parameters, self.retry)
+
+    def clear_part(self, work: Work, part: Part) -> None:
+        """Take a part away."""
+        try:
+            self._part_call(work, part, part.clear, filled(self._identity_of(part), self.values(work)), ())
+        except AwsError as error:
+            if not error.is_one_of(part.absent):
+                raise
+
+    def get_part(self, work: Work, part: Part) -> dict[str, Any]:
+        """A part's properties as they are in the cloud."""
+        try:
+            answer = work.call(self.service, part.get, **filled(self._identity_of(part), self.values(work)))
+        except AwsError as error:
+            if error.is_one_of(part.absent):
+                return {}
+            raise
+        shapes = {name: work.rules.properties[name] for name in part.properties}
+        return from_api(picked(answer, part.pick) or {}, shapes, {**self.renames, **part.renames}, part.prefix)
+
+    def _part_call(self, work: Work, part: Part, operation: str, parameters: dict[str, Any], retry: Gone) -> None:
+        try:
+            work.call(self.service, operation, retry=retry, **parameters)
+        except AwsError as error:
+            if operation == part.clear and error.is_one_of(part.absent):
+                return
+            raise ProviderError(f"setting {self.label} ({work.id}) {', '.join(part.properties)}: {error}") from None
+
+    def _identity_of(self, part: Part) -> Mapping[str, Template]:
+        return self.identity if part.identity is None else part.identity
+
+
+def fill(template: Template, values: Mapping[str, Any]) -> str:
+    """A template's text.
+
+    Raises:
+        KeyError: a value is missing.
+    """
+    return re.sub(r"\{(\w+)\}", lambda m: str(values[m[1]]), template)
+
+
+def fill_known(template: Template, values: Mapping[str, Any]) -> str:
+    """A template's text; empty when a value is missing."""
+    try:
+        return fill(template, values)
+    except KeyError:
+        return ""
+
+
+def filled(identity: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with their templates filled in, lists too."""
+    return {
+        name: [fill(item, values) if isinstance(item, str) else item for item in template]
+        if isinstance(template, list)
+        else fill(template, values)
+        for name, template in identity.items()
+    }
+
+
+def parse_id(template: Template, text: str) -> dict[str, str]:
+    """The properties that an id holds; empty where it does not fit."""
+    pattern = re.sub(r"\\\{(\w+)\\\}", lambda m: f"(?P<{m[1]}>.+)", re.escape(template))
+    found = re.fullmatch(pattern, text)
+    return dict(found.groupdict()) if found else {}
+
+
+def picked(answer: Any, path: str) -> Any:
+    """What a JMESPath finds."""
+    import jmespath
+
+    return answer if path == "@" else jmespath.search(path, answer)
+
+
+def shape_at(shape: Any, path: str) -> Any:
+    """botocore's shape at a plain path (`a.b[0].c`) of an answer; None where it leads elsewhere."""
+    for word in re.findall(r"\w+", re.sub(r"\[[^]]*\]", " ", path)) if path != "@" else ():
+        if shape is None or shape.type_name != "structure" or word not in shape.members:
+            return None
+        shape = shape.members[word]
+        while shape.type_name == "list":
+            shape = shape.member
+    return shape
+
+
+def _is_off(part: Part, value: Any) -> bool:
+    return value is None or any(value == off and type(value) is type(off) for off in part.off)

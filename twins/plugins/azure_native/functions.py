@@ -1,0 +1,65 @@
+"""The plugin's functions: who calls, getters of every type, and the actions that list keys."""
+
+from typing import Any
+
+from twins.plugins.azure_native import bodies
+from twins.plugins.azure_native.arm import Waiting
+from twins.plugins.azure_native.bodies import Properties
+from twins.plugins.azure_native.checks import VERSION
+from twins.plugins.azure_native.rules import (
+    Rules,
+    actions,
+    rules,
+    tokens,
+)
+from twins.plugins.azure_native.session import AzureSession
+from twins.plugins.plugin import Failure, ProviderError
+
+
+def invoke(session: AzureSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
+    """A function's result, and what is wrong with its arguments.
+
+    Raises:
+        ProviderError: it is not known, or Resource Manager refuses.
+    """
+    _, _, name = token.rpartition(":")
+    if name == "getClientConfig":
+        return _client_config(session), []
+    if name == "getClientToken":
+        arm = session.reached()
+        return {"token": arm.token(arguments.get("endpoint") or arm.audience)}, []
+    if token in actions():
+        kind, action = actions()[token]
+        return _called(session, rules(kind), arguments, action)
+    getter = token.replace(":get", ":", 1)
+    if name.startswith("get") and getter in tokens():
+        return _called(session, rules(getter), arguments, "")
+    raise ProviderError(
+        f"the stand-in plugin does not know the function {token}: twins/plugins/azure_native/types.json lists those "
+        "that it knows; with the real plugin installed, that one is used"
+    )
+
+
+def _client_config(session: AzureSession) -> Properties:
+    claims = session.claims()
+    return {
+        "clientId": session.client or claims.get("appid", ""),
+        "objectId": claims.get("oid", ""),
+        "subscriptionId": session.subscription,
+        "tenantId": session.tenant or claims.get("tid", ""),
+    }
+
+
+def _called(
+    session: AzureSession, known: Rules, arguments: Properties, action: str
+) -> tuple[Properties, list[Failure]]:
+    absent = [name for name in known.parameters.values() if name not in arguments]
+    if absent:
+        return {}, [Failure("", f"missing required property '{name}'") for name in absent]
+    identity = bodies.resource_id(known, session.subscription, arguments)
+    waiting = Waiting.of(0, lambda: not session.stopping.is_set())
+    if action:
+        answer: Any = session.reached().post(f"{identity}/{action}", known.api_version, {}, waiting)
+        return answer if isinstance(answer, dict) else {"value": answer}, []
+    answer = session.reached().get(identity, known.api_version, waiting)
+    return {"id": answer.get("id", identity), **bodies.from_body(known, answer), VERSION: known.api_version}, []

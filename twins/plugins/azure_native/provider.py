@@ -1,0 +1,222 @@
+"""The stand-in for Pulumi's azure-native plugin: any type by its own URL and API version, from types.json."""
+
+import copy
+import importlib.metadata
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from twins.plugins.azure_native import (
+    bodies,
+    checks,
+    differ,
+    functions,
+    special,
+)
+from twins.plugins.azure_native.arm import AcceptedError, ArmError, Waiting
+from twins.plugins.azure_native.bodies import Properties
+from twins.plugins.azure_native.checks import VERSION
+from twins.plugins.azure_native.rules import Rules, rules
+from twins.plugins.azure_native.session import AzureSession, check_config, open_session
+from twins.plugins.caller import environment_of
+from twins.plugins.plugin import (
+    Differences,
+    Failure,
+    Naming,
+    PartlyMadeError,
+    Provider,
+    ProviderError,
+    Request,
+)
+
+_STABLE = ("name", "location")
+"""Outputs that no update changes."""
+
+log = logging.getLogger(__name__)
+
+
+class AzureNativeProvider(Provider[AzureSession]):
+    """`twin` is the address that is used where neither a provider's own inputs nor the environment name one."""
+
+    name = "azure-native"
+    records_wanted_inputs = True
+
+    def __init__(self, twin: str = "") -> None:
+        self._twin = twin
+        self.version = importlib.metadata.version("pulumi_azure_native")
+
+    def check_config(self, config: Properties) -> list[Failure]:
+        return check_config(config)
+
+    def configure(self, config: Properties, peer: str) -> AzureSession:
+        return open_session(config, self._twin, environment_of(peer), self.version)
+
+    def check(
+        self, request: Request[AzureSession], olds: Properties, news: Properties, naming: Naming
+    ) -> tuple[Properties, list[Failure]]:
+        known = _rules(request)
+        inputs = checks.with_defaults(known, request, olds, checks.without_nulls(news), naming)
+        return inputs, checks.failures(known, inputs)
+
+    def diff(
+        self, request: Request[AzureSession], old_inputs: Properties, state: Properties, news: Properties
+    ) -> Differences:
+        return differ.diff(_rules(request), old_inputs, state, news)
+
+    def preview(
+        self, request: Request[AzureSession], inputs: Properties, old_inputs: Properties, state: Properties
+    ) -> Properties:
+        known = _rules(request)
+        outputs = bodies.previewed(inputs, known.outputs)
+        outputs |= {name: state[name] for name in _STABLE if name in state}
+        return outputs | {VERSION: known.api_version}
+
+    def create(self, request: Request[AzureSession], inputs: Properties) -> tuple[str, Properties]:
+        known, session, waiting = _rules(request), request.session, _waiting(request)
+        given = checks.complete(inputs)
+        identity = bodies.resource_id(known, session.subscription, given)
+        body = bodies.to_body(known, given, identity)
+        session.reached().refuse_existing(identity, known.api_version, known.singleton, waiting)
+        for path in known.maintained:
+            place = known.api_path(path)
+            if bodies.at(body, place) is None:
+                bodies.put(body, place, [])
+        answer = self._put(request, identity, given, body, waiting)
+        made = answer.get("id")
+        identity = made if isinstance(made, str) else identity
+        return identity, self._state(request, identity, given, answer, waiting)
+
+    def read(
+        self, request: Request[AzureSession], identity: str, state: Properties, inputs: Properties
+    ) -> tuple[str, Properties, Properties] | None:
+        known, waiting = _rules(request), _waiting(request)
+        try:
+            answer = self._get(request, identity, state or inputs, waiting)
+        except ArmError as error:
+            if error.status == 404:
+                return None
+            raise
+        outputs = bodies.from_body(known, answer) | {VERSION: known.api_version}
+        if not inputs:
+            return identity, outputs, bodies.inputs_of(known, answer, identity)
+        before = copy.deepcopy(state)
+        before = {n: v for n, v in before.items() if n not in inputs or v != known.defaults_on_removal.get(n)}
+        shown = copy.deepcopy(outputs)
+        for path in known.maintained:
+            if bodies.at(inputs, tuple(path.split("."))) is None:
+                _remove(shown, path.split("."))
+                _remove(before, path.split("."))
+        fresh = differ.refreshed(inputs, bodies.projected(known, before), bodies.projected(known, shown))
+        return identity, outputs, fresh
+
+    def update(
+        self,
+        request: Request[AzureSession],
+        identity: str,
+        state: Properties,
+        old_inputs: Properties,
+        news: Properties,
+    ) -> Properties:
+        known, session, waiting = _rules(request), request.session, _waiting(request)
+        given = checks.complete(news)
+        for name, value in known.defaults_on_removal.items():
+            if name not in given and name in state:
+                given[name] = value
+        identity = bodies.resource_id(known, session.subscription, given)
+        body = bodies.to_body(known, given, identity)
+        method = "PATCH" if bodies.remove_from_sets(known, old_inputs, given, body) else "PUT"
+        unset = [place for place in map(known.api_path, known.maintained) if bodies.at(body, place) is None]
+        if unset:
+            there = self._get(request, identity, given, waiting)
+            for place in unset:
+                if (value := bodies.at(there, place)) is not None:
+                    bodies.put(body, place, value)
+        answer = self._put(request, identity, given, body, waiting, method)
+        return self._state(request, identity, given, answer, waiting)
+
+    def delete(self, request: Request[AzureSession], identity: str, state: Properties) -> None:
+        known, arm, waiting = _rules(request), request.session.reached(), _waiting(request)
+        if known.data_plane_delete:
+            special.delete_in_vault(arm, identity, waiting)
+        elif known.singleton:
+            arm.put(identity, {"api-version": known.api_version}, {}, "put" in known.waits, waiting)
+        else:
+            arm.delete(identity, known.api_version, "delete" in known.waits, waiting)
+
+    def invoke(self, session: AzureSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
+        return functions.invoke(session, token, arguments)
+
+    def _put(
+        self,
+        request: Request[AzureSession],
+        identity: str,
+        given: Properties,
+        body: Properties,
+        waiting: Waiting,
+        method: str = "PUT",
+    ) -> Properties:
+        """Make or change a resource.
+
+        Raises:
+            PartlyMadeError: it was accepted, and failed later: it comes with the state as it is then.
+        """
+        known = _rules(request)
+        query = {"api-version": known.api_version}
+        query |= {parameter: _text(given[name]) for name, parameter in known.query.items() if name in given}
+        try:
+            return request.session.reached().put(identity, query, body, "put" in known.waits, waiting, method)
+        except AcceptedError as error:
+            told, outputs = str(error), {}
+            try:
+                outputs = bodies.from_body(known, self._get(request, identity, given, Waiting.of(60, lambda: True)))
+            except ProviderError as unread:
+                told = f"resource created but read failed {unread}: {told}"
+            raise PartlyMadeError(told, identity, outputs | {VERSION: known.api_version}) from None
+
+    def _get(
+        self, request: Request[AzureSession], identity: str, known_inputs: Properties, waiting: Waiting
+    ) -> Properties:
+        known, session = _rules(request), request.session
+        query = {"api-version": known.api_version, **special.read_query(known, known_inputs, session.tenant)}
+        answer = session.reached().call("GET", identity, query, None, waiting)
+        if answer.status != 200:
+            raise answer.error()
+        return answer.body or {}
+
+    def _state(
+        self, request: Request[AzureSession], identity: str, given: Properties, answer: Properties, waiting: Waiting
+    ) -> Properties:
+        """What is recorded: the resource as it is read after it was written."""
+        known = _rules(request)
+        if request.session.reads_after_writes:
+            try:
+                answer = self._get(request, identity, given, waiting)
+            except ProviderError as error:
+                log.warning("%s could not be read after it was written: %s", identity, error)
+        return bodies.from_body(known, answer) | {VERSION: known.api_version}
+
+
+def _rules(request: Request[AzureSession]) -> Rules:
+    try:
+        return rules(request.type)
+    except KeyError:
+        raise ProviderError(
+            f"the stand-in plugin does not know the type {request.type}: twins/plugins/azure_native/types.json lists "
+            "those that it knows; with the real plugin installed, that one is used"
+        ) from None
+
+
+def _waiting(request: Request[AzureSession]) -> Waiting:
+    stopping = request.session.stopping
+    wanted: Callable[[], bool] = lambda: request.active() and not stopping.is_set()  # noqa: E731
+    return Waiting.of(request.timeout, wanted)
+
+
+def _remove(values: dict[str, Any], path: list[str]) -> None:
+    for name in path[:-1]:
+        values = values.get(name) or {}
+    values.pop(path[-1], None)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,53 @@
+"""Whose environment an attached plugin works with."""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from twins.plugins.plugin import ProviderError
+
+if TYPE_CHECKING:
+    import psutil
+
+_LOOKS, _LOOK_SECONDS = 5, 0.1  # a look that falls between two changes of the system's tables misses
+
+
+def environment_of(peer: str) -> Mapping[str, str]:
+    """The environment of the engine at the other end of a connection.
+
+    The real plugin is the engine's child and has its credentials and region from it; an attached one is not. Calling as
+    somebody else instead would be worse than not calling.
+
+    Args:
+        peer: as gRPC names it, `ipv4:127.0.0.1:PORT`.
+
+    A twin's plugin works for its owner alone, though every user of the machine can connect to its port.
+
+    Raises:
+        ProviderError: the engine can't be found, or belongs to another user.
+    """
+    import psutil
+
+    port = int(peer.rpartition(":")[2])
+    why: object = "no process has this connection"
+    for _ in range(_LOOKS):
+        try:
+            # Several connections may share a port of their own side, each to another server.
+            servers = {
+                c.laddr.port for c in psutil.Process().net_connections("tcp") if c.raddr and c.raddr.port == port
+            }
+            for each in psutil.net_connections("tcp"):
+                if each.pid and each.laddr and each.laddr.port == port and each.raddr and each.raddr.port in servers:
+                    return _environment(psutil.Process(each.pid))
+        except (psutil.Error, OSError) as e:
+            why = e
+        time.sleep(_LOOK_SECONDS)
+    raise ProviderError(f"as whom the engine at {peer} calls can't be told: {why}")
+
+
+def _environment(engine: "psutil.Process") -> Mapping[str, str]:
+    uid = engine.uids().effective
+    if uid != os.geteuid():
+        raise ProviderError(f"the engine belongs to another user (uid {uid}): the plugin works for the twin's owner")
+    return engine.environ()
