@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help aws azure demo demo-down rehearse faults test unit check bench lock pin audit engine
+.PHONY: help aws azure demo demo-down rehearse faults test test-twins unit check bench lock pin audit engine
 # A company's certificates are in the machine's store, which uv reads only when told to.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
@@ -30,10 +30,13 @@ rehearse: .venv/$(CLOUD)-twin.stamp engine ## Go through a model's whole life on
 
 faults: .venv/dev.stamp engine ## Rehearse with each fault in turn, and run the long tests: hours, beyond what `make test` does
 	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py tests/emulated/llmops/rehearsal_azure/every_fault.py
-	@$(PYTHON_IN_VENV) -m pytest -q -m long tests/emulated
+	@$(PYTHON_IN_VENV) -m pytest -q -m long tests/emulated twins/tests/emulated
 
-test: ## Set everything up and run every check and test, as CI does
-	@tools/test.sh
+test: ## Set everything up and run every check and every test of the kit
+	@tools/test.sh kit
+
+test-twins: ## Set everything up and run every test of the twins
+	@tools/test.sh twins
 
 unit: .venv/dev.stamp ## Run the unit tests: no engine, no servers, a minute
 	@$(PYTHON_IN_VENV) -m pytest -q -n auto tests/unit

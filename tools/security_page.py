@@ -51,7 +51,7 @@ class Test:
 
 def main() -> None:
     """Write the tables into the page; end with an error where a marker is wrong."""
-    tests, tables = list(read_tests(CHECKOUT / "tests")), read_tables()
+    tests, tables = list(read_tests("tests", "twins/tests")), read_tables()
     if found := list(problems(tests, tables)):
         sys.exit("\n".join(found))
     PAGE.write_text(with_tables(PAGE.read_text(), render(tests, tables)))
@@ -62,11 +62,11 @@ def read_tables() -> Tables:
     return tomllib.loads((CHECKOUT / "tools/scorecard.toml").read_text())
 
 
-def read_tests(folder: Path) -> Iterator[Test]:
-    """All test functions below a folder, by path and place in the file."""
-    for path in sorted(folder.rglob("*.py")):
+def read_tests(*folders: str, root: Path = CHECKOUT) -> Iterator[Test]:
+    """All test functions below folders of a checkout, by path and place in the file."""
+    for path in (found for folder in folders for found in sorted((root / folder).rglob("*.py"))):
         tree = ast.parse(path.read_text())
-        yield from _tests_in(tree.body, path.relative_to(folder.parent), _marks_of_file(tree))
+        yield from _tests_in(tree.body, path.relative_to(root), _marks_of_file(tree))
 
 
 def problems(tests: Sequence[Test], tables: Tables) -> Iterator[str]:

@@ -12,5 +12,5 @@ UNUSED: dict[tuple[str, str], str] = {
 }
 """(role, action) that a policy of a stack's roles has and no step needs -> why it stays.
 
-tests/emulated/twins/aws/judges takes each of them away from a stack that pulls its images and has a schedule.
+twins/tests/emulated/aws/judges takes each of them away from a stack that pulls its images and has a schedule.
 """

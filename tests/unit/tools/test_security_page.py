@@ -18,16 +18,16 @@ def read_from(folder: Path, **files: str) -> list[page.Test]:
         path = folder / "tests" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"import pytest\n\n{text}")
-    return list(page.read_tests(folder / "tests"))
+    return list(page.read_tests("tests", root=folder))
 
 
 def test_the_page_is_what_the_markers_say() -> None:
-    tests, text = list(page.read_tests(page.CHECKOUT / "tests")), page.PAGE.read_text()
+    tests, text = list(page.read_tests("tests", "twins/tests")), page.PAGE.read_text()
     assert page.with_tables(text, page.render(tests, page.read_tables())) == text, "`python -m tools.security_page`"
 
 
 def test_every_marker_names_a_row_and_every_proof_its_hole() -> None:
-    assert list(page.problems(list(page.read_tests(page.CHECKOUT / "tests")), page.read_tables())) == []
+    assert list(page.problems(list(page.read_tests("tests", "twins/tests")), page.read_tables())) == []
 
 
 def test_a_row_that_no_test_shows_is_not_tested(tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""Metrics, alarms that evaluate, composite alarms, what they do, dashboards."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from twins.tests.emulated.aws.conftest import Running
+from twins.tests.emulated.aws.services.waiting import eventually
+
+ALARM = {
+    "Namespace": "Test",
+    "MetricName": "Errors",
+    "Statistic": "Sum",
+    "Period": 60,
+    "EvaluationPeriods": 1,
+    "Threshold": 1.0,
+    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+}
+
+
+@pytest.fixture
+def cloudwatch(twin: Running) -> Any:
+    """A client."""
+    return twin.client("cloudwatch")
+
+
+def test_alarm_keeps_its_fields_and_tags(cloudwatch: Any) -> None:
+    given = {
+        **ALARM,
+        "AlarmName": "kept",
+        "AlarmDescription": "d",
+        "DatapointsToAlarm": 1,
+        "TreatMissingData": "breaching",
+        "ActionsEnabled": False,
+        "Dimensions": [{"Name": "a", "Value": "b"}],
+        "Unit": "Count",
+    }
+    cloudwatch.put_metric_alarm(**given, Tags=[{"Key": "a", "Value": "b"}])
+    [shown] = cloudwatch.describe_alarms(AlarmNames=["kept"])["MetricAlarms"]
+    assert given.items() <= shown.items()
+    tags = cloudwatch.list_tags_for_resource(ResourceARN=shown["AlarmArn"])["Tags"]
+    assert tags == [{"Key": "a", "Value": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("missing", "state"), [("notBreaching", "OK"), ("breaching", "ALARM"), ("missing", "INSUFFICIENT_DATA")]
+)
+def test_alarm_without_data_treats_them_as_it_says(cloudwatch: Any, missing: str, state: str) -> None:
+    name = f"silent-{missing}"
+    cloudwatch.put_metric_alarm(**{**ALARM, "MetricName": "Never"}, AlarmName=name, TreatMissingData=missing)
+    eventually(lambda: _state(cloudwatch, name) == state)
+
+
+def test_alarm_rings_publishes_and_recovers(twin: Running, cloudwatch: Any) -> None:
+    queue_url, topic = _mailbox(twin, "alarms")
+    arguments = {
+        "AlarmName": "rings",
+        "TreatMissingData": "notBreaching",
+        "AlarmActions": [topic],
+        "OKActions": [topic],
+    }
+    cloudwatch.put_metric_alarm(**ALARM, **arguments)
+    eventually(lambda: _state(cloudwatch, "rings") == "OK")
+    cloudwatch.put_metric_data(Namespace="Test", MetricData=[{"MetricName": "Errors", "Value": 3}])
+    messages = []
+
+    def heard() -> bool:
+        for each in twin.client("sqs").receive_message(QueueUrl=queue_url).get("Messages", []):
+            messages.append(json.loads(json.loads(each["Body"])["Message"]))
+            twin.client("sqs").delete_message(QueueUrl=queue_url, ReceiptHandle=each["ReceiptHandle"])
+        states = [message["NewStateValue"] for message in messages if message["AlarmName"] == "rings"]
+        return states[-2:] == ["ALARM", "OK"]
+
+    eventually(heard)
+    reasons = [message["NewStateReason"] for message in messages if message["NewStateValue"] == "ALARM"]
+    assert reasons == ["Threshold Crossed: 1 datapoint [3.0] was greater than or equal to the threshold (1.0)."]
+    history = cloudwatch.describe_alarm_history(AlarmName="rings", HistoryItemType="Action")["AlarmHistoryItems"]
+    assert history[0]["HistorySummary"] == f"Successfully executed action {topic}"
+
+
+def test_topic_whose_key_shuts_cloudwatch_out_hears_nothing(twin: Running, cloudwatch: Any) -> None:
+    sns = twin.client("sns")
+    topic = sns.create_topic(Name="shut", Attributes={"KmsMasterKeyId": "alias/aws/sns"})["TopicArn"]
+    arguments = {"MetricName": "Never", "TreatMissingData": "breaching", "AlarmActions": [topic]}
+    cloudwatch.put_metric_alarm(**{**ALARM, **arguments}, AlarmName="unheard")
+
+    def failed() -> bool:
+        items = cloudwatch.describe_alarm_history(AlarmName="unheard", HistoryItemType="Action")["AlarmHistoryItems"]
+        return any("Failed to execute action" in item["HistorySummary"] for item in items)
+
+    eventually(failed)
+
+
+def test_metric_math_and_composite_alarms(cloudwatch: Any) -> None:
+    metric = {"Period": 60, "Stat": "Sum"}
+    queries = [
+        {"Id": "rate", "Expression": "IF(calls > 0, 100 * FILL(bad, 0) / calls, 0)", "ReturnData": True},
+        {"Id": "bad", "ReturnData": False, "MetricStat": {**metric, "Metric": {"Namespace": "M", "MetricName": "Bad"}}},
+        {
+            "Id": "calls",
+            "ReturnData": False,
+            "MetricStat": {**metric, "Metric": {"Namespace": "M", "MetricName": "All"}},
+        },
+    ]
+    cloudwatch.put_metric_alarm(
+        AlarmName="rate",
+        Metrics=queries,
+        EvaluationPeriods=1,
+        Threshold=5,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+    )
+    cloudwatch.put_composite_alarm(AlarmName="any", AlarmRule='ALARM("rate") OR (NOT OK("rate") AND FALSE)')
+    data = [{"MetricName": "Bad", "Value": 1}, {"MetricName": "All", "Values": [1.0, 2.0], "Counts": [4.0, 3.0]}]
+    cloudwatch.put_metric_data(Namespace="M", MetricData=data)
+    eventually(lambda: _rang(cloudwatch, "rate") and _rang(cloudwatch, "any"))
+    with pytest.raises(ClientError, match="composite alarm"):
+        cloudwatch.delete_alarms(AlarmNames=["rate"])
+    end = time.time() + 60
+    [result] = cloudwatch.get_metric_data(MetricDataQueries=queries, StartTime=end - 3600, EndTime=end)[
+        "MetricDataResults"
+    ]
+    assert result["Values"][0] == pytest.approx(10.0)
+    cloudwatch.delete_alarms(AlarmNames=["any", "rate"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"Period": 61}, "multiple of 60"),
+        ({"DatapointsToAlarm": 2}, "DatapointsToAlarm must be less than or equal to EvaluationPeriods"),
+        ({"ExtendedStatistic": "p99"}, "Exactly one of Statistic and ExtendedStatistic"),
+        ({"AlarmActions": ["nothing"]}, "Invalid arn syntax"),
+    ],
+)
+def test_alarm_that_can_not_be_is_refused(cloudwatch: Any, changed: dict[str, Any], text: str) -> None:
+    with pytest.raises(ClientError, match=text):
+        cloudwatch.put_metric_alarm(**{**ALARM, "AlarmName": "bad", **changed})
+
+
+def test_what_aws_refuses_is_refused(cloudwatch: Any) -> None:
+    with pytest.raises(ClientError, match="The value AWS/ for parameter Namespace is invalid"):
+        cloudwatch.put_metric_data(Namespace="AWS/SageMaker", MetricData=[{"MetricName": "a", "Value": 1}])
+    with pytest.raises(ClientError, match=r"alarms \[none\] in the alarm rule do not exist"):
+        cloudwatch.put_composite_alarm(AlarmName="lonely", AlarmRule='ALARM("none")')
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        cloudwatch.delete_alarms(AlarmNames=["none"])
+
+
+def test_dashboard_must_be_one(cloudwatch: Any) -> None:
+    body = json.dumps({"widgets": [{"type": "text", "properties": {"markdown": "x"}}]})
+    cloudwatch.put_dashboard(DashboardName="kit", DashboardBody=body)
+    assert cloudwatch.get_dashboard(DashboardName="kit")["DashboardBody"] == body
+    with pytest.raises(ClientError, match="DashboardBody must be a valid JSON"):
+        cloudwatch.put_dashboard(DashboardName="kit", DashboardBody="{")
+    cloudwatch.delete_dashboards(DashboardNames=["kit"])
+    with pytest.raises(ClientError, match="does not exist"):
+        cloudwatch.get_dashboard(DashboardName="kit")
+
+
+def _state(client: Any, name: str) -> str:
+    return client.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"]
+
+
+def _rang(client: Any, name: str) -> bool:
+    history = client.describe_alarm_history(AlarmName=name, HistoryItemType="StateUpdate")["AlarmHistoryItems"]
+    return any(item["HistorySummary"].endswith("to ALARM") for item in history)
+
+
+def _mailbox(twin: Running, name: str) -> tuple[str, str]:
+    """A queue that gets what a topic is told: the queue's URL and the topic's ARN."""
+    sns, sqs = twin.client("sns"), twin.client("sqs")
+    topic = sns.create_topic(Name=name)["TopicArn"]
+    queue = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    return queue, topic

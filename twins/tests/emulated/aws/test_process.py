@@ -1,0 +1,198 @@
+"""A twin's process: started once, found again, stopped, killed, emptied; its whole state outlives it."""
+
+import os
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from contract.errors import KitError
+from tests.support.serving import until
+from twins.aws import control
+from twins.tests.emulated.aws.conftest import Running
+
+
+def fill(twin) -> dict[str, object]:
+    """Something in every kind of backend, as read back from the twin."""
+    s3, kms, logs = twin.client("s3"), twin.client("kms"), twin.client("logs")
+    s3.create_bucket(Bucket="kept")
+    s3.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"first", b"second", os.urandom(3_000_000)):
+        s3.put_object(Bucket="kept", Key="folder/a b+c", Body=body, Metadata={"who": "me"})
+    kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    kms.create_key()
+    logs.create_log_group(logGroupName="/kept")
+    twin.client("ssm").put_parameter(Name="kept", Value="v", Type="String")
+    twin.client("iam").create_user(UserName="kept")
+    twin.client("sagemaker").create_model_package_group(ModelPackageGroupName="kept")
+    return read(twin)
+
+
+def read(twin) -> dict[str, object]:
+    s3, kms = twin.client("s3"), twin.client("kms")
+    versions = s3.list_object_versions(Bucket="kept")["Versions"]
+    keys = [key["KeyId"] for key in kms.list_keys()["Keys"]]
+    signing = [key for key in keys if kms.describe_key(KeyId=key)["KeyMetadata"]["KeyUsage"] == "SIGN_VERIFY"]
+    return {
+        "versions": [(v["VersionId"], v["ETag"], v["LastModified"]) for v in versions],
+        "bodies": [
+            s3.get_object(Bucket="kept", Key=v["Key"], VersionId=v["VersionId"])["Body"].read() for v in versions
+        ],
+        "keys": sorted(keys),
+        "public": kms.get_public_key(KeyId=signing[0])["PublicKey"],
+        "parameter": twin.client("ssm").get_parameter(Name="kept")["Parameter"],
+        "user": twin.client("iam").get_user(UserName="kept")["User"],
+        "vpc": twin.client("ec2").describe_vpcs()["Vpcs"],
+        "group": twin.client("sagemaker").describe_model_package_group(ModelPackageGroupName="kept")["CreationTime"],
+        "logs": twin.client("logs").describe_log_groups()["logGroups"],
+    }
+
+
+@pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.long), "killed"])
+def test_the_whole_state_outlives_the_process(start: Callable, tmp_path: Path, how: str) -> None:
+    first = start(tmp_path / "home")
+    before = fill(first)
+    if how == "stopped":
+        assert control.down(first.home)
+    else:
+        await_written(first)
+        os.kill(first.info.pids["twin"], signal.SIGKILL)
+    second = start(first.home)
+    assert second.info.url == first.info.url
+    assert second.info.pids["twin"] != first.info.pids["twin"]
+    assert read(second) == before
+    second.client("s3").delete_bucket_policy(Bucket="kept")
+    assert read(second) == before
+
+
+def await_written(twin: Running) -> None:
+    """Wait until every change that was answered so far is in the twin's folder."""
+    until(lambda: twin.ask("GET", "status")["written"])
+
+
+def test_a_half_written_file_is_never_read(start: Callable, tmp_path: Path) -> None:
+    first = start(tmp_path / "home")
+    before = fill(first)
+    control.down(first.home)
+    (first.home / ".state.pickle.tmp").write_bytes(b"half")
+    (first.home / "objects" / ".half.tmp").write_bytes(b"half")
+    assert read(start(first.home)) == before
+
+
+def test_files_are_the_owners_alone(start: Callable, tmp_path: Path) -> None:
+    twin = start(tmp_path / "home")
+    fill(twin)
+    control.environment(twin.home)
+    control.down(twin.home)
+    assert stat.S_IMODE(twin.home.stat().st_mode) == 0o700
+    open_to_others = [p for p in twin.home.rglob("*") if p.is_file() and stat.S_IMODE(p.stat().st_mode) & 0o077]
+    assert [p.name for p in open_to_others if p.parent != twin.home / "state"] == []
+
+
+def test_a_deleted_object_leaves_no_body(start: Callable, tmp_path: Path) -> None:
+    twin = start(tmp_path / "home")
+    s3 = twin.client("s3")
+    s3.create_bucket(Bucket="emptied")
+    s3.put_object(Bucket="emptied", Key="a", Body=b"a" * 100)
+    s3.put_object(Bucket="emptied", Key="b", Body=b"b" * 100)
+    s3.delete_object(Bucket="emptied", Key="a")
+    control.down(twin.home)
+    assert [body.read_bytes() for body in (twin.home / "objects").iterdir()] == [b"b" * 100]
+
+
+def test_two_twins_share_nothing(start: Callable) -> None:
+    one, two = start(), start()
+    assert one.info.port != two.info.port
+    one.client("s3").create_bucket(Bucket="only-here")
+    assert two.client("s3").list_buckets()["Buckets"] == []
+    control.down(one.home)
+    assert two.client("s3").list_buckets()["Buckets"] == []
+
+
+def test_a_second_up_finds_the_first_and_changes_its_settings(start: Callable) -> None:
+    first = start(pace=0.2)
+    second = control.up(first.home, judge="off", pace=0.7)
+    assert second.pids == first.info.pids
+    assert control.status(first.home)["pace"] == 0.7  # type: ignore[index]
+
+
+def test_two_at_once_make_one(tmp_path: Path, start: Callable) -> None:
+    found: list[control.TwinInfo] = []
+    threads = [threading.Thread(target=lambda: found.append(start(tmp_path / "home").info)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert len({info.pids["twin"] for info in found}) == 1
+
+
+def test_it_listens_on_loopback_only(start: Callable) -> None:
+    process = psutil.Process(start().info.pids["twin"])
+    listening = [c for p in (process, *process.children(recursive=True)) for c in p.net_connections("inet")]
+    addresses = {c.laddr[0] for c in listening if c.status == psutil.CONN_LISTEN}
+    assert "127.0.0.1" in addresses
+    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def test_nothing_is_left_after_down(start: Callable) -> None:
+    twin = start()
+    twin_process = psutil.Process(twin.info.pids["twin"])
+    processes = [twin_process, *twin_process.children(recursive=True)]
+    control.down(twin.home)
+    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert control.status(twin.home) is None
+    assert not control.down(twin.home)
+
+
+def test_reset_empties_it(start: Callable) -> None:
+    twin = start()
+    fill(twin)
+    control.reset(twin.home)
+    assert twin.client("s3").list_buckets()["Buckets"] == []
+    assert twin.client("sagemaker").list_model_package_groups()["ModelPackageGroupSummaryList"] == []
+    twin.client("s3").create_bucket(Bucket="new")
+    control.down(twin.home)
+    control.reset(twin.home)
+    assert start(twin.home).client("s3").list_buckets()["Buckets"] == []
+
+
+def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(KitError) as refusal:
+        control.up(tmp_path / "home", port=taken.getsockname()[1])
+    assert f"port {taken_port(refusal.value)} on 127.0.0.1 is taken" in str(refusal.value)
+
+
+def taken_port(error: KitError) -> str:
+    return error.what.split()[1]
+
+
+def test_a_state_of_another_version_is_told_with_the_way_out(start: Callable, tmp_path: Path) -> None:
+    twin = start(tmp_path / "home")
+    twin.client("s3").create_bucket(Bucket="old")
+    control.down(twin.home)
+    file = twin.home / "state.pickle"
+    file.write_bytes(file.read_bytes().replace(b'"moto": "', b'"moto": "1.', 1))
+    with pytest.raises(KitError) as refusal:
+        control.up(twin.home)
+    assert "was written with" in str(refusal.value)
+    assert "llmops twin aws reset" in str(refusal.value)
+    control.reset(twin.home)
+    assert start(twin.home).client("s3").list_buckets()["Buckets"] == []
+
+
+def test_the_environment_leads_to_the_twin_alone(start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://elsewhere.example")
+    twin = start()
+    environment = control.environment(twin.home)
+    assert environment["AWS_ENDPOINT_URL"] == twin.info.url
+    assert environment["AWS_PROFILE"] is None
+    assert environment["AWS_ENDPOINT_URL_S3"] is None
+    assert environment["PULUMI_BACKEND_URL"] == f"file://{twin.home}/state"
+    assert Path(environment["AWS_SHARED_CREDENTIALS_FILE"] or "").read_text() == ""

@@ -1,0 +1,171 @@
+"""Each service's resources through the real engine: made, kept, changed, drifted, put back, removed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from twins.tests.emulated.plugins import programs
+
+MakeProgram = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program, then one with other values, and what that changes."""
+
+    text: str
+    first: dict[str, Any]
+    other: dict[str, Any]
+    changes: dict[str, str]
+    drift: Callable[[Any, dict[str, Any]], None] | None = None
+    drifted: dict[str, str] = field(default_factory=dict)
+    """What `up` would do after the drift."""
+
+
+def _storage(program: Any, made: dict[str, Any]) -> None:
+    bucket = made["store"]["id"]
+    program.client("s3").delete_bucket_policy(Bucket=bucket)
+    program.client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+    program.client("kms").update_key_description(KeyId=made["key"]["id"], Description="other")
+
+
+def _identity(program: Any, made: dict[str, Any]) -> None:
+    iam = program.client("iam")
+    iam.delete_role_policy(RoleName=made["role"]["id"], PolicyName=made["inline"]["inputs"]["name"])
+    iam.detach_role_policy(RoleName=made["role"]["id"], PolicyArn=made["managed"]["id"])
+    iam.tag_role(RoleName=made["role"]["id"], Tags=[{"Key": "odd", "Value": "one"}])
+
+
+def _watching(program: Any, made: dict[str, Any]) -> None:
+    program.client("logs").put_retention_policy(logGroupName=made["logs"]["id"], retentionInDays=1)
+    program.client("cloudwatch").delete_dashboards(DashboardNames=["models"])
+
+
+def _messages(program: Any, made: dict[str, Any]) -> None:
+    topic = made["topic"]["id"]
+    program.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="DisplayName", AttributeValue="Other")
+    program.client("sqs").untag_queue(QueueUrl=made["queue"]["id"], TagKeys=["purpose"])
+
+
+def _registry(program: Any, made: dict[str, Any]) -> None:
+    program.client("ecr").put_image_tag_mutability(repositoryName="kit/serving", imageTagMutability="MUTABLE")
+    program.client("ecr").delete_lifecycle_policy(repositoryName="kit/serving")
+
+
+def _network(program: Any, made: dict[str, Any]) -> None:
+    ec2 = program.client("ec2")
+    ec2.revoke_security_group_ingress(GroupId=made["group"]["id"], SecurityGroupRuleIds=[made["https"]["id"]])
+    ec2.create_tags(Resources=[made["vpc"]["id"]], Tags=[{"Key": "odd", "Value": "one"}])
+
+
+def _secrets(program: Any, made: dict[str, Any]) -> None:
+    program.client("ssm").put_parameter(Name="/kit/model", Value="other", Overwrite=True)
+
+
+def _planned(program: Any, made: dict[str, Any]) -> None:
+    program.client("scheduler").delete_schedule(GroupName="kit", Name="nightly")
+
+
+CASES = {
+    "storage": Case(
+        programs.STORAGE,
+        {"description": "models", "purpose": "models", "restrict": True, "days": 30},
+        {"description": "all models", "purpose": "all models", "restrict": False, "days": 60},
+        dict.fromkeys(("key", "store", "private", "old"), "update"),
+        _storage,
+        {"tls": "create", "versions": "update", "key": "update"},
+    ),
+    "identity": Case(
+        programs.IDENTITY,
+        {"hours": 1, "action": "s3:GetObject", "description": "reads"},
+        {"hours": 2, "action": "s3:PutObject", "description": "writes"},
+        {"boundary": "update", "role": "update", "inline": "update", "managed": "replace", "attached": "replace"},
+        _identity,
+        {"inline": "create", "attached": "create", "role": "update"},
+    ),
+    "watching": Case(
+        programs.WATCHING,
+        {"days": 30, "threshold": 1, "title": "Models", "rate": "rate(5 minutes)"},
+        {"days": 60, "threshold": 2, "title": "All models", "rate": "rate(1 hour)"},
+        dict.fromkeys(("logs", "alarm", "maths", "board", "rule"), "update"),
+        _watching,
+        {"logs": "update", "board": "create"},
+    ),
+    "messages": Case(
+        programs.MESSAGES,
+        {"display": "Models", "raw": True},
+        {"display": "All models", "raw": False},
+        dict.fromkeys(("topic", "queue", "subscribed"), "update"),
+        _messages,
+        {"topic": "update", "queue": "update"},
+    ),
+    "registry": Case(
+        programs.REGISTRY,
+        {"scan": True, "keep": 10},
+        {"scan": False, "keep": 20},
+        {"repository": "update", "kept": "replace"},
+        _registry,
+        {"repository": "update", "kept": "create"},
+    ),
+    "network": Case(
+        programs.NETWORK,
+        {"hostnames": True, "note": "from us", "cidr": "10.1.0.0/16"},
+        {"hostnames": False, "note": "from all of us", "cidr": "10.2.0.0/16"},
+        {"vpc": "update", "https": "update", "endpoint": "update"},
+        _network,
+        {"https": "create", "vpc": "update"},
+    ),
+    "traffic": Case(
+        programs.TRAFFIC,
+        {"purpose": "models", "port": 443},
+        {"purpose": "all models", "port": 8443},
+        {"flow": "update", "group": "update"},
+    ),
+    "secrets": Case(
+        programs.SECRETS,
+        {"description": "of models", "value": "chatbot@1"},
+        {"description": "of all models", "value": "chatbot@2"},
+        {"secret": "update", "version": "replace", "parameter": "update"},
+        _secrets,
+        {"parameter": "update"},
+    ),
+    "planned": Case(
+        programs.PLANNED,
+        {"cron": "cron(0 3 * * ? *)", "amount": "100", "percent": 80},
+        {"cron": "cron(0 4 * * ? *)", "amount": "200", "percent": 90},
+        {"schedule": "update", "budget": "update"},
+        _planned,
+        {"schedule": "create"},
+    ),
+    "endpoints": Case(
+        programs.ENDPOINTS,
+        {"instances": 1, "most": 3, "target": 4},
+        {"instances": 2, "most": 4, "target": 5},
+        {"configuration": "replace", "endpoint": "update", "scaled": "update", "policy": "update"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_life_of(name: str, make_program: MakeProgram) -> None:
+    case = CASES[name]
+    program = make_program()
+    program.up(case.text.format(**case.first))
+    assert program.changes() == {}
+    made = program.resources()
+    program.pulumi("refresh", "--yes", "--skip-preview")
+    assert program.changes() == {}
+    assert program.changes(case.text.format(**case.other)) == case.changes
+    program.up()
+    assert program.changes() == {}
+    if case.drift:
+        case.drift(program, program.resources())
+        program.pulumi("refresh", "--yes", "--skip-preview")
+        assert program.changes() == case.drifted
+        program.up()
+        assert program.changes() == {}
+    program.pulumi("destroy", "--yes", "--skip-preview")
+    assert program.resources() == {}
+    assert made
