@@ -1,4 +1,4 @@
-"""The Pulumi program: settings -> target -> provision -> export. Runs under `pulumi preview|up`.
+"""The Pulumi program: settings -> target -> resolve -> declare -> export. Runs under `pulumi preview|up`.
 
 A folder of one's own needs Pulumi.yaml, a stack file and a program of two lines:
 
@@ -21,7 +21,8 @@ def main() -> None:
     """
     try:
         settings = read_settings()
-        for name, value in find_target(settings.target).provision(settings).items():
+        target = find_target(settings.target)
+        for name, value in target.declare(target.resolve(settings)).items():
             pulumi.export(name, value)
     except KitError as e:
         raise pulumi.RunError(str(e)) from None

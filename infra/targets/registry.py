@@ -1,7 +1,7 @@
 """Finds a target by its name. Nobody else asks which target it is."""
 
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 from contract.documents.validation import did_you_mean
 from infra.settings import setting_error
@@ -14,7 +14,7 @@ _TARGETS = {
 }
 
 
-def find_target(name: str) -> Target:
+def find_target(name: str) -> Target[Any]:
     """The target of a name; its code, and the SDKs that it needs, are imported now.
 
     Raises:
@@ -22,6 +22,6 @@ def find_target(name: str) -> Target:
     """
     if place := _TARGETS.get(name):
         module, _, attribute = place.partition(":")
-        return cast(Target, getattr(import_module(module), attribute)())
+        return cast(Target[Any], getattr(import_module(module), attribute)())
     fix = f"{did_you_mean(name, _TARGETS)} write one of: {', '.join(_TARGETS)}".strip()
     raise setting_error(("target",), f"there is no target {name!r}", fix)

@@ -1,6 +1,6 @@
 """What the program asks of a target."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from infra.settings import Settings
 
@@ -8,16 +8,27 @@ from infra.settings import Settings
 OutputFields = dict[str, Any]
 
 
-class Target(Protocol):
-    """Turns settings into resources. The only code that imports a cloud's Pulumi SDK."""
+Resolved = TypeVar("Resolved")
 
-    def provision(self, settings: Settings) -> OutputFields:
-        """Declare the resources.
+
+class Target(Protocol[Resolved]):
+    """Turns settings into resources, in two steps. The only code that imports a cloud's Pulumi SDK."""
+
+    def resolve(self, settings: Settings) -> Resolved:
+        """Check the settings and look everything up. Declares nothing.
 
         Returns:
-            What the stack says of itself: fields of StackOutputs.
+            Plain values: all that `declare` needs.
 
         Raises:
-            SettingError: a setting that this target can't honour, by its key; nothing was declared then.
+            SettingError: a setting that this target can't honour, by its key.
+        """
+        ...
+
+    def declare(self, resolved: Resolved) -> OutputFields:
+        """Declare the resources. Looks nothing up.
+
+        Returns:
+            The stack's outputs: fields of StackOutputs.
         """
         ...

@@ -1,5 +1,6 @@
 """The target `aws`: which resources a stack on AWS has."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import pulumi
@@ -20,22 +21,36 @@ from infra.versions import require_servable
 _LOCAL_ONLY = ("local_home", "local_runtime")
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """A stack on AWS: its settings, checked, and everything that was looked up."""
+
+    settings: Settings
+    caller: Caller
+    specs: dict[str, str]
+    """The specs of runs by schedule."""
+
+
 class AwsTarget:
     """Everything in one account and region; see infra.targets.target.Target."""
 
-    def provision(self, settings: Settings) -> OutputFields:
+    def resolve(self, settings: Settings) -> Resolved:
         """See infra.targets.target.Target."""
         _require_ours(settings)
         caller = find_caller(settings.aws.region, settings.aws.profile)
-        specs = _require_ready(settings, caller)
-        here = make_here(caller, settings)
+        return Resolved(settings, caller, _require_ready(settings, caller))
+
+    def declare(self, resolved: Resolved) -> OutputFields:
+        """See infra.targets.target.Target."""
+        settings = resolved.settings
+        here = make_here(resolved.caller, settings)
         data = storage.provide_storage(here)
         repositories = provide_images(here, data.key_arn)
         network = provide_network(here, data)
         signing = provide_signing_key(here)
         roles = provide_roles(here, Things(data, repositories, network))
         group = training.provide_group(here)
-        training.provide_schedules(here, data, network, roles, specs)
+        training.provide_schedules(here, data, network, roles, resolved.specs)
         topic = observe.provide_topic(here, data.key_arn)
         observe.provide_budget(here, topic)
         observe.provide_dashboard(here)

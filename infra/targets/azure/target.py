@@ -1,6 +1,6 @@
 """The target `azure`: which resources a stack on Azure has."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pulumi
@@ -19,20 +19,34 @@ from infra.versions import require_servable
 _ELSEWHERE = {"local_home": "local", "local_runtime": "local", "aws": "aws"}
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """A stack on Azure: its settings, checked, and everything that was looked up."""
+
+    settings: Settings
+    caller: Caller
+    specs: dict[str, str]
+    """The specs of runs by schedule."""
+
+
 class AzureTarget:
     """Everything in one subscription, resource group and location; see infra.targets.target.Target."""
 
-    def provision(self, settings: Settings) -> OutputFields:
+    def resolve(self, settings: Settings) -> Resolved:
         """See infra.targets.target.Target."""
         _require_ours(settings)
         given = settings.azure
         caller = find_caller(given.subscription, given.location, given.resource_group)
-        specs = _require_ready(settings, caller)
-        here = make_here(caller, settings)
+        return Resolved(settings, caller, _require_ready(settings, caller))
+
+    def declare(self, resolved: Resolved) -> OutputFields:
+        """See infra.targets.target.Target."""
+        settings, given = resolved.settings, resolved.settings.azure
+        here = make_here(resolved.caller, settings)
         ground = _provide_ground(here)
         clusters = training.provide_computes(here, ground)
         environments = training.provide_environments(here, ground)
-        training.provide_schedules(here, ground, specs, environments, clusters)
+        training.provide_schedules(here, ground, resolved.specs, environments, clusters)
         observe.provide_budget(here, ground.action_group)
         return {
             "schema": "stack-outputs/1",

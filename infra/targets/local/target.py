@@ -1,6 +1,8 @@
 """The target `local`: which resources a stack on this machine has."""
 
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pulumi
 
@@ -16,10 +18,20 @@ from infra.targets.target import OutputFields
 from infra.versions import require_servable
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """A stack on this machine: its settings, checked, and its folders."""
+
+    settings: Settings
+    project: Path
+    stack: str
+    home: names.StackHome
+
+
 class LocalTarget:
     """Everything in `<local_home>/<stack>/`; see infra.targets.target.Target."""
 
-    def provision(self, settings: Settings) -> OutputFields:
+    def resolve(self, settings: Settings) -> Resolved:
         """See infra.targets.target.Target."""
         _require_ours(settings)
         project, stack = project_folder(), pulumi.get_stack()
@@ -27,7 +39,12 @@ class LocalTarget:
         for name, entry in settings.endpoints.items():
             if entry.endpoint:
                 require_servable(name, entry, partial(read_store, home.store))
-        store = Store(home, stack, project)
+        return Resolved(settings, project, stack, home)
+
+    def declare(self, resolved: Resolved) -> OutputFields:
+        """See infra.targets.target.Target."""
+        settings, stack, home = resolved.settings, resolved.stack, resolved.home
+        store = Store(home, stack, resolved.project)
         signing_key = SigningKey(home)
         training = TrainingPlace(home, Image("training", "process"))
         hosting = Hosting(home, settings.endpoints)
@@ -36,7 +53,7 @@ class LocalTarget:
             "schema": "stack-outputs/1",
             "target": settings.target,
             "stack": stack,
-            "project": str(project),
+            "project": str(resolved.project),
             "store": {"url": store.url},
             "signing": {"private_key": signing_key.private_key, "public_key": signing_key.public_key},
             "training": {"image": training.image, "runs": training.runs},
