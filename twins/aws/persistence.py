@@ -52,6 +52,8 @@ _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 class Keeper(CommonKeeper):
     """Writes the state of a twin soon after it changed, and reads it back."""
 
+    files = ("state.pickle", BODIES)
+
     def __init__(self, twin: Twin) -> None:
         super().__init__(twin)
         self._twin = twin

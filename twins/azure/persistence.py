@@ -15,6 +15,8 @@ SCHEMA = "twin-state-azure/1"
 class Keeper(CommonKeeper):
     """Writes the state of a twin soon after it changed, and reads it back."""
 
+    files = (STATE_FILE,)
+
     def __init__(self, twin: Twin) -> None:
         super().__init__(twin)
         self._twin = twin

@@ -48,6 +48,9 @@ class BaseTwin:
         self.seeds: list[Callable[[], None]] = []  # called on an empty account: what the cloud has from the start
         self.closers: list[Callable[[], None]] = []  # called when the process ends
         self.describe: Callable[[], dict[str, Any]] = dict  # what the process says of itself
+        self.unkept: list[Callable[[], str]] = []  # what a snapshot would lose; "": nothing
+        self.snapshot: Callable[[], None]  # set by the keeper of the state
+        self.restore: Callable[[], None]
         self.dirty = threading.Event()
         self.stale = threading.Event()
         self._seldom = threading.local()
@@ -100,6 +103,16 @@ class BaseTwin:
     def reset(self) -> None:
         """Drop everything that the account holds, and begin again."""
         raise NotImplementedError
+
+    def take_over(self, load: Callable[[], object]) -> None:
+        """Replace the state by the snapshot that `load` reads, with the lock held."""
+        raise NotImplementedError
+
+    def tell(self) -> None:
+        """Call every tick now: whatever runs for a document that is gone ends."""
+        for tick in self._ticks:
+            self._guard(tick.function)
+        self.changed()
 
     def changed(self) -> None:
         """Have the state written soon, or by and by in a block of `seldom`."""

@@ -103,6 +103,10 @@ class Azurite:
         """By what Azurite names a slot in its answers."""
         return f"http://127.0.0.1:{self._port}/{_account(slot)}"
 
+    def used(self) -> bool:
+        """Was anything ever stored?"""
+        return (self._folder / "data").exists()
+
     def empty(self) -> None:
         """Drop everything."""
         with self._lock:

@@ -147,6 +147,14 @@ def list_blobs(twin: Twin, account: str, container: str, prefix: str = "") -> li
             return found
 
 
+def any_blob(twin: Twin) -> bool:
+    """Does any container hold a blob?"""
+    if not store(twin).azurite.used():
+        return False
+    ids = [document["id"] for document in twin.resources.values() if document["type"] == CONTAINERS]
+    return any(list_blobs(twin, each.split("/")[8], each.rpartition("/")[2]) for each in ids)
+
+
 def read(twin: Twin, account: str, container: str, name: str) -> bytes:
     """A blob's content.
 

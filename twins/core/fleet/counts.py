@@ -36,6 +36,12 @@ class Counts:
         with self._lock:
             self._most[load] = max(requests, self._most.get(load, 0))
 
+    def forget(self) -> None:
+        """Drop the counts that are not written yet."""
+        with self._lock:
+            self._requests.clear()
+            self._most.clear()
+
     def flush(self, loads: Mapping[Load, int] | None = None) -> None:
         """Write what was counted; `loads` are the requests that each variant has now."""
         with self._lock:

@@ -290,6 +290,8 @@ class Fleet:
 
     def clear(self) -> None:
         """End every container, without waiting: the account is emptied."""
+        self._logs.end()  # lines and counts of the old account are none of the new one's
+        self.counts.forget()
         for plan in [endpoint.plan for endpoint in list(self._endpoints.values())]:
             self.want(plan.model_copy(update={"groups": []}))
 
