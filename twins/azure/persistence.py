@@ -37,7 +37,7 @@ class Keeper(CommonKeeper):
             raise KitError(
                 f"the state is damaged, or another version of the kit wrote it (this one reads {SCHEMA})",
                 where=str(self._file),
-                fix="go back to that version, or drop the state: llmops twin azure reset",
+                fix=f"go back to that version, or drop the state: twins azure reset --home {self._file.parent}",
             )
         self._twin.state.update(state)
         self._last = content

@@ -13,8 +13,6 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import IO, Any, Literal, Protocol
 
-from urllib3.util.wait import wait_for_read
-
 _PIECE_BYTES = 1 << 16
 _IDLE = 32  # connections kept to one container
 _SWEEP_SECONDS = 10.0
@@ -117,7 +115,7 @@ class Containers:
             return
         self._sweep_at = time.monotonic() + _SWEEP_SECONDS
         for address, kept in list(self._idle.items()):
-            for connection in [each for each in kept if wait_for_read(each.sock, 0)]:
+            for connection in [each for each in kept if _readable(each)]:
                 kept.remove(connection)
                 connection.close()
             if not kept:
@@ -131,7 +129,7 @@ class Containers:
                 if not kept:
                     return None
                 connection = kept.pop()
-            if not wait_for_read(connection.sock, 0):
+            if not _readable(connection):
                 return connection
             connection.close()
 
@@ -198,6 +196,13 @@ class Exchange:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.piece, b"")
+
+
+def _readable(connection: HTTPConnection) -> bool:
+    """Returns whether bytes or the end are there to be read: an idle connection was closed."""
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _connected(address: tuple[str, int]) -> HTTPConnection:

@@ -33,7 +33,7 @@ AZURITE = node_programs.Program(
     sources=Path(__file__).parent / "node",
     needs="azurite",
     name="Azurite, which keeps the blobs of a twin,",
-    extra="azure-twin",
+    extra="azure",
     instead="copy the folder `node` of llmops' cache from a machine that has them",
 )
 SLOTS = 1000

@@ -46,7 +46,7 @@ class Store:
     """The blobs of a twin: Azurite, and which containers it has already."""
 
     def __init__(self, folder: Path) -> None:
-        self.azurite = Azurite(folder, "llmops twin azure up")
+        self.azurite = Azurite(folder, "twins azure up")
         self._lock = threading.Lock()
         self._made: dict[tuple[int, str], int] = {}  # in which run of Azurite: the end of one that was killed is lost
 

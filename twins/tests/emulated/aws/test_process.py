@@ -181,7 +181,7 @@ def test_a_state_of_another_version_is_told_with_the_way_out(start: Callable, tm
     with pytest.raises(KitError) as refusal:
         control.up(twin.home)
     assert "was written with" in str(refusal.value)
-    assert "llmops twin aws reset" in str(refusal.value)
+    assert f"twins aws reset --home {twin.home}" in str(refusal.value)
     control.reset(twin.home)
     assert start(twin.home).client("s3").list_buckets()["Buckets"] == []
 
