@@ -18,9 +18,12 @@ import pytest
 if TYPE_CHECKING:
     from twins.core.control import Control
 
-_MARKER = """twin(faults=(), permissions="all", pace=0.05, containers="run"): settings of this test's twin. faults: as \
-in "throttle operation=Create* times=2" (`twins aws faults --kinds` lists all). permissions: "all" of the account's \
-owner; "off": permissions are not checked; or a list: of actions or IAM statements on AWS, of built-in roles on Azure."""
+_MARKER = (
+    'twin(faults=(), permissions="all", pace=0.05, containers="run"): settings of this test\'s twin. '
+    'faults: as in "throttle operation=Create* times=2" (`twins aws faults --kinds` lists all). '
+    'permissions: "all" of the account\'s owner; "off": not checked; or a list: actions or IAM statements on AWS, '
+    "built-in roles on Azure."
+)
 
 
 @dataclass
