@@ -262,8 +262,8 @@ def say(line: str) -> None:
     print(_plain(line), file=sys.stderr, flush=True)
 
 
-def main() -> NoReturn:
-    """Run the command line; an error ends it with the exit code of its class."""
+def make_app() -> typer.Typer:
+    """Returns the command line."""
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -272,8 +272,13 @@ def main() -> NoReturn:
     for cloud in CLOUDS:
         mounted = replace(cloud, command=f"twins {cloud.word}", find_home=partial(_find_home, cloud.word))
         app.add_typer(mounted.app(), name=cloud.word)
+    return app
+
+
+def main() -> NoReturn:
+    """Run the command line; an error ends it with the exit code of its class."""
     try:
-        app()
+        make_app()()
     except KitError as e:
         print(f"error: {e}", file=sys.stderr)
         sys.exit(e.exit_code)

@@ -12,7 +12,7 @@ from contract.errors import KitError
 from llmops.commands import Json
 from llmops.context import Context, say
 
-_INSTALL = "" if find_spec("twins") else " Not installed: pip install 'llmops-kit[twins]'."
+_INSTALL = "" if find_spec("twins") else " Not installed: pip install 'llmops-kit\\[twins]'."
 twin = typer.Typer(
     no_args_is_help=True, help=f"Local emulators of AWS and Azure: rehearse everything at no cost.{_INSTALL}"
 )
