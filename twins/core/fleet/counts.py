@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 from twins.core.fleet.cloud import (
-    Cloud,
+    FleetCloud,
     Load,
     Request,
     Twin,
@@ -18,7 +18,7 @@ _LOAD_SECONDS = 10.0
 class Counts:
     """Collects counts, and writes them when somebody has time for it: a request need not wait for the twin's lock."""
 
-    def __init__(self, twin: Twin, cloud: Cloud) -> None:
+    def __init__(self, twin: Twin, cloud: FleetCloud) -> None:
         self._twin = twin
         self._cloud = cloud
         self._lock = threading.Lock()

@@ -17,7 +17,7 @@ from contract.errors import KitError
 from hosting.balance import Turns
 from hosting.daemon import Daemon
 from twins.core.fleet.cloud import (
-    Cloud,
+    FleetCloud,
     Identity,
     Load,
     Request,
@@ -30,8 +30,8 @@ from twins.core.fleet.worker import (
     LOGS,
     RECORD,
     WORKERS,
-    Place,
     Worker,
+    WorkerContext,
     clean,
 )
 
@@ -165,7 +165,7 @@ class Fleet:
     threads of the fleet bring it about.
     """
 
-    def __init__(self, twin: Twin, cloud: Cloud) -> None:
+    def __init__(self, twin: Twin, cloud: FleetCloud) -> None:
         self._twin = twin
         self._cloud = cloud
         self._log = logging.getLogger(cloud.log_name)
@@ -173,7 +173,7 @@ class Fleet:
         self._daemon = Daemon(home)
         self.counts = Counts(twin, cloud)
         self._logs = LogTails(twin, cloud)
-        self._place = Place(twin, cloud, self._daemon, self._logs, self._fault)
+        self._context = WorkerContext(twin, cloud, self._daemon, self._logs, self._fault)
         self._endpoints: dict[str, _Endpoint] = {}
         self._ending: list[Worker] = []
         self._changed = threading.Condition()
@@ -237,7 +237,7 @@ class Fleet:
                 self._ending[-1].end()
             for instance in [i for i in wanted if i not in endpoint.workers]:
                 identity, container = wanted[instance]
-                endpoint.workers[instance] = Worker(identity, container, self._place, self._tell)
+                endpoint.workers[instance] = Worker(identity, container, self._context, self._tell)
                 endpoint.workers[instance].start()
             if not wanted:
                 del self._endpoints[plan.id]
@@ -304,7 +304,7 @@ class Fleet:
             worker.abandon()
         if self._thread:
             self._thread.join()
-        with self._place.supervising:
+        with self._context.supervising:
             end_containers(self._twin.home, self._logs.read)
         self._logs.end()
         self.counts.flush()
@@ -357,7 +357,7 @@ class Fleet:
                     worker.kill()
 
     def _rest(self) -> None:
-        with self._place.supervising:
+        with self._context.supervising:
             with self._changed:
                 self._ending = [worker for worker in self._ending if worker.alive]
                 idle = not self._endpoints and not self._ending
