@@ -62,7 +62,6 @@ class Admin:
         }
 
     def respond(self, environ: dict[str, Any]) -> Response:
-        """Answer a request for /_twin/…."""
         request = Request(environ)
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not root.opens(self._twin.home, root.OWN_ROUTES, key):
@@ -144,5 +143,4 @@ _SETTINGS: dict[str, Callable[[Any], bool]] = {
 
 
 def answer(document: Any, status: int = 200) -> Response:
-    """JSON."""
     return Response(json.dumps(document), status, content_type="application/json")

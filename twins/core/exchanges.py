@@ -101,7 +101,6 @@ class Containers:
         connection.close()
 
     def close(self) -> None:
-        """Close what is kept, and end the watching."""
         self._watch.close()
         with self._lock:
             for kept in self._idle.values():
@@ -149,16 +148,13 @@ class Exchange:
 
     @property
     def status(self) -> int:
-        """Of the answer."""
         return self.response.status
 
     def header(self, name: str) -> str | None:
-        """A header of the answer, or None."""
         return self.response.headers.get(name)
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """All headers of the answer, in their order."""
         return self.response.headers.items()
 
     def piece(self) -> bytes:

@@ -85,7 +85,6 @@ class Faults:
         self._changed = changed
 
     def all(self) -> dict[str, list[Fault]]:
-        """By kind."""
         return self._state.setdefault("faults", {})
 
     def add(self, kind: Any, given: Mapping[str, Any]) -> None:
@@ -136,7 +135,6 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """Let nothing more go wrong."""
         self.all().clear()
         self._changed()
 

@@ -53,7 +53,6 @@ class Handler(WSGIRequestHandler):
         super().handle_one_request()
 
     def run_wsgi(self) -> None:
-        """Answer one request."""
         self.environ = environ = self.make_environ()
         body = environ["wsgi.input"] = _body(environ)
         environ["wsgi.input_terminated"] = True
@@ -140,7 +139,6 @@ class _WsgiAnswer:
         return _no_write
 
     def close(self) -> None:
-        """Let the application end what it began."""
         if close := getattr(self._given, "close", None):
             close()
 

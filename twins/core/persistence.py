@@ -56,7 +56,6 @@ class Keeper(ABC):
         """Write the state now, unless it is what was written last."""
 
     def start(self) -> None:
-        """Begin to watch for changes."""
         self._thread.start()
 
     def close(self) -> None:

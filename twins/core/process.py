@@ -76,7 +76,6 @@ class Process:
             return 0
 
     def described(self) -> dict[str, Any]:
-        """The content of twin.json."""
         return {
             "schema": "twin/1",
             "url": self._url,

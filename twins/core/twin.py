@@ -70,7 +70,6 @@ class BaseTwin:
         self._actions[name] = function
 
     def run_named(self, name: str, *args: Any) -> None:
-        """Do now what a timer of that name would do."""
         self._actions[name](*args)
 
     def later(self, seconds: float, action_name: str, *args: Any) -> None:
@@ -130,11 +129,9 @@ class BaseTwin:
             self._seldom.inside = False
 
     def set_settings(self, **values: Any) -> None:
-        """Change settings of the running twin."""
         self.settings = replace(self.settings, **values)
 
     def start(self) -> None:
-        """Start the clock: timers and ticks."""
         self._clock = threading.Thread(target=self._run, name="clock", daemon=True)
         self._clock.start()
 
@@ -161,7 +158,6 @@ class BaseTwin:
                     self._wake.wait(pause)
 
     def run_due(self) -> None:
-        """Do what is due now."""
         now = time.time()
         due = [timer for timer in self.state.get("timers", []) if timer["due"] <= now]
         for timer in sorted(due, key=lambda timer: timer["due"]):

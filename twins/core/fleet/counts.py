@@ -4,12 +4,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from twins.core.fleet.cloud import (
-    FleetCloud,
-    Load,
-    Request,
-    Twin,
-)
+from twins.core.fleet.cloud import FleetCloud, Load, Request, Twin
 
 _LOAD_SECONDS = 10.0
 """Between two data points of the requests under way."""
@@ -27,7 +22,6 @@ class Counts:
         self._told: dict[Load, float] = {}
 
     def count(self, request: Request) -> None:
-        """One more answered request."""
         with self._lock:
             self._requests.append((time.time(), request))
 
@@ -37,7 +31,6 @@ class Counts:
             self._most[load] = max(requests, self._most.get(load, 0))
 
     def forget(self) -> None:
-        """Drop the counts that are not written yet."""
         with self._lock:
             self._requests.clear()
             self._most.clear()

@@ -16,24 +16,11 @@ from typing import Any
 from contract.errors import KitError
 from hosting.balance import Turns
 from hosting.daemon import Daemon
-from twins.core.fleet.cloud import (
-    FleetCloud,
-    Identity,
-    Load,
-    Request,
-    Twin,
-)
+from twins.core.fleet.cloud import FleetCloud, Identity, Load, Request, Twin
 from twins.core.fleet.counts import Counts
 from twins.core.fleet.logs import LogTails
 from twins.core.fleet.plan import EndpointPlan
-from twins.core.fleet.worker import (
-    LOGS,
-    RECORD,
-    WORKERS,
-    Worker,
-    WorkerContext,
-    clean,
-)
+from twins.core.fleet.worker import LOGS, RECORD, WORKERS, Worker, WorkerContext, clean
 
 FOLDER = "hosting"
 """Of the supervisor, in the twin's home."""
@@ -108,7 +95,6 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        """Are all in service?"""
         return self.in_service >= self.wanted
 
 
@@ -149,7 +135,6 @@ class _Endpoint:
         return (whose.endpoint_id, whose.endpoint, whose.variant), sum(same)
 
     def why_none(self, variant: str) -> str:
-        """Why no instance can take a request."""
         names = {each.name for group in self.plan.groups for each in group.variants}
         if variant and variant not in names:
             return f"Variant {variant} not found for endpoint {self.plan.name}."
@@ -210,7 +195,6 @@ class Fleet:
                 self._changed.wait(min(left, 0.5))
 
     def give_back(self, worker: Worker, streams: bool) -> None:
-        """A lease ended."""
         with self._changed:
             worker.in_flight -= 1
             worker.streams -= streams
@@ -255,7 +239,6 @@ class Fleet:
             return Progress(len(ids), sum(worker.served for worker in workers), problems[0] if problems else "")
 
     def busy(self, endpoint_id: str) -> bool:
-        """Does any container of an endpoint run still?"""
         return any(w.identity.endpoint_id == endpoint_id for w in self._all())
 
     def processes(self) -> list[tuple[Identity, int]]:

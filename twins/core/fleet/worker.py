@@ -22,13 +22,7 @@ from hosting.daemon import Daemon, Program
 from hosting.files import write_atomic
 from hosting.ports import choose_port
 from hosting.spec import EndpointSpec
-from twins.core.fleet.cloud import (
-    DataError,
-    FleetCloud,
-    Identity,
-    Trouble,
-    Twin,
-)
+from twins.core.fleet.cloud import DataError, FleetCloud, Identity, Trouble, Twin
 from twins.core.fleet.logs import LogTails
 from twins.core.fleet.plan import ContainerPlan, Probe
 
@@ -102,7 +96,6 @@ class Worker:
     # -- what others ask of it
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def end(self) -> None:
@@ -117,12 +110,10 @@ class Worker:
 
     @property
     def ending(self) -> bool:
-        """Was it told to end?"""
         return self._ending.is_set()
 
     @property
     def alive(self) -> bool:
-        """Is there anything of it still?"""
         return self._thread.is_alive()
 
     def suspect(self, lost: bool) -> None:
@@ -151,7 +142,6 @@ class Worker:
         return self._context.daemon.started(self._program).pid if self._program else 0
 
     def describe(self) -> dict[str, Any]:
-        """For the twin's status."""
         state = "ending" if self.ending else "in service" if self.ready else self.problem or "starting"
         return {
             "state": state,

@@ -205,12 +205,10 @@ class Front:
 
 
 def unsupported() -> RegistryError:
-    """There is no such operation."""
     return RegistryError("UNSUPPORTED", "The operation is unsupported.", 405)
 
 
 def refusal(error: RegistryError) -> Response:
-    """A refusal as HTTP."""
     text = json.dumps({"errors": [{"code": error.code, "message": error.message}]})
     response = Response(text, error.status, content_type="application/json")
     if error.challenge:
