@@ -70,7 +70,9 @@ Info = TypeVar("Info", bound=TwinInfo)
 
 
 class Control(ABC, Generic[Info]):
-    """The life of one cloud's twins."""
+    """The life of one cloud's twins. A call of a twin that does not run raises KitError, but for `up`, `status`, `down`
+    and `reset`.
+    """
 
     name: ClassVar[str]
     """Of the cloud, "AWS"."""
@@ -153,11 +155,7 @@ class Control(ABC, Generic[Info]):
             return info
 
     def environment(self, home: Path) -> dict[str, str | None]:
-        """Variables with which every client of the cloud, and plain `pulumi up`, talks to the twin; None: to be unset.
-
-        Raises:
-            KitError: the twin does not run.
-        """
+        """Variables that lead every client of the cloud, and plain `pulumi up`, to the twin; None: to be unset."""
         home = home.absolute()
         running = self.required(home)
         return {
@@ -202,51 +200,27 @@ class Control(ABC, Generic[Info]):
         say("the twin's account is empty")
 
     def snapshot(self, home: Path) -> None:
-        """Save the state of a running twin, in place of an earlier snapshot.
-
-        Raises:
-            KitError: the twin does not run, or holds what no snapshot keeps: endpoints that run, blobs.
-        """
+        """Save the state, in place of an earlier snapshot; refused while endpoints run, or blobs are stored."""
         self._ask_running(home, "snapshot", "PUT")
 
     def restore(self, home: Path) -> None:
-        """Bring a running twin back to its snapshot, without a restart.
-
-        Raises:
-            KitError: the twin does not run, or has no snapshot.
-        """
+        """Bring the twin back to its snapshot, without a restart."""
         self._ask_running(home, "restore", "POST")
 
     def faults(self, home: Path) -> dict[str, list[dict[str, Any]]]:
-        """The faults that still may happen in a twin that runs, by kind.
-
-        Raises:
-            KitError: it does not run.
-        """
+        """Returns the faults that may still strike, by kind."""
         return self._ask_running(home, "faults")
 
     def kinds_of_faults(self, home: Path) -> dict[str, dict[str, Any]]:
-        """What may be made to go wrong: what each kind `does`, and its `members`.
-
-        Raises:
-            KitError: the twin does not run.
-        """
+        """Returns the kinds of faults: what each `does`, and its `members`."""
         return self._ask_running(home, "faults/kinds")
 
     def add_fault(self, home: Path, kind: str, members: Mapping[str, Any]) -> None:
-        """Let something go wrong from now on (twins/core/faults.py).
-
-        Raises:
-            KitError: there is no such fault, or the twin does not run.
-        """
+        """Inject a fault (twins/core/faults.py)."""
         self._ask_running(home, "faults", "PUT", {"kind": kind, **members})
 
     def clear_faults(self, home: Path) -> None:
-        """Let nothing more go wrong.
-
-        Raises:
-            KitError: the twin does not run.
-        """
+        """Remove all faults."""
         self._ask_running(home, "faults", "DELETE")
 
     def running(self, home: Path) -> Info | None:
@@ -262,11 +236,7 @@ class Control(ABC, Generic[Info]):
         return kind(**{name: recorded[name] for name in kind.__dataclass_fields__ if name in recorded})
 
     def required(self, home: Path) -> Info:
-        """The info of the twin that runs.
-
-        Raises:
-            KitError: it does not.
-        """
+        """Returns the info of the running twin."""
         running = self.running(home.absolute())
         if not running:
             raise KitError("the twin does not run", where=str(home.absolute()), fix=self._up(home))
