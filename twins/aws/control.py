@@ -33,20 +33,20 @@ _UNSET = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwinInfo(common.TwinInfo):
+class AwsTwinInfo(common.TwinInfo):
     """A twin of an AWS account that runs."""
 
     account: str
     region: str
 
 
-class AwsControl(common.Control[TwinInfo]):
+class AwsControl(common.Control[AwsTwinInfo]):
     """See twins.core.control."""
 
     name, word, package = "AWS", "aws", "aws"
     place = ("region", "us-east-1")
     unset = _UNSET
-    info = TwinInfo
+    info = AwsTwinInfo
 
     def install(self, judge: str, say: Callable[[str], None]) -> None:
         """The permission judge."""
@@ -63,7 +63,7 @@ class AwsControl(common.Control[TwinInfo]):
         """See Control."""
         end_containers(home)
 
-    def variables(self, home: Path, running: TwinInfo) -> Mapping[str, str | None]:
+    def variables(self, home: Path, running: AwsTwinInfo) -> Mapping[str, str | None]:
         """See Control."""
         write_atomic(home / "config", f"[default]\nregion = {running.region}\n")
         write_atomic(home / "credentials", "")

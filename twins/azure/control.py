@@ -48,7 +48,7 @@ _UNSET = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwinInfo(common.TwinInfo):
+class AzureTwinInfo(common.TwinInfo):
     """A twin of an Azure subscription that runs. `location`: where clients are that name none."""
 
     subscription: str
@@ -56,13 +56,13 @@ class TwinInfo(common.TwinInfo):
     location: str
 
 
-class AzureControl(common.Control[TwinInfo]):
+class AzureControl(common.Control[AzureTwinInfo]):
     """See twins.core.control."""
 
     name, word, package = "Azure", "azure", "azure-native"
     place = ("location", "westeurope")
     unset = _UNSET
-    info = TwinInfo
+    info = AzureTwinInfo
 
     def install(self, judge: str, say: Callable[[str], None]) -> None:
         """Azurite."""
@@ -80,7 +80,7 @@ class AzureControl(common.Control[TwinInfo]):
         """See Control."""
         return certificates.client_context(home)
 
-    def variables(self, home: Path, running: TwinInfo) -> Mapping[str, str | None]:
+    def variables(self, home: Path, running: AzureTwinInfo) -> Mapping[str, str | None]:
         """See Control."""
         bundle = str(certificates.bundle(home))
         host = running.url.removeprefix("https://")
