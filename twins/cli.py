@@ -193,7 +193,7 @@ class TwinCommands:
         """Be the process of the twin."""
         from twins.core.twin import TwinSettings
 
-        self._require_packages()
+        self.require_packages()
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         settings = TwinSettings(judge=judge, pace=pace, containers=containers)
         server = importlib.import_module(f"twins.{self.word}.server")
@@ -212,10 +212,11 @@ class TwinCommands:
         return "\n".join(f"{self.command} {verb}" for verb in verbs)
 
     def _control(self) -> Any:
-        self._require_packages()
+        self.require_packages()
         return importlib.import_module(f"twins.{self.word}.control")
 
-    def _require_packages(self) -> None:
+    def require_packages(self) -> None:
+        """Check that the cloud's extra is installed."""
         if missing := [name for name in self.packages if not find_spec(name)]:
             fix = f"pip install 'llmops-twins[{self.word}]'"
             raise KitError(f"the package {missing[0]} is not installed", where=f"twin of {self.name}", fix=fix)

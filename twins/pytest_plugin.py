@@ -105,6 +105,9 @@ def azure_twin_baseline() -> None:
 def _session_fixture(word: str) -> Any:
     @pytest.fixture(scope="session", name=f"_{word}_twin_session")
     def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAccount]:
+        from twins.cli import CLOUDS
+
+        next(cloud for cloud in CLOUDS if cloud.word == word).require_packages()
         control = importlib.import_module(f"twins.{word}.control").CONTROL
         twin = EmulatedAccount(word, tmp_path_factory.mktemp(f"{word}-twin"), control)
         try:
