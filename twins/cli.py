@@ -94,7 +94,6 @@ class TwinCommands:
         home: Home = None,
         as_json: Json = False,
     ) -> None:
-        """Start the twin."""
         folder = self.find_home(home)
         settings = {"judge": judge, "pace": pace, "containers": containers, self.place: place or self.default_place}
         info = self._control().up(folder, port=port, **settings, say=say)
@@ -103,7 +102,6 @@ class TwinCommands:
         _print({"home": str(folder), **vars(info)}, as_json, text)
 
     def env(self, home: Home = None, as_json: Json = False) -> None:
-        """Print the clients' environment."""
         values: Mapping[str, str | None] = self._control().environment(self.find_home(home))
         lines = [f"unset {n}" if v is None else f"export {n}={shlex.quote(v)}" for n, v in values.items()]
         _print(values, as_json, "\n".join(lines))
@@ -111,7 +109,6 @@ class TwinCommands:
             say(f'(to set them in this shell: eval "$({self.command} env)")')
 
     def status(self, home: Home = None, as_json: Json = False) -> None:
-        """Show the state of the twin."""
         folder = self.find_home(home)
         found = self._control().status(folder)
         text = f"the twin of {self.name} in {folder} does not run; `{self.command} up` starts it"
@@ -122,7 +119,6 @@ class TwinCommands:
             raise typer.Exit(1)
 
     def down(self, home: Home = None, as_json: Json = False) -> None:
-        """Stop the twin."""
         folder = self.find_home(home)
         ran = self._control().down(folder, say)
         text = f"the twin is down; `{self.command} up` continues from its state" if ran else "the twin did not run"
@@ -137,12 +133,10 @@ class TwinCommands:
         _print({"home": str(folder), "empty": True}, as_json, text)
 
     def snapshot(self, home: Home = None, as_json: Json = False) -> None:
-        """Save the state."""
         self._control().snapshot(self.find_home(home))
         _print({"snapshot": True}, as_json, f"saved; `{self.command} restore` goes back to this state")
 
     def restore(self, home: Home = None, as_json: Json = False) -> None:
-        """Restore the saved state."""
         self._control().restore(self.find_home(home))
         _print({"restored": True}, as_json, "restored")
 
@@ -153,7 +147,6 @@ class TwinCommands:
         home: Home = None,
         as_json: Json = False,
     ) -> None:
-        """Inject a fault."""
         folder, control = self.find_home(home), self._control()
         given = dict(self._member(text) for text in members or [])
         control.add_fault(folder, kind, given)
@@ -167,7 +160,6 @@ class TwinCommands:
         home: Home = None,
         as_json: Json = False,
     ) -> None:
-        """List faults, or their kinds."""
         folder, control = self.find_home(home), self._control()
         if kinds:
             found = control.kinds_of_faults(folder)
@@ -190,7 +182,6 @@ class TwinCommands:
         place: Region = "",
         stand_in: Annotated[bool, typer.Option(help="Start a stand-in for Pulumi's plugin if it is missing.")] = True,
     ) -> None:
-        """Be the process of the twin."""
         from twins.core.twin import TwinSettings
 
         self.require_packages()
