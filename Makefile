@@ -11,6 +11,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON_IN_VENV := .venv/bin/python
 CLOUD ?= aws
+PROJECTS := pyproject.toml hosting/pyproject.toml twins/pyproject.toml
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -60,14 +61,14 @@ engine: .venv/kit.stamp
 	@tools/setup.sh engine
 
 # A larger set serves the smaller ones too: after `make test`, `make demo` keeps it.
-.venv/kit.stamp: requirements/kit.txt pyproject.toml
+.venv/kit.stamp: requirements/kit.txt $(PROJECTS)
 	@tools/setup.sh kit
 
-.venv/aws-twin.stamp: requirements/aws-twin.txt pyproject.toml
+.venv/aws-twin.stamp: requirements/aws-twin.txt $(PROJECTS)
 	@tools/setup.sh aws-twin
 
-.venv/azure-twin.stamp: requirements/azure-twin.txt pyproject.toml
+.venv/azure-twin.stamp: requirements/azure-twin.txt $(PROJECTS)
 	@tools/setup.sh azure-twin
 
-.venv/dev.stamp: requirements/dev.txt pyproject.toml
+.venv/dev.stamp: requirements/dev.txt $(PROJECTS)
 	@tools/setup.sh dev

@@ -6,6 +6,7 @@
 set -eu
 cd "$(dirname "$0")/../requirements"
 
+kit="contract.in hosting.in cli.in pulumi.in kit.in"
 lock() { # lock NAME "INPUTS" [options]
     name=$1 inputs=$2
     shift 2
@@ -15,17 +16,17 @@ lock() { # lock NAME "INPUTS" [options]
         --custom-compile-command "make lock" --output-file "$name.txt" "$@" $inputs
 }
 
-lock dev "contract.in kit.in training.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in dev.in" "$@"
-lock kit "contract.in kit.in" -c dev.txt "$@"
+lock dev "$kit training.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in dev.in" "$@"
+lock kit "$kit" -c dev.txt "$@"
 lock training "contract.in training.in" -c dev.txt "$@"
 lock serving "contract.in serving.in" -c dev.txt "$@"
 lock serving-torch "contract.in serving.in torch.in" -c dev.txt "$@"
-lock aws "contract.in kit.in aws.in" -c dev.txt "$@"
-lock aws-twin "contract.in kit.in aws.in aws-twin.in" -c dev.txt "$@"
-lock azure "contract.in kit.in azure.in" -c dev.txt "$@"
-lock azure-twin "contract.in kit.in azure.in azure-twin.in" -c dev.txt "$@"
+lock aws "$kit aws.in" -c dev.txt "$@"
+lock aws-twin "$kit aws.in aws-twin.in" -c dev.txt "$@"
+lock azure "$kit azure.in" -c dev.txt "$@"
+lock azure-twin "$kit azure.in azure-twin.in" -c dev.txt "$@"
 lock tensorflow "contract.in tensorflow.in" --overrides tensorflow.override "$@"
-lock sagemaker "contract.in kit.in aws.in sagemaker.in" "$@"
+lock sagemaker "$kit aws.in sagemaker.in" "$@"
 lock models "models.in" --no-deps "$@"
 lock audit "audit.in" "$@"
 cd ../llmops/pulumi_engine/go

@@ -57,7 +57,8 @@ install() { # install kit|aws-twin|azure-twin|dev: what is there already is neve
     echo "installing$files into .venv"
     # shellcheck disable=SC2086
     "$uv" pip sync --require-hashes $files
-    "$uv" pip install --quiet --no-deps --build-constraints requirements/dev.txt --editable .
+    "$uv" pip install --quiet --no-deps --build-constraints requirements/dev.txt \
+        --editable . --editable hosting --editable twins
     for set in kit $sets; do touch ".venv/$set.stamp"; done
     case $sets in dev) touch .venv/aws-twin.stamp .venv/azure-twin.stamp ;; esac
 }

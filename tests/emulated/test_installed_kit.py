@@ -1,4 +1,4 @@
-"""The built wheel in an empty environment: a folder of one's own previews, trains and goes away again."""
+"""The built wheels in an empty environment, without the twins: a user's folder previews, trains and goes away again."""
 
 import json
 import os
@@ -34,19 +34,21 @@ evaluation:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kit's wheel."""
+    """The kit's wheel, beside that of hosting/ and contract/."""
     folder = tmp_path_factory.mktemp("wheel")
-    _run([UV, "build", "-q", "--wheel", "--out-dir", folder / "dist", CHECKOUT], folder)
-    return next((folder / "dist").glob("*.whl"))
+    for project in (CHECKOUT, CHECKOUT / "hosting"):
+        _run([UV, "build", "-q", "--wheel", "--out-dir", folder / "dist", project], folder)
+    return next((folder / "dist").glob("llmops_kit-*.whl"))
 
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path) -> Mapping[str, str]:
     """The variables of a shell whose environment holds the wheel and its dependencies, nothing of the checkout."""
     folder, uv = wheel.parents[1], UV
+    wheels = sorted(wheel.parent.glob("*.whl"))
     _run([uv, "venv", "-q", "--python", sys.executable, folder / "venv"], folder)
     python = folder / "venv" / "bin" / "python"
-    _run([uv, "pip", "install", "-q", "--python", python, "-c", CHECKOUT / "requirements/kit.txt", wheel], folder)
+    _run([uv, "pip", "install", "-q", "--python", python, "-c", CHECKOUT / "requirements/kit.txt", *wheels], folder)
     names = ("HOME", "LANG", "LLMOPS_CACHE", "XDG_CACHE_HOME")
     kept = {n: v for n, v in os.environ.items() if n in names or "CERT" in n or n.startswith(("UV_", "PIP_"))}
     return kept | {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", "VIRTUAL_ENV": str(python.parents[1])}
@@ -71,6 +73,10 @@ def test_the_wheel_carries_its_sbom(wheel: Path) -> None:
         document = json.loads(archive.read(name))
     assert document["bomFormat"] == "CycloneDX"
     assert document["metadata"]["component"]["name"] == "llmops-kit"
+
+
+def test_the_twins_are_offered(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    assert "'llmops-kit[twins]'" in _run(["llmops", "twin", "--help"], tmp_path, environment)
 
 
 def test_a_folder_of_ones_own_previews_and_trains(folder: Path, environment: Mapping[str, str]) -> None:

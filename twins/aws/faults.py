@@ -6,43 +6,15 @@ Who carries out the others asks for them: `find` for what lasts, `take` for what
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from twins.aws.judges import denials
 from twins.aws.twin import Twin
 from twins.aws.wire.calls import ApiError, Call
-from twins.core.faults import (
-    ANY,
-    CONTAINERS,
-    TIMES,
-    UNTIL_CLEARED,
-    Fault,
-    Faults,
-    Kind,
-    Member,
-)
+from twins.core.faults import Fault, Faults, read_kinds
 
-_PATTERN, _SECONDS = Member("pattern"), Member("number")
-_CALL = {"service": ANY, "operation": _PATTERN}
-KINDS = {
-    "throttle": Kind("so many calls are answered with a throttling error", {**_CALL, "times": TIMES}),
-    "error": Kind("so many calls are answered with an internal error (500)", {**_CALL, "times": TIMES}),
-    "slow": Kind("so many calls take so much longer", {**_CALL, "seconds": _SECONDS, "times": TIMES}),
-    "eventual": Kind(
-        "what these calls make can't be found by Describe, Get and Head for so long", {**_CALL, "seconds": _SECONDS}
-    ),
-    "policy": Kind(
-        "a service control policy of the organization denies these calls, whoever makes them",
-        {**_CALL, "times": UNTIL_CLEARED},
-    ),
-    "expired": Kind("the credentials of this principal are expired", {"principal": _PATTERN, "times": UNTIL_CLEARED}),
-    "role_propagation": Kind("a role works only so long after it was made", {"seconds": _SECONDS}),
-    **{name: CONTAINERS[name] for name in ("capacity", "spot_reclaim", "crash", "slow_start", "silent", "bad_image")},
-    "rollback": Kind(
-        "the next update of this endpoint is rolled back, and nobody is told", {"endpoint": _PATTERN, "times": TIMES}
-    ),
-    "cut_stream": CONTAINERS["cut_stream"],
-}
+KINDS = read_kinds(Path(__file__).with_suffix(".json"))
 _THROTTLED = {
     "s3": ("SlowDown", "Please reduce your request rate.", 503),
     "ec2": ("RequestLimitExceeded", "Request limit exceeded.", 503),

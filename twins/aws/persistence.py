@@ -52,6 +52,8 @@ _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 class Keeper(CommonKeeper):
     """Writes the state of a twin soon after it changed, and reads it back."""
 
+    files = ("state.pickle", BODIES)
+
     def __init__(self, twin: Twin) -> None:
         super().__init__(twin)
         self._twin = twin
@@ -72,7 +74,7 @@ class Keeper(CommonKeeper):
             raise KitError(
                 f"the state was written with {_spoken(json.loads(head))}, and this is {_spoken(_versions())}",
                 where=str(self._file),
-                fix="go back to those versions, or drop the state: llmops twin aws reset",
+                fix=f"go back to those versions, or drop the state: twins aws reset --home {self._file.parent}",
             )
         self._twin.state.update(_Unpickler(io.BytesIO(content), self._bodies).load())
         self._last = content

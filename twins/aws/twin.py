@@ -98,6 +98,16 @@ class Twin(BaseTwin):
             self.state.clear()
             self.seed()
 
+    def take_over(self, load: Callable[[], object]) -> None:
+        """See BaseTwin."""
+        from moto.core.base_backend import BackendDict
+
+        self.fleet.clear()
+        BackendDict.reset()
+        self.state.clear()
+        load()
+        self.tell()
+
     def handler(self, service: str, operation: str) -> Handler | None:
         """Who answers an operation instead of moto."""
         return self._handlers.get((service, operation))

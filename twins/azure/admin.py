@@ -9,6 +9,7 @@ from werkzeug.wrappers import Request, Response
 from twins.azure import faults, inventory
 from twins.azure.entra import identity_endpoints, principals, tokens
 from twins.azure.judges import permissions
+from twins.azure.services import authorization
 from twins.azure.twin import Twin
 from twins.core.admin import Admin, answer
 
@@ -42,10 +43,15 @@ def _principals(twin: Twin) -> list[dict[str, Any]]:
 
 
 def _add_application(twin: Twin, request: Request) -> Response:
-    """An application with a client secret and no role, as `az ad sp create-for-rbac` makes one."""
+    """An application with a client secret and these built-in `roles` on the subscription."""
     given = json.loads(request.get_data() or b"{}")
     secret = secrets.token_urlsafe(24)
     made = principals.add(twin, str(given.get("name") or "application"), "application", secret)
+    try:
+        for role in given.get("roles", []):
+            authorization.assign(twin, made.object_id, role, f"/subscriptions/{twin.subscription}")
+    except KeyError as e:
+        return answer({"error": f"the twin has no built-in role {e}"}, 400)
     return answer({"object_id": made.object_id, "client_id": made.app_id, "client_secret": secret}, 201)
 
 

@@ -1,21 +1,18 @@
 """The life of the process of Azure's twin, and the environment of its clients (twins/core/control.py)."""
 
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.twins import KEY_VARIABLES, METADATA_VARIABLE
-from hosting.files import silent
+from contract.twins import METADATA_VARIABLE
 from twins.azure.blobs.azurite import AZURITE
 from twins.azure.entra import certificates, identity_endpoints, principals
 from twins.azure.persistence import STATE_FILE
 from twins.core import control as common
 from twins.core import node_programs, root
-from twins.core.control import Cloud, Control
 from twins.core.fleet.fleet import end_containers
-from twins.core.twin import TwinSettings
 
-# Whatever else could bring a client other credentials, another subscription, or another place than the twin.
 _UNSET = (
     "AZURE_CLIENT_SECRET",  # with it DefaultAzureCredential would ask Microsoft's own host whether the twin's is known
     "AZURE_CLIENT_CERTIFICATE_PATH",
@@ -47,12 +44,11 @@ _UNSET = (
     "ARM_CLIENT_CERTIFICATE_PATH",
     "ARM_CLIENT_CERTIFICATE_PASSWORD",
     "ARM_AUXILIARY_TENANT_IDS",
-    "PULUMI_CONFIG_PASSPHRASE_FILE",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwinInfo(common.TwinInfo):
+class AzureTwinInfo(common.TwinInfo):
     """A twin of an Azure subscription that runs. `location`: where clients are that name none."""
 
     subscription: str
@@ -60,85 +56,66 @@ class TwinInfo(common.TwinInfo):
     location: str
 
 
-def up(
-    home: Path,
-    port: int = 0,
-    judge: str = TwinSettings.judge,
-    pace: float = TwinSettings.pace,
-    location: str = "westeurope",
-    containers: str = TwinSettings.containers,
-    say: Callable[[str], None] = silent,
-) -> TwinInfo:
-    """Start the twin of a folder, or find it running, and wait until it answers.
+class AzureControl(common.Control[AzureTwinInfo]):
+    """See twins.core.control."""
 
-    Args:
-        home: its folder, made when missing.
-        port: on 127.0.0.1; 0: the one it had before, or one that is free, kept from then on.
-        judge: of permissions: strict or off.
-        pace: seconds that a status transition takes.
-        location: where clients are that name none.
-        containers: of endpoints and jobs: run or none.
-        say: told one line for each step.
+    name, word, package = "Azure", "azure", "azure-native"
+    place = ("location", "westeurope")
+    unset = _UNSET
+    info = AzureTwinInfo
 
-    Raises:
-        KitError: the port is taken, or the process ends or does not answer, with the end of its log; or Azurite can't
-            be installed.
-    """
-    settings = {"judge": judge, "pace": pace, "containers": containers}
-    node_programs.install(AZURITE, say=say)  # here, with the user's own environment: npm may have to fetch it once
-    return _CONTROL.up(home, port, settings, {"location": location}, say)
+    def install(self, judge: str, say: Callable[[str], None]) -> None:
+        """Azurite."""
+        node_programs.install(AZURITE, say=say)
 
+    def forget(self, home: Path) -> None:
+        """See Control."""
+        (home / STATE_FILE).unlink(missing_ok=True)
 
-def environment(home: Path) -> dict[str, str | None]:
-    """Variables with which every Azure client, and plain `pulumi up`, talks to the twin; None: to be unset.
+    def end(self, home: Path) -> None:
+        """See Control."""
+        end_containers(home)
 
-    Raises:
-        KitError: the twin does not run.
-    """
-    home = home.absolute()
-    running = _CONTROL.required(home)
-    bundle = str(certificates.bundle(home))
-    host = running.url.removeprefix("https://")
-    values: dict[str, str | None] = dict.fromkeys(_UNSET)
-    values |= {
-        "SSL_CERT_FILE": bundle,
-        "REQUESTS_CA_BUNDLE": bundle,
-        "CURL_CA_BUNDLE": bundle,
-        METADATA_VARIABLE: f"{running.url}/metadata/endpoints?api-version=2019-05-01",
-        "AZURE_AUTHORITY_HOST": running.url,
-        "AZURE_SUBSCRIPTION_ID": running.subscription,
-        "AZURE_TENANT_ID": running.tenant,
-        "AZURE_CLIENT_ID": principals.OWNER_APP,
-        "AZURE_CONFIG_DIR": str(home / "cli"),
-        "IDENTITY_ENDPOINT": f"{running.url}/msi/token",
-        "IDENTITY_HEADER": root.key(home, identity_endpoints.OWNER_PURPOSE),
-        "ARM_METADATA_HOSTNAME": host,
-        "ARM_METADATA_HOST": host,
-        "ARM_DISABLE_INSTANCE_DISCOVERY": "true",
-        "ARM_SUBSCRIPTION_ID": running.subscription,
-        "ARM_TENANT_ID": running.tenant,
-        "ARM_CLIENT_ID": principals.OWNER_APP,
-        "ARM_CLIENT_SECRET": root.key(home, principals.OWNER_PURPOSE),
-        KEY_VARIABLES["azure"]: common.own_key(home),
-        "ARM_LOCATION": running.location,
-        "PULUMI_BACKEND_URL": f"file://{home / 'state'}",
-        "PULUMI_CONFIG_PASSPHRASE": "",
-        "PULUMI_DEBUG_PROVIDERS": f"azure-native:{running.provider_port}" if running.provider_port else None,
-    }
-    return values
+    def trust(self, home: Path) -> ssl.SSLContext:
+        """See Control."""
+        return certificates.client_context(home)
+
+    def variables(self, home: Path, running: AzureTwinInfo) -> Mapping[str, str | None]:
+        """See Control."""
+        bundle = str(certificates.bundle(home))
+        host = running.url.removeprefix("https://")
+        return {
+            "SSL_CERT_FILE": bundle,
+            "REQUESTS_CA_BUNDLE": bundle,
+            "CURL_CA_BUNDLE": bundle,
+            METADATA_VARIABLE: f"{running.url}/metadata/endpoints?api-version=2019-05-01",
+            "AZURE_AUTHORITY_HOST": running.url,
+            "AZURE_SUBSCRIPTION_ID": running.subscription,
+            "AZURE_TENANT_ID": running.tenant,
+            "AZURE_CLIENT_ID": principals.OWNER_APP,
+            "AZURE_CONFIG_DIR": str(home / "cli"),
+            "IDENTITY_ENDPOINT": f"{running.url}/msi/token",
+            "IDENTITY_HEADER": root.key(home, identity_endpoints.OWNER_PURPOSE),
+            "ARM_METADATA_HOSTNAME": host,
+            "ARM_METADATA_HOST": host,
+            "ARM_DISABLE_INSTANCE_DISCOVERY": "true",
+            "ARM_SUBSCRIPTION_ID": running.subscription,
+            "ARM_TENANT_ID": running.tenant,
+            "ARM_CLIENT_ID": principals.OWNER_APP,
+            "ARM_CLIENT_SECRET": root.key(home, principals.OWNER_PURPOSE),
+            "ARM_LOCATION": running.location,
+        }
 
 
-def _forget(home: Path) -> None:
-    (home / STATE_FILE).unlink(missing_ok=True)
-
-
-_CONTROL = Control(
-    Cloud("Azure", "azure", TwinInfo, forget=_forget, end=end_containers, trust=certificates.client_context)
-)
-status = _CONTROL.status
-down = _CONTROL.down
-reset = _CONTROL.reset
-faults = _CONTROL.faults
-kinds_of_faults = _CONTROL.kinds_of_faults
-add_fault = _CONTROL.add_fault
-clear_faults = _CONTROL.clear_faults
+CONTROL = AzureControl()
+up = CONTROL.up
+environment = CONTROL.environment
+status = CONTROL.status
+down = CONTROL.down
+reset = CONTROL.reset
+snapshot = CONTROL.snapshot
+restore = CONTROL.restore
+faults = CONTROL.faults
+kinds_of_faults = CONTROL.kinds_of_faults
+add_fault = CONTROL.add_fault
+clear_faults = CONTROL.clear_faults

@@ -12,6 +12,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/request-limi
 import json
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from werkzeug.wrappers import Response
@@ -20,39 +21,10 @@ from twins.azure.arm.calls import Call
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import key
 from twins.azure.twin import Twin, Wsgi
-from twins.core.faults import (
-    ANY,
-    CONTAINERS,
-    TIMES,
-    UNTIL_CLEARED,
-    Fault,
-    Faults,
-    Kind,
-    Member,
-)
+from twins.core.faults import Fault, Faults, read_kinds
 
 RETRY_SECONDS = 1
-_PATTERN, _SECONDS = Member("pattern"), Member("number")
-_CALL = {"service": ANY, "operation": _PATTERN}
-KINDS = {
-    "throttle": Kind("so many calls are answered with 429 and Retry-After", {**_CALL, "times": TIMES}),
-    "error": Kind("so many calls are answered with an internal error (500)", {**_CALL, "times": TIMES}),
-    "slow": Kind("so many calls take so much longer", {**_CALL, "seconds": _SECONDS, "times": TIMES}),
-    "eventual": Kind("what these calls make can't be found by GET for so long", {**_CALL, "seconds": _SECONDS}),
-    "policy": Kind("an Azure Policy denies these calls, whoever makes them", {**_CALL, "times": UNTIL_CLEARED}),
-    "expired": Kind(
-        "tokens and secrets of this principal, by its object id, are expired",
-        {"principal": _PATTERN, "times": UNTIL_CLEARED},
-    ),
-    "role_propagation": Kind("a role assignment works only so long after it was made", {"seconds": _SECONDS}),
-    "failure": Kind(
-        "the next operation on this resource that takes time ends as Failed", {"name": _PATTERN, "times": TIMES}
-    ),
-    "no_budgets": Kind(
-        "the subscription's offer has no budgets, as those of sponsors and partners", {"times": UNTIL_CLEARED}
-    ),
-    **CONTAINERS,
-}
+KINDS = read_kinds(Path(__file__).with_suffix(".json"))
 
 
 def of(twin: Twin) -> Faults:

@@ -15,6 +15,8 @@ SCHEMA = "twin-state-azure/1"
 class Keeper(CommonKeeper):
     """Writes the state of a twin soon after it changed, and reads it back."""
 
+    files = (STATE_FILE,)
+
     def __init__(self, twin: Twin) -> None:
         super().__init__(twin)
         self._twin = twin
@@ -35,7 +37,7 @@ class Keeper(CommonKeeper):
             raise KitError(
                 f"the state is damaged, or another version of the kit wrote it (this one reads {SCHEMA})",
                 where=str(self._file),
-                fix="go back to that version, or drop the state: llmops twin azure reset",
+                fix=f"go back to that version, or drop the state: twins azure reset --home {self._file.parent}",
             )
         self._twin.state.update(state)
         self._last = content

@@ -50,6 +50,7 @@ class Twin(BaseTwin):
         self.data_planes: dict[str, Wsgi] = {}
         self.listen: Callable[[str, Wsgi, bool], str] | None = None  # both are set by the process that serves
         self.unlisten: Callable[[str], None] | None = None
+        self.restorers: list[Callable[[], None]] = []  # called when a snapshot took the state's place
         self.resumers: list[Callable[[], None]] = []  # called when the state of an earlier process is there again
         self.instances: Callable[[], list[Any]] = list  # what runs now, as `status` tells of it
         # (object id, action, scope, data, attributes of the request that conditions ask for)
@@ -203,3 +204,18 @@ class Twin(BaseTwin):
                 self.drop(document["id"])
             self.state.clear()
             self.seed()
+
+    def take_over(self, load: Callable[[], object]) -> None:
+        """See BaseTwin. Resources that both states have keep their hosts, and so their addresses."""
+        now, self.state = self.state, {}
+        load()
+        kept, self.state = self.state, now
+        for name, document in list(self.resources.items()):
+            if name not in kept["resources"]:
+                self.drop(document["id"])
+        garbage = self.state.get("blob_garbage", [])
+        self.state.clear()
+        self.state.update(kept, blob_garbage=garbage)
+        for restored in (*self.restorers, *self.resumers):
+            restored()
+        self.tell()

@@ -5,11 +5,13 @@ They are its owner's alone: every request has the key that is derived from the t
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
+from contract.errors import KitError
 from twins.core import root, web_identity
 from twins.core.faults import Faults
 from twins.core.twin import BaseTwin
@@ -45,6 +47,8 @@ class Admin:
             ("GET", "health"): lambda _: answer({"ready": True, **self._identity}),
             ("GET", "status"): lambda _: answer(twin.describe() | self._inventory()),
             ("POST", "reset"): self._reset,
+            ("PUT", "snapshot"): self._snapshot,
+            ("POST", "restore"): self._restore,
             ("POST", "web-identities"): self._identify,
             ("GET", "recorded"): self._recorded,
             ("DELETE", "recorded"): self._forget_recorded,
@@ -58,7 +62,6 @@ class Admin:
         }
 
     def respond(self, environ: dict[str, Any]) -> Response:
-        """Answer a request for /_twin/…."""
         request = Request(environ)
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not root.opens(self._twin.home, root.OWN_ROUTES, key):
@@ -67,11 +70,26 @@ class Admin:
         if route is None:
             known = sorted(map(" ".join, self._routes))
             return answer({"error": f"no route {request.method} {request.path}", "routes": known}, 404)
-        with self._twin.lock:
+        with nullcontext() if route in (self._snapshot, self._restore) else self._twin.lock:
             return route(request)
 
     def _reset(self, _request: Request) -> Response:
         self._twin.reset()
+        return answer({})
+
+    def _snapshot(self, _request: Request) -> Response:
+        with self._twin.lock:
+            running = ["endpoints that run"] if self._inventory()["instances"] else []
+            if lost := [*running, *(words for unkept in self._twin.unkept if (words := unkept()))]:
+                return answer({"error": f"a snapshot keeps no {' and no '.join(lost)}: remove them first"}, 409)
+        self._twin.snapshot()
+        return answer({})
+
+    def _restore(self, _request: Request) -> Response:
+        try:
+            self._twin.restore()
+        except KitError as e:
+            return answer({"error": str(e)}, 409)
         return answer({})
 
     def _identify(self, request: Request) -> Response:
@@ -125,5 +143,4 @@ _SETTINGS: dict[str, Callable[[Any], bool]] = {
 
 
 def answer(document: Any, status: int = 200) -> Response:
-    """JSON."""
     return Response(json.dumps(document), status, content_type="application/json")

@@ -31,11 +31,9 @@ class Child:
         return self._process.pid if self._process else 0
 
     def runs(self) -> bool:
-        """Has it not ended?"""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """End it, and wait for that."""
         if self._process and self.runs():
             self._process.terminate()
             try:

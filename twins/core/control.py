@@ -1,4 +1,4 @@
-"""The life of a twin's process, for the command line: up, status, down, reset, faults.
+"""Starts, stops and inspects a twin's process: up, status, down, reset, snapshots, faults.
 
 A twin lives in a folder. `twin.json` there says where it answers; a lock beside it lets one command at a time start or
 stop it. The process is detached: it outlives the command that started it.
@@ -6,23 +6,25 @@ stop it. The process is detached: it outlives the command that started it.
 
 import json
 import os
+import shlex
 import signal
 import ssl
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import psutil
 
 from contract.errors import KitError
-from contract.twins import key_headers
+from contract.twins import KEY_VARIABLES, key_headers
 from hosting.files import locked, silent
 from hosting.ports import choose_port, holder, is_free
 from twins.core import root
@@ -49,9 +51,8 @@ _KEPT_VARIABLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class TwinInfo:
-    """A twin that runs. `provider` is "plugin <path>", "stand-in", "failed" (a stand-in that could not start) or
-    "none"; `provider_port` is 0 but for a stand-in; `pids` are its processes by what they are;
-    `containers` is "run" or "none".
+    """A running twin. `provider` is "plugin <path>", "stand-in", "failed" (a stand-in that could not start) or
+    "none"; `provider_port` is 0 but for a stand-in; `pids` are its processes by name; `containers` is "run" or "none".
     """
 
     url: str
@@ -68,70 +69,74 @@ class TwinInfo:
 Info = TypeVar("Info", bound=TwinInfo)
 
 
-def _nothing(_home: Path) -> None:
-    """What a cloud does that has nothing to do."""
-
-
-def _no_context(_home: Path) -> None:
-    """The trust of a client that speaks plainly."""
-
-
-@dataclass(frozen=True)
-class Cloud(Generic[Info]):
-    """What is a cloud's own in the life of its twin.
-
-    Args:
-        name: "AWS".
-        word: "aws", as in `llmops twin aws`.
-        info: the class of what runs.
-        prepare: called before a start, with the folder.
-        forget: drops the state of a twin that does not run.
-        end: ends what the twin's own process has not ended.
-        trust: how a client knows the twin over TLS; None: it speaks plainly.
+class Control(ABC, Generic[Info]):
+    """The life of one cloud's twins. A call of a twin that does not run raises KitError, but for `up`, `status`, `down`
+    and `reset`.
     """
 
-    name: str
-    word: str
+    name: ClassVar[str]
+    """Of the cloud, "AWS"."""
+    word: ClassVar[str]
+    """As in `twins aws`."""
+    package: ClassVar[str]
+    """Of Pulumi, "azure-native"."""
+    place: ClassVar[tuple[str, str]]
+    """The option that names a region ("location"), and its default."""
+    unset: ClassVar[tuple[str, ...]]
+    """Variables that could bring a client other credentials, another account or another place than the twin."""
     info: type[Info]
-    prepare: Callable[[Path], None] = _nothing
-    forget: Callable[[Path], None] = _nothing
-    end: Callable[[Path], None] = _nothing
-    trust: Callable[[Path], ssl.SSLContext | None] = _no_context
 
-    @property
-    def module(self) -> str:
-        """Of the process: `python -m …`."""
-        return f"twins.{self.word}"
+    @abstractmethod
+    def install(self, judge: str, say: Callable[[str], None]) -> None:
+        """Install programs that the twin needs, in the user's own environment: npm may have to fetch them once."""
 
+    @abstractmethod
+    def forget(self, home: Path) -> None:
+        """Drop the state of a twin that does not run."""
 
-class Control(Generic[Info]):
-    """The life of one cloud's twins."""
+    @abstractmethod
+    def end(self, home: Path) -> None:
+        """End what the twin's own process has not ended."""
 
-    def __init__(self, cloud: Cloud[Info]) -> None:
-        self.cloud = cloud
+    @abstractmethod
+    def variables(self, home: Path, running: Info) -> Mapping[str, str | None]:
+        """Of the cloud's clients."""
+
+    def trust(self, _home: Path) -> ssl.SSLContext | None:
+        """How a client knows the twin over TLS; None: it speaks plain HTTP."""
+        return None
 
     def up(
         self,
         home: Path,
-        port: int,
-        settings: Mapping[str, Any],
-        options: Mapping[str, str],
+        port: int = 0,
+        judge: str = TwinSettings.judge,
+        pace: float = TwinSettings.pace,
+        containers: str = TwinSettings.containers,
         say: Callable[[str], None] = silent,
+        **place: str,
     ) -> Info:
-        """Start the twin of a folder, or find it running, and wait until it answers; its info.
+        """Start the twin of a folder, or find it running, and wait until it answers.
 
         Args:
             home: its folder, made when missing.
             port: on 127.0.0.1; 0: the one it had before, or one that is free, kept from then on.
-            settings: judge, pace, containers; a running twin takes them over.
-            options: words that a process is started with, each a member of its info.
+            judge: of permissions: strict or off; a running twin takes over judge, pace and containers.
+            pace: seconds that a status transition takes.
+            containers: of endpoints and jobs: run or none.
             say: told one line for each step.
+            place: `region` or `location`, the cloud's word: of clients that name none.
 
         Raises:
-            KitError: the port is taken, or the process ends or does not answer; with the end of its log.
+            KitError: the port is taken, a program can't be installed, or the process ends or does not answer; with the
+                end of its log.
         """
+        self.install(judge, say)
         home = home.absolute()
-        _make_home(home)
+        settings: dict[str, Any] = {"judge": judge, "pace": pace, "containers": containers}
+        options = dict([self.place]) | place
+        root.make(home)
+        (home / "state").mkdir(exist_ok=True)
         with self._locked(home, say):
             running = self.running(home)
             if running and port in (0, running.port) and all(getattr(running, n) == v for n, v in options.items()):
@@ -139,16 +144,28 @@ class Control(Generic[Info]):
             if running:
                 self._stop(home, say)
             _end_leftovers(home)
-            self.cloud.prepare(home)
             port = port or int(_recorded(home).get("port", 0)) or choose_port(BIND)
             self._require_free(home, port)
-            say(f"starting the twin of {self.cloud.name} in {home}")
+            say(f"starting the twin of {self.name} in {home}")
             process = self._start(home, port, {**options, **settings})
             info = self._await_ready(home, process)
             say(f"the twin answers on {info.url} (plugin for Pulumi: {info.provider})")
             if info.provider == "failed":
-                say(f"the stand-in for Pulumi's plugin did not start; why is at the end of {home / LOG_FILE}")
+                say(f"the stand-in for Pulumi's plugin did not start; see the end of {home / LOG_FILE}")
             return info
+
+    def environment(self, home: Path) -> dict[str, str | None]:
+        """Variables that lead every client of the cloud, and plain `pulumi up`, to the twin; None: to be unset."""
+        home = home.absolute()
+        running = self.required(home)
+        return {
+            **dict.fromkeys((*self.unset, "PULUMI_CONFIG_PASSPHRASE_FILE")),
+            **self.variables(home, running),
+            KEY_VARIABLES[self.word]: own_key(home),
+            "PULUMI_BACKEND_URL": f"file://{home / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE": "",
+            "PULUMI_DEBUG_PROVIDERS": f"{self.package}:{running.provider_port}" if running.provider_port else None,
+        }
 
     def status(self, home: Path) -> dict[str, Any] | None:
         """What a running twin says of itself; None while it does not run."""
@@ -165,7 +182,7 @@ class Control(Generic[Info]):
             ran = self.running(home) is not None
             self._stop(home, say)
             _end_leftovers(home)
-            self.cloud.end(home)
+            self.end(home)
         return ran
 
     def reset(self, home: Path, say: Callable[[str], None] = silent) -> None:
@@ -178,40 +195,32 @@ class Control(Generic[Info]):
                 self.ask(home, running.url, "reset", "POST")
                 self._await_no_instance(home, running)
             else:
-                self.cloud.end(home)
-                self.cloud.forget(home)
+                self.end(home)
+                self.forget(home)
         say("the twin's account is empty")
 
-    def faults(self, home: Path) -> dict[str, list[dict[str, Any]]]:
-        """The faults that still may happen in a twin that runs, by kind.
+    def snapshot(self, home: Path) -> None:
+        """Save the state, in place of an earlier snapshot; refused while endpoints run, or blobs are stored."""
+        self._ask_running(home, "snapshot", "PUT")
 
-        Raises:
-            KitError: it does not run.
-        """
+    def restore(self, home: Path) -> None:
+        """Bring the twin back to its snapshot, without a restart."""
+        self._ask_running(home, "restore", "POST")
+
+    def faults(self, home: Path) -> dict[str, list[dict[str, Any]]]:
+        """Returns the faults that may still strike, by kind."""
         return self._ask_running(home, "faults")
 
     def kinds_of_faults(self, home: Path) -> dict[str, dict[str, Any]]:
-        """What may be made to go wrong: what each kind `does`, and its `members`.
-
-        Raises:
-            KitError: the twin does not run.
-        """
+        """Returns the kinds of faults: what each `does`, and its `members`."""
         return self._ask_running(home, "faults/kinds")
 
     def add_fault(self, home: Path, kind: str, members: Mapping[str, Any]) -> None:
-        """Let something go wrong from now on (twins/core/faults.py).
-
-        Raises:
-            KitError: there is no such fault, or the twin does not run.
-        """
+        """Inject a fault (twins/core/faults.py)."""
         self._ask_running(home, "faults", "PUT", {"kind": kind, **members})
 
     def clear_faults(self, home: Path) -> None:
-        """Let nothing more go wrong.
-
-        Raises:
-            KitError: the twin does not run.
-        """
+        """Remove all faults."""
         self._ask_running(home, "faults", "DELETE")
 
     def running(self, home: Path) -> Info | None:
@@ -223,18 +232,14 @@ class Control(Generic[Info]):
             self.ask(home, recorded["url"], "health")
         except KitError:
             return None
-        kind = self.cloud.info
+        kind = self.info
         return kind(**{name: recorded[name] for name in kind.__dataclass_fields__ if name in recorded})
 
     def required(self, home: Path) -> Info:
-        """The info of the twin that runs.
-
-        Raises:
-            KitError: it does not.
-        """
+        """Returns the info of the running twin."""
         running = self.running(home.absolute())
         if not running:
-            raise KitError("the twin does not run", where=str(home.absolute()), fix=self._start_it)
+            raise KitError("the twin does not run", where=str(home.absolute()), fix=self._up(home))
         return running
 
     def ask(self, home: Path, url: str, route: str, method: str = "GET", document: Any = None) -> Any:
@@ -246,16 +251,15 @@ class Control(Generic[Info]):
         data = None if document is None else json.dumps(document).encode()
         request = Request(f"{url}/_twin/{route}", data, key_headers(own_key(home)), method=method)
         try:
-            with urlopen(request, timeout=20, context=self.cloud.trust(home)) as answer:
+            with urlopen(request, timeout=20, context=self.trust(home)) as answer:
                 return json.loads(answer.read())
         except HTTPError as e:
             raise KitError(f"the twin refuses: {_told(e.read())}", where=f"{url}/_twin/{route}") from e
         except (URLError, OSError) as e:
-            raise KitError(f"the twin does not answer: {e}", where=url, fix=self._start_it) from e
+            raise KitError(f"the twin does not answer: {e}", where=url, fix=self._up(home)) from e
 
-    @property
-    def _start_it(self) -> str:
-        return f"llmops twin {self.cloud.word} up"
+    def _up(self, home: Path) -> str:
+        return f"twins {self.word} up --home {shlex.quote(str(home.absolute()))}"
 
     def _ask_running(self, home: Path, route: str, method: str = "GET", document: Any = None) -> Any:
         return self.ask(home.absolute(), self.required(home).url, route, method, document)
@@ -272,13 +276,13 @@ class Control(Generic[Info]):
             raise KitError(
                 f"port {port} on {BIND} is taken" + (f" by {who}" if who else ""),
                 where=f"twin of {home}",
-                fix=f"end that program, or give another port: {self._start_it} --port N",
+                fix=f"end that program, or give another port: {self._up(home)} --port N",
             )
 
     def _start(self, home: Path, port: int, words: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         environ = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         environ["PYTHONPATH"] = str(Path(__file__).parents[2])
-        command = [sys.executable, "-m", self.cloud.module, "serve", "--home", str(home), "--port", str(port)]
+        command = [sys.executable, "-m", "twins", self.word, "serve", "--home", str(home), "--port", str(port)]
         command += [word for name, value in words.items() for word in (f"--{name}", str(value))]
         with (home / LOG_FILE).open("ab") as log:
             (home / LOG_FILE).chmod(0o600)
@@ -321,7 +325,7 @@ class Control(Generic[Info]):
                 f"it judges permissions: {settings['judge']}; a status transition takes {settings['pace']:g} s; "
                 f"containers: {settings['containers']}"
             )
-        return self.cloud.info(**{**vars(running), **settings})
+        return self.info(**{**vars(running), **settings})
 
     def _stop(self, home: Path, say: Callable[[str], None]) -> None:
         pid = _recorded(home).get("pids", {}).get("twin", 0)
@@ -350,11 +354,6 @@ def own_key(home: Path) -> str:
         KitError: the twin was never started.
     """
     return root.key(home, root.OWN_ROUTES)
-
-
-def _make_home(home: Path) -> None:
-    root.make(home)
-    (home / "state").mkdir(exist_ok=True)
 
 
 def _recorded(home: Path) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import IO, Any, Literal, Protocol
 
-from urllib3.util.wait import wait_for_read
-
 _PIECE_BYTES = 1 << 16
 _IDLE = 32  # connections kept to one container
 _SWEEP_SECONDS = 10.0
@@ -103,7 +101,6 @@ class Containers:
         connection.close()
 
     def close(self) -> None:
-        """Close what is kept, and end the watching."""
         self._watch.close()
         with self._lock:
             for kept in self._idle.values():
@@ -117,7 +114,7 @@ class Containers:
             return
         self._sweep_at = time.monotonic() + _SWEEP_SECONDS
         for address, kept in list(self._idle.items()):
-            for connection in [each for each in kept if wait_for_read(each.sock, 0)]:
+            for connection in [each for each in kept if _readable(each)]:
                 kept.remove(connection)
                 connection.close()
             if not kept:
@@ -131,7 +128,7 @@ class Containers:
                 if not kept:
                     return None
                 connection = kept.pop()
-            if not wait_for_read(connection.sock, 0):
+            if not _readable(connection):
                 return connection
             connection.close()
 
@@ -151,16 +148,13 @@ class Exchange:
 
     @property
     def status(self) -> int:
-        """Of the answer."""
         return self.response.status
 
     def header(self, name: str) -> str | None:
-        """A header of the answer, or None."""
         return self.response.headers.get(name)
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """All headers of the answer, in their order."""
         return self.response.headers.items()
 
     def piece(self) -> bytes:
@@ -198,6 +192,13 @@ class Exchange:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.piece, b"")
+
+
+def _readable(connection: HTTPConnection) -> bool:
+    """Returns whether bytes or the end are there to be read: an idle connection was closed."""
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _connected(address: tuple[str, int]) -> HTTPConnection:

@@ -2,9 +2,11 @@
 twin; which kinds a cloud has, its twin says.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Literal
 
 from contract.documents.validation import did_you_mean
@@ -50,12 +52,6 @@ class Member:
         return _FORMS[self.form] + ("" if self.default is None else f"; {self.default} unless given")
 
 
-TIMES = Member("count", 1)
-"""How often a fault happens until it is over; 0: until faults are cleared."""
-UNTIL_CLEARED = Member("count", 0)
-ANY = Member("pattern", "*")
-
-
 @dataclass(frozen=True)
 class Kind:
     """A kind of fault: what it does, in one sentence for users, and what it says of itself."""
@@ -64,26 +60,14 @@ class Kind:
     members: Mapping[str, Member]
 
 
-_PATTERN = Member("pattern")
-CONTAINERS = {
-    "capacity": Kind("there is no instance of this type", {"instance_type": _PATTERN, "times": Member("count", 0)}),
-    "spot_reclaim": Kind(
-        "the cloud takes the spot instance of a training job back, so long after the job began",
-        {"job": _PATTERN, "after_seconds": Member("number", 0), "times": TIMES},
-    ),
-    "crash": Kind("a container of this endpoint or job is killed", {"name": _PATTERN, "times": TIMES}),
-    "slow_start": Kind(
-        "containers of this image answer only so long after their start",
-        {"image": _PATTERN, "seconds": Member("number")},
-    ),
-    "silent": Kind("containers of this image never answer", {"image": _PATTERN}),
-    "bad_image": Kind("containers of this image end at once", {"image": _PATTERN}),
-    "cut_stream": Kind(
-        "a streamed answer of this endpoint loses its connection after so many bytes",
-        {"endpoint": _PATTERN, "after_bytes": Member("count", 0), "times": TIMES},
-    ),
-}
-"""The faults of containers, which every cloud has."""
+def read_kinds(path: Path) -> dict[str, Kind]:
+    """Returns the kinds of a cloud's file and those of containers, which every cloud has.
+
+    `times` says how often a fault happens until it is over; 0: until faults are cleared.
+    """
+    found = json.loads(path.read_text()) | json.loads(Path(__file__).with_suffix(".json").read_text())
+    members = {name: {m: Member(*form) for m, form in kind["members"].items()} for name, kind in found.items()}
+    return {name: Kind(kind["does"], members[name]) for name, kind in found.items()}
 
 
 class Faults:
@@ -101,7 +85,6 @@ class Faults:
         self._changed = changed
 
     def all(self) -> dict[str, list[Fault]]:
-        """By kind."""
         return self._state.setdefault("faults", {})
 
     def add(self, kind: Any, given: Mapping[str, Any]) -> None:
@@ -152,7 +135,6 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """Let nothing more go wrong."""
         self.all().clear()
         self._changed()
 

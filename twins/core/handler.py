@@ -53,18 +53,17 @@ class Handler(WSGIRequestHandler):
         super().handle_one_request()
 
     def run_wsgi(self) -> None:
-        """Answer one request."""
         self.environ = environ = self.make_environ()
         body = environ["wsgi.input"] = _body(environ)
         environ["wsgi.input_terminated"] = True
         try:
-            answer = _Answer(self.server.app, environ)
+            answer = _WsgiAnswer(self.server.app, environ)
         except ClientDisconnected:
             self.close_connection = True
             return
         except Exception:
             log.exception("%s failed", self.requestline)
-            answer = _Answer(_FAILURE, environ)
+            answer = _WsgiAnswer(_FAILURE, environ)
             self.close_connection = True
         try:
             self._send(answer.status, answer.headers, answer.pieces)
@@ -123,7 +122,7 @@ def is_for_this_machine(environ: dict[str, Any]) -> bool:
     return (host.endswith(".localhost") or is_loopback(f"http://{host}")) and "HTTP_ORIGIN" not in environ
 
 
-class _Answer:
+class _WsgiAnswer:
     """An application's answer: begun, and not a piece of it asked for yet."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> None:
@@ -140,7 +139,6 @@ class _Answer:
         return _no_write
 
     def close(self) -> None:
-        """Let the application end what it began."""
         if close := getattr(self._given, "close", None):
             close()
 

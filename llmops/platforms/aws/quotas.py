@@ -90,6 +90,6 @@ def _more(code: str, count: int, region: str) -> str:
 
 
 def _codes() -> dict[str, str]:
-    """Quota -> code, of the table that the twin has."""
-    text = resources.files("twins.aws.judges").joinpath("quota_codes.json").read_text()
+    """Quota -> code; the twin has the same table."""
+    text = resources.files("llmops.platforms.aws").joinpath("quota_codes.json").read_text()
     return json.loads(text)["codes"]

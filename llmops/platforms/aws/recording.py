@@ -32,7 +32,7 @@ class AwsRecording:
 
     def require(self) -> None:
         """See Recording."""
-        require_packages("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
+        require_packages("aws-twin", "twins", "moto", "flask", "boto3", "pulumi_aws")
 
     def up(self, home: Path) -> Mapping[str, str | None]:
         """See Recording."""

@@ -37,7 +37,7 @@ class AzureRecording:
 
     def require(self) -> None:
         """See Recording."""
-        require_packages("azure-twin", "werkzeug", "trustme", "jwt", "azure.identity", "pulumi_azure_native")
+        require_packages("azure-twin", "twins", "werkzeug", "trustme", "jwt", "azure.identity", "pulumi_azure_native")
 
     def up(self, home: Path) -> Mapping[str, str | None]:
         """See Recording."""

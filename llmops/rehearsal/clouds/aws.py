@@ -41,7 +41,7 @@ class Aws(Cloud):
     target = "aws"
     title = "AWS"
     contract = "SageMaker InvokeEndpoint"
-    extra = ("aws-twin", "moto", "flask", "boto3", "pulumi_aws")
+    extra = ("aws-twin", "twins", "moto", "flask", "boto3", "pulumi_aws")
     roles = ("preview", "deploy", "promote", "training", "endpoint", "scheduler")
     bearers = dict.fromkeys(_PROMOTERS, "promote")
     withheld = "ecr:CreateRepository"

@@ -47,7 +47,7 @@ class Azure(Cloud):
     target = "azure"
     title = "Azure"
     contract = "Azure ML scoring URI"
-    extra = ("azure-twin", "trustme", "werkzeug", "azure.identity", "pulumi_azure_native")
+    extra = ("azure-twin", "twins", "trustme", "werkzeug", "azure.identity", "pulumi_azure_native")
     roles = ("preview", "deploy", "promote", "training", "endpoint")
     bearers = dict.fromkeys(("runs", "models", "promote"), "promote")
     withheld = "Microsoft.ContainerRegistry/registries/write"

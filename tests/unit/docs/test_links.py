@@ -7,7 +7,11 @@ import pytest
 
 from tests.support.checkout import CHECKOUT
 
-PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("recipes/**/*.md")])
+PAGES = sorted(
+    page
+    for each in ("*", "docs/**/*", "recipes/**/*", "twins/*", "twins/docs/*")
+    for page in CHECKOUT.glob(f"{each}.md")
+)
 
 
 def anchors(page: Path) -> set[str]:

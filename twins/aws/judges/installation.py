@@ -15,7 +15,7 @@ JUDGE = node_programs.Program(
     sources=Path(__file__).parent / "node",
     needs="@cloud-copilot/iam-simulate",
     name="the permission judge",
-    extra="aws-twin",
+    extra="aws",
     instead="start the twin with --judge off",
 )
 

@@ -21,7 +21,7 @@ from twins.core.registry.front import (
     PULLS,
     Asked,
     Front,
-    RefusedError,
+    RegistryError,
     unsupported,
 )
 from twins.core.registry.storage import Storage
@@ -114,12 +114,12 @@ class _Ecr:
             holder = registry.holder(self._twin, request.headers.get("Authorization", ""))
         except TimeoutError:
             text = "Your authorization token has expired. Reauthenticate and try again."
-            raise RefusedError("DENIED", text, 403) from None
+            raise RegistryError("DENIED", text, 403) from None
         if holder:
             return holder
         url = self._twin.describe()["url"]
         challenge = f'Basic realm="{url}/",service="ecr.amazonaws.com"'
-        raise RefusedError("UNAUTHORIZED", f"Not Authorized: log in to {url} by the token of ECR", 401, challenge)
+        raise RegistryError("UNAUTHORIZED", f"Not Authorized: log in to {url} by the token of ECR", 401, challenge)
 
     def _require(self, repository: _Repository, judge: Callable[[], float]) -> None:
         """As for a call of ECR's own API; the twin's lock is held no longer than that takes."""
@@ -149,4 +149,4 @@ def _in_words_of_the_registry(twin: Twin) -> Iterator[None]:
             yield
     except ApiError as e:
         code, status = _CODES.get(e.code, ("DENIED", 403))
-        raise RefusedError(code, e.message, status) from e
+        raise RegistryError(code, e.message, status) from e

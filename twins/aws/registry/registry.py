@@ -1,14 +1,17 @@
 """The registry behind ECR: tokens that open it, and the names by which this machine's Docker pulls from it."""
 
 import base64
+import time
 from dataclasses import asdict, dataclass
 
 from twins.aws.twin import Twin
 from twins.aws.wire.calls import Call
+from twins.core import web_identity
 from twins.core.registry import registry
 
 USER = "AWS"
 TOKEN_HOURS = 12
+_PURPOSE = "registry"
 PULL_HOST = "localhost"
 """Who asks by this name is not asked for a login, and gets only what `pull_name` names."""
 
@@ -24,7 +27,8 @@ class Holder:
 
 def token(twin: Twin, call: Call) -> str:
     """A password for `docker login`, good for 12 hours: who asks now is who pushes and pulls with it."""
-    return registry.seal(twin, asdict(Holder(call.access_key, call.principal, call.region)), TOKEN_HOURS * 3600)
+    claims = asdict(Holder(call.access_key, call.principal, call.region))
+    return web_identity.issue(twin.home, {**claims, "exp": int(time.time()) + TOKEN_HOURS * 3600}, _PURPOSE)
 
 
 def holder(twin: Twin, authorization: str) -> Holder | None:
@@ -40,8 +44,11 @@ def holder(twin: Twin, authorization: str) -> Holder | None:
         return None
     if kind.lower() != "basic" or user != USER:
         return None
-    claims = registry.unseal(twin, password)
-    return Holder(**claims) if claims else None
+    try:
+        claims = web_identity.claims_of(twin.home, password, _PURPOSE)
+    except ValueError:
+        return None
+    return Holder(claims["access_key"], claims["principal"], claims["region"])
 
 
 def pull_name(twin: Twin, repository: str, region: str) -> str:

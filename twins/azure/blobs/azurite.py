@@ -33,7 +33,7 @@ AZURITE = node_programs.Program(
     sources=Path(__file__).parent / "node",
     needs="azurite",
     name="Azurite, which keeps the blobs of a twin,",
-    extra="azure-twin",
+    extra="azure",
     instead="copy the folder `node` of llmops' cache from a machine that has them",
 )
 SLOTS = 1000
@@ -102,6 +102,10 @@ class Azurite:
     def endpoint(self, slot: int) -> str:
         """By what Azurite names a slot in its answers."""
         return f"http://127.0.0.1:{self._port}/{_account(slot)}"
+
+    def used(self) -> bool:
+        """Was anything ever stored?"""
+        return (self._folder / "data").exists()
 
     def empty(self) -> None:
         """Drop everything."""

@@ -46,7 +46,7 @@ class Store:
     """The blobs of a twin: Azurite, and which containers it has already."""
 
     def __init__(self, folder: Path) -> None:
-        self.azurite = Azurite(folder, "llmops twin azure up")
+        self.azurite = Azurite(folder, "twins azure up")
         self._lock = threading.Lock()
         self._made: dict[tuple[int, str], int] = {}  # in which run of Azurite: the end of one that was killed is lost
 
@@ -145,6 +145,14 @@ def list_blobs(twin: Twin, account: str, container: str, prefix: str = "") -> li
         marker = tree.findtext("NextMarker", "") or ""
         if not marker:
             return found
+
+
+def any_blob(twin: Twin) -> bool:
+    """Does any container hold a blob?"""
+    if not store(twin).azurite.used():
+        return False
+    ids = [document["id"] for document in twin.resources.values() if document["type"] == CONTAINERS]
+    return any(list_blobs(twin, each.split("/")[8], each.rpartition("/")[2]) for each in ids)
 
 
 def read(twin: Twin, account: str, container: str, name: str) -> bytes:

@@ -17,7 +17,7 @@ from twins.azure.registry import registry, tokens
 from twins.azure.twin import Twin
 from twins.core.registry import front
 from twins.core.registry import registry as common
-from twins.core.registry.front import PULLS, Asked, RefusedError
+from twins.core.registry.front import PULLS, Asked, RegistryError
 from twins.core.registry.storage import Storage
 
 _NEEDS = {
@@ -53,7 +53,7 @@ class Front:
                 reply = tokens.token(self._twin, document, request)
             else:
                 raise front.unsupported()
-        except RefusedError as e:
+        except RegistryError as e:
             return front.refusal(e)
         return Response(json.dumps(reply.body), reply.status, content_type="application/json; charset=utf-8")
 
@@ -74,14 +74,14 @@ class _Repository:
         with self.twin.lock:
             found = registry.repositories(self.twin, self.registry).get(self.name)
         if found is None:
-            raise RefusedError("NAME_UNKNOWN", "repository name not known to registry", 404)
+            raise RegistryError("NAME_UNKNOWN", "repository name not known to registry", 404)
         return sorted(found["tags"])
 
     def digest(self, reference: str) -> str:
         with self.twin.lock:
             found = registry.digest_of(self.twin, self.registry, self.name, reference)
         if not found:
-            raise RefusedError("MANIFEST_UNKNOWN", f"manifest tagged by {reference!r} is not found", 404)
+            raise RegistryError("MANIFEST_UNKNOWN", f"manifest tagged by {reference!r} is not found", 404)
         return found
 
     def check_tag(self, tag: str) -> None:
@@ -91,7 +91,7 @@ class _Repository:
         digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
         with self.twin.lock:
             if not registry.put(self.twin, self.registry, self.name, manifest, media_type, digest, tag):
-                raise RefusedError("MANIFEST_INVALID", f"media type {media_type!r} is not supported", 400)
+                raise RegistryError("MANIFEST_INVALID", f"media type {media_type!r} is not supported", 400)
 
     def delete(self, reference: str) -> None:
         digest = self.digest(reference)
@@ -100,7 +100,7 @@ class _Repository:
         try:
             self.storage.delete(self.stored, digest)
         except (KitError, OSError) as e:  # it is gone for every client; its layers stay on the disk
-            raise RefusedError("UNKNOWN", f"the registry's files stay: {e}", 500) from e
+            raise RegistryError("UNKNOWN", f"the registry's files stay: {e}", 500) from e
 
 
 class _Acr:
@@ -138,11 +138,11 @@ def _document(twin: Twin, name: str) -> Document:
     with twin.lock:
         found = registry.named(twin, name)
     if found is None:
-        raise RefusedError("NAME_UNKNOWN", f"there is no registry {name}", 404)
+        raise RegistryError("NAME_UNKNOWN", f"there is no registry {name}", 404)
     return found
 
 
-def _challenge(document: Document, scope: str, *, denied: bool = False) -> RefusedError:
+def _challenge(document: Document, scope: str, *, denied: bool = False) -> RegistryError:
     """Where a token is to be had; `denied`: one with more than the roles have allowed."""
     server = document["properties"]["loginServer"]
     parts = [f'realm="http://{server}/oauth2/token"', f'service="{server}"']
@@ -151,7 +151,7 @@ def _challenge(document: Document, scope: str, *, denied: bool = False) -> Refus
     message = "authentication required, visit https://aka.ms/acr/authorization for more information."
     code = "DENIED" if denied else "UNAUTHORIZED"
     message = "requested access to the resource is denied" if denied else message
-    return RefusedError(code, message, 401, f"Bearer {','.join(parts)}")
+    return RegistryError(code, message, 401, f"Bearer {','.join(parts)}")
 
 
 def _by_platform(request: Request) -> bool:

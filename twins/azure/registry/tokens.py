@@ -16,7 +16,7 @@ from twins.azure.arm.calls import Caller, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.entra import principals, tokens
 from twins.azure.twin import Twin
-from twins.core.registry.front import RefusedError
+from twins.core.registry.front import RegistryError
 
 TOKEN_USER = "00000000-0000-0000-0000-000000000000"
 """Who logs in by this name gives a refresh token as the password."""
@@ -151,5 +151,5 @@ def _claims(twin: Twin, document: Document, text: str) -> dict[str, Any] | None:
         return None
 
 
-def _unauthorized(message: str) -> RefusedError:
-    return RefusedError("UNAUTHORIZED", message, 401)
+def _unauthorized(message: str) -> RegistryError:
+    return RegistryError("UNAUTHORIZED", message, 401)

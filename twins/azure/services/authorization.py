@@ -85,6 +85,7 @@ def install(twin: Twin) -> None:
         permission = f"Microsoft.Authorization/{collection}/read"
         twin.action("Microsoft.Authorization", collection, list_, permission, "GET")
     twin.seeds.append(lambda: _seed(twin, judge))
+    twin.restorers.append(judge.forget)
     twin.unjudged += UNJUDGED
 
 

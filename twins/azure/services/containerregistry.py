@@ -59,7 +59,7 @@ _OF_PREMIUM = {
 
 def install(twin: Twin) -> None:
     """Add the kind and actions."""
-    storage = Storage(common.folder(twin), "llmops twin azure up")
+    storage = Storage(common.folder(twin), "twins azure up")
     twin.kind(
         Kind(
             REGISTRIES,

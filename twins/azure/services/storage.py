@@ -124,6 +124,8 @@ def install(twin: Twin) -> None:
     twin.resumers.append(lambda: _resume(twin))
     twin.closers.append(lambda: blobs.store(twin).azurite.close())
     twin.seeds.append(lambda: blobs.store(twin).empty())
+    twin.unkept.append(lambda: "blobs" if blobs.any_blob(twin) else "")
+    twin.restorers.append(lambda: _forget_blobs(twin))
     twin.unjudged += UNJUDGED
 
 
@@ -241,6 +243,12 @@ def _put_container(twin: Twin, call: Call, there: Document | None) -> Document:
         "lastModifiedTime": datetime.now(UTC).isoformat(),
     }
     return {"etag": f'"0x{uuid.uuid4().hex[:15].upper()}"', "properties": properties}
+
+
+def _forget_blobs(twin: Twin) -> None:
+    for document in list(twin.resources.values()):
+        if document["type"] == blobs.CONTAINERS:
+            _gone_container(twin, document)
 
 
 def _gone_container(twin: Twin, document: Document) -> None:

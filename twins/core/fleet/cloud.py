@@ -13,7 +13,7 @@ Load = tuple[str, str, str]
 """Endpoint's id, its name, and variant."""
 Trouble = Literal["data", "data_late", "image", "not_ready", "internal"]
 
-__all__ = ["Cloud", "DataError", "Identity", "Load", "Request", "Trouble", "Twin"]
+__all__ = ["DataError", "FleetCloud", "Identity", "Load", "Request", "Trouble", "Twin"]
 
 
 class DataError(Exception):
@@ -49,7 +49,7 @@ class Request:
     group: str = ""
 
 
-class Cloud(Protocol):
+class FleetCloud(Protocol):
     """Words and rules of one cloud. What is called with the twin's lock held, says so."""
 
     log_name: str

@@ -4,12 +4,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from twins.core.fleet.cloud import (
-    Cloud,
-    Load,
-    Request,
-    Twin,
-)
+from twins.core.fleet.cloud import FleetCloud, Load, Request, Twin
 
 _LOAD_SECONDS = 10.0
 """Between two data points of the requests under way."""
@@ -18,7 +13,7 @@ _LOAD_SECONDS = 10.0
 class Counts:
     """Collects counts, and writes them when somebody has time for it: a request need not wait for the twin's lock."""
 
-    def __init__(self, twin: Twin, cloud: Cloud) -> None:
+    def __init__(self, twin: Twin, cloud: FleetCloud) -> None:
         self._twin = twin
         self._cloud = cloud
         self._lock = threading.Lock()
@@ -27,7 +22,6 @@ class Counts:
         self._told: dict[Load, float] = {}
 
     def count(self, request: Request) -> None:
-        """One more answered request."""
         with self._lock:
             self._requests.append((time.time(), request))
 
@@ -35,6 +29,11 @@ class Counts:
         """A variant has so many requests now."""
         with self._lock:
             self._most[load] = max(requests, self._most.get(load, 0))
+
+    def forget(self) -> None:
+        with self._lock:
+            self._requests.clear()
+            self._most.clear()
 
     def flush(self, loads: Mapping[Load, int] | None = None) -> None:
         """Write what was counted; `loads` are the requests that each variant has now."""

@@ -16,24 +16,11 @@ from typing import Any
 from contract.errors import KitError
 from hosting.balance import Turns
 from hosting.daemon import Daemon
-from twins.core.fleet.cloud import (
-    Cloud,
-    Identity,
-    Load,
-    Request,
-    Twin,
-)
+from twins.core.fleet.cloud import FleetCloud, Identity, Load, Request, Twin
 from twins.core.fleet.counts import Counts
 from twins.core.fleet.logs import LogTails
 from twins.core.fleet.plan import EndpointPlan
-from twins.core.fleet.worker import (
-    LOGS,
-    RECORD,
-    WORKERS,
-    Place,
-    Worker,
-    clean,
-)
+from twins.core.fleet.worker import LOGS, RECORD, WORKERS, Worker, WorkerContext, clean
 
 FOLDER = "hosting"
 """Of the supervisor, in the twin's home."""
@@ -108,7 +95,6 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        """Are all in service?"""
         return self.in_service >= self.wanted
 
 
@@ -149,7 +135,6 @@ class _Endpoint:
         return (whose.endpoint_id, whose.endpoint, whose.variant), sum(same)
 
     def why_none(self, variant: str) -> str:
-        """Why no instance can take a request."""
         names = {each.name for group in self.plan.groups for each in group.variants}
         if variant and variant not in names:
             return f"Variant {variant} not found for endpoint {self.plan.name}."
@@ -165,7 +150,7 @@ class Fleet:
     threads of the fleet bring it about.
     """
 
-    def __init__(self, twin: Twin, cloud: Cloud) -> None:
+    def __init__(self, twin: Twin, cloud: FleetCloud) -> None:
         self._twin = twin
         self._cloud = cloud
         self._log = logging.getLogger(cloud.log_name)
@@ -173,7 +158,7 @@ class Fleet:
         self._daemon = Daemon(home)
         self.counts = Counts(twin, cloud)
         self._logs = LogTails(twin, cloud)
-        self._place = Place(twin, cloud, self._daemon, self._logs, self._fault)
+        self._context = WorkerContext(twin, cloud, self._daemon, self._logs, self._fault)
         self._endpoints: dict[str, _Endpoint] = {}
         self._ending: list[Worker] = []
         self._changed = threading.Condition()
@@ -210,7 +195,6 @@ class Fleet:
                 self._changed.wait(min(left, 0.5))
 
     def give_back(self, worker: Worker, streams: bool) -> None:
-        """A lease ended."""
         with self._changed:
             worker.in_flight -= 1
             worker.streams -= streams
@@ -237,7 +221,7 @@ class Fleet:
                 self._ending[-1].end()
             for instance in [i for i in wanted if i not in endpoint.workers]:
                 identity, container = wanted[instance]
-                endpoint.workers[instance] = Worker(identity, container, self._place, self._tell)
+                endpoint.workers[instance] = Worker(identity, container, self._context, self._tell)
                 endpoint.workers[instance].start()
             if not wanted:
                 del self._endpoints[plan.id]
@@ -255,7 +239,6 @@ class Fleet:
             return Progress(len(ids), sum(worker.served for worker in workers), problems[0] if problems else "")
 
     def busy(self, endpoint_id: str) -> bool:
-        """Does any container of an endpoint run still?"""
         return any(w.identity.endpoint_id == endpoint_id for w in self._all())
 
     def processes(self) -> list[tuple[Identity, int]]:
@@ -290,6 +273,8 @@ class Fleet:
 
     def clear(self) -> None:
         """End every container, without waiting: the account is emptied."""
+        self._logs.end()  # lines and counts of the old account are none of the new one's
+        self.counts.forget()
         for plan in [endpoint.plan for endpoint in list(self._endpoints.values())]:
             self.want(plan.model_copy(update={"groups": []}))
 
@@ -302,7 +287,7 @@ class Fleet:
             worker.abandon()
         if self._thread:
             self._thread.join()
-        with self._place.supervising:
+        with self._context.supervising:
             end_containers(self._twin.home, self._logs.read)
         self._logs.end()
         self.counts.flush()
@@ -355,7 +340,7 @@ class Fleet:
                     worker.kill()
 
     def _rest(self) -> None:
-        with self._place.supervising:
+        with self._context.supervising:
             with self._changed:
                 self._ending = [worker for worker in self._ending if worker.alive]
                 idle = not self._endpoints and not self._ending

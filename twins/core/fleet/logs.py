@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from twins.core.fleet.cloud import Cloud, Identity, Twin
+from twins.core.fleet.cloud import FleetCloud, Identity, Twin
 
 KEPT_LINES = 5000
 """Of each container's log: a twin's state is written as a whole."""
@@ -28,7 +28,7 @@ class _Tail:
 class LogTails:
     """Reads the files of all containers. A restarted twin goes on where the last one stopped."""
 
-    def __init__(self, twin: Twin, cloud: Cloud) -> None:
+    def __init__(self, twin: Twin, cloud: FleetCloud) -> None:
         self._twin = twin
         self._cloud = cloud
         self._tails: dict[str, _Tail] = {}
@@ -114,5 +114,5 @@ class LogTails:
         assert tail.file
         with self._twin.lock, self._twin.seldom():
             self._cloud.put_lines(tail.whose, messages)
-            place = [os.fstat(tail.file.fileno()).st_ino, tail.file.tell() - len(tail.rest)]
-            self._twin.state.setdefault(_STATE, {})[instance] = place
+            position = [os.fstat(tail.file.fileno()).st_ino, tail.file.tell() - len(tail.rest)]
+            self._twin.state.setdefault(_STATE, {})[instance] = position

@@ -22,13 +22,7 @@ from hosting.daemon import Daemon, Program
 from hosting.files import write_atomic
 from hosting.ports import choose_port
 from hosting.spec import EndpointSpec
-from twins.core.fleet.cloud import (
-    Cloud,
-    DataError,
-    Identity,
-    Trouble,
-    Twin,
-)
+from twins.core.fleet.cloud import DataError, FleetCloud, Identity, Trouble, Twin
 from twins.core.fleet.logs import LogTails
 from twins.core.fleet.plan import ContainerPlan, Probe
 
@@ -56,14 +50,14 @@ class CannotServeError(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerContext:
     """What all workers of a twin share. `fault(kind, image, meets)` is a fault of containers that is wanted now, if any
     (`meets`: a container meets it now); `supervising` is held while the supervisor may end, and while a program is
     added to it.
     """
 
     twin: Twin
-    cloud: Cloud
+    cloud: FleetCloud
     daemon: Daemon
     logs: LogTails
     fault: Callable[[str, str, bool], dict[str, Any] | None]
@@ -75,7 +69,9 @@ class Worker:
     `problem` says why it can't serve; `in_flight` counts its requests, `streams` those that are streams.
     """
 
-    def __init__(self, identity: Identity, plan: ContainerPlan, place: Place, told: Callable[[], None]) -> None:
+    def __init__(
+        self, identity: Identity, plan: ContainerPlan, context: WorkerContext, told: Callable[[], None]
+    ) -> None:
         self.identity = identity
         self.plan = plan
         self.port = 0
@@ -86,8 +82,8 @@ class Worker:
         self.in_flight = 0
         self.streams = 0
         self.chosen = 0
-        self._place = place
-        self._log = logging.getLogger(place.cloud.log_name)
+        self._context = context
+        self._log = logging.getLogger(context.cloud.log_name)
         self._told = told
         self._met: set[str] = set()
         self._program = ""
@@ -100,7 +96,6 @@ class Worker:
     # -- what others ask of it
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def end(self) -> None:
@@ -115,12 +110,10 @@ class Worker:
 
     @property
     def ending(self) -> bool:
-        """Was it told to end?"""
         return self._ending.is_set()
 
     @property
     def alive(self) -> bool:
-        """Is there anything of it still?"""
         return self._thread.is_alive()
 
     def suspect(self, lost: bool) -> None:
@@ -131,11 +124,11 @@ class Worker:
 
     def kill(self) -> bool:
         """Have the container end at once, as a crash does; False when it does not run."""
-        state = self._place.daemon.started(self._program)
+        state = self._context.daemon.started(self._program)
         if not state.running:
             return False
         if self.plan.reference.startswith("docker:"):
-            name = runtimes.container_name(self._place.daemon.home, self._program)
+            name = runtimes.container_name(self._context.daemon.home, self._program)
             subprocess.run(["docker", "kill", name], stdin=subprocess.DEVNULL, capture_output=True)
         else:
             with suppress(ProcessLookupError):
@@ -146,10 +139,9 @@ class Worker:
     @property
     def pid(self) -> int:
         """The container's process, or the one that stands for it; 0: none runs."""
-        return self._place.daemon.started(self._program).pid if self._program else 0
+        return self._context.daemon.started(self._program).pid if self._program else 0
 
     def describe(self) -> dict[str, Any]:
-        """For the twin's status."""
         state = "ending" if self.ending else "in service" if self.ready else self.problem or "starting"
         return {
             "state": state,
@@ -185,9 +177,9 @@ class Worker:
     def _bring_up(self) -> None:
         if not self._adopt():
             self._begin()
-        self._place.logs.add(self.identity, self._place.daemon.home / self._log_file(self._program))
+        self._context.logs.add(self.identity, self._context.daemon.home / self._log_file(self._program))
         self._await_ready()
-        self._place.logs.read(self.identity.id)  # what it said of itself is known before it takes a request
+        self._context.logs.read(self.identity.id)  # what it said of itself is known before it takes a request
         self.ready, self.served, self.problem = not self.ending, True, ""
         self._told()
 
@@ -202,8 +194,8 @@ class Worker:
         folders_there = all(Path(folder).exists() for folder in spec.folders.values())
         with suppress(KitError):
             program = self._as_program()
-            if folders_there and self._place.daemon.alive() and self._place.daemon.has(program):
-                self._place.daemon.add(program)
+            if folders_there and self._context.daemon.alive() and self._context.daemon.has(program):
+                self._context.daemon.add(program)
                 return True
         self._take_down()
         return False
@@ -219,10 +211,10 @@ class Worker:
             runtimes.pull(self.plan.reference)
             record = {"port": self.port, "program": self._program, "spec": self._spec.model_dump(mode="json")}
             write_atomic(self._record(), json.dumps(record))
-            with self._place.supervising:
+            with self._context.supervising:
                 if not self.ending:
-                    self._place.daemon.ensure()
-                    self._place.daemon.add(self._as_program())
+                    self._context.daemon.ensure()
+                    self._context.daemon.add(self._as_program())
         except KitError as e:
             raise CannotServeError(self._trouble("image", str(e))) from e
 
@@ -232,7 +224,7 @@ class Worker:
             for number, source in enumerate(self.plan.data):
                 target = self._folder() / "data" / str(number)
                 target.mkdir(parents=True)
-                self._place.cloud.fetch(self.identity, source, target)
+                self._context.cloud.fetch(self.identity, source, target)
                 _let_read(target)
                 found[source.path] = str(target)
         except DataError as e:
@@ -242,7 +234,7 @@ class Worker:
         return found
 
     def _await_ready(self) -> None:
-        daemon, began = self._place.daemon, time.monotonic()
+        daemon, began = self._context.daemon, time.monotonic()
         before = max(0, daemon.started(self._program).starts - 1)
         while not self.ending:
             state, lasted = daemon.started(self._program), time.monotonic() - began
@@ -252,27 +244,27 @@ class Worker:
                 return
             ends = state.starts - before - state.running
             if ends >= _MOST_ENDS or lasted > limit:
-                self._place.logs.read(self.identity.id)
+                self._context.logs.read(self.identity.id)
                 raise CannotServeError(self._trouble("not_ready", "ended" if ends >= _MOST_ENDS else "silent"))
             self._ending.wait(_LOOK_SECONDS / 2)
 
     def _pretended(self) -> tuple[float, float]:
         """Seconds for which a container must seem not to answer, and those that it may take at most."""
-        limit, scaled = self.plan.start_seconds, self._place.twin.scaled
+        limit, scaled = self.plan.start_seconds, self._context.twin.scaled
         if self._fault("silent"):
             return math.inf, scaled(limit)
         slow = float((self._fault("slow_start") or {}).get("seconds", 0))
         return scaled(slow), scaled(limit) if slow > limit else limit
 
     def _fault(self, kind: str) -> dict[str, Any] | None:
-        found = self._place.fault(kind, self.plan.image, kind not in self._met)
+        found = self._context.fault(kind, self.plan.image, kind not in self._met)
         if found:
             self._met.add(kind)
         return found
 
     def _watch(self) -> None:
         """Look at a container that serves, until it is to end: does its process live, does it answer?"""
-        daemon, probe = self._place.daemon, self.plan.ready
+        daemon, probe = self._context.daemon, self.plan.ready
         missed, next_ask = _Missed(), time.monotonic() + probe.every
         pid = daemon.started(self._program).pid
         while not self.ending:
@@ -309,13 +301,13 @@ class Worker:
     def _see_to_supervisor(self) -> None:
         """A container that is not started again at once has lost its supervisor too."""
         deadline = time.monotonic() + _RESTART_SECONDS
-        while not self._place.daemon.started(self._program).running:
+        while not self._context.daemon.started(self._program).running:
             if self._ending.wait(_LOOK_SECONDS / 2):
                 return
             if time.monotonic() > deadline:
-                with suppress(KitError), self._place.supervising:
+                with suppress(KitError), self._context.supervising:
                     if not self.ending:
-                        self._place.daemon.ensure()
+                        self._context.daemon.ensure()
                 return
 
     def _drain(self) -> None:
@@ -328,24 +320,24 @@ class Worker:
     def _take_down(self) -> None:
         if self._program and self._spec:
             try:
-                self._place.daemon.remove([self._program])
-                runtimes.clean(self._spec, self._place.daemon.home, [self._program])
+                self._context.daemon.remove([self._program])
+                runtimes.clean(self._spec, self._context.daemon.home, [self._program])
             except Exception:  # the supervisor may be ended meanwhile, by who ends them all
                 self._log.exception("instance %s of %s could not be ended", self.identity.id, self.identity.endpoint)
-            self._place.logs.close(self.identity.id)
-            for file in (self._place.daemon.home / LOGS).glob(f"{self._program}.log*"):
+            self._context.logs.close(self.identity.id)
+            for file in (self._context.daemon.home / LOGS).glob(f"{self._program}.log*"):
                 file.unlink(missing_ok=True)
         shutil.rmtree(self._folder(), ignore_errors=True)
         self._program, self._spec, self.port = "", None, 0
 
     def _as_program(self) -> Program:
         assert self._spec
-        home = self._place.daemon.home
+        home = self._context.daemon.home
         log_file = self._log_file(self._program)
         return runtimes.program(self._spec, self._program, home, self._folder() / "root", self.port, log_file)
 
     def _folder(self) -> Path:
-        return self._place.daemon.home / WORKERS / self.identity.id
+        return self._context.daemon.home / WORKERS / self.identity.id
 
     def _record(self) -> Path:
         return self._folder() / RECORD
@@ -355,14 +347,14 @@ class Worker:
         return f"{LOGS}/{program}.log"
 
     def _trouble(self, kind: Trouble, detail: str) -> str:
-        return self._place.cloud.trouble(kind, self.identity, self.plan, detail)
+        return self._context.cloud.trouble(kind, self.identity, self.plan, detail)
 
     def _asks(self, probe: Probe) -> bool:
         """Does the container answer a probe well?"""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=probe.timeout)
         try:
             connection.request("GET", probe.path)
-            return self._place.cloud.answers_well(connection.getresponse().status)
+            return self._context.cloud.answers_well(connection.getresponse().status)
         except (OSError, http.client.HTTPException):
             return False
         finally:

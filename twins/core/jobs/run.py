@@ -65,7 +65,6 @@ class JobRun(ABC):
         self._thread = threading.Thread(target=self._run, name=f"job {name}", daemon=True)
 
     def begin(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -78,7 +77,6 @@ class JobRun(ABC):
         self.woken.set()
 
     def join(self) -> None:
-        """Wait until nothing of it is left."""
         self._thread.join()
 
     # -- what a cloud says --------------------------------------------------------------------------------------------
@@ -135,7 +133,6 @@ class JobRun(ABC):
             remove(self.home)
 
     def pause(self, seconds: float) -> None:
-        """Wait, and look meanwhile."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.woken.wait(min(left, 1.0))
@@ -222,7 +219,6 @@ def loopback_addresses(count: int) -> list[str]:
 
 
 def end_all(containers: Sequence[Job]) -> None:
-    """Kill containers, and wait for their end."""
     for each in containers:
         each.kill()
     for each in containers:

@@ -52,7 +52,7 @@ _PASSED_BACK = (
 )
 
 
-class RefusedError(Exception):
+class RegistryError(Exception):
     """A refusal in the registry's own form."""
 
     def __init__(self, code: str, message: str, status: int, challenge: str = "") -> None:
@@ -77,7 +77,7 @@ class Asked:
 
 class Repository(Protocol):
     """A repository for somebody who may do what was asked. `stored` is its name in the storage. All methods may raise
-    RefusedError.
+    RegistryError.
     """
 
     @property
@@ -104,18 +104,18 @@ class Repository(Protocol):
         ...
 
 
-class Cloud(Protocol):
+class RegistryCloud(Protocol):
     """Who decides for the front."""
 
     def greet(self, request: Request) -> None:
-        """Let somebody know that this is a registry, or raise RefusedError with the challenge of a login."""
+        """Let somebody know that this is a registry, or raise RegistryError with the challenge of a login."""
         ...
 
     def open(self, request: Request, asked: Asked) -> Repository:
         """The repository for who asks.
 
         Raises:
-            RefusedError: they may not, or there is none.
+            RegistryError: they may not, or there is none.
         """
         ...
 
@@ -123,7 +123,7 @@ class Cloud(Protocol):
 class Front:
     """The WSGI application at `/v2/`. Layers are handed through as they come, in both directions."""
 
-    def __init__(self, cloud: Cloud, storage: Storage) -> None:
+    def __init__(self, cloud: RegistryCloud, storage: Storage) -> None:
         self._cloud = cloud
         self._storage = storage
 
@@ -131,13 +131,13 @@ class Front:
         request = Request(environ)
         try:
             response = self._respond(request)
-        except RefusedError as e:
+        except RegistryError as e:
             response = refusal(e)
         except KitError as e:  # Docker shows the words of 4xx alone
-            response = refusal(RefusedError("UNAVAILABLE", f"{e.what}. {e.fix}", 400))
+            response = refusal(RegistryError("UNAVAILABLE", f"{e.what}. {e.fix}", 400))
         except (OSError, HTTPException) as e:
             log.exception("%s %s failed", request.method, request.path)
-            response = refusal(RefusedError("UNKNOWN", f"The twin's registry failed: {e}", 400))
+            response = refusal(RegistryError("UNKNOWN", f"The twin's registry failed: {e}", 400))
         response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         return response(environ, start_response)
 
@@ -168,11 +168,11 @@ class Front:
     def _put_manifest(self, request: Request, asked: Asked, repository: Repository) -> Response:
         body = request.input_stream.read(_MOST_MANIFEST_BYTES + 1)
         if len(body) > _MOST_MANIFEST_BYTES:
-            raise RefusedError("MANIFEST_INVALID", "The manifest has more than 4 MiB.", 413)
+            raise RegistryError("MANIFEST_INVALID", "The manifest has more than 4 MiB.", 413)
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         tag = "" if _DIGEST.match(asked.item) else asked.item
         if not tag and asked.item != digest:
-            raise RefusedError("DIGEST_INVALID", "The digest is not the manifest's.", 400)
+            raise RegistryError("DIGEST_INVALID", "The digest is not the manifest's.", 400)
         repository.check_tag(tag)
         answer = self._hand_on(request, asked, repository, f"manifests/{digest}", body)
         if answer.status_code >= 300:
@@ -204,13 +204,11 @@ class Front:
         return _passed_back(request, asked, repository.stored, connection, found)
 
 
-def unsupported() -> RefusedError:
-    """There is no such operation."""
-    return RefusedError("UNSUPPORTED", "The operation is unsupported.", 405)
+def unsupported() -> RegistryError:
+    return RegistryError("UNSUPPORTED", "The operation is unsupported.", 405)
 
 
-def refusal(error: RefusedError) -> Response:
-    """A refusal as HTTP."""
+def refusal(error: RegistryError) -> Response:
     text = json.dumps({"errors": [{"code": error.code, "message": error.message}]})
     response = Response(text, error.status, content_type="application/json")
     if error.challenge:
@@ -242,11 +240,11 @@ def _passed_back(
         found.close()
         connection.close()
     else:
-        response.response = _Answer(connection, found)
+        response.response = _StoredAnswer(connection, found)
     return response
 
 
-class _Answer:
+class _StoredAnswer:
     """What the storage answers, piece by piece; its connection is closed at the end, or when the client has gone."""
 
     def __init__(self, connection: UnixConnection, found: HTTPResponse) -> None:

@@ -3,17 +3,11 @@ that is the permission.
 """
 
 import hmac
-import json
-import secrets
 import shutil
 import subprocess
-import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from hosting.files import write_atomic
+from twins.core import root
 from twins.core.twin import BaseTwin
 
 _PULL = "twin-"
@@ -49,41 +43,10 @@ def forget_pulled(twin: BaseTwin) -> None:
         subprocess.run([docker, "rmi", "--force", *pulled_names], stdin=subprocess.DEVNULL, capture_output=True)
 
 
-def seal(twin: BaseTwin, claims: Mapping[str, Any], seconds: float) -> str:
-    """A password that says something, good for so long: only this twin makes and reads them."""
-    document = {**claims, "expires": int(time.time() + seconds)}
-    text = urlsafe_b64encode(json.dumps(document).encode()).decode()
-    return f"{text}.{sign(twin, text)}"
-
-
-def unseal(twin: BaseTwin, password: str) -> dict[str, Any] | None:
-    """What `seal` put into it; None: it is none of this twin.
-
-    Raises:
-        TimeoutError: its time is over.
-    """
-    text, _, signature = password.partition(".")
-    if not hmac.compare_digest(signature.encode(), sign(twin, text).encode()):
-        return None
-    document = json.loads(urlsafe_b64decode(text))
-    if document.pop("expires") < time.time():
-        raise TimeoutError
-    return document
-
-
 def sign(twin: BaseTwin, text: str) -> str:
     """What only this twin can say of a text, in hexadecimal digits."""
-    return hmac.new(_secret(twin), text.encode(), "sha256").hexdigest()
+    return hmac.new(root.key(twin.home, "images").encode(), text.encode(), "sha256").hexdigest()
 
 
 def _first(twin: BaseTwin) -> str:
     return f"{_PULL}{sign(twin, 'pull')[:32]}"
-
-
-def _secret(twin: BaseTwin) -> bytes:
-    """Made once for each home."""
-    path = folder(twin) / "secret"
-    with twin.lock:
-        if not path.exists():
-            write_atomic(path, secrets.token_hex(32))
-    return path.read_bytes()

@@ -70,7 +70,6 @@ class Storage:
         return found
 
     def close(self) -> None:
-        """End the program."""
         with self._lock:
             self._closed = True
             self._stop()

@@ -101,7 +101,7 @@ def check_config(config: Mapping[str, Any]) -> list[Failure]:
     """What a stand-in can't honour in a provider's inputs."""
     settings = parse(config)
     failures = [
-        Failure(name, f"a twin has no {name}: `llmops twin aws env` prints the environment for a twin")
+        Failure(name, f"a twin has no {name}: `twins aws env` prints the environment for a twin")
         for name in ELSEWHERE
         if settings.get(name)
     ]
@@ -179,7 +179,7 @@ def _identify(session: AwsSession, settings: Mapping[str, Any]) -> None:
 
     if not {"aws_access_key_id", "aws_secret_access_key"} <= session.credentials.keys():
         raise ProviderError(
-            "No valid credential sources found: `llmops twin aws env` prints those of the twin's root (a profile or a "
+            "No valid credential sources found: `twins aws env` prints those of the twin's root (a profile or a "
             "role of the machine is not a twin's)"
         )
     try:

@@ -178,7 +178,7 @@ class Tokens:
             self._need("a Managed Identity using MSI", "subscriptionId")
             return self._identity
         raise ProviderError(
-            "no credentials: set ARM_CLIENT_ID, ARM_CLIENT_SECRET and ARM_TENANT_ID, as `llmops twin azure env` prints "
+            "no credentials: set ARM_CLIENT_ID, ARM_CLIENT_SECRET and ARM_TENANT_ID, as `twins azure env` prints "
             "them (the Azure CLI's account is not a twin's)"
         )
 

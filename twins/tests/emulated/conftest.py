@@ -1,5 +1,17 @@
 """What emulated tests of the twins share."""
 
-from tests.emulated.conftest import warm_programs
+import importlib
+from collections.abc import Iterator
+from importlib.util import find_spec
 
-__all__ = ["warm_programs"]
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_programs() -> Iterator[None]:
+    """Where the kit is installed too, its engine starts Pulumi programs without importing the SDKs each time."""
+    if not find_spec("llmops"):
+        yield
+        return
+    with importlib.import_module("llmops.pulumi_engine.warm").kept_warm():
+        yield

@@ -33,7 +33,7 @@ def install(twin: Twin) -> None:
     twin.mend("ecr", "BatchGetImage", _name_missing)
     twin.mend("ecr", "GetAuthorizationToken", lambda call, answer: _authorize(twin, call, answer))
     twin.unjudged += UNJUDGED
-    storage = Storage(common.folder(twin), "llmops twin aws up")
+    storage = Storage(common.folder(twin), "twins aws up")
     twin.route("/v2/", front.front(twin, storage))
     twin.after("ecr", "BatchDeleteImage", lambda call, answer: _drop_images(twin, storage, call, answer))
     twin.after(

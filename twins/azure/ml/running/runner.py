@@ -45,6 +45,7 @@ class Runner:
         self.jobs = Jobs(twin)
         self._containers = Containers()
         self._urls: dict[str, str] = {}
+        self._resumed = False
         twin.closers.append(self._containers.close)
         twin.resumers.append(self.resume)
         twin.instances = self.deployments.fleet.describe
@@ -53,6 +54,9 @@ class Runner:
 
     def resume(self) -> None:
         """Take up what the last process left; once, when the state was loaded. Waits for nothing."""
+        if self._resumed:  # a snapshot holds nothing that runs
+            return
+        self._resumed = True
         with self._twin.lock:
             self.deployments.resume(runs=self._runs())
             self.jobs.resume()

@@ -122,7 +122,7 @@ def test_a_second_up_finds_the_first_and_changes_its_settings(start: Callable) -
 
 
 def test_two_at_once_make_one(tmp_path: Path, start: Callable) -> None:
-    found: list[control.TwinInfo] = []
+    found: list[control.AwsTwinInfo] = []
     threads = [threading.Thread(target=lambda: found.append(start(tmp_path / "home").info)) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -162,6 +162,33 @@ def test_reset_empties_it(start: Callable) -> None:
     assert start(twin.home).client("s3").list_buckets()["Buckets"] == []
 
 
+def test_a_restore_brings_the_snapshot_back(start: Callable) -> None:
+    twin = start()
+    before = fill(twin)
+    control.snapshot(twin.home)
+    s3 = twin.client("s3")
+    for version in s3.list_object_versions(Bucket="kept")["Versions"]:
+        s3.delete_object(Bucket="kept", Key=version["Key"], VersionId=version["VersionId"])
+    s3.delete_bucket(Bucket="kept")
+    s3.create_bucket(Bucket="new")
+    twin.client("iam").delete_user(UserName="kept")
+    twin.client("sagemaker").create_model_package_group(ModelPackageGroupName="new")
+    await_written(twin)  # the bodies of the deleted objects are gone from the state's folder
+    control.restore(twin.home)
+    assert read(twin) == before
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["kept"]
+    groups = twin.client("sagemaker").list_model_package_groups()["ModelPackageGroupSummaryList"]
+    assert [group["ModelPackageGroupName"] for group in groups] == ["kept"]
+    await_written(twin)
+    os.kill(twin.info.pids["twin"], signal.SIGKILL)
+    assert read(start(twin.home)) == before
+
+
+def test_without_a_snapshot_there_is_nothing_to_restore(start: Callable) -> None:
+    with pytest.raises(KitError, match="no snapshot"):
+        control.restore(start().home)
+
+
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(KitError) as refusal:
         control.up(tmp_path / "home", port=taken.getsockname()[1])
@@ -181,7 +208,7 @@ def test_a_state_of_another_version_is_told_with_the_way_out(start: Callable, tm
     with pytest.raises(KitError) as refusal:
         control.up(twin.home)
     assert "was written with" in str(refusal.value)
-    assert "llmops twin aws reset" in str(refusal.value)
+    assert f"twins aws reset --home {twin.home}" in str(refusal.value)
     control.reset(twin.home)
     assert start(twin.home).client("s3").list_buckets()["Buckets"] == []
 

@@ -1,4 +1,4 @@
-"""`llmops twin azure …` on a twin that runs."""
+"""`twins azure …` on a twin that runs."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from llmops.cli import app
 from twins.azure import control
+from twins.cli import make_app
 
 
-def llmops(*words: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["twin", "azure", *words])
+def twins(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(make_app(), ["azure", *words])
     return result.exit_code, result.stdout
 
 
@@ -21,37 +21,37 @@ def home(tmp_path: Path) -> str:
 
 
 def test_the_life_of_a_twin(home: str) -> None:
-    assert llmops("status", "--home", home)[0] == 1
+    assert twins("status", "--home", home)[0] == 1
     try:
-        code, text = llmops("up", "--home", home, "--containers", "none", "--location", "northeurope", "--json")
+        code, text = twins("up", "--home", home, "--containers", "none", "--location", "northeurope", "--json")
         told = json.loads(text)
         assert (code, told["location"], told["containers"]) == (0, "northeurope", "none")
-        code, text = llmops("status", "--home", home)
+        code, text = twins("status", "--home", home)
         assert code == 0
         assert "Microsoft.Resources/subscriptions: 1" in text
-        variables = json.loads(llmops("env", "--home", home, "--json")[1])
+        variables = json.loads(twins("env", "--home", home, "--json")[1])
         assert variables["ARM_CLOUD_METADATA_URL"].startswith(told["url"])
         assert variables["ARM_LOCATION"] == "northeurope"
         assert variables["AZURE_CLIENT_SECRET"] is None
-        assert "unset AZURE_CLIENT_SECRET\n" in llmops("env", "--home", home)[1]
+        assert "unset AZURE_CLIENT_SECRET\n" in twins("env", "--home", home)[1]
         assert Path(variables["SSL_CERT_FILE"]).read_text().endswith((Path(home) / "tls/ca.pem").read_text())
     finally:
-        assert llmops("down", "--home", home)[0] == 0
-    assert llmops("down", "--home", home)[1] == "the twin did not run\n"
-    code, text = llmops("reset", "--home", home)
+        assert twins("down", "--home", home)[0] == 0
+    assert twins("down", "--home", home)[1] == "the twin did not run\n"
+    code, text = twins("reset", "--home", home)
     assert (code, "is empty" in text) == (0, True)
 
 
 def test_faults(home: str) -> None:
     try:
-        llmops("up", "--home", home, "--containers", "none")
-        code, text = llmops("fault", "throttle", "operation=*/write", "times=2", "--home", home)
+        twins("up", "--home", home, "--containers", "none")
+        code, text = twins("fault", "throttle", "operation=*/write", "times=2", "--home", home)
         assert (code, text) == (0, "from now on: so many calls are answered with 429 and Retry-After\n")
-        listed = json.loads(llmops("faults", "--home", home, "--json")[1])
+        listed = json.loads(twins("faults", "--home", home, "--json")[1])
         assert listed == [{"fault": "throttle", "service": "*", "operation": "*/write", "times": 2, "met": 0}]
-        kinds = json.loads(llmops("faults", "--kinds", "--home", home, "--json")[1])
+        kinds = json.loads(twins("faults", "--kinds", "--home", home, "--json")[1])
         assert {"throttle", "role_propagation", "capacity", "failure"} <= {each["fault"] for each in kinds}
-        assert json.loads(llmops("faults", "--clear", "--home", home, "--json")[1]) == []
+        assert json.loads(twins("faults", "--clear", "--home", home, "--json")[1]) == []
         assert control.faults(Path(home)) == {}
     finally:
         control.down(Path(home))

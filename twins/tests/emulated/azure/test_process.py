@@ -7,12 +7,16 @@ from pathlib import Path
 import psutil
 import pytest
 from azure.core.exceptions import HttpResponseError
+from azure.identity import DefaultAzureCredential
+from azure.storage.blob import ContainerClient
 
 from contract.errors import KitError
 from tests.support.azure_twin import GROUPS, Subscription, running_twin
 from twins.azure import control
+from twins.azure.entra.principals import OWNER_ID
 
 GROUP = "/resourceGroups/kept"
+STORAGE = "2024-01-01"
 
 
 def put_group(running: Subscription, name: str = "kept") -> None:
@@ -76,6 +80,38 @@ def test_reset_empties_a_twin_that_runs_and_one_that_does_not(tmp_path: Path) ->
         control.reset(running.home)
         control.up(running.home, containers="none")
         assert groups(running) == []
+
+
+def test_a_restore_brings_the_snapshot_back_without_blobs(tmp_path: Path) -> None:
+    with running_twin(tmp_path) as running, running.entered():
+        put_group(running)
+        arm = running.arm()
+        account = f"{arm.root}{GROUP}/providers/Microsoft.Storage/storageAccounts/keptdata"
+        container = f"{account}/blobServices/default/containers/rows"
+        body = {"location": "westeurope", "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
+        role = f"{arm.root}/providers/Microsoft.Authorization/roleAssignments/00000000-0000-0000-0000-000000000001"
+        writer = f"{arm.root}/providers/Microsoft.Authorization/roleDefinitions/ba92f5b4-2d11-453d-a403-e96b0029c9fe"
+        arm.change("PUT", account, STORAGE, body)
+        arm.change("PUT", container, STORAGE, {"properties": {}})
+        assigned = {"roleDefinitionId": writer, "principalId": OWNER_ID, "principalType": "ServicePrincipal"}
+        arm.send("PUT", role, "2022-04-01", {"properties": assigned})
+        control.snapshot(running.home)
+        url = arm.send("GET", account, STORAGE).json()["properties"]["primaryEndpoints"]["blob"]
+        rows = ContainerClient(url.rstrip("/"), "rows", DefaultAzureCredential())
+        rows.upload_blob("a", b"1")
+        with pytest.raises(KitError, match="keeps no blobs"):
+            control.snapshot(running.home)
+        put_group(running, "new")
+        control.restore(running.home)
+        assert groups(running) == ["kept"]
+        assert list(rows.list_blobs()) == []
+        rows.upload_blob("b", b"2")
+        arm.change("DELETE", f"{arm.root}{GROUP}", GROUPS)
+        control.restore(running.home)
+        assert arm.send("GET", account, STORAGE).json()["properties"]["primaryEndpoints"]["blob"] == url
+        assert list(rows.list_blobs()) == []
+        rows.close()
+        arm.close()
 
 
 def test_what_runs_is_told_and_settings_change_while_it_runs(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def twin(home: Path) -> Iterator[str]:
     """The URL of a twin of AWS that judges no permissions."""
-    command = [sys.executable, "-m", "twins.aws", "serve", "--home", str(home), "--judge", "off", "--pace", "0.3"]
+    command = [sys.executable, "-m", "twins", "aws", "serve", "--home", str(home), "--judge", "off", "--pace", "0.3"]
     command += ["--containers", "none"]
     process = subprocess.Popen([*command, "--no-stand-in"], stdin=subprocess.DEVNULL)
     try:

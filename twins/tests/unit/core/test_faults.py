@@ -4,17 +4,11 @@ from typing import Any
 
 import pytest
 
-from twins.core.faults import (
-    ANY,
-    TIMES,
-    FaultError,
-    Faults,
-    Kind,
-    Member,
-)
+from twins.core.faults import FaultError, Faults, Kind, Member
 
+CALLS = {"service": Member("pattern", "*"), "operation": Member("pattern")}
 KINDS = {
-    "throttle": Kind("calls are refused", {"service": ANY, "operation": Member("pattern"), "times": TIMES}),
+    "throttle": Kind("calls are refused", {**CALLS, "times": Member("count", 1)}),
     "slow": Kind("calls are slow", {"operation": Member("pattern"), "seconds": Member("number")}),
 }
 

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from tests.support.twin_keys import root_keys
 from twins.aws.registry import registry
 from twins.aws.twin import Twin
+from twins.core import web_identity
 from twins.tests.emulated.aws.conftest import REGION, Running, made_role
 from twins.tests.emulated.aws.services.waiting import eventually
 
@@ -196,12 +197,13 @@ def test_what_is_not_there_or_not_ecrs_is_refused(root: Client, repository: str)
 
 
 def test_only_a_token_of_ecr_opens_it(twin: Running, root: Client, repository: str) -> None:
-    text, _, signature = root.password.partition(".")
-    document = json.loads(base64.urlsafe_b64decode(text))
-    assert 11.9 * 3600 < document["expires"] - twin.info.started < 13 * 3600
+    head, text, signature = root.password.split(".")
+    document = json.loads(base64.urlsafe_b64decode(text + "==="))
+    assert 11.9 * 3600 < document["exp"] - twin.info.started < 13 * 3600
+    of_another_purpose = web_identity.issue(twin.home, document)
     document["principal"] = "arn:aws:iam::000000000000:user/other"
-    forged = f"{base64.urlsafe_b64encode(json.dumps(document).encode()).decode()}.{signature}"
-    for wrong in ("", "password", forged):
+    forged = f"{head}.{base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip('=')}.{signature}"
+    for wrong in ("", "password", forged, of_another_purpose):
         for path in ("", f"{repository}/manifests/v1"):
             answer = Client(twin, wrong).ask("GET", path)
             assert answer.status == 401

@@ -25,7 +25,7 @@ from twins.core.fleet.plan import (
     GroupPlan,
     VariantPlan,
 )
-from twins.core.fleet.worker import Place, Worker
+from twins.core.fleet.worker import Worker, WorkerContext
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e"
 CONTAINER = ContainerPlan(image="process:echo@sha256:1", reference="process:echo@sha256:1", ready=PING)
@@ -35,7 +35,7 @@ def endpoint(tmp_path: Path, *groups: tuple[str, float, dict[str, tuple[float, i
     """An endpoint whose instances are all in service: (id, share, {variant: (weight, instances)}) for each group."""
     twin = Twin(tmp_path)
     cloud = AwsCloud(twin)
-    place = Place(twin, cloud, Daemon(tmp_path), LogTails(twin, cloud), lambda *_: None)
+    place = WorkerContext(twin, cloud, Daemon(tmp_path), LogTails(twin, cloud), lambda *_: None)
     plans, workers = [], {}
     for group, share, variants in groups:
         planned = []
