@@ -73,7 +73,6 @@ def _void(value: Any) -> bool:
 
 CONDITIONS = {
     "not": lambda told, old, new, olds, news: [old, new] != told,
-    "only": lambda told, old, new, olds, news: [old, new] == told,
     "presence": lambda told, old, new, olds, news: _void(old) != _void(new),
     "unless": lambda told, old, new, olds, news: all(news.get(n) not in (v, UNKNOWN) for n, v in told.items()),
     "was": lambda told, old, new, olds, news: all(olds.get(n) == v for n, v in told.items()),

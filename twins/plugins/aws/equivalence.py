@@ -1,7 +1,6 @@
-"""When two different values are the same to AWS: policies, JSON texts, instants, numbers in words, sets."""
+"""When two different values are the same to AWS: policies, JSON texts, numbers in words, sets."""
 
 import json
-from datetime import datetime
 from typing import Any
 
 from twins.plugins.aws.rules import Rules
@@ -69,13 +68,6 @@ def _canonical(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _instants(old: Any, new: Any) -> bool:
-    try:
-        return datetime.fromisoformat(str(old)) == datetime.fromisoformat(str(new))
-    except ValueError:
-        return False
-
-
 def _decimals(old: Any, new: Any) -> bool:
     try:
         return float(old) == float(new)
@@ -92,7 +84,6 @@ def _last_part(old: Any, new: Any) -> bool:
 
 
 COMPARISONS = {
-    "instant": _instants,
     "decimal": _decimals,
     "protocol": _protocols,
     "last part of an ARN": _last_part,

@@ -1,4 +1,4 @@
-"""The stand-in for Pulumi's aws plugin: its rules from types.json, its calls to the twin from services/."""
+"""The stand-in for Pulumi's aws plugin: its rules from types.json, its calls to the twin from kinds.json."""
 
 import copy
 import importlib.metadata
@@ -13,9 +13,8 @@ from twins.plugins.aws import (
     tags,
 )
 from twins.plugins.aws.calls import Work
-from twins.plugins.aws.kinds import Kind
+from twins.plugins.aws.kinds import Kind, kind_of
 from twins.plugins.aws.rules import Rules, rules
-from twins.plugins.aws.services import kind_of
 from twins.plugins.aws.session import AwsSession, check_config, open_session
 from twins.plugins.caller import environment_of
 from twins.plugins.plugin import (

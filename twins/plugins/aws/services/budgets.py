@@ -5,12 +5,10 @@ from typing import Any
 
 from twins.plugins.aws.calls import AwsError, Work
 from twins.plugins.aws.kinds import Kind
-from twins.plugins.aws.tags import Tagging
 from twins.plugins.aws.translate import from_api, scalar_from_api, to_api
 from twins.plugins.plugin import PartlyMadeError, ProviderError
 
 NOT_FOUND = ("NotFoundException",)
-ELSEWHERE = ("plannedLimits", "autoAdjustData", "filterExpression", "metrics")
 SUBSCRIBERS = {"EMAIL": "subscriberEmailAddresses", "SNS": "subscriberSnsTopicArns"}
 
 
@@ -26,9 +24,6 @@ class Budget(Kind):
 
     def parameters(self, work: Work, operation: str) -> dict[str, Any]:
         given = work.inputs
-        used = [name for name in ELSEWHERE if given.get(name)]
-        if used:
-            raise ProviderError(f"the stand-in plugin does not set {', '.join(used)} of a budget")
         member = "Budget" if operation == "CreateBudget" else "NewBudget"
         shape = work.shape("budgets", operation).members[member]
         budget = to_api({n: given.get(n) for n in ("budgetType", "timeUnit", "costTypes", "name")}, shape, {}, "Budget")
@@ -82,7 +77,7 @@ class Budget(Kind):
 
     def _notifications(self, work: Work) -> list[dict[str, Any]]:
         found = []
-        for told in work.call("budgets", "DescribeNotificationsForBudget", **self._place(work)).get(
+        for told in work.call("budgets", "DescribeNotificationsForBudget", **self._named(work)).get(
             "Notifications", []
         ):
             notification = from_api(told, work.rules.inputs["notifications"][0], {})
@@ -90,7 +85,7 @@ class Budget(Kind):
             try:
                 key = {n: v for n, v in told.items() if n != "NotificationState"}
                 answer = work.call(
-                    "budgets", "DescribeSubscribersForNotification", **self._place(work), Notification=key
+                    "budgets", "DescribeSubscribersForNotification", **self._named(work), Notification=key
                 )
             except AwsError as error:
                 if not error.is_one_of(NOT_FOUND):
@@ -111,16 +106,16 @@ class Budget(Kind):
         if not subscribers:
             raise PartlyMadeError("Budget notification must have at least one subscriber!", work.id, dict(work.inputs))
         parameters = {"Notification": _notification(notification), "Subscribers": subscribers}
-        work.call("budgets", "CreateNotification", **self._place(work), **parameters)
+        work.call("budgets", "CreateNotification", **self._named(work), **parameters)
 
     def _forget(self, work: Work, notification: dict[str, Any]) -> None:
         try:
-            work.call("budgets", "DeleteNotification", **self._place(work), Notification=_notification(notification))
+            work.call("budgets", "DeleteNotification", **self._named(work), Notification=_notification(notification))
         except AwsError as error:
             if not error.is_one_of(NOT_FOUND):  # the budget was only half made
                 raise
 
-    def _place(self, work: Work) -> dict[str, str]:
+    def _named(self, work: Work) -> dict[str, str]:
         return {"AccountId": self._account(work), "BudgetName": self.values(work)["name"]}
 
     @staticmethod
@@ -145,23 +140,3 @@ def _text(time: Any) -> str:
     if isinstance(time, datetime):
         return time.astimezone(UTC).strftime("%Y-%m-%d_%H:%M")
     return scalar_from_api(time, "string")
-
-
-KINDS = (
-    Budget(
-        "aws:budgets/budget:Budget",
-        "budgets",
-        "Budget",
-        "{accountId}:{name}",
-        create="CreateBudget",
-        read="DescribeBudget",
-        update="UpdateBudget",
-        delete="DeleteBudget",
-        identity={"AccountId": "{accountId}", "BudgetName": "{name}"},
-        pick="Budget",
-        prefix="Budget",
-        outputs={"arn": "arn:{partition}:budgets::{accountId}:budget/{name}"},
-        tags=Tagging("TagResource", "UntagResource", "ListTagsForResource", {"ResourceARN": "{arn}"}),
-        gone=NOT_FOUND,
-    ),
-)

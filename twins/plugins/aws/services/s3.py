@@ -1,27 +1,13 @@
-"""S3: buckets. Their settings that are resources of their own are in `s3_settings`."""
+"""S3: buckets, and their versioning and lifecycle rules, which are resources of their own."""
 
 from typing import Any
 
 from twins.plugins.aws.calls import AwsError, Gone, Work
 from twins.plugins.aws.kinds import MINUTE, Kind
-from twins.plugins.aws.services.s3_settings import KINDS as SETTINGS
-from twins.plugins.aws.services.s3_settings import NO_BUCKET
 from twins.plugins.aws.translate import from_api, map_of, pairs_of
 from twins.plugins.plugin import ProviderError
 
-ELSEWHERE = (
-    "accelerationStatus",
-    "acl",
-    "corsRules",
-    "grants",
-    "lifecycleRules",
-    "logging",
-    "objectLockConfiguration",
-    "replicationConfiguration",
-    "requestPayer",
-    "website",
-)
-"""Settings of a bucket, deprecated as such, that the stand-in does not make."""
+NO_BUCKET = ("NoSuchBucket", "404", "NotFound")
 READS: tuple[tuple[str, Gone], ...] = (
     ("GetBucketPolicy", ("NoSuchBucketPolicy",)),
     ("GetBucketAcl", ()),
@@ -58,7 +44,6 @@ class Bucket(Kind):
     """A bucket."""
 
     def call_create(self, work: Work) -> dict[str, Any]:
-        _refuse_elsewhere(work)
         name = work.inputs["bucket"]
         parameters: dict[str, Any] = {"Bucket": name}
         if work.region != "us-east-1":
@@ -76,7 +61,6 @@ class Bucket(Kind):
         work.wait(lambda: _exists(work, work.id), 20 * MINUTE, f"S3 Bucket ({work.id}) create")
         if work.inputs.get("tagsAll"):
             _put_tags(work, work.inputs["tagsAll"])
-        self._put_settings(work, {"policy", "versioning", "serverSideEncryptionConfiguration"})
 
     def find(self, work: Work) -> dict[str, Any] | None:
         if not _exists(work, work.id):
@@ -110,10 +94,9 @@ class Bucket(Kind):
         return {"bucket", "tagsAll", "policy", "versioning", "serverSideEncryptionConfiguration", *work.rules.outputs}
 
     def change(self, work: Work) -> dict[str, Any]:
-        _refuse_elsewhere(work)
+        self.refuse_unsupported(work)
         if "tagsAll" in work.changed:
             _put_tags(work, work.inputs.get("tagsAll") or {})
-        self._put_settings(work, set(work.changed))
         return self.state_after(work)
 
     def remove(self, work: Work) -> None:
@@ -137,23 +120,50 @@ class Bucket(Kind):
             _empty(work)
             work.call("s3", "DeleteBucket", Bucket=work.id)
 
-    @staticmethod
-    def _put_settings(work: Work, names: set[str]) -> None:
-        given = work.inputs
-        if "policy" in names and given.get("policy"):
-            work.call("s3", "PutBucketPolicy", retry=("MalformedPolicy",), Bucket=work.id, Policy=given["policy"])
-        elif "policy" in names and work.state.get("policy"):
-            work.call("s3", "DeleteBucketPolicy", Bucket=work.id)
-        if "versioning" in names and (given.get("versioning") or work.state):
-            enabled = (given.get("versioning") or {}).get("enabled")
-            status = {"Status": "Enabled" if enabled else "Suspended"}
-            work.call("s3", "PutBucketVersioning", Bucket=work.id, VersioningConfiguration=status)
-        if "serverSideEncryptionConfiguration" in names and given.get("serverSideEncryptionConfiguration"):
-            from twins.plugins.aws.translate import to_api
 
-            shape = work.shape("s3", "PutBucketEncryption").members["ServerSideEncryptionConfiguration"]
-            rules = to_api(given["serverSideEncryptionConfiguration"], shape, {})
-            work.call("s3", "PutBucketEncryption", Bucket=work.id, ServerSideEncryptionConfiguration=rules)
+class BucketVersioning(Kind):
+    """Versioning can't be taken away, only suspended; a bucket that never had it says nothing."""
+
+    def call_create(self, work: Work) -> dict[str, Any]:
+        if work.inputs["versioningConfiguration"].get("status") == "Disabled":
+            return {}
+        return super().call_create(work)
+
+    def refused_change(self, state: dict[str, Any], news: dict[str, Any]) -> str:
+        old, new = ((p.get("versioningConfiguration") or {}).get("status", "") for p in (state, news))
+        if old in ("Enabled", "Suspended") and new == "Disabled":
+            return f"versioning_configuration.status cannot be updated from '{old}' to '{new}'"
+        return ""
+
+    def call_read(self, work: Work) -> dict[str, Any] | None:
+        answer = work.call("s3", "GetBucketVersioning", Bucket=work.id)
+        return {"VersioningConfiguration": {"Status": "Disabled", **answer}}
+
+    def call_delete(self, work: Work) -> None:
+        if (work.state.get("versioningConfiguration") or {}).get("status") == "Disabled":
+            return
+        try:
+            status = {"Status": "Suspended"}
+            work.call("s3", "PutBucketVersioning", Bucket=work.id, VersioningConfiguration=status)
+        except AwsError as error:
+            if not error.is_one_of(("InvalidBucketState",)):
+                raise
+
+    def readable(self, work: Work) -> set[str]:
+        return {"bucket", "expectedBucketOwner", "versioningConfiguration"}
+
+
+class BucketLifecycle(Kind):
+    """A rule without a filter is sent with an empty one."""
+
+    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+        found = super().parameters(work, operation)
+        for rule in found["LifecycleConfiguration"]["Rules"]:
+            if "Prefix" not in rule:
+                rule.setdefault("Filter", {"Prefix": ""})
+                if not rule["Filter"]:
+                    rule["Filter"] = {"Prefix": ""}
+        return found
 
 
 def _exists(work: Work, name: str) -> bool:
@@ -201,18 +211,3 @@ def _empty(work: Work) -> None:
         objects = [{"Key": o["Key"], "VersionId": o["VersionId"]} for o in found]
         for start in range(0, len(objects), 1000):
             work.call("s3", "DeleteObjects", Bucket=work.id, Delete={"Objects": objects[start : start + 1000]})
-
-
-def _refuse_elsewhere(work: Work) -> None:
-    used = [name for name in ELSEWHERE if work.inputs.get(name)]
-    if used:
-        raise ProviderError(
-            f"the stand-in plugin does not set {', '.join(used)} of a bucket: "
-            "give it as a resource of its own (aws.s3.BucketLifecycleConfiguration, …)"
-        )
-
-
-KINDS = (
-    Bucket("aws:s3/bucket:Bucket", "s3", "S3 Bucket", "{bucket}", read="HeadBucket"),
-    *SETTINGS,
-)

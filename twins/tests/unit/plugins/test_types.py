@@ -10,8 +10,8 @@ import grpc
 import pytest
 from pulumi.runtime.proto import provider_pb2
 
+from twins.plugins.aws.kinds import kind_of
 from twins.plugins.aws.rules import FOLDER, rules, tokens
-from twins.plugins.aws.services import kind_of
 from twins.plugins.differences import general
 from twins.plugins.values import DEFAULTS, UNKNOWN
 from twins.tests.unit.plugins import samples
@@ -169,10 +169,6 @@ def test_every_change_replaces_or_updates_as_told(token: str, plugin: Plugin) ->
 
 
 CONDITIONAL: dict[str, list[tuple[str, dict[str, Any], dict[str, Any], bool]]] = {
-    "aws:ssm/parameter:Parameter": [
-        ("tier", {"tier": "Advanced"}, {"tier": "Standard"}, True),
-        ("tier", {"tier": "Standard"}, {"tier": "Advanced"}, False),
-    ],
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": [
         ("expectedBucketOwner", {}, {"expectedBucketOwner": "000000000000"}, False),
         ("expectedBucketOwner", {}, {"expectedBucketOwner": "111111111111"}, True),
