@@ -23,7 +23,7 @@ _SERVICES = (
     "services.kms",
     "services.logs.logs",
     "services.nothing_there",
-    "services.pricing",
+    "services.not_judged",
     "services.s3.s3",
     "services.s3.copies",
     "sagemaker.control_plane",
@@ -90,4 +90,4 @@ def install(twin: Twin) -> None:
     twin.judge_of_calls = permissions.may_call
     twin.judge_of_policies = permissions.would_allow
     twin.judge_of_services = permissions.service_may
-    twin.closers.extend([twin.fleet.close, permissions.close])
+    twin.closers.append(permissions.close)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from contract.twins import TWIN_ACCOUNT
-from twins.aws.sagemaker.fleet.fleet import Fleet
 from twins.aws.wire.calls import Call, Deferred
+from twins.core.fleet.fleet import Fleet
 from twins.core.twin import BaseTwin, TwinSettings
 
 AWS_TRANSITION_SECONDS = 300.0
@@ -16,6 +16,8 @@ AWS_TRANSITION_SECONDS = 300.0
 log = logging.getLogger("twins.aws")
 Handler = Callable[[Call], Mapping[str, Any] | Deferred | None]
 Hook = Callable[[Call, dict[str, Any]], None]
+Tagged = tuple[str, dict[str, str]]
+"""ARN and tags of a resource."""
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -26,18 +28,20 @@ class Twin(BaseTwin):
     with moto's backends.
     """
 
+    fleet: Fleet
+    """The containers of endpoints: set by `sagemaker.fleet.fleet.install`."""
     transition_seconds = AWS_TRANSITION_SECONDS
 
     def __init__(self, home: Path, settings: TwinSettings | None = None, region: str = "us-east-1") -> None:
         super().__init__(home, settings)
         self.account = TWIN_ACCOUNT
         self.region = region
-        self.fleet = Fleet(self)
         self.judges: list[Callable[[Call], None]] = []
         self.judge_of_roles: Callable[..., str | None] | None = None
         self.judge_of_calls: Callable[..., str | None] | None = None
         self.judge_of_services: Callable[..., bool] | None = None
         self.judge_of_policies: Callable[..., str | None] | None = None
+        self.tag_sources: list[Callable[[Twin], list[Tagged]]] = []
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._hooks: dict[tuple[str, str], list[Hook]] = {}
         self._checks: dict[tuple[str, str], list[Callable[[Call], None]]] = {}
@@ -87,6 +91,10 @@ class Twin(BaseTwin):
         if self.judge_of_calls is None or self.settings.judge == "off":
             return None
         return self.judge_of_calls(role_arn, call, service=service, source_arn=source_arn)
+
+    def tagged(self) -> list[Tagged]:
+        """Everything with tags that the twin's own services keep; SageMaker and moto tell theirs by themselves."""
+        return [found for source in self.tag_sources for found in source(self)]
 
     def reset(self) -> None:
         """Drop everything: moto's backends and our own documents."""

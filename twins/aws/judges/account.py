@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from twins.aws.services.documents import shelf
 from twins.aws.twin import Twin
 from twins.aws.wire.calls import ApiError, Call
 
@@ -249,9 +250,8 @@ class Account:
 
     def scalable_targets(self, resource_id: str, region: str) -> list[str]:
         """The ARNs of what scales a resource ("endpoint/x/variant/main", or a prefix of it)."""
-        from twins.aws.services.application_autoscaling import target_arns
-
-        return target_arns(self.twin, region, resource_id)
+        targets = shelf(self.twin, "application-autoscaling", "targets", region).values()
+        return [each["ScalableTargetARN"] for each in targets if f"{each['ResourceId']}/".startswith(f"{resource_id}/")]
 
     def vpcs_of(self, subnets: list[str], region: str) -> list[str]:
         """The ids of the VPCs that subnets are in."""
@@ -288,8 +288,6 @@ class Account:
         """The tags of a resource, by the one API that knows those of all services; none where it does not know."""
         from moto.resourcegroupstaggingapi.models import resourcegroupstaggingapi_backends
 
-        from twins.aws.services import tagging
-
         parts = arn.split(":")
         if len(parts) < 6:
             return {}  # `*`: what the action makes, or all of a service
@@ -301,7 +299,7 @@ class Account:
             return self._tags("role", parts[5].rpartition("/")[2])
         if parts[2] == "ec2":  # which has tags for more than the one API tells
             return self._ec2_tags(parts[5].rpartition("/")[2], region)
-        if own := tagging.tags_of(self.twin, arn):
+        if own := dict(self.twin.tagged()).get(arn):
             return own
         backend = resourcegroupstaggingapi_backends[self.id][region]
         return next((dict(each.tags) for each in backend._get_resources_generator(resource_arn_list=[arn])), {})

@@ -1,4 +1,4 @@
-"""Application Auto Scaling of SageMaker variants: targets, policies with the alarms they make, schedules, activities.
+"""Application Auto Scaling of SageMaker variants: targets, policies with the alarms they make, activities.
 
 https://docs.aws.amazon.com/autoscaling/application/APIReference/Welcome.html; scaling itself is in `scaling`.
 """
@@ -6,11 +6,10 @@ https://docs.aws.amazon.com/autoscaling/application/APIReference/Welcome.html; s
 import re
 
 from twins.aws.sagemaker.endpoints import scaling
-from twins.aws.services import schedules
 from twins.aws.services.cloudwatch import alarms
 from twins.aws.services.documents import Document, implement_methods, new_id, now, page, plain, regions, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import Tagged, Twin
+from twins.aws.wire.calls import ApiError, Call, not_judged
 
 SERVICE = "application-autoscaling"
 _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
@@ -25,20 +24,11 @@ _PREDEFINED = {
 def install(twin: Twin) -> None:
     """Answer the API."""
     implement_methods(twin, SERVICE, _ApplicationAutoscaling(twin))
+    twin.tag_sources.append(_tagged)
     twin.before("sagemaker", "UpdateEndpoint", lambda call: _refuse_moved_variants(twin, call))
 
 
-def target_arns(twin: Twin, region: str, resource_id: str) -> list[str]:
-    """The ARNs of the scalable targets of a resource, or of all resources below it ("endpoint/x")."""
-    targets = shelf(twin, SERVICE, "targets", region).values()
-    return [
-        target["ScalableTargetARN"]
-        for target in targets
-        if target["ResourceId"] == resource_id or target["ResourceId"].startswith(f"{resource_id}/")
-    ]
-
-
-def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
+def _tagged(twin: Twin) -> list[Tagged]:
     """ARN and tags of every scalable target."""
     return [
         (target["ScalableTargetARN"], target["tags"])
@@ -103,12 +93,11 @@ class _ApplicationAutoscaling:
         target = targets.get(_key(call.parameters))
         if target is None:
             raise _no_target(call.parameters)
-        for kind in ("policies", "actions"):
-            documents = shelf(self._twin, SERVICE, kind, call.region)
-            for key, document in list(documents.items()):
-                if _key(document) == _key(target):
-                    self._drop_alarms(call.region, document)
-                    del documents[key]
+        policies = shelf(self._twin, SERVICE, "policies", call.region)
+        for key, policy in list(policies.items()):
+            if _key(policy) == _key(target):
+                self._drop_alarms(call.region, policy)
+                del policies[key]
         del targets[_key(target)]
 
     def put_scaling_policy(self, call: Call) -> Document:
@@ -148,47 +137,6 @@ class _ApplicationAutoscaling:
             text = f"No scaling policy found for {_named(call.parameters)}, policy name: {name}"
             raise ApiError("ObjectNotFoundException", text)
         self._drop_alarms(call.region, policy)
-
-    def put_scheduled_action(self, call: Call) -> None:
-        given = plain(call.parameters)
-        if _key(given) not in shelf(self._twin, SERVICE, "targets", call.region):
-            raise _no_target(given)
-        actions = shelf(self._twin, SERVICE, "actions", call.region)
-        key = _policy_key(given, "ScheduledActionName")
-        old = actions.get(key, {})
-        action = {**old, **given}
-        if "Schedule" not in action:
-            raise ApiError("ValidationException", "Schedule must be specified for a new scheduled action")
-        wanted = action.get("ScalableTargetAction", {})
-        if not wanted:
-            raise ApiError("ValidationException", "MinCapacity or MaxCapacity must be specified for a scheduled action")
-        if wanted.get("MinCapacity", 0) > wanted.get("MaxCapacity", float("inf")):
-            raise ApiError("ValidationException", "Maximum capacity cannot be less than minimum capacity")
-        schedules.check(action["Schedule"], action.get("Timezone", "UTC"))
-        if not old:
-            named = f"scheduledActionName/{given['ScheduledActionName']}"
-            action.update(
-                ScheduledActionARN=self._arn(call.region, "scheduledAction", given, named), CreationTime=now()
-            )
-        action["looked_at"] = now()
-        actions[key] = action
-
-    def describe_scheduled_actions(self, call: Call) -> Document:
-        wanted = call.parameters
-        names = wanted.get("ScheduledActionNames")
-        found = [
-            action
-            for action in shelf(self._twin, SERVICE, "actions", call.region).values()
-            if _belongs(action, wanted) and (names is None or action["ScheduledActionName"] in names)
-        ]
-        return _page(call, "ScheduledActions", found)
-
-    def delete_scheduled_action(self, call: Call) -> None:
-        actions = shelf(self._twin, SERVICE, "actions", call.region)
-        if actions.pop(_policy_key(call.parameters, "ScheduledActionName"), None) is None:
-            name = call.parameters["ScheduledActionName"]
-            text = f"No scheduled action found for {_named(call.parameters)}, scheduled action name: {name}"
-            raise ApiError("ObjectNotFoundException", text)
 
     def describe_scaling_activities(self, call: Call) -> Document:
         kept = shelf(self._twin, SERVICE, "activities", call.region).get("all", {"events": []})["events"]
@@ -243,10 +191,11 @@ def _refuse_moved_variants(twin: Twin, call: Call) -> None:
     if types is None or found is None:  # SageMaker says what is missing
         return
     now_types = scaling.instance_types(twin, call.region, found["EndpointConfigName"]) or {}
+    scaled = {target["ResourceId"] for target in shelf(twin, SERVICE, "targets", call.region).values()}
     moved = [
         variant
         for variant, kind in now_types.items()
-        if types.get(variant) != kind and target_arns(twin, call.region, f"endpoint/{name}/variant/{variant}")
+        if types.get(variant) != kind and f"endpoint/{name}/variant/{variant}" in scaled
     ]
     if moved:
         text = f'The variant(s) "[{", ".join(moved)}]" must be deregistered as scalable targets with AWS Auto Scaling before they can be removed or have their instance type updated.'  # fmt: skip # noqa: E501
@@ -282,12 +231,6 @@ def _watched(policy: Document, tracking: Document) -> Document:
         named = {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions}
         return {**named, "Statistic": statistic, "Period": period}
     custom = tracking["CustomizedMetricSpecification"]
-    if "Metrics" in custom:
-        queries = []
-        for query in custom["Metrics"]:
-            stat = query.get("MetricStat")
-            queries.append({**query, **({"MetricStat": {"Period": 60, **stat}} if stat else {})})
-        return {"Metrics": queries}
     kept = ("Namespace", "MetricName", "Dimensions", "Statistic", "Unit")
     return {**{name: custom[name] for name in kept if name in custom}, "Period": custom.get("Period", 60)}
 
@@ -322,6 +265,8 @@ def _refuse_bad_policy(policy: Document) -> None:
     if len(forms) != 1:
         text = "Exactly one of PredefinedMetricSpecification and CustomizedMetricSpecification must be specified"
         raise ApiError("ValidationException", text)
+    if "Metrics" in tracking.get("CustomizedMetricSpecification", {}):
+        raise not_judged("metric math: CustomizedMetricSpecification.Metrics")
     metric = tracking.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType")
     if metric is not None and metric not in _PREDEFINED:
         raise ApiError("ValidationException", f"Predefined metric type {metric} is not supported for {_DIMENSION}")
@@ -331,8 +276,8 @@ def _key(given: Document) -> str:
     return "\n".join(given[name] for name in ("ServiceNamespace", "ResourceId", "ScalableDimension"))
 
 
-def _policy_key(given: Document, name: str = "PolicyName") -> str:
-    return f"{_key(given)}\n{given[name]}"
+def _policy_key(given: Document) -> str:
+    return f"{_key(given)}\n{given['PolicyName']}"
 
 
 def _belongs(document: Document, wanted: Document) -> bool:

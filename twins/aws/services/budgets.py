@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twins.aws.services.documents import Document, implement_methods, now, page, plain, shelf, tag_list, tag_map
-from twins.aws.twin import Twin
+from twins.aws.twin import Tagged, Twin
 from twins.aws.wire.calls import ApiError, Call
 
 _EVERYWHERE = "aws"  # budgets belong to no region
@@ -22,9 +22,10 @@ _MOST_SUBSCRIBERS = 11
 def install(twin: Twin) -> None:
     """Answer the API of https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Budgets.html."""
     implement_methods(twin, "budgets", _Budgets(twin))
+    twin.tag_sources.append(_tagged)
 
 
-def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
+def _tagged(twin: Twin) -> list[Tagged]:
     """ARN and tags of every budget."""
     return [(_arn(twin, name), budget["tags"]) for name, budget in _documents(twin).items()]
 

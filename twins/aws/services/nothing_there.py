@@ -13,6 +13,7 @@ from twins.aws.wire.calls import ApiError, Call
 
 _ANSWERS: Mapping[tuple[str, str], Document] = {
     ("accessanalyzer", "ListAnalyzers"): {"analyzers": []},
+    ("application-autoscaling", "DescribeScheduledActions"): {"ScheduledActions": []},
     ("bedrock", "ListGuardrails"): {"guardrails": []},
     ("bedrock", "ListCustomModels"): {"modelSummaries": []},
     ("bedrock", "GetModelInvocationLoggingConfiguration"): {},

@@ -23,7 +23,7 @@ from twins.aws.services.documents import (
     tag_list,
     tag_map,
 )
-from twins.aws.twin import Twin
+from twins.aws.twin import Tagged, Twin
 from twins.aws.wire.calls import ApiError, Call
 
 _SERVICE = "scheduler"
@@ -41,10 +41,11 @@ def install(twin: Twin) -> None:
     """Answer the API, and fire what is due."""
     scheduler = _Scheduler(twin)
     implement_methods(twin, _SERVICE, scheduler)
+    twin.tag_sources.append(_tagged)
     twin.every(_TICK_SECONDS, lambda: _fire_due(twin))
 
 
-def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
+def _tagged(twin: Twin) -> list[Tagged]:
     """ARN and tags of every group."""
     return [
         (group["Arn"], group["tags"])

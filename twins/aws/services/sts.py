@@ -16,16 +16,10 @@ def install(twin: Twin) -> None:
     twin.before("sts", "AssumeRole", lambda call: _refuse_missing(twin, call))
     twin.before("sts", "AssumeRoleWithWebIdentity", lambda call: _refuse_missing(twin, call))
     twin.before("sts", "AssumeRoleWithWebIdentity", lambda call: _refuse_stranger(twin, call))
-    twin.implement("sts", "AssumeRoleWithSAML", _refuse_saml)
 
 
 def _refuse_stranger(twin: Twin, call: Call) -> None:
     oidc.claims_of(twin, call.parameters["WebIdentityToken"])
-
-
-def _refuse_saml(_call: Call) -> None:
-    """Nobody verifies an assertion here, and moto would give credentials of any role to whoever asks."""
-    raise ApiError("NotImplemented", "This twin of AWS does not implement sts:AssumeRoleWithSAML.")
 
 
 def _refuse_missing(twin: Twin, call: Call) -> None:

@@ -3,15 +3,11 @@
 from collections.abc import Iterator
 
 from twins.aws.sagemaker import documents as sagemaker
-from twins.aws.services import application_autoscaling, budgets, scheduler
-from twins.aws.services.cloudwatch import cloudwatch
 from twins.aws.services.documents import Document, implement_methods, page, tag_list
-from twins.aws.twin import Twin
+from twins.aws.twin import Tagged, Twin
 from twins.aws.wire.calls import Call
 
 _SERVICE = "resourcegroupstaggingapi"
-_SOURCES = (application_autoscaling, budgets, cloudwatch, scheduler)
-Tagged = tuple[str, dict[str, str]]
 
 
 def install(twin: Twin) -> None:
@@ -23,11 +19,6 @@ def everything(twin: Twin, region: str) -> list[Tagged]:
     """ARN and tags of every tagged resource of a region, global ones included."""
     found = {arn: tags for arn, tags in _all(twin, region) if tags and _is_in(arn, region)}
     return sorted(found.items())
-
-
-def tags_of(twin: Twin, arn: str) -> dict[str, str]:
-    """The tags of a resource of the twin's own services; empty for those that moto keeps."""
-    return next((tags for source in _SOURCES for name, tags in source.tagged(twin) if name == arn), {})
 
 
 class _Tagging:
@@ -65,8 +56,7 @@ def _all(twin: Twin, region: str) -> Iterator[Tagged]:
 
     for each in resourcegroupstaggingapi_backends[twin.account][region]._get_resources_generator():
         yield each.arn.replace(":flow-logs/", ":vpc-flow-log/"), dict(each.tags)
-    for source in _SOURCES:
-        yield from source.tagged(twin)
+    yield from twin.tagged()
     for kind in sagemaker.KINDS:
         for document in sagemaker.documents(twin, kind, region).values():
             arn = document[kind.arn]

@@ -63,3 +63,8 @@ class ApiError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+
+def not_judged(what: str) -> ApiError:
+    """The refusal of what AWS may take and this twin ignores: it never answers "fine" to that."""
+    return ApiError("NotImplemented", f"This twin of AWS does not judge {what}.")

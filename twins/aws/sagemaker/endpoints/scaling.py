@@ -1,10 +1,9 @@
-"""What Application Auto Scaling does to variants: keep the count within its limits, follow alarms and schedules."""
+"""What Application Auto Scaling does to variants: keep the count within its limits, follow alarms."""
 
 import math
 from typing import Any
 
 from twins.aws.sagemaker.endpoints.endpoints import set_instance_count
-from twins.aws.services import schedules
 from twins.aws.services.cloudwatch import cloudwatch
 from twins.aws.services.cloudwatch.metrics import in_window, metric_of, statistic
 from twins.aws.services.documents import Document, ask, new_id, now, regions, shelf
@@ -18,7 +17,7 @@ _DEFAULT_COOLDOWN = 300  # seconds on AWS
 
 
 def install(twin: Twin) -> None:
-    """Follow the alarms of policies, and look at limits and schedules all the time."""
+    """Follow the alarms of policies, and look at limits all the time."""
     cloudwatch.act_on(twin, "arn:aws:autoscaling:", lambda *change: _follow(twin, *change))
     twin.every(_TICK_SECONDS, lambda: _keep(twin))
 
@@ -148,8 +147,6 @@ def _cooling(twin: Twin, policy: Document) -> bool:
 
 def _keep(twin: Twin) -> None:
     for region in regions(twin, _SERVICE):
-        for action in list(shelf(twin, _SERVICE, "actions", region).values()):
-            _run_due(twin, region, action)
         for target in list(shelf(twin, _SERVICE, "targets", region).values()):
             current = _instances(twin, region, target["ResourceId"])
             if current is None:
@@ -157,17 +154,6 @@ def _keep(twin: Twin) -> None:
             for name, wanted in (("minimum", target["MinCapacity"]), ("maximum", target["MaxCapacity"])):
                 if (current < wanted) if name == "minimum" else (current > wanted):
                     _scale(twin, region, target, wanted, f"{name} capacity was set to {wanted}")
-
-
-def _run_due(twin: Twin, region: str, action: Document) -> None:
-    due = schedules.next_after(action["Schedule"], action["looked_at"], action.get("Timezone", "UTC"))
-    if due is None or due > now() or not action.get("StartTime", 0) <= due <= action.get("EndTime", math.inf):
-        return
-    action["looked_at"] = due
-    target = shelf(twin, _SERVICE, "targets", region).get(_key(action))
-    if target and not target["SuspendedState"]["ScheduledScalingSuspended"]:
-        target.update(action["ScalableTargetAction"])
-    twin.changed()
 
 
 def _instances(twin: Twin, region: str, resource_id: str) -> int | None:

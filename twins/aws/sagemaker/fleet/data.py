@@ -2,18 +2,15 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from contract.errors import KitError
 from contract.integrity.archives import extract
+from twins.aws.twin import Twin
 from twins.core.fleet.cloud import DataError
 from twins.core.fleet.plan import DataSource
 
-if TYPE_CHECKING:
-    from twins.aws.twin import Twin
 
-
-def fetch(twin: "Twin", source: DataSource, target: Path) -> None:
+def fetch(twin: Twin, source: DataSource, target: Path) -> None:
     """Have the data in a folder, without holding it in memory; call it without the twin's lock.
 
     Raises:

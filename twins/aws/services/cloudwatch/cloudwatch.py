@@ -9,10 +9,10 @@ from twins.aws.services.cloudwatch.alarms import Action, Alarms, states
 from twins.aws.services.cloudwatch.evaluation import Evaluation, seconds_of
 from twins.aws.services.cloudwatch.metrics import Metric, Metrics, put
 from twins.aws.services.documents import Document, implement_methods, now, page, regions, shelf
-from twins.aws.twin import Twin
+from twins.aws.twin import Tagged, Twin
 from twins.aws.wire.calls import ApiError, Call
 
-__all__ = ["Metric", "act_on", "put", "seconds_of", "states", "tagged"]
+__all__ = ["Metric", "act_on", "put", "seconds_of", "states"]
 _SERVICE = "cloudwatch"
 _TICK_SECONDS = 0.1
 _EVERYWHERE = "aws"  # dashboards belong to no region
@@ -25,6 +25,7 @@ def install(twin: Twin) -> None:
     implement_methods(twin, _SERVICE, Metrics(twin))
     implement_methods(twin, _SERVICE, store)
     implement_methods(twin, _SERVICE, _Dashboards(twin))
+    twin.tag_sources.append(_tagged)
     act_on(twin, "arn:aws:sns:", lambda region, arn, alarm, change: _publish(twin, region, arn, alarm, change))
     twin.every(_TICK_SECONDS, Evaluation(twin, store).run)
 
@@ -34,7 +35,7 @@ def act_on(twin: Twin, prefix: str, action: Action) -> None:
     _store(twin).on_action(prefix, action)
 
 
-def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
+def _tagged(twin: Twin) -> list[Tagged]:
     """ARN and tags of every alarm."""
     return [
         (arn, tags) for region in regions(twin, _SERVICE) for arn, tags in shelf(twin, _SERVICE, "tags", region).items()

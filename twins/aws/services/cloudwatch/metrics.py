@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twins.aws.services.cloudwatch import expressions
 from twins.aws.services.documents import Document, now, page, plain, shelf
 from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.wire.calls import ApiError, Call, not_judged
 
 _KEPT_POINTS = 5000  # of each metric
 _SERVICE = "cloudwatch"
@@ -162,26 +161,24 @@ class Metrics:
     def get_metric_data(self, call: Call) -> Document:
         wanted = plain(call.parameters)
         queries = wanted["MetricDataQueries"]
-        period = min((query.get("MetricStat", query).get("Period", 60) for query in queries), default=60)
-        windows = list(_periods(wanted["StartTime"], wanted["EndTime"], period))
-
-        def series(stat: Document) -> expressions.Series:
-            metric, name = metric_of(stat["Metric"]), stat["Stat"]
-            points = [in_window(self._twin, call.region, metric, begin - 1e-6, end - 1e-6) for begin, end in windows]
-            return [statistic(inside, name) for inside in points]
-
-        values = expressions.evaluate(queries, series, len(windows), period)
+        if any("MetricStat" not in query for query in queries):
+            raise not_judged("metric math: a query without MetricStat")
         newest_first = wanted.get("ScanBy", "TimestampDescending") == "TimestampDescending"
         results = []
         for query in queries:
             if not query.get("ReturnData", True):
                 continue
-            pairs = [(window[0], value) for window, value in zip(windows, values[query["Id"]], strict=True)]
-            pairs = [pair for pair in (reversed(pairs) if newest_first else pairs) if pair[1] is not None]
+            stat = query["MetricStat"]
+            windows = list(_periods(wanted["StartTime"], wanted["EndTime"], stat.get("Period", 60)))
+            pairs = [
+                (begin, statistic(points, stat["Stat"]))
+                for begin, end in (reversed(windows) if newest_first else windows)
+                if (points := in_window(self._twin, call.region, metric_of(stat["Metric"]), begin - 1e-6, end - 1e-6))
+            ]
             results.append(
                 {
                     "Id": query["Id"],
-                    "Label": query.get("Label") or _label(query),
+                    "Label": query.get("Label") or stat["Metric"]["MetricName"],
                     "Timestamps": [pair[0] for pair in pairs],
                     "Values": [pair[1] for pair in pairs],
                     "StatusCode": "Complete",
@@ -232,7 +229,3 @@ def _periods(begin: float, end: float, period: float) -> Iterable[tuple[float, f
     while start < end:
         yield start, start + period
         start += period
-
-
-def _label(query: Document) -> str:
-    return query["MetricStat"]["Metric"]["MetricName"] if "MetricStat" in query else query["Id"]

@@ -1,0 +1,34 @@
+"""Whole operations that AWS has, and that this twin refuses by name: moto would answer some of them with "fine"."""
+
+from typing import NoReturn
+
+from twins.aws.twin import Twin
+from twins.aws.wire.calls import ApiError, Call, not_judged
+
+_OPERATIONS = {
+    "application-autoscaling": ("PutScheduledAction", "DeleteScheduledAction"),
+    "cloudwatch": ("PutCompositeAlarm", "PutAnomalyDetector", "PutMetricStream"),
+    "sts": ("AssumeRoleWithSAML",),  # nobody verifies an assertion here, and moto would give credentials of any role
+}
+_PRICES = ("GetProducts", "DescribeServices", "GetAttributeValues", "ListPriceLists", "GetPriceListFileUrl")
+
+
+def install(twin: Twin) -> None:
+    """Refuse clearly."""
+    for service, operations in _OPERATIONS.items():
+        for operation in operations:
+            twin.implement(service, operation, _refuse)
+    for operation in _PRICES:
+        twin.implement("pricing", operation, _refuse_prices)
+
+
+def _refuse(call: Call) -> NoReturn:
+    # the twin's own: AWS answers
+    raise not_judged(f"{call.service}:{call.operation}")
+
+
+def _refuse_prices(call: Call) -> NoReturn:
+    # the twin's own: AWS answers with its prices
+    raise ApiError(
+        "NotImplemented", "A twin of AWS has no prices: ask AWS's public price list, without AWS_ENDPOINT_URL."
+    )
