@@ -6,6 +6,7 @@ any moment leaves a whole state.
 """
 
 import copyreg
+import hashlib
 import io
 import json
 import logging
@@ -44,6 +45,7 @@ from twins.core.persistence import replace_file
 
 BODIES = "objects"
 """The folder of S3's bodies in a twin's home; a file whose name begins with a dot is not (yet) one."""
+_SCHEMA, _UNSUMMED = "twin-state/2", "twin-state/1"
 log = logging.getLogger("twins.aws")
 _PRIVATE_KEYS, _PUBLIC_KEYS = get_args(keys.PrivateKeyTypes), get_args(keys.PublicKeyTypes)
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
@@ -63,18 +65,27 @@ class Keeper(CommonKeeper):
         """Take up the state that the folder holds; False when it holds none.
 
         Raises:
-            KitError: another version of Python, moto or the kit wrote it, or it is damaged.
+            KitError: another version of Python, moto or the kit wrote it, or it does not fit its SHA-256.
         """
         if not self._file.exists():
             return False
-        head, _, content = self._file.read_bytes().partition(b"\n")
-        if json.loads(head) != _versions():
+        line, _, content = self._file.read_bytes().partition(b"\n")
+        head = json.loads(line)
+        older = head.get("schema") == _UNSUMMED
+        if not older and head.pop("sha256", "") != hashlib.sha256(content).hexdigest():
             raise KitError(
-                f"the state was written with {_spoken(json.loads(head))}, and this is {_spoken(_versions())}",
+                "the state does not fit its SHA-256: the file was damaged or changed",
+                where=str(self._file),
+                fix="put back a copy of the twin's folder, or drop the state: llmops twin aws reset",
+            )
+        if head | ({"schema": _SCHEMA} if older else {}) != _versions():
+            raise KitError(
+                f"the state was written with {_spoken(head)}, and this is {_spoken(_versions())}",
                 where=str(self._file),
                 fix="go back to those versions, or drop the state: llmops twin aws reset",
             )
-        self._twin.state.update(_Unpickler(io.BytesIO(content), self._bodies).load())
+        state = _Unpickler(io.BytesIO(content), self._bodies).load()
+        self._twin.state.update(_migrated(state) if older else state)
         self._last = content
         return True
 
@@ -85,7 +96,7 @@ class Keeper(CommonKeeper):
             content, used = self._pickled()
             there = list(self._bodies.glob("*"))  # others add files with the lock held
         if content != self._last:
-            head = json.dumps(_versions()).encode()
+            head = json.dumps({**_versions(), "sha256": hashlib.sha256(content).hexdigest()}).encode()
             replace_file(self._file, head + b"\n" + content)
             self._last = content
         for body in there:
@@ -306,8 +317,18 @@ def _owners() -> list[BackendDict[Any]]:
     return getattr(BackendDict, "_instances")  # noqa: B009
 
 
+def _migrated(state: dict[str, Any]) -> dict[str, Any]:
+    """A state of before its SHA-256 was kept, without the alarms that this twin no longer judges."""
+    for shelves in state.get("cloudwatch", {}).values():
+        alarms = shelves.get("alarms", {})
+        for name in [name for name, alarm in alarms.items() if "MetricName" not in alarm]:
+            log.warning("the alarm %s is dropped: this twin judges neither metric math nor composite alarms", name)
+            del alarms[name]
+    return state
+
+
 def _versions() -> dict[str, str]:
-    return {"schema": "twin-state/1", "python": ".".join(platform.python_version_tuple()[:2]), "moto": version("moto")}
+    return {"schema": _SCHEMA, "python": ".".join(platform.python_version_tuple()[:2]), "moto": version("moto")}
 
 
 def _spoken(versions: dict[str, str]) -> str:
