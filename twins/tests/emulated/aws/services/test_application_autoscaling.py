@@ -1,6 +1,5 @@
 """Targets, policies and their alarms, activities; what really happens to a variant."""
 
-import time
 from typing import Any
 
 import pytest
@@ -90,8 +89,6 @@ def test_what_is_not_there_is_said_in_the_words_of_aws(autoscaling: Any, resourc
         _track(autoscaling, resource)
     with pytest.raises(missing, match=r"No scaling policy found .* policy name: p"):
         autoscaling.delete_scaling_policy(**resource, PolicyName="p")
-    with pytest.raises(missing, match="No scheduled action found"):
-        autoscaling.delete_scheduled_action(**resource, ScheduledActionName="s")
 
 
 def test_alarm_scales_out_within_the_limits(twin: Running, autoscaling: Any, resource: dict[str, str]) -> None:
@@ -128,25 +125,22 @@ def test_instance_type_stays_under_a_registered_target(
     await_status(twin, "scaled", "InService")
 
 
-def test_scheduled_action_sets_the_limits_when_it_is_due(autoscaling: Any, resource: dict[str, str]) -> None:
+def test_what_the_twin_does_not_judge_is_refused_as_that(autoscaling: Any, resource: dict[str, str]) -> None:
     autoscaling.register_scalable_target(**resource, MinCapacity=1, MaxCapacity=4)
-    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 2))
-    action = {"MinCapacity": 2, "MaxCapacity": 5}
-    autoscaling.put_scheduled_action(
-        **resource, ScheduledActionName="s", Schedule=f"at({soon})", ScalableTargetAction=action
-    )
-    [shown] = autoscaling.describe_scheduled_actions(ServiceNamespace="sagemaker")["ScheduledActions"]
-    assert shown["ScalableTargetAction"] == action
-    assert ":scheduledActionName/s" in shown["ScheduledActionARN"]
-    eventually(
-        lambda: (
-            autoscaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"][0]["MaxCapacity"]
-            == 5
-        )
-    )
-    with pytest.raises(ClientError, match="Invalid Schedule Expression"):
-        autoscaling.put_scheduled_action(
-            **resource, ScheduledActionName="t", Schedule="cron(61 * * * ? *)", ScalableTargetAction=action
+    action = {"ScheduledActionName": "s", "Schedule": "rate(1 day)", "ScalableTargetAction": {"MinCapacity": 2}}
+    with pytest.raises(ClientError, match="does not judge application-autoscaling:PutScheduledAction"):
+        autoscaling.put_scheduled_action(**resource, **action)
+    assert autoscaling.describe_scheduled_actions(ServiceNamespace="sagemaker")["ScheduledActions"] == []
+    queries = [{"Id": "e", "Expression": "1 + 1", "ReturnData": True}]
+    with pytest.raises(ClientError, match="does not judge metric math"):
+        autoscaling.put_scaling_policy(
+            **resource,
+            PolicyName="maths",
+            PolicyType="TargetTrackingScaling",
+            TargetTrackingScalingPolicyConfiguration={
+                "TargetValue": 5.0,
+                "CustomizedMetricSpecification": {"Metrics": queries},
+            },
         )
 
 

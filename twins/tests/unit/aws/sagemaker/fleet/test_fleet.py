@@ -11,7 +11,7 @@ from twins.aws.sagemaker.endpoints import containers
 from twins.aws.sagemaker.fleet import metrics
 from twins.aws.sagemaker.fleet.fleet import (
     PING,
-    AwsCloud,
+    AwsFleetCloud,
     Fleet,
     NoWorkerError,
 )
@@ -34,7 +34,7 @@ CONTAINER = ContainerPlan(image="process:echo@sha256:1", reference="process:echo
 def endpoint(tmp_path: Path, *groups: tuple[str, float, dict[str, tuple[float, int]]]) -> _Endpoint:
     """An endpoint whose instances are all in service: (id, share, {variant: (weight, instances)}) for each group."""
     twin = Twin(tmp_path)
-    cloud = AwsCloud(twin)
+    cloud = AwsFleetCloud(twin)
     place = Place(twin, cloud, Daemon(tmp_path), LogTails(twin, cloud), lambda *_: None)
     plans, workers = [], {}
     for group, share, variants in groups:
@@ -160,7 +160,7 @@ def lines(twin: Twin) -> list[str]:
 
 def test_lines_are_read_once_over_rotations_and_restarts(tmp_path: Path) -> None:
     twin, file = Twin(tmp_path), tmp_path / "a.log"
-    tails = LogTails(twin, AwsCloud(twin))
+    tails = LogTails(twin, AwsFleetCloud(twin))
     tails.add(Identity("i-1", "v", "e", ARN), file)
     tails.read()  # there is no file yet
     file.write_text("one\ntw")
@@ -173,7 +173,7 @@ def test_lines_are_read_once_over_rotations_and_restarts(tmp_path: Path) -> None
     tails.read("i-1")
     assert lines(twin) == ["one", "two", "three", "four"]
     tails.end()
-    again = LogTails(twin, AwsCloud(twin))  # of the next process, with the state of the last one
+    again = LogTails(twin, AwsFleetCloud(twin))  # of the next process, with the state of the last one
     again.add(Identity("i-1", "v", "e", ARN), file)
     with file.open("a") as f:
         f.write("ve")
