@@ -26,6 +26,7 @@ _SERVICES = (
     "services.not_judged",
     "services.s3.s3",
     "services.s3.copies",
+    "sagemaker.fleet.fleet",
     "sagemaker.control_plane",
     "sagemaker.data_plane",
     "sagemaker.endpoints.scaling",

@@ -36,6 +36,7 @@ class Twin(BaseTwin):
         super().__init__(home, settings)
         self.account = TWIN_ACCOUNT
         self.region = region
+        self.clearers: list[Callable[[], None]] = []  # called before a reset drops the state
         self.judges: list[Callable[[Call], None]] = []
         self.judge_of_roles: Callable[..., str | None] | None = None
         self.judge_of_calls: Callable[..., str | None] | None = None
@@ -101,7 +102,8 @@ class Twin(BaseTwin):
         from moto.core.base_backend import BackendDict
 
         with self.lock:
-            self.fleet.clear()
+            for clear in self.clearers:
+                clear()
             BackendDict.reset()
             self.state.clear()
             self.seed()

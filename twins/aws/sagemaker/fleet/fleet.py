@@ -25,6 +25,7 @@ PING = Probe(path="/ping", timeout=2.0, every=5.0, failures=3)
 def install(twin: Twin) -> None:
     """Give the twin its containers."""
     twin.fleet = Fleet(twin, AwsFleetCloud(twin))
+    twin.clearers.append(twin.fleet.clear)
     twin.closers.append(twin.fleet.close)
 
 

@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 
 from tests.support.serving import until
 from tests.support.twin_keys import root_keys
-from twins.aws.sagemaker.fleet.fleet import Fleet, Lease, NoWorkerError
+from twins.aws.sagemaker.fleet.fleet import AwsFleetCloud, Fleet, Lease, NoWorkerError
 from twins.aws.server import install
 from twins.aws.twin import Twin, TwinSettings
 from twins.aws.wire.front import Front
@@ -147,7 +147,7 @@ class OneContainer(Fleet):
     """A fleet of one instance."""
 
     def __init__(self, twin: Twin, port: int) -> None:
-        super().__init__(twin)
+        super().__init__(twin, AwsFleetCloud(twin))
         self.port = port
         self.held = 0
         self.counted: list[int] = []

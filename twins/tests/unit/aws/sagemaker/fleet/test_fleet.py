@@ -94,7 +94,7 @@ def test_a_group_without_a_share_gets_no_request(tmp_path: Path) -> None:
 
 def test_an_endpoint_without_a_plan_has_nobody(tmp_path: Path) -> None:
     with pytest.raises(NoWorkerError):
-        Fleet(Twin(tmp_path)).lease(ARN)
+        Fleet(twin := Twin(tmp_path), AwsFleetCloud(twin)).lease(ARN)
 
 
 def test_a_group_grows_and_shrinks_at_its_end() -> None:
