@@ -38,7 +38,7 @@ _UNSET = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwinInfo(common.TwinInfo):
+class AwsTwinInfo(common.TwinInfo):
     """A twin of an AWS account that runs."""
 
     account: str
@@ -53,7 +53,7 @@ def up(
     region: str = "us-east-1",
     containers: str = TwinSettings.containers,
     say: Callable[[str], None] = silent,
-) -> TwinInfo:
+) -> AwsTwinInfo:
     """Start the twin of a folder, or find it running, and wait until it answers.
 
     Args:
@@ -111,7 +111,7 @@ def _forget(home: Path) -> None:
         body.unlink(missing_ok=True)
 
 
-_CONTROL = Control(Cloud("AWS", "aws", TwinInfo, forget=_forget, end=end_containers))
+_CONTROL = Control(Cloud("AWS", "aws", AwsTwinInfo, forget=_forget, end=end_containers))
 status = _CONTROL.status
 down = _CONTROL.down
 reset = _CONTROL.reset

@@ -39,7 +39,7 @@ from moto.core.base_backend import BackendDict, BaseBackend
 from moto.s3.models import FakeKey
 
 from contract.errors import KitError
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.core.persistence import Keeper as CommonKeeper
 from twins.core.persistence import replace_file
 
@@ -51,10 +51,10 @@ _PRIVATE_KEYS, _PUBLIC_KEYS = get_args(keys.PrivateKeyTypes), get_args(keys.Publ
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
-class Keeper(CommonKeeper):
+class AwsKeeper(CommonKeeper):
     """Writes the state of a twin soon after it changed, and reads it back."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         super().__init__(twin)
         self._twin = twin
         self._file = twin.home / "state.pickle"
@@ -110,7 +110,7 @@ class Keeper(CommonKeeper):
         return buffer.getvalue(), pickler.bodies
 
 
-class Body:
+class ObjectBody:
     """An S3 object's content, or a part of one, in a file; it becomes a spooled file when somebody writes to it."""
 
     def __init__(self, path: Path) -> None:
@@ -182,7 +182,7 @@ class _Pickler(pickle.Pickler):
             WeakValueDictionary: lambda mapping: (WeakValueDictionary, (dict(mapping),)),  # moto's Lambda
             **dict.fromkeys(backends, self._reduce_backend),
             **dict.fromkeys((FakeKey, *_subclasses(FakeKey)), self._reduce_key),
-            Body: self._reduce_body,
+            ObjectBody: self._reduce_body,
             **dict.fromkeys(_key_types(_PRIVATE_KEYS), _reduce_private),
             **dict.fromkeys(_key_types(_PUBLIC_KEYS), _reduce_public),
             # moto's mappings with rules of their own, which would be applied to what went through them already
@@ -192,7 +192,7 @@ class _Pickler(pickle.Pickler):
     def _reduce_backend(self, backend: BaseBackend) -> Any:
         return _backend, self._backends[id(backend)]
 
-    def _reduce_body(self, body: Body) -> Any:
+    def _reduce_body(self, body: ObjectBody) -> Any:
         assert body.path
         self.bodies.add(body.path.name)
         return _body, (body.path.name,)
@@ -205,12 +205,12 @@ class _Pickler(pickle.Pickler):
         body = fields["_value_buffer"]
         if key.disposed:
             return {**fields, "_value_buffer": None}
-        if not isinstance(body, Body) or body.path is None:
+        if not isinstance(body, ObjectBody) or body.path is None:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             path = self._folder / uuid.uuid4().hex
             replace_file(path, key.value)
             body.close()
-            fields["_value_buffer"] = Body(path)
+            fields["_value_buffer"] = ObjectBody(path)
         return dict(fields)
 
 
@@ -228,7 +228,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) == (__name__, _body.__name__):
-            return lambda name: Body(self._folder / name)
+            return lambda name: ObjectBody(self._folder / name)
         return super().find_class(module_name, global_name)
 
 
@@ -237,7 +237,7 @@ def _backend(package: str, account: str, region: str) -> BaseBackend:
     return get_backend(name)[account][region]
 
 
-def _body(name: str) -> Body:
+def _body(name: str) -> ObjectBody:
     """Stands for a body in the pickle; the unpickler knows the folder."""
     raise NotImplementedError(name)
 

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from contract.twins import TWIN_ACCOUNT
-from twins.aws.wire.calls import Call, Deferred
+from twins.aws.wire.calls import ApiCall, Deferred
 from twins.core.fleet.fleet import Fleet
 from twins.core.twin import BaseTwin, TwinSettings
 
 AWS_TRANSITION_SECONDS = 300.0
 """What a status transition of an endpoint takes on AWS, about. `TwinSettings.pace` stands for this long."""
 log = logging.getLogger("twins.aws")
-Handler = Callable[[Call], Mapping[str, Any] | Deferred | None]
-Hook = Callable[[Call, dict[str, Any]], None]
+Handler = Callable[[ApiCall], Mapping[str, Any] | Deferred | None]
+Hook = Callable[[ApiCall, dict[str, Any]], None]
 Tagged = tuple[str, dict[str, str]]
 """ARN and tags of a resource."""
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Twin(BaseTwin):
+class AccountTwin(BaseTwin):
     """What services and judges plug into.
 
     Handlers, hooks, ticks and actions run one at a time, with `lock` held. `state` holds documents of ours; it is kept
@@ -37,15 +37,15 @@ class Twin(BaseTwin):
         self.account = TWIN_ACCOUNT
         self.region = region
         self.clearers: list[Callable[[], None]] = []  # called before a reset drops the state
-        self.judges: list[Callable[[Call], None]] = []
+        self.judges: list[Callable[[ApiCall], None]] = []
         self.judge_of_roles: Callable[..., str | None] | None = None
         self.judge_of_calls: Callable[..., str | None] | None = None
         self.judge_of_services: Callable[..., bool] | None = None
         self.judge_of_policies: Callable[..., str | None] | None = None
-        self.tag_sources: list[Callable[[Twin], list[Tagged]]] = []
+        self.tag_sources: list[Callable[[AccountTwin], list[Tagged]]] = []
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._hooks: dict[tuple[str, str], list[Hook]] = {}
-        self._checks: dict[tuple[str, str], list[Callable[[Call], None]]] = {}
+        self._checks: dict[tuple[str, str], list[Callable[[ApiCall], None]]] = {}
         self._mends: dict[tuple[str, str], list[Hook]] = {}
         self._routes: list[tuple[re.Pattern[str], Wsgi]] = []
 
@@ -65,7 +65,7 @@ class Twin(BaseTwin):
         """Call `hook` with the call and its parsed answer after moto, or a handler, has answered it with success."""
         self._hooks.setdefault((service, operation), []).append(hook)
 
-    def before(self, service: str, operation: str, check: Callable[[Call], None]) -> None:
+    def before(self, service: str, operation: str, check: Callable[[ApiCall], None]) -> None:
         """Call `check` after the judges and before moto, or a handler, answers; it raises ApiError to refuse."""
         self._checks.setdefault((service, operation), []).append(check)
 
@@ -87,7 +87,7 @@ class Twin(BaseTwin):
             return None
         return self.judge_of_roles(role_arn, action, resource, dict(context or {}), service=service)
 
-    def may_call(self, role_arn: str, call: Call, *, service: str, source_arn: str = "") -> str | None:
+    def may_call(self, role_arn: str, call: ApiCall, *, service: str, source_arn: str = "") -> str | None:
         """May a service (EventBridge Scheduler, say) make this call under a role? None, or the reason of the denial."""
         if self.judge_of_calls is None or self.settings.judge == "off":
             return None
@@ -116,7 +116,7 @@ class Twin(BaseTwin):
         """Who answers the requests of a path instead of any service."""
         return next((app for prefix, app in self._routes if prefix.match(path)), None)
 
-    def answer_at_once(self, call: Call) -> dict[str, Any] | None:
+    def answer_at_once(self, call: ApiCall) -> dict[str, Any] | None:
         """What the twin's own handler answers to a call from inside; None when the operation has none.
 
         Raises:
@@ -131,7 +131,7 @@ class Twin(BaseTwin):
             raise TypeError(f"{call.service}:{call.operation} does not answer at once")
         return dict(answered or {})
 
-    def checks(self, service: str, operation: str) -> list[Callable[[Call], None]]:
+    def checks(self, service: str, operation: str) -> list[Callable[[ApiCall], None]]:
         """Who may refuse an operation's calls."""
         return self._checks.get((service, operation), [])
 

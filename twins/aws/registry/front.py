@@ -14,8 +14,8 @@ from twins.aws import faults
 from twins.aws.registry import registry
 from twins.aws.registry.registry import Holder
 from twins.aws.services.ecr import images
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.core.registry import registry as common
 from twins.core.registry.front import (
     PULLS,
@@ -48,14 +48,14 @@ _CODES = {
 }
 
 
-def front(twin: Twin, storage: Storage) -> Front:
+def front(twin: AccountTwin, storage: Storage) -> Front:
     """The WSGI application at `/v2/`."""
     return Front(_Ecr(twin), storage)
 
 
 @dataclass(frozen=True)
 class _Repository:
-    twin: Twin
+    twin: AccountTwin
     region: str
     name: str
 
@@ -88,7 +88,7 @@ class _Repository:
 class _Ecr:
     """What ECR decides."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
     def greet(self, request: Request) -> None:
@@ -129,7 +129,7 @@ class _Ecr:
         time.sleep(slower)
 
     def _judge(self, repository: _Repository, action: str, who: Holder) -> float:
-        call = Call("ecr", action, {"repositoryName": repository.name}, who.access_key, who.region, who.principal)
+        call = ApiCall("ecr", action, {"repositoryName": repository.name}, who.access_key, who.region, who.principal)
         slower = faults.delay(self._twin, call)
         faults.meet(self._twin, call, list)
         for judge in self._twin.judges:
@@ -142,11 +142,11 @@ def _by_platform(request: Request) -> bool:
 
 
 @contextmanager
-def _in_words_of_the_registry(twin: Twin) -> Iterator[None]:
+def _in_words_of_the_registry(twin: AccountTwin) -> Iterator[None]:
     """With the lock held; a refusal of ECR's own API is one of the registry's."""
     try:
         with twin.lock:
             yield
-    except ApiError as e:
+    except AwsApiError as e:
         code, status = _CODES.get(e.code, ("DENIED", 403))
         raise RefusedError(code, e.message, status) from e

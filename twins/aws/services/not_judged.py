@@ -2,8 +2,8 @@
 
 from typing import NoReturn
 
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call, not_judged
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError, not_judged
 
 _OPERATIONS = {
     "application-autoscaling": ("PutScheduledAction", "DeleteScheduledAction"),
@@ -13,7 +13,7 @@ _OPERATIONS = {
 _PRICES = ("GetProducts", "DescribeServices", "GetAttributeValues", "ListPriceLists", "GetPriceListFileUrl")
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Refuse clearly."""
     for service, operations in _OPERATIONS.items():
         for operation in operations:
@@ -22,13 +22,13 @@ def install(twin: Twin) -> None:
         twin.implement("pricing", operation, _refuse_prices)
 
 
-def _refuse(call: Call) -> NoReturn:
+def _refuse(call: ApiCall) -> NoReturn:
     # the twin's own: AWS answers
     raise not_judged(f"{call.service}:{call.operation}")
 
 
-def _refuse_prices(call: Call) -> NoReturn:
+def _refuse_prices(call: ApiCall) -> NoReturn:
     # the twin's own: AWS answers with its prices
-    raise ApiError(
+    raise AwsApiError(
         "NotImplemented", "A twin of AWS has no prices: ask AWS's public price list, without AWS_ENDPOINT_URL."
     )

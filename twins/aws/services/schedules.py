@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from twins.aws.wire.calls import ApiError, not_judged
+from twins.aws.wire.calls import AwsApiError, not_judged
 
 _MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
 _DAYS = {name: number for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), start=1)}
@@ -38,7 +38,7 @@ def next_after(expression: str, when: float, timezone: str = "UTC") -> float | N
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as e:
-        raise ApiError("ValidationException", f"Invalid Schedule Expression Timezone {timezone}.") from e
+        raise AwsApiError("ValidationException", f"Invalid Schedule Expression Timezone {timezone}.") from e
     match = _EXPRESSION.match(expression)
     try:
         if match and match[1] == "at":
@@ -52,8 +52,8 @@ def next_after(expression: str, when: float, timezone: str = "UTC") -> float | N
         if match:
             return _Cron(match[2]).next_after(datetime.fromtimestamp(when, zone))
     except (ValueError, AttributeError, IndexError, KeyError) as e:
-        raise ApiError("ValidationException", f"Invalid Schedule Expression {expression}.") from e
-    raise ApiError("ValidationException", f"Invalid Schedule Expression {expression}.")
+        raise AwsApiError("ValidationException", f"Invalid Schedule Expression {expression}.") from e
+    raise AwsApiError("ValidationException", f"Invalid Schedule Expression {expression}.")
 
 
 class _Cron:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiCall:
     """A request that was found to be well formed by botocore's own model of the service.
 
     `service` is the name that boto3 has for the service ("sagemaker", "cloudwatch", "application-autoscaling", "s3");
@@ -44,7 +44,7 @@ class Deferred:
     work: Callable[[Any], Mapping[str, Any] | Streaming]
 
 
-class ApiError(Exception):
+class AwsApiError(Exception):
     """Answered in the service's own protocol; a status of 4xx, so that no SDK repeats the call.
 
     Args:
@@ -65,6 +65,6 @@ class ApiError(Exception):
         return f"{self.code}: {self.message}"
 
 
-def not_judged(what: str) -> ApiError:
+def not_judged(what: str) -> AwsApiError:
     """The refusal of what AWS may take and this twin ignores: it never answers "fine" to that."""
-    return ApiError("NotImplemented", f"This twin of AWS does not judge {what}.")
+    return AwsApiError("NotImplemented", f"This twin of AWS does not judge {what}.")

@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Work
+from twins.plugins.aws.calls import AwsError, ResourceOperation
 from twins.plugins.aws.session import AwsSession
 from twins.plugins.plugin import Failure, ProviderError, Request
 
@@ -22,7 +22,7 @@ def invoke(session: AwsSession, token: str, arguments: Arguments) -> tuple[Argum
         known = ", ".join(sorted(FUNCTIONS))
         raise ProviderError(f"the stand-in plugin does not know the function {token}; it knows {known}")
     region = arguments.get("region") or session.region
-    work = Work(Request(session, "", "aws:index:Function", ""), state={"region": region})
+    work = ResourceOperation(Request(session, "", "aws:index:Function", ""), state={"region": region})
     try:
         result = function(work, arguments)
     except AwsError as error:
@@ -31,7 +31,7 @@ def invoke(session: AwsSession, token: str, arguments: Arguments) -> tuple[Argum
     return {**given, "region": region, **result}, []
 
 
-def _public_key(work: Work, given: Arguments) -> Arguments:
+def _public_key(work: ResourceOperation, given: Arguments) -> Arguments:
     grants = {"GrantTokens": given["grantTokens"]} if given.get("grantTokens") else {}
     told = work.call("kms", "GetPublicKey", KeyId=given["keyId"], **grants)
     encoded = b64encode(told["PublicKey"]).decode()
@@ -48,4 +48,6 @@ def _public_key(work: Work, given: Arguments) -> Arguments:
     }
 
 
-FUNCTIONS: dict[str, Callable[[Work, Arguments], Arguments]] = {"aws:kms/getPublicKey:getPublicKey": _public_key}
+FUNCTIONS: dict[str, Callable[[ResourceOperation, Arguments], Arguments]] = {
+    "aws:kms/getPublicKey:getPublicKey": _public_key
+}

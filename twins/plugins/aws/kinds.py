@@ -1,8 +1,8 @@
 """How a type becomes calls: declared in kinds.json, carried out here.
 
-A `Kind` is one type: the operations that make, read, change and remove it, and what the naming rules of `translate`
-don't find by themselves. Properties with calls of their own are its `parts`. What is odder than that is a subclass in
-services/.
+A `ResourceKind` is one type: the operations that make, read, change and remove it, and the names that the rules of
+`translate` don't find by themselves. Properties with calls of their own are its `parts`. Types that need more are
+subclasses in services/.
 """
 
 import functools
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Gone, Work
+from twins.plugins.aws.calls import AwsError, Gone, ResourceOperation
 from twins.plugins.aws.rules import FOLDER
 from twins.plugins.aws.tags import Tagging
 from twins.plugins.aws.templates import Template, fill, fill_known, filled, parse_id, picked, shape_at
@@ -37,7 +37,7 @@ class Wait:
 
 
 @dataclass(frozen=True)
-class Part:
+class KindPart:
     """Some properties that have calls of their own, beside the kind's."""
 
     properties: tuple[str, ...]
@@ -58,7 +58,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     """One type."""
 
     token: str
@@ -82,7 +82,7 @@ class Kind:
     renames: Mapping[str, str] = field(default_factory=dict)
     wrap: str = ""
     """Path of the parameter that holds the properties, where they are not parameters themselves."""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[KindPart, ...] = ()
     tags: Tagging | None = None
     gone: Gone = ()
     retry: Gone = ()
@@ -100,7 +100,7 @@ class Kind:
 
     # What the provider calls. Each may be overridden.
 
-    def make(self, work: Work) -> tuple[str, dict[str, Any]]:
+    def make(self, work: ResourceOperation) -> tuple[str, dict[str, Any]]:
         """Create the resource: its id and state."""
         self.refuse_unsupported(work)
         answer = self.call_create(work)
@@ -111,7 +111,7 @@ class Kind:
             raise PartlyMadeError(str(error), work.id, {**work.inputs, **work.state}) from None
         return work.id, self.state_after(work)
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         """What follows the create call: parts, tags, waiting."""
         self.await_ready(work)
         taken = tuple(work.shape(self.service, self.create).members)
@@ -124,7 +124,7 @@ class Kind:
             work.state.update(self.find(work) or {})
             self.tags.change(work, self.service, self.values(work), {}, tags)
 
-    def find(self, work: Work) -> dict[str, Any] | None:
+    def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         """The properties as they are in the cloud; None where there is no such resource."""
         try:
             answer = self.call_read(work)
@@ -135,7 +135,7 @@ class Kind:
         if not answer:
             return None
         found = self.properties_of(work, answer)
-        known = Work(work.request, work.id, {}, {}, {**work.properties, **found})
+        known = ResourceOperation(work.request, work.id, {}, {}, {**work.properties, **found})
         for part in self.parts:
             if part.get:
                 found |= self.get_part(known, part)
@@ -146,7 +146,7 @@ class Kind:
             found["tagsAll"] = self.tags.read(known, self.service, self.values(known), answer)
         return found
 
-    def change(self, work: Work) -> dict[str, Any]:
+    def change(self, work: ResourceOperation) -> dict[str, Any]:
         """Update the resource: its new state."""
         self.refuse_unsupported(work)
         if self.tags and "tagsAll" in work.changed:
@@ -164,7 +164,7 @@ class Kind:
                     self.put_part(work, part)
         return self.state_after(work)
 
-    def remove(self, work: Work) -> None:
+    def remove(self, work: ResourceOperation) -> None:
         """Delete the resource, unless the program said that it shall stay."""
         if work.state.get("skipDestroy"):
             return
@@ -183,7 +183,7 @@ class Kind:
 
     # Steps.
 
-    def refuse_unsupported(self, work: Work) -> None:
+    def refuse_unsupported(self, work: ResourceOperation) -> None:
         """Refuse properties that the stand-in does not set."""
         defaults = work.rules.defaults
         used = [n for n in self.refused if n in work.inputs and (work.inputs[n] or None) != (defaults.get(n) or None)]
@@ -194,7 +194,7 @@ class Kind:
         """The properties that an id tells: all that is known of what is imported."""
         return parse_id(self.id, identity)
 
-    def values(self, work: Work) -> dict[str, Any]:
+    def values(self, work: ResourceOperation) -> dict[str, Any]:
         """What templates are filled in with."""
         return {**self.recorded(work.id), **work.properties}
 
@@ -203,7 +203,7 @@ class Kind:
         """Properties whose change makes no call."""
         return frozenset()
 
-    def call_create(self, work: Work) -> dict[str, Any]:
+    def call_create(self, work: ResourceOperation) -> dict[str, Any]:
         """The create call."""
         parameters = self.parameters(work, self.create)
         if self.tags and work.inputs.get("tagsAll"):
@@ -214,13 +214,13 @@ class Kind:
         except ProviderError as error:
             raise ProviderError(f"creating {self.label} ({name or work.request.name}): {error}") from None
 
-    def call_read(self, work: Work) -> dict[str, Any] | None:
+    def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         """The object of the read's answer."""
         identity = self.identity if self.read_identity is None else self.read_identity
         values = self.values(work)
         return picked(work.call(self.service, self.read, **filled(identity, values)), fill(self.pick, values))
 
-    def call_update(self, work: Work) -> None:
+    def call_update(self, work: ResourceOperation) -> None:
         """The update call, with the whole definition."""
         parameters = self.parameters(work, self.update) | filled(self.identity, self.values(work))
         try:
@@ -228,12 +228,12 @@ class Kind:
         except ProviderError as error:
             raise ProviderError(f"updating {self.label} ({work.id}): {error}") from None
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         """The delete call."""
         identity = self.identity if self.delete_identity is None else self.delete_identity
         work.call(self.service, self.delete, retry=self.retry_delete, **filled(identity, self.values(work)))
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         """A call's parameters from the inputs."""
         values = {n: v for n, v in work.inputs.items() if n not in ("tags", "tagsAll", "region", "__defaults")}
         shape = work.shape(self.service, operation)
@@ -245,14 +245,14 @@ class Kind:
             found |= inside
         return found
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         """The properties in the object of read's answer."""
         shapes = {
             n: s for n, s in work.rules.properties.items() if n not in (*self.unread, "tags", "tagsAll", "region")
         }
         return from_api(answer, shapes, self.renames, self.prefix)
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         """Top-level properties that a read would tell if they were there: absence means that they are not."""
         shape = shape_at(work.shape(self.service, self.read, "output"), self.pick)
         members = tuple(shape.members) if shape is not None and shape.type_name == "structure" else ()
@@ -263,7 +263,7 @@ class Kind:
         }
         return names | {n for part in self.parts if part.get for n in part.properties} | {"tagsAll"}
 
-    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+    def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         """The id, of the inputs and the create call's answer."""
         inner = [value for value in answer.values() if isinstance(value, dict)]
         told: dict[str, Any] = {}
@@ -272,14 +272,14 @@ class Kind:
             told |= from_api(part, shapes, self.renames, self.prefix)
         return fill(self.id, {**work.properties, **told})
 
-    def state_after(self, work: Work) -> dict[str, Any]:
+    def state_after(self, work: ResourceOperation) -> dict[str, Any]:
         """The state after create or update, read back."""
         found = self.find(work)
         if found is None:
             raise ProviderError(f"reading {self.label} ({work.id}): couldn't find resource")
         return found
 
-    def await_ready(self, work: Work) -> None:
+    def await_ready(self, work: ResourceOperation) -> None:
         """Wait for the status that the kind waits for."""
         if self.wait is None:
             return
@@ -303,7 +303,7 @@ class Kind:
 
         work.wait(look, wait.seconds, f"{self.label} ({work.id}) to be {' or '.join(wait.ready)}")
 
-    def put_part(self, work: Work, part: Part) -> None:
+    def put_part(self, work: ResourceOperation, part: KindPart) -> None:
         """Set a part's properties as the inputs have them."""
         shape = work.shape(self.service, part.put)
         values = {name: work.inputs.get(name) for name in part.properties}
@@ -311,7 +311,7 @@ class Kind:
         parameters |= to_api(values, shape, {**self.renames, **part.renames})
         self._part_call(work, part, part.put, parameters, self.retry)
 
-    def clear_part(self, work: Work, part: Part) -> None:
+    def clear_part(self, work: ResourceOperation, part: KindPart) -> None:
         """Take a part away."""
         try:
             self._part_call(work, part, part.clear, filled(self.identity, self.values(work)), ())
@@ -319,7 +319,7 @@ class Kind:
             if not error.is_one_of(part.absent):
                 raise
 
-    def get_part(self, work: Work, part: Part) -> dict[str, Any]:
+    def get_part(self, work: ResourceOperation, part: KindPart) -> dict[str, Any]:
         """A part's properties as they are in the cloud."""
         try:
             answer = work.call(self.service, part.get, **filled(self.identity, self.values(work)))
@@ -330,7 +330,9 @@ class Kind:
         shapes = {name: work.rules.properties[name] for name in part.properties}
         return from_api(picked(answer, part.pick) or {}, shapes, {**self.renames, **part.renames})
 
-    def _part_call(self, work: Work, part: Part, operation: str, parameters: dict[str, Any], retry: Gone) -> None:
+    def _part_call(
+        self, work: ResourceOperation, part: KindPart, operation: str, parameters: dict[str, Any], retry: Gone
+    ) -> None:
         try:
             work.call(self.service, operation, retry=retry, **parameters)
         except AwsError as error:
@@ -340,7 +342,7 @@ class Kind:
 
 
 @functools.cache
-def kind_of(token: str) -> Kind:
+def kind_of(token: str) -> ResourceKind:
     """A type's kind.
 
     Raises:
@@ -348,8 +350,8 @@ def kind_of(token: str) -> Kind:
     """
     row = dict(_rows()[token])
     module, _, name = row.pop("class", "").partition(".")
-    of = getattr(importlib.import_module(f"twins.plugins.aws.services.{module}"), name) if name else Kind
-    row["parts"] = tuple(Part(**part) for part in row.get("parts", ()))
+    of = getattr(importlib.import_module(f"twins.plugins.aws.services.{module}"), name) if name else ResourceKind
+    row["parts"] = tuple(KindPart(**part) for part in row.get("parts", ()))
     row["tags"] = Tagging(**row["tags"]) if "tags" in row else None
     row["wait"] = Wait(**row["wait"]) if "wait" in row else None
     return of(token, **row)
@@ -360,5 +362,5 @@ def _rows() -> dict[str, Any]:
     return json.loads((FOLDER / "kinds.json").read_text())
 
 
-def _is_off(part: Part, value: Any) -> bool:
+def _is_off(part: KindPart, value: Any) -> bool:
     return value is None or any(value == off and type(value) is type(off) for off in part.off)

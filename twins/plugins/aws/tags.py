@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twins.plugins.aws.calls import Work
+from twins.plugins.aws.calls import ResourceOperation
 from twins.plugins.aws.session import AwsSession
 from twins.plugins.aws.templates import filled
 from twins.plugins.aws.translate import map_of, pairs_of
@@ -42,7 +42,9 @@ class Tagging:
     resource: str = ""
     """The type in EC2's tag specifications, where the create call takes those."""
 
-    def for_create(self, work: Work, service: str, operation: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    def for_create(
+        self, work: ResourceOperation, service: str, operation: str, tags: Mapping[str, str]
+    ) -> dict[str, Any]:
         """The create call's parameters for tags; empty where it takes none."""
         if self.resource:
             pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
@@ -52,7 +54,12 @@ class Tagging:
         return {member: pairs_of(tags, members[member])} if member else {}
 
     def change(
-        self, work: Work, service: str, values: Mapping[str, Any], old: Mapping[str, str], new: Mapping[str, str]
+        self,
+        work: ResourceOperation,
+        service: str,
+        values: Mapping[str, Any],
+        old: Mapping[str, str],
+        new: Mapping[str, str],
     ) -> None:
         """Make the tags what they should be, with as few calls as that takes."""
         target = filled(self.target, values)
@@ -68,7 +75,9 @@ class Tagging:
             member = next(m for m in MEMBERS if m in members)
             work.call(service, self.add, **target, **{member: pairs_of(added, members[member])})
 
-    def read(self, work: Work, service: str, values: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, str]:
+    def read(
+        self, work: ResourceOperation, service: str, values: Mapping[str, Any], answer: Mapping[str, Any]
+    ) -> dict[str, str]:
         """All tags but AWS's own."""
         told = work.call(service, self.list, **filled(self.target, values)) if self.list else answer
         found = next((told[m] for m in MEMBERS if told.get(m)), {})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twins.aws import faults
 from twins.aws.sagemaker.fleet import data, metrics
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.core.faults import Faults
 from twins.core.fleet.cloud import (
     Identity,
@@ -22,7 +22,7 @@ PING = Probe(path="/ping", timeout=2.0, every=5.0, failures=3)
 """What SageMaker asks of a container."""
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Give the twin its containers."""
     twin.fleet = Fleet(twin, AwsFleetCloud(twin))
     twin.clearers.append(twin.fleet.clear)
@@ -34,7 +34,7 @@ class AwsFleetCloud:
 
     log_name = "twins.aws"
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
     def faults(self) -> Faults:

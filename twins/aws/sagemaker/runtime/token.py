@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from urllib.parse import parse_qsl, urlsplit
 
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 from twins.aws.wire.signatures import (
     ALGORITHM,
     canonical_query,
@@ -94,5 +94,5 @@ def _signature(token: Token, secret: str) -> str:
     return signed(signing_key(secret, day, token.region, _SERVICE), text)
 
 
-def _refused(code: str, reason: str) -> ApiError:
-    return ApiError(code, f"Authentication failed: {reason}.", 403)
+def _refused(code: str, reason: str) -> AwsApiError:
+    return AwsApiError(code, f"Authentication failed: {reason}.", 403)

@@ -1,6 +1,6 @@
 """CloudWatch's alarms in time: windows of data, missing data.
 
-Time runs as on AWS, shrunk like all of the twin's time (`Twin.scaled`): a period of a minute lasts `seconds_of(60)`.
+Time runs as on AWS, shrunk like all of the twin's time: a period of a minute lasts `seconds_of(60)`.
 Missing data: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
 """
 
@@ -8,10 +8,10 @@ import operator
 from collections.abc import Callable
 from itertools import pairwise
 
-from twins.aws.services.cloudwatch.alarms import SERVICE, Alarms, alarms
+from twins.aws.services.cloudwatch.alarms import SERVICE, MetricAlarms, alarms
 from twins.aws.services.cloudwatch.metrics import in_window, metric_of, statistic
 from twins.aws.services.documents import Document, now, regions
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 _SHORTEST = 0.05  # seconds here of a period
 _EXTRA = 2  # periods that are looked at beyond those of the evaluation
@@ -29,15 +29,15 @@ _WORDS = {
 }
 
 
-def seconds_of(twin: Twin, period: float) -> float:
+def seconds_of(twin: AccountTwin, period: float) -> float:
     """How long a period of so many seconds on AWS lasts on this twin."""
     return max(_SHORTEST, twin.scaled(period))
 
 
-class Evaluation:
+class AlarmEvaluation:
     """Looks at all alarms."""
 
-    def __init__(self, twin: Twin, store: Alarms) -> None:
+    def __init__(self, twin: AccountTwin, store: MetricAlarms) -> None:
         self._twin = twin
         self._store = store
 

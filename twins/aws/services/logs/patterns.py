@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 
 Fields = dict[str, Any]
 """What a matching event offers to selectors: `$.path` is looked up in "$", `$name` is a field's text."""
@@ -44,7 +44,7 @@ def compiled(pattern: str) -> Callable[[str], Fields | None]:
             return _json(text)
         return _columns(text) if text.startswith("[") else _terms(text)
     except (ValueError, IndexError) as e:
-        raise ApiError("InvalidParameterException", "Invalid filter pattern") from e
+        raise AwsApiError("InvalidParameterException", "Invalid filter pattern") from e
 
 
 def selected(fields: Fields, selector: str) -> Any:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from twins.plugins.aws.calls import Work
-from twins.plugins.aws.kinds import Kind
+from twins.plugins.aws.calls import ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind
 
 
-class ScalableTarget(Kind):
+class ScalableTarget(ResourceKind):
     """A scalable target: its id is the resource's alone, imports name all three (namespace/resource/dimension)."""
 
     def recorded(self, identity: str) -> dict[str, Any]:
@@ -16,16 +16,16 @@ class ScalableTarget(Kind):
             return {"resourceId": identity}
         return {"serviceNamespace": namespace, "resourceId": resource, "scalableDimension": dimension}
 
-    def find(self, work: Work) -> dict[str, Any] | None:
+    def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         found = super().find(work)
         if found is not None:
             work.id = found["resourceId"]
         return found
 
 
-class ScalingPolicy(Kind):
+class ScalingPolicy(ResourceKind):
     """A scaling policy; AWS names the alarms that it made for it."""
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         found = super().properties_of(work, answer)
         return {**found, "alarmArns": [alarm["AlarmARN"] for alarm in answer.get("Alarms", [])]}

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Work
-from twins.plugins.aws.kinds import Kind
+from twins.plugins.aws.calls import AwsError, ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind
 from twins.plugins.aws.translate import from_api, scalar_from_api, to_api
 from twins.plugins.plugin import PartlyMadeError, ProviderError
 
@@ -12,17 +12,17 @@ NOT_FOUND = ("NotFoundException",)
 SUBSCRIBERS = {"EMAIL": "subscriberEmailAddresses", "SNS": "subscriberSnsTopicArns"}
 
 
-class Budget(Kind):
+class CostBudget(ResourceKind):
     """A budget. Its period's times have a form of their own."""
 
     def recorded(self, identity: str) -> dict[str, Any]:
         account, _, name = identity.partition(":")
         return {"accountId": account, "name": name}
 
-    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+    def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         return f"{self._account(work)}:{work.inputs['name']}"
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         given = work.inputs
         member = "Budget" if operation == "CreateBudget" else "NewBudget"
         shape = work.shape("budgets", operation).members[member]
@@ -34,17 +34,17 @@ class Budget(Kind):
         budget["TimePeriod"] = {name: _time(text) for name, text in times.items() if text}
         return {"AccountId": self._account(work), member: budget}
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         for notification in work.inputs.get("notifications") or []:
             self._notify(work, notification)
 
-    def call_update(self, work: Work) -> None:
+    def call_update(self, work: ResourceOperation) -> None:
         try:
             work.call("budgets", "UpdateBudget", **self.parameters(work, "UpdateBudget"))
         except ProviderError as error:
             raise ProviderError(f"updating Budget ({work.id}): {error}") from None
 
-    def change(self, work: Work) -> dict[str, Any]:
+    def change(self, work: ResourceOperation) -> dict[str, Any]:
         old, new = (list(d.get("notifications") or []) for d in (work.state, work.inputs))
         if work.changed <= {"tags", "tagsAll"}:
             self.call_update(work)
@@ -56,7 +56,7 @@ class Budget(Kind):
                 self._notify(work, notification)
         return super().change(work)
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         names = ("budgetType", "timeUnit", "costTypes", "name")
         found = from_api(answer, {n: work.rules.inputs[n] for n in names}, {}, "Budget")
         found["accountId"] = self._account(work)
@@ -71,11 +71,11 @@ class Budget(Kind):
         notifications = self._notifications(work)
         return found | ({"notifications": notifications} if notifications else {})
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         names = {"accountId", "arn", "budgetType", "timeUnit", "costTypes", "name", "limitAmount", "limitUnit"}
         return names | {"timePeriodStart", "timePeriodEnd", "costFilters", "notifications", "tagsAll"}
 
-    def _notifications(self, work: Work) -> list[dict[str, Any]]:
+    def _notifications(self, work: ResourceOperation) -> list[dict[str, Any]]:
         found = []
         for told in work.call("budgets", "DescribeNotificationsForBudget", **self._named(work)).get(
             "Notifications", []
@@ -97,7 +97,7 @@ class Budget(Kind):
             found.append(notification)
         return found
 
-    def _notify(self, work: Work, notification: dict[str, Any]) -> None:
+    def _notify(self, work: ResourceOperation, notification: dict[str, Any]) -> None:
         subscribers = [
             {"SubscriptionType": kind, "Address": address}
             for kind, name in SUBSCRIBERS.items()
@@ -108,18 +108,18 @@ class Budget(Kind):
         parameters = {"Notification": _notification(notification), "Subscribers": subscribers}
         work.call("budgets", "CreateNotification", **self._named(work), **parameters)
 
-    def _forget(self, work: Work, notification: dict[str, Any]) -> None:
+    def _forget(self, work: ResourceOperation, notification: dict[str, Any]) -> None:
         try:
             work.call("budgets", "DeleteNotification", **self._named(work), Notification=_notification(notification))
         except AwsError as error:
             if not error.is_one_of(NOT_FOUND):  # the budget was only half made
                 raise
 
-    def _named(self, work: Work) -> dict[str, str]:
+    def _named(self, work: ResourceOperation) -> dict[str, str]:
         return {"AccountId": self._account(work), "BudgetName": self.values(work)["name"]}
 
     @staticmethod
-    def _account(work: Work) -> str:
+    def _account(work: ResourceOperation) -> str:
         return work.properties.get("accountId") or work.session.account
 
 

@@ -3,24 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Work
-from twins.plugins.aws.kinds import Kind
+from twins.plugins.aws.calls import AwsError, ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind
 
 VPC_ATTRIBUTES = ("enableDnsSupport", "enableDnsHostnames", "enableNetworkAddressUsageMetrics")
 ENDPOINT_LISTS = {"subnetIds": "SubnetIds", "securityGroupIds": "SecurityGroupIds", "routeTableIds": "RouteTableIds"}
 
 
-class Vpc(Kind):
+class Vpc(ResourceKind):
     """A VPC: each attribute has a call of its own; AWS makes a route table, an ACL and a group with it."""
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         self.await_ready(work)
         wanted = {n: work.inputs[n] for n in VPC_ATTRIBUTES if n in work.inputs}
         for name, value in wanted.items():
             if value != (name == "enableDnsSupport"):  # what AWS gives
                 self._set(work, name, value)
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         found = super().properties_of(work, answer)
         for name in VPC_ATTRIBUTES:
             member = name[0].upper() + name[1:]
@@ -37,35 +37,35 @@ class Vpc(Kind):
             "defaultSecurityGroupId": groups.get("GroupId", ""),
         }
 
-    def change(self, work: Work) -> dict[str, Any]:
+    def change(self, work: ResourceOperation) -> dict[str, Any]:
         for name in VPC_ATTRIBUTES:
             if name in work.changed:
                 self._set(work, name, bool(work.inputs.get(name)))
         return super().change(work)
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         return super().readable(work) | {*VPC_ATTRIBUTES, *work.rules.outputs}
 
-    def _set(self, work: Work, name: str, value: bool) -> None:
+    def _set(self, work: ResourceOperation, name: str, value: bool) -> None:
         member = name[0].upper() + name[1:]
         parameters: dict[str, Any] = {"VpcId": work.id, member: {"Value": value}}
         work.call("ec2", "ModifyVpcAttribute", **parameters)
 
     @staticmethod
-    def _of_vpc(work: Work, operation: str, member: str, filters: Mapping[str, str]) -> dict[str, Any]:
+    def _of_vpc(work: ResourceOperation, operation: str, member: str, filters: Mapping[str, str]) -> dict[str, Any]:
         wanted = [{"Name": n, "Values": [v]} for n, v in {"vpc-id": work.id, **filters}.items()]
         return next(iter(work.call("ec2", operation, Filters=wanted)[member]), {})
 
 
-class Subnet(Kind):
+class Subnet(ResourceKind):
     """A subnet: whether its machines get a public address is a call of its own."""
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         self.await_ready(work)
         if work.inputs.get("mapPublicIpOnLaunch"):
             self._set(work)
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         names = answer.get("PrivateDnsNameOptionsOnLaunch", {})
         return super().properties_of(work, answer) | {
             "enableResourceNameDnsARecordOnLaunch": bool(names.get("EnableResourceNameDnsARecord")),
@@ -74,7 +74,7 @@ class Subnet(Kind):
             "enableDns64": bool(answer.get("EnableDns64")),
         }
 
-    def change(self, work: Work) -> dict[str, Any]:
+    def change(self, work: ResourceOperation) -> dict[str, Any]:
         found = super().change(work)
         if "mapPublicIpOnLaunch" not in work.changed:
             return found
@@ -82,31 +82,31 @@ class Subnet(Kind):
         return self.state_after(work)
 
     @staticmethod
-    def _set(work: Work) -> None:
+    def _set(work: ResourceOperation) -> None:
         public = {"Value": bool(work.inputs.get("mapPublicIpOnLaunch"))}
         work.call("ec2", "ModifySubnetAttribute", SubnetId=work.id, MapPublicIpOnLaunch=public)
 
 
-class RouteTable(Kind):
+class RouteTable(ResourceKind):
     """A route table without routes: those that AWS makes by itself are not told."""
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         found = super().properties_of(work, answer)
         found.pop("routes", None)
         found["propagatingVgws"] = [v["GatewayId"] for v in answer.get("PropagatingVgws", [])]
         return found
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         for association in (self.call_read(work) or {}).get("Associations", []):
             if not association.get("Main"):
                 _quietly(work, "DisassociateRouteTable", AssociationId=association["RouteTableAssociationId"])
         super().call_delete(work)
 
 
-class RouteTableAssociation(Kind):
+class RouteTableAssociation(ResourceKind):
     """A subnet's or gateway's route table. AWS gives it another id when the table changes."""
 
-    def call_read(self, work: Work) -> dict[str, Any] | None:
+    def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         known = self.values(work)
         filters = [{"Name": "association.route-table-association-id", "Values": [work.id]}]
         if known.get("subnetId"):
@@ -124,7 +124,7 @@ class RouteTableAssociation(Kind):
             {"subnetId" if place.startswith("subnet-") else "gatewayId": place, "routeTableId": table} if slash else {}
         )
 
-    def find(self, work: Work) -> dict[str, Any] | None:
+    def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         work.state = {**self.recorded(work.id), **work.state}
         answer = self.call_read(work)
         if answer is None:
@@ -132,7 +132,7 @@ class RouteTableAssociation(Kind):
         work.id = answer["RouteTableAssociationId"]
         return self.properties_of(work, answer)
 
-    def change(self, work: Work) -> dict[str, Any]:
+    def change(self, work: ResourceOperation) -> dict[str, Any]:
         told = self.call_read(work)
         if told is None:
             work.id = self.call_create(work)["AssociationId"]
@@ -141,22 +141,22 @@ class RouteTableAssociation(Kind):
             work.id = work.call("ec2", "ReplaceRouteTableAssociation", **place)["NewAssociationId"]
         return self.state_after(work)
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         told = self.call_read(work)
         if told:
             work.call("ec2", "DisassociateRouteTable", AssociationId=told["RouteTableAssociationId"])
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         return {"subnetId", "gatewayId", "routeTableId"}
 
 
-class VpcEndpoint(Kind):
+class VpcEndpoint(ResourceKind):
     """A VPC endpoint."""
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         self.await_ready(work)
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         answer = {**answer, "SecurityGroupIds": [g["GroupId"] for g in answer.get("Groups", [])]}
         found = super().properties_of(work, answer)
         found |= {
@@ -170,7 +170,7 @@ class VpcEndpoint(Kind):
                 found |= {"prefixListId": told[0]["PrefixListId"], "cidrBlocks": told[0].get("Cidrs", [])}
         return found
 
-    def call_update(self, work: Work) -> None:
+    def call_update(self, work: ResourceOperation) -> None:
         parameters: dict[str, Any] = {"VpcEndpointId": work.id}
         for name, api in ENDPOINT_LISTS.items():
             old, new = (set(d.get(name) or []) for d in (work.state, work.inputs))
@@ -186,49 +186,49 @@ class VpcEndpoint(Kind):
                 parameters[api] = work.inputs[name]
         work.call("ec2", "ModifyVpcEndpoint", **parameters)
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         told = work.call("ec2", "DeleteVpcEndpoints", VpcEndpointIds=[work.id])
         _raise_unsuccessful(work, "DeleteVpcEndpoints", told)
 
-    def find(self, work: Work) -> dict[str, Any] | None:
+    def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         found = super().find(work)
         return None if found and found["state"] in ("deleted", "deleting") else found
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         return super().readable(work) | {"securityGroupIds", "prefixListId", "cidrBlocks", "state"}
 
 
-class FlowLog(Kind):
+class FlowLog(ResourceKind):
     """A flow log of a VPC."""
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         found = super().parameters(work, operation)
         destination = str(found.get("LogDestination", "")).removesuffix(":*")
         if destination:
             found["LogDestination"] = destination
         return {**found, "ResourceIds": [work.inputs["vpcId"]], "ResourceType": "VPC"}
 
-    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+    def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         _raise_unsuccessful(work, "CreateFlowLogs", answer)
         return answer["FlowLogIds"][0]
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         return {**super().properties_of(work, answer), "vpcId": answer["ResourceId"]}
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         _raise_unsuccessful(work, "DeleteFlowLogs", work.call("ec2", "DeleteFlowLogs", FlowLogIds=[work.id]))
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         return super().readable(work) | {"vpcId"}
 
 
-def _raise_unsuccessful(work: Work, operation: str, answer: dict[str, Any]) -> None:
+def _raise_unsuccessful(work: ResourceOperation, operation: str, answer: dict[str, Any]) -> None:
     for item in answer.get("Unsuccessful", []):
         error = item.get("Error", {})
         raise AwsError("EC2", operation, error.get("Code", ""), error.get("Message", ""), 200, "")
 
 
-def _quietly(work: Work, operation: str, **parameters: Any) -> dict[str, Any]:
+def _quietly(work: ResourceOperation, operation: str, **parameters: Any) -> dict[str, Any]:
     """A call whose refusal only means that there is nothing to tell."""
     try:
         return work.call("ec2", operation, **parameters)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Work
+from twins.plugins.aws.calls import AwsError, ResourceOperation
 from twins.plugins.aws.equivalence import PROTOCOLS
-from twins.plugins.aws.kinds import MINUTE, Kind
+from twins.plugins.aws.kinds import MINUTE, ResourceKind
 
 PORTS = {"fromPort": "FromPort", "toPort": "ToPort"}
 SOURCES = {
@@ -17,10 +17,10 @@ SOURCES = {
 """Property -> member of a changed rule, list of a new permission, key in it."""
 
 
-class SecurityGroup(Kind):
+class SecurityGroup(ResourceKind):
     """A security group: AWS's own rule, that all may leave, is taken from a new one."""
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         work.wait(lambda: self.find(work) is not None, 10 * MINUTE, f"EC2 Security Group ({work.id}) create")
         everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
         try:
@@ -31,12 +31,12 @@ class SecurityGroup(Kind):
 
 
 @dataclass(frozen=True)
-class SecurityGroupRule(Kind):
+class SecurityGroupRule(ResourceKind):
     """One rule of a group; `direction` is Ingress or Egress. Its tags are a call of their own."""
 
     direction: str = ""
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         description = {"Description": work.inputs["description"]} if work.inputs.get("description") else {}
         permission = _traffic(work.inputs)
         for name, value in _sources(work.inputs):
@@ -44,10 +44,10 @@ class SecurityGroupRule(Kind):
             permission[member] = [{key: value, **description}]
         return {"GroupId": work.inputs["securityGroupId"], "IpPermissions": [permission]}
 
-    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+    def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         return answer["SecurityGroupRules"][0]["SecurityGroupRuleId"]
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         found = {
             "securityGroupId": answer["GroupId"],
             "securityGroupRuleId": work.id,
@@ -64,7 +64,7 @@ class SecurityGroupRule(Kind):
                 found[name] = port
         return {name: value for name, value in found.items() if value not in (None, "")}
 
-    def call_update(self, work: Work) -> None:
+    def call_update(self, work: ResourceOperation) -> None:
         changed = {**_traffic(work.inputs), **{SOURCES[n][0]: v for n, v in _sources(work.inputs)}}
         if work.inputs.get("description"):
             changed["Description"] = work.inputs["description"]
@@ -72,11 +72,11 @@ class SecurityGroupRule(Kind):
         group = work.inputs["securityGroupId"]
         work.call("ec2", "ModifySecurityGroupRules", GroupId=group, SecurityGroupRules=changes)
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         operation = f"RevokeSecurityGroup{self.direction}"
         work.call("ec2", operation, GroupId=work.state["securityGroupId"], SecurityGroupRuleIds=[work.id])
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         return {*work.rules.properties} - {"region", "tags"}
 
 

@@ -1,14 +1,14 @@
 """ECR: repositories."""
 
-from twins.plugins.aws.calls import AwsError, Work
-from twins.plugins.aws.kinds import Kind, Part
+from twins.plugins.aws.calls import AwsError, ResourceOperation
+from twins.plugins.aws.kinds import KindPart, ResourceKind
 from twins.plugins.plugin import ProviderError
 
 
-class Repository(Kind):
+class EcrRepository(ResourceKind):
     """A repository: only an empty one goes, unless forceDelete was recorded."""
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         force = bool(work.state.get("forceDelete"))
         try:
             work.call("ecr", "DeleteRepository", repositoryName=work.id, force=force)
@@ -19,7 +19,7 @@ class Repository(Kind):
                 ) from None
             raise
 
-    def put_part(self, work: Work, part: Part) -> None:
+    def put_part(self, work: ResourceOperation, part: KindPart) -> None:
         if part.put == "PutImageScanningConfiguration":
             scan = bool((work.inputs.get("imageScanningConfiguration") or {}).get("scanOnPush"))
             configuration = {"scanOnPush": scan}

@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from twins.plugins.aws.calls import Work
-from twins.plugins.aws.kinds import Kind
+from twins.plugins.aws.calls import ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind
 
 
-class Role(Kind):
+class IamRole(ResourceKind):
     """A role; the policies that other resources gave it are read too, as the real plugin reads them."""
 
-    def find(self, work: Work) -> dict[str, Any] | None:
+    def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         found = super().find(work)
         if found is None:
             return None
@@ -23,12 +23,12 @@ class Role(Kind):
         found["managedPolicyArns"] = [policy["PolicyArn"] for policy in attached]
         return found
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         boundary = answer.pop("PermissionsBoundary", None)
         found = super().properties_of(work, answer)
         return found | ({"permissionsBoundary": boundary["PermissionsBoundaryArn"]} if boundary else {})
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         work.call("iam", "ListInstanceProfilesForRole", RoleName=work.id)  # the real plugin takes the role out of them
         super().call_delete(work)
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Gone, Work
-from twins.plugins.aws.kinds import MINUTE, Kind
+from twins.plugins.aws.calls import AwsError, Gone, ResourceOperation
+from twins.plugins.aws.kinds import MINUTE, ResourceKind
 from twins.plugins.aws.translate import from_api, map_of, pairs_of
 from twins.plugins.plugin import ProviderError
 
@@ -40,10 +40,10 @@ ZONES = {
 """Route 53's zone of each region's S3 websites (AWS General Reference, S3 endpoints)."""
 
 
-class Bucket(Kind):
+class S3Bucket(ResourceKind):
     """A bucket."""
 
-    def call_create(self, work: Work) -> dict[str, Any]:
+    def call_create(self, work: ResourceOperation) -> dict[str, Any]:
         name = work.inputs["bucket"]
         parameters: dict[str, Any] = {"Bucket": name}
         if work.region != "us-east-1":
@@ -57,12 +57,12 @@ class Bucket(Kind):
         except ProviderError as error:
             raise ProviderError(f"creating S3 Bucket ({name}): {error}") from None
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         work.wait(lambda: _exists(work, work.id), 20 * MINUTE, f"S3 Bucket ({work.id}) create")
         if work.inputs.get("tagsAll"):
             _put_tags(work, work.inputs["tagsAll"])
 
-    def find(self, work: Work) -> dict[str, Any] | None:
+    def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         if not _exists(work, work.id):
             return None
         told = {operation: _get(work, operation, absent) for operation, absent in READS}
@@ -90,16 +90,16 @@ class Bucket(Kind):
             found["serverSideEncryptionConfiguration"] = from_api({"Rules": encryption}, shapes, {})
         return found
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         return {"bucket", "tagsAll", "policy", "versioning", "serverSideEncryptionConfiguration", *work.rules.outputs}
 
-    def change(self, work: Work) -> dict[str, Any]:
+    def change(self, work: ResourceOperation) -> dict[str, Any]:
         self.refuse_unsupported(work)
         if "tagsAll" in work.changed:
             _put_tags(work, work.inputs.get("tagsAll") or {})
         return self.state_after(work)
 
-    def remove(self, work: Work) -> None:
+    def remove(self, work: ResourceOperation) -> None:
         try:
             self._delete(work)
         except AwsError as error:
@@ -108,10 +108,10 @@ class Bucket(Kind):
             raise ProviderError(f"deleting S3 Bucket ({work.id}): {error}") from None
         work.wait(lambda: not _exists(work, work.id), 60 * MINUTE, f"S3 Bucket ({work.id}) delete")
 
-    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+    def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         return work.inputs["bucket"]
 
-    def _delete(self, work: Work) -> None:
+    def _delete(self, work: ResourceOperation) -> None:
         try:
             work.call("s3", "DeleteBucket", Bucket=work.id)
         except AwsError as error:
@@ -121,10 +121,10 @@ class Bucket(Kind):
             work.call("s3", "DeleteBucket", Bucket=work.id)
 
 
-class BucketVersioning(Kind):
+class BucketVersioning(ResourceKind):
     """Versioning can't be taken away, only suspended; a bucket that never had it says nothing."""
 
-    def call_create(self, work: Work) -> dict[str, Any]:
+    def call_create(self, work: ResourceOperation) -> dict[str, Any]:
         if work.inputs["versioningConfiguration"].get("status") == "Disabled":
             return {}
         return super().call_create(work)
@@ -135,11 +135,11 @@ class BucketVersioning(Kind):
             return f"versioning_configuration.status cannot be updated from '{old}' to '{new}'"
         return ""
 
-    def call_read(self, work: Work) -> dict[str, Any] | None:
+    def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         answer = work.call("s3", "GetBucketVersioning", Bucket=work.id)
         return {"VersioningConfiguration": {"Status": "Disabled", **answer}}
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         if (work.state.get("versioningConfiguration") or {}).get("status") == "Disabled":
             return
         try:
@@ -149,14 +149,14 @@ class BucketVersioning(Kind):
             if not error.is_one_of(("InvalidBucketState",)):
                 raise
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         return {"bucket", "expectedBucketOwner", "versioningConfiguration"}
 
 
-class BucketLifecycle(Kind):
+class BucketLifecycle(ResourceKind):
     """A rule without a filter is sent with an empty one."""
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         found = super().parameters(work, operation)
         for rule in found["LifecycleConfiguration"]["Rules"]:
             if "Prefix" not in rule:
@@ -166,7 +166,7 @@ class BucketLifecycle(Kind):
         return found
 
 
-def _exists(work: Work, name: str) -> bool:
+def _exists(work: ResourceOperation, name: str) -> bool:
     try:
         work.call("s3", "HeadBucket", Bucket=name)
     except AwsError as error:
@@ -176,7 +176,7 @@ def _exists(work: Work, name: str) -> bool:
     return True
 
 
-def _get(work: Work, operation: str, absent: Gone) -> dict[str, Any]:
+def _get(work: ResourceOperation, operation: str, absent: Gone) -> dict[str, Any]:
     try:
         return work.call("s3", operation, Bucket=work.id)
     except AwsError as error:
@@ -185,12 +185,12 @@ def _get(work: Work, operation: str, absent: Gone) -> dict[str, Any]:
         raise ProviderError(f"reading S3 Bucket ({work.id}): {error}") from None
 
 
-def _tags(work: Work) -> dict[str, str]:
+def _tags(work: ResourceOperation) -> dict[str, str]:
     told = _get(work, "GetBucketTagging", ("NoSuchTagSet", "NoSuchTagSetError"))
     return {k: v for k, v in map_of(told.get("TagSet", [])).items() if not k.startswith("aws:")}
 
 
-def _put_tags(work: Work, tags: dict[str, str]) -> None:
+def _put_tags(work: ResourceOperation, tags: dict[str, str]) -> None:
     """S3 sets all tags at once: AWS's own stay."""
     told = map_of(_get(work, "GetBucketTagging", ("NoSuchTagSet", "NoSuchTagSetError")).get("TagSet", []))
     wanted = {**tags, **{k: v for k, v in told.items() if k.startswith("aws:")}}
@@ -202,7 +202,7 @@ def _put_tags(work: Work, tags: dict[str, str]) -> None:
     work.call("s3", "PutBucketTagging", Bucket=work.id, Tagging={"TagSet": pairs_of(wanted, shape)})
 
 
-def _empty(work: Work) -> None:
+def _empty(work: ResourceOperation) -> None:
     while True:
         told = work.call("s3", "ListObjectVersions", Bucket=work.id)
         found = [*told.get("Versions", []), *told.get("DeleteMarkers", [])]

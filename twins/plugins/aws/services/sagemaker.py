@@ -3,17 +3,17 @@
 import secrets
 from typing import Any
 
-from twins.plugins.aws.calls import PATIENCE, Work
-from twins.plugins.aws.kinds import Kind
+from twins.plugins.aws.calls import PATIENCE, ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind
 from twins.plugins.plugin import ProviderError
 
 ROLE = "ould not assume"  # "Could not assume role …": a role that was made just now
 
 
-class EndpointConfiguration(Kind):
+class SageMakerEndpointConfiguration(ResourceKind):
     """An endpoint configuration: variants without a name get one, variants without a model lose their weight."""
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         found = super().parameters(work, operation)
         for variant in [*found.get("ProductionVariants", []), *found.get("ShadowProductionVariants", [])]:
             variant.setdefault("VariantName", f"terraform-{secrets.token_hex(13)}")
@@ -23,10 +23,10 @@ class EndpointConfiguration(Kind):
         return found
 
 
-class Endpoint(Kind):
+class SageMakerEndpoint(ResourceKind):
     """An endpoint that does not come into service is not recorded, though it exists: as in the real plugin."""
 
-    def make(self, work: Work) -> tuple[str, dict[str, Any]]:
+    def make(self, work: ResourceOperation) -> tuple[str, dict[str, Any]]:
         answer = self.call_create(work)
         work.id = self.id_after_create(work, answer)
         try:
@@ -37,13 +37,13 @@ class Endpoint(Kind):
             self._again(work)
         return work.id, self.state_after(work)
 
-    def _again(self, work: Work) -> None:
+    def _again(self, work: ResourceOperation) -> None:
         """The role may not work yet: the plugin removes the failed endpoint and tries again."""
         self.remove(work)
         work.pause(PATIENCE / 10)
         self.call_create(work)
         self.await_ready(work)
 
-    def call_read(self, work: Work) -> dict[str, Any] | None:
+    def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         answer = super().call_read(work)
         return None if answer and answer.get("EndpointStatus") == "Deleting" else answer

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from twins.plugins.aws.calls import Work
-from twins.plugins.aws.kinds import Kind
+from twins.plugins.aws.calls import ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind
 
 
-class Schedule(Kind):
+class SchedulerSchedule(ResourceKind):
     """A schedule: of the group `default` when none is given."""
 
-    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+    def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         return f"{work.inputs.get('groupName') or 'default'}/{work.inputs['name']}"

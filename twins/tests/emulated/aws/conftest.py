@@ -33,7 +33,7 @@ class Running:
     """A twin that runs."""
 
     home: Path
-    info: control.TwinInfo
+    info: control.AwsTwinInfo
     clients: dict[tuple[str | None, ...], Any] = field(default_factory=dict)
 
     def client(self, service: str, key: str = ROOT_ACCESS_KEY, secret: str = "", token: str | None = None) -> Any:

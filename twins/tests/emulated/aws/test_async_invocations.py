@@ -62,7 +62,7 @@ def invoke(twin: ServedTwin, told: dict[str, Any], **more: Any) -> dict[str, Any
 
 def content(twin: ServedTwin, folder: Path, uri: str) -> str:
     """An object's content, once it is there."""
-    place = objects.Place.of(uri)
+    place = objects.S3Location.of(uri)
     until(lambda: uri in [f"s3://{WORK}/{key}" for key, _ in objects.found_below(twin.twin, place)])
     objects.download(twin.twin, place.bucket, place.key, folder / "content")
     return (folder / "content").read_text()
@@ -98,7 +98,7 @@ def test_a_failure_is_written_where_the_answer_said(
 ) -> None:
     answer = invoke(twin, told, **more)
     assert content(twin, tmp_path, answer["FailureLocation"]).startswith(failure)
-    assert not objects.found_below(twin.twin, objects.Place.of(answer["OutputLocation"]))
+    assert not objects.found_below(twin.twin, objects.S3Location.of(answer["OutputLocation"]))
     if told.get("do") == "wait":
         assert container.left.wait(10)
 
@@ -231,7 +231,7 @@ def asked(twin: Running, text: bytes) -> dict[str, Any]:
 
 def read(twin: Running, uri: str) -> str:
     """An object, once it is there."""
-    place = objects.Place.of(uri)
+    place = objects.S3Location.of(uri)
     twin.client("s3").get_waiter("object_exists").wait(
         Bucket=place.bucket, Key=place.key, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
     )

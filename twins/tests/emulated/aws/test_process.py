@@ -122,7 +122,7 @@ def test_a_second_up_finds_the_first_and_changes_its_settings(start: Callable) -
 
 
 def test_two_at_once_make_one(tmp_path: Path, start: Callable) -> None:
-    found: list[control.TwinInfo] = []
+    found: list[control.AwsTwinInfo] = []
     threads = [threading.Thread(target=lambda: found.append(start(tmp_path / "home").info)) for _ in range(3)]
     for thread in threads:
         thread.start()

@@ -10,7 +10,7 @@ from moto.backends import get_backend
 
 from contract.errors import KitError
 from twins.aws import persistence
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 SERVICES = ["s3", "iam", "sts", "kms", "ecr", "logs", "cloudwatch", "applicationautoscaling", "scheduler", "events"]
 SERVICES += ["budgets", "sns", "secretsmanager", "servicequotas", "sqs", "dynamodb", "ec2"]
@@ -52,16 +52,16 @@ def test_versions_of_an_object_keep_their_order_and_their_bodies(tmp_path: Path)
 
 def saved(home: Path, state: dict[str, Any]) -> Path:
     """The file of a twin's state."""
-    twin = Twin(home)
+    twin = AccountTwin(home)
     twin.state.update(state)
-    persistence.Keeper(twin).save()
+    persistence.AwsKeeper(twin).save()
     return home / "state.pickle"
 
 
 def loaded(home: Path) -> dict[str, Any]:
     """What a new twin of the folder remembers."""
-    twin = Twin(home)
-    assert persistence.Keeper(twin).load()
+    twin = AccountTwin(home)
+    assert persistence.AwsKeeper(twin).load()
     return twin.state
 
 

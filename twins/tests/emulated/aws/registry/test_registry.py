@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.twin_keys import root_keys
 from twins.aws.registry import registry
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.tests.emulated.aws.conftest import REGION, Running, made_role
 from twins.tests.emulated.aws.services.waiting import eventually
 
@@ -282,7 +282,7 @@ def test_sagemaker_takes_dockers_manifests_alone(twin: Running, root: Client, re
 
 def test_the_platform_pulls_by_a_name_that_nobody_can_guess(twin: Running, root: Client, repository: str) -> None:
     root.push(repository, "v1")
-    inside = Twin(twin.home)
+    inside = AccountTwin(twin.home)
     inside.describe = lambda: {"port": twin.info.port}
     host, _, name = registry.pull_name(inside, repository, REGION).partition("/")
     assert host == f"localhost:{twin.info.port}"
