@@ -1,17 +1,16 @@
-"""Real twins of AWS: processes of their own, spoken to by boto3."""
+"""Twins of AWS that run in processes of their own, spoken to by boto3."""
 
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import boto3
-import pytest
 from botocore.config import Config
 
 from tests.support.twin_keys import asked, root_secret, signed
@@ -29,7 +28,7 @@ TRUST = {
 
 
 @dataclass
-class Running:
+class RunningTwin:
     """A twin that runs."""
 
     home: Path
@@ -72,53 +71,20 @@ class Running:
         self.ask("PUT", "faults", {"kind": kind, **members})
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
-    """Starts twins, each in a home of its own unless one is given, and ends them."""
-    started: list[Running] = []
-
-    def start_twin(
-        home: Path | None = None, judge: str = "off", pace: float = 0.2, containers: str = "none"
-    ) -> Running:
-        home = home or tmp_path_factory.mktemp("twin")
-        started.append(Running(home, control.up(home, judge=judge, pace=pace, containers=containers)))
-        return started[-1]
-
-    yield start_twin
-    for twin in started:
+@contextmanager
+def running_twin(
+    home: Path, *, judge: str = "off", pace: float = 0.2, containers: str = "none"
+) -> Iterator[RunningTwin]:
+    """A twin with its state in a folder; ended afterwards."""
+    twin = RunningTwin(home, control.up(home, judge=judge, pace=pace, containers=containers))
+    try:
+        yield twin
+    finally:
         twin.close()
-        control.down(twin.home)
+        control.down(home)
 
 
-@pytest.fixture(scope="module")
-def twin(start: Callable[..., Running]) -> Running:
-    """A twin for the tests of one file."""
-    return start()
-
-
-@pytest.fixture(scope="module")
-def role(twin: Running) -> str:
-    """A role that SageMaker may assume."""
-    return made_role(twin, "serving")
-
-
-@pytest.fixture(scope="module")
-def model(twin: Running, role: str) -> str:
-    """A model of a version in a bucket."""
-    s3 = twin.client("s3")
-    s3.create_bucket(Bucket="models-of-tests")
-    s3.put_object(Bucket="models-of-tests", Key="models/1/manifest.json", Body=b"{}")
-    return made_model(twin, "model-one", role)
-
-
-@pytest.fixture
-def no_faults(twin: Running) -> Iterator[None]:
-    """Ends faults when the test ends."""
-    yield
-    twin.ask("DELETE", "faults")
-
-
-def made_role(twin: Running, name: str) -> str:
+def made_role(twin: RunningTwin, name: str) -> str:
     """The ARN of a new role that may do everything."""
     iam = twin.client("iam")
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
@@ -127,7 +93,7 @@ def made_role(twin: Running, name: str) -> str:
     return arn
 
 
-def made_model(twin: Running, name: str, role: str, image: str = IMAGE, prefix: str = "models/1/") -> str:
+def made_model(twin: RunningTwin, name: str, role: str, image: str = IMAGE, prefix: str = "models/1/") -> str:
     """The name of a new model."""
     source = {"S3Uri": f"s3://models-of-tests/{prefix}", "S3DataType": "S3Prefix", "CompressionType": "None"}
     container = {"Image": image, "ModelDataSource": {"S3DataSource": source}}
@@ -135,7 +101,7 @@ def made_model(twin: Running, name: str, role: str, image: str = IMAGE, prefix: 
     return name
 
 
-def made_config(twin: Running, name: str, model: str, count: int = 1, **more: Any) -> str:
+def made_config(twin: RunningTwin, name: str, model: str, count: int = 1, **more: Any) -> str:
     """The name of a new configuration with one variant."""
     variant = {
         "VariantName": "main",
@@ -148,7 +114,7 @@ def made_config(twin: Running, name: str, model: str, count: int = 1, **more: An
     return name
 
 
-def await_status(twin: Running, endpoint: str, *wanted: str, seconds: float = 120) -> dict[str, Any]:
+def await_status(twin: RunningTwin, endpoint: str, *wanted: str, seconds: float = 120) -> dict[str, Any]:
     """The endpoint once it has one of these statuses.
 
     Raises:

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import Running, await_status, made_config
 from twins.tests.emulated.aws.services.waiting import eventually
+from twins.tests.support.aws import RunningTwin, await_status, made_config
 
 DIMENSION = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
 METRIC = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
 
 
 @pytest.fixture(scope="module")
-def resource(twin: Running, model: str) -> dict[str, str]:
+def resource(twin: RunningTwin, model: str) -> dict[str, str]:
     """What names the variant of an endpoint that serves."""
     made_config(twin, "scaled-1", model)
     twin.client("sagemaker").create_endpoint(EndpointName="scaled", EndpointConfigName="scaled-1")
@@ -22,7 +22,7 @@ def resource(twin: Running, model: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def autoscaling(twin: Running, resource: dict[str, str]) -> Any:
+def autoscaling(twin: RunningTwin, resource: dict[str, str]) -> Any:
     """A client; what a test registered before is taken off."""
     client = twin.client("application-autoscaling")
     if client.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]:
@@ -62,7 +62,7 @@ def test_target_that_can_not_be_is_refused(
 
 
 def test_target_tracking_makes_two_alarms_that_go_with_the_target(
-    twin: Running, autoscaling: Any, resource: dict[str, str]
+    twin: RunningTwin, autoscaling: Any, resource: dict[str, str]
 ) -> None:
     autoscaling.register_scalable_target(**resource, MinCapacity=1, MaxCapacity=3)
     policy = _track(autoscaling, resource)
@@ -91,7 +91,7 @@ def test_what_is_not_there_is_said_in_the_words_of_aws(autoscaling: Any, resourc
         autoscaling.delete_scaling_policy(**resource, PolicyName="p")
 
 
-def test_alarm_scales_out_within_the_limits(twin: Running, autoscaling: Any, resource: dict[str, str]) -> None:
+def test_alarm_scales_out_within_the_limits(twin: RunningTwin, autoscaling: Any, resource: dict[str, str]) -> None:
     autoscaling.register_scalable_target(**resource, MinCapacity=1, MaxCapacity=3)
     policy = _track(autoscaling, resource)
     high = next(alarm["AlarmName"] for alarm in policy["Alarms"] if "AlarmHigh" in alarm["AlarmName"])
@@ -101,7 +101,7 @@ def test_alarm_scales_out_within_the_limits(twin: Running, autoscaling: Any, res
     assert f"monitor alarm {high} in state ALARM triggered policy" in activity["Cause"]
 
 
-def test_count_below_the_minimum_is_raised(twin: Running, autoscaling: Any, resource: dict[str, str]) -> None:
+def test_count_below_the_minimum_is_raised(twin: RunningTwin, autoscaling: Any, resource: dict[str, str]) -> None:
     await_status(twin, "scaled", "InService")
     autoscaling.register_scalable_target(**resource, MinCapacity=3, MaxCapacity=4)
     activity = eventually(lambda: _activities(autoscaling, "Setting desired instance count to 3."))
@@ -112,7 +112,7 @@ def test_count_below_the_minimum_is_raised(twin: Running, autoscaling: Any, reso
 
 
 def test_instance_type_stays_under_a_registered_target(
-    twin: Running, autoscaling: Any, resource: dict[str, str], model: str
+    twin: RunningTwin, autoscaling: Any, resource: dict[str, str], model: str
 ) -> None:
     await_status(twin, "scaled", "InService")
     made_config(twin, "scaled-other", model, InstanceType="ml.g5.2xlarge")

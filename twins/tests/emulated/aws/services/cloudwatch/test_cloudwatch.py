@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import Running
 from twins.tests.emulated.aws.services.waiting import eventually
+from twins.tests.support.aws import RunningTwin
 
 ALARM = {
     "Namespace": "Test",
@@ -22,7 +22,7 @@ ALARM = {
 
 
 @pytest.fixture
-def cloudwatch(twin: Running) -> Any:
+def cloudwatch(twin: RunningTwin) -> Any:
     """A client."""
     return twin.client("cloudwatch")
 
@@ -54,7 +54,7 @@ def test_alarm_without_data_treats_them_as_it_says(cloudwatch: Any, missing: str
     eventually(lambda: _state(cloudwatch, name) == state)
 
 
-def test_alarm_rings_publishes_and_recovers(twin: Running, cloudwatch: Any) -> None:
+def test_alarm_rings_publishes_and_recovers(twin: RunningTwin, cloudwatch: Any) -> None:
     queue_url, topic = _mailbox(twin, "alarms")
     arguments = {
         "AlarmName": "rings",
@@ -81,7 +81,7 @@ def test_alarm_rings_publishes_and_recovers(twin: Running, cloudwatch: Any) -> N
     assert history[0]["HistorySummary"] == f"Successfully executed action {topic}"
 
 
-def test_topic_whose_key_shuts_cloudwatch_out_hears_nothing(twin: Running, cloudwatch: Any) -> None:
+def test_topic_whose_key_shuts_cloudwatch_out_hears_nothing(twin: RunningTwin, cloudwatch: Any) -> None:
     sns = twin.client("sns")
     topic = sns.create_topic(Name="shut", Attributes={"KmsMasterKeyId": "alias/aws/sns"})["TopicArn"]
     arguments = {"MetricName": "Never", "TreatMissingData": "breaching", "AlarmActions": [topic]}
@@ -163,7 +163,7 @@ def _state(client: Any, name: str) -> str:
     return client.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"]
 
 
-def _mailbox(twin: Running, name: str) -> tuple[str, str]:
+def _mailbox(twin: RunningTwin, name: str) -> tuple[str, str]:
     """A queue that gets what a topic is told: the queue's URL and the topic's ARN."""
     sns, sqs = twin.client("sns"), twin.client("sqs")
     topic = sns.create_topic(Name=name)["TopicArn"]

@@ -1,0 +1,45 @@
+"""What the tests of AWS's twin share: twins, a role, a model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from twins.tests.support.aws import RunningTwin, made_model, made_role, running_twin
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningTwin]]:
+    """Starts twins, each in a home of its own unless one is given, and ends them."""
+    with ExitStack() as stack:
+        yield lambda home=None, **options: stack.enter_context(
+            running_twin(home or tmp_path_factory.mktemp("twin"), **options)
+        )
+
+
+@pytest.fixture(scope="module")
+def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
+    """A twin for the tests of one file."""
+    return start()
+
+
+@pytest.fixture(scope="module")
+def role(twin: RunningTwin) -> str:
+    """A role that SageMaker may assume."""
+    return made_role(twin, "serving")
+
+
+@pytest.fixture(scope="module")
+def model(twin: RunningTwin, role: str) -> str:
+    """A model of a version in a bucket."""
+    s3 = twin.client("s3")
+    s3.create_bucket(Bucket="models-of-tests")
+    s3.put_object(Bucket="models-of-tests", Key="models/1/manifest.json", Body=b"{}")
+    return made_model(twin, "model-one", role)
+
+
+@pytest.fixture
+def no_faults(twin: RunningTwin) -> Iterator[None]:
+    """Ends faults when the test ends."""
+    yield
+    twin.ask("DELETE", "faults")
