@@ -7,10 +7,11 @@ from twins.aws.twin import AccountTwin
 
 NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a training job ends Failed once it was judged"
 NOT_DONE = [
-    "signatures of requests: the access key is looked up, the secret is not checked",
     "instance types: an instance is a process or a container of this machine, whatever its type",
     "shadow variants get no requests; a serverless variant is one instance that never sleeps",
     "data capture by the platform (DataCaptureConfig): nothing is written",
+    "composite alarms, metric math, anomaly detectors and metric streams: refused",
+    "scheduled scaling actions, and L, W and # in a cron expression: refused",
 ]
 
 
