@@ -86,7 +86,7 @@ aws.cloudwatch.MetricAlarm(
 aws.cloudwatch.LogMetricFilter(
     "counted",
     log_group_name=logs.name,
-    pattern="{{{{ $.event = refused }}}}",
+    pattern="{{ $.event = refused }}",
     metric_transformation={{
         "name": "Refused", "namespace": "Kit", "value": {value!r}, "default_value": "0", "unit": "Count",
     }},
