@@ -1,4 +1,4 @@
-"""The twin of an AWS account as its services and judges see it: who answers which operation, time, own state."""
+"""The twin of an AWS account: registries of services and judges, time and state. It knows no service."""
 
 import logging
 import re
@@ -12,7 +12,7 @@ from twins.core.fleet.fleet import Fleet
 from twins.core.twin import BaseTwin, TwinSettings
 
 AWS_TRANSITION_SECONDS = 300.0
-"""What a status transition of an endpoint takes on AWS, about. `TwinSettings.pace` stands for this long."""
+"""About how long an endpoint's status transition takes on AWS. `TwinSettings.pace` stands for this long."""
 log = logging.getLogger("twins.aws")
 Handler = Callable[[ApiCall], Mapping[str, Any] | Deferred | None]
 Hook = Callable[[ApiCall, dict[str, Any]], None]
@@ -22,7 +22,7 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class AccountTwin(BaseTwin):
-    """What services and judges plug into.
+    """Services and judges register here what they answer, check and change.
 
     Handlers, hooks, ticks and actions run one at a time, with `lock` held. `state` holds documents of ours; it is kept
     with moto's backends.
@@ -50,8 +50,8 @@ class AccountTwin(BaseTwin):
         self._routes: list[tuple[re.Pattern[str], Wsgi]] = []
 
     def implement(self, service: str, operation: str, handler: Handler) -> None:
-        """Let `handler` answer an operation instead of moto; its dict is serialised by the service's model. What it
-        answers with NotImplemented is moto's after all; what it answers with Deferred, is worked out without the lock.
+        """Let `handler` answer an operation instead of moto; its dict is serialised by the service's model. It returns
+        NotImplemented to leave a call to moto, and Deferred to work without the lock.
         """
         self._handlers[service, operation] = handler
 
@@ -70,7 +70,7 @@ class AccountTwin(BaseTwin):
         self._checks.setdefault((service, operation), []).append(check)
 
     def mend(self, service: str, operation: str, hook: Hook) -> None:
-        """Like `after`, and what `hook` changes in the parsed answer is what the client gets."""
+        """Like `after`; the client gets the parsed answer as `hook` changed it."""
         self._mends.setdefault((service, operation), []).append(hook)
 
     def may(
@@ -82,13 +82,13 @@ class AccountTwin(BaseTwin):
         *,
         service: str = "sagemaker.amazonaws.com",
     ) -> str | None:
-        """May the platform do this under a role? None, or the reason of the denial."""
+        """Returns why the platform may not do this under a role; None if it may."""
         if self.judge_of_roles is None or self.settings.judge == "off":
             return None
         return self.judge_of_roles(role_arn, action, resource, dict(context or {}), service=service)
 
     def may_call(self, role_arn: str, call: ApiCall, *, service: str, source_arn: str = "") -> str | None:
-        """May a service (EventBridge Scheduler, say) make this call under a role? None, or the reason of the denial."""
+        """Returns why a service (such as EventBridge Scheduler) may not make this call under a role; None if it may."""
         if self.judge_of_calls is None or self.settings.judge == "off":
             return None
         return self.judge_of_calls(role_arn, call, service=service, source_arn=source_arn)
@@ -109,15 +109,15 @@ class AccountTwin(BaseTwin):
             self.seed()
 
     def handler(self, service: str, operation: str) -> Handler | None:
-        """Who answers an operation instead of moto."""
+        """Returns the handler that answers an operation instead of moto."""
         return self._handlers.get((service, operation))
 
     def routed(self, path: str) -> Wsgi | None:
-        """Who answers the requests of a path instead of any service."""
+        """Returns the application that answers a path instead of any service."""
         return next((app for prefix, app in self._routes if prefix.match(path)), None)
 
     def answer_at_once(self, call: ApiCall) -> dict[str, Any] | None:
-        """What the twin's own handler answers to a call from inside; None when the operation has none.
+        """Answer a call from inside by the twin's own handler; None when the operation has none.
 
         Raises:
             ApiError: as the service refuses.
@@ -132,13 +132,13 @@ class AccountTwin(BaseTwin):
         return dict(answered or {})
 
     def checks(self, service: str, operation: str) -> list[Callable[[ApiCall], None]]:
-        """Who may refuse an operation's calls."""
+        """Returns the checks of an operation."""
         return self._checks.get((service, operation), [])
 
     def mends(self, service: str, operation: str) -> list[Hook]:
-        """Who changes an operation's answers."""
+        """Returns the hooks that change an operation's answers."""
         return self._mends.get((service, operation), [])
 
     def hooks(self, service: str, operation: str) -> list[Hook]:
-        """Who wants to know of an operation's answers."""
+        """Returns the hooks that are told of an operation's answers."""
         return self._hooks.get((service, operation), [])

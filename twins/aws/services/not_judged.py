@@ -1,4 +1,4 @@
-"""Whole operations that AWS has, and that this twin refuses by name: moto would answer some of them with "fine"."""
+"""Operations of AWS that this twin refuses by name; moto would accept some of them."""
 
 from typing import NoReturn
 

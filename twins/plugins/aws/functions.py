@@ -1,4 +1,4 @@
-"""The functions that a program may call: those that the kit calls, and no others."""
+"""Functions that a program may call: only those that the kit calls."""
 
 from base64 import b64encode
 from collections.abc import Callable

@@ -65,7 +65,7 @@ class ResourceKind:
     service: str
     """boto3's name of it."""
     label: str
-    """What the real plugin's errors call it."""
+    """Its name in the real plugin's errors."""
     id: Template
     create: str = ""
     read: str = ""
@@ -94,11 +94,11 @@ class ResourceKind:
     outputs: Mapping[str, Template] = field(default_factory=dict)
     """Outputs that are formed rather than read."""
     unread: tuple[str, ...] = ()
-    """Properties that no answer tells, though it has a member of that name."""
+    """Properties that answers lack, though they have a member of that name."""
     refused: tuple[str, ...] = ()
-    """Properties that the stand-in does not set: the kit gives them as resources of their own, or not at all."""
+    """Properties that the stand-in refuses to set."""
 
-    # What the provider calls. Each may be overridden.
+    # Called by the provider; each may be overridden.
 
     def make(self, work: ResourceOperation) -> tuple[str, dict[str, Any]]:
         """Create the resource: its id and state."""
@@ -112,7 +112,7 @@ class ResourceKind:
         return work.id, self.state_after(work)
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
-        """What follows the create call: parts, tags, waiting."""
+        """Finish after the create call: parts, tags, waiting."""
         self.await_ready(work)
         taken = tuple(work.shape(self.service, self.create).members)
         for part in self.parts:
@@ -191,11 +191,11 @@ class ResourceKind:
             raise ProviderError(f"the stand-in plugin does not set {', '.join(used)} of {self.label}")
 
     def recorded(self, identity: str) -> dict[str, Any]:
-        """The properties that an id tells: all that is known of what is imported."""
+        """Returns the properties in an id: all that is known of an imported resource."""
         return parse_id(self.id, identity)
 
     def values(self, work: ResourceOperation) -> dict[str, Any]:
-        """What templates are filled in with."""
+        """Returns the values for templates."""
         return {**self.recorded(work.id), **work.properties}
 
     @property
