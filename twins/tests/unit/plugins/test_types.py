@@ -10,9 +10,12 @@ import grpc
 import pytest
 from pulumi.runtime.proto import provider_pb2
 
+from twins.plugins.aws.functions import invoke
 from twins.plugins.aws.kinds import kind_of
 from twins.plugins.aws.rules import FOLDER, rules, tokens
+from twins.plugins.aws.session import AwsSession
 from twins.plugins.differences import general
+from twins.plugins.plugin import ProviderError
 from twins.plugins.values import DEFAULTS, UNKNOWN
 from twins.tests.unit.plugins import samples
 from twins.tests.unit.plugins.plugin import Plugin, connected
@@ -335,6 +338,12 @@ def test_unknown_values_pass(plugin: Plugin) -> None:
     for token in tokens():
         unknown = dict.fromkeys(samples.minimal(token), UNKNOWN)
         assert plugin.check(token, unknown)[1] == {}, token
+
+
+def test_a_function_that_it_does_not_know_is_refused_by_name() -> None:
+    token = "aws:index/getCallerIdentity:getCallerIdentity"
+    with pytest.raises(ProviderError, match=f"does not know the function {token}"):
+        invoke(AwsSession(region="eu-central-1"), token, {})
 
 
 def shape_of(token: str, path: str) -> Any:
