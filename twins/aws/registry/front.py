@@ -54,7 +54,7 @@ def front(twin: AccountTwin, storage: Storage) -> Front:
 
 
 @dataclass(frozen=True)
-class _Repository:
+class _EcrRepository:
     twin: AccountTwin
     region: str
     name: str
@@ -95,17 +95,17 @@ class _Ecr:
         if request.path != "/v2/" or not _by_platform(request):
             self._holder(request)
 
-    def open(self, request: Request, asked: Asked) -> _Repository:
+    def open(self, request: Request, asked: Asked) -> _EcrRepository:
         action = _ACTIONS.get(asked.operation)
         if not action:
             raise unsupported()
         place = common.pulled(self._twin, asked.name) if _by_platform(request) and asked.operation in PULLS else None
         if place:
-            found = _Repository(self._twin, *place)
+            found = _EcrRepository(self._twin, *place)
             self._require(found, lambda: 0.0)
             return found
         holder = self._holder(request)
-        found = _Repository(self._twin, holder.region, asked.name)
+        found = _EcrRepository(self._twin, holder.region, asked.name)
         self._require(found, lambda: self._judge(found, action, holder))
         return found
 
@@ -121,14 +121,14 @@ class _Ecr:
         challenge = f'Basic realm="{url}/",service="ecr.amazonaws.com"'
         raise RefusedError("UNAUTHORIZED", f"Not Authorized: log in to {url} by the token of ECR", 401, challenge)
 
-    def _require(self, repository: _Repository, judge: Callable[[], float]) -> None:
+    def _require(self, repository: _EcrRepository, judge: Callable[[], float]) -> None:
         """As for a call of ECR's own API; the twin's lock is held no longer than that takes."""
         with _in_words_of_the_registry(self._twin):
             slower = judge()
             images.repository(self._twin, repository.region, repository.name)
         time.sleep(slower)
 
-    def _judge(self, repository: _Repository, action: str, who: Holder) -> float:
+    def _judge(self, repository: _EcrRepository, action: str, who: Holder) -> float:
         call = ApiCall("ecr", action, {"repositoryName": repository.name}, who.access_key, who.region, who.principal)
         slower = faults.delay(self._twin, call)
         faults.meet(self._twin, call, list)

@@ -50,13 +50,13 @@ def next_after(expression: str, when: float, timezone: str = "UTC") -> float | N
                 raise ValueError(expression)
             return when + int(amount) * _UNITS[unit]
         if match:
-            return _Cron(match[2]).next_after(datetime.fromtimestamp(when, zone))
+            return _CronExpression(match[2]).next_after(datetime.fromtimestamp(when, zone))
     except (ValueError, AttributeError, IndexError, KeyError) as e:
         raise AwsApiError("ValidationException", f"Invalid Schedule Expression {expression}.") from e
     raise AwsApiError("ValidationException", f"Invalid Schedule Expression {expression}.")
 
 
-class _Cron:
+class _CronExpression:
     """Minutes, hours, day of month, month, day of week, year."""
 
     def __init__(self, text: str) -> None:

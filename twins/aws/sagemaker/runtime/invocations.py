@@ -166,7 +166,7 @@ class InvocationOperations:
         Raises:
             ApiError: no container can take it, or the one that did gives no answer.
         """
-        hold = _Hold(self._lease(invocation), invocation)
+        hold = _InstanceHold(self._lease(invocation), invocation)
         try:
             exchange = self.containers.ask(
                 hold.lease,
@@ -269,7 +269,7 @@ class InvocationOperations:
         return Streaming(pieces, headers)
 
 
-class _Hold:
+class _InstanceHold:
     """The hold on an instance, from before it is asked until its answer is over."""
 
     def __init__(self, lease: AbstractContextManager[Lease], invocation: Invocation) -> None:
@@ -288,7 +288,7 @@ class _Hold:
 class ContainerAnswer:
     """A container's answer that has begun, and the hold on its instance until it is over."""
 
-    def __init__(self, hold: _Hold, exchange: Exchange) -> None:
+    def __init__(self, hold: _InstanceHold, exchange: Exchange) -> None:
         self.invocation = hold.invocation
         self.lease = hold.lease
         self.exchange = exchange

@@ -103,7 +103,7 @@ def _columns(text: str) -> Callable[[str], Fields | None]:
 def _json(text: str) -> Callable[[str], Fields | None]:
     if not text.endswith("}"):
         raise ValueError(text)
-    condition = _Parser(text[1:-1]).whole()
+    condition = _FilterPatternParser(text[1:-1]).whole()
 
     def match(message: str) -> Fields | None:
         try:
@@ -115,7 +115,7 @@ def _json(text: str) -> Callable[[str], Fields | None]:
     return match
 
 
-class _Parser:
+class _FilterPatternParser:
     """Conditions of a JSON pattern: `||` binds less than `&&`."""
 
     def __init__(self, text: str) -> None:
