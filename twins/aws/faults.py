@@ -81,7 +81,7 @@ def meet(twin: AccountTwin, call: ApiCall, errors: Callable[[], list[str]]) -> N
     """Refuse a call that a fault is waiting for. `errors`: the codes that the operation's model declares.
 
     Raises:
-        ApiError: throttled, failed, or not to be seen yet.
+        AwsApiError: throttled, failed, or not to be seen yet.
     """
     if not twin.state.get("faults"):
         return

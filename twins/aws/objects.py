@@ -53,7 +53,7 @@ def found_below(twin: AccountTwin, place: S3Location) -> list[tuple[str, str]]:
     left out.
 
     Raises:
-        ApiError: there is no such bucket, or a key is no path that a folder can hold.
+        AwsApiError: there is no such bucket, or a key is no path that a folder can hold.
     """
     with twin.lock:
         bucket = AwsAccount(twin).bucket(place.bucket)
@@ -68,7 +68,7 @@ def download(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
     """Write an object's content into a file.
 
     Raises:
-        ApiError: it is not there, or its KMS key does not work.
+        AwsApiError: it is not there, or its KMS key does not work.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file, _content(twin, bucket, key, file) as source:
@@ -80,7 +80,7 @@ def link(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
     """Like `download`, and an object that is in a file already only gets another name: nobody may write to `target`.
 
     Raises:
-        ApiError: it is not there, or its KMS key does not work.
+        AwsApiError: it is not there, or its KMS key does not work.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with twin.lock:
@@ -103,7 +103,7 @@ def upload(twin: AccountTwin, source: Path, place: S3Location, key_id: str = "",
         move: the file may be taken away, which saves copying it.
 
     Raises:
-        ApiError: there is no such bucket, or the KMS key does not work.
+        AwsApiError: there is no such bucket, or the KMS key does not work.
         OSError: the file went away.
     """
     with new_body(twin) as body:

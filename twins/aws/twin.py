@@ -66,7 +66,7 @@ class AccountTwin(BaseTwin):
         self._hooks.setdefault((service, operation), []).append(hook)
 
     def before(self, service: str, operation: str, check: Callable[[ApiCall], None]) -> None:
-        """Call `check` after the judges and before moto, or a handler, answers; it raises ApiError to refuse."""
+        """Call `check` after the judges and before moto, or a handler, answers; it raises AwsApiError to refuse."""
         self._checks.setdefault((service, operation), []).append(check)
 
     def mend(self, service: str, operation: str, hook: Hook) -> None:
@@ -120,7 +120,7 @@ class AccountTwin(BaseTwin):
         """Answer a call from inside by the twin's own handler; None when the operation has none.
 
         Raises:
-            ApiError: as the service refuses.
+            AwsApiError: as the service refuses.
             TypeError: its work is done without the lock, for clients alone.
         """
         handler = self.handler(call.service, call.operation)

@@ -46,7 +46,7 @@ class AwsAccount:
         """Who an ARN is; of an assumed role's session, `access_key` tells the session policy.
 
         Raises:
-            ApiError: nobody of that name exists (any more).
+            AwsApiError: nobody of that name exists (any more).
         """
         kind, _, name = principal.split(":", 5)[5].partition("/")
         if kind == "root":

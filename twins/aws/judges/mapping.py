@@ -30,7 +30,7 @@ class Mapping:
         """What a call must be allowed to do; the call's own action first. Nothing for an operation that is free.
 
         Raises:
-            ApiError: IAM has no such action, so nobody can be allowed it.
+            AwsApiError: IAM has no such action, so nobody can be allowed it.
         """
         if (call.service, call.operation) in tables.FREE:
             return []

@@ -16,7 +16,7 @@ def claims_of(twin: AccountTwin, token: str) -> dict[str, Any]:
     """The claims of a token that the twin made in an issuer's place.
 
     Raises:
-        ApiError: another made it, it is expired, or it is none.
+        AwsApiError: another made it, it is expired, or it is none.
     """
     try:
         return web_identity.claims_of(twin.home, token)
@@ -31,7 +31,7 @@ def read(token: str, account: AwsAccount) -> tuple[str, Context]:
     """The ARN of the OIDC provider that issued a token, and the keys `<issuer>:aud`, `<issuer>:sub` …
 
     Raises:
-        ApiError: the token is none that the twin made, or its issuer is no provider of the account.
+        AwsApiError: the token is none that the twin made, or its issuer is no provider of the account.
     """
     claims = claims_of(account.twin, token)
     issuer = str(claims.get("iss", "")).partition("://")[2].rstrip("/")

@@ -77,7 +77,7 @@ class AwsPermissionJudge:
         """Judge a call.
 
         Raises:
-            ApiError: it is denied, or brings a policy that IAM refuses.
+            AwsApiError: it is denied, or brings a policy that IAM refuses.
         """
         if self._twin.settings.judge == "off":
             return

@@ -93,7 +93,7 @@ class QuotaJudge:
         """Judge a call.
 
         Raises:
-            ApiError: a quota is exceeded, or something that the call names is missing.
+            AwsApiError: a quota is exceeded, or something that the call names is missing.
         """
         for rule in self._rules.get((call.service, call.operation), []):
             rule(call)
@@ -109,7 +109,7 @@ class QuotaJudge:
         """Are there instances of these quotas: quota name to what is used, and to what is asked for besides?
 
         Raises:
-            ApiError: ResourceLimitExceeded, naming the quota as AWS does.
+            AwsApiError: ResourceLimitExceeded, naming the quota as AWS does.
         """
         for quota, delta in wanted.items():
             if delta > 0 and uses.get(quota, 0) + delta > self.limit(quota):

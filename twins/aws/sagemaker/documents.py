@@ -68,7 +68,7 @@ def find(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Docum
     """The document of a name.
 
     Raises:
-        ApiError: there is none.
+        AwsApiError: there is none.
     """
     found = lookup(twin, kind, region, name)
     if found is None:
@@ -89,7 +89,7 @@ def create(twin: AccountTwin, kind: DocumentKind, call: ApiCall, **more: Any) ->
     """Keep a new document of a call's parameters.
 
     Raises:
-        ApiError: there is one of this name.
+        AwsApiError: there is one of this name.
     """
     arn = arn_of(twin, kind, call.region, call.parameters[kind.name])
     if arn in documents(twin, kind, call.region):
@@ -107,7 +107,7 @@ def delete(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Doc
     """Drop a document and its tags.
 
     Raises:
-        ApiError: there is none.
+        AwsApiError: there is none.
     """
     document = find(twin, kind, region, name)
     drop(twin, kind, document)
@@ -143,7 +143,7 @@ def page_of(call: ApiCall, kind: DocumentKind, found: Mapping[str, Document], li
     """A page of documents, filtered and sorted as AWS does it.
 
     Raises:
-        ApiError: the token is not one that a page had.
+        AwsApiError: the token is not one that a page had.
     """
     given = call.parameters
     chosen = [document for document in found.values() if _matches(given, kind, document, listing)]

@@ -27,7 +27,7 @@ def require_usable(twin: AccountTwin, image: str, access_mode: str = "") -> None
     """Refuse an image that SageMaker would not take, by its name or by its manifest.
 
     Raises:
-        ApiError: it is not in ECR, or its manifest is of a kind that SageMaker does not read.
+        AwsApiError: it is not in ECR, or its manifest is of a kind that SageMaker does not read.
     """
     if image.startswith(PROCESS):
         return
@@ -60,7 +60,7 @@ def runnable(twin: AccountTwin, image: str) -> str:
     Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`).
 
     Raises:
-        ApiError: it can't run here; its message says why, and the way out.
+        AwsApiError: it can't run here; its message says why, and the way out.
     """
     if image.startswith(PROCESS):
         try:

@@ -14,7 +14,7 @@ def require_role(twin: AccountTwin, role_arn: str) -> None:
     """Refuse a role that is not there, works not yet, or does not trust SageMaker.
 
     Raises:
-        ApiError: in AWS's words, which the Pulumi plugin knows: it tries again for two minutes.
+        AwsApiError: in AWS's words, which the Pulumi plugin knows: it tries again for two minutes.
     """
     if role_arn and not trusts(twin, role_arn, _PRINCIPAL):
         message = (

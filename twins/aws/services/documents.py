@@ -63,7 +63,7 @@ def page(
     """One page of items, and the token of the next.
 
     Raises:
-        ApiError: the token is not one that a page had.
+        AwsApiError: the token is not one that a page had.
     """
     everything = list(items)
     if token and not token.isdigit():
@@ -90,7 +90,7 @@ def ask(
     """Let the twin's own handler of another service answer; judged first when `principal` is given.
 
     Raises:
-        ApiError: as the service refuses.
+        AwsApiError: as the service refuses.
     """
     call = ApiCall(service, operation, parameters, "", region, principal)
     if principal:

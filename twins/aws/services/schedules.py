@@ -22,7 +22,7 @@ def check(expression: str, timezone: str = "UTC") -> None:
     """Raise unless an expression and a time zone can be read.
 
     Raises:
-        ApiError: ValidationException.
+        AwsApiError: ValidationException.
     """
     next_after(expression, 0.0, timezone)
 
@@ -33,7 +33,7 @@ def next_after(expression: str, when: float, timezone: str = "UTC") -> float | N
     A rate counts from `when`. A cron expression is looked at for five years ahead.
 
     Raises:
-        ApiError: ValidationException: the expression or the zone can't be read.
+        AwsApiError: ValidationException: the expression or the zone can't be read.
     """
     try:
         zone = ZoneInfo(timezone)

@@ -39,7 +39,7 @@ def caller_of(twin: AccountTwin, environ: dict[str, Any]) -> RequestSigner:
     """Authenticate a request whose body is buffered. A body that comes in signed chunks is put together.
 
     Raises:
-        ApiError: as AWS refuses whoever did not sign, or not rightly.
+        AwsApiError: as AWS refuses whoever did not sign, or not rightly.
     """
     request = reading.request_of(environ)
     words = guessed(request)
@@ -77,7 +77,7 @@ def guessed(request: Request) -> Refusals:
 def _refusals(request: Request, service: str) -> Refusals:
     """
     Raises:
-        ApiError: there is no such service.
+        AwsApiError: there is no such service.
     """
     return Refusals(service, reading.protocol_of(request, reading.model_of(service)))
 

@@ -38,7 +38,7 @@ class Streaming:
 @dataclass(frozen=True)
 class Deferred:
     """What a handler answers when the answer takes its time: `work` makes it with the twin's lock released, and may
-    raise ApiError. It is given the client's socket, for who wants to know whether somebody still waits.
+    raise AwsApiError. It is given the client's socket, for who wants to know whether somebody still waits.
     """
 
     work: Callable[[Any], Mapping[str, Any] | Streaming]

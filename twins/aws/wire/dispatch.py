@@ -67,7 +67,7 @@ class Moto:
         """moto's answer to a call that was judged.
 
         Raises:
-            ApiError: moto would do something else.
+            AwsApiError: moto would do something else.
             NotImplementedError: moto does not know the operation.
         """
         if call.service == "s3" and call.operation not in _S3:

@@ -33,7 +33,7 @@ def key_of(twin: AccountTwin, access_key: str, token: str, refusals: Refusals) -
     """An access key, with the session token that a temporary one has.
 
     Raises:
-        ApiError: as AWS answers for an unknown, inactive or expired key, and for a token that is not the key's.
+        AwsApiError: as AWS answers for an unknown, inactive or expired key, and for a token that is not the key's.
     """
     with twin.lock:
         if access_key == ROOT_ACCESS_KEY and not token:

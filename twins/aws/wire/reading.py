@@ -85,7 +85,7 @@ def read(request: Request, service: str) -> Reading:
     """Find a request's operation and parameters.
 
     Raises:
-        ApiError: the service has no such operation, or can't read the request; it is for another service; or it says
+        AwsApiError: the service has no such operation, or can't read the request; it is for another service; or it says
             something twice.
     """
     model = model_of(service)
@@ -149,7 +149,7 @@ def model_of(service: str) -> ServiceModel:
     """botocore's model of a service.
 
     Raises:
-        ApiError: there is no such service.
+        AwsApiError: there is no such service.
     """
     from botocore.exceptions import UnknownServiceError
 

@@ -40,7 +40,7 @@ def check(read: Reading) -> None:
     """Raise unless the parameters keep the model's constraints.
 
     Raises:
-        ApiError: with the service's code, telling every violation.
+        AwsApiError: with the service's code, telling every violation.
     """
     shape = read.operation.input_shape
     if shape is None or read.service in _UNJUDGED:

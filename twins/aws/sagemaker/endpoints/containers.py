@@ -56,7 +56,7 @@ def add_group(
     """Plan the instances of a configuration, without traffic yet; the group's id.
 
     Raises:
-        ApiError: a container can't run on this twin; the text says why.
+        AwsApiError: a container can't run on this twin; the text says why.
     """
     planned = [
         VariantPlan(

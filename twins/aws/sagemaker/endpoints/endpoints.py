@@ -128,7 +128,7 @@ def set_instance_count(twin: AccountTwin, region: str, endpoint_name: str, varia
     """Scale a variant as UpdateEndpointWeightsAndCapacities does: for application autoscaling.
 
     Raises:
-        ApiError: there is no such endpoint or variant, or it is being changed.
+        AwsApiError: there is no such endpoint or variant, or it is being changed.
     """
     call = ApiCall(
         store.SERVICE,

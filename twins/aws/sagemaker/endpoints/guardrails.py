@@ -17,7 +17,7 @@ def check(twin: AccountTwin, region: str, deployment: Document | None, config: D
     """Refuse a deployment that can't be carried out for a configuration.
 
     Raises:
-        ApiError: a batch or canary of a size that AWS does not allow, or an alarm that is not there.
+        AwsApiError: a batch or canary of a size that AWS does not allow, or an alarm that is not there.
     """
     if not deployment:
         return

@@ -66,7 +66,7 @@ def refuse_outside(job: Mapping[str, Any]) -> None:
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Channel.html
 
     Raises:
-        ApiError: ValidationException.
+        AwsApiError: ValidationException.
     """
     for channel in job.get("InputDataConfig", []):
         if channel["ChannelName"] in (".", ".."):
@@ -116,7 +116,7 @@ def prepare(
         going: called between files; what it raises ends the work.
 
     Raises:
-        ApiError: the input is not there, or can't be read.
+        AwsApiError: the input is not there, or can't be read.
     """
     for folder in (MODEL, DATA, _CONFIG, _INPUT, "tmp", "etc"):
         (node.root / folder).mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ _QUICKEST = 1  # of gzip's levels
 class Outputs:
     """What one attempt of a job writes, under the job's role.
 
-    Its methods raise ApiError when the role may not, or S3 can't.
+    Its methods raise AwsApiError when the role may not, or S3 can't.
     """
 
     def __init__(self, twin: AccountTwin, job: Document, nodes: list[JobInstance]) -> None:

@@ -45,7 +45,7 @@ class AsyncInvocations:
         """InvokeEndpointAsync.
 
         Raises:
-            ApiError: there is no such endpoint, it is no asynchronous one, or the input is none.
+            AwsApiError: there is no such endpoint, it is no asynchronous one, or the input is none.
         """
         given = call.parameters
         endpoint = self._runtime.endpoint_of(call.region, given["EndpointName"])

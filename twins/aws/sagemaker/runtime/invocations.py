@@ -112,7 +112,7 @@ class InvocationOperations:
         """A call as a request for a container; with the twin's lock held.
 
         Raises:
-            ApiError: there is no such endpoint, it does not take such a request, or nothing runs.
+            AwsApiError: there is no such endpoint, it does not take such a request, or nothing runs.
         """
         given = call.parameters
         endpoint = self.endpoint_of(call.region, given["EndpointName"])
@@ -150,7 +150,7 @@ class InvocationOperations:
         """The endpoint of a name, which has been in service at some time.
 
         Raises:
-            ApiError: there is none, or this twin runs no containers.
+            AwsApiError: there is none, or this twin runs no containers.
         """
         endpoint = store.lookup(self._twin, ENDPOINT, region, name)
         if endpoint is None or not endpoint["variants"]:
@@ -164,7 +164,7 @@ class InvocationOperations:
         """Send a request to a container; the answer once it begins. `end` it in any case.
 
         Raises:
-            ApiError: no container can take it, or the one that did gives no answer.
+            AwsApiError: no container can take it, or the one that did gives no answer.
         """
         hold = _InstanceHold(self._lease(invocation), invocation)
         try:
@@ -185,7 +185,7 @@ class InvocationOperations:
         """The body of an answer that the container gave with success; the answer is ended.
 
         Raises:
-            ApiError: it broke off, is too large, or tells of an error.
+            AwsApiError: it broke off, is too large, or tells of an error.
         """
         try:
             body = answer.exchange.read(most)
@@ -205,7 +205,7 @@ class InvocationOperations:
         """Write the body of an answer into a file, as it comes; the answer is ended.
 
         Raises:
-            ApiError: it broke off.
+            AwsApiError: it broke off.
         """
         try:
             for piece in answer.exchange:

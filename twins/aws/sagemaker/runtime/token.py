@@ -46,7 +46,7 @@ def read(authorization: str) -> Token:
     """The token of an Authorization header.
 
     Raises:
-        ApiError: there is none, it is not one of SageMaker's, or it asks for more than 12 hours.
+        AwsApiError: there is none, it is not one of SageMaker's, or it asks for more than 12 hours.
     """
     scheme, _, text = authorization.partition(" ")
     if scheme.lower() != "bearer" or not text.startswith(_PREFIX):
@@ -73,7 +73,7 @@ def verify(token: Token, secret: str) -> None:
     """Look at the signature and at the time.
 
     Raises:
-        ApiError: the token is expired, or signed with another secret.
+        AwsApiError: the token is expired, or signed with another secret.
     """
     if not hmac.compare_digest(_signature(token, secret).encode(), token.signature.encode()):
         raise _refused("InvalidSignatureException", "the signature of the bearer token does not match")

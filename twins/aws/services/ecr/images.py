@@ -22,7 +22,7 @@ def repository(twin: AccountTwin, region: str, name: str) -> Any:
     """moto's repository of a name.
 
     Raises:
-        ApiError: RepositoryNotFoundException.
+        AwsApiError: RepositoryNotFoundException.
     """
     from moto.ecr.models import ecr_backends
 
@@ -47,7 +47,7 @@ def digest(twin: AccountTwin, region: str, name: str, reference: str) -> str:
     """The digest of an image by its tag or digest.
 
     Raises:
-        ApiError: ImageNotFoundException.
+        AwsApiError: ImageNotFoundException.
     """
     for image in repository(twin, region, name).images:
         if reference in (image.get_image_digest(), *image.image_tags):
@@ -59,7 +59,7 @@ def require_free(twin: AccountTwin, region: str, name: str, tag: str, besides: s
     """Refuse a tag that an image has already, where tags are immutable; `besides` is the digest that may have it.
 
     Raises:
-        ApiError: ImageTagAlreadyExistsException.
+        AwsApiError: ImageTagAlreadyExistsException.
     """
     found = repository(twin, region, name)
     if not tag or found.image_tag_mutability != "IMMUTABLE":
@@ -73,7 +73,7 @@ def put(twin: AccountTwin, region: str, name: str, manifest: str, media_type: st
     """Remember an image whose manifest and layers the registry has; without a tag, by its digest alone.
 
     Raises:
-        ApiError: InvalidParameterException, for a manifest of a kind that ECR doesn't take.
+        AwsApiError: InvalidParameterException, for a manifest of a kind that ECR doesn't take.
     """
     from moto.ecr.models import ecr_backends
 

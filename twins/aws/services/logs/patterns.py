@@ -36,7 +36,7 @@ def compiled(pattern: str) -> Callable[[str], Fields | None]:
     """A function that answers a matching message's fields, and None to one that does not match.
 
     Raises:
-        ApiError: InvalidParameterException: the pattern can't be read.
+        AwsApiError: InvalidParameterException: the pattern can't be read.
     """
     text = pattern.strip()
     try:
