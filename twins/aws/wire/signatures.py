@@ -84,7 +84,7 @@ def verify(request: Request, signature: Signature, secret: str, payload: str, re
         refusals: in the words of the service.
 
     Raises:
-        AwsApiError: it was made for something else, at another time, leaves out what must be signed, or by another secret.
+        AwsApiError: it was made by another secret, for something else or at another time, or leaves a header out.
     """
     signer = signature.signer
     if signer.terminator != _TERMINATOR:
