@@ -125,7 +125,9 @@ def test_tags_of_all_services_are_found_at_once(twin: RunningTwin, role: str, mo
     sagemaker = twin.client("sagemaker")
     sagemaker.add_tags(ResourceArn=sagemaker.describe_model(ModelName=model)["ModelArn"], Tags=tags)
     twin.client("sns").create_topic(Name="tagged", Tags=tags)
-    twin.client("cloudwatch").put_composite_alarm(AlarmName="tagged", AlarmRule="FALSE", Tags=tags)
+    alarm = {"MetricName": "Errors", "Namespace": "Kit", "Period": 60, "Statistic": "Sum", "EvaluationPeriods": 1}
+    compared = {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold"}
+    twin.client("cloudwatch").put_metric_alarm(AlarmName="tagged", **alarm, **compared, Tags=tags)
     twin.client("scheduler").create_schedule_group(Name="tagged", Tags=tags)
     twin.client("budgets").create_budget(
         AccountId=ACCOUNT, Budget={**BUDGET, "BudgetName": "tagged"}, ResourceTags=tags
