@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from twins.aws.judges import denials
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.core.faults import Fault, Faults, read_kinds
 
 KINDS = read_kinds(Path(__file__).with_suffix(".json"))
@@ -28,32 +28,32 @@ _MADE = re.compile(r"(?:Create|Register)(.+)")
 _NO_SUCH = re.compile("NotFound|NoSuch|NonExist")
 
 
-def of(twin: Twin) -> Faults:
+def of(twin: AccountTwin) -> Faults:
     """The faults of a twin."""
     return Faults(KINDS, twin.state, twin.changed)
 
 
-def find(twin: Twin, kind: str, **subject: str) -> Fault | None:
+def find(twin: AccountTwin, kind: str, **subject: str) -> Fault | None:
     """The first fault of a kind whose patterns match; it stays as it is."""
     return of(twin).find(kind, **subject)
 
 
-def take(twin: Twin, kind: str, **subject: str) -> Fault | None:
+def take(twin: AccountTwin, kind: str, **subject: str) -> Fault | None:
     """The first fault of a kind whose patterns match; it happens now, once less."""
     return of(twin).take(kind, **subject)
 
 
-def delay(twin: Twin, call: Call) -> float:
+def delay(twin: AccountTwin, call: ApiCall) -> float:
     """By how many seconds a call is slower than it would be."""
     fault = take(twin, "slow", service=call.service, operation=call.operation)
     return float(fault["seconds"]) if fault else 0.0
 
 
-def meet(twin: Twin, call: Call, errors: Callable[[], list[str]]) -> None:
+def meet(twin: AccountTwin, call: ApiCall, errors: Callable[[], list[str]]) -> None:
     """Refuse a call that a fault is waiting for. `errors`: the codes that the operation's model declares.
 
     Raises:
-        ApiError: throttled, failed, or not to be seen yet.
+        AwsApiError: throttled, failed, or not to be seen yet.
     """
     if not twin.state.get("faults"):
         return
@@ -61,24 +61,24 @@ def meet(twin: Twin, call: Call, errors: Callable[[], list[str]]) -> None:
     if take(twin, "throttle", **subject):
         code, message, status = _THROTTLED.get(call.service, ("ThrottlingException", "Rate exceeded", 400))
         # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, and each service's own such page
-        raise ApiError(code, message, status)
+        raise AwsApiError(code, message, status)
     if take(twin, "error", **subject):
         code = "InternalError" if call.service == "s3" else "InternalFailure"
-        raise ApiError(code, "We encountered an internal error. Please try again.", 500)
+        raise AwsApiError(code, "We encountered an internal error. Please try again.", 500)
     if take(twin, "policy", **subject):
         raise denials.by_organization(call)
     if name := _unseen(twin, call):
         raise _not_found(twin, call, name, errors())
 
 
-def hides(twin: Twin, call: Call) -> Fault | None:
+def hides(twin: AccountTwin, call: ApiCall) -> Fault | None:
     """The fault that will hide what a call makes, if one does."""
     if not _MADE.match(call.operation):
         return None
     return find(twin, "eventual", service=call.service, operation=call.operation)
 
 
-def hide(fault: Fault, call: Call, result: Mapping[str, Any]) -> None:
+def hide(fault: Fault, call: ApiCall, result: Mapping[str, Any]) -> None:
     """Let nobody see what a call made, for a time."""
     made = _MADE.match(call.operation)
     assert made
@@ -87,7 +87,7 @@ def hide(fault: Fault, call: Call, result: Mapping[str, Any]) -> None:
     fault.setdefault("made", []).append([call.service, made[1], names, time.time() + fault["seconds"]])
 
 
-def _unseen(twin: Twin, call: Call) -> str:
+def _unseen(twin: AccountTwin, call: ApiCall) -> str:
     """What a call asks for that was made too short a time ago; empty: nothing."""
     asked = _READ.match(call.operation)
     if not asked:
@@ -119,7 +119,7 @@ def _texts(parameters: Mapping[str, Any]) -> Iterator[str]:
             yield from (item for item in value if isinstance(item, str))
 
 
-def _not_found(twin: Twin, call: Call, name: str, declared: list[str]) -> ApiError:
+def _not_found(twin: AccountTwin, call: ApiCall, name: str, declared: list[str]) -> AwsApiError:
     """Unsure (70 %): the code is the one that botocore's model of the operation declares for it; the words are assumed
     from IAM's.
     """
@@ -129,6 +129,6 @@ def _not_found(twin: Twin, call: Call, name: str, declared: list[str]) -> ApiErr
         if call.service == documents.SERVICE and kind.name in call.parameters:
             return documents.missing(kind, documents.arn_of(twin, kind, call.region, name))
     if call.service == "s3":
-        return ApiError("NoSuchBucket", "The specified bucket does not exist", 404)
+        return AwsApiError("NoSuchBucket", "The specified bucket does not exist", 404)
     code = next((code for code in declared if _NO_SUCH.search(code)), "ResourceNotFoundException")
-    return ApiError(code, f"{name} cannot be found.", 404 if call.service in ("iam", "sns") else 400)
+    return AwsApiError(code, f"{name} cannot be found.", 404 if call.service in ("iam", "sns") else 400)

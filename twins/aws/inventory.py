@@ -3,18 +3,19 @@
 from typing import Any
 
 from twins.aws.services.cloudwatch.cloudwatch import seconds_of
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a training job ends Failed once it was judged"
 NOT_DONE = [
-    "signatures of requests: the access key is looked up, the secret is not checked",
     "instance types: an instance is a process or a container of this machine, whatever its type",
     "shadow variants get no requests; a serverless variant is one instance that never sleeps",
     "data capture by the platform (DataCaptureConfig): nothing is written",
+    "composite alarms, metric math, anomaly detectors and metric streams: refused",
+    "scheduled scaling actions, and L, W and # in a cron expression: refused",
 ]
 
 
-def of(twin: Twin) -> dict[str, Any]:
+def of(twin: AccountTwin) -> dict[str, Any]:
     """Services with anything in them, endpoints and jobs by name with their status, what is not judged."""
     return {
         "services": services(twin),
@@ -27,7 +28,7 @@ def of(twin: Twin) -> dict[str, Any]:
     }
 
 
-def services(twin: Twin) -> list[str]:
+def services(twin: AccountTwin) -> list[str]:
     """Services that were used since the state was empty."""
     from moto.core.base_backend import BackendDict
 
@@ -35,7 +36,7 @@ def services(twin: Twin) -> list[str]:
     return sorted(used | {"sagemaker"})
 
 
-def _statuses(twin: Twin, kind: str, prefix: str) -> dict[str, str]:
+def _statuses(twin: AccountTwin, kind: str, prefix: str) -> dict[str, str]:
     regions = twin.state.get("sagemaker", {}).values()
     found = [document for region in regions for document in region.get(kind, {}).values()]
     return {document[f"{prefix}Name"]: document[f"{prefix}Status"] for document in found}

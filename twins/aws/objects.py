@@ -16,31 +16,31 @@ from pathlib import Path
 from typing import IO, Any
 
 from contract.integrity import object_keys as keys
-from twins.aws.judges.account import Account
-from twins.aws.persistence import BODIES, Body
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.judges.account import AwsAccount
+from twins.aws.persistence import BODIES, ObjectBody
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _PIECE = 1 << 20
 _AT_ONCE = 1 << 30
 
 
 @dataclass(frozen=True)
-class Place:
+class S3Location:
     """A bucket, and a key or the beginning of keys."""
 
     bucket: str
     key: str
 
     @classmethod
-    def of(cls, uri: str) -> "Place":
+    def of(cls, uri: str) -> "S3Location":
         """The place of an `s3://` URI."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         return cls(bucket, key)
 
-    def below(self, path: str) -> "Place":
+    def below(self, path: str) -> "S3Location":
         """A place in the folder that this one stands for."""
-        return Place(self.bucket, f"{self.key.rstrip('/')}/{path}".lstrip("/"))
+        return S3Location(self.bucket, f"{self.key.rstrip('/')}/{path}".lstrip("/"))
 
     @property
     def uri(self) -> str:
@@ -48,27 +48,27 @@ class Place:
         return f"s3://{self.bucket}/{self.key}"
 
 
-def found_below(twin: Twin, place: Place) -> list[tuple[str, str]]:
+def found_below(twin: AccountTwin, place: S3Location) -> list[tuple[str, str]]:
     """Key, and path relative to the place, of each object whose key begins with the place's, in order; folders' markers
     left out.
 
     Raises:
-        ApiError: there is no such bucket, or a key is no path that a folder can hold.
+        AwsApiError: there is no such bucket, or a key is no path that a folder can hold.
     """
     with twin.lock:
-        bucket = Account(twin).bucket(place.bucket)
+        bucket = AwsAccount(twin).bucket(place.bucket)
         if bucket is None:
-            raise ApiError("NoSuchBucket", f"The bucket {place.bucket} does not exist.", 404)
+            raise AwsApiError("NoSuchBucket", f"The bucket {place.bucket} does not exist.", 404)
         keys = sorted(key for key in bucket.keys if key.startswith(place.key) and not key.endswith("/"))
         there = [key for key in keys if _latest(twin, place.bucket, key) is not None]
     return [(key, _path_of(key, place.key)) for key in there]
 
 
-def download(twin: Twin, bucket: str, key: str, target: Path) -> None:
+def download(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
     """Write an object's content into a file.
 
     Raises:
-        ApiError: it is not there, or its KMS key does not work.
+        AwsApiError: it is not there, or its KMS key does not work.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file, _content(twin, bucket, key, file) as source:
@@ -76,23 +76,23 @@ def download(twin: Twin, bucket: str, key: str, target: Path) -> None:
             pass
 
 
-def link(twin: Twin, bucket: str, key: str, target: Path) -> None:
+def link(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
     """Like `download`, and an object that is in a file already only gets another name: nobody may write to `target`.
 
     Raises:
-        ApiError: it is not there, or its KMS key does not work.
+        AwsApiError: it is not there, or its KMS key does not work.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with twin.lock:
         body = getattr(_latest(twin, bucket, key), "_value_buffer", None)
         _check(twin, "GetObject", {"Bucket": bucket, "Key": key})
-        if isinstance(body, Body) and body.path:
+        if isinstance(body, ObjectBody) and body.path:
             target.hardlink_to(body.path)
             return
     download(twin, bucket, key, target)
 
 
-def upload(twin: Twin, source: Path, place: Place, key_id: str = "", *, move: bool = False) -> None:
+def upload(twin: AccountTwin, source: Path, place: S3Location, key_id: str = "", *, move: bool = False) -> None:
     """Put a file's content as an object, encrypted as the bucket says or with a KMS key.
 
     Args:
@@ -103,7 +103,7 @@ def upload(twin: Twin, source: Path, place: Place, key_id: str = "", *, move: bo
         move: the file may be taken away, which saves copying it.
 
     Raises:
-        ApiError: there is no such bucket, or the KMS key does not work.
+        AwsApiError: there is no such bucket, or the KMS key does not work.
         OSError: the file went away.
     """
     with new_body(twin) as body:
@@ -115,14 +115,14 @@ def upload(twin: Twin, source: Path, place: Place, key_id: str = "", *, move: bo
             _put(twin, body, place, key_id, etag)
 
 
-def _put(twin: Twin, body: Path, place: Place, key_id: str, etag: str) -> None:
+def _put(twin: AccountTwin, body: Path, place: S3Location, key_id: str, etag: str) -> None:
     from moto.s3 import notifications
     from moto.s3.models import s3_backends
 
-    account = Account(twin)
+    account = AwsAccount(twin)
     bucket = account.bucket(place.bucket)
     if bucket is None:
-        raise ApiError("NoSuchBucket", f"The bucket {place.bucket} does not exist.", 404)
+        raise AwsApiError("NoSuchBucket", f"The bucket {place.bucket} does not exist.", 404)
     encryption: dict[str, Any] = {}
     parameters = {"Bucket": place.bucket, "Key": place.key}
     if key_id:
@@ -139,15 +139,15 @@ def _put(twin: Twin, body: Path, place: Place, key_id: str, etag: str) -> None:
 
 
 @contextmanager
-def _content(twin: Twin, bucket: str, key: str, target: IO[bytes]) -> Iterator[IO[bytes] | None]:
+def _content(twin: AccountTwin, bucket: str, key: str, target: IO[bytes]) -> Iterator[IO[bytes] | None]:
     """An object's content as an open file; None when it was in no file, and is in `target` now."""
     with twin.lock:
         found = _latest(twin, bucket, key)
         if found is None:
-            raise ApiError("NoSuchKey", f"The object s3://{bucket}/{key} does not exist.", 404)
+            raise AwsApiError("NoSuchKey", f"The object s3://{bucket}/{key} does not exist.", 404)
         _check(twin, "GetObject", {"Bucket": bucket, "Key": key})
         body = found._value_buffer
-        if isinstance(body, Body) and body.path:
+        if isinstance(body, ObjectBody) and body.path:
             opened = body.path.open("rb")
         else:
             body.seek(0)
@@ -165,7 +165,7 @@ def give_body(key: Any, body: Path) -> None:
     kept = body.with_name(body.name.removeprefix("."))
     body.rename(kept)
     key._value_buffer.close()
-    key._value_buffer = Body(kept)
+    key._value_buffer = ObjectBody(kept)
     key.contentsize = kept.stat().st_size
 
 
@@ -175,7 +175,7 @@ def write_body(key: Any, target: Path, start: int = 0, length: int = -1) -> None
     """
     length = key.size - start if length < 0 else length
     body = key._value_buffer
-    if isinstance(body, Body) and body.path:
+    if isinstance(body, ObjectBody) and body.path:
         with body.path.open("rb") as source, target.open("r+b") as file:
             _copy_sparsely(source.fileno(), file.fileno(), start, length)
         return
@@ -204,7 +204,7 @@ def _copy_sparsely(source: int, target: int, at: int, length: int) -> None:
 
 
 @contextmanager
-def new_body(twin: Twin) -> Iterator[Path]:
+def new_body(twin: AccountTwin) -> Iterator[Path]:
     """A file beside the objects' own, by a name that is not theirs yet."""
     folder = twin.home / BODIES
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -215,17 +215,17 @@ def new_body(twin: Twin) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _latest(twin: Twin, bucket: str, key: str) -> Any | None:
+def _latest(twin: AccountTwin, bucket: str, key: str) -> Any | None:
     """moto's object; None when it was deleted."""
     from moto.s3.models import s3_backends
 
-    account = Account(twin)
+    account = AwsAccount(twin)
     return s3_backends[account.id][account.partition].get_object(bucket, key)
 
 
-def _check(twin: Twin, operation: str, parameters: dict[str, Any]) -> None:
+def _check(twin: AccountTwin, operation: str, parameters: dict[str, Any]) -> None:
     """What S3 has to say to such a call, whoever makes it."""
-    call = Call("s3", operation, parameters, "", twin.region, "")
+    call = ApiCall("s3", operation, parameters, "", twin.region, "")
     for check in twin.checks("s3", operation):
         check(call)
 
@@ -241,7 +241,7 @@ def _path_of(key: str, prefix: str) -> str:
         # unsure (70 %): of models such names are documented to fail the deployment
         # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3ModelDataSource.html); jobs fail later, in
         # words like those of https://github.com/aws-samples/generative-ai-on-amazon-sagemaker/pull/242
-        raise ApiError("ValidationException", f"The key {keys.shown(key)} can't be a file below a folder: it {why}.")
+        raise AwsApiError("ValidationException", f"The key {keys.shown(key)} can't be a file below a folder: it {why}.")
     return path
 
 

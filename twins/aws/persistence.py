@@ -6,6 +6,7 @@ any moment leaves a whole state.
 """
 
 import copyreg
+import hashlib
 import io
 import json
 import logging
@@ -38,23 +39,24 @@ from moto.core.base_backend import BackendDict, BaseBackend
 from moto.s3.models import FakeKey
 
 from contract.errors import KitError
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.core.persistence import Keeper as CommonKeeper
 from twins.core.persistence import replace_file
 
 BODIES = "objects"
 """The folder of S3's bodies in a twin's home; a file whose name begins with a dot is not (yet) one."""
+_SCHEMA, _UNSUMMED = "twin-state/2", "twin-state/1"
 log = logging.getLogger("twins.aws")
 _PRIVATE_KEYS, _PUBLIC_KEYS = get_args(keys.PrivateKeyTypes), get_args(keys.PublicKeyTypes)
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
-class Keeper(CommonKeeper):
+class AwsKeeper(CommonKeeper):
     """Writes the state of a twin soon after it changed, and reads it back."""
 
     files = ("state.pickle", BODIES)
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         super().__init__(twin)
         self._twin = twin
         self._file = twin.home / "state.pickle"
@@ -65,18 +67,27 @@ class Keeper(CommonKeeper):
         """Take up the state that the folder holds; False when it holds none.
 
         Raises:
-            KitError: another version of Python, moto or the kit wrote it, or it is damaged.
+            KitError: another version of Python, moto or the kit wrote it, or it does not fit its SHA-256.
         """
         if not self._file.exists():
             return False
-        head, _, content = self._file.read_bytes().partition(b"\n")
-        if json.loads(head) != _versions():
+        line, _, content = self._file.read_bytes().partition(b"\n")
+        head = json.loads(line)
+        older = head.get("schema") == _UNSUMMED
+        if not older and head.pop("sha256", "") != hashlib.sha256(content).hexdigest():
             raise KitError(
-                f"the state was written with {_spoken(json.loads(head))}, and this is {_spoken(_versions())}",
+                "the state does not fit its SHA-256: the file was damaged or changed",
+                where=str(self._file),
+                fix=f"restore a copy of the folder, or drop the state: twins aws reset --home {self._file.parent}",
+            )
+        if head | ({"schema": _SCHEMA} if older else {}) != _versions():
+            raise KitError(
+                f"the state was written with {_spoken(head)}, and this is {_spoken(_versions())}",
                 where=str(self._file),
                 fix=f"go back to those versions, or drop the state: twins aws reset --home {self._file.parent}",
             )
-        self._twin.state.update(_Unpickler(io.BytesIO(content), self._bodies).load())
+        state = _Unpickler(io.BytesIO(content), self._bodies).load()
+        self._twin.state.update(_migrated(state) if older else state)
         self._last = content
         return True
 
@@ -87,7 +98,7 @@ class Keeper(CommonKeeper):
             content, used = self._pickled()
             there = list(self._bodies.glob("*"))  # others add files with the lock held
         if content != self._last:
-            head = json.dumps(_versions()).encode()
+            head = json.dumps({**_versions(), "sha256": hashlib.sha256(content).hexdigest()}).encode()
             replace_file(self._file, head + b"\n" + content)
             self._last = content
         for body in there:
@@ -101,7 +112,7 @@ class Keeper(CommonKeeper):
         return buffer.getvalue(), pickler.bodies
 
 
-class Body:
+class ObjectBody:
     """An S3 object's content, or a part of one, in a file; it becomes a spooled file when somebody writes to it."""
 
     def __init__(self, path: Path) -> None:
@@ -173,7 +184,7 @@ class _Pickler(pickle.Pickler):
             WeakValueDictionary: lambda mapping: (WeakValueDictionary, (dict(mapping),)),  # moto's Lambda
             **dict.fromkeys(backends, self._reduce_backend),
             **dict.fromkeys((FakeKey, *_subclasses(FakeKey)), self._reduce_key),
-            Body: self._reduce_body,
+            ObjectBody: self._reduce_body,
             **dict.fromkeys(_key_types(_PRIVATE_KEYS), _reduce_private),
             **dict.fromkeys(_key_types(_PUBLIC_KEYS), _reduce_public),
             # moto's mappings with rules of their own, which would be applied to what went through them already
@@ -183,7 +194,7 @@ class _Pickler(pickle.Pickler):
     def _reduce_backend(self, backend: BaseBackend) -> Any:
         return _backend, self._backends[id(backend)]
 
-    def _reduce_body(self, body: Body) -> Any:
+    def _reduce_body(self, body: ObjectBody) -> Any:
         assert body.path
         self.bodies.add(body.path.name)
         return _body, (body.path.name,)
@@ -196,12 +207,12 @@ class _Pickler(pickle.Pickler):
         body = fields["_value_buffer"]
         if key.disposed:
             return {**fields, "_value_buffer": None}
-        if not isinstance(body, Body) or body.path is None:
+        if not isinstance(body, ObjectBody) or body.path is None:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             path = self._folder / uuid.uuid4().hex
             replace_file(path, key.value)
             body.close()
-            fields["_value_buffer"] = Body(path)
+            fields["_value_buffer"] = ObjectBody(path)
         return dict(fields)
 
 
@@ -219,7 +230,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) == (__name__, _body.__name__):
-            return lambda name: Body(self._folder / name)
+            return lambda name: ObjectBody(self._folder / name)
         return super().find_class(module_name, global_name)
 
 
@@ -228,7 +239,7 @@ def _backend(package: str, account: str, region: str) -> BaseBackend:
     return get_backend(name)[account][region]
 
 
-def _body(name: str) -> Body:
+def _body(name: str) -> ObjectBody:
     """Stands for a body in the pickle; the unpickler knows the folder."""
     raise NotImplementedError(name)
 
@@ -308,8 +319,18 @@ def _owners() -> list[BackendDict[Any]]:
     return getattr(BackendDict, "_instances")  # noqa: B009
 
 
+def _migrated(state: dict[str, Any]) -> dict[str, Any]:
+    """A state of before its SHA-256 was kept, without the alarms that this twin no longer judges."""
+    for shelves in state.get("cloudwatch", {}).values():
+        alarms = shelves.get("alarms", {})
+        for name in [name for name, alarm in alarms.items() if "MetricName" not in alarm]:
+            log.warning("the alarm %s is dropped: this twin judges neither metric math nor composite alarms", name)
+            del alarms[name]
+    return state
+
+
 def _versions() -> dict[str, str]:
-    return {"schema": "twin-state/1", "python": ".".join(platform.python_version_tuple()[:2]), "moto": version("moto")}
+    return {"schema": _SCHEMA, "python": ".".join(platform.python_version_tuple()[:2]), "moto": version("moto")}
 
 
 def _spoken(versions: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 from contract.twins import TWIN_ACCOUNT
-from twins.aws.twin import Twin, TwinSettings
+from twins.aws.twin import AccountTwin, TwinSettings
 from twins.core.process import Process, prepare
 
 BIND = "127.0.0.1"
@@ -23,9 +23,10 @@ _SERVICES = (
     "services.kms",
     "services.logs.logs",
     "services.nothing_there",
-    "services.pricing",
+    "services.not_judged",
     "services.s3.s3",
     "services.s3.copies",
+    "sagemaker.fleet.fleet",
     "sagemaker.control_plane",
     "sagemaker.data_plane",
     "sagemaker.endpoints.scaling",
@@ -51,17 +52,17 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     warnings.filterwarnings("ignore", category=ResourceWarning)  # objects of S3 that a reset drops
     from werkzeug.serving import make_server
 
-    from twins.aws.persistence import Keeper
+    from twins.aws.persistence import AwsKeeper
     from twins.aws.sagemaker.endpoints import containers
-    from twins.aws.wire.front import Front
-    from twins.aws.wire.handler import Handler
+    from twins.aws.wire.front import AwsFront
+    from twins.aws.wire.handler import AwsRequestHandler
 
-    twin = Twin(home, settings, region)
+    twin = AccountTwin(home, settings, region)
     install(twin)
-    keeper = Keeper(twin)
+    keeper = AwsKeeper(twin)
     if not keeper.load():
         twin.seed()
-    server = make_server(BIND, port, Front(twin), threaded=True, request_handler=Handler)
+    server = make_server(BIND, port, AwsFront(twin), threaded=True, request_handler=AwsRequestHandler)
     url = f"http://{BIND}:{server.server_port}"
     process = Process(twin, url, "aws", "twins.plugins.aws", lambda: {"account": twin.account, "region": region})
     twin.describe = lambda: {**process.described(), **keeper.described()}
@@ -75,19 +76,19 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     keeper.close()
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Plug in the services and the judges."""
-    from twins.aws.judges.permissions import PermissionJudge
+    from twins.aws.judges.permissions import AwsPermissionJudge
     from twins.aws.judges.quotas import QuotaJudge
     from twins.aws.wire import principals
 
     principals.install(twin)
     for name in _SERVICES:
         importlib.import_module(f"twins.aws.{name}").install(twin)
-    permissions = PermissionJudge(twin)
+    permissions = AwsPermissionJudge(twin)
     twin.judges.extend([permissions, QuotaJudge(twin, permissions)])
     twin.judge_of_roles = permissions.may
     twin.judge_of_calls = permissions.may_call
     twin.judge_of_policies = permissions.would_allow
     twin.judge_of_services = permissions.service_may
-    twin.closers.extend([twin.fleet.close, permissions.close])
+    twin.closers.append(permissions.close)

@@ -1,4 +1,4 @@
-"""The twin of an AWS account as its services and judges see it: who answers which operation, time, own state."""
+"""The twin of an AWS account: registries of services and judges, time and state. It knows no service."""
 
 import logging
 import re
@@ -7,46 +7,51 @@ from pathlib import Path
 from typing import Any
 
 from contract.twins import TWIN_ACCOUNT
-from twins.aws.sagemaker.fleet.fleet import Fleet
-from twins.aws.wire.calls import Call, Deferred
+from twins.aws.wire.calls import ApiCall, Deferred
+from twins.core.fleet.fleet import Fleet
 from twins.core.twin import BaseTwin, TwinSettings
 
 AWS_TRANSITION_SECONDS = 300.0
-"""What a status transition of an endpoint takes on AWS, about. `TwinSettings.pace` stands for this long."""
+"""About how long an endpoint's status transition takes on AWS. `TwinSettings.pace` stands for this long."""
 log = logging.getLogger("twins.aws")
-Handler = Callable[[Call], Mapping[str, Any] | Deferred | None]
-Hook = Callable[[Call, dict[str, Any]], None]
+Handler = Callable[[ApiCall], Mapping[str, Any] | Deferred | None]
+Hook = Callable[[ApiCall, dict[str, Any]], None]
+Tagged = tuple[str, dict[str, str]]
+"""ARN and tags of a resource."""
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Twin(BaseTwin):
-    """What services and judges plug into.
+class AccountTwin(BaseTwin):
+    """Services and judges register here what they answer, check and change.
 
     Handlers, hooks, ticks and actions run one at a time, with `lock` held. `state` holds documents of ours; it is kept
     with moto's backends.
     """
 
+    fleet: Fleet
+    """The containers of endpoints: set by `sagemaker.fleet.fleet.install`."""
     transition_seconds = AWS_TRANSITION_SECONDS
 
     def __init__(self, home: Path, settings: TwinSettings | None = None, region: str = "us-east-1") -> None:
         super().__init__(home, settings)
         self.account = TWIN_ACCOUNT
         self.region = region
-        self.fleet = Fleet(self)
-        self.judges: list[Callable[[Call], None]] = []
+        self.clearers: list[Callable[[], None]] = []  # called before a reset drops the state
+        self.judges: list[Callable[[ApiCall], None]] = []
         self.judge_of_roles: Callable[..., str | None] | None = None
         self.judge_of_calls: Callable[..., str | None] | None = None
         self.judge_of_services: Callable[..., bool] | None = None
         self.judge_of_policies: Callable[..., str | None] | None = None
+        self.tag_sources: list[Callable[[AccountTwin], list[Tagged]]] = []
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._hooks: dict[tuple[str, str], list[Hook]] = {}
-        self._checks: dict[tuple[str, str], list[Callable[[Call], None]]] = {}
+        self._checks: dict[tuple[str, str], list[Callable[[ApiCall], None]]] = {}
         self._mends: dict[tuple[str, str], list[Hook]] = {}
         self._routes: list[tuple[re.Pattern[str], Wsgi]] = []
 
     def implement(self, service: str, operation: str, handler: Handler) -> None:
-        """Let `handler` answer an operation instead of moto; its dict is serialised by the service's model. What it
-        answers with NotImplemented is moto's after all; what it answers with Deferred, is worked out without the lock.
+        """Let `handler` answer an operation instead of moto; its dict is serialised by the service's model. It returns
+        NotImplemented to leave a call to moto, and Deferred to work without the lock.
         """
         self._handlers[service, operation] = handler
 
@@ -60,12 +65,12 @@ class Twin(BaseTwin):
         """Call `hook` with the call and its parsed answer after moto, or a handler, has answered it with success."""
         self._hooks.setdefault((service, operation), []).append(hook)
 
-    def before(self, service: str, operation: str, check: Callable[[Call], None]) -> None:
-        """Call `check` after the judges and before moto, or a handler, answers; it raises ApiError to refuse."""
+    def before(self, service: str, operation: str, check: Callable[[ApiCall], None]) -> None:
+        """Call `check` after the judges and before moto, or a handler, answers; it raises AwsApiError to refuse."""
         self._checks.setdefault((service, operation), []).append(check)
 
     def mend(self, service: str, operation: str, hook: Hook) -> None:
-        """Like `after`, and what `hook` changes in the parsed answer is what the client gets."""
+        """Like `after`; the client gets the parsed answer as `hook` changed it."""
         self._mends.setdefault((service, operation), []).append(hook)
 
     def may(
@@ -77,50 +82,54 @@ class Twin(BaseTwin):
         *,
         service: str = "sagemaker.amazonaws.com",
     ) -> str | None:
-        """May the platform do this under a role? None, or the reason of the denial."""
+        """Returns why the platform may not do this under a role; None if it may."""
         if self.judge_of_roles is None or self.settings.judge == "off":
             return None
         return self.judge_of_roles(role_arn, action, resource, dict(context or {}), service=service)
 
-    def may_call(self, role_arn: str, call: Call, *, service: str, source_arn: str = "") -> str | None:
-        """May a service (EventBridge Scheduler, say) make this call under a role? None, or the reason of the denial."""
+    def may_call(self, role_arn: str, call: ApiCall, *, service: str, source_arn: str = "") -> str | None:
+        """Returns why a service (such as EventBridge Scheduler) may not make this call under a role; None if it may."""
         if self.judge_of_calls is None or self.settings.judge == "off":
             return None
         return self.judge_of_calls(role_arn, call, service=service, source_arn=source_arn)
 
+    def tagged(self) -> list[Tagged]:
+        """Everything with tags that the twin's own services keep; SageMaker and moto tell theirs by themselves."""
+        return [found for source in self.tag_sources for found in source(self)]
+
     def reset(self) -> None:
         """Drop everything: moto's backends and our own documents."""
-        from moto.core.base_backend import BackendDict
-
         with self.lock:
-            self.fleet.clear()
-            BackendDict.reset()
-            self.state.clear()
+            self._clear()
             self.seed()
 
     def take_over(self, load: Callable[[], object]) -> None:
         """See BaseTwin."""
-        from moto.core.base_backend import BackendDict
-
-        self.fleet.clear()
-        BackendDict.reset()
-        self.state.clear()
+        self._clear()
         load()
         self.tell()
 
+    def _clear(self) -> None:
+        from moto.core.base_backend import BackendDict
+
+        for clear in self.clearers:
+            clear()
+        BackendDict.reset()
+        self.state.clear()
+
     def handler(self, service: str, operation: str) -> Handler | None:
-        """Who answers an operation instead of moto."""
+        """Returns the handler that answers an operation instead of moto."""
         return self._handlers.get((service, operation))
 
     def routed(self, path: str) -> Wsgi | None:
-        """Who answers the requests of a path instead of any service."""
+        """Returns the application that answers a path instead of any service."""
         return next((app for prefix, app in self._routes if prefix.match(path)), None)
 
-    def answer_at_once(self, call: Call) -> dict[str, Any] | None:
-        """What the twin's own handler answers to a call from inside; None when the operation has none.
+    def answer_at_once(self, call: ApiCall) -> dict[str, Any] | None:
+        """Answer a call from inside by the twin's own handler; None when the operation has none.
 
         Raises:
-            ApiError: as the service refuses.
+            AwsApiError: as the service refuses.
             TypeError: its work is done without the lock, for clients alone.
         """
         handler = self.handler(call.service, call.operation)
@@ -131,14 +140,14 @@ class Twin(BaseTwin):
             raise TypeError(f"{call.service}:{call.operation} does not answer at once")
         return dict(answered or {})
 
-    def checks(self, service: str, operation: str) -> list[Callable[[Call], None]]:
-        """Who may refuse an operation's calls."""
+    def checks(self, service: str, operation: str) -> list[Callable[[ApiCall], None]]:
+        """Returns the checks of an operation."""
         return self._checks.get((service, operation), [])
 
     def mends(self, service: str, operation: str) -> list[Hook]:
-        """Who changes an operation's answers."""
+        """Returns the hooks that change an operation's answers."""
         return self._mends.get((service, operation), [])
 
     def hooks(self, service: str, operation: str) -> list[Hook]:
-        """Who wants to know of an operation's answers."""
+        """Returns the hooks that are told of an operation's answers."""
         return self._hooks.get((service, operation), [])

@@ -58,7 +58,7 @@ def test_a_mark_holds_for_the_next_refusal_and_a_docstrings_for_all() -> None:
     two = (
         'def put(call):\n    """https://a.example/b"""\n'
         + marked
-        + '    raise ApiError("One")\n    raise ApiError("Two")\n'
+        + '    raise AwsApiError("One")\n    raise AwsApiError("Two")\n'
     )
     one, other = read_file(two, Path("x.py")).refusals
     assert (one.code, one.mark, other.code, other.mark) == ("One", Mark(60, "the words are assumed"), "Two", None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Access:
+class JudgedAction:
     """An action on one resource, with the condition keys that the request itself fills.
 
     `resource` is an ARN, `*` for an action that has no resources, or an ARN with a `*` where AWS makes a name that

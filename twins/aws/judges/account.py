@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.services.documents import shelf
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 @dataclass(frozen=True)
-class Identity:
+class AwsIdentity:
     """A principal and what it was given. Policies are JSON texts; `role` is the ARN of an assumed session's role."""
 
     arn: str
@@ -31,32 +32,32 @@ class Identity:
         return self.kind == "Account"
 
 
-class Account:
+class AwsAccount:
     """Reads moto's backends, in the account and partition of the twin. Nothing is changed here."""
 
-    def __init__(self, twin: Twin, partition: str = "aws") -> None:
+    def __init__(self, twin: AccountTwin, partition: str = "aws") -> None:
         self.twin = twin
         self.id = twin.account
         self.partition = partition
 
     # -- identities -------------------------------------------------------------------------------------------------
 
-    def identity(self, principal: str, access_key: str = "") -> Identity:
+    def identity(self, principal: str, access_key: str = "") -> AwsIdentity:
         """Who an ARN is; of an assumed role's session, `access_key` tells the session policy.
 
         Raises:
-            ApiError: nobody of that name exists (any more).
+            AwsApiError: nobody of that name exists (any more).
         """
         kind, _, name = principal.split(":", 5)[5].partition("/")
         if kind == "root":
-            return Identity(principal, "Account", user_id=self.id)
+            return AwsIdentity(principal, "Account", user_id=self.id)
         if kind == "user":
             return self._user(principal, name.rpartition("/")[2])
         if kind == "assumed-role":
             return self._session(principal, name.partition("/")[0], access_key)
-        raise ApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+        raise AwsApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
 
-    def session_of(self, role_arn: str, name: str) -> Identity | None:
+    def session_of(self, role_arn: str, name: str) -> AwsIdentity | None:
         """A session of a role, as a service would assume it; None where there is no such role."""
         role = self.role(role_arn.rpartition("/")[2])
         if role is None or role.arn != role_arn:
@@ -90,23 +91,23 @@ class Account:
         """Is there an identity provider of that ARN?"""
         return arn in self._iam.open_id_providers
 
-    def _user(self, arn: str, name: str) -> Identity:
+    def _user(self, arn: str, name: str) -> AwsIdentity:
         user = self._iam.users.get(name)
         if user is None:
-            raise ApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+            raise AwsApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
         groups = [group for group in self._iam.groups.values() if user in group.users]
         policies = [text for owner in [user, *groups] for text in _policies_of(owner)]
         boundary = self._boundary(getattr(user, "permissions_boundary_arn", None))
-        return Identity(arn, "User", user.id, tuple(policies), boundary, tags=self._tags("user", name))
+        return AwsIdentity(arn, "User", user.id, tuple(policies), boundary, tags=self._tags("user", name))
 
-    def _session(self, arn: str, role_name: str, access_key: str) -> Identity:
+    def _session(self, arn: str, role_name: str, access_key: str) -> AwsIdentity:
         from moto.sts.models import sts_backends
 
         role = self.role(role_name)
         if role is None:
-            raise ApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+            raise AwsApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
         session = sts_backends[self.id][self.partition].get_assumed_role_from_access_key(access_key)
-        return Identity(
+        return AwsIdentity(
             arn,
             "AssumedRole",
             f"{role.id}:{arn.rpartition('/')[2]}",
@@ -249,9 +250,8 @@ class Account:
 
     def scalable_targets(self, resource_id: str, region: str) -> list[str]:
         """The ARNs of what scales a resource ("endpoint/x/variant/main", or a prefix of it)."""
-        from twins.aws.services.application_autoscaling import target_arns
-
-        return target_arns(self.twin, region, resource_id)
+        targets = shelf(self.twin, "application-autoscaling", "targets", region).values()
+        return [each["ScalableTargetARN"] for each in targets if f"{each['ResourceId']}/".startswith(f"{resource_id}/")]
 
     def vpcs_of(self, subnets: list[str], region: str) -> list[str]:
         """The ids of the VPCs that subnets are in."""
@@ -280,15 +280,13 @@ class Account:
     def describe(self, service: str, operation: str, region: str, **parameters: Any) -> dict[str, Any]:
         """What an operation of the twin's own answers; nothing where it refuses or is not the twin's own."""
         try:
-            return self.twin.answer_at_once(Call(service, operation, parameters, "", region, "")) or {}
-        except ApiError:
+            return self.twin.answer_at_once(ApiCall(service, operation, parameters, "", region, "")) or {}
+        except AwsApiError:
             return {}
 
     def tags_of(self, arn: str) -> dict[str, str]:
         """The tags of a resource, by the one API that knows those of all services; none where it does not know."""
         from moto.resourcegroupstaggingapi.models import resourcegroupstaggingapi_backends
-
-        from twins.aws.services import tagging
 
         parts = arn.split(":")
         if len(parts) < 6:
@@ -301,7 +299,7 @@ class Account:
             return self._tags("role", parts[5].rpartition("/")[2])
         if parts[2] == "ec2":  # which has tags for more than the one API tells
             return self._ec2_tags(parts[5].rpartition("/")[2], region)
-        if own := tagging.tags_of(self.twin, arn):
+        if own := dict(self.twin.tagged()).get(arn):
             return own
         backend = resourcegroupstaggingapi_backends[self.id][region]
         return next((dict(each.tags) for each in backend._get_resources_generator(resource_arn_list=[arn])), {})
@@ -332,12 +330,12 @@ def _text(policy: Any) -> str | None:
     return policy if isinstance(policy, str) else json.dumps(policy)
 
 
-def _bucket_policy(account: Account, _region: str, name: str) -> Any:
+def _bucket_policy(account: AwsAccount, _region: str, name: str) -> Any:
     bucket = account.bucket(name.partition("/")[0])
     return bucket.policy if bucket else None
 
 
-def _key_policy(account: Account, region: str, name: str) -> Any:
+def _key_policy(account: AwsAccount, region: str, name: str) -> Any:
     """Of a key that is only being made, or that is not there: that the account's own policies rule it."""
     if not name.startswith("key/"):
         return None
@@ -347,28 +345,28 @@ def _key_policy(account: Account, region: str, name: str) -> Any:
     return key.policy if key else {"Version": "2012-10-17", "Statement": [rule]}
 
 
-def _topic_policy(account: Account, region: str, name: str) -> Any:
+def _topic_policy(account: AwsAccount, region: str, name: str) -> Any:
     from moto.sns.models import sns_backends
 
     topic = sns_backends[account.id][region].topics.get(f"arn:{account.partition}:sns:{region}:{account.id}:{name}")
     return topic.policy if topic else None
 
 
-def _queue_policy(account: Account, region: str, name: str) -> Any:
+def _queue_policy(account: AwsAccount, region: str, name: str) -> Any:
     from moto.sqs.models import sqs_backends
 
     queue = sqs_backends[account.id][region].queues.get(name)
     return queue.policy if queue and queue._policy_json.get("Statement") else None
 
 
-def _repository_policy(account: Account, region: str, name: str) -> Any:
+def _repository_policy(account: AwsAccount, region: str, name: str) -> Any:
     from moto.ecr.models import ecr_backends
 
     repository = ecr_backends[account.id][region].repositories.get(name.partition("/")[2])
     return repository.policy if repository else None
 
 
-def _secret_policy(account: Account, region: str, name: str) -> Any:
+def _secret_policy(account: AwsAccount, region: str, name: str) -> Any:
     from moto.secretsmanager.models import secretsmanager_backends
 
     arn = f"arn:{account.partition}:secretsmanager:{region}:{account.id}:{name}"

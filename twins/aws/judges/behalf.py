@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator
 import jmespath
 
 from twins.aws.judges import arns, s3, tables
-from twins.aws.judges.access import Access
-from twins.aws.judges.account import Account
+from twins.aws.judges.access import JudgedAction
+from twins.aws.judges.account import AwsAccount
 from twins.aws.judges.context import Context, context_of, tags_of
-from twins.aws.wire.calls import Call
+from twins.aws.wire.calls import ApiCall
 
 _CREATES = ("Create", "Put", "Register")
 SAGEMAKER_SCALING = "sagemaker.application-autoscaling.amazonaws.com"
 
 
-def accesses_of(call: Call, own: list[Access], account: Account) -> Iterator[Access]:
+def accesses_of(call: ApiCall, own: list[JudgedAction], account: AwsAccount) -> Iterator[JudgedAction]:
     """The further accesses of a call whose own ones are known."""
     yield from _tags(call, own, account)
     yield from _passed_roles(call, own, account)
@@ -23,7 +23,7 @@ def accesses_of(call: Call, own: list[Access], account: Account) -> Iterator[Acc
         yield from rule(call, account)
 
 
-def service_accesses_of(call: Call, account: Account) -> Iterator[tuple[str, Access]]:
+def service_accesses_of(call: ApiCall, account: AwsAccount) -> Iterator[tuple[str, JudgedAction]]:
     """What a service itself must be allowed by a resource's policy, for a call to succeed: (service, access)."""
     key = call.parameters.get("kmsKeyId")
     if call.service == "logs" and call.operation in ("CreateLogGroup", "AssociateKmsKey") and key:
@@ -31,10 +31,10 @@ def service_accesses_of(call: Call, account: Account) -> Iterator[tuple[str, Acc
         arn = f"arn:{account.partition}:logs:{call.region}:{account.id}:log-group:{group}"
         context = {"kms:EncryptionContext:aws:logs:arn": arn, "aws:SourceArn": arn, "aws:SourceAccount": account.id}
         for action in ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey"):
-            yield f"logs.{call.region}.amazonaws.com", Access(action, account.key_arn(key, call.region), context)
+            yield f"logs.{call.region}.amazonaws.com", JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _tags(call: Call, own: list[Access], account: Account) -> Iterator[Access]:
+def _tags(call: ApiCall, own: list[JudgedAction], account: AwsAccount) -> Iterator[JudgedAction]:
     if call.service == "ec2":
         yield from _ec2_tags(call, account)
         return
@@ -52,20 +52,20 @@ def _tags(call: Call, own: list[Access], account: Account) -> Iterator[Access]:
         resource = f"arn:{account.partition}:kms:{call.region}:{account.id}:key/*"
     if call.service == "logs":
         resource = resource.partition(":log-stream:")[0]
-    yield Access(action, resource, context)
+    yield JudgedAction(action, resource, context)
 
 
-def _ec2_tags(call: Call, account: Account) -> Iterator[Access]:
+def _ec2_tags(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     base = f"arn:{account.partition}:ec2:{call.region}:{account.id}"
     for each in call.parameters.get("TagSpecifications") or []:
         tags = {tag.get("Key", ""): tag.get("Value", "") for tag in each.get("Tags", [])}
         if tags:
             context: Context = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
             context |= {"aws:TagKeys": list(tags), "ec2:CreateAction": call.operation}
-            yield Access("ec2:CreateTags", f"{base}:{each['ResourceType']}/*", context)
+            yield JudgedAction("ec2:CreateTags", f"{base}:{each['ResourceType']}/*", context)
 
 
-def _passed_roles(call: Call, own: list[Access], account: Account) -> Iterator[Access]:
+def _passed_roles(call: ApiCall, own: list[JudgedAction], account: AwsAccount) -> Iterator[JudgedAction]:
     expression, service = tables.PASSED_ROLES.get((call.service, call.operation), ("", ""))
     if not expression:
         return
@@ -76,10 +76,10 @@ def _passed_roles(call: Call, own: list[Access], account: Account) -> Iterator[A
             context: Context = {"iam:PassedToService": service}
             if own and own[0].resource != "*":
                 context["iam:AssociatedResourceArn"] = own[0].resource
-            yield Access("iam:PassRole", arn, context)
+            yield JudgedAction("iam:PassRole", arn, context)
 
 
-def _via(service: str, call: Call, account: Account, **encryption: str) -> Context:
+def _via(service: str, call: ApiCall, account: AwsAccount, **encryption: str) -> Context:
     context: Context = {
         "kms:ViaService": f"{service}.{call.region}.amazonaws.com",
         "kms:CallerAccount": account.id,
@@ -90,14 +90,14 @@ def _via(service: str, call: Call, account: Account, **encryption: str) -> Conte
     return context
 
 
-def _s3_keys(call: Call, account: Account) -> Iterator[Access]:
+def _s3_keys(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     for action, key, named in s3.keys_of(call, account):
         context = _via("s3", call, account)
         context |= {"kms:EncryptionContext:aws:s3:arn": named, "kms:EncryptionContextKeys": ["aws:s3:arn"]}
-        yield Access(action, key, context)
+        yield JudgedAction(action, key, context)
 
 
-def _endpoint_key(call: Call, account: Account) -> Iterator[Access]:
+def _endpoint_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     """SageMaker's permissions reference: kms:CreateGrant "only if the associated EndPointConfig has a KmsKeyId"."""
     name = call.parameters.get("EndpointConfigName")
     if not name:
@@ -105,17 +105,17 @@ def _endpoint_key(call: Call, account: Account) -> Iterator[Access]:
     configuration = account.describe("sagemaker", "DescribeEndpointConfig", call.region, EndpointConfigName=name)
     if key := configuration.get("KmsKeyId"):
         context = _via("sagemaker", call, account) | {"kms:GrantIsForAWSResource": "true"}
-        yield Access("kms:CreateGrant", account.key_arn(key, call.region), context)
+        yield JudgedAction("kms:CreateGrant", account.key_arn(key, call.region), context)
 
 
-def _deregister(call: Call, account: Account) -> Iterator[Access]:
+def _deregister(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     """DeleteEndpoint takes the endpoint's scalable targets off too, as the caller."""
     context = {"application-autoscaling:service-namespace": "sagemaker"}
     for arn in account.scalable_targets(f"endpoint/{call.parameters['EndpointName']}", call.region):
-        yield Access("application-autoscaling:DeregisterScalableTarget", arn, context)
+        yield JudgedAction("application-autoscaling:DeregisterScalableTarget", arn, context)
 
 
-def _register(call: Call, account: Account) -> Iterator[Access]:
+def _register(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     """What Application Auto Scaling's guide asks of who scales an endpoint ("Permissions required for API actions")."""
     given = call.parameters
     if given.get("ServiceNamespace") != "sagemaker":
@@ -124,15 +124,15 @@ def _register(call: Call, account: Account) -> Iterator[Access]:
     name = given["ResourceId"].split("/")[1]
     described = account.describe("sagemaker", "DescribeEndpoint", call.region, EndpointName=name)
     configuration = described.get("EndpointConfigName", "*")
-    yield Access("sagemaker:DescribeEndpoint", f"{base}:endpoint/{name}")
-    yield Access("sagemaker:DescribeEndpointConfig", f"{base}:endpoint-config/{configuration}")
-    yield Access("sagemaker:UpdateEndpointWeightsAndCapacities", f"{base}:endpoint/{name}")
+    yield JudgedAction("sagemaker:DescribeEndpoint", f"{base}:endpoint/{name}")
+    yield JudgedAction("sagemaker:DescribeEndpointConfig", f"{base}:endpoint-config/{configuration}")
+    yield JudgedAction("sagemaker:UpdateEndpointWeightsAndCapacities", f"{base}:endpoint/{name}")
     linked = arns.linked_role(SAGEMAKER_SCALING, account)
     if not given.get("RoleARN") and account.role(linked.rpartition("/")[2]) is None:
-        yield Access("iam:CreateServiceLinkedRole", linked, {"iam:AWSServiceName": SAGEMAKER_SCALING})
+        yield JudgedAction("iam:CreateServiceLinkedRole", linked, {"iam:AWSServiceName": SAGEMAKER_SCALING})
 
 
-def _scaling_alarms(call: Call, account: Account) -> Iterator[Access]:
+def _scaling_alarms(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     """Target tracking makes, reads and deletes its alarms as the caller (the same guide)."""
     tracks = call.parameters.get("TargetTrackingScalingPolicyConfiguration")
     if call.operation == "PutScalingPolicy" and not tracks:
@@ -141,37 +141,37 @@ def _scaling_alarms(call: Call, account: Account) -> Iterator[Access]:
     alarms = f"arn:{account.partition}:cloudwatch:{call.region}:{account.id}:alarm:TargetTracking-{resource}-*"
     verbs = ["PutMetricAlarm", "DescribeAlarms"] if call.operation == "PutScalingPolicy" else ["DeleteAlarms"]
     for verb in verbs:
-        yield Access(f"cloudwatch:{verb}", alarms)
+        yield JudgedAction(f"cloudwatch:{verb}", alarms)
 
 
-def _repository_key(call: Call, account: Account) -> Iterator[Access]:
+def _repository_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     """ECR uses a key by grants, which it makes as the caller ("Encryption at rest" in ECR's guide)."""
     key = (call.parameters.get("encryptionConfiguration") or {}).get("kmsKey")
     if key:
         context = _via("ecr", call, account) | {"kms:GrantIsForAWSResource": "true"}
         for action in ("kms:DescribeKey", "kms:CreateGrant"):
-            yield Access(action, account.key_arn(key, call.region), context)
+            yield JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _schedule_key(call: Call, account: Account) -> Iterator[Access]:
+def _schedule_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     """EventBridge Scheduler's identity-based policies, "customer managed keys": CreateSchedule and UpdateSchedule."""
     if key := call.parameters.get("KmsKeyArn"):
         group, name = call.parameters.get("GroupName", "default"), call.parameters["Name"]
         arn = f"arn:{account.partition}:scheduler:{call.region}:{account.id}:schedule/{group}/{name}"
         context = _via("scheduler", call, account) | {"kms:EncryptionContext:aws:scheduler:schedule:arn": arn}
         for action in ("kms:DescribeKey", "kms:GenerateDataKey", "kms:Decrypt"):
-            yield Access(action, account.key_arn(key, call.region), context)
+            yield JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _secret_key(call: Call, account: Account) -> Iterator[Access]:
+def _secret_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     if key := call.parameters.get("KmsKeyId"):
         name = account.secret_arn(call.parameters.get("Name") or call.parameters["SecretId"], call.region)
         context = _via("secretsmanager", call, account) | {"kms:EncryptionContext:SecretARN": name}
         for action in ("kms:GenerateDataKey", "kms:Decrypt"):
-            yield Access(action, account.key_arn(key, call.region), context)
+            yield JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _publish_key(call: Call, account: Account) -> Iterator[Access]:
+def _publish_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     from moto.sns.models import sns_backends
 
     arn = call.parameters.get("TopicArn", "")
@@ -179,22 +179,22 @@ def _publish_key(call: Call, account: Account) -> Iterator[Access]:
     if key := getattr(topic, "kms_master_key_id", None):
         for action in ("kms:GenerateDataKey", "kms:Decrypt"):
             context = _via("sns", call, account) | {"kms:EncryptionContext:aws:sns:topicArn": arn}
-            yield Access(action, account.key_arn(key, call.region), context)
+            yield JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _log_delivery(call: Call, _account: Account) -> Iterator[Access]:
+def _log_delivery(call: ApiCall, _account: AwsAccount) -> Iterator[JudgedAction]:
     """Flow logs that go to S3 are a delivery of CloudWatch Logs ("Publish flow logs to Amazon S3" in the VPC guide)."""
     verb = "Create" if call.operation == "CreateFlowLogs" else "Delete"
     if verb == "Delete" or call.parameters.get("LogDestinationType") == "s3":
-        yield Access(f"logs:{verb}LogDelivery", "*")
+        yield JudgedAction(f"logs:{verb}LogDelivery", "*")
 
 
-def _session_tags(call: Call, account: Account) -> Iterator[Access]:
+def _session_tags(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
     if call.parameters.get("Tags"):
-        yield Access("sts:TagSession", call.parameters["RoleArn"])
+        yield JudgedAction("sts:TagSession", call.parameters["RoleArn"])
 
 
-_RULES: dict[tuple[str, str], Callable[[Call, Account], Iterator[Access]]] = {
+_RULES: dict[tuple[str, str], Callable[[ApiCall, AwsAccount], Iterator[JudgedAction]]] = {
     ("s3", ""): _s3_keys,
     ("sagemaker", "CreateEndpoint"): _endpoint_key,
     ("sagemaker", "UpdateEndpoint"): _endpoint_key,

@@ -11,13 +11,13 @@ from typing import Any
 import jmespath
 
 from twins.aws.judges import tables
-from twins.aws.judges.account import Account, Identity
-from twins.aws.wire.calls import Call
+from twins.aws.judges.account import AwsAccount, AwsIdentity
+from twins.aws.wire.calls import ApiCall
 
 Context = dict[str, str | list[str]]
 
 
-def context_of(call: Call, prefix: str) -> Context:
+def context_of(call: ApiCall, prefix: str) -> Context:
     """The condition keys that a call's own parameters fill."""
     context = {key: _plain(value) for key, value in _found(tables.CONTEXT.get(prefix, {}), call.parameters)}
     tags = tags_of(call.parameters)
@@ -45,7 +45,7 @@ def tags_of(parameters: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def context_of_caller(who: Identity, account: Account, region: str) -> Context:
+def context_of_caller(who: AwsIdentity, account: AwsAccount, region: str) -> Context:
     """The global keys of a request. The twin's loopback address stands for AWS's TLS."""
     now = datetime.now(UTC)
     context: Context = {
@@ -72,7 +72,7 @@ def context_of_caller(who: Identity, account: Account, region: str) -> Context:
     return context
 
 
-def context_of_service(service: str, account: Account, region: str) -> Context:
+def context_of_service(service: str, account: AwsAccount, region: str) -> Context:
     """The global keys of a request that a service makes in its own name."""
     now = datetime.now(UTC)
     return {

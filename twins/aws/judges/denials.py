@@ -5,8 +5,8 @@ Sources: "Troubleshoot access denied error messages" in the IAM User Guide; each
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 """
 
-from twins.aws.judges.evaluator import Verdict
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.judges.evaluator import PolicyVerdict
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 # (code, HTTP status); all others answer AccessDeniedException with 400 (JSON) as SageMaker, KMS and Logs do.
 _CODES = {
@@ -30,7 +30,7 @@ _KINDS = {
 }
 
 
-def reason(principal: str, action: str, resource: str, verdict: Verdict) -> str:
+def reason(principal: str, action: str, resource: str, verdict: PolicyVerdict) -> str:
     """The sentence of AWS: who is not authorized to do what on which resource, and why."""
     kind = _KINDS.get(verdict.by, "identity-based policy")
     if verdict.explicit:
@@ -42,7 +42,7 @@ def reason(principal: str, action: str, resource: str, verdict: Verdict) -> str:
     return f"User: {principal} is not authorized to perform: {action}{on} {why}"
 
 
-def by_organization(call: Call) -> ApiError:
+def by_organization(call: ApiCall) -> AwsApiError:
     """An explicit deny in a service control policy, which no policy of the account outweighs. The operation stands for
     the action, and the twin knows no resource of it.
 
@@ -52,9 +52,9 @@ def by_organization(call: Call) -> ApiError:
     return error(call.service, f"{who} on resource: * with an explicit deny in a service control policy")
 
 
-def error(service: str, message: str) -> ApiError:
+def error(service: str, message: str) -> AwsApiError:
     """The service's own error with that message."""
     code, status = _CODES.get(service, ("AccessDeniedException", 400))
     if service == "ec2":
         message = f"You are not authorized to perform this operation. {message}"
-    return ApiError(code, message, status)
+    return AwsApiError(code, message, status)

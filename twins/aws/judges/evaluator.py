@@ -34,7 +34,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PolicyVerdict:
     """`by`: the kind of policy that denies: identity, resource, session, pb (permissions boundary)."""
 
     allowed: bool
@@ -65,7 +65,7 @@ class Evaluator:
         self._listener.start()
         self._ready = False
 
-    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+    def judge(self, questions: Sequence[Question]) -> list[PolicyVerdict]:
         """One verdict for each question.
 
         Raises:
@@ -75,7 +75,7 @@ class Evaluator:
             policies: dict[str, str] = {}
             message = {"questions": [self._encode(question, policies) for question in questions], "policies": policies}
             answers = self._ask(message)["answers"]
-        return [Verdict(each["allowed"], each.get("by", ""), each.get("explicit", False)) for each in answers]
+        return [PolicyVerdict(each["allowed"], each.get("by", ""), each.get("explicit", False)) for each in answers]
 
     def errors_of(self, policy: str, kind: str) -> list[str]:
         """What is wrong with a policy's text; `kind` is identity, resource or trust."""

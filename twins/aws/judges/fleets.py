@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from twins.aws.judges.account import Account
-from twins.aws.wire.calls import Call
+from twins.aws.judges.account import AwsAccount
+from twins.aws.wire.calls import ApiCall
 
 
 @dataclass(frozen=True)
-class Fleet:
+class InstanceDemand:
     """The instances of one endpoint or job: type to count."""
 
     name: str
@@ -18,7 +18,7 @@ class Fleet:
     spot: bool = False
 
     @classmethod
-    def of_job(cls, job: dict[str, Any]) -> "Fleet":
+    def of_job(cls, job: dict[str, Any]) -> "InstanceDemand":
         """Of CreateTrainingJob's parameters, or DescribeTrainingJob's answer."""
         resources = job.get("ResourceConfig") or {}
         groups = resources.get("InstanceGroups") or [resources]
@@ -30,7 +30,7 @@ class Fleet:
         return cls(job.get("TrainingJobName", ""), counted, bool(job.get("EnableManagedSpotTraining")))
 
 
-def fleets_of(account: Account, region: str) -> list[Fleet]:
+def fleets_of(account: AwsAccount, region: str) -> list[InstanceDemand]:
     """Of all endpoints that are not being deleted and have not failed."""
     listed = account.describe("sagemaker", "ListEndpoints", region, MaxResults=100).get("Endpoints", [])
     return [
@@ -40,18 +40,18 @@ def fleets_of(account: Account, region: str) -> list[Fleet]:
     ]
 
 
-def jobs_of(account: Account, region: str) -> list[Fleet]:
+def jobs_of(account: AwsAccount, region: str) -> list[InstanceDemand]:
     """Of all training jobs that run."""
     listed = account.describe("sagemaker", "ListTrainingJobs", region, StatusEquals="InProgress", MaxResults=100)
     return [
-        Fleet.of_job(
+        InstanceDemand.of_job(
             account.describe("sagemaker", "DescribeTrainingJob", region, TrainingJobName=each["TrainingJobName"])
         )
         for each in listed.get("TrainingJobSummaries", [])
     ]
 
 
-def fleets_after(call: Call, now: list[Fleet], account: Account) -> list[Fleet]:
+def fleets_after(call: ApiCall, now: list[InstanceDemand], account: AwsAccount) -> list[InstanceDemand]:
     """The instances that a call asks for besides those in use.
 
     An update that is blue/green (the default) starts the whole new fleet beside the old one; a rolling one starts a
@@ -59,15 +59,15 @@ def fleets_after(call: Call, now: list[Fleet], account: Account) -> list[Fleet]:
     """
     name = call.parameters["EndpointName"]
     if call.operation == "UpdateEndpointWeightsAndCapacities":
-        current = next((fleet for fleet in now if fleet.name == name), Fleet(name))
+        current = next((fleet for fleet in now if fleet.name == name), InstanceDemand(name))
         return [_grown(call, current, account)]
     wanted = _of_configuration(account, call.region, call.parameters["EndpointConfigName"], name)
     if call.operation == "UpdateEndpoint" and (batch := _batch(call.parameters.get("DeploymentConfig"))):
-        return [Fleet(name, {kind: _part(count, batch) for kind, count in wanted.instances.items()})]
+        return [InstanceDemand(name, {kind: _part(count, batch) for kind, count in wanted.instances.items()})]
     return [wanted]
 
 
-def _of_endpoint(account: Account, region: str, name: str) -> Fleet:
+def _of_endpoint(account: AwsAccount, region: str, name: str) -> InstanceDemand:
     described = account.describe("sagemaker", "DescribeEndpoint", region, EndpointName=name)
     fleet = _of_configuration(account, region, described.get("EndpointConfigName", ""), name)
     types = dict(_variants(account, region, described.get("EndpointConfigName", "")))
@@ -77,17 +77,17 @@ def _of_endpoint(account: Account, region: str, name: str) -> Fleet:
         count = variant.get("DesiredInstanceCount", variant.get("CurrentInstanceCount"))
         if kind and count is not None:
             counted[kind] = counted.get(kind, 0) + int(count)
-    return Fleet(name, counted) if counted else fleet
+    return InstanceDemand(name, counted) if counted else fleet
 
 
-def _of_configuration(account: Account, region: str, configuration: str, name: str) -> Fleet:
+def _of_configuration(account: AwsAccount, region: str, configuration: str, name: str) -> InstanceDemand:
     counted: dict[str, int] = {}
     for _, (kind, count) in _variants(account, region, configuration):
         counted[kind] = counted.get(kind, 0) + count
-    return Fleet(name, counted)
+    return InstanceDemand(name, counted)
 
 
-def _variants(account: Account, region: str, configuration: str) -> Iterator[tuple[str, tuple[str, int]]]:
+def _variants(account: AwsAccount, region: str, configuration: str) -> Iterator[tuple[str, tuple[str, int]]]:
     if not configuration:
         return
     described = account.describe("sagemaker", "DescribeEndpointConfig", region, EndpointConfigName=configuration)
@@ -96,7 +96,7 @@ def _variants(account: Account, region: str, configuration: str) -> Iterator[tup
             yield variant["VariantName"], (variant["InstanceType"], int(variant.get("InitialInstanceCount", 1)))
 
 
-def _grown(call: Call, current: Fleet, account: Account) -> Fleet:
+def _grown(call: ApiCall, current: InstanceDemand, account: AwsAccount) -> InstanceDemand:
     described = account.describe("sagemaker", "DescribeEndpoint", call.region, EndpointName=current.name)
     types = dict(_variants(account, call.region, described.get("EndpointConfigName", "")))
     has = {each["VariantName"]: each.get("CurrentInstanceCount", 0) for each in described.get("ProductionVariants", [])}
@@ -106,7 +106,7 @@ def _grown(call: Call, current: Fleet, account: Account) -> Fleet:
         if kind and "DesiredInstanceCount" in wanted:
             delta = int(wanted["DesiredInstanceCount"]) - int(has.get(wanted["VariantName"], 0))
             counted[kind] = counted.get(kind, 0) + delta
-    return Fleet(current.name, counted)
+    return InstanceDemand(current.name, counted)
 
 
 def _batch(deployment: dict[str, Any] | None) -> dict[str, Any] | None:

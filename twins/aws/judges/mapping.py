@@ -12,32 +12,32 @@ from typing import Any
 import jmespath
 
 from twins.aws.judges import arns, behalf, s3, tables
-from twins.aws.judges.access import Access
-from twins.aws.judges.account import Account
+from twins.aws.judges.access import JudgedAction
+from twins.aws.judges.account import AwsAccount
 from twins.aws.judges.context import context_of
 from twins.aws.judges.reference import PREFIXES, Action, Reference, ResourceType
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 class Mapping:
     """Knows the reference and looks names up in the account."""
 
-    def __init__(self, reference: Reference, account: Account) -> None:
+    def __init__(self, reference: Reference, account: AwsAccount) -> None:
         self._reference = reference
         self._account = account
 
-    def accesses_of(self, call: Call) -> list[Access]:
+    def accesses_of(self, call: ApiCall) -> list[JudgedAction]:
         """What a call must be allowed to do; the call's own action first. Nothing for an operation that is free.
 
         Raises:
-            ApiError: IAM has no such action, so nobody can be allowed it.
+            AwsApiError: IAM has no such action, so nobody can be allowed it.
         """
         if (call.service, call.operation) in tables.FREE:
             return []
         own = s3.accesses_of(call, self._account) if call.service == "s3" else list(self._own(call))
         return own + list(behalf.accesses_of(call, own, self._account))
 
-    def _own(self, call: Call) -> Iterator[Access]:
+    def _own(self, call: ApiCall) -> Iterator[JudgedAction]:
         prefix = PREFIXES.get(call.service, call.service)
         name = tables.ACTIONS.get((call.service, call.operation), f"{prefix}:{call.operation}")
         if (call.service, call.operation) == ("kms", "ReEncrypt"):
@@ -46,20 +46,20 @@ class Mapping:
         action = self._reference.action(name)
         if action is None:
             # the twin's own: who is not known to be allowed is refused
-            raise ApiError(
+            raise AwsApiError(
                 "AccessDeniedException",
                 f"IAM's reference has no action {name}: this twin can't say who may call it",
             )
         context = context_of(call, prefix)
         for arn in self._resources(call, action):
-            yield Access(action.name, arn, context)
+            yield JudgedAction(action.name, arn, context)
 
-    def _re_encrypt(self, call: Call) -> Iterator[Access]:
+    def _re_encrypt(self, call: ApiCall) -> Iterator[JudgedAction]:
         for name, parameter in [("kms:ReEncryptFrom", "SourceKeyId"), ("kms:ReEncryptTo", "DestinationKeyId")]:
             key = call.parameters.get(parameter)
-            yield Access(name, self._account.key_arn(key or "*", call.region), context_of(call, "kms"))
+            yield JudgedAction(name, self._account.key_arn(key or "*", call.region), context_of(call, "kms"))
 
-    def _resources(self, call: Call, action: Action) -> list[str]:
+    def _resources(self, call: ApiCall, action: Action) -> list[str]:
         if action.everywhere:
             return ["*"]
         special = arns.of(action.name.partition(":")[0], call, self._account) or []
@@ -81,7 +81,7 @@ class Mapping:
         rivals = [each for each in action.resource_types if each is not kind and each.matches(arn)]
         return all(len(kind.pattern) >= len(each.pattern) for each in rivals)
 
-    def _filled(self, kind: ResourceType, call: Call) -> list[str]:
+    def _filled(self, kind: ResourceType, call: ApiCall) -> list[str]:
         service = kind.pattern.split(":")[2]
         values: dict[str, list[str]] = {}
         for name in kind.placeholders:
@@ -96,7 +96,7 @@ class Mapping:
             for i in range(widest)
         ]
 
-    def _arn(self, pattern: str, call: Call, values: dict[str, str]) -> str:
+    def _arn(self, pattern: str, call: ApiCall, values: dict[str, str]) -> str:
         known = {"Partition": self._account.partition, "Region": call.region, "Account": self._account.id, **values}
         return re.sub(r"\$\{(\w+)}", lambda found: known[found[1]], pattern)
 

@@ -5,39 +5,39 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentit
 
 from typing import Any
 
-from twins.aws.judges.account import Account
+from twins.aws.judges.account import AwsAccount
 from twins.aws.judges.context import Context
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 from twins.core import web_identity
 
 
-def claims_of(twin: Twin, token: str) -> dict[str, Any]:
+def claims_of(twin: AccountTwin, token: str) -> dict[str, Any]:
     """The claims of a token that the twin made in an issuer's place.
 
     Raises:
-        ApiError: another made it, it is expired, or it is none.
+        AwsApiError: another made it, it is expired, or it is none.
     """
     try:
         return web_identity.claims_of(twin.home, token)
     except TimeoutError:
-        raise ApiError("ExpiredTokenException", "Token expired: the ID Token's exp has passed.", 400) from None
+        raise AwsApiError("ExpiredTokenException", "Token expired: the ID Token's exp has passed.", 400) from None
     except ValueError as e:
         text = f"Couldn't retrieve verification key from your identity provider: {e}"
-        raise ApiError("InvalidIdentityToken", text, 400) from e
+        raise AwsApiError("InvalidIdentityToken", text, 400) from e
 
 
-def read(token: str, account: Account) -> tuple[str, Context]:
+def read(token: str, account: AwsAccount) -> tuple[str, Context]:
     """The ARN of the OIDC provider that issued a token, and the keys `<issuer>:aud`, `<issuer>:sub` …
 
     Raises:
-        ApiError: the token is none that the twin made, or its issuer is no provider of the account.
+        AwsApiError: the token is none that the twin made, or its issuer is no provider of the account.
     """
     claims = claims_of(account.twin, token)
     issuer = str(claims.get("iss", "")).partition("://")[2].rstrip("/")
     arn = f"arn:{account.partition}:iam::{account.id}:oidc-provider/{issuer}"
     if not account.has_oidc_provider(arn):
-        raise ApiError("InvalidIdentityToken", "No OpenIDConnect provider found in your account for " + issuer, 400)
+        raise AwsApiError("InvalidIdentityToken", "No OpenIDConnect provider found in your account for " + issuer, 400)
     context: Context = {"aws:FederatedProvider": arn}
     for name, value in claims.items():
         if isinstance(value, str | int):

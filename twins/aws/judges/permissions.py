@@ -14,19 +14,19 @@ from typing import Any
 
 from contract.errors import KitError
 from twins.aws.judges import behalf, denials, oidc
-from twins.aws.judges.access import Access
-from twins.aws.judges.account import Account, Identity
+from twins.aws.judges.access import JudgedAction
+from twins.aws.judges.account import AwsAccount, AwsIdentity
 from twins.aws.judges.context import Context, context_of_caller, context_of_service
-from twins.aws.judges.evaluator import Evaluator, Question, Verdict
+from twins.aws.judges.evaluator import Evaluator, PolicyVerdict, Question
 from twins.aws.judges.installation import Installation, install
 from twins.aws.judges.mapping import Mapping as AccessMapping
 from twins.aws.judges.reference import Reference
 from twins.aws.services.iam import is_settled
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
-_ALLOWED = Verdict(True)
+_ALLOWED = PolicyVerdict(True)
 UNJUDGED = [
     "permissions: service control policies, VPC endpoint policies, multi-factor authentication, source addresses",
     "permissions: a web identity's token of its issuer's own is refused: the twin makes those that it believes",
@@ -46,16 +46,16 @@ _BROUGHT = {
 }
 
 
-class PermissionJudge:
+class AwsPermissionJudge:
     """Refuses, with the service's own error, what a principal may not do. Turned off, it starts nothing.
 
     Raises:
         KitError: when it is made, where Node or its packages are missing and can't be installed.
     """
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
-        self.account = Account(twin)
+        self.account = AwsAccount(twin)
         self._recorded: set[tuple[str, str, str, bool]] = set()
         twin.unjudged += UNJUDGED
         if twin.settings.judge != "off":
@@ -73,11 +73,11 @@ class PermissionJudge:
     def _evaluator(self) -> Evaluator:
         return Evaluator(self._installation)
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, call: ApiCall) -> None:
         """Judge a call.
 
         Raises:
-            ApiError: it is denied, or brings a policy that IAM refuses.
+            AwsApiError: it is denied, or brings a policy that IAM refuses.
         """
         if self._twin.settings.judge == "off":
             return
@@ -116,19 +116,19 @@ class PermissionJudge:
         if "aws:SourceArn" in given:
             trust["aws:SourceArn"] = given.pop("aws:SourceArn")
         if not service:
-            return self._would(role_arn, Access(action, resource, given), region or self._region_of(resource))
+            return self._would(role_arn, JudgedAction(action, resource, given), region or self._region_of(resource))
         who = self.account.session_of(role_arn, _session_name(service))
         if who is None or not is_settled(self._twin, role_arn) or not self._trusts(role_arn, service, trust):
             return (
                 f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
                 f"'{service}' to assume the role."
             )
-        access = Access(action, resource, given)
+        access = JudgedAction(action, resource, given)
         verdict = self._verdicts(who, [access], region or self._region_of(resource))[0]
         self._record(role_arn, access, verdict.allowed)
         return None if verdict.allowed else denials.reason(who.arn, action, resource, verdict)
 
-    def _would(self, arn: str, access: Access, region: str) -> str | None:
+    def _would(self, arn: str, access: JudgedAction, region: str) -> str | None:
         """What would be decided for a user or a role's session, whoever assumed it; nothing is recorded."""
         who = self.account.session_of(arn, "simulated") or self.account.identity(arn)
         verdict = self._verdicts(who, [access], region)[0]
@@ -143,7 +143,7 @@ class PermissionJudge:
         verdict = self._evaluator.judge([question])[0]
         return None if verdict.allowed else denials.reason(nobody, action, resource, verdict)
 
-    def may_call(self, role_arn: str, call: Call, *, service: str, source_arn: str = "") -> str | None:
+    def may_call(self, role_arn: str, call: ApiCall, *, service: str, source_arn: str = "") -> str | None:
         """May a service make this call under a role, as EventBridge Scheduler does? None, or why not."""
         source = {"aws:SourceArn": source_arn} if source_arn else {}
         for access in self._mapping.accesses_of(call):
@@ -164,7 +164,7 @@ class PermissionJudge:
         """May a service do this in its own name: does the resource's policy (key, topic, bucket, queue) let it?"""
         if self._twin.settings.judge == "off":
             return True
-        return self._of_service(service, [Access(action, resource, dict(context or {}))])[0].allowed
+        return self._of_service(service, [JudgedAction(action, resource, dict(context or {}))])[0].allowed
 
     def close(self) -> None:
         """End the evaluator, if it ever started."""
@@ -173,7 +173,7 @@ class PermissionJudge:
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
-    def _verdicts(self, who: Identity, accesses: list[Access], region: str) -> list[Verdict]:
+    def _verdicts(self, who: AwsIdentity, accesses: list[JudgedAction], region: str) -> list[PolicyVerdict]:
         base: Context = {}
         asked: dict[int, Question] = {}
         for i, access in enumerate(accesses):
@@ -187,7 +187,7 @@ class PermissionJudge:
             self._with_grants(who, access, found[i]) if i in found else _ALLOWED for i, access in enumerate(accesses)
         ]
 
-    def _question(self, who: Identity, access: Access, policy: str | None, base: Context) -> Question:
+    def _question(self, who: AwsIdentity, access: JudgedAction, policy: str | None, base: Context) -> Question:
         context = {**base, **access.context}
         if access.action.startswith("kms:"):
             context = {**self.account.conditions_of_key(access.resource), **context}
@@ -212,7 +212,7 @@ class PermissionJudge:
             policy,
         )
 
-    def _with_grants(self, who: Identity, access: Access, verdict: Verdict) -> Verdict:
+    def _with_grants(self, who: AwsIdentity, access: JudgedAction, verdict: PolicyVerdict) -> PolicyVerdict:
         """A grant on a KMS key allows what no policy does; an explicit denial stands."""
         if verdict.allowed or verdict.explicit or not access.action.startswith("kms:"):
             return verdict
@@ -223,9 +223,9 @@ class PermissionJudge:
         return verdict
 
     def _trusts(self, role_arn: str, service: str, context: Context) -> bool:
-        return self._of_service(service, [Access("sts:AssumeRole", role_arn, context)])[0].allowed
+        return self._of_service(service, [JudgedAction("sts:AssumeRole", role_arn, context)])[0].allowed
 
-    def _of_service(self, service: str, accesses: Iterable[Access]) -> list[Verdict]:
+    def _of_service(self, service: str, accesses: Iterable[JudgedAction]) -> list[PolicyVerdict]:
         base = context_of_service(service, self.account, self._twin.region)
         questions = [
             Question(
@@ -242,7 +242,7 @@ class PermissionJudge:
 
     # -- special calls ------------------------------------------------------------------------------------------------
 
-    def _judge_unsigned(self, call: Call) -> None:
+    def _judge_unsigned(self, call: ApiCall) -> None:
         """AssumeRoleWithWebIdentity is judged by the role's trust policy and what the token says."""
         if (call.service, call.operation) != ("sts", "AssumeRoleWithWebIdentity"):
             return
@@ -253,19 +253,19 @@ class PermissionJudge:
             provider, self.account.id, "sts:AssumeRoleWithWebIdentity", role, context, resource_policy=policy
         )
         if policy is None or not self._evaluator.judge([question])[0].allowed:
-            raise ApiError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
+            raise AwsApiError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
 
-    def _judge_services(self, call: Call) -> None:
+    def _judge_services(self, call: ApiCall) -> None:
         needed = list(behalf.service_accesses_of(call, self.account))
         for service, access in needed:
             if not self._of_service(service, [access])[0].allowed:
                 named = access.context["kms:EncryptionContext:aws:logs:arn"]
-                raise ApiError(
+                raise AwsApiError(
                     "AccessDeniedException",
                     f"The specified KMS key does not exist or is not allowed to be used with LogGroup '{named}'",
                 )
 
-    def _judge_policy(self, call: Call) -> None:
+    def _judge_policy(self, call: ApiCall) -> None:
         parameter, kind = _BROUGHT.get((call.service, call.operation), ("", ""))
         text = call.parameters.get(parameter)
         if not text:
@@ -279,7 +279,7 @@ class PermissionJudge:
         if errors:
             raise _malformed(call.service, errors[0])
 
-    def _record(self, principal: str, access: Access, allowed: bool) -> None:
+    def _record(self, principal: str, access: JudgedAction, allowed: bool) -> None:
         entry = (principal, access.action, access.resource, allowed)
         if not self._twin.state.get("recorded"):
             self._recorded.clear()  # the twin was reset
@@ -292,7 +292,7 @@ class PermissionJudge:
         return parts[3] if len(parts) > 3 and parts[3] else self._twin.region
 
 
-def _binds_root(access: Access, policy: str | None) -> bool:
+def _binds_root(access: JudgedAction, policy: str | None) -> bool:
     """Can a resource policy refuse the account itself? A denial can, and a key's policy that does not name it."""
     if policy is None:
         return False
@@ -305,8 +305,8 @@ def _session_name(service: str) -> str:
     return {"sagemaker.amazonaws.com": "SageMaker"}.get(service, service.partition(".")[0])
 
 
-def _malformed(service: str, why: str) -> ApiError:
+def _malformed(service: str, why: str) -> AwsApiError:
     if service == "s3":
-        return ApiError("MalformedPolicy", f"Policies must be valid JSON and follow IAM's grammar: {why}", 400)
+        return AwsApiError("MalformedPolicy", f"Policies must be valid JSON and follow IAM's grammar: {why}", 400)
     code = "MalformedPolicyDocumentException" if service == "kms" else "MalformedPolicyDocument"
-    return ApiError(code, f"Syntax errors in policy: {why}", 400)
+    return AwsApiError(code, f"Syntax errors in policy: {why}", 400)

@@ -11,10 +11,10 @@ from typing import Any
 
 import jmespath
 
-from twins.aws.judges.access import Access
-from twins.aws.judges.account import Account
+from twins.aws.judges.access import JudgedAction
+from twins.aws.judges.account import AwsAccount
 from twins.aws.judges.context import Context
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 _NETWORK_READS = (
     "ec2:DescribeDhcpOptions",
@@ -26,19 +26,19 @@ _NETWORK_READS = (
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the platform acts, and for which resource of SageMaker."""
+class _Workload:
+    """A resource of SageMaker that the platform works for: its account, region and way to S3."""
 
-    account: Account
+    account: AwsAccount
     region: str
     source: str
     path_to_s3: Context
 
     @classmethod
-    def of(cls, twin: Twin, arn: str, resource: str, network: Mapping[str, Any] | None = None) -> "_Place":
-        """The place of a resource; its region is that of a related ARN, where there is one."""
+    def of(cls, twin: AccountTwin, arn: str, resource: str, network: Mapping[str, Any] | None = None) -> "_Workload":
+        """Returns the workload of a resource; its region is that of a related ARN, where there is one."""
         region = arn.split(":")[3] if arn else twin.region
-        account = Account(twin)
+        account = AwsAccount(twin)
         source = f"arn:{account.partition}:sagemaker:{region}:{account.id}:{resource}"
         return cls(account, region, source, _path_to_s3(account, region, network))
 
@@ -60,12 +60,12 @@ class _Place:
 
 
 def accesses_of_endpoint(
-    twin: Twin,
+    twin: AccountTwin,
     endpoint: str,
     configuration: Mapping[str, Any],
     model: Mapping[str, Any],
     deployment: Mapping[str, Any] | None = None,
-) -> list[Access]:
+) -> list[JudgedAction]:
     """What must succeed under a model's role until the endpoint that serves it is InService.
 
     Args:
@@ -75,22 +75,22 @@ def accesses_of_endpoint(
         model: DescribeModel's answer for a model of its variants.
         deployment: the DeploymentConfig of CreateEndpoint or UpdateEndpoint.
     """
-    place = _Place.of(twin, model.get("ModelArn", ""), f"endpoint/{endpoint}", model.get("VpcConfig"))
-    accesses: list[Access] = []
+    workload = _Workload.of(twin, model.get("ModelArn", ""), f"endpoint/{endpoint}", model.get("VpcConfig"))
+    accesses: list[JudgedAction] = []
     for container in [model.get("PrimaryContainer"), *(model.get("Containers") or [])]:
         if container:
-            accesses += _pull(place, container.get("Image", ""))
-            accesses += _model_data(place, container)
-    accesses += _network(place, model.get("VpcConfig"))
-    accesses += _volume(place, configuration.get("KmsKeyId"))
-    accesses += _logs(place, f"/aws/sagemaker/Endpoints/{endpoint}", "main/i-0")
-    accesses += _metrics(place, "/aws/sagemaker/Endpoints")
-    accesses += _capture(place, configuration)
-    accesses += _alarms(place, deployment)
+            accesses += _pull(workload, container.get("Image", ""))
+            accesses += _model_data(workload, container)
+    accesses += _network(workload, model.get("VpcConfig"))
+    accesses += _volume(workload, configuration.get("KmsKeyId"))
+    accesses += _logs(workload, f"/aws/sagemaker/Endpoints/{endpoint}", "main/i-0")
+    accesses += _metrics(workload, "/aws/sagemaker/Endpoints")
+    accesses += _capture(workload, configuration)
+    accesses += _alarms(workload, deployment)
     return _unique(accesses)
 
 
-def accesses_of_training_job(twin: Twin, job: Mapping[str, Any]) -> list[Access]:
+def accesses_of_training_job(twin: AccountTwin, job: Mapping[str, Any]) -> list[JudgedAction]:
     """What a training job does under its role, from its start to the upload of what it made.
 
     Args:
@@ -98,25 +98,25 @@ def accesses_of_training_job(twin: Twin, job: Mapping[str, Any]) -> list[Access]
         job: CreateTrainingJob's parameters, or DescribeTrainingJob's answer.
     """
     name = job["TrainingJobName"]
-    place = _Place.of(twin, job.get("TrainingJobArn", ""), f"training-job/{name}", job.get("VpcConfig"))
-    accesses = list(_pull(place, (job.get("AlgorithmSpecification") or {}).get("TrainingImage", "")))
+    workload = _Workload.of(twin, job.get("TrainingJobArn", ""), f"training-job/{name}", job.get("VpcConfig"))
+    accesses = list(_pull(workload, (job.get("AlgorithmSpecification") or {}).get("TrainingImage", "")))
     for uri in jmespath.search("InputDataConfig[].DataSource.S3DataSource.S3Uri", dict(job)) or []:
-        accesses += _read(place, uri)
-    accesses += _network(place, job.get("VpcConfig"))
-    accesses += _volume(place, (job.get("ResourceConfig") or {}).get("VolumeKmsKeyId"))
-    accesses += _logs(place, "/aws/sagemaker/TrainingJobs", f"{name}/algo-1-0")
-    accesses += _metrics(place, "/aws/sagemaker/TrainingJobs")
+        accesses += _read(workload, uri)
+    accesses += _network(workload, job.get("VpcConfig"))
+    accesses += _volume(workload, (job.get("ResourceConfig") or {}).get("VolumeKmsKeyId"))
+    accesses += _logs(workload, "/aws/sagemaker/TrainingJobs", f"{name}/algo-1-0")
+    accesses += _metrics(workload, "/aws/sagemaker/TrainingJobs")
     if checkpoints := (job.get("CheckpointConfig") or {}).get("S3Uri"):
-        accesses += _read(place, checkpoints)
-        accesses += _write(place, f"{checkpoints.rstrip('/')}/checkpoint", "")
+        accesses += _read(workload, checkpoints)
+        accesses += _write(workload, f"{checkpoints.rstrip('/')}/checkpoint", "")
     output = job.get("OutputDataConfig") or {}
     if output.get("S3OutputPath"):
         target = f"{output['S3OutputPath'].rstrip('/')}/{name}/output/model.tar.gz"
-        accesses += _write(place, target, output.get("KmsKeyId", ""))
+        accesses += _write(workload, target, output.get("KmsKeyId", ""))
     return _unique(accesses)
 
 
-def accesses_of_upload(twin: Twin, job: Mapping[str, Any], uri: str, key: str) -> list[Access]:
+def accesses_of_upload(twin: AccountTwin, job: Mapping[str, Any], uri: str, key: str) -> list[JudgedAction]:
     """What a training job does under its role to put one object of its own.
 
     Args:
@@ -126,60 +126,62 @@ def accesses_of_upload(twin: Twin, job: Mapping[str, Any], uri: str, key: str) -
         key: the KMS key that it is to be encrypted with; empty: as the bucket does.
     """
     name = job["TrainingJobName"]
-    place = _Place.of(twin, job.get("TrainingJobArn", ""), f"training-job/{name}", job.get("VpcConfig"))
-    return list(_write(place, uri, key))
+    workload = _Workload.of(twin, job.get("TrainingJobArn", ""), f"training-job/{name}", job.get("VpcConfig"))
+    return list(_write(workload, uri, key))
 
 
-def _volume(place: _Place, key: str | None) -> Iterator[Access]:
+def _volume(workload: _Workload, key: str | None) -> Iterator[JudgedAction]:
     """Instances' disks are encrypted by a grant that SageMaker makes under the role."""
     if key:
-        context = place.via("sagemaker", **{"kms:GrantIsForAWSResource": "true"})
-        yield Access("kms:CreateGrant", place.key(key), context)
+        context = workload.via("sagemaker", **{"kms:GrantIsForAWSResource": "true"})
+        yield JudgedAction("kms:CreateGrant", workload.key(key), context)
 
 
-def _metrics(place: _Place, namespace: str) -> Iterator[Access]:
-    yield Access("cloudwatch:PutMetricData", "*", place.context(**{"cloudwatch:namespace": namespace}))
+def _metrics(workload: _Workload, namespace: str) -> Iterator[JudgedAction]:
+    yield JudgedAction("cloudwatch:PutMetricData", "*", workload.context(**{"cloudwatch:namespace": namespace}))
 
 
-def accesses_of_async_invocation(twin: Twin, endpoint_arn: str, input_uri: str) -> list[Access]:
+def accesses_of_async_invocation(twin: AccountTwin, endpoint_arn: str, input_uri: str) -> list[JudgedAction]:
     """What an asynchronous invocation reads under the model's role."""
-    return _unique(list(_read(_Place.of(twin, endpoint_arn, endpoint_arn.split(":", 5)[5]), input_uri)))
+    return _unique(list(_read(_Workload.of(twin, endpoint_arn, endpoint_arn.split(":", 5)[5]), input_uri)))
 
 
-def accesses_of_async_result(twin: Twin, endpoint_arn: str, asynchronous: Mapping[str, Any]) -> list[Access]:
+def accesses_of_async_result(
+    twin: AccountTwin, endpoint_arn: str, asynchronous: Mapping[str, Any]
+) -> list[JudgedAction]:
     """What it writes, and whom it tells, by the endpoint's AsyncInferenceConfig."""
-    place = _Place.of(twin, endpoint_arn, endpoint_arn.split(":", 5)[5])
-    return _unique(list(_capture(place, {"AsyncInferenceConfig": asynchronous})))
+    workload = _Workload.of(twin, endpoint_arn, endpoint_arn.split(":", 5)[5])
+    return _unique(list(_capture(workload, {"AsyncInferenceConfig": asynchronous})))
 
 
-def _unique(accesses: list[Access]) -> list[Access]:
-    seen: dict[str, Access] = {}
+def _unique(accesses: list[JudgedAction]) -> list[JudgedAction]:
+    seen: dict[str, JudgedAction] = {}
     for access in accesses:
         seen.setdefault(f"{access.action} {access.resource} {sorted(access.context.items(), key=str)}", access)
     return list(seen.values())
 
 
-def _pull(place: _Place, image: str) -> Iterator[Access]:
+def _pull(workload: _Workload, image: str) -> Iterator[JudgedAction]:
     """Pull an image. One that is a process stands for one in the account's own registry; it is pulled from nowhere."""
     registry, _, rest = image.partition("/")
     if ".dkr.ecr." not in registry:
         return
     account, region = registry.split(".")[0], registry.split(".")[3]
     repository = rest.partition("@")[0].partition(":")[0]
-    arn = f"arn:{place.account.partition}:ecr:{region}:{account}:repository/{repository}"
-    yield Access("ecr:GetAuthorizationToken", "*", place.context())
+    arn = f"arn:{workload.account.partition}:ecr:{region}:{account}:repository/{repository}"
+    yield JudgedAction("ecr:GetAuthorizationToken", "*", workload.context())
     for action in ("ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"):
-        yield Access(action, arn, place.context())
+        yield JudgedAction(action, arn, workload.context())
 
 
-def _model_data(place: _Place, container: Mapping[str, Any]) -> Iterator[Access]:
+def _model_data(workload: _Workload, container: Mapping[str, Any]) -> Iterator[JudgedAction]:
     source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
     uri = source.get("S3Uri") or container.get("ModelDataUrl")
     if uri:
-        yield from _read(place, uri)
+        yield from _read(workload, uri)
 
 
-def _path_to_s3(account: Account, region: str, network: Mapping[str, Any] | None) -> Context:
+def _path_to_s3(account: AwsAccount, region: str, network: Mapping[str, Any] | None) -> Context:
     """From a VPC, data goes to S3 through the VPC, and through its endpoint for S3 where it has one."""
     vpcs = account.vpcs_of((network or {}).get("Subnets") or [], region)
     if not vpcs:
@@ -188,60 +190,66 @@ def _path_to_s3(account: Account, region: str, network: Mapping[str, Any] | None
     return {"aws:SourceVpc": vpcs[0], **({"aws:SourceVpce": endpoint} if endpoint else {})}
 
 
-def _read(place: _Place, uri: str) -> Iterator[Access]:
+def _read(workload: _Workload, uri: str) -> Iterator[JudgedAction]:
     """List a prefix and get what is there (or would be), with the key that encrypts it."""
     bucket, prefix = _split(uri)
-    arn = f"arn:{place.account.partition}:s3:::{bucket}"
-    yield Access("s3:ListBucket", arn, place.context(**place.path_to_s3, **{"s3:prefix": prefix}))
-    stored = place.account.bucket(bucket)
+    arn = f"arn:{workload.account.partition}:s3:::{bucket}"
+    yield JudgedAction("s3:ListBucket", arn, workload.context(**workload.path_to_s3, **{"s3:prefix": prefix}))
+    stored = workload.account.bucket(bucket)
     keys = [key for key in (stored.keys if stored else []) if key.startswith(prefix)]
     for key in keys or [f"{prefix.rstrip('/')}/object" if prefix else "object"]:
-        yield Access("s3:GetObject", f"{arn}/{key}", place.context(**place.path_to_s3))
-    encrypting = {place.account.object_key(bucket, key, None) for key in keys} - {""}
-    default, bucket_key = place.account.bucket_key(bucket)
+        yield JudgedAction("s3:GetObject", f"{arn}/{key}", workload.context(**workload.path_to_s3))
+    encrypting = {workload.account.object_key(bucket, key, None) for key in keys} - {""}
+    default, bucket_key = workload.account.bucket_key(bucket)
     for key in sorted(encrypting or ({default} - {""})):
         named = arn if bucket_key else f"{arn}/{keys[0] if keys else prefix}"
-        yield Access("kms:Decrypt", key, place.via("s3", **{"kms:EncryptionContext:aws:s3:arn": named}))
+        yield JudgedAction("kms:Decrypt", key, workload.via("s3", **{"kms:EncryptionContext:aws:s3:arn": named}))
 
 
-def _write(place: _Place, uri: str, key: str) -> Iterator[Access]:
+def _write(workload: _Workload, uri: str, key: str) -> Iterator[JudgedAction]:
     """Put an object, in parts where it is large, with the bucket's key or the one that is asked for."""
     bucket, prefix = _split(uri)
-    arn = f"arn:{place.account.partition}:s3:::{bucket}"
+    arn = f"arn:{workload.account.partition}:s3:::{bucket}"
     object_arn = f"{arn}/{prefix if prefix and not prefix.endswith('/') else prefix + 'object'}"
     encryption: Context = {"s3:x-amz-server-side-encryption": "aws:kms"} if key else {}
     if key:
-        encryption["s3:x-amz-server-side-encryption-aws-kms-key-id"] = place.key(key)
-    yield Access("s3:PutObject", object_arn, place.context(**place.path_to_s3, **encryption))
-    default, bucket_key = place.account.bucket_key(bucket)
-    used = place.key(key) if key else default
+        encryption["s3:x-amz-server-side-encryption-aws-kms-key-id"] = workload.key(key)
+    yield JudgedAction("s3:PutObject", object_arn, workload.context(**workload.path_to_s3, **encryption))
+    default, bucket_key = workload.account.bucket_key(bucket)
+    used = workload.key(key) if key else default
     if used:
         named = arn if bucket_key else object_arn
         keys = {"kms:EncryptionContext:aws:s3:arn": named}
-        yield Access("kms:GenerateDataKey", used, place.via("s3", **keys))
-        yield Access("kms:Decrypt", used, place.via("s3", **keys))  # completing an upload in parts
+        yield JudgedAction("kms:GenerateDataKey", used, workload.via("s3", **keys))
+        yield JudgedAction("kms:Decrypt", used, workload.via("s3", **keys))  # completing an upload in parts
     if key:
-        yield Access("kms:Encrypt", used, place.context())  # "if you specify a KMS key in the output configuration"
+        yield JudgedAction(
+            "kms:Encrypt", used, workload.context()
+        )  # "if you specify a KMS key in the output configuration"
 
 
-def _network(place: _Place, network: Mapping[str, Any] | None) -> Iterator[Access]:
+def _network(workload: _Workload, network: Mapping[str, Any] | None) -> Iterator[JudgedAction]:
     """Network interfaces in the caller's VPC, made, lent to SageMaker and taken away again."""
     if not network or not network.get("Subnets"):
         return
     for action in _NETWORK_READS:
-        yield Access(action, "*", place.context())
-    interface = place.arn("ec2", "network-interface/*")
-    vpcs = place.account.vpcs_of(network["Subnets"], place.region)
-    vpc = place.arn("ec2", f"vpc/{vpcs[0]}") if vpcs else ""
+        yield JudgedAction(action, "*", workload.context())
+    interface = workload.arn("ec2", "network-interface/*")
+    vpcs = workload.account.vpcs_of(network["Subnets"], workload.region)
+    vpc = workload.arn("ec2", f"vpc/{vpcs[0]}") if vpcs else ""
     own: Context = {"ec2:Vpc": vpc} if vpc else {}
     for subnet in network["Subnets"]:
-        yield Access("ec2:CreateNetworkInterface", place.arn("ec2", f"subnet/{subnet}"), place.context(**own))
+        yield JudgedAction(
+            "ec2:CreateNetworkInterface", workload.arn("ec2", f"subnet/{subnet}"), workload.context(**own)
+        )
     for group in network.get("SecurityGroupIds", []):
-        yield Access("ec2:CreateNetworkInterface", place.arn("ec2", f"security-group/{group}"), place.context(**own))
-    subnet_arn = place.arn("ec2", f"subnet/{network['Subnets'][0]}")
-    made = place.context(**own, **{"ec2:Subnet": subnet_arn})
-    yield Access("ec2:CreateNetworkInterface", interface, made)
-    lent = place.context(
+        yield JudgedAction(
+            "ec2:CreateNetworkInterface", workload.arn("ec2", f"security-group/{group}"), workload.context(**own)
+        )
+    subnet_arn = workload.arn("ec2", f"subnet/{network['Subnets'][0]}")
+    made = workload.context(**own, **{"ec2:Subnet": subnet_arn})
+    yield JudgedAction("ec2:CreateNetworkInterface", interface, made)
+    lent = workload.context(
         **own,
         **{
             "ec2:Subnet": subnet_arn,
@@ -249,37 +257,39 @@ def _network(place: _Place, network: Mapping[str, Any] | None) -> Iterator[Acces
             "ec2:Permission": "INSTANCE-ATTACH",
         },
     )
-    yield Access("ec2:CreateNetworkInterfacePermission", interface, lent)
-    yield Access("ec2:DeleteNetworkInterfacePermission", interface, made)
-    yield Access("ec2:DeleteNetworkInterface", interface, made)
+    yield JudgedAction("ec2:CreateNetworkInterfacePermission", interface, lent)
+    yield JudgedAction("ec2:DeleteNetworkInterfacePermission", interface, made)
+    yield JudgedAction("ec2:DeleteNetworkInterface", interface, made)
 
 
-def _logs(place: _Place, group: str, stream: str) -> Iterator[Access]:
-    streams = place.arn("logs", f"log-group:{group}:log-stream:")
-    yield Access("logs:CreateLogGroup", streams, place.context())
-    yield Access("logs:DescribeLogStreams", streams, place.context())
-    yield Access("logs:CreateLogStream", f"{streams}{stream}", place.context())
-    yield Access("logs:PutLogEvents", f"{streams}{stream}", place.context())
+def _logs(workload: _Workload, group: str, stream: str) -> Iterator[JudgedAction]:
+    streams = workload.arn("logs", f"log-group:{group}:log-stream:")
+    yield JudgedAction("logs:CreateLogGroup", streams, workload.context())
+    yield JudgedAction("logs:DescribeLogStreams", streams, workload.context())
+    yield JudgedAction("logs:CreateLogStream", f"{streams}{stream}", workload.context())
+    yield JudgedAction("logs:PutLogEvents", f"{streams}{stream}", workload.context())
 
 
-def _capture(place: _Place, configuration: Mapping[str, Any]) -> Iterator[Access]:
+def _capture(workload: _Workload, configuration: Mapping[str, Any]) -> Iterator[JudgedAction]:
     """Captured requests, and what an async endpoint reads and writes."""
     capture = configuration.get("DataCaptureConfig") or {}
     if capture.get("EnableCapture") and capture.get("DestinationS3Uri"):
-        yield from _write(place, capture["DestinationS3Uri"].rstrip("/") + "/", capture.get("KmsKeyId", ""))
+        yield from _write(workload, capture["DestinationS3Uri"].rstrip("/") + "/", capture.get("KmsKeyId", ""))
     asynchronous = configuration.get("AsyncInferenceConfig") or {}
     output = asynchronous.get("OutputConfig") or {}
     for path in (output.get("S3OutputPath"), output.get("S3FailurePath")):
         if path:
-            yield from _write(place, path.rstrip("/") + "/", output.get("KmsKeyId", ""))
+            yield from _write(workload, path.rstrip("/") + "/", output.get("KmsKeyId", ""))
     notified = output.get("NotificationConfig") or {}
     for topic in {notified.get("SuccessTopic"), notified.get("ErrorTopic")} - {None}:
-        yield Access("sns:Publish", str(topic), place.context())
+        yield JudgedAction("sns:Publish", str(topic), workload.context())
 
 
-def _alarms(place: _Place, deployment: Mapping[str, Any] | None) -> Iterator[Access]:
+def _alarms(workload: _Workload, deployment: Mapping[str, Any] | None) -> Iterator[JudgedAction]:
     for alarm in jmespath.search("AutoRollbackConfiguration.Alarms[].AlarmName", dict(deployment or {})) or []:
-        yield Access("cloudwatch:DescribeAlarms", place.arn("cloudwatch", f"alarm:{alarm}"), place.context())
+        yield JudgedAction(
+            "cloudwatch:DescribeAlarms", workload.arn("cloudwatch", f"alarm:{alarm}"), workload.context()
+        )
 
 
 def _split(uri: str) -> tuple[str, str]:

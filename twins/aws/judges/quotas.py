@@ -23,11 +23,11 @@ from typing import Any
 
 from botocore.session import get_session
 
-from twins.aws.judges.account import Account
-from twins.aws.judges.fleets import Fleet, fleets_after, fleets_of, jobs_of
-from twins.aws.judges.permissions import PermissionJudge
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.fleets import InstanceDemand, fleets_after, fleets_of, jobs_of
+from twins.aws.judges.permissions import AwsPermissionJudge
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 UNJUDGED = [
     "quotas: a real account's own limits, and others than of SageMaker's instances and IAM's policies",
@@ -72,12 +72,12 @@ def listed_codes() -> dict[str, str]:
 class QuotaJudge:
     """Refuses what AWS refuses for want of quota, or because what a call names is not there."""
 
-    def __init__(self, twin: Twin, permissions: PermissionJudge | None = None) -> None:
+    def __init__(self, twin: AccountTwin, permissions: AwsPermissionJudge | None = None) -> None:
         self._twin = twin
         self._permissions = permissions
-        self.account = Account(twin)
+        self.account = AwsAccount(twin)
         twin.unjudged += UNJUDGED
-        self._rules: dict[tuple[str, str], list[Callable[[Call], None]]] = {
+        self._rules: dict[tuple[str, str], list[Callable[[ApiCall], None]]] = {
             ("sagemaker", "CreateModel"): [self._role, self._image, self._model_data, self._network],
             ("sagemaker", "CreateTrainingJob"): [self._role, self._image, self._channels, self._network, self._job],
             ("sagemaker", "CreateEndpoint"): [self._fleet],
@@ -89,11 +89,11 @@ class QuotaJudge:
             ("iam", "AttachRolePolicy"): [self._attached],
         }
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, call: ApiCall) -> None:
         """Judge a call.
 
         Raises:
-            ApiError: a quota is exceeded, or something that the call names is missing.
+            AwsApiError: a quota is exceeded, or something that the call names is missing.
         """
         for rule in self._rules.get((call.service, call.operation), []):
             rule(call)
@@ -109,7 +109,7 @@ class QuotaJudge:
         """Are there instances of these quotas: quota name to what is used, and to what is asked for besides?
 
         Raises:
-            ApiError: ResourceLimitExceeded, naming the quota as AWS does.
+            AwsApiError: ResourceLimitExceeded, naming the quota as AWS does.
         """
         for quota, delta in wanted.items():
             if delta > 0 and uses.get(quota, 0) + delta > self.limit(quota):
@@ -117,18 +117,18 @@ class QuotaJudge:
 
     # -- quotas of instances ----------------------------------------------------------------------------------------
 
-    def _fleet(self, call: Call) -> None:
+    def _fleet(self, call: ApiCall) -> None:
         now = fleets_of(self.account, call.region)
         after = fleets_after(call, now, self.account)
         self.check_instances(_endpoint_uses(now), _endpoint_uses(after))
 
-    def _job(self, call: Call) -> None:
+    def _job(self, call: ApiCall) -> None:
         running = jobs_of(self.account, call.region)
-        self.check_instances(_job_uses(running), _job_uses([Fleet.of_job(call.parameters)]))
+        self.check_instances(_job_uses(running), _job_uses([InstanceDemand.of_job(call.parameters)]))
 
     # -- what a call names --------------------------------------------------------------------------------------------
 
-    def _role(self, call: Call) -> None:
+    def _role(self, call: ApiCall) -> None:
         arn = call.parameters.get("ExecutionRoleArn") or call.parameters.get("RoleArn")
         if not arn:
             return
@@ -137,13 +137,13 @@ class QuotaJudge:
         if usable and self._permissions:
             usable = self._permissions.trusts(arn, "sagemaker.amazonaws.com", self._arn_made_by(call))
         if not usable:
-            raise ApiError(
+            raise AwsApiError(
                 "ValidationException",
                 f"Could not assume role {arn}. Please ensure that the role exists and allows principal "
                 "'sagemaker.amazonaws.com' to assume the role.",
             )
 
-    def _image(self, call: Call) -> None:
+    def _image(self, call: ApiCall) -> None:
         for image in _images(call.parameters):
             found = _ECR.fullmatch(image)
             if found is None or found[1] != self.account.id:
@@ -151,7 +151,7 @@ class QuotaJudge:
             if not self._has_image(found[2], found[3], found[4], found[5]):
                 # unsure (60 %): these are the words of CreateModel; CreateTrainingJob has others, as in
                 # https://github.com/aws/amazon-sagemaker-examples/issues/1476
-                raise ApiError("ValidationException", f"Requested image {image} not found.")
+                raise AwsApiError("ValidationException", f"Requested image {image} not found.")
 
     def _has_image(self, region: str, repository: str, tag: str | None, digest: str | None) -> bool:
         from moto.ecr.models import ecr_backends
@@ -162,11 +162,11 @@ class QuotaJudge:
             return any(image.image_digest == digest for image in images)
         return any((tag or "latest") in image.image_tags for image in images)
 
-    def _model_data(self, call: Call) -> None:
+    def _model_data(self, call: ApiCall) -> None:
         role = call.parameters.get("ExecutionRoleArn", "")
         for uri in _model_data(call.parameters):
             if not self._may_read(uri, role, self._arn_made_by(call)):
-                raise ApiError(
+                raise AwsApiError(
                     "ValidationException",
                     f'Could not access model data at {uri}. Please ensure that the role "{role}" exists and that its '
                     'trust relationship policy allows the action "sts:AssumeRole" for the service principal '
@@ -175,13 +175,13 @@ class QuotaJudge:
                     'please ensure that the role has "s3:ListBucket" permission.',
                 )
 
-    def _channels(self, call: Call) -> None:
+    def _channels(self, call: ApiCall) -> None:
         role = call.parameters["RoleArn"]
         for channel in call.parameters.get("InputDataConfig") or []:
             source = (channel.get("DataSource") or {}).get("S3DataSource") or {}
             uri = source.get("S3Uri", "")
             if uri and not self._may_read(uri, role, self._arn_made_by(call)):
-                raise ApiError(
+                raise AwsApiError(
                     "ValidationException",
                     f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the '
                     f"bucket exists in the selected region ({call.region}), that objects exist under that S3 prefix, "
@@ -202,7 +202,7 @@ class QuotaJudge:
         context = {**asked[2], "aws:SourceArn": source_arn}
         return not role or self._twin.may(role, asked[0], asked[1], context) is None
 
-    def _network(self, call: Call) -> None:
+    def _network(self, call: ApiCall) -> None:
         from moto.ec2.models import ec2_backends
 
         network = call.parameters.get("VpcConfig") or {}
@@ -211,14 +211,14 @@ class QuotaJudge:
         for subnet in network.get("Subnets", []):
             if subnet not in known:
                 # unsure (60 %): no source found for SageMaker: assumed from EC2's InvalidSubnetID.NotFound
-                raise ApiError("ValidationException", f"The subnet ID '{subnet}' does not exist")
+                raise AwsApiError("ValidationException", f"The subnet ID '{subnet}' does not exist")
         groups = {group for each in backend.groups.values() for group in each}
         for group in network.get("SecurityGroupIds", []):
             if group not in groups:
                 # unsure (60 %): no source found for SageMaker: assumed from EC2's InvalidGroup.NotFound
-                raise ApiError("ValidationException", f"The security group '{group}' does not exist")
+                raise AwsApiError("ValidationException", f"The security group '{group}' does not exist")
 
-    def _arn_made_by(self, call: Call) -> str:
+    def _arn_made_by(self, call: ApiCall) -> str:
         base = f"arn:{self.account.partition}:sagemaker:{call.region}:{self.account.id}"
         if "TrainingJobName" in call.parameters:
             return f"{base}:training-job/{call.parameters['TrainingJobName']}"
@@ -226,36 +226,36 @@ class QuotaJudge:
 
     # -- IAM's own quotas (IAM and AWS STS quotas, in the IAM User Guide) ----------------------------------------------
 
-    def _inline_size(self, call: Call) -> None:
+    def _inline_size(self, call: ApiCall) -> None:
         name = call.parameters["RoleName"]
         role = self.account.role(name)
         others = {} if role is None else {k: v for k, v in role.policies.items() if k != call.parameters["PolicyName"]}
         size = sum(_size(text) for text in [*others.values(), call.parameters["PolicyDocument"]])
         if size > 10_240:
-            raise ApiError("LimitExceeded", f"Maximum policy size of 10240 bytes exceeded for role {name}", 409)
+            raise AwsApiError("LimitExceeded", f"Maximum policy size of 10240 bytes exceeded for role {name}", 409)
 
-    def _managed_size(self, call: Call) -> None:
+    def _managed_size(self, call: ApiCall) -> None:
         if _size(call.parameters["PolicyDocument"]) > 6_144:
-            raise ApiError("LimitExceeded", "Cannot exceed quota for PolicySize: 6144", 409)
+            raise AwsApiError("LimitExceeded", "Cannot exceed quota for PolicySize: 6144", 409)
 
-    def _versions(self, call: Call) -> None:
+    def _versions(self, call: ApiCall) -> None:
         policy = self.account.managed_policy(call.parameters["PolicyArn"])
         if policy is not None and len(policy.versions) >= 5:
-            raise ApiError(
+            raise AwsApiError(
                 "LimitExceeded",
                 "A managed policy can have up to 5 versions. Before you create a new version, you must delete an "
                 "existing version.",
                 409,
             )
 
-    def _attached(self, call: Call) -> None:
+    def _attached(self, call: ApiCall) -> None:
         role = self.account.role(call.parameters["RoleName"])
         if role is not None and len({*role.managed_policies, call.parameters["PolicyArn"]}) > 10:
-            raise ApiError("LimitExceeded", "Cannot exceed quota for PoliciesPerRole: 10", 409)
+            raise AwsApiError("LimitExceeded", "Cannot exceed quota for PoliciesPerRole: 10", 409)
 
 
-def _exceeded(quota: str, limit: int, used: int, delta: int) -> ApiError:
-    return ApiError(
+def _exceeded(quota: str, limit: int, used: int, delta: int) -> AwsApiError:
+    return AwsApiError(
         "ResourceLimitExceeded",
         f"The account-level service limit '{quota}' is {limit} Instances, with current utilization of {used} Instances "
         f"and a request delta of {delta} Instances. Please use AWS Service Quotas to request an increase for this "
@@ -263,11 +263,11 @@ def _exceeded(quota: str, limit: int, used: int, delta: int) -> ApiError:
     )
 
 
-def _endpoint_uses(fleets: list[Fleet]) -> dict[str, int]:
+def _endpoint_uses(fleets: list[InstanceDemand]) -> dict[str, int]:
     return _uses(fleets, "endpoint", ACROSS_ENDPOINTS)
 
 
-def _job_uses(fleets: list[Fleet]) -> dict[str, int]:
+def _job_uses(fleets: list[InstanceDemand]) -> dict[str, int]:
     found = _uses([each for each in fleets if not each.spot], "training job", ACROSS_JOBS)
     for name, count in _uses([each for each in fleets if each.spot], "spot training job", "").items():
         if name:
@@ -275,7 +275,7 @@ def _job_uses(fleets: list[Fleet]) -> dict[str, int]:
     return found
 
 
-def _uses(fleets: list[Fleet], use: str, across: str) -> dict[str, int]:
+def _uses(fleets: list[InstanceDemand], use: str, across: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for fleet in fleets:
         for instance_type, count in fleet.instances.items():

@@ -6,10 +6,10 @@ Source: "Required permissions for Amazon S3 API operations" in the Amazon S3 Use
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from twins.aws.judges.access import Access
-from twins.aws.judges.account import Account
+from twins.aws.judges.access import JudgedAction
+from twins.aws.judges.account import AwsAccount
 from twins.aws.judges.context import Context, context_of
-from twins.aws.wire.calls import Call
+from twins.aws.wire.calls import ApiCall
 
 _BUCKET = {
     "HeadBucket": "s3:ListBucket",
@@ -92,44 +92,44 @@ _WRITES = {
 _READS = {"GetObject", "SelectObjectContent", "GetObjectAttributes"}
 
 
-def accesses_of(call: Call, account: Account) -> list[Access]:
+def accesses_of(call: ApiCall, account: AwsAccount) -> list[JudgedAction]:
     """What S3 checks for a call, the keys that encrypt its objects not counted (see `keys_of`)."""
     given = call.parameters
     context = context_of(call, "s3")
     context["s3:ResourceAccount"] = account.id
     if call.operation == "ListBuckets":
-        return [Access("s3:ListAllMyBuckets", "*", context)]
+        return [JudgedAction("s3:ListAllMyBuckets", "*", context)]
     bucket = f"arn:{account.partition}:s3:::{given.get('Bucket', '*')}"
     if call.operation == "DeleteObjects":
         return [_delete(bucket, each, context) for each in given["Delete"]["Objects"]]
     if "Key" in given:
         return list(_of_object(call, account, bucket, context))
     return [
-        Access(_BUCKET.get(call.operation, f"s3:{call.operation}"), bucket, context),
+        JudgedAction(_BUCKET.get(call.operation, f"s3:{call.operation}"), bucket, context),
         *_on_making(call, bucket, context),
     ]
 
 
-def _of_object(call: Call, account: Account, bucket: str, context: Context) -> Iterator[Access]:
+def _of_object(call: ApiCall, account: AwsAccount, bucket: str, context: Context) -> Iterator[JudgedAction]:
     given = call.parameters
     action = _OBJECT.get(call.operation, f"s3:{call.operation}")
     if given.get("VersionId"):
         action = _VERSIONED.get(action, action)
     arn = f"{bucket}/{given['Key']}"
-    yield Access(action, arn, context)
+    yield JudgedAction(action, arn, context)
     if call.operation == "GetObjectAttributes":
-        yield Access("s3:GetObjectVersion" if given.get("VersionId") else "s3:GetObject", arn, context)
+        yield JudgedAction("s3:GetObjectVersion" if given.get("VersionId") else "s3:GetObject", arn, context)
     if call.operation in ("CopyObject", "UploadPartCopy"):
         source, version = copy_source(given["CopySource"])
         name = "s3:GetObjectVersion" if version else "s3:GetObject"
-        yield Access(name, f"arn:{account.partition}:s3:::{source}", context)
+        yield JudgedAction(name, f"arn:{account.partition}:s3:::{source}", context)
     for parameter, extra in _EXTRAS.items():
         if given.get(parameter) and call.operation in _WRITES:
-            yield Access(extra, arn, context)
+            yield JudgedAction(extra, arn, context)
     missing = account.bucket(given["Bucket"]) and not account.has_object(given["Bucket"], given["Key"])
     if action == "s3:GetObject" and missing:
         # Who may not list is not told that an object is missing: S3 answers AccessDenied instead of NoSuchKey.
-        yield Access("s3:ListBucket", bucket, {**context, "s3:prefix": given["Key"]})
+        yield JudgedAction("s3:ListBucket", bucket, {**context, "s3:prefix": given["Key"]})
 
 
 _EXTRAS = {
@@ -142,24 +142,24 @@ _EXTRAS = {
 }
 
 
-def _delete(bucket: str, each: dict[str, str], context: Context) -> Access:
+def _delete(bucket: str, each: dict[str, str], context: Context) -> JudgedAction:
     name = "s3:DeleteObjectVersion" if each.get("VersionId") else "s3:DeleteObject"
-    return Access(name, f"{bucket}/{each['Key']}", context)
+    return JudgedAction(name, f"{bucket}/{each['Key']}", context)
 
 
-def _on_making(call: Call, bucket: str, context: Context) -> Iterator[Access]:
+def _on_making(call: ApiCall, bucket: str, context: Context) -> Iterator[JudgedAction]:
     if call.operation != "CreateBucket":
         return
     given = call.parameters
     if given.get("ObjectLockEnabledForBucket"):
-        yield Access("s3:PutBucketObjectLockConfiguration", bucket, context)
-        yield Access("s3:PutBucketVersioning", bucket, context)
+        yield JudgedAction("s3:PutBucketObjectLockConfiguration", bucket, context)
+        yield JudgedAction("s3:PutBucketVersioning", bucket, context)
     if given.get("ObjectOwnership"):
-        yield Access("s3:PutBucketOwnershipControls", bucket, context)
+        yield JudgedAction("s3:PutBucketOwnershipControls", bucket, context)
     if given.get("ACL", "private") != "private":
-        yield Access("s3:PutBucketAcl", bucket, context)
+        yield JudgedAction("s3:PutBucketAcl", bucket, context)
     if (given.get("CreateBucketConfiguration") or {}).get("Tags"):
-        yield Access("s3:TagResource", bucket, context)
+        yield JudgedAction("s3:TagResource", bucket, context)
 
 
 def copy_source(source: object) -> tuple[str, str]:
@@ -170,7 +170,7 @@ def copy_source(source: object) -> tuple[str, str]:
     return unquote(path), query
 
 
-def keys_of(call: Call, account: Account) -> Iterator[tuple[str, str, str]]:
+def keys_of(call: ApiCall, account: AwsAccount) -> Iterator[tuple[str, str, str]]:
     """The KMS actions that S3 carries out as the caller: (action, key's ARN, what the encryption context names).
 
     Source: "Using server-side encryption with AWS KMS keys" in the Amazon S3 User Guide: writing takes GenerateDataKey,
@@ -195,7 +195,7 @@ def keys_of(call: Call, account: Account) -> Iterator[tuple[str, str, str]]:
             yield "kms:Decrypt", arn, _encryption_context(account, source, name)
 
 
-def _key_of_write(call: Call, account: Account) -> str:
+def _key_of_write(call: ApiCall, account: AwsAccount) -> str:
     given = call.parameters
     asked = str(given.get("ServerSideEncryption", ""))
     if asked and not asked.startswith("aws:kms"):
@@ -205,6 +205,6 @@ def _key_of_write(call: Call, account: Account) -> str:
     return account.bucket_key(given["Bucket"])[0]
 
 
-def _encryption_context(account: Account, bucket: str, key: str) -> str:
+def _encryption_context(account: AwsAccount, bucket: str, key: str) -> str:
     base = f"arn:{account.partition}:s3:::{bucket}"
     return base if account.bucket_key(bucket)[1] else f"{base}/{key}"

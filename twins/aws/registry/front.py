@@ -14,8 +14,8 @@ from twins.aws import faults
 from twins.aws.registry import registry
 from twins.aws.registry.registry import Holder
 from twins.aws.services.ecr import images
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.core.registry import registry as common
 from twins.core.registry.front import (
     PULLS,
@@ -48,14 +48,14 @@ _CODES = {
 }
 
 
-def front(twin: Twin, storage: Storage) -> Front:
+def front(twin: AccountTwin, storage: Storage) -> Front:
     """The WSGI application at `/v2/`."""
     return Front(_Ecr(twin), storage)
 
 
 @dataclass(frozen=True)
-class _Repository:
-    twin: Twin
+class _EcrRepository:
+    twin: AccountTwin
     region: str
     name: str
 
@@ -88,24 +88,24 @@ class _Repository:
 class _Ecr:
     """What ECR decides."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
     def greet(self, request: Request) -> None:
         if request.path != "/v2/" or not _by_platform(request):
             self._holder(request)
 
-    def open(self, request: Request, asked: Asked) -> _Repository:
+    def open(self, request: Request, asked: Asked) -> _EcrRepository:
         action = _ACTIONS.get(asked.operation)
         if not action:
             raise unsupported()
         place = common.pulled(self._twin, asked.name) if _by_platform(request) and asked.operation in PULLS else None
         if place:
-            found = _Repository(self._twin, *place)
+            found = _EcrRepository(self._twin, *place)
             self._require(found, lambda: 0.0)
             return found
         holder = self._holder(request)
-        found = _Repository(self._twin, holder.region, asked.name)
+        found = _EcrRepository(self._twin, holder.region, asked.name)
         self._require(found, lambda: self._judge(found, action, holder))
         return found
 
@@ -121,15 +121,15 @@ class _Ecr:
         challenge = f'Basic realm="{url}/",service="ecr.amazonaws.com"'
         raise RegistryError("UNAUTHORIZED", f"Not Authorized: log in to {url} by the token of ECR", 401, challenge)
 
-    def _require(self, repository: _Repository, judge: Callable[[], float]) -> None:
+    def _require(self, repository: _EcrRepository, judge: Callable[[], float]) -> None:
         """As for a call of ECR's own API; the twin's lock is held no longer than that takes."""
         with _in_words_of_the_registry(self._twin):
             slower = judge()
             images.repository(self._twin, repository.region, repository.name)
         time.sleep(slower)
 
-    def _judge(self, repository: _Repository, action: str, who: Holder) -> float:
-        call = Call("ecr", action, {"repositoryName": repository.name}, who.access_key, who.region, who.principal)
+    def _judge(self, repository: _EcrRepository, action: str, who: Holder) -> float:
+        call = ApiCall("ecr", action, {"repositoryName": repository.name}, who.access_key, who.region, who.principal)
         slower = faults.delay(self._twin, call)
         faults.meet(self._twin, call, list)
         for judge in self._twin.judges:
@@ -142,11 +142,11 @@ def _by_platform(request: Request) -> bool:
 
 
 @contextmanager
-def _in_words_of_the_registry(twin: Twin) -> Iterator[None]:
+def _in_words_of_the_registry(twin: AccountTwin) -> Iterator[None]:
     """With the lock held; a refusal of ECR's own API is one of the registry's."""
     try:
         with twin.lock:
             yield
-    except ApiError as e:
+    except AwsApiError as e:
         code, status = _CODES.get(e.code, ("DENIED", 403))
         raise RegistryError(code, e.message, status) from e

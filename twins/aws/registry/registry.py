@@ -4,8 +4,8 @@ import base64
 import time
 from dataclasses import asdict, dataclass
 
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall
 from twins.core import web_identity
 from twins.core.registry import registry
 
@@ -25,13 +25,13 @@ class Holder:
     region: str
 
 
-def token(twin: Twin, call: Call) -> str:
+def token(twin: AccountTwin, call: ApiCall) -> str:
     """A password for `docker login`, good for 12 hours: who asks now is who pushes and pulls with it."""
     claims = asdict(Holder(call.access_key, call.principal, call.region))
     return web_identity.issue(twin.home, {**claims, "exp": int(time.time()) + TOKEN_HOURS * 3600}, _PURPOSE)
 
 
-def holder(twin: Twin, authorization: str) -> Holder | None:
+def holder(twin: AccountTwin, authorization: str) -> Holder | None:
     """Who an `Authorization: Basic …` header stands for; None: nobody.
 
     Raises:
@@ -51,6 +51,6 @@ def holder(twin: Twin, authorization: str) -> Holder | None:
     return Holder(claims["access_key"], claims["principal"], claims["region"])
 
 
-def pull_name(twin: Twin, repository: str, region: str) -> str:
+def pull_name(twin: AccountTwin, repository: str, region: str) -> str:
     """HOST:PORT/NAME of a repository as SageMaker pulls it here: without a login, by a name that is the permission."""
     return f"{PULL_HOST}:{twin.describe()['port']}/{registry.pull_name(twin, region, repository)}"

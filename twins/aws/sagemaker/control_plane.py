@@ -5,15 +5,15 @@ What is here replaces moto's answers; what is not (pipelines, notebooks, …) is
 
 from twins.aws.sagemaker.documents import SERVICE
 from twins.aws.sagemaker.endpoints.endpoints import Endpoints
-from twins.aws.sagemaker.jobs.training import Training
+from twins.aws.sagemaker.jobs.training import TrainingOperations
 from twins.aws.sagemaker.models import Models
 from twins.aws.sagemaker.packages import Packages
 from twins.aws.sagemaker.tags import Tags
 from twins.aws.services.documents import implement_methods
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Let the twin answer for SageMaker."""
-    for answers in (Models(twin), Endpoints(twin), Packages(twin), Training(twin), Tags(twin)):
+    for answers in (Models(twin), Endpoints(twin), Packages(twin), TrainingOperations(twin), Tags(twin)):
         implement_methods(twin, SERVICE, answers)

@@ -1,15 +1,15 @@
 """SageMaker's data plane: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Operations_Amazon_SageMaker_Runtime.html"""
 
 from twins.aws.sagemaker.runtime.asynchronous import AsyncInvocations
-from twins.aws.sagemaker.runtime.invocations import Runtime
+from twins.aws.sagemaker.runtime.invocations import InvocationOperations
 from twins.aws.sagemaker.runtime.openai import OpenAi
 from twins.aws.services.documents import implement_methods
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Let the twin answer invocations."""
-    runtime = Runtime(twin)
+    runtime = InvocationOperations(twin)
     implement_methods(twin, "sagemaker-runtime", runtime)
     implement_methods(twin, "sagemaker-runtime", AsyncInvocations(twin, runtime))
     OpenAi(twin, runtime)

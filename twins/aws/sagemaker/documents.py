@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twins.aws.services.documents import Document, now, plain, shelf, tag_map
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 SERVICE = "sagemaker"
 
 
 @dataclass(frozen=True)
-class Kind:
+class DocumentKind:
     """A kind of resource: its part of an ARN, the noun of error texts, and the prefix of its members' names."""
 
     path: str
@@ -40,35 +40,35 @@ class Kind:
         return f"{self.prefix}Arn"
 
 
-MODEL = Kind("model", "model", "Model")
-CONFIG = Kind("endpoint-config", "endpoint configuration", "EndpointConfig")
-ENDPOINT = Kind("endpoint", "endpoint", "Endpoint")
-JOB = Kind("training-job", "training job", "TrainingJob")
-GROUP = Kind("model-package-group", "model package group", "ModelPackageGroup")
-PACKAGE = Kind("model-package", "model package", "ModelPackage")
+MODEL = DocumentKind("model", "model", "Model")
+CONFIG = DocumentKind("endpoint-config", "endpoint configuration", "EndpointConfig")
+ENDPOINT = DocumentKind("endpoint", "endpoint", "Endpoint")
+JOB = DocumentKind("training-job", "training job", "TrainingJob")
+GROUP = DocumentKind("model-package-group", "model package group", "ModelPackageGroup")
+PACKAGE = DocumentKind("model-package", "model package", "ModelPackage")
 KINDS = (MODEL, CONFIG, ENDPOINT, JOB, GROUP, PACKAGE)
 
 
-def arn_of(twin: Twin, kind: Kind, region: str, name: str) -> str:
+def arn_of(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> str:
     """The ARN of a name; SageMaker writes names in lower case there."""
     return f"arn:aws:sagemaker:{region}:{twin.account}:{kind.path}/{name.lower()}"
 
 
-def documents(twin: Twin, kind: Kind, region: str) -> dict[str, Document]:
+def documents(twin: AccountTwin, kind: DocumentKind, region: str) -> dict[str, Document]:
     """All of a kind in a region, by ARN."""
     return shelf(twin, SERVICE, kind.path, region)
 
 
-def lookup(twin: Twin, kind: Kind, region: str, name: str) -> Document | None:
+def lookup(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Document | None:
     """The document of a name, or None."""
     return documents(twin, kind, region).get(arn_of(twin, kind, region, name))
 
 
-def find(twin: Twin, kind: Kind, region: str, name: str) -> Document:
+def find(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Document:
     """The document of a name.
 
     Raises:
-        ApiError: there is none.
+        AwsApiError: there is none.
     """
     found = lookup(twin, kind, region, name)
     if found is None:
@@ -76,24 +76,24 @@ def find(twin: Twin, kind: Kind, region: str, name: str) -> Document:
     return found
 
 
-def missing(kind: Kind, arn: str) -> ApiError:
+def missing(kind: DocumentKind, arn: str) -> AwsApiError:
     """AWS's error for a resource that is not there."""
     if kind is JOB:
-        return ApiError("ValidationException", "Requested resource not found.")
+        return AwsApiError("ValidationException", "Requested resource not found.")
     if kind in (GROUP, PACKAGE):
-        return ApiError("ValidationException", f"{kind.prefix} {arn} does not exist.")
-    return ApiError("ValidationException", f'Could not find {kind.noun} "{arn}".')
+        return AwsApiError("ValidationException", f"{kind.prefix} {arn} does not exist.")
+    return AwsApiError("ValidationException", f'Could not find {kind.noun} "{arn}".')
 
 
-def create(twin: Twin, kind: Kind, call: Call, **more: Any) -> Document:
+def create(twin: AccountTwin, kind: DocumentKind, call: ApiCall, **more: Any) -> Document:
     """Keep a new document of a call's parameters.
 
     Raises:
-        ApiError: there is one of this name.
+        AwsApiError: there is one of this name.
     """
     arn = arn_of(twin, kind, call.region, call.parameters[kind.name])
     if arn in documents(twin, kind, call.region):
-        raise ApiError("ValidationException", f'Cannot create already existing {kind.noun} "{arn}".')
+        raise AwsApiError("ValidationException", f'Cannot create already existing {kind.noun} "{arn}".')
     given: Document = plain(call.parameters)
     tags = given.pop("Tags", None)
     document = {**given, kind.arn: arn, "CreationTime": now(), **more}
@@ -103,25 +103,25 @@ def create(twin: Twin, kind: Kind, call: Call, **more: Any) -> Document:
     return document
 
 
-def delete(twin: Twin, kind: Kind, region: str, name: str) -> Document:
+def delete(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Document:
     """Drop a document and its tags.
 
     Raises:
-        ApiError: there is none.
+        AwsApiError: there is none.
     """
     document = find(twin, kind, region, name)
     drop(twin, kind, document)
     return document
 
 
-def drop(twin: Twin, kind: Kind, document: Document) -> None:
+def drop(twin: AccountTwin, kind: DocumentKind, document: Document) -> None:
     """Forget a document and its tags."""
     arn = document[kind.arn]
     documents(twin, kind, arn.split(":")[3]).pop(arn, None)
     shelf(twin, SERVICE, "tags", arn.split(":")[3]).pop(arn, None)
 
 
-def tags_of(twin: Twin, arn: str) -> Document:
+def tags_of(twin: AccountTwin, arn: str) -> Document:
     """The tags of an ARN."""
     return shelf(twin, SERVICE, "tags", arn.split(":")[3]).setdefault(arn, {})
 
@@ -139,11 +139,11 @@ class Listing:
     status: str = ""
 
 
-def page_of(call: Call, kind: Kind, found: Mapping[str, Document], listing: Listing) -> Document:
+def page_of(call: ApiCall, kind: DocumentKind, found: Mapping[str, Document], listing: Listing) -> Document:
     """A page of documents, filtered and sorted as AWS does it.
 
     Raises:
-        ApiError: the token is not one that a page had.
+        AwsApiError: the token is not one that a page had.
     """
     given = call.parameters
     chosen = [document for document in found.values() if _matches(given, kind, document, listing)]
@@ -161,7 +161,7 @@ def page_of(call: Call, kind: Kind, found: Mapping[str, Document], listing: List
     return answer
 
 
-def _matches(given: Document, kind: Kind, document: Document, listing: Listing) -> bool:
+def _matches(given: Document, kind: DocumentKind, document: Document, listing: Listing) -> bool:
     if given.get("NameContains", "").lower() not in document.get(kind.name, "").lower():
         return False
     if listing.status and given.get("StatusEquals") not in (None, document.get(listing.status)):
@@ -173,7 +173,7 @@ def _matches(given: Document, kind: Kind, document: Document, listing: Listing) 
     )
 
 
-def _sort_key(given: Document, kind: Kind, listing: Listing) -> Callable[[Document], list[Any]]:
+def _sort_key(given: Document, kind: DocumentKind, listing: Listing) -> Callable[[Document], list[Any]]:
     members = {"Name": kind.name, "CreationTime": "CreationTime", "Status": listing.status}
     member = members[given.get("SortBy") or "CreationTime"]
     return lambda document: [document.get(member, ""), document[kind.arn]]
@@ -187,7 +187,7 @@ def _last_of(token: str) -> list[Any]:
     try:
         return json.loads(base64.urlsafe_b64decode(token))
     except ValueError as e:
-        raise ApiError("ValidationException", "Invalid pagination token") from e
+        raise AwsApiError("ValidationException", "Invalid pagination token") from e
 
 
 def _seconds(value: datetime) -> float:

@@ -11,8 +11,8 @@ from typing import Any
 from contract.errors import HostingError
 from hosting import images as process_images
 from twins.aws.registry import registry
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
@@ -23,30 +23,30 @@ PROCESS = "process:"
 """What an image's reference begins with that a twin of the kit runs as a process, and that a real cloud refuses."""
 
 
-def require_usable(twin: Twin, image: str, access_mode: str = "") -> None:
+def require_usable(twin: AccountTwin, image: str, access_mode: str = "") -> None:
     """Refuse an image that SageMaker would not take, by its name or by its manifest.
 
     Raises:
-        ApiError: it is not in ECR, or its manifest is of a kind that SageMaker does not read.
+        AwsApiError: it is not in ECR, or its manifest is of a kind that SageMaker does not read.
     """
     if image.startswith(PROCESS):
         return
     if not _ECR.match(image):
         if access_mode != "Vpc":
             message = f'Using non-ECR image "{image}" without Vpc repository access mode is not supported.'
-            raise ApiError("ValidationException", message)
+            raise AwsApiError("ValidationException", message)
         return
     found = _in_ecr(twin, image)
     media_type = found.image_manifest_media_type if found else None
     if media_type and "vnd.oci.image" in media_type:
-        raise ApiError(
+        raise AwsApiError(
             "ValidationException",
             f"Unsupported manifest media type {media_type} for image {image}. "
             "Ensure that valid manifest media type is used for specified image.",
         )
 
 
-def is_there(twin: Twin, image: str) -> bool:
+def is_there(twin: AccountTwin, image: str) -> bool:
     """Is an image to be had? Of other accounts' images the twin knows nothing: they are taken for there."""
     match = _ECR.match(image)
     if image.startswith(PROCESS) or not match or match["account"] != twin.account:
@@ -54,31 +54,31 @@ def is_there(twin: Twin, image: str) -> bool:
     return _in_ecr(twin, image) is not None
 
 
-def runnable(twin: Twin, image: str) -> str:
+def runnable(twin: AccountTwin, image: str) -> str:
     """hosting's reference of an image: `process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`.
 
     Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`).
 
     Raises:
-        ApiError: it can't run here; its message says why, and the way out.
+        AwsApiError: it can't run here; its message says why, and the way out.
     """
     if image.startswith(PROCESS):
         try:
             return process_images.find(image).ref
         except HostingError as e:
             # the twin's own: an image that stands for a process here
-            raise ApiError("ValidationException", f"{e.what}; {e.fix}" if e.fix else e.what) from e
+            raise AwsApiError("ValidationException", f"{e.what}; {e.fix}" if e.fix else e.what) from e
     match, found = _ECR.match(image), _in_ecr(twin, image)
     if not match or found is None:
-        raise ApiError("ValidationException", f"{image} is in no registry of this twin: push it there.")
+        raise AwsApiError("ValidationException", f"{image} is in no registry of this twin: push it there.")
     if not shutil.which("docker"):
         # the twin's own: AWS always has something to run it
         text = f"{image} runs in Docker, which is not on this machine: install it, or give a process image."
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
     return f"docker:{registry.pull_name(twin, match['repository'], match['region'])}@{found.get_image_digest()}"
 
 
-def resolved(twin: Twin, image: str) -> str:
+def resolved(twin: AccountTwin, image: str) -> str:
     """An image by its digest, as DescribeEndpoint answers it."""
     match, found = _ECR.match(image), _in_ecr(twin, image)
     if not match or found is None:
@@ -86,7 +86,7 @@ def resolved(twin: Twin, image: str) -> str:
     return f"{image.partition('/')[0]}/{match['repository']}@{found.get_image_digest()}"
 
 
-def has_data(twin: Twin, uri: str) -> bool:
+def has_data(twin: AccountTwin, uri: str) -> bool:
     """Is there an object of this S3 URI, or one below it?"""
     match = _S3.match(uri)
     if not match:
@@ -97,7 +97,7 @@ def has_data(twin: Twin, uri: str) -> bool:
     return bucket is not None and any(key.startswith(match["key"]) for key in bucket.keys)
 
 
-def _in_ecr(twin: Twin, image: str) -> Any | None:
+def _in_ecr(twin: AccountTwin, image: str) -> Any | None:
     match = _ECR.match(image)
     if not match or match["account"] != twin.account:
         return None

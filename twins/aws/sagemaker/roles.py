@@ -4,21 +4,21 @@ https://github.com/awslabs/predictive-maintenance-using-machine-learning/issues/
 """
 
 from twins.aws.services.iam import trusts
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 
 _PRINCIPAL = "sagemaker.amazonaws.com"
 
 
-def require_role(twin: Twin, role_arn: str) -> None:
+def require_role(twin: AccountTwin, role_arn: str) -> None:
     """Refuse a role that is not there, works not yet, or does not trust SageMaker.
 
     Raises:
-        ApiError: in AWS's words, which the Pulumi plugin knows: it tries again for two minutes.
+        AwsApiError: in AWS's words, which the Pulumi plugin knows: it tries again for two minutes.
     """
     if role_arn and not trusts(twin, role_arn, _PRINCIPAL):
         message = (
             f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
             f"'{_PRINCIPAL}' to assume the role."
         )
-        raise ApiError("ValidationException", message)
+        raise AwsApiError("ValidationException", message)

@@ -8,8 +8,8 @@ from typing import Any
 
 from twins.aws.sagemaker import documents as store
 from twins.aws.services.documents import Document, page, tag_list, tag_map
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _MOST_TAGS = 50
 
@@ -17,21 +17,21 @@ _MOST_TAGS = 50
 class Tags:
     """Operations on tags; those of resources that moto keeps (pipelines, notebooks) are moto's."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def add_tags(self, call: Call) -> Document | Any:
+    def add_tags(self, call: ApiCall) -> Document | Any:
         arn = call.parameters["ResourceArn"]
         if not self._is_ours(arn):
             return NotImplemented
         tags = store.tags_of(self._twin, arn)
         new = tags | tag_map(call.parameters["Tags"])
         if len(new) > _MOST_TAGS:
-            raise ApiError("ResourceLimitExceeded", f"A resource can have at most {_MOST_TAGS} tags.")
+            raise AwsApiError("ResourceLimitExceeded", f"A resource can have at most {_MOST_TAGS} tags.")
         tags.update(new)
         return {"Tags": tag_list(tags)}
 
-    def list_tags(self, call: Call) -> Mapping[str, Any] | Any:
+    def list_tags(self, call: ApiCall) -> Mapping[str, Any] | Any:
         arn = call.parameters["ResourceArn"]
         if not self._is_ours(arn):
             return NotImplemented
@@ -41,7 +41,7 @@ class Tags:
         )
         return {"Tags": tags, **({"NextToken": token} if token else {})}
 
-    def delete_tags(self, call: Call) -> Document | Any:
+    def delete_tags(self, call: ApiCall) -> Document | Any:
         arn = call.parameters["ResourceArn"]
         if not self._is_ours(arn):
             return NotImplemented

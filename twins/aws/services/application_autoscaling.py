@@ -1,4 +1,4 @@
-"""Application Auto Scaling of SageMaker variants: targets, policies with the alarms they make, schedules, activities.
+"""Application Auto Scaling of SageMaker variants: targets, policies with the alarms they make, activities.
 
 https://docs.aws.amazon.com/autoscaling/application/APIReference/Welcome.html; scaling itself is in `scaling`.
 """
@@ -6,11 +6,10 @@ https://docs.aws.amazon.com/autoscaling/application/APIReference/Welcome.html; s
 import re
 
 from twins.aws.sagemaker.endpoints import scaling
-from twins.aws.services import schedules
 from twins.aws.services.cloudwatch import alarms
 from twins.aws.services.documents import Document, implement_methods, new_id, now, page, plain, regions, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin, Tagged
+from twins.aws.wire.calls import ApiCall, AwsApiError, not_judged
 
 SERVICE = "application-autoscaling"
 _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
@@ -22,23 +21,14 @@ _PREDEFINED = {
 }
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Answer the API."""
     implement_methods(twin, SERVICE, _ApplicationAutoscaling(twin))
+    twin.tag_sources.append(_tagged)
     twin.before("sagemaker", "UpdateEndpoint", lambda call: _refuse_moved_variants(twin, call))
 
 
-def target_arns(twin: Twin, region: str, resource_id: str) -> list[str]:
-    """The ARNs of the scalable targets of a resource, or of all resources below it ("endpoint/x")."""
-    targets = shelf(twin, SERVICE, "targets", region).values()
-    return [
-        target["ScalableTargetARN"]
-        for target in targets
-        if target["ResourceId"] == resource_id or target["ResourceId"].startswith(f"{resource_id}/")
-    ]
-
-
-def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
+def _tagged(twin: AccountTwin) -> list[Tagged]:
     """ARN and tags of every scalable target."""
     return [
         (target["ScalableTargetARN"], target["tags"])
@@ -50,10 +40,10 @@ def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
 class _ApplicationAutoscaling:
     """A method an operation."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def register_scalable_target(self, call: Call) -> Document:
+    def register_scalable_target(self, call: ApiCall) -> Document:
         given = plain(call.parameters)
         targets = shelf(self._twin, SERVICE, "targets", call.region)
         key = _key(given)
@@ -61,18 +51,18 @@ class _ApplicationAutoscaling:
         _refuse_unknown(self._twin, call.region, given)
         least, most = (given.get(name, (old or {}).get(name)) for name in ("MinCapacity", "MaxCapacity"))
         if least is None or most is None:
-            raise ApiError(
+            raise AwsApiError(
                 "ValidationException", "MinCapacity and MaxCapacity must be specified for a new scalable target"
             )
         if least > most:
-            raise ApiError("ValidationException", "Maximum capacity cannot be less than minimum capacity")
+            raise AwsApiError("ValidationException", "Maximum capacity cannot be less than minimum capacity")
         if old and given.get("Tags"):
-            raise ApiError("ValidationException", "Tags can only be specified when a scalable target is registered; use TagResource")  # fmt: skip # noqa: E501
+            raise AwsApiError("ValidationException", "Tags can only be specified when a scalable target is registered; use TagResource")  # fmt: skip # noqa: E501
         if least < 0:
-            raise ApiError("ValidationException", "Minimum capacity cannot be negative")
+            raise AwsApiError("ValidationException", "Minimum capacity cannot be negative")
         if least == 0 and not scaling.may_be_zero(self._twin, call.region, given["ResourceId"]):
             text = "Minimum capacity must be at least 1 for a variant of an endpoint that serves in real time"
-            raise ApiError("ValidationException", text)
+            raise AwsApiError("ValidationException", text)
         suspended = {"DynamicScalingInSuspended": False, "DynamicScalingOutSuspended": False}
         suspended |= {"ScheduledScalingSuspended": False, **(old or {}).get("SuspendedState", {})}
         begin = f"arn:aws:{SERVICE}:{call.region}:{self._twin.account}:scalable-target/"
@@ -89,7 +79,7 @@ class _ApplicationAutoscaling:
         targets[key] = target
         return {"ScalableTargetARN": target["ScalableTargetARN"]}
 
-    def describe_scalable_targets(self, call: Call) -> Document:
+    def describe_scalable_targets(self, call: ApiCall) -> Document:
         wanted = call.parameters
         found = [
             target
@@ -98,20 +88,19 @@ class _ApplicationAutoscaling:
         ]
         return _page(call, "ScalableTargets", found)
 
-    def deregister_scalable_target(self, call: Call) -> None:
+    def deregister_scalable_target(self, call: ApiCall) -> None:
         targets = shelf(self._twin, SERVICE, "targets", call.region)
         target = targets.get(_key(call.parameters))
         if target is None:
             raise _no_target(call.parameters)
-        for kind in ("policies", "actions"):
-            documents = shelf(self._twin, SERVICE, kind, call.region)
-            for key, document in list(documents.items()):
-                if _key(document) == _key(target):
-                    self._drop_alarms(call.region, document)
-                    del documents[key]
+        policies = shelf(self._twin, SERVICE, "policies", call.region)
+        for key, policy in list(policies.items()):
+            if _key(policy) == _key(target):
+                self._drop_alarms(call.region, policy)
+                del policies[key]
         del targets[_key(target)]
 
-    def put_scaling_policy(self, call: Call) -> Document:
+    def put_scaling_policy(self, call: ApiCall) -> Document:
         given = plain(call.parameters)
         if _key(given) not in shelf(self._twin, SERVICE, "targets", call.region):
             raise _no_target(given)
@@ -131,7 +120,7 @@ class _ApplicationAutoscaling:
         policy["Alarms"] = self._make_alarms(call.region, policy)
         return {"PolicyARN": policy["PolicyARN"], "Alarms": policy["Alarms"]}
 
-    def describe_scaling_policies(self, call: Call) -> Document:
+    def describe_scaling_policies(self, call: ApiCall) -> Document:
         wanted = call.parameters
         found = [
             policy
@@ -140,77 +129,36 @@ class _ApplicationAutoscaling:
         ]
         return _page(call, "ScalingPolicies", found)
 
-    def delete_scaling_policy(self, call: Call) -> None:
+    def delete_scaling_policy(self, call: ApiCall) -> None:
         policies = shelf(self._twin, SERVICE, "policies", call.region)
         policy = policies.pop(_policy_key(call.parameters), None)
         if policy is None:
             name = call.parameters["PolicyName"]
             text = f"No scaling policy found for {_named(call.parameters)}, policy name: {name}"
-            raise ApiError("ObjectNotFoundException", text)
+            raise AwsApiError("ObjectNotFoundException", text)
         self._drop_alarms(call.region, policy)
 
-    def put_scheduled_action(self, call: Call) -> None:
-        given = plain(call.parameters)
-        if _key(given) not in shelf(self._twin, SERVICE, "targets", call.region):
-            raise _no_target(given)
-        actions = shelf(self._twin, SERVICE, "actions", call.region)
-        key = _policy_key(given, "ScheduledActionName")
-        old = actions.get(key, {})
-        action = {**old, **given}
-        if "Schedule" not in action:
-            raise ApiError("ValidationException", "Schedule must be specified for a new scheduled action")
-        wanted = action.get("ScalableTargetAction", {})
-        if not wanted:
-            raise ApiError("ValidationException", "MinCapacity or MaxCapacity must be specified for a scheduled action")
-        if wanted.get("MinCapacity", 0) > wanted.get("MaxCapacity", float("inf")):
-            raise ApiError("ValidationException", "Maximum capacity cannot be less than minimum capacity")
-        schedules.check(action["Schedule"], action.get("Timezone", "UTC"))
-        if not old:
-            named = f"scheduledActionName/{given['ScheduledActionName']}"
-            action.update(
-                ScheduledActionARN=self._arn(call.region, "scheduledAction", given, named), CreationTime=now()
-            )
-        action["looked_at"] = now()
-        actions[key] = action
-
-    def describe_scheduled_actions(self, call: Call) -> Document:
-        wanted = call.parameters
-        names = wanted.get("ScheduledActionNames")
-        found = [
-            action
-            for action in shelf(self._twin, SERVICE, "actions", call.region).values()
-            if _belongs(action, wanted) and (names is None or action["ScheduledActionName"] in names)
-        ]
-        return _page(call, "ScheduledActions", found)
-
-    def delete_scheduled_action(self, call: Call) -> None:
-        actions = shelf(self._twin, SERVICE, "actions", call.region)
-        if actions.pop(_policy_key(call.parameters, "ScheduledActionName"), None) is None:
-            name = call.parameters["ScheduledActionName"]
-            text = f"No scheduled action found for {_named(call.parameters)}, scheduled action name: {name}"
-            raise ApiError("ObjectNotFoundException", text)
-
-    def describe_scaling_activities(self, call: Call) -> Document:
+    def describe_scaling_activities(self, call: ApiCall) -> Document:
         kept = shelf(self._twin, SERVICE, "activities", call.region).get("all", {"events": []})["events"]
         found = [activity for activity in reversed(kept) if _belongs(activity, call.parameters)]
         return _page(call, "ScalingActivities", found)
 
-    def list_tags_for_resource(self, call: Call) -> Document:
+    def list_tags_for_resource(self, call: ApiCall) -> Document:
         return {"Tags": self._by_arn(call)["tags"]}
 
-    def tag_resource(self, call: Call) -> None:
+    def tag_resource(self, call: ApiCall) -> None:
         self._by_arn(call)["tags"].update(call.parameters["Tags"])
 
-    def untag_resource(self, call: Call) -> None:
+    def untag_resource(self, call: ApiCall) -> None:
         for key in call.parameters["TagKeys"]:
             self._by_arn(call)["tags"].pop(key, None)
 
-    def _by_arn(self, call: Call) -> Document:
+    def _by_arn(self, call: ApiCall) -> Document:
         arn = call.parameters["ResourceARN"]
         for target in shelf(self._twin, SERVICE, "targets", call.region).values():
             if target["ScalableTargetARN"] == arn:
                 return target
-        raise ApiError("ResourceNotFoundException", f"Specified resource does not exist: {arn}")
+        raise AwsApiError("ResourceNotFoundException", f"Specified resource does not exist: {arn}")
 
     def _arn(self, region: str, kind: str, given: Document, end: str) -> str:
         namespace, resource = given["ServiceNamespace"], given["ResourceId"]
@@ -229,13 +177,13 @@ class _ApplicationAutoscaling:
         for parameters in _tracking_alarms(policy, tracking):
             handler = self._twin.handler("cloudwatch", "PutMetricAlarm")
             assert handler
-            handler(Call("cloudwatch", "PutMetricAlarm", parameters, "", region, ""))
+            handler(ApiCall("cloudwatch", "PutMetricAlarm", parameters, "", region, ""))
             name = parameters["AlarmName"]
             made.append({"AlarmName": name, "AlarmARN": alarms.alarms(self._twin, region)[name]["AlarmArn"]})
         return made
 
 
-def _refuse_moved_variants(twin: Twin, call: Call) -> None:
+def _refuse_moved_variants(twin: AccountTwin, call: ApiCall) -> None:
     """A variant that is a scalable target can be neither removed nor given another instance type."""
     name = call.parameters["EndpointName"]
     types = scaling.instance_types(twin, call.region, call.parameters["EndpointConfigName"])
@@ -243,14 +191,15 @@ def _refuse_moved_variants(twin: Twin, call: Call) -> None:
     if types is None or found is None:  # SageMaker says what is missing
         return
     now_types = scaling.instance_types(twin, call.region, found["EndpointConfigName"]) or {}
+    scaled = {target["ResourceId"] for target in shelf(twin, SERVICE, "targets", call.region).values()}
     moved = [
         variant
         for variant, kind in now_types.items()
-        if types.get(variant) != kind and target_arns(twin, call.region, f"endpoint/{name}/variant/{variant}")
+        if types.get(variant) != kind and f"endpoint/{name}/variant/{variant}" in scaled
     ]
     if moved:
         text = f'The variant(s) "[{", ".join(moved)}]" must be deregistered as scalable targets with AWS Auto Scaling before they can be removed or have their instance type updated.'  # fmt: skip # noqa: E501
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
 
 
 def _tracking_alarms(policy: Document, tracking: Document) -> list[Document]:
@@ -282,28 +231,22 @@ def _watched(policy: Document, tracking: Document) -> Document:
         named = {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions}
         return {**named, "Statistic": statistic, "Period": period}
     custom = tracking["CustomizedMetricSpecification"]
-    if "Metrics" in custom:
-        queries = []
-        for query in custom["Metrics"]:
-            stat = query.get("MetricStat")
-            queries.append({**query, **({"MetricStat": {"Period": 60, **stat}} if stat else {})})
-        return {"Metrics": queries}
     kept = ("Namespace", "MetricName", "Dimensions", "Statistic", "Unit")
     return {**{name: custom[name] for name in kept if name in custom}, "Period": custom.get("Period", 60)}
 
 
-def _refuse_unknown(twin: Twin, region: str, given: Document) -> None:
+def _refuse_unknown(twin: AccountTwin, region: str, given: Document) -> None:
     resource, dimension = given["ResourceId"], given["ScalableDimension"]
     if given["ServiceNamespace"] != "sagemaker" or dimension != _DIMENSION or not _RESOURCE.match(resource):
         if given["ServiceNamespace"] == "sagemaker" and dimension.startswith("sagemaker:inference-component"):
-            raise ApiError("ValidationException", f"This twin scales variants of endpoints alone, not {dimension}.")
+            raise AwsApiError("ValidationException", f"This twin scales variants of endpoints alone, not {dimension}.")
         text = "Unsupported service namespace, resource type or scalable dimension"
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
     if scaling.variant(twin, region, resource) is None:
         endpoint, variant = scaling.names(resource)
         if scaling.endpoint(twin, region, resource) is None:
-            raise ApiError("ValidationException", f"SageMaker endpoint not found: {endpoint}")
-        raise ApiError("ValidationException", f"SageMaker variant not found: {variant} of endpoint {endpoint}")
+            raise AwsApiError("ValidationException", f"SageMaker endpoint not found: {endpoint}")
+        raise AwsApiError("ValidationException", f"SageMaker variant not found: {variant} of endpoint {endpoint}")
 
 
 def _refuse_bad_policy(policy: Document) -> None:
@@ -312,27 +255,29 @@ def _refuse_bad_policy(policy: Document) -> None:
         kind, "StepScalingPolicyConfiguration"
     )
     if kind not in ("TargetTrackingScaling", "StepScaling"):
-        raise ApiError("ValidationException", f"Policy type {kind} is not supported for sagemaker")
+        raise AwsApiError("ValidationException", f"Policy type {kind} is not supported for sagemaker")
     if member not in policy:
-        raise ApiError("ValidationException", f"{member} must be specified for policy type {kind}")
+        raise AwsApiError("ValidationException", f"{member} must be specified for policy type {kind}")
     if kind != "TargetTrackingScaling":
         return
     tracking = policy[member]
     forms = [name for name in ("PredefinedMetricSpecification", "CustomizedMetricSpecification") if name in tracking]
     if len(forms) != 1:
         text = "Exactly one of PredefinedMetricSpecification and CustomizedMetricSpecification must be specified"
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
+    if "Metrics" in tracking.get("CustomizedMetricSpecification", {}):
+        raise not_judged("metric math: CustomizedMetricSpecification.Metrics")
     metric = tracking.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType")
     if metric is not None and metric not in _PREDEFINED:
-        raise ApiError("ValidationException", f"Predefined metric type {metric} is not supported for {_DIMENSION}")
+        raise AwsApiError("ValidationException", f"Predefined metric type {metric} is not supported for {_DIMENSION}")
 
 
 def _key(given: Document) -> str:
     return "\n".join(given[name] for name in ("ServiceNamespace", "ResourceId", "ScalableDimension"))
 
 
-def _policy_key(given: Document, name: str = "PolicyName") -> str:
-    return f"{_key(given)}\n{given[name]}"
+def _policy_key(given: Document) -> str:
+    return f"{_key(given)}\n{given['PolicyName']}"
 
 
 def _belongs(document: Document, wanted: Document) -> bool:
@@ -345,10 +290,10 @@ def _named(given: Document) -> str:
     return f"service namespace: {namespace}, resource ID: {resource}, scalable dimension: {dimension}"
 
 
-def _no_target(given: Document) -> ApiError:
-    return ApiError("ObjectNotFoundException", f"No scalable target registered for {_named(given)}")
+def _no_target(given: Document) -> AwsApiError:
+    return AwsApiError("ObjectNotFoundException", f"No scalable target registered for {_named(given)}")
 
 
-def _page(call: Call, member: str, found: list[Document]) -> Document:
+def _page(call: ApiCall, member: str, found: list[Document]) -> Document:
     shown, token = page(found, call.parameters.get("NextToken"), call.parameters.get("MaxResults"), 50)
     return {member: shown, "NextToken": token}

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twins.aws.services.documents import Document, implement_methods, now, page, plain, shelf, tag_list, tag_map
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin, Tagged
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _EVERYWHERE = "aws"  # budgets belong to no region
 _END_OF_TIME = 3706473600.0  # 2087-06-15, what AWS answers for a budget without an end
@@ -19,12 +19,13 @@ _UNITS = {"DAILY": 1, "MONTHLY": 31, "QUARTERLY": 92, "ANNUALLY": 366}
 _MOST_SUBSCRIBERS = 11
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Answer the API of https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Budgets.html."""
     implement_methods(twin, "budgets", _Budgets(twin))
+    twin.tag_sources.append(_tagged)
 
 
-def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
+def _tagged(twin: AccountTwin) -> list[Tagged]:
     """ARN and tags of every budget."""
     return [(_arn(twin, name), budget["tags"]) for name, budget in _documents(twin).items()]
 
@@ -32,16 +33,16 @@ def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
 class _Budgets:
     """A method an operation."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def create_budget(self, call: Call) -> None:
+    def create_budget(self, call: ApiCall) -> None:
         name = call.parameters["Budget"]["BudgetName"]
         if ":" in name or "\\" in name:
-            raise ApiError("InvalidParameterException", "Budget name cannot contain the ':' or '\\' characters.")
+            raise AwsApiError("InvalidParameterException", "Budget name cannot contain the ':' or '\\' characters.")
         if name in _documents(self._twin):
             text = f"Error creating budget: {name} - the budget already exists."
-            raise ApiError("DuplicateRecordException", text)
+            raise AwsApiError("DuplicateRecordException", text)
         notifications = [
             _with_subscribers(entry["Notification"], entry["Subscribers"])
             for entry in call.parameters.get("NotificationsWithSubscribers", [])
@@ -52,46 +53,46 @@ class _Budgets:
             "tags": tag_map(call.parameters.get("ResourceTags")),
         }
 
-    def describe_budget(self, call: Call) -> Document:
+    def describe_budget(self, call: ApiCall) -> Document:
         return {"Budget": self._found(call, "get")["budget"]}
 
-    def describe_budgets(self, call: Call) -> Document:
+    def describe_budgets(self, call: ApiCall) -> Document:
         budgets, token = _page(call, [document["budget"] for document in _documents(self._twin).values()])
         return {"Budgets": budgets, "NextToken": token}
 
-    def update_budget(self, call: Call) -> None:
+    def update_budget(self, call: ApiCall) -> None:
         new = call.parameters["NewBudget"]
         document = self._by_name(new["BudgetName"], "update")
         document["budget"] = _completed(new, document["budget"])
 
-    def delete_budget(self, call: Call) -> None:
+    def delete_budget(self, call: ApiCall) -> None:
         self._found(call, "delete")
         del _documents(self._twin)[call.parameters["BudgetName"]]
 
-    def create_notification(self, call: Call) -> None:
+    def create_notification(self, call: ApiCall) -> None:
         document = self._found(call, "create notification for")
         new = _with_subscribers(call.parameters["Notification"], call.parameters["Subscribers"])
         if _position(document, new["notification"]) is not None:
             name = call.parameters["BudgetName"]
             text = f"Error creating notification for budget: {name} - the notification already exists."
-            raise ApiError("DuplicateRecordException", text)
+            raise AwsApiError("DuplicateRecordException", text)
         document["notifications"].append(new)
 
-    def update_notification(self, call: Call) -> None:
+    def update_notification(self, call: ApiCall) -> None:
         entry = self._notification(call, "OldNotification")
         entry["notification"] = _notification(call.parameters["NewNotification"])
 
-    def delete_notification(self, call: Call) -> None:
+    def delete_notification(self, call: ApiCall) -> None:
         entry = self._notification(call, "Notification")
         self._found(call, "get")["notifications"].remove(entry)
 
-    def describe_notifications_for_budget(self, call: Call) -> Document:
+    def describe_notifications_for_budget(self, call: ApiCall) -> Document:
         document = self._found(call, "get")
         entries = [{**entry["notification"], "NotificationState": "OK"} for entry in document["notifications"]]
         notifications, token = _page(call, entries)
         return {"Notifications": notifications, "NextToken": token}
 
-    def describe_budget_notifications_for_account(self, call: Call) -> Document:
+    def describe_budget_notifications_for_account(self, call: ApiCall) -> Document:
         entries = [
             {"BudgetName": name, "Notifications": [entry["notification"] for entry in document["notifications"]]}
             for name, document in _documents(self._twin).items()
@@ -99,75 +100,75 @@ class _Budgets:
         found, token = _page(call, entries)
         return {"BudgetNotificationsForAccount": found, "NextToken": token}
 
-    def describe_budget_actions_for_budget(self, call: Call) -> Document:
+    def describe_budget_actions_for_budget(self, call: ApiCall) -> Document:
         self._found(call, "get")
         return {"Actions": []}
 
-    def describe_subscribers_for_notification(self, call: Call) -> Document:
+    def describe_subscribers_for_notification(self, call: ApiCall) -> Document:
         subscribers, token = _page(call, self._notification(call, "Notification")["subscribers"])
         return {"Subscribers": subscribers, "NextToken": token}
 
-    def create_subscriber(self, call: Call) -> None:
+    def create_subscriber(self, call: ApiCall) -> None:
         subscribers = self._notification(call, "Notification")["subscribers"]
         new = call.parameters["Subscriber"]
         if new in subscribers:
-            raise ApiError("DuplicateRecordException", "Error creating subscriber - the subscriber already exists.")
+            raise AwsApiError("DuplicateRecordException", "Error creating subscriber - the subscriber already exists.")
         _refuse_too_many([*subscribers, new])
         subscribers.append(new)
 
-    def delete_subscriber(self, call: Call) -> None:
+    def delete_subscriber(self, call: ApiCall) -> None:
         subscribers = self._notification(call, "Notification")["subscribers"]
         _subscriber(subscribers, call.parameters["Subscriber"])
         if len(subscribers) == 1:
-            raise ApiError("InvalidParameterException", "Notification must have at least one subscriber.")
+            raise AwsApiError("InvalidParameterException", "Notification must have at least one subscriber.")
         subscribers.remove(call.parameters["Subscriber"])
 
-    def update_subscriber(self, call: Call) -> None:
+    def update_subscriber(self, call: ApiCall) -> None:
         subscribers = self._notification(call, "Notification")["subscribers"]
         position = _subscriber(subscribers, call.parameters["OldSubscriber"])
         subscribers[position] = call.parameters["NewSubscriber"]
 
-    def list_tags_for_resource(self, call: Call) -> Document:
+    def list_tags_for_resource(self, call: ApiCall) -> Document:
         return {"ResourceTags": tag_list(self._by_arn(call)["tags"])}
 
-    def tag_resource(self, call: Call) -> None:
+    def tag_resource(self, call: ApiCall) -> None:
         self._by_arn(call)["tags"].update(tag_map(call.parameters["ResourceTags"]))
 
-    def untag_resource(self, call: Call) -> None:
+    def untag_resource(self, call: ApiCall) -> None:
         for key in call.parameters["ResourceTagKeys"]:
             self._by_arn(call)["tags"].pop(key, None)
 
-    def _found(self, call: Call, verb: str) -> Document:
+    def _found(self, call: ApiCall, verb: str) -> Document:
         return self._by_name(call.parameters["BudgetName"], verb)
 
     def _by_name(self, name: str, verb: str) -> Document:
         document = _documents(self._twin).get(name)
         if document is None:
-            raise ApiError("NotFoundException", f"Unable to {verb} budget: {name} - the budget doesn't exist.")
+            raise AwsApiError("NotFoundException", f"Unable to {verb} budget: {name} - the budget doesn't exist.")
         return document
 
-    def _by_arn(self, call: Call) -> Document:
+    def _by_arn(self, call: ApiCall) -> Document:
         arn = call.parameters["ResourceARN"]
         for name, document in _documents(self._twin).items():
             if _arn(self._twin, name) == arn:
                 return document
-        raise ApiError("NotFoundException", f"Unable to find the resource {arn}.")
+        raise AwsApiError("NotFoundException", f"Unable to find the resource {arn}.")
 
-    def _notification(self, call: Call, member: str) -> Document:
+    def _notification(self, call: ApiCall, member: str) -> Document:
         document = self._found(call, "get")
         position = _position(document, _notification(call.parameters[member]))
         if position is None:
             name = call.parameters["BudgetName"]
             text = f"Unable to get notification: for budget {name} - the notification doesn't exist."
-            raise ApiError("NotFoundException", text)
+            raise AwsApiError("NotFoundException", text)
         return document["notifications"][position]
 
 
-def _documents(twin: Twin) -> dict[str, Document]:
+def _documents(twin: AccountTwin) -> dict[str, Document]:
     return shelf(twin, "budgets", "budgets", _EVERYWHERE)
 
 
-def _arn(twin: Twin, name: str) -> str:
+def _arn(twin: AccountTwin, name: str) -> str:
     return f"arn:aws:budgets::{twin.account}:budget/{name}"
 
 
@@ -192,15 +193,15 @@ def _completed(budget: Document, old: Document | None = None) -> Document:
 def _refuse_bad_budget(budget: Document) -> None:
     limits = [name for name in ("BudgetLimit", "PlannedBudgetLimits", "AutoAdjustData") if budget.get(name)]
     if not limits:
-        raise ApiError("InvalidParameterException", "Unable to create/update budget - please provide one of the followings: Budget Limit/ Planned Budget Limit/ Auto Adjust Data")  # fmt: skip # noqa: E501
+        raise AwsApiError("InvalidParameterException", "Unable to create/update budget - please provide one of the followings: Budget Limit/ Planned Budget Limit/ Auto Adjust Data")  # fmt: skip # noqa: E501
     unit = budget["TimeUnit"]
     if unit not in (*_UNITS, "CUSTOM"):
-        raise ApiError("InvalidParameterException", f"Invalid time unit: {unit}")
+        raise AwsApiError("InvalidParameterException", f"Invalid time unit: {unit}")
     if bool(budget.get("FilterExpression")) and bool(budget.get("CostFilters")):
-        raise ApiError("InvalidParameterException", "CostFilters and FilterExpression cannot be used together.")
+        raise AwsApiError("InvalidParameterException", "CostFilters and FilterExpression cannot be used together.")
     amount = (budget.get("BudgetLimit") or {}).get("Amount")
     if amount is not None and float(amount) < 0:
-        raise ApiError("InvalidParameterException", "Budget limit amount must be positive.")
+        raise AwsApiError("InvalidParameterException", "Budget limit amount must be positive.")
 
 
 def _amount(text: str) -> str:
@@ -215,7 +216,7 @@ def _first_day() -> float:
 
 def _with_subscribers(notification: Document, subscribers: list[Document]) -> Document:
     if not subscribers:
-        raise ApiError("InvalidParameterException", "Notification must have at least one subscriber.")
+        raise AwsApiError("InvalidParameterException", "Notification must have at least one subscriber.")
     _refuse_too_many(subscribers)
     return {"notification": _notification(notification), "subscribers": plain(subscribers)}
 
@@ -223,7 +224,9 @@ def _with_subscribers(notification: Document, subscribers: list[Document]) -> Do
 def _refuse_too_many(subscribers: list[Document]) -> None:
     topics = [subscriber for subscriber in subscribers if subscriber["SubscriptionType"] == "SNS"]
     if len(subscribers) > _MOST_SUBSCRIBERS or len(topics) > 1 or len(subscribers) - len(topics) > 10:
-        raise ApiError("CreationLimitExceededException", "A notification takes one SNS topic and 10 email subscribers.")
+        raise AwsApiError(
+            "CreationLimitExceededException", "A notification takes one SNS topic and 10 email subscribers."
+        )
 
 
 def _notification(notification: Document) -> Document:
@@ -240,9 +243,9 @@ def _position(document: Document, notification: Document) -> int | None:
 
 def _subscriber(subscribers: list[Document], wanted: Document) -> int:
     if wanted not in subscribers:
-        raise ApiError("NotFoundException", "Unable to find the subscriber - the subscriber doesn't exist.")
+        raise AwsApiError("NotFoundException", "Unable to find the subscriber - the subscriber doesn't exist.")
     return subscribers.index(wanted)
 
 
-def _page(call: Call, items: list[Any]) -> tuple[list[Any], str | None]:
+def _page(call: ApiCall, items: list[Any]) -> tuple[list[Any], str | None]:
     return page(items, call.parameters.get("NextToken"), call.parameters.get("MaxResults"))

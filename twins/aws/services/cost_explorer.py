@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 from twins.aws.services import tagging
 from twins.aws.services.documents import Document, implement_methods, now, page, regions, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall
 
 _SERVICE = "ce"
 _EVERYWHERE = "aws"  # costs belong to no region
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Answer the tags' part of https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Cost_Explorer_Service.html."""
     implement_methods(twin, _SERVICE, _CostExplorer(twin))
 
@@ -19,10 +19,10 @@ def install(twin: Twin) -> None:
 class _CostExplorer:
     """A method an operation."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def list_cost_allocation_tags(self, call: Call) -> Document:
+    def list_cost_allocation_tags(self, call: ApiCall) -> Document:
         wanted = call.parameters
         found = [
             tag
@@ -34,7 +34,7 @@ class _CostExplorer:
         shown, token = page(found, wanted.get("NextToken"), wanted.get("MaxResults"))
         return {"CostAllocationTags": shown, "NextToken": token}
 
-    def update_cost_allocation_tags_status(self, call: Call) -> Document:
+    def update_cost_allocation_tags_status(self, call: ApiCall) -> Document:
         known = {tag["TagKey"] for tag in self._tags()}
         errors = []
         for entry in call.parameters["CostAllocationTagsStatus"]:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 Document = dict[str, Any]
 
 
-def implement_methods(twin: Twin, service: str, answers: object) -> None:
+def implement_methods(twin: AccountTwin, service: str, answers: object) -> None:
     """Let each method of an object that takes a `call` alone answer the operation of its name: `create_budget` answers
     CreateBudget.
     """
@@ -24,12 +24,12 @@ def implement_methods(twin: Twin, service: str, answers: object) -> None:
             twin.implement(service, operation, method)
 
 
-def shelf(twin: Twin, service: str, kind: str, region: str) -> dict[str, Document]:
+def shelf(twin: AccountTwin, service: str, kind: str, region: str) -> dict[str, Document]:
     """The documents of one kind in a region, by key; kept with the twin's state."""
     return twin.state.setdefault(service, {}).setdefault(region, {}).setdefault(kind, {})
 
 
-def regions(twin: Twin, service: str) -> list[str]:
+def regions(twin: AccountTwin, service: str) -> list[str]:
     """The regions in which a service keeps documents."""
     return list(twin.state.get(service, {}))
 
@@ -63,12 +63,12 @@ def page(
     """One page of items, and the token of the next.
 
     Raises:
-        ApiError: the token is not one that a page had.
+        AwsApiError: the token is not one that a page had.
     """
     everything = list(items)
     if token and not token.isdigit():
         # unsure (70 %): the code is Secrets Manager's, Budgets' and Application Auto Scaling's; others have their own
-        raise ApiError("InvalidNextTokenException", "The specified token is invalid.")
+        raise AwsApiError("InvalidNextTokenException", "The specified token is invalid.")
     begin = int(token or 0)
     end = begin + (limit or default)
     return everything[begin:end], str(end) if end < len(everything) else None
@@ -84,13 +84,15 @@ def tag_map(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: s
     return {tag[key]: tag.get(value, "") for tag in tags or []}
 
 
-def ask(twin: Twin, service: str, operation: str, region: str, parameters: Document, principal: str = "") -> Document:
+def ask(
+    twin: AccountTwin, service: str, operation: str, region: str, parameters: Document, principal: str = ""
+) -> Document:
     """Let the twin's own handler of another service answer; judged first when `principal` is given.
 
     Raises:
-        ApiError: as the service refuses.
+        AwsApiError: as the service refuses.
     """
-    call = Call(service, operation, parameters, "", region, principal)
+    call = ApiCall(service, operation, parameters, "", region, principal)
     if principal:
         for judge in twin.judges:
             judge(call)
@@ -98,7 +100,7 @@ def ask(twin: Twin, service: str, operation: str, region: str, parameters: Docum
         check(call)
     answer = twin.answer_at_once(call)
     if answer is None:
-        raise ApiError("UnknownOperationException", f"The twin can't call {service}:{operation} for a platform.")
+        raise AwsApiError("UnknownOperationException", f"The twin can't call {service}:{operation} for a platform.")
     for hook in [*twin.mends(service, operation), *twin.hooks(service, operation)]:
         hook(call, answer)
     twin.changed()

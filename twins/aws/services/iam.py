@@ -10,8 +10,8 @@ from typing import Any
 from twins.aws import faults
 from twins.aws.services import policies
 from twins.aws.services.documents import Document, now, page, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _MANAGED = "arn:aws:iam::aws:policy/"
 _NAMES_A_POLICY = (
@@ -29,7 +29,7 @@ _REPORT_FIELDS = (
 )
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's IAM to https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html."""
     iam = _Iam(twin)
     for operation in _NAMES_A_POLICY:
@@ -46,14 +46,14 @@ def install(twin: Twin) -> None:
     twin.implement("iam", "GetCredentialReport", iam.credential_report)
 
 
-def is_settled(twin: Twin, role_arn: str) -> bool:
+def is_settled(twin: AccountTwin, role_arn: str) -> bool:
     """Does a role work yet? False while the fault `role_propagation` holds for a role that was just made."""
     created = shelf(twin, "iam", "created", "aws").get(role_arn, {}).get("at", 0)
     fault = faults.find(twin, "role_propagation")
     return not fault or created + fault["seconds"] <= now() or not faults.take(twin, "role_propagation")
 
 
-def role_named(twin: Twin, role_arn: str) -> Any | None:
+def role_named(twin: AccountTwin, role_arn: str) -> Any | None:
     """moto's role of an ARN, or None."""
     from moto.iam.models import iam_backends
 
@@ -61,7 +61,7 @@ def role_named(twin: Twin, role_arn: str) -> Any | None:
     return next((role for role in roles if role.arn == role_arn), None)
 
 
-def trusts(twin: Twin, role_arn: str, service: str) -> bool:
+def trusts(twin: AccountTwin, role_arn: str, service: str) -> bool:
     """Is there such a role, in force by now, whose trust policy names the service (conditions are the judge's)?"""
     role = role_named(twin, role_arn)
     if role is None or not is_settled(twin, role_arn):
@@ -74,7 +74,7 @@ def trusts(twin: Twin, role_arn: str, service: str) -> bool:
 
 
 class _Iam:
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
     @property
@@ -83,31 +83,31 @@ class _Iam:
 
         return iam_backends[self._twin.account]["aws"]
 
-    def load_managed_policy(self, call: Call) -> None:
+    def load_managed_policy(self, call: ApiCall) -> None:
         _load_managed(self._moto, call.parameters.get("PolicyArn", ""))
 
-    def refuse_missing_boundary(self, call: Call) -> None:
+    def refuse_missing_boundary(self, call: ApiCall) -> None:
         arn = call.parameters.get("PermissionsBoundary")
         if not arn:
             return
         _load_managed(self._moto, arn)
         if arn not in self._moto.managed_policies:
-            raise ApiError("NoSuchEntity", f"Scope ARN: {arn} does not exist or is not attachable.", 404)
+            raise AwsApiError("NoSuchEntity", f"Scope ARN: {arn} does not exist or is not attachable.", 404)
 
-    def refuse_bad_trust(self, call: Call) -> None:
+    def refuse_bad_trust(self, call: ApiCall) -> None:
         text = call.parameters.get("AssumeRolePolicyDocument") or call.parameters.get("PolicyDocument", "")
         try:
             found = policies.resource_statements(text)
         except ValueError as e:
             reason = "This policy contains invalid Json" if isinstance(e, json.JSONDecodeError) else str(e)
-            raise ApiError("MalformedPolicyDocument", reason) from e
+            raise AwsApiError("MalformedPolicyDocument", reason) from e
         for statement in found:
             if "Resource" in statement:
-                raise ApiError("MalformedPolicyDocument", "Has prohibited field Resource")
+                raise AwsApiError("MalformedPolicyDocument", "Has prohibited field Resource")
         for name in policies.missing_principals(self._twin, found):
-            raise ApiError("MalformedPolicyDocument", f'Invalid principal in policy: "AWS":"{name}"')
+            raise AwsApiError("MalformedPolicyDocument", f'Invalid principal in policy: "AWS":"{name}"')
 
-    def refuse_policy_in_use(self, call: Call) -> None:
+    def refuse_policy_in_use(self, call: ApiCall) -> None:
         arn = call.parameters["PolicyArn"]
         policy = self._moto.managed_policies.get(arn)
         if policy is None:
@@ -115,19 +115,19 @@ class _Iam:
         holders = [*self._moto.roles.values(), *self._moto.users.values()]
         bounds = any(getattr(holder, "permissions_boundary_arn", None) == arn for holder in holders)
         if bounds or policy.attachment_count > 0:
-            raise ApiError("DeleteConflict", "Cannot delete a policy attached to entities.", 409)
+            raise AwsApiError("DeleteConflict", "Cannot delete a policy attached to entities.", 409)
         if len(policy.versions) > 1:
             text = "This policy has more than one version. Before you delete a policy, you must delete the policy's versions. The default version is deleted with the policy."  # fmt: skip # noqa: E501
-            raise ApiError("DeleteConflict", text, 409)
+            raise AwsApiError("DeleteConflict", text, 409)
 
-    def remember_creation(self, _call: Call, answer: Document) -> None:
+    def remember_creation(self, _call: ApiCall, answer: Document) -> None:
         shelf(self._twin, "iam", "created", "aws")[answer["Role"]["Arn"]] = {"at": now()}
 
-    def give_policy_id(self, _call: Call, answer: Document) -> None:
+    def give_policy_id(self, _call: ApiCall, answer: Document) -> None:
         policy = self._moto.managed_policies[answer["Policy"]["Arn"]]
         policy.id = answer["Policy"]["PolicyId"] = "ANPA" + policy.id[-17:]
 
-    def simulate_principal(self, call: Call) -> Document:
+    def simulate_principal(self, call: ApiCall) -> Document:
         arn = call.parameters["PolicySourceArn"]
         decide = self._decider(arn)
         return _simulation(call, decide)
@@ -135,21 +135,21 @@ class _Iam:
     def _decider(self, arn: str) -> Callable[[str, str, Document], str | None]:
         role = role_named(self._twin, arn)
         if role is None and not any(user.arn == arn for user in self._moto.users.values()):
-            raise ApiError("NoSuchEntity", f"The entity {arn} cannot be found.", 404)
+            raise AwsApiError("NoSuchEntity", f"The entity {arn} cannot be found.", 404)
 
         def decide(action: str, resource: str, context: Document) -> str | None:
             return self._twin.may(arn, action, resource, context, service="")
 
         return decide
 
-    def simulate_custom(self, call: Call) -> Document:
+    def simulate_custom(self, call: ApiCall) -> Document:
         given = call.parameters
         bounds = given.get("PermissionsBoundaryPolicyInputList", [])
         for text in [*given["PolicyInputList"], *bounds]:
             try:
                 policies.statements(text)
             except ValueError as e:
-                raise ApiError("InvalidInput", f"Invalid Input Policy: {e}") from e
+                raise AwsApiError("InvalidInput", f"Invalid Input Policy: {e}") from e
         judge = self._twin.judge_of_policies
         assert judge
 
@@ -158,10 +158,10 @@ class _Iam:
 
         return _simulation(call, decide)
 
-    def credential_report(self, _call: Call) -> Document:
+    def credential_report(self, _call: ApiCall) -> Document:
         backend = self._moto
         if not backend.credential_report:
-            raise ApiError("ReportNotPresent", "Unable to find report. Perform GenerateCredentialReport.", 410)
+            raise AwsApiError("ReportNotPresent", "Unable to find report. Perform GenerateCredentialReport.", 410)
         text = io.StringIO()
         writer = csv.DictWriter(text, _REPORT_FIELDS, restval="N/A", lineterminator="\n")
         writer.writeheader()
@@ -197,7 +197,7 @@ def _load_managed(backend: Any, arn: str) -> None:
         backend.aws_managed_policies.append(policy)
 
 
-def _simulation(call: Call, decide: Callable[[str, str, Document], str | None]) -> Document:
+def _simulation(call: ApiCall, decide: Callable[[str, str, Document], str | None]) -> Document:
     context = {
         entry["ContextKeyName"]: entry["ContextKeyValues"]
         if len(entry["ContextKeyValues"]) > 1

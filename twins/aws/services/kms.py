@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 from contract.twins import TWIN_ACCOUNT
 from twins.aws.services import policies
 from twins.aws.services.documents import Document, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
     "SHA_256": hashes.SHA256,
@@ -31,7 +31,7 @@ _ID_LENGTH = 36
 _DEFAULT_ROTATION_DAYS = 365
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's KMS to https://docs.aws.amazon.com/kms/latest/APIReference/Welcome.html."""
     kms = _Kms(twin)
     for operation in _USES:
@@ -58,17 +58,17 @@ def install(twin: Twin) -> None:
     twin.implement("kms", "Verify", kms.verify)
 
 
-def key_state(twin: Twin, arn: str) -> str | None:
+def key_state(twin: AccountTwin, arn: str) -> str | None:
     """The state of a key by its ARN, or None where there is no such key."""
     try:
-        return _key(Call("kms", "DescribeKey", {"KeyId": arn}, "", arn.split(":")[3], "")).key_state
-    except ApiError:
+        return _key(ApiCall("kms", "DescribeKey", {"KeyId": arn}, "", arn.split(":")[3], "")).key_state
+    except AwsApiError:
         return None
 
 
-def trusts(twin: Twin, arn: str, service: str, action: str) -> bool:
+def trusts(twin: AccountTwin, arn: str, service: str, action: str) -> bool:
     """Does a key's policy let an AWS service do something with it (conditions are the judge's)?"""
-    key = _key(Call("kms", "DescribeKey", {"KeyId": arn}, "", arn.split(":")[3], ""))
+    key = _key(ApiCall("kms", "DescribeKey", {"KeyId": arn}, "", arn.split(":")[3], ""))
     return any(
         policies.allows(statement, action) and service in policies.principals(statement, "Service")
         for statement in policies.statements(key.policy)
@@ -76,54 +76,56 @@ def trusts(twin: Twin, arn: str, service: str, action: str) -> bool:
 
 
 class _Kms:
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def refuse_unusable(self, call: Call) -> None:
+    def refuse_unusable(self, call: ApiCall) -> None:
         if "KeyId" in call.parameters:
             key = _key(call)
         else:  # Decrypt and ReEncrypt find it in the ciphertext, which begins with its id here
             name = call.parameters.get("CiphertextBlob", b"")[:_ID_LENGTH].decode("ascii", "replace")
             try:
-                key = _key(Call(call.service, call.operation, {"KeyId": name}, "", call.region, ""))
-            except ApiError:  # moto says what is wrong with it
+                key = _key(ApiCall(call.service, call.operation, {"KeyId": name}, "", call.region, ""))
+            except AwsApiError:  # moto says what is wrong with it
                 return
         if key.key_state == "Disabled":
-            raise ApiError("DisabledException", f"{key.arn} is disabled.")
+            raise AwsApiError("DisabledException", f"{key.arn} is disabled.")
         if key.key_state != "Enabled":
-            raise ApiError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
+            raise AwsApiError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
 
-    def refuse_pending_deletion(self, call: Call) -> None:
+    def refuse_pending_deletion(self, call: ApiCall) -> None:
         key = _key(call)
         if key.key_state == "PendingDeletion":
-            raise ApiError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
+            raise AwsApiError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
 
-    def refuse_asymmetric(self, call: Call) -> None:
+    def refuse_asymmetric(self, call: ApiCall) -> None:
         if _key(call).key_spec != "SYMMETRIC_DEFAULT":
-            raise ApiError("UnsupportedOperationException", "You cannot perform this operation on an asymmetric key.")
+            raise AwsApiError(
+                "UnsupportedOperationException", "You cannot perform this operation on an asymmetric key."
+            )
 
-    def refuse_bad_key(self, call: Call) -> None:
+    def refuse_bad_key(self, call: ApiCall) -> None:
         spec = call.parameters.get("KeySpec") or call.parameters.get("CustomerMasterKeySpec") or "SYMMETRIC_DEFAULT"
         usage = call.parameters.get("KeyUsage", "ENCRYPT_DECRYPT")
         signs = spec.startswith(("ECC_", "RSA_"))
         if (usage == "SIGN_VERIFY" and not signs) or (usage == "ENCRYPT_DECRYPT" and spec.startswith("ECC_")):
-            raise ApiError("ValidationException", f"KeyUsage {usage} is not compatible with KeySpec {spec}")
+            raise AwsApiError("ValidationException", f"KeyUsage {usage} is not compatible with KeySpec {spec}")
         if "Policy" in call.parameters:
             self.refuse_bad_policy(call)
 
-    def refuse_bad_policy(self, call: Call) -> None:
+    def refuse_bad_policy(self, call: ApiCall) -> None:
         try:
             found = policies.resource_statements(call.parameters["Policy"])
         except ValueError as e:
-            raise ApiError("MalformedPolicyDocumentException", "The new key policy is not valid.") from e
+            raise AwsApiError("MalformedPolicyDocumentException", "The new key policy is not valid.") from e
         if any(policies.missing_principals(self._twin, found)):
             text = "Policy contains a statement with one or more invalid principals."
-            raise ApiError("MalformedPolicyDocumentException", text)
+            raise AwsApiError("MalformedPolicyDocumentException", text)
         if not call.parameters.get("BypassPolicyLockoutSafetyCheck") and not self._keeps_control(call, found):
             text = "The new key policy will not allow you to update the key policy in the future."
-            raise ApiError("MalformedPolicyDocumentException", text)
+            raise AwsApiError("MalformedPolicyDocumentException", text)
 
-    def _keeps_control(self, call: Call, found: list[policies.Statement]) -> bool:
+    def _keeps_control(self, call: ApiCall, found: list[policies.Statement]) -> bool:
         account = self._twin.account
         holders = {"*", account, f"arn:aws:iam::{account}:root", call.principal, _role_of_session(call.principal)}
         return any(
@@ -131,49 +133,49 @@ class _Kms:
             for statement in found
         )
 
-    def refuse_bad_alias(self, call: Call) -> None:
+    def refuse_bad_alias(self, call: ApiCall) -> None:
         name = call.parameters["AliasName"]
         if name.startswith("alias/aws/"):
             # unsure (60 %): that the prefix is reserved is documented; no source found for code and words
-            raise ApiError("NotAuthorizedException", "", 400)
+            raise AwsApiError("NotAuthorizedException", "", 400)
         key = _key(call, "TargetKeyId")
         if key.key_state == "PendingDeletion":
-            raise ApiError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
+            raise AwsApiError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
 
-    def complete(self, call: Call, answer: Document) -> None:
-        key = _key(Call("kms", "", {"KeyId": answer["KeyMetadata"]["KeyId"]}, "", call.region, ""))
+    def complete(self, call: ApiCall, answer: Document) -> None:
+        key = _key(ApiCall("kms", "", {"KeyId": answer["KeyMetadata"]["KeyId"]}, "", call.region, ""))
         key.key_usage = key.key_usage or "ENCRYPT_DECRYPT"
         key.multi_region = bool(key.multi_region)
         answer["KeyMetadata"] = _metadata(key)
 
-    def describe(self, call: Call, answer: Document) -> None:
+    def describe(self, call: ApiCall, answer: Document) -> None:
         key = _key(call)
         if _is_default(key):
             key.key_manager = "AWS"
         answer["KeyMetadata"] = _metadata(key)
 
-    def schedule_deletion(self, call: Call) -> Document:
+    def schedule_deletion(self, call: ApiCall) -> Document:
         key = _key(call)
         days = call.parameters.get("PendingWindowInDays", 30)
         if not 7 <= days <= 30:
-            raise ApiError("ValidationException", "PendingWindowInDays must be between 7 and 30 days.")
+            raise AwsApiError("ValidationException", "PendingWindowInDays must be between 7 and 30 days.")
         key.enabled, key.key_state = False, "PendingDeletion"
         key.deletion_date = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=days)
         state = {"KeyState": key.key_state, "PendingWindowInDays": days}
         return {"KeyId": key.arn, "DeletionDate": key.deletion_date, **state}
 
-    def cancel_deletion(self, call: Call) -> Document:
+    def cancel_deletion(self, call: ApiCall) -> Document:
         key = _key(call)
         if key.key_state != "PendingDeletion":
-            raise ApiError("KMSInvalidStateException", f"{key.arn} is not pending deletion.")
+            raise AwsApiError("KMSInvalidStateException", f"{key.arn} is not pending deletion.")
         key.enabled, key.key_state, key.deletion_date = False, "Disabled", None
         return {"KeyId": key.arn}
 
-    def keep_period(self, call: Call, _answer: Document) -> None:
+    def keep_period(self, call: ApiCall, _answer: Document) -> None:
         days = call.parameters.get("RotationPeriodInDays", _DEFAULT_ROTATION_DAYS)
         shelf(self._twin, "kms", "rotation", call.region)[_key(call).id] = {"days": days}
 
-    def rotation_status(self, call: Call) -> Document:
+    def rotation_status(self, call: ApiCall) -> Document:
         key = _key(call)
         if not key.key_rotation_status:
             return {"KeyRotationEnabled": False, "KeyId": key.arn}
@@ -186,31 +188,31 @@ class _Kms:
             "NextRotationDate": key.creation_date + days * 86400,
         }
 
-    def policy(self, call: Call) -> Document:
+    def policy(self, call: ApiCall) -> Document:
         key = _key(call)
         if call.parameters.get("PolicyName", "default") != "default":
-            raise ApiError("NotFoundException", "No such policy exists")
+            raise AwsApiError("NotFoundException", "No such policy exists")
         return {"Policy": key.policy, "PolicyName": "default"}
 
-    def put_policy(self, call: Call) -> None:
+    def put_policy(self, call: ApiCall) -> None:
         if call.parameters.get("PolicyName", "default") != "default":
-            raise ApiError("NotFoundException", "No such policy exists")
+            raise AwsApiError("NotFoundException", "No such policy exists")
         _key(call).policy = call.parameters["Policy"]
 
-    def switch(self, call: Call, enabled: bool) -> None:
+    def switch(self, call: ApiCall, enabled: bool) -> None:
         key = _key(call)
         key.enabled, key.key_state = enabled, "Enabled" if enabled else "Disabled"
 
-    def public_key(self, call: Call) -> Document:
+    def public_key(self, call: ApiCall) -> Document:
         key = _key(call)
         if key.key_spec == "SYMMETRIC_DEFAULT":
-            raise ApiError("UnsupportedOperationException", f"{key.arn} is not an asymmetric key.")
+            raise AwsApiError("UnsupportedOperationException", f"{key.arn} is not an asymmetric key.")
         metadata = _metadata(key)
         kept = ("CustomerMasterKeySpec", "KeySpec", "KeyUsage", "EncryptionAlgorithms", "SigningAlgorithms")
         answer = {name: metadata[name] for name in kept if metadata.get(name)}
         return {"KeyId": key.arn, "PublicKey": key.private_key.public_key(), **answer}
 
-    def sign(self, call: Call) -> Document:
+    def sign(self, call: ApiCall) -> Document:
         key = _signing_key(call)
         algorithm = call.parameters["SigningAlgorithm"]
         private, digest = key.private_key.private_key, _digest(call)
@@ -220,7 +222,7 @@ class _Kms:
             signature = private.sign(digest, _padding(algorithm), _prehashed(algorithm))
         return {"KeyId": key.arn, "Signature": signature, "SigningAlgorithm": algorithm}
 
-    def verify(self, call: Call) -> Document:
+    def verify(self, call: ApiCall) -> Document:
         key = _signing_key(call)
         algorithm, signature = call.parameters["SigningAlgorithm"], call.parameters["Signature"]
         public: Any = serialization.load_der_public_key(key.private_key.public_key())
@@ -230,11 +232,11 @@ class _Kms:
             else:
                 public.verify(signature, _digest(call), _padding(algorithm), _prehashed(algorithm))
         except InvalidSignature as e:
-            raise ApiError("KMSInvalidSignatureException", "") from e
+            raise AwsApiError("KMSInvalidSignatureException", "") from e
         return {"KeyId": key.arn, "SignatureValid": True, "SigningAlgorithm": algorithm}
 
 
-def _key(call: Call, member: str = "KeyId") -> Any:
+def _key(call: ApiCall, member: str = "KeyId") -> Any:
     """moto's key that a call names by id, ARN, alias or an alias's ARN."""
     from moto.kms.models import kms_backends
 
@@ -246,34 +248,34 @@ def _key(call: Call, member: str = "KeyId") -> Any:
     if short.startswith("alias/"):
         found = backend.get_key_id_from_alias(short)
         if found is None:
-            raise ApiError("NotFoundException", f"Alias {own}{short} is not found.")
+            raise AwsApiError("NotFoundException", f"Alias {own}{short} is not found.")
         return backend.keys[found]
     key = backend.keys.get(short.removeprefix("key/"))
     if key is None:
-        raise ApiError("NotFoundException", f"Key '{own}key/{short.removeprefix('key/')}' does not exist")
+        raise AwsApiError("NotFoundException", f"Key '{own}key/{short.removeprefix('key/')}' does not exist")
     return key
 
 
-def _signing_key(call: Call) -> Any:
+def _signing_key(call: ApiCall) -> Any:
     key = _key(call)
     if key.key_usage != "SIGN_VERIFY":
         text = f"{key.arn} key usage is {key.key_usage} which is not valid for {call.operation}."
-        raise ApiError("InvalidKeyUsageException", text)
+        raise AwsApiError("InvalidKeyUsageException", text)
     algorithm = call.parameters["SigningAlgorithm"]
     if algorithm not in key.signing_algorithms:
         text = f"Algorithm {algorithm} is incompatible with key spec {key.key_spec}."
-        raise ApiError("InvalidKeyUsageException", text)
+        raise AwsApiError("InvalidKeyUsageException", text)
     return key
 
 
-def _digest(call: Call) -> bytes:
+def _digest(call: ApiCall) -> bytes:
     message, algorithm = call.parameters["Message"], _prehashed(call.parameters["SigningAlgorithm"])
     if call.parameters.get("MessageType", "RAW") == "RAW":
         name = call.parameters["SigningAlgorithm"][-7:].replace("_", "").lower()
         return hashlib.new(name, message).digest()
     if len(message) != algorithm.digest_size:
         text = f"Digest is invalid length for algorithm {call.parameters['SigningAlgorithm']}."
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
     return message
 
 

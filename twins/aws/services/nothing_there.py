@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from twins.aws.services.documents import Document
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _ANSWERS: Mapping[tuple[str, str], Document] = {
     ("accessanalyzer", "ListAnalyzers"): {"analyzers": []},
+    ("application-autoscaling", "DescribeScheduledActions"): {"ScheduledActions": []},
     ("bedrock", "ListGuardrails"): {"guardrails": []},
     ("bedrock", "ListCustomModels"): {"modelSummaries": []},
     ("bedrock", "GetModelInvocationLoggingConfiguration"): {},
@@ -33,7 +34,7 @@ _ERRORS: Mapping[tuple[str, str], tuple[str, str, int]] = {
 }
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Answer as in an account where there is nothing of the kind."""
     for (service, operation), answer in _ANSWERS.items():
         twin.implement(service, operation, lambda call, answer=answer: dict(answer))
@@ -41,5 +42,5 @@ def install(twin: Twin) -> None:
         twin.implement(service, operation, lambda call, error=error: _refuse(call, *error))
 
 
-def _refuse(call: Call, code: str, text: str, status: int) -> Any:
-    raise ApiError(code, text, status)
+def _refuse(call: ApiCall, code: str, text: str, status: int) -> Any:
+    raise AwsApiError(code, text, status)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 Statement = dict[str, Any]
 
@@ -54,7 +54,7 @@ def principals(statement: Statement, kind: str) -> list[str]:
     return [named] if isinstance(named, str) else list(named)
 
 
-def missing_principals(twin: Twin, found: list[Statement]) -> Iterator[str]:
+def missing_principals(twin: AccountTwin, found: list[Statement]) -> Iterator[str]:
     """Roles and users of this account that a policy names and that don't exist."""
     from moto.iam.models import iam_backends
 

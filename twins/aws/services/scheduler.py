@@ -23,8 +23,8 @@ from twins.aws.services.documents import (
     tag_list,
     tag_map,
 )
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin, Tagged
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "scheduler"
 _PRINCIPAL = "scheduler.amazonaws.com"
@@ -37,14 +37,15 @@ _ACTIONS = {"sqs": "sqs:SendMessage", "sns": "sns:Publish"}
 log = logging.getLogger("twins.aws")
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Answer the API, and fire what is due."""
     scheduler = _Scheduler(twin)
     implement_methods(twin, _SERVICE, scheduler)
+    twin.tag_sources.append(_tagged)
     twin.every(_TICK_SECONDS, lambda: _fire_due(twin))
 
 
-def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
+def _tagged(twin: AccountTwin) -> list[Tagged]:
     """ARN and tags of every group."""
     return [
         (group["Arn"], group["tags"])
@@ -56,35 +57,35 @@ def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
 class _Scheduler:
     """Methods that take a call alone are operations."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def create_schedule(self, call: Call) -> Document:
+    def create_schedule(self, call: ApiCall) -> Document:
         given = plain(call.parameters)
         group = given.get("GroupName", "default")
         self._group(call, group)
         found = self._schedules(call)
         key = f"{group}/{given['Name']}"
         if key in found:
-            raise ApiError("ConflictException", f"Schedule {given['Name']} already exists.", 409)
+            raise AwsApiError("ConflictException", f"Schedule {given['Name']} already exists.", 409)
         found[key] = self._checked(call, given, now())
         return {"ScheduleArn": found[key]["Arn"]}
 
-    def update_schedule(self, call: Call) -> Document:
+    def update_schedule(self, call: ApiCall) -> Document:
         given = plain(call.parameters)
         old = self._schedule(call)
         new = self._checked(call, given, old["CreationDate"])
         self._schedules(call)[f"{new['GroupName']}/{new['Name']}"] = new
         return {"ScheduleArn": new["Arn"]}
 
-    def get_schedule(self, call: Call) -> Document:
+    def get_schedule(self, call: ApiCall) -> Document:
         return self._schedule(call)
 
-    def delete_schedule(self, call: Call) -> None:
+    def delete_schedule(self, call: ApiCall) -> None:
         found = self._schedule(call)
         del self._schedules(call)[f"{found['GroupName']}/{found['Name']}"]
 
-    def list_schedules(self, call: Call) -> Document:
+    def list_schedules(self, call: ApiCall) -> Document:
         wanted = call.parameters
         found = [
             {**schedule, "Target": {"Arn": schedule["Target"]["Arn"]}}
@@ -96,53 +97,53 @@ class _Scheduler:
         shown, token = page(found, wanted.get("NextToken"), wanted.get("MaxResults"))
         return {"Schedules": shown, "NextToken": token}
 
-    def create_schedule_group(self, call: Call) -> Document:
+    def create_schedule_group(self, call: ApiCall) -> Document:
         name = call.parameters["Name"]
         if name in self._groups(call):
-            raise ApiError("ConflictException", f"Schedule group {name} already exists.", 409)
+            raise AwsApiError("ConflictException", f"Schedule group {name} already exists.", 409)
         self._groups(call)[name] = self._new_group(call, name, tag_map(call.parameters.get("Tags")))
         return {"ScheduleGroupArn": self._groups(call)[name]["Arn"]}
 
-    def get_schedule_group(self, call: Call) -> Document:
+    def get_schedule_group(self, call: ApiCall) -> Document:
         return self._group(call, call.parameters["Name"])
 
-    def delete_schedule_group(self, call: Call) -> None:
+    def delete_schedule_group(self, call: ApiCall) -> None:
         name = call.parameters["Name"]
         if name == "default":
-            raise ApiError("ValidationException", "The default schedule group cannot be deleted.")
+            raise AwsApiError("ValidationException", "The default schedule group cannot be deleted.")
         self._group(call, name)
         for key, schedule in list(self._schedules(call).items()):
             if schedule["GroupName"] == name:
                 del self._schedules(call)[key]
         del self._groups(call)[name]
 
-    def list_schedule_groups(self, call: Call) -> Document:
+    def list_schedule_groups(self, call: ApiCall) -> Document:
         self._group(call, "default")
         prefix = call.parameters.get("NamePrefix", "")
         found = [group for name, group in self._groups(call).items() if name.startswith(prefix)]
         shown, token = page(found, call.parameters.get("NextToken"), call.parameters.get("MaxResults"))
         return {"ScheduleGroups": shown, "NextToken": token}
 
-    def list_tags_for_resource(self, call: Call) -> Document:
+    def list_tags_for_resource(self, call: ApiCall) -> Document:
         return {"Tags": tag_list(self._by_arn(call)["tags"])}
 
-    def tag_resource(self, call: Call) -> None:
+    def tag_resource(self, call: ApiCall) -> None:
         self._by_arn(call)["tags"].update(tag_map(call.parameters["Tags"]))
 
-    def untag_resource(self, call: Call) -> None:
+    def untag_resource(self, call: ApiCall) -> None:
         for key in call.parameters["TagKeys"]:
             self._by_arn(call)["tags"].pop(key, None)
 
-    def _checked(self, call: Call, given: Document, created: float) -> Document:
+    def _checked(self, call: ApiCall, given: Document, created: float) -> Document:
         schedules.check(given["ScheduleExpression"], given.get("ScheduleExpressionTimezone", "UTC"))
         window = given["FlexibleTimeWindow"]
         if (window["Mode"] == "FLEXIBLE") != ("MaximumWindowInMinutes" in window):
             text = "Parameter MaximumWindowInMinutes must be provided for FLEXIBLE, and only for it."
-            raise ApiError("ValidationException", text)
+            raise AwsApiError("ValidationException", text)
         _check_target(given["Target"])
         if not iam.trusts(self._twin, given["Target"]["RoleArn"], _PRINCIPAL):
             text = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
-            raise ApiError("ValidationException", text)
+            raise AwsApiError("ValidationException", text)
         group = given.get("GroupName", "default")
         target = {**given["Target"], "RetryPolicy": {**_RETRY, **given["Target"].get("RetryPolicy", {})}}
         return {
@@ -158,37 +159,37 @@ class _Scheduler:
             "looked_at": now(),
         }
 
-    def _new_group(self, call: Call, name: str, tags: dict[str, str]) -> Document:
+    def _new_group(self, call: ApiCall, name: str, tags: dict[str, str]) -> Document:
         arn = f"arn:aws:scheduler:{call.region}:{self._twin.account}:schedule-group/{name}"
         times = {"CreationDate": now(), "LastModificationDate": now()}
         return {"Name": name, "Arn": arn, "State": "ACTIVE", "tags": tags, **times}
 
-    def _group(self, call: Call, name: str) -> Document:
+    def _group(self, call: ApiCall, name: str) -> Document:
         if name == "default":
             self._groups(call).setdefault(name, self._new_group(call, name, {}))
         group = self._groups(call).get(name)
         if group is None:
-            raise ApiError("ResourceNotFoundException", f"Schedule group {name} does not exist.", 404)
+            raise AwsApiError("ResourceNotFoundException", f"Schedule group {name} does not exist.", 404)
         return group
 
-    def _schedule(self, call: Call) -> Document:
+    def _schedule(self, call: ApiCall) -> Document:
         name, group = call.parameters["Name"], call.parameters.get("GroupName", "default")
         found = self._schedules(call).get(f"{group}/{name}")
         if found is None:
-            raise ApiError("ResourceNotFoundException", f"Schedule {name} does not exist.", 404)
+            raise AwsApiError("ResourceNotFoundException", f"Schedule {name} does not exist.", 404)
         return found
 
-    def _by_arn(self, call: Call) -> Document:
+    def _by_arn(self, call: ApiCall) -> Document:
         arn = call.parameters["ResourceArn"]
         for group in self._groups(call).values():
             if group["Arn"] == arn:
                 return group
-        raise ApiError("ResourceNotFoundException", f"{arn} does not exist.", 404)
+        raise AwsApiError("ResourceNotFoundException", f"{arn} does not exist.", 404)
 
-    def _groups(self, call: Call) -> dict[str, Document]:
+    def _groups(self, call: ApiCall) -> dict[str, Document]:
         return shelf(self._twin, _SERVICE, "groups", call.region)
 
-    def _schedules(self, call: Call) -> dict[str, Document]:
+    def _schedules(self, call: ApiCall) -> dict[str, Document]:
         return shelf(self._twin, _SERVICE, "schedules", call.region)
 
 
@@ -196,19 +197,19 @@ def _check_target(target: Document) -> None:
     arn = target["Arn"]
     if not arn.startswith("arn:aws:scheduler:::"):
         if len(arn.split(":")) < 6:
-            raise ApiError("ValidationException", f"Provided Arn is not in correct format: {arn}")
+            raise AwsApiError("ValidationException", f"Provided Arn is not in correct format: {arn}")
         return
     match = _UNIVERSAL.match(arn)
     model = _operation(match["service"], match["operation"]) if match else None
     if not match or model is None:
-        raise ApiError("ValidationException", f"Provided Arn is not a supported universal target: {arn}")
+        raise AwsApiError("ValidationException", f"Provided Arn is not a supported universal target: {arn}")
     if match["operation"].lower().startswith(_READS):
-        raise ApiError("ValidationException", f"Read-only operations can't be a universal target: {arn}")
+        raise AwsApiError("ValidationException", f"Read-only operations can't be a universal target: {arn}")
     try:
         if not isinstance(json.loads(target.get("Input", "{}")), dict):
             raise ValueError("no object")
     except ValueError as e:
-        raise ApiError("ValidationException", "Input is not a valid JSON object.") from e
+        raise AwsApiError("ValidationException", "Input is not a valid JSON object.") from e
 
 
 def _operation(service: str, operation: str) -> Any | None:
@@ -219,16 +220,19 @@ def _operation(service: str, operation: str) -> Any | None:
 
     try:
         return model_of(service).operation_model(operation[0].upper() + operation[1:])
-    except (ApiError, OperationNotFoundError):
+    except (AwsApiError, OperationNotFoundError):
         return None
 
 
-def _fire_due(twin: Twin) -> None:
+def _fire_due(twin: AccountTwin) -> None:
     for region in regions(twin, _SERVICE):
         found = shelf(twin, _SERVICE, "schedules", region)
         for key, schedule in list(found.items()):
             expression, zone = schedule["ScheduleExpression"], schedule["ScheduleExpressionTimezone"]
-            due = schedules.next_after(expression, schedule["looked_at"], zone)
+            try:
+                due = schedules.next_after(expression, schedule["looked_at"], zone)
+            except AwsApiError:  # kept by an earlier version, which read it
+                continue
             if due is None or due > now():
                 continue
             schedule["looked_at"] = due
@@ -241,7 +245,7 @@ def _fire_due(twin: Twin) -> None:
                 del found[key]
 
 
-def _fire(twin: Twin, region: str, schedule: Document, due: float) -> None:
+def _fire(twin: AccountTwin, region: str, schedule: Document, due: float) -> None:
     execution = secrets.token_hex(8)  # in the form of the documents' example, d32c5kddcf5bb8c3
     target = schedule["Target"]
     replaced = {
@@ -258,7 +262,7 @@ def _fire(twin: Twin, region: str, schedule: Document, due: float) -> None:
         group = schedule["Arn"].rpartition("/")[0].replace(":schedule/", ":schedule-group/")
         _decrypt(twin, schedule, group)
         _invoke(twin, region, target, text, group)
-    except ApiError as e:
+    except AwsApiError as e:
         last["error"] = str(e)
         log.warning("schedule %s failed: %s", schedule["Arn"], e)
         _bury(twin, target, text, e)
@@ -266,35 +270,35 @@ def _fire(twin: Twin, region: str, schedule: Document, due: float) -> None:
     twin.changed()
 
 
-def _decrypt(twin: Twin, schedule: Document, group: str) -> None:
+def _decrypt(twin: AccountTwin, schedule: Document, group: str) -> None:
     """A schedule that a key of the account encrypts is decrypted under its target's role."""
     if key := schedule.get("KmsKeyArn"):
         context = {"aws:SourceArn": group, "kms:EncryptionContext:aws:scheduler:schedule:arn": schedule["Arn"]}
         role = schedule["Target"]["RoleArn"]
         if reason := twin.may(role, "kms:Decrypt", key, context, service=_PRINCIPAL):
-            raise ApiError("AccessDeniedException", reason)
+            raise AwsApiError("AccessDeniedException", reason)
 
 
-def _invoke(twin: Twin, region: str, target: Document, text: str, group: str) -> None:
+def _invoke(twin: AccountTwin, region: str, target: Document, text: str, group: str) -> None:
     role = target["RoleArn"]
     if not iam.trusts(twin, role, _PRINCIPAL):
-        raise ApiError("AccessDeniedException", f"Scheduler can't assume the role {role}.")
+        raise AwsApiError("AccessDeniedException", f"Scheduler can't assume the role {role}.")
     match = _UNIVERSAL.match(target["Arn"])
     if match:
         operation = match["operation"][0].upper() + match["operation"][1:]
         session = f"arn:aws:sts::{twin.account}:assumed-role/{role.rpartition('/')[2]}/{_SESSION}"
-        call = Call(match["service"], operation, _validated(match, text), "", region, session)
+        call = ApiCall(match["service"], operation, _validated(match, text), "", region, session)
         reason = twin.may_call(role, call, service=_PRINCIPAL, source_arn=group)
         if reason:
-            raise ApiError("AccessDeniedException", reason)
+            raise AwsApiError("AccessDeniedException", reason)
         ask(twin, call.service, operation, region, call.parameters, principal=session)
         return
     service = target["Arn"].split(":")[2]
     if service not in _ACTIONS:
-        raise ApiError("ValidationException", f"The twin can't invoke targets of {service}.")
+        raise AwsApiError("ValidationException", f"The twin can't invoke targets of {service}.")
     reason = twin.may(role, _ACTIONS[service], target["Arn"], {"aws:SourceArn": group}, service=_PRINCIPAL)
     if reason:
-        raise ApiError("AccessDeniedException", reason)
+        raise AwsApiError("AccessDeniedException", reason)
     _send(twin, target["Arn"], text)
 
 
@@ -306,11 +310,11 @@ def _validated(match: re.Match[str], text: str) -> Document:
     parameters = json.loads(text)
     report = ParamValidator().validate(parameters, model.input_shape)
     if report.has_errors():
-        raise ApiError("ValidationException", report.generate_report())
+        raise AwsApiError("ValidationException", report.generate_report())
     return parameters
 
 
-def _send(twin: Twin, arn: str, text: str) -> None:
+def _send(twin: AccountTwin, arn: str, text: str) -> None:
     from moto.core.exceptions import ServiceException
     from moto.sns.models import sns_backends
     from moto.sqs.models import sqs_backends
@@ -322,14 +326,14 @@ def _send(twin: Twin, arn: str, text: str) -> None:
         else:
             sqs_backends[twin.account][region].send_message(name, text)
     except ServiceException as e:
-        raise ApiError("ResourceNotFoundException", str(e)) from e
+        raise AwsApiError("ResourceNotFoundException", str(e)) from e
 
 
-def _bury(twin: Twin, target: Document, text: str, error: ApiError) -> None:
+def _bury(twin: AccountTwin, target: Document, text: str, error: AwsApiError) -> None:
     """What could not be delivered goes to the dead-letter queue, where there is one."""
     arn = target.get("DeadLetterConfig", {}).get("Arn")
     if arn:
         try:
             _send(twin, arn, text)
-        except ApiError as e:
+        except AwsApiError as e:
             log.warning("the dead-letter queue %s takes nothing: %s, after %s", arn, e, error)

@@ -1,4 +1,4 @@
-"""Schedule expressions of EventBridge Scheduler and Application Auto Scaling: at(…), rate(…), cron(…), in a time zone.
+"""Schedule expressions of EventBridge Scheduler: at(…), rate(…), cron(…), in a time zone.
 
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 """
@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError, not_judged
 
 _MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
 _DAYS = {name: number for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), start=1)}
@@ -22,7 +22,7 @@ def check(expression: str, timezone: str = "UTC") -> None:
     """Raise unless an expression and a time zone can be read.
 
     Raises:
-        ApiError: ValidationException.
+        AwsApiError: ValidationException.
     """
     next_after(expression, 0.0, timezone)
 
@@ -33,12 +33,12 @@ def next_after(expression: str, when: float, timezone: str = "UTC") -> float | N
     A rate counts from `when`. A cron expression is looked at for five years ahead.
 
     Raises:
-        ApiError: ValidationException: the expression or the zone can't be read.
+        AwsApiError: ValidationException: the expression or the zone can't be read.
     """
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as e:
-        raise ApiError("ValidationException", f"Invalid Schedule Expression Timezone {timezone}.") from e
+        raise AwsApiError("ValidationException", f"Invalid Schedule Expression Timezone {timezone}.") from e
     match = _EXPRESSION.match(expression)
     try:
         if match and match[1] == "at":
@@ -50,17 +50,19 @@ def next_after(expression: str, when: float, timezone: str = "UTC") -> float | N
                 raise ValueError(expression)
             return when + int(amount) * _UNITS[unit]
         if match:
-            return _Cron(match[2]).next_after(datetime.fromtimestamp(when, zone))
+            return _CronExpression(match[2]).next_after(datetime.fromtimestamp(when, zone))
     except (ValueError, AttributeError, IndexError, KeyError) as e:
-        raise ApiError("ValidationException", f"Invalid Schedule Expression {expression}.") from e
-    raise ApiError("ValidationException", f"Invalid Schedule Expression {expression}.")
+        raise AwsApiError("ValidationException", f"Invalid Schedule Expression {expression}.") from e
+    raise AwsApiError("ValidationException", f"Invalid Schedule Expression {expression}.")
 
 
-class _Cron:
+class _CronExpression:
     """Minutes, hours, day of month, month, day of week, year."""
 
     def __init__(self, text: str) -> None:
         minutes, hours, self._day, months, self._weekday, years = text.split()
+        if re.search(r"\d[LW]|\bL|#", f"{self._day} {self._weekday}".upper()):
+            raise not_judged(f"L, W and # in a cron expression: {text}")
         if (self._day == "?") == (self._weekday == "?"):
             raise ValueError("one of day of month and day of week is ?")
         self._minutes = _numbers(minutes, 0, 59)
@@ -84,28 +86,8 @@ class _Cron:
 
     def _matches(self, date: datetime) -> bool:
         if self._day != "?":
-            return date.day in self._days_of_month(date)
-        text, weekday = self._weekday.upper(), date.isoweekday() % 7 + 1
-        last = calendar.monthrange(date.year, date.month)[1]
-        if text == "L":
-            return weekday == 7
-        if text.endswith("L"):
-            return weekday == _number(text[:-1], _DAYS) and date.day > last - 7
-        if "#" in text:
-            wanted, nth = text.split("#")
-            return weekday == _number(wanted, _DAYS) and (date.day - 1) // 7 + 1 == int(nth)
-        return weekday in _numbers(text, 1, 7, _DAYS)
-
-    def _days_of_month(self, date: datetime) -> list[int]:
-        last = calendar.monthrange(date.year, date.month)[1]
-        text = self._day.upper()
-        if text == "L":
-            return [last]
-        if not text.endswith("W"):
-            return _numbers(text, 1, 31)
-        wanted = last if text == "LW" else min(int(text[:-1]), last)
-        around = sorted(range(max(1, wanted - 2), min(last, wanted + 2) + 1), key=lambda day: abs(day - wanted))
-        return [next(day for day in around if date.replace(day=day).isoweekday() < 6)]
+            return date.day in _numbers(self._day, 1, 31)
+        return date.isoweekday() % 7 + 1 in _numbers(self._weekday, 1, 7, _DAYS)
 
 
 def _numbers(text: str, least: int, most: int, names: dict[str, int] | None = None) -> list[int]:

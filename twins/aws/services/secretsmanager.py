@@ -3,27 +3,27 @@
 from typing import Any
 
 from twins.aws.services.documents import Document
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "secretsmanager"
 _RESERVED = "You can't create this secret because a secret with this name is already scheduled for deletion."
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's secrets to https://docs.aws.amazon.com/secretsmanager/latest/apireference/Welcome.html."""
     twin.before(_SERVICE, "CreateSecret", lambda call: _refuse_reserved(twin, call))
     for operation in ("ListSecretVersionIds", "DeleteSecret", "RestoreSecret"):
         twin.mend(_SERVICE, operation, lambda call, answer: _name_whole(twin, call, answer))
 
 
-def _refuse_reserved(twin: Twin, call: Call) -> None:
+def _refuse_reserved(twin: AccountTwin, call: ApiCall) -> None:
     secret = _secrets(twin, call).get(call.parameters["Name"])
     if secret is not None and secret.deleted_date:
-        raise ApiError("InvalidRequestException", _RESERVED)
+        raise AwsApiError("InvalidRequestException", _RESERVED)
 
 
-def _name_whole(twin: Twin, call: Call, answer: Document) -> None:
+def _name_whole(twin: AccountTwin, call: ApiCall, answer: Document) -> None:
     secret = _secrets(twin, call).get(call.parameters["SecretId"])
     if secret is not None:
         answer.update(ARN=secret.arn, Name=secret.name)
@@ -31,7 +31,7 @@ def _name_whole(twin: Twin, call: Call, answer: Document) -> None:
         answer.pop("NextToken", None)
 
 
-def _secrets(twin: Twin, call: Call) -> Any:
+def _secrets(twin: AccountTwin, call: ApiCall) -> Any:
     from moto.secretsmanager.models import secretsmanager_backends
 
     return secretsmanager_backends[twin.account][call.region].secrets

@@ -1,14 +1,14 @@
 """Service Quotas of SageMaker, with the limits that the twin's own judge of quotas holds."""
 
 from twins.aws.services.documents import Document, implement_methods, new_id, now, page, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "service-quotas"
 _CODE, _NAME = "sagemaker", "Amazon SageMaker"
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Answer what is asked of SageMaker: https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/Welcome.html."""
     implement_methods(twin, _SERVICE, _Quotas(twin))
     twin.implement(_SERVICE, "GetAWSDefaultServiceQuota", lambda call: _Quotas(twin).get_service_quota(call))
@@ -18,28 +18,28 @@ def install(twin: Twin) -> None:
 class _Quotas:
     """A method an operation."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def list_services(self, call: Call) -> Document:
+    def list_services(self, call: ApiCall) -> Document:
         return {"Services": [{"ServiceCode": _CODE, "ServiceName": _NAME}]}
 
-    def list_service_quotas(self, call: Call) -> Document:
+    def list_service_quotas(self, call: ApiCall) -> Document:
         self._require_service(call)
         shown, token = page(self._all(call), call.parameters.get("NextToken"), call.parameters.get("MaxResults"))
         return {"Quotas": shown, "NextToken": token}
 
-    def get_service_quota(self, call: Call) -> Document:
+    def get_service_quota(self, call: ApiCall) -> Document:
         self._require_service(call)
         code = call.parameters["QuotaCode"]
         for quota in self._all(call):
             if quota["QuotaCode"] == code:
                 return {"Quota": quota}
-        raise ApiError(
+        raise AwsApiError(
             "NoSuchResourceException", f"The request failed because the specified quota {code} does not exist."
         )
 
-    def request_service_quota_increase(self, call: Call) -> Document:
+    def request_service_quota_increase(self, call: ApiCall) -> Document:
         quota = self.get_service_quota(call)["Quota"]
         request = {
             **{name: quota[name] for name in ("ServiceCode", "ServiceName", "QuotaCode", "QuotaName")},
@@ -52,12 +52,12 @@ class _Quotas:
         shelf(self._twin, _SERVICE, "requests", call.region)[request["Id"]] = request
         return {"RequestedQuota": request}
 
-    def list_requested_service_quota_change_history(self, call: Call) -> Document:
+    def list_requested_service_quota_change_history(self, call: ApiCall) -> Document:
         requests = shelf(self._twin, _SERVICE, "requests", call.region).values()
         shown, token = page(requests, call.parameters.get("NextToken"), call.parameters.get("MaxResults"))
         return {"RequestedQuotas": shown, "NextToken": token}
 
-    def _all(self, call: Call) -> list[Document]:
+    def _all(self, call: ApiCall) -> list[Document]:
         from twins.aws.judges.quotas import QuotaJudge, listed_codes
 
         judge = QuotaJudge(self._twin)
@@ -77,7 +77,7 @@ class _Quotas:
             for name, code in listed_codes().items()
         ]
 
-    def _require_service(self, call: Call) -> None:
+    def _require_service(self, call: ApiCall) -> None:
         if call.parameters["ServiceCode"] != _CODE:
             text = f"This twin knows the quotas of {_CODE} alone, not of {call.parameters['ServiceCode']}."
-            raise ApiError("NoSuchResourceException", text)
+            raise AwsApiError("NoSuchResourceException", text)

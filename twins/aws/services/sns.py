@@ -4,8 +4,8 @@ from typing import Any
 
 from twins.aws.services import kms, policies
 from twins.aws.services.documents import Document, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "sns"
 _CONFIRMED_BY_PERSON = ("email", "email-json", "http", "https")
@@ -19,7 +19,7 @@ _OURS = (
 )
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's SNS to https://docs.aws.amazon.com/sns/latest/api/welcome.html."""
     sns = _Sns(twin)
     twin.before(_SERVICE, "CreateTopic", sns.refuse_bad_topic)
@@ -36,7 +36,7 @@ def install(twin: Twin) -> None:
     twin.implement(_SERVICE, "ConfirmSubscription", sns.confirm)
 
 
-def may_publish(twin: Twin, topic_arn: str, service: str, source_arn: str) -> str | None:
+def may_publish(twin: AccountTwin, topic_arn: str, service: str, source_arn: str) -> str | None:
     """May a service of AWS publish to a topic, for the sake of a resource? None, or the reason why not.
 
     A topic's first policy lets the account publish, and with it the account's alarms; a policy that names services is
@@ -64,10 +64,10 @@ def may_publish(twin: Twin, topic_arn: str, service: str, source_arn: str) -> st
 
 
 class _Sns:
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def refuse_bad_topic(self, call: Call) -> None:
+    def refuse_bad_topic(self, call: ApiCall) -> None:
         attributes = call.parameters.get("Attributes", {})
         for name, value in attributes.items():
             self._check(call, name, value)
@@ -78,37 +78,37 @@ class _Sns:
         tags = {tag["Key"]: tag["Value"] for tag in call.parameters.get("Tags", [])}
         if tags and tags != dict(topic._tags or {}):
             text = "Invalid parameter: Tags Reason: Topic already exists with different tags"
-            raise ApiError("InvalidParameter", text)
+            raise AwsApiError("InvalidParameter", text)
         if attributes.get("KmsMasterKeyId", topic.kms_master_key_id) != topic.kms_master_key_id:
             text = "Invalid parameter: Attributes Reason: Topic already exists with different attributes"
-            raise ApiError("InvalidParameter", text)
+            raise AwsApiError("InvalidParameter", text)
 
-    def keep_created(self, call: Call, answer: Document) -> None:
+    def keep_created(self, call: ApiCall, answer: Document) -> None:
         for name, value in call.parameters.get("Attributes", {}).items():
             if name in _OURS:
                 self._kept(call.region, answer["TopicArn"])[name] = value
 
-    def refuse_bad_attribute(self, call: Call) -> None:
+    def refuse_bad_attribute(self, call: ApiCall) -> None:
         self._check(call, call.parameters["AttributeName"], call.parameters.get("AttributeValue", ""))
 
-    def _check(self, call: Call, name: str, value: str) -> None:
+    def _check(self, call: ApiCall, name: str, value: str) -> None:
         if name not in (*_MOTOS, *_OURS):
-            raise ApiError("InvalidParameter", "Invalid parameter: AttributeName")
+            raise AwsApiError("InvalidParameter", "Invalid parameter: AttributeName")
         if name != "Policy" or not value:
             return
         try:
             found = policies.resource_statements(value)
         except ValueError as e:
-            raise ApiError("InvalidParameter", "Invalid parameter: Policy Error: null") from e
+            raise AwsApiError("InvalidParameter", "Invalid parameter: Policy Error: null") from e
         if any(policies.missing_principals(self._twin, found)):
-            raise ApiError("InvalidParameter", "Invalid parameter: Policy Error: PrincipalNotFound")
+            raise AwsApiError("InvalidParameter", "Invalid parameter: Policy Error: PrincipalNotFound")
 
-    def keep_attribute(self, call: Call, answer: Document) -> None:
+    def keep_attribute(self, call: ApiCall, answer: Document) -> None:
         name, kept = call.parameters["AttributeName"], self._kept(call.region, call.parameters["TopicArn"])
         if name in _OURS:
             kept[name] = call.parameters.get("AttributeValue", "")
 
-    def complete(self, call: Call, answer: Document) -> None:
+    def complete(self, call: ApiCall, answer: Document) -> None:
         arn = call.parameters["TopicArn"]
         kept = {name: value for name, value in self._kept(call.region, arn).items() if value}
         attributes = {name: value for name, value in answer["Attributes"].items() if value or name == "DisplayName"}
@@ -117,13 +117,13 @@ class _Sns:
         counts = {"SubscriptionsPending": str(waiting), "SubscriptionsConfirmed": str(max(0, confirmed - waiting))}
         answer["Attributes"] = {**attributes, **counts, **kept}
 
-    def forget(self, call: Call, answer: Document) -> None:
+    def forget(self, call: ApiCall, answer: Document) -> None:
         arn = call.parameters["TopicArn"]
         shelf(self._twin, _SERVICE, "attributes", call.region).pop(arn, None)
         for name in [name for name in self._waiting(call) if name.startswith(f"{arn}:")]:
             del self._waiting(call)[name]
 
-    def await_confirmation(self, call: Call, answer: Document) -> None:
+    def await_confirmation(self, call: ApiCall, answer: Document) -> None:
         if call.parameters["Protocol"] not in _CONFIRMED_BY_PERSON:
             return
         arn = answer["SubscriptionArn"]
@@ -131,39 +131,39 @@ class _Sns:
         if not call.parameters.get("ReturnSubscriptionArn") and self._is_pending(call, arn):
             answer["SubscriptionArn"] = "pending confirmation"
 
-    def hide_pending(self, call: Call, answer: Document) -> None:
+    def hide_pending(self, call: ApiCall, answer: Document) -> None:
         for each in answer["Subscriptions"]:
             if self._is_pending(call, each["SubscriptionArn"]):
                 each["SubscriptionArn"] = _PENDING
 
-    def say_pending(self, call: Call, answer: Document) -> None:
+    def say_pending(self, call: ApiCall, answer: Document) -> None:
         if self._is_pending(call, call.parameters["SubscriptionArn"]):
             answer["Attributes"].update({_PENDING: "true", "ConfirmationWasAuthenticated": "false"})
 
-    def refuse_pending(self, call: Call) -> None:
+    def refuse_pending(self, call: ApiCall) -> None:
         if self._is_pending(call, call.parameters["SubscriptionArn"]):
             text = "Invalid parameter: This subscription is not confirmed: cannot unsubscribe a subscription that is pending confirmation"  # fmt: skip # noqa: E501
-            raise ApiError("InvalidParameter", text)
+            raise AwsApiError("InvalidParameter", text)
 
-    def confirm(self, call: Call) -> Document:
+    def confirm(self, call: ApiCall) -> Document:
         """The twin sends no mail: the token of a subscription is the last part of its ARN."""
         arn = f"{call.parameters['TopicArn']}:{call.parameters['Token']}"
         if arn not in self._waiting(call):
-            raise ApiError("InvalidParameter", "Invalid token")
+            raise AwsApiError("InvalidParameter", "Invalid token")
         self._waiting(call)[arn] = {"pending": False}
         return {"SubscriptionArn": arn}
 
     def _kept(self, region: str, arn: str) -> Document:
         return shelf(self._twin, _SERVICE, "attributes", region).setdefault(arn, {})
 
-    def _waiting(self, call: Call) -> dict[str, Document]:
+    def _waiting(self, call: ApiCall) -> dict[str, Document]:
         return shelf(self._twin, _SERVICE, "confirmations", call.region)
 
-    def _is_pending(self, call: Call, arn: str) -> bool:
+    def _is_pending(self, call: ApiCall, arn: str) -> bool:
         return self._waiting(call).get(arn, {}).get("pending", False)
 
 
-def _topics(twin: Twin, region: str) -> dict[str, Any]:
+def _topics(twin: AccountTwin, region: str) -> dict[str, Any]:
     from moto.sns.models import sns_backends
 
     return sns_backends[twin.account][region].topics

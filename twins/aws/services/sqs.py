@@ -2,18 +2,18 @@
 
 from twins.aws.services import policies
 from twins.aws.services.documents import Document
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's queues to https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/Welcome.html."""
     twin.mend("sqs", "GetQueueAttributes", _complete)
     for operation in ("CreateQueue", "SetQueueAttributes"):
         twin.before("sqs", operation, lambda call: _refuse_bad_policy(twin, call))
 
 
-def _complete(call: Call, answer: Document) -> None:
+def _complete(call: ApiCall, answer: Document) -> None:
     attributes = answer.get("Attributes", {})
     for name in ("CreatedTimestamp", "LastModifiedTimestamp"):
         if name in attributes:
@@ -22,13 +22,13 @@ def _complete(call: Call, answer: Document) -> None:
         attributes["SqsManagedSseEnabled"] = "false"
 
 
-def _refuse_bad_policy(twin: Twin, call: Call) -> None:
+def _refuse_bad_policy(twin: AccountTwin, call: ApiCall) -> None:
     text = call.parameters.get("Attributes", {}).get("Policy")
     if not text:
         return
     try:
         found = policies.resource_statements(text)
     except ValueError as e:
-        raise ApiError("InvalidAttributeValue", "Invalid value for the parameter Policy.") from e
+        raise AwsApiError("InvalidAttributeValue", "Invalid value for the parameter Policy.") from e
     if any(policies.missing_principals(twin, found)):
-        raise ApiError("InvalidAttributeValue", "Invalid value for the parameter Policy.")
+        raise AwsApiError("InvalidAttributeValue", "Invalid value for the parameter Policy.")

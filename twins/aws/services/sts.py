@@ -7,36 +7,30 @@ https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 
 from twins.aws.judges import oidc
 from twins.aws.services import iam
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Look the role up."""
     twin.before("sts", "AssumeRole", lambda call: _refuse_missing(twin, call))
     twin.before("sts", "AssumeRoleWithWebIdentity", lambda call: _refuse_missing(twin, call))
     twin.before("sts", "AssumeRoleWithWebIdentity", lambda call: _refuse_stranger(twin, call))
-    twin.implement("sts", "AssumeRoleWithSAML", _refuse_saml)
 
 
-def _refuse_stranger(twin: Twin, call: Call) -> None:
+def _refuse_stranger(twin: AccountTwin, call: ApiCall) -> None:
     oidc.claims_of(twin, call.parameters["WebIdentityToken"])
 
 
-def _refuse_saml(_call: Call) -> None:
-    """Nobody verifies an assertion here, and moto would give credentials of any role to whoever asks."""
-    raise ApiError("NotImplemented", "This twin of AWS does not implement sts:AssumeRoleWithSAML.")
-
-
-def _refuse_missing(twin: Twin, call: Call) -> None:
+def _refuse_missing(twin: AccountTwin, call: ApiCall) -> None:
     arn = call.parameters["RoleArn"]
     role = iam.role_named(twin, arn)
     if role is None or not iam.is_settled(twin, arn):
         if call.operation == "AssumeRoleWithWebIdentity":
-            raise ApiError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
+            raise AwsApiError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
         text = f"User: {call.principal} is not authorized to perform: sts:AssumeRole on resource: {arn}"
-        raise ApiError("AccessDenied", text, 403)
+        raise AwsApiError("AccessDenied", text, 403)
     longest = role.max_session_duration or 3600
     if call.parameters.get("DurationSeconds", 0) > longest:
         text = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
-        raise ApiError("ValidationError", text)
+        raise AwsApiError("ValidationError", text)

@@ -3,40 +3,31 @@
 from collections.abc import Iterator
 
 from twins.aws.sagemaker import documents as sagemaker
-from twins.aws.services import application_autoscaling, budgets, scheduler
-from twins.aws.services.cloudwatch import cloudwatch
 from twins.aws.services.documents import Document, implement_methods, page, tag_list
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import Call
+from twins.aws.twin import AccountTwin, Tagged
+from twins.aws.wire.calls import ApiCall
 
 _SERVICE = "resourcegroupstaggingapi"
-_SOURCES = (application_autoscaling, budgets, cloudwatch, scheduler)
-Tagged = tuple[str, dict[str, str]]
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Answer the reading half of https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/overview.html."""
     implement_methods(twin, _SERVICE, _Tagging(twin))
 
 
-def everything(twin: Twin, region: str) -> list[Tagged]:
+def everything(twin: AccountTwin, region: str) -> list[Tagged]:
     """ARN and tags of every tagged resource of a region, global ones included."""
     found = {arn: tags for arn, tags in _all(twin, region) if tags and _is_in(arn, region)}
     return sorted(found.items())
 
 
-def tags_of(twin: Twin, arn: str) -> dict[str, str]:
-    """The tags of a resource of the twin's own services; empty for those that moto keeps."""
-    return next((tags for source in _SOURCES for name, tags in source.tagged(twin) if name == arn), {})
-
-
 class _Tagging:
     """A method an operation."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def get_resources(self, call: Call) -> Document:
+    def get_resources(self, call: ApiCall) -> Document:
         wanted = call.parameters
         found = [
             {"ResourceARN": arn, "Tags": tag_list(tags)}
@@ -48,25 +39,24 @@ class _Tagging:
         shown, token = page(found, wanted.get("PaginationToken"), wanted.get("ResourcesPerPage"))
         return {"ResourceTagMappingList": shown, "PaginationToken": token or ""}
 
-    def get_tag_keys(self, call: Call) -> Document:
+    def get_tag_keys(self, call: ApiCall) -> Document:
         keys = {key for _, tags in everything(self._twin, call.region) for key in tags}
         shown, token = page(sorted(keys), call.parameters.get("PaginationToken"), None)
         return {"TagKeys": shown, "PaginationToken": token or ""}
 
-    def get_tag_values(self, call: Call) -> Document:
+    def get_tag_values(self, call: ApiCall) -> Document:
         key = call.parameters["Key"]
         values = {tags[key] for _, tags in everything(self._twin, call.region) if key in tags}
         shown, token = page(sorted(values), call.parameters.get("PaginationToken"), None)
         return {"TagValues": shown, "PaginationToken": token or ""}
 
 
-def _all(twin: Twin, region: str) -> Iterator[Tagged]:
+def _all(twin: AccountTwin, region: str) -> Iterator[Tagged]:
     from moto.resourcegroupstaggingapi.models import resourcegroupstaggingapi_backends
 
     for each in resourcegroupstaggingapi_backends[twin.account][region]._get_resources_generator():
         yield each.arn.replace(":flow-logs/", ":vpc-flow-log/"), dict(each.tags)
-    for source in _SOURCES:
-        yield from source.tagged(twin)
+    yield from twin.tagged()
     for kind in sagemaker.KINDS:
         for document in sagemaker.documents(twin, kind, region).values():
             arn = document[kind.arn]

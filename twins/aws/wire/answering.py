@@ -9,7 +9,7 @@ from moto.core.model import OperationModel, ServiceModel
 from moto.core.serialize import SerializationContext, get_serializer_class
 from werkzeug.wrappers import Response
 
-from twins.aws.wire.calls import ApiError, Streaming
+from twins.aws.wire.calls import AwsApiError, Streaming
 from twins.aws.wire.reading import Reading
 
 
@@ -21,7 +21,7 @@ def answer(reading: Reading, result: Mapping[str, Any] | Streaming | None) -> Re
     return _serialised(reading.operation, reading.protocol, dict(result or {}))
 
 
-def refusal(model: ServiceModel, operation: OperationModel | None, protocol: str, error: ApiError) -> Response:
+def refusal(model: ServiceModel, operation: OperationModel | None, protocol: str, error: AwsApiError) -> Response:
     """An error as the service writes errors."""
     response = _serialised(operation or OperationModel({}, model), protocol, error)
     response.status_code = error.status

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from moto.core.request import Request
 
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.aws.wire import payloads, principals, reading
 from twins.aws.wire.refusals import Refusals
 from twins.aws.wire.signatures import signature_of, verify
@@ -24,7 +24,7 @@ _TOKEN = "X-Amz-Security-Token"
 
 
 @dataclass(frozen=True)
-class Caller:
+class RequestSigner:
     """Whose secret signed a request, for which region and for which of boto3's services; of an unsigned one, only what
     it is for.
     """
@@ -35,11 +35,11 @@ class Caller:
     service: str
 
 
-def caller_of(twin: Twin, environ: dict[str, Any]) -> Caller:
+def caller_of(twin: AccountTwin, environ: dict[str, Any]) -> RequestSigner:
     """Authenticate a request whose body is buffered. A body that comes in signed chunks is put together.
 
     Raises:
-        ApiError: as AWS refuses whoever did not sign, or not rightly.
+        AwsApiError: as AWS refuses whoever did not sign, or not rightly.
     """
     request = reading.request_of(environ)
     words = guessed(request)
@@ -60,7 +60,7 @@ def caller_of(twin: Twin, environ: dict[str, Any]) -> Caller:
         content = payloads.decode(environ, body, signature, signing_key, refusals)
         if content is not None:
             environ.update({"wsgi.input": io.BytesIO(content), "CONTENT_LENGTH": str(len(content))})
-    return Caller(signature.signer.access_key, key.principal, signature.signer.region, service)
+    return RequestSigner(signature.signer.access_key, key.principal, signature.signer.region, service)
 
 
 def guessed(request: Request) -> Refusals:
@@ -77,19 +77,19 @@ def guessed(request: Request) -> Refusals:
 def _refusals(request: Request, service: str) -> Refusals:
     """
     Raises:
-        ApiError: there is no such service.
+        AwsApiError: there is no such service.
     """
     return Refusals(service, reading.protocol_of(request, reading.model_of(service)))
 
 
-def _nobody(request: Request, refusals: Refusals) -> Caller:
+def _nobody(request: Request, refusals: Refusals) -> RequestSigner:
     service, operation = UNSIGNED
     if request.values.get("Action") == operation and "X-Amz-Target" not in request.headers:
-        return Caller("", "", "", service)
+        return RequestSigner("", "", "", service)
     raise refusals.unsigned()
 
 
-def _of_url(twin: Twin, request: Request) -> Caller:
+def _of_url(twin: AccountTwin, request: Request) -> RequestSigner:
     """A URL of S3's that was signed by version 2, as boto3 still makes them for us-east-1.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/RESTAuthentication.html#RESTAuthenticationQueryStringAuth
@@ -121,4 +121,4 @@ def _of_url(twin: Twin, request: Request) -> Caller:
         raise refusals.wrong_signature()
     if not expires.isdecimal() or int(expires) <= time.time():
         raise refusals.wrong_payload("Request has expired", "AccessDenied")
-    return Caller(access_key, key.principal, twin.region, "s3")
+    return RequestSigner(access_key, key.principal, twin.region, "s3")

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiCall:
     """A request that was found to be well formed by botocore's own model of the service.
 
     `service` is the name that boto3 has for the service ("sagemaker", "cloudwatch", "application-autoscaling", "s3");
@@ -38,13 +38,13 @@ class Streaming:
 @dataclass(frozen=True)
 class Deferred:
     """What a handler answers when the answer takes its time: `work` makes it with the twin's lock released, and may
-    raise ApiError. It is given the client's socket, for who wants to know whether somebody still waits.
+    raise AwsApiError. It is given the client's socket, for who wants to know whether somebody still waits.
     """
 
     work: Callable[[Any], Mapping[str, Any] | Streaming]
 
 
-class ApiError(Exception):
+class AwsApiError(Exception):
     """Answered in the service's own protocol; a status of 4xx, so that no SDK repeats the call.
 
     Args:
@@ -63,3 +63,8 @@ class ApiError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+
+def not_judged(what: str) -> AwsApiError:
+    """The refusal of what AWS may take and this twin ignores: it never answers "fine" to that."""
+    return AwsApiError("NotImplemented", f"This twin of AWS does not judge {what}.")

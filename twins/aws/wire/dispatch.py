@@ -18,10 +18,10 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.aws.wire.reading import Reading, request_of
 
-_call: ContextVar[Call] = ContextVar("call")
+_call: ContextVar[ApiCall] = ContextVar("call")
 _SAFE_HEADERS = ("HTTP_ACCEPT", "HTTP_CONTENT_ENCODING", "HTTP_CONTENT_MD5", "HTTP_RANGE", "HTTP_IF_", "HTTP_X_AMZ_")
 _UNSAFE_HEADERS = ("HTTP_X_AMZ_SECURITY_TOKEN", "HTTP_X_AMZ_DATE")
 _OBJECT_HEADERS = ("HTTP_CACHE_CONTROL", "HTTP_CONTENT_DISPOSITION", "HTTP_CONTENT_LANGUAGE", "HTTP_EXPIRES")
@@ -63,11 +63,11 @@ class Moto:
         mixin._authenticate_and_authorize_normal_action = _agree
         mixin._authenticate_and_authorize_s3_action = _agree_on_s3
 
-    def answer(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response:
+    def answer(self, call: ApiCall, read: Reading, environ: dict[str, Any]) -> Response:
         """moto's answer to a call that was judged.
 
         Raises:
-            ApiError: moto would do something else.
+            AwsApiError: moto would do something else.
             NotImplementedError: moto does not know the operation.
         """
         if call.service == "s3" and call.operation not in _S3:
@@ -76,7 +76,7 @@ class Moto:
             return Response.from_app(self._app, written(call, read, environ), buffered=True)
 
 
-def written(call: Call, read: Reading, environ: dict[str, Any]) -> dict[str, Any]:
+def written(call: ApiCall, read: Reading, environ: dict[str, Any]) -> dict[str, Any]:
     """A request anew, with nothing in it but what its operation's model reads."""
     request = request_of(environ)
     kept = {name: value for name, value in environ.items() if not name.startswith("HTTP_")}
@@ -101,7 +101,7 @@ def written(call: Call, read: Reading, environ: dict[str, Any]) -> dict[str, Any
     return kept
 
 
-def _headers(call: Call, read: Reading, environ: dict[str, Any]) -> dict[str, str]:
+def _headers(call: ApiCall, read: Reading, environ: dict[str, Any]) -> dict[str, str]:
     members = _members(read)
     modelled = {
         "HTTP_" + member.serialization.get("name", "").upper().replace("-", "_")
@@ -176,14 +176,14 @@ def _agree_on_s3(self: Any, bucket_name: str | None = None, key_name: str | None
         raise _disagreement(call, f"s3 of {bucket_name}/{key_name}")
 
 
-def _disagreement(call: Call, other: str) -> ApiError:
+def _disagreement(call: ApiCall, other: str) -> AwsApiError:
     text = f"The request reads as {call.service}:{call.operation}, and as {other}: the twin answers neither."
     # the twin's own: nobody may be judged for one call and answered by another
-    return ApiError("AmbiguousRequest", text, 400)
+    return AwsApiError("AmbiguousRequest", text, 400)
 
 
 @contextmanager
-def _about(call: Call) -> Iterator[None]:
+def _about(call: ApiCall) -> Iterator[None]:
     token = _call.set(call)
     try:
         yield

@@ -10,17 +10,17 @@ from werkzeug.wrappers import Response
 
 from twins.aws import faults, inventory
 from twins.aws.persistence import backends_in_use
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.aws.wire import answering, reading, validation
 from twins.aws.wire.authentication import (
     UNSIGNED,
-    Caller,
+    RequestSigner,
     caller_of,
     guessed,
 )
 from twins.aws.wire.calls import (
-    ApiError,
-    Call,
+    ApiCall,
+    AwsApiError,
     Deferred,
     Streaming,
 )
@@ -40,10 +40,10 @@ _WRITES = (
 )
 
 
-class Front:
+class AwsFront:
     """The twin as a WSGI application."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         account = {"account": twin.account, "region": twin.region}
         self._admin = Admin(twin, account, lambda: inventory.of(twin), lambda: faults.of(twin))
@@ -63,7 +63,7 @@ class Front:
     def _respond(self, environ: dict[str, Any]) -> Response:
         try:
             caller = caller_of(self._twin, environ)
-        except ApiError as e:
+        except AwsApiError as e:
             return _unauthenticated(environ, e)
         if caller.service == "s3":
             reading.to_path_style(environ)
@@ -77,11 +77,11 @@ class Front:
             if isinstance(answered, Deferred):
                 return answering.answer(read, self._work(call, answered, environ))
             return answered
-        except ApiError as e:
+        except AwsApiError as e:
             protocol = read.protocol if read else reading.protocol_of(request, model)
             return answering.refusal(model, read and read.operation, protocol, e)
 
-    def _call(self, request: Request, caller: Caller, read: Reading) -> Call:
+    def _call(self, request: Request, caller: RequestSigner, read: Reading) -> ApiCall:
         if not caller.access_key and (read.service, read.name) != UNSIGNED:
             raise guessed(request).unsigned()
         headers = dict(request.headers)
@@ -89,9 +89,9 @@ class Front:
             headers["X-Amz-Security-Token"] = request.args["X-Amz-Security-Token"]
         validation.check(read)
         region = caller.region or self._twin.region
-        return Call(read.service, read.name, read.parameters, caller.access_key, region, caller.principal, headers)
+        return ApiCall(read.service, read.name, read.parameters, caller.access_key, region, caller.principal, headers)
 
-    def _carry_out(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
+    def _carry_out(self, call: ApiCall, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
         twin = self._twin
         self._delay(call)
         with twin.lock:
@@ -102,40 +102,40 @@ class Front:
                 response = self._answer(call, read, environ)
                 if hiding := faults.hides(twin, call):
                     self._hide(hiding, call, read, response)
-            except ApiError:
+            except AwsApiError:
                 raise
             except NotImplementedError as e:
                 raise _not_implemented(call) from e
             except Exception as e:  # moto's own faults: a 5xx would be repeated by every SDK
                 log.exception("%s:%s failed", call.service, call.operation)
-                raise ApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
+                raise AwsApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
             finally:
                 if mutates(call.operation) or self._backends != backends_in_use():
                     self._backends = backends_in_use()
                     twin.changed()
         return response
 
-    def _delay(self, call: Call) -> None:
+    def _delay(self, call: ApiCall) -> None:
         if self._twin.state.get("faults"):
             with self._twin.lock:
                 seconds = faults.delay(self._twin, call)
             time.sleep(seconds)
 
-    def _hide(self, hiding: faults.Fault, call: Call, read: Reading, response: Response | Deferred) -> None:
+    def _hide(self, hiding: faults.Fault, call: ApiCall, read: Reading, response: Response | Deferred) -> None:
         if isinstance(response, Response) and response.status_code < 400:
             faults.hide(hiding, call, answering.parsed(read, response))
             self._twin.changed()
 
-    def _work(self, call: Call, deferred: Deferred, environ: dict[str, Any]) -> Mapping[str, Any] | Streaming:
+    def _work(self, call: ApiCall, deferred: Deferred, environ: dict[str, Any]) -> Mapping[str, Any] | Streaming:
         try:
             return deferred.work(environ.get("werkzeug.socket"))
-        except ApiError:
+        except AwsApiError:
             raise
         except Exception as e:
             log.exception("%s:%s failed", call.service, call.operation)
-            raise ApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
+            raise AwsApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
 
-    def _answer(self, call: Call, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
+    def _answer(self, call: ApiCall, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
         for check in self._twin.checks(call.service, call.operation):
             check(call)
         mends = self._twin.mends(call.service, call.operation)
@@ -162,12 +162,12 @@ class Front:
         return response
 
 
-def _unauthenticated(environ: dict[str, Any], error: ApiError) -> Response:
+def _unauthenticated(environ: dict[str, Any], error: AwsApiError) -> Response:
     """In the words of the service that the request seems to be for: nothing of it was verified."""
     try:
         refusals = guessed(reading.request_of(environ))
         model = reading.model_of(refusals.service)
-    except ApiError as e:
+    except AwsApiError as e:
         return Response(f'{{"__type": "{e.code}", "message": "{e.message}"}}', 400, content_type="application/json")
     return answering.refusal(model, None, refusals.protocol, error)
 
@@ -183,5 +183,5 @@ def _declared(read: Reading) -> list[str]:
     return [str(shape.metadata.get("error", {}).get("code") or shape.name) for shape in shapes]
 
 
-def _not_implemented(call: Call) -> ApiError:
-    return ApiError("NotImplemented", f"This twin of AWS does not implement {call.service}:{call.operation}.")
+def _not_implemented(call: ApiCall) -> AwsApiError:
+    return AwsApiError("NotImplemented", f"This twin of AWS does not implement {call.service}:{call.operation}.")

@@ -5,5 +5,5 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from twins.core.handler import Handler as KeepingHandler
 
 
-class Handler(KeepingHandler, MotoRequestHandler):
+class AwsRequestHandler(KeepingHandler, MotoRequestHandler):
     """Keeps connections; names of headers keep their underscores, as S3's metadata needs."""

@@ -29,7 +29,7 @@ def payload_of(request: Request, body: bytes, signature: Signature, refusals: Re
     """What the canonical request says of a body.
 
     Raises:
-        ApiError: S3's header is missing, is none that the twin knows, or is the hash of another body.
+        AwsApiError: S3's header is missing, is none that the twin knows, or is the hash of another body.
     """
     if signature.signer.service != "s3":
         return sha256(body).hexdigest()
@@ -54,7 +54,7 @@ def decode(environ: dict[str, Any], body: bytes, signature: Signature, key: byte
     Headers that speak of chunks are changed to those of a plain body, so that nobody takes it apart a second time.
 
     Raises:
-        ApiError: a chunk or the trailer was signed with another key, or the body is no sequence of chunks.
+        AwsApiError: a chunk or the trailer was signed with another key, or the body is no sequence of chunks.
     """
     kind = environ.get("HTTP_X_AMZ_CONTENT_SHA256", "")
     if kind not in (_SIGNED, _SIGNED_TRAILER, _UNSIGNED_TRAILER):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from contract.twins import TWIN_ACCOUNT
 from twins.aws import faults
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall
 from twins.aws.wire.refusals import Refusals
 from twins.core import root
 
@@ -17,27 +17,27 @@ ROOT_PURPOSE = "aws secret access key"
 
 
 @dataclass(frozen=True)
-class Key:
+class AccessKey:
     """An access key that works: its secret, and the ARN of its owner."""
 
     secret: str
     principal: str
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Let STS say who calls."""
     twin.implement("sts", "GetCallerIdentity", lambda call: _identity(call, twin))
 
 
-def key_of(twin: Twin, access_key: str, token: str, refusals: Refusals) -> Key:
+def key_of(twin: AccountTwin, access_key: str, token: str, refusals: Refusals) -> AccessKey:
     """An access key, with the session token that a temporary one has.
 
     Raises:
-        ApiError: as AWS answers for an unknown, inactive or expired key, and for a token that is not the key's.
+        AwsApiError: as AWS answers for an unknown, inactive or expired key, and for a token that is not the key's.
     """
     with twin.lock:
         if access_key == ROOT_ACCESS_KEY and not token:
-            found = Key(root.key(twin.home, ROOT_PURPOSE), ROOT_ARN)
+            found = AccessKey(root.key(twin.home, ROOT_PURPOSE), ROOT_ARN)
         else:
             found = _of_session(access_key, token, refusals) if token else _of_user(access_key)
         if found is None:
@@ -47,18 +47,18 @@ def key_of(twin: Twin, access_key: str, token: str, refusals: Refusals) -> Key:
     return found
 
 
-def _of_user(access_key: str) -> Key | None:
+def _of_user(access_key: str) -> AccessKey | None:
     from moto.iam.models import iam_backends
 
     backend = iam_backends[TWIN_ACCOUNT]["aws"]
     for user in backend.users.values():
         for key in user.access_keys:
             if key.access_key_id == access_key and key.status == "Active":
-                return Key(key.secret_access_key, user.arn)
+                return AccessKey(key.secret_access_key, user.arn)
     return None
 
 
-def _of_session(access_key: str, token: str, refusals: Refusals) -> Key | None:
+def _of_session(access_key: str, token: str, refusals: Refusals) -> AccessKey | None:
     from moto.core.utils import utcnow
     from moto.sts.models import sts_backends
 
@@ -67,14 +67,14 @@ def _of_session(access_key: str, token: str, refusals: Refusals) -> Key | None:
         return None
     if session.expiration < utcnow():
         raise refusals.expired_token()
-    return Key(session.secret_access_key, session.arn)
+    return AccessKey(session.secret_access_key, session.arn)
 
 
-def _identity(call: Call, twin: Twin) -> dict[str, str]:
+def _identity(call: ApiCall, twin: AccountTwin) -> dict[str, str]:
     return {"Account": twin.account, "Arn": call.principal, "UserId": _user_id(call, twin)}
 
 
-def _user_id(call: Call, twin: Twin) -> str:
+def _user_id(call: ApiCall, twin: AccountTwin) -> str:
     from moto.iam.models import iam_backends
     from moto.sts.models import sts_backends
 

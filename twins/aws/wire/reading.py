@@ -20,7 +20,7 @@ from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import BackendRequest
 from werkzeug.exceptions import NotFound
 
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 from twins.aws.wire.refusals import Refusals
 
 # Where a request's signing name, or IAM's name of the service, is not what boto3 calls the service.
@@ -85,7 +85,7 @@ def read(request: Request, service: str) -> Reading:
     """Find a request's operation and parameters.
 
     Raises:
-        ApiError: the service has no such operation, or can't read the request; it is for another service; or it says
+        AwsApiError: the service has no such operation, or can't read the request; it is for another service; or it says
             something twice.
     """
     model = model_of(service)
@@ -99,7 +99,7 @@ def read(request: Request, service: str) -> Reading:
             raise Refusals(service, protocol).wrong_service() from e
         action = action or f"{request.method} request"
         # unsure (75 %): of the JSON protocols it is so; of the others no source was found
-        raise ApiError("UnknownOperationException", f"{service} has no operation {action}.") from e
+        raise AwsApiError("UnknownOperationException", f"{service} has no operation {action}.") from e
     parser = PROTOCOL_PARSERS[protocol](operation)
     try:
         parameters = parser.parse(
@@ -113,7 +113,7 @@ def read(request: Request, service: str) -> Reading:
             }
         )
     except Exception as e:  # the parsers raise whatever a malformed body makes them stumble over
-        raise ApiError("SerializationException", f"The request could not be read: {e}") from e
+        raise AwsApiError("SerializationException", f"The request could not be read: {e}") from e
     return Reading(service, operation, protocol, parameters)
 
 
@@ -132,11 +132,11 @@ def _refuse_ambiguous(request: Request, protocol: str) -> None:
     if protocol in _FORMS:
         names = [name for part in (request.args, request.form) for name, _ in part.items(multi=True)]
         if len(names) != len(set(names)):
-            raise ApiError("MalformedQueryString", "A parameter is given more than once.", 404)
+            raise AwsApiError("MalformedQueryString", "A parameter is given more than once.", 404)
         if "X-Amz-Target" in request.headers:
-            raise ApiError("MalformedQueryString", "The operation is named by Action and by X-Amz-Target.", 404)
+            raise AwsApiError("MalformedQueryString", "The operation is named by Action and by X-Amz-Target.", 404)
     elif protocol == "json" and "Action" in request.args:
-        raise ApiError("MalformedQueryString", "The operation is named by Action and by X-Amz-Target.", 404)
+        raise AwsApiError("MalformedQueryString", "The operation is named by Action and by X-Amz-Target.", 404)
 
 
 def _is_of_another(request: Request, model: ServiceModel) -> bool:
@@ -149,14 +149,14 @@ def model_of(service: str) -> ServiceModel:
     """botocore's model of a service.
 
     Raises:
-        ApiError: there is no such service.
+        AwsApiError: there is no such service.
     """
     from botocore.exceptions import UnknownServiceError
 
     try:
         return get_service_model(service)
     except UnknownServiceError as e:
-        raise ApiError("UnknownService", f"This twin of AWS has no service {service!r}.") from e
+        raise AwsApiError("UnknownService", f"This twin of AWS has no service {service!r}.") from e
 
 
 def buffer(environ: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def signature_of(request: Request, refusals: Refusals) -> Signature | None:
     """The signature of a request, from its header or its query; None for a request that nobody signed.
 
     Raises:
-        ApiError: it is incomplete, or there are two.
+        AwsApiError: it is incomplete, or there are two.
     """
     header = request.headers.get("Authorization", "")
     in_query = any(name in request.args for name in _QUERY)
@@ -84,7 +84,7 @@ def verify(request: Request, signature: Signature, secret: str, payload: str, re
         refusals: in the words of the service.
 
     Raises:
-        ApiError: it was made for something else, at another time, leaves out what must be signed, or by another secret.
+        AwsApiError: it was made by another secret, for something else or at another time, or leaves a header out.
     """
     signer = signature.signer
     if signer.terminator != _TERMINATOR:

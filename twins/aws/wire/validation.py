@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 from twins.aws.wire.patterns import compiled
 from twins.aws.wire.reading import Reading
 
@@ -40,7 +40,7 @@ def check(read: Reading) -> None:
     """Raise unless the parameters keep the model's constraints.
 
     Raises:
-        ApiError: with the service's code, telling every violation.
+        AwsApiError: with the service's code, telling every violation.
     """
     shape = read.operation.input_shape
     if shape is None or read.service in _UNJUDGED:
@@ -49,7 +49,7 @@ def check(read: Reading) -> None:
     if found:
         plural = "" if len(found) == 1 else "s"
         code = _CODES.get(read.service) or ("ValidationError" if read.protocol == "query" else "ValidationException")
-        raise ApiError(code, f"{len(found)} validation error{plural} detected: " + "; ".join(found))
+        raise AwsApiError(code, f"{len(found)} validation error{plural} detected: " + "; ".join(found))
 
 
 def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
@@ -78,7 +78,7 @@ def _require_type(kind: str, value: Any, path: str) -> None:
     if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
         message = f"{_json_name(value)} can not be converted to {_article(kind)} (at '{path}')"
         # https://github.com/smithy-lang/smithy/tree/main/smithy-aws-protocol-tests
-        raise ApiError("SerializationException", message)
+        raise AwsApiError("SerializationException", message)
 
 
 def _of_structure(shape: Any, value: dict[str, Any], path: str) -> Iterator[str]:
@@ -111,7 +111,7 @@ def _fits(pattern: str, value: str) -> bool:
     try:
         return compiled(pattern).fullmatch(value) is not None
     except ValueError as e:  # no constraint goes unjudged in silence
-        raise ApiError("TwinFailure", f"The twin can't judge '{value}': {e}") from e
+        raise AwsApiError("TwinFailure", f"The twin can't judge '{value}': {e}") from e
 
 
 def _of_size(shape: Any, value: Any, size: float, noun: str, path: str) -> Iterator[str]:

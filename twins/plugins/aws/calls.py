@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twins.plugins.aws.rules import Rules, rules
+from twins.plugins.aws.rules import AwsTypeRules, rules
 from twins.plugins.aws.session import AwsSession
 from twins.plugins.plugin import ProviderError, Request
 
@@ -40,7 +40,7 @@ class AwsError(ProviderError):
 
 
 @dataclass
-class Work:
+class ResourceOperation:
     """An operation on a resource of `type`. Properties are plain and known."""
 
     request: Request[AwsSession]
@@ -59,7 +59,7 @@ class Work:
         return self.request.session
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> AwsTypeRules:
         """Of the resource's type."""
         return rules(self.request.type)
 

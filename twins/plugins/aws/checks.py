@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from twins.plugins.aws.judges import broken
-from twins.plugins.aws.rules import Rules, Shape, snake
+from twins.plugins.aws.rules import AwsTypeRules, Shape, snake
 from twins.plugins.plugin import Failure, Naming
 from twins.plugins.values import DEFAULTS, UNKNOWN, has_unknown
 
 RANDOM_DIGITS = 7
 
 
-def normalised(rules: Rules, news: dict[str, Any]) -> dict[str, Any]:
+def normalised(rules: AwsTypeRules, news: dict[str, Any]) -> dict[str, Any]:
     """Inputs without nulls, with objects that stand for JSON as texts, and scalars in the property's own type."""
     inputs = {n: copy.deepcopy(v) for n, v in news.items() if v is not None and n != DEFAULTS}
     for name in rules.objects & set(inputs):
@@ -26,7 +26,7 @@ def normalised(rules: Rules, news: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_defaults(
-    rules: Rules, logical: str, olds: dict[str, Any], inputs: dict[str, Any], naming: Naming
+    rules: AwsTypeRules, logical: str, olds: dict[str, Any], inputs: dict[str, Any], naming: Naming
 ) -> tuple[dict[str, Any], list[Failure]]:
     """Inputs with a name and the type's defaults where they lack them, listed in `__defaults`."""
     found, filled, failures = copy.deepcopy(inputs), [], []
@@ -52,7 +52,7 @@ def with_defaults(
     return {**found, DEFAULTS: sorted(filled)}, failures
 
 
-def failures(rules: Rules, logical: str, inputs: dict[str, Any]) -> list[Failure]:
+def failures(rules: AwsTypeRules, logical: str, inputs: dict[str, Any]) -> list[Failure]:
     """Everything that the plugin refuses in complete inputs; what is not known yet passes."""
     values = {n: v for n, v in inputs.items() if n != DEFAULTS}
     found = [*_shapes(rules, logical, values)]
@@ -106,7 +106,7 @@ def _name(told: dict[str, Any], logical: str, olds: dict[str, Any], inputs: dict
     return (made.lower() if told.get("lower") else made) + ending
 
 
-def _conflicting(rules: Rules, path: str, given: set[str]) -> bool:
+def _conflicting(rules: AwsTypeRules, path: str, given: set[str]) -> bool:
     return any(path in pair and bool((set(pair) - {path}) & given) for pair in rules.conflicts)
 
 
@@ -140,12 +140,14 @@ def _typed(value: Any, shape: Shape) -> Any:
     return value
 
 
-def _shapes(rules: Rules, logical: str, values: dict[str, Any]) -> Iterator[Failure]:
+def _shapes(rules: AwsTypeRules, logical: str, values: dict[str, Any]) -> Iterator[Failure]:
     known = {**rules.inputs, "tagsAll": {"*": "string"}} if rules.tagged else rules.inputs
     yield from _wrong_shape(rules, logical, values, known, "", "")
 
 
-def _wrong_shape(rules: Rules, logical: str, value: Any, shape: Shape, path: str, place: str) -> Iterator[Failure]:
+def _wrong_shape(
+    rules: AwsTypeRules, logical: str, value: Any, shape: Shape, path: str, place: str
+) -> Iterator[Failure]:
     if value == UNKNOWN:
         return
     if isinstance(shape, list):
@@ -167,7 +169,7 @@ def _wrong_shape(rules: Rules, logical: str, value: Any, shape: Shape, path: str
 
 
 def _wrong_members(
-    rules: Rules, logical: str, value: dict[str, Any], shape: Shape, path: str, place: str
+    rules: AwsTypeRules, logical: str, value: dict[str, Any], shape: Shape, path: str, place: str
 ) -> Iterator[Failure]:
     def inside(base: str, name: str) -> str:
         return f"{base}.{name}" if base else name
@@ -188,7 +190,7 @@ def _wrong_members(
             yield from _wrong_shape(rules, logical, item, shape[name], inside(path, name), inside(place, name))
 
 
-def _combinations(rules: Rules, logical: str, values: dict[str, Any]) -> Iterator[Failure]:
+def _combinations(rules: AwsTypeRules, logical: str, values: dict[str, Any]) -> Iterator[Failure]:
     for one, other in rules.conflicts:
         for place, _ in at(values, one):
             beside = other if "." not in other else place.rpartition(".")[0] + "." + other.rpartition(".")[2]
@@ -219,7 +221,7 @@ def _combinations(rules: Rules, logical: str, values: dict[str, Any]) -> Iterato
                 yield Failure(place, f"Missing required argument. {reason}. Examine values at '{logical}.{place}'.")
 
 
-def _by_presence(rules: Rules, logical: str, values: dict[str, Any]) -> Iterator[Failure]:
+def _by_presence(rules: AwsTypeRules, logical: str, values: dict[str, Any]) -> Iterator[Failure]:
     for name, other in rules.required_unless.items():
         if not _given(values.get(other)) and values.get(name) is None:
             reason = f'The argument "{snake(name)}" is required, but no definition was found.'

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from twins.plugins.aws import equivalence
-from twins.plugins.aws.rules import Rules
+from twins.plugins.aws.rules import AwsTypeRules
 from twins.plugins.differences import differences, general
 from twins.plugins.plugin import Change, Differences
 from twins.plugins.values import DEFAULTS, UNKNOWN
@@ -12,7 +12,7 @@ from twins.plugins.values import DEFAULTS, UNKNOWN
 Properties = dict[str, Any]
 
 
-def diff(rules: Rules, account: str, old_inputs: Properties, state: Properties, news: Properties) -> Differences:
+def diff(rules: AwsTypeRules, account: str, old_inputs: Properties, state: Properties, news: Properties) -> Differences:
     """The differences between recorded and wanted inputs; state stands in for what was not given before."""
 
     def same(path: str, old: Any, new: Any) -> bool:
@@ -33,7 +33,9 @@ def diff(rules: Rules, account: str, old_inputs: Properties, state: Properties, 
     return found
 
 
-def replaces(rules: Rules, path: str, kind: str, values: tuple[Any, Any], olds: Properties, news: Properties) -> bool:
+def replaces(
+    rules: AwsTypeRules, path: str, kind: str, values: tuple[Any, Any], olds: Properties, news: Properties
+) -> bool:
     """Does a change at `path` (with `[]` for any index) from one of `values` to the other replace the resource?"""
     whole = values[1] if kind == "add" else values[0]
     for rule in rules.replace:
@@ -61,7 +63,7 @@ def _has(value: Any, rest: str) -> bool:
     return bool(step) and isinstance(value, dict) and _has(value.get(step[1]), rest[step.end() :])
 
 
-def _named_by_hand(rules: Rules, news: Properties) -> bool:
+def _named_by_hand(rules: AwsTypeRules, news: Properties) -> bool:
     """Was the property that can be named automatically given by the program? (nameRequiresDeleteBeforeReplace)"""
     name = rules.autoname and rules.autoname["property"]
     return bool(name) and name in news and name not in news.get(DEFAULTS, [])
@@ -73,7 +75,6 @@ def _void(value: Any) -> bool:
 
 CONDITIONS = {
     "not": lambda told, old, new, olds, news: [old, new] != told,
-    "only": lambda told, old, new, olds, news: [old, new] == told,
     "presence": lambda told, old, new, olds, news: _void(old) != _void(new),
     "unless": lambda told, old, new, olds, news: all(news.get(n) not in (v, UNKNOWN) for n, v in told.items()),
     "was": lambda told, old, new, olds, news: all(olds.get(n) == v for n, v in told.items()),

@@ -1,17 +1,16 @@
-"""When two different values are the same to AWS: policies, JSON texts, instants, numbers in words, sets."""
+"""When two different values are the same to AWS: policies, JSON texts, numbers in words, sets."""
 
 import json
-from datetime import datetime
 from typing import Any
 
-from twins.plugins.aws.rules import Rules
+from twins.plugins.aws.rules import AwsTypeRules
 from twins.plugins.differences import same_members
 from twins.plugins.values import UNKNOWN
 
 PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "all": "-1"}
 
 
-def same(rules: Rules, path: str, old: Any, new: Any) -> bool:
+def same(rules: AwsTypeRules, path: str, old: Any, new: Any) -> bool:
     """Does AWS take both for the same at `path` (with `[]` for any index)? Absent is None."""
     if UNKNOWN in (old if isinstance(old, list) else [old]) or UNKNOWN in (new if isinstance(new, list) else [new]):
         return False
@@ -43,7 +42,7 @@ def compact(text: str) -> str:
         return text
 
 
-def _alike(rules: Rules, path: str, old: Any, new: Any) -> bool:
+def _alike(rules: AwsTypeRules, path: str, old: Any, new: Any) -> bool:
     """Members of a set: equal, or objects whose members are the same, what is empty left aside."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = {n for n in (*old, *new) if not (_void(old.get(n)) and _void(new.get(n)))}
@@ -69,13 +68,6 @@ def _canonical(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _instants(old: Any, new: Any) -> bool:
-    try:
-        return datetime.fromisoformat(str(old)) == datetime.fromisoformat(str(new))
-    except ValueError:
-        return False
-
-
 def _decimals(old: Any, new: Any) -> bool:
     try:
         return float(old) == float(new)
@@ -92,7 +84,6 @@ def _last_part(old: Any, new: Any) -> bool:
 
 
 COMPARISONS = {
-    "instant": _instants,
     "decimal": _decimals,
     "protocol": _protocols,
     "last part of an ARN": _last_part,

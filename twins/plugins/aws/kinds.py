@@ -1,21 +1,25 @@
-"""How a type becomes calls: declared in services/*.py, carried out here.
+"""How a type becomes calls: declared in kinds.json, carried out here.
 
-A `Kind` is one type: the operations that make, read, change and remove it, and what the naming rules of `translate`
-don't find by themselves. Properties with calls of their own are its `parts`. What is odder than that is a subclass.
+A `ResourceKind` is one type: the operations that make, read, change and remove it, and the names that the rules of
+`translate` don't find by themselves. Properties with calls of their own are its `parts`. Types that need more are
+subclasses in services/.
 """
 
+import functools
+import importlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Gone, Work
+from twins.plugins.aws.calls import AwsError, Gone, ResourceOperation
+from twins.plugins.aws.rules import FOLDER
 from twins.plugins.aws.tags import Tagging
+from twins.plugins.aws.templates import Template, fill, fill_known, filled, parse_id, picked, shape_at
 from twins.plugins.aws.translate import find_member, from_api, to_api
 from twins.plugins.plugin import PartlyMadeError, ProviderError
 
-Template = str
-"""Text with `{property}`, `{id}`, `{account}`, `{region}` or `{partition}` in it."""
 MINUTE = 60.0
 
 
@@ -33,7 +37,7 @@ class Wait:
 
 
 @dataclass(frozen=True)
-class Part:
+class KindPart:
     """Some properties that have calls of their own, beside the kind's."""
 
     properties: tuple[str, ...]
@@ -47,24 +51,21 @@ class Part:
     absent: Gone = ()
     """Errors of `get` and `clear` that say that there is none."""
     renames: Mapping[str, str] = field(default_factory=dict)
-    identity: Mapping[str, Template] | None = None
-    """API parameter -> which resource; the kind's when None."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that are always the same (of put)."""
     off: tuple[Any, ...] = (None, "", 0, False)
     """Values that mean clear."""
-    prefix: str = ""
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     """One type."""
 
     token: str
     service: str
     """boto3's name of it."""
     label: str
-    """What the real plugin's errors call it."""
+    """Its name in the real plugin's errors."""
     id: Template
     create: str = ""
     read: str = ""
@@ -76,14 +77,12 @@ class Kind:
     """As identity, where read finds things otherwise; a template in a list is that one value."""
     delete_identity: Mapping[str, Any] | None = None
     pick: str = "@"
-    """Where read's answer holds the resource (JMESPath)."""
+    """Where read's answer holds the resource (JMESPath; a template)."""
     prefix: str = ""
     renames: Mapping[str, str] = field(default_factory=dict)
     wrap: str = ""
     """Path of the parameter that holds the properties, where they are not parameters themselves."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters that are always the same (of create and update)."""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[KindPart, ...] = ()
     tags: Tagging | None = None
     gone: Gone = ()
     retry: Gone = ()
@@ -95,12 +94,15 @@ class Kind:
     outputs: Mapping[str, Template] = field(default_factory=dict)
     """Outputs that are formed rather than read."""
     unread: tuple[str, ...] = ()
-    """Properties that no answer tells, though it has a member of that name."""
+    """Properties that answers lack, though they have a member of that name."""
+    refused: tuple[str, ...] = ()
+    """Properties that the stand-in refuses to set."""
 
-    # What the provider calls. Each may be overridden.
+    # Called by the provider; each may be overridden.
 
-    def make(self, work: Work) -> tuple[str, dict[str, Any]]:
+    def make(self, work: ResourceOperation) -> tuple[str, dict[str, Any]]:
         """Create the resource: its id and state."""
+        self.refuse_unsupported(work)
         answer = self.call_create(work)
         work.id = self.id_after_create(work, answer)
         try:
@@ -109,19 +111,20 @@ class Kind:
             raise PartlyMadeError(str(error), work.id, {**work.inputs, **work.state}) from None
         return work.id, self.state_after(work)
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
-        """What follows the create call: parts, tags, waiting."""
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
+        """Finish after the create call: parts, tags, waiting."""
         self.await_ready(work)
         taken = tuple(work.shape(self.service, self.create).members)
         for part in self.parts:
             given = [name for name in part.properties if not _is_off(part, work.inputs.get(name))]
             if any(not find_member(taken, n, self.renames.get(n, ""), self.prefix) for n in given):
                 self.put_part(work, part)
-        if self.tags and work.inputs.get("tagsAll") and not self.tags.in_create(work, self):
+        tags = work.inputs.get("tagsAll")
+        if self.tags and tags and not self.tags.for_create(work, self.service, self.create, tags):
             work.state.update(self.find(work) or {})
-            self.tags.change(work, self, {}, work.inputs["tagsAll"])
+            self.tags.change(work, self.service, self.values(work), {}, tags)
 
-    def find(self, work: Work) -> dict[str, Any] | None:
+    def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         """The properties as they are in the cloud; None where there is no such resource."""
         try:
             answer = self.call_read(work)
@@ -132,7 +135,7 @@ class Kind:
         if not answer:
             return None
         found = self.properties_of(work, answer)
-        known = Work(work.request, work.id, {}, {}, {**work.properties, **found})
+        known = ResourceOperation(work.request, work.id, {}, {}, {**work.properties, **found})
         for part in self.parts:
             if part.get:
                 found |= self.get_part(known, part)
@@ -140,13 +143,15 @@ class Kind:
             found[name] = fill(template, {**known.properties, **found})
         if self.tags:
             known.state |= found
-            found["tagsAll"] = self.tags.read(known, self, answer)
+            found["tagsAll"] = self.tags.read(known, self.service, self.values(known), answer)
         return found
 
-    def change(self, work: Work) -> dict[str, Any]:
+    def change(self, work: ResourceOperation) -> dict[str, Any]:
         """Update the resource: its new state."""
+        self.refuse_unsupported(work)
         if self.tags and "tagsAll" in work.changed:
-            self.tags.change(work, self, work.state.get("tagsAll") or {}, work.inputs.get("tagsAll") or {})
+            old, new = (d.get("tagsAll") or {} for d in (work.state, work.inputs))
+            self.tags.change(work, self.service, self.values(work), old, new)
         in_parts = {name for part in self.parts for name in part.properties}
         if self.update and work.changed - in_parts - {"tags", "tagsAll"} - self.silent:
             self.call_update(work)
@@ -159,8 +164,10 @@ class Kind:
                     self.put_part(work, part)
         return self.state_after(work)
 
-    def remove(self, work: Work) -> None:
-        """Delete the resource."""
+    def remove(self, work: ResourceOperation) -> None:
+        """Delete the resource, unless the program said that it shall stay."""
+        if work.state.get("skipDestroy"):
+            return
         try:
             self.call_delete(work)
         except AwsError as error:
@@ -176,12 +183,19 @@ class Kind:
 
     # Steps.
 
+    def refuse_unsupported(self, work: ResourceOperation) -> None:
+        """Refuse properties that the stand-in does not set."""
+        defaults = work.rules.defaults
+        used = [n for n in self.refused if n in work.inputs and (work.inputs[n] or None) != (defaults.get(n) or None)]
+        if used:
+            raise ProviderError(f"the stand-in plugin does not set {', '.join(used)} of {self.label}")
+
     def recorded(self, identity: str) -> dict[str, Any]:
-        """The properties that an id tells: all that is known of what is imported."""
+        """Returns the properties in an id: all that is known of an imported resource."""
         return parse_id(self.id, identity)
 
-    def values(self, work: Work) -> dict[str, Any]:
-        """What templates are filled in with."""
+    def values(self, work: ResourceOperation) -> dict[str, Any]:
+        """Returns the values for templates."""
         return {**self.recorded(work.id), **work.properties}
 
     @property
@@ -189,23 +203,24 @@ class Kind:
         """Properties whose change makes no call."""
         return frozenset()
 
-    def call_create(self, work: Work) -> dict[str, Any]:
+    def call_create(self, work: ResourceOperation) -> dict[str, Any]:
         """The create call."""
         parameters = self.parameters(work, self.create)
         if self.tags and work.inputs.get("tagsAll"):
-            parameters |= self.tags.for_create(work, self, work.inputs["tagsAll"])
+            parameters |= self.tags.for_create(work, self.service, self.create, work.inputs["tagsAll"])
         name = fill_known(self.id, work.properties)
         try:
             return work.call(self.service, self.create, retry=self.retry, **parameters)
         except ProviderError as error:
             raise ProviderError(f"creating {self.label} ({name or work.request.name}): {error}") from None
 
-    def call_read(self, work: Work) -> dict[str, Any] | None:
+    def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         """The object of the read's answer."""
         identity = self.identity if self.read_identity is None else self.read_identity
-        return picked(work.call(self.service, self.read, **filled(identity, self.values(work))), self.pick)
+        values = self.values(work)
+        return picked(work.call(self.service, self.read, **filled(identity, values)), fill(self.pick, values))
 
-    def call_update(self, work: Work) -> None:
+    def call_update(self, work: ResourceOperation) -> None:
         """The update call, with the whole definition."""
         parameters = self.parameters(work, self.update) | filled(self.identity, self.values(work))
         try:
@@ -213,16 +228,16 @@ class Kind:
         except ProviderError as error:
             raise ProviderError(f"updating {self.label} ({work.id}): {error}") from None
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         """The delete call."""
         identity = self.identity if self.delete_identity is None else self.delete_identity
         work.call(self.service, self.delete, retry=self.retry_delete, **filled(identity, self.values(work)))
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         """A call's parameters from the inputs."""
         values = {n: v for n, v in work.inputs.items() if n not in ("tags", "tagsAll", "region", "__defaults")}
         shape = work.shape(self.service, operation)
-        found = {**to_api(values, shape, self.renames, self.prefix), **self.extra}
+        found = to_api(values, shape, self.renames, self.prefix)
         if self.wrap:
             inside = to_api(values, shape_at(shape, self.wrap), self.renames, self.prefix)
             for word in reversed(self.wrap.split(".")):
@@ -230,14 +245,14 @@ class Kind:
             found |= inside
         return found
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         """The properties in the object of read's answer."""
         shapes = {
             n: s for n, s in work.rules.properties.items() if n not in (*self.unread, "tags", "tagsAll", "region")
         }
         return from_api(answer, shapes, self.renames, self.prefix)
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         """Top-level properties that a read would tell if they were there: absence means that they are not."""
         shape = shape_at(work.shape(self.service, self.read, "output"), self.pick)
         members = tuple(shape.members) if shape is not None and shape.type_name == "structure" else ()
@@ -248,7 +263,7 @@ class Kind:
         }
         return names | {n for part in self.parts if part.get for n in part.properties} | {"tagsAll"}
 
-    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+    def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         """The id, of the inputs and the create call's answer."""
         inner = [value for value in answer.values() if isinstance(value, dict)]
         told: dict[str, Any] = {}
@@ -257,14 +272,14 @@ class Kind:
             told |= from_api(part, shapes, self.renames, self.prefix)
         return fill(self.id, {**work.properties, **told})
 
-    def state_after(self, work: Work) -> dict[str, Any]:
+    def state_after(self, work: ResourceOperation) -> dict[str, Any]:
         """The state after create or update, read back."""
         found = self.find(work)
         if found is None:
             raise ProviderError(f"reading {self.label} ({work.id}): couldn't find resource")
         return found
 
-    def await_ready(self, work: Work) -> None:
+    def await_ready(self, work: ResourceOperation) -> None:
         """Wait for the status that the kind waits for."""
         if self.wait is None:
             return
@@ -288,34 +303,36 @@ class Kind:
 
         work.wait(look, wait.seconds, f"{self.label} ({work.id}) to be {' or '.join(wait.ready)}")
 
-    def put_part(self, work: Work, part: Part) -> None:
+    def put_part(self, work: ResourceOperation, part: KindPart) -> None:
         """Set a part's properties as the inputs have them."""
         shape = work.shape(self.service, part.put)
         values = {name: work.inputs.get(name) for name in part.properties}
-        parameters = {**filled(self._identity_of(part), self.values(work)), **part.extra}
-        parameters |= to_api(values, shape, {**self.renames, **part.renames}, part.prefix)
+        parameters = {**filled(self.identity, self.values(work)), **part.extra}
+        parameters |= to_api(values, shape, {**self.renames, **part.renames})
         self._part_call(work, part, part.put, parameters, self.retry)
 
-    def clear_part(self, work: Work, part: Part) -> None:
+    def clear_part(self, work: ResourceOperation, part: KindPart) -> None:
         """Take a part away."""
         try:
-            self._part_call(work, part, part.clear, filled(self._identity_of(part), self.values(work)), ())
+            self._part_call(work, part, part.clear, filled(self.identity, self.values(work)), ())
         except AwsError as error:
             if not error.is_one_of(part.absent):
                 raise
 
-    def get_part(self, work: Work, part: Part) -> dict[str, Any]:
+    def get_part(self, work: ResourceOperation, part: KindPart) -> dict[str, Any]:
         """A part's properties as they are in the cloud."""
         try:
-            answer = work.call(self.service, part.get, **filled(self._identity_of(part), self.values(work)))
+            answer = work.call(self.service, part.get, **filled(self.identity, self.values(work)))
         except AwsError as error:
             if error.is_one_of(part.absent):
                 return {}
             raise
         shapes = {name: work.rules.properties[name] for name in part.properties}
-        return from_api(picked(answer, part.pick) or {}, shapes, {**self.renames, **part.renames}, part.prefix)
+        return from_api(picked(answer, part.pick) or {}, shapes, {**self.renames, **part.renames})
 
-    def _part_call(self, work: Work, part: Part, operation: str, parameters: dict[str, Any], retry: Gone) -> None:
+    def _part_call(
+        self, work: ResourceOperation, part: KindPart, operation: str, parameters: dict[str, Any], retry: Gone
+    ) -> None:
         try:
             work.call(self.service, operation, retry=retry, **parameters)
         except AwsError as error:
@@ -323,61 +340,27 @@ class Kind:
                 return
             raise ProviderError(f"setting {self.label} ({work.id}) {', '.join(part.properties)}: {error}") from None
 
-    def _identity_of(self, part: Part) -> Mapping[str, Template]:
-        return self.identity if part.identity is None else part.identity
 
-
-def fill(template: Template, values: Mapping[str, Any]) -> str:
-    """A template's text.
+@functools.cache
+def kind_of(token: str) -> ResourceKind:
+    """A type's kind.
 
     Raises:
-        KeyError: a value is missing.
+        KeyError: nobody declared it.
     """
-    return re.sub(r"\{(\w+)\}", lambda m: str(values[m[1]]), template)
+    row = dict(_rows()[token])
+    module, _, name = row.pop("class", "").partition(".")
+    of = getattr(importlib.import_module(f"twins.plugins.aws.services.{module}"), name) if name else ResourceKind
+    row["parts"] = tuple(KindPart(**part) for part in row.get("parts", ()))
+    row["tags"] = Tagging(**row["tags"]) if "tags" in row else None
+    row["wait"] = Wait(**row["wait"]) if "wait" in row else None
+    return of(token, **row)
 
 
-def fill_known(template: Template, values: Mapping[str, Any]) -> str:
-    """A template's text; empty when a value is missing."""
-    try:
-        return fill(template, values)
-    except KeyError:
-        return ""
+@functools.cache
+def _rows() -> dict[str, Any]:
+    return json.loads((FOLDER / "kinds.json").read_text())
 
 
-def filled(identity: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with their templates filled in, lists too."""
-    return {
-        name: [fill(item, values) if isinstance(item, str) else item for item in template]
-        if isinstance(template, list)
-        else fill(template, values)
-        for name, template in identity.items()
-    }
-
-
-def parse_id(template: Template, text: str) -> dict[str, str]:
-    """The properties that an id holds; empty where it does not fit."""
-    pattern = re.sub(r"\\\{(\w+)\\\}", lambda m: f"(?P<{m[1]}>.+)", re.escape(template))
-    found = re.fullmatch(pattern, text)
-    return dict(found.groupdict()) if found else {}
-
-
-def picked(answer: Any, path: str) -> Any:
-    """What a JMESPath finds."""
-    import jmespath
-
-    return answer if path == "@" else jmespath.search(path, answer)
-
-
-def shape_at(shape: Any, path: str) -> Any:
-    """botocore's shape at a plain path (`a.b[0].c`) of an answer; None where it leads elsewhere."""
-    for word in re.findall(r"\w+", re.sub(r"\[[^]]*\]", " ", path)) if path != "@" else ():
-        if shape is None or shape.type_name != "structure" or word not in shape.members:
-            return None
-        shape = shape.members[word]
-        while shape.type_name == "list":
-            shape = shape.member
-    return shape
-
-
-def _is_off(part: Part, value: Any) -> bool:
+def _is_off(part: KindPart, value: Any) -> bool:
     return value is None or any(value == off and type(value) is type(off) for off in part.off)

@@ -1,4 +1,4 @@
-"""The stand-in for Pulumi's aws plugin: its rules from types.json, its calls to the twin from services/."""
+"""The stand-in for Pulumi's aws plugin: its rules from types.json, its calls to the twin from kinds.json."""
 
 import copy
 import importlib.metadata
@@ -12,10 +12,9 @@ from twins.plugins.aws import (
     functions,
     tags,
 )
-from twins.plugins.aws.calls import Work
-from twins.plugins.aws.kinds import Kind
-from twins.plugins.aws.rules import Rules, rules
-from twins.plugins.aws.services import kind_of
+from twins.plugins.aws.calls import ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind, kind_of
+from twins.plugins.aws.rules import AwsTypeRules, rules
 from twins.plugins.aws.session import AwsSession, check_config, open_session
 from twins.plugins.caller import environment_of
 from twins.plugins.plugin import (
@@ -81,7 +80,7 @@ class AwsProvider(Provider[AwsSession]):
 
     def create(self, request: Request[AwsSession], inputs: Properties) -> tuple[str, Properties]:
         kind, known = self._kind(request), self._rules(request)
-        work = Work(request, inputs=_named(known, _without_defaults(inputs)))
+        work = ResourceOperation(request, inputs=_named(known, _without_defaults(inputs)))
         try:
             made, found = kind.make(work)
         except PartlyMadeError as error:
@@ -97,7 +96,7 @@ class AwsProvider(Provider[AwsSession]):
         found_id, at, region = identity.partition("@") if not state and known.regional else (identity, "", "")
         importing = not state
         recorded = state or {**kind.recorded(found_id), **({"region": region} if at else {})}
-        work = Work(request, id=found_id, state=recorded, old_inputs=inputs)
+        work = ResourceOperation(request, id=found_id, state=recorded, old_inputs=inputs)
         try:
             found = kind.find(work)
         except ProviderError as error:
@@ -118,7 +117,7 @@ class AwsProvider(Provider[AwsSession]):
     ) -> Properties:
         kind = self._kind(request)
         changed = {path.split(".")[0].split("[")[0] for path in self.diff(request, old_inputs, state, news).changes}
-        work = Work(request, identity, _without_defaults(news), old_inputs, state, frozenset(changed))
+        work = ResourceOperation(request, identity, _without_defaults(news), old_inputs, state, frozenset(changed))
         try:
             found = kind.change(work)
         except ProviderError as error:
@@ -127,7 +126,7 @@ class AwsProvider(Provider[AwsSession]):
 
     def delete(self, request: Request[AwsSession], identity: str, state: Properties) -> None:
         try:
-            self._kind(request).remove(Work(request, identity, state=state))
+            self._kind(request).remove(ResourceOperation(request, identity, state=state))
         except ProviderError as error:
             raise ProviderError(_told(request, "deleting", error)) from None
 
@@ -137,7 +136,7 @@ class AwsProvider(Provider[AwsSession]):
     def follows(self, secret: set[str]) -> set[str]:
         return secret | {"tagsAll"} if "tags" in secret else secret
 
-    def _rules(self, request: Request[AwsSession]) -> Rules:
+    def _rules(self, request: Request[AwsSession]) -> AwsTypeRules:
         try:
             return rules(request.type)
         except KeyError:
@@ -146,12 +145,12 @@ class AwsProvider(Provider[AwsSession]):
                 "those that it knows; with the real plugin installed, that one is used"
             ) from None
 
-    def _kind(self, request: Request[AwsSession]) -> Kind:
+    def _kind(self, request: Request[AwsSession]) -> ResourceKind:
         self._rules(request)
         return kind_of(request.type)
 
 
-def _state(kind: Kind, work: Work, found: Properties) -> Properties:
+def _state(kind: ResourceKind, work: ResourceOperation, found: Properties) -> Properties:
     """What is recorded: what was found; where that is the same as configured, in the configured words."""
     known, session = work.rules, work.session
     configured = {**work.state, **work.inputs}
@@ -173,7 +172,7 @@ def _state(kind: Kind, work: Work, found: Properties) -> Properties:
     return {n: equivalence.compact(v) if _is_policy(known, n, v) else v for n, v in new.items()}
 
 
-def _in_configured_words(known: Rules, path: str, configured: Any, found: Any) -> Any:
+def _in_configured_words(known: AwsTypeRules, path: str, configured: Any, found: Any) -> Any:
     if configured is None or configured == found or equivalence.same(known, path, configured, found):
         return found if configured is None else configured
     if isinstance(configured, dict) and isinstance(found, dict):
@@ -185,7 +184,7 @@ def _in_configured_words(known: Rules, path: str, configured: Any, found: Any) -
     return found
 
 
-def _refreshed_inputs(known: Rules, inputs: Properties, state: Properties, new: Properties) -> Properties:
+def _refreshed_inputs(known: AwsTypeRules, inputs: Properties, state: Properties, new: Properties) -> Properties:
     """The inputs as what is there now would have them: so a later `up` sees what changed, and puts it back."""
     fresh = copy.deepcopy(inputs)
     for name, value in inputs.items():
@@ -202,7 +201,7 @@ def _refreshed_inputs(known: Rules, inputs: Properties, state: Properties, new: 
     return fresh
 
 
-def _projected(known: Rules, path: str, given: Any, new: Any, before: Any) -> Any:
+def _projected(known: AwsTypeRules, path: str, given: Any, new: Any, before: Any) -> Any:
     """The new value with the members that were given, and with those that appeared since."""
     if isinstance(given, dict) and isinstance(new, dict):
         before = before if isinstance(before, dict) else {}
@@ -219,13 +218,13 @@ def _projected(known: Rules, path: str, given: Any, new: Any, before: Any) -> An
     return given if equivalence.same(known, path, given, new) else new
 
 
-def _imported_inputs(known: Rules, new: Properties) -> Properties:
+def _imported_inputs(known: AwsTypeRules, new: Properties) -> Properties:
     inputs = {n: v for n, v in new.items() if n in known.inputs and not (_zero(v) and n not in known.required)}
     inputs |= {n: v for n, v in known.defaults.items() if "." not in n and "[" not in n and n not in inputs}
     return inputs | {DEFAULTS: []}
 
 
-def _inputs_of(known: Rules, state: Properties) -> Properties:
+def _inputs_of(known: AwsTypeRules, state: Properties) -> Properties:
     """Recorded inputs, for an engine that does not send them."""
     return {n: v for n, v in state.items() if n in known.inputs or n == "tagsAll"}
 
@@ -236,7 +235,7 @@ def _without_defaults(inputs: Properties) -> Properties:
     return {n: v for n, v in inputs.items() if n != DEFAULTS}
 
 
-def _named(known: Rules, inputs: Properties) -> Properties:
+def _named(known: AwsTypeRules, inputs: Properties) -> Properties:
     """A name by the upstream provider's rule, where Pulumi made none: a prefix was given."""
     name: str = known.autoname["property"] if known.autoname else ""
     if not name or inputs.get(name):
@@ -245,7 +244,7 @@ def _named(known: Rules, inputs: Properties) -> Properties:
     return {**inputs, name: beginning + secrets.token_hex(13)}
 
 
-def _is_policy(known: Rules, name: str, value: Any) -> bool:
+def _is_policy(known: AwsTypeRules, name: str, value: Any) -> bool:
     return isinstance(value, str) and known.rules.get(name, {}).get("json") == "policy"
 
 

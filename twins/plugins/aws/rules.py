@@ -14,7 +14,7 @@ Shape = Any
 
 
 @dataclass(frozen=True)
-class Rules:
+class AwsTypeRules:
     """One type. Paths are the SDK's names with `[]` for any index."""
 
     token: str
@@ -82,7 +82,7 @@ def tokens() -> tuple[str, ...]:
 
 
 @functools.cache
-def rules(token: str) -> Rules:
+def rules(token: str) -> AwsTypeRules:
     """A type's rules.
 
     Raises:
@@ -90,7 +90,7 @@ def rules(token: str) -> Rules:
     """
     told, shapes = _types()[token], _properties()[token]
     inputs = _unmarked(shapes["inputs"])
-    return Rules(
+    return AwsTypeRules(
         token=token,
         inputs=inputs,
         outputs=_unmarked(shapes["outputs"]),

@@ -19,7 +19,6 @@ PLUGIN_SERVICES = {"iam": "us-east-1", "budgets": "us-east-1"}
 """Services without regions, and where their clients are signed for."""
 ENDPOINT_NAMES = {
     "application-autoscaling": ("appautoscaling", "applicationautoscaling"),
-    "events": ("events", "cloudwatchevents", "eventbridge"),
     "logs": ("logs", "cloudwatchlogs"),
     "budgets": ("budgets",),
     "s3": ("s3", "s3api"),

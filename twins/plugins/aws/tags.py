@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Gone, Work
+from twins.plugins.aws.calls import ResourceOperation
 from twins.plugins.aws.session import AwsSession
+from twins.plugins.aws.templates import filled
 from twins.plugins.aws.translate import map_of, pairs_of
 from twins.plugins.values import UNKNOWN, has_unknown
-
-if TYPE_CHECKING:
-    from twins.plugins.aws.kinds import Kind
 
 MEMBERS = ("Tags", "tags", "TagSet", "TagList", "ResourceTags")
 KEYS = ("TagKeys", "tagKeys", "ResourceTagKeys")
@@ -41,54 +39,47 @@ class Tagging:
     """Empty when the kind's own read tells the tags."""
     target: Mapping[str, Any] = field(default_factory=dict)
     """API parameter -> which resource."""
-    at_create: bool = True
-    """Does the create call take tags?"""
-    absent: Gone = ()
-    service: str = ""
+    resource: str = ""
+    """The type in EC2's tag specifications, where the create call takes those."""
 
-    def in_create(self, work: Work, kind: "Kind") -> bool:
-        """Were the tags given with the create call?"""
-        return self.at_create and bool(self._member(work, kind, kind.create))
+    def for_create(
+        self, work: ResourceOperation, service: str, operation: str, tags: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """The create call's parameters for tags; empty where it takes none."""
+        if self.resource:
+            pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+            return {"TagSpecifications": [{"ResourceType": self.resource, "Tags": pairs}]}
+        members = work.shape(service, operation).members
+        member = next((m for m in MEMBERS if m in members), "")
+        return {member: pairs_of(tags, members[member])} if member else {}
 
-    def for_create(self, work: Work, kind: "Kind", tags: dict[str, str]) -> dict[str, Any]:
-        """The create call's parameters for tags."""
-        member = self._member(work, kind, kind.create) if self.at_create else ""
-        return {member: pairs_of(tags, work.shape(kind.service, kind.create).members[member])} if member else {}
-
-    def change(self, work: Work, kind: "Kind", old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    def change(
+        self,
+        work: ResourceOperation,
+        service: str,
+        values: Mapping[str, Any],
+        old: Mapping[str, str],
+        new: Mapping[str, str],
+    ) -> None:
         """Make the tags what they should be, with as few calls as that takes."""
-        from twins.plugins.aws.kinds import filled
-
-        service, target = self.service or kind.service, filled(self.target, kind.values(work))
+        target = filled(self.target, values)
         removed = [name for name in old if name not in new]
         if removed:
-            shape = work.shape(service, self.remove)
-            member = next(m for m in (*KEYS, *MEMBERS) if m in shape.members)
-            values: Any = removed if member in KEYS else [{"Key": key} for key in removed]
-            work.call(service, self.remove, **target, **{member: values})
+            members = work.shape(service, self.remove).members
+            member = next(m for m in (*KEYS, *MEMBERS) if m in members)
+            keys: Any = removed if member in KEYS else [{"Key": key} for key in removed]
+            work.call(service, self.remove, **target, **{member: keys})
         added = {name: value for name, value in new.items() if old.get(name) != value}
         if added:
-            member = self._member(work, kind, self.add, service)
-            work.call(
-                service, self.add, **target, **{member: pairs_of(added, work.shape(service, self.add).members[member])}
-            )
+            members = work.shape(service, self.add).members
+            member = next(m for m in MEMBERS if m in members)
+            work.call(service, self.add, **target, **{member: pairs_of(added, members[member])})
 
-    def read(self, work: Work, kind: "Kind", answer: Mapping[str, Any]) -> dict[str, str]:
+    def read(
+        self, work: ResourceOperation, service: str, values: Mapping[str, Any], answer: Mapping[str, Any]
+    ) -> dict[str, str]:
         """All tags but AWS's own."""
-        from twins.plugins.aws.kinds import filled
-
-        told: Mapping[str, Any] = answer
-        if self.list:
-            try:
-                told = work.call(self.service or kind.service, self.list, **filled(self.target, kind.values(work)))
-            except AwsError as error:
-                if not error.is_one_of(self.absent):
-                    raise
-                told = {}
+        told = work.call(service, self.list, **filled(self.target, values)) if self.list else answer
         found = next((told[m] for m in MEMBERS if told.get(m)), {})
         keys, beginnings = work.session.ignored_tags
         return {k: v for k, v in map_of(found).items() if not k.startswith(("aws:", *beginnings)) and k not in keys}
-
-    def _member(self, work: Work, kind: "Kind", operation: str, service: str = "") -> str:
-        members = work.shape(service or kind.service, operation).members
-        return next((m for m in MEMBERS if m in members), "")

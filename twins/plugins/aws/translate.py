@@ -7,7 +7,6 @@ property path -> the API's member.
 
 import functools
 import json
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -115,7 +114,7 @@ def _scalar_to_api(value: Any, kind: str) -> Any:
     if kind == "boolean":
         return value if isinstance(value, bool) else str(value).lower() == "true"
     if kind == "timestamp" and isinstance(value, str):
-        return datetime.fromisoformat(value.replace("_", "T", 1) if re.match(r"\d{4}-\d\d-\d\d_", value) else value)
+        return datetime.fromisoformat(value)
     return value
 
 

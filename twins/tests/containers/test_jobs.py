@@ -11,7 +11,6 @@ from hosting import jobs
 from tests.containers.conftest import docker
 from tests.support.checkout import CHECKOUT
 from twins.aws import control
-from twins.tests.emulated.aws.conftest import Running, made_role
 from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import (
     WORK,
     begin,
@@ -21,23 +20,22 @@ from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import (
     prepare,
     until_said,
 )
+from twins.tests.support.aws import RunningTwin, made_role, running_twin
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTwin]:
     home = tmp_path_factory.mktemp("aws") / "twin"
-    found = Running(home, control.up(home, judge="off", pace=0.1, containers="run"))
-    prepare(found)
-    yield found
-    found.close()
-    control.reset(home)
-    control.down(home)
+    with running_twin(home, pace=0.1, containers="run") as found:
+        prepare(found)
+        yield found
+        control.reset(home)
 
 
 @pytest.fixture(scope="module")
-def image(twin: Running, base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def image(twin: RunningTwin, base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A program's image in the twin's registry, by its digest."""
     # With a label, as a test of hosting makes and removes the same image.
     lines = [f"FROM {base}", "LABEL of=twins", "COPY job.py /job.py", 'ENTRYPOINT ["python3", "-u", "/job.py"]']
@@ -58,7 +56,7 @@ def image(twin: Running, base: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def run(twin: Running, image: str) -> Iterator[Callable[..., str]]:
+def run(twin: RunningTwin, image: str) -> Iterator[Callable[..., str]]:
     role = made_role(twin, f"training-{os.urandom(3).hex()}")
 
     def start(name: str, code: str, **more: object) -> str:
@@ -71,7 +69,7 @@ def run(twin: Running, image: str) -> Iterator[Callable[..., str]]:
     assert docker("network", "ls", "--quiet", "--filter", label) == ""
 
 
-def test_a_job_without_a_network(twin: Running, run: Callable[..., str]) -> None:
+def test_a_job_without_a_network(twin: RunningTwin, run: Callable[..., str]) -> None:
     code = """
 print(sys.argv[1:], [name for _, name in socket.if_nameindex()], os.environ["TRAINING_JOB_NAME"])
 print(Path("/opt/ml/input/data/train/a.jsonl").read_text(), Path("/opt/ml/input/config/hyperparameters.json").exists())
@@ -88,7 +86,7 @@ Path("/mnt/kept/step").write_text("1")
     assert keys(twin, "checkpoints/docker/") == ["step"]
 
 
-def test_two_that_find_each_other_are_stopped(twin: Running, run: Callable[..., str]) -> None:
+def test_two_that_find_each_other_are_stopped(twin: RunningTwin, run: Callable[..., str]) -> None:
     code = """
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 if socket.gethostname() == "algo-1":

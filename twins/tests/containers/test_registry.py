@@ -9,23 +9,23 @@ from unittest import mock
 import pytest
 
 from tests.containers.conftest import docker
-from tests.support.aws import Account, running_account
+from twins.tests.support.aws import RunningTwin, running_twin
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-def account(tmp_path: Path, base: str) -> Iterator[Account]:
+def twin(tmp_path: Path, base: str) -> Iterator[RunningTwin]:
     """A twin, and a configuration of Docker's client of its own."""
-    with running_account(tmp_path, judge="off") as made, mock.patch.dict(os.environ, DOCKER_CONFIG=str(tmp_path)):
+    with running_twin(tmp_path / "twin") as made, mock.patch.dict(os.environ, DOCKER_CONFIG=str(tmp_path)):
         yield made
-        host = made.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+        host = made.info.url.removeprefix("http://")
         if left := docker("images", "--quiet", "--filter", f"reference={host}/*/*").split():
             docker("rmi", "--force", *set(left))
 
 
-def test_docker_logs_in_pushes_and_pulls(account: Account, tmp_path: Path) -> None:
-    ecr = account.client("ecr")
+def test_docker_logs_in_pushes_and_pulls(twin: RunningTwin, tmp_path: Path) -> None:
+    ecr = twin.client("ecr")
     ecr.create_repository(repositoryName="kit/small", imageTagMutability="IMMUTABLE")
     (data,) = ecr.get_authorization_token()["authorizationData"]
     user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")

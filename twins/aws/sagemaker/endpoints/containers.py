@@ -13,8 +13,8 @@ from twins.aws.sagemaker.documents import ENDPOINT
 from twins.aws.sagemaker.endpoints import variants
 from twins.aws.sagemaker.fleet.fleet import PING
 from twins.aws.services.documents import Document, regions
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 from twins.core.fleet.plan import (
     ContainerPlan,
     DataSource,
@@ -30,12 +30,12 @@ DOWNLOAD_SECONDS = 3600
 _MODEL = "/opt/ml/model"
 
 
-def runs(twin: Twin) -> bool:
+def runs(twin: AccountTwin) -> bool:
     """Does this twin run containers?"""
     return twin.settings.containers == "run"
 
 
-def resume(twin: Twin) -> None:
+def resume(twin: AccountTwin) -> None:
     """Tell the fleet what a loaded state says of all endpoints."""
     with twin.lock:
         endpoints = [
@@ -44,17 +44,19 @@ def resume(twin: Twin) -> None:
         twin.fleet.resume([_plan_of(endpoint) for endpoint in endpoints])
 
 
-def tell(twin: Twin, endpoint: Document) -> None:
+def tell(twin: AccountTwin, endpoint: Document) -> None:
     """Have the fleet bring about what an endpoint's document says."""
     twin.fleet.want(_plan_of(endpoint))
     twin.changed()
 
 
-def add_group(twin: Twin, region: str, endpoint: Document, config: Document, live: Mapping[str, Document]) -> str:
+def add_group(
+    twin: AccountTwin, region: str, endpoint: Document, config: Document, live: Mapping[str, Document]
+) -> str:
     """Plan the instances of a configuration, without traffic yet; the group's id.
 
     Raises:
-        ApiError: a container can't run on this twin; the text says why.
+        AwsApiError: a container can't run on this twin; the text says why.
     """
     planned = [
         VariantPlan(
@@ -118,10 +120,10 @@ def _new_instances(count: int) -> list[str]:
     return [f"i-{secrets.token_hex(9)[:17]}" for _ in range(count)]
 
 
-def _container(twin: Twin, region: str, variant: Document, found: list[Document]) -> ContainerPlan:
+def _container(twin: AccountTwin, region: str, variant: Document, found: list[Document]) -> ContainerPlan:
     name = variant["VariantName"]
     if len(found) > 1:
-        raise ApiError(
+        raise AwsApiError(
             "ValidationException",
             f"This twin of AWS runs one container an instance, and the model of production variant {name} has "
             f"{len(found)}: give it a PrimaryContainer.",
@@ -129,10 +131,10 @@ def _container(twin: Twin, region: str, variant: Document, found: list[Document]
     container = found[0]
     if container.get("Mode", "SingleModel") != "SingleModel":
         text = f"This twin of AWS serves one model a container; production variant {name} asks for {container['Mode']}."
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
     if container.get("AdditionalModelDataSources"):
         text = f"This twin of AWS gives a container no AdditionalModelDataSources: production variant {name} has some."
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
     image = container.get("Image", "")
     return ContainerPlan(
         image=image,

@@ -11,11 +11,11 @@ from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import CONFIG, ENDPOINT, Listing
 from twins.aws.sagemaker.endpoints import containers as fleet
 from twins.aws.sagemaker.endpoints import guardrails
-from twins.aws.sagemaker.endpoints.rollout import Rollout
+from twins.aws.sagemaker.endpoints.rollout import EndpointRollout
 from twins.aws.sagemaker.endpoints.variants import deployed, summaries
 from twins.aws.services.documents import Document, ask, now, plain
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _ENDPOINTS = Listing(
     "Endpoints",
@@ -33,12 +33,12 @@ DELETION_SECONDS = 60
 class Endpoints:
     """Operations on endpoints."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
-        self._rollout = Rollout(twin)
+        self._rollout = EndpointRollout(twin)
         twin.action_named("sagemaker.delete", self._forget)
 
-    def create_endpoint(self, call: Call) -> Document:
+    def create_endpoint(self, call: ApiCall) -> Document:
         given = call.parameters
         config = store.find(self._twin, CONFIG, call.region, given["EndpointConfigName"])
         guardrails.check(self._twin, call.region, given.get("DeploymentConfig"), config)
@@ -55,14 +55,14 @@ class Endpoints:
         self._rollout.begin(endpoint, config, deployment, {})
         return {"EndpointArn": endpoint["EndpointArn"]}
 
-    def describe_endpoint(self, call: Call) -> Document:
+    def describe_endpoint(self, call: ApiCall) -> Document:
         endpoint = store.find(self._twin, ENDPOINT, call.region, call.parameters["EndpointName"])
         return described(endpoint)
 
-    def list_endpoints(self, call: Call) -> Document:
+    def list_endpoints(self, call: ApiCall) -> Document:
         return store.page_of(call, ENDPOINT, store.documents(self._twin, ENDPOINT, call.region), _ENDPOINTS)
 
-    def update_endpoint(self, call: Call) -> Document:
+    def update_endpoint(self, call: ApiCall) -> Document:
         twin, given = self._twin, plain(call.parameters)
         endpoint = store.find(twin, ENDPOINT, call.region, given["EndpointName"])
         config = store.find(twin, CONFIG, call.region, given["EndpointConfigName"])
@@ -85,7 +85,7 @@ class Endpoints:
         self._rollout.begin(endpoint, config, deployment, retained)
         return {"EndpointArn": endpoint["EndpointArn"]}
 
-    def update_endpoint_weights_and_capacities(self, call: Call) -> Document:
+    def update_endpoint_weights_and_capacities(self, call: ApiCall) -> Document:
         endpoint = store.find(self._twin, ENDPOINT, call.region, call.parameters["EndpointName"])
         _require_settled(endpoint)
         desired = plain(call.parameters["DesiredWeightsAndCapacities"])
@@ -94,7 +94,7 @@ class Endpoints:
         self._rollout.scale(endpoint, desired)
         return {"EndpointArn": endpoint["EndpointArn"]}
 
-    def delete_endpoint(self, call: Call) -> None:
+    def delete_endpoint(self, call: ApiCall) -> None:
         endpoint = store.find(self._twin, ENDPOINT, call.region, call.parameters["EndpointName"])
         if endpoint["EndpointStatus"] in _IN_PROGRESS:
             raise _in_progress(endpoint)
@@ -120,17 +120,17 @@ class Endpoints:
         for variant in endpoint["variants"]:
             resource = f"endpoint/{endpoint['EndpointName']}/variant/{variant}"
             given = {"ServiceNamespace": "sagemaker", "ResourceId": resource, "ScalableDimension": _DIMENSION}
-            with suppress(ApiError):  # there is none
+            with suppress(AwsApiError):  # there is none
                 ask(self._twin, "application-autoscaling", "DeregisterScalableTarget", region, given)
 
 
-def set_instance_count(twin: Twin, region: str, endpoint_name: str, variant: str, count: int) -> None:
+def set_instance_count(twin: AccountTwin, region: str, endpoint_name: str, variant: str, count: int) -> None:
     """Scale a variant as UpdateEndpointWeightsAndCapacities does: for application autoscaling.
 
     Raises:
-        ApiError: there is no such endpoint or variant, or it is being changed.
+        AwsApiError: there is no such endpoint or variant, or it is being changed.
     """
-    call = Call(
+    call = ApiCall(
         store.SERVICE,
         "UpdateEndpointWeightsAndCapacities",
         {
@@ -176,11 +176,11 @@ def _require_settled(endpoint: Document) -> None:
         raise _in_progress(endpoint)
     if endpoint["EndpointStatus"] == "Failed":
         message = f'Cannot update endpoint "{endpoint["EndpointArn"]}" in status Failed.'
-        raise ApiError("ValidationException", message)
+        raise AwsApiError("ValidationException", message)
 
 
-def _in_progress(endpoint: Document) -> ApiError:
-    return ApiError("ValidationException", f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
+def _in_progress(endpoint: Document) -> AwsApiError:
+    return AwsApiError("ValidationException", f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
 
 
 def _retained(endpoint: Document, config: Document, excluded: set[str]) -> dict[str, Document]:
@@ -197,10 +197,10 @@ def _check_desired(endpoint: Document, desired: Document) -> None:
     name = desired["VariantName"]
     if name not in endpoint["variants"]:
         message = f'Could not find production variant "{name}" of endpoint "{endpoint["EndpointArn"]}".'
-        raise ApiError("ValidationException", message)
+        raise AwsApiError("ValidationException", message)
     scales_to_zero = "AsyncInferenceConfig" in endpoint["config"] or any(
         "ManagedInstanceScaling" in variant for variant in endpoint["config"]["ProductionVariants"]
     )
     if desired.get("DesiredInstanceCount") == 0 and not scales_to_zero:
         message = f"DesiredInstanceCount of variant {name} must be at least 1: only asynchronous endpoints scale to 0."
-        raise ApiError("ValidationException", message)
+        raise AwsApiError("ValidationException", message)

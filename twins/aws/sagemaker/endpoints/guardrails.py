@@ -7,28 +7,30 @@ import math
 
 from twins.aws.services.cloudwatch.alarms import states
 from twins.aws.services.documents import Document
-from twins.aws.twin import AWS_TRANSITION_SECONDS, Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
+from twins.aws.wire.calls import AwsApiError
 
 DEFAULT_TIMEOUT_SECONDS = 14_400
 
 
-def check(twin: Twin, region: str, deployment: Document | None, config: Document) -> None:
+def check(twin: AccountTwin, region: str, deployment: Document | None, config: Document) -> None:
     """Refuse a deployment that can't be carried out for a configuration.
 
     Raises:
-        ApiError: a batch or canary of a size that AWS does not allow, or an alarm that is not there.
+        AwsApiError: a batch or canary of a size that AWS does not allow, or an alarm that is not there.
     """
     if not deployment:
         return
     if "BlueGreenUpdatePolicy" in deployment and "RollingUpdatePolicy" in deployment:
-        raise ApiError("ValidationException", "Only one of BlueGreenUpdatePolicy and RollingUpdatePolicy can be given.")
+        raise AwsApiError(
+            "ValidationException", "Only one of BlueGreenUpdatePolicy and RollingUpdatePolicy can be given."
+        )
     for variant in config["ProductionVariants"]:
         _check_sizes(deployment, variant)
     known = states(twin, region)
     for name in alarm_names(deployment):
         if name not in known:
-            raise ApiError("ValidationException", f"Could not find CloudWatch alarm {name}.")
+            raise AwsApiError("ValidationException", f"Could not find CloudWatch alarm {name}.")
 
 
 def alarm_names(deployment: Document | None) -> list[str]:
@@ -37,7 +39,7 @@ def alarm_names(deployment: Document | None) -> list[str]:
     return [alarm["AlarmName"] for alarm in rollback.get("Alarms", [])]
 
 
-def ringing(twin: Twin, region: str, deployment: Document | None) -> list[str]:
+def ringing(twin: AccountTwin, region: str, deployment: Document | None) -> list[str]:
     """The alarms of a deployment that are in ALARM now."""
     known = states(twin, region)
     return [name for name in alarm_names(deployment) if known.get(name) == "ALARM"]
@@ -90,7 +92,7 @@ def _check_sizes(deployment: Document, variant: Document) -> None:
     total, name = variant.get("InitialInstanceCount", 1), variant["VariantName"]
     rolling = deployment.get("RollingUpdatePolicy")
     if rolling and not all(5 <= share <= 50 for share in _shares_meant(rolling["MaximumBatchSize"], total)):
-        raise ApiError(
+        raise AwsApiError(
             "ValidationException",
             f"MaximumBatchSize must be between 5% and 50% of the variant's total instance count: "
             f"variant {name} has {total}.",
@@ -100,12 +102,14 @@ def _check_sizes(deployment: Document, variant: Document) -> None:
     if not member:
         return
     if member not in routing:
-        raise ApiError("ValidationException", f"{member} must be provided for a deployment of type {routing['Type']}.")
+        raise AwsApiError(
+            "ValidationException", f"{member} must be provided for a deployment of type {routing['Type']}."
+        )
     found = _shares_meant(routing[member], total)
     if max(found) > 50 or (member == "LinearStepSize" and min(found) < 10):
         allowed = "at most 50%" if member == "CanarySize" else "between 10% and 50%"
         message = f"{member} must be {allowed} of the variant's total instance count: variant {name} has {total}."
-        raise ApiError("ValidationException", message)
+        raise AwsApiError("ValidationException", message)
 
 
 def _shares_meant(size: Document, total: int) -> list[float]:

@@ -9,7 +9,7 @@ from twins.aws.sagemaker.documents import MODEL
 from twins.aws.sagemaker.endpoints import containers as fleet
 from twins.aws.sagemaker.endpoints import variants
 from twins.aws.services.documents import Document
-from twins.aws.twin import AWS_TRANSITION_SECONDS, Twin
+from twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
 
 MODEL_MISSING_SECONDS = 3600
 """How long AWS looks for a model that is gone before the endpoint fails, about."""
@@ -19,7 +19,7 @@ _NO_CAPACITY = (
 )
 
 
-def found(twin: Twin, region: str, endpoint: Document) -> str:
+def found(twin: AccountTwin, region: str, endpoint: Document) -> str:
     """Why the configuration of an endpoint's rollout can't serve; empty when it can."""
     config = endpoint["rollout"]["config"]
     lasted = time.time() - endpoint["rollout"]["began"]
@@ -42,13 +42,13 @@ def found(twin: Twin, region: str, endpoint: Document) -> str:
     return ""
 
 
-def no_capacity(twin: Twin, variant: Document) -> str:
+def no_capacity(twin: AccountTwin, variant: Document) -> str:
     """Why no instance of a variant's type is to be had; empty when there are some."""
     lacks = faults.find(twin, "capacity", instance_type=variant.get("InstanceType", ""))
     return _NO_CAPACITY if lacks else ""
 
 
-def met(twin: Twin, problem: str, config: Document) -> None:
+def met(twin: AccountTwin, problem: str, config: Document) -> None:
     """A problem has stopped something: where it was a lack of capacity, that happened once."""
     for variant in variants.all_of(config):
         if problem == _NO_CAPACITY and no_capacity(twin, variant):
@@ -56,17 +56,19 @@ def met(twin: Twin, problem: str, config: Document) -> None:
             return
 
 
-def lacks_model(twin: Twin, region: str, config: Document) -> bool:
+def lacks_model(twin: AccountTwin, region: str, config: Document) -> bool:
     """Is the model of a variant gone?"""
     return any(variants.containers(twin, region, each) is None for each in variants.all_of(config))
 
 
-def are_silent(twin: Twin, containers: list[Document]) -> bool:
+def are_silent(twin: AccountTwin, containers: list[Document]) -> bool:
     """Is there one that never answers?"""
     return any(faults.find(twin, "silent", image=each.get("Image", "")) for each in containers)
 
 
-def _of_containers(twin: Twin, region: str, endpoint: Document, variant: Document, containers: list[Document]) -> str:
+def _of_containers(
+    twin: AccountTwin, region: str, endpoint: Document, variant: Document, containers: list[Document]
+) -> str:
     rollout = endpoint["rollout"]
     model = store.lookup(twin, MODEL, region, variant.get("ModelName", "")) or {}
     name, config = endpoint["EndpointName"], rollout["config"]

@@ -14,8 +14,8 @@ from twins.aws.sagemaker.documents import ENDPOINT
 from twins.aws.sagemaker.endpoints import containers as fleet
 from twins.aws.sagemaker.endpoints import guardrails, obstacles, variants
 from twins.aws.services.documents import Document, now, regions
-from twins.aws.twin import AWS_TRANSITION_SECONDS, Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
+from twins.aws.wire.calls import AwsApiError
 
 _LOOK_SECONDS = 0.1
 # A twin whose transitions take no time still needs some for its own work: for an update, and to see an alarm.
@@ -24,10 +24,10 @@ _SHORTEST_BAKE_SECONDS = 0.5
 _LONGEST_LOOK_SECONDS = 1.0
 
 
-class Rollout:
+class EndpointRollout:
     """Moves endpoints from one configuration to the next."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         twin.every(_LOOK_SECONDS, self._look)
         twin.action_named("sagemaker.scale", self._scaled)
@@ -241,7 +241,7 @@ class Rollout:
         live = variants.fresh(self._twin, region, config, rollout["retained"])
         try:
             rollout["group"] = fleet.add_group(self._twin, region, endpoint, config, live)
-        except ApiError as e:
+        except AwsApiError as e:
             rollout["unrunnable"] = e.message
             return
         fleet.resize(endpoint["groups"][-1], fleet.counts(live), rollout["steps"][0].get("new", 100.0))
@@ -270,7 +270,7 @@ class Rollout:
                 fleet.tell(self._twin, endpoint)
         elif "groups" not in endpoint and not obstacles.lacks_model(self._twin, region, endpoint["config"]):
             endpoint["groups"] = []
-            with suppress(ApiError):  # one that can't run here serves nothing
+            with suppress(AwsApiError):  # one that can't run here serves nothing
                 group = fleet.add_group(self._twin, region, endpoint, endpoint["config"], endpoint["variants"])
                 fleet.keep_group(endpoint, group)
             fleet.tell(self._twin, endpoint)

@@ -1,15 +1,14 @@
-"""What Application Auto Scaling does to variants: keep the count within its limits, follow alarms and schedules."""
+"""What Application Auto Scaling does to variants: keep the count within its limits, follow alarms."""
 
 import math
 from typing import Any
 
 from twins.aws.sagemaker.endpoints.endpoints import set_instance_count
-from twins.aws.services import schedules
 from twins.aws.services.cloudwatch import cloudwatch
 from twins.aws.services.cloudwatch.metrics import in_window, metric_of, statistic
 from twins.aws.services.documents import Document, ask, new_id, now, regions, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 
 _SERVICE = "application-autoscaling"
 _TICK_SECONDS = 0.2
@@ -17,8 +16,8 @@ _KEPT_ACTIVITIES = 200
 _DEFAULT_COOLDOWN = 300  # seconds on AWS
 
 
-def install(twin: Twin) -> None:
-    """Follow the alarms of policies, and look at limits and schedules all the time."""
+def install(twin: AccountTwin) -> None:
+    """Follow the alarms of policies, and look at limits all the time."""
     cloudwatch.act_on(twin, "arn:aws:autoscaling:", lambda *change: _follow(twin, *change))
     twin.every(_TICK_SECONDS, lambda: _keep(twin))
 
@@ -29,15 +28,15 @@ def names(resource_id: str) -> tuple[str, str]:
     return endpoint_name, variant_name
 
 
-def endpoint(twin: Twin, region: str, resource_id: str) -> Document | None:
+def endpoint(twin: AccountTwin, region: str, resource_id: str) -> Document | None:
     """The endpoint as SageMaker describes it, or None."""
     try:
         return ask(twin, "sagemaker", "DescribeEndpoint", region, {"EndpointName": names(resource_id)[0]})
-    except ApiError:
+    except AwsApiError:
         return None
 
 
-def variant(twin: Twin, region: str, resource_id: str) -> Document | None:
+def variant(twin: AccountTwin, region: str, resource_id: str) -> Document | None:
     """The variant as SageMaker describes it, or as its configuration has it while the endpoint is being made."""
     found = endpoint(twin, region, resource_id)
     wanted = names(resource_id)[1]
@@ -47,39 +46,39 @@ def variant(twin: Twin, region: str, resource_id: str) -> Document | None:
     return None
 
 
-def instance_types(twin: Twin, region: str, config: str) -> dict[str, str] | None:
+def instance_types(twin: AccountTwin, region: str, config: str) -> dict[str, str] | None:
     """The instance type of each production variant of an endpoint configuration, or None where there is none."""
     try:
         found = ask(twin, "sagemaker", "DescribeEndpointConfig", region, {"EndpointConfigName": config})
-    except ApiError:
+    except AwsApiError:
         return None
     return {each["VariantName"]: each.get("InstanceType", "") for each in found["ProductionVariants"]}
 
 
-def may_be_zero(twin: Twin, region: str, resource_id: str) -> bool:
+def may_be_zero(twin: AccountTwin, region: str, resource_id: str) -> bool:
     """May an endpoint's variant have no instance? Only an asynchronous endpoint's may."""
     found = endpoint(twin, region, resource_id)
     return bool(found and found.get("AsyncInferenceConfig"))
 
 
-def _configured(twin: Twin, region: str, found: Document | None) -> list[Document]:
+def _configured(twin: AccountTwin, region: str, found: Document | None) -> list[Document]:
     if not found:
         return []
     try:
         given = {"EndpointConfigName": found["EndpointConfigName"]}
         return ask(twin, "sagemaker", "DescribeEndpointConfig", region, given)["ProductionVariants"]
-    except ApiError:
+    except AwsApiError:
         return []
 
 
-def _follow(twin: Twin, region: str, arn: str, alarm: Document, change: Document) -> None:
+def _follow(twin: AccountTwin, region: str, arn: str, alarm: Document, change: Document) -> None:
     """A policy's alarm went off, or still is: scale out or in, after the cooldown."""
     policy = next(
         (each for each in shelf(twin, _SERVICE, "policies", region).values() if each["PolicyARN"] == arn), None
     )
     if policy is None:
         # unsure (50 %): no source found: assumed from Amazon EC2 Auto Scaling; it is the reason of an action
-        raise ApiError("ValidationError", f"Scaling policy not found: {arn}")
+        raise AwsApiError("ValidationError", f"Scaling policy not found: {arn}")
     target = shelf(twin, _SERVICE, "targets", region).get(_key(policy))
     current = _instances(twin, region, policy["ResourceId"])
     if target is None or current is None or _cooling(twin, policy):
@@ -95,7 +94,7 @@ def _follow(twin: Twin, region: str, arn: str, alarm: Document, change: Document
         policy["scaled"] = {"at": now(), "way": way}
 
 
-def _tracked(twin: Twin, region: str, policy: Document, alarm: Document, current: int) -> int:
+def _tracked(twin: AccountTwin, region: str, policy: Document, alarm: Document, current: int) -> int:
     goal = policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
     measured = _measured(twin, region, alarm)
     high = alarm["ComparisonOperator"].startswith("Greater")
@@ -105,7 +104,7 @@ def _tracked(twin: Twin, region: str, policy: Document, alarm: Document, current
     return max(current + 1, proposed) if high else min(current - 1, proposed)
 
 
-def _stepped(twin: Twin, region: str, policy: Document, alarm: Document, current: int) -> int:
+def _stepped(twin: AccountTwin, region: str, policy: Document, alarm: Document, current: int) -> int:
     steps = policy["StepScalingPolicyConfiguration"]
     measured = _measured(twin, region, alarm)
     distance = (measured if measured is not None else alarm["Threshold"]) - alarm["Threshold"]
@@ -127,7 +126,7 @@ def _adjusted(steps: Document, amount: int, current: int) -> int:
     return current + amount
 
 
-def _measured(twin: Twin, region: str, alarm: Document) -> float | None:
+def _measured(twin: AccountTwin, region: str, alarm: Document) -> float | None:
     if "MetricName" not in alarm:
         return None
     end = now()
@@ -136,7 +135,7 @@ def _measured(twin: Twin, region: str, alarm: Document) -> float | None:
     return statistic(points[-1:], alarm.get("Statistic", "Average"))
 
 
-def _cooling(twin: Twin, policy: Document) -> bool:
+def _cooling(twin: AccountTwin, policy: Document) -> bool:
     last = policy.get("scaled")
     if not last:
         return False
@@ -146,10 +145,8 @@ def _cooling(twin: Twin, policy: Document) -> bool:
     return now() < last["at"] + twin.scaled(pause)
 
 
-def _keep(twin: Twin) -> None:
+def _keep(twin: AccountTwin) -> None:
     for region in regions(twin, _SERVICE):
-        for action in list(shelf(twin, _SERVICE, "actions", region).values()):
-            _run_due(twin, region, action)
         for target in list(shelf(twin, _SERVICE, "targets", region).values()):
             current = _instances(twin, region, target["ResourceId"])
             if current is None:
@@ -159,18 +156,7 @@ def _keep(twin: Twin) -> None:
                     _scale(twin, region, target, wanted, f"{name} capacity was set to {wanted}")
 
 
-def _run_due(twin: Twin, region: str, action: Document) -> None:
-    due = schedules.next_after(action["Schedule"], action["looked_at"], action.get("Timezone", "UTC"))
-    if due is None or due > now() or not action.get("StartTime", 0) <= due <= action.get("EndTime", math.inf):
-        return
-    action["looked_at"] = due
-    target = shelf(twin, _SERVICE, "targets", region).get(_key(action))
-    if target and not target["SuspendedState"]["ScheduledScalingSuspended"]:
-        target.update(action["ScalableTargetAction"])
-    twin.changed()
-
-
-def _instances(twin: Twin, region: str, resource_id: str) -> int | None:
+def _instances(twin: AccountTwin, region: str, resource_id: str) -> int | None:
     """How many instances are wanted of a variant that can be scaled now."""
     found = endpoint(twin, region, resource_id)
     if not found or found["EndpointStatus"] != "InService":
@@ -179,7 +165,7 @@ def _instances(twin: Twin, region: str, resource_id: str) -> int | None:
     return shown.get("DesiredInstanceCount") if shown else None
 
 
-def _scale(twin: Twin, region: str, target: Document, count: int, cause: str) -> bool:
+def _scale(twin: AccountTwin, region: str, target: Document, count: int, cause: str) -> bool:
     activity: dict[str, Any] = {
         **{name: target[name] for name in ("ServiceNamespace", "ResourceId", "ScalableDimension")},
         "ActivityId": new_id(),
@@ -189,7 +175,7 @@ def _scale(twin: Twin, region: str, target: Document, count: int, cause: str) ->
     }
     try:
         set_instance_count(twin, region, *names(target["ResourceId"]), count)
-    except ApiError as e:
+    except AwsApiError as e:
         done, text = "Failed", f"Failed to set desired instance count to {count}. Reason: {e.message}"
     else:
         done, text = "Successful", f"Successfully set desired instance count to {count}. Change successfully fulfilled by sagemaker."  # fmt: skip # noqa: E501

@@ -6,7 +6,7 @@ from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker import images
 from twins.aws.sagemaker.documents import MODEL
 from twins.aws.services.documents import Document, now
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 
 def all_of(config: Document) -> list[Document]:
@@ -14,7 +14,7 @@ def all_of(config: Document) -> list[Document]:
     return [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]
 
 
-def fresh(twin: Twin, region: str, config: Document, retained: Mapping[str, Document]) -> dict[str, Document]:
+def fresh(twin: AccountTwin, region: str, config: Document, retained: Mapping[str, Document]) -> dict[str, Document]:
     """The variants of a configuration as they serve when it was deployed just now, by name."""
     return {variant["VariantName"]: _live(twin, region, variant, retained) for variant in all_of(config)}
 
@@ -30,7 +30,7 @@ def deployed(config: Document, live: Mapping[str, Document], member: str) -> lis
     return [live[name] for name in names if name in live]
 
 
-def containers(twin: Twin, region: str, variant: Document) -> list[Document] | None:
+def containers(twin: AccountTwin, region: str, variant: Document) -> list[Document] | None:
     """The containers of a variant's model; None: the model is gone."""
     name = variant.get("ModelName")
     if not name:
@@ -41,7 +41,7 @@ def containers(twin: Twin, region: str, variant: Document) -> list[Document] | N
     return model.get("Containers") or [model["PrimaryContainer"]]
 
 
-def _live(twin: Twin, region: str, variant: Document, retained: Mapping[str, Document]) -> Document:
+def _live(twin: AccountTwin, region: str, variant: Document, retained: Mapping[str, Document]) -> Document:
     kept = retained.get(variant["VariantName"], {})
     weight = kept.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0))
     live: Document = {"VariantName": variant["VariantName"], "CurrentWeight": weight, "DesiredWeight": weight}

@@ -2,27 +2,24 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from contract.errors import KitError
 from contract.integrity.archives import extract
+from twins.aws.twin import AccountTwin
 from twins.core.fleet.cloud import DataError
 from twins.core.fleet.plan import DataSource
 
-if TYPE_CHECKING:
-    from twins.aws.twin import Twin
 
-
-def fetch(twin: "Twin", source: DataSource, target: Path) -> None:
+def fetch(twin: AccountTwin, source: DataSource, target: Path) -> None:
     """Have the data in a folder, without holding it in memory; call it without the twin's lock.
 
     Raises:
         DataError: there is no such object, it can't be read, or an archive can't be unpacked.
     """
     from twins.aws import objects
-    from twins.aws.wire.calls import ApiError
+    from twins.aws.wire.calls import AwsApiError
 
-    place = objects.Place.of(source.uri)
+    place = objects.S3Location.of(source.uri)
     try:
         there = objects.found_below(twin, place)
         if not there:
@@ -41,7 +38,7 @@ def fetch(twin: "Twin", source: DataSource, target: Path) -> None:
     except KitError as e:
         # the twin's own: an archive or a key that can't be a file here
         raise DataError(f"{source.uri}: {e.what}") from e
-    except (ApiError, OSError) as e:
+    except (AwsApiError, OSError) as e:
         # the twin's own: its disk, or its S3
         raise DataError(f"{source.uri}: {e}") from e
 

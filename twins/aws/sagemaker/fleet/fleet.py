@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from twins.aws import faults
 from twins.aws.sagemaker.fleet import data, metrics
+from twins.aws.twin import AccountTwin
 from twins.core.faults import Faults
 from twins.core.fleet.cloud import (
     Identity,
@@ -12,38 +13,32 @@ from twins.core.fleet.cloud import (
     Request,
     Trouble,
 )
-from twins.core.fleet.fleet import Fleet as CommonFleet
-from twins.core.fleet.fleet import Lease, NoWorkerError, end_containers
+from twins.core.fleet.fleet import Fleet, Lease, NoWorkerError, end_containers
 from twins.core.fleet.logs import KEPT_LINES
 from twins.core.fleet.plan import ContainerPlan, DataSource, Probe
 
-if TYPE_CHECKING:
-    from twins.aws.twin import Twin
-
-__all__ = ["PING", "Fleet", "Lease", "NoWorkerError", "end_containers"]
+__all__ = ["PING", "Fleet", "Lease", "NoWorkerError", "end_containers", "install"]
 PING = Probe(path="/ping", timeout=2.0, every=5.0, failures=3)
 """What SageMaker asks of a container."""
 
 
-class Fleet(CommonFleet):
-    """All containers of an account's endpoints."""
+def install(twin: AccountTwin) -> None:
+    """Give the twin its containers."""
+    twin.fleet = Fleet(twin, AwsFleetCloud(twin))
+    twin.clearers.append(twin.fleet.clear)
+    twin.closers.append(twin.fleet.close)
 
-    def __init__(self, twin: "Twin") -> None:
-        super().__init__(twin, AwsCloud(twin))
 
-
-class AwsCloud:
+class AwsFleetCloud:
     """What a fleet asks of AWS."""
 
     log_name = "twins.aws"
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
     def faults(self) -> Faults:
         """The faults of the twin."""
-        from twins.aws import faults
-
         return faults.of(self._twin)
 
     def fetch(self, whose: Identity, source: DataSource, folder: Path) -> None:

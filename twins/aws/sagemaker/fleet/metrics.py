@@ -6,12 +6,9 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configurat
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from twins.aws.twin import AccountTwin
 from twins.core.fleet.cloud import Load, Request
-
-if TYPE_CHECKING:
-    from twins.aws.twin import Twin
 
 _NAMESPACE = "AWS/SageMaker"
 _AUTOSCALING = "application-autoscaling"
@@ -30,7 +27,7 @@ def values(request: Request) -> Iterator[tuple[str, float, str]]:
         yield "FirstChunkLatency", 1e6 * (request.first_byte_seconds + request.overhead_seconds), "Microseconds"
 
 
-def put(twin: "Twin", requests: Sequence[tuple[float, Request]], loads: Mapping[Load, int]) -> None:
+def put(twin: AccountTwin, requests: Sequence[tuple[float, Request]], loads: Mapping[Load, int]) -> None:
     """Write what was counted; with the twin's lock held."""
     from twins.aws.services.cloudwatch import cloudwatch
 
@@ -38,14 +35,14 @@ def put(twin: "Twin", requests: Sequence[tuple[float, Request]], loads: Mapping[
         of_variant = _dimensions(request.endpoint, request.variant)
         for name, value, unit in values(request):
             for dimensions in (of_variant, (("EndpointConfigName", request.group), *of_variant)):
-                metric = cloudwatch.Metric(_NAMESPACE, name, dimensions)
+                metric = cloudwatch.CloudWatchMetric(_NAMESPACE, name, dimensions)
                 cloudwatch.put(twin, region_of(request.endpoint_id), metric, value, unit, round(when, 3))
     for (arn, endpoint, variant), value in loads.items():
-        metric = cloudwatch.Metric(_NAMESPACE, "ConcurrentRequestsPerModel", _dimensions(endpoint, variant))
+        metric = cloudwatch.CloudWatchMetric(_NAMESPACE, "ConcurrentRequestsPerModel", _dimensions(endpoint, variant))
         cloudwatch.put(twin, region_of(arn), metric, float(value))
 
 
-def is_scaled(twin: "Twin", load: Load) -> bool:
+def is_scaled(twin: AccountTwin, load: Load) -> bool:
     """May a scaling policy look at the requests of a variant?"""
     arn, endpoint, variant = load
     targets = twin.state.get(_AUTOSCALING, {}).get(region_of(arn), {}).get("targets", {})

@@ -11,10 +11,10 @@ from typing import Any
 
 from contract.integrity import object_keys
 from twins.aws import objects
-from twins.aws.objects import Place
+from twins.aws.objects import S3Location
 from twins.aws.services.documents import Document
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 from twins.core.jobs.run import loopback_addresses
 
 CHECKPOINTS = "/opt/ml/checkpoints"
@@ -28,7 +28,7 @@ _NOBODY = "192.0.2.1"
 
 
 @dataclass(frozen=True)
-class Node:
+class JobInstance:
     """One instance of a job: its name among the others, where it listens, and what stands for its `/`."""
 
     host: str
@@ -38,14 +38,16 @@ class Node:
     root: Path
 
 
-def nodes_of(job: Document, home: Path) -> list[Node]:
+def nodes_of(job: Document, home: Path) -> list[JobInstance]:
     """The instances of a job. Each has an address of this machine's own, so that all may listen on the same port."""
     resources = job["ResourceConfig"]
     groups = resources.get("InstanceGroups") or [{**resources, "InstanceGroupName": _ONE_GROUP}]
     kinds = [group for group in groups for _ in range(group.get("InstanceCount", 1))]
     addresses = loopback_addresses(len(kinds))
     return [
-        Node(f"algo-{number}", group["InstanceGroupName"], group["InstanceType"], address, home / f"algo-{number}")
+        JobInstance(
+            f"algo-{number}", group["InstanceGroupName"], group["InstanceType"], address, home / f"algo-{number}"
+        )
         for number, (group, address) in enumerate(zip(kinds, addresses, strict=True), start=1)
     ]
 
@@ -64,12 +66,12 @@ def refuse_outside(job: Mapping[str, Any]) -> None:
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Channel.html
 
     Raises:
-        ApiError: ValidationException.
+        AwsApiError: ValidationException.
     """
     for channel in job.get("InputDataConfig", []):
         if channel["ChannelName"] in (".", ".."):
             text = f"Invalid ChannelName {channel['ChannelName']!r}: it is the name of a folder."
-            raise ApiError("ValidationException", text)
+            raise AwsApiError("ValidationException", text)
     path = (job.get("CheckpointConfig") or {}).get("LocalPath", CHECKPOINTS)
     parts = path.removesuffix("/").split("/")[1:]
     inside = path.startswith("/") and parts and all(part not in ("", ".", "..") for part in parts)
@@ -78,7 +80,7 @@ def refuse_outside(job: Mapping[str, Any]) -> None:
             f"Invalid LocalPath {path[:100]!r} in CheckpointConfig: it must be the absolute path of a folder in the "
             f"container, without '.' and '..', of at most {_LONGEST_PATH} characters."
         )
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
 
 
 def read_only(job: Document) -> list[str]:
@@ -90,13 +92,18 @@ def read_only(job: Document) -> list[str]:
     ]
 
 
-def apart(nodes: list[Node], node: Node) -> list[Node]:
+def apart(nodes: list[JobInstance], node: JobInstance) -> list[JobInstance]:
     """The instances as one of them finds them whose network lets nothing through: what is sent to others is lost."""
     return [each if each is node else replace(each, address=_NOBODY) for each in nodes]
 
 
 def prepare(
-    twin: Twin, job: Document, node: Node, nodes: list[Node], interface: str, going: Callable[[], None]
+    twin: AccountTwin,
+    job: Document,
+    node: JobInstance,
+    nodes: list[JobInstance],
+    interface: str,
+    going: Callable[[], None],
 ) -> None:
     """Write the folders of one container.
 
@@ -109,7 +116,7 @@ def prepare(
         going: called between files; what it raises ends the work.
 
     Raises:
-        ApiError: the input is not there, or can't be read.
+        AwsApiError: the input is not there, or can't be read.
     """
     for folder in (MODEL, DATA, _CONFIG, _INPUT, "tmp", "etc"):
         (node.root / folder).mkdir(parents=True, exist_ok=True)
@@ -125,43 +132,47 @@ def prepare(
     for channel in job.get("InputDataConfig", []):
         _fill(twin, channel, node, nodes, going)
     if path := checkpoints_path(job):
-        _restore(twin, Place.of(job["CheckpointConfig"]["S3Uri"]), node.root / path.lstrip("/"), going)
+        _restore(twin, S3Location.of(job["CheckpointConfig"]["S3Uri"]), node.root / path.lstrip("/"), going)
 
 
-def _fill(twin: Twin, channel: Document, node: Node, nodes: list[Node], going: Callable[[], None]) -> None:
+def _fill(
+    twin: AccountTwin, channel: Document, node: JobInstance, nodes: list[JobInstance], going: Callable[[], None]
+) -> None:
     source = channel["DataSource"]["S3DataSource"]
-    place = Place.of(source["S3Uri"])
+    place = S3Location.of(source["S3Uri"])
     found = objects.found_below(twin, place)
     if not found:
         text = f"Data download failed: No S3 objects found under S3 URL {source['S3Uri']!r}."
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
     if source.get("S3DataDistributionType") == _SHARDED:
         found = found[nodes.index(node) :: len(nodes)]
     if why := object_keys.fault(channel["ChannelName"]):  # SageMaker's own pattern lets "." and ".." through
-        raise ApiError("ValidationException", f"The channel {object_keys.shown(channel['ChannelName'])} {why}.")
+        raise AwsApiError("ValidationException", f"The channel {object_keys.shown(channel['ChannelName'])} {why}.")
     folder = node.root / _INPUT / channel["ChannelName"]
     folder.mkdir(exist_ok=True)
     _download(twin, place.bucket, found, folder, going)
 
 
-def _restore(twin: Twin, place: Place, folder: Path, going: Callable[[], None]) -> None:
+def _restore(twin: AccountTwin, place: S3Location, folder: Path, going: Callable[[], None]) -> None:
     """Bring back what an earlier attempt, or another job, left at the place of the checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
-    beginning = Place(place.bucket, place.key.rstrip("/") + "/")
+    beginning = S3Location(place.bucket, place.key.rstrip("/") + "/")
     _download(twin, place.bucket, objects.found_below(twin, beginning), folder, going)
 
 
-def _download(twin: Twin, bucket: str, found: list[tuple[str, str]], folder: Path, going: Callable[[], None]) -> None:
+def _download(
+    twin: AccountTwin, bucket: str, found: list[tuple[str, str]], folder: Path, going: Callable[[], None]
+) -> None:
     for key, path in found:
         going()
         try:
             objects.download(twin, bucket, key, folder / path)
         except OSError as e:  # a key that is another's folder, or a name too long for a file
             text = f"Data download failed: s3://{bucket}/{key} can't be a file: {e.strerror}."
-            raise ApiError("ValidationException", text) from e
+            raise AwsApiError("ValidationException", text) from e
 
 
-def _resources(node: Node, nodes: list[Node], interface: str) -> dict[str, Any]:
+def _resources(node: JobInstance, nodes: list[JobInstance], interface: str) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {}
     for each in nodes:
         named = {"instance_group_name": each.group, "instance_type": each.instance_type, "hosts": []}

@@ -4,9 +4,9 @@ from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import JOB, SERVICE
 from twins.aws.sagemaker.jobs import states
 from twins.aws.sagemaker.jobs.pools import Pools
-from twins.aws.sagemaker.jobs.run import Run
+from twins.aws.sagemaker.jobs.run import TrainingJobRun
 from twins.aws.services.documents import Document, regions
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.core.jobs.run import clean
 
 _TICK_SECONDS = 0.2
@@ -18,13 +18,13 @@ UNJUDGED = [
 ]
 
 
-class Jobs:
+class TrainingJobRuns:
     """Begins jobs, and sees after each restart and reset that threads and documents belong together."""
 
-    def __init__(self, twin: Twin, pools: Pools) -> None:
+    def __init__(self, twin: AccountTwin, pools: Pools) -> None:
         self._twin = twin
         self._pools = pools
-        self._running: dict[str, Run] = {}
+        self._running: dict[str, TrainingJobRun] = {}
         twin.unjudged += UNJUDGED
         self._cleaned = False
         twin.every(_TICK_SECONDS, self._tidy)
@@ -35,7 +35,7 @@ class Jobs:
         self._clean()
         warm = self._pools.reuse(region, job)
         states.runs(self._twin, region)[job["TrainingJobArn"]] = {"retries": 0, "trained": 0.0}
-        self._running[job["TrainingJobArn"]] = Run(self._twin, self._pools, region, job, warm=warm)
+        self._running[job["TrainingJobArn"]] = TrainingJobRun(self._twin, self._pools, region, job, warm=warm)
 
     def stop(self, job: Document) -> bool:
         """Have a job that is Stopping stop. False: its containers do not run here."""
@@ -60,7 +60,7 @@ class Jobs:
         retries = (job or {}).get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
         if job and job["TrainingJobStatus"] == "InProgress" and run["retries"] < retries:
             run["retries"] += 1
-            self._running[arn] = Run(self._twin, self._pools, region, job, warm=False, retry=True)
+            self._running[arn] = TrainingJobRun(self._twin, self._pools, region, job, warm=False, retry=True)
             return
         del states.runs(self._twin, region)[arn]
         if job and job["TrainingJobStatus"] == "Stopping":

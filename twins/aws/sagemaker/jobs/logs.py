@@ -12,16 +12,16 @@ from hosting.jobs import Said
 from twins.aws.services.cloudwatch import cloudwatch
 from twins.aws.services.documents import Document, now
 from twins.aws.services.logs import logs
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 NAMESPACE = "/aws/sagemaker/TrainingJobs"
 
 
-class Record:
+class AttemptLog:
     """The lines of one attempt. Said on the containers' threads, written by `flush`."""
 
-    def __init__(self, twin: Twin, region: str, job: Document) -> None:
+    def __init__(self, twin: AccountTwin, region: str, job: Document) -> None:
         self._twin = twin
         self._region = region
         self._name = job["TrainingJobName"]
@@ -45,7 +45,7 @@ class Record:
             logs.put_events(self._twin, self._region, GROUP, f"{self._name}/{host}-{self._began}", said)
         last = {each["MetricName"]: each for each in job.get("FinalMetricDataList", [])}
         for name, value, when in values:
-            metric = cloudwatch.Metric(NAMESPACE, name, (("TrainingJobName", self._name),))
+            metric = cloudwatch.CloudWatchMetric(NAMESPACE, name, (("TrainingJobName", self._name),))
             cloudwatch.put(self._twin, self._region, metric, value, when=when)
             last[name] = {"MetricName": name, "Value": value, "Timestamp": when}
         if values:

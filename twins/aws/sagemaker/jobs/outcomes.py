@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from twins.aws.sagemaker.jobs import states
-from twins.aws.sagemaker.jobs.folders import FAILURE, Node
+from twins.aws.sagemaker.jobs.folders import FAILURE, JobInstance
 from twins.core.jobs.run import Outcome
 
 STOPPED = Outcome("Stopped")
 
 
-def outcome_of(codes: list[int | None], nodes: list[Node]) -> Outcome | None:
+def outcome_of(codes: list[int | None], nodes: list[JobInstance]) -> Outcome | None:
     """How the containers ended by themselves: all of them well, or one of them not; None while that is open."""
     for code, node in zip(codes, nodes, strict=True):
         if code:

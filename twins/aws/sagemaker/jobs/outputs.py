@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from twins.aws import objects
-from twins.aws.objects import Place
+from twins.aws.objects import S3Location
 from twins.aws.sagemaker import access
 from twins.aws.sagemaker.jobs.folders import (
     DATA,
     MODEL,
-    Node,
+    JobInstance,
     checkpoints_path,
 )
 from twins.aws.services.documents import Document
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 from twins.core.jobs.files import Carrier, files
 
 _QUICKEST = 1  # of gzip's levels
@@ -28,10 +28,10 @@ _QUICKEST = 1  # of gzip's levels
 class Outputs:
     """What one attempt of a job writes, under the job's role.
 
-    Its methods raise ApiError when the role may not, or S3 can't.
+    Its methods raise AwsApiError when the role may not, or S3 can't.
     """
 
-    def __init__(self, twin: Twin, job: Document, nodes: list[Node]) -> None:
+    def __init__(self, twin: AccountTwin, job: Document, nodes: list[JobInstance]) -> None:
         self._twin = twin
         self._job = job
         self._nodes = nodes
@@ -58,7 +58,7 @@ class Outputs:
     def _save(self, folder: str, name: str, archive: str) -> str:
         output = self._job["OutputDataConfig"]
         key_id = output.get("KmsKeyId", "")
-        place = Place.of(output["S3OutputPath"]).below(f"{self._job['TrainingJobName']}/output")
+        place = S3Location.of(output["S3OutputPath"]).below(f"{self._job['TrainingJobName']}/output")
         found: dict[str, Path] = {}
         for node in self._nodes:  # the first host's come first; others add to them
             top = node.root / folder
@@ -79,13 +79,13 @@ class Outputs:
 
     def _carriers(self) -> Iterator[Carrier]:
         if path := checkpoints_path(self._job):
-            place = Place.of(self._job["CheckpointConfig"]["S3Uri"])
+            place = S3Location.of(self._job["CheckpointConfig"]["S3Uri"])
             for node in self._nodes:
                 yield Carrier(node.root / path.lstrip("/"), lambda file, name: self._put(file, place.below(name), ""))
 
-    def _put(self, file: Path, place: Place, key_id: str, *, move: bool = False) -> None:
+    def _put(self, file: Path, place: S3Location, key_id: str, *, move: bool = False) -> None:
         with self._twin.lock:
             reason = access.denied_upload(self._twin, self._job, place.uri, key_id)
         if reason:
-            raise ApiError("AccessDenied", reason)
+            raise AwsApiError("AccessDenied", reason)
         objects.upload(self._twin, file, place, key_id, move=move and not file.is_symlink())

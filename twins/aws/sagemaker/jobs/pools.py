@@ -8,7 +8,7 @@ from typing import Any
 from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import JOB, SERVICE
 from twins.aws.services.documents import Document, now, shelf
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 _PERIOD = "KeepAlivePeriodInSeconds"
 _ALIKE = ("RoleArn", "VpcConfig", "EnableInterContainerTrafficEncryption", "EnableNetworkIsolation")
@@ -18,7 +18,7 @@ _MACHINES = ("InstanceType", "InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId"
 class Pools:
     """The warm pools of an account. A period lasts as long as it says: the work that it waits for is real."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         twin.action_named("sagemaker.pool", self._expire)
 

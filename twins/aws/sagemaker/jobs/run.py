@@ -17,15 +17,15 @@ from twins.aws.sagemaker import access, images
 from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import JOB
 from twins.aws.sagemaker.jobs import folders, states
-from twins.aws.sagemaker.jobs.folders import Node
-from twins.aws.sagemaker.jobs.logs import Record
+from twins.aws.sagemaker.jobs.folders import JobInstance
+from twins.aws.sagemaker.jobs.logs import AttemptLog
 from twins.aws.sagemaker.jobs.outcomes import STOPPED, outcome_of
 from twins.aws.sagemaker.jobs.outputs import Outputs
 from twins.aws.sagemaker.jobs.pools import Pools
 from twins.aws.services.documents import Document, now
 from twins.aws.services.ec2 import traffic
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 from twins.core.faults import Faults
 from twins.core.jobs.run import (
     INTERRUPTED,
@@ -50,13 +50,13 @@ _CHECKPOINT_SECONDS = 2.0
 _DOCKER_INTERFACE, _LOOPBACK = "eth0", "lo"
 
 
-class Run(JobRun):
+class TrainingJobRun(JobRun):
     """A job that runs. `warm`: its instances are there already; `retry`: it begins again after an internal error."""
 
     log_name = "twins.aws"
 
     def __init__(
-        self, twin: Twin, pools: Pools, region: str, job: Document, *, warm: bool, retry: bool = False
+        self, twin: AccountTwin, pools: Pools, region: str, job: Document, *, warm: bool, retry: bool = False
     ) -> None:
         super().__init__(twin, job["TrainingJobName"])
         self._twin = twin
@@ -94,8 +94,8 @@ class Run(JobRun):
             return self._work()
         except EndError as e:
             return e.outcome
-        except (ApiError, HostingError) as e:
-            text = e.message if isinstance(e, ApiError) else e.what
+        except (AwsApiError, HostingError) as e:
+            text = e.message if isinstance(e, AwsApiError) else e.what
             return Outcome("Failed", "", f"ClientError: {text}")
         finally:
             self._warm = self._retry = False
@@ -112,7 +112,7 @@ class Run(JobRun):
         image = self._checked_image(job)
         nodes = folders.nodes_of(job, self.home)
         meet = self._may_meet(job, nodes)
-        record, outputs = Record(self._twin, self._region, job), Outputs(self._twin, job, nodes)
+        record, outputs = AttemptLog(self._twin, self._region, job), Outputs(self._twin, job, nodes)
         docker = image.startswith("docker:")
         for node in nodes:
             interface = _DOCKER_INTERFACE if docker else _LOOPBACK
@@ -152,27 +152,27 @@ class Run(JobRun):
         image = _image_of(job)
         with self._twin.lock:
             if not images.is_there(self._twin, image):
-                raise ApiError("ValidationException", f"Cannot find repository or image {image}.")
+                raise AwsApiError("ValidationException", f"Cannot find repository or image {image}.")
             if reason := access.denied_job(self._twin, job):
-                raise ApiError("AccessDenied", reason)
+                raise AwsApiError("AccessDenied", reason)
             runnable = images.runnable(self._twin, image)
         if runnable.startswith("docker:"):
             runtimes.pull(runnable)
         return runnable
 
-    def _may_meet(self, job: Document, nodes: list[Node]) -> bool:
+    def _may_meet(self, job: Document, nodes: list[JobInstance]) -> bool:
         if len(nodes) == 1:
             return True
         with self._twin.lock:
             return traffic.may_meet(self._twin, self._region, job)
 
-    def _network(self, job: Document, nodes: list[Node], meet: bool, cleanup: ExitStack) -> str:
+    def _network(self, job: Document, nodes: list[JobInstance], meet: bool, cleanup: ExitStack) -> str:
         isolated = job["EnableNetworkIsolation"]
         if len(nodes) == 1 or not meet:
             return "none" if isolated else ""
         return cleanup.enter_context(hosting_jobs.network(self._twin.home, self.name.lower(), isolated=isolated))
 
-    def _spec(self, job: Document, node: Node, image: str, network: str) -> JobSpec:
+    def _spec(self, job: Document, node: JobInstance, image: str, network: str) -> JobSpec:
         algorithm = job["AlgorithmSpecification"]
         entrypoint = algorithm.get("ContainerEntrypoint", [])
         arguments = algorithm.get("ContainerArguments", [] if entrypoint else ["train"])
@@ -202,7 +202,7 @@ class Run(JobRun):
     # -- while the containers run -------------------------------------------------------------------------------------
 
     def _watch(
-        self, job: Document, containers: list[Job], nodes: list[Node], record: Record, outputs: Outputs
+        self, job: Document, containers: list[Job], nodes: list[JobInstance], record: AttemptLog, outputs: Outputs
     ) -> Outcome:
         """Wait for the containers' end, or bring it about; afterwards none of them runs."""
         flush, save = Rhythm(_FLUSH_SECONDS), Rhythm(_CHECKPOINT_SECONDS)
@@ -236,7 +236,7 @@ class Run(JobRun):
             containers[0].kill()
         return INTERRUPTED if job["EnableManagedSpotTraining"] and self.reclaimed(seconds) else None
 
-    def _flush(self, record: Record) -> None:
+    def _flush(self, record: AttemptLog) -> None:
         with self._twin.lock:
             if job := self._document():
                 record.flush(job)

@@ -7,7 +7,7 @@ import math
 
 from twins.aws.sagemaker.documents import SERVICE
 from twins.aws.services.documents import Document, now, shelf
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 ENDED = ("Completed", "Failed", "Stopped")
 SPOT_SHARE = 0.3
@@ -29,7 +29,7 @@ _MESSAGES = {
 }
 
 
-def enter(twin: Twin, job: Document, status: str, message: str = "") -> None:
+def enter(twin: AccountTwin, job: Document, status: str, message: str = "") -> None:
     """Begin the next secondary status."""
     transitions = job["SecondaryStatusTransitions"]
     if transitions:
@@ -40,7 +40,7 @@ def enter(twin: Twin, job: Document, status: str, message: str = "") -> None:
     twin.changed()
 
 
-def end(twin: Twin, job: Document, status: str, reason: str = "", secondary: str = "") -> None:
+def end(twin: AccountTwin, job: Document, status: str, reason: str = "", secondary: str = "") -> None:
     """Let a job have ended, with the reason of a failure."""
     job["TrainingJobStatus"] = status
     job["TrainingEndTime"] = now()
@@ -58,7 +58,7 @@ def count_time(job: Document, seconds: float) -> None:
     job["BillableTimeInSeconds"] = math.ceil(total * share)
 
 
-def runs(twin: Twin, region: str) -> dict[str, Document]:
+def runs(twin: AccountTwin, region: str) -> dict[str, Document]:
     """What the twin remembers of the jobs whose containers it runs, by ARN: `retries`, how often an internal error had
     one begin again, and `trained`, seconds of its earlier attempts.
     """

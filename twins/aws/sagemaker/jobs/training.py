@@ -9,13 +9,13 @@ from twins.aws.sagemaker import access, images
 from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import JOB, Listing
 from twins.aws.sagemaker.jobs import folders
-from twins.aws.sagemaker.jobs.jobs import Jobs
+from twins.aws.sagemaker.jobs.jobs import TrainingJobRuns
 from twins.aws.sagemaker.jobs.pools import Pools
 from twins.aws.sagemaker.jobs.states import ENDED, end, enter
 from twins.aws.sagemaker.roles import require_role
 from twins.aws.services.documents import Document, now
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 NO_CONTAINERS = "This twin of AWS runs no containers: permissions, image and input were judged, nothing was trained"
 _JOBS = Listing(
@@ -28,16 +28,16 @@ _JOBS = Listing(
 )
 
 
-class Training:
+class TrainingOperations:
     """Operations on training jobs, and what becomes of them in time."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         self._pools = Pools(twin)
-        self._jobs = Jobs(twin, self._pools)
+        self._jobs = TrainingJobRuns(twin, self._pools)
         twin.action_named("sagemaker.job", self._advance)
 
-    def create_training_job(self, call: Call) -> Document:
+    def create_training_job(self, call: ApiCall) -> Document:
         name = call.parameters["TrainingJobName"]
         arn = store.arn_of(self._twin, JOB, call.region, name)
         if arn in store.documents(self._twin, JOB, call.region):
@@ -46,7 +46,7 @@ class Training:
                 f"and a training job with this name already exists ({arn})"
             )
             # https://github.com/SuperCowPowers/workbench/issues/384
-            raise ApiError("ResourceInUse", message)
+            raise AwsApiError("ResourceInUse", message)
         self._check(call)
         runs = self._twin.settings.containers == "run"
         if runs:
@@ -61,71 +61,71 @@ class Training:
             self._twin.later(self._twin.settings.pace / 2, "sagemaker.job", call.region, arn, "Downloading")
         return {"TrainingJobArn": arn}
 
-    def describe_training_job(self, call: Call) -> Document:
+    def describe_training_job(self, call: ApiCall) -> Document:
         return store.find(self._twin, JOB, call.region, call.parameters["TrainingJobName"])
 
-    def list_training_jobs(self, call: Call) -> Document:
+    def list_training_jobs(self, call: ApiCall) -> Document:
         found = store.documents(self._twin, JOB, call.region)
         if wanted := call.parameters.get("WarmPoolStatusEquals"):
             found = {arn: job for arn, job in found.items() if job.get("WarmPoolStatus", {}).get("Status") == wanted}
         return store.page_of(call, JOB, found, _JOBS)
 
-    def stop_training_job(self, call: Call) -> None:
+    def stop_training_job(self, call: ApiCall) -> None:
         job = store.find(self._twin, JOB, call.region, call.parameters["TrainingJobName"])
         status = job["TrainingJobStatus"]
         if status in ENDED:
             message = f"The request was rejected because the training job is in status {status}."
-            raise ApiError("ValidationException", message)
+            raise AwsApiError("ValidationException", message)
         job["TrainingJobStatus"] = "Stopping"
         enter(self._twin, job, "Stopping")
         if not self._jobs.stop(job):
             pause = self._twin.settings.pace / 2
             self._twin.later(pause, "sagemaker.job", call.region, job["TrainingJobArn"], "Stopped")
 
-    def update_training_job(self, call: Call) -> Document:
+    def update_training_job(self, call: ApiCall) -> Document:
         given = dict(call.parameters)
         job = store.find(self._twin, JOB, call.region, given.pop("TrainingJobName"))
         resources = given.pop("ResourceConfig", {})
         if job["TrainingJobStatus"] in ENDED and (given or "KeepAlivePeriodInSeconds" not in resources):
             message = f"The request was rejected because the training job is in status {job['TrainingJobStatus']}."
-            raise ApiError("ValidationException", message)
+            raise AwsApiError("ValidationException", message)
         if "KeepAlivePeriodInSeconds" in resources and job.get("WarmPoolStatus", {}).get("Status") != "Available":
             # Of other pools the page on warm pools says nothing: https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
             # unsure (40 %): it may be taken while the job still runs; assumed from what the page allows
             message = "The request was rejected because the training job has no warm pool in status Available."
-            raise ApiError("ValidationException", message)
+            raise AwsApiError("ValidationException", message)
         job.setdefault("ResourceConfig", {}).update(resources)
         job.update(given, LastModifiedTime=now())
         self._pools.update(call.region, job)
         return {"TrainingJobArn": job["TrainingJobArn"]}
 
-    def delete_training_job(self, call: Call) -> None:
+    def delete_training_job(self, call: ApiCall) -> None:
         job = store.find(self._twin, JOB, call.region, call.parameters["TrainingJobName"])
         if job["TrainingJobStatus"] not in ENDED:
             message = f"The request was rejected because the training job is in status {job['TrainingJobStatus']}."
-            raise ApiError("ResourceInUse", message)
+            raise AwsApiError("ResourceInUse", message)
         store.drop(self._twin, JOB, job)
 
-    def _check(self, call: Call) -> None:
+    def _check(self, call: ApiCall) -> None:
         given = call.parameters
         require_role(self._twin, given.get("RoleArn", ""))
         algorithm = given.get("AlgorithmSpecification", {})
         if bool(algorithm.get("TrainingImage")) == bool(algorithm.get("AlgorithmName")) and algorithm:
             message = "Exactly one of TrainingImage and AlgorithmName must be provided in AlgorithmSpecification."
-            raise ApiError("ValidationException", message)
+            raise AwsApiError("ValidationException", message)
         if image := algorithm.get("TrainingImage"):
             mode = algorithm.get("TrainingImageConfig", {}).get("TrainingRepositoryAccessMode", "")
             images.require_usable(self._twin, image, mode)
         stopping = given.get("StoppingCondition", {})
         if given.get("EnableManagedSpotTraining") and "MaxWaitTimeInSeconds" not in stopping:
             message = "MaxWaitTimeInSeconds must be specified when EnableManagedSpotTraining is set to true."
-            raise ApiError("ValidationException", message)
+            raise AwsApiError("ValidationException", message)
         if stopping.get("MaxWaitTimeInSeconds", 10**9) < stopping.get("MaxRuntimeInSeconds", 0):
             message = "MaxWaitTimeInSeconds must be greater than or equal to MaxRuntimeInSeconds."
-            raise ApiError("ValidationException", message)
+            raise AwsApiError("ValidationException", message)
         if given.get("EnableManagedSpotTraining") and given.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
             message = "KeepAlivePeriodInSeconds is not supported when EnableManagedSpotTraining is set to true."
-            raise ApiError("ValidationException", message)
+            raise AwsApiError("ValidationException", message)
         folders.refuse_outside(given)
         for metric in algorithm.get("MetricDefinitions", []):
             _compiled(metric["Regex"])
@@ -161,7 +161,7 @@ def _refuse_unknown(given: Document) -> None:
     """Refuse what AWS takes and this twin can't run: better than a job that fails for no fault of its own."""
     if not given.get("AlgorithmSpecification", {}).get("TrainingImage") or not given.get("ResourceConfig"):
         text = "This twin of AWS runs jobs with a TrainingImage and a ResourceConfig."
-        raise ApiError("ValidationException", text)
+        raise AwsApiError("ValidationException", text)
     for channel in given.get("InputDataConfig", []):
         source = channel["DataSource"].get("S3DataSource", {})
         mode = channel.get("InputMode") or given["AlgorithmSpecification"].get("TrainingInputMode")
@@ -170,11 +170,13 @@ def _refuse_unknown(given: Document) -> None:
                 f"This twin of AWS can't fill channel {channel['ChannelName']}: it knows S3DataType S3Prefix, "
                 "the input modes File and FastFile, and no RecordWrapperType."
             )
-            raise ApiError("ValidationException", text)
+            raise AwsApiError("ValidationException", text)
 
 
 def _compiled(regex: str) -> None:
     try:
         re.compile(regex)
     except re.error as e:
-        raise ApiError("ValidationException", f"Invalid regular expression in MetricDefinitions: {regex}: {e}") from e
+        raise AwsApiError(
+            "ValidationException", f"Invalid regular expression in MetricDefinitions: {regex}: {e}"
+        ) from e

@@ -11,13 +11,13 @@ import time
 
 from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import ENDPOINT
-from twins.aws.sagemaker.runtime.invocations import Runtime, headers_of
-from twins.aws.sagemaker.runtime.work import NotNowError, Work
+from twins.aws.sagemaker.runtime.invocations import InvocationOperations, headers_of
+from twins.aws.sagemaker.runtime.work import InvocationInProgress, NotNowError
 from twins.aws.services.cloudwatch import cloudwatch
-from twins.aws.services.cloudwatch.metrics import Metric, put
+from twins.aws.services.cloudwatch.metrics import CloudWatchMetric, put
 from twins.aws.services.documents import Document, new_id, now, plain, regions, shelf
-from twins.aws.twin import Twin, log
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin, log
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _QUEUE = "async-invocation"
 _FOLDER = "async"
@@ -31,7 +31,7 @@ _AT_ONCE = 4  # on an instance, where the configuration does not say
 class AsyncInvocations:
     """Takes asynchronous invocations, and works them off in threads of its own."""
 
-    def __init__(self, twin: Twin, runtime: Runtime) -> None:
+    def __init__(self, twin: AccountTwin, runtime: InvocationOperations) -> None:
         self._twin = twin
         self._runtime = runtime
         self._running: set[str] = set()
@@ -41,21 +41,21 @@ class AsyncInvocations:
         twin.every(_TICK_SECONDS, self._look)
         twin.closers.append(self._close)
 
-    def invoke_endpoint_async(self, call: Call) -> Document:
+    def invoke_endpoint_async(self, call: ApiCall) -> Document:
         """InvokeEndpointAsync.
 
         Raises:
-            ApiError: there is no such endpoint, it is no asynchronous one, or the input is none.
+            AwsApiError: there is no such endpoint, it is no asynchronous one, or the input is none.
         """
         given = call.parameters
         endpoint = self._runtime.endpoint_of(call.region, given["EndpointName"])
         output = endpoint["config"].get("AsyncInferenceConfig", {}).get("OutputConfig", {})
         if not output.get("S3OutputPath"):
-            raise ApiError("ValidationError", f"Endpoint {given['EndpointName']} is not asynchronous.")
+            raise AwsApiError("ValidationError", f"Endpoint {given['EndpointName']} is not asynchronous.")
         if (given.get("InputLocation") is None) == (given.get("Body") is None):
-            raise ApiError("ValidationError", "Either InputLocation or Body must be given.")
+            raise AwsApiError("ValidationError", "Either InputLocation or Body must be given.")
         if not given.get("InputLocation", "s3://").startswith("s3://"):
-            raise ApiError("ValidationError", "InputLocation must be an s3:// URI.")
+            raise AwsApiError("ValidationError", "InputLocation must be an s3:// URI.")
         name, received = new_id(), now()
         below = given.get("S3OutputPathExtension") or ""
         item: Document = {
@@ -132,7 +132,12 @@ class AsyncInvocations:
 
     def _put(self, region: str, endpoint: Document, values: dict[str, float]) -> None:
         for name, value in values.items():
-            put(self._twin, region, Metric("AWS/SageMaker", name, (("EndpointName", endpoint["EndpointName"]),)), value)
+            put(
+                self._twin,
+                region,
+                CloudWatchMetric("AWS/SageMaker", name, (("EndpointName", endpoint["EndpointName"]),)),
+                value,
+            )
 
     def _close(self) -> None:
         self._closed = True
@@ -149,7 +154,7 @@ class AsyncInvocations:
                 endpoint = copy.deepcopy(endpoints.get(item.get("EndpointArn", "")))
             if endpoint is None:  # deleted, or the account was emptied
                 return
-            work = Work(self._twin, self._runtime, region, item, endpoint, folder)
+            work = InvocationInProgress(self._twin, self._runtime, region, item, endpoint, folder)
             work.run()
         except NotNowError as e:
             log.debug("the invocation %s waits on: %s", name, e)

@@ -22,10 +22,10 @@ from twins.aws.sagemaker.fleet.fleet import (
 )
 from twins.aws.sagemaker.runtime.stream import part, stream_error
 from twins.aws.services.documents import Document
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import (
-    ApiError,
-    Call,
+    ApiCall,
+    AwsApiError,
     Deferred,
     Streaming,
 )
@@ -82,49 +82,55 @@ class Invocation:
         return STREAM_SECONDS if self.streams else MODEL_SECONDS
 
 
-class Runtime:
+class InvocationOperations:
     """Answers invocations of endpoints."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         self.containers = Containers()
         twin.closers.append(self.containers.close)
 
-    def invoke_endpoint(self, call: Call) -> Deferred:
+    def invoke_endpoint(self, call: ApiCall) -> Deferred:
         """InvokeEndpoint."""
         invocation = self.invocation(call, call.parameters["Body"], headers_of(call.parameters))
         return Deferred(functools.partial(self._whole, invocation))
 
-    def invoke_endpoint_with_response_stream(self, call: Call) -> Deferred:
+    def invoke_endpoint_with_response_stream(self, call: ApiCall) -> Deferred:
         """InvokeEndpointWithResponseStream."""
         invocation = self.invocation(call, call.parameters["Body"], headers_of(call.parameters), streams=True)
         return Deferred(functools.partial(self._streamed, invocation))
 
     def invocation(
-        self, call: Call, body: bytes, headers: Mapping[str, str], path: str = "/invocations", *, streams: bool = False
+        self,
+        call: ApiCall,
+        body: bytes,
+        headers: Mapping[str, str],
+        path: str = "/invocations",
+        *,
+        streams: bool = False,
     ) -> Invocation:
         """A call as a request for a container; with the twin's lock held.
 
         Raises:
-            ApiError: there is no such endpoint, it does not take such a request, or nothing runs.
+            AwsApiError: there is no such endpoint, it does not take such a request, or nothing runs.
         """
         given = call.parameters
         endpoint = self.endpoint_of(call.region, given["EndpointName"])
         for name, text in _UNWANTED.items():
             if given.get(name) is not None:
-                raise ApiError("ValidationError", text)
+                raise AwsApiError("ValidationError", text)
         config = endpoint["config"]
         if "AsyncInferenceConfig" in config:
-            raise ApiError("ValidationError", f"Endpoint {given['EndpointName']} is invoked by InvokeEndpointAsync.")
+            raise AwsApiError("ValidationError", f"Endpoint {given['EndpointName']} is invoked by InvokeEndpointAsync.")
         serverless = any("ServerlessConfig" in variant for variant in config["ProductionVariants"])
         if serverless and streams:
-            raise ApiError("ValidationError", "Response streaming is not supported by serverless endpoints.")
+            raise AwsApiError("ValidationError", "Response streaming is not supported by serverless endpoints.")
         most = _SERVERLESS_BYTES if serverless else BODY_BYTES
         if len(body) > most:
-            raise ApiError("ValidationError", f"The body has {len(body)} bytes; the endpoint takes {most} at most.")
+            raise AwsApiError("ValidationError", f"The body has {len(body)} bytes; the endpoint takes {most} at most.")
         variant = given.get("TargetVariant") or ""
         if variant and variant not in endpoint["variants"]:
-            raise ApiError("ValidationError", f"Variant {variant} not found for Request")
+            raise AwsApiError("ValidationError", f"Variant {variant} not found for Request")
         cut = faults.take(self._twin, "cut_stream", endpoint=endpoint["EndpointName"]) if streams else None
         return Invocation(
             endpoint=endpoint["EndpointName"],
@@ -144,23 +150,23 @@ class Runtime:
         """The endpoint of a name, which has been in service at some time.
 
         Raises:
-            ApiError: there is none, or this twin runs no containers.
+            AwsApiError: there is none, or this twin runs no containers.
         """
         endpoint = store.lookup(self._twin, ENDPOINT, region, name)
         if endpoint is None or not endpoint["variants"]:
-            raise ApiError("ValidationError", f"Endpoint {name} of account {self._twin.account} not found.")
+            raise AwsApiError("ValidationError", f"Endpoint {name} of account {self._twin.account} not found.")
         if self._twin.settings.containers == "none":
             text = NO_CONTAINERS.format(name=name)
-            raise ApiError("ModelError", text, 424, OriginalStatusCode=503, OriginalMessage=text, LogStreamArn="")
+            raise AwsApiError("ModelError", text, 424, OriginalStatusCode=503, OriginalMessage=text, LogStreamArn="")
         return endpoint
 
-    def begin(self, invocation: Invocation, client: Any, seconds: float | None = None) -> "Answer":
+    def begin(self, invocation: Invocation, client: Any, seconds: float | None = None) -> "ContainerAnswer":
         """Send a request to a container; the answer once it begins. `end` it in any case.
 
         Raises:
-            ApiError: no container can take it, or the one that did gives no answer.
+            AwsApiError: no container can take it, or the one that did gives no answer.
         """
-        hold = _Hold(self._lease(invocation), invocation)
+        hold = _InstanceHold(self._lease(invocation), invocation)
         try:
             exchange = self.containers.ask(
                 hold.lease,
@@ -173,13 +179,13 @@ class Runtime:
         except ContainerError as e:
             hold.end(_COUNTED[e.reason])
             raise self.broken(invocation, hold.lease, e.reason) from e
-        return Answer(hold, exchange)
+        return ContainerAnswer(hold, exchange)
 
-    def whole_body(self, answer: "Answer", most: int = BODY_BYTES) -> bytes:
+    def whole_body(self, answer: "ContainerAnswer", most: int = BODY_BYTES) -> bytes:
         """The body of an answer that the container gave with success; the answer is ended.
 
         Raises:
-            ApiError: it broke off, is too large, or tells of an error.
+            AwsApiError: it broke off, is too large, or tells of an error.
         """
         try:
             body = answer.exchange.read(most)
@@ -195,11 +201,11 @@ class Runtime:
             raise self.model_error(answer.invocation, answer.lease, answer.exchange.status, text)
         return body
 
-    def write_body(self, answer: "Answer", file: IO[bytes]) -> None:
+    def write_body(self, answer: "ContainerAnswer", file: IO[bytes]) -> None:
         """Write the body of an answer into a file, as it comes; the answer is ended.
 
         Raises:
-            ApiError: it broke off.
+            AwsApiError: it broke off.
         """
         try:
             for piece in answer.exchange:
@@ -209,12 +215,12 @@ class Runtime:
             raise self.broken(answer.invocation, answer.lease, e.reason) from e
         answer.end(answer.exchange.status)
 
-    def model_error(self, invocation: Invocation, lease: Lease, status: int, text: str) -> ApiError:
+    def model_error(self, invocation: Invocation, lease: Lease, status: int, text: str) -> AwsApiError:
         """What a caller is told of a container's error."""
         group = log_group(invocation.endpoint)
         console = f"https://{invocation.region}.console.aws.amazon.com/cloudwatch/home?region={invocation.region}"
         side = "client" if 400 <= status < 500 else "server"
-        return ApiError(
+        return AwsApiError(
             "ModelError",
             f'Received {side} error ({status}) from primary with message "{text}". See {console}#logEventViewer:'
             f"group={group} in account {self._twin.account} for more information.",
@@ -225,7 +231,7 @@ class Runtime:
             f"{log_stream(lease.variant, lease.instance)}",
         )
 
-    def broken(self, invocation: Invocation, lease: Lease, reason: str) -> ApiError:
+    def broken(self, invocation: Invocation, lease: Lease, reason: str) -> AwsApiError:
         """What a caller is told when a container gave no whole answer."""
         text = {
             "late": "Your invocation timed out while waiting for a response from container primary. Review the latency "
@@ -238,8 +244,10 @@ class Runtime:
             return self._twin.fleet.lease(invocation.arn, variant=invocation.variant, streams=invocation.streams)
         except NoWorkerError as e:
             if invocation.serverless:
-                raise ApiError("ModelNotReadyException", f"The model is not ready: {e}", 429) from e
-            raise ApiError("ServiceUnavailable", f"The service is unavailable: {e}. Try your call again.", 503) from e
+                raise AwsApiError("ModelNotReadyException", f"The model is not ready: {e}", 429) from e
+            raise AwsApiError(
+                "ServiceUnavailable", f"The service is unavailable: {e}. Try your call again.", 503
+            ) from e
 
     def _whole(self, invocation: Invocation, client: Any) -> Streaming:
         answer = self.begin(invocation, client)
@@ -261,7 +269,7 @@ class Runtime:
         return Streaming(pieces, headers)
 
 
-class _Hold:
+class _InstanceHold:
     """The hold on an instance, from before it is asked until its answer is over."""
 
     def __init__(self, lease: AbstractContextManager[Lease], invocation: Invocation) -> None:
@@ -277,10 +285,10 @@ class _Hold:
             self.lease.done(status, now - self.asked, self.asked - self.invocation.began, first_byte_seconds)
 
 
-class Answer:
+class ContainerAnswer:
     """A container's answer that has begun, and the hold on its instance until it is over."""
 
-    def __init__(self, hold: _Hold, exchange: Exchange) -> None:
+    def __init__(self, hold: _InstanceHold, exchange: Exchange) -> None:
         self.invocation = hold.invocation
         self.lease = hold.lease
         self.exchange = exchange

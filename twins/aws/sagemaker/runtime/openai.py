@@ -18,11 +18,11 @@ from twins.aws.sagemaker.runtime.invocations import (
     BODY_BYTES,
     SESSION,
     Invocation,
-    Runtime,
+    InvocationOperations,
 )
-from twins.aws.twin import Twin, log
+from twins.aws.twin import AccountTwin, log
 from twins.aws.wire import principals
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.aws.wire.refusals import Refusals
 from twins.core.pieces import Pieces
 
@@ -38,7 +38,7 @@ _PIECE_BYTES = 1 << 16
 class OpenAi:
     """Answers the requests below an endpoint's /openai/."""
 
-    def __init__(self, twin: Twin, runtime: Runtime) -> None:
+    def __init__(self, twin: AccountTwin, runtime: InvocationOperations) -> None:
         self._twin = twin
         self._runtime = runtime
         twin.route("/endpoints/*/openai/", self)
@@ -48,18 +48,18 @@ class OpenAi:
         request = Request(environ)
         try:
             response = self._respond(request)
-        except ApiError as e:
+        except AwsApiError as e:
             response = _refusal(e)
         except Exception as e:
             log.exception("%s failed", request.path)
-            response = _refusal(ApiError("TwinFailure", f"The twin failed: {type(e).__name__}: {e}"))
+            response = _refusal(AwsApiError("TwinFailure", f"The twin failed: {type(e).__name__}: {e}"))
         return response(environ, start_response)
 
     def _respond(self, request: Request) -> Response:
         token = tokens.read(request.headers.get("Authorization", ""))
         found = _PATH.fullmatch(request.path)
         if not found or (request.method, found["rest"]) != ("POST", _COMPLETIONS):
-            raise ApiError("UnknownOperationException", f"There is no {request.method} {request.path}.", 404)
+            raise AwsApiError("UnknownOperationException", f"There is no {request.method} {request.path}.", 404)
         body = _body(request)
         given = {"EndpointName": found["endpoint"], "InferenceComponentName": found["component"]}
         with self._twin.lock:
@@ -85,8 +85,8 @@ class OpenAi:
         return Response(pieces, answer.exchange.status, headers)
 
 
-def _call(token: tokens.Token, key: principals.Key, operation: str, parameters: dict[str, Any]) -> Call:
-    return Call(_SERVICE, operation, parameters, token.access_key, token.region, key.principal)
+def _call(token: tokens.Token, key: principals.AccessKey, operation: str, parameters: dict[str, Any]) -> ApiCall:
+    return ApiCall(_SERVICE, operation, parameters, token.access_key, token.region, key.principal)
 
 
 def _body(request: Request) -> bytes:
@@ -110,7 +110,7 @@ def _headers_of(request: Request) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value is not None}
 
 
-def _refusal(error: ApiError) -> Response:
+def _refusal(error: AwsApiError) -> Response:
     """An error of SageMaker's own, as its REST APIs write them."""
     members = {name: value for name, value in vars(error).items() if name[:1].isupper()}
     body = json.dumps({"message": error.message, **members})

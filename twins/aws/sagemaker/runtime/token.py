@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from urllib.parse import parse_qsl, urlsplit
 
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 from twins.aws.wire.signatures import (
     ALGORITHM,
     canonical_query,
@@ -46,7 +46,7 @@ def read(authorization: str) -> Token:
     """The token of an Authorization header.
 
     Raises:
-        ApiError: there is none, it is not one of SageMaker's, or it asks for more than 12 hours.
+        AwsApiError: there is none, it is not one of SageMaker's, or it asks for more than 12 hours.
     """
     scheme, _, text = authorization.partition(" ")
     if scheme.lower() != "bearer" or not text.startswith(_PREFIX):
@@ -73,7 +73,7 @@ def verify(token: Token, secret: str) -> None:
     """Look at the signature and at the time.
 
     Raises:
-        ApiError: the token is expired, or signed with another secret.
+        AwsApiError: the token is expired, or signed with another secret.
     """
     if not hmac.compare_digest(_signature(token, secret).encode(), token.signature.encode()):
         raise _refused("InvalidSignatureException", "the signature of the bearer token does not match")
@@ -94,5 +94,5 @@ def _signature(token: Token, secret: str) -> str:
     return signed(signing_key(secret, day, token.region, _SERVICE), text)
 
 
-def _refused(code: str, reason: str) -> ApiError:
-    return ApiError(code, f"Authentication failed: {reason}.", 403)
+def _refused(code: str, reason: str) -> AwsApiError:
+    return AwsApiError(code, f"Authentication failed: {reason}.", 403)

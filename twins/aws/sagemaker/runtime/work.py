@@ -17,11 +17,11 @@ from twins.aws.judges import platform
 from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import MODEL
 from twins.aws.sagemaker.fleet.fleet import log_group, log_stream
-from twins.aws.sagemaker.runtime.invocations import Answer, Invocation, Runtime
+from twins.aws.sagemaker.runtime.invocations import ContainerAnswer, Invocation, InvocationOperations
 from twins.aws.services.documents import Document, now
 from twins.aws.services.logs import logs
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 
 _INPUT_BYTES = 1 << 30
 _TOLD_BYTES = 128_000  # of an answer in a notice
@@ -32,7 +32,7 @@ class NotNowError(Exception):
     """No instance takes it now."""
 
 
-class Work:
+class InvocationInProgress:
     """An invocation that is made now. `counted`: what CloudWatch is told of it in the end.
 
     Args:
@@ -45,7 +45,13 @@ class Work:
     """
 
     def __init__(
-        self, twin: Twin, runtime: Runtime, region: str, item: Document, endpoint: Document, folder: Path
+        self,
+        twin: AccountTwin,
+        runtime: InvocationOperations,
+        region: str,
+        item: Document,
+        endpoint: Document,
+        folder: Path,
     ) -> None:
         self.counted: dict[str, float] = {}
         self._twin = twin
@@ -73,7 +79,7 @@ class Work:
         try:
             self._fetch()
             content_type, seconds = self._answer()
-        except ApiError as e:
+        except AwsApiError as e:
             if e.code == "ServiceUnavailable":
                 raise NotNowError(e.message) from e
             self.counted["InvocationFailures"] = 1
@@ -87,10 +93,10 @@ class Work:
             self._input.write_bytes(base64.b64decode(self._item["Body"]))
             return
         self._require(platform.accesses_of_async_invocation(self._twin, self._item["EndpointArn"], location))
-        place = objects.Place.of(location)
+        place = objects.S3Location.of(location)
         objects.download(self._twin, place.bucket, place.key, self._input)
         if self._input.stat().st_size > _INPUT_BYTES:
-            raise ApiError("ValidationError", f"{location} has more than {_INPUT_BYTES} bytes")
+            raise AwsApiError("ValidationError", f"{location} has more than {_INPUT_BYTES} bytes")
 
     def _answer(self) -> tuple[str, float]:
         """Write a container's answer; what it says that it is, and how long the model took."""
@@ -103,7 +109,7 @@ class Work:
                 self._runtime.write_body(answer, file)
             return answer.content_type, answer.first_seconds + time.perf_counter() - asked
 
-    def _ask(self, body: Any) -> Answer:
+    def _ask(self, body: Any) -> ContainerAnswer:
         invocation = Invocation(
             endpoint=self._endpoint["EndpointName"],
             arn=self._endpoint["EndpointArn"],
@@ -142,8 +148,8 @@ class Work:
         key = self._config["OutputConfig"].get("KmsKeyId", "")
         try:
             self._require(access for access in accesses if not access.action.startswith("sns:"))
-            objects.upload(self._twin, self._output, objects.Place.of(location), key, move=True)
-        except ApiError as e:
+            objects.upload(self._twin, self._output, objects.S3Location.of(location), key, move=True)
+        except AwsApiError as e:
             self.counted["InvocationFailures"] = 1
             self._log(f"Writing {location} failed. {e.message}")
             return False
@@ -171,7 +177,7 @@ class Work:
             message["responseBody"] = {"content": base64.b64encode(told).decode(), "encoding": "BASE64"}
         try:
             self._publish(topic, message)
-        except ApiError as e:
+        except AwsApiError as e:
             self.counted["SNSDeliveryFailures"] = 1
             self._log(f"The notice to {topic} failed. {e.message}")
 
@@ -186,7 +192,7 @@ class Work:
                 sns_backends[self._twin.account][topic.split(":")[3]].publish(json.dumps(message), arn=topic)
             except ServiceException as e:
                 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
-                raise ApiError("NotFound", str(e)) from e
+                raise AwsApiError("NotFound", str(e)) from e
             self._twin.changed()
 
     def _require(self, accesses: Iterable[Any]) -> None:
@@ -200,7 +206,7 @@ class Work:
                 reason = self._twin.may(model["ExecutionRoleArn"], access.action, access.resource, access.context)
                 if reason:
                     # unsure (70 %): that it fails is documented; no source found for the words in the failure's text
-                    raise ApiError("AccessDenied", reason)
+                    raise AwsApiError("AccessDenied", reason)
 
     def _log(self, text: str) -> None:
         group = log_group(self._endpoint["EndpointName"])

@@ -1,7 +1,6 @@
 """CloudWatch's alarms as documents: put, described, deleted, their history, and what a change of state does.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
-https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutCompositeAlarm.html
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CommonErrors.html
 """
 
@@ -9,11 +8,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from twins.aws.services.cloudwatch import expressions
 from twins.aws.services.cloudwatch.metrics import statistic
 from twins.aws.services.documents import Document, now, page, plain, shelf, tag_list, tag_map
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError, not_judged
 
 SERVICE = "cloudwatch"
 _DAY = 86400
@@ -24,17 +22,17 @@ Action = Callable[[str, str, Document, Document], None]
 """Called with region, ARN of the action, the alarm and the change of its state."""
 
 
-def alarms(twin: Twin, region: str) -> dict[str, Document]:
-    """All alarms of a region by name, each as DescribeAlarms answers it; composite ones have an AlarmRule."""
+def alarms(twin: AccountTwin, region: str) -> dict[str, Document]:
+    """All alarms of a region by name, each as DescribeAlarms answers it."""
     return shelf(twin, SERVICE, "alarms", region)
 
 
-def states(twin: Twin, region: str) -> dict[str, str]:
+def states(twin: AccountTwin, region: str) -> dict[str, str]:
     """The state of each alarm of a region: OK, ALARM or INSUFFICIENT_DATA."""
     return {name: alarm["StateValue"] for name, alarm in alarms(twin, region).items()}
 
 
-def delete(twin: Twin, region: str, names: list[str]) -> None:
+def delete(twin: AccountTwin, region: str, names: list[str]) -> None:
     """Delete alarms and their tags; those that are not there don't matter."""
     for name in names:
         alarm = alarms(twin, region).pop(name, None)
@@ -43,11 +41,11 @@ def delete(twin: Twin, region: str, names: list[str]) -> None:
     twin.changed()
 
 
-def remember(twin: Twin, region: str, alarm: Document, kind: str, summary: str, data: Document) -> None:
+def remember(twin: AccountTwin, region: str, alarm: Document, kind: str, summary: str, data: Document) -> None:
     """Add to an alarm's history: kind is ConfigurationUpdate, StateUpdate or Action."""
     entry = {
         "AlarmName": alarm["AlarmName"],
-        "AlarmType": "CompositeAlarm" if "AlarmRule" in alarm else "MetricAlarm",
+        "AlarmType": "MetricAlarm",
         "Timestamp": now(),
         "HistoryItemType": kind,
         "HistorySummary": summary,
@@ -58,45 +56,34 @@ def remember(twin: Twin, region: str, alarm: Document, kind: str, summary: str, 
     twin.changed()
 
 
-class Alarms:
+class MetricAlarms:
     """A method an operation; `act` carries out an alarm's actions."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         self._actions: dict[str, Action] = {}
 
     def on_action(self, prefix: str, action: Action) -> None:
         self._actions[prefix] = action
 
-    def put_metric_alarm(self, call: Call) -> None:
+    def put_metric_alarm(self, call: ApiCall) -> None:
         given = plain(call.parameters)
         _refuse_bad_metric_alarm(given)
-        alarm = {"EvaluationPeriods": 1, **_settings(given)}
-        if not given.get("Metrics") and not given.get("EvaluationCriteria"):
-            alarm.setdefault("Dimensions", [])
-        self._put(call, given, alarm)
+        self._put(call, given, {"EvaluationPeriods": 1, "Dimensions": [], **_settings(given)})
 
-    def put_composite_alarm(self, call: Call) -> None:
-        given = plain(call.parameters)
-        for name in expressions.alarms_in(given["AlarmRule"]):
-            if _find(self._twin, call.region, name) is None:
-                text = f"Could not save the composite alarm as alarms [{name}] in the alarm rule do not exist"
-                raise ApiError("ValidationError", text)
-        expressions.holds(given["AlarmRule"], lambda _name: "OK")
-        self._put(call, given, _settings(given))
-
-    def describe_alarms(self, call: Call) -> Document:
+    def describe_alarms(self, call: ApiCall) -> Document:
         wanted = call.parameters
-        kinds = wanted.get("AlarmTypes", ["MetricAlarm"])
-        found = [alarm for alarm in self._related(call) if _wanted(alarm, wanted) and _kind(alarm) in kinds]
+        others = "ChildrenOfAlarmName" in wanted or "ParentsOfAlarmName" in wanted  # of composite alarms: none are here
+        known = (
+            []
+            if others or "MetricAlarm" not in wanted.get("AlarmTypes", ["MetricAlarm"])
+            else alarms(self._twin, call.region).values()
+        )
+        found = [alarm for alarm in known if _wanted(alarm, wanted)]
         chosen, token = page(found, wanted.get("NextToken"), wanted.get("MaxRecords"), 50)
-        return {
-            "MetricAlarms": [alarm for alarm in chosen if "AlarmRule" not in alarm],
-            "CompositeAlarms": [alarm for alarm in chosen if "AlarmRule" in alarm],
-            "NextToken": token,
-        }
+        return {"MetricAlarms": chosen, "CompositeAlarms": [], "NextToken": token}
 
-    def describe_alarms_for_metric(self, call: Call) -> Document:
+    def describe_alarms_for_metric(self, call: ApiCall) -> Document:
         wanted = plain(call.parameters)
 
         def watches(alarm: Document) -> bool:
@@ -106,22 +93,14 @@ class Alarms:
 
         return {"MetricAlarms": [alarm for alarm in alarms(self._twin, call.region).values() if watches(alarm)]}
 
-    def delete_alarms(self, call: Call) -> None:
+    def delete_alarms(self, call: ApiCall) -> None:
         names = call.parameters["AlarmNames"]
         missing = [name for name in names if name not in alarms(self._twin, call.region)]
         if missing:
-            raise ApiError("ResourceNotFound", f"Alarms not found: {', '.join(missing)}", 404)
-        for name, alarm in alarms(self._twin, call.region).items():
-            if "AlarmRule" in alarm and name not in names:
-                watched = set(names) & {
-                    each.rpartition(":alarm:")[2] for each in expressions.alarms_in(alarm["AlarmRule"])
-                }
-                if watched:
-                    text = f"Cannot delete {sorted(watched)[0]} as there are composite alarm(s) depending on it."
-                    raise ApiError("ValidationError", text)
+            raise AwsApiError("ResourceNotFound", f"Alarms not found: {', '.join(missing)}", 404)
         delete(self._twin, call.region, names)
 
-    def describe_alarm_history(self, call: Call) -> Document:
+    def describe_alarm_history(self, call: ApiCall) -> Document:
         wanted = plain(call.parameters)
         events = shelf(self._twin, SERVICE, "history", call.region).get("all", {"events": []})["events"]
         found = [
@@ -137,41 +116,38 @@ class Alarms:
         items, token = page(found, wanted.get("NextToken"), wanted.get("MaxRecords"))
         return {"AlarmHistoryItems": items, "NextToken": token}
 
-    def set_alarm_state(self, call: Call) -> None:
+    def set_alarm_state(self, call: ApiCall) -> None:
         alarm = alarms(self._twin, call.region).get(call.parameters["AlarmName"])
         if alarm is None:
-            raise ApiError("ResourceNotFound", "", 404)
+            raise AwsApiError("ResourceNotFound", "", 404)
         data = call.parameters.get("StateReasonData")
         if data is not None:
             try:
                 json.loads(data)
             except ValueError as e:
-                raise ApiError("InvalidFormat", "State reason data is not valid JSON.") from e
+                raise AwsApiError("InvalidFormat", "State reason data is not valid JSON.") from e
         alarm["held"] = now() + _HELD_SECONDS
         self.change(call.region, alarm, call.parameters["StateValue"], call.parameters["StateReason"], data or "")
 
-    def enable_alarm_actions(self, call: Call) -> None:
+    def enable_alarm_actions(self, call: ApiCall) -> None:
         self._switch(call, True)
 
-    def disable_alarm_actions(self, call: Call) -> None:
+    def disable_alarm_actions(self, call: ApiCall) -> None:
         self._switch(call, False)
 
-    def list_tags_for_resource(self, call: Call) -> Document:
+    def list_tags_for_resource(self, call: ApiCall) -> Document:
         return {"Tags": tag_list(self._tags(call))}
 
-    def tag_resource(self, call: Call) -> None:
+    def tag_resource(self, call: ApiCall) -> None:
         self._tags(call).update(tag_map(call.parameters["Tags"]))
 
-    def untag_resource(self, call: Call) -> None:
+    def untag_resource(self, call: ApiCall) -> None:
         for key in call.parameters["TagKeys"]:
             self._tags(call).pop(key, None)
 
-    def _put(self, call: Call, given: Document, alarm: Document) -> None:
+    def _put(self, call: ApiCall, given: Document, alarm: Document) -> None:
         name = given["AlarmName"]
         old = alarms(self._twin, call.region).get(name)
-        if old and _kind(old) != ("CompositeAlarm" if "AlarmRule" in given else "MetricAlarm"):
-            # unsure (50 %): no source found: assumed, because an alarm's type is documented nowhere to change
-            raise ApiError("ValidationError", f"Alarm {name} exists already, and is of another type.")
         arn = f"arn:aws:cloudwatch:{call.region}:{self._twin.account}:alarm:{name}"
         alarm.update(AlarmName=name, AlarmArn=arn, AlarmConfigurationUpdatedTimestamp=now())
         kept = ("StateValue", "StateReason", "StateReasonData", "StateUpdatedTimestamp", "StateTransitionedTimestamp")
@@ -217,33 +193,23 @@ class Alarms:
                 try:
                     action(region, arn, alarm, change)
                     summary = f"Successfully executed action {arn}"
-                except ApiError as e:
+                except AwsApiError as e:
                     summary = f"Failed to execute action {arn}. Received error: {e.message}"
             if not only:
                 data = {"actionState": summary.split()[0], "notificationResource": arn}
                 remember(self._twin, region, alarm, "Action", summary, data)
 
-    def _related(self, call: Call) -> list[Document]:
-        known = alarms(self._twin, call.region)
-        if parent := call.parameters.get("ChildrenOfAlarmName"):
-            rule = known.get(parent, {}).get("AlarmRule")
-            names = [name.rpartition(":alarm:")[2] for name in expressions.alarms_in(rule)] if rule else []
-            return [known[name] for name in names if name in known]
-        if child := call.parameters.get("ParentsOfAlarmName"):
-            return [alarm for alarm in known.values() if child in alarm.get("AlarmRule", "")]
-        return list(known.values())
-
-    def _switch(self, call: Call, enabled: bool) -> None:
+    def _switch(self, call: ApiCall, enabled: bool) -> None:
         for name in call.parameters["AlarmNames"]:
             alarm = alarms(self._twin, call.region).get(name)
             if alarm:
                 alarm["ActionsEnabled"] = enabled
 
-    def _tags(self, call: Call) -> dict[str, str]:
+    def _tags(self, call: ApiCall) -> dict[str, str]:
         arn = call.parameters["ResourceARN"]
         tags = shelf(self._twin, SERVICE, "tags", call.region)
         if arn not in tags:
-            raise ApiError("ResourceNotFoundException", f"Unknown resource: {arn}", 404)
+            raise AwsApiError("ResourceNotFoundException", f"Unknown resource: {arn}", 404)
         return tags[arn]
 
 
@@ -254,56 +220,44 @@ def _settings(given: Document) -> Document:
 
 
 def _refuse_bad_metric_alarm(given: Document) -> None:
-    forms = [name for name in ("MetricName", "Metrics", "EvaluationCriteria") if given.get(name)]
-    if len(forms) != 1:
+    for name in ("Metrics", "EvaluationCriteria", "ThresholdMetricId"):
+        if given.get(name):
+            raise not_judged(f"alarms by {name} (metric math, anomaly bands, queries)")
+    if not given.get("MetricName"):
         text = "Exactly one of MetricName, Metrics and EvaluationCriteria must be specified"
-        raise ApiError("ValidationError" if not forms else "InvalidParameterCombination", text)
-    if forms == ["Metrics"]:
-        returned = [query for query in given["Metrics"] if query.get("ReturnData", True)]
-        if len(returned) != 1 and not given.get("ThresholdMetricId"):
-            raise ApiError("ValidationError", "Exactly one element of the metrics list should return data.")
-        expressions.check(given["Metrics"])
-    if forms == ["MetricName"]:
-        _refuse_bad_statistic(given)
+        raise AwsApiError("ValidationError", text)
+    _refuse_bad_statistic(given)
     _refuse_bad_periods(given)
 
 
 def _refuse_bad_statistic(given: Document) -> None:
     for name in ("Namespace", "Period"):
         if name not in given:
-            raise ApiError("MissingParameter", f"The parameter {name} is required.")
+            raise AwsApiError("MissingParameter", f"The parameter {name} is required.")
     if bool(given.get("Statistic")) == bool(given.get("ExtendedStatistic")):
-        raise ApiError("ValidationError", "Exactly one of Statistic and ExtendedStatistic must be specified.")
+        raise AwsApiError("ValidationError", "Exactly one of Statistic and ExtendedStatistic must be specified.")
     statistic([[0, 1, 0, 0, 0]], given.get("Statistic") or given["ExtendedStatistic"])
     period = given["Period"]
     if period not in (10, 20, 30) and (period < 60 or period % 60):
-        raise ApiError("ValidationError", "Metric period must be one of 10, 20, 30 or a multiple of 60.")
+        raise AwsApiError("ValidationError", "Metric period must be one of 10, 20, 30 or a multiple of 60.")
 
 
 def _refuse_bad_periods(given: Document) -> None:
     periods, needed = given.get("EvaluationPeriods", 1), given.get("DatapointsToAlarm")
     if needed and needed > periods:
         text = "DatapointsToAlarm must be less than or equal to EvaluationPeriods."
-        raise ApiError("ValidationError", text)
+        raise AwsApiError("ValidationError", text)
     period = given.get("Period") or 60
     if periods * period > (_DAY if period < 3600 else 7 * _DAY):
         text = "Metrics cannot be checked across more than a day (EvaluationPeriods * Period must be <= 86400)."
-        raise ApiError("ValidationError", text)
+        raise AwsApiError("ValidationError", text)
     missing = given.get("TreatMissingData", "missing")
     if missing not in ("missing", "breaching", "notBreaching", "ignore"):
-        raise ApiError("ValidationError", f"{missing} is not valid for TreatMissingData.")
+        raise AwsApiError("ValidationError", f"{missing} is not valid for TreatMissingData.")
     for member in ("OKActions", "AlarmActions", "InsufficientDataActions"):
         for arn in given.get(member, []):
             if not arn.startswith("arn:") or len(arn.split(":")) < 6:
-                raise ApiError("ValidationError", f"Invalid arn syntax: {arn}")
-
-
-def _find(twin: Twin, region: str, name: str) -> Document | None:
-    return alarms(twin, region).get(name.rpartition(":alarm:")[2])
-
-
-def _kind(alarm: Document) -> str:
-    return "CompositeAlarm" if "AlarmRule" in alarm else "MetricAlarm"
+                raise AwsApiError("ValidationError", f"Invalid arn syntax: {arn}")
 
 
 def _wanted(alarm: Document, wanted: Document) -> bool:

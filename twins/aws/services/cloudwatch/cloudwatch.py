@@ -5,53 +5,54 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from twins.aws.services import sns
-from twins.aws.services.cloudwatch.alarms import Action, Alarms, states
-from twins.aws.services.cloudwatch.evaluation import Evaluation, seconds_of
-from twins.aws.services.cloudwatch.metrics import Metric, Metrics, put
+from twins.aws.services.cloudwatch.alarms import Action, MetricAlarms, states
+from twins.aws.services.cloudwatch.evaluation import AlarmEvaluation, seconds_of
+from twins.aws.services.cloudwatch.metrics import CloudWatchMetric, MetricOperations, put
 from twins.aws.services.documents import Document, implement_methods, now, page, regions, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin, Tagged
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
-__all__ = ["Metric", "act_on", "put", "seconds_of", "states", "tagged"]
+__all__ = ["CloudWatchMetric", "act_on", "put", "seconds_of", "states"]
 _SERVICE = "cloudwatch"
 _TICK_SECONDS = 0.1
 _EVERYWHERE = "aws"  # dashboards belong to no region
-_stores: WeakKeyDictionary[Twin, Alarms] = WeakKeyDictionary()
+_stores: WeakKeyDictionary[AccountTwin, MetricAlarms] = WeakKeyDictionary()
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Answer the API of https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/Welcome.html."""
     store = _store(twin)
-    implement_methods(twin, _SERVICE, Metrics(twin))
+    implement_methods(twin, _SERVICE, MetricOperations(twin))
     implement_methods(twin, _SERVICE, store)
     implement_methods(twin, _SERVICE, _Dashboards(twin))
+    twin.tag_sources.append(_tagged)
     act_on(twin, "arn:aws:sns:", lambda region, arn, alarm, change: _publish(twin, region, arn, alarm, change))
-    twin.every(_TICK_SECONDS, Evaluation(twin, store).run)
+    twin.every(_TICK_SECONDS, AlarmEvaluation(twin, store).run)
 
 
-def act_on(twin: Twin, prefix: str, action: Action) -> None:
+def act_on(twin: AccountTwin, prefix: str, action: Action) -> None:
     """Let a function carry out the alarms' actions whose ARNs begin so."""
     _store(twin).on_action(prefix, action)
 
 
-def tagged(twin: Twin) -> list[tuple[str, dict[str, str]]]:
+def _tagged(twin: AccountTwin) -> list[Tagged]:
     """ARN and tags of every alarm."""
     return [
         (arn, tags) for region in regions(twin, _SERVICE) for arn, tags in shelf(twin, _SERVICE, "tags", region).items()
     ]
 
 
-def _store(twin: Twin) -> Alarms:
-    return _stores.setdefault(twin, Alarms(twin))
+def _store(twin: AccountTwin) -> MetricAlarms:
+    return _stores.setdefault(twin, MetricAlarms(twin))
 
 
-def _publish(twin: Twin, region: str, arn: str, alarm: Document, change: Document) -> None:
+def _publish(twin: AccountTwin, region: str, arn: str, alarm: Document, change: Document) -> None:
     from moto.core.exceptions import ServiceException
     from moto.sns.models import sns_backends
 
     reason = sns.may_publish(twin, arn, "cloudwatch.amazonaws.com", alarm["AlarmArn"])
     if reason:
-        raise ApiError("AuthorizationError", reason)
+        raise AwsApiError("AuthorizationError", reason)
     home = arn.split(":")[3]
     subject = f'{change["new"]}: "{alarm["AlarmName"]}" in {region}'
     shown = ("AlarmName", "AlarmDescription", "AlarmArn")
@@ -61,22 +62,22 @@ def _publish(twin: Twin, region: str, arn: str, alarm: Document, change: Documen
     try:
         sns_backends[twin.account][home].publish(json.dumps(message), arn=arn, subject=subject[:100])
     except ServiceException as e:
-        raise ApiError("NotFound", str(e)) from e
+        raise AwsApiError("NotFound", str(e)) from e
 
 
 class _Dashboards:
     """A method an operation."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def put_dashboard(self, call: Call) -> Document:
+    def put_dashboard(self, call: ApiCall) -> Document:
         name, body = call.parameters["DashboardName"], call.parameters["DashboardBody"]
         problems = _problems(body)
         if problems:
             entries = [{"DataPath": path, "Message": text} for path, text in problems]
             text = f"The field DashboardBody must be a valid JSON object: {problems[0][1]}"
-            raise ApiError("InvalidParameterInput", text, dashboardValidationMessages=entries)
+            raise AwsApiError("InvalidParameterInput", text, dashboardValidationMessages=entries)
         self._shelf()[name] = {
             "DashboardName": name,
             "DashboardArn": f"arn:aws:cloudwatch::{self._twin.account}:dashboard/{name}",
@@ -86,14 +87,14 @@ class _Dashboards:
         }
         return {"DashboardValidationMessages": []}
 
-    def get_dashboard(self, call: Call) -> Document:
+    def get_dashboard(self, call: ApiCall) -> Document:
         name = call.parameters["DashboardName"]
         found = self._shelf().get(name)
         if found is None:
-            raise ApiError("ResourceNotFound", f"Dashboard {name} does not exist", 404)
+            raise AwsApiError("ResourceNotFound", f"Dashboard {name} does not exist", 404)
         return {key: found[key] for key in ("DashboardName", "DashboardArn", "DashboardBody")}
 
-    def list_dashboards(self, call: Call) -> Document:
+    def list_dashboards(self, call: ApiCall) -> Document:
         prefix = call.parameters.get("DashboardNamePrefix", "")
         kept = ("DashboardName", "DashboardArn", "LastModified", "Size")
         entries = [
@@ -102,12 +103,12 @@ class _Dashboards:
         shown, token = page(entries, call.parameters.get("NextToken"), 1000)
         return {"DashboardEntries": shown, "NextToken": token}
 
-    def delete_dashboards(self, call: Call) -> None:
+    def delete_dashboards(self, call: ApiCall) -> None:
         names = call.parameters["DashboardNames"]
         missing = [name for name in names if name not in self._shelf()]
         if missing:
             text = f"The specified dashboard does not exist. [{', '.join(missing)}]"
-            raise ApiError("ResourceNotFound", text, 404)
+            raise AwsApiError("ResourceNotFound", text, 404)
         for name in names:
             del self._shelf()[name]
 

@@ -1,6 +1,6 @@
-"""CloudWatch's alarms in time: windows of data, missing data, composite rules.
+"""CloudWatch's alarms in time: windows of data, missing data.
 
-Time runs as on AWS, shrunk like all of the twin's time (`Twin.scaled`): a period of a minute lasts `seconds_of(60)`.
+Time runs as on AWS, shrunk like all of the twin's time: a period of a minute lasts `seconds_of(60)`.
 Missing data: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
 """
 
@@ -8,11 +8,10 @@ import operator
 from collections.abc import Callable
 from itertools import pairwise
 
-from twins.aws.services.cloudwatch import expressions
-from twins.aws.services.cloudwatch.alarms import SERVICE, Alarms, alarms
+from twins.aws.services.cloudwatch.alarms import SERVICE, MetricAlarms, alarms
 from twins.aws.services.cloudwatch.metrics import in_window, metric_of, statistic
 from twins.aws.services.documents import Document, now, regions
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 _SHORTEST = 0.05  # seconds here of a period
 _EXTRA = 2  # periods that are looked at beyond those of the evaluation
@@ -30,86 +29,51 @@ _WORDS = {
 }
 
 
-def seconds_of(twin: Twin, period: float) -> float:
+def seconds_of(twin: AccountTwin, period: float) -> float:
     """How long a period of so many seconds on AWS lasts on this twin."""
     return max(_SHORTEST, twin.scaled(period))
 
 
-class Evaluation:
+class AlarmEvaluation:
     """Looks at all alarms."""
 
-    def __init__(self, twin: Twin, store: Alarms) -> None:
+    def __init__(self, twin: AccountTwin, store: MetricAlarms) -> None:
         self._twin = twin
         self._store = store
 
     def run(self) -> None:
-        """Look at every alarm once: those of metrics, then the composite ones."""
+        """Look at every alarm once."""
         for region in regions(self._twin, SERVICE):
-            known = list(alarms(self._twin, region).values())
-            for alarm in known:
-                if "AlarmRule" not in alarm and "EvaluationCriteria" not in alarm and alarm.get("held", 0) <= now():
-                    self._metric(region, alarm)
-            for alarm in known:
-                if "AlarmRule" in alarm:
-                    self._composite(region, alarm)
+            for alarm in list(alarms(self._twin, region).values()):
+                if alarm.get("held", 0) <= now():
+                    self._look(region, alarm)
 
-    def _metric(self, region: str, alarm: Document) -> None:
-        values, thresholds = self._values(region, alarm)
-        value, reason = _verdict(alarm, values, thresholds)
+    def _look(self, region: str, alarm: Document) -> None:
+        value, reason = _verdict(alarm, self._values(region, alarm))
         if value != alarm["StateValue"]:
             self._store.change(region, alarm, value, reason, "")
         elif value == "ALARM":  # scaling goes on as long as its alarm does
             change = {"old": value, "new": value, "reason": reason, "at": now()}
             self._store.act(region, alarm, change, only="arn:aws:autoscaling:")
 
-    def _values(self, region: str, alarm: Document) -> tuple[expressions.Series, expressions.Series]:
-        """What the alarm watches and its threshold, for each period, oldest first."""
-        queries = alarm.get("Metrics") or [_single(alarm)]
-        period = max((query["MetricStat"]["Period"] for query in queries if "MetricStat" in query), default=60)
-        length = alarm.get("EvaluationPeriods", 1) + _EXTRA
-        seconds, end = seconds_of(self._twin, period), now()
-
-        def series(stat: Document) -> expressions.Series:
-            metric, name = metric_of(stat["Metric"]), stat["Stat"]
-            edges = [end - seconds * back for back in range(length, -1, -1)]
-            return [statistic(in_window(self._twin, region, metric, *window), name) for window in pairwise(edges)]
-
-        found = expressions.evaluate(queries, series, length, float(period))
-        limit = alarm.get("ThresholdMetricId")
-        watched = next(query["Id"] for query in queries if query.get("ReturnData", True) and query["Id"] != limit)
-        fixed: expressions.Series = [alarm.get("Threshold", 0.0)] * length
-        return found[watched], found[limit] if limit else fixed
-
-    def _composite(self, region: str, alarm: Document) -> None:
-        known = alarms(self._twin, region)
-
-        def state(name: str) -> str:
-            return known.get(name.rpartition(":alarm:")[2], {}).get("StateValue", "INSUFFICIENT_DATA")
-
-        value = "ALARM" if expressions.holds(alarm["AlarmRule"], state) else "OK"
-        if value != alarm["StateValue"]:
-            reason = f"{alarm['AlarmArn']} transitioned to {value}: its rule is {str(value == 'ALARM').lower()}"
-            self._store.change(region, alarm, value, reason, "")
+    def _values(self, region: str, alarm: Document) -> list[float | None]:
+        """The watched statistic of each period, newest first; None where there are no data."""
+        seconds, end, metric = seconds_of(self._twin, alarm.get("Period", 60)), now(), metric_of(alarm)
+        name = alarm.get("Statistic") or alarm["ExtendedStatistic"]
+        edges = [end - seconds * back for back in range(alarm.get("EvaluationPeriods", 1) + _EXTRA + 1)]
+        windows = [in_window(self._twin, region, metric, begin, until) for until, begin in pairwise(edges)]
+        return [statistic(points, name) for points in windows]
 
 
-def _single(alarm: Document) -> Document:
-    metric = {name: alarm.get(name) for name in ("Namespace", "MetricName", "Dimensions")}
-    stat = alarm.get("Statistic") or alarm.get("ExtendedStatistic")
-    return {"Id": "m", "MetricStat": {"Metric": metric, "Period": alarm.get("Period", 60), "Stat": stat}}
-
-
-def _verdict(alarm: Document, values: expressions.Series, thresholds: expressions.Series) -> tuple[str, str]:
+def _verdict(alarm: Document, values: list[float | None]) -> tuple[str, str]:
+    """State and reason by the values of the periods, newest first."""
     compare = _COMPARISONS.get(alarm.get("ComparisonOperator", ""), operator.gt)
     periods = alarm.get("EvaluationPeriods", 1)
     needed = alarm.get("DatapointsToAlarm") or periods
-    pairs = list(zip(reversed(values), reversed(thresholds), strict=True))  # newest first
-    real = [
-        (back, compare(value, limit), value)
-        for back, (value, limit) in enumerate(pairs, start=1)
-        if value is not None and limit is not None
-    ]
-    state = _state(alarm, [(back, breach) for back, breach, _ in real], periods, needed)
-    return state, _reason(alarm, state, [value for _, _, value in real[:periods]])
+    threshold = alarm.get("Threshold", 0.0)
+    real = [(back, value) for back, value in enumerate(values, start=1) if value is not None]
+    state = _state(alarm, [(back, compare(value, threshold)) for back, value in real], periods, needed)
+    return state, _reason(alarm, state, [value for _, value in real[:periods]])
 
 
 def _state(alarm: Document, real: list[tuple[int, bool]], periods: int, needed: int) -> str:

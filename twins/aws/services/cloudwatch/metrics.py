@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twins.aws.services.cloudwatch import expressions
 from twins.aws.services.documents import Document, now, page, plain, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError, not_judged
 
 _KEPT_POINTS = 5000  # of each metric
 _SERVICE = "cloudwatch"
@@ -25,7 +24,7 @@ Point = list[float]
 
 
 @dataclass(frozen=True)
-class Metric:
+class CloudWatchMetric:
     """What identifies a metric."""
 
     namespace: str
@@ -38,19 +37,26 @@ class Metric:
         return "\n".join([self.namespace, self.name, *(f"{name}={value}" for name, value in self.dimensions)])
 
 
-def metric_of(document: Mapping[str, Any]) -> Metric:
+def metric_of(document: Mapping[str, Any]) -> CloudWatchMetric:
     """The metric that a structure of the API names."""
     named = document.get("Dimensions") or []
     dimensions = tuple(sorted((entry["Name"], entry["Value"]) for entry in named))
-    return Metric(document.get("Namespace", ""), document["MetricName"], dimensions)
+    return CloudWatchMetric(document.get("Namespace", ""), document["MetricName"], dimensions)
 
 
-def put(twin: Twin, region: str, metric: Metric, value: float, unit: str = "None", when: float | None = None) -> None:
+def put(
+    twin: AccountTwin,
+    region: str,
+    metric: CloudWatchMetric,
+    value: float,
+    unit: str = "None",
+    when: float | None = None,
+) -> None:
     """Add a data point, in the namespaces of AWS as well: for the twin's own services."""
     add(twin, region, metric, [now() if when is None else when, 1.0, value, value, value], unit)
 
 
-def add(twin: Twin, region: str, metric: Metric, point: Point, unit: str) -> None:
+def add(twin: AccountTwin, region: str, metric: CloudWatchMetric, point: Point, unit: str) -> None:
     """Add a data point or a set of statistics."""
     document = shelf(twin, _SERVICE, "metrics", region).setdefault(
         metric.key,
@@ -83,11 +89,11 @@ def statistic(points: Iterable[Point], name: str) -> float | None:
         "Maximum": max(point[4] for point in found),
     }
     if name not in values:
-        raise ApiError("InvalidParameterValue", f"The value {name} for parameter Statistic is not supported.")
+        raise AwsApiError("InvalidParameterValue", f"The value {name} for parameter Statistic is not supported.")
     return values[name]
 
 
-def in_window(twin: Twin, region: str, metric: Metric, begin: float, end: float) -> list[Point]:
+def in_window(twin: AccountTwin, region: str, metric: CloudWatchMetric, begin: float, end: float) -> list[Point]:
     """The data points after `begin`, up to and with `end`."""
     points = shelf(twin, _SERVICE, "metrics", region).get(metric.key, {}).get("points", [])
     return points[bisect_right(points, begin, key=_time) : bisect_right(points, end, key=_time)]
@@ -108,28 +114,28 @@ def _percentile(weighted: list[tuple[float, float]], percent: float) -> float:
     return ordered[-1][0]
 
 
-class Metrics:
+class MetricOperations:
     """A method an operation."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def put_metric_data(self, call: Call) -> None:
+    def put_metric_data(self, call: ApiCall) -> None:
         namespace = call.parameters["Namespace"]
         if namespace.startswith("AWS/"):
-            raise ApiError("InvalidParameterValue", "The value AWS/ for parameter Namespace is invalid.")
+            raise AwsApiError("InvalidParameterValue", "The value AWS/ for parameter Namespace is invalid.")
         data = list(call.parameters.get("MetricData", []))
         for entity in call.parameters.get("EntityMetricData", []):
             data.extend(entity.get("MetricData", []))
         if not data:
-            raise ApiError("MissingParameter", "The parameter MetricData is required.")
+            raise AwsApiError("MissingParameter", "The parameter MetricData is required.")
         checked = [(datum, _points(datum, position)) for position, datum in enumerate(data, start=1)]
         for datum, points in checked:
             metric = metric_of({"Namespace": namespace, **datum})
             for point in points:
                 add(self._twin, call.region, metric, point, datum.get("Unit", "None"))
 
-    def list_metrics(self, call: Call) -> Document:
+    def list_metrics(self, call: ApiCall) -> Document:
         wanted = call.parameters
         found = [
             {name: document[name] for name in ("Namespace", "MetricName", "Dimensions")}
@@ -139,14 +145,14 @@ class Metrics:
         metrics, token = page(found, wanted.get("NextToken"), 500)
         return {"Metrics": metrics, "NextToken": token}
 
-    def get_metric_statistics(self, call: Call) -> Document:
+    def get_metric_statistics(self, call: ApiCall) -> Document:
         wanted = plain(call.parameters)
         if wanted["StartTime"] >= wanted["EndTime"]:
             text = "The parameter StartTime must be less than the parameter EndTime."
-            raise ApiError("InvalidParameterValue", text)
+            raise AwsApiError("InvalidParameterValue", text)
         names = [*wanted.get("Statistics", []), *wanted.get("ExtendedStatistics", [])]
         if not names:
-            raise ApiError("MissingParameter", "At least one of the parameters Statistics and ExtendedStatistics must be specified.")  # fmt: skip # noqa: E501
+            raise AwsApiError("MissingParameter", "At least one of the parameters Statistics and ExtendedStatistics must be specified.")  # fmt: skip # noqa: E501
         metric = metric_of(wanted)
         unit = shelf(self._twin, _SERVICE, "metrics", call.region).get(metric.key, {}).get("unit", "None")
         found = []
@@ -159,29 +165,27 @@ class Metrics:
                 found.append({"Timestamp": begin, "Unit": unit, **values, **more})
         return {"Label": wanted["MetricName"], "Datapoints": found}
 
-    def get_metric_data(self, call: Call) -> Document:
+    def get_metric_data(self, call: ApiCall) -> Document:
         wanted = plain(call.parameters)
         queries = wanted["MetricDataQueries"]
-        period = min((query.get("MetricStat", query).get("Period", 60) for query in queries), default=60)
-        windows = list(_periods(wanted["StartTime"], wanted["EndTime"], period))
-
-        def series(stat: Document) -> expressions.Series:
-            metric, name = metric_of(stat["Metric"]), stat["Stat"]
-            points = [in_window(self._twin, call.region, metric, begin - 1e-6, end - 1e-6) for begin, end in windows]
-            return [statistic(inside, name) for inside in points]
-
-        values = expressions.evaluate(queries, series, len(windows), period)
+        if any("MetricStat" not in query for query in queries):
+            raise not_judged("metric math: a query without MetricStat")
         newest_first = wanted.get("ScanBy", "TimestampDescending") == "TimestampDescending"
         results = []
         for query in queries:
             if not query.get("ReturnData", True):
                 continue
-            pairs = [(window[0], value) for window, value in zip(windows, values[query["Id"]], strict=True)]
-            pairs = [pair for pair in (reversed(pairs) if newest_first else pairs) if pair[1] is not None]
+            stat = query["MetricStat"]
+            windows = list(_periods(wanted["StartTime"], wanted["EndTime"], stat.get("Period", 60)))
+            pairs = [
+                (begin, statistic(points, stat["Stat"]))
+                for begin, end in (reversed(windows) if newest_first else windows)
+                if (points := in_window(self._twin, call.region, metric_of(stat["Metric"]), begin - 1e-6, end - 1e-6))
+            ]
             results.append(
                 {
                     "Id": query["Id"],
-                    "Label": query.get("Label") or _label(query),
+                    "Label": query.get("Label") or stat["Metric"]["MetricName"],
                     "Timestamps": [pair[0] for pair in pairs],
                     "Values": [pair[1] for pair in pairs],
                     "StatusCode": "Complete",
@@ -195,13 +199,13 @@ def _points(datum: Document, position: int) -> list[Point]:
     when = plain(datum["Timestamp"]) if datum.get("Timestamp") else now()
     if when < now() - _TWO_WEEKS or when > now() + 7200:
         text = f"The parameter {field}.Timestamp must specify a time within the past two weeks and two hours ahead."
-        raise ApiError("InvalidParameterValue", text)
+        raise AwsApiError("InvalidParameterValue", text)
     given = [name for name in ("Value", "Values", "StatisticValues") if datum.get(name) is not None]
     if len(given) > 1:
         text = f"The parameters {field}.{given[0]} and {field}.{given[1]} are mutually exclusive and you have specified both."  # fmt: skip # noqa: E501
-        raise ApiError("InvalidParameterCombination", text)
+        raise AwsApiError("InvalidParameterCombination", text)
     if not given:
-        raise ApiError("MissingParameter", f"The parameter {field}.Value is required.")
+        raise AwsApiError("MissingParameter", f"The parameter {field}.Value is required.")
     if given == ["StatisticValues"]:
         values = datum["StatisticValues"]
         return [[when, values["SampleCount"], values["Sum"], values["Minimum"], values["Maximum"]]]
@@ -209,10 +213,10 @@ def _points(datum: Document, position: int) -> list[Point]:
     counts = datum.get("Counts") or [1.0] * len(values)
     if len(counts) != len(values):
         text = f"The parameters {field}.Values and {field}.Counts must be of the same size."
-        raise ApiError("InvalidParameterValue", text)
+        raise AwsApiError("InvalidParameterValue", text)
     for value in values:
         if math.isnan(value) or math.isinf(value):
-            raise ApiError("InvalidParameterValue", f"The value {value} for parameter {field}.Value is invalid.")
+            raise AwsApiError("InvalidParameterValue", f"The value {value} for parameter {field}.Value is invalid.")
     return [[when, count, value * count, value, value] for value, count in zip(values, counts, strict=True)]
 
 
@@ -232,7 +236,3 @@ def _periods(begin: float, end: float, period: float) -> Iterable[tuple[float, f
     while start < end:
         yield start, start + period
         start += period
-
-
-def _label(query: Document) -> str:
-    return query["MetricStat"]["Metric"]["MetricName"] if "MetricStat" in query else query["Id"]

@@ -4,8 +4,8 @@ from typing import Any
 
 from twins.aws.services import iam
 from twins.aws.services.documents import Document, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "ec2"
 _SOURCES = {
@@ -20,7 +20,7 @@ _MISSING = {
 }
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's networks to https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Welcome.html."""
     ec2 = _Ec2(twin)
     for operation in _MISSING:
@@ -41,10 +41,10 @@ def install(twin: Twin) -> None:
 
 
 class _Ec2:
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def refuse_missing(self, call: Call) -> None:
+    def refuse_missing(self, call: ApiCall) -> None:
         member, _, code, text = _MISSING[call.operation]
         backend = self._moto(call)
         known = (
@@ -52,9 +52,9 @@ class _Ec2:
         )
         for name in call.parameters.get(member, []):
             if name not in known:
-                raise ApiError(code, text.format(name))
+                raise AwsApiError(code, text.format(name))
 
-    def refuse_group_in_use(self, call: Call) -> None:
+    def refuse_group_in_use(self, call: ApiCall) -> None:
         wanted = call.parameters.get("GroupId")
         if not wanted:
             return
@@ -68,16 +68,16 @@ class _Ec2:
         enis = self._moto(call).get_all_network_interfaces()
         used = any(wanted in [group.id for group in eni.group_set] for eni in enis)
         if referred or used or self._serves(call, "SecurityGroupIds", wanted):
-            raise ApiError("DependencyViolation", f"resource {wanted} has a dependent object")
+            raise AwsApiError("DependencyViolation", f"resource {wanted} has a dependent object")
 
-    def refuse_subnet_in_use(self, call: Call) -> None:
+    def refuse_subnet_in_use(self, call: ApiCall) -> None:
         wanted = call.parameters["SubnetId"]
         enis = self._moto(call).get_all_network_interfaces()
         if any(eni.subnet.id == wanted for eni in enis) or self._serves(call, "Subnets", wanted):
             text = f"The subnet '{wanted}' has dependencies and cannot be deleted."
-            raise ApiError("DependencyViolation", text)
+            raise AwsApiError("DependencyViolation", text)
 
-    def _serves(self, call: Call, member: str, wanted: str) -> bool:
+    def _serves(self, call: ApiCall, member: str, wanted: str) -> bool:
         """Is something in a model's network that an endpoint serves? Its instances have interfaces there."""
         from twins.aws.sagemaker import documents as sagemaker
 
@@ -88,7 +88,7 @@ class _Ec2:
                 used.update((model or {}).get("VpcConfig", {}).get(member, []))
         return wanted in used
 
-    def keep_descriptions(self, call: Call, answer: Document) -> None:
+    def keep_descriptions(self, call: ApiCall, answer: Document) -> None:
         for permission in call.parameters.get("IpPermissions", []):
             pairs = [("group", each.get("GroupId"), each) for each in permission.get("UserIdGroupPairs", [])]
             pairs += [("list", each.get("PrefixListId"), each) for each in permission.get("PrefixListIds", [])]
@@ -100,7 +100,7 @@ class _Ec2:
                         rule.ip_range["Description"] = each["Description"]
         self.complete_rules(call, answer)
 
-    def complete_rules(self, call: Call, answer: Document) -> None:
+    def complete_rules(self, call: ApiCall, answer: Document) -> None:
         start = f"arn:aws:ec2:{call.region}:{self._twin.account}:security-group-rule/"
         for shown in answer.get("SecurityGroupRules", []):
             rule = self._rule(call, shown["SecurityGroupRuleId"])
@@ -110,7 +110,7 @@ class _Ec2:
             if rule.description is not None:
                 shown["Description"] = rule.description
 
-    def describe_pairs(self, call: Call, answer: Document) -> None:
+    def describe_pairs(self, call: ApiCall, answer: Document) -> None:
         for group in answer.get("SecurityGroups", []):
             for member, egress in (("IpPermissions", False), ("IpPermissionsEgress", True)):
                 for permission in group.get(member, []):
@@ -119,7 +119,7 @@ class _Ec2:
                             self._describe_pair(call, group["GroupId"], egress, permission, pair, key)
 
     def _describe_pair(
-        self, call: Call, group: str, egress: bool, permission: Document, pair: Document, key: str
+        self, call: ApiCall, group: str, egress: bool, permission: Document, pair: Document, key: str
     ) -> None:
         owner = self._moto(call).get_security_group_from_id(group)
         for rule in owner.egress_rules if egress else owner.ingress_rules:
@@ -128,20 +128,20 @@ class _Ec2:
             if own == pair.get(key) and same and rule.description is not None:
                 pair["Description"] = rule.description
 
-    def modify_rules(self, call: Call) -> Document:
+    def modify_rules(self, call: ApiCall) -> Document:
         for change in call.parameters["SecurityGroupRules"]:
             new = change["SecurityGroupRule"]
             rule = self._rule(call, change["SecurityGroupRuleId"])
             sources = [name for name in _SOURCES if new.get(name)]
             if len(sources) != 1:
                 text = "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId"
-                raise ApiError("MissingParameter", text)
+                raise AwsApiError("MissingParameter", text)
             kept = [rule.cidr_ipv4, rule.cidr_ipv6, rule.prefix_list_id, rule.source_group.get("GroupId")]
             if not kept[list(_SOURCES).index(sources[0])]:
                 text = (
                     f"Invalid rule type for security group rule '{rule.id}'. You may not change the type of its source."
                 )
-                raise ApiError("InvalidParameterValue", text)
+                raise AwsApiError("InvalidParameterValue", text)
             _SOURCES[sources[0]](rule, new[sources[0]])
             rule.ip_protocol = {"6": "tcp", "17": "udp", "1": "icmp"}.get(new["IpProtocol"], new["IpProtocol"])
             ports = (None, None) if rule.ip_protocol == "-1" else (new.get("FromPort"), new.get("ToPort"))
@@ -152,22 +152,22 @@ class _Ec2:
                 rule.ip_range.pop("Description", None)
         return {"Return": True}
 
-    def keep_attribute(self, call: Call, answer: Document) -> None:
+    def keep_attribute(self, call: ApiCall, answer: Document) -> None:
         given = call.parameters.get("EnableNetworkAddressUsageMetrics")
         if given:
             shelf(self._twin, _SERVICE, "usage_metrics", call.region)[call.parameters["VpcId"]] = given
 
-    def give_attribute(self, call: Call, answer: Document) -> None:
+    def give_attribute(self, call: ApiCall, answer: Document) -> None:
         kept = shelf(self._twin, _SERVICE, "usage_metrics", call.region).get(call.parameters["VpcId"])
         if kept and "EnableNetworkAddressUsageMetrics" in answer:
             answer["EnableNetworkAddressUsageMetrics"] = kept
 
-    def refuse_bad_flow_log_role(self, call: Call) -> None:
+    def refuse_bad_flow_log_role(self, call: ApiCall) -> None:
         role = call.parameters.get("DeliverLogsPermissionArn")
         if role and not iam.trusts(self._twin, role, "vpc-flow-logs.amazonaws.com"):
-            raise ApiError("InvalidParameter", "Unable to assume given IAM role")
+            raise AwsApiError("InvalidParameter", "Unable to assume given IAM role")
 
-    def create_flow_logs(self, call: Call) -> Document:
+    def create_flow_logs(self, call: ApiCall) -> Document:
         """As moto does, but a destination may be a folder of a bucket: `arn:aws:s3:::bucket/folder/`."""
         given = call.parameters
         destination = given.get("LogDestination", "")
@@ -190,7 +190,7 @@ class _Ec2:
         failed = [{"ResourceId": name, "Error": {"Code": code, "Message": text}} for name, code, text in errors]
         return {"FlowLogIds": [each.id for each in made], "Unsuccessful": failed}
 
-    def say_delivery(self, call: Call, answer: Document) -> None:
+    def say_delivery(self, call: ApiCall, answer: Document) -> None:
         for shown in answer.get("FlowLogs", []):
             if shown.get("LogDestinationType") != "cloud-watch-logs":
                 continue
@@ -200,23 +200,23 @@ class _Ec2:
                 shown["DeliverLogsStatus"] = "SUCCESS"
                 shown.pop("DeliverLogsErrorMessage", None)
 
-    def _rule(self, call: Call, name: str) -> Any:
+    def _rule(self, call: ApiCall, name: str) -> Any:
         for groups in self._moto(call).groups.values():
             for group in groups.values():
                 for rule in [*group.ingress_rules, *group.egress_rules]:
                     if rule.id == name:
                         return rule
         text = f"The security group rule ID '{name}' does not exist"
-        raise ApiError("InvalidSecurityGroupRuleId.NotFound", text)
+        raise AwsApiError("InvalidSecurityGroupRuleId.NotFound", text)
 
-    def _moto(self, call: Call) -> Any:
+    def _moto(self, call: ApiCall) -> Any:
         from moto.ec2.models import ec2_backends
 
         return ec2_backends[self._twin.account][call.region]
 
 
-def _refuse_bad_group_name(call: Call) -> None:
+def _refuse_bad_group_name(call: ApiCall) -> None:
     name = call.parameters["GroupName"]
     if name.startswith("sg-"):
         text = f"Value ({name}) for parameter GroupName is invalid. Group names may not be in the format sg-*"
-        raise ApiError("InvalidParameterValue", text)
+        raise AwsApiError("InvalidParameterValue", text)

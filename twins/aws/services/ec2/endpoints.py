@@ -8,8 +8,8 @@ import zlib
 from typing import Any
 
 from twins.aws.services.documents import Document, page, shelf
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "ec2"
 _GATEWAYS = ("s3", "dynamodb")
@@ -23,7 +23,7 @@ _DEFAULT_POLICY = json.dumps(
 )
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's endpoints."""
     endpoints = _Endpoints(twin)
     twin.before(_SERVICE, "CreateVpcEndpoint", endpoints.refuse)
@@ -36,18 +36,18 @@ def install(twin: Twin) -> None:
 
 
 class _Endpoints:
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def refuse(self, call: Call) -> None:
+    def refuse(self, call: ApiCall) -> None:
         given, backend = call.parameters, self._moto(call)
         name, kind = given.get("ServiceName", ""), given.get("VpcEndpointType", "Gateway")
         short = name.removeprefix(f"com.amazonaws.{call.region}.")
         known = _GATEWAYS if kind == "Gateway" else _INTERFACES
         if short == name or short not in known:
-            raise ApiError("InvalidServiceName", f"The Vpc Endpoint Service '{name}' does not exist")
+            raise AwsApiError("InvalidServiceName", f"The Vpc Endpoint Service '{name}' does not exist")
         if given["VpcId"] not in backend.vpcs:
-            raise ApiError("InvalidVpcId.NotFound", f"The Vpc Id {given['VpcId']} does not exist")
+            raise AwsApiError("InvalidVpcId.NotFound", f"The Vpc Id {given['VpcId']} does not exist")
         self._refuse_bad_policy(given)
         existing = [each for each in backend.vpc_end_points.values() if each.vpc_id == given["VpcId"]]
         same = [each for each in existing if each.service_name == name and each.state != "deleted"]
@@ -56,19 +56,19 @@ class _Endpoints:
                 shared = set(each.route_table_ids) & set(given.get("RouteTableIds", []))
                 if shared:
                     text = f"route table {sorted(shared)[0]} already has a route with destination-prefix-list-id {each.destination_prefix_list_id}"  # fmt: skip # noqa: E501
-                    raise ApiError("RouteAlreadyExists", text)
+                    raise AwsApiError("RouteAlreadyExists", text)
         elif given.get("PrivateDnsEnabled", True):
             self._refuse_private_dns(call, short, same)
 
-    def _refuse_private_dns(self, call: Call, short: str, same: list[Any]) -> None:
+    def _refuse_private_dns(self, call: ApiCall, short: str, same: list[Any]) -> None:
         vpc = self._moto(call).vpcs[call.parameters["VpcId"]]
         if vpc.enable_dns_support not in (True, "true") or vpc.enable_dns_hostnames not in (True, "true"):
             text = f"Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true for {vpc.id}"  # fmt: skip # noqa: E501
-            raise ApiError("InvalidParameter", text)
+            raise AwsApiError("InvalidParameter", text)
         if any(each.private_dns_enabled for each in same):
             domain = f"{_host(short)}.{call.region}.amazonaws.com"
             text = f"private-dns-enabled cannot be set because there is already a conflicting DNS domain for {domain} in the VPC {vpc.id}"  # fmt: skip # noqa: E501
-            raise ApiError("InvalidParameter", text)
+            raise AwsApiError("InvalidParameter", text)
 
     def _refuse_bad_policy(self, given: Document) -> None:
         from twins.aws.services.policies import resource_statements
@@ -77,9 +77,9 @@ class _Endpoints:
             try:
                 resource_statements(given["PolicyDocument"])
             except ValueError as e:
-                raise ApiError("InvalidPolicyDocument", f"The policy document is not valid: {e}") from e
+                raise AwsApiError("InvalidPolicyDocument", f"The policy document is not valid: {e}") from e
 
-    def begin(self, call: Call, answer: Document) -> None:
+    def begin(self, call: ApiCall, answer: Document) -> None:
         given = call.parameters
         endpoint = self._find(call, answer["VpcEndpoint"]["VpcEndpointId"])
         endpoint.vpc_endpoint_type = given.get("VpcEndpointType", "Gateway")
@@ -95,10 +95,10 @@ class _Endpoints:
         self._give_groups(call, endpoint)
         answer["VpcEndpoint"] = self._shown(call, endpoint)
 
-    def refuse_missing(self, call: Call) -> None:
+    def refuse_missing(self, call: ApiCall) -> None:
         self._find(call, call.parameters["VpcEndpointId"])
 
-    def change(self, call: Call, answer: Document) -> None:
+    def change(self, call: ApiCall, answer: Document) -> None:
         given, backend = call.parameters, self._moto(call)
         endpoint = self._find(call, given["VpcEndpointId"])
         if given.get("ResetPolicy"):
@@ -116,7 +116,7 @@ class _Endpoints:
                     backend.enis.pop(name)
         self._give_groups(call, endpoint)
 
-    def describe(self, call: Call) -> Document:
+    def describe(self, call: ApiCall) -> Document:
         wanted = call.parameters
         named = [self._find(call, name) for name in wanted.get("VpcEndpointIds", [])]
         found = [self._shown(call, each) for each in named or self._moto(call).vpc_end_points.values()]
@@ -125,19 +125,19 @@ class _Endpoints:
         some, token = page(shown, wanted.get("NextToken"), wanted.get("MaxResults"), 1000)
         return {"VpcEndpoints": some, "NextToken": token}
 
-    def remove(self, call: Call, answer: Document) -> None:
+    def remove(self, call: ApiCall, answer: Document) -> None:
         for name in call.parameters["VpcEndpointIds"]:
             self._moto(call).vpc_end_points.pop(name, None)
             shelf(self._twin, _SERVICE, "endpoints", call.region).pop(name, None)
 
-    def services(self, call: Call) -> Document:
+    def services(self, call: ApiCall) -> Document:
         start = f"com.amazonaws.{call.region}."
         kinds = [(name, "Gateway") for name in _GATEWAYS] + [(name, "Interface") for name in _INTERFACES]
         known = [_service(call.region, name, kind) for name, kind in kinds]
         wanted = call.parameters.get("ServiceNames", [])
         for name in wanted:
             if name.removeprefix(start) not in (*_GATEWAYS, *_INTERFACES):
-                raise ApiError("InvalidServiceName", f"The Vpc Endpoint Service '{name}' does not exist")
+                raise AwsApiError("InvalidServiceName", f"The Vpc Endpoint Service '{name}' does not exist")
         filters = {each["Name"]: each["Values"] for each in call.parameters.get("Filters", [])}
         found = [
             each
@@ -148,7 +148,7 @@ class _Endpoints:
         ]
         return {"ServiceNames": sorted({each["ServiceName"] for each in found}), "ServiceDetails": found}
 
-    def _give_groups(self, call: Call, endpoint: Any) -> None:
+    def _give_groups(self, call: ApiCall, endpoint: Any) -> None:
         backend = self._moto(call)
         groups = [backend.get_security_group_from_id(name) for name in endpoint.security_group_ids]
         for name in endpoint.network_interface_ids:
@@ -157,7 +157,7 @@ class _Endpoints:
             eni.interface_type, eni.status = "vpc_endpoint", "in-use"
             eni.description = f"VPC Endpoint Interface {endpoint.id}"
 
-    def _shown(self, call: Call, endpoint: Any) -> Document:
+    def _shown(self, call: ApiCall, endpoint: Any) -> Document:
         kept = shelf(self._twin, _SERVICE, "endpoints", call.region).get(endpoint.id, {})
         shown = {
             "VpcEndpointId": endpoint.id,
@@ -183,13 +183,13 @@ class _Endpoints:
             shown["DnsEntries"] = _dns(call.region, endpoint)
         return shown
 
-    def _find(self, call: Call, name: str) -> Any:
+    def _find(self, call: ApiCall, name: str) -> Any:
         endpoint = self._moto(call).vpc_end_points.get(name)
         if endpoint is None:
-            raise ApiError("InvalidVpcEndpointId.NotFound", f"The Vpc Endpoint Id '{name}' does not exist")
+            raise AwsApiError("InvalidVpcEndpointId.NotFound", f"The Vpc Endpoint Id '{name}' does not exist")
         return endpoint
 
-    def _moto(self, call: Call) -> Any:
+    def _moto(self, call: ApiCall) -> Any:
         from moto.ec2.models import ec2_backends
 
         return ec2_backends[self._twin.account][call.region]
@@ -239,5 +239,5 @@ def _meets(shown: Document, name: str, values: list[str]) -> bool:
     if name == "tag-key":
         return bool(set(values) & set(tags))
     if name not in members:
-        raise ApiError("InvalidParameterValue", f"The filter '{name}' is invalid")
+        raise AwsApiError("InvalidParameterValue", f"The filter '{name}' is invalid")
     return shown[members[name]] in values

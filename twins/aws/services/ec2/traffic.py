@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from twins.aws.services.documents import Document
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 _NUMBERS = {"tcp": "6", "udp": "17", "icmp": "1"}
 _ALL = "-1"
@@ -19,7 +19,7 @@ _ENCRYPTED = (("17", 500), ("50", None))
 _PLAIN = (("6", None),)
 
 
-def may_meet(twin: Twin, region: str, job: Document) -> bool:
+def may_meet(twin: AccountTwin, region: str, job: Document) -> bool:
     """Whether the instances of a job reach each other; in SageMaker's own network they always do."""
     from moto.ec2.models import ec2_backends
 

@@ -11,8 +11,8 @@ from twins.aws.registry import front, registry
 from twins.aws.services import kms, policies
 from twins.aws.services.documents import Document
 from twins.aws.services.ecr import images
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.core.registry import registry as common
 from twins.core.registry.storage import Storage
 
@@ -23,7 +23,7 @@ UNJUDGED = [
 log = logging.getLogger("twins.aws.registry.registry")
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's ECR to https://docs.aws.amazon.com/AmazonECR/latest/APIReference/Welcome.html."""
     _digest_manifests()
     twin.before("ecr", "CreateRepository", lambda call: _refuse_bad_key(twin, call))
@@ -63,41 +63,41 @@ def _digest_manifests() -> None:
     setattr(Image, "get_image_size_in_bytes", size)  # noqa: B010
 
 
-def _refuse_bad_key(twin: Twin, call: Call) -> None:
+def _refuse_bad_key(twin: AccountTwin, call: ApiCall) -> None:
     key = (call.parameters.get("encryptionConfiguration") or {}).get("kmsKey", "")
     if key.startswith("arn:") and kms.key_state(twin, key) != "Enabled":
         text = f"KmsError: the key {key} does not exist, is not enabled or you are not allowed to access it"
-        raise ApiError("KmsException", text)
+        raise AwsApiError("KmsException", text)
 
 
-def _refuse_bad_policy(twin: Twin, call: Call) -> None:
+def _refuse_bad_policy(twin: AccountTwin, call: ApiCall) -> None:
     problem = "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid repository policy provided'"
     try:
         found = policies.resource_statements(call.parameters["policyText"])
     except ValueError as e:
-        raise ApiError("InvalidParameterException", problem) from e
+        raise AwsApiError("InvalidParameterException", problem) from e
     if any(policies.missing_principals(twin, found)):
-        raise ApiError("InvalidParameterException", problem)
+        raise AwsApiError("InvalidParameterException", problem)
 
 
-def _refuse_bad_image(twin: Twin, call: Call) -> None:
+def _refuse_bad_image(twin: AccountTwin, call: ApiCall) -> None:
     name = call.parameters["repositoryName"]
     images.repository(twin, call.region, name)
     try:
         json.loads(call.parameters["imageManifest"])
     except ValueError as e:
         text = "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'"
-        raise ApiError("InvalidParameterException", text) from e
+        raise AwsApiError("InvalidParameterException", text) from e
     digest = "sha256:" + hashlib.sha256(call.parameters["imageManifest"].encode()).hexdigest()
     asked = call.parameters.get("imageDigest", digest)
     if asked != digest:
         text = f"The calculated digest '{digest}' does not match the provided digest '{asked}'"
-        raise ApiError("ImageDigestDoesNotMatchException", text)
+        raise AwsApiError("ImageDigestDoesNotMatchException", text)
 
     images.require_free(twin, call.region, name, call.parameters.get("imageTag", ""), digest)
 
 
-def _scan_on_push(twin: Twin, call: Call, answer: Document) -> None:
+def _scan_on_push(twin: AccountTwin, call: ApiCall, answer: Document) -> None:
     repository = images.repository(twin, call.region, call.parameters["repositoryName"])
     if (repository.image_scanning_configuration or {}).get("scanOnPush"):
         for image in repository.images:
@@ -105,7 +105,7 @@ def _scan_on_push(twin: Twin, call: Call, answer: Document) -> None:
                 image.last_scan = datetime.now(UTC).replace(tzinfo=None)
 
 
-def _name_missing(call: Call, answer: Document) -> None:
+def _name_missing(call: ApiCall, answer: Document) -> None:
     asked = call.parameters["imageIds"]
     if len(asked) == len(answer["images"]):  # an image of several tags is answered by the tag that was asked for
         for each, image in zip(asked, answer["images"], strict=True):
@@ -116,7 +116,7 @@ def _name_missing(call: Call, answer: Document) -> None:
             failure["imageId"] = next(each for each in asked if each.get("imageDigest") not in (None, *found))
 
 
-def _authorize(twin: Twin, call: Call, answer: Document) -> None:
+def _authorize(twin: AccountTwin, call: ApiCall, answer: Document) -> None:
     password = f"{registry.USER}:{registry.token(twin, call)}"
     for each in answer["authorizationData"]:
         each["authorizationToken"] = base64.b64encode(password.encode()).decode()
@@ -124,12 +124,12 @@ def _authorize(twin: Twin, call: Call, answer: Document) -> None:
         each["proxyEndpoint"] = twin.describe()["url"]
 
 
-def _empty(twin: Twin, storage: Storage) -> None:
+def _empty(twin: AccountTwin, storage: Storage) -> None:
     if storage.empty():
         common.forget_pulled(twin)
 
 
-def _drop_images(twin: Twin, storage: Storage, call: Call, answer: Document) -> None:
+def _drop_images(twin: AccountTwin, storage: Storage, call: ApiCall, answer: Document) -> None:
     """What has lost its last tag, or was deleted by its digest, goes from the registry."""
     name = call.parameters["repositoryName"]
     left = images.digests(twin, call.region, name)

@@ -7,8 +7,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import AwsApiError
 
 _MEDIA_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -18,69 +18,69 @@ _MEDIA_TYPES = (
 )
 
 
-def repository(twin: Twin, region: str, name: str) -> Any:
+def repository(twin: AccountTwin, region: str, name: str) -> Any:
     """moto's repository of a name.
 
     Raises:
-        ApiError: RepositoryNotFoundException.
+        AwsApiError: RepositoryNotFoundException.
     """
     from moto.ecr.models import ecr_backends
 
     found = ecr_backends[twin.account][region].repositories.get(name)
     if found is None:
         text = f"The repository with name '{name}' does not exist in the registry with id '{twin.account}'"
-        raise ApiError("RepositoryNotFoundException", text)
+        raise AwsApiError("RepositoryNotFoundException", text)
     return found
 
 
-def tags(twin: Twin, region: str, name: str) -> list[str]:
+def tags(twin: AccountTwin, region: str, name: str) -> list[str]:
     """All tags of a repository's images."""
     return sorted(tag for image in repository(twin, region, name).images for tag in image.image_tags)
 
 
-def digests(twin: Twin, region: str, name: str) -> set[str]:
+def digests(twin: AccountTwin, region: str, name: str) -> set[str]:
     """The digests of a repository's images."""
     return {image.get_image_digest() for image in repository(twin, region, name).images}
 
 
-def digest(twin: Twin, region: str, name: str, reference: str) -> str:
+def digest(twin: AccountTwin, region: str, name: str, reference: str) -> str:
     """The digest of an image by its tag or digest.
 
     Raises:
-        ApiError: ImageNotFoundException.
+        AwsApiError: ImageNotFoundException.
     """
     for image in repository(twin, region, name).images:
         if reference in (image.get_image_digest(), *image.image_tags):
             return image.get_image_digest()
-    raise ApiError("ImageNotFoundException", "Requested image not found")
+    raise AwsApiError("ImageNotFoundException", "Requested image not found")
 
 
-def require_free(twin: Twin, region: str, name: str, tag: str, besides: str = "") -> None:
+def require_free(twin: AccountTwin, region: str, name: str, tag: str, besides: str = "") -> None:
     """Refuse a tag that an image has already, where tags are immutable; `besides` is the digest that may have it.
 
     Raises:
-        ApiError: ImageTagAlreadyExistsException.
+        AwsApiError: ImageTagAlreadyExistsException.
     """
     found = repository(twin, region, name)
     if not tag or found.image_tag_mutability != "IMMUTABLE":
         return
     if any(tag in image.image_tags and image.get_image_digest() != besides for image in found.images):
         text = f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the tag is immutable."  # fmt: skip # noqa: E501
-        raise ApiError("ImageTagAlreadyExistsException", text)
+        raise AwsApiError("ImageTagAlreadyExistsException", text)
 
 
-def put(twin: Twin, region: str, name: str, manifest: str, media_type: str, tag: str) -> None:
+def put(twin: AccountTwin, region: str, name: str, manifest: str, media_type: str, tag: str) -> None:
     """Remember an image whose manifest and layers the registry has; without a tag, by its digest alone.
 
     Raises:
-        ApiError: InvalidParameterException, for a manifest of a kind that ECR doesn't take.
+        AwsApiError: InvalidParameterException, for a manifest of a kind that ECR doesn't take.
     """
     from moto.ecr.models import ecr_backends
 
     found, content = repository(twin, region, name), json.loads(manifest)
     media_type = media_type or content.get("mediaType", "")
     if media_type not in _MEDIA_TYPES:
-        raise ApiError("InvalidParameterException", f"Unsupported manifest media type '{media_type}'")
+        raise AwsApiError("InvalidParameterException", f"Unsupported manifest media type '{media_type}'")
     known = next((image for image in found.images if image.image_manifest == manifest), None)
     if known is None or (tag and tag not in known.image_tags):
         backend: Any = ecr_backends[twin.account][region]

@@ -7,8 +7,8 @@ from twins.aws.services import kms
 from twins.aws.services.cloudwatch import cloudwatch
 from twins.aws.services.documents import Document, implement_methods, now, page, plain, shelf
 from twins.aws.services.logs import patterns
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "logs"
 _RETENTIONS = (
@@ -19,7 +19,7 @@ _MOST_FILTERS = 100
 _NO_GROUP = "The specified log group does not exist."
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's logs to https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/Welcome.html."""
     _filter_events_by_real_patterns()
     logs = _Logs(twin)
@@ -35,7 +35,7 @@ def install(twin: Twin) -> None:
 
 
 def put_events(
-    twin: Twin, region: str, group: str, stream: str, messages: Iterable[str], *, keep: int | None = None
+    twin: AccountTwin, region: str, group: str, stream: str, messages: Iterable[str], *, keep: int | None = None
 ) -> None:
     """Write what a container or a job of the platform says, now; group and stream are made when they are missing.
     `keep`: forget all but the stream's last so many events.
@@ -56,10 +56,10 @@ def put_events(
 class _Logs:
     """Methods that take a call alone are operations."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def put_metric_filter(self, call: Call) -> None:
+    def put_metric_filter(self, call: ApiCall) -> None:
         given = plain(call.parameters)
         self._require_group(call)
         patterns.compiled(given["filterPattern"])
@@ -69,11 +69,11 @@ class _Logs:
         key = _filter_key(given)
         same_group = [each for each in filters.values() if each["logGroupName"] == given["logGroupName"]]
         if key not in filters and len(same_group) >= _MOST_FILTERS:
-            raise ApiError("LimitExceededException", "Resource limit exceeded.")
+            raise AwsApiError("LimitExceededException", "Resource limit exceeded.")
         created = filters.get(key, {}).get("creationTime", int(now() * 1000))
         filters[key] = {"creationTime": created, "applyOnTransformedLogs": False, **given}
 
-    def describe_metric_filters(self, call: Call) -> Document:
+    def describe_metric_filters(self, call: ApiCall) -> Document:
         wanted = call.parameters
         if "logGroupName" in wanted:
             self._require_group(call)
@@ -96,12 +96,12 @@ class _Logs:
         shown, token = page(found, wanted.get("nextToken"), wanted.get("limit"), 50)
         return {"metricFilters": shown, "nextToken": token}
 
-    def delete_metric_filter(self, call: Call) -> None:
+    def delete_metric_filter(self, call: ApiCall) -> None:
         self._require_group(call)
         if self._filters(call).pop(_filter_key(call.parameters), None) is None:
-            raise ApiError("ResourceNotFoundException", "The specified metric filter does not exist.")
+            raise AwsApiError("ResourceNotFoundException", "The specified metric filter does not exist.")
 
-    def test_metric_filter(self, call: Call) -> Document:
+    def test_metric_filter(self, call: ApiCall) -> Document:
         match = patterns.compiled(call.parameters["filterPattern"])
         found = []
         for number, message in enumerate(call.parameters["logEventMessages"], start=1):
@@ -111,19 +111,19 @@ class _Logs:
                 found.append({"eventNumber": number, "eventMessage": message, "extractedValues": values})
         return {"matches": found}
 
-    def associate_kms_key(self, call: Call) -> None:
+    def associate_kms_key(self, call: ApiCall) -> None:
         group = self._require_group(call)
         self.refuse_bad_key(call, group.name)
         group.kms_key_id = call.parameters["kmsKeyId"]
 
-    def disassociate_kms_key(self, call: Call) -> None:
+    def disassociate_kms_key(self, call: ApiCall) -> None:
         self._require_group(call).kms_key_id = None
 
-    def put_log_group_deletion_protection(self, call: Call) -> None:
+    def put_log_group_deletion_protection(self, call: ApiCall) -> None:
         group = self._require_group(call, "logGroupIdentifier")
         self._kept(call, group.name)["protected"] = call.parameters["deletionProtectionEnabled"]
 
-    def list_log_groups(self, call: Call) -> Document:
+    def list_log_groups(self, call: ApiCall) -> Document:
         wanted = call.parameters.get("logGroupNamePattern", "")
         found = [
             {
@@ -137,46 +137,46 @@ class _Logs:
         shown, token = page(found, call.parameters.get("nextToken"), call.parameters.get("limit"), 50)
         return {"logGroups": shown, "nextToken": token}
 
-    def get_data_protection_policy(self, call: Call) -> Document:
+    def get_data_protection_policy(self, call: ApiCall) -> Document:
         group = self._require_group(call, "logGroupIdentifier")
         return {"logGroupIdentifier": group.name}
 
-    def describe_index_policies(self, call: Call) -> Document:
+    def describe_index_policies(self, call: ApiCall) -> Document:
         return {"indexPolicies": []}
 
-    def refuse_bad_key(self, call: Call, group: str) -> None:
+    def refuse_bad_key(self, call: ApiCall, group: str) -> None:
         arn = call.parameters.get("kmsKeyId")
         if not arn:
             return
         service = f"logs.{call.region}.amazonaws.com"
         if kms.key_state(self._twin, arn) != "Enabled" or not kms.trusts(self._twin, arn, service, "kms:Encrypt"):
             text = f"The specified KMS key does not exist or is not allowed to be used with Arn '{self._arn(call.region, group)}'"  # fmt: skip # noqa: E501
-            raise ApiError("AccessDeniedException", text)
+            raise AwsApiError("AccessDeniedException", text)
 
-    def refuse_protected(self, call: Call) -> None:
+    def refuse_protected(self, call: ApiCall) -> None:
         name = call.parameters["logGroupName"]
         if name in _backend(self._twin, call.region).groups and self._kept(call, name)["protected"]:
             # unsure (70 %): that it is refused is documented; no source found for the words
             text = f"The log group {name} has deletion protection enabled."
-            raise ApiError("ValidationException", text)
+            raise AwsApiError("ValidationException", text)
 
-    def remember(self, call: Call, answer: Document) -> None:
+    def remember(self, call: ApiCall, answer: Document) -> None:
         kept = self._kept(call, call.parameters["logGroupName"])
         kept["class"] = call.parameters.get("logGroupClass", "STANDARD")
         kept["protected"] = call.parameters.get("deletionProtectionEnabled", False)
 
-    def forget(self, call: Call, answer: Document) -> None:
+    def forget(self, call: ApiCall, answer: Document) -> None:
         name = call.parameters["logGroupName"]
         shelf(self._twin, _SERVICE, "groups", call.region).pop(name, None)
         filters = self._filters(call)
         for key in [key for key, each in filters.items() if each["logGroupName"] == name]:
             del filters[key]
 
-    def measure(self, call: Call, answer: Document) -> None:
+    def measure(self, call: ApiCall, answer: Document) -> None:
         name = call.parameters.get("logGroupName", "")
         _measure(self._twin, call.region, name, call.parameters["logEvents"])
 
-    def complete(self, call: Call, answer: Document) -> None:
+    def complete(self, call: ApiCall, answer: Document) -> None:
         for group in answer.get("logGroups", []):
             name = group["logGroupName"]
             kept = self._kept(call, name)
@@ -185,18 +185,18 @@ class _Logs:
             filters = self._filters(call).values()
             group["metricFilterCount"] = sum(each["logGroupName"] == name for each in filters)
 
-    def _require_group(self, call: Call, member: str = "logGroupName") -> Any:
+    def _require_group(self, call: ApiCall, member: str = "logGroupName") -> Any:
         named = call.parameters.get(member) or call.parameters.get("resourceIdentifier", "")
         name = named.split(":log-group:")[-1].removesuffix(":*")
         group = _backend(self._twin, call.region).groups.get(name)
         if group is None:
-            raise ApiError("ResourceNotFoundException", _NO_GROUP)
+            raise AwsApiError("ResourceNotFoundException", _NO_GROUP)
         return group
 
-    def _filters(self, call: Call) -> dict[str, Document]:
+    def _filters(self, call: ApiCall) -> dict[str, Document]:
         return shelf(self._twin, _SERVICE, "filters", call.region)
 
-    def _kept(self, call: Call, name: str) -> Document:
+    def _kept(self, call: ApiCall, name: str) -> Document:
         kept = {"class": "STANDARD", "protected": False}
         return shelf(self._twin, _SERVICE, "groups", call.region).setdefault(name, kept)
 
@@ -204,7 +204,7 @@ class _Logs:
         return f"arn:aws:logs:{region}:{self._twin.account}:log-group:{name}"
 
 
-def _measure(twin: Twin, region: str, group: str, events: list[Document]) -> None:
+def _measure(twin: AccountTwin, region: str, group: str, events: list[Document]) -> None:
     for each in shelf(twin, _SERVICE, "filters", region).values():
         if each["logGroupName"] == group:
             match = patterns.compiled(each["filterPattern"])
@@ -213,11 +213,13 @@ def _measure(twin: Twin, region: str, group: str, events: list[Document]) -> Non
                 _emit(twin, region, transformation, [(when, fields) for when, fields in matched if fields is not None])
 
 
-def _emit(twin: Twin, region: str, transformation: Document, matched: list[tuple[float, patterns.Fields]]) -> None:
+def _emit(
+    twin: AccountTwin, region: str, transformation: Document, matched: list[tuple[float, patterns.Fields]]
+) -> None:
     namespace, name = transformation["metricNamespace"], transformation["metricName"]
     unit = transformation.get("unit", "None")
     if not matched and transformation.get("defaultValue") is not None:
-        cloudwatch.put(twin, region, cloudwatch.Metric(namespace, name), transformation["defaultValue"], unit)
+        cloudwatch.put(twin, region, cloudwatch.CloudWatchMetric(namespace, name), transformation["defaultValue"], unit)
     for when, fields in matched:
         try:
             value = float(patterns.selected(fields, transformation["metricValue"]))
@@ -229,7 +231,7 @@ def _emit(twin: Twin, region: str, transformation: Document, matched: list[tuple
         if any(text is None for text in chosen.values()):
             continue
         dimensions = tuple(sorted((key, str(text)) for key, text in chosen.items()))
-        cloudwatch.put(twin, region, cloudwatch.Metric(namespace, name, dimensions), value, unit, when)
+        cloudwatch.put(twin, region, cloudwatch.CloudWatchMetric(namespace, name, dimensions), value, unit, when)
 
 
 def _filter_events_by_real_patterns() -> None:
@@ -246,34 +248,34 @@ def _filter_events_by_real_patterns() -> None:
     setattr(models, "EventMessageFilter", EventMessageFilter)  # noqa: B010
 
 
-def _refuse_bad_pattern(call: Call) -> None:
+def _refuse_bad_pattern(call: ApiCall) -> None:
     patterns.compiled(call.parameters.get("filterPattern", ""))
 
 
-def _refuse_bad_retention(call: Call) -> None:
+def _refuse_bad_retention(call: ApiCall) -> None:
     days = call.parameters["retentionInDays"]
     if days not in _RETENTIONS:
         text = f"1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy constraint: Member must satisfy enum value set: {sorted(_RETENTIONS)}"  # fmt: skip # noqa: E501
-        raise ApiError("InvalidParameterException", text)
+        raise AwsApiError("InvalidParameterException", text)
 
 
 def _refuse_bad_transformation(transformation: Document, pattern: str) -> None:
     if transformation.get("dimensions") and transformation.get("defaultValue") is not None:
         text = "Invalid metric transformation: dimensions and default value are mutually exclusive properties."
-        raise ApiError("InvalidParameterException", text)
+        raise AwsApiError("InvalidParameterException", text)
     selectors = [transformation["metricValue"], *transformation.get("dimensions", {}).values()]
     for selector in selectors[1:]:
         if not selector.startswith("$"):
-            raise ApiError(
+            raise AwsApiError(
                 "InvalidParameterException", "Invalid metric transformation: dimension value must be a field."
             )
     if any(selector.startswith("$") for selector in selectors) and not pattern.strip().startswith(("{", "[")):
-        raise ApiError("InvalidParameterException", "Invalid metric transformation: the pattern has no such field.")
+        raise AwsApiError("InvalidParameterException", "Invalid metric transformation: the pattern has no such field.")
     if not selectors[0].startswith("$"):
         try:
             float(selectors[0])
         except ValueError as e:
-            raise ApiError(
+            raise AwsApiError(
                 "InvalidParameterException", "Invalid metric transformation: metricValue is no number."
             ) from e
 
@@ -282,7 +284,7 @@ def _filter_key(given: Document) -> str:
     return f"{given['logGroupName']}\n{given['filterName']}"
 
 
-def _backend(twin: Twin, region: str) -> Any:
+def _backend(twin: AccountTwin, region: str) -> Any:
     from moto.logs.models import logs_backends
 
     return logs_backends[twin.account][region]

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 
 Fields = dict[str, Any]
 """What a matching event offers to selectors: `$.path` is looked up in "$", `$name` is a field's text."""
@@ -36,7 +36,7 @@ def compiled(pattern: str) -> Callable[[str], Fields | None]:
     """A function that answers a matching message's fields, and None to one that does not match.
 
     Raises:
-        ApiError: InvalidParameterException: the pattern can't be read.
+        AwsApiError: InvalidParameterException: the pattern can't be read.
     """
     text = pattern.strip()
     try:
@@ -44,7 +44,7 @@ def compiled(pattern: str) -> Callable[[str], Fields | None]:
             return _json(text)
         return _columns(text) if text.startswith("[") else _terms(text)
     except (ValueError, IndexError) as e:
-        raise ApiError("InvalidParameterException", "Invalid filter pattern") from e
+        raise AwsApiError("InvalidParameterException", "Invalid filter pattern") from e
 
 
 def selected(fields: Fields, selector: str) -> Any:
@@ -103,7 +103,7 @@ def _columns(text: str) -> Callable[[str], Fields | None]:
 def _json(text: str) -> Callable[[str], Fields | None]:
     if not text.endswith("}"):
         raise ValueError(text)
-    condition = _Parser(text[1:-1]).whole()
+    condition = _FilterPatternParser(text[1:-1]).whole()
 
     def match(message: str) -> Fields | None:
         try:
@@ -115,7 +115,7 @@ def _json(text: str) -> Callable[[str], Fields | None]:
     return match
 
 
-class _Parser:
+class _FilterPatternParser:
     """Conditions of a JSON pattern: `||` binds less than `&&`."""
 
     def __init__(self, text: str) -> None:

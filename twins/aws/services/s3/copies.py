@@ -23,8 +23,8 @@ from urllib.parse import parse_qsl
 from twins.aws import objects
 from twins.aws.judges.s3 import copy_source
 from twins.aws.services.documents import Document
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call, Deferred
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError, Deferred
 
 LARGEST_SOURCE = 5 << 30
 _SMALLEST_PART = 5 << 20
@@ -33,7 +33,7 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _ALGORITHM = "SHA256"
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Answer copies and the ends of uploads in parts in moto's place."""
     _tell_kinds_of_sums()
     copies = _Copies(twin)
@@ -46,14 +46,14 @@ def install(twin: Twin) -> None:
 
 
 class _Copies:
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def say_kind(self, call: Call, _answer: Document) -> None:
+    def say_kind(self, call: ApiCall, _answer: Document) -> None:
         made = self._backend().get_object(call.parameters["Bucket"], call.parameters["Key"])
         made.checksum_type = "FULL_OBJECT" if made.checksum_algorithm else None
 
-    def copy_object(self, call: Call) -> Deferred:
+    def copy_object(self, call: ApiCall) -> Deferred:
         given = call.parameters
         source = self._source(given)
         if source.size > LARGEST_SOURCE:
@@ -88,7 +88,7 @@ class _Copies:
         version = {"CopySourceVersionId": source.version_id} if source.version_id != "null" else {}
         return {"CopyObjectResult": result, **version, **_written(made)}
 
-    def copy_part(self, call: Call) -> Deferred:
+    def copy_part(self, call: ApiCall) -> Deferred:
         given = call.parameters
         source, upload = self._source(given), self._upload(given)
         start, length = 0, source.size
@@ -96,7 +96,7 @@ class _Copies:
             found = _RANGE.fullmatch(given["CopySourceRange"])
             if not found or not int(found[1]) <= int(found[2]) < source.size:
                 text = f"Range specified is not valid for source object of size: {source.size}"
-                raise ApiError("InvalidArgument", text)
+                raise AwsApiError("InvalidArgument", text)
             start, length = int(found[1]), int(found[2]) - int(found[1]) + 1
         if length > LARGEST_SOURCE:
             raise _invalid(f"The specified copy range is larger than the maximum allowable size: {LARGEST_SOURCE}")
@@ -113,7 +113,7 @@ class _Copies:
         summed = {"ChecksumSHA256": digest} if _algorithm(upload) == _ALGORITHM else {}
         return {"CopyPartResult": {"ETag": part.etag, "LastModified": part.last_modified, **summed}}
 
-    def complete(self, call: Call) -> Document:
+    def complete(self, call: ApiCall) -> Document:
         given = call.parameters
         upload, listed = self._upload(given), (given.get("MultipartUpload") or {}).get("Parts", [])
         parts = _parts(upload, listed)
@@ -149,11 +149,11 @@ class _Copies:
         bucket, _, key = path.partition("/")
         backend = self._backend()
         if bucket not in backend.buckets:
-            raise ApiError("NoSuchBucket", "The specified bucket does not exist", 404)
+            raise AwsApiError("NoSuchBucket", "The specified bucket does not exist", 404)
         found = backend.get_object(bucket, key, version_id=version or None)
         if found is None:
             code = "NoSuchVersion" if version else "NoSuchKey"
-            raise ApiError(code, "The specified key does not exist.", 404)
+            raise AwsApiError(code, "The specified key does not exist.", 404)
         etag = found.etag.strip('"')
         if (wanted := given.get("CopySourceIfMatch")) and wanted.strip('"') not in (etag, "*"):
             raise _precondition("x-amz-copy-source-If-Match")
@@ -170,7 +170,7 @@ class _Copies:
         found = self._backend().get_bucket(given["Bucket"]).multiparts.get(given["UploadId"])
         if found is None or found.key_name != given["Key"]:
             text = "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."  # fmt: skip # noqa: E501
-            raise ApiError("NoSuchUpload", text, 404)
+            raise AwsApiError("NoSuchUpload", text, 404)
         return found
 
     def _put(self, given: Document, **more: Any) -> Any:
@@ -196,19 +196,19 @@ class _Copies:
 def _parts(upload: Any, listed: list[Document]) -> list[Any]:
     """The parts that an end names, in order."""
     if not listed:
-        raise ApiError("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")  # fmt: skip # noqa: E501
+        raise AwsApiError("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")  # fmt: skip # noqa: E501
     numbers = [each["PartNumber"] for each in listed]
     if numbers != sorted(set(numbers)):
         text = "The list of parts was not in ascending order. The parts list must be specified in order by part number."
-        raise ApiError("InvalidPartOrder", text)
+        raise AwsApiError("InvalidPartOrder", text)
     parts = [upload.parts.get(number) for number in numbers]
     for each, part in zip(listed, parts, strict=True):
         given = each.get("ChecksumSHA256")
         if part is None or each["ETag"].strip('"') != part.etag.strip('"') or (given and given != _sum_of(part)):
             text = "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."  # fmt: skip # noqa: E501
-            raise ApiError("InvalidPart", text)
+            raise AwsApiError("InvalidPart", text)
     if any(part.size < _SMALLEST_PART for part in parts[:-1]):
-        raise ApiError("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+        raise AwsApiError("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
     return parts
 
 
@@ -275,7 +275,7 @@ def _metadata(given: Document) -> Document:
     return found | {"Content-Type": given.get("ContentType") or "binary/octet-stream"}
 
 
-def _refuse_wrong_sum(call: Call) -> None:
+def _refuse_wrong_sum(call: ApiCall) -> None:
     given = call.parameters.get("ChecksumSHA256")
     if given is None:
         return
@@ -286,7 +286,7 @@ def _refuse_wrong_sum(call: Call) -> None:
     if len(digest) != sha256().digest_size:
         raise _invalid("Value for x-amz-checksum-sha256 header is invalid.")
     if digest != sha256(call.parameters.get("Body") or b"").digest():
-        raise ApiError("BadDigest", "The SHA256 you specified did not match the calculated checksum.")
+        raise AwsApiError("BadDigest", "The SHA256 you specified did not match the calculated checksum.")
 
 
 def _tell_kinds_of_sums() -> None:
@@ -308,10 +308,10 @@ def _tell_kinds_of_sums() -> None:
     setattr(S3Response, "head_object", head_object)  # noqa: B010
 
 
-def _invalid(message: str) -> ApiError:
-    return ApiError("InvalidRequest", message)
+def _invalid(message: str) -> AwsApiError:
+    return AwsApiError("InvalidRequest", message)
 
 
-def _precondition(condition: str) -> ApiError:
+def _precondition(condition: str) -> AwsApiError:
     text = "At least one of the pre-conditions you specified did not hold"
-    return ApiError("PreconditionFailed", text, 412, Condition=condition)
+    return AwsApiError("PreconditionFailed", text, 412, Condition=condition)

@@ -8,8 +8,8 @@ from typing import Any
 from twins.aws.services import policies
 from twins.aws.services.documents import Document, plain, shelf
 from twins.aws.services.kms import key_state
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 _NAME = re.compile(r"^(?!xn--|sthree-|amzn-s3-demo-)(?!.*\.\.)(?!.*-s3alias$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _EVERYWHERE = "aws"  # bucket names are global
@@ -19,7 +19,7 @@ _WRITES = ("PutObject", "CopyObject", "CreateMultipartUpload")
 _OWNER_ONLY = "BucketOwnerEnforced"
 
 
-def install(twin: Twin) -> None:
+def install(twin: AccountTwin) -> None:
     """Mend moto's S3 to https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html."""
     _leave_policies_to_the_judge()
     _list_without_contents()
@@ -45,7 +45,7 @@ def install(twin: Twin) -> None:
     twin.implement("s3", "GetBucketRequestPayment", s3.request_payment)
 
 
-def bucket_named(twin: Twin, name: str) -> Any | None:
+def bucket_named(twin: AccountTwin, name: str) -> Any | None:
     """moto's bucket, or None."""
     from moto.s3.models import s3_backends
 
@@ -53,15 +53,15 @@ def bucket_named(twin: Twin, name: str) -> Any | None:
 
 
 class _S3:
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
 
-    def refuse_bad_name(self, call: Call) -> None:
+    def refuse_bad_name(self, call: ApiCall) -> None:
         name = call.parameters["Bucket"]
         if not _NAME.match(name) or _is_address(name):
-            raise ApiError("InvalidBucketName", "The specified bucket is not valid.")
+            raise AwsApiError("InvalidBucketName", "The specified bucket is not valid.")
 
-    def begin(self, call: Call, _answer: Document) -> None:
+    def begin(self, call: ApiCall, _answer: Document) -> None:
         bucket = self._bucket(call)
         if bucket.encryption is None:
             bucket.encryption = _SSE_S3
@@ -72,52 +72,52 @@ class _S3:
         if bucket.ownership_rule is None:
             bucket.ownership_rule = _OWNER_ONLY
 
-    def forget(self, call: Call, _answer: Document) -> None:
+    def forget(self, call: ApiCall, _answer: Document) -> None:
         for kind in ("lifecycle", "notification", "logging"):
             self._shelf(kind).pop(call.parameters["Bucket"], None)
 
-    def refuse_bad_policy(self, call: Call) -> None:
+    def refuse_bad_policy(self, call: ApiCall) -> None:
         text = call.parameters["Policy"]
         try:
             found = policies.resource_statements(text)
         except ValueError as e:
-            raise ApiError("MalformedPolicy", "Policies must be valid JSON and the first byte must be '{'") from e
+            raise AwsApiError("MalformedPolicy", "Policies must be valid JSON and the first byte must be '{'") from e
         bucket = call.parameters["Bucket"]
         for statement in found:
             named = statement.get("Resource", statement.get("NotResource", []))
             named = [named] if isinstance(named, str) else named
             if not named:
-                raise ApiError("MalformedPolicy", "Missing required field Resource")
+                raise AwsApiError("MalformedPolicy", "Missing required field Resource")
             own = f"arn:aws:s3:::{bucket}"
             if not all(resource == own or resource.startswith(f"{own}/") or resource == "*" for resource in named):
-                raise ApiError("MalformedPolicy", "Policy has invalid resource")
+                raise AwsApiError("MalformedPolicy", "Policy has invalid resource")
         if any(policies.missing_principals(self._twin, found)):
-            raise ApiError("MalformedPolicy", "Invalid principal in policy")
+            raise AwsApiError("MalformedPolicy", "Invalid principal in policy")
         block = getattr(bucket_named(self._twin, bucket), "public_access_block", None)
         if block is not None and str(block.block_public_policy).lower() == "true" and policies.is_public(found):
             who = call.principal or "anonymous"
             reason = "because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access."
             resource = f'"arn:aws:s3:::{bucket}"'
             text = f"User: {who} is not authorized to perform: s3:PutBucketPolicy on resource: {resource} {reason}"
-            raise ApiError("AccessDenied", text, 403)
+            raise AwsApiError("AccessDenied", text, 403)
 
-    def refuse_acl(self, call: Call) -> None:
+    def refuse_acl(self, call: ApiCall) -> None:
         self._refuse_acl(call, call.parameters.get("ACL"))
 
-    def refuse_object_acl(self, call: Call) -> None:
+    def refuse_object_acl(self, call: ApiCall) -> None:
         acl = call.parameters.get("ACL")
         if acl and acl != "bucket-owner-full-control":
             self._refuse_acl(call, acl)
 
-    def _refuse_acl(self, call: Call, _acl: str | None) -> None:
+    def _refuse_acl(self, call: ApiCall, _acl: str | None) -> None:
         bucket = bucket_named(self._twin, call.parameters["Bucket"])
         if bucket is not None and _ownership(bucket) == _OWNER_ONLY:
-            raise ApiError("AccessControlListNotSupported", "The bucket does not allow ACLs")
+            raise AwsApiError("AccessControlListNotSupported", "The bucket does not allow ACLs")
 
-    def refuse_unusable_key(self, call: Call) -> None:
+    def refuse_unusable_key(self, call: ApiCall) -> None:
         self._refuse_key(call.parameters.get("SSEKMSKeyId") or self._default_key(call))
 
-    def refuse_unreadable(self, call: Call) -> None:
+    def refuse_unreadable(self, call: ApiCall) -> None:
         """An object can be read as long as the key that encrypted it works."""
         bucket = bucket_named(self._twin, call.parameters["Bucket"])
         found = bucket.keys.get(call.parameters["Key"]) if bucket is not None else None
@@ -129,13 +129,13 @@ class _S3:
             return
         state = key_state(self._twin, arn)
         if state is None:
-            raise ApiError("KMS.NotFoundException", f"Key '{arn}' does not exist")
+            raise AwsApiError("KMS.NotFoundException", f"Key '{arn}' does not exist")
         if state == "Disabled":
-            raise ApiError("KMS.DisabledException", f"{arn} is disabled.")
+            raise AwsApiError("KMS.DisabledException", f"{arn} is disabled.")
         if state != "Enabled":
-            raise ApiError("KMS.KMSInvalidStateException", f"{arn} is pending deletion.")
+            raise AwsApiError("KMS.KMSInvalidStateException", f"{arn} is pending deletion.")
 
-    def _default_key(self, call: Call) -> str:
+    def _default_key(self, call: ApiCall) -> str:
         if call.parameters.get("ServerSideEncryption") == "AES256":
             return ""
         bucket = bucket_named(self._twin, call.parameters["Bucket"])
@@ -143,61 +143,61 @@ class _S3:
         rule = rule[0] if isinstance(rule, list) else rule
         return rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID", "")
 
-    def encrypt_by_default(self, call: Call, _answer: Document) -> None:
+    def encrypt_by_default(self, call: ApiCall, _answer: Document) -> None:
         self._bucket(call).encryption = _SSE_S3
 
-    def keep_lifecycle(self, call: Call, _answer: Document) -> None:
+    def keep_lifecycle(self, call: ApiCall, _answer: Document) -> None:
         rules = plain(call.parameters.get("LifecycleConfiguration", {}).get("Rules", []))
         size = call.parameters.get("TransitionDefaultMinimumObjectSize", "all_storage_classes_128K")
         for rule in rules:
             rule.setdefault("ID", f"rule-{rules.index(rule) + 1}")
         self._shelf("lifecycle")[call.parameters["Bucket"]] = {"rules": rules, "size": size}
 
-    def give_lifecycle(self, call: Call, answer: Document) -> None:
+    def give_lifecycle(self, call: ApiCall, answer: Document) -> None:
         kept = self._shelf("lifecycle").get(call.parameters["Bucket"])
         if kept:
             answer.update(Rules=kept["rules"], TransitionDefaultMinimumObjectSize=kept["size"])
 
-    def drop_lifecycle(self, call: Call, _answer: Document) -> None:
+    def drop_lifecycle(self, call: ApiCall, _answer: Document) -> None:
         self._shelf("lifecycle").pop(call.parameters["Bucket"], None)
 
-    def refuse_missing_destination(self, call: Call) -> None:
+    def refuse_missing_destination(self, call: ApiCall) -> None:
         configuration = call.parameters.get("NotificationConfiguration") or {}
         for kind, member in (("TopicConfigurations", "TopicArn"), ("QueueConfigurations", "QueueArn")):
             for entry in configuration.get(kind, []):
                 if not _destination_exists(self._twin, entry[member]):
-                    raise ApiError("InvalidArgument", "Unable to validate the following destination configurations")
+                    raise AwsApiError("InvalidArgument", "Unable to validate the following destination configurations")
 
-    def keep_notification(self, call: Call, _answer: Document) -> None:
+    def keep_notification(self, call: ApiCall, _answer: Document) -> None:
         configuration = plain(call.parameters.get("NotificationConfiguration") or {})
         for kind in ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations"):
             for position, entry in enumerate(configuration.get(kind, [])):
                 entry.setdefault("Id", f"{kind[0].lower()}-{position}")
         self._shelf("notification")[call.parameters["Bucket"]] = configuration
 
-    def keep_logging(self, call: Call, _answer: Document) -> None:
+    def keep_logging(self, call: ApiCall, _answer: Document) -> None:
         enabled = plain(call.parameters.get("BucketLoggingStatus", {}).get("LoggingEnabled") or {})
         self._shelf("logging")[call.parameters["Bucket"]] = enabled
 
-    def give_logging(self, call: Call, answer: Document) -> None:
+    def give_logging(self, call: ApiCall, answer: Document) -> None:
         kept = self._shelf("logging").get(call.parameters["Bucket"])
         if kept:
             answer["LoggingEnabled"] = kept
 
-    def notification(self, call: Call) -> Document:
+    def notification(self, call: ApiCall) -> Document:
         self._bucket(call)
         return self._shelf("notification").get(call.parameters["Bucket"], {})
 
-    def request_payment(self, call: Call) -> Document:
+    def request_payment(self, call: ApiCall) -> Document:
         return {
             "Payer": self._bucket(call).request_payer if hasattr(self._bucket(call), "request_payer") else "BucketOwner"
         }
 
-    def _bucket(self, call: Call) -> Any:
+    def _bucket(self, call: ApiCall) -> Any:
         name = call.parameters["Bucket"]
         bucket = bucket_named(self._twin, name)
         if bucket is None:
-            raise ApiError("NoSuchBucket", "The specified bucket does not exist", 404, BucketName=name)
+            raise AwsApiError("NoSuchBucket", "The specified bucket does not exist", 404, BucketName=name)
         return bucket
 
     def _shelf(self, kind: str) -> dict[str, Document]:
@@ -246,7 +246,7 @@ def _ownership(bucket: Any) -> str:
     return rule or ""
 
 
-def _destination_exists(twin: Twin, arn: str) -> bool:
+def _destination_exists(twin: AccountTwin, arn: str) -> bool:
     from moto.sns.models import sns_backends
     from moto.sqs.models import sqs_backends
 

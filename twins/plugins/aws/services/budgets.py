@@ -3,32 +3,27 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Work
-from twins.plugins.aws.kinds import Kind
-from twins.plugins.aws.tags import Tagging
+from twins.plugins.aws.calls import AwsError, ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind
 from twins.plugins.aws.translate import from_api, scalar_from_api, to_api
 from twins.plugins.plugin import PartlyMadeError, ProviderError
 
 NOT_FOUND = ("NotFoundException",)
-ELSEWHERE = ("plannedLimits", "autoAdjustData", "filterExpression", "metrics")
 SUBSCRIBERS = {"EMAIL": "subscriberEmailAddresses", "SNS": "subscriberSnsTopicArns"}
 
 
-class Budget(Kind):
+class CostBudget(ResourceKind):
     """A budget. Its period's times have a form of their own."""
 
     def recorded(self, identity: str) -> dict[str, Any]:
         account, _, name = identity.partition(":")
         return {"accountId": account, "name": name}
 
-    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+    def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         return f"{self._account(work)}:{work.inputs['name']}"
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         given = work.inputs
-        used = [name for name in ELSEWHERE if given.get(name)]
-        if used:
-            raise ProviderError(f"the stand-in plugin does not set {', '.join(used)} of a budget")
         member = "Budget" if operation == "CreateBudget" else "NewBudget"
         shape = work.shape("budgets", operation).members[member]
         budget = to_api({n: given.get(n) for n in ("budgetType", "timeUnit", "costTypes", "name")}, shape, {}, "Budget")
@@ -39,17 +34,17 @@ class Budget(Kind):
         budget["TimePeriod"] = {name: _time(text) for name, text in times.items() if text}
         return {"AccountId": self._account(work), member: budget}
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         for notification in work.inputs.get("notifications") or []:
             self._notify(work, notification)
 
-    def call_update(self, work: Work) -> None:
+    def call_update(self, work: ResourceOperation) -> None:
         try:
             work.call("budgets", "UpdateBudget", **self.parameters(work, "UpdateBudget"))
         except ProviderError as error:
             raise ProviderError(f"updating Budget ({work.id}): {error}") from None
 
-    def change(self, work: Work) -> dict[str, Any]:
+    def change(self, work: ResourceOperation) -> dict[str, Any]:
         old, new = (list(d.get("notifications") or []) for d in (work.state, work.inputs))
         if work.changed <= {"tags", "tagsAll"}:
             self.call_update(work)
@@ -61,7 +56,7 @@ class Budget(Kind):
                 self._notify(work, notification)
         return super().change(work)
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         names = ("budgetType", "timeUnit", "costTypes", "name")
         found = from_api(answer, {n: work.rules.inputs[n] for n in names}, {}, "Budget")
         found["accountId"] = self._account(work)
@@ -76,13 +71,13 @@ class Budget(Kind):
         notifications = self._notifications(work)
         return found | ({"notifications": notifications} if notifications else {})
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         names = {"accountId", "arn", "budgetType", "timeUnit", "costTypes", "name", "limitAmount", "limitUnit"}
         return names | {"timePeriodStart", "timePeriodEnd", "costFilters", "notifications", "tagsAll"}
 
-    def _notifications(self, work: Work) -> list[dict[str, Any]]:
+    def _notifications(self, work: ResourceOperation) -> list[dict[str, Any]]:
         found = []
-        for told in work.call("budgets", "DescribeNotificationsForBudget", **self._place(work)).get(
+        for told in work.call("budgets", "DescribeNotificationsForBudget", **self._named(work)).get(
             "Notifications", []
         ):
             notification = from_api(told, work.rules.inputs["notifications"][0], {})
@@ -90,7 +85,7 @@ class Budget(Kind):
             try:
                 key = {n: v for n, v in told.items() if n != "NotificationState"}
                 answer = work.call(
-                    "budgets", "DescribeSubscribersForNotification", **self._place(work), Notification=key
+                    "budgets", "DescribeSubscribersForNotification", **self._named(work), Notification=key
                 )
             except AwsError as error:
                 if not error.is_one_of(NOT_FOUND):
@@ -102,7 +97,7 @@ class Budget(Kind):
             found.append(notification)
         return found
 
-    def _notify(self, work: Work, notification: dict[str, Any]) -> None:
+    def _notify(self, work: ResourceOperation, notification: dict[str, Any]) -> None:
         subscribers = [
             {"SubscriptionType": kind, "Address": address}
             for kind, name in SUBSCRIBERS.items()
@@ -111,20 +106,20 @@ class Budget(Kind):
         if not subscribers:
             raise PartlyMadeError("Budget notification must have at least one subscriber!", work.id, dict(work.inputs))
         parameters = {"Notification": _notification(notification), "Subscribers": subscribers}
-        work.call("budgets", "CreateNotification", **self._place(work), **parameters)
+        work.call("budgets", "CreateNotification", **self._named(work), **parameters)
 
-    def _forget(self, work: Work, notification: dict[str, Any]) -> None:
+    def _forget(self, work: ResourceOperation, notification: dict[str, Any]) -> None:
         try:
-            work.call("budgets", "DeleteNotification", **self._place(work), Notification=_notification(notification))
+            work.call("budgets", "DeleteNotification", **self._named(work), Notification=_notification(notification))
         except AwsError as error:
             if not error.is_one_of(NOT_FOUND):  # the budget was only half made
                 raise
 
-    def _place(self, work: Work) -> dict[str, str]:
+    def _named(self, work: ResourceOperation) -> dict[str, str]:
         return {"AccountId": self._account(work), "BudgetName": self.values(work)["name"]}
 
     @staticmethod
-    def _account(work: Work) -> str:
+    def _account(work: ResourceOperation) -> str:
         return work.properties.get("accountId") or work.session.account
 
 
@@ -145,23 +140,3 @@ def _text(time: Any) -> str:
     if isinstance(time, datetime):
         return time.astimezone(UTC).strftime("%Y-%m-%d_%H:%M")
     return scalar_from_api(time, "string")
-
-
-KINDS = (
-    Budget(
-        "aws:budgets/budget:Budget",
-        "budgets",
-        "Budget",
-        "{accountId}:{name}",
-        create="CreateBudget",
-        read="DescribeBudget",
-        update="UpdateBudget",
-        delete="DeleteBudget",
-        identity={"AccountId": "{accountId}", "BudgetName": "{name}"},
-        pick="Budget",
-        prefix="Budget",
-        outputs={"arn": "arn:{partition}:budgets::{accountId}:budget/{name}"},
-        tags=Tagging("TagResource", "UntagResource", "ListTagsForResource", {"ResourceARN": "{arn}"}),
-        gone=NOT_FOUND,
-    ),
-)

@@ -1,27 +1,13 @@
-"""S3: buckets. Their settings that are resources of their own are in `s3_settings`."""
+"""S3: buckets, and their versioning and lifecycle rules, which are resources of their own."""
 
 from typing import Any
 
-from twins.plugins.aws.calls import AwsError, Gone, Work
-from twins.plugins.aws.kinds import MINUTE, Kind
-from twins.plugins.aws.services.s3_settings import KINDS as SETTINGS
-from twins.plugins.aws.services.s3_settings import NO_BUCKET
+from twins.plugins.aws.calls import AwsError, Gone, ResourceOperation
+from twins.plugins.aws.kinds import MINUTE, ResourceKind
 from twins.plugins.aws.translate import from_api, map_of, pairs_of
 from twins.plugins.plugin import ProviderError
 
-ELSEWHERE = (
-    "accelerationStatus",
-    "acl",
-    "corsRules",
-    "grants",
-    "lifecycleRules",
-    "logging",
-    "objectLockConfiguration",
-    "replicationConfiguration",
-    "requestPayer",
-    "website",
-)
-"""Settings of a bucket, deprecated as such, that the stand-in does not make."""
+NO_BUCKET = ("NoSuchBucket", "404", "NotFound")
 READS: tuple[tuple[str, Gone], ...] = (
     ("GetBucketPolicy", ("NoSuchBucketPolicy",)),
     ("GetBucketAcl", ()),
@@ -54,11 +40,10 @@ ZONES = {
 """Route 53's zone of each region's S3 websites (AWS General Reference, S3 endpoints)."""
 
 
-class Bucket(Kind):
+class S3Bucket(ResourceKind):
     """A bucket."""
 
-    def call_create(self, work: Work) -> dict[str, Any]:
-        _refuse_elsewhere(work)
+    def call_create(self, work: ResourceOperation) -> dict[str, Any]:
         name = work.inputs["bucket"]
         parameters: dict[str, Any] = {"Bucket": name}
         if work.region != "us-east-1":
@@ -72,13 +57,12 @@ class Bucket(Kind):
         except ProviderError as error:
             raise ProviderError(f"creating S3 Bucket ({name}): {error}") from None
 
-    def complete(self, work: Work, answer: dict[str, Any]) -> None:
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         work.wait(lambda: _exists(work, work.id), 20 * MINUTE, f"S3 Bucket ({work.id}) create")
         if work.inputs.get("tagsAll"):
             _put_tags(work, work.inputs["tagsAll"])
-        self._put_settings(work, {"policy", "versioning", "serverSideEncryptionConfiguration"})
 
-    def find(self, work: Work) -> dict[str, Any] | None:
+    def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         if not _exists(work, work.id):
             return None
         told = {operation: _get(work, operation, absent) for operation, absent in READS}
@@ -106,17 +90,16 @@ class Bucket(Kind):
             found["serverSideEncryptionConfiguration"] = from_api({"Rules": encryption}, shapes, {})
         return found
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         return {"bucket", "tagsAll", "policy", "versioning", "serverSideEncryptionConfiguration", *work.rules.outputs}
 
-    def change(self, work: Work) -> dict[str, Any]:
-        _refuse_elsewhere(work)
+    def change(self, work: ResourceOperation) -> dict[str, Any]:
+        self.refuse_unsupported(work)
         if "tagsAll" in work.changed:
             _put_tags(work, work.inputs.get("tagsAll") or {})
-        self._put_settings(work, set(work.changed))
         return self.state_after(work)
 
-    def remove(self, work: Work) -> None:
+    def remove(self, work: ResourceOperation) -> None:
         try:
             self._delete(work)
         except AwsError as error:
@@ -125,10 +108,10 @@ class Bucket(Kind):
             raise ProviderError(f"deleting S3 Bucket ({work.id}): {error}") from None
         work.wait(lambda: not _exists(work, work.id), 60 * MINUTE, f"S3 Bucket ({work.id}) delete")
 
-    def id_after_create(self, work: Work, answer: dict[str, Any]) -> str:
+    def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         return work.inputs["bucket"]
 
-    def _delete(self, work: Work) -> None:
+    def _delete(self, work: ResourceOperation) -> None:
         try:
             work.call("s3", "DeleteBucket", Bucket=work.id)
         except AwsError as error:
@@ -137,26 +120,53 @@ class Bucket(Kind):
             _empty(work)
             work.call("s3", "DeleteBucket", Bucket=work.id)
 
-    @staticmethod
-    def _put_settings(work: Work, names: set[str]) -> None:
-        given = work.inputs
-        if "policy" in names and given.get("policy"):
-            work.call("s3", "PutBucketPolicy", retry=("MalformedPolicy",), Bucket=work.id, Policy=given["policy"])
-        elif "policy" in names and work.state.get("policy"):
-            work.call("s3", "DeleteBucketPolicy", Bucket=work.id)
-        if "versioning" in names and (given.get("versioning") or work.state):
-            enabled = (given.get("versioning") or {}).get("enabled")
-            status = {"Status": "Enabled" if enabled else "Suspended"}
+
+class BucketVersioning(ResourceKind):
+    """Versioning can't be taken away, only suspended; a bucket that never had it says nothing."""
+
+    def call_create(self, work: ResourceOperation) -> dict[str, Any]:
+        if work.inputs["versioningConfiguration"].get("status") == "Disabled":
+            return {}
+        return super().call_create(work)
+
+    def refused_change(self, state: dict[str, Any], news: dict[str, Any]) -> str:
+        old, new = ((p.get("versioningConfiguration") or {}).get("status", "") for p in (state, news))
+        if old in ("Enabled", "Suspended") and new == "Disabled":
+            return f"versioning_configuration.status cannot be updated from '{old}' to '{new}'"
+        return ""
+
+    def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
+        answer = work.call("s3", "GetBucketVersioning", Bucket=work.id)
+        return {"VersioningConfiguration": {"Status": "Disabled", **answer}}
+
+    def call_delete(self, work: ResourceOperation) -> None:
+        if (work.state.get("versioningConfiguration") or {}).get("status") == "Disabled":
+            return
+        try:
+            status = {"Status": "Suspended"}
             work.call("s3", "PutBucketVersioning", Bucket=work.id, VersioningConfiguration=status)
-        if "serverSideEncryptionConfiguration" in names and given.get("serverSideEncryptionConfiguration"):
-            from twins.plugins.aws.translate import to_api
+        except AwsError as error:
+            if not error.is_one_of(("InvalidBucketState",)):
+                raise
 
-            shape = work.shape("s3", "PutBucketEncryption").members["ServerSideEncryptionConfiguration"]
-            rules = to_api(given["serverSideEncryptionConfiguration"], shape, {})
-            work.call("s3", "PutBucketEncryption", Bucket=work.id, ServerSideEncryptionConfiguration=rules)
+    def readable(self, work: ResourceOperation) -> set[str]:
+        return {"bucket", "expectedBucketOwner", "versioningConfiguration"}
 
 
-def _exists(work: Work, name: str) -> bool:
+class BucketLifecycle(ResourceKind):
+    """A rule without a filter is sent with an empty one."""
+
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
+        found = super().parameters(work, operation)
+        for rule in found["LifecycleConfiguration"]["Rules"]:
+            if "Prefix" not in rule:
+                rule.setdefault("Filter", {"Prefix": ""})
+                if not rule["Filter"]:
+                    rule["Filter"] = {"Prefix": ""}
+        return found
+
+
+def _exists(work: ResourceOperation, name: str) -> bool:
     try:
         work.call("s3", "HeadBucket", Bucket=name)
     except AwsError as error:
@@ -166,7 +176,7 @@ def _exists(work: Work, name: str) -> bool:
     return True
 
 
-def _get(work: Work, operation: str, absent: Gone) -> dict[str, Any]:
+def _get(work: ResourceOperation, operation: str, absent: Gone) -> dict[str, Any]:
     try:
         return work.call("s3", operation, Bucket=work.id)
     except AwsError as error:
@@ -175,12 +185,12 @@ def _get(work: Work, operation: str, absent: Gone) -> dict[str, Any]:
         raise ProviderError(f"reading S3 Bucket ({work.id}): {error}") from None
 
 
-def _tags(work: Work) -> dict[str, str]:
+def _tags(work: ResourceOperation) -> dict[str, str]:
     told = _get(work, "GetBucketTagging", ("NoSuchTagSet", "NoSuchTagSetError"))
     return {k: v for k, v in map_of(told.get("TagSet", [])).items() if not k.startswith("aws:")}
 
 
-def _put_tags(work: Work, tags: dict[str, str]) -> None:
+def _put_tags(work: ResourceOperation, tags: dict[str, str]) -> None:
     """S3 sets all tags at once: AWS's own stay."""
     told = map_of(_get(work, "GetBucketTagging", ("NoSuchTagSet", "NoSuchTagSetError")).get("TagSet", []))
     wanted = {**tags, **{k: v for k, v in told.items() if k.startswith("aws:")}}
@@ -192,7 +202,7 @@ def _put_tags(work: Work, tags: dict[str, str]) -> None:
     work.call("s3", "PutBucketTagging", Bucket=work.id, Tagging={"TagSet": pairs_of(wanted, shape)})
 
 
-def _empty(work: Work) -> None:
+def _empty(work: ResourceOperation) -> None:
     while True:
         told = work.call("s3", "ListObjectVersions", Bucket=work.id)
         found = [*told.get("Versions", []), *told.get("DeleteMarkers", [])]
@@ -201,18 +211,3 @@ def _empty(work: Work) -> None:
         objects = [{"Key": o["Key"], "VersionId": o["VersionId"]} for o in found]
         for start in range(0, len(objects), 1000):
             work.call("s3", "DeleteObjects", Bucket=work.id, Delete={"Objects": objects[start : start + 1000]})
-
-
-def _refuse_elsewhere(work: Work) -> None:
-    used = [name for name in ELSEWHERE if work.inputs.get(name)]
-    if used:
-        raise ProviderError(
-            f"the stand-in plugin does not set {', '.join(used)} of a bucket: "
-            "give it as a resource of its own (aws.s3.BucketLifecycleConfiguration, …)"
-        )
-
-
-KINDS = (
-    Bucket("aws:s3/bucket:Bucket", "s3", "S3 Bucket", "{bucket}", read="HeadBucket"),
-    *SETTINGS,
-)

@@ -1,21 +1,19 @@
-"""SageMaker: models, endpoint configurations, endpoints, model package groups, pipelines."""
+"""SageMaker: endpoint configurations and endpoints."""
 
 import secrets
 from typing import Any
 
-from twins.plugins.aws.calls import PATIENCE, Work
-from twins.plugins.aws.kinds import MINUTE, Kind, Wait
-from twins.plugins.aws.tags import Tagging
+from twins.plugins.aws.calls import PATIENCE, ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind
 from twins.plugins.plugin import ProviderError
 
-TAGS = Tagging("AddTags", "DeleteTags", "ListTags", {"ResourceArn": "{arn}"})
 ROLE = "ould not assume"  # "Could not assume role …": a role that was made just now
 
 
-class Configuration(Kind):
+class SageMakerEndpointConfiguration(ResourceKind):
     """An endpoint configuration: variants without a name get one, variants without a model lose their weight."""
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         found = super().parameters(work, operation)
         for variant in [*found.get("ProductionVariants", []), *found.get("ShadowProductionVariants", [])]:
             variant.setdefault("VariantName", f"terraform-{secrets.token_hex(13)}")
@@ -25,10 +23,10 @@ class Configuration(Kind):
         return found
 
 
-class Endpoint(Kind):
+class SageMakerEndpoint(ResourceKind):
     """An endpoint that does not come into service is not recorded, though it exists: as in the real plugin."""
 
-    def make(self, work: Work) -> tuple[str, dict[str, Any]]:
+    def make(self, work: ResourceOperation) -> tuple[str, dict[str, Any]]:
         answer = self.call_create(work)
         work.id = self.id_after_create(work, answer)
         try:
@@ -39,93 +37,13 @@ class Endpoint(Kind):
             self._again(work)
         return work.id, self.state_after(work)
 
-    def _again(self, work: Work) -> None:
+    def _again(self, work: ResourceOperation) -> None:
         """The role may not work yet: the plugin removes the failed endpoint and tries again."""
         self.remove(work)
         work.pause(PATIENCE / 10)
         self.call_create(work)
         self.await_ready(work)
 
-    def call_read(self, work: Work) -> dict[str, Any] | None:
+    def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         answer = super().call_read(work)
         return None if answer and answer.get("EndpointStatus") == "Deleting" else answer
-
-
-KINDS = (
-    Kind(
-        "aws:sagemaker/model:Model",
-        "sagemaker",
-        "SageMaker AI Model",
-        "{name}",
-        create="CreateModel",
-        read="DescribeModel",
-        delete="DeleteModel",
-        identity={"ModelName": "{id}"},
-        prefix="Model",
-        tags=TAGS,
-        gone=("ValidationException",),
-        retry=("ValidationException: " + ROLE,),
-    ),
-    Configuration(
-        "aws:sagemaker/endpointConfiguration:EndpointConfiguration",
-        "sagemaker",
-        "SageMaker AI Endpoint Configuration",
-        "{name}",
-        create="CreateEndpointConfig",
-        read="DescribeEndpointConfig",
-        delete="DeleteEndpointConfig",
-        identity={"EndpointConfigName": "{id}"},
-        prefix="EndpointConfig",
-        renames={"kmsKeyArn": "KmsKeyId"},
-        tags=TAGS,
-        gone=("ValidationException: Could not find endpoint configuration",),
-    ),
-    Endpoint(
-        "aws:sagemaker/endpoint:Endpoint",
-        "sagemaker",
-        "SageMaker AI Endpoint",
-        "{name}",
-        create="CreateEndpoint",
-        read="DescribeEndpoint",
-        update="UpdateEndpoint",
-        delete="DeleteEndpoint",
-        identity={"EndpointName": "{id}"},
-        prefix="Endpoint",
-        renames={"deploymentConfig": "DeploymentConfig|LastDeploymentConfig"},
-        tags=TAGS,
-        gone=("ValidationException: Could not find endpoint",),
-        wait=Wait(
-            "EndpointStatus", ("InService",), ("Creating", "Updating", "SystemUpdating"), "FailureReason", 60 * MINUTE
-        ),
-        wait_gone=10 * MINUTE,
-    ),
-    Kind(
-        "aws:sagemaker/modelPackageGroup:ModelPackageGroup",
-        "sagemaker",
-        "SageMaker AI Model Package Group",
-        "{modelPackageGroupName}",
-        create="CreateModelPackageGroup",
-        read="DescribeModelPackageGroup",
-        delete="DeleteModelPackageGroup",
-        identity={"ModelPackageGroupName": "{id}"},
-        prefix="ModelPackageGroup",
-        tags=TAGS,
-        gone=("ValidationException",),
-        wait=Wait("ModelPackageGroupStatus", ("Completed",), ("Pending", "InProgress")),
-        wait_gone=10 * MINUTE,
-    ),
-    Kind(
-        "aws:sagemaker/pipeline:Pipeline",
-        "sagemaker",
-        "SageMaker AI Pipeline",
-        "{pipelineName}",
-        create="CreatePipeline",
-        read="DescribePipeline",
-        update="UpdatePipeline",
-        delete="DeletePipeline",
-        identity={"PipelineName": "{id}"},
-        prefix="Pipeline",
-        tags=TAGS,
-        gone=("ResourceNotFound",),
-    ),
-)

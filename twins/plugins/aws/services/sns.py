@@ -1,68 +1,106 @@
 """SNS: topics, their policies, subscriptions."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from twins.plugins.aws.attributes import AttributesKind
-from twins.plugins.aws.calls import Work
-from twins.plugins.aws.kinds import Kind
-from twins.plugins.aws.tags import Tagging
-
-NOT_FOUND = ("NotFound", "NotFoundException")
-PASSING = ("InvalidParameter", "InvalidParameterException", "AuthorizationError: no identity-based policy allows")
-FEEDBACK = {
-    f"{name}{suffix}": f"{api}{suffix[0].upper()}{suffix[1:]}"
-    for name, api in (
-        ("application", "Application"),
-        ("firehose", "Firehose"),
-        ("http", "HTTP"),
-        ("lambda", "Lambda"),
-        ("sqs", "SQS"),
-    )
-    for suffix in ("FailureFeedbackRoleArn", "SuccessFeedbackRoleArn", "SuccessFeedbackSampleRate")
-}
+from twins.plugins.aws.calls import ResourceOperation
+from twins.plugins.aws.kinds import ResourceKind
+from twins.plugins.aws.templates import filled
+from twins.plugins.aws.translate import scalar_from_api
 
 
-class Topic(AttributesKind):
+@dataclass(frozen=True)
+class AttributesKind(ResourceKind):
+    """A type whose settings are attributes by name, each a text.
+
+    `names`: property -> attribute. `at_create`: those that the create call takes; the others follow.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    at_create: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    """Inputs that are read as attributes, and given as the create call's own parameters."""
+    empty: Mapping[str, str] = field(default_factory=dict)
+    """Property -> what is sent when it is taken away; "" otherwise."""
+
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
+        given = {n: work.inputs[n] for n in self.at_create if work.inputs.get(n) not in (None, "", [], {}, False)}
+        found = super().parameters(work, operation)
+        attributes = {self.names[n]: _text(v) for n, v in given.items()}
+        found.pop("Attributes", None)
+        return {**found, **({"Attributes": attributes} if attributes else {})}
+
+    def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
+        later = [n for n in self.names if n not in (*self.at_create, *self.fixed) and self._to_send(work, n)]
+        self.put(work, {n: work.inputs[n] for n in later})
+        super().complete(work, answer)
+
+    def call_update(self, work: ResourceOperation) -> None:
+        self.put(work, {n: work.inputs.get(n) for n in self.names if n in work.changed})
+
+    def put(self, work: ResourceOperation, values: dict[str, Any]) -> None:
+        """Set attributes; None takes one away."""
+        target = filled(self.identity, self.values(work))
+        texts = {self.names[n]: _text(v) if v is not None else self.empty.get(n, "") for n, v in values.items()}
+        for name, value in texts.items():
+            parameters = {"AttributeName": name, "AttributeValue": value}
+            work.call(self.service, self.update, retry=self.retry, **target, **parameters)
+
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
+        shapes = work.rules.properties
+        found = {n: answer[a] for n, a in self.names.items() if answer.get(a) not in (None, "")}
+        return {n: scalar_from_api(v, shapes[n]) for n, v in found.items()}
+
+    def readable(self, work: ResourceOperation) -> set[str]:
+        return {*self.names, *self.outputs, "tagsAll", "name"}
+
+    def _to_send(self, work: ResourceOperation, name: str) -> bool:
+        value = work.inputs.get(name)
+        return value is not None and value not in ("", [], {}) and value != work.rules.defaults.get(name)
+
+
+class SnsTopic(AttributesKind):
     """A topic: its name is the end of its ARN."""
 
-    def properties_of(self, work: Work, answer: dict[str, Any]) -> dict[str, Any]:
+    def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         found = super().properties_of(work, answer)
         return {**found, "name": work.id.rpartition(":")[2]}
 
 
-class Subscription(AttributesKind):
+class SnsSubscription(AttributesKind):
     """A subscription; one that nobody confirmed yet can't be taken away, and merely leaves the state."""
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         return {**super().parameters(work, operation), "ReturnSubscriptionArn": True}
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         if not work.state.get("pendingConfirmation"):
             super().call_delete(work)
 
 
-class TopicPolicy(Kind):
+class SnsTopicPolicy(ResourceKind):
     """A topic's policy: it can't be removed, the default one is written back."""
 
-    def call_read(self, work: Work) -> dict[str, Any] | None:
+    def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         attributes = work.call("sns", "GetTopicAttributes", TopicArn=work.id)["Attributes"]
         policy = attributes.get("Policy")
         return {"arn": work.id, "policy": policy, "owner": attributes.get("Owner", "")} if policy else None
 
-    def readable(self, work: Work) -> set[str]:
+    def readable(self, work: ResourceOperation) -> set[str]:
         return {"arn", "policy", "owner"}
 
-    def parameters(self, work: Work, operation: str) -> dict[str, Any]:
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         policy = work.inputs["policy"]
         return {"TopicArn": work.inputs["arn"], "AttributeName": "Policy", "AttributeValue": policy}
 
-    def call_delete(self, work: Work) -> None:
+    def call_delete(self, work: ResourceOperation) -> None:
         policy = json.dumps(_default_policy(work))
         work.call("sns", "SetTopicAttributes", TopicArn=work.id, AttributeName="Policy", AttributeValue=policy)
 
 
-def _default_policy(work: Work) -> dict[str, Any]:
+def _default_policy(work: ResourceOperation) -> dict[str, Any]:
     actions = "GetTopicAttributes SetTopicAttributes AddPermission RemovePermission DeleteTopic Subscribe"
     return {
         "Version": "2008-10-17",
@@ -80,93 +118,6 @@ def _default_policy(work: Work) -> dict[str, Any]:
     }
 
 
-KINDS = (
-    Topic(
-        "aws:sns/topic:Topic",
-        "sns",
-        "SNS Topic",
-        "{arn}",
-        create="CreateTopic",
-        read="GetTopicAttributes",
-        update="SetTopicAttributes",
-        delete="DeleteTopic",
-        identity={"TopicArn": "{id}"},
-        pick="Attributes",
-        prefix="Topic",
-        names={
-            "archivePolicy": "ArchivePolicy",
-            "arn": "TopicArn",
-            "beginningArchiveTime": "BeginningArchiveTime",
-            "contentBasedDeduplication": "ContentBasedDeduplication",
-            "deliveryPolicy": "DeliveryPolicy",
-            "displayName": "DisplayName",
-            "fifoThroughputScope": "FifoThroughputScope",
-            "fifoTopic": "FifoTopic",
-            "kmsMasterKeyId": "KmsMasterKeyId",
-            "maximumMessageSize": "MaximumMessageSize",
-            "owner": "Owner",
-            "policy": "Policy",
-            "signatureVersion": "SignatureVersion",
-            "tracingConfig": "TracingConfig",
-            **FEEDBACK,
-        },
-        at_create=("fifoTopic", "fifoThroughputScope"),
-        tags=Tagging("TagResource", "UntagResource", "ListTagsForResource", {"ResourceArn": "{id}"}),
-        gone=NOT_FOUND,
-        retry=PASSING,
-    ),
-    Subscription(
-        "aws:sns/topicSubscription:TopicSubscription",
-        "sns",
-        "SNS Topic Subscription",
-        "{arn}",
-        create="Subscribe",
-        read="GetSubscriptionAttributes",
-        update="SetSubscriptionAttributes",
-        delete="Unsubscribe",
-        identity={"SubscriptionArn": "{id}"},
-        pick="Attributes",
-        prefix="Subscription",
-        renames={"topic": "TopicArn", "endpoint": "Endpoint", "protocol": "Protocol"},
-        names={
-            "arn": "SubscriptionArn",
-            "confirmationWasAuthenticated": "ConfirmationWasAuthenticated",
-            "deliveryPolicy": "DeliveryPolicy",
-            "endpoint": "Endpoint",
-            "filterPolicy": "FilterPolicy",
-            "filterPolicyScope": "FilterPolicyScope",
-            "ownerId": "Owner",
-            "pendingConfirmation": "PendingConfirmation",
-            "protocol": "Protocol",
-            "rawMessageDelivery": "RawMessageDelivery",
-            "redrivePolicy": "RedrivePolicy",
-            "replayPolicy": "ReplayPolicy",
-            "subscriptionRoleArn": "SubscriptionRoleArn",
-            "topic": "TopicArn",
-        },
-        at_create=(
-            "deliveryPolicy",
-            "filterPolicy",
-            "filterPolicyScope",
-            "rawMessageDelivery",
-            "redrivePolicy",
-            "replayPolicy",
-            "subscriptionRoleArn",
-        ),
-        fixed=("endpoint", "protocol", "topic"),
-        empty={"filterPolicy": "{}"},
-        gone=NOT_FOUND,
-    ),
-    TopicPolicy(
-        "aws:sns/topicPolicy:TopicPolicy",
-        "sns",
-        "SNS Topic Policy",
-        "{arn}",
-        create="SetTopicAttributes",
-        read="GetTopicAttributes",
-        update="SetTopicAttributes",
-        identity={},
-        gone=NOT_FOUND,
-        retry=("InvalidParameter", "InvalidParameterException"),
-    ),
-)
+def _text(value: Any) -> str:
+    """A value as an attribute."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

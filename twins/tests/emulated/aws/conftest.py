@@ -1,109 +1,36 @@
-"""Real twins of AWS: processes of their own, spoken to by boto3."""
+"""What the tests of AWS's twin share: twins, a role, a model."""
 
-import http.client
-import json
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-from urllib.request import urlopen
+from contextlib import ExitStack
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from tests.support.twin_keys import asked, root_secret, signed
-from twins.aws import control
-from twins.aws.wire.principals import ROOT_ACCESS_KEY
-
-REGION = "us-east-1"
-IMAGE = "process:serving@sha256:" + "a" * 64
-TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"},
-    ],
-}
-
-
-@dataclass
-class Running:
-    """A twin that runs."""
-
-    home: Path
-    info: control.AwsTwinInfo
-    clients: dict[tuple[str | None, ...], Any] = field(default_factory=dict)
-
-    def client(self, service: str, key: str = ROOT_ACCESS_KEY, secret: str = "", token: str | None = None) -> Any:
-        """A boto3 client of the twin, as the account's root unless another key is given."""
-        secret = secret or root_secret(self.home)
-        names = (service, key, secret, token)
-        if names not in self.clients:
-            session = boto3.Session(key, secret, token, REGION)
-            config = Config(retries={"total_max_attempts": 3, "mode": "standard"})
-            self.clients[names] = session.client(service, endpoint_url=self.info.url, config=config)
-        return self.clients[names]
-
-    def raw(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-        """Status and body of a request that no SDK makes; signed as root for a service where `signed` names one."""
-        if service := headers.pop("signed", ""):
-            keys = (ROOT_ACCESS_KEY, root_secret(self.home))
-            headers = signed(method, f"{self.info.url}{path}", service, keys, body=body, headers=headers)
-        with closing(http.client.HTTPConnection("127.0.0.1", self.info.port)) as connection:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-
-    def close(self) -> None:
-        """Close the clients' connections."""
-        for client in self.clients.values():
-            client.close()
-
-    def ask(self, method: str, route: str, document: Any = None) -> Any:
-        """One of the twin's own routes."""
-        data = None if document is None else json.dumps(document).encode()
-        with urlopen(asked(self.home, self.info.url, route, method, data)) as answer:
-            return json.loads(answer.read())
-
-    def fault(self, kind: str, **members: Any) -> None:
-        """Let something go wrong."""
-        self.ask("PUT", "faults", {"kind": kind, **members})
+from twins.tests.support.aws import RunningTwin, made_model, made_role, running_twin
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningTwin]]:
     """Starts twins, each in a home of its own unless one is given, and ends them."""
-    started: list[Running] = []
-
-    def start_twin(
-        home: Path | None = None, judge: str = "off", pace: float = 0.2, containers: str = "none"
-    ) -> Running:
-        home = home or tmp_path_factory.mktemp("twin")
-        started.append(Running(home, control.up(home, judge=judge, pace=pace, containers=containers)))
-        return started[-1]
-
-    yield start_twin
-    for twin in started:
-        twin.close()
-        control.down(twin.home)
+    with ExitStack() as stack:
+        yield lambda home=None, **options: stack.enter_context(
+            running_twin(home or tmp_path_factory.mktemp("twin"), **options)
+        )
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., Running]) -> Running:
+def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
     """A twin for the tests of one file."""
     return start()
 
 
 @pytest.fixture(scope="module")
-def role(twin: Running) -> str:
+def role(twin: RunningTwin) -> str:
     """A role that SageMaker may assume."""
     return made_role(twin, "serving")
 
 
 @pytest.fixture(scope="module")
-def model(twin: Running, role: str) -> str:
+def model(twin: RunningTwin, role: str) -> str:
     """A model of a version in a bucket."""
     s3 = twin.client("s3")
     s3.create_bucket(Bucket="models-of-tests")
@@ -112,53 +39,7 @@ def model(twin: Running, role: str) -> str:
 
 
 @pytest.fixture
-def no_faults(twin: Running) -> Iterator[None]:
+def no_faults(twin: RunningTwin) -> Iterator[None]:
     """Ends faults when the test ends."""
     yield
     twin.ask("DELETE", "faults")
-
-
-def made_role(twin: Running, name: str) -> str:
-    """The ARN of a new role that may do everything."""
-    iam = twin.client("iam")
-    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
-    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(everything))
-    return arn
-
-
-def made_model(twin: Running, name: str, role: str, image: str = IMAGE, prefix: str = "models/1/") -> str:
-    """The name of a new model."""
-    source = {"S3Uri": f"s3://models-of-tests/{prefix}", "S3DataType": "S3Prefix", "CompressionType": "None"}
-    container = {"Image": image, "ModelDataSource": {"S3DataSource": source}}
-    twin.client("sagemaker").create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer=container)
-    return name
-
-
-def made_config(twin: Running, name: str, model: str, count: int = 1, **more: Any) -> str:
-    """The name of a new configuration with one variant."""
-    variant = {
-        "VariantName": "main",
-        "ModelName": model,
-        "InstanceType": "ml.g5.xlarge",
-        "InitialInstanceCount": count,
-        **more,
-    }
-    twin.client("sagemaker").create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
-    return name
-
-
-def await_status(twin: Running, endpoint: str, *wanted: str, seconds: float = 120) -> dict[str, Any]:
-    """The endpoint once it has one of these statuses.
-
-    Raises:
-        AssertionError: it hasn't in time.
-    """
-    sagemaker = twin.client("sagemaker")
-    deadline = time.monotonic() + seconds
-    while True:
-        found = sagemaker.describe_endpoint(EndpointName=endpoint)
-        if found["EndpointStatus"] in wanted:
-            return found
-        assert time.monotonic() < deadline, f"{endpoint} is {found['EndpointStatus']}: {found.get('FailureReason')}"
-        time.sleep(0.02)

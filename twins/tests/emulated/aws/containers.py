@@ -14,11 +14,11 @@ from werkzeug.serving import make_server
 
 from tests.support.serving import until
 from tests.support.twin_keys import root_keys
-from twins.aws.sagemaker.fleet.fleet import Fleet, Lease, NoWorkerError
+from twins.aws.sagemaker.fleet.fleet import AwsFleetCloud, Fleet, Lease, NoWorkerError
 from twins.aws.server import install
-from twins.aws.twin import Twin, TwinSettings
-from twins.aws.wire.front import Front
-from twins.aws.wire.handler import Handler
+from twins.aws.twin import AccountTwin, TwinSettings
+from twins.aws.wire.front import AwsFront
+from twins.aws.wire.handler import AwsRequestHandler
 
 REGION = "us-east-1"
 ARN = f"arn:aws:sagemaker:{REGION}:000000000000:endpoint/chat"
@@ -146,8 +146,8 @@ class _Told(BaseHTTPRequestHandler):
 class OneContainer(Fleet):
     """A fleet of one instance."""
 
-    def __init__(self, twin: Twin, port: int) -> None:
-        super().__init__(twin)
+    def __init__(self, twin: AccountTwin, port: int) -> None:
+        super().__init__(twin, AwsFleetCloud(twin))
         self.port = port
         self.held = 0
         self.counted: list[int] = []
@@ -187,7 +187,7 @@ class ServedTwin:
     """A twin that judges nothing, served in this process; its endpoint chat is in service, variants main and other."""
 
     def __init__(self, home: Path, container: Container, settings: TwinSettings | None = None) -> None:
-        self.twin = Twin(home, settings or TwinSettings(judge="off"))
+        self.twin = AccountTwin(home, settings or TwinSettings(judge="off"))
         install(self.twin)
         self.fleet = self.twin.fleet = OneContainer(self.twin, container.port)
         self.config: dict[str, Any] = {"ProductionVariants": [{"VariantName": "main"}, {"VariantName": "other"}]}
@@ -199,7 +199,9 @@ class ServedTwin:
             "variants": {"main": {"CurrentInstanceCount": 1}, "other": {"CurrentInstanceCount": 1}},
         }
         self.twin.state["sagemaker"] = {REGION: {"endpoint": {ARN: self.endpoint}}}
-        self._server = make_server("127.0.0.1", 0, Front(self.twin), threaded=True, request_handler=Handler)
+        self._server = make_server(
+            "127.0.0.1", 0, AwsFront(self.twin), threaded=True, request_handler=AwsRequestHandler
+        )
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=[0.02])

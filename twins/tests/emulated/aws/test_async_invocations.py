@@ -16,9 +16,9 @@ from hosting.images import build
 from tests.support.echo import echo_source
 from tests.support.serving import until
 from twins.aws import control, objects
-from twins.tests.emulated.aws.conftest import TRUST, Running, await_status
 from twins.tests.emulated.aws.containers import Container, ServedTwin, served
 from twins.tests.emulated.aws.test_process import await_written
+from twins.tests.support.aws import TRUST, RunningTwin, await_status
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000"
 WORK = "work-of-tests"
@@ -62,7 +62,7 @@ def invoke(twin: ServedTwin, told: dict[str, Any], **more: Any) -> dict[str, Any
 
 def content(twin: ServedTwin, folder: Path, uri: str) -> str:
     """An object's content, once it is there."""
-    place = objects.Place.of(uri)
+    place = objects.S3Location.of(uri)
     until(lambda: uri in [f"s3://{WORK}/{key}" for key, _ in objects.found_below(twin.twin, place)])
     objects.download(twin.twin, place.bucket, place.key, folder / "content")
     return (folder / "content").read_text()
@@ -98,7 +98,7 @@ def test_a_failure_is_written_where_the_answer_said(
 ) -> None:
     answer = invoke(twin, told, **more)
     assert content(twin, tmp_path, answer["FailureLocation"]).startswith(failure)
-    assert not objects.found_below(twin.twin, objects.Place.of(answer["OutputLocation"]))
+    assert not objects.found_below(twin.twin, objects.S3Location.of(answer["OutputLocation"]))
     if told.get("do") == "wait":
         assert container.left.wait(10)
 
@@ -174,7 +174,7 @@ def test_each_kind_of_endpoint_has_its_own_way_to_be_invoked(twin: ServedTwin) -
 
 
 @pytest.fixture(scope="module")
-def judging(start: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory) -> Running:
+def judging(start: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFactory) -> RunningTwin:
     """A twin with an asynchronous endpoint without instances, whose role may just what it needs."""
     twin = start(judge="strict", pace=0.2, containers="run")
     twin.client("s3").create_bucket(Bucket=WORK)
@@ -206,7 +206,7 @@ def judging(start: Callable[..., Running], tmp_path_factory: pytest.TempPathFact
 NOTICES = {"Success": "good", "Error": "bad"}
 
 
-def allow(twin: Running, *actions: str) -> None:
+def allow(twin: RunningTwin, *actions: str) -> None:
     """Let the role of the endpoint do this, and what it can't be without."""
     always = ["logs:*", "cloudwatch:PutMetricData", "ecr:*", "s3:ListBucket"]
     statement = {"Effect": "Allow", "Action": [*actions, *always], "Resource": "*"}
@@ -214,7 +214,7 @@ def allow(twin: Running, *actions: str) -> None:
     twin.client("iam").put_role_policy(RoleName="serving", PolicyName="p", PolicyDocument=document)
 
 
-def instances(twin: Running, count: int) -> None:
+def instances(twin: RunningTwin, count: int) -> None:
     wanted = [{"VariantName": "main", "DesiredInstanceCount": count}]
     twin.client("sagemaker").update_endpoint_weights_and_capacities(
         EndpointName="later", DesiredWeightsAndCapacities=wanted
@@ -222,35 +222,35 @@ def instances(twin: Running, count: int) -> None:
     await_status(twin, "later", "InService")
 
 
-def asked(twin: Running, text: bytes) -> dict[str, Any]:
+def asked(twin: RunningTwin, text: bytes) -> dict[str, Any]:
     twin.client("s3").put_object(Bucket=WORK, Key="in/question", Body=text)
     return twin.client("sagemaker-runtime").invoke_endpoint_async(
         EndpointName="later", InputLocation=f"s3://{WORK}/in/question", ContentType="text/plain"
     )
 
 
-def read(twin: Running, uri: str) -> str:
+def read(twin: RunningTwin, uri: str) -> str:
     """An object, once it is there."""
-    place = objects.Place.of(uri)
+    place = objects.S3Location.of(uri)
     twin.client("s3").get_waiter("object_exists").wait(
         Bucket=place.bucket, Key=place.key, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
     )
     return twin.client("s3").get_object(Bucket=place.bucket, Key=place.key)["Body"].read().decode()
 
 
-def notice(twin: Running, kind: str) -> dict[str, Any]:
+def notice(twin: RunningTwin, kind: str) -> dict[str, Any]:
     url = twin.client("sqs").get_queue_url(QueueName=NOTICES[kind])["QueueUrl"]
     found = until(lambda: twin.client("sqs").receive_message(QueueUrl=url).get("Messages"))
     return json.loads(json.loads(found[0]["Body"])["Message"])
 
 
-def told(twin: Running) -> str:
+def told(twin: RunningTwin) -> str:
     """What the log of the endpoint's data says."""
     found = twin.client("logs").filter_log_events(logGroupName="/aws/sagemaker/Endpoints/later")["events"]
     return "\n".join(event["message"] for event in found if event["logStreamName"].endswith("/data-log"))
 
 
-def test_results_failures_and_notices(judging: Running) -> None:
+def test_results_failures_and_notices(judging: RunningTwin) -> None:
     answer = asked(judging, b"what is the question")
     assert read(judging, answer["OutputLocation"]) == "what is the question"
     good = notice(judging, "Success")
@@ -280,7 +280,7 @@ def test_results_failures_and_notices(judging: Running) -> None:
     ],
 )
 def test_what_the_endpoints_role_may_not_is_told_in_its_log(
-    judging: Running, kept: tuple[str, ...], denied: str
+    judging: RunningTwin, kept: tuple[str, ...], denied: str
 ) -> None:
     allow(judging, *kept)
     answer = asked(judging, b"again")
@@ -289,7 +289,7 @@ def test_what_the_endpoints_role_may_not_is_told_in_its_log(
     allow(judging, "s3:GetObject", "s3:PutObject", "sns:Publish")
 
 
-def test_a_queue_outlives_the_twin(judging: Running) -> None:
+def test_a_queue_outlives_the_twin(judging: RunningTwin) -> None:
     instances(judging, 0)
     answer = asked(judging, b"still here")
     await_written(judging)

@@ -15,17 +15,17 @@ import pytest
 from contract.layout import cache_dir
 from tests.support.twin_keys import root_environ
 from twins.aws import control
-from twins.tests.emulated.aws.conftest import (
-    Running,
+from twins.tests.emulated.aws.containers import served
+from twins.tests.support.aws import (
+    RunningTwin,
     made_config,
     made_model,
     made_role,
 )
-from twins.tests.emulated.aws.containers import served
 
 
 @pytest.fixture(scope="module")
-def aws(start: Callable[..., Running]) -> Callable[..., Any]:
+def aws(start: Callable[..., RunningTwin]) -> Callable[..., Any]:
     """Runs the CLI in an environment of its own, kept below the kit's cache, on a twin with a model."""
     twin = start()
     twin.client("s3").create_bucket(Bucket="models-of-tests")

@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.support.twin_keys import signed
-from twins.tests.emulated.aws.conftest import Running
+from twins.tests.support.aws import RunningTwin
 
 MARK = "what-only-root-may-read"
 REGION = "us-east-1"
@@ -47,7 +47,7 @@ ALLOWED = {
 class Site:
     """A twin with secrets of its root, and users who may do little."""
 
-    twin: Running
+    twin: RunningTwin
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def send(
@@ -80,7 +80,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(start: Callable[..., Running]) -> Site:
+def site(start: Callable[..., RunningTwin]) -> Site:
     twin = start(judge="strict")
     made = Site(twin)
     iam, s3 = twin.client("iam"), twin.client("s3")

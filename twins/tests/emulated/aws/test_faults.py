@@ -14,14 +14,14 @@ from botocore.exceptions import ClientError
 
 from tests.support.checkout import CHECKOUT
 from tests.support.twin_keys import root_keys
-from twins.tests.emulated.aws.conftest import IMAGE, Running, made_role
 from twins.tests.emulated.aws.test_protocols import refusal
+from twins.tests.support.aws import IMAGE, RunningTwin, made_role
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 
 
 @pytest.fixture
-def once(twin: Running) -> Iterator[Any]:
+def once(twin: RunningTwin) -> Iterator[Any]:
     """A client that tries once."""
     session = boto3.Session(region_name="us-east-1", **root_keys(twin.home))
     clients = []
@@ -48,7 +48,7 @@ def once(twin: Running) -> Iterator[Any]:
     ],
 )
 def test_throttled_calls_are_refused_in_the_services_words_and_made_again(
-    twin: Running, once: Any, service: str, operation: str, call: str, code: str, status: int
+    twin: RunningTwin, once: Any, service: str, operation: str, call: str, code: str, status: int
 ) -> None:
     twin.fault("throttle", service=service, operation=operation, times=2)
     error = refusal(getattr(once(service), call))
@@ -60,7 +60,7 @@ def test_throttled_calls_are_refused_in_the_services_words_and_made_again(
 
 @pytest.mark.parametrize(("service", "call"), [("s3", "list_buckets"), ("sagemaker", "list_models")])
 def test_internal_errors_are_answered_with_500_and_made_again(
-    twin: Running, once: Any, service: str, call: str
+    twin: RunningTwin, once: Any, service: str, call: str
 ) -> None:
     twin.fault("error", service=service, operation="List*", times=2)
     error = refusal(getattr(once(service), call))
@@ -78,7 +78,7 @@ def test_internal_errors_are_answered_with_500_and_made_again(
     ],
 )
 def test_an_organizations_policy_denies_even_the_root_until_it_is_gone(
-    twin: Running, once: Any, service: str, operation: str, call: str, code: str
+    twin: RunningTwin, once: Any, service: str, operation: str, call: str, code: str
 ) -> None:
     twin.fault("policy", service=service, operation=operation)
     for _ in range(2):
@@ -95,7 +95,7 @@ def test_an_organizations_policy_denies_even_the_root_until_it_is_gone(
     [("s3", "list_buckets", "ExpiredToken"), ("sagemaker", "list_models", "ExpiredTokenException")],
 )
 def test_expired_credentials_are_refused_in_the_services_words(
-    twin: Running, once: Any, service: str, call: str, code: str
+    twin: RunningTwin, once: Any, service: str, call: str, code: str
 ) -> None:
     twin.fault("expired", principal="*:user/*")
     getattr(once(service), call)()
@@ -105,7 +105,7 @@ def test_expired_credentials_are_refused_in_the_services_words(
     getattr(once(service), call)()
 
 
-def test_a_slow_call_holds_up_no_other(twin: Running) -> None:
+def test_a_slow_call_holds_up_no_other(twin: RunningTwin) -> None:
     twin.fault("slow", service="kms", operation="ListKeys", seconds=1.5)
     thread = threading.Thread(target=twin.client("kms").list_keys)
     thread.start()
@@ -116,7 +116,7 @@ def test_a_slow_call_holds_up_no_other(twin: Running) -> None:
     thread.join()
 
 
-def test_what_was_just_made_is_found_after_a_while(twin: Running, once: Any) -> None:
+def test_what_was_just_made_is_found_after_a_while(twin: RunningTwin, once: Any) -> None:
     twin.fault("eventual", service="iam", operation="CreateRole", seconds=2)
     made_role(twin, "soon")
     error = refusal(once("iam").get_role, RoleName="soon")
@@ -139,7 +139,7 @@ def test_what_was_just_made_is_found_after_a_while(twin: Running, once: Any) -> 
     ],
 )  # fmt: skip
 def test_every_service_says_in_its_own_words_that_it_is_not_there(
-    twin: Running,
+    twin: RunningTwin,
     once: Any,
     service: str,
     made: str,
@@ -158,7 +158,7 @@ def test_every_service_says_in_its_own_words_that_it_is_not_there(
     getattr(once(service), seen)(**naming)
 
 
-def test_a_key_and_what_only_sounds_alike_are_told_apart(twin: Running, once: Any) -> None:
+def test_a_key_and_what_only_sounds_alike_are_told_apart(twin: RunningTwin, once: Any) -> None:
     twin.fault("eventual", service="*", operation="Create*", seconds=3600)
     key = once("kms").create_key()["KeyMetadata"]["KeyId"]
     assert refusal(once("kms").describe_key, KeyId=key).response["Error"]["Code"] == "NotFoundException"
@@ -173,7 +173,7 @@ def test_a_key_and_what_only_sounds_alike_are_told_apart(twin: Running, once: An
     assert 'Could not find endpoint configuration "arn:aws:sagemaker:us-east-1:000000000000:' in str(told)
 
 
-def command(twin: Running, *arguments: str, fails: bool = False) -> str:
+def command(twin: RunningTwin, *arguments: str, fails: bool = False) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "llmops", "twin", "aws", *arguments, "--home", str(twin.home)],
         capture_output=True,
@@ -184,7 +184,7 @@ def command(twin: Running, *arguments: str, fails: bool = False) -> str:
     return done.stderr if fails else done.stdout
 
 
-def test_faults_by_command(twin: Running) -> None:
+def test_faults_by_command(twin: RunningTwin) -> None:
     assert "throttling error" in command(twin, "fault", "throttle", "operation=ListKeys", "times=1")
     assert twin.ask("GET", "faults")["throttle"][0] == {"service": "*", "operation": "ListKeys", "times": 1, "met": 0}
     listed = command(twin, "faults")

@@ -14,10 +14,10 @@ from werkzeug.wrappers import Request, Response
 
 from contract.twins import key_headers
 from tests.support.twin_keys import root_keys, signed
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import Call, Deferred, Streaming
-from twins.aws.wire.front import Front
-from twins.aws.wire.handler import Handler
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, Deferred, Streaming
+from twins.aws.wire.front import AwsFront
+from twins.aws.wire.handler import AwsRequestHandler
 from twins.core.control import own_key
 
 
@@ -25,7 +25,7 @@ class Served:
     """A twin with a few routes of these tests, on a port."""
 
     def __init__(self, home: Path) -> None:
-        self.twin = Twin(home)
+        self.twin = AccountTwin(home)
         self.closed = threading.Event()
         self.next_piece = threading.Event()
         self.twin.route("/told/*/length", self._length)
@@ -35,7 +35,7 @@ class Served:
         self.twin.route("/told/generated", self._generated)
         self.twin.route("/told/never", lambda e, start: Response(self._pieces_of_none())(e, start))
         self.twin.route("/told/endless", lambda e, start: Response(self._endless())(e, start))
-        self.server = make_server("127.0.0.1", 0, Front(self.twin), threaded=True, request_handler=Handler)
+        self.server = make_server("127.0.0.1", 0, AwsFront(self.twin), threaded=True, request_handler=AwsRequestHandler)
         self.port = self.server.server_port
 
     def _length(self, environ: dict[str, Any], start: Any) -> Any:
@@ -200,7 +200,7 @@ def test_deferred_work_holds_no_lock(client: http.client.HTTPConnection, served:
         assert go_on.wait(10)
         return Streaming([b"done"], {"X-Of-Test": "yes"})
 
-    def answer(_call: Call) -> Deferred:
+    def answer(_call: ApiCall) -> Deferred:
         return Deferred(work)
 
     served.twin.implement("sagemaker-runtime", "InvokeEndpoint", answer)

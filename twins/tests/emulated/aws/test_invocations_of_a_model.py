@@ -15,19 +15,19 @@ from hosting.images import build
 from tests.support.models import copy_model, tiny_model
 from tests.support.serving import sign_version, until
 from tests.support.twin_keys import root_secret
-from twins.tests.emulated.aws.conftest import (
-    Running,
+from twins.tests.emulated.aws.test_openai_route import token_of
+from twins.tests.support.aws import (
+    RunningTwin,
     await_status,
     made_config,
     made_role,
 )
-from twins.tests.emulated.aws.test_openai_route import token_of
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 40}
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory) -> Running:
+def twin(start: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFactory) -> RunningTwin:
     """A twin that judges, with the endpoint chat, which serves the tiny model."""
     twin, folder = start(judge="strict", containers="run"), tmp_path_factory.mktemp("model")
     version = copy_model(tiny_model(), folder / "version")
@@ -51,16 +51,16 @@ def twin(start: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_held(twin: Running) -> Iterator[None]:
+def _nobody_is_held(twin: RunningTwin) -> Iterator[None]:
     yield
     until(lambda: instance(twin)["requests"] == 0)
 
 
-def instance(twin: Running) -> dict[str, Any]:
+def instance(twin: RunningTwin) -> dict[str, Any]:
     return twin.ask("GET", "status")["instances"][0]
 
 
-def running(twin: Running) -> float:
+def running(twin: RunningTwin) -> float:
     """How many requests the container answers."""
     with closing(http.client.HTTPConnection("127.0.0.1", instance(twin)["port"])) as connection:
         connection.request("GET", "/metrics")
@@ -68,7 +68,7 @@ def running(twin: Running) -> float:
     return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith("llmops_running "))
 
 
-def plain(twin: Running, **more: Any) -> dict[str, Any]:
+def plain(twin: RunningTwin, **more: Any) -> dict[str, Any]:
     body = json.dumps(QUESTION | more)
     with closing(
         twin.client("sagemaker-runtime").invoke_endpoint(
@@ -78,14 +78,14 @@ def plain(twin: Running, **more: Any) -> dict[str, Any]:
         return json.loads(answer.read())
 
 
-def events(twin: Running, **more: Any) -> Any:
+def events(twin: RunningTwin, **more: Any) -> Any:
     body = json.dumps(QUESTION | {"stream": True} | more)
     return twin.client("sagemaker-runtime").invoke_endpoint_with_response_stream(
         EndpointName="chat", Body=body, ContentType="application/json"
     )["Body"]
 
 
-def test_every_way_leads_to_the_same_words(twin: Running) -> None:
+def test_every_way_leads_to_the_same_words(twin: RunningTwin) -> None:
     said = plain(twin)["choices"][0]["message"]["content"]
     parts = b"".join(event["PayloadPart"]["Bytes"] for event in events(twin)).decode()
     chunks = [json.loads(line[6:]) for line in parts.splitlines() if line.startswith("data: {")]
@@ -99,7 +99,7 @@ def test_every_way_leads_to_the_same_words(twin: Running) -> None:
             assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == said
 
 
-def test_streams_that_are_cancelled_or_cut_leave_nothing_behind(twin: Running) -> None:
+def test_streams_that_are_cancelled_or_cut_leave_nothing_behind(twin: RunningTwin) -> None:
     for _ in range(3):
         stream = events(twin, max_tokens=200)
         next(iter(stream))
@@ -112,14 +112,14 @@ def test_streams_that_are_cancelled_or_cut_leave_nothing_behind(twin: Running) -
     assert plain(twin)["choices"]
 
 
-def test_a_bad_request_is_the_models_error(twin: Running) -> None:
+def test_a_bad_request_is_the_models_error(twin: RunningTwin) -> None:
     with pytest.raises(ClientError) as refused:
         plain(twin, max_tokens=-1)
     assert refused.value.response["OriginalStatusCode"] == 400
     assert "max_tokens" in refused.value.response["OriginalMessage"]
 
 
-def test_a_killed_container_is_a_model_error_and_then_serves_again(twin: Running) -> None:
+def test_a_killed_container_is_a_model_error_and_then_serves_again(twin: RunningTwin) -> None:
     before = instance(twin)["pid"]
     psutil.Process(before).kill()
     codes = set()

@@ -13,7 +13,6 @@ import pytest
 from tests.emulated.hosting.test_jobs import gone, of_home
 from tests.support.jobs import trainee
 from twins.aws import control
-from twins.tests.emulated.aws.conftest import Running, made_role
 from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import (
     WORK,
     begin,
@@ -28,6 +27,7 @@ from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import (
     until_said,
 )
 from twins.tests.emulated.aws.test_process import await_written
+from twins.tests.support.aws import RunningTwin, made_role
 
 BUSY = """
 import subprocess
@@ -48,7 +48,7 @@ else:
 
 
 def test_a_killed_twin_leaves_no_process_and_tells_what_became_of_its_jobs(
-    start: Callable[..., Running], tmp_path: Path
+    start: Callable[..., RunningTwin], tmp_path: Path
 ) -> None:
     twin = start(tmp_path / "twin", containers="run", pace=0.1)
     prepare(twin)
@@ -79,7 +79,7 @@ def test_a_killed_twin_leaves_no_process_and_tells_what_became_of_its_jobs(
     assert not [path for path in (again.home / "jobs").glob("*") if "retried" not in path.name]
 
 
-def test_neither_down_nor_reset_leaves_a_process(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_neither_down_nor_reset_leaves_a_process(start: Callable[..., RunningTwin], tmp_path: Path) -> None:
     twin = start(tmp_path / "twin", containers="run", pace=0.1)
     prepare(twin)
     begin(twin, made_role(twin, "training"), "emptied", BUSY)
@@ -95,14 +95,14 @@ def test_neither_down_nor_reset_leaves_a_process(start: Callable[..., Running], 
 
 
 @pytest.fixture(scope="module")
-def strict(start: Callable[..., Running]) -> Running:
+def strict(start: Callable[..., RunningTwin]) -> RunningTwin:
     """A twin that judges."""
     twin = start(containers="run", pace=0.1, judge="strict")
     prepare(twin)
     return twin
 
 
-def test_a_schedule_starts_jobs_that_run(strict: Running) -> None:
+def test_a_schedule_starts_jobs_that_run(strict: RunningTwin) -> None:
     twin, role = strict, made_role(strict, "nightly")
     iam = twin.client("iam")
     trust = {"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -145,7 +145,7 @@ def test_a_schedule_starts_jobs_that_run(strict: Running) -> None:
 
 
 @pytest.mark.parametrize("lost", ["checkpoints", "out"])
-def test_a_role_that_loses_a_right_while_the_job_runs(strict: Running, lost: str) -> None:
+def test_a_role_that_loses_a_right_while_the_job_runs(strict: RunningTwin, lost: str) -> None:
     twin, name = strict, f"loses-{lost}"
     role = made_role(twin, name)
     code = """

@@ -10,7 +10,6 @@ from contract.layout import MANIFEST
 from hosting.images import build
 from tests.support.models import tiny_model
 from tests.support.training import make_container, tiny_recipe, write_rows
-from twins.tests.emulated.aws.conftest import Running, made_role
 from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import (
     WORK,
     begin,
@@ -21,10 +20,11 @@ from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import (
     log_lines,
     prepare,
 )
+from twins.tests.support.aws import RunningTwin, made_role
 
 
 @pytest.mark.long
-def test_two_instances_train_one_model(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_two_instances_train_one_model(start: Callable[..., RunningTwin], tmp_path: Path) -> None:
     twin = start(containers="run", pace=0.1)
     prepare(twin)
     write_rows(tmp_path / "data")

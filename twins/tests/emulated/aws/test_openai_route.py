@@ -19,13 +19,6 @@ from botocore.credentials import Credentials
 from tests.support.serving import until
 from tests.support.twin_keys import root_secret
 from twins.aws.wire.principals import ROOT_ACCESS_KEY
-from twins.tests.emulated.aws.conftest import (
-    Running,
-    await_status,
-    made_config,
-    made_model,
-    made_role,
-)
 from twins.tests.emulated.aws.containers import (
     REGION,
     Container,
@@ -33,6 +26,13 @@ from twins.tests.emulated.aws.containers import (
     emptied,
     fresh,
     served,
+)
+from twins.tests.support.aws import (
+    RunningTwin,
+    await_status,
+    made_config,
+    made_model,
+    made_role,
 )
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
@@ -195,7 +195,7 @@ def test_a_token_that_was_made_to_last_longer_is_refused(client: Client, twin: S
         ask(client("sagemaker-api-key-" + longer))
 
 
-def test_sessions_have_tokens_too_and_are_judged(start: Callable[..., Running], client: Client) -> None:
+def test_sessions_have_tokens_too_and_are_judged(start: Callable[..., RunningTwin], client: Client) -> None:
     judging = start(judge="strict", containers="none")
     _serve(judging)
     iam = judging.client("iam")
@@ -222,7 +222,7 @@ def test_sessions_have_tokens_too_and_are_judged(start: Callable[..., Running], 
         ask(client(token_of(*keys, given["SessionToken"]), url=url))
 
 
-def _serve(twin: Running) -> None:
+def _serve(twin: RunningTwin) -> None:
     """Bring the endpoint chat into service, of which nothing runs."""
     twin.client("s3").create_bucket(Bucket="models-of-tests")
     twin.client("s3").put_object(Bucket="models-of-tests", Key="models/1/manifest.json", Body=b"{}")

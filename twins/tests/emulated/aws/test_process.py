@@ -14,7 +14,7 @@ import pytest
 from contract.errors import KitError
 from tests.support.serving import until
 from twins.aws import control
-from twins.tests.emulated.aws.conftest import Running
+from twins.tests.support.aws import RunningTwin
 
 
 def fill(twin) -> dict[str, object]:
@@ -70,7 +70,7 @@ def test_the_whole_state_outlives_the_process(start: Callable, tmp_path: Path, h
     assert read(second) == before
 
 
-def await_written(twin: Running) -> None:
+def await_written(twin: RunningTwin) -> None:
     """Wait until every change that was answered so far is in the twin's folder."""
     until(lambda: twin.ask("GET", "status")["written"])
 

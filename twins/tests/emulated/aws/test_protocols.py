@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from contract.twins import key_headers
 from twins.core.control import own_key
-from twins.tests.emulated.aws.conftest import Running, made_role
+from twins.tests.support.aws import RunningTwin, made_role
 
 
 def refusal(call, **parameters) -> ClientError:
@@ -30,19 +30,19 @@ def refusal(call, **parameters) -> ClientError:
         ("s3", "list_buckets", "InvalidAccessKeyId"),
     ],
 )
-def test_an_unknown_key_is_refused_as_on_aws(twin: Running, service: str, operation: str, code: str) -> None:
+def test_an_unknown_key_is_refused_as_on_aws(twin: RunningTwin, service: str, operation: str, code: str) -> None:
     error = refusal(getattr(twin.client(service, key="AKIAIOSFODNN7EXAMPLE"), operation))
     assert error.response["Error"]["Code"] == code
     assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
-def test_the_root_key_is_the_accounts_root(twin: Running) -> None:
+def test_the_root_key_is_the_accounts_root(twin: RunningTwin) -> None:
     identity = twin.client("sts").get_caller_identity()
     assert identity["Account"] == "000000000000"
     assert identity["Arn"] == "arn:aws:iam::000000000000:root"
 
 
-def test_users_and_sessions_are_who_they_are(twin: Running) -> None:
+def test_users_and_sessions_are_who_they_are(twin: RunningTwin) -> None:
     iam = twin.client("iam")
     iam.create_user(UserName="ada")
     key = iam.create_access_key(UserName="ada")["AccessKey"]
@@ -68,7 +68,9 @@ def test_users_and_sessions_are_who_they_are(twin: Running) -> None:
         ("events", "list_endpoints", {}),
     ],
 )
-def test_what_is_not_implemented_is_told_at_once(twin: Running, service: str, operation: str, parameters: dict) -> None:
+def test_what_is_not_implemented_is_told_at_once(
+    twin: RunningTwin, service: str, operation: str, parameters: dict
+) -> None:
     client = twin.client(service)
     error = refusal(getattr(client, operation), **parameters)
     assert error.response["ResponseMetadata"]["RetryAttempts"] == 0
@@ -77,19 +79,19 @@ def test_what_is_not_implemented_is_told_at_once(twin: Running, service: str, op
     assert client.meta.method_to_api_mapping[operation] in str(error)
 
 
-def test_a_service_that_is_none_is_told(twin: Running) -> None:
+def test_a_service_that_is_none_is_told(twin: RunningTwin) -> None:
     status, body = twin.raw("POST", "/", b"{}", signed="nonsense")
     assert (status, json.loads(body)["__type"]) == (400, "UnknownService")
 
 
-def test_wrong_parameters_are_refused_by_the_model(twin: Running) -> None:
+def test_wrong_parameters_are_refused_by_the_model(twin: RunningTwin) -> None:
     sagemaker = twin.client("sagemaker")
     error = refusal(sagemaker.describe_endpoint, EndpointName="under_score")
     assert error.response["Error"]["Code"] == "ValidationException"
     assert "failed to satisfy constraint: Member must satisfy regular expression pattern" in str(error)
 
 
-def test_s3_in_path_style_and_as_a_host(twin: Running) -> None:
+def test_s3_in_path_style_and_as_a_host(twin: RunningTwin) -> None:
     s3 = twin.client("s3")
     s3.create_bucket(Bucket="localhost-styles")
     s3.put_object(Bucket="localhost-styles", Key="a b/c+d", Body=b"content")
@@ -106,7 +108,7 @@ def test_s3_in_path_style_and_as_a_host(twin: Running) -> None:
         assert answer.read() == b"content"
 
 
-def test_s3_large_multipart_and_ranges(twin: Running) -> None:
+def test_s3_large_multipart_and_ranges(twin: RunningTwin) -> None:
     s3 = twin.client("s3")
     s3.create_bucket(Bucket="large")
     body = bytes(range(256)) * 80_000
@@ -119,7 +121,7 @@ def test_s3_large_multipart_and_ranges(twin: Running) -> None:
     assert error.response["Error"]["Code"] == "PreconditionFailed"
 
 
-def test_a_connection_serves_many_requests(twin: Running) -> None:
+def test_a_connection_serves_many_requests(twin: RunningTwin) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", twin.info.port)) as connection:
         connection.connect()
         first = connection.sock
@@ -130,13 +132,13 @@ def test_a_connection_serves_many_requests(twin: Running) -> None:
 
 
 @pytest.mark.usefixtures("no_faults")
-def test_throttling_is_repeated_by_the_sdk(twin: Running) -> None:
+def test_throttling_is_repeated_by_the_sdk(twin: RunningTwin) -> None:
     twin.fault("throttle", service="kms", operation="ListKeys", times=1)
     answer = twin.client("kms").list_keys()
     assert answer["ResponseMetadata"]["RetryAttempts"] == 1
 
 
-def test_own_routes_say_what_there_is(twin: Running) -> None:
+def test_own_routes_say_what_there_is(twin: RunningTwin) -> None:
     key = key_headers(own_key(twin.home))
     status, body = twin.raw("GET", "/_twin/nonsense", b"", **key)
     assert (status, "GET health" in json.loads(body)["routes"]) == (404, True)
@@ -149,7 +151,7 @@ def test_own_routes_say_what_there_is(twin: Running) -> None:
     assert told["judge"] == "off"
 
 
-def test_sites_do_not_reach_it_through_a_browser(twin: Running) -> None:
+def test_sites_do_not_reach_it_through_a_browser(twin: RunningTwin) -> None:
     twin.client("s3").create_bucket(Bucket="private")
     for headers in (
         {"Host": "evil.example"},

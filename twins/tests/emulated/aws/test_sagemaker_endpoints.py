@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
-from twins.tests.emulated.aws.conftest import (
-    Running,
+from twins.tests.support.aws import (
+    RunningTwin,
     await_status,
     made_config,
     made_model,
@@ -20,7 +20,7 @@ QUICK = {"Delay": 0.05, "MaxAttempts": 400}
 
 
 @pytest.fixture(autouse=True)
-def no_endpoints(twin: Running) -> Iterator[None]:
+def no_endpoints(twin: RunningTwin) -> Iterator[None]:
     """Deletes what a test left behind: endpoints count towards the account's quotas."""
     yield
     sagemaker = twin.client("sagemaker")
@@ -37,7 +37,7 @@ def refusal(call: Any, **parameters: Any) -> ClientError:
     return refused.value
 
 
-def created(twin: Running, name: str, config: str, **more: Any) -> dict[str, Any]:
+def created(twin: RunningTwin, name: str, config: str, **more: Any) -> dict[str, Any]:
     twin.client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=config, **more)
     return await_status(twin, name, "InService")
 
@@ -47,7 +47,7 @@ def blue_green(kind: str, wait: int = 300, **more: Any) -> dict[str, Any]:
     return {"BlueGreenUpdatePolicy": policy}
 
 
-def test_creation_takes_time_and_can_be_waited_for(twin: Running, model: str) -> None:
+def test_creation_takes_time_and_can_be_waited_for(twin: RunningTwin, model: str) -> None:
     sagemaker = twin.client("sagemaker")
     made_config(twin, "created-1", model, count=2)
     twin.ask("PUT", "settings", {"pace": 3})  # so long that a busy machine asks meanwhile
@@ -74,12 +74,12 @@ def test_creation_takes_time_and_can_be_waited_for(twin: Running, model: str) ->
     assert error.response["Error"]["Message"] == f'Could not find endpoint "{ARN}:endpoint/created".'
 
 
-def test_a_configuration_that_is_not_there(twin: Running) -> None:
+def test_a_configuration_that_is_not_there(twin: RunningTwin) -> None:
     error = refusal(twin.client("sagemaker").create_endpoint, EndpointName="e", EndpointConfigName="no-such")
     assert f'Could not find endpoint configuration "{ARN}:endpoint-config/no-such".' in str(error)
 
 
-def test_an_update_shows_what_is_on_its_way_and_keeps_what_it_was_told(twin: Running, model: str) -> None:
+def test_an_update_shows_what_is_on_its_way_and_keeps_what_it_was_told(twin: RunningTwin, model: str) -> None:
     sagemaker = twin.client("sagemaker")
     for name in ("shown-1", "shown-2"):
         made_config(twin, name, model, count=2)
@@ -97,7 +97,7 @@ def test_an_update_shows_what_is_on_its_way_and_keeps_what_it_was_told(twin: Run
     assert "PendingDeploymentSummary" not in after
 
 
-def test_the_configuration_in_use_can_be_deleted_and_the_next_update_misses_it(twin: Running, model: str) -> None:
+def test_the_configuration_in_use_can_be_deleted_and_the_next_update_misses_it(twin: RunningTwin, model: str) -> None:
     sagemaker = twin.client("sagemaker")
     for name in ("missed-1", "missed-2"):
         made_config(twin, name, model)
@@ -110,7 +110,7 @@ def test_the_configuration_in_use_can_be_deleted_and_the_next_update_misses_it(t
     )
 
 
-def test_scaling_is_kept_apart_from_the_configuration(twin: Running, model: str) -> None:
+def test_scaling_is_kept_apart_from_the_configuration(twin: RunningTwin, model: str) -> None:
     sagemaker = twin.client("sagemaker")
     for name in ("scaled-1", "scaled-2", "scaled-3"):
         made_config(twin, name, model)
@@ -148,7 +148,7 @@ def test_scaling_is_kept_apart_from_the_configuration(twin: Running, model: str)
     assert "must be at least 1" in str(error)
 
 
-def test_an_update_can_retain_the_data_capture(twin: Running, model: str) -> None:
+def test_an_update_can_retain_the_data_capture(twin: RunningTwin, model: str) -> None:
     sagemaker = twin.client("sagemaker")
     capture = {
         "EnableCapture": True,
@@ -172,7 +172,7 @@ def test_an_update_can_retain_the_data_capture(twin: Running, model: str) -> Non
         assert ("DataCaptureConfig" in await_status(twin, "captured", "InService")) == expected
 
 
-def put_alarm(twin: Running, name: str) -> None:
+def put_alarm(twin: RunningTwin, name: str) -> None:
     twin.client("cloudwatch").put_metric_alarm(
         AlarmName=name,
         MetricName="Invocation5XXErrors",
@@ -187,7 +187,7 @@ def put_alarm(twin: Running, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ALL_AT_ONCE", "CANARY", "LINEAR", "ROLLING"])
-def test_an_alarm_during_the_bake_rolls_back(twin: Running, model: str, kind: str) -> None:
+def test_an_alarm_during_the_bake_rolls_back(twin: RunningTwin, model: str, kind: str) -> None:
     sagemaker, cloudwatch = twin.client("sagemaker"), twin.client("cloudwatch")
     endpoint, alarm = f"alarmed-{kind.lower()}".replace("_", "-"), f"errors-{kind}"
     for number in (1, 2):
@@ -215,7 +215,7 @@ def test_an_alarm_during_the_bake_rolls_back(twin: Running, model: str, kind: st
     assert "FailureReason" not in after
 
 
-def await_variant(twin: Running, endpoint: str, status: str) -> None:
+def await_variant(twin: RunningTwin, endpoint: str, status: str) -> None:
     deadline = time.monotonic() + 120
     while True:
         found = twin.client("sagemaker").describe_endpoint(EndpointName=endpoint)
@@ -226,7 +226,7 @@ def await_variant(twin: Running, endpoint: str, status: str) -> None:
         time.sleep(0.02)
 
 
-def test_a_deployment_that_takes_too_long_is_rolled_back(twin: Running, model: str) -> None:
+def test_a_deployment_that_takes_too_long_is_rolled_back(twin: RunningTwin, model: str) -> None:
     for number in (1, 2):
         made_config(twin, f"late-{number}", model)
     created(twin, "late", "late-1")
@@ -258,7 +258,7 @@ def test_a_deployment_that_takes_too_long_is_rolled_back(twin: Running, model: s
     ],
 )
 def test_one_instance_can_neither_roll_nor_canary(
-    twin: Running, model: str, deployment: dict[str, Any], told: str
+    twin: RunningTwin, model: str, deployment: dict[str, Any], told: str
 ) -> None:
     sagemaker = twin.client("sagemaker")
     if "RollingUpdatePolicy" in deployment:
@@ -274,7 +274,7 @@ def test_one_instance_can_neither_roll_nor_canary(
 
 @pytest.mark.usefixtures("no_faults")
 def test_a_container_that_never_answers_keeps_it_creating_until_its_time_out(
-    twin: Running, role: str, model: str
+    twin: RunningTwin, role: str, model: str
 ) -> None:
     sagemaker = twin.client("sagemaker")
     image = "process:mute@sha256:" + "b" * 64
@@ -296,7 +296,7 @@ def test_a_container_that_never_answers_keeps_it_creating_until_its_time_out(
 
 
 @pytest.mark.usefixtures("no_faults")
-def test_an_update_whose_container_never_answers_is_rolled_back(twin: Running, role: str, model: str) -> None:
+def test_an_update_whose_container_never_answers_is_rolled_back(twin: RunningTwin, role: str, model: str) -> None:
     image = "process:quiet@sha256:" + "c" * 64
     twin.fault("silent", image="process:quiet*")
     made_model(twin, "quiet-model", role, image=image)
@@ -311,14 +311,14 @@ def test_an_update_whose_container_never_answers_is_rolled_back(twin: Running, r
 
 
 @pytest.mark.usefixtures("no_faults")
-def test_no_capacity_fails_a_creation(twin: Running, model: str) -> None:
+def test_no_capacity_fails_a_creation(twin: RunningTwin, model: str) -> None:
     twin.fault("capacity", instance_type="ml.g5.2*")
     made_config(twin, "full-1", model, InstanceType="ml.g5.2xlarge")
     twin.client("sagemaker").create_endpoint(EndpointName="full", EndpointConfigName="full-1")
     assert "InsufficientInstanceCapacity" in await_status(twin, "full", "Failed")["FailureReason"]
 
 
-def test_what_is_deleted_after_the_model_was_made_fails_a_creation(twin: Running, model: str, role: str) -> None:
+def test_what_is_deleted_after_the_model_was_made_fails_a_creation(twin: RunningTwin, model: str, role: str) -> None:
     sagemaker, s3, ecr = twin.client("sagemaker"), twin.client("s3"), twin.client("ecr")
     s3.put_object(Bucket="models-of-tests", Key="models/gone/manifest.json", Body=b"{}")
     ecr.create_repository(repositoryName="gone")
@@ -337,7 +337,7 @@ def test_what_is_deleted_after_the_model_was_made_fails_a_creation(twin: Running
         assert await_status(twin, name, "Failed")["FailureReason"].startswith(told)
 
 
-def test_a_model_that_was_deleted_keeps_it_creating_for_long(twin: Running, model: str, role: str) -> None:
+def test_a_model_that_was_deleted_keeps_it_creating_for_long(twin: RunningTwin, model: str, role: str) -> None:
     made_model(twin, "deleted", role)
     made_config(twin, "deleted-1", "deleted")
     twin.client("sagemaker").delete_model(ModelName="deleted")
@@ -347,7 +347,7 @@ def test_a_model_that_was_deleted_keeps_it_creating_for_long(twin: Running, mode
 
 
 @pytest.mark.usefixtures("no_faults")
-def test_a_silent_rollback(twin: Running, model: str) -> None:
+def test_a_silent_rollback(twin: RunningTwin, model: str) -> None:
     for number in (1, 2):
         made_config(twin, f"silent-{number}", model)
     created(twin, "silent", "silent-1")
@@ -357,7 +357,7 @@ def test_a_silent_rollback(twin: Running, model: str) -> None:
     assert twin.client("sagemaker").describe_endpoint(EndpointName="silent")["EndpointConfigName"] == "silent-1"
 
 
-def test_invocations_are_told_that_nothing_runs(twin: Running, model: str) -> None:
+def test_invocations_are_told_that_nothing_runs(twin: RunningTwin, model: str) -> None:
     runtime = twin.client("sagemaker-runtime")
     error = refusal(runtime.invoke_endpoint, EndpointName="nowhere", Body=b"{}")
     assert error.response["Error"]["Code"] == "ValidationError"
@@ -373,7 +373,7 @@ def test_invocations_are_told_that_nothing_runs(twin: Running, model: str) -> No
     assert error.response["Error"]["Code"] == "ModelError"
 
 
-def test_a_deletion_takes_its_scalable_target_off(twin: Running, model: str) -> None:
+def test_a_deletion_takes_its_scalable_target_off(twin: RunningTwin, model: str) -> None:
     sagemaker, scaling = twin.client("sagemaker"), twin.client("application-autoscaling")
     made_config(twin, "target-1", model)
     created(twin, "target", "target-1")

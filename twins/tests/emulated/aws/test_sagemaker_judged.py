@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import (
-    Running,
+from twins.tests.emulated.aws.test_process import await_written
+from twins.tests.emulated.aws.test_sagemaker_training import ended, job
+from twins.tests.support.aws import (
+    RunningTwin,
     await_status,
     made_config,
     made_model,
     made_role,
 )
-from twins.tests.emulated.aws.test_process import await_written
-from twins.tests.emulated.aws.test_sagemaker_training import ended, job
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., Running]) -> Running:
+def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
     strict = start(judge="strict")
     strict.client("s3").create_bucket(Bucket="models-of-tests")
     for key in ("models/1/manifest.json", "runs/1/input/data.jsonl"):
@@ -29,14 +29,14 @@ def twin(start: Callable[..., Running]) -> Running:
     return strict
 
 
-def allow(twin: Running, role: str, *actions: str) -> None:
+def allow(twin: RunningTwin, role: str, *actions: str) -> None:
     """Let a role do these alone."""
     allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]}
     name = role.rpartition("/")[2]
     twin.client("iam").put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(allowed))
 
 
-def test_an_endpoint_whose_role_lost_a_right_fails(twin: Running) -> None:
+def test_an_endpoint_whose_role_lost_a_right_fails(twin: RunningTwin) -> None:
     role = made_role(twin, "lost-right")
     made_config(twin, "lost-right", made_model(twin, "lost-right", role))
     allow(twin, role, "s3:GetObject", "s3:ListBucket")  # and no logs
@@ -47,7 +47,7 @@ def test_an_endpoint_whose_role_lost_a_right_fails(twin: Running) -> None:
     await_status(twin, "has-right", "InService")
 
 
-def test_a_job_whose_role_may_not_write_fails_with_the_reason(twin: Running) -> None:
+def test_a_job_whose_role_may_not_write_fails_with_the_reason(twin: RunningTwin) -> None:
     role = made_role(twin, "no-writer")
     allow(twin, role, "s3:GetObject", "s3:ListBucket", "logs:*", "cloudwatch:*", "ecr:*")
     twin.client("sagemaker").create_training_job(**job("no-writer", role, "models-of-tests"))
@@ -55,7 +55,7 @@ def test_a_job_whose_role_may_not_write_fails_with_the_reason(twin: Running) -> 
     assert "is not authorized to perform: s3:PutObject" in reason
 
 
-def test_a_deletion_needs_the_right_to_deregister_the_scalable_target(twin: Running) -> None:
+def test_a_deletion_needs_the_right_to_deregister_the_scalable_target(twin: RunningTwin) -> None:
     iam = twin.client("iam")
     iam.create_user(UserName="deleter")
     key = iam.create_access_key(UserName="deleter")["AccessKey"]
@@ -82,7 +82,7 @@ def test_a_deletion_needs_the_right_to_deregister_the_scalable_target(twin: Runn
     deleter.delete_endpoint(EndpointName="judged")
 
 
-def test_what_a_call_needed_is_recorded(twin: Running) -> None:
+def test_what_a_call_needed_is_recorded(twin: RunningTwin) -> None:
     twin.ask("DELETE", "recorded")
     twin.client("sagemaker").list_models()
     assert twin.ask("GET", "recorded")["recorded"] == [
@@ -96,7 +96,7 @@ def test_what_a_call_needed_is_recorded(twin: Running) -> None:
 
 
 @pytest.mark.parametrize("status", ["Creating", "Updating"])
-def test_a_rollout_goes_on_after_the_twin_was_killed(start: Callable[..., Running], status: str) -> None:
+def test_a_rollout_goes_on_after_the_twin_was_killed(start: Callable[..., RunningTwin], status: str) -> None:
     twin = start(pace=600 if status == "Creating" else 0.1)
     twin.client("s3").create_bucket(Bucket="models-of-tests")
     twin.client("s3").put_object(Bucket="models-of-tests", Key="models/1/manifest.json", Body=b"{}")

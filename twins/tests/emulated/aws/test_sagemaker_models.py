@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import (
+from twins.tests.support.aws import (
     IMAGE,
-    Running,
+    RunningTwin,
     made_config,
     made_model,
 )
@@ -32,7 +32,7 @@ def subset(given: Any, found: Any) -> bool:
     return given == found
 
 
-def test_a_model_keeps_every_member(twin: Running, model: str, role: str) -> None:
+def test_a_model_keeps_every_member(twin: RunningTwin, model: str, role: str) -> None:
     sagemaker, ec2 = twin.client("sagemaker"), twin.client("ec2")
     subnet, group = ec2.describe_subnets()["Subnets"][0], ec2.describe_security_groups()["SecurityGroups"][0]
     given = {
@@ -72,13 +72,13 @@ def test_a_model_keeps_every_member(twin: Running, model: str, role: str) -> Non
         assert error.response["Error"]["Message"] == f'Could not find model "{ARN}:model/full-model".'
 
 
-def test_a_model_with_a_role_that_is_not_there(twin: Running) -> None:
+def test_a_model_with_a_role_that_is_not_there(twin: RunningTwin) -> None:
     role = "arn:aws:iam::000000000000:role/nobody"
     error = refusal(made_model, twin=twin, name="no-role", role=role)
     assert f"Could not assume role {role}." in str(error)
 
 
-def test_images_that_sagemaker_does_not_take(twin: Running, model: str, role: str) -> None:
+def test_images_that_sagemaker_does_not_take(twin: RunningTwin, model: str, role: str) -> None:
     error = refusal(made_model, twin=twin, name="foreign", role=role, image="docker.io/library/python:3.12")
     assert 'Using non-ECR image "docker.io/library/python:3.12" without Vpc repository access mode' in str(error)
     ecr = twin.client("ecr")
@@ -90,7 +90,7 @@ def test_images_that_sagemaker_does_not_take(twin: Running, model: str, role: st
     assert f"Unsupported manifest media type {kind} for image {ECR}:oci" in str(error)
 
 
-def test_a_configuration_keeps_every_member(twin: Running, model: str, role: str) -> None:
+def test_a_configuration_keeps_every_member(twin: RunningTwin, model: str, role: str) -> None:
     sagemaker = twin.client("sagemaker")
     given: dict[str, Any] = {
         "EndpointConfigName": "full-config",
@@ -136,12 +136,12 @@ def test_a_configuration_keeps_every_member(twin: Running, model: str, role: str
     ]
 
 
-def test_a_configuration_of_a_model_that_is_not_there(twin: Running) -> None:
+def test_a_configuration_of_a_model_that_is_not_there(twin: RunningTwin) -> None:
     error = refusal(made_config, twin=twin, name="lost", model="no-such")
     assert error.response["Error"]["Message"] == f'Could not find model "{ARN}:model/no-such".'
 
 
-def test_lists_page_filter_and_sort(twin: Running, model: str) -> None:
+def test_lists_page_filter_and_sort(twin: RunningTwin, model: str) -> None:
     sagemaker = twin.client("sagemaker")
     names = [f"listed-{number:02}" for number in range(25)]
     for name in names:
@@ -163,7 +163,7 @@ def test_lists_page_filter_and_sort(twin: Running, model: str) -> None:
     assert error.response["Error"]["Code"] == "ValidationException"
 
 
-def test_tags_are_added_changed_and_removed(twin: Running, model: str) -> None:
+def test_tags_are_added_changed_and_removed(twin: RunningTwin, model: str) -> None:
     sagemaker = twin.client("sagemaker")
     arn = f"{ARN}:model/{model}"
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "1"}])
@@ -176,7 +176,7 @@ def test_tags_are_added_changed_and_removed(twin: Running, model: str) -> None:
     assert refusal(sagemaker.add_tags, ResourceArn=arn, Tags=many).response["Error"]["Code"] == "ResourceLimitExceeded"
 
 
-def test_tags_of_what_moto_keeps_are_motos(twin: Running, role: str) -> None:
+def test_tags_of_what_moto_keeps_are_motos(twin: RunningTwin, role: str) -> None:
     sagemaker = twin.client("sagemaker")
     arn = sagemaker.create_pipeline(
         PipelineName="p",
@@ -188,7 +188,7 @@ def test_tags_of_what_moto_keeps_are_motos(twin: Running, role: str) -> None:
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "1"}]
 
 
-def test_model_packages_are_versions_of_a_group(twin: Running) -> None:
+def test_model_packages_are_versions_of_a_group(twin: RunningTwin) -> None:
     sagemaker = twin.client("sagemaker")
     group = sagemaker.create_model_package_group(ModelPackageGroupName="chat", ModelPackageGroupDescription="ours")
     error = refusal(sagemaker.create_model_package_group, ModelPackageGroupName="chat")

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
-from twins.tests.emulated.aws.conftest import Running, made_role
 from twins.tests.emulated.aws.test_sagemaker_models import ARN, refusal, subset
+from twins.tests.support.aws import RunningTwin, made_role
 
 QUICK = {"Delay": 0.05, "MaxAttempts": 400}
 
 
 @pytest.fixture(scope="module")
-def bucket(twin: Running) -> str:
+def bucket(twin: RunningTwin) -> str:
     s3 = twin.client("s3")
     s3.create_bucket(Bucket="work-of-tests")
     s3.put_object(Bucket="work-of-tests", Key="runs/1/input/data.jsonl", Body=b"{}")
@@ -48,14 +48,14 @@ def job(name: str, role: str, bucket: str, channel: str = "runs/1/input/", **mor
     }
 
 
-def ended(twin: Running, name: str) -> dict[str, Any]:
+def ended(twin: RunningTwin, name: str) -> dict[str, Any]:
     sagemaker = twin.client("sagemaker")
     with pytest.raises(WaiterError):
         sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName=name, WaiterConfig=QUICK)
     return sagemaker.describe_training_job(TrainingJobName=name)
 
 
-def test_a_job_keeps_every_member_and_says_that_nothing_runs(twin: Running, role: str, bucket: str) -> None:
+def test_a_job_keeps_every_member_and_says_that_nothing_runs(twin: RunningTwin, role: str, bucket: str) -> None:
     sagemaker = twin.client("sagemaker")
     given = job("Kept-1", role, bucket)
     answer = sagemaker.create_training_job(**given, Tags=[{"Key": "llmops:stack", "Value": "dev"}])
@@ -72,7 +72,7 @@ def test_a_job_keeps_every_member_and_says_that_nothing_runs(twin: Running, role
     assert tags == [{"Key": "llmops:stack", "Value": "dev"}]
 
 
-def test_a_name_is_used_once(twin: Running, role: str, bucket: str) -> None:
+def test_a_name_is_used_once(twin: RunningTwin, role: str, bucket: str) -> None:
     sagemaker = twin.client("sagemaker")
     sagemaker.create_training_job(**job("once", role, bucket))
     error = refusal(sagemaker.create_training_job, **job("once", role, bucket))
@@ -80,14 +80,14 @@ def test_a_name_is_used_once(twin: Running, role: str, bucket: str) -> None:
     assert "Training job names must be unique within an AWS account and region" in str(error)
 
 
-def test_a_bad_role_is_refused(twin: Running, bucket: str) -> None:
+def test_a_bad_role_is_refused(twin: RunningTwin, bucket: str) -> None:
     role = "arn:aws:iam::000000000000:role/nobody"
     error = refusal(twin.client("sagemaker").create_training_job, **job("no-role", role, bucket))
     assert f"Could not assume role {role}." in str(error)
 
 
 @pytest.mark.usefixtures("no_faults")
-def test_a_role_works_only_some_time_after_it_was_made(twin: Running, bucket: str) -> None:
+def test_a_role_works_only_some_time_after_it_was_made(twin: RunningTwin, bucket: str) -> None:
     twin.fault("role_propagation", seconds=3600)
     role = made_role(twin, "fresh")
     error = refusal(twin.client("sagemaker").create_training_job, **job("fresh", role, bucket))
@@ -96,7 +96,7 @@ def test_a_role_works_only_some_time_after_it_was_made(twin: Running, bucket: st
     twin.client("sagemaker").create_training_job(**job("fresh", role, bucket))
 
 
-def test_a_job_that_is_not_there(twin: Running) -> None:
+def test_a_job_that_is_not_there(twin: RunningTwin) -> None:
     sagemaker = twin.client("sagemaker")
     for call in (sagemaker.describe_training_job, sagemaker.stop_training_job):
         error = refusal(call, TrainingJobName="no-such")
@@ -106,7 +106,7 @@ def test_a_job_that_is_not_there(twin: Running) -> None:
         )
 
 
-def test_a_job_is_stopped_once(start: Callable[..., Running]) -> None:
+def test_a_job_is_stopped_once(start: Callable[..., RunningTwin]) -> None:
     twin = start(pace=600)  # it is not over before it is stopped
     sagemaker = twin.client("sagemaker")
     twin.client("s3").create_bucket(Bucket="work-of-tests")
@@ -130,7 +130,7 @@ def test_a_job_is_stopped_once(start: Callable[..., Running]) -> None:
     assert "Requested resource not found" in str(refusal(sagemaker.describe_training_job, TrainingJobName="stopped"))
 
 
-def test_jobs_are_listed_by_status(twin: Running, role: str, bucket: str) -> None:
+def test_jobs_are_listed_by_status(twin: RunningTwin, role: str, bucket: str) -> None:
     sagemaker = twin.client("sagemaker")
     for number in range(3):
         sagemaker.create_training_job(**job(f"listed-{number}", role, bucket))
@@ -143,7 +143,7 @@ def test_jobs_are_listed_by_status(twin: Running, role: str, bucket: str) -> Non
     assert sagemaker.list_training_jobs(NameContains="listed", StatusEquals="Completed")["TrainingJobSummaries"] == []
 
 
-def test_input_that_went_away(twin: Running, role: str, bucket: str) -> None:
+def test_input_that_went_away(twin: RunningTwin, role: str, bucket: str) -> None:
     s3 = twin.client("s3")
     s3.put_object(Bucket=bucket, Key="gone/data", Body=b"")
     twin.client("sagemaker").create_training_job(**job("gone", role, bucket, "gone/"))
@@ -158,6 +158,6 @@ def test_input_that_went_away(twin: Running, role: str, bucket: str) -> None:
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 10, "MaxWaitTimeInSeconds": 5}}, "MaxWaitTimeInSeconds"),
     ],
 )
-def test_spot_needs_a_waiting_time(twin: Running, role: str, bucket: str, more: dict[str, Any], told: str) -> None:
+def test_spot_needs_a_waiting_time(twin: RunningTwin, role: str, bucket: str, more: dict[str, Any], told: str) -> None:
     with pytest.raises(ClientError, match=told):
         twin.client("sagemaker").create_training_job(**job("spot", role, bucket, **more))

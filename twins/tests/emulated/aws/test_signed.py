@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from tests.support.twin_keys import root_keys, signed
 from twins.aws.wire.signatures import signed as signature_of
 from twins.aws.wire.signatures import signing_key
-from twins.tests.emulated.aws.conftest import Running
+from twins.tests.support.aws import RunningTwin
 
 REGION = "us-east-1"
 USERS = b"Action=ListUsers&Version=2010-05-08"
@@ -29,13 +29,13 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 pytestmark = pytest.mark.vulnerability(3)
 
 
-def keys_of(twin: Running) -> tuple[str, str]:
+def keys_of(twin: RunningTwin) -> tuple[str, str]:
     found = root_keys(twin.home)
     return found["aws_access_key_id"], found["aws_secret_access_key"]
 
 
 @pytest.fixture(scope="module")
-def bucket(twin: Running) -> str:
+def bucket(twin: RunningTwin) -> str:
     twin.client("s3").create_bucket(Bucket="signed-for")
     twin.client("s3").put_object(Bucket="signed-for", Key="a key", Body=b"content")
     return "signed-for"
@@ -52,7 +52,7 @@ def bucket(twin: Running) -> str:
     ],
 )
 def test_vulnerability_3_another_secret_is_refused(
-    twin: Running, service: str, call: Callable[[Any], Any], code: str
+    twin: RunningTwin, service: str, call: Callable[[Any], Any], code: str
 ) -> None:
     with pytest.raises(ClientError) as refused:
         call(twin.client(service, secret="stand-in-secret-of-the-twin-opens-nothing"))
@@ -68,7 +68,7 @@ def changed(headers: dict[str, str], **changes: str) -> dict[str, str]:
     return headers | {name.replace("_", "-"): value for name, value in changes.items()}
 
 
-def test_vulnerability_3_a_request_that_was_changed_on_its_way_is_refused(twin: Running, bucket: str) -> None:
+def test_vulnerability_3_a_request_that_was_changed_on_its_way_is_refused(twin: RunningTwin, bucket: str) -> None:
     def users(body: bytes = USERS, path: str = "/", **headers: str) -> tuple[int, bytes]:
         written = signed("POST", f"{twin.info.url}/", "iam", keys_of(twin), body=USERS, headers=FORM)
         return twin.raw("POST", path, body, **changed(written, **headers))
@@ -102,7 +102,7 @@ def _without(headers: dict[str, str], names: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("minutes", [-16, 16, -24 * 60])
-def test_vulnerability_3_a_clock_may_differ_by_fifteen_minutes(twin: Running, bucket: str, minutes: int) -> None:
+def test_vulnerability_3_a_clock_may_differ_by_fifteen_minutes(twin: RunningTwin, bucket: str, minutes: int) -> None:
     def at(off: float, service: str, path: str, body: bytes, **headers: str) -> tuple[int, bytes]:
         method = "POST" if body else "GET"
         with mock.patch.object(botocore.auth, "get_current_datetime", return_value=_now() + timedelta(minutes=off)):
@@ -126,7 +126,7 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def test_vulnerability_3_a_signature_is_for_one_service_region_and_day(twin: Running) -> None:
+def test_vulnerability_3_a_signature_is_for_one_service_region_and_day(twin: RunningTwin) -> None:
     for service, code in (("ec2", b"SignatureDoesNotMatch"), ("sagemaker", b"InvalidSignatureException")):
         headers = signed("POST", f"{twin.info.url}/", service, keys_of(twin), body=b"", headers=FORM)
         status, answer = twin.raw("POST", "/", b"", **headers)
@@ -148,7 +148,7 @@ def test_vulnerability_3_a_signature_is_for_one_service_region_and_day(twin: Run
         assert (status in (400, 403), told in answer.decode()) == (True, True), answer
 
 
-def test_vulnerability_3_a_session_is_its_key_and_its_token(twin: Running) -> None:
+def test_vulnerability_3_a_session_is_its_key_and_its_token(twin: RunningTwin) -> None:
     iam, trust = twin.client("iam"), {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
     role = iam.create_role(RoleName="assumed", AssumeRolePolicyDocument=document)["Role"]["Arn"]
@@ -181,7 +181,7 @@ def fetched(url: str, data: bytes | None = None, method: str = "GET") -> tuple[i
 
 @pytest.mark.parametrize("version", ["s3v4", "s3"])
 def test_vulnerability_3_a_signed_url_is_for_one_object_method_and_time(
-    twin: Running, bucket: str, version: str
+    twin: RunningTwin, bucket: str, version: str
 ) -> None:
     import boto3
 
@@ -209,7 +209,7 @@ def test_vulnerability_3_a_signed_url_is_for_one_object_method_and_time(
     s3.close()
 
 
-def streamed(twin: Running, path: str, kind: str, pieces: list[bytes], trailer: str = "") -> tuple[int, bytes]:
+def streamed(twin: RunningTwin, path: str, kind: str, pieces: list[bytes], trailer: str = "") -> tuple[int, bytes]:
     """An object in chunks, as other SDKs than boto3 send it over HTTP."""
     content = b"".join(pieces)
     access_key, secret = keys_of(twin)
@@ -245,7 +245,7 @@ def streamed(twin: Running, path: str, kind: str, pieces: list[bytes], trailer: 
         ("STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-checksum-crc32:h3UGqQ=="),
     ],
 )
-def test_vulnerability_3_objects_in_chunks(twin: Running, bucket: str, kind: str, trailer: str) -> None:
+def test_vulnerability_3_objects_in_chunks(twin: RunningTwin, bucket: str, kind: str, trailer: str) -> None:
     pieces = [b"first\r\n0;chunk" * 1000, b"second"]
     assert streamed(twin, f"/{bucket}/in-chunks", kind, pieces, trailer)[0] == 200
     found = twin.client("s3").get_object(Bucket=bucket, Key="in-chunks")
@@ -253,7 +253,7 @@ def test_vulnerability_3_objects_in_chunks(twin: Running, bucket: str, kind: str
     assert "ContentEncoding" not in found
 
 
-def test_vulnerability_3_urls_of_other_services(twin: Running) -> None:
+def test_vulnerability_3_urls_of_other_services(twin: RunningTwin) -> None:
     """As `aws eks get-token` and Vault make them: a signed GetCallerIdentity."""
     url = twin.client("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
     assert b":root</Arn>" in fetched(url)[1]

@@ -1,8 +1,6 @@
 """Programs of a few resources under the real engine, with the stand-in plugin, against a twin."""
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import psutil
 import pytest
 
 from contract.twins import TWIN_ACCOUNT
@@ -19,6 +16,7 @@ from tests.support.programs import Program
 from tests.support.twin_keys import root_environ, root_keys
 from twins.plugins.aws.provider import AwsProvider
 from twins.plugins.server import serving
+from twins.tests.support.aws import running_twin
 
 REGION = "eu-central-1"
 PROGRAM = """\
@@ -62,28 +60,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def twin(home: Path) -> Iterator[str]:
     """The URL of a twin of AWS that judges no permissions."""
-    command = [sys.executable, "-m", "twins", "aws", "serve", "--home", str(home), "--judge", "off", "--pace", "0.3"]
-    command += ["--containers", "none"]
-    process = subprocess.Popen([*command, "--no-stand-in"], stdin=subprocess.DEVNULL)
-    try:
-        yield wait_for_url(process, home / "twin.json")
-    finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(20)
-        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-
-
-def wait_for_url(process: "subprocess.Popen[bytes]", file: Path) -> str:
-    """The URL that a starting twin writes."""
-    while process.poll() is None:
-        if file.exists():
-            return json.loads(file.read_text())["url"]
-        try:
-            process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            continue
-    raise AssertionError(f"the twin ended with {process.returncode}")
+    with running_twin(home, pace=0.3) as running:
+        yield running.info.url
 
 
 @pytest.fixture(scope="session")

@@ -47,23 +47,6 @@ aws.s3.BucketPolicy(
     }})),
     opts=own,
 )
-logs = aws.s3.Bucket("logs", force_destroy=True, opts=own)
-delivered = aws.s3.BucketPolicy(
-    "delivered",
-    bucket=logs.id,
-    policy=logs.arn.apply(lambda arn: json.dumps({{
-        "Version": "2012-10-17",
-        "Statement": [{{
-            "Effect": "Allow",
-            "Principal": {{"Service": "logging.s3.amazonaws.com"}},
-            "Action": "s3:PutObject",
-            "Resource": arn + "/*",
-        }}],
-    }})),
-    opts=own,
-)
-aws.s3.BucketLogging("logged", bucket=store.id, target_bucket=delivered.bucket, target_prefix="store/", opts=own)
-aws.s3.BucketNotification("told", bucket=store.id, eventbridge=True, opts=own)
 pulumi.export("bucket", store.id)
 """
 
@@ -74,17 +57,14 @@ trust = {{
     "Statement": [{{"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}}],
 }}
 allowed = {{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Action": {action!r}, "Resource": "*"}}]}}
-boundary = aws.iam.Policy("boundary", policy=allowed, opts=own)
 role = aws.iam.Role(
     "role",
     assume_role_policy=trust,
     max_session_duration={hours} * 3600,
-    permissions_boundary=boundary.arn,
+    permissions_boundary={boundary!r},
     opts=own,
 )
 aws.iam.RolePolicy("inline", role=role.name, policy=json.dumps(allowed), opts=own)
-managed = aws.iam.Policy("managed", description={description!r}, policy=json.dumps(allowed), opts=own)
-aws.iam.RolePolicyAttachment("attached", role=role.name, policy_arn=managed.arn, opts=own)
 """
 
 WATCHING = """
@@ -103,28 +83,22 @@ aws.cloudwatch.MetricAlarm(
     alarm_actions=[topic.arn],
     opts=own,
 )
-aws.cloudwatch.MetricAlarm(
-    "maths",
-    comparison_operator="GreaterThanThreshold",
-    evaluation_periods=1,
-    threshold={threshold},
-    metric_queries=[
-        {{"id": "rate", "expression": "errors / calls", "label": "errors", "return_data": True}},
-        {{"id": "errors", "metric": {{"metric_name": "Errors", "namespace": "Kit", "period": 60, "stat": "Sum"}}}},
-        {{"id": "calls", "metric": {{"metric_name": "Calls", "namespace": "Kit", "period": 60, "stat": "Sum"}}}},
-    ],
+aws.cloudwatch.LogMetricFilter(
+    "counted",
+    log_group_name=logs.name,
+    pattern="{{ $.event = refused }}",
+    metric_transformation={{
+        "name": "Refused", "namespace": "Kit", "value": {value!r}, "default_value": "0", "unit": "Count",
+    }},
     opts=own,
 )
 widget = {{"type": "text", "x": 0, "y": 0, "width": 6, "height": 3, "properties": {{"markdown": {title!r}}}}}
 body = {{"widgets": [widget]}}
 aws.cloudwatch.Dashboard("board", dashboard_name="models", dashboard_body=json.dumps(body), opts=own)
-rule = aws.cloudwatch.EventRule("rule", schedule_expression={rate!r}, opts=own)
-aws.cloudwatch.EventTarget("target", rule=rule.name, arn=topic.arn, input=json.dumps({{"kind": "check"}}), opts=own)
 """
 
 MESSAGES = """
 topic = aws.sns.Topic("topic", display_name={display!r}, opts=own)
-queue = aws.sqs.Queue("queue", visibility_timeout_seconds=60, tags={{"purpose": {display!r}}}, opts=own)
 aws.sns.TopicPolicy(
     "published",
     arn=topic.arn,
@@ -139,23 +113,8 @@ aws.sns.TopicPolicy(
     }})),
     opts=own,
 )
-aws.sqs.QueuePolicy(
-    "received",
-    queue_url=queue.url,
-    policy=pulumi.Output.all(queue.arn, topic.arn).apply(lambda arns: json.dumps({{
-        "Version": "2012-10-17",
-        "Statement": [{{
-            "Effect": "Allow",
-            "Principal": {{"Service": "sns.amazonaws.com"}},
-            "Action": "sqs:SendMessage",
-            "Resource": arns[0],
-            "Condition": {{"ArnEquals": {{"aws:SourceArn": arns[1]}}}},
-        }}],
-    }})),
-    opts=own,
-)
 aws.sns.TopicSubscription(
-    "subscribed", topic=topic.arn, protocol="sqs", endpoint=queue.arn, raw_message_delivery={raw}, opts=own
+    "subscribed", topic=topic.arn, protocol="sqs", endpoint={queue!r}, raw_message_delivery={raw}, opts=own
 )
 """
 
@@ -175,20 +134,6 @@ aws.ecr.LifecyclePolicy(
         "selection": {{"tag_status": "any", "count_type": "imageCountMoreThan", "count_number": {keep}}},
         "action": {{"type": "expire"}},
     }}]}},
-    opts=own,
-)
-aws.ecr.RepositoryPolicy(
-    "pulled",
-    repository=repository.name,
-    policy=json.dumps({{
-        "Version": "2012-10-17",
-        "Statement": [{{
-            "Sid": "pull",
-            "Effect": "Allow",
-            "Principal": {{"Service": "sagemaker.amazonaws.com"}},
-            "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-        }}],
-    }}),
     opts=own,
 )
 """
@@ -248,21 +193,6 @@ aws.ec2.FlowLog(
     tags={{"purpose": {purpose!r}}},
     opts=own,
 )
-aws.ec2.SecurityGroup(
-    "group",
-    vpc_id=vpc.id,
-    ingress=[
-        {{"protocol": "tcp", "from_port": {port}, "to_port": {port}, "cidr_blocks": ["10.9.0.0/16"], "self": True}},
-    ],
-    egress=[{{"protocol": "-1", "from_port": 0, "to_port": 0, "cidr_blocks": ["0.0.0.0/0"], "description": "all"}}],
-    opts=own,
-)
-"""
-
-SECRETS = """
-secret = aws.secretsmanager.Secret("secret", description={description!r}, recovery_window_in_days=0, opts=own)
-aws.secretsmanager.SecretVersion("version", secret_id=secret.id, secret_string="token-of-" + {value!r}, opts=own)
-aws.ssm.Parameter("parameter", name="/kit/model", type="String", value={value!r}, opts=own)
 """
 
 PLANNED = """
@@ -389,15 +319,6 @@ aws.appautoscaling.Policy(
     }},
     opts=own,
 )
-aws.appautoscaling.ScheduledAction(
-    "night",
-    service_namespace=scaled.service_namespace,
-    resource_id=scaled.resource_id,
-    scalable_dimension=scaled.scalable_dimension,
-    schedule="cron(0 22 * * ? *)",
-    scalable_target_action={{"min_capacity": 1, "max_capacity": 1}},
-    opts=own,
-)
 """
 
 ENDPOINT = ENDPOINTS[: ENDPOINTS.index("scaled = ")].format(instances=1)
@@ -431,20 +352,4 @@ FUNCTIONS = """
 options = pulumi.InvokeOptions(provider=provider)
 key = aws.kms.Key("key", key_usage="SIGN_VERIFY", customer_master_key_spec="ECC_NIST_P256", opts=own)
 pulumi.export("pem", aws.kms.get_public_key_output(key_id=key.key_id, opts=options).public_key_pem)
-pulumi.export("caller", aws.get_caller_identity(opts=options).arn)
-pulumi.export("account", aws.get_caller_identity(opts=options).account_id)
-pulumi.export("region", aws.get_region(opts=options).region)
-pulumi.export("partition", aws.get_partition(opts=options).partition)
-pulumi.export("zones", aws.get_availability_zones(state="available", opts=options).names)
-pulumi.export("text", aws.s3.get_object(bucket="functions", key="alias.json", opts=options).body)
-pulumi.export("image", aws.sagemaker.get_prebuilt_ecr_image(
-    repository_name="djl-inference", image_tag="0.38.0", opts=options
-).registry_path)
-pulumi.export("vpc", aws.ec2.get_vpc(default=True, opts=options).cidr_block)
-pulumi.export("policy", json.loads(aws.iam.get_policy_document(statements=[{{
-    "sid": "read",
-    "actions": ["s3:GetObject"],
-    "resources": ["*"],
-    "conditions": [{{"test": "Bool", "variable": "aws:SecureTransport", "values": ["true"]}}],
-}}], opts=options).json))
 """.replace("{{", "{").replace("}}", "}")

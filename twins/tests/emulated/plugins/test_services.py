@@ -9,6 +9,8 @@ import pytest
 from twins.tests.emulated.plugins import programs
 
 MakeProgram = Callable[..., Any]
+MANAGED = "arn:aws:iam::aws:policy"
+QUEUE = "arn:aws:sqs:eu-central-1:000000000000:heard"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,6 @@ def _storage(program: Any, made: dict[str, Any]) -> None:
 def _identity(program: Any, made: dict[str, Any]) -> None:
     iam = program.client("iam")
     iam.delete_role_policy(RoleName=made["role"]["id"], PolicyName=made["inline"]["inputs"]["name"])
-    iam.detach_role_policy(RoleName=made["role"]["id"], PolicyArn=made["managed"]["id"])
     iam.tag_role(RoleName=made["role"]["id"], Tags=[{"Key": "odd", "Value": "one"}])
 
 
@@ -46,7 +47,6 @@ def _watching(program: Any, made: dict[str, Any]) -> None:
 def _messages(program: Any, made: dict[str, Any]) -> None:
     topic = made["topic"]["id"]
     program.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="DisplayName", AttributeValue="Other")
-    program.client("sqs").untag_queue(QueueUrl=made["queue"]["id"], TagKeys=["purpose"])
 
 
 def _registry(program: Any, made: dict[str, Any]) -> None:
@@ -58,10 +58,6 @@ def _network(program: Any, made: dict[str, Any]) -> None:
     ec2 = program.client("ec2")
     ec2.revoke_security_group_ingress(GroupId=made["group"]["id"], SecurityGroupRuleIds=[made["https"]["id"]])
     ec2.create_tags(Resources=[made["vpc"]["id"]], Tags=[{"Key": "odd", "Value": "one"}])
-
-
-def _secrets(program: Any, made: dict[str, Any]) -> None:
-    program.client("ssm").put_parameter(Name="/kit/model", Value="other", Overwrite=True)
 
 
 def _planned(program: Any, made: dict[str, Any]) -> None:
@@ -79,27 +75,27 @@ CASES = {
     ),
     "identity": Case(
         programs.IDENTITY,
-        {"hours": 1, "action": "s3:GetObject", "description": "reads"},
-        {"hours": 2, "action": "s3:PutObject", "description": "writes"},
-        {"boundary": "update", "role": "update", "inline": "update", "managed": "replace", "attached": "replace"},
+        {"hours": 1, "action": "s3:GetObject", "boundary": f"{MANAGED}/ReadOnlyAccess"},
+        {"hours": 2, "action": "s3:PutObject", "boundary": f"{MANAGED}/PowerUserAccess"},
+        {"role": "update", "inline": "update"},
         _identity,
-        {"inline": "create", "attached": "create", "role": "update"},
+        {"inline": "create", "role": "update"},
     ),
     "watching": Case(
         programs.WATCHING,
-        {"days": 30, "threshold": 1, "title": "Models", "rate": "rate(5 minutes)"},
-        {"days": 60, "threshold": 2, "title": "All models", "rate": "rate(1 hour)"},
-        dict.fromkeys(("logs", "alarm", "maths", "board", "rule"), "update"),
+        {"days": 30, "threshold": 1, "title": "Models", "value": "1"},
+        {"days": 60, "threshold": 2, "title": "All models", "value": "2"},
+        dict.fromkeys(("logs", "alarm", "counted", "board"), "update"),
         _watching,
         {"logs": "update", "board": "create"},
     ),
     "messages": Case(
         programs.MESSAGES,
-        {"display": "Models", "raw": True},
-        {"display": "All models", "raw": False},
-        dict.fromkeys(("topic", "queue", "subscribed"), "update"),
+        {"display": "Models", "raw": True, "queue": QUEUE},
+        {"display": "All models", "raw": False, "queue": QUEUE},
+        dict.fromkeys(("topic", "subscribed"), "update"),
         _messages,
-        {"topic": "update", "queue": "update"},
+        {"topic": "update"},
     ),
     "registry": Case(
         programs.REGISTRY,
@@ -119,17 +115,9 @@ CASES = {
     ),
     "traffic": Case(
         programs.TRAFFIC,
-        {"purpose": "models", "port": 443},
-        {"purpose": "all models", "port": 8443},
-        {"flow": "update", "group": "update"},
-    ),
-    "secrets": Case(
-        programs.SECRETS,
-        {"description": "of models", "value": "chatbot@1"},
-        {"description": "of all models", "value": "chatbot@2"},
-        {"secret": "update", "version": "replace", "parameter": "update"},
-        _secrets,
-        {"parameter": "update"},
+        {"purpose": "models"},
+        {"purpose": "all models"},
+        {"flow": "update"},
     ),
     "planned": Case(
         programs.PLANNED,
@@ -169,3 +157,26 @@ def test_life_of(name: str, make_program: MakeProgram) -> None:
     program.pulumi("destroy", "--yes", "--skip-preview")
     assert program.resources() == {}
     assert made
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (
+            f'aws.iam.Role("role", assume_role_policy="{{}}", managed_policy_arns=["{MANAGED}/x"], opts=own)',
+            "managedPolicyArns",
+        ),
+        ('aws.s3.Bucket("store", versioning={"enabled": True}, opts=own)', "versioning"),
+        ('aws.kms.Key("key", is_enabled=False, opts=own)', "isEnabled"),
+        ('aws.ec2.Vpc("vpc", cidr_block="10.0.0.0/16", instance_tenancy="dedicated", opts=own)', "instanceTenancy"),
+    ],
+)
+def test_what_the_stand_in_does_not_set_is_refused_by_name(make_program: MakeProgram, text: str, named: str) -> None:
+    program = make_program()
+    assert f"does not set {named} of" in program.up(text, refused=True)
+    assert not {"role", "store", "key", "vpc"} & set(program.resources())
+
+
+def test_a_type_that_it_does_not_know_is_refused_by_name(make_program: MakeProgram) -> None:
+    told = make_program().up('aws.sqs.Queue("queue", opts=own)', refused=True)
+    assert "the stand-in plugin does not know the type aws:sqs/queue:Queue" in told

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from twins.aws.sagemaker.endpoints import guardrails
-from twins.aws.twin import AWS_TRANSITION_SECONDS, Twin
-from twins.aws.wire.calls import ApiError
+from twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
+from twins.aws.wire.calls import AwsApiError
 
 
 def config(count: int) -> dict[str, Any]:
@@ -68,14 +68,14 @@ def test_a_step_lasts_as_long_as_it_says() -> None:
     ],
 )
 def test_sizes_that_aws_does_not_allow(tmp_path: Path, deployment: dict[str, Any], count: int) -> None:
-    with pytest.raises(ApiError) as refusal:
-        guardrails.check(Twin(tmp_path), "us-east-1", deployment, config(count))
+    with pytest.raises(AwsApiError) as refusal:
+        guardrails.check(AccountTwin(tmp_path), "us-east-1", deployment, config(count))
     assert refusal.value.code == "ValidationException"
 
 
 def test_alarms_are_looked_up_by_name(tmp_path: Path) -> None:
     deployment = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]}}
     assert guardrails.alarm_names(deployment) == ["errors"]
-    assert guardrails.ringing(Twin(tmp_path), "us-east-1", deployment) == []
-    with pytest.raises(ApiError, match="errors"):
-        guardrails.check(Twin(tmp_path), "us-east-1", deployment, config(1))
+    assert guardrails.ringing(AccountTwin(tmp_path), "us-east-1", deployment) == []
+    with pytest.raises(AwsApiError, match="errors"):
+        guardrails.check(AccountTwin(tmp_path), "us-east-1", deployment, config(1))

@@ -4,19 +4,19 @@ import json
 import threading
 from pathlib import Path
 
-from twins.aws.twin import Twin, TwinSettings
-from twins.aws.wire.calls import Call
+from twins.aws.twin import AccountTwin, TwinSettings
+from twins.aws.wire.calls import ApiCall
 
 
-def call(operation: str = "ListModels") -> Call:
-    return Call("sagemaker", operation, {}, "", "us-east-1", "")
+def call(operation: str = "ListModels") -> ApiCall:
+    return ApiCall("sagemaker", operation, {}, "", "us-east-1", "")
 
 
 def test_a_timer_survives_a_restart(tmp_path: Path) -> None:
-    first = Twin(tmp_path)
+    first = AccountTwin(tmp_path)
     first.later(0, "ring", "a", 1)
     kept = json.loads(json.dumps(first.state))
-    second = Twin(tmp_path)
+    second = AccountTwin(tmp_path)
     second.state.update(kept)
     rung = threading.Event()
     second.action_named("ring", lambda name, number: rung.set() if (name, number) == ("a", 1) else None)
@@ -30,7 +30,7 @@ def test_a_timer_survives_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_tick_that_fails_stops_no_other(tmp_path: Path) -> None:
-    twin, ticked = Twin(tmp_path), threading.Semaphore(0)
+    twin, ticked = AccountTwin(tmp_path), threading.Semaphore(0)
 
     def fail() -> None:
         raise RuntimeError("broken")
@@ -45,14 +45,14 @@ def test_a_tick_that_fails_stops_no_other(tmp_path: Path) -> None:
 
 
 def test_times_of_the_platform_shrink_with_the_pace(tmp_path: Path) -> None:
-    twin = Twin(tmp_path, TwinSettings(pace=3))
+    twin = AccountTwin(tmp_path, TwinSettings(pace=3))
     assert twin.scaled(600) == 6
     twin.set_settings(pace=0)
     assert twin.scaled(600) == 0
 
 
 def test_what_a_call_needed_is_recorded_once(tmp_path: Path) -> None:
-    twin = Twin(tmp_path)
+    twin = AccountTwin(tmp_path)
     for _ in range(2):
         twin.record("root", "s3:GetObject", "*", True)
     twin.record("root", "s3:GetObject", "*", False)
@@ -60,7 +60,7 @@ def test_what_a_call_needed_is_recorded_once(tmp_path: Path) -> None:
 
 
 def test_roles_are_judged_only_where_there_is_a_judge(tmp_path: Path) -> None:
-    twin = Twin(tmp_path)
+    twin = AccountTwin(tmp_path)
     assert twin.may("role", "s3:GetObject", "*") is None
     twin.judge_of_roles = lambda *_args, **_more: "denied"
     assert twin.may("role", "s3:GetObject", "*") == "denied"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from twins.plugins.aws.judges import broken
-from twins.plugins.aws.rules import Rules, rules
+from twins.plugins.aws.rules import AwsTypeRules, rules
 
 ARN = "arn:aws:iam::000000000000:role/one"
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "a:B", "Resource": "*"}]})
@@ -58,7 +58,7 @@ WORDS_THAT_BREAK = {
 }
 
 
-def good(kind: Rules, path: str, shape: Any, turn: int = 0) -> Any:
+def good(kind: AwsTypeRules, path: str, shape: Any, turn: int = 0) -> Any:
     """A value for `path` that its rules allow; another one for each `turn` (0 or 1)."""
     if isinstance(shape, list):
         return [good(kind, f"{path}[]", shape[0], turn)]
@@ -88,7 +88,7 @@ def minimal(token: str) -> dict[str, Any]:
     return found
 
 
-def completed(kind: Rules, inputs: dict[str, Any], path: str = "") -> None:
+def completed(kind: AwsTypeRules, inputs: dict[str, Any], path: str = "") -> None:
     """Add what the inputs at hand need beside them, and take away what excludes what stands at `path`."""
     top = path.split(".")[0].split("[")[0]
     for _ in range(3):
@@ -100,7 +100,7 @@ def completed(kind: Rules, inputs: dict[str, Any], path: str = "") -> None:
                     inputs[other] = values[0]
 
 
-def _without_excluded(kind: Rules, inputs: dict[str, Any], top: str) -> None:
+def _without_excluded(kind: AwsTypeRules, inputs: dict[str, Any], top: str) -> None:
     for one, other in kind.conflicts:
         for kept, gone in ((one, other), (other, one)):
             if kept in inputs and gone in inputs and "." not in gone and gone != top and (kept == top or gone == other):
@@ -115,7 +115,7 @@ def _without_excluded(kind: Rules, inputs: dict[str, Any], top: str) -> None:
             inputs[free[0]] = good(kind, free[0], kind.inputs[free[0]])
 
 
-def _with_needed(kind: Rules, inputs: dict[str, Any]) -> None:
+def _with_needed(kind: AwsTypeRules, inputs: dict[str, Any]) -> None:
     for name, others in kind.needs.items():
         if inputs.get(name):
             inputs.update({o: good(kind, o, kind.inputs[o]) for o in others if not inputs.get(o)})
@@ -127,7 +127,7 @@ def _with_needed(kind: Rules, inputs: dict[str, Any]) -> None:
             inputs[group[0]] = good(kind, group[0], kind.inputs[group[0]])
 
 
-def put(kind: Rules, inputs: dict[str, Any], path: str, value: Any, *, alone: bool = True) -> str:
+def put(kind: AwsTypeRules, inputs: dict[str, Any], path: str, value: Any, *, alone: bool = True) -> str:
     """Put a value at a path into inputs, with the blocks around it; the place it has there (`a[0].b`).
 
     `alone`: what its block can't hold beside it is taken away.
@@ -159,7 +159,7 @@ def put(kind: Rules, inputs: dict[str, Any], path: str, value: Any, *, alone: bo
     return place
 
 
-def _without_rivals(kind: Rules, node: dict[str, Any], walked: str, name: str, inside: str) -> None:
+def _without_rivals(kind: AwsTypeRules, node: dict[str, Any], walked: str, name: str, inside: str) -> None:
     """Take from a block what excludes the member that goes into it."""
     block = node[name][0] if isinstance(node[name], list) else node[name]
     base = f"{walked}[]" if isinstance(node[name], list) else walked
@@ -175,7 +175,7 @@ def _without_rivals(kind: Rules, node: dict[str, Any], walked: str, name: str, i
                     block.pop(other, None)
 
 
-def _object(kind: Rules, path: str, shape: dict[str, Any], turn: int) -> dict[str, Any]:
+def _object(kind: AwsTypeRules, path: str, shape: dict[str, Any], turn: int) -> dict[str, Any]:
     found = {n: good(kind, f"{path}.{n}", s, turn) for n, s in shape.items() if f"{path}.{n}" in kind.required}
     rule = kind.rules.get(path, {})
     for group in [*rule.get("exactly_one_member", ()), rule.get("any_member", ())]:
@@ -189,7 +189,7 @@ def _object(kind: Rules, path: str, shape: dict[str, Any], turn: int) -> dict[st
     return found
 
 
-def _scalar(kind: Rules, path: str, shape: str, turn: int) -> Any:
+def _scalar(kind: AwsTypeRules, path: str, shape: str, turn: int) -> Any:
     rule = dict(kind.rules.get(path, {}))
     parent = path.removesuffix("[]")
     if parent != path:

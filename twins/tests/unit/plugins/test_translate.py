@@ -8,13 +8,13 @@ from botocore.loaders import create_loader
 from botocore.model import ServiceModel
 
 from twins.plugins.aws.equivalence import compact, same, same_json
-from twins.plugins.aws.kinds import (
+from twins.plugins.aws.rules import rules
+from twins.plugins.aws.templates import (
     fill,
     filled,
     parse_id,
     shape_at,
 )
-from twins.plugins.aws.rules import rules
 from twins.plugins.aws.translate import (
     find_member,
     from_api,
@@ -124,13 +124,6 @@ def test_policies_are_compared_as_policies() -> None:
         ("aws:ec2/securityGroup:SecurityGroup", "ingress[].cidrBlocks", ["a", "b"], ["b", "a"], False),
         ("aws:ec2/vpcEndpoint:VpcEndpoint", "subnetIds", ["a", "b"], ["b", "a"], True),
         ("aws:cloudwatch/metricAlarm:MetricAlarm", "treatMissingData", "notBreaching", "notbreaching", True),
-        (
-            "aws:appautoscaling/scheduledAction:ScheduledAction",
-            "startTime",
-            "2026-01-01T00:00:00Z",
-            "2026-01-01T01:00:00+01:00",
-            True,
-        ),
         (
             "aws:budgets/budget:Budget",
             "notifications",

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import (
+from twins.tests.support.aws import (
     IMAGE,
     REGION,
     TRUST,
-    Running,
+    RunningTwin,
     await_status,
     made_config,
 )
@@ -22,18 +22,18 @@ BUCKET = "judged-store"
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., Running]) -> Running:
+def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
     return start(judge="strict")
 
 
 @pytest.fixture(scope="module")
-def key(twin: Running) -> str:
+def key(twin: RunningTwin) -> str:
     """A KMS key that the account's policies rule."""
     return twin.client("kms").create_key()["KeyMetadata"]["Arn"]
 
 
 @pytest.fixture(scope="module")
-def store(twin: Running, key: str) -> str:
+def store(twin: RunningTwin, key: str) -> str:
     """A bucket that wants TLS, encrypted with the key, with a model in it."""
     s3 = twin.client("s3")
     s3.create_bucket(Bucket=BUCKET)
@@ -56,7 +56,7 @@ def document(*statements: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
-def user(twin: Running, name: str, *statements: dict[str, Any]) -> Callable[[str], Any]:
+def user(twin: RunningTwin, name: str, *statements: dict[str, Any]) -> Callable[[str], Any]:
     """Make a user with these permissions; answers a maker of its clients."""
     iam = twin.client("iam")
     iam.create_user(UserName=name)
@@ -66,7 +66,7 @@ def user(twin: Running, name: str, *statements: dict[str, Any]) -> Callable[[str
     return lambda service: twin.client(service, made["AccessKeyId"], made["SecretAccessKey"])
 
 
-def role(twin: Running, name: str, *statements: dict[str, Any], trust: dict[str, Any] = TRUST) -> str:
+def role(twin: RunningTwin, name: str, *statements: dict[str, Any], trust: dict[str, Any] = TRUST) -> str:
     iam = twin.client("iam")
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
     iam.put_role_policy(RoleName=name, PolicyName="given", PolicyDocument=document(*statements))
@@ -83,7 +83,7 @@ def code(call: Callable[..., Any], **parameters: Any) -> str:
     return ""
 
 
-def test_a_user_without_permissions_is_denied_everywhere(twin: Running) -> None:
+def test_a_user_without_permissions_is_denied_everywhere(twin: RunningTwin) -> None:
     nobody = user(twin, "nobody")
     assert nobody("sts").get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/nobody"
     for service, operation, parameters, expected in [
@@ -109,7 +109,7 @@ def test_a_user_without_permissions_is_denied_everywhere(twin: Running) -> None:
         assert code(getattr(nobody(service), operation), **parameters) == expected, service
 
 
-def test_a_reader_reads_its_prefix_and_needs_the_key(twin: Running, store: str, key: str) -> None:
+def test_a_reader_reads_its_prefix_and_needs_the_key(twin: RunningTwin, store: str, key: str) -> None:
     bucket = f"arn:aws:s3:::{store}"
     listing = allow("s3:ListBucket", bucket, Condition={"StringLike": {"s3:prefix": "models/*"}})
     reading = allow("s3:GetObject", f"{bucket}/models/*")
@@ -127,7 +127,7 @@ def test_a_reader_reads_its_prefix_and_needs_the_key(twin: Running, store: str, 
     assert code(reader("kms").generate_data_key, KeyId=key, KeySpec="AES_256") == "AccessDeniedException"
 
 
-def test_a_writer_of_parts_needs_the_key_for_both_ways(twin: Running, store: str, key: str) -> None:
+def test_a_writer_of_parts_needs_the_key_for_both_ways(twin: RunningTwin, store: str, key: str) -> None:
     writing = allow(["s3:PutObject", "s3:AbortMultipartUpload"], f"arn:aws:s3:::{store}/*")
     half = user(twin, "half", writing, allow("kms:GenerateDataKey", key))("s3")
     whole = user(twin, "whole", writing, allow(["kms:GenerateDataKey", "kms:Decrypt"], key))("s3")
@@ -136,7 +136,7 @@ def test_a_writer_of_parts_needs_the_key_for_both_ways(twin: Running, store: str
     whole.upload_fileobj(io.BytesIO(b"x" * (9 << 20)), store, "up")
 
 
-def test_a_missing_object_is_hidden_from_those_who_may_not_list(twin: Running, store: str) -> None:
+def test_a_missing_object_is_hidden_from_those_who_may_not_list(twin: RunningTwin, store: str) -> None:
     reading = allow("s3:GetObject", f"arn:aws:s3:::{store}/*")
     blind = user(twin, "blind", reading)("s3")
     seeing = user(twin, "seeing", reading, allow("s3:ListBucket"))("s3")
@@ -145,7 +145,7 @@ def test_a_missing_object_is_hidden_from_those_who_may_not_list(twin: Running, s
     assert code(seeing.head_object, Bucket=store, Key="none") == "404"
 
 
-def test_a_deployer_with_a_boundary_can_only_make_roles_within_it(twin: Running) -> None:
+def test_a_deployer_with_a_boundary_can_only_make_roles_within_it(twin: RunningTwin) -> None:
     iam = twin.client("iam")
     boundary = iam.create_policy(PolicyName="boundary", PolicyDocument=document(allow("s3:*")))["Policy"]["Arn"]
     bound = {"StringEquals": {"iam:PermissionsBoundary": boundary}}
@@ -170,7 +170,7 @@ def test_a_deployer_with_a_boundary_can_only_make_roles_within_it(twin: Running)
     assert code(twin.client("s3", *keys).list_buckets) == "AccessDenied"
 
 
-def test_a_role_is_passed_by_those_who_may(twin: Running, store: str) -> None:
+def test_a_role_is_passed_by_those_who_may(twin: RunningTwin, store: str) -> None:
     serving = role(twin, "serving", allow("*"))
     source = {"S3Uri": f"s3://{store}/models/a/", "S3DataType": "S3Prefix", "CompressionType": "None"}
     container = {"Image": IMAGE, "ModelDataSource": {"S3DataSource": source}}
@@ -188,7 +188,7 @@ NEEDED = ["s3:ListBucket", "s3:GetObject", "kms:Decrypt", "logs:CreateLogStream"
 
 
 @pytest.mark.parametrize("missing", ["", *NEEDED])
-def test_an_endpoint_fails_when_its_role_lacks_an_action(twin: Running, store: str, missing: str) -> None:
+def test_an_endpoint_fails_when_its_role_lacks_an_action(twin: RunningTwin, store: str, missing: str) -> None:
     name = f"judged-{missing.replace(':', '-').lower() or 'whole'}"
     rest = ["logs:CreateLogGroup", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     # CreateModel looks for the data itself: the role loses the action when the model is there.
@@ -211,7 +211,7 @@ def test_an_endpoint_fails_when_its_role_lacks_an_action(twin: Running, store: s
         assert found["EndpointStatus"] == "InService"
 
 
-def test_the_root_is_judged_by_what_a_resource_denies(twin: Running) -> None:
+def test_the_root_is_judged_by_what_a_resource_denies(twin: RunningTwin) -> None:
     s3 = twin.client("s3")
     s3.create_bucket(Bucket="locked-away")
     denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::locked-away/*"}
@@ -220,7 +220,7 @@ def test_the_root_is_judged_by_what_a_resource_denies(twin: Running) -> None:
     assert code(s3.get_object, Bucket="locked-away", Key="k") == "AccessDenied"
 
 
-def test_a_quota_is_exceeded_in_aws_words(twin: Running) -> None:
+def test_a_quota_is_exceeded_in_aws_words(twin: RunningTwin) -> None:
     sagemaker = twin.client("sagemaker")
     arn = role(twin, "quota", allow("*"))
     sagemaker.create_model(ModelName="quota", ExecutionRoleArn=arn, PrimaryContainer={"Image": IMAGE})
@@ -234,7 +234,7 @@ def test_a_quota_is_exceeded_in_aws_words(twin: Running) -> None:
         twin.ask("PUT", "settings", {"quotas": {}})
 
 
-def test_what_was_asked_is_recorded(twin: Running) -> None:
+def test_what_was_asked_is_recorded(twin: RunningTwin) -> None:
     asking = user(twin, "asking", allow("s3:ListAllMyBuckets"))
     asking("s3").list_buckets()
     assert code(asking("sns").create_topic, Name="t") == "AuthorizationError"
@@ -246,7 +246,7 @@ def test_what_was_asked_is_recorded(twin: Running) -> None:
     ]
 
 
-def test_the_judge_can_be_turned_off_and_on(twin: Running) -> None:
+def test_the_judge_can_be_turned_off_and_on(twin: RunningTwin) -> None:
     nobody = user(twin, "off")
     twin.ask("PUT", "settings", {"judge": "off"})
     try:

@@ -20,10 +20,10 @@ from botocore.exceptions import ClientError
 
 from tests.support.twin_keys import root_keys
 from twins.aws.registry import registry
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.core import web_identity
-from twins.tests.emulated.aws.conftest import REGION, Running, made_role
 from twins.tests.emulated.aws.services.waiting import eventually
+from twins.tests.support.aws import REGION, RunningTwin, made_role
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
@@ -52,7 +52,7 @@ class Answer:
 class Client:
     """Somebody with a password, or nobody."""
 
-    twin: Running
+    twin: RunningTwin
     password: str = ""
     host: str = "127.0.0.1"
 
@@ -102,23 +102,23 @@ def password(ecr: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., Running]) -> Running:
+def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
     return start(judge="strict")
 
 
 @pytest.fixture
-def root(twin: Running) -> Client:
+def root(twin: RunningTwin) -> Client:
     return Client(twin, password(twin.client("ecr")))
 
 
 @pytest.fixture
-def repository(twin: Running, request: pytest.FixtureRequest) -> str:
+def repository(twin: RunningTwin, request: pytest.FixtureRequest) -> str:
     name = f"kit/{request.node.name.partition('[')[0]}"
     twin.client("ecr").create_repository(repositoryName=name, imageTagMutability="IMMUTABLE")
     return name
 
 
-def made_user(twin: Running, name: str, actions: Iterable[str]) -> Any:
+def made_user(twin: RunningTwin, name: str, actions: Iterable[str]) -> Any:
     """A client of ECR by a user who may do these actions, and log in."""
     iam = twin.client("iam")
     iam.create_user(UserName=name)
@@ -132,7 +132,7 @@ def made_user(twin: Running, name: str, actions: Iterable[str]) -> Any:
     return twin.client("ecr", key["AccessKeyId"], key["SecretAccessKey"])
 
 
-def test_what_was_pushed_is_pulled_and_ecr_knows_it(twin: Running, root: Client, repository: str) -> None:
+def test_what_was_pushed_is_pulled_and_ecr_knows_it(twin: RunningTwin, root: Client, repository: str) -> None:
     content, ecr = os.urandom(3 << 20), twin.client("ecr")
     pushed = root.push(repository, "v1", content)
     digest = pushed.headers["Docker-Content-Digest"]
@@ -157,7 +157,7 @@ def test_what_was_pushed_is_pulled_and_ecr_knows_it(twin: Running, root: Client,
     assert (available["layerAvailability"], available["layerSize"]) == ("AVAILABLE", len(content))
 
 
-def test_an_image_without_a_tag_is_known_by_its_digest(twin: Running, root: Client, repository: str) -> None:
+def test_an_image_without_a_tag_is_known_by_its_digest(twin: RunningTwin, root: Client, repository: str) -> None:
     ecr = twin.client("ecr")
     root.push(repository, "v1")
     body = json.dumps({**json.loads(root.ask("GET", f"{repository}/manifests/v1").body), "annotations": {}}).encode()
@@ -196,7 +196,7 @@ def test_what_is_not_there_or_not_ecrs_is_refused(root: Client, repository: str)
     assert json.loads(root.ask("GET", f"{repository}/tags/list").body)["tags"] == []
 
 
-def test_only_a_token_of_ecr_opens_it(twin: Running, root: Client, repository: str) -> None:
+def test_only_a_token_of_ecr_opens_it(twin: RunningTwin, root: Client, repository: str) -> None:
     head, text, signature = root.password.split(".")
     document = json.loads(base64.urlsafe_b64decode(text + "==="))
     assert 11.9 * 3600 < document["exp"] - twin.info.started < 13 * 3600
@@ -212,7 +212,7 @@ def test_only_a_token_of_ecr_opens_it(twin: Running, root: Client, repository: s
 
 
 @pytest.mark.parametrize("missing", [*PUSHING[:-1], *PULLING])
-def test_each_request_is_judged_as_the_action_of_ecr(twin: Running, root: Client, missing: str) -> None:
+def test_each_request_is_judged_as_the_action_of_ecr(twin: RunningTwin, root: Client, missing: str) -> None:
     name = f"kit/without-{missing.lower()}"
     twin.client("ecr").create_repository(repositoryName=name)
     digest = root.push(name, "v0", b"layer").headers["Docker-Content-Digest"]
@@ -230,7 +230,7 @@ def test_each_request_is_judged_as_the_action_of_ecr(twin: Running, root: Client
     assert f"user/{missing} is not authorized to perform: ecr:{missing} on resource: {ARN}/{name}" in words
 
 
-def test_its_requests_meet_the_faults_of_ecrs_actions(twin: Running, root: Client, repository: str) -> None:
+def test_its_requests_meet_the_faults_of_ecrs_actions(twin: RunningTwin, root: Client, repository: str) -> None:
     twin.fault("throttle", service="ecr", operation="PutImage", times=1)
     answer = root.push(repository, "v1")
     assert (answer.status, answer.error) == (429, ("TOOMANYREQUESTS", "Rate exceeded"))
@@ -239,7 +239,7 @@ def test_its_requests_meet_the_faults_of_ecrs_actions(twin: Running, root: Clien
     assert root.push(repository, "v1").status == 201
 
 
-def test_deletes_by_ecr_reach_the_registry(twin: Running, root: Client, repository: str) -> None:
+def test_deletes_by_ecr_reach_the_registry(twin: RunningTwin, root: Client, repository: str) -> None:
     ecr = twin.client("ecr")
     digest = root.push(repository, "v1").headers["Docker-Content-Digest"]
     root.push(repository, "v2")
@@ -257,19 +257,19 @@ def test_deletes_by_ecr_reach_the_registry(twin: Running, root: Client, reposito
     assert root.push(repository, "v1").status == 201
 
 
-def test_a_token_is_of_one_region(twin: Running, root: Client) -> None:
+def test_a_token_is_of_one_region(twin: RunningTwin, root: Client) -> None:
     with twin_client(twin, "eu-central-1") as ecr:
         ecr.create_repository(repositoryName="kit/regions")
         assert root.push("kit/regions", "v1").status == 404
         assert Client(twin, password(ecr)).push("kit/regions", "v1").status == 201
 
 
-def twin_client(twin: Running, region: str) -> Any:
+def twin_client(twin: RunningTwin, region: str) -> Any:
     session = boto3.Session(region_name=region, **root_keys(twin.home))
     return closing(session.client("ecr", endpoint_url=twin.info.url))
 
 
-def test_sagemaker_takes_dockers_manifests_alone(twin: Running, root: Client, repository: str) -> None:
+def test_sagemaker_takes_dockers_manifests_alone(twin: RunningTwin, root: Client, repository: str) -> None:
     role, sagemaker = made_role(twin, "images"), twin.client("sagemaker")
     for tag, media_type in (("docker", DOCKER), ("oci", OCI)):
         digest = root.push(repository, tag, media_type=media_type).headers["Docker-Content-Digest"]
@@ -282,9 +282,9 @@ def test_sagemaker_takes_dockers_manifests_alone(twin: Running, root: Client, re
             sagemaker.create_model(**model)
 
 
-def test_the_platform_pulls_by_a_name_that_nobody_can_guess(twin: Running, root: Client, repository: str) -> None:
+def test_the_platform_pulls_by_a_name_that_nobody_can_guess(twin: RunningTwin, root: Client, repository: str) -> None:
     root.push(repository, "v1")
-    inside = Twin(twin.home)
+    inside = AccountTwin(twin.home)
     inside.describe = lambda: {"port": twin.info.port}
     host, _, name = registry.pull_name(inside, repository, REGION).partition("/")
     assert host == f"localhost:{twin.info.port}"
@@ -296,7 +296,7 @@ def test_the_platform_pulls_by_a_name_that_nobody_can_guess(twin: Running, root:
     assert Client(twin).ask("GET", f"{name}/manifests/v1").status == 401
 
 
-def test_layers_are_not_held_in_memory(twin: Running, root: Client, repository: str) -> None:
+def test_layers_are_not_held_in_memory(twin: RunningTwin, root: Client, repository: str) -> None:
     def most() -> int:
         lines = Path(f"/proc/{twin.info.pids['twin']}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
@@ -312,7 +312,7 @@ def test_layers_are_not_held_in_memory(twin: Running, root: Client, repository: 
     assert most() - before < megabytes * 1024 / 4
 
 
-def test_images_outlive_the_twins_process_and_not_a_reset(start: Callable[..., Running]) -> None:
+def test_images_outlive_the_twins_process_and_not_a_reset(start: Callable[..., RunningTwin]) -> None:
     twin = start()
     twin.client("ecr").create_repository(repositoryName="kit/kept")
     root = Client(twin, password(twin.client("ecr")))

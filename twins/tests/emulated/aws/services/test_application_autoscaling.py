@@ -1,20 +1,19 @@
 """Targets, policies and their alarms, activities; what really happens to a variant."""
 
-import time
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import Running, await_status, made_config
 from twins.tests.emulated.aws.services.waiting import eventually
+from twins.tests.support.aws import RunningTwin, await_status, made_config
 
 DIMENSION = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
 METRIC = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
 
 
 @pytest.fixture(scope="module")
-def resource(twin: Running, model: str) -> dict[str, str]:
+def resource(twin: RunningTwin, model: str) -> dict[str, str]:
     """What names the variant of an endpoint that serves."""
     made_config(twin, "scaled-1", model)
     twin.client("sagemaker").create_endpoint(EndpointName="scaled", EndpointConfigName="scaled-1")
@@ -23,7 +22,7 @@ def resource(twin: Running, model: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def autoscaling(twin: Running, resource: dict[str, str]) -> Any:
+def autoscaling(twin: RunningTwin, resource: dict[str, str]) -> Any:
     """A client; what a test registered before is taken off."""
     client = twin.client("application-autoscaling")
     if client.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]:
@@ -63,7 +62,7 @@ def test_target_that_can_not_be_is_refused(
 
 
 def test_target_tracking_makes_two_alarms_that_go_with_the_target(
-    twin: Running, autoscaling: Any, resource: dict[str, str]
+    twin: RunningTwin, autoscaling: Any, resource: dict[str, str]
 ) -> None:
     autoscaling.register_scalable_target(**resource, MinCapacity=1, MaxCapacity=3)
     policy = _track(autoscaling, resource)
@@ -90,11 +89,9 @@ def test_what_is_not_there_is_said_in_the_words_of_aws(autoscaling: Any, resourc
         _track(autoscaling, resource)
     with pytest.raises(missing, match=r"No scaling policy found .* policy name: p"):
         autoscaling.delete_scaling_policy(**resource, PolicyName="p")
-    with pytest.raises(missing, match="No scheduled action found"):
-        autoscaling.delete_scheduled_action(**resource, ScheduledActionName="s")
 
 
-def test_alarm_scales_out_within_the_limits(twin: Running, autoscaling: Any, resource: dict[str, str]) -> None:
+def test_alarm_scales_out_within_the_limits(twin: RunningTwin, autoscaling: Any, resource: dict[str, str]) -> None:
     autoscaling.register_scalable_target(**resource, MinCapacity=1, MaxCapacity=3)
     policy = _track(autoscaling, resource)
     high = next(alarm["AlarmName"] for alarm in policy["Alarms"] if "AlarmHigh" in alarm["AlarmName"])
@@ -104,7 +101,7 @@ def test_alarm_scales_out_within_the_limits(twin: Running, autoscaling: Any, res
     assert f"monitor alarm {high} in state ALARM triggered policy" in activity["Cause"]
 
 
-def test_count_below_the_minimum_is_raised(twin: Running, autoscaling: Any, resource: dict[str, str]) -> None:
+def test_count_below_the_minimum_is_raised(twin: RunningTwin, autoscaling: Any, resource: dict[str, str]) -> None:
     await_status(twin, "scaled", "InService")
     autoscaling.register_scalable_target(**resource, MinCapacity=3, MaxCapacity=4)
     activity = eventually(lambda: _activities(autoscaling, "Setting desired instance count to 3."))
@@ -115,7 +112,7 @@ def test_count_below_the_minimum_is_raised(twin: Running, autoscaling: Any, reso
 
 
 def test_instance_type_stays_under_a_registered_target(
-    twin: Running, autoscaling: Any, resource: dict[str, str], model: str
+    twin: RunningTwin, autoscaling: Any, resource: dict[str, str], model: str
 ) -> None:
     await_status(twin, "scaled", "InService")
     made_config(twin, "scaled-other", model, InstanceType="ml.g5.2xlarge")
@@ -128,25 +125,22 @@ def test_instance_type_stays_under_a_registered_target(
     await_status(twin, "scaled", "InService")
 
 
-def test_scheduled_action_sets_the_limits_when_it_is_due(autoscaling: Any, resource: dict[str, str]) -> None:
+def test_what_the_twin_does_not_judge_is_refused_as_that(autoscaling: Any, resource: dict[str, str]) -> None:
     autoscaling.register_scalable_target(**resource, MinCapacity=1, MaxCapacity=4)
-    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 2))
-    action = {"MinCapacity": 2, "MaxCapacity": 5}
-    autoscaling.put_scheduled_action(
-        **resource, ScheduledActionName="s", Schedule=f"at({soon})", ScalableTargetAction=action
-    )
-    [shown] = autoscaling.describe_scheduled_actions(ServiceNamespace="sagemaker")["ScheduledActions"]
-    assert shown["ScalableTargetAction"] == action
-    assert ":scheduledActionName/s" in shown["ScheduledActionARN"]
-    eventually(
-        lambda: (
-            autoscaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"][0]["MaxCapacity"]
-            == 5
-        )
-    )
-    with pytest.raises(ClientError, match="Invalid Schedule Expression"):
-        autoscaling.put_scheduled_action(
-            **resource, ScheduledActionName="t", Schedule="cron(61 * * * ? *)", ScalableTargetAction=action
+    action = {"ScheduledActionName": "s", "Schedule": "rate(1 day)", "ScalableTargetAction": {"MinCapacity": 2}}
+    with pytest.raises(ClientError, match="does not judge application-autoscaling:PutScheduledAction"):
+        autoscaling.put_scheduled_action(**resource, **action)
+    assert autoscaling.describe_scheduled_actions(ServiceNamespace="sagemaker")["ScheduledActions"] == []
+    queries = [{"Id": "e", "Expression": "1 + 1", "ReturnData": True}]
+    with pytest.raises(ClientError, match="does not judge metric math"):
+        autoscaling.put_scaling_policy(
+            **resource,
+            PolicyName="maths",
+            PolicyType="TargetTrackingScaling",
+            TargetTrackingScalingPolicyConfiguration={
+                "TargetValue": 5.0,
+                "CustomizedMetricSpecification": {"Metrics": queries},
+            },
         )
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import TRUST, Running
+from twins.tests.support.aws import TRUST, RunningTwin
 
 DENY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}
 
 
 @pytest.fixture
-def iam(twin: Running) -> Any:
+def iam(twin: RunningTwin) -> Any:
     """A client."""
     return twin.client("iam")
 
@@ -103,7 +103,7 @@ def test_credential_report_has_the_root(iam: Any) -> None:
 
 
 @pytest.mark.usefixtures("no_faults")
-def test_role_works_only_after_it_was_propagated(twin: Running, iam: Any) -> None:
+def test_role_works_only_after_it_was_propagated(twin: RunningTwin, iam: Any) -> None:
     twin.fault("role_propagation", seconds=60)
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from twins.tests.emulated.aws.conftest import Running, made_role
 from twins.tests.emulated.aws.services.waiting import eventually
+from twins.tests.support.aws import RunningTwin, made_role
 
 TRAIN = "arn:aws:scheduler:::aws-sdk:sagemaker:createTrainingJob"
 
 
 @pytest.fixture(scope="module")
-def strict(start: Callable[..., Running]) -> Running:
+def strict(start: Callable[..., RunningTwin]) -> RunningTwin:
     """A twin that judges."""
     return start(judge="strict")
 
 
-def test_simulation_of_a_role_is_the_judges_decision(strict: Running) -> None:
+def test_simulation_of_a_role_is_the_judges_decision(strict: RunningTwin) -> None:
     iam = strict.client("iam")
     arn = _scheduler_role(iam, "reader", "s3:GetObject")
     found = iam.simulate_principal_policy(
@@ -28,7 +28,7 @@ def test_simulation_of_a_role_is_the_judges_decision(strict: Running) -> None:
     assert [each["EvalDecision"] for each in found] == ["allowed", "implicitDeny"]
 
 
-def test_schedule_does_only_what_its_role_may(strict: Running) -> None:
+def test_schedule_does_only_what_its_role_may(strict: RunningTwin) -> None:
     iam, scheduler, sqs = (strict.client(name) for name in ("iam", "scheduler", "sqs"))
     queue = sqs.create_queue(QueueName="missed")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -51,7 +51,7 @@ def test_schedule_does_only_what_its_role_may(strict: Running) -> None:
 
 
 @pytest.mark.parametrize(("source", "outcome"), [("000000000000", "Successfully"), ("111111111111", "Failed")])
-def test_alarm_publishes_where_the_topics_policy_lets_it(strict: Running, source: str, outcome: str) -> None:
+def test_alarm_publishes_where_the_topics_policy_lets_it(strict: RunningTwin, source: str, outcome: str) -> None:
     sns, cloudwatch = strict.client("sns"), strict.client("cloudwatch")
     topic = sns.create_topic(Name=f"from-{source}")["TopicArn"]
     statement = {

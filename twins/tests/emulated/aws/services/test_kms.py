@@ -9,11 +9,11 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from twins.tests.emulated.aws.conftest import Running
+from twins.tests.support.aws import RunningTwin
 
 
 @pytest.fixture
-def kms(twin: Running) -> Any:
+def kms(twin: RunningTwin) -> Any:
     """A client."""
     return twin.client("kms")
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import REGION, Running
 from twins.tests.emulated.aws.services.waiting import eventually
+from twins.tests.support.aws import REGION, RunningTwin
 
 TRAIN = "arn:aws:scheduler:::aws-sdk:sagemaker:createTrainingJob"
 JOB = {
@@ -21,7 +21,7 @@ JOB = {
 
 
 @pytest.fixture(scope="module")
-def scheduler_role(twin: Running) -> str:
+def scheduler_role(twin: RunningTwin) -> str:
     """A role that Scheduler may assume."""
     principal = {"Service": "scheduler.amazonaws.com"}
     trust = {
@@ -33,7 +33,7 @@ def scheduler_role(twin: Running) -> str:
 
 
 @pytest.fixture
-def scheduler(twin: Running) -> Any:
+def scheduler(twin: RunningTwin) -> Any:
     """A client."""
     return twin.client("scheduler")
 
@@ -88,7 +88,7 @@ def test_what_aws_refuses_is_refused(scheduler: Any, scheduler_role: str, change
 
 
 def test_a_due_schedule_starts_a_training_job(
-    twin: Running, scheduler: Any, scheduler_role: str, role: str, model: str
+    twin: RunningTwin, scheduler: Any, scheduler_role: str, role: str, model: str
 ) -> None:
     soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 2))
     scheduler.create_schedule(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import REGION, Running
+from twins.tests.support.aws import REGION, RunningTwin
 
 ACCOUNT = "000000000000"
 V2 = "application/vnd.docker.distribution.manifest.v2+json"
@@ -20,7 +20,7 @@ BUDGET = {
 NOTICE = {"NotificationType": "ACTUAL", "ComparisonOperator": "GREATER_THAN", "Threshold": 80.0}
 
 
-def test_image_has_its_manifests_digest_and_an_immutable_tag(twin: Running) -> None:
+def test_image_has_its_manifests_digest_and_an_immutable_tag(twin: RunningTwin) -> None:
     """moto gives all images of the same layers one digest."""
     ecr = twin.client("ecr")
     ecr.create_repository(repositoryName="kit/serving", imageTagMutability="IMMUTABLE")
@@ -41,7 +41,7 @@ def test_image_has_its_manifests_digest_and_an_immutable_tag(twin: Running) -> N
         ecr.create_repository(repositoryName="kit/other", encryptionConfiguration=key)
 
 
-def test_mail_subscription_waits_for_its_confirmation(twin: Running) -> None:
+def test_mail_subscription_waits_for_its_confirmation(twin: RunningTwin) -> None:
     sns = twin.client("sns")
     topic = sns.create_topic(Name="kit")["TopicArn"]
     assert (
@@ -63,7 +63,7 @@ def test_mail_subscription_waits_for_its_confirmation(twin: Running) -> None:
     sns.unsubscribe(SubscriptionArn=arn)
 
 
-def test_topic_keeps_every_attribute_and_refuses_others(twin: Running) -> None:
+def test_topic_keeps_every_attribute_and_refuses_others(twin: RunningTwin) -> None:
     sns = twin.client("sns")
     topic = sns.create_topic(Name="attributes", Attributes={"TracingConfig": "Active"})["TopicArn"]
     sns.set_topic_attributes(TopicArn=topic, AttributeName="SignatureVersion", AttributeValue="2")
@@ -77,7 +77,7 @@ def test_topic_keeps_every_attribute_and_refuses_others(twin: Running) -> None:
         sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(policy))
 
 
-def test_queue_has_one_kind_of_encryption(twin: Running) -> None:
+def test_queue_has_one_kind_of_encryption(twin: RunningTwin) -> None:
     sqs = twin.client("sqs")
     url = sqs.create_queue(QueueName="kms", Attributes={"KmsMasterKeyId": "alias/aws/sqs"})["QueueUrl"]
     shown = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
@@ -85,7 +85,7 @@ def test_queue_has_one_kind_of_encryption(twin: Running) -> None:
     assert shown["CreatedTimestamp"].isdigit()
 
 
-def test_name_of_a_dying_secret_is_reserved(twin: Running) -> None:
+def test_name_of_a_dying_secret_is_reserved(twin: RunningTwin) -> None:
     secrets = twin.client("secretsmanager")
     arn = secrets.create_secret(Name="kit", SecretString="s")["ARN"]
     assert secrets.list_secret_version_ids(SecretId="kit")["ARN"] == arn
@@ -94,7 +94,7 @@ def test_name_of_a_dying_secret_is_reserved(twin: Running) -> None:
         secrets.create_secret(Name="kit")
 
 
-def test_budget_keeps_subscribers_and_tags(twin: Running) -> None:
+def test_budget_keeps_subscribers_and_tags(twin: RunningTwin) -> None:
     budgets = twin.client("budgets")
     subscribers = [
         {"SubscriptionType": "EMAIL", "Address": "a@example.com"},
@@ -120,12 +120,14 @@ def test_budget_keeps_subscribers_and_tags(twin: Running) -> None:
         budgets.describe_budget(**named)
 
 
-def test_tags_of_all_services_are_found_at_once(twin: Running, role: str, model: str) -> None:
+def test_tags_of_all_services_are_found_at_once(twin: RunningTwin, role: str, model: str) -> None:
     tags = [{"Key": "llmops:stack", "Value": "dev"}]
     sagemaker = twin.client("sagemaker")
     sagemaker.add_tags(ResourceArn=sagemaker.describe_model(ModelName=model)["ModelArn"], Tags=tags)
     twin.client("sns").create_topic(Name="tagged", Tags=tags)
-    twin.client("cloudwatch").put_composite_alarm(AlarmName="tagged", AlarmRule="FALSE", Tags=tags)
+    alarm = {"MetricName": "Errors", "Namespace": "Kit", "Period": 60, "Statistic": "Sum", "EvaluationPeriods": 1}
+    compared = {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold"}
+    twin.client("cloudwatch").put_metric_alarm(AlarmName="tagged", **alarm, **compared, Tags=tags)
     twin.client("scheduler").create_schedule_group(Name="tagged", Tags=tags)
     twin.client("budgets").create_budget(
         AccountId=ACCOUNT, Budget={**BUDGET, "BudgetName": "tagged"}, ResourceTags=tags
@@ -141,7 +143,7 @@ def test_tags_of_all_services_are_found_at_once(twin: Running, role: str, model:
     assert [each["Tags"] for each in only] == [tags]
 
 
-def test_quotas_of_sagemaker_have_their_codes(twin: Running) -> None:
+def test_quotas_of_sagemaker_have_their_codes(twin: RunningTwin) -> None:
     quotas = twin.client("service-quotas")
     found = quotas.get_service_quota(ServiceCode="sagemaker", QuotaCode="L-4D27DFDD")["Quota"]
     assert found["QuotaName"] == "ml.c5.large for endpoint usage"
@@ -155,7 +157,7 @@ def test_quotas_of_sagemaker_have_their_codes(twin: Running) -> None:
         quotas.get_service_quota(ServiceCode="sagemaker", QuotaCode="L-00000000")
 
 
-def test_twin_has_no_prices_and_says_so(twin: Running) -> None:
+def test_twin_has_no_prices_and_says_so(twin: RunningTwin) -> None:
     with pytest.raises(ClientError, match="A twin of AWS has no prices"):
         twin.client("pricing").get_products(ServiceCode="AmazonSageMaker")
 

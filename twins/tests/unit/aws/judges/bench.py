@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from twins.aws.judges.permissions import PermissionJudge
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.judges.permissions import AwsPermissionJudge
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 ACCOUNT = "000000000000"
 REGION = "eu-central-1"
@@ -15,18 +15,18 @@ ROOT = f"arn:aws:iam::{ACCOUNT}:root"
 class Bench:
     """A twin and its judge of permissions."""
 
-    def __init__(self, twin: Twin, judge: PermissionJudge) -> None:
+    def __init__(self, twin: AccountTwin, judge: AwsPermissionJudge) -> None:
         self.twin = twin
         self.judge = judge
 
-    def call(self, service: str, operation: str, parameters: dict[str, Any], principal: str = ROOT) -> Call:
-        return Call(service, operation, parameters, "", REGION, principal)
+    def call(self, service: str, operation: str, parameters: dict[str, Any], principal: str = ROOT) -> ApiCall:
+        return ApiCall(service, operation, parameters, "", REGION, principal)
 
-    def refusal(self, service: str, operation: str, parameters: dict[str, Any], principal: str) -> ApiError | None:
+    def refusal(self, service: str, operation: str, parameters: dict[str, Any], principal: str) -> AwsApiError | None:
         """What the judge answers a call with; None: nothing."""
         try:
             self.judge(self.call(service, operation, parameters, principal))
-        except ApiError as e:
+        except AwsApiError as e:
             return e
         return None
 

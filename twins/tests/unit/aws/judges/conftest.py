@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from twins.aws.judges.permissions import PermissionJudge
-from twins.aws.twin import Twin
+from twins.aws.judges.permissions import AwsPermissionJudge
+from twins.aws.twin import AccountTwin
 from twins.tests.unit.aws.judges.bench import REGION, Bench
 
 
 @pytest.fixture(scope="session")
-def one_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Twin], PermissionJudge]]:
+def one_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[AccountTwin], AwsPermissionJudge]]:
     """A judge whose process all tests share."""
-    judge = PermissionJudge(Twin(tmp_path_factory.mktemp("twin"), region=REGION))
+    judge = AwsPermissionJudge(AccountTwin(tmp_path_factory.mktemp("twin"), region=REGION))
 
-    def of(twin: Twin) -> PermissionJudge:
+    def of(twin: AccountTwin) -> AwsPermissionJudge:
         judge._twin = twin
         judge.account.twin = twin
         return judge
@@ -25,11 +25,11 @@ def one_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Tw
 
 
 @pytest.fixture
-def bench(one_judge: Callable[[Twin], PermissionJudge], tmp_path: Path) -> Bench:
+def bench(one_judge: Callable[[AccountTwin], AwsPermissionJudge], tmp_path: Path) -> Bench:
     from moto.moto_api._internal.models import moto_api_backend
 
     moto_api_backend.reset()
-    twin = Twin(tmp_path, region=REGION)
+    twin = AccountTwin(tmp_path, region=REGION)
     judge = one_judge(twin)
     twin.judge_of_roles = judge.may
     return Bench(twin, judge)

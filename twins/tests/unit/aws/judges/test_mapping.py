@@ -6,7 +6,7 @@ import botocore.session
 import pytest
 
 from twins.aws.judges import tables
-from twins.aws.judges.access import Access
+from twins.aws.judges.access import JudgedAction
 from twins.aws.judges.reference import PREFIXES
 from twins.aws.services.documents import shelf
 from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, Bench
@@ -252,7 +252,7 @@ NEEDS: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
 ]  # fmt: skip
 
 
-def needs(bench: Bench, service: str, operation: str, parameters: dict[str, Any]) -> list[Access]:
+def needs(bench: Bench, service: str, operation: str, parameters: dict[str, Any]) -> list[JudgedAction]:
     return bench.judge._mapping.accesses_of(bench.call(service, operation, parameters))
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from contract.errors import KitError
-from twins.aws.judges.permissions import PermissionJudge
-from twins.aws.twin import Twin, TwinSettings
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.judges.permissions import AwsPermissionJudge
+from twins.aws.twin import AccountTwin, TwinSettings
+from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.core import web_identity
 from twins.tests.unit.aws.judges.bench import (
     ACCOUNT,
@@ -27,7 +27,7 @@ LOCKED = deny("s3:*", ["arn:aws:s3:::data", "arn:aws:s3:::data/*"], Principal="*
 ACCOUNT_RULES = allow("kms:*", Principal={"AWS": ROOT})
 
 
-def message(error: ApiError | None) -> str:
+def message(error: AwsApiError | None) -> str:
     assert error is not None
     return error.message
 
@@ -225,10 +225,10 @@ def test_a_session_policy_narrows_a_session(bench: Bench) -> None:
     backend = sts_backends[ACCOUNT]["aws"]
     narrow = policy(allow("s3:ListAllMyBuckets"))
     session = backend.assume_role("us-east-1", "s", role, narrow, 900, "")
-    listed = Call("s3", "ListBuckets", {}, session.access_key_id, REGION, session.arn)
+    listed = ApiCall("s3", "ListBuckets", {}, session.access_key_id, REGION, session.arn)
     bench.judge(listed)
-    made = Call("s3", "CreateBucket", {"Bucket": "new"}, session.access_key_id, REGION, session.arn)
-    with pytest.raises(ApiError, match="because no session policy allows the s3:CreateBucket action"):
+    made = ApiCall("s3", "CreateBucket", {"Bucket": "new"}, session.access_key_id, REGION, session.arn)
+    with pytest.raises(AwsApiError, match="because no session policy allows the s3:CreateBucket action"):
         bench.judge(made)
 
 
@@ -240,7 +240,7 @@ def test_a_web_identity_is_judged_by_what_its_token_says(bench: Bench) -> None:
     trusted = allow("sts:AssumeRoleWithWebIdentity", None, Principal={"Federated": provider}, Condition=condition)
     role = bench.role("ci", allow("s3:*"), trust=policy(trusted))
 
-    def refusal(given: str = "", **claims: Any) -> ApiError | None:
+    def refusal(given: str = "", **claims: Any) -> AwsApiError | None:
         said = {"iss": "https://ci.example.com", "aud": "sts.amazonaws.com", **claims}
         asked = {
             "RoleArn": role,
@@ -363,12 +363,12 @@ def test_a_judge_that_is_off_needs_no_node(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
     monkeypatch.setenv("npm_config_fetch_retries", "0")
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
-    twin = Twin(tmp_path, TwinSettings(judge="off"), region=REGION)
-    judge = PermissionJudge(twin)
-    judge(Call("s3", "ListBuckets", {}, "", REGION, ROOT))
+    twin = AccountTwin(tmp_path, TwinSettings(judge="off"), region=REGION)
+    judge = AwsPermissionJudge(twin)
+    judge(ApiCall("s3", "ListBuckets", {}, "", REGION, ROOT))
     judge.close()
     with pytest.raises(KitError, match="can't be installed"):
-        PermissionJudge(Twin(tmp_path))
+        AwsPermissionJudge(AccountTwin(tmp_path))
 
 
 def test_a_user_who_is_gone_is_nobody(bench: Bench) -> None:
@@ -378,7 +378,7 @@ def test_a_user_who_is_gone_is_nobody(bench: Bench) -> None:
 
 
 def test_a_judge_that_died_says_so(tmp_path: Path) -> None:
-    judge = PermissionJudge(Twin(tmp_path))
+    judge = AwsPermissionJudge(AccountTwin(tmp_path))
     judge._evaluator._process.send_signal(signal.SIGKILL)
     judge._evaluator._process.wait()
     with pytest.raises(KitError, match="start the twin again"):

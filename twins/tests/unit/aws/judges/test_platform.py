@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from twins.aws.judges.access import Access
+from twins.aws.judges.access import JudgedAction
 from twins.aws.judges.platform import (
     accesses_of_async_invocation,
     accesses_of_endpoint,
@@ -55,7 +55,7 @@ def key(bench: Bench) -> str:
     return bench.key(allow("kms:*", Principal={"AWS": ROOT}))
 
 
-def of_endpoint(bench: Bench, key: str, **configuration: Any) -> list[Access]:
+def of_endpoint(bench: Bench, key: str, **configuration: Any) -> list[JudgedAction]:
     bench.bucket("store", key=key)
     bench.s3.put_object("store", "models/a/config.json", b"{}", encryption="aws:kms", kms_key_id=key)
     source = {"S3Uri": "s3://store/models/a/", "S3DataType": "S3Prefix", "CompressionType": "None"}
@@ -69,7 +69,7 @@ def of_endpoint(bench: Bench, key: str, **configuration: Any) -> list[Access]:
     return accesses_of_endpoint(bench.twin, "chat", {"KmsKeyId": key, **configuration}, model, rollback)
 
 
-def of_job(bench: Bench, key: str) -> list[Access]:
+def of_job(bench: Bench, key: str) -> list[JudgedAction]:
     bench.bucket("store", key=key)
     bench.bucket("work", key=key)
     channel = {"ChannelName": "dataset", "DataSource": {"S3DataSource": {"S3Uri": "s3://store/datasets/a/"}}}
@@ -127,7 +127,7 @@ def test_a_bucket_may_insist_on_the_vpc_endpoint(bench: Bench) -> None:
     source = {"S3DataSource": {"S3Uri": "s3://store/models/a/"}}
     model = {"PrimaryContainer": {"ModelDataSource": source}, "VpcConfig": network}
 
-    def reading() -> Access:
+    def reading() -> JudgedAction:
         return next(each for each in accesses_of_endpoint(bench.twin, "e", {}, model) if each.action == "s3:GetObject")
 
     assert reading().context["aws:SourceVpc"] == subnet.vpc_id
@@ -143,7 +143,7 @@ def test_a_bucket_may_insist_on_the_vpc_endpoint(bench: Bench) -> None:
 
 @pytest.mark.parametrize("accesses", [of_endpoint, of_job])
 def test_a_role_with_exactly_these_is_enough_and_with_one_less_is_not(
-    bench: Bench, key: str, accesses: Callable[[Bench, str], list[Access]]
+    bench: Bench, key: str, accesses: Callable[[Bench, str], list[JudgedAction]]
 ) -> None:
     needed = accesses(bench, key)
     allowed: dict[str, set[str]] = {}

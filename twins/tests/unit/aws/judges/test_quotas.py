@@ -9,7 +9,7 @@ import pytest
 
 from twins.aws.judges import quotas
 from twins.aws.judges.quotas import QuotaJudge, code_of
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.tests.unit.aws.judges.bench import (
     ACCOUNT,
     REGION,
@@ -37,10 +37,10 @@ class Endpoints:
         twin.implement("sagemaker", "ListTrainingJobs", lambda call: {"TrainingJobSummaries": list(self.jobs.values())})
         twin.implement("sagemaker", "DescribeTrainingJob", lambda call: self.jobs[call.parameters["TrainingJobName"]])
 
-    def _configuration(self, call: Call) -> dict[str, Any]:
+    def _configuration(self, call: ApiCall) -> dict[str, Any]:
         name = call.parameters["EndpointConfigName"]
         if name not in self.configurations:
-            raise ApiError("ValidationException", f'Could not find endpoint configuration "{name}".')
+            raise AwsApiError("ValidationException", f'Could not find endpoint configuration "{name}".')
         return {"ProductionVariants": self.configurations[name]}
 
     def configure(self, name: str, instance_type: str, count: int) -> None:
@@ -67,15 +67,15 @@ def endpoints(bench: Bench) -> Endpoints:
     return Endpoints(bench)
 
 
-def refusal(judge: QuotaJudge, operation: str, service: str = "sagemaker", **parameters: Any) -> ApiError | None:
+def refusal(judge: QuotaJudge, operation: str, service: str = "sagemaker", **parameters: Any) -> AwsApiError | None:
     try:
-        judge(Call(service, operation, parameters, "", REGION, ROOT))
-    except ApiError as e:
+        judge(ApiCall(service, operation, parameters, "", REGION, ROOT))
+    except AwsApiError as e:
         return e
     return None
 
 
-def message(error: ApiError | None) -> str:
+def message(error: AwsApiError | None) -> str:
     assert error is not None
     return error.message
 
@@ -194,7 +194,7 @@ def test_an_image_of_the_account_must_be_there(bench: Bench, judge: QuotaJudge) 
 
     role = bench.role("r", allow("*"))
 
-    def model(image: str) -> ApiError | None:
+    def model(image: str) -> AwsApiError | None:
         return refusal(judge, "CreateModel", ModelName="m", ExecutionRoleArn=role, PrimaryContainer={"Image": image})
 
     assert message(model(f"{REGISTRY}/serving:1")) == f"Requested image {REGISTRY}/serving:1 not found."
@@ -215,7 +215,7 @@ def test_model_data_must_be_there_and_readable(bench: Bench, judge: QuotaJudge) 
     able = bench.role("able", allow(["s3:GetObject", "s3:ListBucket"]))
     unable = bench.role("unable", allow("s3:GetObject"))
 
-    def model(role: str, uri: str) -> ApiError | None:
+    def model(role: str, uri: str) -> AwsApiError | None:
         source = {"S3DataSource": {"S3Uri": uri, "S3DataType": "S3Prefix", "CompressionType": "None"}}
         container = {"ModelDataSource": source}
         return refusal(judge, "CreateModel", ModelName="m", ExecutionRoleArn=role, PrimaryContainer=container)
@@ -249,7 +249,7 @@ def test_a_network_must_be_there(bench: Bench, judge: QuotaJudge) -> None:
     subnet = next(name for zone in backend.subnets.values() for name in zone)
     group = next(name for each in backend.groups.values() for name in each)
 
-    def model(subnets: list[str], groups: list[str]) -> ApiError | None:
+    def model(subnets: list[str], groups: list[str]) -> AwsApiError | None:
         network = {"Subnets": subnets, "SecurityGroupIds": groups}
         return refusal(judge, "CreateModel", ModelName="m", ExecutionRoleArn=role, VpcConfig=network)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from twins.aws.registry import registry
-from twins.aws.twin import Twin
-from twins.aws.wire.calls import Call
+from twins.aws.twin import AccountTwin
+from twins.aws.wire.calls import ApiCall
 
 
 def basic(password: str, user: str = "AWS") -> str:
@@ -16,8 +16,8 @@ def basic(password: str, user: str = "AWS") -> str:
 
 
 def test_a_token_is_its_askers_for_12_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = Twin(tmp_path)
-    call = Call("ecr", "GetAuthorizationToken", {}, "AKIA", "eu-west-1", "arn:aws:iam::000000000000:user/one")
+    twin = AccountTwin(tmp_path)
+    call = ApiCall("ecr", "GetAuthorizationToken", {}, "AKIA", "eu-west-1", "arn:aws:iam::000000000000:user/one")
     token = registry.token(twin, call)
     assert registry.holder(twin, basic(token)) == registry.Holder("AKIA", call.principal, "eu-west-1")
     now = time.time()
@@ -29,8 +29,8 @@ def test_a_token_is_its_askers_for_12_hours(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_nothing_else_opens_the_registry(tmp_path: Path) -> None:
-    twin, other = Twin(tmp_path / "one"), Twin(tmp_path / "other")
-    call = Call("ecr", "GetAuthorizationToken", {}, "AKIA", "eu-west-1", "arn:aws:iam::000000000000:user/one")
+    twin, other = AccountTwin(tmp_path / "one"), AccountTwin(tmp_path / "other")
+    call = ApiCall("ecr", "GetAuthorizationToken", {}, "AKIA", "eu-west-1", "arn:aws:iam::000000000000:user/one")
     token = registry.token(twin, call)
     text, _, signature = token.partition(".")
     for wrong in (

@@ -7,7 +7,7 @@ import pytest
 from moto.moto_server.werkzeug_app import BackendRequest
 
 from twins.aws.wire import authentication, front, reading
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 from twins.aws.wire.refusals import Refusals
 from twins.aws.wire.signatures import Signer, signature_of
 
@@ -113,18 +113,18 @@ def test_who_signed_is_read_from_header_and_query() -> None:
     assert by_url
     assert (by_url.signer, by_url.seconds) == (Signer("AKIA", "eu-west-1", "s3", "20260101"), 60)
     assert signature_of(BackendRequest(environ()), words) is None
-    with pytest.raises(ApiError, match="Only one auth mechanism allowed"):
+    with pytest.raises(AwsApiError, match="Only one auth mechanism allowed"):
         signature_of(BackendRequest(environ("GET", query=query, authorization=signed("s3"), x_amz_date=made)), words)
-    with pytest.raises(ApiError, match="Query-string authentication version 4 requires"):
+    with pytest.raises(AwsApiError, match="Query-string authentication version 4 requires"):
         signature_of(BackendRequest(environ("GET", query=query + "&X-Amz-Signature=y")), words)
 
 
 def test_an_operation_that_is_none() -> None:
     request = BackendRequest(environ(x_amz_target="SageMaker.Nonsense", authorization=signed("sagemaker")))
-    with pytest.raises(ApiError) as refusal:
+    with pytest.raises(AwsApiError) as refusal:
         reading.read(request, "sagemaker")
     assert refusal.value.code == "UnknownOperationException"
-    with pytest.raises(ApiError) as refusal:
+    with pytest.raises(AwsApiError) as refusal:
         reading.model_of("nonsense")
     assert refusal.value.code == "UnknownService"
 

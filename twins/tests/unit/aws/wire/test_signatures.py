@@ -6,7 +6,7 @@ import pytest
 from moto.core.request import Request
 
 from twins.aws.wire import payloads
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 from twins.aws.wire.refusals import Refusals
 from twins.aws.wire.signatures import (
     ALGORITHM,
@@ -142,7 +142,7 @@ def test_s3s_example_of_signed_chunks() -> None:
         (environ(), chunked(signatures, content)[:1000], "SignatureDoesNotMatch"),
         (environ(), b"", "IncompleteBody"),
     ):
-        with pytest.raises(ApiError) as refused:
+        with pytest.raises(AwsApiError) as refused:
             payloads.decode(wrong, body, signature, key, S3)
         assert refused.value.code == code
 
@@ -159,6 +159,6 @@ def test_s3s_example_of_signed_chunks() -> None:
 def test_what_lacks_a_part_is_incomplete(headers: dict[str, str], told: str) -> None:
     given = {"Host": "localhost", "X-Amz-Date": "20150830T123600Z", **headers}
     given["Authorization"] = f"{ALGORITHM} {headers.get('Authorization', '')}"
-    with pytest.raises(ApiError, match=told) as refused:
+    with pytest.raises(AwsApiError, match=told) as refused:
         signature_of(Request.from_primitives("GET", "http://localhost/", given), IAM)
     assert refused.value.code == "IncompleteSignature"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from twins.aws.wire import validation
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 from twins.aws.wire.reading import Reading, model_of
 
 
@@ -14,8 +14,8 @@ def reading(service: str, operation: str, **parameters: Any) -> Reading:
     return Reading(service, model.operation_model(operation), str(model.protocol), parameters)
 
 
-def refused(service: str, operation: str, **parameters: Any) -> ApiError:
-    with pytest.raises(ApiError) as refusal:
+def refused(service: str, operation: str, **parameters: Any) -> AwsApiError:
+    with pytest.raises(AwsApiError) as refusal:
         validation.check(reading(service, operation, **parameters))
     return refusal.value
 

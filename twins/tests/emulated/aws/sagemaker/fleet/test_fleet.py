@@ -23,7 +23,7 @@ from tests.support.echo import echo_source
 from tests.support.models import copy_model, tiny_model
 from tests.support.serving import sign_version, until
 from twins.aws import control
-from twins.tests.emulated.aws.conftest import Running, await_status, made_role
+from twins.tests.support.aws import RunningTwin, await_status, made_role
 
 FAILED_PING = "The primary container for production variant main did not pass the ping health check."
 
@@ -32,7 +32,7 @@ FAILED_PING = "The primary container for production variant main did not pass th
 class Cloud:
     """A twin that runs containers, and what makes endpoints there."""
 
-    twin: Running
+    twin: RunningTwin
     image: str
     role: str
     made: int = 0
@@ -143,7 +143,7 @@ def blue_green(kind: str = "ALL_AT_ONCE", wait: int = 300, **more: Any) -> dict[
 
 
 @pytest.fixture(scope="module")
-def cloud(start: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory) -> Cloud:
+def cloud(start: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFactory) -> Cloud:
     """One twin for this file."""
     twin = start(pace=0.2, containers="run")
     return Cloud(twin, build(echo_source(tmp_path_factory.mktemp("echo"))), made_role(twin, "serving"))
@@ -430,7 +430,7 @@ def test_a_killed_twin_finds_its_containers_and_its_update_again(cloud: Cloud) -
     until(lambda: len(cloud.instances("survivor")) == 3)
     until(lambda: b"PendingDeploymentSummary" in (cloud.twin.home / "state.pickle").read_bytes())
     os.kill(cloud.twin.info.pids["twin"], signal.SIGKILL)
-    again = Running(cloud.twin.home, control.up(cloud.twin.home, judge="off", pace=600, containers="run"))
+    again = RunningTwin(cloud.twin.home, control.up(cloud.twin.home, judge="off", pace=600, containers="run"))
     cloud.twin.close()
     cloud.twin = again
     assert pids <= {each["pid"] for each in cloud.instances("survivor")}
@@ -453,7 +453,7 @@ def test_down_and_reset_leave_nothing(cloud: Cloud) -> None:
     control.down(home)
     assert of_home(home) == []
     cloud.twin.close()
-    cloud.twin = Running(home, control.up(home, judge="off", pace=0.2, containers="run"))
+    cloud.twin = RunningTwin(home, control.up(home, judge="off", pace=0.2, containers="run"))
     await_status(cloud.twin, "ended", "InService")
     assert cloud.ask("ended")["text"] == "1"
     control.reset(home)

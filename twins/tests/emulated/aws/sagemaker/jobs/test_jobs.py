@@ -12,24 +12,24 @@ import pytest
 from tests.support.jobs import trainee
 from tests.support.twin_keys import root_secret
 from twins.core.control import own_key
-from twins.tests.emulated.aws.conftest import Running, made_role
+from twins.tests.support.aws import RunningTwin, made_role
 
 WORK = "work-of-jobs"
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., Running]) -> Running:
+def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
     found = start(containers="run", pace=0.1)
     prepare(found)
     return found
 
 
 @pytest.fixture(scope="module")
-def role(twin: Running) -> str:
+def role(twin: RunningTwin) -> str:
     return made_role(twin, "training")
 
 
-def prepare(twin: Running) -> None:
+def prepare(twin: RunningTwin) -> None:
     s3 = twin.client("s3")
     s3.create_bucket(Bucket=WORK)
     for key, body in {
@@ -41,7 +41,7 @@ def prepare(twin: Running) -> None:
         s3.put_object(Bucket=WORK, Key=key, Body=body)
 
 
-def begin(twin: Running, role: str, name: str, code: str, **more: Any) -> str:
+def begin(twin: RunningTwin, role: str, name: str, code: str, **more: Any) -> str:
     """Start a job that executes `code`."""
     algorithm = {"TrainingImage": trainee(), "TrainingInputMode": "File", **more.pop("algorithm", {})}
     request = {
@@ -63,7 +63,7 @@ def channel(name: str, key: str, **more: Any) -> dict[str, Any]:
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}, **more}
 
 
-def described(twin: Running, name: str, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def described(twin: RunningTwin, name: str, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The job's description once it is so."""
     deadline = time.monotonic() + 600
     while True:
@@ -74,11 +74,11 @@ def described(twin: Running, name: str, until: Callable[[dict[str, Any]], bool])
         time.sleep(0.03)
 
 
-def ended(twin: Running, name: str) -> dict[str, Any]:
+def ended(twin: RunningTwin, name: str) -> dict[str, Any]:
     return described(twin, name, lambda job: job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped"))
 
 
-def in_status(twin: Running, name: str, status: str) -> dict[str, Any]:
+def in_status(twin: RunningTwin, name: str, status: str) -> dict[str, Any]:
     return described(twin, name, lambda job: job["SecondaryStatus"] == status)
 
 
@@ -86,16 +86,16 @@ def steps(job: dict[str, Any]) -> list[str]:
     return [each["Status"] for each in job["SecondaryStatusTransitions"]]
 
 
-def keys(twin: Running, prefix: str) -> list[str]:
+def keys(twin: RunningTwin, prefix: str) -> list[str]:
     found = twin.client("s3").list_objects_v2(Bucket=WORK, Prefix=prefix).get("Contents", [])
     return [each["Key"].removeprefix(prefix) for each in found]
 
 
-def body(twin: Running, key: str) -> bytes:
+def body(twin: RunningTwin, key: str) -> bytes:
     return twin.client("s3").get_object(Bucket=WORK, Key=key)["Body"].read()
 
 
-def log_lines(twin: Running, job: str, host: str = "algo-1") -> list[str]:
+def log_lines(twin: RunningTwin, job: str, host: str = "algo-1") -> list[str]:
     logs = twin.client("logs")
     group = "/aws/sagemaker/TrainingJobs"
     if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
@@ -108,7 +108,7 @@ def log_lines(twin: Running, job: str, host: str = "algo-1") -> list[str]:
     ]
 
 
-def until_said(twin: Running, job: str, line: str) -> None:
+def until_said(twin: RunningTwin, job: str, line: str) -> None:
     deadline = time.monotonic() + 120
     while line not in log_lines(twin, job):
         assert time.monotonic() < deadline, log_lines(twin, job)
@@ -134,7 +134,7 @@ for step in range(3):
 """
 
 
-def test_what_a_container_finds_and_what_it_leaves(twin: Running, role: str) -> None:
+def test_what_a_container_finds_and_what_it_leaves(twin: RunningTwin, role: str) -> None:
     metrics = [{"Name": "loss", "Regex": r"loss=(\S+)"}, {"Name": "no", "Regex": "nothing=(.*)"}]
     name = begin(twin, role, "contract", CONTRACT, algorithm={"MetricDefinitions": metrics}, Environment={"OWN": "1"})
     job = ended(twin, name)
@@ -185,7 +185,7 @@ def test_what_a_container_finds_and_what_it_leaves(twin: Running, role: str) -> 
     assert not list((twin.home / "jobs").iterdir())
 
 
-def test_archives_a_key_and_versions(twin: Running, role: str) -> None:
+def test_archives_a_key_and_versions(twin: RunningTwin, role: str) -> None:
     key = twin.client("kms").create_key()["KeyMetadata"]
     twin.client("kms").create_alias(AliasName="alias/outputs", TargetKeyId=key["KeyId"])
     twin.client("s3").put_bucket_versioning(Bucket=WORK, VersioningConfiguration={"Status": "Enabled"})
@@ -204,7 +204,7 @@ def test_archives_a_key_and_versions(twin: Running, role: str) -> None:
 
 
 @pytest.mark.vulnerability(3)
-def test_vulnerability_3_a_job_has_no_key_of_its_twin(twin: Running, role: str) -> None:
+def test_vulnerability_3_a_job_has_no_key_of_its_twin(twin: RunningTwin, role: str) -> None:
     """Its environment is its own, and what it asks the twin without a signature is refused."""
     code = f"""
 import urllib.request, urllib.error
@@ -226,7 +226,7 @@ for path in ("/_twin/status", "/"):
     assert own_key(twin.home) not in said
 
 
-def test_a_failure_file_is_the_reason(twin: Running, role: str) -> None:
+def test_a_failure_file_is_the_reason(twin: RunningTwin, role: str) -> None:
     code = """
 (ml / "output/failure").write_text("no such column: x" + "!" * 2000)
 (ml / "output/data/why.txt").write_text("because")
@@ -241,7 +241,7 @@ sys.exit(7)
     assert keys(twin, "out/failing/output/") == ["data/why.txt"]
 
 
-def test_it_is_stopped_in_its_own_time(twin: Running, role: str) -> None:
+def test_it_is_stopped_in_its_own_time(twin: RunningTwin, role: str) -> None:
     code = "catch(); print('ready'); wait_for_the_end(); (ml / 'model/saved').write_text('late'); sys.exit(3)"
     name = begin(twin, role, "stopping", code)
     until_said(twin, name, "ready")
@@ -252,7 +252,7 @@ def test_it_is_stopped_in_its_own_time(twin: Running, role: str) -> None:
     assert body(twin, "out/stopping/output/model/saved") == b"late"
 
 
-def test_it_is_ended_when_its_time_is_over(twin: Running, role: str) -> None:
+def test_it_is_ended_when_its_time_is_over(twin: RunningTwin, role: str) -> None:
     stopping = {"MaxRuntimeInSeconds": 1}
     job = ended(twin, begin(twin, role, "too-long", "time.sleep(100)", StoppingCondition=stopping))
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
@@ -272,7 +272,7 @@ if number == 0:
 
 
 @pytest.mark.usefixtures("no_faults")
-def test_spot_that_is_reclaimed_goes_on_from_its_checkpoints(twin: Running, role: str) -> None:
+def test_spot_that_is_reclaimed_goes_on_from_its_checkpoints(twin: RunningTwin, role: str) -> None:
     more = {
         "EnableManagedSpotTraining": True,
         "StoppingCondition": {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 600},
@@ -289,7 +289,7 @@ def test_spot_that_is_reclaimed_goes_on_from_its_checkpoints(twin: Running, role
     assert job["BillableTimeInSeconds"] <= job["TrainingTimeInSeconds"]
 
 
-def test_checkpoints_come_and_go_while_it_runs(twin: Running, role: str) -> None:
+def test_checkpoints_come_and_go_while_it_runs(twin: RunningTwin, role: str) -> None:
     twin.client("s3").put_object(Bucket=WORK, Key="checkpoints/both/old", Body=b"old")
     twin.client("s3").put_object(Bucket=WORK, Key="checkpoints/both-not", Body=b"another's")
     code = """
@@ -334,7 +334,7 @@ else:
 TWO = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
 
 
-def test_two_instances_talk_to_each_other_on_the_same_port(twin: Running, role: str) -> None:
+def test_two_instances_talk_to_each_other_on_the_same_port(twin: RunningTwin, role: str) -> None:
     more = {
         "ResourceConfig": TWO,
         "InputDataConfig": [channel("train", "in/rows/", source={"S3DataDistributionType": "ShardedByS3Key"})],
@@ -348,7 +348,7 @@ def test_two_instances_talk_to_each_other_on_the_same_port(twin: Running, role: 
         assert body(twin, f"out/{name}/output/model/both") == b"algo-1"
 
 
-def test_one_instance_that_fails_ends_them_all(twin: Running, role: str) -> None:
+def test_one_instance_that_fails_ends_them_all(twin: RunningTwin, role: str) -> None:
     code = """
 if config("resourceconfig")["current_host"] == "algo-2":
     sys.exit(9)
@@ -361,7 +361,7 @@ print("told to end")
 
 
 @pytest.mark.usefixtures("no_faults")
-def test_a_crash_bad_images_and_no_capacity(twin: Running, role: str) -> None:
+def test_a_crash_bad_images_and_no_capacity(twin: RunningTwin, role: str) -> None:
     twin.fault("crash", name="crashing")
     assert "exit code: 137" in ended(twin, begin(twin, role, "crashing", "time.sleep(100)"))["FailureReason"]
     twin.fault("bad_image", image="process:trainee@*")
@@ -379,20 +379,20 @@ def test_a_crash_bad_images_and_no_capacity(twin: Running, role: str) -> None:
     assert (waited["TrainingJobStatus"], waited["SecondaryStatus"]) == ("Stopped", "MaxWaitTimeExceeded")
 
 
-def test_an_image_that_nobody_built(twin: Running, role: str) -> None:
+def test_an_image_that_nobody_built(twin: RunningTwin, role: str) -> None:
     algorithm = {"TrainingImage": f"process:trainee@sha256:{'0' * 64}"}
     job = ended(twin, begin(twin, role, "unbuilt", "", algorithm=algorithm))
     assert job["FailureReason"].startswith("ClientError: ")
     assert "is not built on this machine" in job["FailureReason"]
 
 
-def test_a_key_that_leads_out_of_its_folder(twin: Running, role: str) -> None:
+def test_a_key_that_leads_out_of_its_folder(twin: RunningTwin, role: str) -> None:
     twin.client("s3").put_object(Bucket=WORK, Key="evil/../../../../../stolen", Body=b"")
     job = ended(twin, begin(twin, role, "evil", "", InputDataConfig=[channel("train", "evil/")]))
     assert "can't be a file below a folder" in job["FailureReason"]
 
 
-def test_what_the_twin_can_not_do_is_refused_at_once(twin: Running, role: str) -> None:
+def test_what_the_twin_can_not_do_is_refused_at_once(twin: RunningTwin, role: str) -> None:
     listed = channel("train", "in/rows", source={"S3DataType": "ManifestFile"})
     with pytest.raises(Exception, match="can't fill channel train"):
         begin(twin, role, "listed", "", InputDataConfig=[listed])
@@ -400,7 +400,7 @@ def test_what_the_twin_can_not_do_is_refused_at_once(twin: Running, role: str) -
         begin(twin, role, "regex", "", algorithm={"MetricDefinitions": [{"Name": "x", "Regex": "("}]})
 
 
-def test_its_own_entrypoint_and_a_channel_to_read_only(twin: Running, role: str) -> None:
+def test_its_own_entrypoint_and_a_channel_to_read_only(twin: RunningTwin, role: str) -> None:
     algorithm = {
         "ContainerEntrypoint": ["sh", "-c"],
         "ContainerArguments": ["ls -ld $0 | cut -c1-10", "/opt/ml/input/data/train/a.jsonl"],
@@ -410,7 +410,7 @@ def test_its_own_entrypoint_and_a_channel_to_read_only(twin: Running, role: str)
     assert (job["TrainingJobStatus"], log_lines(twin, "entrypoint")) == ("Completed", ["-r--r--r--"])
 
 
-def test_warm_pools_are_reused_and_expire(twin: Running, role: str) -> None:
+def test_warm_pools_are_reused_and_expire(twin: RunningTwin, role: str) -> None:
     sagemaker = twin.client("sagemaker")
     kept = {"InstanceType": "ml.c5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30, "KeepAlivePeriodInSeconds": 600}
     first = ended(twin, begin(twin, role, "warm-1", "", ResourceConfig=kept))

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import REGION, Running
+from twins.tests.support.aws import REGION, RunningTwin
 
 INSIDE = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
 
 
 @pytest.fixture(scope="module")
-def ec2(twin: Running) -> Any:
+def ec2(twin: RunningTwin) -> Any:
     """A client."""
     return twin.client("ec2")
 
@@ -136,7 +136,7 @@ def test_missing_ids_are_named(ec2: Any) -> None:
         ec2.describe_security_groups(GroupIds=["sg-00000000"])
 
 
-def test_flow_log_needs_a_role_that_its_service_may_assume(twin: Running, ec2: Any, vpc: str) -> None:
+def test_flow_log_needs_a_role_that_its_service_may_assume(twin: RunningTwin, ec2: Any, vpc: str) -> None:
     principal = {"Service": "vpc-flow-logs.amazonaws.com"}
     trust = {"Statement": [{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}]}
     given = {

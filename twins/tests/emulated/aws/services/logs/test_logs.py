@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.emulated.aws.conftest import REGION, Running
 from twins.tests.emulated.aws.services.waiting import eventually
+from twins.tests.support.aws import REGION, RunningTwin
 
 GROUP = "/aws/sagemaker/Endpoints/chat"
 
 
 @pytest.fixture
-def logs(twin: Running) -> Any:
+def logs(twin: RunningTwin) -> Any:
     """A client, of a twin with one log group and stream."""
     client = twin.client("logs")
     if client.describe_log_groups(logGroupNamePrefix=GROUP)["logGroups"]:
@@ -24,7 +24,7 @@ def logs(twin: Running) -> Any:
     return client
 
 
-def test_quality_line_becomes_a_metric_and_rings_the_alarm(twin: Running, logs: Any) -> None:
+def test_quality_line_becomes_a_metric_and_rings_the_alarm(twin: RunningTwin, logs: Any) -> None:
     cloudwatch = twin.client("cloudwatch")
     transformation = {
         "metricName": "Score",
@@ -63,7 +63,7 @@ def test_quality_line_becomes_a_metric_and_rings_the_alarm(twin: Running, logs: 
     assert logs.describe_log_groups(logGroupNamePrefix=GROUP)["logGroups"][0]["metricFilterCount"] == 1
 
 
-def test_a_default_value_stands_where_nothing_matches(twin: Running, logs: Any) -> None:
+def test_a_default_value_stands_where_nothing_matches(twin: RunningTwin, logs: Any) -> None:
     transformation = {"metricName": "Errors", "metricNamespace": "LLMOps/d", "metricValue": "1", "defaultValue": 0.0}
     logs.put_metric_filter(
         logGroupName=GROUP, filterName="errors", filterPattern="ERROR", metricTransformations=[transformation]
@@ -113,7 +113,7 @@ def test_what_aws_refuses_is_refused(logs: Any, call: str, arguments: dict[str, 
     assert refused.value.response["Error"]["Code"] == code
 
 
-def test_key_must_let_the_service_encrypt(twin: Running, logs: Any) -> None:
+def test_key_must_let_the_service_encrypt(twin: RunningTwin, logs: Any) -> None:
     kms = twin.client("kms")
     key = kms.create_key()["KeyMetadata"]["Arn"]
     with pytest.raises(ClientError, match="is not allowed to be used with Arn"):

@@ -9,13 +9,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.serving import until
-from twins.tests.emulated.aws.conftest import Running
+from twins.tests.support.aws import RunningTwin
 
 BUCKET = "settings-of-tests"
 
 
 @pytest.fixture(scope="module")
-def s3(twin: Running) -> Any:
+def s3(twin: RunningTwin) -> Any:
     """A client, of a twin with one bucket."""
     client = twin.client("s3")
     client.create_bucket(Bucket=BUCKET)
@@ -43,7 +43,7 @@ def test_policy_that_denies_plain_http_blocks_nobody_here(s3: Any) -> None:
     s3.delete_bucket_policy(Bucket=BUCKET)
 
 
-def test_versions_of_an_object_in_parts_are_listed_when_its_parts_are_gone(twin: Running, s3: Any) -> None:
+def test_versions_of_an_object_in_parts_are_listed_when_its_parts_are_gone(twin: RunningTwin, s3: Any) -> None:
     """Parts that were written to the disk are removed from there when the object is complete."""
     place = {"Bucket": BUCKET, "Key": "large"}
     bodies = twin.home / "objects"
@@ -103,7 +103,7 @@ def test_notification_comes_back_and_its_destination_must_be_there(s3: Any) -> N
         )
 
 
-def test_encryption_is_never_off_and_its_key_must_work(twin: Running, s3: Any) -> None:
+def test_encryption_is_never_off_and_its_key_must_work(twin: RunningTwin, s3: Any) -> None:
     kms = twin.client("kms")
     key = kms.create_key()["KeyMetadata"]["Arn"]
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
@@ -138,7 +138,7 @@ def test_conditional_create_and_versions(s3: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["Upper-Case", "under_score", "127.0.0.1", "dots..twice"])
-def test_name_that_can_not_be_is_refused(twin: Running, name: str) -> None:
+def test_name_that_can_not_be_is_refused(twin: RunningTwin, name: str) -> None:
     client = twin.client("s3")
     client.meta.events.unregister("before-parameter-build.s3", None)
     with pytest.raises(ClientError, match="InvalidBucketName"):

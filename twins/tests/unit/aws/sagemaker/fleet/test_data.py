@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.hostile import everything
 from twins.aws import objects
-from twins.aws.judges.account import Account
+from twins.aws.judges.account import AwsAccount
 from twins.aws.sagemaker.fleet import data
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.core.fleet.cloud import DataError
 from twins.core.fleet.plan import DataSource
 
@@ -19,12 +19,12 @@ BUCKET = "data-of-fleet"
 
 
 @pytest.fixture
-def twin(tmp_path: Path) -> Iterator[Twin]:
+def twin(tmp_path: Path) -> Iterator[AccountTwin]:
     from moto.s3.models import s3_backends
 
     (tmp_path / "twin").mkdir()
-    twin = Twin(tmp_path / "twin")
-    account = Account(twin)
+    twin = AccountTwin(tmp_path / "twin")
+    account = AwsAccount(twin)
     backend = s3_backends[account.id][account.partition]
     backend.create_bucket(BUCKET, "us-east-1")
     yield twin
@@ -41,9 +41,9 @@ def target(tmp_path: Path) -> Path:
     return folder
 
 
-def put(twin: Twin, tmp_path: Path, key: str, content: bytes) -> None:
+def put(twin: AccountTwin, tmp_path: Path, key: str, content: bytes) -> None:
     (tmp_path / "body").write_bytes(content)
-    objects.upload(twin, tmp_path / "body", objects.Place(BUCKET, key))
+    objects.upload(twin, tmp_path / "body", objects.S3Location(BUCKET, key))
     (tmp_path / "body").unlink()
 
 
@@ -65,7 +65,7 @@ def source(key: str) -> DataSource:
     return DataSource(uri=f"s3://data-of-fleet/{key}", archive=True, path="/opt/ml/model")
 
 
-def test_an_archive_is_unpacked_where_it_lies(twin: Twin, target: Path, tmp_path: Path) -> None:
+def test_an_archive_is_unpacked_where_it_lies(twin: AccountTwin, target: Path, tmp_path: Path) -> None:
     put(twin, tmp_path, "m/model.tar.gz", packed(member("deep/w.bin", 3), member("./config.json", 2)))
     data.fetch(twin, source("m/model.tar.gz"), target)
     assert everything(target) == {"deep": None, "deep/w.bin": bytes(3), "config.json": bytes(2)}
@@ -84,7 +84,7 @@ def test_an_archive_is_unpacked_where_it_lies(twin: Twin, target: Path, tmp_path
     ],
 )
 def test_vulnerability_4_an_archive_that_brings_more_than_files_starts_nothing(
-    twin: Twin, target: Path, tmp_path: Path, members: list[tarfile.TarInfo], words: str
+    twin: AccountTwin, target: Path, tmp_path: Path, members: list[tarfile.TarInfo], words: str
 ) -> None:
     put(twin, tmp_path, "m/model.tar.gz", packed(*members))
     before = everything(tmp_path, but=tmp_path / "twin")
@@ -93,7 +93,7 @@ def test_vulnerability_4_an_archive_that_brings_more_than_files_starts_nothing(
     assert everything(tmp_path, but=tmp_path / "twin") == before
 
 
-def test_archives_do_not_write_over_each_other(twin: Twin, target: Path, tmp_path: Path) -> None:
+def test_archives_do_not_write_over_each_other(twin: AccountTwin, target: Path, tmp_path: Path) -> None:
     for name in ("1.tar.gz", "2.tar.gz"):
         put(twin, tmp_path, f"m/{name}", packed(member("a", 1)))
     with pytest.raises(DataError, match="two archives hold a"):
@@ -103,7 +103,7 @@ def test_archives_do_not_write_over_each_other(twin: Twin, target: Path, tmp_pat
 @pytest.mark.vulnerability(1)
 @pytest.mark.parametrize("key", ["m//root/.bashrc", "m/../b", "m/a/./b", "m/C:/a", "m/a\x1b[2J"])
 def test_vulnerability_1_keys_that_can_be_no_file_are_refused(
-    twin: Twin, target: Path, tmp_path: Path, key: str
+    twin: AccountTwin, target: Path, tmp_path: Path, key: str
 ) -> None:
     put(twin, tmp_path, key, b"owned")
     with pytest.raises(DataError, match="can't be a file below a folder"):

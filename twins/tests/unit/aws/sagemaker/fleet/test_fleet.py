@@ -11,11 +11,11 @@ from twins.aws.sagemaker.endpoints import containers
 from twins.aws.sagemaker.fleet import metrics
 from twins.aws.sagemaker.fleet.fleet import (
     PING,
-    AwsCloud,
+    AwsFleetCloud,
     Fleet,
     NoWorkerError,
 )
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 from twins.core.fleet.cloud import Identity, Request
 from twins.core.fleet.fleet import _Endpoint
 from twins.core.fleet.logs import LogTails
@@ -33,8 +33,8 @@ CONTAINER = ContainerPlan(image="process:echo@sha256:1", reference="process:echo
 
 def endpoint(tmp_path: Path, *groups: tuple[str, float, dict[str, tuple[float, int]]]) -> _Endpoint:
     """An endpoint whose instances are all in service: (id, share, {variant: (weight, instances)}) for each group."""
-    twin = Twin(tmp_path)
-    cloud = AwsCloud(twin)
+    twin = AccountTwin(tmp_path)
+    cloud = AwsFleetCloud(twin)
     place = WorkerContext(twin, cloud, Daemon(tmp_path), LogTails(twin, cloud), lambda *_: None)
     plans, workers = [], {}
     for group, share, variants in groups:
@@ -94,7 +94,7 @@ def test_a_group_without_a_share_gets_no_request(tmp_path: Path) -> None:
 
 def test_an_endpoint_without_a_plan_has_nobody(tmp_path: Path) -> None:
     with pytest.raises(NoWorkerError):
-        Fleet(Twin(tmp_path)).lease(ARN)
+        Fleet(twin := AccountTwin(tmp_path), AwsFleetCloud(twin)).lease(ARN)
 
 
 def test_a_group_grows_and_shrinks_at_its_end() -> None:
@@ -131,14 +131,16 @@ def test_a_request_counts_as(status: int, errors: tuple[int, int]) -> None:
 
 def test_a_request_counts_for_its_variant_and_for_the_fleet_of_its_configuration(tmp_path: Path) -> None:
     """So that an alarm can watch the new fleet alone."""
-    from twins.aws.services.cloudwatch.metrics import Metric, in_window
+    from twins.aws.services.cloudwatch.metrics import CloudWatchMetric, in_window
 
-    twin = Twin(tmp_path)
+    twin = AccountTwin(tmp_path)
     for group, status in (("old", 500), ("new", 200)):
         metrics.put(twin, [(1.0, Request(ARN, "e", "v", status, 1, 0.5, 0.001, None, group))], {})
 
     def errors(*more: tuple[str, str]) -> list[float]:
-        metric = Metric("AWS/SageMaker", "Invocation5XXErrors", (*more, ("EndpointName", "e"), ("VariantName", "v")))
+        metric = CloudWatchMetric(
+            "AWS/SageMaker", "Invocation5XXErrors", (*more, ("EndpointName", "e"), ("VariantName", "v"))
+        )
         return [point[2] for point in in_window(twin, "us-east-1", metric, 0, 2)]
 
     assert errors() == [1.0, 0.0]
@@ -146,7 +148,7 @@ def test_a_request_counts_for_its_variant_and_for_the_fleet_of_its_configuration
     assert errors(("EndpointConfigName", "old")) == [1.0]
 
 
-def lines(twin: Twin) -> list[str]:
+def lines(twin: AccountTwin) -> list[str]:
     from moto.logs.models import logs_backends
 
     return [
@@ -159,8 +161,8 @@ def lines(twin: Twin) -> list[str]:
 
 
 def test_lines_are_read_once_over_rotations_and_restarts(tmp_path: Path) -> None:
-    twin, file = Twin(tmp_path), tmp_path / "a.log"
-    tails = LogTails(twin, AwsCloud(twin))
+    twin, file = AccountTwin(tmp_path), tmp_path / "a.log"
+    tails = LogTails(twin, AwsFleetCloud(twin))
     tails.add(Identity("i-1", "v", "e", ARN), file)
     tails.read()  # there is no file yet
     file.write_text("one\ntw")
@@ -173,7 +175,7 @@ def test_lines_are_read_once_over_rotations_and_restarts(tmp_path: Path) -> None
     tails.read("i-1")
     assert lines(twin) == ["one", "two", "three", "four"]
     tails.end()
-    again = LogTails(twin, AwsCloud(twin))  # of the next process, with the state of the last one
+    again = LogTails(twin, AwsFleetCloud(twin))  # of the next process, with the state of the last one
     again.add(Identity("i-1", "v", "e", ARN), file)
     with file.open("a") as f:
         f.write("ve")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from twins.aws.sagemaker.jobs import folders
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 
 GROUPS = [
     {"InstanceGroupName": "big", "InstanceType": "ml.p4d.24xlarge", "InstanceCount": 1},
@@ -51,14 +51,14 @@ def test_where_checkpoints_are() -> None:
 )
 def test_vulnerability_14_checkpoints_stay_in_the_container(path: str) -> None:
     """A folder of the twin's owner was filled from a bucket, and another's content carried into it."""
-    with pytest.raises(ApiError, match="Invalid LocalPath"):
+    with pytest.raises(AwsApiError, match="Invalid LocalPath"):
         folders.refuse_outside({"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": path}})
 
 
 @pytest.mark.vulnerability(14)
 @pytest.mark.parametrize("name", [".", ".."])
 def test_vulnerability_14_a_channel_is_a_folder_of_its_own(name: str) -> None:
-    with pytest.raises(ApiError, match="Invalid ChannelName"):
+    with pytest.raises(AwsApiError, match="Invalid ChannelName"):
         folders.refuse_outside({"InputDataConfig": [{"ChannelName": name}]})
 
 

@@ -11,20 +11,20 @@ import pytest
 from moto.ec2.models import ec2_backends
 
 from twins.aws.services.ec2.traffic import may_meet
-from twins.aws.twin import Twin
+from twins.aws.twin import AccountTwin
 
 REGION = "eu-central-1"
 ALL, UDP_500, ESP, TCP = ("-1", None), ("udp", 500), ("50", -1), ("tcp", 29500)
 
 
 @pytest.fixture
-def twin(tmp_path: Path) -> Iterator[Twin]:
-    made = Twin(tmp_path)
+def twin(tmp_path: Path) -> Iterator[AccountTwin]:
+    made = AccountTwin(tmp_path)
     yield made
     ec2_backends[made.account][REGION].reset()
 
 
-def job(twin: Twin, *rules: tuple[str, int | None], encrypted: bool = True, cidr: str = "") -> dict[str, Any]:
+def job(twin: AccountTwin, *rules: tuple[str, int | None], encrypted: bool = True, cidr: str = "") -> dict[str, Any]:
     """A job in a group with these rules in both directions, to itself or to a range."""
     ec2: Any = ec2_backends[twin.account][REGION]
     vpc = ec2.create_vpc("10.0.0.0/16")
@@ -40,23 +40,25 @@ def job(twin: Twin, *rules: tuple[str, int | None], encrypted: bool = True, cidr
 
 
 @pytest.mark.parametrize("rules", [(ALL,), (UDP_500, ESP)])
-def test_members_that_may_talk_meet(twin: Twin, rules: tuple[tuple[str, int | None], ...]) -> None:
+def test_members_that_may_talk_meet(twin: AccountTwin, rules: tuple[tuple[str, int | None], ...]) -> None:
     assert may_meet(twin, REGION, job(twin, *rules))
 
 
 @pytest.mark.parametrize("rules", [(), (TCP,), (UDP_500,), (ESP,), (("udp", 501), ESP)])
-def test_members_of_a_group_do_not_meet_by_themselves(twin: Twin, rules: tuple[tuple[str, int | None], ...]) -> None:
+def test_members_of_a_group_do_not_meet_by_themselves(
+    twin: AccountTwin, rules: tuple[tuple[str, int | None], ...]
+) -> None:
     assert not may_meet(twin, REGION, job(twin, *rules))
 
 
-def test_without_encryption_tcp_suffices(twin: Twin) -> None:
+def test_without_encryption_tcp_suffices(twin: AccountTwin) -> None:
     assert may_meet(twin, REGION, job(twin, TCP, encrypted=False))
 
 
 @pytest.mark.parametrize(("cidr", "meets"), [("10.0.0.0/16", True), ("10.1.0.0/16", False)])
-def test_a_range_has_to_hold_the_subnets(twin: Twin, cidr: str, meets: bool) -> None:
+def test_a_range_has_to_hold_the_subnets(twin: AccountTwin, cidr: str, meets: bool) -> None:
     assert may_meet(twin, REGION, job(twin, ALL, cidr=cidr)) is meets
 
 
-def test_in_sagemakers_own_network_they_meet(twin: Twin) -> None:
+def test_in_sagemakers_own_network_they_meet(twin: AccountTwin) -> None:
     assert may_meet(twin, REGION, {})

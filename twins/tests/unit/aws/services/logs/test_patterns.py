@@ -5,7 +5,7 @@ import json
 import pytest
 
 from twins.aws.services.logs.patterns import compiled, selected
-from twins.aws.wire.calls import ApiError
+from twins.aws.wire.calls import AwsApiError
 
 EVENT = json.dumps(
     {
@@ -81,5 +81,5 @@ def test_selectors_read_what_matched() -> None:
 
 @pytest.mark.parametrize("pattern", ["{ $.a = }", "{ $.a", '{ "a" = 1 }', "{ ($.a = 1 }", "[a, b", "[a = , b]x]"])
 def test_a_pattern_that_can_not_be_read_is_refused(pattern: str) -> None:
-    with pytest.raises(ApiError, match="InvalidParameterException"):
+    with pytest.raises(AwsApiError, match="InvalidParameterException"):
         compiled(pattern)

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from twins.aws import objects
-from twins.aws.persistence import Body
+from twins.aws.persistence import ObjectBody
 from twins.aws.server import install
 from twins.aws.services.s3.copies import LARGEST_SOURCE
-from twins.aws.twin import Twin, TwinSettings
-from twins.aws.wire.calls import ApiError, Call
+from twins.aws.twin import AccountTwin, TwinSettings
+from twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 @pytest.fixture
-def twin(tmp_path: Path) -> Iterator[Twin]:
-    twin = Twin(tmp_path, TwinSettings(judge="off"))
+def twin(tmp_path: Path) -> Iterator[AccountTwin]:
+    twin = AccountTwin(tmp_path, TwinSettings(judge="off"))
     install(twin)
     twin.reset()
     yield twin
@@ -26,13 +26,13 @@ def twin(tmp_path: Path) -> Iterator[Twin]:
     twin.close()
 
 
-def ask(twin: Twin, operation: str, **given: Any) -> Any:
+def ask(twin: AccountTwin, operation: str, **given: Any) -> Any:
     handler = twin.handler("s3", operation)
     assert handler
-    return handler(Call("s3", operation, {"Bucket": "b-of-tests", **given}, "", "us-east-1", ""))
+    return handler(ApiCall("s3", operation, {"Bucket": "b-of-tests", **given}, "", "us-east-1", ""))
 
 
-def test_one_call_copies_5_gb_and_no_more(twin: Twin) -> None:
+def test_one_call_copies_5_gb_and_no_more(twin: AccountTwin) -> None:
     from moto.s3.models import s3_backends
 
     backend: Any = s3_backends[twin.account]["aws"]
@@ -42,11 +42,11 @@ def test_one_call_copies_5_gb_and_no_more(twin: Twin) -> None:
         os.truncate(body, LARGEST_SOURCE + 1)
         objects.give_body(backend.put_object("b-of-tests", "huge", b"", etag="0" * 32), body)
     source = {"Bucket": "b-of-tests", "Key": "huge"}
-    with pytest.raises(ApiError, match="maximum allowable size for a copy source: 5368709120"):
+    with pytest.raises(AwsApiError, match="maximum allowable size for a copy source: 5368709120"):
         ask(twin, "CopyObject", Key="copy", CopySource=source)
     upload = backend.create_multipart_upload("b-of-tests", "copy", {}, "STANDARD", {}, None, "", "")
     given = {"Key": "copy", "UploadId": upload.id, "PartNumber": 1, "CopySource": source}
-    with pytest.raises(ApiError, match="maximum allowable size: 5368709120"):
+    with pytest.raises(AwsApiError, match="maximum allowable size: 5368709120"):
         ask(twin, "UploadPartCopy", **given)
 
 
@@ -57,7 +57,7 @@ def test_holes_and_zeros_are_copied_as_holes(tmp_path: Path) -> None:
         file.seek(200 * piece)
         file.write(b"b" * piece)
     target.write_bytes(b"before")
-    key = SimpleNamespace(_value_buffer=Body(source), size=source.stat().st_size)
+    key = SimpleNamespace(_value_buffer=ObjectBody(source), size=source.stat().st_size)
     objects.write_body(key, target)
     assert target.read_bytes() == b"before" + source.read_bytes()
     assert target.stat().st_blocks * 512 < 4 * piece

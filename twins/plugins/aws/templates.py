@@ -1,0 +1,60 @@
+"""Templates of ids and parameters, and paths into answers."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+Template = str
+"""Text with `{property}`, `{id}`, `{account}`, `{region}` or `{partition}` in it."""
+
+
+def fill(template: Template, values: Mapping[str, Any]) -> str:
+    """A template's text.
+
+    Raises:
+        KeyError: a value is missing.
+    """
+    return re.sub(r"\{(\w+)\}", lambda m: str(values[m[1]]), template)
+
+
+def fill_known(template: Template, values: Mapping[str, Any]) -> str:
+    """A template's text; empty when a value is missing."""
+    try:
+        return fill(template, values)
+    except KeyError:
+        return ""
+
+
+def filled(identity: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with their templates filled in, lists too."""
+    return {
+        name: [fill(item, values) if isinstance(item, str) else item for item in template]
+        if isinstance(template, list)
+        else fill(template, values)
+        for name, template in identity.items()
+    }
+
+
+def parse_id(template: Template, text: str) -> dict[str, str]:
+    """The properties that an id holds; empty where it does not fit."""
+    pattern = re.sub(r"\\\{(\w+)\\\}", lambda m: f"(?P<{m[1]}>.+)", re.escape(template))
+    found = re.fullmatch(pattern, text)
+    return dict(found.groupdict()) if found else {}
+
+
+def picked(answer: Any, path: str) -> Any:
+    """What a JMESPath finds."""
+    import jmespath
+
+    return answer if path == "@" else jmespath.search(path, answer)
+
+
+def shape_at(shape: Any, path: str) -> Any:
+    """botocore's shape at a plain path (`a.b[0].c`) of an answer; None where it leads elsewhere."""
+    for word in re.findall(r"\w+", re.sub(r"\[[^]]*\]", " ", path)) if path != "@" else ():
+        if shape is None or shape.type_name != "structure" or word not in shape.members:
+            return None
+        shape = shape.members[word]
+        while shape.type_name == "list":
+            shape = shape.member
+    return shape
