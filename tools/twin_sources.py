@@ -25,7 +25,7 @@ PAGE = CHECKOUT / "docs/twin-confidence.md"
 CLOUDS = {"aws": "AWS", "azure": "Azure"}
 BEGIN, END = "<!-- Written by `python -m tools.twin_sources`. -->", "<!-- End of what is written. -->"
 REFUSALS = (
-    *("AwsApiError", "ArmError", "RefusedError", "VaultError", "BodyError", "QueryError", "PlainError", "refused"),
+    *("AwsApiError", "ArmError", "RegistryError", "VaultError", "BodyError", "QueryError", "PlainError", "refused"),
     *("EndError", "FilesError", "ImageError", "DataError", "Failure"),
 )
 """Constructors of what a caller is answered, or finds as the reason of a failed job."""
