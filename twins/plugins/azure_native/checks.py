@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twins.plugins.azure_native.arm import ArmError, Waiting
+from twins.plugins.azure_native.arm import ArmResponseError
 from twins.plugins.azure_native.bodies import Properties, at
 from twins.plugins.azure_native.rules import Rules, Shape, definition
 from twins.plugins.azure_native.session import AzureSession
@@ -92,8 +92,8 @@ def _location(rules: Rules, request: Request[AzureSession], olds: Mapping[str, A
     if group not in session.group_locations:
         path = f"/subscriptions/{session.subscription}/resourceGroups/{group}"
         try:
-            answer = session.reached().get(path, GROUPS_VERSION, Waiting.of(0, request.active))
-        except ArmError:
+            answer = session.reached().get(path, {"api-version": GROUPS_VERSION})
+        except ArmResponseError:
             return ""
         session.group_locations[group] = answer.get("location", "")
     return session.group_locations[group]

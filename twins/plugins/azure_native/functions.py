@@ -3,7 +3,6 @@
 from typing import Any
 
 from twins.plugins.azure_native import bodies
-from twins.plugins.azure_native.arm import Waiting
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import VERSION
 from twins.plugins.azure_native.rules import (
@@ -57,9 +56,10 @@ def _called(
     if absent:
         return {}, [Failure("", f"missing required property '{name}'") for name in absent]
     identity = bodies.resource_id(known, session.subscription, arguments)
-    waiting = Waiting.of(0, lambda: not session.stopping.is_set())
+    query = {"api-version": known.api_version}
     if action:
-        answer: Any = session.reached().post(f"{identity}/{action}", known.api_version, {}, waiting)
+        path, accepted = f"{identity}/{action}", (200, 201)
+        answer: Any = session.reached().send("POST", path, query, {}, accepted=accepted).http_response.json()
         return answer if isinstance(answer, dict) else {"value": answer}, []
-    answer = session.reached().get(identity, known.api_version, waiting)
+    answer = session.reached().get(identity, query)
     return {"id": answer.get("id", identity), **bodies.from_body(known, answer), VERSION: known.api_version}, []
