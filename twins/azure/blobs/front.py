@@ -13,21 +13,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request, Response
 
 from contract.errors import KitError
+from twins.azure.arm import arm
 from twins.azure.arm.calls import Caller, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.blobs import (
-    batch,
-    blobs,
-    copies,
-    rights,
-)
-from twins.azure.blobs import (
-    signed as blobs_signed,
-)
+from twins.azure.blobs import blobs, copies, rights
 from twins.azure.blobs.asked import Asked, RefusedError, pairs
 from twins.azure.entra import tokens
 from twins.azure.judges.conditions import SUB_OPERATION
@@ -57,14 +49,12 @@ class Front:
         return self.respond(asked, request.host + request.environ.get("SCRIPT_NAME", ""))(environ, start_response)
 
     def respond(self, asked: Asked, host: str) -> Response:
-        """Answer a request, or a part of a batch. `host`: where the account is, with a path if it has no own host."""
+        """Answer a request. `host`: where the account is, with a path if it has no own host."""
         try:
             with self._twin.lock:
                 account = blobs.account_named(self._twin, self._account)
             if account is None:
                 raise RefusedError(404, "ResourceNotFound", "The specified resource does not exist.")
-            if asked.method == "POST" and asked.query.get("comp") == "batch":
-                return batch.respond(self, asked, host)
             self._require(account, asked)
             return self._carry_out(account, asked, host)
         except RefusedError as e:
@@ -81,7 +71,7 @@ class Front:
         """Refuse who may not."""
         _check_key(account, asked)
         _check_name(asked)
-        caller = self._signer(account, asked) if blobs_signed.is_signed(asked.query) else self._caller(asked)
+        caller = self._caller(asked)
         needed = rights.need(asked.method, asked.container, asked.blob, asked.query)
         if needed is None:
             raise RefusedError(400, "UnsupportedQueryParameter", "One of the query parameters is not supported.")
@@ -98,17 +88,6 @@ class Front:
             if self._twin.may(caller.object_id, action, scope, needed.data, attributes):
                 return True
         return False
-
-    def _signer(self, account: Document, asked: Asked) -> Caller:
-        """Who delegated what the signature of a URL allows."""
-        caller = blobs_signed.signer(self._twin, account["name"], asked.container, asked.blob, asked.query)
-        if caller is None:
-            text = "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature."  # fmt: skip # noqa: E501
-            raise RefusedError(403, "AuthenticationFailed", text)
-        if not blobs_signed.permits(asked.query, asked.method, asked.blob):
-            text = "This request is not authorized to perform this operation using this permission."
-            raise RefusedError(403, "AuthorizationPermissionMismatch", text)
-        return caller
 
     def _caller(self, asked: Asked) -> Caller:
         try:
@@ -127,8 +106,6 @@ class Front:
         if asked.query.get("comp") == "acl" or asked.headers.get("x-ms-blob-public-access"):
             text = "Public access is not permitted on this storage account."
             raise RefusedError(409, "PublicAccessNotPermitted", text)
-        if asked.query.get("comp") == "userdelegationkey":
-            return self._delegate(asked)
         known = self._known(account, asked.container)
         if of_container and asked.method == "PUT":
             return self._make_container(account, asked, known)
@@ -144,13 +121,6 @@ class Front:
             self._twin.drop(blobs.container_id(account, asked.container))
         return answer
 
-    def _delegate(self, asked: Asked) -> Response:
-        try:
-            text = blobs_signed.key(self._twin, self._caller(asked), b"".join(asked.body or ()))
-        except (ValueError, SyntaxError) as e:
-            raise RefusedError(400, "InvalidXmlDocument", "XML specified is not syntactically valid.") from e
-        return Response(text, content_type="application/xml")
-
     def _known(self, account: Document, container: str) -> list[str]:
         """The container if the twin has it; all of the account when none is named, which may be none."""
         with self._twin.lock:
@@ -164,7 +134,7 @@ class Front:
         version = self._twin.kinds[blobs.CONTAINERS.lower()].versions[0]
         metadata = {name[10:]: value for name, value in asked.headers.items() if name.lower().startswith("x-ms-meta-")}
         body = {"properties": {"metadata": metadata} if metadata else {}}
-        document = self._twin.put(blobs.container_id(account, asked.container), body, version)
+        document = arm.put(self._twin, blobs.container_id(account, asked.container), body, version)
         response = Response(status=201)
         response.headers.update({"ETag": document["etag"], "x-ms-request-id": str(uuid.uuid4())})
         response.headers["Last-Modified"] = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
@@ -177,8 +147,7 @@ class Front:
         if source := asked.headers.get("x-ms-copy-source"):
             headers["x-ms-copy-source"] = self._source(account, asked, source, host)
         slot = account[blobs.SLOT]
-        query = blobs_signed.unsigned(asked.query)
-        connection, found = azurite.request(slot, asked.method, asked.path, query, headers, asked.body)
+        connection, found = azurite.request(slot, asked.method, asked.path, asked.query, headers, asked.body)
         response = Response(status=found.status)
         response.headers.clear()
         for name, value in found.headers.items():
@@ -234,13 +203,6 @@ def refusal(error: RefusedError) -> Response:
     return Response(text, error.status, {**headers, **error.headers}, content_type="application/xml")
 
 
-def asked_of(method: str, target: str, headers: Headers, body: Any, length: int | None) -> Asked:
-    """A request by its parts; `target` is path and query as they were sent."""
-    path, _, query = target.partition("?")
-    container, _, blob = unquote(path).lstrip("/").partition("/")
-    return Asked(method, container, blob, dict(pairs(query)), headers, body, length)
-
-
 def _asked(request: Request) -> Asked:
     body = _pieces(request) if request.method in ("PUT", "POST") else None
     length = request.content_length or 0 if body is not None else None
@@ -263,12 +225,16 @@ def _check_name(asked: Asked) -> None:
 
 
 def _check_key(account: Document, asked: Asked) -> None:
-    """Signatures of an account's key are shared keys too; those that a principal delegates name it (skoid).
+    """Signatures of an account's key are shared keys too. Those that a principal delegates (skoid) are not judged.
 
     https://learn.microsoft.com/azure/storage/common/shared-key-authorization-prevent
     """
-    signed = blobs_signed.is_signed(asked.query) and "skoid" not in asked.query
-    if not signed and not asked.headers.get("Authorization", "").startswith("SharedKey"):
+    if "skoid" in asked.query:
+        # the twin's own
+        raise RefusedError(
+            403, "AuthenticationFailed", "This twin of Azure takes no delegated signatures: use a token."
+        )
+    if "sig" not in asked.query and not asked.headers.get("Authorization", "").startswith("SharedKey"):
         return
     if account["properties"].get("allowSharedKeyAccess") is False:
         text = "Key based authentication is not permitted on this storage account."

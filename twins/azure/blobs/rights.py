@@ -39,8 +39,6 @@ def _of_service(method: str, comp: str, on: str) -> Need | None:
         return Need((f"{_SERVICE}/{'write' if method == 'PUT' else 'read'}",), data=False)
     if comp == "properties" and on == "account":
         return Need((f"{_SERVICE}/getInfo/action",), data=False)
-    if method == "POST" and comp == "userdelegationkey":
-        return Need((f"{_SERVICE}/generateUserDelegationKey/action",), data=False)
     return None
 
 

@@ -44,7 +44,8 @@ BY_PATH = "/storage/"
 """Below it on the main port, every account is at its name: for Pulumi's states in blobs, which have one address."""
 UNJUDGED = [
     "blobs: kept by Azurite: no versions, no soft delete and no lifecycle rules, whatever the account's settings say",
-    "blobs: no account keys and no signatures by them; firewalls and network rules let everybody in",
+    "blobs: account keys, shared access signatures (delegated ones too) and batches of requests are refused",
+    "blobs: firewalls and network rules let everybody in",
     "blobs: files, queues, tables and hierarchical namespaces do not exist",
 ]
 _NAME = re.compile(r"[a-z0-9]{3,24}")

@@ -50,6 +50,12 @@ def test_a_signature_by_the_accounts_key_is_none_where_keys_are_off(arm: Arm, qu
     assert delegated.headers["x-ms-error-code"] == "AuthenticationFailed"
 
 
+@pytest.mark.parametrize("query", ["comp=batch", "restype=service&comp=userdelegationkey"])
+def test_what_this_twin_does_not_judge_is_refused(arm: Arm, query: str) -> None:
+    refused = ask(arm, "POST", f"/?{query}", principals.OWNER)
+    assert (refused.status_code, refused.headers["x-ms-error-code"]) == (400, "UnsupportedQueryParameter")
+
+
 def test_a_token_for_another_service_is_none(arm: Arm) -> None:
     refused = ask(arm, "GET", "/store/x", principals.OWNER, tokens.VAULT[0])
     assert (refused.status_code, refused.headers["x-ms-error-code"]) == (401, "InvalidAuthenticationInfo")
