@@ -8,7 +8,7 @@ import logging
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twins.azure.arm.calls import Call, Document, Reply
 from twins.azure.arm.errors import ArmError
@@ -20,9 +20,7 @@ from twins.azure.monitor.insights import Insights, dimensions_of
 from twins.azure.monitor.kql_parse import parse
 from twins.azure.monitor.metering import Meter
 from twins.azure.monitor.services.monitor import METRIC_ALERTS, QUERY_RULES
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 _STATE = "alerts"
 _LOOK_SECONDS = 0.25
@@ -35,7 +33,7 @@ log = logging.getLogger("twins.azure")
 class Alerts:
     """Evaluates the rules of a subscription, with the twin's lock held."""
 
-    def __init__(self, twin: "Twin", insights: Insights, meter: Meter) -> None:
+    def __init__(self, twin: Twin, insights: Insights, meter: Meter) -> None:
         self._twin = twin
         self._insights = insights
         self._meter = meter
@@ -87,7 +85,7 @@ class Alerts:
             values = []
             for criterion in properties["criteria"].get("allOf") or []:
                 wanted = dimensions_of(criterion.get("dimensions") or [], "name", "values")
-                values.append(self._insights.value(scope, criterion["metricName"], begin, end, window / 60, wanted))
+                values.append(self._insights.value(scope, criterion["metricName"], begin, end, wanted))
                 if values[-1] is None or not _met(criterion, values[-1]):
                     break
             else:
@@ -124,7 +122,7 @@ class Alerts:
     def _all(self) -> list[Document]:
         return self._twin.state.setdefault(_STATE, [])
 
-    def _list(self, _twin: "Twin", call: Call, _document: Any) -> Reply:
+    def _list(self, _twin: Twin, call: Call, _document: Any) -> Reply:
         scope = key(Id.parse(call.path).scope)
         found = [each for each in self._all() if key(each["rule"]).startswith(scope)]
         return Reply(200, {"value": [self._shown(each) for each in reversed(found)]})

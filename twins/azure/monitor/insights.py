@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twins.azure.arm.calls import Call, Document, Reply
 from twins.azure.arm.errors import ArmError
@@ -20,9 +20,7 @@ from twins.azure.ml.endpoints import DEPLOYMENTS
 from twins.azure.ml.endpoints import TYPE as ENDPOINTS
 from twins.azure.monitor.metering import Answered, Meter
 from twins.azure.monitor.processors import Processors
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 _PROVIDER = "Microsoft.Insights"
 _FILTER = re.compile(r"\s*(\w+)\s+eq\s+'([^']*)'\s*")
@@ -92,7 +90,7 @@ class _Asked:
 class Insights:
     """Answers for metrics; its methods are called with the twin's lock held."""
 
-    def __init__(self, twin: "Twin", meter: Meter, processors: Processors) -> None:
+    def __init__(self, twin: Twin, meter: Meter, processors: Processors) -> None:
         self._twin = twin
         self._meter = meter
         self._processors = processors
@@ -100,17 +98,15 @@ class Insights:
         twin.action(_PROVIDER, "metrics", self._metrics, read, "GET")
         twin.action(_PROVIDER, "metricDefinitions", self._definitions, f"{_PROVIDER}/metricDefinitions/read", "GET")
 
-    def value(
-        self, resource_id: str, name: str, begin: float, end: float, minutes: float, wanted: Mapping[str, str]
-    ) -> float | None:
-        """A metric over one time, which counts as so many minutes; None: there was nothing.
+    def value(self, resource_id: str, name: str, begin: float, end: float, wanted: Mapping[str, str]) -> float | None:
+        """Returns a metric of an endpoint or a deployment between two times (seconds since 1970), or None for no data.
+        A rate is per real minute, however short the window is here: requests take real time.
 
         Args:
-            resource_id: of an endpoint or a deployment.
+            resource_id: of the endpoint or deployment.
             name: of the metric.
-            begin: seconds since 1970.
-            end: the same.
-            minutes: of the platform's time.
+            begin: of the window.
+            end: of the window.
             wanted: values of dimensions by their names.
 
         Raises:
@@ -126,7 +122,7 @@ class Insights:
             found = self._meter.connections(resource_id, begin, end)
             return sum(found) / len(found) if found else 0.0
         answers = [each for each in self._meter.since(resource_id, begin, end) if _is(each, wanted)]
-        return METRICS[name].value(answers, minutes)
+        return METRICS[name].value(answers, (end - begin) / 60)
 
     def _check(self, resource_id: str, name: str) -> None:
         type_ = Id.parse(resource_id).type.lower()
@@ -136,7 +132,7 @@ class Insights:
             message = f"Failed to find metric configuration for metric: {name}. Valid metrics on this twin: {valid}"
             raise ArmError(400, "BadRequest", message)
 
-    def _metrics(self, twin: "Twin", call: Call, _document: Any) -> Reply:
+    def _metrics(self, twin: Twin, call: Call, _document: Any) -> Reply:
         resource_id = _scope(twin, call)
         begin, end = _timespan(call.query.get("timespan", ""))
         interval = call.query.get("interval") or "PT1M"
@@ -194,11 +190,11 @@ class Insights:
             if name in METRICS:
                 value = METRICS[name].value(buckets.get(number, []), asked.step / 60)
             else:
-                value = self.value(asked.resource_id, name, at, at + asked.step, asked.step / 60, values)
+                value = self.value(asked.resource_id, name, at, at + asked.step, values)
             point = {} if value is None else dict.fromkeys(asked.aggregations, value)
             yield {"timeStamp": _text(at), **point}
 
-    def _definitions(self, twin: "Twin", call: Call, _document: Any) -> Reply:
+    def _definitions(self, twin: Twin, call: Call, _document: Any) -> Reply:
         resource_id = _scope(twin, call)
         type_ = Id.parse(resource_id).type
         deployment = type_.lower() == DEPLOYMENTS.lower()
@@ -222,7 +218,7 @@ class Insights:
         return Reply(200, {"value": found})
 
 
-def _scope(twin: "Twin", call: Call) -> str:
+def _scope(twin: Twin, call: Call) -> str:
     resource_id = Id.parse(call.path).scope
     found = twin.find(resource_id)
     if found is None:

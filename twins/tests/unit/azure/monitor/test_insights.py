@@ -1,10 +1,13 @@
 """Metrics: what a filter means, and values of answers."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from twins.azure.ml.running.runner import Runner
+from twins.azure.monitor.insights import Insights
+from twins.azure.monitor.processors import Processors
 from twins.tests.unit.azure.services.workspace import Workspace
 
 VERSION = "2024-02-01"
@@ -41,6 +44,16 @@ def test_requests_by_dimension(ml: Workspace) -> None:
         "Blue 429": 1,
     }
     assert total(ml, "RequestsPerMinute", "statusCodeClass eq '4xx'") == {"4xx": 2}
+
+
+def test_a_rate_is_per_minute_of_the_window_that_was_looked_at(ml: Workspace) -> None:
+    runner, now = ml.twin.running, time.time()
+    assert isinstance(runner, Runner)
+    insights = Insights(ml.twin, runner.meter, Processors(ml.twin, runner.deployments.fleet))
+    chat = f"{ml.id}/onlineEndpoints/chat"
+    for window, rate in ((60.0, 4.0), (1.0, 240.0)):
+        assert insights.value(chat, "RequestsPerMinute", now + 0.5 - window, now + 0.5, {}) == pytest.approx(rate)
+    assert insights.value(chat, "NewConnectionsPerSecond", now - 0.5, now + 0.5, {}) == pytest.approx(4)
 
 
 def test_ten_series_are_answered_unless_more_are_asked_for(ml: Workspace) -> None:
