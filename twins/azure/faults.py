@@ -55,6 +55,11 @@ KINDS = {
 }
 
 
+def install(twin: Twin) -> None:
+    """Let the hosts of resources meet the faults of any call."""
+    twin.around = lambda service, app: around(twin, service, app)
+
+
 def of(twin: Twin) -> Faults:
     """The faults of a twin."""
     return Faults(KINDS, twin.state, twin.changed)

@@ -9,6 +9,7 @@ from werkzeug.wrappers import Request
 
 from twins.azure.arm.calls import Reply
 from twins.azure.arm.errors import ArmError
+from twins.azure.arm.replies import route
 from twins.azure.entra.tokens import MANAGEMENT
 from twins.azure.twin import Twin
 
@@ -23,12 +24,7 @@ _ONE = ("2021-01-01", "2022-09-01", "2023-11-01")
 
 def install(twin: Twin) -> None:
     """Add the route."""
-    from twins.azure.arm.front import answer
-
-    twin.route(
-        "/metadata/endpoints",
-        lambda environ, start: answer(lambda request: _respond(twin, request), environ)(environ, start),
-    )
+    route(twin, "/metadata/endpoints", _respond)
 
 
 def _respond(twin: Twin, request: Request) -> Reply:

@@ -69,11 +69,11 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
 
 def install(twin: Twin) -> None:
     """Plug in the platform's own parts, and the services."""
-    from twins.azure import metadata
+    from twins.azure import faults, metadata
     from twins.azure.arm import operations
     from twins.azure.entra import identity_endpoints, principals, token_service
 
-    for part in (operations, principals, metadata, token_service, identity_endpoints):
+    for part in (faults, operations, principals, metadata, token_service, identity_endpoints):
         part.install(twin)
     for name in SERVICES:
         importlib.import_module(f"twins.azure.{name}").install(twin)

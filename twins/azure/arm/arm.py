@@ -18,6 +18,7 @@ from twins.azure.arm import (
     soft_delete,
 )
 from twins.azure.arm.calls import (
+    TWIN,
     Call,
     Caller,
     Document,
@@ -25,7 +26,7 @@ from twins.azure.arm.calls import (
 )
 from twins.azure.arm.checks import kind_of
 from twins.azure.arm.errors import ArmError, not_found
-from twins.azure.arm.ids import RESOURCE_GROUPS, Id, spelled
+from twins.azure.arm.ids import RESOURCE_GROUPS, Id, key, spelled
 from twins.azure.arm.kinds import Kind
 from twins.azure.judges import linked, permissions
 from twins.azure.twin import Twin
@@ -86,31 +87,16 @@ def _action(kind: Kind, verb: str) -> str:
     return f"{type_}/{verb}"
 
 
-def put_inside(twin: Twin, resource_id: str, body: Document, api_version: str, caller: Caller) -> Document:
-    """PUT from inside (`Twin.put`)."""
+def put(twin: Twin, resource_id: str, body: Document, api_version: str, caller: Caller = TWIN) -> Document:
+    """PUT a resource from inside, as the platform itself or as `caller`, and its document.
+
+    Raises:
+        ArmError: as for a client.
+    """
     call = Call("PUT", resource_id, {"api-version": api_version}, {}, body, caller, api_version, resource_id, twin.url)
     with twin.lock:
         respond(twin, call)
-        document = twin.find(resource_id)
-    assert document is not None
-    return document
-
-
-def remove(twin: Twin, resource_id: str) -> None:
-    """Let a resource go, with what lies in it; some stay for a time, deleted softly."""
-    document = twin.find(resource_id)
-    if document is None:
-        return
-    for each in [document, *twin.children(resource_id)]:
-        soft_delete.keep(twin, each)
-    twin.drop(resource_id)
-
-
-def shown(twin: Twin, document: Document) -> Document:
-    """What GET answers."""
-    kind = twin.kinds.get(document["type"].lower())
-    public = copy.deepcopy({name: value for name, value in document.items() if not name.startswith("_")})
-    return kind.show(twin, public) if kind and kind.show else public
+        return twin.resources[key(resource_id)]
 
 
 def _tail(twin: Twin, call: Call, parsed: Id) -> Reply:
@@ -148,7 +134,7 @@ def _listed(twin: Twin, call: Call, parsed: Id) -> Reply:
         found = [d for d in found if Id.parse(d["id"]).scope.lower() == scope.lower()]
     if kind.listed:
         found = kind.listed(call, found)
-    return paging.page(call, Reply(200, {"value": [shown(twin, document) for document in found]}))
+    return paging.page(call, Reply(200, {"value": [twin.shown(document) for document in found]}))
 
 
 def _resource(twin: Twin, call: Call, parsed: Id) -> Reply:
@@ -165,7 +151,7 @@ def _resource(twin: Twin, call: Call, parsed: Id) -> Reply:
     if call.method in ("GET", "HEAD"):
         if there is None or faults.unseen(twin, call):
             raise _missing(parsed)
-        return Reply(200, shown(twin, there)) if call.method == "GET" else Reply(204)
+        return Reply(200, twin.shown(there)) if call.method == "GET" else Reply(204)
     if call.method == "DELETE":
         return _delete(twin, call, kind, there)
     if call.method == "PATCH":
@@ -246,7 +232,7 @@ def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) 
         kind.done(twin, document)
     if asynchronous and call.method in kind.accepted:
         return Reply(202, None, headers)
-    return Reply(kind.codes[0] if there is None else kind.codes[1], shown(twin, document), headers, seconds)
+    return Reply(kind.codes[0] if there is None else kind.codes[1], twin.shown(document), headers, seconds)
 
 
 def _kept(body: Document) -> Document:
@@ -279,8 +265,8 @@ def _delete(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply
         there["_purge"] = True
     seconds = kind.seconds if kind.delete_seconds is None else kind.delete_seconds
     if not seconds:
-        remove(twin, call.id)
-        return Reply(200, shown(twin, there) if kind.delete_shows else None)
+        soft_delete.remove(twin, call.id)
+        return Reply(200, twin.shown(there) if kind.delete_shows else None)
     operations.set_state(there, "Deleting")
     operation = operations.begin(twin, call, seconds, "DELETE")
     return Reply(202, None, operations.headers(twin, operation))

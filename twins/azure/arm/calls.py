@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from werkzeug.datastructures import Headers
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Document = dict[str, Any]
 """A resource as JSON. Members whose names begin with "_" are the twin's own, and are never shown."""
 

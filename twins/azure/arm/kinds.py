@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from twins.azure.arm.calls import Call, Document
-
-if TYPE_CHECKING:
-    from twins.azure.arm.ids import Id
-    from twins.azure.twin import Twin
+from twins.azure.arm.ids import Id
 
 STATUS, RESULT = ("Azure-AsyncOperation",), ("Location",)
 """Headers of an operation: where its status is asked for, and where what the call would have answered at once."""
@@ -38,7 +35,7 @@ class SoftDelete:
 
 @dataclass(frozen=True)
 class Kind:
-    """A type of resource.
+    """A type of resource. The first parameter of most functions is the Twin.
 
     Args:
         type: "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"; an extension type lies on any resource.
@@ -76,13 +73,13 @@ class Kind:
 
     type: str
     versions: tuple[str, ...]
-    put: "Callable[[Twin, Call, Document | None], Document] | None" = None
-    begun: "Callable[[Twin, Document], None] | None" = None
-    done: "Callable[[Twin, Document], None] | None" = None
-    deleting: "Callable[[Twin, Call, Document], None] | None" = None
-    gone: "Callable[[Twin, Document], None] | None" = None
-    listed: "Callable[[Call, list[Document]], list[Document]] | None" = None
-    show: "Callable[[Twin, Document], Document] | None" = None
+    put: Callable[[Any, Call, Document | None], Document] | None = None
+    begun: Callable[[Any, Document], None] | None = None
+    done: Callable[[Any, Document], None] | None = None
+    deleting: Callable[[Any, Call, Document], None] | None = None
+    gone: Callable[[Any, Document], None] | None = None
+    listed: Callable[[Call, list[Document]], list[Document]] | None = None
+    show: Callable[[Any, Document], Document] | None = None
     patch: bool = True
     name: str = r"[^/<>%&\\?#]{1,260}"
     seconds: float = 0.0
@@ -100,6 +97,6 @@ class Kind:
     scopes: tuple[str, ...] = ("group",)
     provisioning: bool = True
     singletons: tuple[str, ...] = ()
-    given: "Callable[[Twin, Id], Document | None] | None" = None
+    given: Callable[[Any, Id], Document | None] | None = None
     outlives: bool = False
     implicit: bool = False

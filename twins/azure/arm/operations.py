@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure import faults
+from twins.azure.arm import soft_delete
 from twins.azure.arm.calls import Call, Document, Reply
 from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import Id, key
@@ -131,8 +132,6 @@ def status(twin: Twin, path: str, operation_id: str) -> Reply:
 
 def result(twin: Twin, operation_id: str) -> Reply:
     """What Location's URL answers: 202, then what the call would have answered at once."""
-    from twins.azure.arm import arm
-
     operation = _known(twin, operation_id)
     if operation["status"] == "InProgress":
         return Reply(202, None, headers(twin, operation))
@@ -146,7 +145,7 @@ def result(twin: Twin, operation_id: str) -> Reply:
         return Reply(200, operation.get("result"))
     if document is None:
         raise not_found(operation["resource"])
-    return Reply(200, arm.shown(twin, document))
+    return Reply(200, twin.shown(document))
 
 
 def _known(twin: Twin, operation_id: str) -> dict[str, Any]:
@@ -161,9 +160,7 @@ def _complete(twin: Twin, operation: dict[str, Any]) -> None:
     document = twin.find(resource_id)
     kind = twin.kinds.get(Id.parse(resource_id).type.lower())
     if operation["what"] == "DELETE":
-        from twins.azure.arm import arm
-
-        arm.remove(twin, resource_id)
+        soft_delete.remove(twin, resource_id)
     elif document is not None and operation["what"] in ("PUT", "PATCH"):
         if kind and kind.done:
             kind.done(twin, document)

@@ -36,6 +36,16 @@ def keep(twin: Twin, document: Document) -> None:
     twin.changed()
 
 
+def remove(twin: Twin, resource_id: str) -> None:
+    """Let a resource go, with what lies in it; some stay for a time, deleted softly."""
+    document = twin.find(resource_id)
+    if document is None:
+        return
+    for each in [document, *twin.children(resource_id)]:
+        keep(twin, each)
+    twin.drop(resource_id)
+
+
 def recovered(twin: Twin, kind: Kind, parsed: Id, body: Document) -> Document | None:
     """The deleted document that a PUT brings back, taken from among the deleted ones; None: the name is free, or the
     kind's own `put` brings it back.

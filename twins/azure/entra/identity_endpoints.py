@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request
 
 from twins.azure.arm.calls import Caller, Reply
 from twins.azure.arm.errors import ArmError
+from twins.azure.arm.replies import route
 from twins.azure.entra import principals, token_service
 from twins.azure.entra.token_service import PlainError
 from twins.azure.twin import Twin
@@ -26,15 +27,8 @@ _APP_SERVICE, _IMDS = "/msi/token", "/imds/"
 
 def install(twin: Twin) -> None:
     """Add the routes."""
-    from twins.azure.arm.front import answer
-
-    for prefix, respond in ((_APP_SERVICE, _of_header), (_IMDS, _of_machine)):
-        twin.route(
-            prefix,
-            lambda environ, start, respond=respond: answer(lambda request: respond(twin, request), environ)(
-                environ, start
-            ),
-        )
+    route(twin, _APP_SERVICE, _of_header)
+    route(twin, _IMDS, _of_machine)
 
 
 def grant(twin: Twin, object_ids: Sequence[str]) -> dict[str, str]:
@@ -86,8 +80,8 @@ def _of_header(twin: Twin, request: Request) -> Reply:
 
 
 def _of_machine(twin: Twin, request: Request) -> Reply:
-    secret, _, route = request.path.removeprefix(_IMDS).partition("/")
-    if route.strip("/") != "metadata/identity/oauth2/token":
+    secret, _, path = request.path.removeprefix(_IMDS).partition("/")
+    if path.strip("/") != "metadata/identity/oauth2/token":
         raise ArmError(404, "NotFound", f"There is no {request.path}.")
     if request.headers.get("Metadata", "").lower() != "true":
         body = {"error": "invalid_request", "error_description": "Required metadata header not specified"}

@@ -17,6 +17,7 @@ from werkzeug.wrappers import Request
 from twins.azure import faults
 from twins.azure.arm.calls import Caller, Reply
 from twins.azure.arm.errors import ArmError
+from twins.azure.arm.replies import route
 from twins.azure.entra import principals, tokens
 from twins.azure.twin import Twin
 from twins.core import web_identity
@@ -39,19 +40,14 @@ _OF_ACCOUNTS = (".blob.core.windows.net", ".dfs.core.windows.net", ".queue.core.
 
 def install(twin: Twin) -> None:
     """Add the tenant's routes."""
-    from twins.azure.arm.front import answer
-
     for place in (twin.tenant, *_PLACES):
-        twin.route(
-            f"/{place}/",
-            lambda environ, start: answer(lambda request: _respond(twin, request), environ)(environ, start),
-        )
+        route(twin, f"/{place}/", _respond)
     twin.unjudged += UNJUDGED
 
 
 def _respond(twin: Twin, request: Request) -> Reply:
-    route = request.path.strip("/").partition("/")[2]
-    found = _ROUTES.get((request.method, route))
+    path = request.path.strip("/").partition("/")[2]
+    found = _ROUTES.get((request.method, path))
     if found is None:
         raise ArmError(404, "NotFound", f"There is no {request.method} {request.path} on the twin's token service.")
     with twin.lock:
@@ -60,7 +56,7 @@ def _respond(twin: Twin, request: Request) -> Reply:
 
 def is_of_another_tenant(path: str) -> bool:
     """Does a path of nobody else's ask the token service of a tenant that there is none of?"""
-    return path.strip("/").partition("/")[2] in {route for _, route in _ROUTES}
+    return path.strip("/").partition("/")[2] in {each for _, each in _ROUTES}
 
 
 def unknown_tenant(request: Request) -> Reply:

@@ -5,8 +5,7 @@ https://learn.microsoft.com/rest/api/azureml/datastores
 Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
-from typing import TYPE_CHECKING
-
+from twins.azure.arm import arm
 from twins.azure.arm.calls import Call, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import Kind
@@ -19,16 +18,14 @@ from twins.azure.ml.bodies import (
     writable,
 )
 from twins.azure.ml.documents import stamp
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 TYPE = f"{WORKSPACES}/datastores"
 DEFAULTS = {"workspaceblobstore": "azureml-blobstore-{guid}", "workspaceartifactstore": "azureml"}
 """Datastores that a workspace is made with, and their containers."""
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Add the kind."""
     twin.kind(
         Kind(
@@ -62,7 +59,7 @@ def _listed(call: Call, found: list[Document]) -> list[Document]:
     ]
 
 
-def make_defaults(twin: "Twin", workspace: Document) -> None:
+def make_defaults(twin: Twin, workspace: Document) -> None:
     """Give a new workspace its datastores, and their containers in its storage account."""
     properties = workspace["properties"]
     account = properties.get("storageAccount")
@@ -73,7 +70,7 @@ def make_defaults(twin: "Twin", workspace: Document) -> None:
         container = container.format(guid=properties["workspaceId"])
         container_id = f"{account}/blobServices/default/containers/{container}"
         if kind and twin.find(container_id) is None:
-            twin.put(container_id, {"properties": {}}, kind.versions[0])
+            arm.put(twin, container_id, {"properties": {}}, kind.versions[0])
         body = {
             "datastoreType": "AzureBlob",
             "accountName": account.rpartition("/")[2],
@@ -81,12 +78,12 @@ def make_defaults(twin: "Twin", workspace: Document) -> None:
             "credentials": {"credentialsType": "None"},
             "serviceDataAccessAuthIdentity": "None",
         }
-        document = twin.put(f"{workspace['id']}/datastores/{name}", {"properties": body}, VERSIONS[0])
+        document = arm.put(twin, f"{workspace['id']}/datastores/{name}", {"properties": body}, VERSIONS[0])
         document["properties"]["isDefault"] = name == "workspaceblobstore"
         twin.keep(document)
 
 
-def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: Call, there: Document | None) -> Document:
     body = judged("Datastore", call.method, call.body)
     properties = body["properties"]
     if properties["datastoreType"] != "AzureBlob":
@@ -110,17 +107,17 @@ def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
     return stamp(call, there, body)
 
 
-def _deleting(twin: "Twin", call: Call, document: Document) -> None:
+def _deleting(twin: Twin, call: Call, document: Document) -> None:
     if document["properties"]["isDefault"]:
         raise ArmError(400, "UserError", f"The default datastore {document['name']} can't be deleted.")
 
 
-def _show(twin: "Twin", document: Document) -> Document:
+def _show(twin: Twin, document: Document) -> Document:
     document["properties"]["credentials"].pop("secrets", None)
     return document
 
 
-def _secrets(twin: "Twin", call: Call, document: Document) -> Reply:
+def _secrets(twin: Twin, call: Call, document: Document) -> Reply:
     credentials = document["properties"]["credentials"]
     if credentials["credentialsType"] == "None":
         raise ArmError(400, "UserError", "The datastore has no credentials: it is opened by identities.")

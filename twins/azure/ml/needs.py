@@ -5,16 +5,13 @@ https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-en
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.ml import references
 from twins.azure.ml.documents import identities_of
 from twins.azure.ml.running.reports import Failure
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 PULL = "Microsoft.ContainerRegistry/registries/pull/read"
 READ = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
@@ -45,7 +42,7 @@ class Need:
     data: bool = True
 
 
-def of_deployment(twin: "Twin", deployment: Document) -> Failure | None:
+def of_deployment(twin: Twin, deployment: Document) -> Failure | None:
     """Why a deployment can't start under its endpoint's identity; None: it can. A system-assigned identity gets what it
     needs by itself.
     """
@@ -74,7 +71,7 @@ def _words(need: Need, denied: str) -> str:
     return f"Startup task failed due to authorization error: {denied}"
 
 
-def of_workspace(twin: "Twin", workspace: Document) -> Failure | None:
+def of_workspace(twin: Twin, workspace: Document) -> Failure | None:
     """Why a workspace can't work with its resources under its primary user-assigned identity; None: it can. A
     system-assigned identity gets what it needs by itself.
 
@@ -89,7 +86,7 @@ def of_workspace(twin: "Twin", workspace: Document) -> Failure | None:
     return Failure("BadRequest", failure) if failure else _of_encryption(twin, properties)
 
 
-def _of_encryption(twin: "Twin", properties: Document) -> Failure | None:
+def _of_encryption(twin: Twin, properties: Document) -> Failure | None:
     """https://learn.microsoft.com/azure/machine-learning/concept-customer-managed-keys
 
     Unsure (60 %): the page asks for the right; code and words are assumed.
@@ -105,7 +102,7 @@ def _of_encryption(twin: "Twin", properties: Document) -> Failure | None:
     return Failure("BadRequest", failure) if failure else None
 
 
-def of_job(twin: "Twin", job: Document) -> Failure | None:
+def of_job(twin: Twin, job: Document) -> Failure | None:
     """Why a job can't start under the identity of its cluster; None: it can.
 
     Unsure (60 %): of the workspace's default container, where a job logs; which of its rights is asked for first.
@@ -155,7 +152,7 @@ def _workspace_needs(properties: Document) -> Iterator[Need]:
     yield Need(SECRET, properties["keyVault"], "keyVault of the workspace")
 
 
-def _deployment_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[Need]:
+def _deployment_needs(twin: Twin, workspace: str, properties: Document) -> Iterator[Need]:
     reference = properties["environmentId"]
     environment = references.asset(twin, workspace, reference, "environments", "properties.environmentId")
     yield from _image_needs(twin, workspace, environment["properties"]["image"])
@@ -164,7 +161,7 @@ def _deployment_needs(twin: "Twin", workspace: str, properties: Document) -> Ite
         yield from _uri_needs(twin, workspace, model["properties"]["modelUri"], READ, f"model {model['id']}")
 
 
-def _job_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[Need]:
+def _job_needs(twin: Twin, workspace: str, properties: Document) -> Iterator[Need]:
     """Beside what its body names, a job writes its logs and artifacts to the workspace's default container, as the
     cluster's identity, which sets up the mounts: each job has an output `default` there. Where the
     account takes no keys, the documents name no other identity that could.
@@ -186,7 +183,7 @@ def _job_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[N
             yield from _uri_needs(twin, workspace, given["uri"], WRITE, f"output {name}")
 
 
-def _image_needs(twin: "Twin", workspace: str, image: str) -> Iterator[Need]:
+def _image_needs(twin: Twin, workspace: str, image: str) -> Iterator[Need]:
     """A process stands for an image of the workspace's own registry."""
     if image.startswith(PROCESS):
         document = twin.find(workspace)
@@ -201,14 +198,14 @@ def _image_needs(twin: "Twin", workspace: str, image: str) -> Iterator[Need]:
             yield Need(PULL, document["id"], f"image {image}", data=False)
 
 
-def _uri_needs(twin: "Twin", workspace: str, uri: str, action: str, what: str) -> Iterator[Need]:
+def _uri_needs(twin: Twin, workspace: str, uri: str, action: str, what: str) -> Iterator[Need]:
     found = references.data_path(twin, workspace, uri, "")
     container = found.container_id(twin) if found else ""
     if container:
         yield Need(action, container, f"{what} ({uri})")
 
 
-def _first_denied(twin: "Twin", identity_id: str, principal: str, wanted: list[Need]) -> str:
+def _first_denied(twin: Twin, identity_id: str, principal: str, wanted: list[Need]) -> str:
     for need in wanted:
         if not twin.may(principal, need.action, need.scope, data=need.data):
             return (

@@ -8,12 +8,10 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twins.azure.arm.ids import key
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 _STATE = "requests"
 _KEPT = 10_000
@@ -40,7 +38,7 @@ class Answered:
 class Meter:
     """Collects answers, and keeps them when the twin has time: a request need not wait for its lock."""
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._lock = threading.Lock()
         self._new: list[Answered] = []

@@ -3,15 +3,12 @@
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import psutil
 
 from twins.azure.arm.ids import key
+from twins.azure.twin import Twin
 from twins.core.fleet.fleet import Fleet
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 _SAMPLE_SECONDS = 1.0
 _ASKED_SECONDS = 600.0
@@ -23,7 +20,7 @@ class Processors:
     nothing is known: its processes are Docker's.
     """
 
-    def __init__(self, twin: "Twin", fleet: Fleet) -> None:
+    def __init__(self, twin: Twin, fleet: Fleet) -> None:
         self._fleet = fleet
         self._asked = -_ASKED_SECONDS
         self._last: dict[str, tuple[float, float]] = {}

@@ -9,7 +9,7 @@ import ipaddress
 import uuid
 from typing import Any
 
-from twins.azure.arm import arm, bodies
+from twins.azure.arm import bodies
 from twins.azure.arm.calls import Call, Document
 from twins.azure.arm.declared import READ_ONLY
 from twins.azure.arm.errors import ArmError
@@ -166,7 +166,7 @@ def _ranges(subnet: Document) -> list[Any]:
 
 
 def _show_network(twin: Twin, document: Document) -> Document:
-    subnets = [arm.shown(twin, each) for each in twin.children(document["id"], SUBNETS)]
+    subnets = [twin.shown(each) for each in twin.children(document["id"], SUBNETS)]
     document["properties"]["subnets"] = subnets
     return document
 

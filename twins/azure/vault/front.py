@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request
 
 from twins.azure.arm.calls import Caller, Document, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.front import answer, read_json
+from twins.azure.arm.replies import answer, read_json
 from twins.azure.entra import tokens
 from twins.azure.twin import Twin
 from twins.azure.vault import documents, keys, vault

@@ -7,7 +7,7 @@ https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-en
 """
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from contract.errors import KitError
 from twins.azure.arm.calls import Document
@@ -18,11 +18,9 @@ from twins.azure.ml.running.cloud import AzureCloud, failure_of
 from twins.azure.ml.running.images import ImageError
 from twins.azure.ml.running.reports import Failure, deployment_settled
 from twins.azure.monitor import lines
+from twins.azure.twin import Twin
 from twins.core.fleet.fleet import Fleet, Lease
 from twins.core.fleet.plan import EndpointPlan, GroupPlan, VariantPlan
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 _STATE = "running"
 _LOOK_SECONDS = 0.1
@@ -37,7 +35,7 @@ _NO_CAPACITY = Failure(
 class Deployments:
     """Begins and ends the containers of deployments. Its methods are called with the twin's lock held, but `lease`."""
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._cloud = AzureCloud(twin)
         self.fleet = Fleet(twin, self._cloud)

@@ -6,7 +6,6 @@ https://learn.microsoft.com/azure/machine-learning/how-to-manage-optimize-cost#l
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from contract.errors import HostingError, KitError
 from hosting import jobs as hosting_jobs
@@ -25,6 +24,7 @@ from twins.azure.ml.running.job_command import Place
 from twins.azure.ml.running.job_folders import Folders
 from twins.azure.ml.running.nodes import Nodes
 from twins.azure.ml.running.reports import Failure, job_moved
+from twins.azure.twin import Twin
 from twins.core.faults import Faults
 from twins.core.jobs.run import (
     INTERRUPTED,
@@ -39,9 +39,6 @@ from twins.core.jobs.run import (
     remove,
 )
 
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
-
 GRACE_SECONDS = 30
 """Between SIGTERM and SIGKILL, when a job is canceled or its machines are taken back."""
 CANCELED, COMPLETED = Outcome("Canceled"), Outcome("Completed")
@@ -55,7 +52,7 @@ class Run(JobRun):
 
     log_name = "twins.azure"
 
-    def __init__(self, twin: "Twin", job: Document, compute: Document, nodes: Nodes) -> None:
+    def __init__(self, twin: Twin, job: Document, compute: Document, nodes: Nodes) -> None:
         super().__init__(twin, job["name"])
         self._twin = twin
         self._id = job["id"]

@@ -1,7 +1,6 @@
 """The jobs whose processes a twin runs: each on a thread of its own, none without its document."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
@@ -11,10 +10,8 @@ from twins.azure.ml.running import job_logs
 from twins.azure.ml.running.job_run import Run
 from twins.azure.ml.running.nodes import Nodes
 from twins.azure.ml.running.reports import ENDED, Failure, job_moved
+from twins.azure.twin import Twin
 from twins.core.jobs.run import clean
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 JOBS = "Microsoft.MachineLearningServices/workspaces/jobs"
 _STATE = "job_runs"
@@ -27,7 +24,7 @@ class Jobs:
     called with the twin's lock held.
     """
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self.nodes = Nodes(twin)
         self._running: dict[str, Run] = {}

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
@@ -21,12 +21,10 @@ from twins.azure.ml.running import plans, scoring_auth
 from twins.azure.ml.running.deployments import Deployments
 from twins.azure.ml.running.plans import RequestSettings
 from twins.azure.monitor.metering import Meter
+from twins.azure.twin import Twin
 from twins.core.exchanges import ContainerError, Containers, Exchange
 from twins.core.fleet.fleet import Lease, NoWorkerError
 from twins.core.pieces import Pieces
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 DEPLOYMENT = "azureml-model-deployment"
 MODEL_STATUS, MODEL_REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
@@ -65,7 +63,7 @@ class Scoring:
     """A WSGI application: the host of one endpoint."""
 
     def __init__(
-        self, twin: "Twin", endpoint_id: str, deployments: Deployments, containers: Containers, meter: Meter
+        self, twin: Twin, endpoint_id: str, deployments: Deployments, containers: Containers, meter: Meter
     ) -> None:
         self._twin = twin
         self._endpoint_id = endpoint_id

@@ -8,7 +8,7 @@ import secrets
 import uuid
 from datetime import UTC, datetime
 
-from twins.azure.arm import arm, bodies, soft_delete
+from twins.azure.arm import bodies, soft_delete
 from twins.azure.arm.calls import Call, Document
 from twins.azure.arm.ids import key
 from twins.azure.arm.kinds import Kind, SoftDelete
@@ -70,4 +70,4 @@ def _keys(_twin: Twin, _call: Call, document: Document) -> Document:
 def _list_deleted(twin: Twin, call: Call, _document: Document | None) -> Document:
     scope = key(call.path.rpartition("/providers/")[0])
     found = [d for each, d in soft_delete.deleted(twin).items() if d["type"] == WORKSPACES and each.startswith(scope)]
-    return {"value": [arm.shown(twin, document) for document in found]}
+    return {"value": [twin.shown(document) for document in found]}

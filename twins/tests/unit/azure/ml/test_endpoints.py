@@ -10,8 +10,7 @@ from twins.azure.arm.calls import Document
 from twins.azure.entra import tokens
 from twins.azure.ml import needs
 from twins.azure.ml.endpoints import token_audience
-from twins.azure.ml.running.host import NothingRuns
-from twins.azure.ml.running.reports import Failure, deployment_settled
+from twins.azure.ml.running.reports import Failure, NothingRuns, deployment_settled
 from twins.tests.unit.azure.services.workspace import IMAGE, VERSION, Workspace
 
 A, B = "/onlineEndpoints/chat/deployments/chat-a", "/onlineEndpoints/chat/deployments/chat-b"

@@ -19,7 +19,7 @@ from twins.azure.ml import (
     sizes,
     workspaces,
 )
-from twins.azure.ml.running.host import NothingRuns
+from twins.azure.ml.running.reports import NothingRuns
 from twins.azure.twin import Twin
 
 VERSION = "2025-12-01"
