@@ -30,6 +30,16 @@ def test_what_this_version_cannot_read_is_refused(tmp_path: Path, content: str) 
         Keeper(Twin(tmp_path)).load()
 
 
+def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
+    twin = local_twin(tmp_path)
+    Arm(twin).group("kept")
+    Keeper(twin).save()
+    file = tmp_path / STATE_FILE
+    file.write_text(file.read_text().replace('"kept"', '"other"'))
+    with pytest.raises(KitError, match="the state is damaged"):
+        Keeper(Twin(tmp_path)).load()
+
+
 def test_the_authority_is_made_once_and_the_bundle_has_what_the_shell_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
