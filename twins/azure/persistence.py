@@ -38,7 +38,7 @@ class Keeper(CommonKeeper):
             state, digest = kept["state"], kept["sha256"]
             fits = kept["schema"] == SCHEMA and digest == _sha256(json.dumps(state))
         except (ValueError, KeyError, TypeError):
-            fits = False
+            state, digest, fits = {}, "", False
         if not fits:
             raise KitError(
                 f"the state is damaged, or another version of the kit wrote it (this one reads {SCHEMA})",

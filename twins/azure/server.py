@@ -27,7 +27,6 @@ SERVICES = (
     "monitor.services.monitor",
     "services.network",
     "monitor.services.operationalinsights",
-    "services.permissions",
     "services.resources",
     "services.storage",
 )

@@ -1,10 +1,7 @@
 """The twin's main port: requests are routed, read, authenticated, and answered by ARM's rules."""
 
 import time
-import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,15 +11,11 @@ from twins.azure import faults
 from twins.azure.admin import admin
 from twins.azure.arm import arm
 from twins.azure.arm.calls import Call, Reply
-from twins.azure.arm.errors import ArmError
 from twins.azure.arm.replies import answer, read_json
 from twins.azure.entra import token_service, tokens
 from twins.azure.twin import Twin
 from twins.core.admin import PREFIX
 from twins.core.handler import is_for_this_machine
-
-_BUCKETS = {"GET": ("reads", 250), "HEAD": ("reads", 250), "DELETE": ("deletes", 200)}
-_WRITES = ("writes", 200)
 
 
 class Front:
@@ -61,29 +54,7 @@ class Front:
             twin.url,
         )
         faults.delay(twin, arm.permission_of(twin, call))
-        try:
-            with twin.lock:
-                reply = arm.respond(twin, call)
-        except ArmError as e:
-            e.headers |= _of_manager(call)
-            raise
+        with twin.lock:
+            reply = arm.respond(twin, call)
         time.sleep(reply.seconds)
-        return replace(reply, headers={**_of_manager(call), **reply.headers})
-
-
-def _of_manager(call: Call) -> dict[str, str]:
-    """What Resource Manager itself says of a call that it let in: where it went, and how many more it takes of the
-    caller's now. The twin does not count them: it is always a full bucket but this one.
-
-    https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
-    https://learn.microsoft.com/azure/backup/backup-azure-arm-userestapi-backupazurevms (samples of answers)
-    """
-    correlation = call.headers.get("x-ms-correlation-request-id") or str(uuid.uuid4())
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    whose = "subscription" if call.path.lower().startswith("/subscriptions/") else "tenant"
-    kind, most = _BUCKETS.get(call.method, _WRITES)
-    return {
-        "x-ms-correlation-request-id": correlation,
-        "x-ms-routing-request-id": f"TWIN:{moment}:{correlation}",
-        f"x-ms-ratelimit-remaining-{whose}-{kind}": str(most - 1),
-    }
+        return reply

@@ -1,7 +1,6 @@
-"""Where a program that runs on Azure gets the tokens of its managed identities: App Service's, Azure ML's and IMDS'.
+"""Where a program that runs on Azure gets the tokens of its managed identities: App Service's and Azure ML's way.
 
 https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
-https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 """
 
 import hmac
@@ -13,7 +12,6 @@ from typing import Any
 from werkzeug.wrappers import Request
 
 from twins.azure.arm.calls import Caller, Reply
-from twins.azure.arm.errors import ArmError
 from twins.azure.arm.replies import route
 from twins.azure.entra import principals, token_service
 from twins.azure.entra.token_service import PlainError
@@ -22,13 +20,12 @@ from twins.core import root
 
 OWNER_PURPOSE = "azure identity header"
 """Of the key that is the owner's header."""
-_APP_SERVICE, _IMDS = "/msi/token", "/imds/"
+_APP_SERVICE = "/msi/token"
 
 
 def install(twin: Twin) -> None:
     """Add the routes."""
     route(twin, _APP_SERVICE, _of_header)
-    route(twin, _IMDS, _of_machine)
 
 
 def grant(twin: Twin, object_ids: Sequence[str]) -> dict[str, str]:
@@ -53,7 +50,6 @@ def variables(twin: Twin, secret: str) -> dict[str, str]:
         "IDENTITY_HEADER": secret,
         "MSI_ENDPOINT": endpoint,
         "MSI_SECRET": secret,
-        "AZURE_POD_IDENTITY_AUTHORITY_HOST": f"{twin.url}{_IMDS}{secret}",
     }
 
 
@@ -76,16 +72,6 @@ def _of_header(twin: Twin, request: Request) -> Reply:
     secret = request.headers.get("X-IDENTITY-HEADER") or request.headers.get("secret", "")
     if not secret:
         raise _refused(403, "The X-IDENTITY-HEADER header is missing or wrong.")
-    return _answer(twin, request, secret)
-
-
-def _of_machine(twin: Twin, request: Request) -> Reply:
-    secret, _, path = request.path.removeprefix(_IMDS).partition("/")
-    if path.strip("/") != "metadata/identity/oauth2/token":
-        raise ArmError(404, "NotFound", f"There is no {request.path}.")
-    if request.headers.get("Metadata", "").lower() != "true":
-        body = {"error": "invalid_request", "error_description": "Required metadata header not specified"}
-        raise PlainError(400, body)
     return _answer(twin, request, secret)
 
 

@@ -5,7 +5,7 @@ https://learn.microsoft.com/rest/api/azureml/compute
 Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import Call, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import STATUS, Kind
 from twins.azure.ml import sizes
@@ -45,7 +45,6 @@ def install(twin: Twin) -> None:
             location=True,
         )
     )
-    twin.action(TYPE, "listNodes", _nodes)
 
 
 def _put(twin: Twin, call: Call, there: Document | None) -> Document:
@@ -130,9 +129,3 @@ def _shown(twin: Twin, document: Document) -> Document:
         "nodeStateCounts": {f"{state}NodeCount": states.get(state, 0) for state in STATES},
     }
     return document
-
-
-def _nodes(twin: Twin, call: Call, document: Document) -> Reply:
-    states = [state for state, count in twin.running.node_states(document["id"]).items() for _ in range(count)]
-    found = [{"nodeId": f"tvm-{i}", "nodeState": state, "port": 50000 + i} for i, state in enumerate(states)]
-    return Reply(200, {"nodes": found})

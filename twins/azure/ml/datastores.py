@@ -6,7 +6,7 @@ Unsure (65 %): the rules are the reference's, which names no codes; code and wor
 """
 
 from twins.azure.arm import arm
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import Call, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import Kind
 from twins.azure.ml import references
@@ -40,23 +40,12 @@ def install(twin: Twin) -> None:
             provisioning=False,
         )
     )
-    twin.action(TYPE, "listSecrets", _secrets)
 
 
 def _listed(call: Call, found: list[Document]) -> list[Document]:
-    """By `names`, `isDefault` and `searchText`.
-
-    azure-rest-api-specs, Microsoft.MachineLearningServices: Datastores_List; what a text is looked for in: 60 %.
-    """
-    names = [name for name in call.query.get("names", "").split(",") if name]
-    default, text = call.query.get("isDefault", "").lower(), call.query.get("searchText", "").lower()
-    return [
-        each
-        for each in found
-        if (not names or each["name"] in names)
-        and default in ("", str(bool(each["properties"].get("isDefault"))).lower())
-        and text in each["name"].lower()
-    ]
+    """By `isDefault`: azure-rest-api-specs, Microsoft.MachineLearningServices: Datastores_List."""
+    default = call.query.get("isDefault", "").lower()
+    return [each for each in found if default in ("", str(bool(each["properties"].get("isDefault"))).lower())]
 
 
 def make_defaults(twin: Twin, workspace: Document) -> None:
@@ -115,10 +104,3 @@ def _deleting(twin: Twin, call: Call, document: Document) -> None:
 def _show(twin: Twin, document: Document) -> Document:
     document["properties"]["credentials"].pop("secrets", None)
     return document
-
-
-def _secrets(twin: Twin, call: Call, document: Document) -> Reply:
-    credentials = document["properties"]["credentials"]
-    if credentials["credentialsType"] == "None":
-        raise ArmError(400, "UserError", "The datastore has no credentials: it is opened by identities.")
-    return Reply(200, credentials.get("secrets") or {"secretsType": credentials["credentialsType"]})

@@ -61,7 +61,6 @@ def install(twin: Twin) -> None:
     )
     twin.action_named(_START, lambda deployment_id: _start(twin, deployment_id))
     twin.action(TYPE, "getLogs", _get_logs)
-    twin.action(TYPE, "skus", _skus, f"{TYPE}/read", "GET")
 
 
 def _put(twin: Twin, call: Call, there: Document | None) -> Document:
@@ -191,9 +190,3 @@ def _get_logs(twin: Twin, call: Call, document: Document) -> Reply:
     body = judge("DeploymentLogsRequest", call.body or {})
     container, tail = body.get("containerType") or "InferenceServer", body.get("tail") or 500
     return Reply(200, {"content": twin.running.deployment_logs(document["id"], container, tail)})
-
-
-def _skus(twin: Twin, call: Call, document: Document) -> Reply:
-    capacity = {"default": 1, "minimum": 1, "maximum": MOST_INSTANCES, "scaleType": "Automatic"}
-    type_ = "Microsoft.MachineLearning.Services/endpoints/deployments"
-    return Reply(200, {"value": [{"resourceType": type_, "sku": {"name": "Default"}, "capacity": capacity}]})

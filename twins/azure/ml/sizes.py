@@ -78,7 +78,6 @@ def install(twin: Twin) -> None:
     """Add the lists of a location."""
     twin.action(LOCATIONS, "vmSizes", _vm_sizes, f"{LOCATIONS}/vmSizes/read", "GET")
     twin.action(LOCATIONS, "usages", _usages, f"{LOCATIONS}/usages/read", "GET")
-    twin.action(LOCATIONS, "quotas", _quotas, f"{LOCATIONS}/quotas/read", "GET")
 
 
 def size(name: str, target: str) -> Size:
@@ -207,10 +206,6 @@ def _usage(twin: Twin, call: Call, quota: str, key: str, kind: str) -> Document:
         "limit": limit(twin, quota),
         "name": {"value": key, "localizedValue": quota},
     }
-
-
-def _quotas(twin: Twin, call: Call, document: Document | None) -> Reply:
-    return Reply(200, {"value": []})  # workspace-level quotas, which nobody sets on the twin: subscription's hold
 
 
 def _all_quotas() -> list[tuple[str, str, str]]:

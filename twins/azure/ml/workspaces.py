@@ -54,7 +54,6 @@ def install(twin: Twin) -> None:
     twin.action_named(_NETWORK, lambda workspace_id: _network_ready(twin, workspace_id))
     twin.action_named(_SETTLE, lambda workspace_id, waited: _settle(twin, workspace_id, waited))
     twin.action(WORKSPACES, "listKeys", _list_keys)
-    twin.action(WORKSPACES, "resyncKeys", lambda twin, call, document: Reply(200))
     twin.action(WORKSPACES, "provisionManagedNetwork", _provision_network)
 
 

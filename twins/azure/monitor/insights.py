@@ -19,7 +19,6 @@ from twins.azure.ml.documents import seconds
 from twins.azure.ml.endpoints import DEPLOYMENTS
 from twins.azure.ml.endpoints import TYPE as ENDPOINTS
 from twins.azure.monitor.metering import Answered, Meter
-from twins.azure.monitor.processors import Processors
 from twins.azure.twin import Twin
 
 _PROVIDER = "Microsoft.Insights"
@@ -71,7 +70,7 @@ METRICS = {
     ),
     "NewConnectionsPerSecond": Metric("CountPerSecond", (), lambda answers, minutes: len(answers) / (60 * minutes)),
 }
-CONNECTIONS, CAPACITY, PROCESSORS = "ConnectionsActive", "DeploymentCapacity", "CpuUtilizationPercentage"
+CONNECTIONS, CAPACITY = "ConnectionsActive", "DeploymentCapacity"
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,10 @@ class _Asked:
 class Insights:
     """Answers for metrics; its methods are called with the twin's lock held."""
 
-    def __init__(self, twin: Twin, meter: Meter, processors: Processors) -> None:
+    def __init__(self, twin: Twin, meter: Meter) -> None:
         self._twin = twin
         self._meter = meter
-        self._processors = processors
-        read = f"{_PROVIDER}/metrics/read"
-        twin.action(_PROVIDER, "metrics", self._metrics, read, "GET")
-        twin.action(_PROVIDER, "metricDefinitions", self._definitions, f"{_PROVIDER}/metricDefinitions/read", "GET")
+        twin.action(_PROVIDER, "metrics", self._metrics, f"{_PROVIDER}/metrics/read", "GET")
 
     def value(self, resource_id: str, name: str, begin: float, end: float, wanted: Mapping[str, str]) -> float | None:
         """Returns a metric of an endpoint or a deployment between two times (seconds since 1970), or None for no data.
@@ -115,9 +111,6 @@ class Insights:
         self._check(resource_id, name)
         if name == CAPACITY:
             return float(((self._twin.find(resource_id) or {}).get("sku") or {}).get("capacity") or 0)
-        if name == PROCESSORS:
-            endpoint_id, _, deployment = resource_id.rpartition("/deployments/")
-            return self._processors.percent(endpoint_id, deployment, begin, end)
         if name == CONNECTIONS:
             found = self._meter.connections(resource_id, begin, end)
             return sum(found) / len(found) if found else 0.0
@@ -126,7 +119,7 @@ class Insights:
 
     def _check(self, resource_id: str, name: str) -> None:
         type_ = Id.parse(resource_id).type.lower()
-        known = {ENDPOINTS.lower(): [*METRICS, CONNECTIONS], DEPLOYMENTS.lower(): [CAPACITY, PROCESSORS]}.get(type_, [])
+        known = {ENDPOINTS.lower(): [*METRICS, CONNECTIONS], DEPLOYMENTS.lower(): [CAPACITY]}.get(type_, [])
         if name not in known:
             valid = ",".join(known)
             message = f"Failed to find metric configuration for metric: {name}. Valid metrics on this twin: {valid}"
@@ -167,7 +160,7 @@ class Insights:
             {"metadatavalues": _named(values), "data": list(self._points(asked, name, answers, values))}
             for values in _splits(answers, asked.wanted)[: asked.top]
         ]
-        unit = METRICS[name].unit if name in METRICS else "Percent" if name == PROCESSORS else "Count"
+        unit = METRICS[name].unit if name in METRICS else "Count"
         return {
             "id": f"{asked.resource_id}/providers/{_PROVIDER}/metrics/{name}",
             "type": f"{_PROVIDER}/metrics",
@@ -193,29 +186,6 @@ class Insights:
                 value = self.value(asked.resource_id, name, at, at + asked.step, values)
             point = {} if value is None else dict.fromkeys(asked.aggregations, value)
             yield {"timeStamp": _text(at), **point}
-
-    def _definitions(self, twin: Twin, call: Call, _document: Any) -> Reply:
-        resource_id = _scope(twin, call)
-        type_ = Id.parse(resource_id).type
-        deployment = type_.lower() == DEPLOYMENTS.lower()
-        names = [CAPACITY, PROCESSORS] if deployment else [*METRICS, CONNECTIONS]
-        found = []
-        for name in names:
-            metric = METRICS.get(name, Metric("Count", (), lambda *_: None))
-            dimensions = [{"value": each, "localizedValue": each} for each in metric.dimensions]
-            found.append(
-                {
-                    "id": f"{resource_id}/providers/{_PROVIDER}/metricdefinitions/{name}",
-                    "resourceId": resource_id,
-                    "namespace": type_,
-                    "name": {"value": name, "localizedValue": name},
-                    "unit": metric.unit,
-                    "primaryAggregationType": "Average",
-                    "dimensions": dimensions,
-                    "metricAvailabilities": [{"timeGrain": "PT1M", "retention": "P93D"}],
-                }
-            )
-        return Reply(200, {"value": found})
 
 
 def _scope(twin: Twin, call: Call) -> str:

@@ -1,5 +1,4 @@
-"""The part of the Kusto query language that this twin reads: a table, then where, extend, project, summarize, order by,
-take, top and count.
+"""The part of the Kusto query language that this twin reads: a table, then where, extend, project and summarize.
 
 https://learn.microsoft.com/kusto/query
 """
@@ -11,19 +10,14 @@ from typing import Any
 
 _TOKENS = re.compile(
     r"""\s+|//[^\n]*
-    |(?P<timespan>\d+(?:\.\d+)?(?:d|h|m|s|ms)\b)
     |(?P<number>\d+(?:\.\d+)?)
     |(?P<text>@?'(?:[^'\\]|\\.)*'|@?"(?:[^"\\]|\\.)*")
-    |(?P<name>!?[A-Za-z_]\w*(?:~)?)
-    |(?P<sign>=~|!~|==|!=|<>|<=|>=|[-+*/%<>=|(),.\[\]])
+    |(?P<name>[A-Za-z_]\w*)
+    |(?P<sign>=~|==|!=|<=|>=|[-+*/<>=|(),.\[\]])
     """,
     re.X,
 )
-_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_COMPARISONS = {
-    *("==", "!=", "<>", "<", ">", "<=", ">=", "=~", "!~", "has", "!has", "contains", "!contains", "startswith"),
-    *("endswith", "in", "!in", "in~", "between"),
-}
+_COMPARISONS = {"==", "!=", "<", ">", "<=", ">=", "=~", "has", "in"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -42,12 +36,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Step:
-    """An operator after a `|`: its word, named expressions, those after `by`, and a number."""
+    """An operator after a `|`: its word, named expressions, and those after `by`."""
 
     word: str
     columns: tuple[tuple[str, Node], ...] = ()
     by: tuple[tuple[str, Node], ...] = ()
-    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,40 +84,20 @@ class _Parser:
 
     def _step(self) -> Step:
         word = self._take("name")
-        if word in ("where", "filter"):
+        if word == "where":
             return Step("where", (("", self._expression()),))
         if word in ("extend", "project"):
             return Step(word, self._columns())
         if word == "summarize":
             columns = () if self._peek() == "by" else self._columns()
             return Step(word, columns, self._by())
-        if word in ("take", "limit"):
-            return Step("take", number=int(self._take("number")))
-        if word == "count":
-            return Step("summarize", (("Count", Node("call", "count")),))
-        if word in ("order", "sort"):
-            return Step("order", by=self._by(ordered=True))
-        if word == "top":
-            number = int(self._take("number"))
-            return Step("top", by=self._by(ordered=True), number=number)
         raise QueryError(f"the operator '{word}' is not understood by this twin")
 
-    def _by(self, *, ordered: bool = False) -> tuple[tuple[str, Node], ...]:
+    def _by(self) -> tuple[tuple[str, Node], ...]:
         if self._peek() != "by":
-            if ordered:
-                raise QueryError("'by' is expected")
             return ()
         self._next()
-        if not ordered:
-            return self._columns()
-        found = []
-        while True:
-            node = self._expression()
-            direction = self._next() if self._peek() in ("asc", "desc") else "desc"
-            found.append((direction, node))
-            if self._peek() != ",":
-                return tuple(found)
-            self._next()
+        return self._columns()
 
     def _columns(self) -> tuple[tuple[str, Node], ...]:
         found = []
@@ -156,14 +129,12 @@ class _Parser:
         if self._peek() not in _COMPARISONS:
             return node
         word = self._next()
-        if word in ("in", "!in", "in~"):
+        if word == "in":
             return Node(word, None, (node, Node("list", None, self._arguments())))
-        if word == "between":
-            raise QueryError("'between' is not understood by this twin: take two comparisons")
         return Node(word, None, (node, self._sum()))
 
     def _sum(self) -> Node:
-        return self._chain(("+", "-"), lambda: self._chain(("*", "/", "%"), self._unary))
+        return self._chain(("+", "-"), lambda: self._chain(("*", "/"), self._unary))
 
     def _unary(self) -> Node:
         if self._peek() == "-":
@@ -184,10 +155,6 @@ class _Parser:
         kind, text = self._kind(), self._next()
         if kind == "number":
             return Node("value", float(text) if "." in text else int(text))
-        if kind == "timespan":
-            match = re.fullmatch(r"([\d.]+)(\w+)", text)
-            assert match
-            return Node("value", float(match[1]) * _UNITS[match[2]])
         if kind == "text":
             return Node("value", _unquoted(text))
         if text == "(":

@@ -5,7 +5,6 @@ https://learn.microsoft.com/rest/api/containerregistry/registries
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 from twins.azure.arm import bodies
 from twins.azure.arm.calls import Call, Document
@@ -72,10 +71,6 @@ def install(twin: Twin) -> None:
             location=True,
         )
     )
-    permission = "Microsoft.ContainerRegistry/checkNameAvailability/read"
-    twin.action("Microsoft.ContainerRegistry", "checkNameAvailability", _check_name_availability, permission)
-    twin.action(REGISTRIES, "listCredentials", _list_credentials)
-    twin.action(REGISTRIES, "listUsages", _list_usages, "Microsoft.ContainerRegistry/registries/listUsages/read", "GET")
     twin.resumers.append(lambda: _resume(twin, storage))
     twin.seeds.append(lambda: _empty(twin, storage))
     twin.closers.append(storage.close)
@@ -158,26 +153,3 @@ def _gone(twin: Twin, document: Document, storage: Storage) -> None:
 def _empty(twin: Twin, storage: Storage) -> None:
     if storage.empty():
         common.forget_pulled(twin)
-
-
-def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document:
-    try:
-        _check_name(twin, str((call.body or {}).get("name", "")), None)
-    except ArmError as e:
-        reason = "Invalid" if e.code == "InvalidResourceName" else "AlreadyExists"
-        return {"nameAvailable": False, "reason": reason, "message": e.message}
-    return {"nameAvailable": True}
-
-
-def _list_credentials(twin: Twin, call: Call, document: Any) -> Document:
-    message = f"Cannot perform credential operations for {call.id} as admin user is disabled. Kindly enable admin user as per docs: https://docs.microsoft.com/en-us/azure/container-registry/container-registry-authentication#admin-account"  # fmt: skip # noqa: E501
-    raise ArmError(400, "UnauthorizedForCredentialOperations", message)
-
-
-def _list_usages(twin: Twin, call: Call, document: Any) -> Document:
-    size = sum(
-        manifest["size"]
-        for repository in registry.repositories(twin, document["name"]).values()
-        for manifest in repository["manifests"].values()
-    )
-    return {"value": [{"name": "Size", "limit": 10 << 30, "currentValue": size, "unit": "Bytes"}]}

@@ -97,8 +97,6 @@ def install(twin: Twin) -> None:
     permission = "Microsoft.KeyVault/deletedVaults/read"
     twin.action("Microsoft.KeyVault", "deletedVaults", _list_deleted, permission, "GET")
     twin.action(DELETED, "purge", _purge)
-    permission = "Microsoft.KeyVault/checkNameAvailability/read"
-    twin.action("Microsoft.KeyVault", "checkNameAvailability", _check_name_availability, permission)
     twin.resumers.append(lambda: _resume(twin))
     twin.unjudged += UNJUDGED
 
@@ -237,19 +235,6 @@ def _purge(twin: Twin, call: Call, document: Any) -> Reply:
     vault.forget(twin, document["name"])
     twin.drop(document["id"])
     return Reply(200)
-
-
-def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document:
-    name = str((call.body or {}).get("name", ""))
-    try:
-        _check_name(twin, name, None)
-    except ArmError as e:
-        reason = "AccountNameInvalid" if e.code == "VaultNameNotValid" else "AlreadyExists"
-        return {"nameAvailable": False, "reason": reason, "message": e.message}
-    here = Id.parse(f"/subscriptions/{twin.subscription}/resourceGroups/-/providers/{VAULTS}/{name}")
-    if soft_delete.blocked_by(twin, twin.kinds[VAULTS.lower()], here):
-        return {"nameAvailable": False, "reason": "AlreadyExists", "message": _DELETED_MESSAGE}
-    return {"nameAvailable": True}
 
 
 def _put_key(twin: Twin, call: Call, there: Document | None) -> Document:

@@ -118,9 +118,6 @@ def install(twin: Twin) -> None:
     )
     twin.kind(Kind(POLICIES, VERSIONS, put=_put_policy, name="default", provisioning=False, patch=False))
     twin.action(blobs.ACCOUNTS, "listKeys", _list_keys)
-    twin.action(blobs.ACCOUNTS, "regenerateKey", _regenerate_key)
-    permission = "Microsoft.Storage/checkNameAvailability/read"
-    twin.action("Microsoft.Storage", "checkNameAvailability", _check_name_availability, permission)
     twin.route(BY_PATH, faults.around(twin, "storage", ByPath(twin, BY_PATH)))
     twin.resumers.append(lambda: _resume(twin))
     twin.closers.append(lambda: blobs.store(twin).azurite.close())
@@ -275,26 +272,6 @@ def _list_keys(twin: Twin, call: Call, document: Any) -> Reply:
         for name, value in zip(("key1", "key2"), document["_keys"], strict=True)
     ]
     return Reply(200, {"keys": keys})
-
-
-def _regenerate_key(twin: Twin, call: Call, document: Any) -> Reply:
-    name = (call.body or {}).get("keyName")
-    if name not in ("key1", "key2"):
-        raise ArmError(400, _INVALID, f"The value '{name}' for 'keyName' is not valid.")
-    document["_keys"][int(name[-1]) - 1] = _new_key()
-    document["properties"]["keyCreationTime"][name] = datetime.now(UTC).isoformat()
-    twin.changed()
-    return _list_keys(twin, call, document)
-
-
-def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document:
-    name = str((call.body or {}).get("name", ""))
-    try:
-        _check_name(twin, name, None)
-    except ArmError as e:
-        reason = "AccountNameInvalid" if e.code == "AccountNameInvalid" else "AlreadyExists"
-        return {"nameAvailable": False, "reason": reason, "message": e.message}
-    return {"nameAvailable": True}
 
 
 def _new_key() -> str:

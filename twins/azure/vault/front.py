@@ -36,7 +36,6 @@ _ACTIONS = {"wrapkey": "wrap", "unwrapkey": "unwrap"}
 # Method, sort and what follows a name (a version aside): what is done, and its data action below vaults/SORT/
 _OPERATIONS = {
     ("POST", "keys", "create"): ("create", "create/action"),
-    ("POST", "keys", "rotate"): ("rotate", "rotate/action"),
     ("PUT", "secrets", ""): ("set", "setSecret/action"),
     ("GET", "keys", ""): ("get", "read"),
     ("GET", "secrets", ""): ("get", "getSecret/action"),
@@ -134,7 +133,7 @@ def _parsed(request: Request) -> tuple[str, str, str, str]:
         message = f"The request URI contains an invalid name: {name}"
         raise VaultError(400, "BadParameter", message)
     last = rest[-1].lower() if rest else ""
-    verbs = (*_USES, "create", "rotate", "versions", "recover")
+    verbs = (*_USES, "create", "versions", "recover")
     verb = rest.pop().lower() if last in verbs else ""
     version = rest.pop(0) if rest else ""
     return sort, name, version, verb
@@ -188,15 +187,6 @@ def _create(twin: Twin, of: Vault, _kind: Any, name: str, _version: str, body: D
     curve = str(body.get("crv") or "")
     made = keys.make(str(body.get("kty", "")), curve, size, body.get("key_ops") or None, premium=premium)
     version = of.add("keys", name, {**made, "tags": body.get("tags") or {}}, attributes)
-    documents.keep(twin, of, "keys", name, address)
-    return Reply(200, documents.Shown(of, "keys", address).bundle(name, version))
-
-
-def _rotate(twin: Twin, of: Vault, _kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:
-    before = of.get("keys", name)
-    size = documents.size_of(before)
-    made = keys.make(before["kty"], before["crv"], size, before["key_ops"], premium=True)
-    version = of.add("keys", name, {**made, "tags": before["tags"]}, {})
     documents.keep(twin, of, "keys", name, address)
     return Reply(200, documents.Shown(of, "keys", address).bundle(name, version))
 
@@ -262,7 +252,6 @@ def _purge(_twin: Twin, of: Vault, kind: Any, name: str, _version: str, _body: D
 
 _HANDLERS: dict[str, Callable[..., Reply]] = {
     "create": _create,
-    "rotate": _rotate,
     "set": _set,
     "get": _get,
     "update": _update,

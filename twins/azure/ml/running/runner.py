@@ -16,13 +16,13 @@ from twins.azure.monitor.autoscale import Autoscale
 from twins.azure.monitor.insights import Insights
 from twins.azure.monitor.log_query import LogQuery
 from twins.azure.monitor.metering import Meter
-from twins.azure.monitor.processors import Processors
 from twins.azure.twin import Twin
 from twins.core.exchanges import Containers
 
 UNJUDGED = [
     "Azure ML: 500 requests a second, 500 connections and 5 MB a second of an endpoint",
-    "Azure Monitor: how busy a container in Docker is",
+    "Azure Monitor: how busy machines are (CpuUtilizationPercentage and its like), and lists of metrics",
+    "Azure Monitor: of the query language, all but what the stack's alerts are made of",
     "Azure Monitor: failing periods of log alerts, autoscale profiles of certain days; nobody is told of an alert",
 ]
 
@@ -35,7 +35,7 @@ class Runner:
         self._nothing = NothingRuns(twin)
         self.meter = Meter(twin)
         self.deployments = Deployments(twin)
-        insights = Insights(twin, self.meter, Processors(twin, self.deployments.fleet))
+        insights = Insights(twin, self.meter)
         Autoscale(twin, insights)
         Alerts(twin, insights, self.meter)
         LogQuery(twin, self.meter)

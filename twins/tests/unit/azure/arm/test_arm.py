@@ -144,27 +144,6 @@ def test_an_answer_says_which_request_it_belongs_to(arm: Arm, field: str) -> Non
     assert "x-ms-client-request-id" not in silent
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "header", "left"),
-    [
-        ("GET", "{field}", "subscription-reads", "249"),
-        ("PATCH", "{field}", "subscription-writes", "199"),
-        ("POST", "{field}/mow", "subscription-writes", "199"),
-        ("DELETE", "{field}x", "subscription-deletes", "199"),
-        ("GET", "{field}x", "subscription-reads", "249"),
-        ("GET", "/tenants", "tenant-reads", "249"),
-    ],
-)
-def test_an_answer_says_how_many_more_are_taken(
-    arm: Arm, field: str, method: str, path: str, header: str, left: str
-) -> None:
-    headers = arm.call(method, path.format(field=field), V, {}).headers
-    found = {n: v for n, v in headers.items() if n.lower().startswith("x-ms-ratelimit-remaining-")}
-    assert found == {f"x-ms-ratelimit-remaining-{header}": left}
-    refused = Client(Front(arm.twin)).get(field)
-    assert not [name for name, _ in refused.headers if "ratelimit" in name.lower()]
-
-
 def test_a_put_takes_its_time_and_is_polled(arm: Arm) -> None:
     path = f"{arm.group()}/providers/Test.Farm/fields/slow"
     first = arm.put(path, V, {"location": "westeurope", "properties": {}})
@@ -298,9 +277,8 @@ def test_resources_are_found_by_tag_and_type(arm: Arm, field: str) -> None:
     assert names("tagName eq 'a' and tagValue eq '2'") == []
     assert names("resourceType eq 'test.farm/fields'") == ["green"]
     assert names("resourceGroup eq 'other'") == []
-    assert names("substringof('REE', name)") == names("startswith(tagName, 'A')") == ["green"]
-    assert names("substringof('x', name)") == names("startswith(tagName, 'b')") == []
-    assert arm.get("{sub}/resources", "2021-04-01", **{"$filter": "colour lt 3"}).code == "InvalidFilterInQueryString"
+    for other in ("colour lt 3", "substringof('REE', name)", "startswith(tagName, 'A')"):
+        assert arm.get("{sub}/resources", "2021-04-01", **{"$filter": other}).code == "InvalidFilterInQueryString"
 
 
 def test_lists_tell_what_they_are_asked_for(arm: Arm, field: str) -> None:
