@@ -6,7 +6,6 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/
 import copy
 import re
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure import faults
@@ -17,13 +16,7 @@ from twins.azure.arm import (
     providers,
     soft_delete,
 )
-from twins.azure.arm.calls import (
-    TWIN,
-    Call,
-    Caller,
-    Document,
-    Reply,
-)
+from twins.azure.arm.calls import TWIN, Call, Caller, Document, Reply, timestamp
 from twins.azure.arm.checks import kind_of
 from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import RESOURCE_GROUPS, Id, key, spelled
@@ -87,13 +80,14 @@ def _action(kind: Kind, verb: str) -> str:
     return f"{type_}/{verb}"
 
 
-def put(twin: Twin, resource_id: str, body: Document, api_version: str, caller: Caller = TWIN) -> Document:
+def put(twin: Twin, resource_id: str, body: Document, caller: Caller = TWIN) -> Document:
     """PUT a resource from inside, as the platform itself or as `caller`, and its document.
 
     Raises:
         ArmError: as for a client.
     """
-    call = Call("PUT", resource_id, {"api-version": api_version}, {}, body, caller, api_version, resource_id, twin.url)
+    version = twin.kinds[Id.parse(resource_id).type.lower()].versions[0]
+    call = Call("PUT", resource_id, {"api-version": version}, {}, body, caller, version, resource_id, twin.url)
     with twin.lock:
         respond(twin, call)
         return twin.resources[key(resource_id)]
@@ -216,7 +210,7 @@ def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) 
         state = "Succeeded" if not asynchronous else kind.creating if there is None else "Updating"
         document.setdefault("properties", {})["provisioningState"] = state
     seconds = twin.scaled(kind.change_seconds or 0.0) if at_once else 0.0
-    document.setdefault(CREATED, datetime.now(UTC).isoformat().replace("+00:00", "Z"))
+    document.setdefault(CREATED, timestamp())
     if seconds:
         document[checks.BUSY_UNTIL] = time.time() + seconds
     twin.keep(document)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +11,12 @@ from werkzeug.datastructures import Headers
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Document = dict[str, Any]
 """A resource as JSON. Members whose names begin with "_" are the twin's own, and are never shown."""
+
+
+def timestamp(seconds: float | None = None) -> str:
+    """Returns a time (seconds since 1970; now by default) as Azure writes it."""
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)

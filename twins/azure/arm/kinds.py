@@ -1,7 +1,10 @@
 """What the twin knows of a type of resource; services add theirs with `twin.kind(Kind(…))`."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from twins.azure.arm.calls import Call, Document
@@ -9,6 +12,12 @@ from twins.azure.arm.ids import Id
 
 STATUS, RESULT = ("Azure-AsyncOperation",), ("Location",)
 """Headers of an operation: where its status is asked for, and where what the call would have answered at once."""
+
+
+@cache
+def _versions() -> dict[str, list[str]]:
+    """The versions that clients send, the kit's own first."""
+    return json.loads(Path(__file__).with_name("versions.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Kind:
 
     Args:
         type: "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"; an extension type lies on any resource.
-        versions: api-versions that it takes.
+        versions: api-versions that it takes; without any those of versions.json (of the longest part of its type).
         put: makes the document to keep of the call's body and of what is there (None: nothing). What it returns gets
             id, name, type and properties.provisioningState. None: keeps the body. Raises ArmError to refuse.
         begun: called when a PUT was kept, before its operation ends.
@@ -72,7 +81,7 @@ class Kind:
     """
 
     type: str
-    versions: tuple[str, ...]
+    versions: tuple[str, ...] = ()
     put: Callable[[Any, Call, Document | None], Document] | None = None
     begun: Callable[[Any, Document], None] | None = None
     done: Callable[[Any, Document], None] | None = None
@@ -100,3 +109,9 @@ class Kind:
     given: Callable[[Any, Id], Document | None] | None = None
     outlives: bool = False
     implicit: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.versions:
+            known, parts = _versions(), self.type.split("/")
+            name = next(name for n in range(len(parts), 0, -1) if (name := "/".join(parts[:n])) in known)
+            object.__setattr__(self, "versions", tuple(known[name]))

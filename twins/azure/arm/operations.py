@@ -7,12 +7,11 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure import faults
 from twins.azure.arm import soft_delete
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import Call, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import Id, key
 from twins.azure.arm.kinds import RESULT, STATUS
@@ -121,9 +120,9 @@ def status(twin: Twin, path: str, operation_id: str) -> Reply:
     """What Azure-AsyncOperation's URL answers."""
     operation = _known(twin, operation_id)
     body: dict[str, Any] = {"id": path, "name": operation_id, "status": operation["status"]}
-    body["startTime"] = _time(operation["started"])
+    body["startTime"] = timestamp(operation["started"])
     if "ended" in operation:
-        body["endTime"] = _time(operation["ended"])
+        body["endTime"] = timestamp(operation["ended"])
     if "error" in operation:
         body["error"] = operation["error"]
     pending = operation["status"] == "InProgress"
@@ -182,7 +181,3 @@ def set_state(document: Document, state: str) -> None:
     properties = document.get("properties")
     if isinstance(properties, dict) and "provisioningState" in properties:
         properties["provisioningState"] = state
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

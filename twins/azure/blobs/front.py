@@ -131,10 +131,9 @@ class Front:
     def _make_container(self, account: Document, asked: Asked, known: list[str]) -> Response:
         if known:
             raise RefusedError(409, "ContainerAlreadyExists", "The specified container already exists.")
-        version = self._twin.kinds[blobs.CONTAINERS.lower()].versions[0]
         metadata = {name[10:]: value for name, value in asked.headers.items() if name.lower().startswith("x-ms-meta-")}
         body = {"properties": {"metadata": metadata} if metadata else {}}
-        document = arm.put(self._twin, blobs.container_id(account, asked.container), body, version)
+        document = arm.put(self._twin, blobs.container_id(account, asked.container), body)
         response = Response(status=201)
         response.headers.update({"ETag": document["etag"], "x-ms-request-id": str(uuid.uuid4())})
         response.headers["Last-Modified"] = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")

@@ -15,7 +15,6 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import Kind
 from twins.azure.ml import references
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judged,
     refuse_changes,
@@ -78,8 +77,8 @@ def _install(twin: Twin, family: _Family) -> None:
 
     common: dict[str, Any] = {"name": name, "provisioning": family.provisioning, "patch": False}
     common["deleting"] = None if family.deletable else _undeletable
-    twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, implicit=True, **common))
-    twin.kind(Kind(version, VERSIONS, put=put_version, **common))
+    twin.kind(Kind(container, put=put_container, show=_show, implicit=True, **common))
+    twin.kind(Kind(version, put=put_version, **common))
     twin.action(container, "versions", list_versions, f"{version}/read", "GET")
     twin.action(WORKSPACES, family.segment, list_containers, f"{container}/read", "GET")
 
@@ -138,7 +137,7 @@ def _put_version(twin: Twin, family: _Family, call: Call, there: Document | None
     container = call.id.rpartition("/versions/")[0]
     if twin.find(container) is None:
         kind = {"dataType": properties["dataType"]} if family.segment == "data" else {}
-        arm.put(twin, container, {"properties": kind}, call.api_version, call.caller)
+        arm.put(twin, container, {"properties": kind}, call.caller)
     return stamp(call, there, body)
 
 

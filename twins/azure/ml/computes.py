@@ -10,7 +10,6 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import STATUS, Kind
 from twins.azure.ml import sizes
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judged,
     refuse_changes,
@@ -35,7 +34,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             TYPE,
-            VERSIONS,
             put=_put,
             deleting=_deleting,
             show=lambda twin, document: _shown(twin, document),

@@ -11,7 +11,6 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import Kind
 from twins.azure.ml import references
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judged,
     refuse_changes,
@@ -30,7 +29,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             TYPE,
-            VERSIONS,
             put=_put,
             deleting=_deleting,
             patch=False,  # the specification has none, of assets neither
@@ -59,7 +57,7 @@ def make_defaults(twin: Twin, workspace: Document) -> None:
         container = container.format(guid=properties["workspaceId"])
         container_id = f"{account}/blobServices/default/containers/{container}"
         if kind and twin.find(container_id) is None:
-            arm.put(twin, container_id, {"properties": {}}, kind.versions[0])
+            arm.put(twin, container_id, {"properties": {}})
         body = {
             "datastoreType": "AzureBlob",
             "accountName": account.rpartition("/")[2],
@@ -67,7 +65,7 @@ def make_defaults(twin: Twin, workspace: Document) -> None:
             "credentials": {"credentialsType": "None"},
             "serviceDataAccessAuthIdentity": "None",
         }
-        document = arm.put(twin, f"{workspace['id']}/datastores/{name}", {"properties": body}, VERSIONS[0])
+        document = arm.put(twin, f"{workspace['id']}/datastores/{name}", {"properties": body})
         document["properties"]["isDefault"] = name == "workspaceblobstore"
         twin.keep(document)
 

@@ -12,7 +12,6 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import Kind
 from twins.azure.ml import endpoints, needs, references, sizes
 from twins.azure.ml.bodies import (
-    VERSIONS,
     judge,
     judged,
     refuse_changes,
@@ -45,7 +44,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             TYPE,
-            VERSIONS,
             put=_put,
             begun=lambda twin, document: twin.later(twin.scaled(START_SECONDS), _START, document["id"]),
             deleting=_deleting,

@@ -15,7 +15,6 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import Kind
 from twins.azure.entra import tokens
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judge,
     judged,
@@ -41,7 +40,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             TYPE,
-            VERSIONS,
             put=_put,
             begun=lambda twin, document: twin.running.endpoint_changed(document),
             done=lambda twin, _document: providers.require_for_endpoints(twin),

@@ -15,7 +15,6 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import Kind
 from twins.azure.ml import needs, references
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judged,
     refuse_changes,
@@ -40,7 +39,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             TYPE,
-            VERSIONS,
             put=_put,
             begun=_begun,
             deleting=_deleting,

@@ -7,7 +7,7 @@ from twins.azure.arm.calls import Call, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import Kind
 from twins.azure.ml import references
-from twins.azure.ml.bodies import VERSIONS, WORKSPACES, judged
+from twins.azure.ml.bodies import WORKSPACES, judged
 from twins.azure.twin import Twin
 
 TYPE = f"{WORKSPACES}/outboundRules"
@@ -16,7 +16,7 @@ _SECONDS = 120.0
 
 def install(twin: Twin) -> None:
     """Add the kind."""
-    twin.kind(Kind(TYPE, VERSIONS, put=_put, patch=False, name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}", seconds=_SECONDS))
+    twin.kind(Kind(TYPE, put=_put, patch=False, name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}", seconds=_SECONDS))
 
 
 def _put(twin: Twin, call: Call, there: Document | None) -> Document:

@@ -16,7 +16,6 @@ from twins.azure.arm.kinds import Kind
 from twins.azure.entra import principals
 from twins.azure.ml import times
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judged,
     refuse_changes,
@@ -37,7 +36,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             TYPE,
-            VERSIONS,
             put=_put,
             name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}",
             seconds=SECONDS,
@@ -55,7 +53,7 @@ def fire(twin: Twin, now: datetime) -> None:
     for schedule, job_id, properties in due(twin, now):
         caller = principals.find(twin, schedule.get("_owner", ""))
         try:
-            arm.put(twin, job_id, {"properties": properties}, VERSIONS[0], caller or TWIN)
+            arm.put(twin, job_id, {"properties": properties}, caller or TWIN)
             schedule.pop("_failure", None)
         except ArmError as e:
             schedule["_failure"] = {"code": e.code, "message": e.message}

@@ -13,7 +13,7 @@ from twins.azure.arm.calls import Call, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import RESULT, Kind, SoftDelete
 from twins.azure.ml import datastores, needs
-from twins.azure.ml.bodies import VERSIONS, WORKSPACES, judged
+from twins.azure.ml.bodies import WORKSPACES, judged
 from twins.azure.ml.documents import stamp, with_identity
 from twins.azure.twin import Twin
 
@@ -33,7 +33,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             WORKSPACES,
-            VERSIONS,
             put=_put,
             begun=lambda twin, document: twin.later(twin.scaled(SECONDS), _SETTLE, document["id"], SECONDS),
             done=_done,

@@ -7,10 +7,9 @@ https://learn.microsoft.com/rest/api/monitor/alertsmanagement/alerts/get-all
 import logging
 import time
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import Call, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
 from twins.azure.ml.documents import seconds
@@ -63,7 +62,7 @@ class Alerts:
                     "id": str(uuid.uuid4()),
                     "rule": rule["id"],
                     "condition": "Fired",
-                    "began": _now(),
+                    "began": timestamp(),
                     "ended": None,
                     "value": value,
                     "severity": rule["properties"].get("severity", 3),
@@ -73,7 +72,7 @@ class Alerts:
             del self._all()[:-_KEPT]
             self._twin.changed()
         elif not met and fired and last and rule["properties"].get("autoMitigate", True):
-            last |= {"condition": "Resolved", "ended": _now()}
+            last |= {"condition": "Resolved", "ended": timestamp()}
             self._twin.changed()
 
     def _of_metric(self, rule: Document) -> tuple[bool, float | None]:
@@ -153,7 +152,3 @@ class Alerts:
 
 def _met(condition: dict[str, Any], value: float) -> bool:
     return COMPARISONS[condition["operator"]](value, float(condition["threshold"]))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

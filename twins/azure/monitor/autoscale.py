@@ -13,7 +13,7 @@ from twins.azure.arm import arm
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import key
-from twins.azure.ml.bodies import VERSIONS, writable
+from twins.azure.ml.bodies import writable
 from twins.azure.ml.documents import seconds
 from twins.azure.ml.endpoints import DEPLOYMENTS
 from twins.azure.monitor.insights import Insights, dimensions_of
@@ -107,7 +107,7 @@ class Autoscale:
     def _apply(self, setting: Document, target: Document, capacity: int) -> None:
         body = writable("OnlineDeployment", target)
         body["sku"] = {**body["sku"], "capacity": capacity}
-        arm.put(self._twin, target["id"], body, VERSIONS[0])
+        arm.put(self._twin, target["id"], body)
         self._twin.state.setdefault(_STATE, {})[key(setting["id"])] = time.time()
         self._twin.changed()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from twins.azure.arm.calls import Document, Reply
+from twins.azure.arm.calls import Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.replies import read_json, route
 from twins.azure.entra import tokens
@@ -80,7 +80,7 @@ def _type(name: str, rows: list[dict[str, Any]]) -> str:
 
 def _shown(name: str, value: Any) -> Any:
     if name == "TimeGenerated" and isinstance(value, float):
-        return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
+        return timestamp(value)
     return "NaN" if isinstance(value, float) and value != value else value
 
 

@@ -49,11 +49,9 @@ def install(twin: Twin) -> None:
     def forget(_twin: Twin, _document: Document) -> None:
         judge.forget()
 
-    assignments = ("2022-04-01", "2020-10-01-preview", "2020-08-01-preview", "2020-04-01-preview", "2018-09-01-preview")
     twin.kind(
         Kind(
             ASSIGNMENTS,
-            assignments,
             put=_assign,
             begun=forget,
             gone=forget,
@@ -67,7 +65,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             DEFINITIONS,
-            ("2022-04-01", "2022-05-01-preview", "2018-01-01-preview"),
             put=_define,
             begun=forget,
             deleting=_undefine,

@@ -18,7 +18,6 @@ from twins.azure.arm.kinds import Kind
 from twins.azure.twin import Twin
 
 TYPES = ("Microsoft.Consumption/budgets", "Microsoft.CostManagement/budgets")
-VERSIONS = ("2025-03-01", "2024-08-01", "2023-11-01", "2023-05-01", "2021-10-01", "2019-10-01")
 MOST_NOTIFICATIONS = 5
 _GRAINS = ("Monthly", "Quarterly", "Annually", "BillingMonth", "BillingQuarter", "BillingAnnual")
 _DATES = {"properties.timePeriod.startDate": bodies.DATE, "properties.timePeriod.endDate": bodies.DATE}
@@ -36,7 +35,6 @@ def install(twin: Twin) -> None:
         twin.kind(
             Kind(
                 type_,
-                VERSIONS,
                 put=functools.partial(_put, body),
                 patch=False,
                 name=r"[a-zA-Z0-9_-]{1,63}",

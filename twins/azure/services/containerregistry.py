@@ -18,10 +18,6 @@ from twins.azure.twin import Twin
 from twins.core.registry import registry as common
 from twins.core.registry.storage import Storage
 
-VERSIONS = (
-    *("2023-01-01-preview", "2025-11-01", "2025-04-01", "2024-11-01-preview", "2023-11-01-preview", "2023-07-01"),
-    *("2023-06-01-preview", "2022-12-01", "2022-02-01-preview", "2021-09-01", "2019-12-01-preview", "2019-05-01"),
-)
 CREATE_SECONDS = 20.0
 UNJUDGED = [
     "registries: no admin user and no anonymous pulls; firewalls let everybody in; images are kept unencrypted",
@@ -62,7 +58,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             REGISTRIES,
-            VERSIONS,
             put=_put,
             begun=lambda twin, document: _begun(twin, document, storage),
             gone=lambda twin, document: _gone(twin, document, storage),

@@ -4,11 +4,10 @@ https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 """
 
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure.arm import bodies, soft_delete
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import Call, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
 from twins.azure.arm.kinds import Kind, SoftDelete
@@ -18,10 +17,6 @@ from twins.azure.vault.front import Front
 from twins.azure.vault.vault import VAULTS, Vault
 
 DELETED = "Microsoft.KeyVault/locations/deletedVaults"
-VERSIONS = (
-    *("2024-11-01", "2025-05-01", "2024-04-01-preview", "2023-07-01", "2023-02-01", "2022-11-01", "2022-07-01"),
-    *("2021-10-01", "2021-06-01-preview", "2019-09-01"),
-)
 CREATE_SECONDS = 30.0
 UNJUDGED = [
     "vaults: access policies are kept and open nothing: a vault without RBAC lets nobody in",
@@ -60,7 +55,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             VAULTS,
-            VERSIONS,
             put=_put,
             begun=_begun,
             gone=_gone,
@@ -80,7 +74,6 @@ def install(twin: Twin) -> None:
         twin.kind(
             Kind(
                 type_,
-                VERSIONS,
                 put=put,
                 deleting=_refuse,
                 patch=False,
@@ -89,11 +82,7 @@ def install(twin: Twin) -> None:
                 codes=(200, 200),
             )
         )
-    twin.kind(
-        Kind(
-            DELETED, VERSIONS, put=_refuse, deleting=_refuse, patch=False, scopes=("subscription",), provisioning=False
-        )
-    )
+    twin.kind(Kind(DELETED, put=_refuse, deleting=_refuse, patch=False, scopes=("subscription",), provisioning=False))
     permission = "Microsoft.KeyVault/deletedVaults/read"
     twin.action("Microsoft.KeyVault", "deletedVaults", _list_deleted, permission, "GET")
     twin.action(DELETED, "purge", _purge)
@@ -210,8 +199,8 @@ def _gone(twin: Twin, document: Document) -> None:
         "vaultId": document["id"],
         "location": document.get("location"),
         "tags": document.get("tags") or {},
-        "deletionDate": _time(kept["_deleted"]),
-        "scheduledPurgeDate": _time(kept["_until"]),
+        "deletionDate": timestamp(kept["_deleted"]),
+        "scheduledPurgeDate": timestamp(kept["_until"]),
         "purgeProtectionEnabled": bool(document["properties"].get("enablePurgeProtection")),
     }
     place = _deleted_id(twin, document)
@@ -272,7 +261,3 @@ def _vault_of(twin: Twin, call: Call) -> Vault:
 
 def _refuse(twin: Twin, call: Call, _document: Any) -> Any:
     raise ArmError(405, "MethodNotAllowed", f"Resource Manager has no {call.method} of {Id.parse(call.id).type}.")
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

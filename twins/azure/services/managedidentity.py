@@ -13,7 +13,6 @@ from twins.azure.entra.token_service import CREDENTIALS
 from twins.azure.twin import Twin
 
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
-VERSIONS = ("2024-11-30", "2023-07-31-preview", "2023-01-31", "2022-01-31-preview", "2018-11-30")
 MOST_CREDENTIALS = 20
 _IDENTITY = bodies.Body(IDENTITIES, more={"properties.isolationScope": bodies.TEXT})  # later versions have it
 _CREDENTIAL = bodies.Body(
@@ -28,7 +27,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             IDENTITIES,
-            VERSIONS,
             put=_put,
             gone=_gone,
             name=r"[a-zA-Z0-9][-_a-zA-Z0-9]{2,127}",
@@ -39,7 +37,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             CREDENTIALS,
-            VERSIONS[:-1],
             put=_put_credential,
             patch=False,
             name=r"[a-zA-Z0-9][-_a-zA-Z0-9]{2,119}",

@@ -24,17 +24,6 @@ ENDPOINTS = "Microsoft.Network/privateEndpoints"
 ZONE_GROUPS = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
 ZONES = "Microsoft.Network/privateDnsZones"
 LINKS = "Microsoft.Network/privateDnsZones/virtualNetworkLinks"
-VERSIONS = (
-    "2025-01-01",
-    "2024-10-01",
-    "2024-07-01",
-    "2024-05-01",
-    "2024-03-01",
-    "2024-01-01",
-    "2023-11-01",
-    "2023-09-01",
-)
-DNS_VERSIONS = ("2024-06-01", "2020-06-01", "2018-09-01")
 SECONDS = 10.0
 _NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?"
 _NETWORK = bodies.Body(
@@ -88,16 +77,14 @@ def install(twin: Twin) -> None:
     """Add the kinds. Of subnets, private endpoints and their zone groups the specification has no PATCH."""
     common = {"name": _NAME, "seconds": SECONDS, "patch": False}
     place = {**common, "patch": True, "location": True}
-    twin.kind(Kind(NETWORKS, VERSIONS, put=_put_network, deleting=_delete_network, show=_show_network, **place))
-    twin.kind(Kind(SUBNETS, VERSIONS, put=_put_subnet, deleting=_delete_subnet, show=_show_subnet, **common))
-    twin.kind(Kind(SECURITY_GROUPS, VERSIONS, put=_put_security_group, deleting=_delete_security_group, **place))
-    twin.kind(Kind(ENDPOINTS, VERSIONS, put=_put_endpoint, **common, location=True))
-    twin.kind(Kind(ZONE_GROUPS, VERSIONS, put=_put_zone_group, **common))
+    twin.kind(Kind(NETWORKS, put=_put_network, deleting=_delete_network, show=_show_network, **place))
+    twin.kind(Kind(SUBNETS, put=_put_subnet, deleting=_delete_subnet, show=_show_subnet, **common))
+    twin.kind(Kind(SECURITY_GROUPS, put=_put_security_group, deleting=_delete_security_group, **place))
+    twin.kind(Kind(ENDPOINTS, put=_put_endpoint, **common, location=True))
+    twin.kind(Kind(ZONE_GROUPS, put=_put_zone_group, **common))
     zone = r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63}){1,34}"
-    twin.kind(
-        Kind(ZONES, DNS_VERSIONS, put=_put_zone, deleting=_delete_zone, name=zone, seconds=SECONDS, location=True)
-    )
-    twin.kind(Kind(LINKS, DNS_VERSIONS, put=_put_link, name=_NAME, seconds=SECONDS, location=True))
+    twin.kind(Kind(ZONES, put=_put_zone, deleting=_delete_zone, name=zone, seconds=SECONDS, location=True))
+    twin.kind(Kind(LINKS, put=_put_link, name=_NAME, seconds=SECONDS, location=True))
 
 
 def _put_network(twin: Twin, call: Call, there: Document | None) -> Document:

@@ -14,23 +14,6 @@ from twins.azure.arm.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
 from twins.azure.arm.kinds import RESULT, Kind
 from twins.azure.twin import Twin
 
-VERSIONS = (
-    "2025-04-01",
-    "2024-11-01",
-    "2024-07-01",
-    "2024-03-01",
-    "2023-07-01",
-    "2022-12-01",
-    "2022-09-01",
-    "2021-04-01",
-    "2021-01-01",
-    "2020-10-01",
-    "2020-06-01",
-    "2020-01-01",
-    "2019-11-01",
-    "2019-07-01",
-    "2018-05-01",
-)
 DELETE_SECONDS = 60.0
 UNJUDGED = [
     "requests: Resource Manager's limits are neither counted nor told (x-ms-ratelimit-remaining-…)",
@@ -46,11 +29,10 @@ _EXPANDED = {"createdTime": CREATED}
 
 def install(twin: Twin) -> None:
     """Add the kinds and the lists."""
-    twin.kind(Kind(SUBSCRIPTIONS, VERSIONS, scopes=(), patch=False, deleting=_refuse, provisioning=False))
+    twin.kind(Kind(SUBSCRIPTIONS, scopes=(), patch=False, deleting=_refuse, provisioning=False))
     twin.kind(
         Kind(
             RESOURCE_GROUPS,
-            VERSIONS,
             put=_put_group,
             name=r"[-\w._()]{0,89}[-\w_()]",
             location=True,

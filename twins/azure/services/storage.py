@@ -24,11 +24,6 @@ from twins.azure.twin import Twin
 
 SERVICES = "Microsoft.Storage/storageAccounts/blobServices"
 POLICIES = "Microsoft.Storage/storageAccounts/managementPolicies"
-VERSIONS = (
-    *("2024-01-01", "2025-06-01", "2025-01-01", "2023-05-01", "2023-04-01", "2023-01-01", "2022-09-01", "2022-05-01"),
-    *("2021-09-01", "2021-08-01", "2021-06-01", "2021-04-01", "2021-02-01", "2021-01-01", "2020-08-01-preview"),
-    *("2019-06-01", "2019-04-01"),
-)
 CREATE_SECONDS = 20.0
 CHANGE_SECONDS = 2.0
 """What a PATCH takes, or a PUT of what is there: both are answered when they are done (`StorageAccounts_Update` of the
@@ -79,7 +74,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             blobs.ACCOUNTS,
-            VERSIONS,
             put=_put_account,
             begun=_begun_account,
             gone=lambda twin, document: twin.end_data_plane(_plane(document["name"])),
@@ -95,7 +89,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             SERVICES,
-            VERSIONS,
             put=_put_service,
             deleting=_undeletable,
             patch=False,  # BlobServices_SetServiceProperties is a PUT, and there is no other
@@ -108,7 +101,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             blobs.CONTAINERS,
-            VERSIONS,
             put=_put_container,
             gone=_gone_container,
             listed=_listed_containers,
@@ -116,7 +108,7 @@ def install(twin: Twin) -> None:
             provisioning=False,
         )
     )
-    twin.kind(Kind(POLICIES, VERSIONS, put=_put_policy, name="default", provisioning=False, patch=False))
+    twin.kind(Kind(POLICIES, put=_put_policy, name="default", provisioning=False, patch=False))
     twin.action(blobs.ACCOUNTS, "listKeys", _list_keys)
     twin.route(BY_PATH, faults.around(twin, "storage", ByPath(twin, BY_PATH)))
     twin.resumers.append(lambda: _resume(twin))

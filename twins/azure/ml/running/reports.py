@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from twins.azure.arm import operations
-from twins.azure.arm.calls import Document
+from twins.azure.arm.calls import Document, timestamp
 from twins.azure.twin import Twin
 
 ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
@@ -40,7 +39,7 @@ def job_moved(twin: Twin, job_id: str, status: str, failure: Failure | None = No
     job = twin.find(job_id)
     if not job or job["properties"]["status"] in ENDED:
         return
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    now = timestamp()
     job["properties"]["status"] = status
     job.setdefault("_times", {}).setdefault(status, now)
     if failure:

@@ -6,16 +6,14 @@ https://learn.microsoft.com/rest/api/loganalytics/workspaces
 import base64
 import secrets
 import uuid
-from datetime import UTC, datetime
 
 from twins.azure.arm import bodies, soft_delete
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import Call, Document, timestamp
 from twins.azure.arm.ids import key
 from twins.azure.arm.kinds import Kind, SoftDelete
 from twins.azure.twin import Twin
 
 WORKSPACES = "Microsoft.OperationalInsights/workspaces"
-VERSIONS = ("2025-07-01", "2025-02-01", "2023-09-01", "2022-10-01", "2021-12-01-preview", "2021-06-01", "2020-08-01")
 SECONDS = 30.0
 _BODY = bodies.Body(WORKSPACES)
 
@@ -26,7 +24,6 @@ def install(twin: Twin) -> None:
     twin.kind(
         Kind(
             WORKSPACES,
-            VERSIONS,
             put=_put,
             name=r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]",
             location=True,
@@ -47,7 +44,7 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
     if not 30 <= properties["retentionInDays"] <= 730:
         message = f"The value {properties['retentionInDays']} of retentionInDays is not in the range of 30 to 730."
         raise bodies.refused(message, "properties.retentionInDays", "InvalidParameter")
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    now = timestamp()
     properties |= {"customerId": before.get("customerId") or str(uuid.uuid4()), "modifiedDate": now}
     properties["createdDate"] = before.get("createdDate") or now
     properties.setdefault("workspaceCapping", {"dailyQuotaGb": -1.0})

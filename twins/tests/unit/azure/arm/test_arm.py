@@ -138,7 +138,6 @@ def test_an_answer_says_which_request_it_belongs_to(arm: Arm, field: str) -> Non
     }
     answer = client.get(field, query_string={"api-version": V}, headers=asked)
     assert (answer.headers["x-ms-correlation-request-id"], answer.headers["x-ms-client-request-id"]) == ("c", "mine")
-    assert answer.headers["x-ms-routing-request-id"].endswith(":c")
     silent = arm.get(field, V).headers
     assert silent["x-ms-correlation-request-id"]
     assert "x-ms-client-request-id" not in silent
