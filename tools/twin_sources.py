@@ -25,8 +25,18 @@ PAGE = CHECKOUT / "docs/twin-confidence.md"
 CLOUDS = {"aws": "AWS", "azure": "Azure"}
 BEGIN, END = "<!-- Written by `python -m tools.twin_sources`. -->", "<!-- End of what is written. -->"
 REFUSALS = (
-    *("ApiError", "ArmError", "RefusedError", "VaultError", "BodyError", "QueryError", "PlainError", "refused"),
-    *("EndError", "FilesError", "ImageError", "DataError", "Failure"),
+    *(
+        "ApiError",
+        "ArmError",
+        "RefusedError",
+        "VaultError",
+        "BodyError",
+        "QueryError",
+        "PlainError",
+        "BlobError",
+        "refused",
+    ),
+    *("EndError", "FilesError", "ImageError", "DataError", "RunFailure"),
 )
 """Constructors of what a caller is answered, or finds as the reason of a failed job."""
 SURE = 85

@@ -40,7 +40,7 @@ class Subscription:
     """A running twin."""
 
     home: Path
-    info: control.TwinInfo
+    info: control.AzureTwinInfo
     environ: dict[str, str]
     """What a client of the twin is started with; it holds the engine and the twin's own state backend too."""
 

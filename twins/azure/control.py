@@ -52,7 +52,7 @@ _UNSET = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwinInfo(common.TwinInfo):
+class AzureTwinInfo(common.TwinInfo):
     """A twin of an Azure subscription that runs. `location`: where clients are that name none."""
 
     subscription: str
@@ -68,7 +68,7 @@ def up(
     location: str = "westeurope",
     containers: str = TwinSettings.containers,
     say: Callable[[str], None] = silent,
-) -> TwinInfo:
+) -> AzureTwinInfo:
     """Start the twin of a folder, or find it running, and wait until it answers.
 
     Args:
@@ -133,7 +133,7 @@ def _forget(home: Path) -> None:
 
 
 _CONTROL = Control(
-    Cloud("Azure", "azure", TwinInfo, forget=_forget, end=end_containers, trust=certificates.client_context)
+    Cloud("Azure", "azure", AzureTwinInfo, forget=_forget, end=end_containers, trust=certificates.client_context)
 )
 status = _CONTROL.status
 down = _CONTROL.down

@@ -16,7 +16,7 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from twins.azure.arm.calls import Call
+from twins.azure.arm.calls import ArmCall
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import key
 from twins.azure.twin import Twin, Wsgi
@@ -171,7 +171,7 @@ def hide(twin: Twin, permission: str, resource_id: str) -> None:
         twin.changed()
 
 
-def unseen(twin: Twin, call: Call) -> bool:
+def unseen(twin: Twin, call: ArmCall) -> bool:
     """Was what a call asks for made too short a time ago?"""
     made: list[Any] = [each for fault in of(twin).all().get("eventual", []) for each in fault.get("made", [])]
     return any(each == key(call.id) and time.time() < until for each, until in made)

@@ -9,14 +9,13 @@ import marshal
 
 from contract.errors import KitError
 from twins.azure.twin import Twin
-from twins.core.persistence import Keeper as CommonKeeper
-from twins.core.persistence import replace_file
+from twins.core.persistence import Keeper, replace_file
 
 STATE_FILE = "state.json"
 SCHEMA = "twin-state-azure/2"
 
 
-class Keeper(CommonKeeper):
+class StateKeeper(Keeper):
     """Writes the state of a twin soon after it changed, and reads it back."""
 
     def __init__(self, twin: Twin) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 
 from contract.twins import TWIN_SUBSCRIPTION, TWIN_TENANT
 from hosting.ports import choose_port
-from twins.azure.arm.calls import Call, Caller, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Principal, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml.running.host import Running
 from twins.core.twin import BaseTwin, TwinSettings
 
-Action = Callable[["Twin", Call, Any], Reply | Document]
+Action = Callable[["Twin", ArmCall, Any], Reply | Document]
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -39,7 +39,7 @@ class Twin(BaseTwin):
         self.subscription = TWIN_SUBSCRIPTION
         self.tenant = TWIN_TENANT
         self.url = url
-        self.kinds: dict[str, Kind] = {}
+        self.kinds: dict[str, ResourceKind] = {}
         self.data_planes: dict[str, Wsgi] = {}
         self.listen: Callable[[str, Wsgi, bool], str] | None = None  # both are set by the process that serves
         self.unlisten: Callable[[str], None] | None = None
@@ -48,12 +48,12 @@ class Twin(BaseTwin):
         self.instances: Callable[[], list[Any]] = list  # what runs now, as `status` tells of it
         # (object id, action, scope, data, attributes of the request that conditions ask for)
         self.judge_of_roles: Callable[[str, str, str, bool, Mapping[str, str]], bool] | None = None
-        self.judges: list[Callable[[Call, Id], None]] = []  # may refuse an ARM call that the roles allow
+        self.judges: list[Callable[[ArmCall, Id], None]] = []  # may refuse an ARM call that the roles allow
         self._verbs: dict[tuple[str, str, str], tuple[Action, str | None]] = {}
         self._routes: list[tuple[str, Wsgi]] = []
         self._ports: dict[str, str] = {}
 
-    def kind(self, kind: Kind) -> None:
+    def kind(self, kind: ResourceKind) -> None:
         """Let the twin have a type of resource."""
         self.kinds[kind.type.lower()] = kind
 
@@ -163,7 +163,7 @@ class Twin(BaseTwin):
 
     def require(
         self,
-        who: Call | Caller,
+        who: ArmCall | Principal,
         action: str,
         scope: str,
         data: bool = False,
@@ -174,7 +174,7 @@ class Twin(BaseTwin):
         Raises:
             ArmError: 403 AuthorizationFailed.
         """
-        caller = who.caller if isinstance(who, Call) else who
+        caller = who.caller if isinstance(who, ArmCall) else who
         if not self.may(caller.object_id, action, scope, data, attributes):
             raise ArmError(
                 403,

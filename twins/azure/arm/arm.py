@@ -16,11 +16,11 @@ from twins.azure.arm import (
     providers,
     soft_delete,
 )
-from twins.azure.arm.calls import TWIN, Call, Caller, Document, Reply, timestamp
+from twins.azure.arm.calls import TWIN, ArmCall, Document, Principal, Reply, timestamp
 from twins.azure.arm.checks import kind_of
 from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import RESOURCE_GROUPS, Id, key, spelled
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.judges import linked, permissions
 from twins.azure.twin import Twin
 
@@ -32,7 +32,7 @@ CREATED = "_created"
 _VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 
 
-def respond(twin: Twin, call: Call) -> Reply:
+def respond(twin: Twin, call: ArmCall) -> Reply:
     """Answer a call of a known caller; the lock is held.
 
     Raises:
@@ -62,7 +62,7 @@ def respond(twin: Twin, call: Call) -> Reply:
     return _resource(twin, call, parsed)
 
 
-def permission_of(twin: Twin, call: Call) -> str:
+def permission_of(twin: Twin, call: ArmCall) -> str:
     """The action that a call needs, about: what faults are matched against."""
     parsed = Id.parse(call.path)
     if parsed.tail:
@@ -71,7 +71,7 @@ def permission_of(twin: Twin, call: Call) -> str:
     return f"{parsed.type}/{_VERBS.get(call.method, 'write')}"
 
 
-def _action(kind: Kind, verb: str) -> str:
+def _action(kind: ResourceKind, verb: str) -> str:
     """What a call needs. Of groups it is not their type's name.
 
     https://learn.microsoft.com/azure/role-based-access-control/permissions/management-and-governance
@@ -80,20 +80,20 @@ def _action(kind: Kind, verb: str) -> str:
     return f"{type_}/{verb}"
 
 
-def put(twin: Twin, resource_id: str, body: Document, caller: Caller = TWIN) -> Document:
+def put(twin: Twin, resource_id: str, body: Document, caller: Principal = TWIN) -> Document:
     """PUT a resource from inside, as the platform itself or as `caller`, and its document.
 
     Raises:
         ArmError: as for a client.
     """
     version = twin.kinds[Id.parse(resource_id).type.lower()].versions[0]
-    call = Call("PUT", resource_id, {"api-version": version}, {}, body, caller, version, resource_id, twin.url)
+    call = ArmCall("PUT", resource_id, {"api-version": version}, {}, body, caller, version, resource_id, twin.url)
     with twin.lock:
         respond(twin, call)
         return twin.resources[key(resource_id)]
 
 
-def _tail(twin: Twin, call: Call, parsed: Id) -> Reply:
+def _tail(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
     """An action of a resource, or a collection."""
     found = twin.verb(parsed.type, parsed.tail, call.method)
     if found is None:
@@ -117,7 +117,7 @@ def _tail(twin: Twin, call: Call, parsed: Id) -> Reply:
     return paging.page(call, Reply(200, answered))
 
 
-def _listed(twin: Twin, call: Call, parsed: Id) -> Reply:
+def _listed(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
     type_ = RESOURCE_GROUPS if parsed.tail.lower() == "resourcegroups" and not parsed.group else parsed.listed_type
     kind = kind_of(twin, call, type_)
     scope = parsed.resource if parsed.names else parsed.scope
@@ -131,7 +131,7 @@ def _listed(twin: Twin, call: Call, parsed: Id) -> Reply:
     return paging.page(call, Reply(200, {"value": [twin.shown(document) for document in found]}))
 
 
-def _resource(twin: Twin, call: Call, parsed: Id) -> Reply:
+def _resource(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
     kind = kind_of(twin, call, parsed.type)
     verb = _VERBS.get(call.method, "write")
     attributes = permissions.attributes_of(twin, call) if kind.type == permissions.ASSIGNMENTS else {}
@@ -161,11 +161,11 @@ def _missing(parsed: Id) -> ArmError:
     return not_found(parsed.text)
 
 
-def _not_allowed(call: Call) -> ArmError:
+def _not_allowed(call: ArmCall) -> ArmError:
     return ArmError(405, "MethodNotAllowed", f"The request with method {call.method} is not allowed on {call.path}.")
 
 
-def _patch(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply:
+def _patch(twin: Twin, call: ArmCall, kind: ResourceKind, there: Document | None) -> Reply:
     if not kind.patch:
         raise _not_allowed(call)
     if there is None:
@@ -191,7 +191,7 @@ def merged(document: Any, change: Any) -> Any:
     return result
 
 
-def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) -> Reply:
+def _put(twin: Twin, call: ArmCall, kind: ResourceKind, there: Document | None, what: str) -> Reply:
     parsed = Id.parse(call.id)
     body = _object(call)
     linked.check(twin, call, kind.type, body)
@@ -233,7 +233,7 @@ def _kept(body: Document) -> Document:
     return {name: copy.deepcopy(value) for name, value in body.items() if not name.startswith("_")}
 
 
-def _completed(kind: Kind, parsed: Id, made: Document, there: Document | None) -> Document:
+def _completed(kind: ResourceKind, parsed: Id, made: Document, there: Document | None) -> Document:
     """With id, name and type first, spelled as they were at first."""
     document: Document = {"id": parsed.text, "name": parsed.name, "type": kind.type}
     document |= {name: value for name, value in made.items() if name not in document}
@@ -243,7 +243,7 @@ def _completed(kind: Kind, parsed: Id, made: Document, there: Document | None) -
     return document
 
 
-def _delete(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply:
+def _delete(twin: Twin, call: ArmCall, kind: ResourceKind, there: Document | None) -> Reply:
     parameter = kind.soft_delete.purge if kind.soft_delete else ""
     purge = bool(parameter) and call.query.get(parameter, "").lower() == "true"
     if there is None:
@@ -266,7 +266,7 @@ def _delete(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply
     return Reply(202, None, operations.headers(twin, operation))
 
 
-def _object(call: Call) -> Document:
+def _object(call: ArmCall) -> Document:
     if not isinstance(call.body, dict):
         raise ArmError(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized.")
     return call.body

@@ -20,7 +20,7 @@ def timestamp(seconds: float | None = None) -> str:
 
 
 @dataclass(frozen=True)
-class Caller:
+class Principal:
     """A principal of the tenant. `kind`: "user", "application" (with a secret or a federated token) or "identity"
     (managed identity); "twin" with no `object_id` is the platform itself, which may do everything.
     """
@@ -31,11 +31,11 @@ class Caller:
     kind: str
 
 
-TWIN = Caller("", "", "twin", "twin")
+TWIN = Principal("", "", "twin", "twin")
 
 
 @dataclass
-class Call:
+class ArmCall:
     """A request below /subscriptions or /providers. `id` is the resource's id as the caller wrote it (without the
     verb of an action, or of the collection for a list); `query` has the parameters by name; `body` is parsed JSON, None
     without one; `url` is the twin's base URL.
@@ -46,7 +46,7 @@ class Call:
     query: dict[str, str]
     headers: Mapping[str, str] | Headers
     body: Any
-    caller: Caller
+    caller: Principal
     api_version: str
     id: str
     url: str

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Request, Response
 from twins.azure import faults
 from twins.azure.admin import admin
 from twins.azure.arm import arm
-from twins.azure.arm.calls import Call, Reply
+from twins.azure.arm.calls import ArmCall, Reply
 from twins.azure.arm.replies import answer, read_json
 from twins.azure.entra import token_service, tokens
 from twins.azure.twin import Twin
@@ -18,7 +18,7 @@ from twins.core.admin import PREFIX
 from twins.core.handler import is_for_this_machine
 
 
-class Front:
+class ManagerApp:
     """The twin's main port as a WSGI application."""
 
     def __init__(self, twin: Twin) -> None:
@@ -42,7 +42,7 @@ class Front:
         caller = tokens.caller_of(twin, request.headers, tokens.MANAGEMENT)
         query = {name.lower() if name.lower() == "api-version" else name: v for name, v in request.args.items()}
         path = "/" + unquote(request.path).strip("/")
-        call = Call(
+        call = ArmCall(
             request.method,
             path,
             query,

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.ids import Id
 
 STATUS, RESULT = ("Azure-AsyncOperation",), ("Location",)
@@ -43,7 +43,7 @@ class SoftDelete:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     """A type of resource. The first parameter of most functions is the Twin.
 
     Args:
@@ -82,12 +82,12 @@ class Kind:
 
     type: str
     versions: tuple[str, ...] = ()
-    put: Callable[[Any, Call, Document | None], Document] | None = None
+    put: Callable[[Any, ArmCall, Document | None], Document] | None = None
     begun: Callable[[Any, Document], None] | None = None
     done: Callable[[Any, Document], None] | None = None
-    deleting: Callable[[Any, Call, Document], None] | None = None
+    deleting: Callable[[Any, ArmCall, Document], None] | None = None
     gone: Callable[[Any, Document], None] | None = None
-    listed: Callable[[Call, list[Document]], list[Document]] | None = None
+    listed: Callable[[ArmCall, list[Document]], list[Document]] | None = None
     show: Callable[[Any, Document], Document] | None = None
     patch: bool = True
     name: str = r"[^/<>%&\\?#]{1,260}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from twins.azure import faults
 from twins.azure.arm import soft_delete
-from twins.azure.arm.calls import Call, Document, Reply, timestamp
+from twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import Id, key
 from twins.azure.arm.kinds import RESULT, STATUS
@@ -30,7 +30,7 @@ def install(twin: Twin) -> None:
     twin.action_named(_END, lambda operation_id: end(twin, operation_id))
 
 
-def begin(twin: Twin, call: Call, seconds: float | None, what: str, action: str = "") -> dict[str, Any]:
+def begin(twin: Twin, call: ArmCall, seconds: float | None, what: str, action: str = "") -> dict[str, Any]:
     """Begin an operation on `call.id`.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from twins.azure.arm.calls import Caller, Reply
+from twins.azure.arm.calls import Principal, Reply
 from twins.azure.arm.replies import route
 from twins.azure.entra import principals, token_service
 from twins.azure.entra.token_service import PlainError
@@ -90,7 +90,7 @@ def _answer(twin: Twin, request: Request, secret: str) -> Reply:
     return Reply(200, {**body, "client_id": caller.app_id, "not_before": str(int(time.time()))})
 
 
-def _wanted(twin: Twin, request: Request, allowed: Sequence[str]) -> Caller:
+def _wanted(twin: Twin, request: Request, allowed: Sequence[str]) -> Principal:
     """The identity that a request names, by any of its ids; without one, the first."""
     found = [caller for each in allowed if (caller := principals.find(twin, each))]
     asked = {name: request.args[name].lower() for name in _NAMES if request.args.get(name)}

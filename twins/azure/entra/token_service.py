@@ -15,7 +15,7 @@ from jwt.algorithms import RSAAlgorithm
 from werkzeug.wrappers import Request
 
 from twins.azure import faults
-from twins.azure.arm.calls import Caller, Reply
+from twins.azure.arm.calls import Principal, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.replies import route
 from twins.azure.entra import principals, tokens
@@ -23,7 +23,10 @@ from twins.azure.twin import Twin
 from twins.core import web_identity
 
 CREDENTIALS = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials"
-UNJUDGED = ["tokens: an issuer's own federated token is refused: the twin makes those that it believes"]
+UNJUDGED = [
+    "tokens: an issuer's own federated token is refused: the twin makes those that it believes",
+    "tokens: no instance metadata service (IMDS): managed identities are App Service's and Azure ML's way",
+]
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PLACES = ("common", "organizations")
 RESOURCES = (
@@ -160,7 +163,7 @@ def require_resource(twin: Twin, audience: str) -> None:
     raise _refused(400, "invalid_resource", 500011, message)
 
 
-def answer_of(twin: Twin, caller: Caller, audience: str) -> dict[str, Any]:
+def answer_of(twin: Twin, caller: Principal, audience: str) -> dict[str, Any]:
     """What the token service answers with."""
     lifetime = tokens.LIFETIME_SECONDS - 1
     return {
@@ -193,7 +196,7 @@ def _audience(form: Mapping[str, str]) -> str:
     return scope.removesuffix("/.default").rstrip("/") or scope
 
 
-def _check_assertion(twin: Twin, caller: Caller, form: Mapping[str, str]) -> None:
+def _check_assertion(twin: Twin, caller: Principal, form: Mapping[str, str]) -> None:
     """A token of another issuer stands for an identity whose credentials name its issuer, subject and audience.
 
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation
@@ -221,7 +224,7 @@ def _check_assertion(twin: Twin, caller: Caller, form: Mapping[str, str]) -> Non
     raise _refused(401, "invalid_client", 700213, message)
 
 
-def _credentials(twin: Twin, caller: Caller) -> list[dict[str, Any]]:
+def _credentials(twin: Twin, caller: Principal) -> list[dict[str, Any]]:
     """Of an identity."""
     found = [d for d in twin.resources.values() if d["type"].lower() == CREDENTIALS.lower()]
     parents = {d["id"]: twin.find(d["id"].rsplit("/", 2)[0]) for d in found}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from twins.azure.arm import arm
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
 from twins.azure.ml.bodies import (
     WORKSPACES,
@@ -61,29 +61,29 @@ def _install(twin: Twin, family: _Family) -> None:
     container, version = f"{WORKSPACES}/{family.segment}", f"{WORKSPACES}/{family.segment}/versions"
     name = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}"
 
-    def put_container(twin: Twin, call: Call, there: Document | None) -> Document:
+    def put_container(twin: Twin, call: ArmCall, there: Document | None) -> Document:
         return _put_container(twin, family, call, there)
 
-    def put_version(twin: Twin, call: Call, there: Document | None) -> Document:
+    def put_version(twin: Twin, call: ArmCall, there: Document | None) -> Document:
         return _put_version(twin, family, call, there)
 
-    def list_versions(twin: Twin, call: Call, document: Document) -> Reply:
+    def list_versions(twin: Twin, call: ArmCall, document: Document) -> Reply:
         found = twin.children(document["id"], version)
         wanted = call.query.get("version") if family.segment == "models" else None
         return page(twin, call, [each for each in found if wanted in (None, each["name"])])
 
-    def list_containers(twin: Twin, call: Call, document: Document) -> Reply:
+    def list_containers(twin: Twin, call: ArmCall, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))
 
     common: dict[str, Any] = {"name": name, "provisioning": family.provisioning, "patch": False}
     common["deleting"] = None if family.deletable else _undeletable
-    twin.kind(Kind(container, put=put_container, show=_show, implicit=True, **common))
-    twin.kind(Kind(version, put=put_version, **common))
+    twin.kind(ResourceKind(container, put=put_container, show=_show, implicit=True, **common))
+    twin.kind(ResourceKind(version, put=put_version, **common))
     twin.action(container, "versions", list_versions, f"{version}/read", "GET")
     twin.action(WORKSPACES, family.segment, list_containers, f"{container}/read", "GET")
 
 
-def _undeletable(_twin: Twin, _call: Call, document: Document) -> None:
+def _undeletable(_twin: Twin, _call: ArmCall, document: Document) -> None:
     """The harsh reading. Of data, the maintainers say so (https://github.com/microsoft/vscode-tools-for-ai/issues/1761);
     of environments, the tools lost their way to delete (https://github.com/Azure/azure-cli/issues/21957). Models go:
     https://github.com/Azure/azureml-examples/pull/3743.
@@ -95,7 +95,7 @@ def _undeletable(_twin: Twin, _call: Call, document: Document) -> None:
     raise ArmError(400, "UserError", message)
 
 
-def _put_container(twin: Twin, family: _Family, call: Call, there: Document | None) -> Document:
+def _put_container(twin: Twin, family: _Family, call: ArmCall, there: Document | None) -> Document:
     body = judged(family.container, call.method, call.body)
     if there:
         what = f"{family.segment} {there['name']}"
@@ -119,7 +119,7 @@ def _show(twin: Twin, document: Document) -> Document:
     }
 
 
-def _put_version(twin: Twin, family: _Family, call: Call, there: Document | None) -> Document:
+def _put_version(twin: Twin, family: _Family, call: ArmCall, there: Document | None) -> Document:
     body = judged(family.version, call.method, call.body)
     properties = body["properties"]
     workspace = references.workspace_of(call.id)

@@ -5,9 +5,9 @@ https://learn.microsoft.com/rest/api/azureml/compute
 Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import STATUS, Kind
+from twins.azure.arm.kinds import STATUS, ResourceKind
 from twins.azure.ml import sizes
 from twins.azure.ml.bodies import (
     WORKSPACES,
@@ -32,7 +32,7 @@ _FIXED = ("vmSize", "vmPriority", "subnet", "osType", "enableNodePublicIp", "iso
 def install(twin: Twin) -> None:
     """Add the kind and its actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
             put=_put,
             deleting=_deleting,
@@ -45,7 +45,7 @@ def install(twin: Twin) -> None:
     )
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("ComputeResource", call.method, call.body)
     properties = body.get("properties") or {}
     if properties.get("computeType") != "AmlCompute":
@@ -104,7 +104,7 @@ def _check_subnet(twin: Twin, cluster: Document) -> None:
         raise ArmError(400, "UserError", f"The subnet {subnet} was not found.", "properties.properties.subnet.id")
 
 
-def _deleting(twin: Twin, call: Call, document: Document) -> None:
+def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
     """https://learn.microsoft.com/rest/api/azureml/compute/delete requires it.
 
     Unsure (75 %): no source found for the words, which are assumed.

@@ -6,9 +6,9 @@ Unsure (65 %): the rules are the reference's, which names no codes; code and wor
 """
 
 from twins.azure.arm import arm
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
 from twins.azure.ml.bodies import (
     WORKSPACES,
@@ -27,7 +27,7 @@ DEFAULTS = {"workspaceblobstore": "azureml-blobstore-{guid}", "workspaceartifact
 def install(twin: Twin) -> None:
     """Add the kind."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
             put=_put,
             deleting=_deleting,
@@ -40,7 +40,7 @@ def install(twin: Twin) -> None:
     )
 
 
-def _listed(call: Call, found: list[Document]) -> list[Document]:
+def _listed(call: ArmCall, found: list[Document]) -> list[Document]:
     """By `isDefault`: azure-rest-api-specs, Microsoft.MachineLearningServices: Datastores_List."""
     default = call.query.get("isDefault", "").lower()
     return [each for each in found if default in ("", str(bool(each["properties"].get("isDefault"))).lower())]
@@ -70,7 +70,7 @@ def make_defaults(twin: Twin, workspace: Document) -> None:
         twin.keep(document)
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("Datastore", call.method, call.body)
     properties = body["properties"]
     if properties["datastoreType"] != "AzureBlob":
@@ -94,7 +94,7 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
     return stamp(call, there, body)
 
 
-def _deleting(twin: Twin, call: Call, document: Document) -> None:
+def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
     if document["properties"]["isDefault"]:
         raise ArmError(400, "UserError", f"The default datastore {document['name']} can't be deleted.")
 

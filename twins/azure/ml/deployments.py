@@ -7,9 +7,9 @@ Unsure (70 %): the rules are the reference's, which names no codes; code and wor
 """
 
 from twins.azure.arm import operations
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import endpoints, needs, references, sizes
 from twins.azure.ml.bodies import (
     judge,
@@ -42,7 +42,7 @@ _START = "machinelearning.deployment"
 def install(twin: Twin) -> None:
     """Add the kind and its actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
             put=_put,
             begun=lambda twin, document: twin.later(twin.scaled(START_SECONDS), _START, document["id"]),
@@ -61,7 +61,7 @@ def install(twin: Twin) -> None:
     twin.action(TYPE, "getLogs", _get_logs)
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("OnlineDeployment", call.method, call.body)
     properties = body["properties"]
     if properties["endpointComputeType"] != "Managed":
@@ -166,7 +166,7 @@ def _start(twin: Twin, deployment_id: str) -> None:
         twin.running.deployment_wanted(document)
 
 
-def _deleting(twin: Twin, call: Call, document: Document) -> None:
+def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
     endpoint = twin.find(document["id"].rsplit("/deployments/", 1)[0])
     if endpoint is None:
         return
@@ -184,7 +184,7 @@ def _gone(twin: Twin, document: Document) -> None:
     twin.running.deployment_gone(document["id"])
 
 
-def _get_logs(twin: Twin, call: Call, document: Document) -> Reply:
+def _get_logs(twin: Twin, call: ArmCall, document: Document) -> Reply:
     body = judge("DeploymentLogsRequest", call.body or {})
     container, tail = body.get("containerType") or "InferenceServer", body.get("tail") or 500
     return Reply(200, {"content": twin.running.deployment_logs(document["id"], container, tail)})

@@ -10,9 +10,9 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 from twins.azure.arm import providers
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import tokens
 from twins.azure.ml.bodies import (
     WORKSPACES,
@@ -38,7 +38,7 @@ TOKEN_SECONDS = 12 * 3600
 def install(twin: Twin) -> None:
     """Add the kind and its actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
             put=_put,
             begun=lambda twin, document: twin.running.endpoint_changed(document),
@@ -78,13 +78,13 @@ def forget_deployment(twin: Twin, deployment: Document) -> None:
         twin.keep(endpoint)
 
 
-def _listed(call: Call, found: list[Document]) -> list[Document]:
+def _listed(call: ArmCall, found: list[Document]) -> list[Document]:
     """By `name` and `computeType` too: all of the twin's are managed."""
     name, compute = call.query.get("name"), call.query.get("computeType", "Managed")
     return [each for each in chosen(call, found) if name in (None, each["name"]) and compute in ("Managed", "All")]
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("OnlineEndpoint", call.method, call.body)
     properties = body["properties"]
     workspace = twin.find(workspace_of(call.id))
@@ -109,7 +109,7 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
     return stamp(call, there, body)
 
 
-def _check_unique(twin: Twin, call: Call, body: Document) -> None:
+def _check_unique(twin: Twin, call: ArmCall, body: Document) -> None:
     """An endpoint's name is part of a host's name in its region, whoever has it."""
     name = call.id.rpartition("/")[2].lower()
     for other in twin.children(f"/subscriptions/{twin.subscription}", TYPE):
@@ -185,12 +185,12 @@ def _scoring_path(twin: Twin, endpoint: Document) -> str:
     return "/score"
 
 
-def _list_keys(twin: Twin, call: Call, document: Document) -> Reply:
+def _list_keys(twin: Twin, call: ArmCall, document: Document) -> Reply:
     _require_mode(document, "Key", "keys")
     return Reply(200, document["_keys"])
 
 
-def _regenerate_keys(twin: Twin, call: Call, document: Document) -> Reply:
+def _regenerate_keys(twin: Twin, call: ArmCall, document: Document) -> Reply:
     _require_mode(document, "Key", "keys")
     body = judge("RegenerateEndpointKeysRequest", call.body)
     name = "primaryKey" if body["keyType"] == "Primary" else "secondaryKey"
@@ -201,7 +201,7 @@ def _regenerate_keys(twin: Twin, call: Call, document: Document) -> Reply:
     return Reply(200)
 
 
-def _token(twin: Twin, call: Call, document: Document) -> Reply:
+def _token(twin: Twin, call: ArmCall, document: Document) -> Reply:
     _require_mode(document, "AMLToken", "a token of Azure Machine Learning")
     expires = datetime.now(UTC) + timedelta(seconds=TOKEN_SECONDS)
     return Reply(

@@ -10,9 +10,9 @@ import re
 
 from twins.azure.arm import operations
 from twins.azure.arm.arm import merged
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import needs, references
 from twins.azure.ml.bodies import (
     WORKSPACES,
@@ -37,7 +37,7 @@ _KINDS_OF_DATA = {"uri_folder": "data", "uri_file": "data", "mltable": "data"}
 def install(twin: Twin) -> None:
     """Add the kind and its actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
             put=_put,
             begun=_begun,
@@ -81,7 +81,7 @@ def cancel_on(twin: Twin, compute: Document) -> None:
             _request_cancel(twin, job)
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("JobBase", call.method, call.body)
     properties = body["properties"]
     name = call.id.rpartition("/")[2]
@@ -105,7 +105,7 @@ def _given(settings: Document | None) -> Document:
     return {name: value for name, value in (settings or {}).items() if value is not None}
 
 
-def _changed(call: Call, there: Document, body: Document) -> Document:
+def _changed(call: ArmCall, there: Document, body: Document) -> Document:
     """A job that is there: its description, tags, properties and archiving may change, nothing else."""
     old, given = writable("JobBase", there), _given(body["properties"])
     new = {"properties": merged(old["properties"], given)}
@@ -212,7 +212,7 @@ def _start(twin: Twin, job_id: str) -> None:
         twin.running.job_started(job)
 
 
-def _cancel(twin: Twin, call: Call, document: Document) -> Reply:
+def _cancel(twin: Twin, call: ArmCall, document: Document) -> Reply:
     if document["properties"]["status"] in ENDED:
         state = document["properties"]["status"]
         raise ArmError(400, "UserError", f"Job {document['name']} is {state} already: it can't be canceled.")
@@ -226,7 +226,7 @@ def _request_cancel(twin: Twin, job: Document) -> None:
     twin.running.job_cancelled(job["id"])
 
 
-def _deleting(twin: Twin, call: Call, document: Document) -> None:
+def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
     if document["properties"]["status"] not in ENDED:
         raise ArmError(409, "Conflict", f"Job {document['name']} has not ended: cancel it before you delete it.")
 
@@ -237,7 +237,7 @@ def _gone(twin: Twin, document: Document) -> None:
         twin.running.job_cancelled(document["id"])
 
 
-def _list(twin: Twin, call: Call, document: Document) -> Reply:
+def _list(twin: Twin, call: ArmCall, document: Document) -> Reply:
     found = twin.children(document["id"], TYPE)
     kind = call.query.get("jobType")
     return page(twin, call, [job for job in found if not kind or job["properties"]["jobType"] == kind])

@@ -13,7 +13,7 @@ from twins.azure.twin import Twin
 DISCOVERY = "/discovery"
 UNJUDGED = [
     "Azure ML: serverless compute, pipelines, sweeps, registries, scoring scripts and building of images: refused",
-    "Azure ML: schedules by recurrence are refused, those by a cron expression run",
+    "Azure ML: refused: schedules by recurrence, lists of nodes, SKUs and quotas, a datastore's secrets",
     "Azure ML: uploads and downloads of files by azure-ai-ml, which makes up the name of an account's host itself",
     "Azure ML: idle connections of clients, which ConnectionsActive counts on Azure: here it counts requests at once",
     "Azure ML: whether a location has machines of a size free, and limits of a real subscription",

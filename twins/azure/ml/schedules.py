@@ -10,9 +10,9 @@ import logging
 from datetime import UTC, datetime
 
 from twins.azure.arm import arm
-from twins.azure.arm.calls import TWIN, Call, Document
+from twins.azure.arm.calls import TWIN, ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals
 from twins.azure.ml import times
 from twins.azure.ml.bodies import (
@@ -34,7 +34,7 @@ log = logging.getLogger("twins.azure")
 def install(twin: Twin) -> None:
     """Add the kind, and look each second whether one is due."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
             put=_put,
             name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}",
@@ -82,7 +82,7 @@ def due(twin: Twin, now: datetime) -> list[tuple[Document, str, Document]]:
     return found
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("Schedule", call.method, call.body)
     properties = body["properties"]
     action = properties["action"]

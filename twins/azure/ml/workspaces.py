@@ -9,9 +9,9 @@ Unsure (70 %): the rules are the reference's, which names no codes; code and wor
 import uuid
 
 from twins.azure.arm import operations
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import RESULT, Kind, SoftDelete
+from twins.azure.arm.kinds import RESULT, ResourceKind, SoftDelete
 from twins.azure.ml import datastores, needs
 from twins.azure.ml.bodies import WORKSPACES, judged
 from twins.azure.ml.documents import stamp, with_identity
@@ -31,7 +31,7 @@ _NETWORK, _SETTLE = "machinelearning.network", "machinelearning.workspace"
 def install(twin: Twin) -> None:
     """Add the kind and its actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             WORKSPACES,
             put=_put,
             begun=lambda twin, document: twin.later(twin.scaled(SECONDS), _SETTLE, document["id"], SECONDS),
@@ -72,7 +72,7 @@ def require_network(twin: Twin, workspace: Document) -> None:
         )
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("Workspace", call.method, call.body)
     properties = body["properties"]
     if body.get("kind") not in (None, "Default"):
@@ -160,7 +160,7 @@ def _done(twin: Twin, document: Document) -> None:
         datastores.make_defaults(twin, document)
 
 
-def _provision_network(twin: Twin, call: Call, document: Document) -> Reply:
+def _provision_network(twin: Twin, call: ArmCall, document: Document) -> Reply:
     if document["properties"]["managedNetwork"]["isolationMode"] == "Disabled":
         raise ArmError(400, "BadRequest", "The workspace has no managed network: its isolation mode is Disabled.")
     operation = operations.begin(twin, call, NETWORK_SECONDS, "POST", _NETWORK)
@@ -174,5 +174,5 @@ def _network_ready(twin: Twin, workspace_id: str) -> None:
         twin.keep(document)
 
 
-def _list_keys(twin: Twin, call: Call, document: Document) -> Reply:
+def _list_keys(twin: Twin, call: ArmCall, document: Document) -> Reply:
     return Reply(200, {"userStorageResourceId": document["properties"]["storageAccount"]})

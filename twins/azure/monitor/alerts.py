@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import Any
 
-from twins.azure.arm.calls import Call, Document, Reply, timestamp
+from twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
 from twins.azure.ml.documents import seconds
@@ -17,7 +17,7 @@ from twins.azure.monitor import kql, tables
 from twins.azure.monitor.autoscale import COMPARISONS, SHORTEST_SECONDS
 from twins.azure.monitor.insights import Insights, dimensions_of
 from twins.azure.monitor.kql_parse import parse
-from twins.azure.monitor.metering import Meter
+from twins.azure.monitor.metering import RequestMeter
 from twins.azure.monitor.services.monitor import METRIC_ALERTS, QUERY_RULES
 from twins.azure.twin import Twin
 
@@ -29,10 +29,10 @@ _AGGREGATES = {"Minimum": min, "Maximum": max, "Total": sum, "Average": lambda v
 log = logging.getLogger("twins.azure")
 
 
-class Alerts:
+class AlertRules:
     """Evaluates the rules of a subscription, with the twin's lock held."""
 
-    def __init__(self, twin: Twin, insights: Insights, meter: Meter) -> None:
+    def __init__(self, twin: Twin, insights: Insights, meter: RequestMeter) -> None:
         self._twin = twin
         self._insights = insights
         self._meter = meter
@@ -121,7 +121,7 @@ class Alerts:
     def _all(self) -> list[Document]:
         return self._twin.state.setdefault(_STATE, [])
 
-    def _list(self, _twin: Twin, call: Call, _document: Any) -> Reply:
+    def _list(self, _twin: Twin, call: ArmCall, _document: Any) -> Reply:
         scope = key(Id.parse(call.path).scope)
         found = [each for each in self._all() if key(each["rule"]).startswith(scope)]
         return Reply(200, {"value": [self._shown(each) for each in reversed(found)]})

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twins.azure.monitor.kql_parse import (
-    Node,
     QueryError,
-    Step,
+    QueryNode,
+    QueryStep,
     parse,
 )
 
@@ -40,7 +40,7 @@ def run(text: str, table: Callable[[str], Table]) -> tuple[list[str], list[Row]]
     return names, found
 
 
-def _apply(step: Step, names: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
+def _apply(step: QueryStep, names: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
     if step.word == "where":
         return names, [row for row in rows if _value(step.columns[0][1], row, names) is True]
     if step.word == "extend":
@@ -52,7 +52,7 @@ def _apply(step: Step, names: list[str], rows: list[Row]) -> tuple[list[str], li
     return _summarized(step, names, rows)
 
 
-def _summarized(step: Step, names: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
+def _summarized(step: QueryStep, names: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
     groups: dict[str, tuple[Row, list[Row]]] = {}
     if not step.by:
         groups[""] = {}, rows
@@ -66,7 +66,7 @@ def _summarized(step: Step, names: list[str], rows: list[Row]) -> tuple[list[str
     return [name for name, _ in (*step.by, *step.columns)], made
 
 
-def _value(node: Node, row: Row, names: Sequence[str], group: list[Row] | None = None) -> Any:
+def _value(node: QueryNode, row: Row, names: Sequence[str], group: list[Row] | None = None) -> Any:
     """What an expression is for a row, or for a group of rows."""
     if node.kind == "value":
         return node.value

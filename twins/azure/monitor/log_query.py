@@ -16,7 +16,7 @@ from twins.azure.arm.replies import read_json, route
 from twins.azure.entra import tokens
 from twins.azure.ml.documents import seconds
 from twins.azure.monitor import kql, tables
-from twins.azure.monitor.metering import Meter
+from twins.azure.monitor.metering import RequestMeter
 from twins.azure.monitor.services.operationalinsights import WORKSPACES
 from twins.azure.twin import Twin
 
@@ -29,7 +29,7 @@ _PATH = re.compile(PREFIX + r"(?P<id>[^/]+)/query", re.I)
 class LogQuery:
     """Answers `POST /v1/workspaces/{id}/query` on the twin's main port."""
 
-    def __init__(self, twin: Twin, meter: Meter) -> None:
+    def __init__(self, twin: Twin, meter: RequestMeter) -> None:
         self._twin = twin
         self._meter = meter
         route(twin, PREFIX, self._respond)

@@ -8,7 +8,7 @@ from typing import Any
 from twins.azure.arm.ids import Id, key
 from twins.azure.monitor import lines
 from twins.azure.monitor.kql import QueryError, Table
-from twins.azure.monitor.metering import Meter
+from twins.azure.monitor.metering import RequestMeter
 from twins.azure.twin import Twin
 
 CONSOLE, TRAFFIC, EVENTS = (f"AmlOnlineEndpoint{kind}Log" for kind in ("Console", "Traffic", "Event"))
@@ -24,7 +24,7 @@ COLUMNS = {
 }
 
 
-def table(twin: Twin, meter: Meter, workspace_id: str, name: str, begin: float, end: float) -> Table:
+def table(twin: Twin, meter: RequestMeter, workspace_id: str, name: str, begin: float, end: float) -> Table:
     """A table's rows of a time, as a Log Analytics workspace has them; with the twin's lock.
 
     Raises:

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from twins.azure import faults
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.twin import Twin
 
 TYPES = ("Microsoft.Consumption/budgets", "Microsoft.CostManagement/budgets")
@@ -33,7 +33,7 @@ def install(twin: Twin) -> None:
     """Add the kinds."""
     for type_, body in _BODIES.items():
         twin.kind(
-            Kind(
+            ResourceKind(
                 type_,
                 put=functools.partial(_put, body),
                 patch=False,
@@ -45,7 +45,7 @@ def install(twin: Twin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def _put(known: bodies.Body, twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(known: bodies.Body, twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = known.judged(call)
     _check_offer(twin)
     properties = body["properties"]

@@ -7,12 +7,12 @@ import re
 from datetime import UTC, datetime
 
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.registry import registry
-from twins.azure.registry.front import Front
+from twins.azure.registry.front import RegistryApp
 from twins.azure.registry.registry import REGISTRIES
 from twins.azure.twin import Twin
 from twins.core.registry import registry as common
@@ -56,7 +56,7 @@ def install(twin: Twin) -> None:
     """Add the kind and actions."""
     storage = Storage(common.folder(twin), "llmops twin azure up")
     twin.kind(
-        Kind(
+        ResourceKind(
             REGISTRIES,
             put=_put,
             begun=lambda twin, document: _begun(twin, document, storage),
@@ -77,7 +77,7 @@ def _plane(name: str) -> str:
 
 
 def _login_server(twin: Twin, name: str, storage: Storage) -> str:
-    return twin.data_plane(_plane(name), Front(twin, name, storage), tls=False).partition("//")[2]
+    return twin.data_plane(_plane(name), RegistryApp(twin, name, storage), tls=False).partition("//")[2]
 
 
 def _resume(twin: Twin, storage: Storage) -> None:
@@ -86,7 +86,7 @@ def _resume(twin: Twin, storage: Storage) -> None:
             _begun(twin, document, storage)
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     _check_name(twin, Id.parse(call.id).name, there)
     body = _BODY.judged(call)
     given, sku = body["properties"], body["sku"]["name"]

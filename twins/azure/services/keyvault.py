@@ -7,20 +7,20 @@ import re
 from typing import Any
 
 from twins.azure.arm import bodies, soft_delete
-from twins.azure.arm.calls import Call, Document, Reply, timestamp
+from twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
-from twins.azure.arm.kinds import Kind, SoftDelete
+from twins.azure.arm.kinds import ResourceKind, SoftDelete
 from twins.azure.twin import Twin
 from twins.azure.vault import documents, keys, vault
-from twins.azure.vault.front import Front
-from twins.azure.vault.vault import VAULTS, Vault
+from twins.azure.vault.front import VaultApp
+from twins.azure.vault.vault import VAULTS, VaultContents
 
 DELETED = "Microsoft.KeyVault/locations/deletedVaults"
 CREATE_SECONDS = 30.0
 UNJUDGED = [
     "vaults: access policies are kept and open nothing: a vault without RBAC lets nobody in",
-    "vaults: no certificates, imports, backups, rotation policies or managed HSMs; firewalls let everybody in",
+    "vaults: no certificates, imports, backups, rotation of keys or managed HSMs; firewalls let everybody in",
     "vaults: a client needs verify_challenge_resource=False: no vault of a twin is at a host of vault.azure.net",
 ]
 _NAME = re.compile(r"[a-zA-Z](?!.*--)[a-zA-Z0-9-]{1,22}[a-zA-Z0-9]")
@@ -53,7 +53,7 @@ def install(twin: Twin) -> None:
         message=_DELETED_MESSAGE,
     )
     twin.kind(
-        Kind(
+        ResourceKind(
             VAULTS,
             put=_put,
             begun=_begun,
@@ -72,7 +72,7 @@ def install(twin: Twin) -> None:
     )
     for type_, put in ((documents.KEYS, _put_key), (documents.SECRETS, _put_secret)):
         twin.kind(
-            Kind(
+            ResourceKind(
                 type_,
                 put=put,
                 deleting=_refuse,
@@ -82,7 +82,9 @@ def install(twin: Twin) -> None:
                 codes=(200, 200),
             )
         )
-    twin.kind(Kind(DELETED, put=_refuse, deleting=_refuse, patch=False, scopes=("subscription",), provisioning=False))
+    twin.kind(
+        ResourceKind(DELETED, put=_refuse, deleting=_refuse, patch=False, scopes=("subscription",), provisioning=False)
+    )
     permission = "Microsoft.KeyVault/deletedVaults/read"
     twin.action("Microsoft.KeyVault", "deletedVaults", _list_deleted, permission, "GET")
     twin.action(DELETED, "purge", _purge)
@@ -92,7 +94,7 @@ def install(twin: Twin) -> None:
 
 def address(twin: Twin, name: str) -> str:
     """Where a vault is: https://localhost:PORT, without a slash."""
-    return twin.data_plane(_plane(name), Front(twin, name))
+    return twin.data_plane(_plane(name), VaultApp(twin, name))
 
 
 def _plane(name: str) -> str:
@@ -109,7 +111,7 @@ def _recovers(body: Document) -> bool:
     return (body.get("properties") or {}).get("createMode") == "recover"
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     parsed = Id.parse(call.id)
     _check_name(twin, parsed.name, there)
     body = _VAULT.judged(call)
@@ -180,7 +182,7 @@ def _recovered(twin: Twin, parsed: Id) -> Document:
 def _begun(twin: Twin, document: Document) -> None:
     place = address(twin, document["name"])
     document["properties"]["vaultUri"] = f"{place}/"
-    of = Vault(twin, document)
+    of = VaultContents(twin, document)
     for name in of.names("keys"):
         documents.keep(twin, of, "keys", name, place)
     for name in of.names("secrets"):
@@ -212,12 +214,12 @@ def _deleted_id(twin: Twin, document: Document) -> str:
     return f"{place}/{document.get('location', 'global')}/deletedVaults/{document['name']}"
 
 
-def _list_deleted(twin: Twin, call: Call, _document: Any) -> Document:
+def _list_deleted(twin: Twin, call: ArmCall, _document: Any) -> Document:
     found = [each for each in twin.resources.values() if each["type"] == DELETED]
     return {"value": [{k: v for k, v in each.items() if not k.startswith("_")} for each in found]}
 
 
-def _purge(twin: Twin, call: Call, document: Any) -> Reply:
+def _purge(twin: Twin, call: ArmCall, document: Any) -> Reply:
     if document["properties"]["purgeProtectionEnabled"]:
         raise ArmError(405, "MethodNotAllowed", "Operation 'DeletedVaultPurge' is not allowed.")
     soft_delete.purge(twin, document["properties"]["vaultId"])
@@ -226,7 +228,7 @@ def _purge(twin: Twin, call: Call, document: Any) -> Reply:
     return Reply(200)
 
 
-def _put_key(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_key(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     """Make a key; one that is there stays as it is."""
     of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _KEY.judged(call)
     if there is None:
@@ -240,7 +242,7 @@ def _put_key(twin: Twin, call: Call, there: Document | None) -> Document:
     return documents.keep(twin, of, "keys", name, address(twin, of.name))
 
 
-def _put_secret(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_secret(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _SECRET.judged(call)
     given = body["properties"]
     content = {"contentType": given.get("contentType"), "tags": body.get("tags", {})}
@@ -253,11 +255,11 @@ def _put_secret(twin: Twin, call: Call, there: Document | None) -> Document:
     return documents.keep(twin, of, "secrets", name, address(twin, of.name))
 
 
-def _vault_of(twin: Twin, call: Call) -> Vault:
+def _vault_of(twin: Twin, call: ArmCall) -> VaultContents:
     found = twin.find(Id.parse(call.id).parent)
     assert found is not None
-    return Vault(twin, found)
+    return VaultContents(twin, found)
 
 
-def _refuse(twin: Twin, call: Call, _document: Any) -> Any:
+def _refuse(twin: Twin, call: ArmCall, _document: Any) -> Any:
     raise ArmError(405, "MethodNotAllowed", f"Resource Manager has no {call.method} of {Id.parse(call.id).type}.")

@@ -4,10 +4,10 @@ https://learn.microsoft.com/rest/api/managedidentity/
 """
 
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import key
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals
 from twins.azure.entra.token_service import CREDENTIALS
 from twins.azure.twin import Twin
@@ -25,7 +25,7 @@ _CREDENTIAL = bodies.Body(
 def install(twin: Twin) -> None:
     """Add the kinds."""
     twin.kind(
-        Kind(
+        ResourceKind(
             IDENTITIES,
             put=_put,
             gone=_gone,
@@ -35,7 +35,7 @@ def install(twin: Twin) -> None:
         )
     )
     twin.kind(
-        Kind(
+        ResourceKind(
             CREDENTIALS,
             put=_put_credential,
             patch=False,
@@ -45,7 +45,7 @@ def install(twin: Twin) -> None:
     )
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _IDENTITY.judged(call)
     properties = dict((there or {}).get("properties") or {})
     if not there:
@@ -58,7 +58,7 @@ def _gone(twin: Twin, document: Document) -> None:
     principals.remove(twin, document["properties"]["principalId"])
 
 
-def _put_credential(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_credential(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _CREDENTIAL.judged(call)
     properties = body["properties"]
     if len(properties["audiences"]) != 1:

@@ -13,12 +13,12 @@ from typing import Any
 
 from twins.azure import faults
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
-from twins.azure.arm.kinds import RESULT, Kind
+from twins.azure.arm.kinds import RESULT, ResourceKind
 from twins.azure.blobs import blobs
-from twins.azure.blobs.front import ByPath, Front
+from twins.azure.blobs.front import BlobApp, BlobsByPath
 from twins.azure.services import storage_rules
 from twins.azure.twin import Twin
 
@@ -72,7 +72,7 @@ _DEFAULTS: Document = {
 def install(twin: Twin) -> None:
     """Add the kinds and actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             blobs.ACCOUNTS,
             put=_put_account,
             begun=_begun_account,
@@ -87,7 +87,7 @@ def install(twin: Twin) -> None:
         )
     )
     twin.kind(
-        Kind(
+        ResourceKind(
             SERVICES,
             put=_put_service,
             deleting=_undeletable,
@@ -99,7 +99,7 @@ def install(twin: Twin) -> None:
         )
     )
     twin.kind(
-        Kind(
+        ResourceKind(
             blobs.CONTAINERS,
             put=_put_container,
             gone=_gone_container,
@@ -108,9 +108,9 @@ def install(twin: Twin) -> None:
             provisioning=False,
         )
     )
-    twin.kind(Kind(POLICIES, put=_put_policy, name="default", provisioning=False, patch=False))
+    twin.kind(ResourceKind(POLICIES, put=_put_policy, name="default", provisioning=False, patch=False))
     twin.action(blobs.ACCOUNTS, "listKeys", _list_keys)
-    twin.route(BY_PATH, faults.around(twin, "storage", ByPath(twin, BY_PATH)))
+    twin.route(BY_PATH, faults.around(twin, "storage", BlobsByPath(twin, BY_PATH)))
     twin.resumers.append(lambda: _resume(twin))
     twin.closers.append(lambda: blobs.store(twin).azurite.close())
     twin.seeds.append(lambda: blobs.store(twin).empty())
@@ -119,7 +119,7 @@ def install(twin: Twin) -> None:
 
 def endpoint(twin: Twin, name: str) -> str:
     """Where an account's blobs are: https://localhost:PORT/."""
-    return twin.data_plane(_plane(name), Front(twin, name)) + "/"
+    return twin.data_plane(_plane(name), BlobApp(twin, name)) + "/"
 
 
 def _plane(name: str) -> str:
@@ -133,7 +133,7 @@ def _resume(twin: Twin) -> None:
             document["properties"]["primaryEndpoints"] = {"blob": endpoint(twin, document["name"])}
 
 
-def _put_account(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_account(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     _check_name(twin, Id.parse(call.id).name, there)
     storage_rules.check(call.body, new=there is None)
     body = _ACCOUNT.judged(call)
@@ -187,7 +187,7 @@ def _begun_account(twin: Twin, document: Document) -> None:
         twin.keep({"id": service, "name": "default", "type": SERVICES, "sku": sku, "properties": properties})
 
 
-def _put_service(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_service(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     given = _SERVICE.judged(call)["properties"]
     for name in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
         policy = given.get(name) or {}
@@ -199,11 +199,11 @@ def _put_service(twin: Twin, call: Call, there: Document | None) -> Document:
     return {"sku": (there or {}).get("sku"), "properties": properties}
 
 
-def _undeletable(twin: Twin, call: Call, document: Document) -> None:
+def _undeletable(twin: Twin, call: ArmCall, document: Document) -> None:
     raise ArmError(405, "MethodNotAllowed", "The HTTP method DELETE is not supported at this resource.")
 
 
-def _put_container(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_container(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     given = _CONTAINER.judged(call)["properties"]
     parsed = Id.parse(call.id)
     account = twin.find(call.id.partition("/blobServices/")[0])
@@ -239,12 +239,12 @@ def _gone_container(twin: Twin, document: Document) -> None:
         blobs.store(twin).forget(twin, account[blobs.SLOT], document["name"])
 
 
-def _listed_containers(call: Call, found: list[Document]) -> list[Document]:
+def _listed_containers(call: ArmCall, found: list[Document]) -> list[Document]:
     """https://learn.microsoft.com/rest/api/storagerp/blob-containers/list: `$filter` is what a name begins with."""
     return [each for each in found if each["name"].startswith(call.query.get("$filter", ""))]
 
 
-def _put_policy(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_policy(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     rules = _POLICY.judged(call)["properties"]["policy"]["rules"]
     if not rules:
         raise ArmError(400, "InvalidRequestPropertyValue", "The value of property 'policy.rules' is required.")
@@ -257,7 +257,7 @@ def _put_policy(twin: Twin, call: Call, there: Document | None) -> Document:
     return {"properties": {"policy": {"rules": rules}, "lastModifiedTime": datetime.now(UTC).isoformat()}}
 
 
-def _list_keys(twin: Twin, call: Call, document: Any) -> Reply:
+def _list_keys(twin: Twin, call: ArmCall, document: Any) -> Reply:
     made = document["properties"]["keyCreationTime"]
     keys = [
         {"keyName": name, "value": value, "permissions": "FULL", "creationTime": made[name]}

@@ -54,7 +54,7 @@ class Deadline:
         time.sleep(seconds)
 
 
-class Arm:
+class ManagerClient:
     """A subscription's resources. `token` gives a bearer token for an audience; `audience`: Resource Manager's."""
 
     def __init__(
@@ -139,7 +139,7 @@ def transport(connections: requests.Session) -> Any:
 class _Authorization(SansIOHTTPPolicy[Any, Any]):
     """Asks for a token at each request: one may end while an operation is followed."""
 
-    def __init__(self, arm: Arm) -> None:
+    def __init__(self, arm: ManagerClient) -> None:
         self._arm = arm
 
     def on_request(self, request: Any) -> None:

@@ -6,7 +6,7 @@ from twins.plugins.azure_native import bodies
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import VERSION
 from twins.plugins.azure_native.rules import (
-    Rules,
+    TypeRules,
     actions,
     rules,
     tokens,
@@ -50,7 +50,7 @@ def _client_config(session: AzureSession) -> Properties:
 
 
 def _called(
-    session: AzureSession, known: Rules, arguments: Properties, action: str
+    session: AzureSession, known: TypeRules, arguments: Properties, action: str
 ) -> tuple[Properties, list[Failure]]:
     absent = [name for name in known.parameters.values() if name not in arguments]
     if absent:

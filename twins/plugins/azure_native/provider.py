@@ -15,7 +15,7 @@ from twins.plugins.azure_native import (
 from twins.plugins.azure_native.arm import AcceptedError, ArmResponseError, Deadline
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import VERSION
-from twins.plugins.azure_native.rules import Rules, rules
+from twins.plugins.azure_native.rules import TypeRules, rules
 from twins.plugins.azure_native.session import AzureSession, check_config, open_session
 from twins.plugins.caller import environment_of
 from twins.plugins.plugin import (
@@ -190,7 +190,7 @@ class AzureNativeProvider(Provider[AzureSession]):
         return bodies.from_body(known, answer) | {VERSION: known.api_version}
 
 
-def _rules(request: Request[AzureSession]) -> Rules:
+def _rules(request: Request[AzureSession]) -> TypeRules:
     try:
         return rules(request.type)
     except KeyError:
@@ -200,7 +200,7 @@ def _rules(request: Request[AzureSession]) -> Rules:
         ) from None
 
 
-def _refuse_existing(session: AzureSession, known: Rules, identity: str) -> None:
+def _refuse_existing(session: AzureSession, known: TypeRules, identity: str) -> None:
     try:
         found = session.reached().get(identity, {"api-version": known.api_version}, accepted=(200, 204))
     except ArmResponseError as error:

@@ -21,7 +21,7 @@ from azure.identity import ClientAssertionCredential, ClientSecretCredential
 from requests.adapters import HTTPAdapter
 
 from contract.twins import TWIN_SUBSCRIPTION, azure_twin_address, is_loopback
-from twins.plugins.azure_native.arm import Arm, transport
+from twins.plugins.azure_native.arm import ManagerClient, transport
 from twins.plugins.plugin import Failure, ProviderError, Session
 from twins.plugins.values import UNKNOWN
 
@@ -71,10 +71,10 @@ class AzureSession(Session):
     reads_after_writes: bool = True
     known: bool = True
     """False in a preview whose provider settings are not known yet: nothing may be called."""
-    arm: Arm | None = None
+    arm: ManagerClient | None = None
     group_locations: dict[str, str] = field(default_factory=dict)
 
-    def reached(self) -> Arm:
+    def reached(self) -> ManagerClient:
         """Resource Manager. Raises: ProviderError: the provider's settings are not known yet."""
         if self.arm is None:
             raise ProviderError("the provider's settings are not known yet: nothing can be asked for")
@@ -122,7 +122,7 @@ def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str
         raise ProviderError(f"no address of a twin: set metadataHost or ARM_METADATA_HOSTNAME; {_REFUSED}")
     connections = connections_trusting(environ.get("SSL_CERT_FILE", ""))
     cloud = _cloud(connections, address)
-    tokens = Tokens(_credential(connections, cloud, settings, environ))
+    tokens = BearerTokens(_credential(connections, cloud, settings, environ))
     subscription = settings["subscriptionId"]
     if not subscription:
         raise ProviderError("A Subscription ID must be configured: azure-native:subscriptionId, or ARM_SUBSCRIPTION_ID")
@@ -134,7 +134,7 @@ def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str
         client=settings["clientId"],
         location=settings.get("location", ""),
         reads_after_writes=settings["skipReadOnUpdate"] != "true",
-        arm=Arm(cloud.resource_manager, tokens, connections, cloud.audience, _user_agent(settings, version)),
+        arm=ManagerClient(cloud.resource_manager, tokens, connections, cloud.audience, _user_agent(settings, version)),
     )
 
 
@@ -154,7 +154,7 @@ def connections_trusting(authorities: str) -> requests.Session:
     return made
 
 
-class Tokens:
+class BearerTokens:
     """Bearer tokens for an audience, kept until they end."""
 
     def __init__(self, credential: Any) -> None:

@@ -10,7 +10,7 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.ml.references import workspace_of
 from twins.azure.ml.running import plans
 from twins.azure.ml.running.files import FilesError, Folder
-from twins.azure.ml.running.reports import Failure
+from twins.azure.ml.running.reports import RunFailure
 from twins.azure.monitor import lines as logs
 from twins.azure.twin import Twin
 from twins.core.faults import Faults
@@ -99,7 +99,7 @@ _NOT_READY = (
 )
 
 
-def failure_of(problem: str) -> Failure:
+def failure_of(problem: str) -> RunFailure:
     """A problem of an instance as Azure tells it."""
     code, _, message = problem.partition(_CODE)
-    return Failure(code, message)
+    return RunFailure(code, message)

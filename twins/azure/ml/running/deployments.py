@@ -16,7 +16,7 @@ from twins.azure.arm.ids import key
 from twins.azure.ml.running import plans
 from twins.azure.ml.running.cloud import AzureCloud, failure_of
 from twins.azure.ml.running.images import ImageError
-from twins.azure.ml.running.reports import Failure, deployment_settled
+from twins.azure.ml.running.reports import RunFailure, deployment_settled
 from twins.azure.monitor import lines
 from twins.azure.twin import Twin
 from twins.core.fleet.fleet import Fleet, Lease
@@ -24,7 +24,7 @@ from twins.core.fleet.plan import EndpointPlan, GroupPlan, VariantPlan
 
 _STATE = "running"
 _LOOK_SECONDS = 0.1
-_NO_CAPACITY = Failure(
+_NO_CAPACITY = RunFailure(
     "OutOfCapacity",
     "The specified VM Size failed to provision due to a lack of Azure Machine Learning capacity. Retry later or try "
     "deploying to a different region. Please see troubleshooting guide, available here: "
@@ -57,7 +57,7 @@ class Deployments:
         except (ArmError, ImageError, KitError) as e:
             # unsure (60 %): the code is that of the troubleshooting page for what a deployment names and does not get
             # (https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#error-badargument)
-            deployment_settled(self._twin, document["id"], Failure("BadArgument", str(e)))
+            deployment_settled(self._twin, document["id"], RunFailure("BadArgument", str(e)))
             return
         groups = self._running().setdefault(key(endpoint_id), {}).setdefault(name, [])
         variant = VariantPlan(name=name, weight=1.0, instances=[], container=container)

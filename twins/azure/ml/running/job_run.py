@@ -20,10 +20,10 @@ from twins.azure.ml.documents import seconds
 from twins.azure.ml.running import images, job_command, job_logs
 from twins.azure.ml.running.files import FilesError
 from twins.azure.ml.running.images import ImageError
-from twins.azure.ml.running.job_command import Place
+from twins.azure.ml.running.job_command import JobProcess
 from twins.azure.ml.running.job_folders import Folders
 from twins.azure.ml.running.nodes import Nodes
-from twins.azure.ml.running.reports import Failure, job_moved
+from twins.azure.ml.running.reports import RunFailure, job_moved
 from twins.azure.twin import Twin
 from twins.core.faults import Faults
 from twins.core.jobs.run import (
@@ -47,7 +47,7 @@ _SHELL = ("/bin/bash", "-c")
 _LOW_PRIORITY = "LowPriority"
 
 
-class Run(JobRun):
+class CommandRun(JobRun):
     """A job that runs."""
 
     log_name = "twins.azure"
@@ -100,7 +100,7 @@ class Run(JobRun):
                 return
             if job["properties"]["status"] == "CancelRequested" and outcome.status == "Completed":
                 outcome = CANCELED
-            failure = Failure(outcome.secondary, outcome.reason) if outcome.reason else None
+            failure = RunFailure(outcome.secondary, outcome.reason) if outcome.reason else None
             job_moved(self._twin, self._id, outcome.status, failure)
 
     def failed_inside(self, error: Exception) -> None:
@@ -191,7 +191,7 @@ class Run(JobRun):
         for node in range(self._wanted):
             root = self._root(node, folders)
             for process in range(self._processes):
-                place = Place(node, self._wanted, process, self._processes, addresses[0], port)
+                place = JobProcess(node, self._wanted, process, self._processes, addresses[0], port)
                 paths = _paths(folders.paths, None if docker else root)
                 spec = JobSpec(
                     name=f"{self.name}-{place.rank}".lower(),

@@ -12,14 +12,14 @@ ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
 
 
 @dataclass(frozen=True)
-class Failure:
+class RunFailure:
     """Why a deployment or a job failed, in Azure's words. `code`: "ImageBuildFailure", "ResourceNotReady", …"""
 
     code: str
     message: str
 
 
-def deployment_settled(twin: Twin, deployment_id: str, failure: Failure | None = None) -> None:
+def deployment_settled(twin: Twin, deployment_id: str, failure: RunFailure | None = None) -> None:
     """All of a deployment's instances are ready, or it failed; one that is gone meanwhile is passed over."""
     document = twin.find(deployment_id)
     if document is None:
@@ -32,7 +32,7 @@ def deployment_settled(twin: Twin, deployment_id: str, failure: Failure | None =
         operations.fail(twin, deployment_id, failure.code, failure.message)
 
 
-def job_moved(twin: Twin, job_id: str, status: str, failure: Failure | None = None) -> None:
+def job_moved(twin: Twin, job_id: str, status: str, failure: RunFailure | None = None) -> None:
     """A job has got another status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). One that
     has ended stays as it ended. `_times` says when each status began first, `_failure` why it failed.
     """

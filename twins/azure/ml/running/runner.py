@@ -7,15 +7,15 @@ from twins.azure.arm.ids import key
 from twins.azure.ml.endpoints import TYPE as ENDPOINTS
 from twins.azure.ml.running import history
 from twins.azure.ml.running.deployments import Deployments
-from twins.azure.ml.running.jobs import Jobs
+from twins.azure.ml.running.jobs import CommandJobs
 from twins.azure.ml.running.reports import NothingRuns
 from twins.azure.ml.running.scoring import Scoring
 from twins.azure.monitor import lines
-from twins.azure.monitor.alerts import Alerts
+from twins.azure.monitor.alerts import AlertRules
 from twins.azure.monitor.autoscale import Autoscale
 from twins.azure.monitor.insights import Insights
 from twins.azure.monitor.log_query import LogQuery
-from twins.azure.monitor.metering import Meter
+from twins.azure.monitor.metering import RequestMeter
 from twins.azure.twin import Twin
 from twins.core.exchanges import Containers
 
@@ -33,13 +33,13 @@ class Runner:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._nothing = NothingRuns(twin)
-        self.meter = Meter(twin)
+        self.meter = RequestMeter(twin)
         self.deployments = Deployments(twin)
         insights = Insights(twin, self.meter)
         Autoscale(twin, insights)
-        Alerts(twin, insights, self.meter)
+        AlertRules(twin, insights, self.meter)
         LogQuery(twin, self.meter)
-        self.jobs = Jobs(twin)
+        self.jobs = CommandJobs(twin)
         self._containers = Containers()
         self._urls: dict[str, str] = {}
         twin.closers.append(self._containers.close)

@@ -6,10 +6,10 @@ https://learn.microsoft.com/rest/api/application-insights/components
 import uuid
 
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document, timestamp
+from twins.azure.arm.calls import ArmCall, Document, timestamp
 from twins.azure.arm.declared import READ_ONLY
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.monitor.services.operationalinsights import WORKSPACES
 from twins.azure.twin import Twin
 
@@ -24,10 +24,12 @@ _RETENTIONS = (30, 60, 90, 120, 180, 270, 365, 550, 730)
 
 def install(twin: Twin) -> None:
     """Add the kind."""
-    twin.kind(Kind(COMPONENTS, put=_put, name=r"[^/<>%&\\?#]{0,259}[^/<>%&\\?#. ]", location=True, codes=(200, 200)))
+    twin.kind(
+        ResourceKind(COMPONENTS, put=_put, name=r"[^/<>%&\\?#]{0,259}[^/<>%&\\?#. ]", location=True, codes=(200, 200))
+    )
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _BODY.judged(call)
     properties = body["properties"]
     before = (there or {}).get("properties") or {}

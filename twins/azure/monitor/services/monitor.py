@@ -9,10 +9,10 @@ import re
 import uuid
 
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document, timestamp
+from twins.azure.arm.calls import ArmCall, Document, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.monitor.services import bodies as monitor_bodies
 from twins.azure.twin import Twin
 
@@ -36,9 +36,9 @@ def install(twin: Twin) -> None:
         (METRIC_ALERTS, _put_metric_alert),
         (QUERY_RULES, _put_query_rule),
     ):
-        twin.kind(Kind(type_, put=put, **plain))
+        twin.kind(ResourceKind(type_, put=put, **plain))
     twin.kind(
-        Kind(
+        ResourceKind(
             DIAGNOSTICS,
             put=_put_diagnostics,
             patch=False,
@@ -63,7 +63,7 @@ def seconds_of(duration: str, path: str) -> int:
     return sum(parts.get(unit, 0) * size for unit, size in (("D", 86_400), ("H", 3600), ("M", 60), ("S", 1)))
 
 
-def _put_autoscale(twin: Twin, call: Call, _there: Document | None) -> Document:
+def _put_autoscale(twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     body = monitor_bodies.AUTOSCALE.judged(call)
     properties = body["properties"]
     _require(twin, properties.get("targetResourceUri", ""), "properties.targetResourceUri")
@@ -101,7 +101,7 @@ def _check_rule(twin: Twin, rule: Document, path: str) -> None:
     rule["scaleAction"].setdefault("value", "1")
 
 
-def _put_action_group(_twin: Twin, call: Call, _there: Document | None) -> Document:
+def _put_action_group(_twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     body = monitor_bodies.ACTION_GROUP.judged(call)
     if body["location"] not in ("global", "swedencentral", "germanywestcentral", "northcentralus", "southcentralus"):
         raise bodies.refused(f"Action groups are not in location '{body['location']}': give global.", "location")
@@ -118,7 +118,7 @@ def _put_action_group(_twin: Twin, call: Call, _there: Document | None) -> Docum
     return body
 
 
-def _put_metric_alert(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_metric_alert(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.METRIC_ALERT.judged(call)
     properties = body["properties"]
     if body["location"] != "global":
@@ -141,7 +141,7 @@ def _put_metric_alert(twin: Twin, call: Call, there: Document | None) -> Documen
     return body
 
 
-def _put_query_rule(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_query_rule(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.QUERY_RULE.judged(call)
     properties = body["properties"]
     for scope in properties["scopes"]:
@@ -161,7 +161,7 @@ def _put_query_rule(twin: Twin, call: Call, there: Document | None) -> Document:
     return body
 
 
-def _put_diagnostics(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_diagnostics(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.DIAGNOSTICS.judged(call)
     properties = body["properties"]
     sinks = [name for name in monitor_bodies.SINKS if properties.get(name)]

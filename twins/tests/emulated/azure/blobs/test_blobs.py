@@ -20,7 +20,7 @@ from azure.storage.blob import BlobBlock, BlobServiceClient, ContainerClient
 
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from tests.support.serving import until
-from twins.azure.arm.calls import Caller
+from twins.azure.arm.calls import Principal
 from twins.azure.blobs import blobs
 
 VERSION = "2024-01-01"
@@ -49,7 +49,7 @@ def account(hosts: Hosts) -> dict[str, Any]:
     return found
 
 
-def client(hosts: Hosts, account: dict[str, Any], caller: Caller | None = None) -> BlobServiceClient:
+def client(hosts: Hosts, account: dict[str, Any], caller: Principal | None = None) -> BlobServiceClient:
     credential: Any = hosts.credential(caller) if caller else hosts.credential()
     place = account["properties"]["primaryEndpoints"]["blob"]
     # Small pieces, so that little data is uploaded in blocks, several at once.

@@ -9,10 +9,10 @@ from werkzeug.test import Client
 
 from tests.support.azure import Arm, local_twin
 from twins.azure import faults
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.front import Front
-from twins.azure.arm.kinds import Kind, SoftDelete
+from twins.azure.arm.front import ManagerApp
+from twins.azure.arm.kinds import ResourceKind, SoftDelete
 from twins.azure.entra import principals, tokens
 from twins.azure.twin import Twin
 
@@ -20,7 +20,7 @@ V = "2025-01-01"
 GONE: list[str] = []
 
 
-def refuse_red(_twin: Twin, call: Call, _there: Document | None) -> Document:
+def refuse_red(_twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     if call.body["properties"].get("colour") == "red":
         raise ArmError(400, "BadColour", "Red is not to be had.")
     return dict(call.body)
@@ -34,7 +34,7 @@ def unready(_twin: Twin, document: Document) -> None:
 def install(twin: Twin) -> None:
     soft = SoftDelete(7, purge="forceToPurge")
     twin.kind(
-        Kind(
+        ResourceKind(
             "Test.Farm/fields",
             (V,),
             put=refuse_red,
@@ -46,8 +46,8 @@ def install(twin: Twin) -> None:
             soft_delete=soft,
         )
     )
-    twin.kind(Kind("Test.Farm/fields/cows", (V,), gone=lambda _twin, document: GONE.append(document["name"])))
-    twin.kind(Kind("Test.Farm/notes", (V,), scopes=("resource",), patch=False, provisioning=False))
+    twin.kind(ResourceKind("Test.Farm/fields/cows", (V,), gone=lambda _twin, document: GONE.append(document["name"])))
+    twin.kind(ResourceKind("Test.Farm/notes", (V,), scopes=("resource",), patch=False, provisioning=False))
     twin.action("Test.Farm/fields", "mow", lambda _twin, _call, document: {"mown": document["name"]})
 
 
@@ -129,7 +129,7 @@ def test_tags_have_limits(arm: Arm, field: str, tags: dict[str, str], code: str)
 
 
 def test_an_answer_says_which_request_it_belongs_to(arm: Arm, field: str) -> None:
-    client, token = Client(Front(arm.twin)), tokens.issue(arm.twin, arm.caller, tokens.MANAGEMENT[0])
+    client, token = Client(ManagerApp(arm.twin)), tokens.issue(arm.twin, arm.caller, tokens.MANAGEMENT[0])
     asked = {
         "Authorization": f"Bearer {token}",
         "x-ms-correlation-request-id": "c",

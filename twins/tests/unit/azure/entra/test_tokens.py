@@ -13,7 +13,7 @@ from contract.twins import key_headers
 from tests.support.azure import local_twin
 from twins.azure import faults, metadata
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.front import Front
+from twins.azure.arm.front import ManagerApp
 from twins.azure.entra import (
     identity_endpoints,
     principals,
@@ -36,10 +36,10 @@ def ask(twin: Twin, path: str, form: dict[str, str] | None = None, **headers: st
     """Status and body of a call."""
     written = {name.replace("_", "-"): value for name, value in headers.items()}
     if form is None:
-        answer = Client(Front(twin)).get(path, headers=written)
+        answer = Client(ManagerApp(twin)).get(path, headers=written)
     else:
         written["Content-Type"] = "application/x-www-form-urlencoded"
-        answer = Client(Front(twin)).post(path, data=urlencode(form), headers=written)
+        answer = Client(ManagerApp(twin)).post(path, data=urlencode(form), headers=written)
     return answer.status_code, json.loads(answer.get_data())
 
 
@@ -159,5 +159,5 @@ def test_metadata_in_the_form_of_each_version(twin: Twin) -> None:
 
 def test_a_page_of_a_browser_does_not_reach_the_twins_own_routes(twin: Twin) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
-        answer = Client(Front(twin)).post("/_twin/reset", headers=headers | key_headers(own_key(twin.home)))
+        answer = Client(ManagerApp(twin)).post("/_twin/reset", headers=headers | key_headers(own_key(twin.home)))
         assert answer.status_code == 403

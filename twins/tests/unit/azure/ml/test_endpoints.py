@@ -10,7 +10,7 @@ from twins.azure.arm.calls import Document
 from twins.azure.entra import tokens
 from twins.azure.ml import needs
 from twins.azure.ml.endpoints import token_audience
-from twins.azure.ml.running.reports import Failure, NothingRuns, deployment_settled
+from twins.azure.ml.running.reports import NothingRuns, RunFailure, deployment_settled
 from twins.tests.unit.azure.services.workspace import IMAGE, VERSION, Workspace
 
 A, B = "/onlineEndpoints/chat/deployments/chat-a", "/onlineEndpoints/chat/deployments/chat-b"
@@ -210,7 +210,7 @@ def test_what_runs_decides_whether_a_deployment_is_ready(ml: Workspace) -> None:
     assert wanted == [ml.id + A]
     assert ml.put(A, ml.deployment()).code == "AnotherOperationInProgress"
 
-    deployment_settled(ml.twin, ml.id + A, Failure("ResourceNotReady", "User container has crashed."))
+    deployment_settled(ml.twin, ml.id + A, RunFailure("ResourceNotReady", "User container has crashed."))
     assert ml.get(A).body["properties"]["provisioningState"] == "Failed"
     assert operations.running(ml.twin, ml.id + A) is None
 

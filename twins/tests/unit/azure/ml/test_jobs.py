@@ -9,7 +9,7 @@ import pytest
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.ml import needs, schedules, times
-from twins.azure.ml.running.reports import Failure, NothingRuns, job_moved
+from twins.azure.ml.running.reports import NothingRuns, RunFailure, job_moved
 from twins.tests.unit.azure.services.workspace import VERSION, Workspace
 
 
@@ -104,7 +104,7 @@ def test_a_running_job_is_cancelled_once(ml: Workspace) -> None:
 def test_a_job_that_ended_stays_as_it_ended(ml: Workspace) -> None:
     ml.twin.running = Waiting(ml.twin)
     ml.ok("/jobs/run-1", ml.job())
-    job_moved(ml.twin, f"{ml.id}/jobs/run-1", "Failed", Failure("UserError", "exit code 1"))
+    job_moved(ml.twin, f"{ml.id}/jobs/run-1", "Failed", RunFailure("UserError", "exit code 1"))
     job_moved(ml.twin, f"{ml.id}/jobs/run-1", "Completed")
 
     assert ml.get("/jobs/run-1").body["properties"]["status"] == "Failed"

@@ -14,7 +14,7 @@ from twins.plugins.azure_native import session
 from twins.plugins.azure_native.session import AzureSession, check_config, open_session
 from twins.plugins.plugin import ProviderError
 from twins.plugins.values import UNKNOWN
-from twins.tests.unit.plugins.azure_native.tiny_arm import Answer, answering
+from twins.tests.unit.plugins.azure_native.tiny_arm import TinyAnswer, answering
 
 HOST = "localhost:4711"
 CLIENT = {"subscriptionId": TWIN_SUBSCRIPTION, "tenantId": "tenant", "clientId": "app", "clientSecret": "secret"}
@@ -32,19 +32,21 @@ class Servers:
         }
         self.refusal = ""
 
-    def call(self, method: str, url: str, headers: Mapping[str, str], data: str) -> Answer:
+    def call(self, method: str, url: str, headers: Mapping[str, str], data: str) -> TinyAnswer:
         parts = urlsplit(url)
         if parts.path == "/metadata/endpoints":
-            return Answer(200, self.metadata)
+            return TinyAnswer(200, self.metadata)
         if parts.path.endswith("/openid-configuration"):
             place = f"https://{HOST}/tenant"
             names = ("issuer", "authorization_endpoint")
-            return Answer(200, dict.fromkeys(names, place) | {"token_endpoint": f"{place}/oauth2/v2.0/token"})
+            return TinyAnswer(200, dict.fromkeys(names, place) | {"token_endpoint": f"{place}/oauth2/v2.0/token"})
         form = {n: v[0] for n, v in parse_qs(data or parts.query).items()}
         self.asked.append((parts.path, form, headers))
         if self.refusal:
-            return Answer(401, {"error": "invalid_client", "error_description": self.refusal})
-        return Answer(200, {"access_token": "token", "token_type": "Bearer", "expires_in": 3600, "value": "assertion"})
+            return TinyAnswer(401, {"error": "invalid_client", "error_description": self.refusal})
+        return TinyAnswer(
+            200, {"access_token": "token", "token_type": "Bearer", "expires_in": 3600, "value": "assertion"}
+        )
 
 
 @pytest.fixture
