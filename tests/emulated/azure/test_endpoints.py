@@ -141,7 +141,7 @@ def test_no_request_is_lost_by_changes_and_a_worse_version_goes_back_by_itself(s
     assert {op for name, op in undone.items() if "chatbot-2" in name} == {"delete"}
     assert not any("chatbot-1" in name for name in undone), "the old deployment never went away"
 
-    size = {"instances": 1, "concurrent_requests": 1}
+    size = {"instances": 1}
     stack.serve("chat", stack.add_version("chatbot@3", licence="another"), rollout=ROLLOUT, size=size)
     with asked(stack) as answers:
         said = stack.up()
