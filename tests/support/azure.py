@@ -10,8 +10,8 @@ from typing import Any
 
 from werkzeug.test import Client
 
-from twins.azure.arm.calls import Caller
-from twins.azure.arm.front import Front
+from twins.azure.arm.calls import Principal
+from twins.azure.arm.front import ManagerApp
 from twins.azure.entra import principals, tokens
 from twins.azure.server import install
 from twins.azure.twin import Twin, TwinSettings
@@ -36,10 +36,10 @@ class Answer:
 class Arm:
     """Calls of ARM as the owner, or as another principal, within the process."""
 
-    def __init__(self, twin: Twin, caller: Caller = principals.OWNER) -> None:
+    def __init__(self, twin: Twin, caller: Principal = principals.OWNER) -> None:
         self.twin = twin
         self.caller = caller
-        self._client = Client(Front(twin))
+        self._client = Client(ManagerApp(twin))
 
     def call(self, method: str, path: str, version: str = "", body: Any = None, /, **query: str) -> Answer:
         """One call; `path` begins with / or with "{sub}" for the twin's subscription."""

@@ -212,7 +212,7 @@ def _allows(
     )
 
 
-def _roles(ground: Ground) -> dict[str, roles.Role]:
+def _roles(ground: Ground) -> dict[str, roles.AzureRole]:
     custom = [roles.custom(d) for d in ground.documents if d["type"] == _DEFINITIONS and _is_custom(d)]
     return {**roles.built_in(), **{role.id: role for role in custom}}
 

@@ -11,7 +11,7 @@ from typing import Any
 from azure.core.credentials import AccessToken
 
 from tests.support.azure import Arm, local_twin
-from twins.azure.arm.calls import Caller
+from twins.azure.arm.calls import Principal
 from twins.azure.entra import certificates, principals, tokens
 from twins.azure.listeners import Listeners
 from twins.azure.services import authorization
@@ -25,7 +25,7 @@ class Credential:
     """A credential of Azure's SDKs for a principal of the twin."""
 
     twin: Twin
-    caller: Caller
+    caller: Principal
 
     def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
         """A token for what a client asks for."""
@@ -41,10 +41,10 @@ class Hosts:
     arm: Arm
     trusted: str
 
-    def credential(self, caller: Caller = principals.OWNER) -> Credential:
+    def credential(self, caller: Principal = principals.OWNER) -> Credential:
         return Credential(self.twin, caller)
 
-    def principal(self, name: str, **roles: str) -> Caller:
+    def principal(self, name: str, **roles: str) -> Principal:
         """A principal with roles (`AcrPull="/subscriptions/…"`, underscores for blanks) that work at once."""
         with self.twin.lock:
             caller = principals.add(self.twin, name, "application")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
-from twins.azure.arm.calls import Caller, Document
-from twins.azure.arm.front import Front
+from twins.azure.arm.calls import Document, Principal
+from twins.azure.arm.front import ManagerApp
 from twins.azure.blobs import blobs
 from twins.azure.entra import principals, tokens
 from twins.azure.ml.running.runner import Runner
@@ -156,7 +156,7 @@ class Ml:
             },
         )
 
-    def token(self, audience: str = tokens.ML[0], caller: Caller = principals.OWNER) -> str:
+    def token(self, audience: str = tokens.ML[0], caller: Principal = principals.OWNER) -> str:
         """A token of the owner, or of another."""
         return tokens.issue(self.twin, caller, audience)
 
@@ -216,7 +216,7 @@ def running_ml(home: Path, **settings: Any) -> Iterator[Ml]:
     quotas = {"Standard DSv2 Family Cluster Dedicated vCPUs": 1000, "Total Cluster Dedicated Regional vCPUs": 1000}
     with running_hosts(home, **{"containers": "run", "pace": 0.1, "quotas": quotas, **settings}) as hosts:
         assert hosts.twin.listen
-        hosts.twin.listen("main", Front(hosts.twin), True)
+        hosts.twin.listen("main", ManagerApp(hosts.twin), True)
         yield Ml(hosts)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from twins.azure.arm.calls import Call
+from twins.azure.arm.calls import ArmCall
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import key
 from twins.azure.twin import Twin, Wsgi
@@ -25,6 +25,11 @@ from twins.core.faults import Fault, Faults, read_kinds
 
 RETRY_SECONDS = 1
 KINDS = read_kinds(Path(__file__).with_suffix(".json"))
+
+
+def install(twin: Twin) -> None:
+    """Let the hosts of resources meet the faults of any call."""
+    twin.around = lambda service, app: around(twin, service, app)
 
 
 def of(twin: Twin) -> Faults:
@@ -138,7 +143,7 @@ def hide(twin: Twin, permission: str, resource_id: str) -> None:
         twin.changed()
 
 
-def unseen(twin: Twin, call: Call) -> bool:
+def unseen(twin: Twin, call: ArmCall) -> bool:
     """Was what a call asks for made too short a time ago?"""
     made: list[Any] = [each for fault in of(twin).all().get("eventual", []) for each in fault.get("made", [])]
     return any(each == key(call.id) and time.time() < until for each, until in made)

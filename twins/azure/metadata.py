@@ -9,6 +9,7 @@ from werkzeug.wrappers import Request
 
 from twins.azure.arm.calls import Reply
 from twins.azure.arm.errors import ArmError
+from twins.azure.arm.replies import route
 from twins.azure.entra.tokens import MANAGEMENT
 from twins.azure.twin import Twin
 
@@ -17,30 +18,23 @@ CLOUD = "AzureCloud"
 OWN_CLOUD = "AzureTwin"
 """Its second name, first in lists: azure-ai-ml takes the first cloud that is where it read the list, and would take one
 that is called AzureCloud for the public one."""
-_OLD, _LISTS = "2015-01-01", ("2018-05-01", "2019-05-01", "2019-10-01", "2020-06-01", "2020-12-01")
+_LISTS = ("2018-05-01", "2019-05-01", "2019-10-01", "2020-06-01", "2020-12-01")
 _ONE = ("2021-01-01", "2022-09-01", "2023-11-01")
 
 
 def install(twin: Twin) -> None:
     """Add the route."""
-    from twins.azure.arm.front import answer
-
-    twin.route(
-        "/metadata/endpoints",
-        lambda environ, start: answer(lambda request: _respond(twin, request), environ)(environ, start),
-    )
+    route(twin, "/metadata/endpoints", _respond)
 
 
 def _respond(twin: Twin, request: Request) -> Reply:
     version = request.args.get("api-version", "")
-    if version == _OLD:
-        return Reply(200, _old(twin))
     if version in _LISTS:
         return Reply(200, [{**document(twin), "name": OWN_CLOUD}, document(twin)])
     if version in _ONE:
         return Reply(200, document(twin))
     code = "InvalidApiVersionParameter" if version else "MissingApiVersionParameter"
-    known = ", ".join((_OLD, *_LISTS, *_ONE))
+    known = ", ".join((*_LISTS, *_ONE))
     raise ArmError(400, code, f"The api-version '{version}' is invalid. The supported versions are '{known}'.")
 
 
@@ -75,13 +69,4 @@ def document(twin: Twin) -> dict[str, Any]:
             "sqlServerHostname": host,
             "mhsmDns": host,
         },
-    }
-
-
-def _old(twin: Twin) -> dict[str, Any]:
-    return {
-        "galleryEndpoint": f"{twin.url}/gallery/",
-        "graphEndpoint": f"{twin.url}/graph/",
-        "portalEndpoint": f"{twin.url}/portal",
-        "authentication": {"loginEndpoint": f"{twin.url}/", "audiences": [f"{MANAGEMENT[1]}/", f"{MANAGEMENT[0]}/"]},
     }

@@ -1,18 +1,21 @@
-"""A twin's whole state in its folder: one JSON file that is replaced as a whole soon after each change."""
+"""A twin's whole state in its folder: one JSON file that is replaced as a whole soon after each change.
 
+It has the SHA-256 of its state as JSON, so that a file that was changed or cut off is refused.
+"""
+
+import hashlib
 import json
-from typing import Any
+import marshal
 
 from contract.errors import KitError
 from twins.azure.twin import Twin
-from twins.core.persistence import Keeper as CommonKeeper
-from twins.core.persistence import replace_file
+from twins.core.persistence import Keeper, replace_file
 
 STATE_FILE = "state.json"
-SCHEMA = "twin-state-azure/1"
+SCHEMA = "twin-state-azure/2"
 
 
-class Keeper(CommonKeeper):
+class StateKeeper(Keeper):
     """Writes the state of a twin soon after it changed, and reads it back."""
 
     files = (STATE_FILE,)
@@ -21,7 +24,7 @@ class Keeper(CommonKeeper):
         super().__init__(twin)
         self._twin = twin
         self._file = twin.home / STATE_FILE
-        self._last = b""
+        self._last = ""
 
     def load(self) -> bool:
         """Take up the state that the folder holds; False when it holds none.
@@ -31,32 +34,33 @@ class Keeper(CommonKeeper):
         """
         if not self._file.exists():
             return False
-        content = self._file.read_bytes()
-        state = _state(content)
-        if state is None:
+        try:
+            kept = json.loads(self._file.read_bytes())
+            state, digest = kept["state"], kept["sha256"]
+            fits = kept["schema"] == SCHEMA and digest == _sha256(json.dumps(state))
+        except (ValueError, KeyError, TypeError):
+            state, digest, fits = {}, "", False
+        if not fits:
             raise KitError(
                 f"the state is damaged, or another version of the kit wrote it (this one reads {SCHEMA})",
                 where=str(self._file),
                 fix=f"go back to that version, or drop the state: twins azure reset --home {self._file.parent}",
             )
         self._twin.state.update(state)
-        self._last = content
+        self._last = digest
         return True
 
     def save(self) -> None:
         """Write the state now, unless it is what was written last."""
-        with self._twin.lock:
+        with self._twin.lock:  # for a copy alone, and marshal makes the quickest
             self._seen()
-            content = json.dumps({"schema": SCHEMA, "state": self._twin.state}).encode()
-        if content != self._last:
-            replace_file(self._file, content)
-            self._last = content
+            copy = marshal.dumps(self._twin.state)
+        state = json.dumps(marshal.loads(copy))
+        digest = _sha256(state)
+        if digest != self._last:
+            replace_file(self._file, f'{{"schema": "{SCHEMA}", "sha256": "{digest}", "state": {state}}}'.encode())
+            self._last = digest
 
 
-def _state(content: bytes) -> dict[str, Any] | None:
-    """What a file holds; None: this version can't read it."""
-    try:
-        kept = json.loads(content)
-        return kept["state"] if kept["schema"] == SCHEMA else None
-    except (ValueError, KeyError, TypeError):
-        return None
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -27,7 +27,6 @@ SERVICES = (
     "monitor.services.monitor",
     "services.network",
     "monitor.services.operationalinsights",
-    "services.permissions",
     "services.resources",
     "services.storage",
 )
@@ -40,17 +39,17 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
     """Serve the twin of a folder until SIGTERM or SIGINT; its state is written then, and soon after each change."""
     stopped = prepare(home)
     from hosting.ports import choose_port
-    from twins.azure.arm.front import Front
+    from twins.azure.arm.front import ManagerApp
     from twins.azure.entra import certificates
     from twins.azure.listeners import BIND, Listeners
-    from twins.azure.persistence import Keeper
+    from twins.azure.persistence import StateKeeper
 
     listeners = Listeners(home)
     port = port or choose_port(BIND)
     twin = Twin(home, settings, f"https://localhost:{port}")
     twin.listen, twin.unlisten = listeners.add, listeners.end
     install(twin)
-    keeper = Keeper(twin)
+    keeper = StateKeeper(twin)
     if not keeper.load():
         twin.seed()
     twin.resume()
@@ -60,7 +59,7 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
     twin.describe = lambda: {**process.described(), **keeper.described()}
     keeper.start()
     twin.start()
-    listeners.add(MAIN, Front(twin), port=port)
+    listeners.add(MAIN, ManagerApp(twin), port=port)
     process.run(stopped, stand_in)
     listeners.close()
     twin.close()
@@ -69,11 +68,11 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
 
 def install(twin: Twin) -> None:
     """Plug in the platform's own parts, and the services."""
-    from twins.azure import metadata
+    from twins.azure import faults, metadata
     from twins.azure.arm import operations
     from twins.azure.entra import identity_endpoints, principals, token_service
 
-    for part in (operations, principals, metadata, token_service, identity_endpoints):
+    for part in (faults, operations, principals, metadata, token_service, identity_endpoints):
         part.install(twin)
     for name in SERVICES:
         importlib.import_module(f"twins.azure.{name}").install(twin)

@@ -3,30 +3,23 @@
 Who may not is told so as in https://learn.microsoft.com/azure/role-based-access-control/troubleshooting.
 """
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from contract.twins import TWIN_SUBSCRIPTION, TWIN_TENANT
 from hosting.ports import choose_port
-from twins.azure.arm.calls import (
-    TWIN,
-    Call,
-    Caller,
-    Document,
-    Reply,
-)
+from twins.azure.arm.calls import ArmCall, Document, Principal, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
+from twins.azure.ml.running.host import Running
 from twins.core.twin import BaseTwin, TwinSettings
 
-if TYPE_CHECKING:
-    from twins.azure.ml.running.host import Running
-
-Action = Callable[["Twin", Call, Any], Reply | Document]
+Action = Callable[["Twin", ArmCall, Any], Reply | Document]
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -38,29 +31,30 @@ class Twin(BaseTwin):
     `state["resources"]` by their id in lower case.
     """
 
-    running: "Running"
-    """Who runs deployments and jobs; set by services/machinelearning.py, and by whoever runs them really."""
+    running: Running
+    """Runs deployments and jobs; set by ml/provider.py, and by tests."""
 
     def __init__(self, home: Path, settings: TwinSettings | None = None, url: str = "https://localhost:1") -> None:
         super().__init__(home, settings)
         self.subscription = TWIN_SUBSCRIPTION
         self.tenant = TWIN_TENANT
         self.url = url
-        self.kinds: dict[str, Kind] = {}
+        self.kinds: dict[str, ResourceKind] = {}
         self.data_planes: dict[str, Wsgi] = {}
         self.listen: Callable[[str, Wsgi, bool], str] | None = None  # both are set by the process that serves
         self.unlisten: Callable[[str], None] | None = None
         self.restorers: list[Callable[[], None]] = []  # called when a snapshot took the state's place
+        self.around: Callable[[str, Wsgi], Wsgi] = lambda service, app: app  # set by faults
         self.resumers: list[Callable[[], None]] = []  # called when the state of an earlier process is there again
         self.instances: Callable[[], list[Any]] = list  # what runs now, as `status` tells of it
         # (object id, action, scope, data, attributes of the request that conditions ask for)
         self.judge_of_roles: Callable[[str, str, str, bool, Mapping[str, str]], bool] | None = None
-        self.judges: list[Callable[[Call, Id], None]] = []  # may refuse an ARM call that the roles allow
+        self.judges: list[Callable[[ArmCall, Id], None]] = []  # may refuse an ARM call that the roles allow
         self._verbs: dict[tuple[str, str, str], tuple[Action, str | None]] = {}
         self._routes: list[tuple[str, Wsgi]] = []
         self._ports: dict[str, str] = {}
 
-    def kind(self, kind: Kind) -> None:
+    def kind(self, kind: ResourceKind) -> None:
         """Let the twin have a type of resource."""
         self.kinds[kind.type.lower()] = kind
 
@@ -94,9 +88,7 @@ class Twin(BaseTwin):
         the same name again, the app is replaced. Without `tls` it is http://localhost:PORT, for Docker. What its name
         begins with ("vault/mine") is its service for faults.
         """
-        from twins.azure import faults
-
-        self.data_planes[name] = faults.around(self, re.split("[/ ]", name)[0], app)
+        self.data_planes[name] = self.around(re.split("[/ ]", name)[0], app)
         if self.listen:
             return self.listen(name, self.data_planes[name], tls)
         scheme = "https" if tls else "http"
@@ -150,15 +142,11 @@ class Twin(BaseTwin):
                     kind.gone(self, document)
             self.changed()
 
-    def put(self, resource_id: str, body: Document, api_version: str, caller: Caller | None = None) -> Document:
-        """PUT a resource from inside, as the platform itself or as `caller`, and its document.
-
-        Raises:
-            ArmError: as for a client.
-        """
-        from twins.azure.arm import arm
-
-        return arm.put_inside(self, resource_id, body, api_version, caller or TWIN)
+    def shown(self, document: Document) -> Document:
+        """A document as GET answers it."""
+        kind = self.kinds.get(document["type"].lower())
+        public = copy.deepcopy({name: value for name, value in document.items() if not name.startswith("_")})
+        return kind.show(self, public) if kind and kind.show else public
 
     def may(
         self, object_id: str, action: str, scope: str, data: bool = False, attributes: Mapping[str, str] = NO_ATTRIBUTES
@@ -176,7 +164,7 @@ class Twin(BaseTwin):
 
     def require(
         self,
-        who: Call | Caller,
+        who: ArmCall | Principal,
         action: str,
         scope: str,
         data: bool = False,
@@ -187,7 +175,7 @@ class Twin(BaseTwin):
         Raises:
             ArmError: 403 AuthorizationFailed.
         """
-        caller = who.caller if isinstance(who, Call) else who
+        caller = who.caller if isinstance(who, ArmCall) else who
         if not self.may(caller.object_id, action, scope, data, attributes):
             raise ArmError(
                 403,

@@ -141,13 +141,16 @@ def test_no_request_is_lost_by_changes_and_a_worse_version_goes_back_by_itself(s
     assert {op for name, op in undone.items() if "chatbot-2" in name} == {"delete"}
     assert not any("chatbot-1" in name for name in undone), "the old deployment never went away"
 
-    size = {"instances": 1, "max_instances": 2, "concurrent_requests": 1}
+    size = {"instances": 1}
     stack.serve("chat", stack.add_version("chatbot@3", licence="another"), rollout=ROLLOUT, size=size)
     with asked(stack) as answers:
         said = stack.up()
     assert "copies of 50 % of the requests go to chatbot-3-" in said
     assert "30 % of the requests go to chatbot-3-" in said.replace("copies of 50 %", "")
     assert set(answers) == {"chatbot@1", "chatbot@3"}
+
+    stack.serve("chat", stack.entries["chat"]["model"], rollout=ROLLOUT, size=size | {"max_instances": 2})
+    stack.up()  # nobody asks meanwhile: what autoscale brings to another count is Updating, and not live as declared
     with asked(stack, at_once=3):
         until(lambda: instances(stack) == [2])
     assert stack.changes() == {}, "nothing is left to do: the count of instances is the load's affair"

@@ -6,7 +6,6 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/
 import copy
 import re
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure import faults
@@ -17,16 +16,11 @@ from twins.azure.arm import (
     providers,
     soft_delete,
 )
-from twins.azure.arm.calls import (
-    Call,
-    Caller,
-    Document,
-    Reply,
-)
+from twins.azure.arm.calls import TWIN, ArmCall, Document, Principal, Reply, timestamp
 from twins.azure.arm.checks import kind_of
 from twins.azure.arm.errors import ArmError, not_found
-from twins.azure.arm.ids import RESOURCE_GROUPS, Id, spelled
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.ids import RESOURCE_GROUPS, Id, key, spelled
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.judges import linked, permissions
 from twins.azure.twin import Twin
 
@@ -38,7 +32,7 @@ CREATED = "_created"
 _VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 
 
-def respond(twin: Twin, call: Call) -> Reply:
+def respond(twin: Twin, call: ArmCall) -> Reply:
     """Answer a call of a known caller; the lock is held.
 
     Raises:
@@ -68,7 +62,7 @@ def respond(twin: Twin, call: Call) -> Reply:
     return _resource(twin, call, parsed)
 
 
-def permission_of(twin: Twin, call: Call) -> str:
+def permission_of(twin: Twin, call: ArmCall) -> str:
     """The action that a call needs, about: what faults are matched against."""
     parsed = Id.parse(call.path)
     if parsed.tail:
@@ -77,7 +71,7 @@ def permission_of(twin: Twin, call: Call) -> str:
     return f"{parsed.type}/{_VERBS.get(call.method, 'write')}"
 
 
-def _action(kind: Kind, verb: str) -> str:
+def _action(kind: ResourceKind, verb: str) -> str:
     """What a call needs. Of groups it is not their type's name.
 
     https://learn.microsoft.com/azure/role-based-access-control/permissions/management-and-governance
@@ -86,34 +80,20 @@ def _action(kind: Kind, verb: str) -> str:
     return f"{type_}/{verb}"
 
 
-def put_inside(twin: Twin, resource_id: str, body: Document, api_version: str, caller: Caller) -> Document:
-    """PUT from inside (`Twin.put`)."""
-    call = Call("PUT", resource_id, {"api-version": api_version}, {}, body, caller, api_version, resource_id, twin.url)
+def put(twin: Twin, resource_id: str, body: Document, caller: Principal = TWIN) -> Document:
+    """PUT a resource from inside, as the platform itself or as `caller`, and its document.
+
+    Raises:
+        ArmError: as for a client.
+    """
+    version = twin.kinds[Id.parse(resource_id).type.lower()].versions[0]
+    call = ArmCall("PUT", resource_id, {"api-version": version}, {}, body, caller, version, resource_id, twin.url)
     with twin.lock:
         respond(twin, call)
-        document = twin.find(resource_id)
-    assert document is not None
-    return document
+        return twin.resources[key(resource_id)]
 
 
-def remove(twin: Twin, resource_id: str) -> None:
-    """Let a resource go, with what lies in it; some stay for a time, deleted softly."""
-    document = twin.find(resource_id)
-    if document is None:
-        return
-    for each in [document, *twin.children(resource_id)]:
-        soft_delete.keep(twin, each)
-    twin.drop(resource_id)
-
-
-def shown(twin: Twin, document: Document) -> Document:
-    """What GET answers."""
-    kind = twin.kinds.get(document["type"].lower())
-    public = copy.deepcopy({name: value for name, value in document.items() if not name.startswith("_")})
-    return kind.show(twin, public) if kind and kind.show else public
-
-
-def _tail(twin: Twin, call: Call, parsed: Id) -> Reply:
+def _tail(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
     """An action of a resource, or a collection."""
     found = twin.verb(parsed.type, parsed.tail, call.method)
     if found is None:
@@ -137,7 +117,7 @@ def _tail(twin: Twin, call: Call, parsed: Id) -> Reply:
     return paging.page(call, Reply(200, answered))
 
 
-def _listed(twin: Twin, call: Call, parsed: Id) -> Reply:
+def _listed(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
     type_ = RESOURCE_GROUPS if parsed.tail.lower() == "resourcegroups" and not parsed.group else parsed.listed_type
     kind = kind_of(twin, call, type_)
     scope = parsed.resource if parsed.names else parsed.scope
@@ -148,10 +128,10 @@ def _listed(twin: Twin, call: Call, parsed: Id) -> Reply:
         found = [d for d in found if Id.parse(d["id"]).scope.lower() == scope.lower()]
     if kind.listed:
         found = kind.listed(call, found)
-    return paging.page(call, Reply(200, {"value": [shown(twin, document) for document in found]}))
+    return paging.page(call, Reply(200, {"value": [twin.shown(document) for document in found]}))
 
 
-def _resource(twin: Twin, call: Call, parsed: Id) -> Reply:
+def _resource(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
     kind = kind_of(twin, call, parsed.type)
     verb = _VERBS.get(call.method, "write")
     attributes = permissions.attributes_of(twin, call) if kind.type == permissions.ASSIGNMENTS else {}
@@ -165,7 +145,7 @@ def _resource(twin: Twin, call: Call, parsed: Id) -> Reply:
     if call.method in ("GET", "HEAD"):
         if there is None or faults.unseen(twin, call):
             raise _missing(parsed)
-        return Reply(200, shown(twin, there)) if call.method == "GET" else Reply(204)
+        return Reply(200, twin.shown(there)) if call.method == "GET" else Reply(204)
     if call.method == "DELETE":
         return _delete(twin, call, kind, there)
     if call.method == "PATCH":
@@ -181,11 +161,11 @@ def _missing(parsed: Id) -> ArmError:
     return not_found(parsed.text)
 
 
-def _not_allowed(call: Call) -> ArmError:
+def _not_allowed(call: ArmCall) -> ArmError:
     return ArmError(405, "MethodNotAllowed", f"The request with method {call.method} is not allowed on {call.path}.")
 
 
-def _patch(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply:
+def _patch(twin: Twin, call: ArmCall, kind: ResourceKind, there: Document | None) -> Reply:
     if not kind.patch:
         raise _not_allowed(call)
     if there is None:
@@ -211,7 +191,7 @@ def merged(document: Any, change: Any) -> Any:
     return result
 
 
-def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) -> Reply:
+def _put(twin: Twin, call: ArmCall, kind: ResourceKind, there: Document | None, what: str) -> Reply:
     parsed = Id.parse(call.id)
     body = _object(call)
     linked.check(twin, call, kind.type, body)
@@ -230,7 +210,7 @@ def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) 
         state = "Succeeded" if not asynchronous else kind.creating if there is None else "Updating"
         document.setdefault("properties", {})["provisioningState"] = state
     seconds = twin.scaled(kind.change_seconds or 0.0) if at_once else 0.0
-    document.setdefault(CREATED, datetime.now(UTC).isoformat().replace("+00:00", "Z"))
+    document.setdefault(CREATED, timestamp())
     if seconds:
         document[checks.BUSY_UNTIL] = time.time() + seconds
     twin.keep(document)
@@ -246,14 +226,14 @@ def _put(twin: Twin, call: Call, kind: Kind, there: Document | None, what: str) 
         kind.done(twin, document)
     if asynchronous and call.method in kind.accepted:
         return Reply(202, None, headers)
-    return Reply(kind.codes[0] if there is None else kind.codes[1], shown(twin, document), headers, seconds)
+    return Reply(kind.codes[0] if there is None else kind.codes[1], twin.shown(document), headers, seconds)
 
 
 def _kept(body: Document) -> Document:
     return {name: copy.deepcopy(value) for name, value in body.items() if not name.startswith("_")}
 
 
-def _completed(kind: Kind, parsed: Id, made: Document, there: Document | None) -> Document:
+def _completed(kind: ResourceKind, parsed: Id, made: Document, there: Document | None) -> Document:
     """With id, name and type first, spelled as they were at first."""
     document: Document = {"id": parsed.text, "name": parsed.name, "type": kind.type}
     document |= {name: value for name, value in made.items() if name not in document}
@@ -263,7 +243,7 @@ def _completed(kind: Kind, parsed: Id, made: Document, there: Document | None) -
     return document
 
 
-def _delete(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply:
+def _delete(twin: Twin, call: ArmCall, kind: ResourceKind, there: Document | None) -> Reply:
     parameter = kind.soft_delete.purge if kind.soft_delete else ""
     purge = bool(parameter) and call.query.get(parameter, "").lower() == "true"
     if there is None:
@@ -279,14 +259,14 @@ def _delete(twin: Twin, call: Call, kind: Kind, there: Document | None) -> Reply
         there["_purge"] = True
     seconds = kind.seconds if kind.delete_seconds is None else kind.delete_seconds
     if not seconds:
-        remove(twin, call.id)
-        return Reply(200, shown(twin, there) if kind.delete_shows else None)
+        soft_delete.remove(twin, call.id)
+        return Reply(200, twin.shown(there) if kind.delete_shows else None)
     operations.set_state(there, "Deleting")
     operation = operations.begin(twin, call, seconds, "DELETE")
     return Reply(202, None, operations.headers(twin, operation))
 
 
-def _object(call: Call) -> Document:
+def _object(call: ArmCall) -> Document:
     if not isinstance(call.body, dict):
         raise ArmError(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized.")
     return call.body

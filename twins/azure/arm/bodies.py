@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.declared import (
     OWN,
     READ_ONLY,
@@ -73,7 +73,7 @@ class Body:
         check(self.type, self.stricter)
         return schema_of(self.type)
 
-    def judged(self, call: Call) -> Document:
+    def judged(self, call: ArmCall) -> Document:
         """A copy of a call's body, without what is the platform's own; it has `properties`.
 
         Raises:

@@ -2,16 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from werkzeug.datastructures import Headers
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Document = dict[str, Any]
 """A resource as JSON. Members whose names begin with "_" are the twin's own, and are never shown."""
 
 
+def timestamp(seconds: float | None = None) -> str:
+    """Returns a time (seconds since 1970; now by default) as Azure writes it."""
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
 @dataclass(frozen=True)
-class Caller:
+class Principal:
     """A principal of the tenant. `kind`: "user", "application" (with a secret or a federated token) or "identity"
     (managed identity); "twin" with no `object_id` is the platform itself, which may do everything.
     """
@@ -22,11 +31,11 @@ class Caller:
     kind: str
 
 
-TWIN = Caller("", "", "twin", "twin")
+TWIN = Principal("", "", "twin", "twin")
 
 
 @dataclass
-class Call:
+class ArmCall:
     """A request below /subscriptions or /providers. `id` is the resource's id as the caller wrote it (without the
     verb of an action, or of the collection for a list); `query` has the parameters by name; `body` is parsed JSON, None
     without one; `url` is the twin's base URL.
@@ -37,7 +46,7 @@ class Call:
     query: dict[str, str]
     headers: Mapping[str, str] | Headers
     body: Any
-    caller: Caller
+    caller: Principal
     api_version: str
     id: str
     url: str

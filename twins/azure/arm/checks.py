@@ -9,10 +9,10 @@ import re
 import time
 
 from twins.azure.arm import locations, operations
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.twin import Twin
 
 BUSY_UNTIL = "_busy_until"
@@ -22,7 +22,7 @@ _NOT_IN_TAGS = re.compile(r"[<>%&\\?/\x00-\x1f\x7f]")
 _HIDDEN = ("hidden-", "link:")
 
 
-def kind_of(twin: Twin, call: Call, type_: str) -> Kind:
+def kind_of(twin: Twin, call: ArmCall, type_: str) -> ResourceKind:
     """The kind of a type, if it takes the call's api-version.
 
     Raises:
@@ -98,7 +98,7 @@ def _check_group(twin: Twin, parsed: Id, verb: str) -> None:
         )
 
 
-def check_scope(kind: Kind, parsed: Id) -> None:
+def check_scope(kind: ResourceKind, parsed: Id) -> None:
     """Refuse a resource where its kind has no place.
 
     Raises:
@@ -113,7 +113,7 @@ def check_scope(kind: Kind, parsed: Id) -> None:
         raise ArmError(405 if kind.type == SUBSCRIPTIONS else 400, code, message)
 
 
-def check_name(kind: Kind, parsed: Id) -> None:
+def check_name(kind: ResourceKind, parsed: Id) -> None:
     """Refuse a name that its kind does not have.
 
     Raises:
@@ -125,7 +125,7 @@ def check_name(kind: Kind, parsed: Id) -> None:
         raise ArmError(400, "InvalidResourceName", message, target=parsed.name)
 
 
-def check_tags(kind: Kind, body: Document) -> None:
+def check_tags(kind: ResourceKind, body: Document) -> None:
     """Refuse more tags than Azure keeps, or such names and values.
 
     https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations
@@ -160,7 +160,7 @@ def check_tags(kind: Kind, body: Document) -> None:
             raise ArmError(400, code, message, "tags")
 
 
-def check_idle(twin: Twin, kind: Kind, resource_id: str) -> None:
+def check_idle(twin: Twin, kind: ResourceKind, resource_id: str) -> None:
     """Refuse a change while another takes its time.
 
     Raises:
@@ -175,7 +175,7 @@ def check_idle(twin: Twin, kind: Kind, resource_id: str) -> None:
         raise ArmError(409, code, message or f"Another change of '{resource_id}' is in progress.")
 
 
-def check_location(kind: Kind, parsed: Id, body: Document, there: Document | None) -> None:
+def check_location(kind: ResourceKind, parsed: Id, body: Document, there: Document | None) -> None:
     """Refuse a body without a location that there is, or with another than before; write it without blanks.
 
     Raises:

@@ -1,17 +1,23 @@
 """What the twin knows of a type of resource; services add theirs with `twin.kind(Kind(…))`."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from twins.azure.arm.calls import Call, Document
-
-if TYPE_CHECKING:
-    from twins.azure.arm.ids import Id
-    from twins.azure.twin import Twin
+from twins.azure.arm.calls import ArmCall, Document
+from twins.azure.arm.ids import Id
 
 STATUS, RESULT = ("Azure-AsyncOperation",), ("Location",)
 """Headers of an operation: where its status is asked for, and where what the call would have answered at once."""
+
+
+@cache
+def _versions() -> dict[str, list[str]]:
+    """The versions that clients send, the kit's own first."""
+    return json.loads(Path(__file__).with_name("versions.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,12 @@ class SoftDelete:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A type of resource.
+class ResourceKind:
+    """A type of resource. The first parameter of most functions is the Twin.
 
     Args:
         type: "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"; an extension type lies on any resource.
-        versions: api-versions that it takes.
+        versions: api-versions that it takes; without any those of versions.json (of the longest part of its type).
         put: makes the document to keep of the call's body and of what is there (None: nothing). What it returns gets
             id, name, type and properties.provisioningState. None: keeps the body. Raises ArmError to refuse.
         begun: called when a PUT was kept, before its operation ends.
@@ -75,14 +81,14 @@ class Kind:
     """
 
     type: str
-    versions: tuple[str, ...]
-    put: "Callable[[Twin, Call, Document | None], Document] | None" = None
-    begun: "Callable[[Twin, Document], None] | None" = None
-    done: "Callable[[Twin, Document], None] | None" = None
-    deleting: "Callable[[Twin, Call, Document], None] | None" = None
-    gone: "Callable[[Twin, Document], None] | None" = None
-    listed: "Callable[[Call, list[Document]], list[Document]] | None" = None
-    show: "Callable[[Twin, Document], Document] | None" = None
+    versions: tuple[str, ...] = ()
+    put: Callable[[Any, ArmCall, Document | None], Document] | None = None
+    begun: Callable[[Any, Document], None] | None = None
+    done: Callable[[Any, Document], None] | None = None
+    deleting: Callable[[Any, ArmCall, Document], None] | None = None
+    gone: Callable[[Any, Document], None] | None = None
+    listed: Callable[[ArmCall, list[Document]], list[Document]] | None = None
+    show: Callable[[Any, Document], Document] | None = None
     patch: bool = True
     name: str = r"[^/<>%&\\?#]{1,260}"
     seconds: float = 0.0
@@ -100,6 +106,12 @@ class Kind:
     scopes: tuple[str, ...] = ("group",)
     provisioning: bool = True
     singletons: tuple[str, ...] = ()
-    given: "Callable[[Twin, Id], Document | None] | None" = None
+    given: Callable[[Any, Id], Document | None] | None = None
     outlives: bool = False
     implicit: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.versions:
+            known, parts = _versions(), self.type.split("/")
+            name = next(name for n in range(len(parts), 0, -1) if (name := "/".join(parts[:n])) in known)
+            object.__setattr__(self, "versions", tuple(known[name]))

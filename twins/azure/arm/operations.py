@@ -7,11 +7,11 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure import faults
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm import soft_delete
+from twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import Id, key
 from twins.azure.arm.kinds import RESULT, STATUS
@@ -30,7 +30,7 @@ def install(twin: Twin) -> None:
     twin.action_named(_END, lambda operation_id: end(twin, operation_id))
 
 
-def begin(twin: Twin, call: Call, seconds: float | None, what: str, action: str = "") -> dict[str, Any]:
+def begin(twin: Twin, call: ArmCall, seconds: float | None, what: str, action: str = "") -> dict[str, Any]:
     """Begin an operation on `call.id`.
 
     Args:
@@ -120,9 +120,9 @@ def status(twin: Twin, path: str, operation_id: str) -> Reply:
     """What Azure-AsyncOperation's URL answers."""
     operation = _known(twin, operation_id)
     body: dict[str, Any] = {"id": path, "name": operation_id, "status": operation["status"]}
-    body["startTime"] = _time(operation["started"])
+    body["startTime"] = timestamp(operation["started"])
     if "ended" in operation:
-        body["endTime"] = _time(operation["ended"])
+        body["endTime"] = timestamp(operation["ended"])
     if "error" in operation:
         body["error"] = operation["error"]
     pending = operation["status"] == "InProgress"
@@ -131,8 +131,6 @@ def status(twin: Twin, path: str, operation_id: str) -> Reply:
 
 def result(twin: Twin, operation_id: str) -> Reply:
     """What Location's URL answers: 202, then what the call would have answered at once."""
-    from twins.azure.arm import arm
-
     operation = _known(twin, operation_id)
     if operation["status"] == "InProgress":
         return Reply(202, None, headers(twin, operation))
@@ -146,7 +144,7 @@ def result(twin: Twin, operation_id: str) -> Reply:
         return Reply(200, operation.get("result"))
     if document is None:
         raise not_found(operation["resource"])
-    return Reply(200, arm.shown(twin, document))
+    return Reply(200, twin.shown(document))
 
 
 def _known(twin: Twin, operation_id: str) -> dict[str, Any]:
@@ -161,9 +159,7 @@ def _complete(twin: Twin, operation: dict[str, Any]) -> None:
     document = twin.find(resource_id)
     kind = twin.kinds.get(Id.parse(resource_id).type.lower())
     if operation["what"] == "DELETE":
-        from twins.azure.arm import arm
-
-        arm.remove(twin, resource_id)
+        soft_delete.remove(twin, resource_id)
     elif document is not None and operation["what"] in ("PUT", "PATCH"):
         if kind and kind.done:
             kind.done(twin, document)
@@ -185,7 +181,3 @@ def set_state(document: Document, state: str) -> None:
     properties = document.get("properties")
     if isinstance(properties, dict) and "provisioningState" in properties:
         properties["provisioningState"] = state
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

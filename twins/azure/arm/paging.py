@@ -5,7 +5,7 @@ https://learn.microsoft.com/rest/api/azure/#async-operations-throttling-and-pagi
 
 from urllib.parse import urlencode
 
-from twins.azure.arm.calls import Call, Reply
+from twins.azure.arm.calls import ArmCall, Reply
 from twins.azure.arm.errors import ArmError
 
 PAGE = 1000
@@ -16,7 +16,7 @@ SIZES = ("$top", "$maxpagesize", "count")
 """
 
 
-def page(call: Call, reply: Reply) -> Reply:
+def page(call: ArmCall, reply: Reply) -> Reply:
     """The page of a whole collection that a call asks for; other answers stay as they are, and so does one that is a
     page already.
 
@@ -41,7 +41,7 @@ def page(call: Call, reply: Reply) -> Reply:
     )
 
 
-def size_of(call: Call) -> int | None:
+def size_of(call: ArmCall) -> int | None:
     """How many items a call wants at most; None: it does not say.
 
     Raises:
@@ -50,7 +50,7 @@ def size_of(call: Call) -> int | None:
     return min((size for name in SIZES if (size := _number(call, name, 1)) is not None), default=None)
 
 
-def _number(call: Call, name: str, least: int) -> int | None:
+def _number(call: ArmCall, name: str, least: int) -> int | None:
     """A parameter's value. (The code of its refusal is the twin's own.)"""
     given = call.query.get(name)
     if not given:

@@ -6,7 +6,7 @@ https://learn.microsoft.com/rest/api/resources/providers
 from typing import Any
 
 from twins.azure.arm import locations
-from twins.azure.arm.calls import Call, Reply
+from twins.azure.arm.calls import ArmCall, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
 from twins.azure.twin import Twin
@@ -68,7 +68,7 @@ def require_for_endpoints(twin: Twin) -> None:
         )
 
 
-def respond(twin: Twin, call: Call, parsed: Id) -> Reply | None:
+def respond(twin: Twin, call: ArmCall, parsed: Id) -> Reply | None:
     """Answer a call about a provider itself; None: it is about something else."""
     if "/" in parsed.type or not parsed.type or parsed.group or parsed.type == "Microsoft.Resources":
         return None

@@ -9,7 +9,7 @@ import time
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.twin import Twin
 
 _DAY = 86_400
@@ -36,7 +36,17 @@ def keep(twin: Twin, document: Document) -> None:
     twin.changed()
 
 
-def recovered(twin: Twin, kind: Kind, parsed: Id, body: Document) -> Document | None:
+def remove(twin: Twin, resource_id: str) -> None:
+    """Let a resource go, with what lies in it; some stay for a time, deleted softly."""
+    document = twin.find(resource_id)
+    if document is None:
+        return
+    for each in [document, *twin.children(resource_id)]:
+        keep(twin, each)
+    twin.drop(resource_id)
+
+
+def recovered(twin: Twin, kind: ResourceKind, parsed: Id, body: Document) -> Document | None:
     """The deleted document that a PUT brings back, taken from among the deleted ones; None: the name is free, or the
     kind's own `put` brings it back.
 
@@ -59,7 +69,7 @@ def _brought_back(twin: Twin, blocking: Document) -> Document:
     return {name: value for name, value in found.items() if name not in ("_deleted", "_until")}
 
 
-def blocked_by(twin: Twin, kind: Kind, parsed: Id) -> Document | None:
+def blocked_by(twin: Twin, kind: ResourceKind, parsed: Id) -> Document | None:
     """The deleted resource that has this name."""
     for each, document in deleted(twin).items():
         same_type = document["type"].lower() == kind.type.lower()

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from werkzeug.datastructures import Headers
 
 
-class RefusedError(Exception):
+class BlobError(Exception):
     """A refusal in the storage services' own form."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -20,7 +20,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class BlobRequest:
     """A request for something of an account. `body` is bytes or an iterator of them."""
 
     method: str

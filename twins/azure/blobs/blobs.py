@@ -29,7 +29,7 @@ SLOT = "_slot"
 """Member of an account's document: which of Azurite's accounts has its blobs."""
 _PIECE = 1 << 20
 _BLOCK = 64 << 20
-_STORES: "WeakKeyDictionary[Twin, Store]" = WeakKeyDictionary()
+_STORES: "WeakKeyDictionary[Twin, BlobStore]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Blob:
     modified: datetime
 
 
-class Store:
+class BlobStore:
     """The blobs of a twin: Azurite, and which containers it has already."""
 
     def __init__(self, folder: Path) -> None:
@@ -93,9 +93,9 @@ class Store:
 _NOTHING = {"Content-Length": "0"}
 
 
-def store(twin: Twin) -> Store:
+def store(twin: Twin) -> BlobStore:
     """The one of a twin."""
-    return _STORES.setdefault(twin, Store(twin.home / "blobs"))
+    return _STORES.setdefault(twin, BlobStore(twin.home / "blobs"))
 
 
 def account_named(twin: Twin, name: str) -> Document | None:

@@ -16,36 +16,36 @@ from werkzeug.wrappers import Response
 
 from twins.azure.arm.calls import Document
 from twins.azure.blobs import blobs
-from twins.azure.blobs.asked import Asked, RefusedError, pairs
+from twins.azure.blobs.asked import BlobError, BlobRequest, pairs
 from twins.azure.twin import Twin
 
 LARGEST_BLOCK = 4000 << 20
 _PIECE = 1 << 20
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
-Require = Callable[[Document, Asked], None]
+Require = Callable[[Document, BlobRequest], None]
 
 
-def is_block_from_url(asked: Asked) -> bool:
+def is_block_from_url(asked: BlobRequest) -> bool:
     """Whether a request is one for this module."""
     return asked.method == "PUT" and asked.query.get("comp") == "block" and "x-ms-copy-source" in asked.headers
 
 
-def block_from_url(twin: Twin, account: Document, asked: Asked, require: Require) -> Response:
+def block_from_url(twin: Twin, account: Document, asked: BlobRequest, require: Require) -> Response:
     """Answer such a request; `require` refuses who may not read the source.
 
     Raises:
         RefusedError: as the service does.
     """
     if asked.length:
-        raise RefusedError(400, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format.")  # fmt: skip # noqa: E501
+        raise BlobError(400, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format.")  # fmt: skip # noqa: E501
     source_account, reading = _source(twin, asked)
     try:
         require(source_account, reading)
         if not twin.find(blobs.container_id(source_account, reading.container)):
-            raise RefusedError(404, "ContainerNotFound", "The specified container does not exist.")
-    except RefusedError as e:
-        raise RefusedError(e.status, "CannotVerifyCopySource", e.message) from e
+            raise BlobError(404, "ContainerNotFound", "The specified container does not exist.")
+    except BlobError as e:
+        raise BlobError(e.status, "CannotVerifyCopySource", e.message) from e
     store = blobs.store(twin)
     store.ensure(twin, source_account[blobs.SLOT], reading.container)
     headers = {name.lower(): value for name, value in reading.headers.items() if name.lower() != "authorization"}
@@ -58,7 +58,7 @@ def block_from_url(twin: Twin, account: Document, asked: Asked, require: Require
         connection.close()
 
 
-def _source(twin: Twin, asked: Asked) -> tuple[Document, Asked]:
+def _source(twin: Twin, asked: BlobRequest) -> tuple[Document, BlobRequest]:
     """The account of a source, and the request that reads it."""
     url = asked.headers["x-ms-copy-source"]
     with twin.lock:
@@ -69,12 +69,14 @@ def _source(twin: Twin, asked: Asked) -> tuple[Document, Asked]:
             parts = urlsplit(url.removeprefix(place))
             container, _, blob = unquote(parts.path).partition("/")
             if container and blob:
-                return account, Asked("GET", container, blob, dict(pairs(parts.query)), _headers(asked), None, None)
+                return account, BlobRequest(
+                    "GET", container, blob, dict(pairs(parts.query)), _headers(asked), None, None
+                )
     text = "The specified copy source can't be read: on this twin it must be a blob of one of its accounts."
-    raise RefusedError(404, "CannotVerifyCopySource", text)
+    raise BlobError(404, "CannotVerifyCopySource", text)
 
 
-def _headers(asked: Asked) -> Headers:
+def _headers(asked: BlobRequest) -> Headers:
     headers = Headers({"x-ms-version": asked.headers.get("x-ms-version", "")})
     if token := asked.headers.get("x-ms-copy-source-authorization"):
         headers["Authorization"] = token
@@ -84,7 +86,7 @@ def _headers(asked: Asked) -> Headers:
     if range_ := asked.headers.get("x-ms-source-range"):
         found = _RANGE.fullmatch(range_)
         if not found or int(found[1]) > int(found[2]):
-            raise RefusedError(400, "InvalidHeaderValue", f"The value {range_} of x-ms-source-range is not in the correct format.")  # fmt: skip # noqa: E501
+            raise BlobError(400, "InvalidHeaderValue", f"The value {range_} of x-ms-source-range is not in the correct format.")  # fmt: skip # noqa: E501
         headers["Range"] = range_
     return headers
 
@@ -95,19 +97,19 @@ def _refuse_source(found: HTTPResponse, *, ranged: bool) -> None:
         return
     if found.status == 416 or empty:
         text = "The range specified is invalid for the current size of the resource."
-        raise RefusedError(416, "InvalidRange", text)
+        raise BlobError(416, "InvalidRange", text)
     if found.status in (304, 412):
         text = "The source condition specified using HTTP conditional header(s) is not met."
-        raise RefusedError(412, "SourceConditionNotMet", text)
+        raise BlobError(412, "SourceConditionNotMet", text)
     text = f"The specified copy source can't be read: {found.headers.get('x-ms-error-code', found.status)}."
-    raise RefusedError(found.status, "CannotVerifyCopySource", text)
+    raise BlobError(found.status, "CannotVerifyCopySource", text)
 
 
-def _put(twin: Twin, account: Document, asked: Asked, content: HTTPResponse) -> Response:
+def _put(twin: Twin, account: Document, asked: BlobRequest, content: HTTPResponse) -> Response:
     size = int(content.headers["Content-Length"])
     if size > LARGEST_BLOCK:
         text = f"The request body is too large and exceeds the maximum permissible limit ({LARGEST_BLOCK})."
-        raise RefusedError(413, "RequestBodyTooLarge", text)
+        raise BlobError(413, "RequestBodyTooLarge", text)
     pieces = iter(lambda: content.read(_PIECE), b"")
     query = {name: asked.query[name] for name in ("comp", "blockid")}
     azurite = blobs.store(twin).azurite

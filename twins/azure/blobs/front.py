@@ -13,22 +13,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request, Response
 
 from contract.errors import KitError
-from twins.azure.arm.calls import Caller, Document
+from twins.azure.arm import arm
+from twins.azure.arm.calls import Document, Principal
 from twins.azure.arm.errors import ArmError
-from twins.azure.blobs import (
-    batch,
-    blobs,
-    copies,
-    rights,
-)
-from twins.azure.blobs import (
-    signed as blobs_signed,
-)
-from twins.azure.blobs.asked import Asked, RefusedError, pairs
+from twins.azure.blobs import blobs, copies, rights
+from twins.azure.blobs.asked import BlobError, BlobRequest, pairs
 from twins.azure.entra import tokens
 from twins.azure.judges.conditions import SUB_OPERATION
 from twins.azure.twin import Twin
@@ -44,7 +36,7 @@ _HELD_BACK = {
 _NOT_PASSED_BACK = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
 
 
-class Front:
+class BlobApp:
     """The WSGI application of one storage account, by its name."""
 
     def __init__(self, twin: Twin, account: str) -> None:
@@ -56,41 +48,39 @@ class Front:
         asked = _asked(request)
         return self.respond(asked, request.host + request.environ.get("SCRIPT_NAME", ""))(environ, start_response)
 
-    def respond(self, asked: Asked, host: str) -> Response:
-        """Answer a request, or a part of a batch. `host`: where the account is, with a path if it has no own host."""
+    def respond(self, asked: BlobRequest, host: str) -> Response:
+        """Answer a request. `host`: where the account is, with a path if it has no own host."""
         try:
             with self._twin.lock:
                 account = blobs.account_named(self._twin, self._account)
             if account is None:
-                raise RefusedError(404, "ResourceNotFound", "The specified resource does not exist.")
-            if asked.method == "POST" and asked.query.get("comp") == "batch":
-                return batch.respond(self, asked, host)
+                raise BlobError(404, "ResourceNotFound", "The specified resource does not exist.")
             self._require(account, asked)
             return self._carry_out(account, asked, host)
-        except RefusedError as e:
+        except BlobError as e:
             return refusal(e)
         except ArmError as e:
-            return refusal(RefusedError(e.status, e.code, e.message, e.headers))
+            return refusal(BlobError(e.status, e.code, e.message, e.headers))
         except KitError as e:
-            return refusal(RefusedError(400, "TwinFailure", f"{e.what}. {e.fix}"))
+            return refusal(BlobError(400, "TwinFailure", f"{e.what}. {e.fix}"))
         except (OSError, HTTPException) as e:
             log.exception("%s %s failed", asked.method, asked.path)
-            return refusal(RefusedError(500, "InternalError", f"The twin's Azurite failed: {e}"))
+            return refusal(BlobError(500, "InternalError", f"The twin's Azurite failed: {e}"))
 
-    def _require(self, account: Document, asked: Asked) -> None:
+    def _require(self, account: Document, asked: BlobRequest) -> None:
         """Refuse who may not."""
         _check_key(account, asked)
         _check_name(asked)
-        caller = self._signer(account, asked) if blobs_signed.is_signed(asked.query) else self._caller(asked)
+        caller = self._caller(asked)
         needed = rights.need(asked.method, asked.container, asked.blob, asked.query)
         if needed is None:
-            raise RefusedError(400, "UnsupportedQueryParameter", "One of the query parameters is not supported.")
+            raise BlobError(400, "UnsupportedQueryParameter", "One of the query parameters is not supported.")
         scope = blobs.container_id(account, asked.container) if asked.container else account["id"]
         if not self._may(caller, needed, scope, asked):
             text = "This request is not authorized to perform this operation using this permission."
-            raise RefusedError(403, "AuthorizationPermissionMismatch", text)
+            raise BlobError(403, "AuthorizationPermissionMismatch", text)
 
-    def _may(self, caller: Caller, needed: rights.Need, scope: str, asked: Asked) -> bool:
+    def _may(self, caller: Principal, needed: rights.BlobNeed, scope: str, asked: BlobRequest) -> bool:
         for action in needed.actions:
             if action.endswith("/add/action") and needed.new_only and asked.headers.get("If-None-Match") != "*":
                 continue
@@ -99,18 +89,7 @@ class Front:
                 return True
         return False
 
-    def _signer(self, account: Document, asked: Asked) -> Caller:
-        """Who delegated what the signature of a URL allows."""
-        caller = blobs_signed.signer(self._twin, account["name"], asked.container, asked.blob, asked.query)
-        if caller is None:
-            text = "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature."  # fmt: skip # noqa: E501
-            raise RefusedError(403, "AuthenticationFailed", text)
-        if not blobs_signed.permits(asked.query, asked.method, asked.blob):
-            text = "This request is not authorized to perform this operation using this permission."
-            raise RefusedError(403, "AuthorizationPermissionMismatch", text)
-        return caller
-
-    def _caller(self, asked: Asked) -> Caller:
+    def _caller(self, asked: BlobRequest) -> Principal:
         try:
             return tokens.caller_of(self._twin, dict(asked.headers), tokens.STORAGE)
         except ArmError as e:
@@ -118,22 +97,20 @@ class Front:
             challenge = {"WWW-Authenticate": f"Bearer authorization_uri={place} resource_id={tokens.STORAGE[0]}"}
             if "Authorization" not in asked.headers:
                 text = "Server failed to authenticate the request. Please refer to the information in the www-authenticate header."  # fmt: skip # noqa: E501
-                raise RefusedError(401, "NoAuthenticationInformation", text, challenge) from e
+                raise BlobError(401, "NoAuthenticationInformation", text, challenge) from e
             text = f"Server failed to authenticate the request. {e.message}"
-            raise RefusedError(401, "InvalidAuthenticationInfo", text, challenge) from e
+            raise BlobError(401, "InvalidAuthenticationInfo", text, challenge) from e
 
-    def _carry_out(self, account: Document, asked: Asked, host: str) -> Response:
+    def _carry_out(self, account: Document, asked: BlobRequest, host: str) -> Response:
         of_container = bool(asked.container) and not asked.blob and "comp" not in asked.query
         if asked.query.get("comp") == "acl" or asked.headers.get("x-ms-blob-public-access"):
             text = "Public access is not permitted on this storage account."
-            raise RefusedError(409, "PublicAccessNotPermitted", text)
-        if asked.query.get("comp") == "userdelegationkey":
-            return self._delegate(asked)
+            raise BlobError(409, "PublicAccessNotPermitted", text)
         known = self._known(account, asked.container)
         if of_container and asked.method == "PUT":
             return self._make_container(account, asked, known)
         if not known:
-            raise RefusedError(404, "ContainerNotFound", "The specified container does not exist.")
+            raise BlobError(404, "ContainerNotFound", "The specified container does not exist.")
         store = blobs.store(self._twin)
         for name in known:
             store.ensure(self._twin, account[blobs.SLOT], name)
@@ -144,13 +121,6 @@ class Front:
             self._twin.drop(blobs.container_id(account, asked.container))
         return answer
 
-    def _delegate(self, asked: Asked) -> Response:
-        try:
-            text = blobs_signed.key(self._twin, self._caller(asked), b"".join(asked.body or ()))
-        except (ValueError, SyntaxError) as e:
-            raise RefusedError(400, "InvalidXmlDocument", "XML specified is not syntactically valid.") from e
-        return Response(text, content_type="application/xml")
-
     def _known(self, account: Document, container: str) -> list[str]:
         """The container if the twin has it; all of the account when none is named, which may be none."""
         with self._twin.lock:
@@ -158,27 +128,25 @@ class Front:
                 return [container] if self._twin.find(blobs.container_id(account, container)) else []
             return [each["name"] for each in self._twin.children(account["id"], blobs.CONTAINERS)] or [""]
 
-    def _make_container(self, account: Document, asked: Asked, known: list[str]) -> Response:
+    def _make_container(self, account: Document, asked: BlobRequest, known: list[str]) -> Response:
         if known:
-            raise RefusedError(409, "ContainerAlreadyExists", "The specified container already exists.")
-        version = self._twin.kinds[blobs.CONTAINERS.lower()].versions[0]
+            raise BlobError(409, "ContainerAlreadyExists", "The specified container already exists.")
         metadata = {name[10:]: value for name, value in asked.headers.items() if name.lower().startswith("x-ms-meta-")}
         body = {"properties": {"metadata": metadata} if metadata else {}}
-        document = self._twin.put(blobs.container_id(account, asked.container), body, version)
+        document = arm.put(self._twin, blobs.container_id(account, asked.container), body)
         response = Response(status=201)
         response.headers.update({"ETag": document["etag"], "x-ms-request-id": str(uuid.uuid4())})
         response.headers["Last-Modified"] = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
         return response
 
-    def _relay(self, account: Document, asked: Asked, host: str) -> Response:
+    def _relay(self, account: Document, asked: BlobRequest, host: str) -> Response:
         azurite = blobs.store(self._twin).azurite
         headers = {name.lower(): value for name, value in asked.headers.items() if name.lower() not in _HELD_BACK}
         headers |= {"content-length": str(asked.length)} if asked.length is not None else {}
         if source := asked.headers.get("x-ms-copy-source"):
             headers["x-ms-copy-source"] = self._source(account, asked, source, host)
         slot = account[blobs.SLOT]
-        query = blobs_signed.unsigned(asked.query)
-        connection, found = azurite.request(slot, asked.method, asked.path, query, headers, asked.body)
+        connection, found = azurite.request(slot, asked.method, asked.path, asked.query, headers, asked.body)
         response = Response(status=found.status)
         response.headers.clear()
         for name, value in found.headers.items():
@@ -193,25 +161,25 @@ class Front:
             response.headers.pop("Content-Length", None)
             response.set_data(text)
         else:
-            response.response = _Answer(connection, found)
+            response.response = _AzuriteAnswer(connection, found)
         return response
 
-    def _source(self, account: Document, asked: Asked, source: str, host: str) -> str:
+    def _source(self, account: Document, asked: BlobRequest, source: str, host: str) -> str:
         """The URL of a copy's source as Azurite reads it."""
         parts = urlsplit(source)
         place = f"{parts.netloc}{parts.path}"
         container, _, blob = unquote(place.removeprefix(f"{host}/")).partition("/")
         if not place.startswith(f"{host}/") or not blob:
             text = "The specified copy source can't be read: on this twin it must be a blob of the same account."
-            raise RefusedError(404, "CannotVerifyCopySource", text)
-        reading = Asked("GET", container, blob, dict(pairs(parts.query)), asked.headers, None, None)
+            raise BlobError(404, "CannotVerifyCopySource", text)
+        reading = BlobRequest("GET", container, blob, dict(pairs(parts.query)), asked.headers, None, None)
         self._require(account, reading)
         for name in self._known(account, container):
             blobs.store(self._twin).ensure(self._twin, account[blobs.SLOT], name)
         return blobs.store(self._twin).azurite.url(account[blobs.SLOT], f"{container}/{blob}")
 
 
-class ByPath:
+class BlobsByPath:
     """All accounts at one address, <address>/<account>/<container>/<blob>: for clients that look for no own host."""
 
     def __init__(self, twin: Twin, prefix: str) -> None:
@@ -221,10 +189,10 @@ class ByPath:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         account, _, rest = environ["PATH_INFO"].removeprefix(self._prefix).partition("/")
         changed = {"SCRIPT_NAME": f"{self._prefix}{account}", "PATH_INFO": f"/{rest}"}
-        return Front(self._twin, account)({**environ, **changed}, start_response)
+        return BlobApp(self._twin, account)({**environ, **changed}, start_response)
 
 
-def refusal(error: RefusedError) -> Response:
+def refusal(error: BlobError) -> Response:
     """A refusal as HTTP: XML, with its code in a header."""
     request_id = str(uuid.uuid4())
     stamp = datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "0Z")
@@ -234,49 +202,44 @@ def refusal(error: RefusedError) -> Response:
     return Response(text, error.status, {**headers, **error.headers}, content_type="application/xml")
 
 
-def asked_of(method: str, target: str, headers: Headers, body: Any, length: int | None) -> Asked:
-    """A request by its parts; `target` is path and query as they were sent."""
-    path, _, query = target.partition("?")
-    container, _, blob = unquote(path).lstrip("/").partition("/")
-    return Asked(method, container, blob, dict(pairs(query)), headers, body, length)
-
-
-def _asked(request: Request) -> Asked:
+def _asked(request: Request) -> BlobRequest:
     body = _pieces(request) if request.method in ("PUT", "POST") else None
     length = request.content_length or 0 if body is not None else None
     query = request.query_string.decode()
     path = request.environ["PATH_INFO"].encode("latin-1").decode()
     container, _, blob = path.lstrip("/").partition("/")
-    return Asked(request.method, container, blob, dict(pairs(query)), request.headers, body, length)
+    return BlobRequest(request.method, container, blob, dict(pairs(query)), request.headers, body, length)
 
 
-def _check_name(asked: Asked) -> None:
+def _check_name(asked: BlobRequest) -> None:
     """Refuse a name that Azurite stores and can't list again, and an operation on a container that names a blob.
 
     https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
     """
     if any(ord(letter) < 0x20 or letter == "\x7f" for letter in asked.path):
-        raise RefusedError(400, "InvalidResourceName", "The specified resource name contains invalid characters.")
+        raise BlobError(400, "InvalidResourceName", "The specified resource name contains invalid characters.")
     if asked.blob and "restype" in asked.query:
         text = "Value for one of the query parameters specified in the request URI is invalid."
-        raise RefusedError(400, "InvalidQueryParameterValue", text)
+        raise BlobError(400, "InvalidQueryParameterValue", text)
 
 
-def _check_key(account: Document, asked: Asked) -> None:
-    """Signatures of an account's key are shared keys too; those that a principal delegates name it (skoid).
+def _check_key(account: Document, asked: BlobRequest) -> None:
+    """Signatures of an account's key are shared keys too. Those that a principal delegates (skoid) are not judged.
 
     https://learn.microsoft.com/azure/storage/common/shared-key-authorization-prevent
     """
-    signed = blobs_signed.is_signed(asked.query) and "skoid" not in asked.query
-    if not signed and not asked.headers.get("Authorization", "").startswith("SharedKey"):
+    if "skoid" in asked.query:
+        # the twin's own
+        raise BlobError(403, "AuthenticationFailed", "This twin of Azure takes no delegated signatures: use a token.")
+    if "sig" not in asked.query and not asked.headers.get("Authorization", "").startswith("SharedKey"):
         return
     if account["properties"].get("allowSharedKeyAccess") is False:
         text = "Key based authentication is not permitted on this storage account."
-        raise RefusedError(403, "KeyBasedAuthenticationNotPermitted", text)
-    raise RefusedError(403, "AuthenticationFailed", "This twin of Azure takes no account keys: use a token.")
+        raise BlobError(403, "KeyBasedAuthenticationNotPermitted", text)
+    raise BlobError(403, "AuthenticationFailed", "This twin of Azure takes no account keys: use a token.")
 
 
-class _Answer:
+class _AzuriteAnswer:
     """What Azurite answers, piece by piece; its connection is closed at the end, or when the client has gone."""
 
     def __init__(self, connection: HTTPConnection, found: HTTPResponse) -> None:

@@ -12,7 +12,7 @@ _BLOB = f"{_CONTAINER}/blobs"
 
 
 @dataclass(frozen=True)
-class Need:
+class BlobNeed:
     """Any one of `actions` is enough; `data`: they are data actions. `new_only`: the last one is enough only for a
     blob that is not there.
     """
@@ -22,7 +22,7 @@ class Need:
     new_only: bool = False
 
 
-def need(method: str, container: str, blob: str, query: Mapping[str, str]) -> Need | None:
+def need(method: str, container: str, blob: str, query: Mapping[str, str]) -> BlobNeed | None:
     """What a request needs; None: there is no such operation, or nobody may with a token."""
     comp, on = query.get("comp", ""), query.get("restype", "")
     if not container:
@@ -32,36 +32,34 @@ def need(method: str, container: str, blob: str, query: Mapping[str, str]) -> Ne
     return _of_blob(method, comp)
 
 
-def _of_service(method: str, comp: str, on: str) -> Need | None:
+def _of_service(method: str, comp: str, on: str) -> BlobNeed | None:
     if method == "GET" and comp == "list":
-        return Need((f"{_CONTAINER}/read",), data=False)
+        return BlobNeed((f"{_CONTAINER}/read",), data=False)
     if comp == "properties" and on == "service":
-        return Need((f"{_SERVICE}/{'write' if method == 'PUT' else 'read'}",), data=False)
+        return BlobNeed((f"{_SERVICE}/{'write' if method == 'PUT' else 'read'}",), data=False)
     if comp == "properties" and on == "account":
-        return Need((f"{_SERVICE}/getInfo/action",), data=False)
-    if method == "POST" and comp == "userdelegationkey":
-        return Need((f"{_SERVICE}/generateUserDelegationKey/action",), data=False)
+        return BlobNeed((f"{_SERVICE}/getInfo/action",), data=False)
     return None
 
 
-def _of_container(method: str, comp: str, on: str) -> Need | None:
+def _of_container(method: str, comp: str, on: str) -> BlobNeed | None:
     if on != "container":
         return None
     if method == "GET" and comp == "list":
-        return Need((f"{_BLOB}/read",), data=True)
+        return BlobNeed((f"{_BLOB}/read",), data=True)
     if comp == "acl":
-        return Need((f"{_CONTAINER}/{'setAcl' if method == 'PUT' else 'getAcl'}/action",), data=False)
+        return BlobNeed((f"{_CONTAINER}/{'setAcl' if method == 'PUT' else 'getAcl'}/action",), data=False)
     verbs = {"GET": "read", "HEAD": "read", "PUT": "write", "DELETE": "delete"}
-    return Need((f"{_CONTAINER}/{verbs[method]}",), data=False) if method in verbs else None
+    return BlobNeed((f"{_CONTAINER}/{verbs[method]}",), data=False) if method in verbs else None
 
 
-def _of_blob(method: str, comp: str) -> Need | None:
+def _of_blob(method: str, comp: str) -> BlobNeed | None:
     if comp == "tags":
-        return Need((f"{_BLOB}/tags/{'write' if method == 'PUT' else 'read'}",), data=True)
+        return BlobNeed((f"{_BLOB}/tags/{'write' if method == 'PUT' else 'read'}",), data=True)
     if method in ("GET", "HEAD") or (method == "POST" and comp == "query"):
-        return Need((f"{_BLOB}/read",), data=True)
+        return BlobNeed((f"{_BLOB}/read",), data=True)
     if method == "DELETE":
-        return Need((f"{_BLOB}/delete",), data=True)
+        return BlobNeed((f"{_BLOB}/delete",), data=True)
     if method == "PUT" and comp in ("", "block", "blocklist", "appendblock"):
-        return Need((f"{_BLOB}/write", f"{_BLOB}/add/action"), data=True, new_only=comp != "appendblock")
-    return Need((f"{_BLOB}/write",), data=True) if method == "PUT" else None
+        return BlobNeed((f"{_BLOB}/write", f"{_BLOB}/add/action"), data=True, new_only=comp != "appendblock")
+    return BlobNeed((f"{_BLOB}/write",), data=True) if method == "PUT" else None

@@ -1,7 +1,6 @@
-"""Where a program that runs on Azure gets the tokens of its managed identities: App Service's, Azure ML's and IMDS'.
+"""Where a program that runs on Azure gets the tokens of its managed identities: App Service's and Azure ML's way.
 
 https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
-https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 """
 
 import hmac
@@ -12,8 +11,8 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from twins.azure.arm.calls import Caller, Reply
-from twins.azure.arm.errors import ArmError
+from twins.azure.arm.calls import Principal, Reply
+from twins.azure.arm.replies import route
 from twins.azure.entra import principals, token_service
 from twins.azure.entra.token_service import PlainError
 from twins.azure.twin import Twin
@@ -21,20 +20,12 @@ from twins.core import root
 
 OWNER_PURPOSE = "azure identity header"
 """Of the key that is the owner's header."""
-_APP_SERVICE, _IMDS = "/msi/token", "/imds/"
+_APP_SERVICE = "/msi/token"
 
 
 def install(twin: Twin) -> None:
     """Add the routes."""
-    from twins.azure.arm.front import answer
-
-    for prefix, respond in ((_APP_SERVICE, _of_header), (_IMDS, _of_machine)):
-        twin.route(
-            prefix,
-            lambda environ, start, respond=respond: answer(lambda request: respond(twin, request), environ)(
-                environ, start
-            ),
-        )
+    route(twin, _APP_SERVICE, _of_header)
 
 
 def grant(twin: Twin, object_ids: Sequence[str]) -> dict[str, str]:
@@ -59,7 +50,6 @@ def variables(twin: Twin, secret: str) -> dict[str, str]:
         "IDENTITY_HEADER": secret,
         "MSI_ENDPOINT": endpoint,
         "MSI_SECRET": secret,
-        "AZURE_POD_IDENTITY_AUTHORITY_HOST": f"{twin.url}{_IMDS}{secret}",
     }
 
 
@@ -85,16 +75,6 @@ def _of_header(twin: Twin, request: Request) -> Reply:
     return _answer(twin, request, secret)
 
 
-def _of_machine(twin: Twin, request: Request) -> Reply:
-    secret, _, route = request.path.removeprefix(_IMDS).partition("/")
-    if route.strip("/") != "metadata/identity/oauth2/token":
-        raise ArmError(404, "NotFound", f"There is no {request.path}.")
-    if request.headers.get("Metadata", "").lower() != "true":
-        body = {"error": "invalid_request", "error_description": "Required metadata header not specified"}
-        raise PlainError(400, body)
-    return _answer(twin, request, secret)
-
-
 def _answer(twin: Twin, request: Request, secret: str) -> Reply:
     resource = request.args.get("resource", "").rstrip("/")
     if not request.args.get("api-version") or not resource:
@@ -110,7 +90,7 @@ def _answer(twin: Twin, request: Request, secret: str) -> Reply:
     return Reply(200, {**body, "client_id": caller.app_id, "not_before": str(int(time.time()))})
 
 
-def _wanted(twin: Twin, request: Request, allowed: Sequence[str]) -> Caller:
+def _wanted(twin: Twin, request: Request, allowed: Sequence[str]) -> Principal:
     """The identity that a request names, by any of its ids; without one, the first."""
     found = [caller for each in allowed if (caller := principals.find(twin, each))]
     asked = {name: request.args[name].lower() for name in _NAMES if request.args.get(name)}

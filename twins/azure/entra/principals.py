@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from twins.azure.arm.calls import Caller
+from twins.azure.arm.calls import Principal
 from twins.azure.twin import Twin
 from twins.core import root
 
@@ -11,7 +11,7 @@ OWNER_ID = "00000000-0000-0000-0000-00000000000a"
 OWNER_APP = "00000000-0000-0000-0000-00000000000b"
 OWNER_PURPOSE = "azure client secret"
 """Of the key that is the owner's secret."""
-OWNER = Caller(OWNER_ID, OWNER_APP, "owner", "application")
+OWNER = Principal(OWNER_ID, OWNER_APP, "owner", "application")
 
 
 def install(twin: Twin) -> None:
@@ -26,9 +26,9 @@ def of(twin: Twin) -> dict[str, dict[str, Any]]:
 
 def add(
     twin: Twin, name: str, kind: str, secret: str = "", object_id: str = "", app_id: str = "", resource: str = ""
-) -> Caller:
+) -> Principal:
     """Add a principal to the tenant; `resource` is the id of what a managed identity is, or belongs to."""
-    caller = Caller(object_id or str(uuid.uuid4()), app_id or str(uuid.uuid4()), name, kind)
+    caller = Principal(object_id or str(uuid.uuid4()), app_id or str(uuid.uuid4()), name, kind)
     known = {"app_id": caller.app_id, "name": name, "kind": kind, "secret": secret, "resource": resource}
     of(twin)[caller.object_id] = known
     twin.changed()
@@ -41,13 +41,13 @@ def remove(twin: Twin, object_id: str) -> None:
     twin.changed()
 
 
-def find(twin: Twin, object_id: str) -> Caller | None:
+def find(twin: Twin, object_id: str) -> Principal | None:
     """A principal by its object id."""
     found = of(twin).get(object_id)
-    return Caller(object_id, found["app_id"], found["name"], found["kind"]) if found else None
+    return Principal(object_id, found["app_id"], found["name"], found["kind"]) if found else None
 
 
-def by_app(twin: Twin, app_id: str) -> Caller | None:
+def by_app(twin: Twin, app_id: str) -> Principal | None:
     """A principal by its application's (client) id."""
     for object_id, found in of(twin).items():
         if found["app_id"].lower() == app_id.lower():
@@ -60,7 +60,7 @@ def resource_of(twin: Twin, object_id: str) -> str:
     return of(twin)[object_id].get("resource", "")
 
 
-def secret_of(twin: Twin, caller: Caller) -> str:
+def secret_of(twin: Twin, caller: Principal) -> str:
     """A principal's client secret; empty: it has none."""
     if caller.object_id == OWNER_ID:
         return root.key(twin.home, OWNER_PURPOSE)

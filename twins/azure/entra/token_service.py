@@ -15,14 +15,18 @@ from jwt.algorithms import RSAAlgorithm
 from werkzeug.wrappers import Request
 
 from twins.azure import faults
-from twins.azure.arm.calls import Caller, Reply
+from twins.azure.arm.calls import Principal, Reply
 from twins.azure.arm.errors import ArmError
+from twins.azure.arm.replies import route
 from twins.azure.entra import principals, tokens
 from twins.azure.twin import Twin
 from twins.core import web_identity
 
 CREDENTIALS = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials"
-UNJUDGED = ["tokens: an issuer's own federated token is refused: the twin makes those that it believes"]
+UNJUDGED = [
+    "tokens: an issuer's own federated token is refused: the twin makes those that it believes",
+    "tokens: no instance metadata service (IMDS): managed identities are App Service's and Azure ML's way",
+]
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PLACES = ("common", "organizations")
 RESOURCES = (
@@ -39,19 +43,14 @@ _OF_ACCOUNTS = (".blob.core.windows.net", ".dfs.core.windows.net", ".queue.core.
 
 def install(twin: Twin) -> None:
     """Add the tenant's routes."""
-    from twins.azure.arm.front import answer
-
     for place in (twin.tenant, *_PLACES):
-        twin.route(
-            f"/{place}/",
-            lambda environ, start: answer(lambda request: _respond(twin, request), environ)(environ, start),
-        )
+        route(twin, f"/{place}/", _respond)
     twin.unjudged += UNJUDGED
 
 
 def _respond(twin: Twin, request: Request) -> Reply:
-    route = request.path.strip("/").partition("/")[2]
-    found = _ROUTES.get((request.method, route))
+    path = request.path.strip("/").partition("/")[2]
+    found = _ROUTES.get((request.method, path))
     if found is None:
         raise ArmError(404, "NotFound", f"There is no {request.method} {request.path} on the twin's token service.")
     with twin.lock:
@@ -60,7 +59,7 @@ def _respond(twin: Twin, request: Request) -> Reply:
 
 def is_of_another_tenant(path: str) -> bool:
     """Does a path of nobody else's ask the token service of a tenant that there is none of?"""
-    return path.strip("/").partition("/")[2] in {route for _, route in _ROUTES}
+    return path.strip("/").partition("/")[2] in {each for _, each in _ROUTES}
 
 
 def unknown_tenant(request: Request) -> Reply:
@@ -164,7 +163,7 @@ def require_resource(twin: Twin, audience: str) -> None:
     raise _refused(400, "invalid_resource", 500011, message)
 
 
-def answer_of(twin: Twin, caller: Caller, audience: str) -> dict[str, Any]:
+def answer_of(twin: Twin, caller: Principal, audience: str) -> dict[str, Any]:
     """What the token service answers with."""
     lifetime = tokens.LIFETIME_SECONDS - 1
     return {
@@ -197,7 +196,7 @@ def _audience(form: Mapping[str, str]) -> str:
     return scope.removesuffix("/.default").rstrip("/") or scope
 
 
-def _check_assertion(twin: Twin, caller: Caller, form: Mapping[str, str]) -> None:
+def _check_assertion(twin: Twin, caller: Principal, form: Mapping[str, str]) -> None:
     """A token of another issuer stands for an identity whose credentials name its issuer, subject and audience.
 
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation
@@ -225,7 +224,7 @@ def _check_assertion(twin: Twin, caller: Caller, form: Mapping[str, str]) -> Non
     raise _refused(401, "invalid_client", 700213, message)
 
 
-def _credentials(twin: Twin, caller: Caller) -> list[dict[str, Any]]:
+def _credentials(twin: Twin, caller: Principal) -> list[dict[str, Any]]:
     """Of an identity."""
     found = [d for d in twin.resources.values() if d["type"].lower() == CREDENTIALS.lower()]
     parents = {d["id"]: twin.find(d["id"].rsplit("/", 2)[0]) for d in found}

@@ -17,7 +17,7 @@ from werkzeug.datastructures import Headers
 
 from hosting.files import write_atomic
 from twins.azure import faults
-from twins.azure.arm.calls import Caller
+from twins.azure.arm.calls import Principal
 from twins.azure.arm.errors import ArmError
 from twins.azure.entra import principals
 from twins.azure.twin import Twin
@@ -32,7 +32,7 @@ KEY_FILE = "tokens.pem"
 _EXPIRED = "The access token expiry UTC time is earlier than current UTC time."
 
 
-def issue(twin: Twin, caller: Caller, audience: str, lifetime: float = LIFETIME_SECONDS) -> str:
+def issue(twin: Twin, caller: Principal, audience: str, lifetime: float = LIFETIME_SECONDS) -> str:
     """A token of a principal for an audience ("https://vault.azure.net")."""
     now = int(time.time())
     claims = {
@@ -57,7 +57,7 @@ def issuer(twin: Twin) -> str:
     return f"{twin.url}/{twin.tenant}/v2.0"
 
 
-def caller_of(twin: Twin, headers: Mapping[str, str] | Headers, audiences: tuple[str, ...]) -> Caller:
+def caller_of(twin: Twin, headers: Mapping[str, str] | Headers, audiences: tuple[str, ...]) -> Principal:
     """The principal whose token a request has for one of these audiences. Any service may ask: of vaults, say, with
     `VAULT`.
 

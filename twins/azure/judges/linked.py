@@ -8,7 +8,7 @@ The words: https://github.com/Azure/aad-pod-identity/issues/613. Which actions t
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
 from twins.azure.twin import Twin
@@ -66,7 +66,7 @@ LINKS: dict[str, tuple[Link, ...]] = {
 _LINKS = {type_.lower(): links for type_, links in LINKS.items()}
 
 
-def check(twin: Twin, call: Call, type_: str, body: Document) -> None:
+def check(twin: Twin, call: ArmCall, type_: str, body: Document) -> None:
     """Refuse a change that names what its caller may not link it with.
 
     Raises:
@@ -77,7 +77,7 @@ def check(twin: Twin, call: Call, type_: str, body: Document) -> None:
             require(twin, call, type_, link.action.format(type=Id.parse(linked).type), linked)
 
 
-def require(twin: Twin, call: Call, type_: str, action: str, linked: str) -> None:
+def require(twin: Twin, call: ArmCall, type_: str, action: str, linked: str) -> None:
     """Refuse a change of something of this type, unless its caller may do `action` on what is linked with it.
 
     Raises:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.ids import key
 from twins.azure.judges import conditions, roles
-from twins.azure.judges.roles import Role
+from twins.azure.judges.roles import AzureRole
 from twins.azure.twin import NO_ATTRIBUTES, Twin
 
 ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
@@ -25,7 +25,7 @@ class Grant:
     """An assignment as it is judged: `scope` in lower case, "" for everything."""
 
     scope: str
-    role: Role
+    role: AzureRole
     works_from: float
     condition: conditions.Condition | None = None
 
@@ -34,7 +34,7 @@ class Grant:
         return scope == self.scope or scope.startswith(self.scope + "/")
 
 
-class PermissionJudge:
+class RoleJudge:
     """Judges by the twin's assignments and definitions, which it reads again after `forget`."""
 
     def __init__(self, twin: Twin) -> None:
@@ -67,7 +67,7 @@ class PermissionJudge:
         return found
 
 
-def attributes_of(twin: Twin, call: Call) -> dict[str, str]:
+def attributes_of(twin: Twin, call: ArmCall) -> dict[str, str]:
     """Of a call that changes a role assignment: its role, principal and type of principal, by the request and by what
     is there. What a request leaves out it does not have, though Azure would find out a type by itself.
 

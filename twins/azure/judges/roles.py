@@ -45,7 +45,7 @@ class Permission:
 
 
 @dataclass(frozen=True)
-class Role:
+class AzureRole:
     """`id` is the definition's GUID in lower case."""
 
     id: str
@@ -58,10 +58,10 @@ class Role:
 
 
 @cache
-def built_in() -> Mapping[str, Role]:
+def built_in() -> Mapping[str, AzureRole]:
     """Microsoft's own roles that the twin has, by their GUID."""
     found = json.loads(_FILE.read_text())["roles"]
-    return {each["id"]: Role(each["id"], each["name"], (Permission.read(each),)) for each in found}
+    return {each["id"]: AzureRole(each["id"], each["name"], (Permission.read(each),)) for each in found}
 
 
 def guid_of(role_definition_id: str) -> str:
@@ -69,11 +69,11 @@ def guid_of(role_definition_id: str) -> str:
     return role_definition_id.rstrip("/").rpartition("/")[2].lower()
 
 
-def custom(document: Mapping[str, Any]) -> Role:
+def custom(document: Mapping[str, Any]) -> AzureRole:
     """The role of a custom definition's document."""
     properties = document["properties"]
     blocks = tuple(Permission.read(each) for each in properties.get("permissions") or ())
-    return Role(guid_of(document["id"]), properties.get("roleName", ""), blocks)
+    return AzureRole(guid_of(document["id"]), properties.get("roleName", ""), blocks)
 
 
 def _compile(patterns: Iterable[str]) -> re.Pattern[str]:

@@ -7,14 +7,14 @@ Unsure (65 %): the rules are the reference's, which names no codes; code and wor
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm import arm
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judged,
     refuse_changes,
@@ -22,9 +22,7 @@ from twins.azure.ml.bodies import (
     writable,
 )
 from twins.azure.ml.documents import page, stamp
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 _POSITIVE = re.compile(r"[1-9][0-9]{0,9}")
 _LARGEST = 2**31 - 1
@@ -53,39 +51,39 @@ FAMILIES = (
 )
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Add the kinds of each family."""
     for family in FAMILIES:
         _install(twin, family)
 
 
-def _install(twin: "Twin", family: _Family) -> None:
+def _install(twin: Twin, family: _Family) -> None:
     container, version = f"{WORKSPACES}/{family.segment}", f"{WORKSPACES}/{family.segment}/versions"
     name = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}"
 
-    def put_container(twin: "Twin", call: Call, there: Document | None) -> Document:
+    def put_container(twin: Twin, call: ArmCall, there: Document | None) -> Document:
         return _put_container(twin, family, call, there)
 
-    def put_version(twin: "Twin", call: Call, there: Document | None) -> Document:
+    def put_version(twin: Twin, call: ArmCall, there: Document | None) -> Document:
         return _put_version(twin, family, call, there)
 
-    def list_versions(twin: "Twin", call: Call, document: Document) -> Reply:
+    def list_versions(twin: Twin, call: ArmCall, document: Document) -> Reply:
         found = twin.children(document["id"], version)
         wanted = call.query.get("version") if family.segment == "models" else None
         return page(twin, call, [each for each in found if wanted in (None, each["name"])])
 
-    def list_containers(twin: "Twin", call: Call, document: Document) -> Reply:
+    def list_containers(twin: Twin, call: ArmCall, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))
 
     common: dict[str, Any] = {"name": name, "provisioning": family.provisioning, "patch": False}
     common["deleting"] = None if family.deletable else _undeletable
-    twin.kind(Kind(container, VERSIONS, put=put_container, show=_show, implicit=True, **common))
-    twin.kind(Kind(version, VERSIONS, put=put_version, **common))
+    twin.kind(ResourceKind(container, put=put_container, show=_show, implicit=True, **common))
+    twin.kind(ResourceKind(version, put=put_version, **common))
     twin.action(container, "versions", list_versions, f"{version}/read", "GET")
     twin.action(WORKSPACES, family.segment, list_containers, f"{container}/read", "GET")
 
 
-def _undeletable(_twin: "Twin", _call: Call, document: Document) -> None:
+def _undeletable(_twin: Twin, _call: ArmCall, document: Document) -> None:
     """The harsh reading. Of data, the maintainers say so (https://github.com/microsoft/vscode-tools-for-ai/issues/1761);
     of environments, the tools lost their way to delete (https://github.com/Azure/azure-cli/issues/21957). Models go:
     https://github.com/Azure/azureml-examples/pull/3743.
@@ -97,7 +95,7 @@ def _undeletable(_twin: "Twin", _call: Call, document: Document) -> None:
     raise ArmError(400, "UserError", message)
 
 
-def _put_container(twin: "Twin", family: _Family, call: Call, there: Document | None) -> Document:
+def _put_container(twin: Twin, family: _Family, call: ArmCall, there: Document | None) -> Document:
     body = judged(family.container, call.method, call.body)
     if there:
         what = f"{family.segment} {there['name']}"
@@ -106,7 +104,7 @@ def _put_container(twin: "Twin", family: _Family, call: Call, there: Document | 
     return stamp(call, there, body)
 
 
-def _show(twin: "Twin", document: Document) -> Document:
+def _show(twin: Twin, document: Document) -> Document:
     versions = twin.children(document["id"], f"{document['type']}/versions")
     versions.sort(key=lambda each: each["systemData"]["createdAt"])
     latest = versions[-1]["name"] if versions else None
@@ -121,7 +119,7 @@ def _show(twin: "Twin", document: Document) -> Document:
     }
 
 
-def _put_version(twin: "Twin", family: _Family, call: Call, there: Document | None) -> Document:
+def _put_version(twin: Twin, family: _Family, call: ArmCall, there: Document | None) -> Document:
     body = judged(family.version, call.method, call.body)
     properties = body["properties"]
     workspace = references.workspace_of(call.id)
@@ -139,7 +137,7 @@ def _put_version(twin: "Twin", family: _Family, call: Call, there: Document | No
     container = call.id.rpartition("/versions/")[0]
     if twin.find(container) is None:
         kind = {"dataType": properties["dataType"]} if family.segment == "data" else {}
-        twin.put(container, {"properties": kind}, call.api_version, call.caller)
+        arm.put(twin, container, {"properties": kind}, call.caller)
     return stamp(call, there, body)
 
 
@@ -168,7 +166,7 @@ def _check_number(version: str) -> None:
         raise ArmError(400, "UserError", message, "version", details)
 
 
-def _check_model(twin: "Twin", workspace: str, properties: Document) -> None:
+def _check_model(twin: Twin, workspace: str, properties: Document) -> None:
     properties.setdefault("modelType", "custom_model")
     if properties["modelType"] not in MODEL_TYPES:
         message = f"modelType is one of {', '.join(MODEL_TYPES)}."
@@ -178,7 +176,7 @@ def _check_model(twin: "Twin", workspace: str, properties: Document) -> None:
     _check_uri(twin, workspace, properties["modelUri"], "properties.modelUri")
 
 
-def _check_environment(twin: "Twin", workspace: str, properties: Document) -> None:
+def _check_environment(twin: Twin, workspace: str, properties: Document) -> None:
     if bool(properties.get("image")) == bool(properties.get("build")):
         message = "An environment version has either an image or a build context."
         raise ArmError(400, "UserError", message, "properties.image")
@@ -190,11 +188,11 @@ def _check_environment(twin: "Twin", workspace: str, properties: Document) -> No
     properties["environmentType"] = "UserCreated"
 
 
-def _check_data(twin: "Twin", workspace: str, properties: Document) -> None:
+def _check_data(twin: Twin, workspace: str, properties: Document) -> None:
     _check_uri(twin, workspace, properties["dataUri"], "properties.dataUri")
 
 
-def _check_uri(twin: "Twin", workspace: str, uri: str, target: str) -> None:
+def _check_uri(twin: Twin, workspace: str, uri: str, target: str) -> None:
     if references.data_path(twin, workspace, uri, target) is None and not uri.startswith(
         ("azureml://jobs/", "https://")
     ):

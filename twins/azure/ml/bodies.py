@@ -18,29 +18,6 @@ from jsonschema.exceptions import ValidationError
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 
-VERSIONS = (
-    "2025-12-01",
-    "2025-09-01",
-    "2025-06-01",
-    "2025-04-01",
-    "2025-01-01-preview",
-    "2024-10-01",
-    "2024-10-01-preview",
-    "2024-07-01-preview",
-    "2024-04-01",
-    "2024-04-01-preview",
-    "2024-01-01-preview",
-    "2023-10-01",
-    "2023-08-01-preview",
-    "2023-06-01-preview",
-    "2023-04-01",
-    "2023-04-01-preview",
-    "2023-02-01-preview",
-    "2022-10-01",
-    "2022-10-01-preview",
-    "2022-05-01",
-    "2022-02-01-preview",
-)
 """api-versions that Azure ML takes and that the kit's clients send. All are judged by the newest one's schema."""
 WORKSPACES = "Microsoft.MachineLearningServices/workspaces"
 _FILE = Path(__file__).with_name("machinelearningservices.json")

@@ -5,14 +5,11 @@ https://learn.microsoft.com/rest/api/azureml/compute
 Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
-from typing import TYPE_CHECKING
-
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import STATUS, Kind
+from twins.azure.arm.kinds import STATUS, ResourceKind
 from twins.azure.ml import sizes
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judged,
     refuse_changes,
@@ -24,9 +21,7 @@ from twins.azure.ml.documents import (
     stamp,
     with_identity,
 )
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 TYPE = f"{WORKSPACES}/computes"
 SECONDS = 30.0
@@ -34,12 +29,11 @@ STATES = ("idle", "running", "preparing", "unusable", "leaving", "preempted")
 _FIXED = ("vmSize", "vmPriority", "subnet", "osType", "enableNodePublicIp", "isolatedNetwork")
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Add the kind and its actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
-            VERSIONS,
             put=_put,
             deleting=_deleting,
             show=lambda twin, document: _shown(twin, document),
@@ -49,10 +43,9 @@ def install(twin: "Twin") -> None:
             location=True,
         )
     )
-    twin.action(TYPE, "listNodes", _nodes)
 
 
-def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("ComputeResource", call.method, call.body)
     properties = body.get("properties") or {}
     if properties.get("computeType") != "AmlCompute":
@@ -105,13 +98,13 @@ def _check_unchanged(there: Document, body: Document, cluster: Document) -> None
     refuse_changes("ComputeResource", old, body, f"compute {there['name']}")
 
 
-def _check_subnet(twin: "Twin", cluster: Document) -> None:
+def _check_subnet(twin: Twin, cluster: Document) -> None:
     subnet = (cluster.get("subnet") or {}).get("id")
     if subnet and twin.find(subnet) is None:
         raise ArmError(400, "UserError", f"The subnet {subnet} was not found.", "properties.properties.subnet.id")
 
 
-def _deleting(twin: "Twin", call: Call, document: Document) -> None:
+def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
     """https://learn.microsoft.com/rest/api/azureml/compute/delete requires it.
 
     Unsure (75 %): no source found for the words, which are assumed.
@@ -124,7 +117,7 @@ def _deleting(twin: "Twin", call: Call, document: Document) -> None:
     jobs.cancel_on(twin, document)
 
 
-def _shown(twin: "Twin", document: Document) -> Document:
+def _shown(twin: Twin, document: Document) -> Document:
     states = twin.running.node_states(document["id"])
     total = sum(states.values())
     document["properties"]["properties"] |= {
@@ -134,9 +127,3 @@ def _shown(twin: "Twin", document: Document) -> Document:
         "nodeStateCounts": {f"{state}NodeCount": states.get(state, 0) for state in STATES},
     }
     return document
-
-
-def _nodes(twin: "Twin", call: Call, document: Document) -> Reply:
-    states = [state for state, count in twin.running.node_states(document["id"]).items() for _ in range(count)]
-    found = [{"nodeId": f"tvm-{i}", "nodeState": state, "port": 50000 + i} for i, state in enumerate(states)]
-    return Reply(200, {"nodes": found})

@@ -5,35 +5,30 @@ https://learn.microsoft.com/rest/api/azureml/datastores
 Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
-from typing import TYPE_CHECKING
-
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm import arm
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judged,
     refuse_changes,
     writable,
 )
 from twins.azure.ml.documents import stamp
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 TYPE = f"{WORKSPACES}/datastores"
 DEFAULTS = {"workspaceblobstore": "azureml-blobstore-{guid}", "workspaceartifactstore": "azureml"}
 """Datastores that a workspace is made with, and their containers."""
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Add the kind."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
-            VERSIONS,
             put=_put,
             deleting=_deleting,
             patch=False,  # the specification has none, of assets neither
@@ -43,26 +38,15 @@ def install(twin: "Twin") -> None:
             provisioning=False,
         )
     )
-    twin.action(TYPE, "listSecrets", _secrets)
 
 
-def _listed(call: Call, found: list[Document]) -> list[Document]:
-    """By `names`, `isDefault` and `searchText`.
-
-    azure-rest-api-specs, Microsoft.MachineLearningServices: Datastores_List; what a text is looked for in: 60 %.
-    """
-    names = [name for name in call.query.get("names", "").split(",") if name]
-    default, text = call.query.get("isDefault", "").lower(), call.query.get("searchText", "").lower()
-    return [
-        each
-        for each in found
-        if (not names or each["name"] in names)
-        and default in ("", str(bool(each["properties"].get("isDefault"))).lower())
-        and text in each["name"].lower()
-    ]
+def _listed(call: ArmCall, found: list[Document]) -> list[Document]:
+    """By `isDefault`: azure-rest-api-specs, Microsoft.MachineLearningServices: Datastores_List."""
+    default = call.query.get("isDefault", "").lower()
+    return [each for each in found if default in ("", str(bool(each["properties"].get("isDefault"))).lower())]
 
 
-def make_defaults(twin: "Twin", workspace: Document) -> None:
+def make_defaults(twin: Twin, workspace: Document) -> None:
     """Give a new workspace its datastores, and their containers in its storage account."""
     properties = workspace["properties"]
     account = properties.get("storageAccount")
@@ -73,7 +57,7 @@ def make_defaults(twin: "Twin", workspace: Document) -> None:
         container = container.format(guid=properties["workspaceId"])
         container_id = f"{account}/blobServices/default/containers/{container}"
         if kind and twin.find(container_id) is None:
-            twin.put(container_id, {"properties": {}}, kind.versions[0])
+            arm.put(twin, container_id, {"properties": {}})
         body = {
             "datastoreType": "AzureBlob",
             "accountName": account.rpartition("/")[2],
@@ -81,12 +65,12 @@ def make_defaults(twin: "Twin", workspace: Document) -> None:
             "credentials": {"credentialsType": "None"},
             "serviceDataAccessAuthIdentity": "None",
         }
-        document = twin.put(f"{workspace['id']}/datastores/{name}", {"properties": body}, VERSIONS[0])
+        document = arm.put(twin, f"{workspace['id']}/datastores/{name}", {"properties": body})
         document["properties"]["isDefault"] = name == "workspaceblobstore"
         twin.keep(document)
 
 
-def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("Datastore", call.method, call.body)
     properties = body["properties"]
     if properties["datastoreType"] != "AzureBlob":
@@ -110,18 +94,11 @@ def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
     return stamp(call, there, body)
 
 
-def _deleting(twin: "Twin", call: Call, document: Document) -> None:
+def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
     if document["properties"]["isDefault"]:
         raise ArmError(400, "UserError", f"The default datastore {document['name']} can't be deleted.")
 
 
-def _show(twin: "Twin", document: Document) -> Document:
+def _show(twin: Twin, document: Document) -> Document:
     document["properties"]["credentials"].pop("secrets", None)
     return document
-
-
-def _secrets(twin: "Twin", call: Call, document: Document) -> Reply:
-    credentials = document["properties"]["credentials"]
-    if credentials["credentialsType"] == "None":
-        raise ArmError(400, "UserError", "The datastore has no credentials: it is opened by identities.")
-    return Reply(200, credentials.get("secrets") or {"secretsType": credentials["credentialsType"]})

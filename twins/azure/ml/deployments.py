@@ -6,15 +6,12 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-man
 Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
 """
 
-from typing import TYPE_CHECKING
-
 from twins.azure.arm import operations
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import endpoints, needs, references, sizes
 from twins.azure.ml.bodies import (
-    VERSIONS,
     judge,
     judged,
     refuse_changes,
@@ -27,9 +24,7 @@ from twins.azure.ml.documents import (
     stamp,
 )
 from twins.azure.ml.workspaces import require_network
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 TYPE = endpoints.DEPLOYMENTS
 START_SECONDS = 120.0
@@ -44,12 +39,11 @@ REQUESTS = {"maxConcurrentRequestsPerInstance": 1, "requestTimeout": "PT5S", "ma
 _START = "machinelearning.deployment"
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Add the kind and its actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
-            VERSIONS,
             put=_put,
             begun=lambda twin, document: twin.later(twin.scaled(START_SECONDS), _START, document["id"]),
             deleting=_deleting,
@@ -65,10 +59,9 @@ def install(twin: "Twin") -> None:
     )
     twin.action_named(_START, lambda deployment_id: _start(twin, deployment_id))
     twin.action(TYPE, "getLogs", _get_logs)
-    twin.action(TYPE, "skus", _skus, f"{TYPE}/read", "GET")
 
 
-def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("OnlineDeployment", call.method, call.body)
     properties = body["properties"]
     if properties["endpointComputeType"] != "Managed":
@@ -103,7 +96,7 @@ def _check_state(endpoint: Document, there: Document | None) -> None:
     raise ArmError(409, "UserError", message)
 
 
-def _check_assets(twin: "Twin", workspace_id: str, properties: Document) -> None:
+def _check_assets(twin: Twin, workspace_id: str, properties: Document) -> None:
     if properties.get("model"):
         references.asset(twin, workspace_id, properties["model"], "models", "properties.model")
     if not properties.get("environmentId"):
@@ -161,7 +154,7 @@ def _sku(body: Document) -> Document:
     return sku
 
 
-def _start(twin: "Twin", deployment_id: str) -> None:
+def _start(twin: Twin, deployment_id: str) -> None:
     """Machines are there: may the endpoint's identity read what the deployment needs?"""
     document = twin.find(deployment_id)
     if document is None or operations.running(twin, deployment_id) is None:
@@ -173,7 +166,7 @@ def _start(twin: "Twin", deployment_id: str) -> None:
         twin.running.deployment_wanted(document)
 
 
-def _deleting(twin: "Twin", call: Call, document: Document) -> None:
+def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
     endpoint = twin.find(document["id"].rsplit("/deployments/", 1)[0])
     if endpoint is None:
         return
@@ -186,18 +179,12 @@ def _deleting(twin: "Twin", call: Call, document: Document) -> None:
             raise ArmError(400, "BadRequest", message)
 
 
-def _gone(twin: "Twin", document: Document) -> None:
+def _gone(twin: Twin, document: Document) -> None:
     endpoints.forget_deployment(twin, document)
     twin.running.deployment_gone(document["id"])
 
 
-def _get_logs(twin: "Twin", call: Call, document: Document) -> Reply:
+def _get_logs(twin: Twin, call: ArmCall, document: Document) -> Reply:
     body = judge("DeploymentLogsRequest", call.body or {})
     container, tail = body.get("containerType") or "InferenceServer", body.get("tail") or 500
     return Reply(200, {"content": twin.running.deployment_logs(document["id"], container, tail)})
-
-
-def _skus(twin: "Twin", call: Call, document: Document) -> Reply:
-    capacity = {"default": 1, "minimum": 1, "maximum": MOST_INSTANCES, "scaleType": "Automatic"}
-    type_ = "Microsoft.MachineLearning.Services/endpoints/deployments"
-    return Reply(200, {"value": [{"resourceType": type_, "sku": {"name": "Default"}, "capacity": capacity}]})

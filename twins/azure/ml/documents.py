@@ -9,18 +9,15 @@ https://github.com/Azure/azure-cli/issues/31837, and no source was found for Inv
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from twins.azure.arm import paging
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
 from twins.azure.arm.kinds import RESULT, STATUS
 from twins.azure.entra import principals
 from twins.azure.judges import linked
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 ASSIGN = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
 FORMS = {"PUT": STATUS, "PATCH": RESULT, "DELETE": RESULT}
@@ -36,7 +33,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def stamp(call: Call, there: Document | None, document: Document) -> Document:
+def stamp(call: ArmCall, there: Document | None, document: Document) -> Document:
     """Set systemData: who created a document and who changed it."""
     who, kind, when = call.caller.name, _KINDS[call.caller.kind], now()
     made = {"createdAt": when, "createdBy": who, "createdByType": kind}
@@ -59,7 +56,7 @@ def seconds(duration: str, target: str) -> float:
     return days * 86_400 + hours * 3600 + minutes * 60 + rest
 
 
-def with_identity(twin: "Twin", call: Call, body: Document, there: Document | None) -> None:
+def with_identity(twin: Twin, call: ArmCall, body: Document, there: Document | None) -> None:
     """Fill in the principals of a body's identity; a system-assigned one is made, and kept over updates.
 
     Raises:
@@ -85,7 +82,7 @@ def with_identity(twin: "Twin", call: Call, body: Document, there: Document | No
         identity["tenantId"] = twin.tenant
 
 
-def _assigned(twin: "Twin", call: Call, identity_id: str, known: bool) -> Document:
+def _assigned(twin: Twin, call: ArmCall, identity_id: str, known: bool) -> Document:
     found = twin.find(identity_id)
     if found is None:
         message = f"The user-assigned identity {identity_id} was not found."
@@ -101,15 +98,13 @@ def identities_of(document: Document) -> dict[str, Document]:
     return (document.get("identity") or {}).get("userAssignedIdentities") or {}
 
 
-def page(twin: "Twin", call: Call, found: Iterable[Document]) -> Reply:
+def page(twin: Twin, call: ArmCall, found: Iterable[Document]) -> Reply:
     """Answer a list as Azure ML does: what `chosen` leaves of it, cut by `$top` or `count`."""
-    from twins.azure.arm import arm
-
     kept = chosen(call, found)
-    return Reply(200, {"value": [arm.shown(twin, each) for each in kept[: paging.size_of(call) or len(kept)]]})
+    return Reply(200, {"value": [twin.shown(each) for each in kept[: paging.size_of(call) or len(kept)]]})
 
 
-def chosen(call: Call, found: Iterable[Document]) -> list[Document]:
+def chosen(call: ArmCall, found: Iterable[Document]) -> list[Document]:
     """What `listViewType`, `tags` (of jobs: `tag`) and `properties` choose, in the order of `$orderBy` (of endpoints:
     `orderBy`), newest first.
 

@@ -5,16 +5,13 @@ https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-en
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.ml import references
 from twins.azure.ml.documents import identities_of
-from twins.azure.ml.running.reports import Failure
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.ml.running.reports import RunFailure
+from twins.azure.twin import Twin
 
 PULL = "Microsoft.ContainerRegistry/registries/pull/read"
 READ = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
@@ -36,7 +33,7 @@ https://learn.microsoft.com/azure/machine-learning/concept-data#default-datastor
 
 
 @dataclass(frozen=True)
-class Need:
+class IdentityNeed:
     """An action on a scope, and what it is for."""
 
     action: str
@@ -45,7 +42,7 @@ class Need:
     data: bool = True
 
 
-def of_deployment(twin: "Twin", deployment: Document) -> Failure | None:
+def of_deployment(twin: Twin, deployment: Document) -> RunFailure | None:
     """Why a deployment can't start under its endpoint's identity; None: it can. A system-assigned identity gets what it
     needs by itself.
     """
@@ -56,16 +53,16 @@ def of_deployment(twin: "Twin", deployment: Document) -> Failure | None:
     try:
         wanted = list(_deployment_needs(twin, workspace, deployment["properties"]))
     except ArmError as e:
-        return Failure("ResourceNotFound", e.message)
+        return RunFailure("ResourceNotFound", e.message)
     for identity_id, identity in identities_of(endpoint).items():
         for need in wanted:
             if failure := _first_denied(twin, identity_id, identity["principalId"], [need]):
                 # unsure (40 %): the troubleshooting page grants the account where this asks for one container
-                return Failure("BadArgument", _words(need, failure))
+                return RunFailure("BadArgument", _words(need, failure))
     return None
 
 
-def _words(need: Need, denied: str) -> str:
+def _words(need: IdentityNeed, denied: str) -> str:
     """Of the registry, as in https://github.com/MicrosoftDocs/azure-docs/issues/107890. Of storage, the words before
     the colon are the troubleshooting page's.
     """
@@ -74,7 +71,7 @@ def _words(need: Need, denied: str) -> str:
     return f"Startup task failed due to authorization error: {denied}"
 
 
-def of_workspace(twin: "Twin", workspace: Document) -> Failure | None:
+def of_workspace(twin: Twin, workspace: Document) -> RunFailure | None:
     """Why a workspace can't work with its resources under its primary user-assigned identity; None: it can. A
     system-assigned identity gets what it needs by itself.
 
@@ -86,10 +83,10 @@ def of_workspace(twin: "Twin", workspace: Document) -> Failure | None:
     found = {each.lower(): identity["principalId"] for each, identity in identities_of(workspace).items()}
     wanted = list(_workspace_needs(properties)) if chosen in found else []
     failure = _first_denied(twin, chosen, found[chosen], wanted) if wanted else ""
-    return Failure("BadRequest", failure) if failure else _of_encryption(twin, properties)
+    return RunFailure("BadRequest", failure) if failure else _of_encryption(twin, properties)
 
 
-def _of_encryption(twin: "Twin", properties: Document) -> Failure | None:
+def _of_encryption(twin: Twin, properties: Document) -> RunFailure | None:
     """https://learn.microsoft.com/azure/machine-learning/concept-customer-managed-keys
 
     Unsure (60 %): the page asks for the right; code and words are assumed.
@@ -100,12 +97,12 @@ def _of_encryption(twin: "Twin", properties: Document) -> Failure | None:
     identity = twin.find(identity_id) if identity_id and vault else None
     if identity is None:
         return None
-    wanted = [Need(action, vault, "encryption of the workspace") for action in ENCRYPT]
+    wanted = [IdentityNeed(action, vault, "encryption of the workspace") for action in ENCRYPT]
     failure = _first_denied(twin, identity_id, identity["properties"]["principalId"], wanted)
-    return Failure("BadRequest", failure) if failure else None
+    return RunFailure("BadRequest", failure) if failure else None
 
 
-def of_job(twin: "Twin", job: Document) -> Failure | None:
+def of_job(twin: Twin, job: Document) -> RunFailure | None:
     """Why a job can't start under the identity of its cluster; None: it can.
 
     Unsure (60 %): of the workspace's default container, where a job logs; which of its rights is asked for first.
@@ -115,13 +112,13 @@ def of_job(twin: "Twin", job: Document) -> Failure | None:
         compute = references.compute(twin, workspace, job["properties"]["computeId"], "properties.computeId")
         wanted = list(_job_needs(twin, workspace, job["properties"]))
     except ArmError as e:
-        return Failure("UserError", e.message)
+        return RunFailure("UserError", e.message)
     chosen = identity_of_job(job, compute)
     if chosen is None:
-        return Failure("UserError", f"Cluster {compute['name']} has no managed identity for the job to work under.")
+        return RunFailure("UserError", f"Cluster {compute['name']} has no managed identity for the job to work under.")
     identity_id, principal = chosen
     failure = _first_denied(twin, identity_id, principal, wanted)
-    return Failure("UserError", failure) if failure else None
+    return RunFailure("UserError", failure) if failure else None
 
 
 def identity_of_job(job: Document, compute: Document) -> tuple[str, str] | None:
@@ -141,21 +138,21 @@ def identity_of_job(job: Document, compute: Document) -> tuple[str, str] | None:
     return (compute["id"], principal) if principal and not wanted.get("clientId") else None
 
 
-def _workspace_needs(properties: Document) -> Iterator[Need]:
+def _workspace_needs(properties: Document) -> Iterator[IdentityNeed]:
     """https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication#workspace"""
     managed = properties["managedNetwork"]["isolationMode"] != "Disabled"
     for member, type_ in OWN.items():
         if not properties.get(member):
             continue
-        yield Need(f"{type_}/write", properties[member], f"{member} of the workspace", data=False)
+        yield IdentityNeed(f"{type_}/write", properties[member], f"{member} of the workspace", data=False)
         if managed and member != "applicationInsights":
             approval = f"{type_}/privateEndpointConnectionsApproval/action"
-            yield Need(approval, properties[member], "the workspace's managed network", data=False)
-    yield Need(WRITE, properties["storageAccount"], "storageAccount of the workspace")
-    yield Need(SECRET, properties["keyVault"], "keyVault of the workspace")
+            yield IdentityNeed(approval, properties[member], "the workspace's managed network", data=False)
+    yield IdentityNeed(WRITE, properties["storageAccount"], "storageAccount of the workspace")
+    yield IdentityNeed(SECRET, properties["keyVault"], "keyVault of the workspace")
 
 
-def _deployment_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[Need]:
+def _deployment_needs(twin: Twin, workspace: str, properties: Document) -> Iterator[IdentityNeed]:
     reference = properties["environmentId"]
     environment = references.asset(twin, workspace, reference, "environments", "properties.environmentId")
     yield from _image_needs(twin, workspace, environment["properties"]["image"])
@@ -164,7 +161,7 @@ def _deployment_needs(twin: "Twin", workspace: str, properties: Document) -> Ite
         yield from _uri_needs(twin, workspace, model["properties"]["modelUri"], READ, f"model {model['id']}")
 
 
-def _job_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[Need]:
+def _job_needs(twin: Twin, workspace: str, properties: Document) -> Iterator[IdentityNeed]:
     """Beside what its body names, a job writes its logs and artifacts to the workspace's default container, as the
     cluster's identity, which sets up the mounts: each job has an output `default` there. Where the
     account takes no keys, the documents name no other identity that could.
@@ -186,29 +183,29 @@ def _job_needs(twin: "Twin", workspace: str, properties: Document) -> Iterator[N
             yield from _uri_needs(twin, workspace, given["uri"], WRITE, f"output {name}")
 
 
-def _image_needs(twin: "Twin", workspace: str, image: str) -> Iterator[Need]:
+def _image_needs(twin: Twin, workspace: str, image: str) -> Iterator[IdentityNeed]:
     """A process stands for an image of the workspace's own registry."""
     if image.startswith(PROCESS):
         document = twin.find(workspace)
         registry = document["properties"].get("containerRegistry") if document else None
         if registry:
-            yield Need(PULL, registry, f"image {image}", data=False)
+            yield IdentityNeed(PULL, registry, f"image {image}", data=False)
         return
     host = image.partition("/")[0].lower()
     for document in twin.resources.values():
         is_registry = document["type"] == "Microsoft.ContainerRegistry/registries"
         if is_registry and str(document["properties"].get("loginServer")).lower() == host:
-            yield Need(PULL, document["id"], f"image {image}", data=False)
+            yield IdentityNeed(PULL, document["id"], f"image {image}", data=False)
 
 
-def _uri_needs(twin: "Twin", workspace: str, uri: str, action: str, what: str) -> Iterator[Need]:
+def _uri_needs(twin: Twin, workspace: str, uri: str, action: str, what: str) -> Iterator[IdentityNeed]:
     found = references.data_path(twin, workspace, uri, "")
     container = found.container_id(twin) if found else ""
     if container:
-        yield Need(action, container, f"{what} ({uri})")
+        yield IdentityNeed(action, container, f"{what} ({uri})")
 
 
-def _first_denied(twin: "Twin", identity_id: str, principal: str, wanted: list[Need]) -> str:
+def _first_denied(twin: Twin, identity_id: str, principal: str, wanted: list[IdentityNeed]) -> str:
     for need in wanted:
         if not twin.may(principal, need.action, need.scope, data=need.data):
             return (

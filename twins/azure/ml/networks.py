@@ -3,27 +3,23 @@
 https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
 """
 
-from typing import TYPE_CHECKING
-
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
-from twins.azure.ml.bodies import VERSIONS, WORKSPACES, judged
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.ml.bodies import WORKSPACES, judged
+from twins.azure.twin import Twin
 
 TYPE = f"{WORKSPACES}/outboundRules"
 _SECONDS = 120.0
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Add the kind."""
-    twin.kind(Kind(TYPE, VERSIONS, put=_put, patch=False, name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}", seconds=_SECONDS))
+    twin.kind(ResourceKind(TYPE, put=_put, patch=False, name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}", seconds=_SECONDS))
 
 
-def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     """A rule of a network that is there, to a resource that is there.
 
     Unsure (60 %): the page asks for both; codes and words are assumed.

@@ -5,23 +5,22 @@ https://learn.microsoft.com/rest/api/azureml
 
 import json
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twins.azure.ml.running.runner import Runner
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 DISCOVERY = "/discovery"
 UNJUDGED = [
     "Azure ML: serverless compute, pipelines, sweeps, registries, scoring scripts and building of images: refused",
+    "Azure ML: refused: schedules by recurrence, lists of nodes, SKUs and quotas, a datastore's secrets",
     "Azure ML: uploads and downloads of files by azure-ai-ml, which makes up the name of an account's host itself",
     "Azure ML: idle connections of clients, which ConnectionsActive counts on Azure: here it counts requests at once",
     "Azure ML: whether a location has machines of a size free, and limits of a real subscription",
 ]
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Let what is put run, unless somebody else runs it, and say where a workspace's other services are."""
     twin.unjudged += UNJUDGED
     if not hasattr(twin, "running"):
@@ -29,7 +28,7 @@ def install(twin: "Twin") -> None:
     twin.route(DISCOVERY, _discovery(twin))
 
 
-def _discovery(twin: "Twin") -> Callable[..., Iterable[bytes]]:
+def _discovery(twin: Twin) -> Callable[..., Iterable[bytes]]:
     """What a workspace's discoveryUrl answers: the addresses of its services, all of them the twin's own."""
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -8,15 +8,14 @@ Unsure (65 %): the rules are the reference's, which names no codes; code and wor
 import copy
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm import arm
+from twins.azure.arm.calls import TWIN, ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals
 from twins.azure.ml import times
 from twins.azure.ml.bodies import (
-    VERSIONS,
     WORKSPACES,
     judged,
     refuse_changes,
@@ -25,21 +24,18 @@ from twins.azure.ml.bodies import (
 from twins.azure.ml.documents import FORMS, stamp
 from twins.azure.ml.jobs import check_definition
 from twins.azure.ml.references import workspace_of
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 TYPE = f"{WORKSPACES}/schedules"
 SECONDS = 15.0
 log = logging.getLogger("twins.azure")
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Add the kind, and look each second whether one is due."""
     twin.kind(
-        Kind(
+        ResourceKind(
             TYPE,
-            VERSIONS,
             put=_put,
             name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}",
             seconds=SECONDS,
@@ -50,21 +46,21 @@ def install(twin: "Twin") -> None:
     twin.every(1.0, lambda: fire(twin, datetime.now(UTC)))
 
 
-def fire(twin: "Twin", now: datetime) -> None:
+def fire(twin: Twin, now: datetime) -> None:
     """Put the jobs of the schedules that are due; a job is that of whoever put the schedule. What is refused is told by
     `_failure`, and tried again the next time.
     """
     for schedule, job_id, properties in due(twin, now):
         caller = principals.find(twin, schedule.get("_owner", ""))
         try:
-            twin.put(job_id, {"properties": properties}, VERSIONS[0], caller)
+            arm.put(twin, job_id, {"properties": properties}, caller or TWIN)
             schedule.pop("_failure", None)
         except ArmError as e:
             schedule["_failure"] = {"code": e.code, "message": e.message}
             log.warning("schedule %s: %s", schedule["name"], e.message)
 
 
-def due(twin: "Twin", now: datetime) -> list[tuple[Document, str, Document]]:
+def due(twin: Twin, now: datetime) -> list[tuple[Document, str, Document]]:
     """The schedules whose time has come since they were asked last, with the id and the properties of the job that each
     starts now; of several times that were missed, one counts.
     """
@@ -74,7 +70,7 @@ def due(twin: "Twin", now: datetime) -> list[tuple[Document, str, Document]]:
         if not properties["isEnabled"] or properties["provisioningState"] != "Succeeded":
             continue
         last = datetime.fromtimestamp(schedule["_asked"], UTC)
-        when = times.next_after(properties["trigger"], last, datetime.fromtimestamp(schedule["_created"], UTC))
+        when = times.next_after(properties["trigger"], last)
         if when is None or when > now:
             continue
         schedule["_asked"] = now.timestamp()
@@ -86,7 +82,7 @@ def due(twin: "Twin", now: datetime) -> list[tuple[Document, str, Document]]:
     return found
 
 
-def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("Schedule", call.method, call.body)
     properties = body["properties"]
     action = properties["action"]
@@ -98,7 +94,5 @@ def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
     if there:
         refuse_changes("Schedule", writable("Schedule", there), body, f"schedule {there['name']}")
     properties["isEnabled"] = properties.get("isEnabled") is not False
-    now = datetime.now(UTC).timestamp()
-    created = there["_created"] if there else now
-    body |= {"_asked": now, "_created": created, "_owner": call.caller.object_id}
+    body |= {"_asked": datetime.now(UTC).timestamp(), "_owner": call.caller.object_id}
     return stamp(call, there, body)

@@ -6,14 +6,11 @@ https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.ml.bodies import WORKSPACES
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 LOCATIONS = "Microsoft.MachineLearningServices/locations"
 LOW_PRIORITY = "Total Cluster LowPriority Regional vCPUs"
@@ -25,7 +22,7 @@ RESERVE = 1.2
 
 
 @dataclass(frozen=True)
-class Size:
+class VmSize:
     """A size of machine: its family as quotas name it, cores, memory in GiB, and GPUs."""
 
     name: str
@@ -48,43 +45,42 @@ class Size:
 
 _SIZES = [
     *(
-        Size(f"Standard_DS{n}_v2", "DSv2", c, m)
+        VmSize(f"Standard_DS{n}_v2", "DSv2", c, m)
         for n, c, m in ((1, 1, 3.5), (2, 2, 7), (3, 4, 14), (4, 8, 28), (5, 16, 56))
     ),
-    *(Size(f"Standard_D{c}s_v3", "DSv3", c, 4 * c) for c in (2, 4, 8, 16, 32)),
-    *(Size(f"Standard_D{c}as_v4", "DASv4", c, 4 * c) for c in (2, 4, 8, 16, 32)),
-    *(Size(f"Standard_D{c}s_v5", "DSv5", c, 4 * c) for c in (2, 4, 8, 16, 32)),
-    *(Size(f"Standard_E{c}s_v3", "ESv3", c, 8 * c) for c in (2, 4, 8, 16, 32)),
-    *(Size(f"Standard_E{c}s_v5", "ESv5", c, 8 * c) for c in (2, 4, 8, 16, 32)),
-    *(Size(f"Standard_F{c}s_v2", "FSv2", c, 2 * c) for c in (2, 4, 8, 16, 32, 72)),
+    *(VmSize(f"Standard_D{c}s_v3", "DSv3", c, 4 * c) for c in (2, 4, 8, 16, 32)),
+    *(VmSize(f"Standard_D{c}as_v4", "DASv4", c, 4 * c) for c in (2, 4, 8, 16, 32)),
+    *(VmSize(f"Standard_D{c}s_v5", "DSv5", c, 4 * c) for c in (2, 4, 8, 16, 32)),
+    *(VmSize(f"Standard_E{c}s_v3", "ESv3", c, 8 * c) for c in (2, 4, 8, 16, 32)),
+    *(VmSize(f"Standard_E{c}s_v5", "ESv5", c, 8 * c) for c in (2, 4, 8, 16, 32)),
+    *(VmSize(f"Standard_F{c}s_v2", "FSv2", c, 2 * c) for c in (2, 4, 8, 16, 32, 72)),
     *(
-        Size(f"Standard_NC{c}as_T4_v3", "NCASv3_T4", c, m, g)
+        VmSize(f"Standard_NC{c}as_T4_v3", "NCASv3_T4", c, m, g)
         for c, m, g in ((4, 28, 1), (8, 56, 1), (16, 110, 1), (64, 440, 4))
     ),
-    *(Size(f"Standard_NC{c}s_v3", "NCSv3", c, m, g) for c, m, g in ((6, 112, 1), (12, 224, 2), (24, 448, 4))),
-    *(Size(f"Standard_NV{c}ads_A10_v5", "NVADSA10v5", c, m, g) for c, m, g in ((36, 440, 1), (72, 880, 2))),
+    *(VmSize(f"Standard_NC{c}s_v3", "NCSv3", c, m, g) for c, m, g in ((6, 112, 1), (12, 224, 2), (24, 448, 4))),
+    *(VmSize(f"Standard_NV{c}ads_A10_v5", "NVADSA10v5", c, m, g) for c, m, g in ((36, 440, 1), (72, 880, 2))),
     *(
-        Size(f"Standard_NC{c}ads_A100_v4", "NCADSA100v4", c, m, g, False, True)
+        VmSize(f"Standard_NC{c}ads_A100_v4", "NCADSA100v4", c, m, g, False, True)
         for c, m, g in ((24, 220, 1), (48, 440, 2), (96, 880, 4))
     ),
-    Size("Standard_NC40ads_H100_v5", "NCADSH100v5", 40, 320, 1, False, True),
-    Size("Standard_NC80adis_H100_v5", "NCADSH100v5", 80, 640, 2, False, True),
-    Size("Standard_ND40rs_v2", "NDv2", 40, 672, 8, False, True),
-    Size("Standard_ND96asr_v4", "NDASv4_A100", 96, 900, 8, False, True),
-    Size("Standard_ND96amsr_A100_v4", "NDAMSv4_A100", 96, 1900, 8, False, True),
-    Size("Standard_ND96isr_H100_v5", "NDSH100v5", 96, 1900, 8, False, True),
+    VmSize("Standard_NC40ads_H100_v5", "NCADSH100v5", 40, 320, 1, False, True),
+    VmSize("Standard_NC80adis_H100_v5", "NCADSH100v5", 80, 640, 2, False, True),
+    VmSize("Standard_ND40rs_v2", "NDv2", 40, 672, 8, False, True),
+    VmSize("Standard_ND96asr_v4", "NDASv4_A100", 96, 900, 8, False, True),
+    VmSize("Standard_ND96amsr_A100_v4", "NDAMSv4_A100", 96, 1900, 8, False, True),
+    VmSize("Standard_ND96isr_H100_v5", "NDSH100v5", 96, 1900, 8, False, True),
 ]
 SIZES = {size.name.lower(): size for size in _SIZES}
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Add the lists of a location."""
     twin.action(LOCATIONS, "vmSizes", _vm_sizes, f"{LOCATIONS}/vmSizes/read", "GET")
     twin.action(LOCATIONS, "usages", _usages, f"{LOCATIONS}/usages/read", "GET")
-    twin.action(LOCATIONS, "quotas", _quotas, f"{LOCATIONS}/quotas/read", "GET")
 
 
-def size(name: str, target: str) -> Size:
+def size(name: str, target: str) -> VmSize:
     """A size by its name, in any case.
 
     Raises:
@@ -96,7 +92,7 @@ def size(name: str, target: str) -> Size:
     return found
 
 
-def limit(twin: "Twin", quota: str) -> int:
+def limit(twin: Twin, quota: str) -> int:
     """The cores that a quota allows on this twin: its setting `quotas`, or what a new subscription may have."""
     own = twin.settings.quotas
     if quota in own:
@@ -105,7 +101,7 @@ def limit(twin: "Twin", quota: str) -> int:
     return LIMITS.get(quota, 0 if on_request else LIMIT_OF_A_FAMILY)
 
 
-def used(twin: "Twin", quota: str, without: str = "") -> int:
+def used(twin: Twin, quota: str, without: str = "") -> int:
     """The cores that deployments and machines of clusters have of a quota.
 
     Args:
@@ -120,7 +116,7 @@ def used(twin: "Twin", quota: str, without: str = "") -> int:
     return total
 
 
-def check_deployment(twin: "Twin", deployment_id: str, instance_type: str, instances: int) -> None:
+def check_deployment(twin: Twin, deployment_id: str, instance_type: str, instances: int) -> None:
     """Refuse a deployment that the quota of its family has no cores for.
 
     Raises:
@@ -140,7 +136,7 @@ def check_deployment(twin: "Twin", deployment_id: str, instance_type: str, insta
             )
 
 
-def check_cluster(twin: "Twin", vm_size: str, nodes: int, *, low_priority: bool) -> None:
+def check_cluster(twin: Twin, vm_size: str, nodes: int, *, low_priority: bool) -> None:
     """Refuse a cluster that could never have all of its nodes.
 
     Raises:
@@ -159,7 +155,7 @@ def check_cluster(twin: "Twin", vm_size: str, nodes: int, *, low_priority: bool)
             )
 
 
-def _uses(twin: "Twin", document: Document) -> list[tuple[tuple[str, ...], int]]:
+def _uses(twin: Twin, document: Document) -> list[tuple[tuple[str, ...], int]]:
     """Which quotas a resource takes cores of, and how many."""
     properties = document.get("properties") or {}
     if document["type"] == f"{WORKSPACES}/onlineEndpoints/deployments":
@@ -178,7 +174,7 @@ def _uses(twin: "Twin", document: Document) -> list[tuple[tuple[str, ...], int]]
     return []
 
 
-def _vm_sizes(twin: "Twin", call: Call, document: Document | None) -> Reply:
+def _vm_sizes(twin: Twin, call: ArmCall, document: Document | None) -> Reply:
     found = [
         {
             "name": each.name,
@@ -195,11 +191,11 @@ def _vm_sizes(twin: "Twin", call: Call, document: Document | None) -> Reply:
     return Reply(200, {"value": found})
 
 
-def _usages(twin: "Twin", call: Call, document: Document | None) -> Reply:
+def _usages(twin: Twin, call: ArmCall, document: Document | None) -> Reply:
     return Reply(200, {"value": [_usage(twin, call, quota, key, kind) for quota, key, kind in _all_quotas()]})
 
 
-def _usage(twin: "Twin", call: Call, quota: str, key: str, kind: str) -> Document:
+def _usage(twin: Twin, call: ArmCall, quota: str, key: str, kind: str) -> Document:
     type_ = f"{WORKSPACES}/computes/{kind}/usages"
     place = f"/subscriptions/{twin.subscription}/providers/{LOCATIONS}/{call.id.rpartition('/')[2]}"
     return {
@@ -210,10 +206,6 @@ def _usage(twin: "Twin", call: Call, quota: str, key: str, kind: str) -> Documen
         "limit": limit(twin, quota),
         "name": {"value": key, "localizedValue": quota},
     }
-
-
-def _quotas(twin: "Twin", call: Call, document: Document | None) -> Reply:
-    return Reply(200, {"value": []})  # workspace-level quotas, which nobody sets on the twin: subscription's hold
 
 
 def _all_quotas() -> list[tuple[str, str, str]]:

@@ -7,18 +7,15 @@ Unsure (70 %): the rules are the reference's, which names no codes; code and wor
 """
 
 import uuid
-from typing import TYPE_CHECKING
 
 from twins.azure.arm import operations
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import RESULT, Kind, SoftDelete
+from twins.azure.arm.kinds import RESULT, ResourceKind, SoftDelete
 from twins.azure.ml import datastores, needs
-from twins.azure.ml.bodies import VERSIONS, WORKSPACES, judged
+from twins.azure.ml.bodies import WORKSPACES, judged
 from twins.azure.ml.documents import stamp, with_identity
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 SECONDS = 60.0
 PATIENCE_SECONDS = 300.0
@@ -31,12 +28,11 @@ _FIXED = ("storageAccount", "keyVault", "hbiWorkspace")
 _NETWORK, _SETTLE = "machinelearning.network", "machinelearning.workspace"
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Add the kind and its actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             WORKSPACES,
-            VERSIONS,
             put=_put,
             begun=lambda twin, document: twin.later(twin.scaled(SECONDS), _SETTLE, document["id"], SECONDS),
             done=_done,
@@ -57,11 +53,10 @@ def install(twin: "Twin") -> None:
     twin.action_named(_NETWORK, lambda workspace_id: _network_ready(twin, workspace_id))
     twin.action_named(_SETTLE, lambda workspace_id, waited: _settle(twin, workspace_id, waited))
     twin.action(WORKSPACES, "listKeys", _list_keys)
-    twin.action(WORKSPACES, "resyncKeys", lambda twin, call, document: Reply(200))
     twin.action(WORKSPACES, "provisionManagedNetwork", _provision_network)
 
 
-def require_network(twin: "Twin", workspace: Document) -> None:
+def require_network(twin: Twin, workspace: Document) -> None:
     """Refuse a deployment before the workspace's managed network is there.
 
     Raises:
@@ -77,7 +72,7 @@ def require_network(twin: "Twin", workspace: Document) -> None:
         )
 
 
-def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = judged("Workspace", call.method, call.body)
     properties = body["properties"]
     if body.get("kind") not in (None, "Default"):
@@ -101,7 +96,7 @@ def _put(twin: "Twin", call: Call, there: Document | None) -> Document:
     return stamp(call, there, body)
 
 
-def _check_dependencies(twin: "Twin", properties: Document) -> None:
+def _check_dependencies(twin: Twin, properties: Document) -> None:
     missing = [name for name in _NEEDED if not properties.get(name)]
     if missing:
         message = f"Missing dependent resources in workspace json: {', '.join(missing)}"
@@ -143,7 +138,7 @@ def _network(wanted: Document | None, before: Document | None) -> Document:
     return network
 
 
-def _settle(twin: "Twin", workspace_id: str, waited: float) -> None:
+def _settle(twin: Twin, workspace_id: str, waited: float) -> None:
     """Everything is there: may the workspace's identity work with it?"""
     document = twin.find(workspace_id)
     if document is None or operations.running(twin, workspace_id) is None:
@@ -157,7 +152,7 @@ def _settle(twin: "Twin", workspace_id: str, waited: float) -> None:
         twin.later(twin.scaled(_RETRY_SECONDS), _SETTLE, workspace_id, waited + _RETRY_SECONDS)
 
 
-def _done(twin: "Twin", document: Document) -> None:
+def _done(twin: Twin, document: Document) -> None:
     properties = document["properties"]
     if properties["managedNetwork"]["isolationMode"] != "Disabled" and properties.get("provisionNetworkNow"):
         _network_ready(twin, document["id"])
@@ -165,19 +160,19 @@ def _done(twin: "Twin", document: Document) -> None:
         datastores.make_defaults(twin, document)
 
 
-def _provision_network(twin: "Twin", call: Call, document: Document) -> Reply:
+def _provision_network(twin: Twin, call: ArmCall, document: Document) -> Reply:
     if document["properties"]["managedNetwork"]["isolationMode"] == "Disabled":
         raise ArmError(400, "BadRequest", "The workspace has no managed network: its isolation mode is Disabled.")
     operation = operations.begin(twin, call, NETWORK_SECONDS, "POST", _NETWORK)
     return Reply(202, None, operations.headers(twin, operation))
 
 
-def _network_ready(twin: "Twin", workspace_id: str) -> None:
+def _network_ready(twin: Twin, workspace_id: str) -> None:
     document = twin.find(workspace_id)
     if document:
         document["properties"]["managedNetwork"]["status"] = {"status": "Active", "sparkReady": False}
         twin.keep(document)
 
 
-def _list_keys(twin: "Twin", call: Call, document: Document) -> Reply:
+def _list_keys(twin: Twin, call: ArmCall, document: Document) -> Reply:
     return Reply(200, {"userStorageResourceId": document["properties"]["storageAccount"]})

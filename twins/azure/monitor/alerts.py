@@ -7,10 +7,9 @@ https://learn.microsoft.com/rest/api/monitor/alertsmanagement/alerts/get-all
 import logging
 import time
 import uuid
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
 from twins.azure.ml.documents import seconds
@@ -18,11 +17,9 @@ from twins.azure.monitor import kql, tables
 from twins.azure.monitor.autoscale import COMPARISONS, SHORTEST_SECONDS
 from twins.azure.monitor.insights import Insights, dimensions_of
 from twins.azure.monitor.kql_parse import parse
-from twins.azure.monitor.metering import Meter
+from twins.azure.monitor.metering import RequestMeter
 from twins.azure.monitor.services.monitor import METRIC_ALERTS, QUERY_RULES
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 _STATE = "alerts"
 _LOOK_SECONDS = 0.25
@@ -32,10 +29,10 @@ _AGGREGATES = {"Minimum": min, "Maximum": max, "Total": sum, "Average": lambda v
 log = logging.getLogger("twins.azure")
 
 
-class Alerts:
+class AlertRules:
     """Evaluates the rules of a subscription, with the twin's lock held."""
 
-    def __init__(self, twin: "Twin", insights: Insights, meter: Meter) -> None:
+    def __init__(self, twin: Twin, insights: Insights, meter: RequestMeter) -> None:
         self._twin = twin
         self._insights = insights
         self._meter = meter
@@ -65,7 +62,7 @@ class Alerts:
                     "id": str(uuid.uuid4()),
                     "rule": rule["id"],
                     "condition": "Fired",
-                    "began": _now(),
+                    "began": timestamp(),
                     "ended": None,
                     "value": value,
                     "severity": rule["properties"].get("severity", 3),
@@ -75,7 +72,7 @@ class Alerts:
             del self._all()[:-_KEPT]
             self._twin.changed()
         elif not met and fired and last and rule["properties"].get("autoMitigate", True):
-            last |= {"condition": "Resolved", "ended": _now()}
+            last |= {"condition": "Resolved", "ended": timestamp()}
             self._twin.changed()
 
     def _of_metric(self, rule: Document) -> tuple[bool, float | None]:
@@ -87,7 +84,7 @@ class Alerts:
             values = []
             for criterion in properties["criteria"].get("allOf") or []:
                 wanted = dimensions_of(criterion.get("dimensions") or [], "name", "values")
-                values.append(self._insights.value(scope, criterion["metricName"], begin, end, window / 60, wanted))
+                values.append(self._insights.value(scope, criterion["metricName"], begin, end, wanted))
                 if values[-1] is None or not _met(criterion, values[-1]):
                     break
             else:
@@ -124,7 +121,7 @@ class Alerts:
     def _all(self) -> list[Document]:
         return self._twin.state.setdefault(_STATE, [])
 
-    def _list(self, _twin: "Twin", call: Call, _document: Any) -> Reply:
+    def _list(self, _twin: Twin, call: ArmCall, _document: Any) -> Reply:
         scope = key(Id.parse(call.path).scope)
         found = [each for each in self._all() if key(each["rule"]).startswith(scope)]
         return Reply(200, {"value": [self._shown(each) for each in reversed(found)]})
@@ -155,7 +152,3 @@ class Alerts:
 
 def _met(condition: dict[str, Any], value: float) -> bool:
     return COMPARISONS[condition["operator"]](value, float(condition["threshold"]))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

@@ -7,19 +7,18 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from twins.azure.arm import arm
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import key
-from twins.azure.ml.bodies import VERSIONS, writable
+from twins.azure.ml.bodies import writable
 from twins.azure.ml.documents import seconds
 from twins.azure.ml.endpoints import DEPLOYMENTS
 from twins.azure.monitor.insights import Insights, dimensions_of
 from twins.azure.monitor.services.monitor import AUTOSCALE
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 EVERY_SECONDS = 60.0
 """How often Azure evaluates a setting, about."""
@@ -43,7 +42,7 @@ log = logging.getLogger("twins.azure")
 class Autoscale:
     """Evaluates the settings of a subscription, with the twin's lock held."""
 
-    def __init__(self, twin: "Twin", insights: Insights) -> None:
+    def __init__(self, twin: Twin, insights: Insights) -> None:
         self._twin = twin
         self._insights = insights
         self._next = 0.0
@@ -92,7 +91,7 @@ class Autoscale:
         begin = end - max(SHORTEST_SECONDS, self._twin.scaled(window))
         dimensions = dimensions_of(trigger.get("dimensions") or [], "DimensionName", "Values")
         name, resource = trigger["metricName"], trigger["metricResourceUri"]
-        value = self._insights.value(resource, name, begin, end, window / 60, dimensions)
+        value = self._insights.value(resource, name, begin, end, dimensions)
         if value is None:
             return False
         if trigger.get("dividePerInstance"):
@@ -108,7 +107,7 @@ class Autoscale:
     def _apply(self, setting: Document, target: Document, capacity: int) -> None:
         body = writable("OnlineDeployment", target)
         body["sku"] = {**body["sku"], "capacity": capacity}
-        self._twin.put(target["id"], body, VERSIONS[0])
+        arm.put(self._twin, target["id"], body)
         self._twin.state.setdefault(_STATE, {})[key(setting["id"])] = time.time()
         self._twin.changed()
 

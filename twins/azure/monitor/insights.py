@@ -10,19 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
 from twins.azure.ml.documents import seconds
 from twins.azure.ml.endpoints import DEPLOYMENTS
 from twins.azure.ml.endpoints import TYPE as ENDPOINTS
-from twins.azure.monitor.metering import Answered, Meter
-from twins.azure.monitor.processors import Processors
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.monitor.metering import RequestMeter, ScoredRequest
+from twins.azure.twin import Twin
 
 _PROVIDER = "Microsoft.Insights"
 _FILTER = re.compile(r"\s*(\w+)\s+eq\s+'([^']*)'\s*")
@@ -33,7 +30,7 @@ _SERIES = 10
 
 https://learn.microsoft.com/rest/api/monitor/metrics/list#uri-parameters
 """
-_DIMENSIONS: dict[str, Callable[[Answered], str]] = {
+_DIMENSIONS: dict[str, Callable[[ScoredRequest], str]] = {
     "deployment": lambda answered: answered.deployment,
     "statusCode": lambda answered: str(answered.status),
     "statusCodeClass": lambda answered: f"{answered.status // 100}xx",
@@ -43,18 +40,18 @@ _NAMES = {name.lower(): name for name in _DIMENSIONS}
 
 
 @dataclass(frozen=True)
-class Metric:
+class EndpointMetric:
     """A metric of endpoints: its unit, dimensions, and its value of answers in so many minutes (None: nothing)."""
 
     unit: str
     dimensions: tuple[str, ...]
-    value: Callable[[Sequence[Answered], float], float | None]
+    value: Callable[[Sequence[ScoredRequest], float], float | None]
 
 
-def _latency(share: float | None) -> Callable[[Sequence[Answered], float], float | None]:
+def _latency(share: float | None) -> Callable[[Sequence[ScoredRequest], float], float | None]:
     """Milliseconds: the mean, or a percentile."""
 
-    def value(answers: Sequence[Answered], _minutes: float) -> float | None:
+    def value(answers: Sequence[ScoredRequest], _minutes: float) -> float | None:
         found = sorted(1000 * each.seconds for each in answers if each.model_status)
         if not found:
             return None
@@ -65,19 +62,24 @@ def _latency(share: float | None) -> Callable[[Sequence[Answered], float], float
 
 _BY_DEPLOYMENT = ("deployment",)
 METRICS = {
-    "RequestsPerMinute": Metric("Count", tuple(_DIMENSIONS), lambda answers, minutes: len(answers) / minutes),
-    "RequestLatency": Metric("Milliseconds", _BY_DEPLOYMENT, _latency(None)),
-    **{f"RequestLatency_P{p}": Metric("Milliseconds", _BY_DEPLOYMENT, _latency(p / 100)) for p in (50, 90, 95, 99)},
-    "NetworkBytes": Metric(
+    "RequestsPerMinute": EndpointMetric("Count", tuple(_DIMENSIONS), lambda answers, minutes: len(answers) / minutes),
+    "RequestLatency": EndpointMetric("Milliseconds", _BY_DEPLOYMENT, _latency(None)),
+    **{
+        f"RequestLatency_P{p}": EndpointMetric("Milliseconds", _BY_DEPLOYMENT, _latency(p / 100))
+        for p in (50, 90, 95, 99)
+    },
+    "NetworkBytes": EndpointMetric(
         "BytesPerSecond", (), lambda answers, minutes: sum(a.sent + a.received for a in answers) / (60 * minutes)
     ),
-    "NewConnectionsPerSecond": Metric("CountPerSecond", (), lambda answers, minutes: len(answers) / (60 * minutes)),
+    "NewConnectionsPerSecond": EndpointMetric(
+        "CountPerSecond", (), lambda answers, minutes: len(answers) / (60 * minutes)
+    ),
 }
-CONNECTIONS, CAPACITY, PROCESSORS = "ConnectionsActive", "DeploymentCapacity", "CpuUtilizationPercentage"
+CONNECTIONS, CAPACITY = "ConnectionsActive", "DeploymentCapacity"
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _MetricQuery:
     """A request for metrics: of what, from `first` to `end` in steps of seconds, and dimensions by their names."""
 
     resource_id: str
@@ -92,25 +94,20 @@ class _Asked:
 class Insights:
     """Answers for metrics; its methods are called with the twin's lock held."""
 
-    def __init__(self, twin: "Twin", meter: Meter, processors: Processors) -> None:
+    def __init__(self, twin: Twin, meter: RequestMeter) -> None:
         self._twin = twin
         self._meter = meter
-        self._processors = processors
-        read = f"{_PROVIDER}/metrics/read"
-        twin.action(_PROVIDER, "metrics", self._metrics, read, "GET")
-        twin.action(_PROVIDER, "metricDefinitions", self._definitions, f"{_PROVIDER}/metricDefinitions/read", "GET")
+        twin.action(_PROVIDER, "metrics", self._metrics, f"{_PROVIDER}/metrics/read", "GET")
 
-    def value(
-        self, resource_id: str, name: str, begin: float, end: float, minutes: float, wanted: Mapping[str, str]
-    ) -> float | None:
-        """A metric over one time, which counts as so many minutes; None: there was nothing.
+    def value(self, resource_id: str, name: str, begin: float, end: float, wanted: Mapping[str, str]) -> float | None:
+        """Returns a metric of an endpoint or a deployment between two times (seconds since 1970), or None for no data.
+        A rate is per real minute, however short the window is here: requests take real time.
 
         Args:
-            resource_id: of an endpoint or a deployment.
+            resource_id: of the endpoint or deployment.
             name: of the metric.
-            begin: seconds since 1970.
-            end: the same.
-            minutes: of the platform's time.
+            begin: of the window.
+            end: of the window.
             wanted: values of dimensions by their names.
 
         Raises:
@@ -119,24 +116,21 @@ class Insights:
         self._check(resource_id, name)
         if name == CAPACITY:
             return float(((self._twin.find(resource_id) or {}).get("sku") or {}).get("capacity") or 0)
-        if name == PROCESSORS:
-            endpoint_id, _, deployment = resource_id.rpartition("/deployments/")
-            return self._processors.percent(endpoint_id, deployment, begin, end)
         if name == CONNECTIONS:
             found = self._meter.connections(resource_id, begin, end)
             return sum(found) / len(found) if found else 0.0
         answers = [each for each in self._meter.since(resource_id, begin, end) if _is(each, wanted)]
-        return METRICS[name].value(answers, minutes)
+        return METRICS[name].value(answers, (end - begin) / 60)
 
     def _check(self, resource_id: str, name: str) -> None:
         type_ = Id.parse(resource_id).type.lower()
-        known = {ENDPOINTS.lower(): [*METRICS, CONNECTIONS], DEPLOYMENTS.lower(): [CAPACITY, PROCESSORS]}.get(type_, [])
+        known = {ENDPOINTS.lower(): [*METRICS, CONNECTIONS], DEPLOYMENTS.lower(): [CAPACITY]}.get(type_, [])
         if name not in known:
             valid = ",".join(known)
             message = f"Failed to find metric configuration for metric: {name}. Valid metrics on this twin: {valid}"
             raise ArmError(400, "BadRequest", message)
 
-    def _metrics(self, twin: "Twin", call: Call, _document: Any) -> Reply:
+    def _metrics(self, twin: Twin, call: ArmCall, _document: Any) -> Reply:
         resource_id = _scope(twin, call)
         begin, end = _timespan(call.query.get("timespan", ""))
         interval = call.query.get("interval") or "PT1M"
@@ -147,7 +141,7 @@ class Insights:
         if not set(aggregations) <= set(_AGGREGATIONS):
             raise ArmError(400, "BadRequest", f"Aggregations are {', '.join(_AGGREGATIONS)}.")
         wanted = _filter(call.query.get("$filter", ""))
-        asked = _Asked(resource_id, begin // step * step, end, step, aggregations, wanted, _top(call))
+        asked = _MetricQuery(resource_id, begin // step * step, end, step, aggregations, wanted, _top(call))
         names = [name for name in call.query.get("metricnames", "").split(",") if name]
         return Reply(
             200,
@@ -161,7 +155,7 @@ class Insights:
             },
         )
 
-    def _metric(self, asked: "_Asked", name: str) -> Document:
+    def _metric(self, asked: "_MetricQuery", name: str) -> Document:
         self._check(asked.resource_id, name)
         for dimension in asked.wanted:
             if name not in METRICS or dimension not in METRICS[name].dimensions:
@@ -171,7 +165,7 @@ class Insights:
             {"metadatavalues": _named(values), "data": list(self._points(asked, name, answers, values))}
             for values in _splits(answers, asked.wanted)[: asked.top]
         ]
-        unit = METRICS[name].unit if name in METRICS else "Percent" if name == PROCESSORS else "Count"
+        unit = METRICS[name].unit if name in METRICS else "Count"
         return {
             "id": f"{asked.resource_id}/providers/{_PROVIDER}/metrics/{name}",
             "type": f"{_PROVIDER}/metrics",
@@ -182,10 +176,10 @@ class Insights:
         }
 
     def _points(
-        self, asked: "_Asked", name: str, answers: Sequence[Answered], values: Mapping[str, str]
+        self, asked: "_MetricQuery", name: str, answers: Sequence[ScoredRequest], values: Mapping[str, str]
     ) -> Iterator[Document]:
         """A value for each interval."""
-        buckets: dict[int, list[Answered]] = {}
+        buckets: dict[int, list[ScoredRequest]] = {}
         for each in answers:
             if _is(each, values):
                 buckets.setdefault(int((each.when - asked.first) // asked.step), []).append(each)
@@ -194,35 +188,12 @@ class Insights:
             if name in METRICS:
                 value = METRICS[name].value(buckets.get(number, []), asked.step / 60)
             else:
-                value = self.value(asked.resource_id, name, at, at + asked.step, asked.step / 60, values)
+                value = self.value(asked.resource_id, name, at, at + asked.step, values)
             point = {} if value is None else dict.fromkeys(asked.aggregations, value)
             yield {"timeStamp": _text(at), **point}
 
-    def _definitions(self, twin: "Twin", call: Call, _document: Any) -> Reply:
-        resource_id = _scope(twin, call)
-        type_ = Id.parse(resource_id).type
-        deployment = type_.lower() == DEPLOYMENTS.lower()
-        names = [CAPACITY, PROCESSORS] if deployment else [*METRICS, CONNECTIONS]
-        found = []
-        for name in names:
-            metric = METRICS.get(name, Metric("Count", (), lambda *_: None))
-            dimensions = [{"value": each, "localizedValue": each} for each in metric.dimensions]
-            found.append(
-                {
-                    "id": f"{resource_id}/providers/{_PROVIDER}/metricdefinitions/{name}",
-                    "resourceId": resource_id,
-                    "namespace": type_,
-                    "name": {"value": name, "localizedValue": name},
-                    "unit": metric.unit,
-                    "primaryAggregationType": "Average",
-                    "dimensions": dimensions,
-                    "metricAvailabilities": [{"timeGrain": "PT1M", "retention": "P93D"}],
-                }
-            )
-        return Reply(200, {"value": found})
 
-
-def _scope(twin: "Twin", call: Call) -> str:
+def _scope(twin: Twin, call: ArmCall) -> str:
     resource_id = Id.parse(call.path).scope
     found = twin.find(resource_id)
     if found is None:
@@ -230,14 +201,14 @@ def _scope(twin: "Twin", call: Call) -> str:
     return found["id"]
 
 
-def _top(call: Call) -> int:
+def _top(call: ArmCall) -> int:
     given = call.query.get("top") or str(_SERIES)
     if not given.isdigit():
         raise ArmError(400, "BadRequest", f"The value {given!r} of top is no number.")
     return int(given)
 
 
-def _splits(answers: Sequence[Answered], wanted: Mapping[str, str]) -> list[dict[str, str]]:
+def _splits(answers: Sequence[ScoredRequest], wanted: Mapping[str, str]) -> list[dict[str, str]]:
     """The values that the dimensions with a * have had together; one without any where nothing is split."""
     split = [name for name, value in wanted.items() if value == "*"]
     named = {name: value for name, value in wanted.items() if value != "*"}
@@ -252,7 +223,7 @@ def _named(values: Mapping[str, str]) -> list[Document]:
     return [{"name": {"value": name, "localizedValue": name}, "value": value} for name, value in names]
 
 
-def _is(answered: Answered, wanted: Mapping[str, str]) -> bool:
+def _is(answered: ScoredRequest, wanted: Mapping[str, str]) -> bool:
     return all(value == "*" or _DIMENSIONS[name](answered).lower() == value.lower() for name, value in wanted.items())
 
 

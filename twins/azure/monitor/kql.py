@@ -6,15 +6,13 @@ https://learn.microsoft.com/kusto/query
 import json
 import math
 import re
-import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure.monitor.kql_parse import (
-    Node,
     QueryError,
-    Step,
+    QueryNode,
+    QueryStep,
     parse,
 )
 
@@ -42,7 +40,7 @@ def run(text: str, table: Callable[[str], Table]) -> tuple[list[str], list[Row]]
     return names, found
 
 
-def _apply(step: Step, names: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
+def _apply(step: QueryStep, names: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
     if step.word == "where":
         return names, [row for row in rows if _value(step.columns[0][1], row, names) is True]
     if step.word == "extend":
@@ -51,16 +49,10 @@ def _apply(step: Step, names: list[str], rows: list[Row]) -> tuple[list[str], li
     if step.word == "project":
         made = [{name: _value(node, row, names) for name, node in step.columns} for row in rows]
         return [name for name, _ in step.columns], made
-    if step.word == "summarize":
-        return _summarized(step, names, rows)
-    if step.word in ("order", "top"):
-        for direction, node in reversed(step.by):
-            rows = sorted(rows, key=lambda row, n=node: _order(_value(n, row, names)), reverse=direction == "desc")
-        return names, rows[: step.number] if step.word == "top" else rows
-    return names, rows[: step.number]
+    return _summarized(step, names, rows)
 
 
-def _summarized(step: Step, names: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
+def _summarized(step: QueryStep, names: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
     groups: dict[str, tuple[Row, list[Row]]] = {}
     if not step.by:
         groups[""] = {}, rows
@@ -74,7 +66,7 @@ def _summarized(step: Step, names: list[str], rows: list[Row]) -> tuple[list[str
     return [name for name, _ in (*step.by, *step.columns)], made
 
 
-def _value(node: Node, row: Row, names: Sequence[str], group: list[Row] | None = None) -> Any:
+def _value(node: QueryNode, row: Row, names: Sequence[str], group: list[Row] | None = None) -> Any:
     """What an expression is for a row, or for a group of rows."""
     if node.kind == "value":
         return node.value
@@ -156,25 +148,8 @@ def _json(text: Any) -> Any:
         return text
 
 
-def _moment(text: Any) -> Any:
-    try:
-        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
 def _firsts(rows: list[list[Any]]) -> list[Any]:
     return [row[0] for row in rows if row[0] is not None]
-
-
-def _percentile(rows: list[list[Any]]) -> Any:
-    values = sorted(_firsts(rows))
-    return values[max(0, math.ceil(len(values) * rows[0][1] / 100) - 1)] if values else None
-
-
-def _order(value: Any) -> tuple[bool, Any]:
-    return (value is not None, value if value is not None else 0)
 
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
@@ -182,59 +157,29 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "or": lambda a, b: a is True or b is True,
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
-    "<>": lambda a, b: a != b,
     "=~": lambda a, b: str(a).lower() == str(b).lower(),
-    "!~": lambda a, b: str(a).lower() != str(b).lower(),
     "<": _compared(lambda a, b: a < b),
     ">": _compared(lambda a, b: a > b),
     "<=": _compared(lambda a, b: a <= b),
     ">=": _compared(lambda a, b: a >= b),
     "has": _has,
-    "!has": lambda a, b: not _has(a, b),
-    "contains": lambda a, b: str(b).lower() in str(a or "").lower(),
-    "!contains": lambda a, b: str(b).lower() not in str(a or "").lower(),
-    "startswith": lambda a, b: str(a or "").lower().startswith(str(b).lower()),
-    "endswith": lambda a, b: str(a or "").lower().endswith(str(b).lower()),
     "in": lambda a, b: a in b,
-    "!in": lambda a, b: a not in b,
-    "in~": lambda a, b: str(a).lower() in [str(each).lower() for each in b],
     "+": _computed(lambda a, b: a + b),
     "-": _computed(lambda a, b: a - b),
     "*": _computed(lambda a, b: a * b),
-    "%": _computed(lambda a, b: a % b if b else None),
     "/": _divided,
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "iff": lambda condition, yes, no: yes if condition is True else no,
-    "iif": lambda condition, yes, no: yes if condition is True else no,
     "coalesce": lambda *values: next((value for value in values if value not in (None, "")), None),
     "toint": _number(lambda value: int(float(value))),
-    "tolong": _number(lambda value: int(float(value))),
     "todouble": _number(float),
-    "toreal": _number(float),
-    "tostring": lambda value: "" if value is None else value if isinstance(value, str) else json.dumps(value),
-    "tolower": lambda value: str(value or "").lower(),
     "parse_json": _json,
-    "todynamic": _json,
-    "isnull": lambda value: value is None,
     "isnotnull": lambda value: value is not None,
-    "isempty": lambda value: value in (None, ""),
-    "isnotempty": lambda value: value not in (None, ""),
-    "not": lambda value: not value,
-    "now": time.time,
-    "ago": lambda seconds: time.time() - seconds,
-    "datetime": _moment,
-    "todatetime": _moment,
-    "bin": _computed(lambda value, size: value // size * size),
-    "round": lambda value, digits=0: None if value is None else round(value, digits),
 }
 _AGGREGATES: dict[str, Callable[[list[list[Any]]], Any]] = {
     "count": len,
     "countif": lambda rows: sum(row[0] is True for row in rows),
-    "sum": lambda rows: sum(_firsts(rows)),
-    "avg": lambda rows: sum(values) / len(values) if (values := _firsts(rows)) else None,
     "min": lambda rows: min(_firsts(rows), default=None),
     "max": lambda rows: max(_firsts(rows), default=None),
-    "dcount": lambda rows: len({json.dumps(value, default=str) for value in _firsts(rows)}),
-    "percentile": _percentile,
 }

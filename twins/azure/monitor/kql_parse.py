@@ -1,5 +1,4 @@
-"""The part of the Kusto query language that this twin reads: a table, then where, extend, project, summarize, order by,
-take, top and count.
+"""The part of the Kusto query language that this twin reads: a table, then where, extend, project and summarize.
 
 https://learn.microsoft.com/kusto/query
 """
@@ -11,19 +10,14 @@ from typing import Any
 
 _TOKENS = re.compile(
     r"""\s+|//[^\n]*
-    |(?P<timespan>\d+(?:\.\d+)?(?:d|h|m|s|ms)\b)
     |(?P<number>\d+(?:\.\d+)?)
     |(?P<text>@?'(?:[^'\\]|\\.)*'|@?"(?:[^"\\]|\\.)*")
-    |(?P<name>!?[A-Za-z_]\w*(?:~)?)
-    |(?P<sign>=~|!~|==|!=|<>|<=|>=|[-+*/%<>=|(),.\[\]])
+    |(?P<name>[A-Za-z_]\w*)
+    |(?P<sign>=~|==|!=|<=|>=|[-+*/<>=|(),.\[\]])
     """,
     re.X,
 )
-_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_COMPARISONS = {
-    *("==", "!=", "<>", "<", ">", "<=", ">=", "=~", "!~", "has", "!has", "contains", "!contains", "startswith"),
-    *("endswith", "in", "!in", "in~", "between"),
-}
+_COMPARISONS = {"==", "!=", "<", ">", "<=", ">=", "=~", "has", "in"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -32,22 +26,21 @@ class QueryError(ValueError):
 
 
 @dataclass(frozen=True)
-class Node:
+class QueryNode:
     """Part of an expression: `kind` is "value", "name", "member", "call", "list" or an operator, with `parts`."""
 
     kind: str
     value: Any = None
-    parts: tuple["Node", ...] = ()
+    parts: tuple["QueryNode", ...] = ()
 
 
 @dataclass(frozen=True)
-class Step:
-    """An operator after a `|`: its word, named expressions, those after `by`, and a number."""
+class QueryStep:
+    """An operator after a `|`: its word, named expressions, and those after `by`."""
 
     word: str
-    columns: tuple[tuple[str, Node], ...] = ()
-    by: tuple[tuple[str, Node], ...] = ()
-    number: int = 0
+    columns: tuple[tuple[str, QueryNode], ...] = ()
+    by: tuple[tuple[str, QueryNode], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,7 @@ class Query:
     """A table and what is done with its rows."""
 
     table: str
-    steps: tuple[Step, ...]
+    steps: tuple[QueryStep, ...]
 
 
 def parse(text: str) -> Query:
@@ -64,10 +57,10 @@ def parse(text: str) -> Query:
     Raises:
         QueryError: it is not of this part of the language.
     """
-    return _Parser(text).query()
+    return _QueryParser(text).query()
 
 
-class _Parser:
+class _QueryParser:
     def __init__(self, text: str) -> None:
         self._tokens: list[tuple[str, str]] = []
         place = 0
@@ -89,44 +82,24 @@ class _Parser:
             raise QueryError(f"'{self._peek()}' is not understood by this twin: a | is expected")
         return Query(table, tuple(steps))
 
-    def _step(self) -> Step:
+    def _step(self) -> QueryStep:
         word = self._take("name")
-        if word in ("where", "filter"):
-            return Step("where", (("", self._expression()),))
+        if word == "where":
+            return QueryStep("where", (("", self._expression()),))
         if word in ("extend", "project"):
-            return Step(word, self._columns())
+            return QueryStep(word, self._columns())
         if word == "summarize":
             columns = () if self._peek() == "by" else self._columns()
-            return Step(word, columns, self._by())
-        if word in ("take", "limit"):
-            return Step("take", number=int(self._take("number")))
-        if word == "count":
-            return Step("summarize", (("Count", Node("call", "count")),))
-        if word in ("order", "sort"):
-            return Step("order", by=self._by(ordered=True))
-        if word == "top":
-            number = int(self._take("number"))
-            return Step("top", by=self._by(ordered=True), number=number)
+            return QueryStep(word, columns, self._by())
         raise QueryError(f"the operator '{word}' is not understood by this twin")
 
-    def _by(self, *, ordered: bool = False) -> tuple[tuple[str, Node], ...]:
+    def _by(self) -> tuple[tuple[str, QueryNode], ...]:
         if self._peek() != "by":
-            if ordered:
-                raise QueryError("'by' is expected")
             return ()
         self._next()
-        if not ordered:
-            return self._columns()
-        found = []
-        while True:
-            node = self._expression()
-            direction = self._next() if self._peek() in ("asc", "desc") else "desc"
-            found.append((direction, node))
-            if self._peek() != ",":
-                return tuple(found)
-            self._next()
+        return self._columns()
 
-    def _columns(self) -> tuple[tuple[str, Node], ...]:
+    def _columns(self) -> tuple[tuple[str, QueryNode], ...]:
         found = []
         while True:
             name = ""
@@ -141,55 +114,49 @@ class _Parser:
 
     # -- expressions, from the weakest operator to the strongest ------------------------------------------------------
 
-    def _expression(self) -> Node:
+    def _expression(self) -> QueryNode:
         return self._chain(("or",), lambda: self._chain(("and",), self._comparison))
 
-    def _chain(self, words: tuple[str, ...], inner: Callable[[], Node]) -> Node:
+    def _chain(self, words: tuple[str, ...], inner: Callable[[], QueryNode]) -> QueryNode:
         node = inner()
         while self._peek() in words:
             word = self._next()
-            node = Node(word, None, (node, inner()))
+            node = QueryNode(word, None, (node, inner()))
         return node
 
-    def _comparison(self) -> Node:
+    def _comparison(self) -> QueryNode:
         node = self._sum()
         if self._peek() not in _COMPARISONS:
             return node
         word = self._next()
-        if word in ("in", "!in", "in~"):
-            return Node(word, None, (node, Node("list", None, self._arguments())))
-        if word == "between":
-            raise QueryError("'between' is not understood by this twin: take two comparisons")
-        return Node(word, None, (node, self._sum()))
+        if word == "in":
+            return QueryNode(word, None, (node, QueryNode("list", None, self._arguments())))
+        return QueryNode(word, None, (node, self._sum()))
 
-    def _sum(self) -> Node:
-        return self._chain(("+", "-"), lambda: self._chain(("*", "/", "%"), self._unary))
+    def _sum(self) -> QueryNode:
+        return self._chain(("+", "-"), lambda: self._chain(("*", "/"), self._unary))
 
-    def _unary(self) -> Node:
+    def _unary(self) -> QueryNode:
         if self._peek() == "-":
             self._next()
-            return Node("-", None, (Node("value", 0), self._unary()))
+            return QueryNode("-", None, (QueryNode("value", 0), self._unary()))
         return self._members(self._primary())
 
-    def _members(self, node: Node) -> Node:
+    def _members(self, node: QueryNode) -> QueryNode:
         while self._peek() in (".", "["):
             if self._next() == ".":
-                node = Node("member", self._take("name"), (node,))
+                node = QueryNode("member", self._take("name"), (node,))
             else:
-                node = Node("member", self._primary().value, (node,))
+                node = QueryNode("member", self._primary().value, (node,))
                 self._expect("]")
         return node
 
-    def _primary(self) -> Node:
+    def _primary(self) -> QueryNode:
         kind, text = self._kind(), self._next()
         if kind == "number":
-            return Node("value", float(text) if "." in text else int(text))
-        if kind == "timespan":
-            match = re.fullmatch(r"([\d.]+)(\w+)", text)
-            assert match
-            return Node("value", float(match[1]) * _UNITS[match[2]])
+            return QueryNode("value", float(text) if "." in text else int(text))
         if kind == "text":
-            return Node("value", _unquoted(text))
+            return QueryNode("value", _unquoted(text))
         if text == "(":
             node = self._expression()
             self._expect(")")
@@ -197,12 +164,12 @@ class _Parser:
         if kind != "name":
             raise QueryError(f"'{text}' is not expected here")
         if text in ("true", "false"):
-            return Node("value", text == "true")
+            return QueryNode("value", text == "true")
         if self._peek() == "(":
-            return Node("call", text.lower(), self._arguments())
-        return Node("name", text)
+            return QueryNode("call", text.lower(), self._arguments())
+        return QueryNode("name", text)
 
-    def _arguments(self) -> tuple[Node, ...]:
+    def _arguments(self) -> tuple[QueryNode, ...]:
         self._expect("(")
         found = []
         while self._peek() != ")":
@@ -243,7 +210,7 @@ def _unquoted(text: str) -> str:
     return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), text[1:-1])
 
 
-def _name_of(node: Node, number: int) -> str:
+def _name_of(node: QueryNode, number: int) -> str:
     """The name of a column that was given none."""
     if node.kind == "name":
         return str(node.value)

@@ -2,14 +2,12 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twins.azure.arm.ids import key
+from twins.azure.twin import Twin
 from twins.core.fleet.cloud import Identity
 from twins.core.fleet.logs import KEPT_LINES
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 SERVER, INITIALIZER = "InferenceServer", "StorageInitializer"
 """A deployment's containers, as getLogs names them: the second brings the model."""
@@ -18,7 +16,7 @@ Line = tuple[float, str, str]
 """When it was read, the instance, and the text."""
 
 
-def put(twin: "Twin", whose: Identity, lines: Sequence[str], container: str = SERVER) -> None:
+def put(twin: Twin, whose: Identity, lines: Sequence[str], container: str = SERVER) -> None:
     """Keep lines of an instance's container; with the twin's lock."""
     kept = _all(twin).setdefault(_name(whose.endpoint_id, whose.variant, container), [])
     kept += [[time.time(), whose.id, line] for line in lines]
@@ -26,12 +24,12 @@ def put(twin: "Twin", whose: Identity, lines: Sequence[str], container: str = SE
     twin.changed()
 
 
-def of(twin: "Twin", endpoint_id: str, deployment: str, container: str = SERVER) -> list[str]:
+def of(twin: Twin, endpoint_id: str, deployment: str, container: str = SERVER) -> list[str]:
     """The texts of a deployment's lines, the oldest first; with the twin's lock."""
     return [text for _, _, text in _all(twin).get(_name(endpoint_id, deployment, container), [])]
 
 
-def every(twin: "Twin") -> Iterator[tuple[str, str, Line]]:
+def every(twin: Twin) -> Iterator[tuple[str, str, Line]]:
     """All lines of servers: endpoint's id and deployment's name in lower case, line; with the twin's lock."""
     for name, kept in _all(twin).items():
         endpoint, _, rest = name.rpartition("/deployments/")
@@ -42,14 +40,14 @@ def every(twin: "Twin") -> Iterator[tuple[str, str, Line]]:
             yield endpoint, deployment, tuple(line)
 
 
-def forget(twin: "Twin", endpoint_id: str, deployment: str) -> None:
+def forget(twin: Twin, endpoint_id: str, deployment: str) -> None:
     """A deployment is gone. Its lines stay in Log Analytics, which has copies; here they go."""
     for container in (SERVER, INITIALIZER):
         _all(twin).pop(_name(endpoint_id, deployment, container), None)
     twin.changed()
 
 
-def _all(twin: "Twin") -> dict[str, Any]:
+def _all(twin: Twin) -> dict[str, Any]:
     return twin.state.setdefault(_STATE, {})
 
 

@@ -5,23 +5,20 @@ https://learn.microsoft.com/azure/azure-monitor/logs/api/overview
 
 import re
 import time
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from werkzeug.wrappers import Request
 
-from twins.azure.arm import front
-from twins.azure.arm.calls import Document, Reply
+from twins.azure.arm.calls import Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError
+from twins.azure.arm.replies import read_json, route
 from twins.azure.entra import tokens
 from twins.azure.ml.documents import seconds
 from twins.azure.monitor import kql, tables
-from twins.azure.monitor.metering import Meter
+from twins.azure.monitor.metering import RequestMeter
 from twins.azure.monitor.services.operationalinsights import WORKSPACES
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 PREFIX = "/v1/workspaces/"
 AUDIENCES = ("https://api.loganalytics.io", "https://api.loganalytics.azure.com", *tokens.MANAGEMENT)
@@ -32,20 +29,17 @@ _PATH = re.compile(PREFIX + r"(?P<id>[^/]+)/query", re.I)
 class LogQuery:
     """Answers `POST /v1/workspaces/{id}/query` on the twin's main port."""
 
-    def __init__(self, twin: "Twin", meter: Meter) -> None:
+    def __init__(self, twin: Twin, meter: RequestMeter) -> None:
         self._twin = twin
         self._meter = meter
-        twin.route(PREFIX, self)
+        route(twin, PREFIX, self._respond)
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        return front.answer(self._respond, environ)(environ, start_response)
-
-    def _respond(self, request: Request) -> Reply:
+    def _respond(self, _twin: Twin, request: Request) -> Reply:
         caller = tokens.caller_of(self._twin, dict(request.headers), AUDIENCES)
         found = _PATH.fullmatch(request.path)
         if not found or request.method not in ("GET", "POST"):
             raise ArmError(404, "PathNotFoundError", "The requested path does not exist.")
-        body = dict(request.args) if request.method == "GET" else front.read_json(request) or {}
+        body = dict(request.args) if request.method == "GET" else read_json(request) or {}
         with self._twin.lock:
             workspace = self._workspace(found["id"])
             self._twin.require(caller, READ, workspace["id"])
@@ -86,7 +80,7 @@ def _type(name: str, rows: list[dict[str, Any]]) -> str:
 
 def _shown(name: str, value: Any) -> Any:
     if name == "TimeGenerated" and isinstance(value, float):
-        return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
+        return timestamp(value)
     return "NaN" if isinstance(value, float) and value != value else value
 
 

@@ -8,12 +8,10 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twins.azure.arm.ids import key
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 _STATE = "requests"
 _KEPT = 10_000
@@ -22,7 +20,7 @@ _WRITE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Answered:
+class ScoredRequest:
     """A request that was answered at `when`, after so many `seconds`. `status` is what the client got, `model_status`
     what the container answered (0: it was not asked); `deployment` is empty where none was chosen.
     """
@@ -37,13 +35,13 @@ class Answered:
     received: int
 
 
-class Meter:
+class RequestMeter:
     """Collects answers, and keeps them when the twin has time: a request need not wait for its lock."""
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._lock = threading.Lock()
-        self._new: list[Answered] = []
+        self._new: list[ScoredRequest] = []
         self._open: dict[tuple[str, str], int] = {}
         self._samples: deque[tuple[float, str, int]] = deque(maxlen=_KEPT)
         twin.every(_WRITE_SECONDS, self._write)
@@ -60,7 +58,7 @@ class Meter:
         received: int = 0,
     ) -> None:
         """One more answer (`Answered`), of so many bytes to the client and from it."""
-        answered = Answered(
+        answered = ScoredRequest(
             time.time(), key(endpoint_id), deployment, status, model_status, seconds, sent, received
         )  # fmt: skip
         with self._lock:
@@ -88,18 +86,18 @@ class Meter:
         with self._lock:
             return [n for when, name, n in self._samples if name == key(endpoint_id) and begin <= when < end]
 
-    def every(self, begin: float, end: float) -> list[Answered]:
+    def every(self, begin: float, end: float) -> list[ScoredRequest]:
         """The answers of all endpoints in a time; with the twin's lock."""
         self._write()
         return [each for endpoint in self._rows() for each in self.since(endpoint, begin, end)]
 
-    def since(self, endpoint_id: str, begin: float, end: float) -> list[Answered]:
+    def since(self, endpoint_id: str, begin: float, end: float) -> list[ScoredRequest]:
         """The answers of an endpoint in a time; with the twin's lock."""
         self._write()
         name = key(endpoint_id)
         rows = self._rows().get(name, [])
         first, last = (bisect.bisect_left(rows, when, key=lambda row: row[0]) for when in (begin, end))
-        return [Answered(row[0], name, *row[1:]) for row in rows[first:last]]
+        return [ScoredRequest(row[0], name, *row[1:]) for row in rows[first:last]]
 
     def forget(self, endpoint_id: str) -> None:
         """An endpoint is gone; with the twin's lock."""

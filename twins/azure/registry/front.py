@@ -29,7 +29,7 @@ _NEEDS = {
 }
 
 
-class Front:
+class RegistryApp:
     """The WSGI application of one registry, by its name."""
 
     def __init__(self, twin: Twin, name: str, storage: Storage) -> None:
@@ -59,7 +59,7 @@ class Front:
 
 
 @dataclass(frozen=True)
-class _Repository:
+class _AcrRepository:
     twin: Twin
     registry: str
     name: str
@@ -118,11 +118,11 @@ class _Acr:
         if not tokens.access_of(self._twin, document, request.headers.get("Authorization", "")):
             raise _challenge(document, "")
 
-    def open(self, request: Request, asked: Asked) -> _Repository:
+    def open(self, request: Request, asked: Asked) -> _AcrRepository:
         if _by_platform(request) and asked.operation in PULLS:
             place = common.pulled(self._twin, asked.name)
             if place and place[0] == self._name.lower():
-                return _Repository(self._twin, self._name, place[1], self._storage)
+                return _AcrRepository(self._twin, self._name, place[1], self._storage)
         document = _document(self._twin, self._name)
         needed = _NEEDS.get(asked.operation, "push")
         access = tokens.access_of(self._twin, document, request.headers.get("Authorization", ""))
@@ -131,7 +131,7 @@ class _Acr:
             raise _challenge(document, scope)
         if needed not in access.actions[asked.name]:
             raise _challenge(document, scope, denied=True)
-        return _Repository(self._twin, self._name, asked.name, self._storage)
+        return _AcrRepository(self._twin, self._name, asked.name, self._storage)
 
 
 def _document(twin: Twin, name: str) -> Document:

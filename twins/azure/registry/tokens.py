@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 from werkzeug.wrappers import Request
 
-from twins.azure.arm.calls import Caller, Document, Reply
+from twins.azure.arm.calls import Document, Principal, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.entra import principals, tokens
 from twins.azure.twin import Twin
@@ -34,7 +34,7 @@ _NEEDS = {
 
 
 @dataclass(frozen=True)
-class Access:
+class RegistryAccess:
     """What an access token allows: the actions for each repository."""
 
     caller: str
@@ -54,7 +54,7 @@ def exchange(twin: Twin, document: Document, request: Request) -> Reply:
     return Reply(200, {"refresh_token": refresh_token(twin, document, caller)})
 
 
-def refresh_token(twin: Twin, document: Document, caller: Caller) -> str:
+def refresh_token(twin: Twin, document: Document, caller: Principal) -> str:
     """The password of TOKEN_USER for `docker login`, good for three hours."""
     return _issue(twin, document, caller.object_id, _REFRESH_SECONDS, {"grant_type": "refresh_token"})
 
@@ -83,13 +83,13 @@ def token(twin: Twin, document: Document, request: Request) -> Reply:
     return Reply(200, body)
 
 
-def access_of(twin: Twin, document: Document, authorization: str) -> Access | None:
+def access_of(twin: Twin, document: Document, authorization: str) -> RegistryAccess | None:
     """What an `Authorization: Bearer …` header allows at this registry; None: it is no good token."""
     kind, _, text = authorization.partition(" ")
     claims = _claims(twin, document, text) if kind.lower() == "bearer" else None
     if not claims or claims.get("grant_type") != "access_token":
         return None
-    return Access(claims["sub"], {each["name"]: frozenset(each["actions"]) for each in claims["access"]})
+    return RegistryAccess(claims["sub"], {each["name"]: frozenset(each["actions"]) for each in claims["access"]})
 
 
 def _granted(twin: Twin, document: Document, object_id: str, scope: str) -> dict[str, Any] | None:

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals
 from twins.azure.judges import conditions, roles
-from twins.azure.judges.permissions import ASSIGNMENTS, DEFINITIONS, WORKS_FROM, PermissionJudge
+from twins.azure.judges.permissions import ASSIGNMENTS, DEFINITIONS, WORKS_FROM, RoleJudge
 from twins.azure.twin import Twin
 
 PROPAGATION_SECONDS = 120.0
@@ -43,17 +43,15 @@ _DEFINITIONS_FILTER = re.compile(
 
 def install(twin: Twin) -> None:
     """Add the kinds, and let roles decide."""
-    judge = PermissionJudge(twin)
+    judge = RoleJudge(twin)
     twin.judge_of_roles = judge.allows
 
     def forget(_twin: Twin, _document: Document) -> None:
         judge.forget()
 
-    assignments = ("2022-04-01", "2020-10-01-preview", "2020-08-01-preview", "2020-04-01-preview", "2018-09-01-preview")
     twin.kind(
-        Kind(
+        ResourceKind(
             ASSIGNMENTS,
-            assignments,
             put=_assign,
             begun=forget,
             gone=forget,
@@ -65,9 +63,8 @@ def install(twin: Twin) -> None:
         )
     )
     twin.kind(
-        Kind(
+        ResourceKind(
             DEFINITIONS,
-            ("2022-04-01", "2022-05-01-preview", "2018-01-01-preview"),
             put=_define,
             begun=forget,
             deleting=_undefine,
@@ -102,14 +99,14 @@ def assign(twin: Twin, object_id: str, role: str, scope: str) -> Document:
     return _keep_assignment(twin, f"{scope}/providers/{ASSIGNMENTS}/{name}", object_id, found.id, scope)
 
 
-def _seed(twin: Twin, judge: PermissionJudge) -> None:
+def _seed(twin: Twin, judge: RoleJudge) -> None:
     scope = f"/subscriptions/{twin.subscription}"
     for name in OWNER_ROLES:
         assign(twin, principals.OWNER_ID, name, scope)
     judge.forget()
 
 
-def _assign(twin: Twin, call: Call, there: Document | None) -> Document:
+def _assign(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     given, parsed = _ASSIGNMENT.judged(call)["properties"], Id.parse(call.id)
     if not re.fullmatch(_GUID, parsed.name):
         message = f"The role assignment ID '{parsed.name}' is not valid. The role assignment ID must be a GUID."
@@ -232,7 +229,7 @@ def _check_new(twin: Twin, parsed: Id, given: Document) -> None:
             raise ArmError(409, "RoleAssignmentExists", message)
 
 
-def _define(twin: Twin, call: Call, there: Document | None) -> Document:
+def _define(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     given = _DEFINITION.judged(call)["properties"]
     guid = Id.parse(call.id).name.lower()
     if guid in roles.built_in():
@@ -266,7 +263,7 @@ def _block(given: Document) -> Document:
     return {name: list(given.get(name) or ()) for name in ("actions", "notActions", "dataActions", "notDataActions")}
 
 
-def _undefine(twin: Twin, call: Call, document: Document) -> None:
+def _undefine(twin: Twin, call: ArmCall, document: Document) -> None:
     guid = roles.guid_of(document["id"])
     if guid in roles.built_in():
         raise ArmError(403, "RoleDefinitionIsBuiltIn", "A built-in role can't be deleted.")
@@ -276,7 +273,7 @@ def _undefine(twin: Twin, call: Call, document: Document) -> None:
             raise ArmError(400, "RoleDefinitionHasAssignments", message)
 
 
-def _list_assignments(twin: Twin, call: Call, _document: Document | None) -> Document:
+def _list_assignments(twin: Twin, call: ArmCall, _document: Document | None) -> Document:
     """Those on the scope, above it (which it inherits) and, unless `atScope()` is asked for, below it.
 
     https://learn.microsoft.com/azure/role-based-access-control/role-assignments-list-rest
@@ -303,7 +300,7 @@ def _list_assignments(twin: Twin, call: Call, _document: Document | None) -> Doc
     return {"value": found}
 
 
-def _list_definitions(twin: Twin, call: Call, _document: Document | None) -> Document:
+def _list_definitions(twin: Twin, call: ArmCall, _document: Document | None) -> Document:
     """https://learn.microsoft.com/azure/role-based-access-control/role-definitions-list#rest-api
 
     Raises:

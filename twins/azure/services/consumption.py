@@ -12,13 +12,12 @@ from datetime import datetime
 
 from twins.azure import faults
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.twin import Twin
 
 TYPES = ("Microsoft.Consumption/budgets", "Microsoft.CostManagement/budgets")
-VERSIONS = ("2025-03-01", "2024-08-01", "2023-11-01", "2023-05-01", "2021-10-01", "2019-10-01")
 MOST_NOTIFICATIONS = 5
 _GRAINS = ("Monthly", "Quarterly", "Annually", "BillingMonth", "BillingQuarter", "BillingAnnual")
 _DATES = {"properties.timePeriod.startDate": bodies.DATE, "properties.timePeriod.endDate": bodies.DATE}
@@ -34,9 +33,8 @@ def install(twin: Twin) -> None:
     """Add the kinds."""
     for type_, body in _BODIES.items():
         twin.kind(
-            Kind(
+            ResourceKind(
                 type_,
-                VERSIONS,
                 put=functools.partial(_put, body),
                 patch=False,
                 name=r"[a-zA-Z0-9_-]{1,63}",
@@ -47,7 +45,7 @@ def install(twin: Twin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def _put(known: bodies.Body, twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(known: bodies.Body, twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = known.judged(call)
     _check_offer(twin)
     properties = body["properties"]

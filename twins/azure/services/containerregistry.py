@@ -5,24 +5,19 @@ https://learn.microsoft.com/rest/api/containerregistry/registries
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.registry import registry
-from twins.azure.registry.front import Front
+from twins.azure.registry.front import RegistryApp
 from twins.azure.registry.registry import REGISTRIES
 from twins.azure.twin import Twin
 from twins.core.registry import registry as common
 from twins.core.registry.storage import Storage
 
-VERSIONS = (
-    *("2023-01-01-preview", "2025-11-01", "2025-04-01", "2024-11-01-preview", "2023-11-01-preview", "2023-07-01"),
-    *("2023-06-01-preview", "2022-12-01", "2022-02-01-preview", "2021-09-01", "2019-12-01-preview", "2019-05-01"),
-)
 CREATE_SECONDS = 20.0
 UNJUDGED = [
     "registries: no admin user and no anonymous pulls; firewalls let everybody in; images are kept unencrypted",
@@ -61,9 +56,8 @@ def install(twin: Twin) -> None:
     """Add the kind and actions."""
     storage = Storage(common.folder(twin), "twins azure up")
     twin.kind(
-        Kind(
+        ResourceKind(
             REGISTRIES,
-            VERSIONS,
             put=_put,
             begun=lambda twin, document: _begun(twin, document, storage),
             gone=lambda twin, document: _gone(twin, document, storage),
@@ -72,10 +66,6 @@ def install(twin: Twin) -> None:
             location=True,
         )
     )
-    permission = "Microsoft.ContainerRegistry/checkNameAvailability/read"
-    twin.action("Microsoft.ContainerRegistry", "checkNameAvailability", _check_name_availability, permission)
-    twin.action(REGISTRIES, "listCredentials", _list_credentials)
-    twin.action(REGISTRIES, "listUsages", _list_usages, "Microsoft.ContainerRegistry/registries/listUsages/read", "GET")
     twin.resumers.append(lambda: _resume(twin, storage))
     twin.seeds.append(lambda: _empty(twin, storage))
     twin.closers.append(storage.close)
@@ -87,7 +77,7 @@ def _plane(name: str) -> str:
 
 
 def _login_server(twin: Twin, name: str, storage: Storage) -> str:
-    return twin.data_plane(_plane(name), Front(twin, name, storage), tls=False).partition("//")[2]
+    return twin.data_plane(_plane(name), RegistryApp(twin, name, storage), tls=False).partition("//")[2]
 
 
 def _resume(twin: Twin, storage: Storage) -> None:
@@ -96,7 +86,7 @@ def _resume(twin: Twin, storage: Storage) -> None:
             _begun(twin, document, storage)
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     _check_name(twin, Id.parse(call.id).name, there)
     body = _BODY.judged(call)
     given, sku = body["properties"], body["sku"]["name"]
@@ -158,26 +148,3 @@ def _gone(twin: Twin, document: Document, storage: Storage) -> None:
 def _empty(twin: Twin, storage: Storage) -> None:
     if storage.empty():
         common.forget_pulled(twin)
-
-
-def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document:
-    try:
-        _check_name(twin, str((call.body or {}).get("name", "")), None)
-    except ArmError as e:
-        reason = "Invalid" if e.code == "InvalidResourceName" else "AlreadyExists"
-        return {"nameAvailable": False, "reason": reason, "message": e.message}
-    return {"nameAvailable": True}
-
-
-def _list_credentials(twin: Twin, call: Call, document: Any) -> Document:
-    message = f"Cannot perform credential operations for {call.id} as admin user is disabled. Kindly enable admin user as per docs: https://docs.microsoft.com/en-us/azure/container-registry/container-registry-authentication#admin-account"  # fmt: skip # noqa: E501
-    raise ArmError(400, "UnauthorizedForCredentialOperations", message)
-
-
-def _list_usages(twin: Twin, call: Call, document: Any) -> Document:
-    size = sum(
-        manifest["size"]
-        for repository in registry.repositories(twin, document["name"]).values()
-        for manifest in repository["manifests"].values()
-    )
-    return {"value": [{"name": "Size", "limit": 10 << 30, "currentValue": size, "unit": "Bytes"}]}

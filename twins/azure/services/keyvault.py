@@ -4,28 +4,23 @@ https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 """
 
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 from twins.azure.arm import bodies, soft_delete
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
-from twins.azure.arm.kinds import Kind, SoftDelete
+from twins.azure.arm.kinds import ResourceKind, SoftDelete
 from twins.azure.twin import Twin
 from twins.azure.vault import documents, keys, vault
-from twins.azure.vault.front import Front
-from twins.azure.vault.vault import VAULTS, Vault
+from twins.azure.vault.front import VaultApp
+from twins.azure.vault.vault import VAULTS, VaultContents
 
 DELETED = "Microsoft.KeyVault/locations/deletedVaults"
-VERSIONS = (
-    *("2024-11-01", "2025-05-01", "2024-04-01-preview", "2023-07-01", "2023-02-01", "2022-11-01", "2022-07-01"),
-    *("2021-10-01", "2021-06-01-preview", "2019-09-01"),
-)
 CREATE_SECONDS = 30.0
 UNJUDGED = [
     "vaults: access policies are kept and open nothing: a vault without RBAC lets nobody in",
-    "vaults: no certificates, imports, backups, rotation policies or managed HSMs; firewalls let everybody in",
+    "vaults: no certificates, imports, backups, rotation of keys or managed HSMs; firewalls let everybody in",
     "vaults: a client needs verify_challenge_resource=False: no vault of a twin is at a host of vault.azure.net",
 ]
 _NAME = re.compile(r"[a-zA-Z](?!.*--)[a-zA-Z0-9-]{1,22}[a-zA-Z0-9]")
@@ -58,9 +53,8 @@ def install(twin: Twin) -> None:
         message=_DELETED_MESSAGE,
     )
     twin.kind(
-        Kind(
+        ResourceKind(
             VAULTS,
-            VERSIONS,
             put=_put,
             begun=_begun,
             gone=_gone,
@@ -78,9 +72,8 @@ def install(twin: Twin) -> None:
     )
     for type_, put in ((documents.KEYS, _put_key), (documents.SECRETS, _put_secret)):
         twin.kind(
-            Kind(
+            ResourceKind(
                 type_,
-                VERSIONS,
                 put=put,
                 deleting=_refuse,
                 patch=False,
@@ -90,22 +83,18 @@ def install(twin: Twin) -> None:
             )
         )
     twin.kind(
-        Kind(
-            DELETED, VERSIONS, put=_refuse, deleting=_refuse, patch=False, scopes=("subscription",), provisioning=False
-        )
+        ResourceKind(DELETED, put=_refuse, deleting=_refuse, patch=False, scopes=("subscription",), provisioning=False)
     )
     permission = "Microsoft.KeyVault/deletedVaults/read"
     twin.action("Microsoft.KeyVault", "deletedVaults", _list_deleted, permission, "GET")
     twin.action(DELETED, "purge", _purge)
-    permission = "Microsoft.KeyVault/checkNameAvailability/read"
-    twin.action("Microsoft.KeyVault", "checkNameAvailability", _check_name_availability, permission)
     twin.resumers.append(lambda: _resume(twin))
     twin.unjudged += UNJUDGED
 
 
 def address(twin: Twin, name: str) -> str:
     """Where a vault is: https://localhost:PORT, without a slash."""
-    return twin.data_plane(_plane(name), Front(twin, name))
+    return twin.data_plane(_plane(name), VaultApp(twin, name))
 
 
 def _plane(name: str) -> str:
@@ -122,7 +111,7 @@ def _recovers(body: Document) -> bool:
     return (body.get("properties") or {}).get("createMode") == "recover"
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     parsed = Id.parse(call.id)
     _check_name(twin, parsed.name, there)
     body = _VAULT.judged(call)
@@ -193,7 +182,7 @@ def _recovered(twin: Twin, parsed: Id) -> Document:
 def _begun(twin: Twin, document: Document) -> None:
     place = address(twin, document["name"])
     document["properties"]["vaultUri"] = f"{place}/"
-    of = Vault(twin, document)
+    of = VaultContents(twin, document)
     for name in of.names("keys"):
         documents.keep(twin, of, "keys", name, place)
     for name in of.names("secrets"):
@@ -212,8 +201,8 @@ def _gone(twin: Twin, document: Document) -> None:
         "vaultId": document["id"],
         "location": document.get("location"),
         "tags": document.get("tags") or {},
-        "deletionDate": _time(kept["_deleted"]),
-        "scheduledPurgeDate": _time(kept["_until"]),
+        "deletionDate": timestamp(kept["_deleted"]),
+        "scheduledPurgeDate": timestamp(kept["_until"]),
         "purgeProtectionEnabled": bool(document["properties"].get("enablePurgeProtection")),
     }
     place = _deleted_id(twin, document)
@@ -225,12 +214,12 @@ def _deleted_id(twin: Twin, document: Document) -> str:
     return f"{place}/{document.get('location', 'global')}/deletedVaults/{document['name']}"
 
 
-def _list_deleted(twin: Twin, call: Call, _document: Any) -> Document:
+def _list_deleted(twin: Twin, call: ArmCall, _document: Any) -> Document:
     found = [each for each in twin.resources.values() if each["type"] == DELETED]
     return {"value": [{k: v for k, v in each.items() if not k.startswith("_")} for each in found]}
 
 
-def _purge(twin: Twin, call: Call, document: Any) -> Reply:
+def _purge(twin: Twin, call: ArmCall, document: Any) -> Reply:
     if document["properties"]["purgeProtectionEnabled"]:
         raise ArmError(405, "MethodNotAllowed", "Operation 'DeletedVaultPurge' is not allowed.")
     soft_delete.purge(twin, document["properties"]["vaultId"])
@@ -239,20 +228,7 @@ def _purge(twin: Twin, call: Call, document: Any) -> Reply:
     return Reply(200)
 
 
-def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document:
-    name = str((call.body or {}).get("name", ""))
-    try:
-        _check_name(twin, name, None)
-    except ArmError as e:
-        reason = "AccountNameInvalid" if e.code == "VaultNameNotValid" else "AlreadyExists"
-        return {"nameAvailable": False, "reason": reason, "message": e.message}
-    here = Id.parse(f"/subscriptions/{twin.subscription}/resourceGroups/-/providers/{VAULTS}/{name}")
-    if soft_delete.blocked_by(twin, twin.kinds[VAULTS.lower()], here):
-        return {"nameAvailable": False, "reason": "AlreadyExists", "message": _DELETED_MESSAGE}
-    return {"nameAvailable": True}
-
-
-def _put_key(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_key(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     """Make a key; one that is there stays as it is."""
     of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _KEY.judged(call)
     if there is None:
@@ -266,7 +242,7 @@ def _put_key(twin: Twin, call: Call, there: Document | None) -> Document:
     return documents.keep(twin, of, "keys", name, address(twin, of.name))
 
 
-def _put_secret(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_secret(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _SECRET.judged(call)
     given = body["properties"]
     content = {"contentType": given.get("contentType"), "tags": body.get("tags", {})}
@@ -279,15 +255,11 @@ def _put_secret(twin: Twin, call: Call, there: Document | None) -> Document:
     return documents.keep(twin, of, "secrets", name, address(twin, of.name))
 
 
-def _vault_of(twin: Twin, call: Call) -> Vault:
+def _vault_of(twin: Twin, call: ArmCall) -> VaultContents:
     found = twin.find(Id.parse(call.id).parent)
     assert found is not None
-    return Vault(twin, found)
+    return VaultContents(twin, found)
 
 
-def _refuse(twin: Twin, call: Call, _document: Any) -> Any:
+def _refuse(twin: Twin, call: ArmCall, _document: Any) -> Any:
     raise ArmError(405, "MethodNotAllowed", f"Resource Manager has no {call.method} of {Id.parse(call.id).type}.")
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

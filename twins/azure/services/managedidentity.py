@@ -4,16 +4,15 @@ https://learn.microsoft.com/rest/api/managedidentity/
 """
 
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import key
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals
 from twins.azure.entra.token_service import CREDENTIALS
 from twins.azure.twin import Twin
 
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
-VERSIONS = ("2024-11-30", "2023-07-31-preview", "2023-01-31", "2022-01-31-preview", "2018-11-30")
 MOST_CREDENTIALS = 20
 _IDENTITY = bodies.Body(IDENTITIES, more={"properties.isolationScope": bodies.TEXT})  # later versions have it
 _CREDENTIAL = bodies.Body(
@@ -26,9 +25,8 @@ _CREDENTIAL = bodies.Body(
 def install(twin: Twin) -> None:
     """Add the kinds."""
     twin.kind(
-        Kind(
+        ResourceKind(
             IDENTITIES,
-            VERSIONS,
             put=_put,
             gone=_gone,
             name=r"[a-zA-Z0-9][-_a-zA-Z0-9]{2,127}",
@@ -37,9 +35,8 @@ def install(twin: Twin) -> None:
         )
     )
     twin.kind(
-        Kind(
+        ResourceKind(
             CREDENTIALS,
-            VERSIONS[:-1],
             put=_put_credential,
             patch=False,
             name=r"[a-zA-Z0-9][-_a-zA-Z0-9]{2,119}",
@@ -48,7 +45,7 @@ def install(twin: Twin) -> None:
     )
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _IDENTITY.judged(call)
     properties = dict((there or {}).get("properties") or {})
     if not there:
@@ -61,7 +58,7 @@ def _gone(twin: Twin, document: Document) -> None:
     principals.remove(twin, document["properties"]["principalId"])
 
 
-def _put_credential(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_credential(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _CREDENTIAL.judged(call)
     properties = body["properties"]
     if len(properties["audiences"]) != 1:

@@ -9,12 +9,12 @@ import ipaddress
 import uuid
 from typing import Any
 
-from twins.azure.arm import arm, bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm import bodies
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.declared import READ_ONLY
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.twin import Twin
 
 NETWORKS = "Microsoft.Network/virtualNetworks"
@@ -24,17 +24,6 @@ ENDPOINTS = "Microsoft.Network/privateEndpoints"
 ZONE_GROUPS = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
 ZONES = "Microsoft.Network/privateDnsZones"
 LINKS = "Microsoft.Network/privateDnsZones/virtualNetworkLinks"
-VERSIONS = (
-    "2025-01-01",
-    "2024-10-01",
-    "2024-07-01",
-    "2024-05-01",
-    "2024-03-01",
-    "2024-01-01",
-    "2023-11-01",
-    "2023-09-01",
-)
-DNS_VERSIONS = ("2024-06-01", "2020-06-01", "2018-09-01")
 SECONDS = 10.0
 _NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?"
 _NETWORK = bodies.Body(
@@ -88,19 +77,17 @@ def install(twin: Twin) -> None:
     """Add the kinds. Of subnets, private endpoints and their zone groups the specification has no PATCH."""
     common = {"name": _NAME, "seconds": SECONDS, "patch": False}
     place = {**common, "patch": True, "location": True}
-    twin.kind(Kind(NETWORKS, VERSIONS, put=_put_network, deleting=_delete_network, show=_show_network, **place))
-    twin.kind(Kind(SUBNETS, VERSIONS, put=_put_subnet, deleting=_delete_subnet, show=_show_subnet, **common))
-    twin.kind(Kind(SECURITY_GROUPS, VERSIONS, put=_put_security_group, deleting=_delete_security_group, **place))
-    twin.kind(Kind(ENDPOINTS, VERSIONS, put=_put_endpoint, **common, location=True))
-    twin.kind(Kind(ZONE_GROUPS, VERSIONS, put=_put_zone_group, **common))
+    twin.kind(ResourceKind(NETWORKS, put=_put_network, deleting=_delete_network, show=_show_network, **place))
+    twin.kind(ResourceKind(SUBNETS, put=_put_subnet, deleting=_delete_subnet, show=_show_subnet, **common))
+    twin.kind(ResourceKind(SECURITY_GROUPS, put=_put_security_group, deleting=_delete_security_group, **place))
+    twin.kind(ResourceKind(ENDPOINTS, put=_put_endpoint, **common, location=True))
+    twin.kind(ResourceKind(ZONE_GROUPS, put=_put_zone_group, **common))
     zone = r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63}){1,34}"
-    twin.kind(
-        Kind(ZONES, DNS_VERSIONS, put=_put_zone, deleting=_delete_zone, name=zone, seconds=SECONDS, location=True)
-    )
-    twin.kind(Kind(LINKS, DNS_VERSIONS, put=_put_link, name=_NAME, seconds=SECONDS, location=True))
+    twin.kind(ResourceKind(ZONES, put=_put_zone, deleting=_delete_zone, name=zone, seconds=SECONDS, location=True))
+    twin.kind(ResourceKind(LINKS, put=_put_link, name=_NAME, seconds=SECONDS, location=True))
 
 
-def _put_network(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_network(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _NETWORK.judged(call)
     properties = body["properties"]
     spaces = [_network(each, "properties.addressSpace") for each in properties["addressSpace"]["addressPrefixes"]]
@@ -117,23 +104,23 @@ def _put_network(twin: Twin, call: Call, there: Document | None) -> Document:
     return {**body, "etag": _etag()}
 
 
-def _keep_subnet(twin: Twin, call: Call, subnet_id: str, given: Document, spaces: list[Any]) -> None:
+def _keep_subnet(twin: Twin, call: ArmCall, subnet_id: str, given: Document, spaces: list[Any]) -> None:
     """A subnet that is given in its network's body."""
     body = {"properties": given.get("properties") or {}}
-    inner = Call("PUT", subnet_id, call.query, {}, body, call.caller, call.api_version, subnet_id, call.url)
+    inner = ArmCall("PUT", subnet_id, call.query, {}, body, call.caller, call.api_version, subnet_id, call.url)
     made = _subnet(twin, inner, spaces)
     made["properties"]["provisioningState"] = "Succeeded"
     twin.keep({"id": subnet_id, "name": Id.parse(subnet_id).name, "type": SUBNETS, **made})
 
 
-def _put_subnet(twin: Twin, call: Call, _there: Document | None) -> Document:
+def _put_subnet(twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     network = twin.find(call.id.rsplit("/", 2)[0])
     assert network  # ARM has looked
     prefixes = network["properties"]["addressSpace"]["addressPrefixes"]
     return _subnet(twin, call, [_network(each, "properties.addressSpace") for each in prefixes])
 
 
-def _subnet(twin: Twin, call: Call, spaces: list[Any]) -> Document:
+def _subnet(twin: Twin, call: ArmCall, spaces: list[Any]) -> Document:
     body = _SUBNET.judged(call)
     properties = body["properties"]
     given = properties.get("addressPrefixes") or [properties.get("addressPrefix") or ""]
@@ -166,7 +153,7 @@ def _ranges(subnet: Document) -> list[Any]:
 
 
 def _show_network(twin: Twin, document: Document) -> Document:
-    subnets = [arm.shown(twin, each) for each in twin.children(document["id"], SUBNETS)]
+    subnets = [twin.shown(each) for each in twin.children(document["id"], SUBNETS)]
     document["properties"]["subnets"] = subnets
     return document
 
@@ -186,12 +173,12 @@ def _endpoints_in(twin: Twin, subnet_id: str) -> list[Document]:
     ]
 
 
-def _delete_network(twin: Twin, _call: Call, document: Document) -> None:
+def _delete_network(twin: Twin, _call: ArmCall, document: Document) -> None:
     for subnet in twin.children(document["id"], SUBNETS):
         _check_unused(twin, subnet["id"])
 
 
-def _delete_subnet(twin: Twin, _call: Call, document: Document) -> None:
+def _delete_subnet(twin: Twin, _call: ArmCall, document: Document) -> None:
     _check_unused(twin, document["id"])
 
 
@@ -210,7 +197,7 @@ def _check_unused(twin: Twin, subnet_id: str) -> None:
         )
 
 
-def _put_security_group(_twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_security_group(_twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _SECURITY_GROUP.judged(call)
     before = (there or {}).get("properties") or {}
     body["properties"].setdefault("securityRules", [])
@@ -218,7 +205,7 @@ def _put_security_group(_twin: Twin, call: Call, there: Document | None) -> Docu
     return {**body, "etag": _etag()}
 
 
-def _delete_security_group(twin: Twin, _call: Call, document: Document) -> None:
+def _delete_security_group(twin: Twin, _call: ArmCall, document: Document) -> None:
     for subnet in twin.resources.values():
         group = subnet["properties"].get("networkSecurityGroup") if subnet["type"] == SUBNETS else None
         if group and key(group["id"]) == key(document["id"]):
@@ -228,7 +215,7 @@ def _delete_security_group(twin: Twin, _call: Call, document: Document) -> None:
             raise ArmError(400, "InUseNetworkSecurityGroupCannotBeDeleted", message)
 
 
-def _put_endpoint(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_endpoint(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _ENDPOINT.judged(call)
     properties = body["properties"]
     _require(twin, properties["subnet"]["id"], SUBNETS)
@@ -254,14 +241,14 @@ def _put_endpoint(twin: Twin, call: Call, there: Document | None) -> Document:
     return {**body, "etag": _etag()}
 
 
-def _put_zone_group(twin: Twin, call: Call, _there: Document | None) -> Document:
+def _put_zone_group(twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     body = _ZONE_GROUP.judged(call)
     for each in body["properties"]["privateDnsZoneConfigs"]:
         _require(twin, each["properties"]["privateDnsZoneId"], ZONES)
     return {**body, "etag": _etag()}
 
 
-def _put_zone(_twin: Twin, call: Call, _there: Document | None) -> Document:
+def _put_zone(_twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     body = _ZONE.judged(call)
     _require_global(body)
     body["properties"] = {
@@ -276,7 +263,7 @@ def _put_zone(_twin: Twin, call: Call, _there: Document | None) -> Document:
     return {**body, "etag": _etag()}
 
 
-def _delete_zone(twin: Twin, _call: Call, document: Document) -> None:
+def _delete_zone(twin: Twin, _call: ArmCall, document: Document) -> None:
     if twin.children(document["id"], LINKS):
         nested = twin.children(document["id"], LINKS)[0]["id"].partition("/providers/")[2]
         message = f"Cannot delete resource while nested resources exist. Some existing nested resource IDs include: '{nested}'. Please delete all nested resources before deleting this resource."  # fmt: skip # noqa: E501
@@ -284,7 +271,7 @@ def _delete_zone(twin: Twin, _call: Call, document: Document) -> None:
         raise ArmError(409, "CannotDeleteResource", message)
 
 
-def _put_link(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_link(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _LINK.judged(call)
     _require_global(body)
     properties = body["properties"]

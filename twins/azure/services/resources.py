@@ -8,35 +8,20 @@ from typing import Any
 
 from twins.azure.arm import bodies, locations, providers
 from twins.azure.arm.arm import CREATED
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
-from twins.azure.arm.kinds import RESULT, Kind
+from twins.azure.arm.kinds import RESULT, ResourceKind
 from twins.azure.twin import Twin
 
-VERSIONS = (
-    "2025-04-01",
-    "2024-11-01",
-    "2024-07-01",
-    "2024-03-01",
-    "2023-07-01",
-    "2022-12-01",
-    "2022-09-01",
-    "2021-04-01",
-    "2021-01-01",
-    "2020-10-01",
-    "2020-06-01",
-    "2020-01-01",
-    "2019-11-01",
-    "2019-07-01",
-    "2018-05-01",
-)
 DELETE_SECONDS = 60.0
-UNJUDGED = ["requests: Resource Manager's limits are not counted: its headers always tell a full bucket less one"]
+UNJUDGED = [
+    "requests: Resource Manager's limits are neither counted nor told (x-ms-ratelimit-remaining-…)",
+    "resources: refused: whether a name is free, keys made anew, what a caller may do, filters but by equality",
+]
 _GROUP = bodies.Body(RESOURCE_GROUPS)
 _TERM = re.compile(
-    r"(?P<name>tagName|tagValue|resourceType|name|location|resourceGroup)\s+eq\s+'(?P<value>[^']*)'"
-    r"|substringof\('(?P<part>[^']*)',\s*(?P<of>name|resourceGroup)\)|startswith\(tagName,\s*'(?P<begin>[^']*)'\)",
+    r"(?P<name>tagName|tagValue|resourceType|name|location|resourceGroup)\s+eq\s+'(?P<value>[^']*)'",
     re.I,
 )
 _EXPANDED = {"createdTime": CREATED}
@@ -44,11 +29,10 @@ _EXPANDED = {"createdTime": CREATED}
 
 def install(twin: Twin) -> None:
     """Add the kinds and the lists."""
-    twin.kind(Kind(SUBSCRIPTIONS, VERSIONS, scopes=(), patch=False, deleting=_refuse, provisioning=False))
+    twin.kind(ResourceKind(SUBSCRIPTIONS, scopes=(), patch=False, deleting=_refuse, provisioning=False))
     twin.kind(
-        Kind(
+        ResourceKind(
             RESOURCE_GROUPS,
-            VERSIONS,
             put=_put_group,
             name=r"[-\w._()]{0,89}[-\w_()]",
             location=True,
@@ -82,18 +66,18 @@ def _seed(twin: Twin) -> None:
     )
 
 
-def _refuse(_twin: Twin, call: Call, _document: Document) -> None:
+def _refuse(_twin: Twin, call: ArmCall, _document: Document) -> None:
     raise ArmError(405, "MethodNotAllowed", f"The request with method {call.method} is not allowed on {call.path}.")
 
 
-def _put_group(_twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_group(_twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _GROUP.judged(call)
     return (
         {**body, "managedBy": body.get("managedBy") or (there or {}).get("managedBy")} if "managedBy" in body else body
     )
 
 
-def _listed_groups(call: Call, found: list[Document]) -> list[Document]:
+def _listed_groups(call: ArmCall, found: list[Document]) -> list[Document]:
     """https://learn.microsoft.com/rest/api/resources/resource-groups/list: by tag alone."""
     text = call.query.get("$filter", "")
     wanted = _terms(text)
@@ -102,26 +86,26 @@ def _listed_groups(call: Call, found: list[Document]) -> list[Document]:
     return [each for each in found if _matches(each, wanted)]
 
 
-def _list_tenants(twin: Twin, _call: Call, _document: Any) -> Document:
+def _list_tenants(twin: Twin, _call: ArmCall, _document: Any) -> Document:
     return {"value": [{"id": f"/tenants/{twin.tenant}", "tenantId": twin.tenant}]}
 
 
-def _list_subscriptions(twin: Twin, _call: Call, _document: Any) -> Document:
+def _list_subscriptions(twin: Twin, _call: ArmCall, _document: Any) -> Document:
     found = twin.find(f"/subscriptions/{twin.subscription}")
     return {"value": [found] if found else []}
 
 
-def _list_providers(twin: Twin, _call: Call, _document: Any) -> Document:
+def _list_providers(twin: Twin, _call: ArmCall, _document: Any) -> Document:
     return {"value": [providers.document(twin, namespace) for namespace in sorted(providers.namespaces(twin))]}
 
 
-def _list_locations(twin: Twin, _call: Call, _document: Any) -> Document:
+def _list_locations(twin: Twin, _call: ArmCall, _document: Any) -> Document:
     place = f"/subscriptions/{twin.subscription}/locations"
     found = locations.DISPLAY_NAMES.items()
     return {"value": [{"id": f"{place}/{name}", "name": name, "displayName": shown} for name, shown in found]}
 
 
-def _list(twin: Twin, call: Call, _document: Any) -> Reply:
+def _list(twin: Twin, call: ArmCall, _document: Any) -> Reply:
     """Resources of the subscription, or of a group: those that a portal's list has; nothing that lies in another.
 
     Where a tag's name and value are asked for, no tags are answered:
@@ -157,15 +141,7 @@ def _terms(text: str) -> dict[str, str]:
     left = re.sub(r"\s+and\s+", "", _TERM.sub("", text), flags=re.I).strip()
     if left:
         raise ArmError(400, "InvalidFilterInQueryString", f"Invalid $filter '{text}' specified in the query string.")
-    found: dict[str, str] = {}
-    for each in _TERM.finditer(text):
-        if each["name"]:
-            found[each["name"].lower()] = each["value"]
-        elif each["of"]:
-            found[f"in {each['of'].lower()}"] = each["part"]
-        else:
-            found["tagname begins"] = each["begin"]
-    return found
+    return {each["name"].lower(): each["value"] for each in _TERM.finditer(text)}
 
 
 def _matches(line: Document, wanted: dict[str, str]) -> bool:
@@ -174,16 +150,10 @@ def _matches(line: Document, wanted: dict[str, str]) -> bool:
         value = tags.get(wanted["tagname"].lower())
         if value is None or wanted.get("tagvalue", value) != value:
             return False
-    if not any(name.startswith(wanted.get("tagname begins", "").lower()) for name in tags or [""]):
-        return False
     actual = {
         "resourcetype": line["type"],
         "name": line["name"],
         "location": line.get("location", ""),
         "resourcegroup": Id.parse(line["id"]).group,
     }
-    return all(
-        value.lower() == actual[name].lower() if name in actual else value.lower() in actual[name[3:]].lower()
-        for name, value in wanted.items()
-        if name in actual or name.startswith("in ")
-    )
+    return all(value.lower() == actual[name].lower() for name, value in wanted.items() if name in actual)

@@ -13,22 +13,17 @@ from typing import Any
 
 from twins.azure import faults
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document, Reply
+from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
-from twins.azure.arm.kinds import RESULT, Kind
+from twins.azure.arm.kinds import RESULT, ResourceKind
 from twins.azure.blobs import blobs
-from twins.azure.blobs.front import ByPath, Front
+from twins.azure.blobs.front import BlobApp, BlobsByPath
 from twins.azure.services import storage_rules
 from twins.azure.twin import Twin
 
 SERVICES = "Microsoft.Storage/storageAccounts/blobServices"
 POLICIES = "Microsoft.Storage/storageAccounts/managementPolicies"
-VERSIONS = (
-    *("2024-01-01", "2025-06-01", "2025-01-01", "2023-05-01", "2023-04-01", "2023-01-01", "2022-09-01", "2022-05-01"),
-    *("2021-09-01", "2021-08-01", "2021-06-01", "2021-04-01", "2021-02-01", "2021-01-01", "2020-08-01-preview"),
-    *("2019-06-01", "2019-04-01"),
-)
 CREATE_SECONDS = 20.0
 CHANGE_SECONDS = 2.0
 """What a PATCH takes, or a PUT of what is there: both are answered when they are done (`StorageAccounts_Update` of the
@@ -44,7 +39,8 @@ BY_PATH = "/storage/"
 """Below it on the main port, every account is at its name: for Pulumi's states in blobs, which have one address."""
 UNJUDGED = [
     "blobs: kept by Azurite: no versions, no soft delete and no lifecycle rules, whatever the account's settings say",
-    "blobs: no account keys and no signatures by them; firewalls and network rules let everybody in",
+    "blobs: account keys, shared access signatures (delegated ones too) and batches of requests are refused",
+    "blobs: firewalls and network rules let everybody in",
     "blobs: files, queues, tables and hierarchical namespaces do not exist",
 ]
 _NAME = re.compile(r"[a-z0-9]{3,24}")
@@ -76,9 +72,8 @@ _DEFAULTS: Document = {
 def install(twin: Twin) -> None:
     """Add the kinds and actions."""
     twin.kind(
-        Kind(
+        ResourceKind(
             blobs.ACCOUNTS,
-            VERSIONS,
             put=_put_account,
             begun=_begun_account,
             gone=lambda twin, document: twin.end_data_plane(_plane(document["name"])),
@@ -92,9 +87,8 @@ def install(twin: Twin) -> None:
         )
     )
     twin.kind(
-        Kind(
+        ResourceKind(
             SERVICES,
-            VERSIONS,
             put=_put_service,
             deleting=_undeletable,
             patch=False,  # BlobServices_SetServiceProperties is a PUT, and there is no other
@@ -105,9 +99,8 @@ def install(twin: Twin) -> None:
         )
     )
     twin.kind(
-        Kind(
+        ResourceKind(
             blobs.CONTAINERS,
-            VERSIONS,
             put=_put_container,
             gone=_gone_container,
             listed=_listed_containers,
@@ -115,12 +108,9 @@ def install(twin: Twin) -> None:
             provisioning=False,
         )
     )
-    twin.kind(Kind(POLICIES, VERSIONS, put=_put_policy, name="default", provisioning=False, patch=False))
+    twin.kind(ResourceKind(POLICIES, put=_put_policy, name="default", provisioning=False, patch=False))
     twin.action(blobs.ACCOUNTS, "listKeys", _list_keys)
-    twin.action(blobs.ACCOUNTS, "regenerateKey", _regenerate_key)
-    permission = "Microsoft.Storage/checkNameAvailability/read"
-    twin.action("Microsoft.Storage", "checkNameAvailability", _check_name_availability, permission)
-    twin.route(BY_PATH, faults.around(twin, "storage", ByPath(twin, BY_PATH)))
+    twin.route(BY_PATH, faults.around(twin, "storage", BlobsByPath(twin, BY_PATH)))
     twin.resumers.append(lambda: _resume(twin))
     twin.closers.append(lambda: blobs.store(twin).azurite.close())
     twin.seeds.append(lambda: blobs.store(twin).empty())
@@ -131,7 +121,7 @@ def install(twin: Twin) -> None:
 
 def endpoint(twin: Twin, name: str) -> str:
     """Where an account's blobs are: https://localhost:PORT/."""
-    return twin.data_plane(_plane(name), Front(twin, name)) + "/"
+    return twin.data_plane(_plane(name), BlobApp(twin, name)) + "/"
 
 
 def _plane(name: str) -> str:
@@ -145,7 +135,7 @@ def _resume(twin: Twin) -> None:
             document["properties"]["primaryEndpoints"] = {"blob": endpoint(twin, document["name"])}
 
 
-def _put_account(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_account(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     _check_name(twin, Id.parse(call.id).name, there)
     storage_rules.check(call.body, new=there is None)
     body = _ACCOUNT.judged(call)
@@ -199,7 +189,7 @@ def _begun_account(twin: Twin, document: Document) -> None:
         twin.keep({"id": service, "name": "default", "type": SERVICES, "sku": sku, "properties": properties})
 
 
-def _put_service(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_service(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     given = _SERVICE.judged(call)["properties"]
     for name in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
         policy = given.get(name) or {}
@@ -211,11 +201,11 @@ def _put_service(twin: Twin, call: Call, there: Document | None) -> Document:
     return {"sku": (there or {}).get("sku"), "properties": properties}
 
 
-def _undeletable(twin: Twin, call: Call, document: Document) -> None:
+def _undeletable(twin: Twin, call: ArmCall, document: Document) -> None:
     raise ArmError(405, "MethodNotAllowed", "The HTTP method DELETE is not supported at this resource.")
 
 
-def _put_container(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_container(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     given = _CONTAINER.judged(call)["properties"]
     parsed = Id.parse(call.id)
     account = twin.find(call.id.partition("/blobServices/")[0])
@@ -257,12 +247,12 @@ def _gone_container(twin: Twin, document: Document) -> None:
         blobs.store(twin).forget(twin, account[blobs.SLOT], document["name"])
 
 
-def _listed_containers(call: Call, found: list[Document]) -> list[Document]:
+def _listed_containers(call: ArmCall, found: list[Document]) -> list[Document]:
     """https://learn.microsoft.com/rest/api/storagerp/blob-containers/list: `$filter` is what a name begins with."""
     return [each for each in found if each["name"].startswith(call.query.get("$filter", ""))]
 
 
-def _put_policy(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_policy(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     rules = _POLICY.judged(call)["properties"]["policy"]["rules"]
     if not rules:
         raise ArmError(400, "InvalidRequestPropertyValue", "The value of property 'policy.rules' is required.")
@@ -275,33 +265,13 @@ def _put_policy(twin: Twin, call: Call, there: Document | None) -> Document:
     return {"properties": {"policy": {"rules": rules}, "lastModifiedTime": datetime.now(UTC).isoformat()}}
 
 
-def _list_keys(twin: Twin, call: Call, document: Any) -> Reply:
+def _list_keys(twin: Twin, call: ArmCall, document: Any) -> Reply:
     made = document["properties"]["keyCreationTime"]
     keys = [
         {"keyName": name, "value": value, "permissions": "FULL", "creationTime": made[name]}
         for name, value in zip(("key1", "key2"), document["_keys"], strict=True)
     ]
     return Reply(200, {"keys": keys})
-
-
-def _regenerate_key(twin: Twin, call: Call, document: Any) -> Reply:
-    name = (call.body or {}).get("keyName")
-    if name not in ("key1", "key2"):
-        raise ArmError(400, _INVALID, f"The value '{name}' for 'keyName' is not valid.")
-    document["_keys"][int(name[-1]) - 1] = _new_key()
-    document["properties"]["keyCreationTime"][name] = datetime.now(UTC).isoformat()
-    twin.changed()
-    return _list_keys(twin, call, document)
-
-
-def _check_name_availability(twin: Twin, call: Call, _document: Any) -> Document:
-    name = str((call.body or {}).get("name", ""))
-    try:
-        _check_name(twin, name, None)
-    except ArmError as e:
-        reason = "AccountNameInvalid" if e.code == "AccountNameInvalid" else "AlreadyExists"
-        return {"nameAvailable": False, "reason": reason, "message": e.message}
-    return {"nameAvailable": True}
 
 
 def _new_key() -> str:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from twins.azure.arm.calls import Document
 from twins.azure.twin import Twin
 from twins.azure.vault import keys
-from twins.azure.vault.vault import Sort, Vault
+from twins.azure.vault.vault import Sort, VaultContents
 
 KEYS = "Microsoft.KeyVault/vaults/keys"
 SECRETS = "Microsoft.KeyVault/vaults/secrets"
@@ -18,7 +18,7 @@ _ARM_ATTRIBUTES = ("enabled", "nbf", "exp", "created", "updated")
 class Shown:
     """Of one sort, with ids below the vault's address (https://localhost:PORT)."""
 
-    def __init__(self, vault: Vault, sort: Sort, address: str) -> None:
+    def __init__(self, vault: VaultContents, sort: Sort, address: str) -> None:
         self._vault = vault
         self._sort: Sort = sort
         self._address = address
@@ -64,7 +64,7 @@ def attributes_of(body: Document) -> Document:
     return {name: given[name] for name in ("enabled", "nbf", "exp") if given.get(name) is not None}
 
 
-def keep(twin: Twin, vault: Vault, sort: Sort, name: str, address: str) -> Document:
+def keep(twin: Twin, vault: VaultContents, sort: Sort, name: str, address: str) -> Document:
     """Let Resource Manager have a key or secret as it is now."""
     version = vault.get(sort, name)
     place = f"{address}/{sort}/{name}"

@@ -12,13 +12,13 @@ from urllib.parse import urlencode
 
 from werkzeug.wrappers import Request
 
-from twins.azure.arm.calls import Caller, Document, Reply
+from twins.azure.arm.calls import Document, Principal, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.front import answer, read_json
+from twins.azure.arm.replies import answer, read_json
 from twins.azure.entra import tokens
 from twins.azure.twin import Twin
 from twins.azure.vault import documents, keys, vault
-from twins.azure.vault.vault import Vault, VaultError
+from twins.azure.vault.vault import VaultContents, VaultError
 
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _MOST_SECRET_BYTES = 25_600
@@ -36,7 +36,6 @@ _ACTIONS = {"wrapkey": "wrap", "unwrapkey": "unwrap"}
 # Method, sort and what follows a name (a version aside): what is done, and its data action below vaults/SORT/
 _OPERATIONS = {
     ("POST", "keys", "create"): ("create", "create/action"),
-    ("POST", "keys", "rotate"): ("rotate", "rotate/action"),
     ("PUT", "secrets", ""): ("set", "setSecret/action"),
     ("GET", "keys", ""): ("get", "read"),
     ("GET", "secrets", ""): ("get", "getSecret/action"),
@@ -56,7 +55,7 @@ _OPERATIONS = {
 _LISTS = {"keys": "read", "secrets": "readMetadata/action"}
 
 
-class Front:
+class VaultApp:
     """The WSGI application of one vault, by its name."""
 
     def __init__(self, twin: Twin, name: str) -> None:
@@ -77,9 +76,9 @@ class Front:
             if document is None:
                 raise VaultError(404, "VaultNotFound", f"The vault {self._name} was not found.")
             address = f"https://{request.host}"
-            return _page(request, _carry_out(twin, Vault(twin, document), caller, request, body, address))
+            return _page(request, _carry_out(twin, VaultContents(twin, document), caller, request, body, address))
 
-    def _caller(self, request: Request) -> Caller:
+    def _caller(self, request: Request) -> Principal:
         try:
             return tokens.caller_of(self._twin, dict(request.headers), tokens.VAULT)
         except ArmError as e:
@@ -107,7 +106,9 @@ def _page(request: Request, reply: Reply) -> Reply:
     return Reply(200, {"value": items[int(start) : end], "nextLink": link})
 
 
-def _carry_out(twin: Twin, of: Vault, caller: Caller, request: Request, body: Document, address: str) -> Reply:
+def _carry_out(
+    twin: Twin, of: VaultContents, caller: Principal, request: Request, body: Document, address: str
+) -> Reply:
     sort, name, version, verb = _parsed(request)
     kind: Any = sort.removeprefix("deleted")
     if not name:
@@ -134,13 +135,13 @@ def _parsed(request: Request) -> tuple[str, str, str, str]:
         message = f"The request URI contains an invalid name: {name}"
         raise VaultError(400, "BadParameter", message)
     last = rest[-1].lower() if rest else ""
-    verbs = (*_USES, "create", "rotate", "versions", "recover")
+    verbs = (*_USES, "create", "versions", "recover")
     verb = rest.pop().lower() if last in verbs else ""
     version = rest.pop(0) if rest else ""
     return sort, name, version, verb
 
 
-def _require(twin: Twin, of: Vault, caller: Caller, action: str, below: str) -> None:
+def _require(twin: Twin, of: VaultContents, caller: Principal, action: str, below: str) -> None:
     scope = of.document["id"] + (f"/{below}" if below else "")
     full = f"Microsoft.KeyVault/vaults/{action}"
     by_roles = of.document["properties"].get("enableRbacAuthorization")
@@ -156,14 +157,14 @@ def _require(twin: Twin, of: Vault, caller: Caller, action: str, below: str) -> 
     raise VaultError(403, "Forbidden", message, "ForbiddenByRbac" if by_roles else "AccessDenied")
 
 
-def _listed(of: Vault, sort: str, kind: Any, address: str) -> Document:
+def _listed(of: VaultContents, sort: str, kind: Any, address: str) -> Document:
     shown = documents.Shown(of, kind, address)
     if sort.startswith("deleted"):
         return {"value": [shown.deleted_item(name) for name in sorted(of.deleted(kind))]}
     return {"value": [shown.item(name, of.get(kind, name)) for name in of.names(kind)]}
 
 
-def _used(of: Vault, name: str, version: str, verb: str, body: Document, address: str) -> Document:
+def _used(of: VaultContents, name: str, version: str, verb: str, body: Document, address: str) -> Document:
     key = of.get("keys", name, version)
     kid = f"{address}/keys/{name}/{key['version']}"
     value, digest = _decoded(body, "value"), _decoded(body, "digest")
@@ -181,7 +182,7 @@ def _decoded(body: Document, name: str) -> bytes:
         raise VaultError(400, "BadParameter", f"Property '{name}' is not base64url.") from e
 
 
-def _create(twin: Twin, of: Vault, _kind: Any, name: str, _version: str, body: Document, address: str) -> Reply:
+def _create(twin: Twin, of: VaultContents, _kind: Any, name: str, _version: str, body: Document, address: str) -> Reply:
     attributes = documents.attributes_of(body)
     premium = of.document["properties"]["sku"]["name"].lower() == "premium"
     size = int(body.get("key_size") or 0)
@@ -192,16 +193,7 @@ def _create(twin: Twin, of: Vault, _kind: Any, name: str, _version: str, body: D
     return Reply(200, documents.Shown(of, "keys", address).bundle(name, version))
 
 
-def _rotate(twin: Twin, of: Vault, _kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:
-    before = of.get("keys", name)
-    size = documents.size_of(before)
-    made = keys.make(before["kty"], before["crv"], size, before["key_ops"], premium=True)
-    version = of.add("keys", name, {**made, "tags": before["tags"]}, {})
-    documents.keep(twin, of, "keys", name, address)
-    return Reply(200, documents.Shown(of, "keys", address).bundle(name, version))
-
-
-def _set(twin: Twin, of: Vault, _kind: Any, name: str, _version: str, body: Document, address: str) -> Reply:
+def _set(twin: Twin, of: VaultContents, _kind: Any, name: str, _version: str, body: Document, address: str) -> Reply:
     value = body.get("value")
     if not isinstance(value, str):
         raise VaultError(400, "BadParameter", "The 'value' of a secret is missing.")
@@ -213,7 +205,7 @@ def _set(twin: Twin, of: Vault, _kind: Any, name: str, _version: str, body: Docu
     return Reply(200, documents.Shown(of, "secrets", address).bundle(name, version))
 
 
-def _get(_twin: Twin, of: Vault, kind: Any, name: str, version: str, _body: Document, address: str) -> Reply:
+def _get(_twin: Twin, of: VaultContents, kind: Any, name: str, version: str, _body: Document, address: str) -> Reply:
     found = of.get(kind, name, version)
     if kind == "secrets" and not found["attributes"]["enabled"]:
         message = "Operation get is not allowed on a disabled secret."
@@ -221,7 +213,7 @@ def _get(_twin: Twin, of: Vault, kind: Any, name: str, version: str, _body: Docu
     return Reply(200, documents.Shown(of, kind, address).bundle(name, found))
 
 
-def _update(_twin: Twin, of: Vault, kind: Any, name: str, version: str, body: Document, address: str) -> Reply:
+def _update(_twin: Twin, of: VaultContents, kind: Any, name: str, version: str, body: Document, address: str) -> Reply:
     own = "key_ops" if kind == "keys" else "contentType"
     members = {"tags": body.get("tags"), own: body.get(own)}
     found = of.change(of.get(kind, name, version), documents.attributes_of(body), **members)
@@ -230,24 +222,30 @@ def _update(_twin: Twin, of: Vault, kind: Any, name: str, version: str, body: Do
     return Reply(200, shown)
 
 
-def _versions(_twin: Twin, of: Vault, kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:
+def _versions(
+    _twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
+) -> Reply:
     shown = documents.Shown(of, kind, address)
     found = of.versions(kind, name)
     return Reply(200, {"value": [shown.item(name, each, each["version"]) for each in found]})
 
 
-def _delete(twin: Twin, of: Vault, kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:
+def _delete(twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:
     of.delete(kind, name)
     twin.drop(f"{of.document['id']}/{kind}/{name}")
     return Reply(200, documents.Shown(of, kind, address).deleted_bundle(name))
 
 
-def _get_deleted(_twin: Twin, of: Vault, kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:
+def _get_deleted(
+    _twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
+) -> Reply:
     of.deleted_named(kind, name)
     return Reply(200, documents.Shown(of, kind, address).deleted_bundle(name))
 
 
-def _recover(twin: Twin, of: Vault, kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:
+def _recover(
+    twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
+) -> Reply:
     found = of.recover(kind, name)
     documents.keep(twin, of, kind, name, address)
     shown = documents.Shown(of, kind, address).bundle(name, found)
@@ -255,14 +253,15 @@ def _recover(twin: Twin, of: Vault, kind: Any, name: str, _version: str, _body: 
     return Reply(200, shown)
 
 
-def _purge(_twin: Twin, of: Vault, kind: Any, name: str, _version: str, _body: Document, _address: str) -> Reply:
+def _purge(
+    _twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, _address: str
+) -> Reply:
     of.purge(kind, name)
     return Reply(204)
 
 
 _HANDLERS: dict[str, Callable[..., Reply]] = {
     "create": _create,
-    "rotate": _rotate,
     "set": _set,
     "get": _get,
     "update": _update,

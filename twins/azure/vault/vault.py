@@ -29,7 +29,7 @@ class VaultError(ArmError):
         return super().error() | ({"innererror": {"code": self.inner}} if self.inner else {})
 
 
-class Vault:
+class VaultContents:
     """A vault by its name; whoever asks holds the twin's lock. Versions are documents with `version`, `attributes`
     (enabled, created, updated, …), `tags`, and what is the sort's own.
     """

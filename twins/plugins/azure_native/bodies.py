@@ -7,8 +7,8 @@ from urllib.parse import quote, unquote
 from twins.plugins.azure_native.rules import (
     RAW_PARAMETERS,
     Definition,
-    Rules,
     Shape,
+    TypeRules,
     definition,
 )
 from twins.plugins.differences import member
@@ -19,7 +19,7 @@ Properties = dict[str, Any]
 _SELF = "$self/"
 
 
-def resource_id(rules: Rules, subscription: str, inputs: Mapping[str, Any]) -> str:
+def resource_id(rules: TypeRules, subscription: str, inputs: Mapping[str, Any]) -> str:
     """The id that a resource with these inputs has.
 
     Raises:
@@ -35,7 +35,7 @@ def resource_id(rules: Rules, subscription: str, inputs: Mapping[str, Any]) -> s
     return found
 
 
-def path_values(rules: Rules, identity: str) -> Properties:
+def path_values(rules: TypeRules, identity: str) -> Properties:
     """The inputs that an id holds.
 
     Raises:
@@ -58,7 +58,7 @@ def path_values(rules: Rules, identity: str) -> Properties:
     return {name: found[parameter] for parameter, name in rules.parameters.items()}
 
 
-def to_body(rules: Rules, inputs: Mapping[str, Any], identity: str) -> dict[str, Any]:
+def to_body(rules: TypeRules, inputs: Mapping[str, Any], identity: str) -> dict[str, Any]:
     """The body of a PUT."""
     walk = _ToApi(rules.rename, identity)
     body: dict[str, Any] = {}
@@ -70,7 +70,9 @@ def to_body(rules: Rules, inputs: Mapping[str, Any], identity: str) -> dict[str,
     return body
 
 
-def remove_from_sets(rules: Rules, old_inputs: Mapping[str, Any], inputs: Mapping[str, Any], body: Properties) -> bool:
+def remove_from_sets(
+    rules: TypeRules, old_inputs: Mapping[str, Any], inputs: Mapping[str, Any], body: Properties
+) -> bool:
     """Let a body say which entries of string sets are gone: null. Were there any?
 
     ARM merges identity.userAssignedIdentities: what is left out there stays.
@@ -89,18 +91,18 @@ def remove_from_sets(rules: Rules, old_inputs: Mapping[str, Any], inputs: Mappin
     return found
 
 
-def from_body(rules: Rules, body: Mapping[str, Any]) -> Properties:
+def from_body(rules: TypeRules, body: Mapping[str, Any]) -> Properties:
     """The outputs that an answer holds."""
     return _members(body, rules.outputs, rules.rename, "")
 
 
-def inputs_of(rules: Rules, body: Mapping[str, Any], identity: str) -> Properties:
+def inputs_of(rules: TypeRules, body: Mapping[str, Any], identity: str) -> Properties:
     """The inputs that would make what an answer shows: for an import."""
     shown = _members(body, rules.body, rules.rename, "")
     return {**projected(rules, shown), **path_values(rules, identity)}
 
 
-def projected(rules: Rules, outputs: Mapping[str, Any]) -> Properties:
+def projected(rules: TypeRules, outputs: Mapping[str, Any]) -> Properties:
     """Outputs in the shape of inputs: without what can't be given."""
     return {name: _to_input(outputs[name], shape) for name, shape in rules.body.items() if name in outputs}
 

@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twins.plugins.azure_native.arm import ArmError, Waiting
+from twins.plugins.azure_native.arm import ArmResponseError
 from twins.plugins.azure_native.bodies import Properties, at
-from twins.plugins.azure_native.rules import Rules, Shape, definition
+from twins.plugins.azure_native.rules import Shape, TypeRules, definition
 from twins.plugins.azure_native.session import AzureSession
 from twins.plugins.plugin import (
     Failure,
@@ -27,7 +27,7 @@ _RANDOM_DIGITS = 8
 
 
 def with_defaults(
-    rules: Rules, request: Request[AzureSession], olds: Mapping[str, Any], news: Properties, naming: Naming
+    rules: TypeRules, request: Request[AzureSession], olds: Mapping[str, Any], news: Properties, naming: Naming
 ) -> Properties:
     """The inputs with a name, a location and an API version."""
     inputs = dict(news)
@@ -45,7 +45,7 @@ def with_defaults(
     return inputs
 
 
-def failures(rules: Rules, inputs: Mapping[str, Any]) -> list[Failure]:
+def failures(rules: TypeRules, inputs: Mapping[str, Any]) -> list[Failure]:
     """What is wrong with inputs, in the words of the real plugin."""
     found = [_missing(name) for name in sorted(rules.required | {rules.named}) if name not in inputs]
     for name, shape in rules.inputs.items():
@@ -63,7 +63,7 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def _name(rules: Rules, logical: str, olds: Mapping[str, Any], naming: Naming) -> tuple[str, bool]:
+def _name(rules: TypeRules, logical: str, olds: Mapping[str, Any], naming: Naming) -> tuple[str, bool]:
     if rules.named in olds:
         return olds[rules.named], olds.get(CREATE_FIRST) is True
     if naming.mode == "disable":
@@ -78,7 +78,7 @@ def _name(rules: Rules, logical: str, olds: Mapping[str, Any], naming: Naming) -
     return logical + digest[:_RANDOM_DIGITS], True
 
 
-def _location(rules: Rules, request: Request[AzureSession], olds: Mapping[str, Any], inputs: Properties) -> str:
+def _location(rules: TypeRules, request: Request[AzureSession], olds: Mapping[str, Any], inputs: Properties) -> str:
     session = request.session
     if olds.get("location"):
         return olds["location"]
@@ -92,8 +92,8 @@ def _location(rules: Rules, request: Request[AzureSession], olds: Mapping[str, A
     if group not in session.group_locations:
         path = f"/subscriptions/{session.subscription}/resourceGroups/{group}"
         try:
-            answer = session.reached().get(path, GROUPS_VERSION, Waiting.of(0, request.active))
-        except ArmError:
+            answer = session.reached().get(path, {"api-version": GROUPS_VERSION})
+        except ArmResponseError:
             return ""
         session.group_locations[group] = answer.get("location", "")
     return session.group_locations[group]

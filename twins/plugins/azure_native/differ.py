@@ -5,12 +5,14 @@ from typing import Any
 
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import CREATE_FIRST, VERSION
-from twins.plugins.azure_native.rules import Rules
+from twins.plugins.azure_native.rules import TypeRules
 from twins.plugins.differences import differences, general
 from twins.plugins.plugin import Change, Differences
 
 
-def diff(rules: Rules, old_inputs: Mapping[str, Any], state: Mapping[str, Any], news: Mapping[str, Any]) -> Differences:
+def diff(
+    rules: TypeRules, old_inputs: Mapping[str, Any], state: Mapping[str, Any], news: Mapping[str, Any]
+) -> Differences:
     """The differences between recorded and wanted inputs; the live state is not asked."""
     old = {VERSION: state[VERSION]} if VERSION in state else {}
     old |= old_inputs
@@ -46,13 +48,13 @@ def _changed(given: Any, before: Any, now: Any) -> Any:
     return given if before == now else now
 
 
-def _replaces(rules: Rules, path: str) -> bool:
+def _replaces(rules: TypeRules, path: str) -> bool:
     """Is it a part of the URL, or what the type's rules say, or inside of that?"""
     replacing = {*rules.replace, *rules.parameters.values()}
     return path in replacing or any(path.startswith((f"{each}.", f"{each}[")) for each in rules.replace)
 
 
-def _by_default(rules: Rules, name: str, old: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
+def _by_default(rules: TypeRules, name: str, old: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
     """Is it added with the value that the API takes its absence for?"""
     return name not in old and name in rules.defaults and news.get(name) == rules.defaults[name]
 

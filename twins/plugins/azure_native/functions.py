@@ -3,11 +3,10 @@
 from typing import Any
 
 from twins.plugins.azure_native import bodies
-from twins.plugins.azure_native.arm import Waiting
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import VERSION
 from twins.plugins.azure_native.rules import (
-    Rules,
+    TypeRules,
     actions,
     rules,
     tokens,
@@ -51,15 +50,16 @@ def _client_config(session: AzureSession) -> Properties:
 
 
 def _called(
-    session: AzureSession, known: Rules, arguments: Properties, action: str
+    session: AzureSession, known: TypeRules, arguments: Properties, action: str
 ) -> tuple[Properties, list[Failure]]:
     absent = [name for name in known.parameters.values() if name not in arguments]
     if absent:
         return {}, [Failure("", f"missing required property '{name}'") for name in absent]
     identity = bodies.resource_id(known, session.subscription, arguments)
-    waiting = Waiting.of(0, lambda: not session.stopping.is_set())
+    query = {"api-version": known.api_version}
     if action:
-        answer: Any = session.reached().post(f"{identity}/{action}", known.api_version, {}, waiting)
+        path, accepted = f"{identity}/{action}", (200, 201)
+        answer: Any = session.reached().send("POST", path, query, {}, accepted=accepted).http_response.json()
         return answer if isinstance(answer, dict) else {"value": answer}, []
-    answer = session.reached().get(identity, known.api_version, waiting)
+    answer = session.reached().get(identity, query)
     return {"id": answer.get("id", identity), **bodies.from_body(known, answer), VERSION: known.api_version}, []

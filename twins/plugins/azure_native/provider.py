@@ -3,7 +3,6 @@
 import copy
 import importlib.metadata
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from twins.plugins.azure_native import (
@@ -13,10 +12,10 @@ from twins.plugins.azure_native import (
     functions,
     special,
 )
-from twins.plugins.azure_native.arm import AcceptedError, ArmError, Waiting
+from twins.plugins.azure_native.arm import AcceptedError, ArmResponseError, Deadline
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import VERSION
-from twins.plugins.azure_native.rules import Rules, rules
+from twins.plugins.azure_native.rules import TypeRules, rules
 from twins.plugins.azure_native.session import AzureSession, check_config, open_session
 from twins.plugins.caller import environment_of
 from twins.plugins.plugin import (
@@ -72,27 +71,27 @@ class AzureNativeProvider(Provider[AzureSession]):
         return outputs | {VERSION: known.api_version}
 
     def create(self, request: Request[AzureSession], inputs: Properties) -> tuple[str, Properties]:
-        known, session, waiting = _rules(request), request.session, _waiting(request)
+        known, session = _rules(request), request.session
         given = checks.complete(inputs)
         identity = bodies.resource_id(known, session.subscription, given)
         body = bodies.to_body(known, given, identity)
-        session.reached().refuse_existing(identity, known.api_version, known.singleton, waiting)
+        _refuse_existing(session, known, identity)
         for path in known.maintained:
             place = known.api_path(path)
             if bodies.at(body, place) is None:
                 bodies.put(body, place, [])
-        answer = self._put(request, identity, given, body, waiting)
+        answer = self._put(request, identity, given, body)
         made = answer.get("id")
         identity = made if isinstance(made, str) else identity
-        return identity, self._state(request, identity, given, answer, waiting)
+        return identity, self._state(request, identity, given, answer)
 
     def read(
         self, request: Request[AzureSession], identity: str, state: Properties, inputs: Properties
     ) -> tuple[str, Properties, Properties] | None:
-        known, waiting = _rules(request), _waiting(request)
+        known = _rules(request)
         try:
-            answer = self._get(request, identity, state or inputs, waiting)
-        except ArmError as error:
+            answer = self._get(request, identity, state or inputs)
+        except ArmResponseError as error:
             if error.status == 404:
                 return None
             raise
@@ -117,7 +116,7 @@ class AzureNativeProvider(Provider[AzureSession]):
         old_inputs: Properties,
         news: Properties,
     ) -> Properties:
-        known, session, waiting = _rules(request), request.session, _waiting(request)
+        known, session = _rules(request), request.session
         given = checks.complete(news)
         for name, value in known.defaults_on_removal.items():
             if name not in given and name in state:
@@ -127,21 +126,21 @@ class AzureNativeProvider(Provider[AzureSession]):
         method = "PATCH" if bodies.remove_from_sets(known, old_inputs, given, body) else "PUT"
         unset = [place for place in map(known.api_path, known.maintained) if bodies.at(body, place) is None]
         if unset:
-            there = self._get(request, identity, given, waiting)
+            there = self._get(request, identity, given)
             for place in unset:
                 if (value := bodies.at(there, place)) is not None:
                     bodies.put(body, place, value)
-        answer = self._put(request, identity, given, body, waiting, method)
-        return self._state(request, identity, given, answer, waiting)
+        answer = self._put(request, identity, given, body, method)
+        return self._state(request, identity, given, answer)
 
     def delete(self, request: Request[AzureSession], identity: str, state: Properties) -> None:
-        known, arm, waiting = _rules(request), request.session.reached(), _waiting(request)
+        known, arm, deadline = _rules(request), request.session.reached(), _deadline(request)
         if known.data_plane_delete:
-            special.delete_in_vault(arm, identity, waiting)
+            special.delete_in_vault(arm, identity)
         elif known.singleton:
-            arm.put(identity, {"api-version": known.api_version}, {}, "put" in known.waits, waiting)
+            arm.put(identity, {"api-version": known.api_version}, {}, "put" in known.waits, deadline)
         else:
-            arm.delete(identity, known.api_version, "delete" in known.waits, waiting)
+            arm.delete(identity, known.api_version, "delete" in known.waits, deadline)
 
     def invoke(self, session: AzureSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
         return functions.invoke(session, token, arguments)
@@ -152,7 +151,6 @@ class AzureNativeProvider(Provider[AzureSession]):
         identity: str,
         given: Properties,
         body: Properties,
-        waiting: Waiting,
         method: str = "PUT",
     ) -> Properties:
         """Make or change a resource.
@@ -164,39 +162,35 @@ class AzureNativeProvider(Provider[AzureSession]):
         query = {"api-version": known.api_version}
         query |= {parameter: _text(given[name]) for name, parameter in known.query.items() if name in given}
         try:
-            return request.session.reached().put(identity, query, body, "put" in known.waits, waiting, method)
+            arm, deadline = request.session.reached(), _deadline(request)
+            return arm.put(identity, query, body, "put" in known.waits, deadline, method)
         except AcceptedError as error:
             told, outputs = str(error), {}
             try:
-                outputs = bodies.from_body(known, self._get(request, identity, given, Waiting.of(60, lambda: True)))
+                outputs = bodies.from_body(known, self._get(request, identity, given))
             except ProviderError as unread:
                 told = f"resource created but read failed {unread}: {told}"
             raise PartlyMadeError(told, identity, outputs | {VERSION: known.api_version}) from None
 
-    def _get(
-        self, request: Request[AzureSession], identity: str, known_inputs: Properties, waiting: Waiting
-    ) -> Properties:
+    def _get(self, request: Request[AzureSession], identity: str, known_inputs: Properties) -> Properties:
         known, session = _rules(request), request.session
         query = {"api-version": known.api_version, **special.read_query(known, known_inputs, session.tenant)}
-        answer = session.reached().call("GET", identity, query, None, waiting)
-        if answer.status != 200:
-            raise answer.error()
-        return answer.body or {}
+        return session.reached().get(identity, query)
 
     def _state(
-        self, request: Request[AzureSession], identity: str, given: Properties, answer: Properties, waiting: Waiting
+        self, request: Request[AzureSession], identity: str, given: Properties, answer: Properties
     ) -> Properties:
         """What is recorded: the resource as it is read after it was written."""
         known = _rules(request)
         if request.session.reads_after_writes:
             try:
-                answer = self._get(request, identity, given, waiting)
+                answer = self._get(request, identity, given)
             except ProviderError as error:
                 log.warning("%s could not be read after it was written: %s", identity, error)
         return bodies.from_body(known, answer) | {VERSION: known.api_version}
 
 
-def _rules(request: Request[AzureSession]) -> Rules:
+def _rules(request: Request[AzureSession]) -> TypeRules:
     try:
         return rules(request.type)
     except KeyError:
@@ -206,10 +200,20 @@ def _rules(request: Request[AzureSession]) -> Rules:
         ) from None
 
 
-def _waiting(request: Request[AzureSession]) -> Waiting:
+def _refuse_existing(session: AzureSession, known: TypeRules, identity: str) -> None:
+    try:
+        found = session.reached().get(identity, {"api-version": known.api_version}, accepted=(200, 204))
+    except ArmResponseError as error:
+        if error.status == 404:
+            return
+        raise ProviderError(f"cannot check existence of resource '{identity}': {error}") from None
+    if found and not known.singleton:
+        raise ProviderError(f"cannot create already existing resource '{identity}'")
+
+
+def _deadline(request: Request[AzureSession]) -> Deadline:
     stopping = request.session.stopping
-    wanted: Callable[[], bool] = lambda: request.active() and not stopping.is_set()  # noqa: E731
-    return Waiting.of(request.timeout, wanted)
+    return Deadline(request.timeout, lambda: request.active() and not stopping.is_set())
 
 
 def _remove(values: dict[str, Any], path: list[str]) -> None:

@@ -30,7 +30,7 @@ _PARAMETER = re.compile(r"{(\w+)}")
 
 
 @dataclass(frozen=True)
-class Rules:
+class TypeRules:
     """One type."""
 
     token: str
@@ -102,7 +102,7 @@ def tokens() -> tuple[str, ...]:
 
 
 @functools.cache
-def rules(token: str) -> Rules:
+def rules(token: str) -> TypeRules:
     """A type's rules.
 
     Raises:
@@ -110,7 +110,7 @@ def rules(token: str) -> Rules:
     """
     told, shapes = _types()["types"][token], _shapes()["types"][token]
     inputs = _plain(shapes["inputs"])
-    return Rules(
+    return TypeRules(
         token=token,
         api_version=told["api_version"],
         path=told["path"],

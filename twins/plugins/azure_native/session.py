@@ -4,18 +4,24 @@ Inputs and environment variables are the real plugin's: https://www.pulumi.com/r
 """
 
 import base64
+import functools
 import json
-import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
+
+import requests
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import AzureError
+from azure.identity import ClientAssertionCredential, ClientSecretCredential
+from requests.adapters import HTTPAdapter
 
 from contract.twins import TWIN_SUBSCRIPTION, azure_twin_address, is_loopback
-from twins.plugins.azure_native.arm import Answer, Arm, Connections
+from twins.plugins.azure_native.arm import ManagerClient, transport
 from twins.plugins.plugin import Failure, ProviderError, Session
 from twins.plugins.values import UNKNOWN
 
@@ -39,16 +45,14 @@ VARIABLES = {
     "skipReadOnUpdate": "ARM_SKIP_READ_ON_UPDATE",
 }
 PARTNER_ID = "a90539d8-a7a6-5826-95c4-1fbef22d4b22"
-PACE = 100.0
-"""How many times quicker than on Azure a stand-in waits between its tries and looks."""
 _REFUSED = "the stand-in plugin serves twins on a loopback address alone"
 _METADATA = "/metadata/endpoints?api-version=2022-09-01"
 _FRESH_SECONDS = 300  # a token that ends sooner is asked for again
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """Addresses of a cloud, from its metadata."""
+class CloudAddresses:
+    """From a cloud's metadata."""
 
     login: str
     resource_manager: str
@@ -67,10 +71,10 @@ class AzureSession(Session):
     reads_after_writes: bool = True
     known: bool = True
     """False in a preview whose provider settings are not known yet: nothing may be called."""
-    arm: Arm | None = None
+    arm: ManagerClient | None = None
     group_locations: dict[str, str] = field(default_factory=dict)
 
-    def reached(self) -> Arm:
+    def reached(self) -> ManagerClient:
         """Resource Manager. Raises: ProviderError: the provider's settings are not known yet."""
         if self.arm is None:
             raise ProviderError("the provider's settings are not known yet: nothing can be asked for")
@@ -116,9 +120,9 @@ def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str
     address = f"https://{host}" if host else (twin or azure_twin_address(environ))
     if not address or not is_loopback(address):
         raise ProviderError(f"no address of a twin: set metadataHost or ARM_METADATA_HOSTNAME; {_REFUSED}")
-    connections = Connections(_context(environ))
+    connections = connections_trusting(environ.get("SSL_CERT_FILE", ""))
     cloud = _cloud(connections, address)
-    tokens = Tokens(connections, cloud, settings, environ)
+    tokens = BearerTokens(_credential(connections, cloud, settings, environ))
     subscription = settings["subscriptionId"]
     if not subscription:
         raise ProviderError("A Subscription ID must be configured: azure-native:subscriptionId, or ARM_SUBSCRIPTION_ID")
@@ -130,143 +134,133 @@ def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str
         client=settings["clientId"],
         location=settings.get("location", ""),
         reads_after_writes=settings["skipReadOnUpdate"] != "true",
-        arm=Arm(cloud.resource_manager, connections, tokens, _user_agent(settings, version), PACE, cloud.audience),
+        arm=ManagerClient(cloud.resource_manager, tokens, connections, cloud.audience, _user_agent(settings, version)),
     )
 
 
-class Tokens:
+@functools.cache
+def connections_trusting(authorities: str) -> requests.Session:
+    """Returns connections that all sessions with the same file of authorities share: the engine's own, since an
+    attached plugin is no child of it.
+
+    Raises:
+        ProviderError: there is no such file.
+    """
+    if authorities and not Path(authorities).is_file():
+        raise ProviderError(f"SSL_CERT_FILE {authorities}: no such file")
+    made = requests.Session()
+    made.verify, made.trust_env = authorities or True, False
+    made.mount("https://", HTTPAdapter(pool_maxsize=64))
+    return made
+
+
+class BearerTokens:
     """Bearer tokens for an audience, kept until they end."""
 
-    def __init__(
-        self, connections: Connections, cloud: Cloud, settings: Mapping[str, str], environ: Mapping[str, str]
-    ) -> None:
-        self.settings = settings
-        self._connections, self._cloud, self._environ = connections, cloud, environ
-        self._kept: dict[str, tuple[float, str]] = {}
+    def __init__(self, credential: Any) -> None:
+        self._credential = credential
+        self._kept: dict[str, AccessToken] = {}
         self._lock = threading.Lock()
-        self._ask = self._method()
 
     def __call__(self, audience: str) -> str:
         with self._lock:
-            until, token = self._kept.get(audience, (0.0, ""))
-            if until - _FRESH_SECONDS < time.time():
-                answer = self._ask(audience.rstrip("/") or audience)
-                if answer.status != 200 or not isinstance(answer.body, dict):
-                    raise ProviderError(f"authentication failed: {_told(answer)}")
-                token = str(answer.body["access_token"])
-                seconds = float(answer.body.get("expires_in") or 3600)
-                self._kept[audience] = (time.time() + max(seconds, 2 * _FRESH_SECONDS), token)
-            return token
+            found = self._kept.get(audience)
+            if not found or found.expires_on - _FRESH_SECONDS < time.time():
+                try:
+                    found = self._credential.get_token(f"{audience.rstrip('/')}/.default")
+                except (AzureError, requests.RequestException) as error:
+                    raise ProviderError(f"authentication failed: {error}") from None
+                self._kept[audience] = found
+            return found.token
 
-    def _method(self) -> Callable[[str], Answer]:
-        """The one way of the real plugin's, in its order, that the settings ask for."""
-        settings = self.settings
-        if settings["useDefaultAzureCredential"] == "true":
-            self._need("the Default Azure Credential", "subscriptionId")
-            mine = {n: self._environ.get(f"AZURE_{v}", "") for n, v in _DEFAULT_CREDENTIAL.items()}
-            if not all(mine.values()):
-                return self._identity
-            self.settings = {**settings, **mine}
-            return self._secret
-        if settings["clientSecret"]:
-            self._need("a Service Principal using a Client Secret", "subscriptionId", "tenantId", "clientId")
-            return self._secret
-        if settings["useOidc"] == "true":
-            self._need("OIDC", "subscriptionId", "tenantId", "clientId")
-            return self._assertion
-        if settings["useMsi"] == "true":
-            self._need("a Managed Identity using MSI", "subscriptionId")
-            return self._identity
-        raise ProviderError(
-            "no credentials: set ARM_CLIENT_ID, ARM_CLIENT_SECRET and ARM_TENANT_ID, as `twins azure env` prints "
-            "them (the Azure CLI's account is not a twin's)"
-        )
 
-    def _need(self, how: str, *names: str) -> None:
-        words = {"subscriptionId": "Subscription ID", "tenantId": "Tenant ID", "clientId": "Client ID"}
-        for name in names:
-            if not self.settings[name]:
-                kind = "with" if how == "OIDC" else "as" if how.startswith("a ") else "using"
-                raise ProviderError(f"A {words[name]} must be configured when authenticating {kind} {how}.")
+def _credential(
+    connections: requests.Session, cloud: CloudAddresses, settings: Mapping[str, str], environ: Mapping[str, str]
+) -> Any:
+    """The one way of the real plugin's, in its order, that the settings ask for."""
+    options = {"authority": cloud.login, "disable_instance_discovery": True, "transport": transport(connections)}
+    if settings["useDefaultAzureCredential"] == "true":
+        _need(settings, "using the Default Azure Credential", "subscriptionId")
+        mine = [environ.get(f"AZURE_{name}", "") for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")]
+        if all(mine):
+            return ClientSecretCredential(*mine, **options)
+        return _ManagedIdentity(connections, settings["clientId"], environ)
+    client = settings["tenantId"], settings["clientId"]
+    if settings["clientSecret"]:
+        how = "as a Service Principal using a Client Secret"
+        _need(settings, how, "subscriptionId", "tenantId", "clientId")
+        return ClientSecretCredential(*client, settings["clientSecret"], **options)
+    if settings["useOidc"] == "true":
+        _need(settings, "with OIDC", "subscriptionId", "tenantId", "clientId")
+        return ClientAssertionCredential(*client, lambda: _oidc_token(connections, settings), **options)
+    if settings["useMsi"] == "true":
+        _need(settings, "as a Managed Identity using MSI", "subscriptionId")
+        return _ManagedIdentity(connections, settings["clientId"], environ)
+    raise ProviderError(
+        "no credentials: set ARM_CLIENT_ID, ARM_CLIENT_SECRET and ARM_TENANT_ID, as `twins azure env` prints "
+        "them (the Azure CLI's account is not a twin's)"
+    )
 
-    def _secret(self, audience: str) -> Answer:
-        return self._client(audience, {"client_secret": self.settings["clientSecret"]})
 
-    def _assertion(self, audience: str) -> Answer:
-        kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-        return self._client(audience, {"client_assertion_type": kind, "client_assertion": self._oidc_token()})
+def _need(settings: Mapping[str, str], how: str, *names: str) -> None:
+    words = {"subscriptionId": "Subscription ID", "tenantId": "Tenant ID", "clientId": "Client ID"}
+    if absent := [words[name] for name in names if not settings[name]]:
+        raise ProviderError(f"A {absent[0]} must be configured when authenticating {how}.")
 
-    def _client(self, audience: str, proof: Mapping[str, str]) -> Answer:
-        url = f"{self._cloud.login.rstrip('/')}/{self.settings['tenantId']}/oauth2/v2.0/token"
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self.settings["clientId"],
-            "scope": f"{audience}/.default",
-            **proof,
-        }
-        return self._call("POST", url, {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(form).encode())
 
-    def _identity(self, audience: str) -> Answer:
-        """https://learn.microsoft.com/en-us/azure/app-service/overview-managed-identity#rest-endpoint-reference"""
-        endpoint, secret = self._environ.get("IDENTITY_ENDPOINT", ""), self._environ.get("IDENTITY_HEADER", "")
+@dataclass(frozen=True)
+class _ManagedIdentity:
+    """In place of azure-identity's credential, which reads this process's environment and not the engine's.
+
+    https://learn.microsoft.com/en-us/azure/app-service/overview-managed-identity#rest-endpoint-reference
+    """
+
+    connections: requests.Session
+    client: str
+    environ: Mapping[str, str]
+
+    def get_token(self, scope: str) -> AccessToken:
+        endpoint, secret = self.environ.get("IDENTITY_ENDPOINT", ""), self.environ.get("IDENTITY_HEADER", "")
         if not endpoint or not is_loopback(endpoint):
             raise ProviderError("authentication failed: IDENTITY_ENDPOINT names no twin's identity endpoint")
-        query = {"api-version": "2019-08-01", "resource": audience}
-        if self.settings["clientId"]:
-            query["client_id"] = self.settings["clientId"]
-        return self._call("GET", f"{endpoint}?{urlencode(query)}", {"X-IDENTITY-HEADER": secret}, None)
+        query = {"api-version": "2019-08-01", "resource": scope.removesuffix("/.default")}
+        query |= {"client_id": self.client} if self.client else {}
+        answer = self.connections.get(endpoint, params=query, headers={"X-IDENTITY-HEADER": secret})
+        if answer.status_code != 200:
+            raise ProviderError(f"authentication failed: status code {answer.status_code}, {answer.text}")
+        return AccessToken(answer.json()["access_token"], int(time.time() + float(answer.json()["expires_in"])))
 
-    def _oidc_token(self) -> str:
-        settings = self.settings
-        if settings["oidcToken"]:
-            return settings["oidcToken"]
-        if path := settings["oidcTokenFilePath"]:
-            try:
-                return Path(path).read_text().strip()
-            except OSError as error:
-                raise ProviderError(f"failed to read OIDC token from {path}: {error}") from None
-        url = settings["oidcRequestUrl"]
-        if not url or not settings["oidcRequestToken"]:
-            raise ProviderError(
-                "A OIDC token or request URL and token must be configured when authenticating with OIDC."
-            )
-        if not is_loopback(url):
-            raise ProviderError(f"{url} is not on this machine: {_REFUSED}")
-        url += ("&" if "?" in url else "?") + urlencode({"audience": "api://AzureADTokenExchange"})
-        answer = self._call("GET", url, {"Authorization": f"Bearer {settings['oidcRequestToken']}"}, None)
-        if answer.status != 200 or not isinstance(answer.body, dict):
-            raise ProviderError(f"GitHub OIDC: {answer.status} with response: {answer.text}")
-        return str(answer.body.get("value", ""))
 
-    def _call(self, method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> Answer:
+def _oidc_token(connections: requests.Session, settings: Mapping[str, str]) -> str:
+    if settings["oidcToken"]:
+        return settings["oidcToken"]
+    if path := settings["oidcTokenFilePath"]:
         try:
-            return self._connections.call(method, url, headers, data)
+            return Path(path).read_text().strip()
         except OSError as error:
-            raise ProviderError(f"authentication failed: {url.partition('?')[0]}: {error}") from None
+            raise ProviderError(f"failed to read OIDC token from {path}: {error}") from None
+    url, token = settings["oidcRequestUrl"], settings["oidcRequestToken"]
+    if not url or not token:
+        raise ProviderError("A OIDC token or request URL and token must be configured when authenticating with OIDC.")
+    if not is_loopback(url):
+        raise ProviderError(f"{url} is not on this machine: {_REFUSED}")
+    audience = {"audience": "api://AzureADTokenExchange"}
+    answer = connections.get(url, params=audience, headers={"Authorization": f"Bearer {token}"})
+    if answer.status_code != 200:
+        raise ProviderError(f"GitHub OIDC: {answer.status_code} with response: {answer.text}")
+    return str(answer.json().get("value", ""))
 
 
-_DEFAULT_CREDENTIAL = {"tenantId": "TENANT_ID", "clientId": "CLIENT_ID", "clientSecret": "CLIENT_SECRET"}
-
-
-def _context(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """The engine's own authorities: an attached plugin is no child of it."""
+def _cloud(connections: requests.Session, address: str) -> CloudAddresses:
     try:
-        return ssl.create_default_context(cafile=environ.get("SSL_CERT_FILE") or None)
-    except OSError as error:
-        raise ProviderError(f"SSL_CERT_FILE {environ.get('SSL_CERT_FILE')}: {error}") from None
-
-
-def _cloud(connections: Connections, address: str) -> Cloud:
-    try:
-        answer = connections.call("GET", f"{address}{_METADATA}", {"Accept": "application/json"}, None)
-    except OSError as error:
+        answer = connections.get(f"{address}{_METADATA}")
+        answer.raise_for_status()
+    except requests.RequestException as error:
         raise ProviderError(f"getting cloud metadata from {address}: {error}") from None
-    found = answer.body[0] if isinstance(answer.body, list) and answer.body else answer.body
-    if answer.status != 200 or not isinstance(found, dict):
-        raise ProviderError(f"getting cloud metadata from {address}: status code {answer.status}, {answer.text}")
-    authentication = found.get("authentication") or {}
-    url = str(found.get("resourceManager") or address).rstrip("/")
-    cloud = Cloud(authentication.get("loginEndpoint") or address, url, (authentication.get("audiences") or [url])[0])
+    found: dict[str, Any] = answer.json()
+    authentication = found["authentication"]
+    url = found["resourceManager"].rstrip("/")
+    cloud = CloudAddresses(authentication["loginEndpoint"], url, authentication["audiences"][0])
     for each in (cloud.login, cloud.resource_manager):
         if not is_loopback(each):
             raise ProviderError(f"{urlsplit(each).netloc} is not on this machine: {_REFUSED}")
@@ -276,8 +270,3 @@ def _cloud(connections: Connections, address: str) -> Cloud:
 def _user_agent(settings: Mapping[str, str], version: str) -> str:
     partner = settings["partnerId"] or ("" if settings["disablePulumiPartnerId"] == "true" else PARTNER_ID)
     return f"pulumi-azure-native/{version}" + (f" pid-{partner}" if partner else "")
-
-
-def _told(answer: Answer) -> str:
-    body = answer.body if isinstance(answer.body, dict) else {}
-    return str(body.get("error_description") or body.get("error") or f"status code {answer.status}, {answer.text}")

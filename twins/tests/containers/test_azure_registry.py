@@ -9,7 +9,7 @@ import pytest
 
 from tests.containers.conftest import docker
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
-from twins.azure.arm.calls import Caller
+from twins.azure.arm.calls import Principal
 from twins.azure.entra import principals
 from twins.azure.registry import registry, tokens
 
@@ -29,7 +29,7 @@ def hosts(tmp_path: Path, base: str) -> Iterator[Hosts]:
             docker("rmi", "--force", *names)
 
 
-def password(hosts: Hosts, path: str, caller: Caller) -> str:
+def password(hosts: Hosts, path: str, caller: Principal) -> str:
     document = hosts.twin.find(path)
     assert document
     return tokens.refresh_token(hosts.twin, document, caller)

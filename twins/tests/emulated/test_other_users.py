@@ -126,19 +126,16 @@ def test_vulnerability_3_another_user_gets_no_token_of_the_azure_twin(subscripti
     }
     content = {"Content-Type": "application/x-www-form-urlencoded"}
 
-    machine = f"/imds/{OLD_HEADER}/metadata/identity/oauth2/token?{resource}"
-
     def asked() -> list[tuple[int, str]]:
         return [
             ask(url, "GET", f"/msi/token?{resource}", b"", {"X-IDENTITY-HEADER": OLD_HEADER}, trust),
             ask(url, "GET", f"/msi/token?{resource}", b"", {"secret": OLD_HEADER}, trust),
-            ask(url, "GET", machine, b"", {"Metadata": "true"}, trust),
             ask(url, "POST", f"/{tenant}/oauth2/v2.0/token", urlencode(form).encode(), content, trust),
             ask(url, "POST", f"/{tenant}/oauth2/v2.0/token", urlencode(federated).encode(), content, trust),
         ]  # fmt: skip
 
     answers = as_nobody(asked)
-    assert [status for status, _ in answers] == [403, 403, 403, 401, 401]
+    assert [status for status, _ in answers] == [403, 403, 401, 401]
     assert not any("access_token" in told for _, told in answers)
 
 

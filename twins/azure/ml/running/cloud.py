@@ -5,14 +5,14 @@ https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-en
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from twins.azure.arm.errors import ArmError
 from twins.azure.ml.references import workspace_of
 from twins.azure.ml.running import plans
 from twins.azure.ml.running.files import FilesError, Folder
-from twins.azure.ml.running.reports import Failure
+from twins.azure.ml.running.reports import RunFailure
 from twins.azure.monitor import lines as logs
+from twins.azure.twin import Twin
 from twins.core.faults import Faults
 from twins.core.fleet.cloud import (
     DataError,
@@ -22,9 +22,6 @@ from twins.core.fleet.cloud import (
     Trouble,
 )
 from twins.core.fleet.plan import ContainerPlan, DataSource
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 _GUIDE = "Please see troubleshooting guide, available here: https://aka.ms/oe-tsg"
 _LAST_LINES = 20
@@ -36,7 +33,7 @@ class AzureCloud:
 
     log_name = "twins.azure"
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
 
     def faults(self) -> Faults:
@@ -102,7 +99,7 @@ _NOT_READY = (
 )
 
 
-def failure_of(problem: str) -> Failure:
+def failure_of(problem: str) -> RunFailure:
     """A problem of an instance as Azure tells it."""
     code, _, message = problem.partition(_CODE)
-    return Failure(code, message)
+    return RunFailure(code, message)

@@ -7,7 +7,7 @@ https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-en
 """
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from contract.errors import KitError
 from twins.azure.arm.calls import Document
@@ -16,17 +16,15 @@ from twins.azure.arm.ids import key
 from twins.azure.ml.running import plans
 from twins.azure.ml.running.cloud import AzureCloud, failure_of
 from twins.azure.ml.running.images import ImageError
-from twins.azure.ml.running.reports import Failure, deployment_settled
+from twins.azure.ml.running.reports import RunFailure, deployment_settled
 from twins.azure.monitor import lines
+from twins.azure.twin import Twin
 from twins.core.fleet.fleet import Fleet, Lease
 from twins.core.fleet.plan import EndpointPlan, GroupPlan, VariantPlan
 
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
-
 _STATE = "running"
 _LOOK_SECONDS = 0.1
-_NO_CAPACITY = Failure(
+_NO_CAPACITY = RunFailure(
     "OutOfCapacity",
     "The specified VM Size failed to provision due to a lack of Azure Machine Learning capacity. Retry later or try "
     "deploying to a different region. Please see troubleshooting guide, available here: "
@@ -37,7 +35,7 @@ _NO_CAPACITY = Failure(
 class Deployments:
     """Begins and ends the containers of deployments. Its methods are called with the twin's lock held, but `lease`."""
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._cloud = AzureCloud(twin)
         self.fleet = Fleet(twin, self._cloud)
@@ -59,7 +57,7 @@ class Deployments:
         except (ArmError, ImageError, KitError) as e:
             # unsure (60 %): the code is that of the troubleshooting page for what a deployment names and does not get
             # (https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#error-badargument)
-            deployment_settled(self._twin, document["id"], Failure("BadArgument", str(e)))
+            deployment_settled(self._twin, document["id"], RunFailure("BadArgument", str(e)))
             return
         groups = self._running().setdefault(key(endpoint_id), {}).setdefault(name, [])
         variant = VariantPlan(name=name, weight=1.0, instances=[], container=container)

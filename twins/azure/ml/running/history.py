@@ -12,19 +12,17 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from twins.azure.arm import front
 from twins.azure.arm.calls import Document, Reply
 from twins.azure.arm.errors import ArmError
+from twins.azure.arm.replies import read_json, route
 from twins.azure.entra import tokens
 from twins.azure.ml.running import job_logs
 from twins.azure.ml.running.reports import ENDED
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 PREFIX, LOGS = "/history/v1.0/", "/joblogs/"
 READ = "Microsoft.MachineLearningServices/workspaces/jobs/read"
@@ -41,32 +39,24 @@ _RUN_DATA = re.compile(_ID + "/rundata", re.I)
 _LOG = re.compile(LOGS + r"azureml/(?P<folder>[0-9a-f]+)/(?P<name>.+)")
 
 
-def install(twin: "Twin") -> None:
+def install(twin: Twin) -> None:
     """Answer the history's paths, and those of its logs."""
-    twin.route(PREFIX, _App(lambda request: _respond(twin, request)))
+    route(twin, PREFIX, _respond)
     twin.route(LOGS, _LogApp(twin))
 
 
-class _App:
-    def __init__(self, respond: Callable[[Request], Reply]) -> None:
-        self._respond = respond
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        return front.answer(self._respond, environ)(environ, start_response)
-
-
-def _respond(twin: "Twin", request: Request) -> Reply:
+def _respond(twin: Twin, request: Request) -> Reply:
     caller = tokens.caller_of(twin, dict(request.headers), (*tokens.MANAGEMENT, *tokens.ML))
     found, data = _RUN.fullmatch(request.path), _RUN_DATA.fullmatch(request.path)
     with twin.lock:
         if data and request.method == "POST":
-            job = _job(twin, data["workspace"], str(front.read_json(request)["runId"]))
+            job = _job(twin, data["workspace"], str(read_json(request)["runId"]))
             twin.require(caller, READ, job["id"])
             return Reply(200, {"runMetadata": _run(job), "runDefinition": {}, "jobSpecification": {}})
         if found and request.method == "PATCH" and not found["rest"]:
             job = _job(twin, found["workspace"], found["run"])
             twin.require(caller, WRITE, job["id"])
-            return Reply(200, _changed(twin, job, front.read_json(request)))
+            return Reply(200, _changed(twin, job, read_json(request)))
         if not found or request.method != "GET":
             raise ArmError(404, "NotFound", f"The run history has no {request.method} {request.path}.")
         job = _job(twin, found["workspace"], found["run"])
@@ -76,7 +66,7 @@ def _respond(twin: "Twin", request: Request) -> Reply:
         return Reply(200, {"value": []} if found["rest"] else _run(job))
 
 
-def _job(twin: "Twin", workspace: str, name: str) -> Document:
+def _job(twin: Twin, workspace: str, name: str) -> Document:
     job = twin.find(f"{workspace}/jobs/{name}")
     if job is None:
         raise ArmError(404, "UserError", f"Run {name} was not found.")
@@ -104,7 +94,7 @@ def _run(job: Document) -> Document:
     }
 
 
-def _changed(twin: "Twin", job: Document, change: Document) -> Document:
+def _changed(twin: Twin, job: Document, change: Document) -> Document:
     """A run with other words to it; tags and properties are added to those that are there."""
     for name in _CHANGEABLE:
         if change.get(name) is not None:
@@ -121,7 +111,7 @@ def _error(job: Document) -> Document | None:
     return {"error": {"code": failure["code"], "message": failure["message"], "details": []}, "time": None}
 
 
-def _details(twin: "Twin", job: Document) -> Document:
+def _details(twin: Twin, job: Document) -> Document:
     run = _run(job)
     logs = {name: _signed(twin, job["id"], name) for name in job_logs.names(twin, job["id"])}
     created = {"createdTimeUtc": run.pop("createdUtc"), "runDefinition": {}, "logFiles": logs}
@@ -132,13 +122,13 @@ def _details(twin: "Twin", job: Document) -> Document:
 # -- logs, as blobs with a shared access signature ---------------------------------------------------------------------
 
 
-def _signed(twin: "Twin", job_id: str, name: str) -> str:
+def _signed(twin: Twin, job_id: str, name: str) -> str:
     path = f"azureml/{job_logs.folder(twin, job_id).name}/{name}"
     end = datetime.fromtimestamp(time.time() + _HOURS * 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return f"{twin.url}{LOGS}{path}?sv=2023-11-03&sr=b&sp=r&se={end}&sig={_signature(twin, path, end)}"
 
 
-def _signature(twin: "Twin", path: str, end: str) -> str:
+def _signature(twin: Twin, path: str, end: str) -> str:
     with twin.lock:
         key = twin.state.setdefault(_SECRET, secrets.token_hex(32))
     return hmac.new(key.encode(), f"{path}\n{end}".encode(), hashlib.sha256).hexdigest()
@@ -147,7 +137,7 @@ def _signature(twin: "Twin", path: str, end: str) -> str:
 class _LogApp:
     """Reads of logs, with the ranges and headers that clients of blobs expect."""
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -1,13 +1,9 @@
 """Between Azure ML's documents and what runs: documents are told to Running, which answers through `reports`."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from twins.azure.arm.calls import Document
-from twins.azure.ml.running.reports import deployment_settled, job_moved
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 
 class Running(Protocol):
@@ -54,35 +50,3 @@ class Running(Protocol):
     def node_states(self, compute_id: str) -> Mapping[str, int]:
         """How many nodes of a cluster are idle, running, preparing, unusable, leaving and preempted, by these names."""
         ...
-
-
-class NothingRuns:
-    """Runs nothing, and answers at once: deployments are ready, jobs complete. For `containers="none"`."""
-
-    def __init__(self, twin: "Twin") -> None:
-        self._twin = twin
-
-    def deployment_wanted(self, document: Document) -> None:
-        deployment_settled(self._twin, document["id"])
-
-    def deployment_gone(self, deployment_id: str) -> None: ...
-
-    def endpoint_changed(self, document: Document) -> None: ...
-
-    def endpoint_gone(self, endpoint_id: str) -> None: ...
-
-    def job_started(self, document: Document) -> None:
-        for status in ("Starting", "Running", "Completed"):
-            job_moved(self._twin, document["id"], status)
-
-    def job_cancelled(self, job_id: str) -> None:
-        job_moved(self._twin, job_id, "Canceled")
-
-    def deployment_logs(self, deployment_id: str, container: str, tail: int) -> str:
-        return ""
-
-    def scoring_url(self, endpoint_id: str) -> str:
-        return self._twin.url
-
-    def node_states(self, compute_id: str) -> Mapping[str, int]:
-        return {}

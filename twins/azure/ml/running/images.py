@@ -1,14 +1,11 @@
 """Images of environment versions, as this machine runs them."""
 
 import shutil
-from typing import TYPE_CHECKING
 
 from contract.errors import HostingError
 from hosting import images as process_images
 from twins.azure.registry import registry
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 _PROCESS = "process:"
 
@@ -17,7 +14,7 @@ class ImageError(Exception):
     """An image can't run here; the text says why, and the way out."""
 
 
-def runnable(twin: "Twin", image: str) -> tuple[str, list[str]]:
+def runnable(twin: Twin, image: str) -> tuple[str, list[str]]:
     """hosting's reference of an image (`process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`), and the
     arguments that stand for its CMD where that is not its own doing.
 

@@ -17,7 +17,7 @@ _OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.S)
 
 
 @dataclass(frozen=True)
-class Place:
+class JobProcess:
     """One process of a job: its node's number and address, its number on the node, and the whole they are part of."""
 
     node: int
@@ -62,7 +62,7 @@ def command_of(properties: Mapping[str, Any], folders: Mapping[tuple[str, str], 
 
 
 def environment_of(
-    job: Document, client_id: str, folders: Mapping[tuple[str, str], str], place: Place, url: str
+    job: Document, client_id: str, folders: Mapping[tuple[str, str], str], place: JobProcess, url: str
 ) -> dict[str, str]:
     """The variables of one process: what Azure sets, and the job's own."""
     properties, parsed = job["properties"], Id.parse(job["id"])

@@ -5,15 +5,12 @@ https://learn.microsoft.com/azure/machine-learning/how-to-read-write-data-v2
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from twins.azure.arm.calls import Document
 from twins.azure.ml import references
 from twins.azure.ml.running.files import FilesError, Folder
+from twins.azure.twin import Twin
 from twins.core.jobs.files import Carrier
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 _DATA = {"uri_folder": "data", "uri_file": "data", "mltable": "data"}
 _LITERAL = "literal"
@@ -31,7 +28,7 @@ class Folders:
         home: where the folders are on this machine.
     """
 
-    def __init__(self, twin: "Twin", job: Document, principal: str, home: Path) -> None:
+    def __init__(self, twin: Twin, job: Document, principal: str, home: Path) -> None:
         self._twin = twin
         self._job = job
         self._principal = principal
@@ -130,7 +127,7 @@ class Folders:
         return f"/mnt/azureml/cr/j/{self._job['name']}/exe/wd"
 
 
-def _of_blob_url(twin: "Twin", url: str, principal: str) -> Folder:
+def _of_blob_url(twin: Twin, url: str, principal: str) -> Folder:
     """The folder that https://<account's host>/<container>/<path> names."""
     from twins.azure.blobs import blobs
 

@@ -6,7 +6,6 @@ https://learn.microsoft.com/azure/machine-learning/how-to-manage-optimize-cost#l
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from contract.errors import HostingError, KitError
 from hosting import jobs as hosting_jobs
@@ -21,10 +20,11 @@ from twins.azure.ml.documents import seconds
 from twins.azure.ml.running import images, job_command, job_logs
 from twins.azure.ml.running.files import FilesError
 from twins.azure.ml.running.images import ImageError
-from twins.azure.ml.running.job_command import Place
+from twins.azure.ml.running.job_command import JobProcess
 from twins.azure.ml.running.job_folders import Folders
 from twins.azure.ml.running.nodes import Nodes
-from twins.azure.ml.running.reports import Failure, job_moved
+from twins.azure.ml.running.reports import RunFailure, job_moved
+from twins.azure.twin import Twin
 from twins.core.faults import Faults
 from twins.core.jobs.run import (
     INTERRUPTED,
@@ -39,9 +39,6 @@ from twins.core.jobs.run import (
     remove,
 )
 
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
-
 GRACE_SECONDS = 30
 """Between SIGTERM and SIGKILL, when a job is canceled or its machines are taken back."""
 CANCELED, COMPLETED = Outcome("Canceled"), Outcome("Completed")
@@ -50,12 +47,12 @@ _SHELL = ("/bin/bash", "-c")
 _LOW_PRIORITY = "LowPriority"
 
 
-class Run(JobRun):
+class CommandRun(JobRun):
     """A job that runs."""
 
     log_name = "twins.azure"
 
-    def __init__(self, twin: "Twin", job: Document, compute: Document, nodes: Nodes) -> None:
+    def __init__(self, twin: Twin, job: Document, compute: Document, nodes: Nodes) -> None:
         super().__init__(twin, job["name"])
         self._twin = twin
         self._id = job["id"]
@@ -103,7 +100,7 @@ class Run(JobRun):
                 return
             if job["properties"]["status"] == "CancelRequested" and outcome.status == "Completed":
                 outcome = CANCELED
-            failure = Failure(outcome.secondary, outcome.reason) if outcome.reason else None
+            failure = RunFailure(outcome.secondary, outcome.reason) if outcome.reason else None
             job_moved(self._twin, self._id, outcome.status, failure)
 
     def failed_inside(self, error: Exception) -> None:
@@ -194,7 +191,7 @@ class Run(JobRun):
         for node in range(self._wanted):
             root = self._root(node, folders)
             for process in range(self._processes):
-                place = Place(node, self._wanted, process, self._processes, addresses[0], port)
+                place = JobProcess(node, self._wanted, process, self._processes, addresses[0], port)
                 paths = _paths(folders.paths, None if docker else root)
                 spec = JobSpec(
                     name=f"{self.name}-{place.rank}".lower(),

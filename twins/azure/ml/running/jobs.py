@@ -1,36 +1,33 @@
 """The jobs whose processes a twin runs: each on a thread of its own, none without its document."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import key
 from twins.azure.ml import references
 from twins.azure.ml.running import job_logs
-from twins.azure.ml.running.job_run import Run
+from twins.azure.ml.running.job_run import CommandRun
 from twins.azure.ml.running.nodes import Nodes
-from twins.azure.ml.running.reports import ENDED, Failure, job_moved
+from twins.azure.ml.running.reports import ENDED, RunFailure, job_moved
+from twins.azure.twin import Twin
 from twins.core.jobs.run import clean
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 JOBS = "Microsoft.MachineLearningServices/workspaces/jobs"
 _STATE = "job_runs"
 _TICK_SECONDS = 0.5
-_LOST = Failure("ServiceError", "The twin of Azure was stopped while the job ran. Submit the job again.")
+_LOST = RunFailure("ServiceError", "The twin of Azure was stopped while the job ran. Submit the job again.")
 
 
-class Jobs:
+class CommandJobs:
     """Begins jobs, and sees after each restart and reset that threads and documents belong together. Its methods are
     called with the twin's lock held.
     """
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self.nodes = Nodes(twin)
-        self._running: dict[str, Run] = {}
+        self._running: dict[str, CommandRun] = {}
         twin.every(_TICK_SECONDS, self._tidy)
         twin.closers.append(self._close)
 
@@ -57,10 +54,10 @@ class Jobs:
             compute = references.compute(self._twin, workspace, job["properties"]["computeId"], "properties.computeId")
         except ArmError as e:
             # unsure (60 %): no source found for a job whose cluster went while it was queued: assumed from others
-            job_moved(self._twin, job["id"], "Failed", Failure("UserError", e.message))
+            job_moved(self._twin, job["id"], "Failed", RunFailure("UserError", e.message))
             return
         self._known().append(job["id"])
-        self._running[key(job["id"])] = Run(self._twin, job, compute, self.nodes)
+        self._running[key(job["id"])] = CommandRun(self._twin, job, compute, self.nodes)
 
     def cancelled(self, job_id: str) -> bool:
         """Have a job that is CancelRequested stop. False: it does not run here."""

@@ -5,21 +5,18 @@ https://learn.microsoft.com/azure/machine-learning/how-to-create-attach-compute-
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from twins.azure.arm.calls import Document
 from twins.azure.arm.ids import key
 from twins.azure.ml import sizes
 from twins.azure.ml.documents import seconds
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.twin import Twin
 
 
 class Nodes:
     """All clusters' nodes. Its methods are called with the twin's lock held."""
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._waiting: dict[str, list[str]] = {}
         self._held: dict[str, dict[str, int]] = {}

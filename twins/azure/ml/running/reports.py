@@ -1,27 +1,25 @@
 """What a runner reports of deployments and jobs, written into their documents. Call with the twin's lock held."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from twins.azure.arm import operations
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
+from twins.azure.arm.calls import Document, timestamp
+from twins.azure.twin import Twin
 
 ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
 """Statuses that a job keeps."""
 
 
 @dataclass(frozen=True)
-class Failure:
+class RunFailure:
     """Why a deployment or a job failed, in Azure's words. `code`: "ImageBuildFailure", "ResourceNotReady", …"""
 
     code: str
     message: str
 
 
-def deployment_settled(twin: "Twin", deployment_id: str, failure: Failure | None = None) -> None:
+def deployment_settled(twin: Twin, deployment_id: str, failure: RunFailure | None = None) -> None:
     """All of a deployment's instances are ready, or it failed; one that is gone meanwhile is passed over."""
     document = twin.find(deployment_id)
     if document is None:
@@ -34,16 +32,48 @@ def deployment_settled(twin: "Twin", deployment_id: str, failure: Failure | None
         operations.fail(twin, deployment_id, failure.code, failure.message)
 
 
-def job_moved(twin: "Twin", job_id: str, status: str, failure: Failure | None = None) -> None:
+def job_moved(twin: Twin, job_id: str, status: str, failure: RunFailure | None = None) -> None:
     """A job has got another status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). One that
     has ended stays as it ended. `_times` says when each status began first, `_failure` why it failed.
     """
     job = twin.find(job_id)
     if not job or job["properties"]["status"] in ENDED:
         return
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    now = timestamp()
     job["properties"]["status"] = status
     job.setdefault("_times", {}).setdefault(status, now)
     if failure:
         job["_failure"] = {"code": failure.code, "message": failure.message}
     twin.keep(job)
+
+
+class NothingRuns:
+    """Runs nothing, and answers at once: deployments are ready, jobs complete. For `containers="none"`."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+
+    def deployment_wanted(self, document: Document) -> None:
+        deployment_settled(self._twin, document["id"])
+
+    def deployment_gone(self, deployment_id: str) -> None: ...
+
+    def endpoint_changed(self, document: Document) -> None: ...
+
+    def endpoint_gone(self, endpoint_id: str) -> None: ...
+
+    def job_started(self, document: Document) -> None:
+        for status in ("Starting", "Running", "Completed"):
+            job_moved(self._twin, document["id"], status)
+
+    def job_cancelled(self, job_id: str) -> None:
+        job_moved(self._twin, job_id, "Canceled")
+
+    def deployment_logs(self, deployment_id: str, container: str, tail: int) -> str:
+        return ""
+
+    def scoring_url(self, endpoint_id: str) -> str:
+        return self._twin.url
+
+    def node_states(self, compute_id: str) -> Mapping[str, int]:
+        return {}

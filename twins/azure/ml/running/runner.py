@@ -1,31 +1,28 @@
 """Runs deployments and jobs (`Running`), each with its containers on this machine."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from twins.azure.arm.calls import Document
 from twins.azure.arm.ids import key
 from twins.azure.ml.endpoints import TYPE as ENDPOINTS
 from twins.azure.ml.running import history
 from twins.azure.ml.running.deployments import Deployments
-from twins.azure.ml.running.host import NothingRuns
-from twins.azure.ml.running.jobs import Jobs
+from twins.azure.ml.running.jobs import CommandJobs
+from twins.azure.ml.running.reports import NothingRuns
 from twins.azure.ml.running.scoring import Scoring
 from twins.azure.monitor import lines
-from twins.azure.monitor.alerts import Alerts
+from twins.azure.monitor.alerts import AlertRules
 from twins.azure.monitor.autoscale import Autoscale
 from twins.azure.monitor.insights import Insights
 from twins.azure.monitor.log_query import LogQuery
-from twins.azure.monitor.metering import Meter
-from twins.azure.monitor.processors import Processors
+from twins.azure.monitor.metering import RequestMeter
+from twins.azure.twin import Twin
 from twins.core.exchanges import Containers
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 UNJUDGED = [
     "Azure ML: 500 requests a second, 500 connections and 5 MB a second of an endpoint",
-    "Azure Monitor: how busy a container in Docker is",
+    "Azure Monitor: how busy machines are (CpuUtilizationPercentage and its like), and lists of metrics",
+    "Azure Monitor: of the query language, all but what the stack's alerts are made of",
     "Azure Monitor: failing periods of log alerts, autoscale profiles of certain days; nobody is told of an alert",
 ]
 
@@ -33,16 +30,16 @@ UNJUDGED = [
 class Runner:
     """What runs on a twin. With the setting `containers` "none", documents change their states and nothing runs."""
 
-    def __init__(self, twin: "Twin") -> None:
+    def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._nothing = NothingRuns(twin)
-        self.meter = Meter(twin)
+        self.meter = RequestMeter(twin)
         self.deployments = Deployments(twin)
-        insights = Insights(twin, self.meter, Processors(twin, self.deployments.fleet))
+        insights = Insights(twin, self.meter)
         Autoscale(twin, insights)
-        Alerts(twin, insights, self.meter)
+        AlertRules(twin, insights, self.meter)
         LogQuery(twin, self.meter)
-        self.jobs = Jobs(twin)
+        self.jobs = CommandJobs(twin)
         self._containers = Containers()
         self._urls: dict[str, str] = {}
         self._resumed = False

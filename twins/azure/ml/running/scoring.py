@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
@@ -20,13 +20,11 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.ml.running import plans, scoring_auth
 from twins.azure.ml.running.deployments import Deployments
 from twins.azure.ml.running.plans import RequestSettings
-from twins.azure.monitor.metering import Meter
+from twins.azure.monitor.metering import RequestMeter
+from twins.azure.twin import Twin
 from twins.core.exchanges import ContainerError, Containers, Exchange
 from twins.core.fleet.fleet import Lease, NoWorkerError
 from twins.core.pieces import Pieces
-
-if TYPE_CHECKING:
-    from twins.azure.twin import Twin
 
 DEPLOYMENT = "azureml-model-deployment"
 MODEL_STATUS, MODEL_REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
@@ -43,7 +41,7 @@ log = logging.getLogger("twins.azure")
 
 
 @dataclass
-class _Asked:
+class _ScoringRequest:
     """A request, as its container gets it, and which deployment answers it."""
 
     endpoint: Document
@@ -65,7 +63,7 @@ class Scoring:
     """A WSGI application: the host of one endpoint."""
 
     def __init__(
-        self, twin: "Twin", endpoint_id: str, deployments: Deployments, containers: Containers, meter: Meter
+        self, twin: Twin, endpoint_id: str, deployments: Deployments, containers: Containers, meter: RequestMeter
     ) -> None:
         self._twin = twin
         self._endpoint_id = endpoint_id
@@ -100,7 +98,7 @@ class Scoring:
 
     # -- what is asked ------------------------------------------------------------------------------------------------
 
-    def _asked(self, request: Request, began: float) -> _Asked:
+    def _asked(self, request: Request, began: float) -> _ScoringRequest:
         with self._twin.lock:
             endpoint = self._twin.find(self._endpoint_id)
             if endpoint is None:
@@ -117,7 +115,7 @@ class Scoring:
             mirror = self._mirror(endpoint) if DEPLOYMENT not in request.headers else ""
         if self._twin.settings.containers == "none":
             raise ArmError(503, "ServiceUnavailable", "This twin of Azure runs no containers: nothing answers here.")
-        return _Asked(
+        return _ScoringRequest(
             endpoint=endpoint,
             deployment=deployment["name"],
             method=request.method,
@@ -160,7 +158,7 @@ class Scoring:
 
     # -- what is answered ---------------------------------------------------------------------------------------------
 
-    def _answer(self, asked: _Asked) -> Response:
+    def _answer(self, asked: _ScoringRequest) -> Response:
         hold = self._hold(asked)
         if asked.mirror:
             threading.Thread(target=self._copy, args=[asked], name="mirror", daemon=True).start()
@@ -181,7 +179,7 @@ class Scoring:
         pieces = Pieces(exchange, ended.counted, lambda _: None, ended.by, None if length else self._cut(asked))
         return Response(pieces, 200 if status == 200 else 424, headers)
 
-    def _hold(self, asked: _Asked) -> "_Hold":
+    def _hold(self, asked: _ScoringRequest) -> "_InstanceHold":
         """The hold on an instance of the deployment.
 
         Raises:
@@ -196,9 +194,9 @@ class Scoring:
             self._meter.ended(self._endpoint_id, asked.deployment)
             message = f"No instance of deployment {asked.deployment} is ready to take a request."
             raise ArmError(503, "ServiceUnavailable", message) from e
-        return _Hold(self._meter, self._endpoint_id, asked, lease)
+        return _InstanceHold(self._meter, self._endpoint_id, asked, lease)
 
-    def _ask(self, asked: _Asked, lease: Lease, client: Any) -> Exchange:
+    def _ask(self, asked: _ScoringRequest, lease: Lease, client: Any) -> Exchange:
         seconds = max(0.001, asked.settings.seconds - (time.perf_counter() - asked.began))
         headers = {**asked.headers, "x-request-id": asked.id}
         return self._containers.ask(
@@ -206,13 +204,13 @@ class Scoring:
         )
 
     @staticmethod
-    def _broken(asked: _Asked, error: ContainerError) -> ArmError:
+    def _broken(asked: _ScoringRequest, error: ContainerError) -> ArmError:
         if error.reason == "late":
             message = f"The request timed out: the deployment's request timeout is {asked.settings.seconds:g} seconds."
             return ArmError(408, "RequestTimeout", message)
         return ArmError(502, "BadGateway", "The connection to the user container was lost before its answer was whole.")
 
-    def _cut(self, asked: _Asked) -> int | None:
+    def _cut(self, asked: _ScoringRequest) -> int | None:
         if not self._twin.state.get("faults"):
             return None
         from twins.azure import faults
@@ -221,7 +219,7 @@ class Scoring:
             cut = faults.take(self._twin, "cut_stream", endpoint=asked.endpoint["name"])
         return cut["after_bytes"] if cut else None
 
-    def _copy(self, asked: _Asked) -> None:
+    def _copy(self, asked: _ScoringRequest) -> None:
         """Ask the deployment that traffic is mirrored to; its answer goes nowhere."""
         with self._twin.lock:
             deployment = self._twin.find(f"{self._endpoint_id}/deployments/{asked.mirror}")
@@ -247,10 +245,10 @@ class Scoring:
             pass
 
 
-class _Hold:
+class _InstanceHold:
     """The hold on an instance, from before it is asked until its answer is over."""
 
-    def __init__(self, meter: Meter, endpoint_id: str, asked: _Asked, lease: Lease) -> None:
+    def __init__(self, meter: RequestMeter, endpoint_id: str, asked: _ScoringRequest, lease: Lease) -> None:
         self.lease = lease
         self._meter = meter
         self._endpoint_id = endpoint_id
@@ -274,7 +272,7 @@ class _Hold:
 class _Ended:
     """Ends an exchange and its hold, with what was sent until then."""
 
-    def __init__(self, exchange: Exchange, hold: _Hold) -> None:
+    def __init__(self, exchange: Exchange, hold: _InstanceHold) -> None:
         self._exchange = exchange
         self._hold = hold
         self._sent = 0

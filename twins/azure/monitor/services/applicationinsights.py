@@ -4,18 +4,16 @@ https://learn.microsoft.com/rest/api/application-insights/components
 """
 
 import uuid
-from datetime import UTC, datetime
 
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document, timestamp
 from twins.azure.arm.declared import READ_ONLY
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.monitor.services.operationalinsights import WORKSPACES
 from twins.azure.twin import Twin
 
 COMPONENTS = "Microsoft.Insights/components"
-VERSIONS = ("2020-02-02", "2020-02-02-preview", "2018-05-01-preview", "2015-05-01")
 _BODY = bodies.Body(
     COMPONENTS,
     required=("properties.Application_Type",),
@@ -27,11 +25,11 @@ _RETENTIONS = (30, 60, 90, 120, 180, 270, 365, 550, 730)
 def install(twin: Twin) -> None:
     """Add the kind."""
     twin.kind(
-        Kind(COMPONENTS, VERSIONS, put=_put, name=r"[^/<>%&\\?#]{0,259}[^/<>%&\\?#. ]", location=True, codes=(200, 200))
+        ResourceKind(COMPONENTS, put=_put, name=r"[^/<>%&\\?#]{0,259}[^/<>%&\\?#. ]", location=True, codes=(200, 200))
     )
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _BODY.judged(call)
     properties = body["properties"]
     before = (there or {}).get("properties") or {}
@@ -47,7 +45,7 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
     key = before.get("InstrumentationKey") or str(uuid.uuid4())
     app = before.get("AppId") or str(uuid.uuid4())
     name = call.id.rpartition("/")[2]
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    now = timestamp()
     properties |= {
         "WorkspaceResourceId": workspace,
         "Name": name,

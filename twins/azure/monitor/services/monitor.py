@@ -7,13 +7,12 @@ Unsure (70 %): the limits are the reference's, which names no codes; code and wo
 
 import re
 import uuid
-from datetime import UTC, datetime
 
 from twins.azure.arm import bodies
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.monitor.services import bodies as monitor_bodies
 from twins.azure.twin import Twin
 
@@ -31,17 +30,16 @@ _RECEIVERS = ("emailReceivers", "smsReceivers", "webhookReceivers", "azureFuncti
 def install(twin: Twin) -> None:
     """Add the kinds."""
     plain = {"name": _NAME, "location": True, "provisioning": False}
-    versions = ("2022-10-01", "2021-05-01-preview", "2015-04-01")
-    twin.kind(Kind(AUTOSCALE, versions, put=_put_autoscale, **plain))
-    versions = ("2024-10-01-preview", "2023-09-01-preview", "2023-01-01", "2022-06-01", "2021-09-01", "2019-06-01")
-    twin.kind(Kind(ACTION_GROUPS, versions, put=_put_action_group, **plain))
-    twin.kind(Kind(METRIC_ALERTS, ("2024-03-01-preview", "2018-03-01"), put=_put_metric_alert, **plain))
-    versions = ("2025-01-01-preview", "2024-01-01-preview", "2023-12-01", "2023-03-15-preview", "2021-08-01")
-    twin.kind(Kind(QUERY_RULES, versions, put=_put_query_rule, **plain))
+    for type_, put in (
+        (AUTOSCALE, _put_autoscale),
+        (ACTION_GROUPS, _put_action_group),
+        (METRIC_ALERTS, _put_metric_alert),
+        (QUERY_RULES, _put_query_rule),
+    ):
+        twin.kind(ResourceKind(type_, put=put, **plain))
     twin.kind(
-        Kind(
+        ResourceKind(
             DIAGNOSTICS,
-            ("2021-05-01-preview", "2017-05-01-preview"),
             put=_put_diagnostics,
             patch=False,
             name=_NAME,
@@ -65,7 +63,7 @@ def seconds_of(duration: str, path: str) -> int:
     return sum(parts.get(unit, 0) * size for unit, size in (("D", 86_400), ("H", 3600), ("M", 60), ("S", 1)))
 
 
-def _put_autoscale(twin: Twin, call: Call, _there: Document | None) -> Document:
+def _put_autoscale(twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     body = monitor_bodies.AUTOSCALE.judged(call)
     properties = body["properties"]
     _require(twin, properties.get("targetResourceUri", ""), "properties.targetResourceUri")
@@ -103,7 +101,7 @@ def _check_rule(twin: Twin, rule: Document, path: str) -> None:
     rule["scaleAction"].setdefault("value", "1")
 
 
-def _put_action_group(_twin: Twin, call: Call, _there: Document | None) -> Document:
+def _put_action_group(_twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     body = monitor_bodies.ACTION_GROUP.judged(call)
     if body["location"] not in ("global", "swedencentral", "germanywestcentral", "northcentralus", "southcentralus"):
         raise bodies.refused(f"Action groups are not in location '{body['location']}': give global.", "location")
@@ -120,7 +118,7 @@ def _put_action_group(_twin: Twin, call: Call, _there: Document | None) -> Docum
     return body
 
 
-def _put_metric_alert(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_metric_alert(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.METRIC_ALERT.judged(call)
     properties = body["properties"]
     if body["location"] != "global":
@@ -139,11 +137,11 @@ def _put_metric_alert(twin: Twin, call: Call, there: Document | None) -> Documen
         raise bodies.refused("windowSize must not be less than evaluationFrequency.", "properties.windowSize")
     _check_actions(twin, [each["actionGroupId"] for each in properties.setdefault("actions", [])])
     properties.setdefault("autoMitigate", True)
-    properties["lastUpdatedTime"] = _now()
+    properties["lastUpdatedTime"] = timestamp()
     return body
 
 
-def _put_query_rule(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_query_rule(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.QUERY_RULE.judged(call)
     properties = body["properties"]
     for scope in properties["scopes"]:
@@ -163,7 +161,7 @@ def _put_query_rule(twin: Twin, call: Call, there: Document | None) -> Document:
     return body
 
 
-def _put_diagnostics(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put_diagnostics(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.DIAGNOSTICS.judged(call)
     properties = body["properties"]
     sinks = [name for name in monitor_bodies.SINKS if properties.get(name)]
@@ -209,7 +207,3 @@ def _require(twin: Twin, resource_id: str, path: str) -> None:
     subscription = parsed.subscription.lower() == twin.subscription.lower() and not parsed.group
     if not resource_id or (twin.find(resource_id) is None and not subscription):
         raise bodies.refused(f"The resource '{resource_id}' was not found.", path, "ResourceNotFound")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

@@ -6,16 +6,14 @@ https://learn.microsoft.com/rest/api/loganalytics/workspaces
 import base64
 import secrets
 import uuid
-from datetime import UTC, datetime
 
-from twins.azure.arm import arm, bodies, soft_delete
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm import bodies, soft_delete
+from twins.azure.arm.calls import ArmCall, Document, timestamp
 from twins.azure.arm.ids import key
-from twins.azure.arm.kinds import Kind, SoftDelete
+from twins.azure.arm.kinds import ResourceKind, SoftDelete
 from twins.azure.twin import Twin
 
 WORKSPACES = "Microsoft.OperationalInsights/workspaces"
-VERSIONS = ("2025-07-01", "2025-02-01", "2023-09-01", "2022-10-01", "2021-12-01-preview", "2021-06-01", "2020-08-01")
 SECONDS = 30.0
 _BODY = bodies.Body(WORKSPACES)
 
@@ -24,9 +22,8 @@ def install(twin: Twin) -> None:
     """Add the kind. A deleted workspace comes back when one of its name is made again, as on Azure."""
     soft = SoftDelete(14, purge="force", recover=lambda _body: True, restores=True)
     twin.kind(
-        Kind(
+        ResourceKind(
             WORKSPACES,
-            VERSIONS,
             put=_put,
             name=r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]",
             location=True,
@@ -38,7 +35,7 @@ def install(twin: Twin) -> None:
     twin.action("Microsoft.OperationalInsights", "deletedWorkspaces", _list_deleted, method="GET")
 
 
-def _put(twin: Twin, call: Call, there: Document | None) -> Document:
+def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     body = _BODY.judged(call)
     properties = body["properties"]
     before = (there or {}).get("properties") or {}
@@ -47,7 +44,7 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
     if not 30 <= properties["retentionInDays"] <= 730:
         message = f"The value {properties['retentionInDays']} of retentionInDays is not in the range of 30 to 730."
         raise bodies.refused(message, "properties.retentionInDays", "InvalidParameter")
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    now = timestamp()
     properties |= {"customerId": before.get("customerId") or str(uuid.uuid4()), "modifiedDate": now}
     properties["createdDate"] = before.get("createdDate") or now
     properties.setdefault("workspaceCapping", {"dailyQuotaGb": -1.0})
@@ -63,11 +60,11 @@ def _put(twin: Twin, call: Call, there: Document | None) -> Document:
     return {**body, "_keys": keys}
 
 
-def _keys(_twin: Twin, _call: Call, document: Document) -> Document:
+def _keys(_twin: Twin, _call: ArmCall, document: Document) -> Document:
     return dict(zip(("primarySharedKey", "secondarySharedKey"), document["_keys"], strict=True))
 
 
-def _list_deleted(twin: Twin, call: Call, _document: Document | None) -> Document:
+def _list_deleted(twin: Twin, call: ArmCall, _document: Document | None) -> Document:
     scope = key(call.path.rpartition("/providers/")[0])
     found = [d for each, d in soft_delete.deleted(twin).items() if d["type"] == WORKSPACES and each.startswith(scope)]
-    return {"value": [arm.shown(twin, document) for document in found]}
+    return {"value": [twin.shown(document) for document in found]}

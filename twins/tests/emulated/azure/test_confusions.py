@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.azure import GROUP_VERSION
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
-from twins.azure.arm.calls import Caller
-from twins.azure.arm.front import Front
+from twins.azure.arm.calls import Principal
+from twins.azure.arm.front import ManagerApp
 from twins.azure.blobs import blobs
 from twins.azure.entra import tokens
 
@@ -28,10 +28,12 @@ class Site:
     hosts: Hosts
     place: str
     arm: str
-    caller: Caller
+    caller: Principal
     connections: dict[str, http.client.HTTPSConnection] = field(default_factory=dict)
 
-    def blob(self, method: str, path: str, body: bytes = b"", caller: Caller | None = None, /, **headers: str) -> Any:
+    def blob(
+        self, method: str, path: str, body: bytes = b"", caller: Principal | None = None, /, **headers: str
+    ) -> Any:
         """A request for the account's blobs, as it is written here."""
         token = tokens.issue(self.hosts.twin, caller or self.caller, tokens.STORAGE[0])
         return self._send(
@@ -82,7 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         opened = f"{accounts[0]}/blobServices/default/containers/open"
         caller = hosts.principal("little", Storage_Blob_Data_Contributor=opened, Reader=mine)
         assert hosts.twin.listen
-        url = hosts.twin.listen("arm", Front(hosts.twin), True)
+        url = hosts.twin.listen("arm", ManagerApp(hosts.twin), True)
         place = arm.get(accounts[0], STORAGE_VERSION).body["properties"]["primaryEndpoints"]["blob"]
         made = Site(hosts, place, url, caller)
         other = arm.get(accounts[1], STORAGE_VERSION).body["properties"]["primaryEndpoints"]["blob"]

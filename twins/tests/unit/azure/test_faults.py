@@ -28,7 +28,7 @@ def well(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     ],
 )
 def test_each_host_says_it_in_its_own_words(tmp_path: Path, service: str, kind: str, status: int, code: str) -> None:
-    twin = local_twin(tmp_path, principals.install)
+    twin = local_twin(tmp_path, principals.install, faults.install)
     twin.data_plane(f"{service}/mine", well)
     client = Client(twin.data_planes[f"{service}/mine"])
     assert client.get("/a/b").status_code == 200

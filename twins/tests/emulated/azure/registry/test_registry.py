@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
-from twins.azure.arm.calls import Caller
+from twins.azure.arm.calls import Principal
 from twins.azure.entra import principals, tokens
 from twins.azure.registry import registry
 from twins.azure.registry import tokens as registry_tokens
@@ -46,14 +46,14 @@ class Client:
         status, _, body = self.ask("POST", path, urllib.parse.urlencode(fields), headers)
         return status, json.loads(body)
 
-    def refresh_token(self, caller: Caller) -> str:
+    def refresh_token(self, caller: Principal) -> str:
         token = tokens.issue(self.hosts.twin, caller, tokens.MANAGEMENT[0])
         fields = {"grant_type": "access_token", "service": self.server, "access_token": token}
         status, body = self.form("/oauth2/exchange", **fields)
         assert status == 200, body
         return body["refresh_token"]
 
-    def bearer(self, caller: Caller, scope: str) -> dict[str, str]:
+    def bearer(self, caller: Principal, scope: str) -> dict[str, str]:
         fields = {"grant_type": "refresh_token", "service": self.server, "scope": scope}
         status, body = self.form("/oauth2/token", refresh_token=self.refresh_token(caller), **fields)
         assert status == 200, body

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
-from twins.azure.arm.calls import Caller
+from twins.azure.arm.calls import Principal
 
 VERSION = "2024-11-01"
 DIGEST = hashlib.sha256(b"signed").digest()
@@ -39,13 +39,13 @@ def vault(hosts: Hosts) -> dict[str, Any]:
     return hosts.arm.get(path, VERSION).body
 
 
-def options(hosts: Hosts, caller: Caller | None) -> dict[str, Any]:
+def options(hosts: Hosts, caller: Principal | None) -> dict[str, Any]:
     credential = hosts.credential(caller) if caller else hosts.credential()
     verified = {"connection_verify": hosts.trusted, "verify_challenge_resource": False, "retry_total": 0}
     return {"credential": credential, **verified}
 
 
-def keys_of(hosts: Hosts, vault: dict[str, Any], caller: Caller | None = None) -> KeyClient:
+def keys_of(hosts: Hosts, vault: dict[str, Any], caller: Principal | None = None) -> KeyClient:
     return KeyClient(vault["properties"]["vaultUri"], **options(hosts, caller))
 
 

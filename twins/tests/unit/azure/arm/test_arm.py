@@ -9,10 +9,10 @@ from werkzeug.test import Client
 
 from tests.support.azure import Arm, local_twin
 from twins.azure import faults
-from twins.azure.arm.calls import Call, Document
+from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.arm.front import Front
-from twins.azure.arm.kinds import Kind, SoftDelete
+from twins.azure.arm.front import ManagerApp
+from twins.azure.arm.kinds import ResourceKind, SoftDelete
 from twins.azure.entra import principals, tokens
 from twins.azure.twin import Twin
 
@@ -20,7 +20,7 @@ V = "2025-01-01"
 GONE: list[str] = []
 
 
-def refuse_red(_twin: Twin, call: Call, _there: Document | None) -> Document:
+def refuse_red(_twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     if call.body["properties"].get("colour") == "red":
         raise ArmError(400, "BadColour", "Red is not to be had.")
     return dict(call.body)
@@ -34,7 +34,7 @@ def unready(_twin: Twin, document: Document) -> None:
 def install(twin: Twin) -> None:
     soft = SoftDelete(7, purge="forceToPurge")
     twin.kind(
-        Kind(
+        ResourceKind(
             "Test.Farm/fields",
             (V,),
             put=refuse_red,
@@ -46,8 +46,8 @@ def install(twin: Twin) -> None:
             soft_delete=soft,
         )
     )
-    twin.kind(Kind("Test.Farm/fields/cows", (V,), gone=lambda _twin, document: GONE.append(document["name"])))
-    twin.kind(Kind("Test.Farm/notes", (V,), scopes=("resource",), patch=False, provisioning=False))
+    twin.kind(ResourceKind("Test.Farm/fields/cows", (V,), gone=lambda _twin, document: GONE.append(document["name"])))
+    twin.kind(ResourceKind("Test.Farm/notes", (V,), scopes=("resource",), patch=False, provisioning=False))
     twin.action("Test.Farm/fields", "mow", lambda _twin, _call, document: {"mown": document["name"]})
 
 
@@ -129,7 +129,7 @@ def test_tags_have_limits(arm: Arm, field: str, tags: dict[str, str], code: str)
 
 
 def test_an_answer_says_which_request_it_belongs_to(arm: Arm, field: str) -> None:
-    client, token = Client(Front(arm.twin)), tokens.issue(arm.twin, arm.caller, tokens.MANAGEMENT[0])
+    client, token = Client(ManagerApp(arm.twin)), tokens.issue(arm.twin, arm.caller, tokens.MANAGEMENT[0])
     asked = {
         "Authorization": f"Bearer {token}",
         "x-ms-correlation-request-id": "c",
@@ -138,31 +138,9 @@ def test_an_answer_says_which_request_it_belongs_to(arm: Arm, field: str) -> Non
     }
     answer = client.get(field, query_string={"api-version": V}, headers=asked)
     assert (answer.headers["x-ms-correlation-request-id"], answer.headers["x-ms-client-request-id"]) == ("c", "mine")
-    assert answer.headers["x-ms-routing-request-id"].endswith(":c")
     silent = arm.get(field, V).headers
     assert silent["x-ms-correlation-request-id"]
     assert "x-ms-client-request-id" not in silent
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "header", "left"),
-    [
-        ("GET", "{field}", "subscription-reads", "249"),
-        ("PATCH", "{field}", "subscription-writes", "199"),
-        ("POST", "{field}/mow", "subscription-writes", "199"),
-        ("DELETE", "{field}x", "subscription-deletes", "199"),
-        ("GET", "{field}x", "subscription-reads", "249"),
-        ("GET", "/tenants", "tenant-reads", "249"),
-    ],
-)
-def test_an_answer_says_how_many_more_are_taken(
-    arm: Arm, field: str, method: str, path: str, header: str, left: str
-) -> None:
-    headers = arm.call(method, path.format(field=field), V, {}).headers
-    found = {n: v for n, v in headers.items() if n.lower().startswith("x-ms-ratelimit-remaining-")}
-    assert found == {f"x-ms-ratelimit-remaining-{header}": left}
-    refused = Client(Front(arm.twin)).get(field)
-    assert not [name for name, _ in refused.headers if "ratelimit" in name.lower()]
 
 
 def test_a_put_takes_its_time_and_is_polled(arm: Arm) -> None:
@@ -298,9 +276,8 @@ def test_resources_are_found_by_tag_and_type(arm: Arm, field: str) -> None:
     assert names("tagName eq 'a' and tagValue eq '2'") == []
     assert names("resourceType eq 'test.farm/fields'") == ["green"]
     assert names("resourceGroup eq 'other'") == []
-    assert names("substringof('REE', name)") == names("startswith(tagName, 'A')") == ["green"]
-    assert names("substringof('x', name)") == names("startswith(tagName, 'b')") == []
-    assert arm.get("{sub}/resources", "2021-04-01", **{"$filter": "colour lt 3"}).code == "InvalidFilterInQueryString"
+    for other in ("colour lt 3", "substringof('REE', name)", "startswith(tagName, 'A')"):
+        assert arm.get("{sub}/resources", "2021-04-01", **{"$filter": other}).code == "InvalidFilterInQueryString"
 
 
 def test_lists_tell_what_they_are_asked_for(arm: Arm, field: str) -> None:

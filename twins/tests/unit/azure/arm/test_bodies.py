@@ -6,7 +6,7 @@ import pytest
 
 from twins.azure.arm import bodies
 from twins.azure.arm.bodies import Body, BodyError
-from twins.azure.arm.calls import TWIN, Call
+from twins.azure.arm.calls import TWIN, ArmCall
 from twins.azure.arm.declared import READ_ONLY, Stricter
 from twins.azure.arm.errors import ArmError
 
@@ -123,7 +123,7 @@ ACCOUNT: dict[str, Any] = {"kind": "storagev2", "sku": {"name": "standard_lrs", 
 
 
 def put(body: Body, given: dict[str, Any]) -> Any:
-    return body.judged(Call("PUT", "/x", {}, {}, given, TWIN, "1", "/x", ""))
+    return body.judged(ArmCall("PUT", "/x", {}, {}, given, TWIN, "1", "/x", ""))
 
 
 def test_a_body_is_judged_by_azures_own_models() -> None:

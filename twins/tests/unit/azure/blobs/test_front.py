@@ -6,8 +6,8 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from tests.support.azure import Arm, local_twin
-from twins.azure.arm.calls import Caller
-from twins.azure.blobs.front import Front
+from twins.azure.arm.calls import Principal
+from twins.azure.blobs.front import BlobApp
 from twins.azure.entra import principals, tokens
 from twins.azure.services import authorization, storage
 
@@ -26,12 +26,12 @@ def arm(tmp_path: Path) -> Arm:
 
 
 def ask(
-    arm: Arm, method: str, path: str, caller: Caller | None, audience: str = tokens.STORAGE[0], **headers: str
+    arm: Arm, method: str, path: str, caller: Principal | None, audience: str = tokens.STORAGE[0], **headers: str
 ) -> TestResponse:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     if caller:
         given["Authorization"] = f"Bearer {tokens.issue(arm.twin, caller, audience)}"
-    return Client(Front(arm.twin, "kitdata")).open(path, method=method, headers=given)
+    return Client(BlobApp(arm.twin, "kitdata")).open(path, method=method, headers=given)
 
 
 def test_who_brings_no_token_is_told_where_one_is(arm: Arm) -> None:
@@ -48,6 +48,12 @@ def test_a_signature_by_the_accounts_key_is_none_where_keys_are_off(arm: Arm, qu
     assert (refused.status_code, refused.headers["x-ms-error-code"]) == (403, "KeyBasedAuthenticationNotPermitted")
     delegated = ask(arm, "GET", f"/store/x?{query}&skoid=1", None)
     assert delegated.headers["x-ms-error-code"] == "AuthenticationFailed"
+
+
+@pytest.mark.parametrize("query", ["comp=batch", "restype=service&comp=userdelegationkey"])
+def test_what_this_twin_does_not_judge_is_refused(arm: Arm, query: str) -> None:
+    refused = ask(arm, "POST", f"/?{query}", principals.OWNER)
+    assert (refused.status_code, refused.headers["x-ms-error-code"]) == (400, "UnsupportedQueryParameter")
 
 
 def test_a_token_for_another_service_is_none(arm: Arm) -> None:

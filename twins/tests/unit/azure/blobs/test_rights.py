@@ -12,13 +12,6 @@ CONTAINER, BLOB = f"{SERVICE}/containers", f"{SERVICE}/containers/blobs"
     ("method", "path", "query", "actions", "data"),
     [
         ("GET", "", {"comp": "list"}, [f"{CONTAINER}/read"], False),
-        (
-            "POST",
-            "",
-            {"comp": "userdelegationkey", "restype": "service"},
-            [f"{SERVICE}/generateUserDelegationKey/action"],
-            False,
-        ),
         ("GET", "c", {"restype": "container", "comp": "list"}, [f"{BLOB}/read"], True),
         ("HEAD", "c", {"restype": "container"}, [f"{CONTAINER}/read"], False),
         ("PUT", "c", {"restype": "container"}, [f"{CONTAINER}/write"], False),
@@ -45,7 +38,14 @@ def test_the_action_of_an_operation(
 
 @pytest.mark.parametrize(
     ("method", "path", "query"),
-    [("PUT", "", {}), ("GET", "c", {}), ("PATCH", "c/b", {}), ("POST", "c", {"restype": "container"})],
+    [
+        ("POST", "", {"comp": "userdelegationkey", "restype": "service"}),
+        ("POST", "", {"comp": "batch"}),
+        ("PUT", "", {}),
+        ("GET", "c", {}),
+        ("PATCH", "c/b", {}),
+        ("POST", "c", {"restype": "container"}),
+    ],
 )
 def test_what_is_no_operation_needs_nothing_and_is_refused(method: str, path: str, query: dict[str, str]) -> None:
     container, _, blob = path.partition("/")

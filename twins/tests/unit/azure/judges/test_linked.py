@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.azure import Answer, Arm, local_twin
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.judges.linked import LINKS
 from twins.azure.twin import Twin
 
@@ -23,7 +23,7 @@ ZONE = f"{PLACE}/Microsoft.Network/privateDnsZones/privatelink.azurecr.io"
 def arm(tmp_path: Path) -> Arm:
     def services(twin: Twin) -> None:
         for linking in LINKS:
-            twin.kind(Kind(linking, (V,), scopes=("group", "resource")))
+            twin.kind(ResourceKind(linking, (V,), scopes=("group", "resource")))
 
     return Arm(local_twin(tmp_path, services))
 

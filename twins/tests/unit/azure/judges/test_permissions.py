@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.azure import Arm, local_twin
 from twins.azure.entra import principals
-from twins.azure.judges.permissions import WORKS_FROM, PermissionJudge
+from twins.azure.judges.permissions import WORKS_FROM, RoleJudge
 from twins.azure.services import authorization
 from twins.azure.twin import Twin
 
@@ -23,7 +23,7 @@ def test_an_assignment_holds_for_its_scope_and_all_below(twin: Twin) -> None:
     group = f"/subscriptions/{twin.subscription}/resourceGroups/rg"
     caller = principals.add(twin, "one", "identity")
     authorization.assign(twin, caller.object_id, "AcrPull", group)
-    judge = PermissionJudge(twin)
+    judge = RoleJudge(twin)
     assert judge.allows(caller.object_id.upper(), PULL, f"{group.upper()}/providers/X/registries/r", False)
     assert judge.allows(caller.object_id, PULL, group, False)
     assert not judge.allows(caller.object_id, PULL, f"{group}2", False)
@@ -36,9 +36,9 @@ def test_an_assignment_works_only_when_services_know_it(twin: Twin) -> None:
     caller = principals.add(twin, "one", "identity")
     document = authorization.assign(twin, caller.object_id, "AcrPull", scope)
     document[WORKS_FROM] = time.time() + 60
-    assert not PermissionJudge(twin).allows(caller.object_id, PULL, scope, False)
+    assert not RoleJudge(twin).allows(caller.object_id, PULL, scope, False)
     document[WORKS_FROM] = time.time() - 1
-    assert PermissionJudge(twin).allows(caller.object_id, PULL, scope, False)
+    assert RoleJudge(twin).allows(caller.object_id, PULL, scope, False)
 
 
 def test_what_is_asked_is_recorded_and_refused_in_azures_words(twin: Twin) -> None:
@@ -56,7 +56,7 @@ def test_what_is_asked_is_recorded_and_refused_in_azures_words(twin: Twin) -> No
 def test_assignments_are_read_again_only_when_they_changed(twin: Twin) -> None:
     scope = f"/subscriptions/{twin.subscription}"
     caller = principals.add(twin, "one", "identity")
-    judge = PermissionJudge(twin)
+    judge = RoleJudge(twin)
     assert not judge.allows(caller.object_id, PULL, scope, False)
     read = judge._grants
     assert judge.allows(principals.OWNER_ID, PULL, scope, False)

@@ -4,16 +4,16 @@ import json
 import re
 
 from twins.azure.judges import roles
-from twins.azure.judges.roles import Permission, Role, built_in, guid_of
+from twins.azure.judges.roles import AzureRole, Permission, built_in, guid_of
 
 BLOB = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 
 
-def role(**fields: list[str]) -> Role:
-    return Role("id", "name", (Permission.read(fields),))
+def role(**fields: list[str]) -> AzureRole:
+    return AzureRole("id", "name", (Permission.read(fields),))
 
 
-def named(name: str) -> Role:
+def named(name: str) -> AzureRole:
     return next(each for each in built_in().values() if each.name == name)
 
 
@@ -37,10 +37,10 @@ def test_data_actions_are_not_actions() -> None:
 
 def test_what_a_block_takes_away_another_may_give() -> None:
     without = Permission.read({"actions": ["*"], "notActions": ["*/delete"]})
-    assert not Role("", "", (without,)).allows("A/b/delete")
-    assert Role("", "", (without, Permission.read({"actions": ["A/b/delete"]}))).allows("A/b/delete")
+    assert not AzureRole("", "", (without,)).allows("A/b/delete")
+    assert AzureRole("", "", (without, Permission.read({"actions": ["A/b/delete"]}))).allows("A/b/delete")
     data = Permission.read({"dataActions": ["*"], "notDataActions": ["*/delete"]})
-    assert not Role("", "", (data,)).allows("A/b/delete", data=True)
+    assert not AzureRole("", "", (data,)).allows("A/b/delete", data=True)
 
 
 def test_microsofts_roles_are_what_their_names_say() -> None:

@@ -10,8 +10,7 @@ from twins.azure.arm.calls import Document
 from twins.azure.entra import tokens
 from twins.azure.ml import needs
 from twins.azure.ml.endpoints import token_audience
-from twins.azure.ml.running.host import NothingRuns
-from twins.azure.ml.running.reports import Failure, deployment_settled
+from twins.azure.ml.running.reports import NothingRuns, RunFailure, deployment_settled
 from twins.tests.unit.azure.services.workspace import IMAGE, VERSION, Workspace
 
 A, B = "/onlineEndpoints/chat/deployments/chat-a", "/onlineEndpoints/chat/deployments/chat-b"
@@ -211,7 +210,7 @@ def test_what_runs_decides_whether_a_deployment_is_ready(ml: Workspace) -> None:
     assert wanted == [ml.id + A]
     assert ml.put(A, ml.deployment()).code == "AnotherOperationInProgress"
 
-    deployment_settled(ml.twin, ml.id + A, Failure("ResourceNotReady", "User container has crashed."))
+    deployment_settled(ml.twin, ml.id + A, RunFailure("ResourceNotReady", "User container has crashed."))
     assert ml.get(A).body["properties"]["provisioningState"] == "Failed"
     assert operations.running(ml.twin, ml.id + A) is None
 
@@ -304,9 +303,5 @@ def test_a_token_opens_an_endpoint_of_that_kind_for_a_while(ml: Workspace) -> No
     ml.is_refused(ml.post("/onlineEndpoints/tokened/listKeys"), "has authMode AMLToken")
 
 
-def test_a_deployment_says_how_far_it_scales(ml: Workspace) -> None:
-    ml.ok(A, ml.deployment())
-
-    [sku] = ml.get(f"{A}/skus").body["value"]
-    assert (sku["sku"]["name"], sku["capacity"]["maximum"]) == ("Default", 50)
+def test_a_deployment_has_fifty_instances_at_most(ml: Workspace) -> None:
     ml.refused(A, ml.deployment(51), "between 1 and 50 instances")

@@ -9,11 +9,8 @@ import pytest
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.ml import needs, schedules, times
-from twins.azure.ml.running.host import NothingRuns
-from twins.azure.ml.running.reports import Failure, job_moved
+from twins.azure.ml.running.reports import NothingRuns, RunFailure, job_moved
 from twins.tests.unit.azure.services.workspace import VERSION, Workspace
-
-_NINE = {"hours": [9], "minutes": [0]}
 
 
 class Waiting(NothingRuns):
@@ -107,7 +104,7 @@ def test_a_running_job_is_cancelled_once(ml: Workspace) -> None:
 def test_a_job_that_ended_stays_as_it_ended(ml: Workspace) -> None:
     ml.twin.running = Waiting(ml.twin)
     ml.ok("/jobs/run-1", ml.job())
-    job_moved(ml.twin, f"{ml.id}/jobs/run-1", "Failed", Failure("UserError", "exit code 1"))
+    job_moved(ml.twin, f"{ml.id}/jobs/run-1", "Failed", RunFailure("UserError", "exit code 1"))
     job_moved(ml.twin, f"{ml.id}/jobs/run-1", "Completed")
 
     assert ml.get("/jobs/run-1").body["properties"]["status"] == "Failed"
@@ -165,12 +162,13 @@ def test_a_schedule_is_refused_for_what_its_job_would_be(ml: Workspace) -> None:
     action = {"actionType": "CreateJob", "jobDefinition": ml.job(computeId="none")["properties"]}
     ml.refused("/schedules/nightly", {"properties": {"trigger": trigger, "action": action}}, "compute target none")
     bad = {"actionType": "CreateJob", "jobDefinition": ml.job()["properties"]}
-    wrong = {"triggerType": "Cron", "expression": "0 25 * * *"}
-    ml.refused("/schedules/nightly", {"properties": {"trigger": wrong, "action": bad}}, "is no cron expression")
+    for expression in ("0 25 * * *", "0 0 31 2 *", "0 6 * *"):
+        wrong = {"triggerType": "Cron", "expression": expression}
+        ml.refused("/schedules/nightly", {"properties": {"trigger": wrong, "action": bad}}, "is no cron expression")
 
 
 def test_a_schedule_that_is_off_starts_nothing(ml: Workspace) -> None:
-    trigger = {"triggerType": "Recurrence", "frequency": "Hour", "interval": 1}
+    trigger = {"triggerType": "Cron", "expression": "0 * * * *"}
     action = {"actionType": "CreateJob", "jobDefinition": ml.job()["properties"]}
     ml.ok("/schedules/hourly", {"properties": {"trigger": trigger, "action": action, "isEnabled": False}})
 
@@ -178,7 +176,7 @@ def test_a_schedule_that_is_off_starts_nothing(ml: Workspace) -> None:
 
 
 def _next(when: str, **trigger: Any) -> str:
-    found = times.next_after(trigger, datetime.fromisoformat(when), datetime(2026, 1, 1, 12, tzinfo=UTC))
+    found = times.next_after(trigger, datetime.fromisoformat(when))
     return found.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if found else ""
 
 
@@ -190,7 +188,6 @@ def _next(when: str, **trigger: Any) -> str:
         ("0 0 1 * *", "2026-03-01T06:31:00+00:00", "2026-04-01 00:00"),
         ("0 0 * * 0", "2026-03-02T00:00:00+00:00", "2026-03-08 00:00"),
         ("0 0 13 * 5", "2026-03-01T00:00:00+00:00", "2026-03-06 00:00"),
-        ("0 0 31 2 *", "2026-03-01T00:00:00+00:00", ""),
     ],
 )
 def test_cron_expressions_are_crontabs(expression: str, when: str, expected: str) -> None:
@@ -207,15 +204,18 @@ def test_times_are_of_a_zone_by_windows_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trigger", "expected"),
+    ("limits", "expected"),
     [
-        ({"frequency": "Hour", "interval": 6}, "2026-03-02 06:00"),
-        ({"frequency": "Month", "interval": 1}, "2026-04-01 12:00"),
-        ({"frequency": "Week", "interval": 1, "schedule": {**_NINE, "weekDays": ["Friday"]}}, "2026-03-06 09:00"),
-        ({"frequency": "Month", "interval": 2, "schedule": {**_NINE, "monthDays": [5]}}, "2026-03-05 09:00"),
-        ({"frequency": "Day", "interval": 1, "startTime": "2027-01-01T08:00:00"}, "2027-01-01 08:00"),
-        ({"frequency": "Day", "interval": 1, "endTime": "2026-02-01T08:00:00"}, ""),
+        ({}, "2026-03-02 09:00"),
+        ({"startTime": "2027-01-01T09:00:00"}, "2027-01-01 09:00"),
+        ({"endTime": "2026-02-01T08:00:00"}, ""),
     ],
 )
-def test_recurrences(trigger: Document, expected: str) -> None:
-    assert _next("2026-03-02T00:00:00+00:00", triggerType="Recurrence", **trigger) == expected
+def test_a_trigger_has_a_beginning_and_an_end(limits: Document, expected: str) -> None:
+    assert _next("2026-03-02T00:00:00+00:00", triggerType="Cron", expression="0 9 * * *", **limits) == expected
+
+
+def test_recurrences_are_refused_by_name(ml: Workspace) -> None:
+    trigger = {"triggerType": "Recurrence", "frequency": "Hour", "interval": 1}
+    action = {"actionType": "CreateJob", "jobDefinition": ml.job()["properties"]}
+    ml.refused("/schedules/hourly", {"properties": {"trigger": trigger, "action": action}}, "Recurrences are not on")

@@ -1,10 +1,12 @@
 """Metrics: what a filter means, and values of answers."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from twins.azure.ml.running.runner import Runner
+from twins.azure.monitor.insights import Insights
 from twins.tests.unit.azure.services.workspace import Workspace
 
 VERSION = "2024-02-01"
@@ -43,6 +45,16 @@ def test_requests_by_dimension(ml: Workspace) -> None:
     assert total(ml, "RequestsPerMinute", "statusCodeClass eq '4xx'") == {"4xx": 2}
 
 
+def test_a_rate_is_per_minute_of_the_window_that_was_looked_at(ml: Workspace) -> None:
+    runner, now = ml.twin.running, time.time()
+    assert isinstance(runner, Runner)
+    insights = Insights(ml.twin, runner.meter)
+    chat = f"{ml.id}/onlineEndpoints/chat"
+    for window, rate in ((60.0, 4.0), (1.0, 240.0)):
+        assert insights.value(chat, "RequestsPerMinute", now + 0.5 - window, now + 0.5, {}) == pytest.approx(rate)
+    assert insights.value(chat, "NewConnectionsPerSecond", now - 0.5, now + 0.5, {}) == pytest.approx(4)
+
+
 def test_ten_series_are_answered_unless_more_are_asked_for(ml: Workspace) -> None:
     runner = ml.twin.running
     assert isinstance(runner, Runner)
@@ -63,6 +75,7 @@ def test_latency_in_milliseconds_of_what_was_answered(ml: Workspace) -> None:
     ("query", "words"),
     [
         ({"metricnames": "Happiness"}, "Failed to find metric configuration"),
+        ({"metricnames": "CpuUtilizationPercentage"}, "Failed to find metric configuration"),
         ({"metricnames": "RequestLatency", "$filter": "statusCode eq '200'"}, "has no dimension statusCode"),
         ({"metricnames": "RequestsPerMinute", "$filter": "deployment ne 'a'"}, "is not understood"),
         ({"metricnames": "RequestsPerMinute", "timespan": "a/b"}, "is not begin/end"),

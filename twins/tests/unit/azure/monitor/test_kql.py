@@ -29,34 +29,23 @@ def answer(text: str) -> list[list[Any]]:
     [
         ("Name =~ 'BLUE'", ["blue", "Blue"]),
         ("Name == 'blue' or toint(Code) >= 429", ["blue", "green"]),
-        ("Code in ('424', '429') and not(Name == 'green')", ["Blue"]),
+        ("Code in ('424', '429') and Name != 'green'", ["Blue"]),
         ("Said has '\"quality\"'", ["blue"]),
         ("Said has 'word'", []),
-        ("Said contains 'word' // a comment\n", ["Blue"]),
+        ("Said has 'words' // a comment\n", ["Blue"]),
         ("toint(Model) > 0", ["blue", "Blue"]),
-        ("isempty(Model)", ["green"]),
+        ("isnotnull(toint(Model))", ["blue", "Blue"]),
         ("parse_json(Said).a.b[0] == 7", ["green"]),
-        ("TimeGenerated between 1", None),
         ("2 * (1 + 2) - -1 == 7 and TimeGenerated < 15", ["blue"]),
     ],
 )
-def test_where(condition: str, names: list[str] | None) -> None:
-    if names is None:
-        with pytest.raises(QueryError, match="between"):
-            answer(f"| where {condition}")
-    else:
-        assert [row[0] for row in answer(f"| where {condition} | project Name")] == names
+def test_where(condition: str, names: list[str]) -> None:
+    assert [row[0] for row in answer(f"| where {condition} | project Name")] == names
 
 
-def test_columns_are_added_grouped_ordered_and_cut() -> None:
-    text = (
-        "| extend Low = tolower(Name) | summarize Number = count(), Worst = max(toint(Code)) by Low | order by Low asc"
-    )
-    assert answer(text) == [["blue", 2, 424], ["green", 1, 429]]
-    assert answer("| top 1 by TimeGenerated | project Name") == [["green"]]
-    assert answer("| take 1 | project Name, Code") == [["blue", "200"]]
-    assert answer("| count") == [[3]]
-    assert answer("| summarize percentile(TimeGenerated, 50)") == [[20.0]]
+def test_columns_are_added_and_grouped() -> None:
+    text = "| extend Good = Code == '200' | summarize Number = count(), Worst = max(toint(Code)) by Good"
+    assert answer(text) == [[True, 1, 200], [False, 2, 429]]
 
 
 def test_shares_are_real_numbers_and_of_nothing_no_number() -> None:
@@ -72,6 +61,9 @@ def test_shares_are_real_numbers_and_of_nothing_no_number() -> None:
     ("text", "words"),
     [
         ("| render timechart", "the operator 'render' is not understood"),
+        ("| top 1 by Name", "the operator 'top' is not understood"),
+        ("| where tolower(Name) == 'x'", "the function 'tolower' is not understood"),
+        ("| where Name between (1 .. 2)", "a | is expected"),
         ("| where Nobody == 1", "named 'Nobody'"),
         ("| where magic(Name)", "the function 'magic' is not understood"),
         ("| where Name == ", "ends too early"),

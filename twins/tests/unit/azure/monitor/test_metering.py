@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from twins.azure.monitor.metering import Meter
+from twins.azure.monitor.metering import RequestMeter
 from twins.azure.twin import Twin
 
 CHAT, OTHER = (f"/subscriptions/s/resourceGroups/rg/providers/X/workspaces/w/onlineEndpoints/{n}" for n in ("A", "b"))
@@ -11,7 +11,7 @@ CHAT, OTHER = (f"/subscriptions/s/resourceGroups/rg/providers/X/workspaces/w/onl
 
 def test_answers_of_an_endpoint_in_a_time(tmp_path: Path) -> None:
     twin = Twin(tmp_path)
-    meter = Meter(twin)
+    meter = RequestMeter(twin)
     begin = time.time()
     meter.count(CHAT, "blue", 200, 200, 0.25, sent=7, received=3)
     meter.count(CHAT.lower(), "green", 424, 500, 0.5)
@@ -23,14 +23,14 @@ def test_answers_of_an_endpoint_in_a_time(tmp_path: Path) -> None:
     ]
     assert meter.since(CHAT, begin - 10, begin - 1) == []
     assert len(meter.every(begin - 1, time.time() + 1)) == 3
-    again = Meter(twin)  # of the next process, with the same state
+    again = RequestMeter(twin)  # of the next process, with the same state
     assert again.since(CHAT, begin - 1, time.time() + 1) == found
     meter.forget(CHAT)
     assert len(meter.every(begin - 1, time.time() + 1)) == 1
 
 
 def test_so_many_are_answered_at_once(tmp_path: Path) -> None:
-    meter = Meter(Twin(tmp_path))
+    meter = RequestMeter(Twin(tmp_path))
     assert [meter.began(CHAT, "blue", 2) for _ in range(3)] == [True, True, False]
     assert meter.began(CHAT, "green", 1)
     begin = time.time()

@@ -35,7 +35,7 @@ def test_a_registry_has_a_login_server_and_no_admin(arm: Arm) -> None:
     assert found["properties"]["adminUserEnabled"] is False
     assert found["sku"] == {"name": "Basic", "tier": "Basic"}
     refused = arm.call("POST", f"{path(arm)}/listCredentials", VERSION, {})
-    assert refused.code == "UnauthorizedForCredentialOperations"
+    assert refused.code == "InvalidResourceType"
 
 
 def test_what_azure_refuses_is_refused(arm: Arm) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.azure import Answer, Arm, local_twin
-from twins.azure.arm.calls import Call, Document
-from twins.azure.arm.kinds import Kind
+from twins.azure.arm.calls import ArmCall, Document
+from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals
 from twins.azure.ml import (
     assets,
@@ -19,7 +19,7 @@ from twins.azure.ml import (
     sizes,
     workspaces,
 )
-from twins.azure.ml.running.host import NothingRuns
+from twins.azure.ml.running.reports import NothingRuns
 from twins.azure.twin import Twin
 
 VERSION = "2025-12-01"
@@ -51,11 +51,11 @@ _STAND_INS = (
 def stand_ins(twin: Twin) -> None:
     """Add kinds that take any body."""
     for type_ in _STAND_INS:
-        twin.kind(Kind(type_, (VERSION,)))
-    twin.kind(Kind("Microsoft.ManagedIdentity/userAssignedIdentities", (VERSION,), put=_identity))
+        twin.kind(ResourceKind(type_, (VERSION,)))
+    twin.kind(ResourceKind("Microsoft.ManagedIdentity/userAssignedIdentities", (VERSION,), put=_identity))
 
 
-def _identity(twin: Twin, call: Call, there: Document | None) -> Document:
+def _identity(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     made = principals.add(twin, call.id.rpartition("/")[2], "identity")
     return {"properties": {"principalId": made.object_id, "clientId": made.app_id}}
 

@@ -7,10 +7,10 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from tests.support.azure import Arm, local_twin
-from twins.azure.arm.calls import Caller
+from twins.azure.arm.calls import Principal
 from twins.azure.entra import principals, tokens
 from twins.azure.services import authorization, keyvault
-from twins.azure.vault.front import Front
+from twins.azure.vault.front import VaultApp
 
 VERSION = "2024-11-01"
 DIGEST = "A" * 43
@@ -34,11 +34,11 @@ def ask(
     method: str,
     path: str,
     body: Any = None,
-    caller: Caller | None = principals.OWNER,
+    caller: Principal | None = principals.OWNER,
     audience: str = tokens.VAULT[0],
 ) -> TestResponse:
     headers = {"Authorization": f"Bearer {tokens.issue(arm.twin, caller, audience)}"} if caller else {}
-    return Client(Front(arm.twin, "kit-vault")).open(path, method=method, json=body, headers=headers)
+    return Client(VaultApp(arm.twin, "kit-vault")).open(path, method=method, json=body, headers=headers)
 
 
 def test_who_brings_no_token_is_challenged(arm: Arm) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from twins.plugins.azure_native.bodies import at, put
-from twins.plugins.azure_native.rules import Rules, Shape, definition
+from twins.plugins.azure_native.rules import Shape, TypeRules, definition
 
 DEPTH = 4
 SCALARS = {"string": "text", "integer": 3, "number": 1.5, "boolean": True, "any": {"free": ["words"]}}
@@ -11,17 +11,17 @@ GUID = "00000000-0000-0000-0000-000000000001"
 IDENTITY = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/one"
 
 
-def minimal(known: Rules) -> dict[str, Any]:
+def minimal(known: TypeRules) -> dict[str, Any]:
     """What must be given, and no more."""
     return _kept(known, {name: _value(known.inputs[name], name, whole=False) for name in sorted(known.required)})
 
 
-def whole(known: Rules) -> dict[str, Any]:
+def whole(known: TypeRules) -> dict[str, Any]:
     """Every input, and every member down to some depth."""
     return _kept(known, {name: _value(shape, name, whole=True) for name, shape in known.inputs.items()})
 
 
-def _kept(known: Rules, inputs: dict[str, Any]) -> dict[str, Any]:
+def _kept(known: TypeRules, inputs: dict[str, Any]) -> dict[str, Any]:
     """Inputs that keep the type's limits."""
     for path, limits in known.limits.items():
         place = tuple(path.split("."))

@@ -11,10 +11,10 @@ import pytest
 
 from contract.twins import TWIN_SUBSCRIPTION
 from twins.plugins.azure_native import session
-from twins.plugins.azure_native.arm import Answer
 from twins.plugins.azure_native.session import AzureSession, check_config, open_session
 from twins.plugins.plugin import ProviderError
 from twins.plugins.values import UNKNOWN
+from twins.tests.unit.plugins.azure_native.tiny_arm import TinyAnswer, answering
 
 HOST = "localhost:4711"
 CLIENT = {"subscriptionId": TWIN_SUBSCRIPTION, "tenantId": "tenant", "clientId": "app", "clientSecret": "secret"}
@@ -22,7 +22,7 @@ ARM = {f"ARM_{name}": value for name, value in (("SUBSCRIPTION_ID", TWIN_SUBSCRI
 
 
 class Servers:
-    """In place of connections: metadata, tokens, an identity endpoint and an issuer of assertions."""
+    """Behind connections: metadata, tokens, an identity endpoint and an issuer of assertions."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str], Mapping[str, str]]] = []
@@ -32,21 +32,27 @@ class Servers:
         }
         self.refusal = ""
 
-    def call(self, method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> Answer:
+    def call(self, method: str, url: str, headers: Mapping[str, str], data: str) -> TinyAnswer:
         parts = urlsplit(url)
         if parts.path == "/metadata/endpoints":
-            return Answer(200, {}, self.metadata)
-        form = {n: v[0] for n, v in parse_qs(data.decode() if data else parts.query).items()}
+            return TinyAnswer(200, self.metadata)
+        if parts.path.endswith("/openid-configuration"):
+            place = f"https://{HOST}/tenant"
+            names = ("issuer", "authorization_endpoint")
+            return TinyAnswer(200, dict.fromkeys(names, place) | {"token_endpoint": f"{place}/oauth2/v2.0/token"})
+        form = {n: v[0] for n, v in parse_qs(data or parts.query).items()}
         self.asked.append((parts.path, form, headers))
         if self.refusal:
-            return Answer(401, {}, {"error": "invalid_client", "error_description": self.refusal})
-        return Answer(200, {}, {"access_token": "token", "expires_in": 3600, "value": "assertion"})
+            return TinyAnswer(401, {"error": "invalid_client", "error_description": self.refusal})
+        return TinyAnswer(
+            200, {"access_token": "token", "token_type": "Bearer", "expires_in": 3600, "value": "assertion"}
+        )
 
 
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
     made = Servers()
-    monkeypatch.setattr(session, "Connections", lambda context: made)
+    monkeypatch.setattr(session, "connections_trusting", lambda file: answering(made.call))
     return made
 
 
@@ -70,6 +76,7 @@ def test_a_secret_is_exchanged_once(servers: Servers) -> None:
             "grant_type": "client_credentials",
             "client_id": "app",
             "client_secret": "secret",
+            "client_info": "1",
             "scope": "https://management.azure.com/.default",
         },
     )
@@ -138,7 +145,6 @@ def test_the_default_credential_takes_azures_own_variables(servers: Servers) -> 
         ({"useMsi": True}, {}, "A Subscription ID must be configured when authenticating as a Managed Identity"),
         ({}, ARM, "no credentials"),
         ({**CLIENT, "clientCertificatePath": "c.pfx"}, {}, "takes no certificate"),
-        (CLIENT, {"SSL_CERT_FILE": "/nowhere.pem"}, "SSL_CERT_FILE /nowhere.pem"),
     ],
 )
 def test_what_can_not_be_used_is_refused(
@@ -146,6 +152,11 @@ def test_what_can_not_be_used_is_refused(
 ) -> None:
     with pytest.raises(ProviderError, match=told):
         opened(config, environ)
+
+
+def test_a_file_of_authorities_must_be_there() -> None:
+    with pytest.raises(ProviderError, match=r"SSL_CERT_FILE /nowhere.pem"):
+        opened(CLIENT, {"SSL_CERT_FILE": "/nowhere.pem"})
 
 
 def test_metadata_that_leads_elsewhere_is_refused(servers: Servers) -> None:

@@ -10,7 +10,7 @@ from twins.plugins.azure_native import bodies
 from twins.plugins.azure_native.checks import CREATE_FIRST, VERSION
 from twins.plugins.azure_native.rules import (
     FOLDER,
-    Rules,
+    TypeRules,
     actions,
     definition,
     rules,
@@ -31,11 +31,11 @@ NAMING = Naming(seed=b"seed")
 every = pytest.mark.parametrize("token", tokens())
 
 
-def with_group(known: Rules, inputs: dict[str, Any]) -> dict[str, Any]:
+def with_group(known: TypeRules, inputs: dict[str, Any]) -> dict[str, Any]:
     return inputs | {n: "group" for n in ("resourceGroupName",) if n in inputs and n != known.named}
 
 
-def located_by_group(known: Rules) -> bool:
+def located_by_group(known: TypeRules) -> bool:
     return "location" in known.body and "resourceGroupName" in known.required
 
 
@@ -181,7 +181,7 @@ def test_a_preview_knows_what_is_given(token: str) -> None:
             assert value == inputs[name]
 
 
-def shape_at(known: Rules, path: str) -> Any:
+def shape_at(known: TypeRules, path: str) -> Any:
     """The shape of an input or, where none has the name, of an output; None: there is neither."""
     first, *rest = path.replace("[]", ".[]").split(".")
     shape: Any = known.inputs.get(first, known.outputs.get(first))

@@ -1,13 +1,17 @@
 """A Resource Manager of a few lines within the process: it keeps what is put, and answers as it is told to."""
 
+import io
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from twins.plugins.azure_native.arm import Answer, Arm
+import requests
+from requests.adapters import BaseAdapter
+
+from twins.plugins.azure_native.arm import ManagerClient
 from twins.plugins.azure_native.provider import AzureNativeProvider
 from twins.plugins.azure_native.session import AzureSession
 from twins.plugins.plugin import Request
@@ -17,7 +21,44 @@ GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/group"
 
 
 @dataclass(frozen=True)
-class Asked:
+class TinyAnswer:
+    """What a server answers."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class AnsweringAdapter(BaseAdapter):
+    """Lets a function answer in place of the network: (method, url, headers, body)."""
+
+    def __init__(self, answer: Callable[[str, str, Mapping[str, str], str], TinyAnswer]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        body = request.body.decode() if isinstance(request.body, bytes) else str(request.body or "")
+        headers = {name: str(value) for name, value in request.headers.items()}
+        told = self._answer(request.method or "", request.url or "", headers, body)
+        found = requests.Response()
+        found.status_code, found.request, found.url = told.status, request, request.url or ""
+        found.headers.update(told.headers)
+        found.raw = io.BytesIO(b"" if told.body is None else json.dumps(told.body).encode())
+        return found
+
+    def close(self) -> None:
+        pass
+
+
+def answering(answer: Callable[[str, str, Mapping[str, str], str], TinyAnswer]) -> requests.Session:
+    """Connections to nowhere."""
+    made = requests.Session()
+    made.mount("https://", AnsweringAdapter(answer))
+    return made
+
+
+@dataclass(frozen=True)
+class TinyRequest:
     """A request that came."""
 
     method: str
@@ -31,18 +72,18 @@ class TinyArm:
     """In place of kept connections. `next` answers come before what is kept does."""
 
     kept: dict[str, dict[str, Any]] = field(default_factory=lambda: {GROUP: {"location": "westeurope"}})
-    next: deque[tuple[str, Answer | OSError]] = field(default_factory=deque)
+    next: deque[tuple[str, TinyAnswer | requests.RequestException]] = field(default_factory=deque)
     """(method, answer), in the order in which such methods are asked."""
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[TinyRequest] = field(default_factory=list)
 
-    def call(self, method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> Answer:
+    def call(self, method: str, url: str, headers: Mapping[str, str], data: str) -> TinyAnswer:
         assert headers["Authorization"] == "Bearer token"
         parts = urlsplit(url)
         body = json.loads(data) if data else None
-        self.asked.append(Asked(method, parts.path, dict(parse_qsl(parts.query)), body))
+        self.asked.append(TinyRequest(method, parts.path, dict(parse_qsl(parts.query)), body))
         if self.next and self.next[0][0] == method:
             told = self.next.popleft()[1]
-            if isinstance(told, OSError):
+            if isinstance(told, Exception):
                 raise told
             return told
         return getattr(self, f"_{method.lower()}")(parts.path, body)
@@ -50,7 +91,7 @@ class TinyArm:
     def say(self, method: str, status: int, body: Any = None, **headers: str) -> None:
         """Answer the next such request so. Headers' names with `_` for `-`."""
         told = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.next.append((method, Answer(status, told, body, json.dumps(body) if body is not None else "")))
+        self.next.append((method, TinyAnswer(status, body, told)))
 
     def methods(self) -> list[str]:
         """Of what was asked so far; forgets it."""
@@ -58,24 +99,23 @@ class TinyArm:
         self.asked.clear()
         return found
 
-    def _get(self, path: str, body: Any) -> Answer:
+    def _get(self, path: str, body: Any) -> TinyAnswer:
         found = self.kept.get(path)
-        return Answer(200, {}, found) if found is not None else Answer(404, {}, _refusal("ResourceNotFound", path))
+        return TinyAnswer(200, found) if found is not None else TinyAnswer(404, _refusal("ResourceNotFound", path))
 
-    def _put(self, path: str, body: Any) -> Answer:
-        there = path in self.kept
+    def _put(self, path: str, body: Any) -> TinyAnswer:
         self.kept[path] = {**body, "id": path, "type": "Kind"} | (
             {} if "name" in body else {"name": path.split("/")[-1]}
         )
-        return Answer(200 if there else 201, {}, self.kept[path])
+        return TinyAnswer(200, self.kept[path])
 
     _patch = _put
 
-    def _post(self, path: str, body: Any) -> Answer:
-        return Answer(200, {}, {"posted": path.rpartition("/")[2]})
+    def _post(self, path: str, body: Any) -> TinyAnswer:
+        return TinyAnswer(200, {"posted": path.rpartition("/")[2]})
 
-    def _delete(self, path: str, body: Any) -> Answer:
-        return Answer(200 if self.kept.pop(path, None) else 404, {}, None)
+    def _delete(self, path: str, body: Any) -> TinyAnswer:
+        return TinyAnswer(200 if self.kept.pop(path, None) else 404)
 
 
 def _refusal(code: str, message: str) -> dict[str, Any]:
@@ -84,7 +124,7 @@ def _refusal(code: str, message: str) -> dict[str, Any]:
 
 def session(arm: TinyArm, **fields: Any) -> AzureSession:
     """A session on it, which waits next to nothing."""
-    there = Arm("https://localhost:1", arm, lambda _: "token", pace=1e6)  # type: ignore[arg-type]
+    there = ManagerClient("https://localhost:1", lambda _: "token", answering(arm.call), "audience", "agent")
     return AzureSession(subscription=SUBSCRIPTION, arm=there, **fields)
 
 

@@ -17,7 +17,7 @@ from tests.support.azure_ml import VERSION, Ml, running_ml, wait
 from tests.support.echo import echo_source
 from tests.support.jobs import trainee
 from twins.azure import faults
-from twins.azure.monitor.metering import Answered
+from twins.azure.monitor.metering import ScoredRequest
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,7 @@ def failure_of(ml: Ml, endpoint: str, deployment: str) -> str:
     return ml.found(f"/onlineEndpoints/{endpoint}/deployments/{deployment}")["_failure"]["message"]
 
 
-def requests_of(ml: Ml, endpoint: str, deployment: str) -> list[Answered]:
+def requests_of(ml: Ml, endpoint: str, deployment: str) -> list[ScoredRequest]:
     with ml.twin.lock:
         found = ml.running.meter.since(f"{ml.id}/onlineEndpoints/{endpoint}", 0, time.time() + 1)
     return [each for each in found if each.deployment == deployment]

@@ -78,22 +78,10 @@ def test_requests_are_counted_by_what_they_were_answered(ml: Ml) -> None:
     assert total(metrics(ml, "DeploymentCapacity", resource=f"{endpoint(ml)}/deployments/blue")[0]) >= 1
 
 
-def test_how_busy_a_deployment_is(ml: Ml) -> None:
-    def percent() -> float | None:
-        series = metrics(ml, "CpuUtilizationPercentage", resource=f"{endpoint(ml)}/deployments/blue")
-        for _ in range(20):
-            ml.ask("chat")
-        return next((point["average"] for point in series[0]["data"] if point.get("average")), None)
-
-    assert 0 < wait(percent) <= 100
-
-
 def test_metrics_that_are_not_there(ml: Ml) -> None:
     path = f"{endpoint(ml)}/providers/Microsoft.Insights/metrics"
     answer = ml.arm.call("GET", path, "2024-02-01", None, metricnames="Happiness")
     assert (answer.status, answer.code) == (400, "BadRequest")
-    names = ml.arm.call("GET", path.replace("/metrics", "/metricDefinitions"), "2024-02-01").body["value"]
-    assert "ConnectionsActive" in [each["name"]["value"] for each in names]
 
 
 def query(ml: Ml, workspace: Document, text: str) -> tuple[int, Any]:
@@ -105,7 +93,7 @@ def query(ml: Ml, workspace: Document, text: str) -> tuple[int, Any]:
 
 def test_logs_are_queried(ml: Ml, workspace: Document) -> None:
     ml.ask("chat")
-    text = "AmlOnlineEndpointConsoleLog | where Message startswith 'version' | project DeploymentName, Message"
+    text = "AmlOnlineEndpointConsoleLog | where Message has 'version' | project DeploymentName, Message"
     status, answer = wait(lambda: found if (found := query(ml, workspace, text))[1]["tables"][0]["rows"] else None)
     assert (status, answer["tables"][0]["rows"][0]) == (200, ["blue", "version 1 starts"])
     text = "AmlOnlineEndpointTrafficLog | summarize Number = count() by ResponseCode | where ResponseCode == '200'"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from twins.azure.ml.running.job_command import (
-    Place,
+    JobProcess,
     command_of,
     environment_of,
     processes_of,
@@ -29,13 +29,13 @@ def test_what_is_optional_is_left_out_without_its_input() -> None:
     assert command(text, seed={"value": "3"}) == "train --seed 3 --out /mnt/model"
 
 
-def variables(place: Place, **properties: Any) -> dict[str, str]:
+def variables(place: JobProcess, **properties: Any) -> dict[str, str]:
     job = {"id": ID, "name": "run-1", "properties": {"experimentName": "tiny", **properties}}
     return environment_of(job, "client", FOLDERS, place, "https://localhost:1")
 
 
 def test_a_process_knows_its_job_and_its_folders() -> None:
-    found = variables(Place(0, 1, 0, 1, "127.1.1.1", 29500), environmentVariables={"A": "b", "N": 1})
+    found = variables(JobProcess(0, 1, 0, 1, "127.1.1.1", 29500), environmentVariables={"A": "b", "N": 1})
     assert (found["AZUREML_RUN_ID"], found["AZUREML_ARM_WORKSPACE_NAME"]) == ("run-1", "kit-ml")
     assert (found["AZURE_ML_INPUT_rows"], found["AZURE_ML_OUTPUT_model"]) == ("/mnt/rows", "/mnt/model")
     assert (found["DEFAULT_IDENTITY_CLIENT_ID"], found["A"], found["N"]) == ("client", "b", "1")
@@ -44,7 +44,7 @@ def test_a_process_knows_its_job_and_its_folders() -> None:
 
 def test_ranks_of_pytorch() -> None:
     distribution = {"distributionType": "PyTorch", "processCountPerInstance": 2}
-    found = variables(Place(1, 3, 1, 2, "127.1.1.1", 29500), distribution=distribution)
+    found = variables(JobProcess(1, 3, 1, 2, "127.1.1.1", 29500), distribution=distribution)
     wanted = {
         "MASTER_ADDR": "127.1.1.1",
         "MASTER_PORT": "29500",

@@ -1,0 +1,70 @@
+"""Requests as JSON, and replies and refusals as HTTP, for every host of the twin.
+
+A body that is no JSON is refused as in https://github.com/Azure/azure-sdk-for-net/issues/3487.
+"""
+
+import json
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from werkzeug.datastructures import Headers
+from werkzeug.wrappers import Request, Response
+
+from twins.azure.arm.calls import NO_HEADERS, Reply
+from twins.azure.arm.errors import ArmError
+from twins.azure.twin import Twin
+
+log = logging.getLogger("twins.azure")
+
+
+def route(twin: Twin, prefix: str, respond: Callable[[Twin, Request], Reply]) -> None:
+    """Lets `respond` answer all requests of the main port below a path."""
+    twin.route(prefix, lambda environ, start: answer(lambda request: respond(twin, request), environ)(environ, start))
+
+
+def read_json(request: Request) -> Any:
+    """A body as JSON; None without one.
+
+    Raises:
+        ArmError: 400 InvalidRequestContent.
+    """
+    data = request.get_data()
+    if not data:
+        return None
+    try:
+        return json.loads(data)
+    except ValueError as e:
+        raise ArmError(400, "InvalidRequestContent", f"The request content was invalid: {e}") from None
+
+
+def answer(respond: Callable[[Request], Reply], environ: dict[str, Any]) -> Response:
+    """Answer a request with what `respond` says or refuses, with the headers that every answer of Azure has."""
+    request = Request(environ)
+    try:
+        reply = respond(request)
+    except ArmError as e:
+        reply = Reply(e.status, e.document(), e.headers)
+    except Exception as e:
+        log.exception("%s %s failed", request.method, request.path)
+        message = f"The twin failed: {type(e).__name__}: {e}"
+        reply = Reply(500, ArmError(500, "InternalServerError", message).document())
+    return response_of(reply, request.headers)
+
+
+def response_of(reply: Reply, asked: Mapping[str, str] | Headers = NO_HEADERS) -> Response:
+    """A reply as HTTP, to a request with these headers.
+
+    https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/common-api-details.md
+    """
+    own = {"x-ms-request-id": str(uuid.uuid4())}
+    own["x-ms-correlation-request-id"] = asked.get("x-ms-correlation-request-id") or own["x-ms-request-id"]
+    if asked.get("x-ms-return-client-request-id", "").lower() == "true" and asked.get("x-ms-client-request-id"):
+        own["x-ms-client-request-id"] = asked["x-ms-client-request-id"]
+    headers = {**own, **reply.headers}
+    if reply.body is None:
+        return Response(b"", reply.status, headers)
+    if isinstance(reply.body, bytes):
+        return Response(reply.body, reply.status, headers)
+    return Response(json.dumps(reply.body), reply.status, headers, content_type="application/json; charset=utf-8")
