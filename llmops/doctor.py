@@ -78,7 +78,7 @@ def _uv(_: Path) -> Iterator[Finding]:
 
 
 def _engine(_: Path) -> Iterator[Finding]:
-    from llmops.pulumi_engine import find
+    from llmops.pulumi_engine.engine import find
 
     install = find()
     if install is None:

@@ -25,7 +25,7 @@ class LocalWorld(World):
     def open(self, say: Say) -> None:
         """Make the project's copy."""
         from hosting import images
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
         for name in ("training", "serving"):

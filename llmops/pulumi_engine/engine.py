@@ -1,6 +1,6 @@
 """The Pulumi engine on this machine: found, downloaded or built once.
 
-    from llmops.pulumi_engine import ensure
+    from llmops.pulumi_engine.engine import ensure
     engine = ensure()
     subprocess.run([engine.pulumi, "preview"], env={**os.environ, **engine.env})
 
@@ -9,24 +9,14 @@ pinned; one built from its Go module. `python -m llmops.pulumi_engine` does the 
 of the engine if it is the kit's own.
 """
 
-import functools
 import os
-import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from contract.layout import cache_dir
-
-MINIMUM = (3, 260, 0)
-"""Older engines than this were not tried."""
-
-FOLDER = Path(__file__).parent
-
-Report = Callable[[str], None]
-"""Takes one line about progress; lines come about every second while something long goes on."""
+from llmops.pulumi_engine.version import MINIMUM, Report, parse_version, pinned_version
 
 
 @dataclass(frozen=True)
@@ -59,23 +49,9 @@ def find(report: Report | None = None) -> EngineInstall | None:
     return _users(report) or (_own() if (engine_home() / "bin" / "pulumi").is_file() else None)
 
 
-@functools.cache
-def pinned_version() -> str:
-    """The version of the kit's own engine, such as `3.274.1`: go.mod says it."""
-    found = re.search(r"github\.com/pulumi/pulumi/pkg/v3 v(\S+)", (FOLDER / "go" / "go.mod").read_text())
-    assert found, "go.mod requires the engine"
-    return found.group(1)
-
-
 def engine_home() -> Path:
     """Where the kit's own engine of the pinned version is kept: `bin/` in it goes on PATH."""
     return cache_dir() / "engine" / pinned_version()
-
-
-def parse_version(text: str) -> tuple[int, int, int] | None:
-    """`v3.274.1`, `3.275.0-alpha.1+dirty` -> (3, 274, 1), (3, 275, 0); None for what is no version."""
-    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text.strip())
-    return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 def _users(report: Report | None) -> EngineInstall | None:

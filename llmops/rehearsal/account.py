@@ -55,7 +55,7 @@ class AccountWorld(World):
         Raises:
             KitError: there are no credentials.
         """
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
         bring_base(self.source, say)
@@ -180,7 +180,7 @@ class AccountWorld(World):
                 self.swept.append(f"the sweep of {stack} failed: {last_lines(each.stderr)}")
 
     def _destroy(self, stack: str) -> subprocess.CompletedProcess[str]:
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         engine = str(ensure().pulumi)
         self._run([engine, "cancel", "--yes", "--stack", stack])  # a killed command's lock: nobody else has this state

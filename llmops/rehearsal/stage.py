@@ -118,7 +118,7 @@ class Stage:
 
     def pulumi(self, *words: str, stack: str = "dev", who: str = "", code: int = 0) -> str:
         """Run a command of the engine, as `llmops`."""
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         command = [str(ensure().pulumi), *words, "--non-interactive"]
         return self._run(command, ("pulumi", *words), stack, who or "deploy", code)[1]

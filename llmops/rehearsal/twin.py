@@ -50,7 +50,7 @@ class TwinWorld(World):
             KitError: the engine, an image or the judge can't be made, or the twin does not start.
         """
         from hosting import images
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
         for name in ("training", "serving"):

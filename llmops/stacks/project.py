@@ -82,7 +82,7 @@ class Project:
 
     def _selected(self) -> str:
         """What `pulumi stack select` said last; empty when it said nothing, or no engine is here yet."""
-        from llmops.pulumi_engine import find
+        from llmops.pulumi_engine.engine import find
         from llmops.stacks.stack import STATE, base_environ
 
         engine = find()

@@ -19,7 +19,7 @@ from llmops.stacks.project import Project
 from llmops.stacks.stack_file import StackFile
 
 if TYPE_CHECKING:
-    from llmops.pulumi_engine import EngineInstall
+    from llmops.pulumi_engine.engine import EngineInstall
     from llmops.stacks.lock_records import Watch
 
 STATE = ".llmops/state"
@@ -98,7 +98,7 @@ class PulumiStack:
     @cached_property
     def _engine(self) -> "EngineInstall":
         """The engine, installed where it is missing."""
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         return ensure()
 

@@ -108,7 +108,7 @@ def test_start_up_imports_nothing_heavy() -> None:
     assert heavy.isdisjoint(light)
     code = (
         "import sys, llmops.stacks.stack, llmops.platforms.local.platform, llmops.platforms.aws.platform;"
-        "import llmops.pulumi_engine, hosting.host;"
+        "import llmops.pulumi_engine.engine, hosting.host;"
         "print(*sorted({m.partition('.')[0] for m in sys.modules}))"
     )
     status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
