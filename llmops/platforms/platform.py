@@ -15,7 +15,7 @@ from llmops.store.store import Store
 from llmops.store.versions import Version
 
 if TYPE_CHECKING:
-    from llmops.plan.training import Hire
+    from llmops.plan.quotas import Hire
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.lifecycle import STEPS
 from llmops.rehearsal.report import report as reports
+from llmops.rehearsal.report.files import write
 from llmops.rehearsal.report.live_view import Show
 from llmops.rehearsal.report.report import Report
 from llmops.rehearsal.stage import Stage
@@ -149,7 +150,7 @@ def _finish(made: Report, world: World, project: Project, options: Options) -> N
         made.swept = world.swept
         if last.is_file():
             made.differences = reports.compare(reports.document(made), json.loads(last.read_text()))
-    reports.write(made, options.report)
+    write(made, options.report)
     if made.passed and not (world.live or options.only or options.without):
         last.parent.mkdir(parents=True, exist_ok=True)
         last.write_text(reports.to_json(made))

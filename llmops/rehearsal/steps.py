@@ -3,13 +3,10 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from contract.documents.validation import did_you_mean
 from contract.errors import KitError, NotFoundError
-
-if TYPE_CHECKING:
-    from llmops.rehearsal.stage import Stage
 
 Mark = Literal["real", "twin", "simulated", "cloud"]
 MARKS: dict[Mark, str] = {
@@ -44,7 +41,8 @@ class Step:
     title: str
     proves: str
     mark: Mark
-    run: Callable[["Stage"], Evidence]
+    run: Callable[[Any], Evidence]
+    """Takes the Stage."""
     needs: tuple[str, ...] = ()
     live: bool = True
 

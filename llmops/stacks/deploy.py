@@ -15,7 +15,8 @@ from llmops.platforms import registry
 from llmops.platforms.platform import Live, Platform, Say
 from llmops.pulumi_engine import provider_guard
 from llmops.runs.runs import require_collected
-from llmops.stacks.lock_records import Records, Watch
+from llmops.stacks.lock_records import Records
+from llmops.stacks.lock_watch import Watch
 from llmops.stacks.locks import Lock, locks_of, take_over
 from llmops.stacks.stack import PulumiStack
 from llmops.store.store import now

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import KitError, NotFoundError
+from llmops.stacks.backend import STATE, base_environ
 
 STACK_VARIABLE = "PULUMI_STACK"
 _PROJECT_FILE = "Pulumi.yaml"
@@ -83,7 +84,6 @@ class Project:
     def _selected(self) -> str:
         """What `pulumi stack select` said last; empty when it said nothing, or no engine is here yet."""
         from llmops.pulumi_engine.engine import find
-        from llmops.stacks.stack import STATE, base_environ
 
         engine = find()
         if engine is None:
@@ -91,7 +91,7 @@ class Project:
         answer = subprocess.run(
             [engine.pulumi, "stack", "--show-name", "--non-interactive", "--cwd", str(self.folder)],
             # The kit's own backend only where it is in use: asking must not make it, nor hide a login.
-            env=base_environ(self, local=(self.folder / STATE).is_dir()) | engine.env,
+            env=base_environ(self.folder, local=(self.folder / STATE).is_dir()) | engine.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -3,9 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 SCHEMAS = {"rehearsal": "rehearsal/1", "smoke": "smoke/1"}
 """Of report.json, by the kind of what is reported."""
 _VERBS = {"rehearsal": "rehearse", "smoke": "smoke"}
-_SECTIONS = ("junit.xml", "report.html", "report.json")
 
 
 @dataclass
@@ -62,22 +59,6 @@ class Report:
     def failed(self) -> Result | None:
         """The step that failed."""
         return next((r for r in self.results if r.state in ("failed", "stopped")), None)
-
-
-def write(report: Report, folder: Path, shown: Callable[[str], str] = str) -> None:
-    """Write all three into a folder; `shown` changes what is written, such as names that nobody else shall read.
-
-    Raises:
-        KitError: the folder can't be written.
-    """
-    from llmops.rehearsal.report.page import html
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in zip(_SECTIONS, (junit(report), html(report), to_json(report)), strict=True):
-            (folder / name).write_text(shown(text))
-    except OSError as e:
-        raise KitError(f"the report can't be written: {e.strerror}", where=str(folder), fix="--report DIR") from e
 
 
 def to_json(report: Report) -> str:

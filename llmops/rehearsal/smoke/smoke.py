@@ -18,7 +18,7 @@ from llmops.rehearsal import runner
 from llmops.rehearsal.account import LimitError
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.cost_meter import Meter
-from llmops.rehearsal.report import report as reports
+from llmops.rehearsal.report.files import write
 from llmops.rehearsal.report.live_view import Show
 from llmops.rehearsal.report.report import Report
 from llmops.rehearsal.smoke import recordings
@@ -215,7 +215,7 @@ class Smoke:
         caller = self.progress.account.rpartition(" ")[2]
         if (to := self.options.record) and (made_by := recorder()):
             recordings.write(to, self.cloud.target, world.on_twin, made_by.folder)
-        reports.write(made, self.options.report, lambda text: anonymous(text, caller, str(self.project.folder)))
+        write(made, self.options.report, lambda text: anonymous(text, caller, str(self.project.folder)))
         if gone:
             last = self.shelf.folder.parent / LAST.format(self.cloud.target)
             shutil.copyfile(self.options.report / "report.json", last)

@@ -20,9 +20,9 @@ from contract.errors import KitError
 from llmops.stacks.lock_records import (
     Record,
     Records,
-    Watch,
     sees_all_processes,
 )
+from llmops.stacks.lock_watch import Watch
 from llmops.stacks.locks import (
     Lock,
     locks_of,
