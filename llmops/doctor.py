@@ -19,7 +19,7 @@ from contract.errors import KitError
 from contract.layout import cache_dir
 
 if TYPE_CHECKING:
-    from llmops.platforms.registry import CloudFacts
+    from llmops.platforms.operations import CloudFacts
 
 _GB = 1e9
 _DISK_NEEDED, _DISK_ADVISED = 2 * _GB, 15 * _GB
@@ -199,11 +199,13 @@ def _first_line(command: list[str]) -> str:
 
 def _clouds(folder: Path, chosen: str) -> Iterator[Finding]:
     """What stacks on each cloud need, and what its twin needs: "missing" for the chosen one, notes for others."""
-    from llmops.platforms import registry
+    from clouds.targets import TARGETS
+    from llmops.platforms.registry import operations_of
 
-    for target in registry.clouds():
+    for target in TARGETS:
         state: Literal["note", "missing"] = "missing" if target == chosen else "note"
-        yield from _cloud(target, registry.doctor_facts(target), _stacks_on(target, folder), state)
+        if facts := operations_of(target).doctor:
+            yield from _cloud(target, facts.load(), _stacks_on(target, folder), state)
 
 
 def _cloud(

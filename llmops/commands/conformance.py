@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clouds.targets import TARGETS
 from llmops.commands import Json
 from llmops.context import Context, say
 
@@ -37,12 +38,11 @@ def conformance(
     llmops conformance --target local --target azure
     """
     from llmops.conformance.conform import conform
-    from llmops.conformance.stages import TARGETS
     from llmops.pulumi_engine.warm import kept_warm
 
     here: Context = context.obj
     with kept_warm():
-        made = conform(here.project, here.cwd / recipe, say, target or TARGETS)
+        made = conform(here.project, here.cwd / recipe, say, target or list(TARGETS))
     if as_json:
         from llmops.terminal.tables import print_json
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clouds.targets import cloud_names
 from contract.errors import KitError
 from llmops.context import Context
 
@@ -24,7 +25,10 @@ def register(app: typer.Typer) -> None:
 def rehearse(
     context: typer.Context,
     cloud: Annotated[
-        str, typer.Argument(help="Whose twin, or with --live which account: aws or azure.", metavar="CLOUD")
+        str,
+        typer.Argument(
+            help=f"Whose twin, or with --live which account: {' or '.join(cloud_names())}.", metavar="CLOUD"
+        ),
     ],
     only: Annotated[
         list[str] | None, typer.Option(help="This step, and those that it needs. Repeatable.", metavar="STEP")

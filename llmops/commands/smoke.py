@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clouds.targets import cloud_names
 from contract.errors import KitError
 from llmops.context import Context
 
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def smoke(
     context: typer.Context,
-    cloud: Annotated[str, typer.Argument(help="Whose account: aws or azure.", metavar="CLOUD")],
+    cloud: Annotated[str, typer.Argument(help=f"Whose account: {' or '.join(cloud_names())}.", metavar="CLOUD")],
     max_usd: Annotated[float, typer.Option(help="Take it down before the estimate passes this.", min=0)] = 10.0,
     ttl: Annotated[
         str, typer.Option(help="Take it down after this: 2h, 90m; 3h where nothing is said. What is made expires then.")

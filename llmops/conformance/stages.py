@@ -5,10 +5,11 @@ import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from clouds.targets import TARGETS, cloud_names
 from contract.errors import require_packages
 from llmops.platforms.platform import Say
-from llmops.rehearsal import clouds
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.twin import TwinWorld
@@ -16,7 +17,6 @@ from llmops.rehearsal.world import World, become, copy_project, scrubbed
 from llmops.stacks.project import Project
 
 STACK = "dev"
-TARGETS = ("local", *clouds.names())
 
 
 class LocalWorld(World):
@@ -54,13 +54,13 @@ def world_of(target: str, project: Project, folder: Path) -> World:
     Raises:
         KitError: there is no such target, or its packages are missing.
     """
-    if target == "local":
-        return LocalWorld(find_cloud(clouds.names()[0]), project, folder)
+    if not TARGETS[target].is_cloud:
+        return LocalWorld(find_cloud(cloud_names()[0]), project, folder)
     cloud = find_cloud(target)
     require_packages(*cloud.extra)
     return TwinWorld(cloud, project, folder)
 
 
-def settings_of(target: str, stage: Stage) -> dict[str, object]:
+def settings_of(target: str, stage: Stage) -> dict[str, Any]:
     """What the stack's file says: nothing beside the target but, on a cloud, where in it."""
-    return {"target": target} if target == "local" else {"target": target, target: stage.cloud.settings()}
+    return {"target": target} | ({target: stage.cloud.settings()} if TARGETS[target].is_cloud else {})

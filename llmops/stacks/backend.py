@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 STATE = ".llmops/state"
 TWIN_FILE = "twin.json"  # in the home of a twin, whose stacks keep their state beside it
-BACKEND_VARIABLE = "PULUMIBACKEND_VARIABLE_URL"
+BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
 _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
 
 

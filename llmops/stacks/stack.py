@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clouds.targets import TARGETS, unknown_target
 from contract.documents.outputs import StackOutputs
-from contract.errors import KitError
-from llmops.platforms import registry
+from contract.errors import KitError, SettingError
 from llmops.stacks.backend import (
     BACKEND_VARIABLE,
     STATE,
@@ -42,11 +42,14 @@ class PulumiStack:
         self.name = name
         self.file = StackFile(project.stack_file(name), project.name)
         self.target = str(self.file.config().get("target", "local"))
-        registry.require_target(self.target, f"{self.file.path}: {project.name}:target")
+        if self.target not in TARGETS:
+            what, fix = unknown_target(self.target)
+            raise SettingError(what, where=f"{self.file.path}: {project.name}:target", fix=fix)
+        self._is_here = not TARGETS[self.target].is_cloud
 
     def environ(self) -> dict[str, str]:
         """What the engine is started with."""
-        environ = base_environ(self.project.folder, self.target == "local") | self._engine.env
+        environ = base_environ(self.project.folder, self._is_here) | self._engine.env
         if is_twin_state(environ.get(BACKEND_VARIABLE, "")):
             environ[_CONFIG_FILE] = str(self._copy_for_twin(folder_of(environ[BACKEND_VARIABLE]).parent))
         return environ
@@ -83,7 +86,7 @@ class PulumiStack:
     @property
     def state_folder(self) -> Path | None:
         """Where the stack's state lies, if its backend is a folder of this machine."""
-        url = base_environ(self.project.folder, self.target == "local").get(BACKEND_VARIABLE, "")
+        url = base_environ(self.project.folder, self._is_here).get(BACKEND_VARIABLE, "")
         return folder_of(url) if url.startswith("file://") else None
 
     @cached_property
@@ -93,7 +96,7 @@ class PulumiStack:
 
     def exists(self) -> bool:
         """Is the stack in its backend?"""
-        if self.target == "local" and has_own_state() and not (self.project.folder / STATE).is_dir():
+        if self._is_here and has_own_state() and not (self.project.folder / STATE).is_dir():
             return False  # asking the engine would make the folder
         answer = self._capture("stack", "ls", "--json", stack=False)
         return self.name.rpartition("/")[2] in {s["name"].rpartition("/")[2] for s in json.loads(answer.stdout)}
@@ -232,7 +235,7 @@ class PulumiStack:
         if "gocloud.dev/blob/azureblob.(*writer)" in answer.stderr:  # the engine panics where Azure refuses a write
             return KitError(
                 "the stack's state can't be written: the engine broke off as it wrote a blob",
-                where=os.environ.get("PULUMIBACKEND_VARIABLE_URL", f"stack {self.name}"),
+                where=os.environ.get("PULUMI_BACKEND_URL", f"stack {self.name}"),
                 fix="see that the container exists (`llmops bootstrap azure` makes one), and that these credentials"
                 " have the role Storage Blob Data Contributor on its storage account",
             )

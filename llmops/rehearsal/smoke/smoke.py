@@ -23,8 +23,9 @@ from llmops.rehearsal.report.live_view import Show
 from llmops.rehearsal.report.report import Report
 from llmops.rehearsal.smoke import recordings
 from llmops.rehearsal.smoke.anonymous import anonymous
+from llmops.rehearsal.smoke.answers import answers
 from llmops.rehearsal.smoke.progress import Progress, Shelf
-from llmops.rehearsal.smoke.questions import Question, answers, table
+from llmops.rehearsal.smoke.questions import Question, table
 from llmops.rehearsal.smoke.steps import BACK, DEPLOY, DOWN, END, STEPS
 from llmops.rehearsal.smoke.world import SmokeWorld
 from llmops.rehearsal.stage import Stage

@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 import pytest
 
 from contract.errors import KitError
+from llmops.rehearsal.report.files import write
 from llmops.rehearsal.report.plots import WIDTH
 from llmops.rehearsal.report.report import (
     Report,
     compare,
     document,
     junit,
-    write,
 )
 from llmops.rehearsal.steps import Access, Command, Evidence, Request, Result, Timeline
 from tests.unit.llmops.rehearsal.conftest import step
