@@ -9,11 +9,12 @@ import pulumi
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, project_folder, refuse_set, setting_error
-from infra.targets.local.endpoint import Endpoint, Hosting
-from infra.targets.local.identity import SigningKey
-from infra.targets.local.images import Image
-from infra.targets.local.storage import Store, read_store
-from infra.targets.local.training import TrainingPlace
+from infra.targets.local.resources.endpoint import Endpoint, Hosting
+from infra.targets.local.resources.identity import SigningKey
+from infra.targets.local.resources.images import Image
+from infra.targets.local.resources.storage import Store
+from infra.targets.local.resources.training import TrainingPlace
+from infra.targets.local.storage import read_store
 from infra.targets.target import OutputFields
 from infra.versions import require_servable
 
