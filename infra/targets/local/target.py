@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pulumi
 
+from clouds.targets import cloud_names
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, project_folder, refuse_set, setting_error
@@ -15,7 +16,7 @@ from infra.targets.local.resources.images import Image
 from infra.targets.local.resources.storage import Store
 from infra.targets.local.resources.training import TrainingPlace
 from infra.targets.local.storage import read_store
-from infra.targets.target import OutputFields
+from infra.targets.outputs import OutputFields, endpoint_output, stack_outputs
 from infra.versions import require_servable
 
 
@@ -50,17 +51,18 @@ class LocalTarget:
         training = TrainingPlace(home, Image("training", "process"))
         hosting = Hosting(home, settings.endpoints)
         endpoints = _endpoints(settings, home, after=[store, signing_key, hosting])
-        return {
-            "schema": "stack-outputs/1",
-            "target": settings.target,
-            "stack": stack,
-            "project": str(resolved.project),
-            "store": {"url": store.url},
-            "signing": {"private_key": signing_key.private_key, "public_key": signing_key.public_key},
-            "training": {"image": training.image, "runs": training.runs},
-            "hosting": hosting.home,
-            "endpoints": endpoints,
-        }
+        return stack_outputs(
+            settings,
+            stack,
+            str(resolved.project),
+            store=store.url,
+            private_key=signing_key.private_key,
+            public_key=signing_key.public_key,
+            training_image=training.image,
+            runs=training.runs,
+            endpoints=endpoints,
+            hosting=hosting.home,
+        )
 
 
 def _require_ours(settings: Settings) -> None:
@@ -70,10 +72,9 @@ def _require_ours(settings: Settings) -> None:
         SettingError: naming the key.
     """
     cloud = "has no effect on this machine"
-    refuse_set(
-        (), settings, ("accepted_rules", "expires", "images"), cloud, "remove it, or set `target: aws` or `azure`"
-    )
-    for field in ("aws", "azure"):
+    others = " or ".join(f"`target: {name}`" for name in cloud_names())
+    refuse_set((), settings, ("accepted_rules", "expires", "images"), cloud, f"remove it, or set {others}")
+    for field in cloud_names():
         refuse_set((), settings, (field,), cloud, f"remove it, or set `target: {field}`")
     for name, entry in settings.endpoints.items():
         path = ("endpoints", name)
@@ -114,12 +115,5 @@ def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Res
     found: OutputFields = {}
     for name, entry in settings.endpoints.items():
         made = Endpoint(name, entry, home, image=image, after=after)
-        found[name] = {
-            "url": made.url,
-            "model": entry.model,
-            "sha256": entry.version.sha256,
-            "image": image.reference,
-            "key": str(home.api_key(name)),
-            "on": entry.endpoint,
-        }
+        found[name] = endpoint_output(entry, made.url, image.reference, str(home.api_key(name)))
     return found
