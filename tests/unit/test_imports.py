@@ -1,6 +1,5 @@
 """Who may import whom: the contracts in pyproject.toml hold, and each of them can be broken."""
 
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -34,7 +33,9 @@ def test_the_import_rules_hold() -> None:
 def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rules over rooms that hold next to nothing, so that a test may break them."""
     folder = tmp_path_factory.mktemp("skeleton")
-    shutil.copy(CHECKOUT / "pyproject.toml", folder)
+    rules = (CHECKOUT / "pyproject.toml").read_text()
+    excused = 'unmatched_ignore_imports_alerting = "none"\nignore_imports = ['  # nothing is imported here yet
+    (folder / "pyproject.toml").write_text(rules.replace("ignore_imports = [", excused))
     for package in [
         *ROOMS,
         "llmops/pulumi_engine",
@@ -105,7 +106,7 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
         path = skeleton / (module.replace(".", "/") + ".py")
         path.write_text(f"def late():\n    import {imported}\n")
     # These are allowed.
-    (skeleton / "infra/targets/local/endpoint.py").write_text("import hosting\n")
+    (skeleton / "infra/targets/local/endpoint.py").write_text("import hosting.bad\n")
     (skeleton / "infra/targets/aws/live.py").write_text("import boto3\n")
     (skeleton / "infra/rules.py").write_text("import policies\n")
     (skeleton / "policies/__main__.py").write_text("import pulumi.runtime\n")
