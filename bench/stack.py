@@ -24,7 +24,7 @@ _COMMANDS = {"preview": ["preview"], "no-op up": ["up", "--yes"]}
 
 
 @dataclass(frozen=True)
-class Cloud:
+class BenchedCloud:
     """What a cloud's own test support is called. `running` gives what `make_stack` and `stack` take first."""
 
     sdk: str
@@ -41,7 +41,7 @@ class Cloud:
 
 
 CLOUDS = {
-    "aws": Cloud(
+    "aws": BenchedCloud(
         "pulumi_aws",
         "infra.targets.aws",
         "tests.support.aws",
@@ -49,7 +49,7 @@ CLOUDS = {
         "AwsStack",
         "twins.aws.control",
     ),
-    "azure": Cloud(
+    "azure": BenchedCloud(
         "pulumi_azure_native",
         "infra.targets.azure",
         "tests.support.azure_twin",
@@ -75,7 +75,7 @@ def main() -> None:
             _stack(cloud, place, folder, given.rounds)
 
 
-def _start(cloud: Cloud, folder: Path, rounds: int) -> None:
+def _start(cloud: BenchedCloud, folder: Path, rounds: int) -> None:
     """From the command to the first answer, with an empty home and with a used one."""
     control = import_module(cloud.control)
     for label, home in {"empty": lambda n: folder / str(n), "used": lambda n: folder / "0"}.items():
@@ -87,7 +87,7 @@ def _start(cloud: Cloud, folder: Path, rounds: int) -> None:
         print(f"twin starts, {label} home     {statistics.median(times):6.2f} s")
 
 
-def _stack(cloud: Cloud, place: Any, folder: Path, rounds: int) -> None:
+def _stack(cloud: BenchedCloud, place: Any, folder: Path, rounds: int) -> None:
     stack = cloud.tests.make_stack(place, folder / "kit", "bench", deploy=False)
     print(f"up without endpoints         {_seconds(stack.up):6.2f} s")
     stack.serve("chatbot", stack.add_version("chatbot@1"))
@@ -112,7 +112,7 @@ def _stack(cloud: Cloud, place: Any, folder: Path, rounds: int) -> None:
     print(f"llmops down --data           {took:6.2f} s")
 
 
-def _program(cloud: Cloud, place: Any, folder: Path, text: str) -> Any:
+def _program(cloud: BenchedCloud, place: Any, folder: Path, text: str) -> Any:
     """A stack of a program that declares nothing."""
     stack = getattr(cloud.tests, cloud.stack)(folder, f"bench-{folder.name}", place.environ)
     stack.make()
@@ -121,7 +121,7 @@ def _program(cloud: Cloud, place: Any, folder: Path, text: str) -> Any:
     return stack
 
 
-def _services(cloud: Cloud) -> list[str]:
+def _services(cloud: BenchedCloud) -> list[str]:
     """Modules of the SDK that the kit's program imports."""
     target = import_module(cloud.target)
     found = set()

@@ -26,7 +26,7 @@ _MOST_STARTS = 3
 _KEPT_LOGS = 8
 
 
-class Endpoint:
+class HostedEndpoint:
     """The endpoint `name` in the home of a supervisor. All its changes are made while `locked`."""
 
     def __init__(self, daemon: Daemon, name: str) -> None:

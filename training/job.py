@@ -58,7 +58,7 @@ def run_job(environ: Mapping[str, str]) -> int:
     def work(stop: StopRequest) -> int:
         place = read_place(folders, environ)
         if place.alone:
-            Job(folders, Alone(), stop).run()
+            TrainingJob(folders, Alone(), stop).run()
             return 0
         from training.agent import run_host
 
@@ -75,7 +75,7 @@ def run_rank(environ: Mapping[str, str]) -> int:
         keep_quiet()
 
     def work(stop: StopRequest) -> int:
-        Job(folders, ranks, stop).run()
+        TrainingJob(folders, ranks, stop).run()
         return 0
 
     return _ended(work, folders, ranks)
@@ -100,7 +100,7 @@ def _ended(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: 
     return DIVERGED if isinstance(error, DivergedError) else FAILED
 
 
-class Job:
+class TrainingJob:
     """One job in its folders."""
 
     def __init__(self, folders: TrainingFolders, ranks: Alone, stop: StopRequest) -> None:

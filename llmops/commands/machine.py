@@ -10,7 +10,7 @@ from llmops.commands import Json
 from llmops.context import Context
 
 if TYPE_CHECKING:
-    from llmops.doctor import Finding
+    from llmops.doctor import Diagnosis
 
 _PANEL = "This machine"
 
@@ -43,7 +43,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def print_findings(findings: "Sequence[Finding]") -> None:
+def print_findings(findings: "Sequence[Diagnosis]") -> None:
     """Print a line for each check, and its way out below: readable whatever the terminal's width is."""
     from llmops.terminal.plain_text import printable
 

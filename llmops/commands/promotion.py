@@ -8,7 +8,7 @@ from llmops.commands import Json
 from llmops.context import Context, say
 
 if TYPE_CHECKING:
-    from llmops.stacks.promotion import Change
+    from llmops.stacks.promotion import PromotionChange
 
 _PANEL = "Deployment"
 _Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="The endpoint's name.", metavar="NAME")]
@@ -53,7 +53,7 @@ def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = F
     _print(write(here.platform, here.pulumi.file, endpoint, say), as_json)
 
 
-def _print(change: "Change", as_json: bool) -> None:
+def _print(change: "PromotionChange", as_json: bool) -> None:
     if as_json:
         from llmops.terminal.tables import print_json
 

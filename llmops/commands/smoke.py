@@ -60,14 +60,14 @@ def smoke(
     from llmops.pulumi_engine.warm import kept_warm
     from llmops.rehearsal.account import parse_span
     from llmops.rehearsal.clouds import find_cloud
-    from llmops.rehearsal.smoke.smoke import Options, Smoke
+    from llmops.rehearsal.smoke.smoke import Smoke, SmokeOptions
 
     here: Context = context.obj
     if resume and take_down:
         raise typer.BadParameter("go on, or remove it?", param_hint="--resume, --take-down")
     folder = (here.cwd / report).absolute()
     to = record and (here.cwd / record).absolute()
-    options = Options(max_usd, parse_span(ttl) if ttl else None, resume, take_down, folder, to)
+    options = SmokeOptions(max_usd, parse_span(ttl) if ttl else None, resume, take_down, folder, to)
     test = Smoke(find_cloud(cloud), here.project, options)
     if not yes:
         _ask(test)

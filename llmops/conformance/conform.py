@@ -32,7 +32,7 @@ Send = Callable[[dict[str, Any]], str]
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingOutcome:
     """What a target made of the recipe. Weights: sha256 over the names and hashes of all safetensors files."""
 
     target: str
@@ -58,7 +58,7 @@ class Answers:
 class Conformance:
     """What came out. `version` is the identity of the version that all targets served."""
 
-    trainings: list[Training] = field(default_factory=list)
+    trainings: list[TrainingOutcome] = field(default_factory=list)
     answers: list[Answers] = field(default_factory=list)
     version: str = ""
     seconds: float = 0.0
@@ -145,7 +145,7 @@ def _write_recipe(stage: Stage, recipe: Path) -> None:
     YAML(typ="safe").dump(document, folder / _RECIPE.name)
 
 
-def _train(target: str, stage: Stage) -> Training:
+def _train(target: str, stage: Stage) -> TrainingOutcome:
     stage.llmops("train", str(_RECIPE), who="admin")
     platform = stage.platform(STACK)
     run = platform.find()[0].spec
@@ -155,7 +155,7 @@ def _train(target: str, stage: Stage) -> Training:
     facts = manifest.training
     if not (curve and weights and facts):
         raise KitError("its training left no losses or no weights", where=f"{target}, run {run.id}")
-    return Training(target, facts.steps, facts.first_loss, facts.last_loss, _digest(curve), _digest(weights))
+    return TrainingOutcome(target, facts.steps, facts.first_loss, facts.last_loss, _digest(curve), _digest(weights))
 
 
 def _keep(stage: Stage, version: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from contract.documents.run import Compute
-from llmops.plan.changes import Change, known, of_type
+from llmops.plan.changes import ResourceChange, known, of_type
 from llmops.plan.cost import CostLine, hourly_line, monthly_line
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
 from llmops.plan.prices import Prices
@@ -27,7 +27,7 @@ _UNPRICED = {
 
 def plan_endpoints(
     resources: Sequence[Resource],
-    changes: Sequence[Change],
+    changes: Sequence[ResourceChange],
     entries: Mapping[str, Mapping[str, Any]],
     deployed: Mapping[str, str],
 ) -> list[EndpointPlan]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from contract.errors import KitError
-from llmops.plan.changes import Change, changes_of, resources_of
+from llmops.plan.changes import ResourceChange, changes_of, resources_of
 from llmops.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan, short
 from llmops.plan.prices import load_prices
@@ -21,7 +21,7 @@ class Plan:
 
     stack: str
     target: str
-    changes: list[Change]
+    changes: list[ResourceChange]
     versions: dict[str, tuple[str, str]]  # endpoint -> deployed, asked for
     endpoints: list[EndpointPlan] = field(default_factory=list)
     costs: list[CostLine] = field(default_factory=list)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from llmops.plan.changes import Change
+from llmops.plan.changes import ResourceChange
 from llmops.plan.cost import CostLine
 from llmops.plan.endpoints import EndpointPlan
 from llmops.plan.prices import Prices
@@ -17,7 +17,7 @@ class PlanRules(Protocol):
     def plan_endpoints(
         self,
         resources: Sequence[Resource],
-        changes: Sequence[Change],
+        changes: Sequence[ResourceChange],
         entries: Mapping[str, Mapping[str, Any]],
         deployed: Mapping[str, str],
     ) -> list[EndpointPlan]:

@@ -13,7 +13,7 @@ from contract.expiry import expired_since
 from llmops.platforms import registry
 from llmops.platforms.platform import Say
 from llmops.platforms.sweeper import RUN, Sweeper, Thing
-from llmops.stacks.lock_records import Records
+from llmops.stacks.lock_records import LockRecords
 from llmops.stacks.locks import locks_of
 from llmops.stacks.stack import PulumiStack
 
@@ -199,5 +199,5 @@ def _is_busy(stack: PulumiStack, name: str) -> bool:
         look = partial(locks_of, Path(unquote(stack.backend.removeprefix("file://"))), name, project)
     if look is None:
         return False  # Pulumi's service sees to updates itself
-    records = Records.of(stack.project.folder, name)
+    records = LockRecords.of(stack.project.folder, name)
     return any(not lock.ended(records) for lock in look())

@@ -16,7 +16,7 @@ from typing import Any
 
 from contract.errors import KitError
 from llmops.platforms.platform import Say
-from llmops.rehearsal.clouds.cloud import Caller, Cloud
+from llmops.rehearsal.clouds.cloud import Cloud, CloudCaller
 from llmops.rehearsal.world import World, become, bring_base, copy_project
 from llmops.stacks.project import Project
 
@@ -47,7 +47,7 @@ class AccountWorld(World):
         self.end = datetime.now(UTC) + ttl
         cloud.only = self.id
         self._max_usd = max_usd
-        self._caller = Caller("", "", "")
+        self._caller = CloudCaller("", "", "")
 
     def open(self, say: Say) -> None:
         """Look who the caller is, and make the project's copy; nothing is made in the account.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from contract.errors import KitError
 from llmops.rehearsal.fault_case import FaultCase
-from llmops.rehearsal.steps import Access, Evidence, Result, Step
+from llmops.rehearsal.steps import Evidence, PermissionCheck, RehearsalStep, Result
 
 if TYPE_CHECKING:
     from llmops.rehearsal.stage import Stage
@@ -34,7 +34,7 @@ class View(Protocol):
 
 
 def run(
-    steps: Sequence[Step],
+    steps: Sequence[RehearsalStep],
     stage: "Stage",
     view: View,
     faults: Mapping[str, FaultCase] | None = None,
@@ -130,7 +130,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
     return _noting(evidence, f"fault {fault.name}: recovered{meanwhile}")
 
 
-def _tried(step: Step, stage: "Stage", fault: FaultCase) -> tuple[Evidence, int]:
+def _tried(step: RehearsalStep, stage: "Stage", fault: FaultCase) -> tuple[Evidence, int]:
     """A step, and how often it was refused meanwhile and tried again."""
     deadline, refusals = time.monotonic() + _AGAIN_SECONDS, 0
     while True:
@@ -172,7 +172,7 @@ def _own_error(error: Exception) -> KitError:
     )
 
 
-def _naming_denials(error: KitError, accesses: Iterable[Access]) -> KitError:
+def _naming_denials(error: KitError, accesses: Iterable[PermissionCheck]) -> KitError:
     """Some refusals are lost on their way (a platform says `failed`): what was denied is always named."""
     denied = sorted({f"{a.role} may not {a.action} on {a.resource}" for a in accesses if not a.allowed})
     if not denied or all(words.split()[3] in str(error) for words in denied):

@@ -31,7 +31,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Step:
+class RehearsalStep:
     """One step. It may be run again after it failed, and then goes on.
 
     `needs` are steps that must have passed. `live` is false for what can't be asked of a real account.
@@ -58,7 +58,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Access:
+class PermissionCheck:
     """What a role was asked for in a step, and whether it was allowed."""
 
     role: str
@@ -71,7 +71,7 @@ class Access:
 class Result:
     """A step as it went. Times are seconds; `began` counts from the rehearsal's begin."""
 
-    step: Step
+    step: RehearsalStep
     state: State = "not run"
     began: float = 0.0
     seconds: float = 0.0
@@ -79,7 +79,7 @@ class Result:
     error: KitError | None = None
     fault: str = ""
     commands: list[Command] = field(default_factory=list)
-    accesses: list[Access] = field(default_factory=list)
+    accesses: list[PermissionCheck] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Timeline:
         self.marks.append((self.now(), words))
 
 
-def chosen(steps: Iterable[Step], only: Iterable[str]) -> list[Step]:
+def chosen(steps: Iterable[RehearsalStep], only: Iterable[str]) -> list[RehearsalStep]:
     """The steps of these ids with all that they need, in order; all where none is given.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.network_guard import Guard
-from llmops.rehearsal.steps import Access
+from llmops.rehearsal.steps import PermissionCheck
 from llmops.rehearsal.world import World, become, bring_base, copy_project, scrubbed
 from llmops.stacks.project import Project
 
@@ -120,14 +120,14 @@ class TwinWorld(World):
         """Begin to record anew."""
         self._twin.ask("recorded", "DELETE")
 
-    def accesses(self) -> list[Access]:
+    def accesses(self) -> list[PermissionCheck]:
         """What roles were asked for since `forget_accesses`, each once."""
         names = {name: label for label, name in self.roles.items()}
         found = []
         for record in self._twin.ask("recorded")["recorded"]:
             role = self._twin.bearer(record["principal"])
             if role in names:
-                found.append(Access(names[role], record["action"], record["resource"], record["allowed"]))
+                found.append(PermissionCheck(names[role], record["action"], record["resource"], record["allowed"]))
         return found
 
     def policies(self) -> dict[str, list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud
-from llmops.rehearsal.steps import Access
+from llmops.rehearsal.steps import PermissionCheck
 from llmops.stacks.project import Project
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class World:
     def forget_accesses(self) -> None:
         """Begin to record anew."""
 
-    def accesses(self) -> list[Access]:
+    def accesses(self) -> list[PermissionCheck]:
         """What roles were asked for since `forget_accesses`, each once."""
         return []
 

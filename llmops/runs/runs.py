@@ -27,14 +27,14 @@ from llmops.store.store import now
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """A run that could be submitted, and the one of the same inputs that is there already."""
 
     spec: RunSpec
     same: Run | None
 
 
-def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[str, Any] | None = None) -> Plan:
+def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[str, Any] | None = None) -> RunPlan:
     """Make everything ready that a run needs: dataset version and base model.
 
     Each part is kept in the store: interrupted, the next call goes on from there.
@@ -66,7 +66,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
         compute=compute.model_dump() if compute else None,
     )
     same = [r for r in platform.find(f"{recipe.name}-") if r.spec.inputs == spec.inputs]
-    return Plan(spec, _best(same))
+    return RunPlan(spec, _best(same))
 
 
 def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[str, Any]) -> Compute | None:

@@ -15,8 +15,8 @@ from llmops.platforms import registry
 from llmops.platforms.platform import Live, Platform, Say
 from llmops.pulumi_engine import provider_guard
 from llmops.runs.runs import require_collected
-from llmops.stacks.lock_records import Records
-from llmops.stacks.lock_watch import Watch
+from llmops.stacks.lock_records import LockRecords
+from llmops.stacks.lock_watch import LockWatch
 from llmops.stacks.locks import Lock, locks_of, take_over
 from llmops.stacks.stack import PulumiStack
 from llmops.store.store import now
@@ -107,7 +107,7 @@ def free(stack: PulumiStack, say: Say) -> None:
     """Take over what an update of this machine left that was killed: its lock, and what it had begun."""
     find = _locks_of(stack)
     wait_s = registry.operations_of(stack.target).update_wait_s
-    records = Records.of(stack.project.folder, stack.name)
+    records = LockRecords.of(stack.project.folder, stack.name)
     cut_off = find is not None and take_over(find, records, stack.name, say, wait_s)
     if cut_off and (pending := stack.pending()):
         say(f"looking what became of {', '.join(urn.rpartition('::')[2] for urn in pending)}")
@@ -117,7 +117,7 @@ def free(stack: PulumiStack, say: Say) -> None:
 def _run(stack: PulumiStack, say: Say, *arguments: str) -> None:
     """Run an update, and record its lock, so that the next command on this machine can take it over."""
     _refuse_planted(stack)
-    find, records = _locks_of(stack), Records.of(stack.project.folder, stack.name)
+    find, records = _locks_of(stack), LockRecords.of(stack.project.folder, stack.name)
     if find is None:
         stack.run(*arguments)
         return
@@ -127,7 +127,7 @@ def _run(stack: PulumiStack, say: Say, *arguments: str) -> None:
         say(f"{records.folder}: {error.strerror}: if this command is killed, `pulumi cancel` has to free the stack")
         stack.run(*arguments)
         return
-    with Watch(records, find) as watch:
+    with LockWatch(records, find) as watch:
         stack.run(*arguments, watch=watch)
 
 

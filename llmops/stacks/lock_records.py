@@ -54,14 +54,14 @@ class Record:
             return True
 
 
-class Records:
+class LockRecords:
     """The records of one stack, `<lock id>.json` in a folder that is its owner's alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
-    def of(cls, project: Path, stack: str) -> "Records":
+    def of(cls, project: Path, stack: str) -> "LockRecords":
         """Those of a stack in a project's folder."""
         return cls(project / ".llmops/locks" / stack.rpartition("/")[2])
 

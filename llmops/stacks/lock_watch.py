@@ -10,21 +10,21 @@ from typing import Any
 import psutil
 
 from contract.errors import KitError
-from llmops.stacks.lock_records import Record, Records
+from llmops.stacks.lock_records import LockRecords, Record
 from llmops.stacks.locks import Lock
 
 _LOOK_SECONDS = 0.05
 _AGAIN_SECONDS = 1.0  # after a backend that did not answer
 
 
-class Watch:
+class LockWatch:
     """Waits until an engine holds its lock, which it then records.
 
     The engine opens its log of events after it has taken the lock and has seen that nobody else has one
     (`diyBackend.Update`, `display.ShowEvents`). So from then on the lock with its number and host name is its own.
     """
 
-    def __init__(self, records: Records, find: Callable[[], list[Lock]]) -> None:
+    def __init__(self, records: LockRecords, find: Callable[[], list[Lock]]) -> None:
         self._records, self._find = records, find
         self._events = records.temporary()
         self._engine: subprocess.Popen[Any] | None = None
@@ -49,7 +49,7 @@ class Watch:
             self._engine, self._record = engine, Record.of(psutil.Process(engine.pid))
             self._thread.start()
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "LockWatch":
         return self
 
     def __exit__(self, *_: object) -> None:

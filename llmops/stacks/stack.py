@@ -28,7 +28,7 @@ from llmops.stacks.stack_file import StackFile
 
 if TYPE_CHECKING:
     from llmops.pulumi_engine.engine import EngineInstall
-    from llmops.stacks.lock_watch import Watch
+    from llmops.stacks.lock_watch import LockWatch
 
 _CONFIG_FILE = "PULUMI_OPTION_CONFIG_FILE"  # the engine's --config-file
 _ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
@@ -180,7 +180,7 @@ class PulumiStack:
         operations = self.export().get("pending_operations") or []
         return [str(o["resource"]["urn"]) for o in operations]
 
-    def run(self, *arguments: str, stack: bool = True, watch: "Watch | None" = None) -> None:
+    def run(self, *arguments: str, stack: bool = True, watch: "LockWatch | None" = None) -> None:
         """Run a command of the engine, its output passed through, and wait for its end.
 
         Ctrl-C reaches the engine once as a request to stop in order, twice as an order; it is waited for in any case,

@@ -36,7 +36,7 @@ from llmops.store.objects import (
 )
 from llmops.store.remote_checks import (
     Hashed,
-    Place,
+    ObjectFolder,
     Stored,
     at_once,
     faults,
@@ -224,7 +224,7 @@ class RemoteObjects(ABC):
     def _faults(self, key: str, files: Mapping[str, FileEntry], say: Say) -> dict[str, IntegrityError]:
         """The files that are not what the manifest lists, and why."""
         object_keys.check(key, self.url)
-        place = Place(f"{self.url}/{key}", lambda name: self._stored(f"{key}/{name}"), self._reader(key))
+        place = ObjectFolder(f"{self.url}/{key}", lambda name: self._stored(f"{key}/{name}"), self._reader(key))
         notes = self.cache / f"{key}{_READ}"
         known = read_json(notes)
         with self._explained(place.where, _AGAIN):

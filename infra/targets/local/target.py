@@ -10,10 +10,10 @@ from clouds.targets import cloud_names
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, project_folder, refuse_set, setting_error
-from infra.targets.local.resources.endpoint import Endpoint, Hosting
-from infra.targets.local.resources.identity import SigningKey
+from infra.targets.local.resources.endpoint import Hosting, LocalEndpoint
+from infra.targets.local.resources.identity import LocalSigningKey
 from infra.targets.local.resources.images import Image
-from infra.targets.local.resources.storage import Store
+from infra.targets.local.resources.storage import LocalStore
 from infra.targets.local.resources.training import TrainingPlace
 from infra.targets.local.storage import read_store
 from infra.targets.outputs import OutputFields, endpoint_output, stack_outputs
@@ -21,7 +21,7 @@ from infra.versions import require_servable
 
 
 @dataclass(frozen=True)
-class Resolved:
+class LocalResolved:
     """A stack on this machine: its settings, checked, and its folders."""
 
     settings: Settings
@@ -33,7 +33,7 @@ class Resolved:
 class LocalTarget:
     """Everything in `<local_home>/<stack>/`; see infra.targets.target.Target."""
 
-    def resolve(self, settings: Settings) -> Resolved:
+    def resolve(self, settings: Settings) -> LocalResolved:
         """See infra.targets.target.Target."""
         _require_ours(settings)
         project, stack = project_folder(), pulumi.get_stack()
@@ -41,13 +41,13 @@ class LocalTarget:
         for name, entry in settings.endpoints.items():
             if entry.endpoint:
                 require_servable(name, entry, partial(read_store, home.store))
-        return Resolved(settings, project, stack, home)
+        return LocalResolved(settings, project, stack, home)
 
-    def declare(self, resolved: Resolved) -> OutputFields:
+    def declare(self, resolved: LocalResolved) -> OutputFields:
         """See infra.targets.target.Target."""
         settings, stack, home = resolved.settings, resolved.stack, resolved.home
-        store = Store(home, stack, resolved.project)
-        signing_key = SigningKey(home)
+        store = LocalStore(home, stack, resolved.project)
+        signing_key = LocalSigningKey(home)
         training = TrainingPlace(home, Image("training", "process"))
         hosting = Hosting(home, settings.endpoints)
         endpoints = _endpoints(settings, home, after=[store, signing_key, hosting])
@@ -114,6 +114,6 @@ def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Res
     image = Image("serving", settings.local_runtime)
     found: OutputFields = {}
     for name, entry in settings.endpoints.items():
-        made = Endpoint(name, entry, home, image=image, after=after)
+        made = LocalEndpoint(name, entry, home, image=image, after=after)
         found[name] = endpoint_output(entry, made.url, image.reference, str(home.api_key(name)))
     return found

@@ -15,9 +15,9 @@ from llmops.rehearsal.clouds.aws_twin import REGION, AwsTwin
 from llmops.rehearsal.clouds.cloud import (
     THEIRS,
     ByHand,
-    Caller,
     Cloud,
-    Quality,
+    CloudCaller,
+    QualityLog,
     Standing,
 )
 from llmops.rehearsal.leaks import Accepted
@@ -80,10 +80,10 @@ class Aws(Cloud):
                     fix="a rehearsal talks to its own twin; `--live` takes your account instead",
                 )
 
-    def caller(self) -> Caller:
+    def caller(self) -> CloudCaller:
         """As STS says."""
         caller = self._clients.caller
-        return Caller(caller.arn, f"AWS account {caller.account}", caller.region, caller.twin)
+        return CloudCaller(caller.arn, f"AWS account {caller.account}", caller.region, caller.twin)
 
     def held(self) -> dict[str, Any]:
         """See llmops.rehearsal.clouds.aws_inventory."""
@@ -149,13 +149,13 @@ class Aws(Cloud):
         mine = [job for job in jobs if run.rpartition("-")[2] in json.dumps(job, default=str)]
         return [t["Status"] for t in mine[-1]["SecondaryStatusTransitions"]].count("Interrupted")
 
-    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[Quality]:
+    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[QualityLog]:
         """From the endpoint's log group."""
         group = f"/aws/sagemaker/Endpoints/{_aws(outputs).endpoints[endpoint]}"
         for event in each(self._clients("logs"), "filter_log_events", "events", logGroupName=group):
             if '"quality"' in event["message"]:
                 said = json.loads(event["message"])
-                yield Quality(event["timestamp"] / 1000, float(said["score"]), str(said["model"]))
+                yield QualityLog(event["timestamp"] / 1000, float(said["score"]), str(said["model"]))
 
     def quality_alarm(self, outputs: StackOutputs, endpoint: str) -> ByHand:
         """CloudWatch's."""

@@ -19,9 +19,9 @@ from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
 from llmops.rehearsal.clouds.cloud import (
     THEIRS,
     ByHand,
-    Caller,
     Cloud,
-    Quality,
+    CloudCaller,
+    QualityLog,
     Standing,
 )
 from llmops.rehearsal.leaks import Accepted
@@ -95,12 +95,14 @@ class Azure(Cloud):
                     fix="a rehearsal talks to its own twin; `--live` takes your subscription instead",
                 )
 
-    def caller(self) -> Caller:
+    def caller(self) -> CloudCaller:
         """By the caller's own token."""
         caller = self._clients.caller
         subscription = self._clients.subscription
         place = _location()
-        return Caller(caller.object_id, f"Azure subscription {subscription}", place, azure_twin_address(os.environ))
+        return CloudCaller(
+            caller.object_id, f"Azure subscription {subscription}", place, azure_twin_address(os.environ)
+        )
 
     def held(self) -> dict[str, Any]:
         """See llmops.rehearsal.clouds.azure_inventory; and what is deleted softly, by name."""
@@ -193,7 +195,7 @@ class Azure(Cloud):
 
         return sum(line.startswith(_BEGINS) for line in AzurePlatform(outputs).follow(run)) - 1
 
-    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[Quality]:
+    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[QualityLog]:
         """From the lines of the servers."""
         from llmops.platforms.azure.platform import AzurePlatform
 
@@ -201,7 +203,7 @@ class Azure(Cloud):
             start = line.find("{")
             if '"quality"' in line and start >= 0:
                 said = json.loads(line[start:])
-                yield Quality(
+                yield QualityLog(
                     datetime.fromisoformat(said["time"]).timestamp(), float(said["score"]), str(said["model"])
                 )
 

@@ -26,7 +26,7 @@ THEIRS = "acme-payroll"
 
 
 @dataclass(frozen=True)
-class Caller:
+class CloudCaller:
     """Who this process is for the cloud. `account`: with the word that the cloud has for it; `twin`: its address."""
 
     name: str
@@ -46,7 +46,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Quality:
+class QualityLog:
     """A server's own look at its golden prompts: when (seconds since 1970), the share that was right, whose answers."""
 
     at: float
@@ -190,7 +190,7 @@ class Cloud(ABC):
         """See that an environment's clients can reach this machine alone. Raises KitError: one leads elsewhere."""
 
     @abstractmethod
-    def caller(self) -> Caller:
+    def caller(self) -> CloudCaller:
         """Who this process is. Raises KitError: nobody."""
 
     @abstractmethod
@@ -252,7 +252,7 @@ class Cloud(ABC):
         """How often the machine of a run was taken away."""
 
     @abstractmethod
-    def quality(self, outputs: "StackOutputs", endpoint: str) -> Iterator[Quality]:
+    def quality(self, outputs: "StackOutputs", endpoint: str) -> Iterator[QualityLog]:
         """What the servers of an endpoint logged of their golden prompts."""
 
     @abstractmethod

@@ -6,6 +6,6 @@ from llmops.rehearsal.lifecycle import (
     first_model,
     teardown,
 )
-from llmops.rehearsal.steps import Step
+from llmops.rehearsal.steps import RehearsalStep
 
-STEPS: tuple[Step, ...] = (*first_deployment.STEPS, *first_model.STEPS, *day_two.STEPS, *teardown.STEPS)
+STEPS: tuple[RehearsalStep, ...] = (*first_deployment.STEPS, *first_model.STEPS, *day_two.STEPS, *teardown.STEPS)

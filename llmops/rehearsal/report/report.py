@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from contract.errors import KitError
-from llmops.rehearsal.steps import MARKS, Access, Command, Evidence, Result, Step, Timeline
+from llmops.rehearsal.steps import MARKS, Command, Evidence, PermissionCheck, RehearsalStep, Result, Timeline
 
 if TYPE_CHECKING:
     from llmops.rehearsal.smoke.questions import Answered
@@ -122,7 +122,7 @@ def document_of(result: Result) -> dict[str, Any]:
     }
 
 
-def result_of(step: Step, document: dict[str, Any]) -> Result:
+def result_of(step: RehearsalStep, document: dict[str, Any]) -> Result:
     """The reverse, of a step that passed."""
     return Result(
         step,
@@ -131,7 +131,7 @@ def result_of(step: Step, document: dict[str, Any]) -> Result:
         document["seconds"],
         Evidence(tuple(document["said"]), document["facts"], document["measured"]),
         commands=[Command(**each) for each in document["commands"]],
-        accesses=[Access(**each) for each in document["accesses"]],
+        accesses=[PermissionCheck(**each) for each in document["accesses"]],
     )
 
 

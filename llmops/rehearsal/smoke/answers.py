@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from contract.errors import KitError
-from llmops.rehearsal.smoke.questions import Answer, Question
+from llmops.rehearsal.smoke.questions import CloudAnswer, Question
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Result
 
@@ -18,11 +18,11 @@ def answers(questions: Iterable[Question], stage: Stage, result: Result) -> dict
     return found
 
 
-def _answer(question: Question, stage: Stage, result: Result) -> Answer | None:
+def _answer(question: Question, stage: Stage, result: Result) -> CloudAnswer | None:
     if result.state == "failed" and result.error:
         said = str(result.error)
         match = re.search(question.otherwise, said, re.IGNORECASE) if question.otherwise else None
-        return Answer(_line_of(said, match), as_assumed=False) if match else None
+        return CloudAnswer(_line_of(said, match), as_assumed=False) if match else None
     if result.state != "passed" or question.look is None:
         return None
     try:
@@ -30,7 +30,7 @@ def _answer(question: Question, stage: Stage, result: Result) -> Answer | None:
     except Exception as e:  # whatever it is: the step has passed, and the smoke test goes on
         stage.say(f"{question.id}: can't be looked at: {e.what if isinstance(e, KitError) else e!r}")
         return None
-    return Answer(answer) if isinstance(answer, str) else answer
+    return CloudAnswer(answer) if isinstance(answer, str) else answer
 
 
 def _line_of(text: str, match: "re.Match[str]") -> str:

@@ -18,7 +18,7 @@ class Question:
     sure: int
     step: str = ""
     """The step that answers it; empty: none does."""
-    look: Callable[[Any], "Answer | str"] | None = None
+    look: Callable[[Any], "CloudAnswer | str"] | None = None
     """Takes the Stage. Asked once the step has passed: what the cloud did; words alone are an answer as assumed."""
     otherwise: str = ""
     """In the error of a step that failed (a regular expression): the cloud did otherwise."""
@@ -27,7 +27,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CloudAnswer:
     """What the cloud did."""
 
     did: str

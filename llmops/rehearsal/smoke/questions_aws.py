@@ -1,14 +1,14 @@
 """What is open about AWS. Sources are AWS's own documents, by the name of their page, unless said."""
 
 from llmops.rehearsal.lifecycle.shared import ENDPOINT
-from llmops.rehearsal.smoke.questions import Answer, Question
+from llmops.rehearsal.smoke.questions import CloudAnswer, Question
 from llmops.rehearsal.stage import Stage
 
 
-def _registered(stage: Stage) -> Answer | str:
+def _registered(stage: Stage) -> CloudAnswer | str:
     missing = stage.notes.get("unregistered", [])
     if missing:
-        return Answer(f"{', '.join(missing)}: stored, and refused by the model package group", as_assumed=False)
+        return CloudAnswer(f"{', '.join(missing)}: stored, and refused by the model package group", as_assumed=False)
     return f"{stage.notes['version']} is in the model package group"
 
 
@@ -21,9 +21,9 @@ def _quality(stage: Stage) -> str:
     return f"the update was undone by its quality; {seen} samples of the worse version were in the log by then"
 
 
-def _log(stage: Stage) -> Answer | str:
+def _log(stage: Stage) -> CloudAnswer | str:
     lines = sum(1 for _ in stage.platform().follow(stage.notes["run"]))
-    return f"{lines} lines were read" if lines else Answer("the job's log was empty", as_assumed=False)
+    return f"{lines} lines were read" if lines else CloudAnswer("the job's log was empty", as_assumed=False)
 
 
 def _update(stage: Stage) -> str:

@@ -2,34 +2,34 @@
 
 from contract.errors import KitError
 from llmops.rehearsal.lifecycle.shared import ENDPOINT
-from llmops.rehearsal.smoke.questions import Answer, Question
+from llmops.rehearsal.smoke.questions import CloudAnswer, Question
 from llmops.rehearsal.stage import Stage
 
 
-def _log(stage: Stage) -> Answer | str:
+def _log(stage: Stage) -> CloudAnswer | str:
     lines = sum(1 for _ in stage.platform().follow(stage.notes["run"]))
-    return f"the job's log was read, {lines} lines" if lines else Answer("the log was empty", as_assumed=False)
+    return f"the job's log was read, {lines} lines" if lines else CloudAnswer("the log was empty", as_assumed=False)
 
 
 def _serves(stage: Stage) -> str:
     return f"the endpoint pulled its image and read its model, and is {stage.endpoint_row(ENDPOINT)['state']}"
 
 
-def _budget(stage: Stage) -> Answer | str:
+def _budget(stage: Stage) -> CloudAnswer | str:
     azure = stage.outputs().azure
     group = azure.resource_group if azure else ""
     budgets = [t for t in stage.cloud.held() if t.startswith("budget ") and group.lower() in t]
     if budgets:
         return "the offer takes budgets: one was made"
-    return Answer("the offer has no budgets: `up` went on without one", as_assumed=False)
+    return CloudAnswer("the offer has no budgets: `up` went on without one", as_assumed=False)
 
 
-def _pages(stage: Stage) -> Answer | str:
+def _pages(stage: Stage) -> CloudAnswer | str:
     link = stage.cloud.next_link()
     if not link:
         raise KitError("the subscription's resources fit on one page")
     if link.startswith("https://management.azure.com:443/"):
-        return Answer("links to a next page name the port, :443", as_assumed=False)
+        return CloudAnswer("links to a next page name the port, :443", as_assumed=False)
     return "links to a next page name no port"
 
 

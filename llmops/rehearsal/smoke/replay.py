@@ -12,7 +12,7 @@ from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.smoke import recordings
 from llmops.rehearsal.smoke.recordings import Difference
-from llmops.rehearsal.smoke.smoke import Options, Smoke
+from llmops.rehearsal.smoke.smoke import Smoke, SmokeOptions
 from llmops.rehearsal.world import become, copy_project, scrubbed
 from llmops.stacks.project import Project
 
@@ -40,7 +40,7 @@ def _recorded_on_twin(cloud: Cloud, project: Project, console: Console, say: Say
         twin.up(say, _PACE)
         try:
             become(scrubbed(os.environ) | twin.environment())
-            options = Options(report=folder / "report", record=to)
+            options = SmokeOptions(report=folder / "report", record=to)
             done = Smoke(cloud, Project(folder / "project"), options).run(console)
         finally:
             become(before)

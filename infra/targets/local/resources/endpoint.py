@@ -24,7 +24,7 @@ class Hosting(dynamic.Resource, module="llmops", name="Hosting"):
         super().__init__(HostingProvider(), names.HOSTING, props)
 
 
-class Endpoint(dynamic.Resource, module="llmops", name="Endpoint"):
+class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
     """Outputs: url (empty while off), and what it was made from."""
 
     url: pulumi.Output[str]

@@ -9,7 +9,7 @@ from infra import names
 from infra.targets.local.identity import SigningKeyProvider
 
 
-class SigningKey(dynamic.Resource, module="llmops", name="SigningKey"):
+class LocalSigningKey(dynamic.Resource, module="llmops", name="SigningKey"):
     """Outputs: private_key and public_key_file (paths), public_key (PEM)."""
 
     private_key: pulumi.Output[str]

@@ -10,7 +10,7 @@ from infra import names
 from infra.targets.local.storage import StoreProvider
 
 
-class Store(dynamic.Resource, module="llmops", name="Store"):
+class LocalStore(dynamic.Resource, module="llmops", name="Store"):
     """Outputs: folder, url."""
 
     folder: pulumi.Output[str]

@@ -8,7 +8,7 @@ from contract.errors import KitError
 from llmops.rehearsal import runner
 from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Access, Evidence, Result, chosen
+from llmops.rehearsal.steps import Evidence, PermissionCheck, Result, chosen
 from tests.unit.llmops.rehearsal.conftest import Rehearsed, step
 
 
@@ -34,8 +34,8 @@ def test_nothing_runs_after_a_failure(rehearsed: Rehearsed) -> None:
 
 def test_what_was_denied_is_named_even_where_the_refusal_lost_it(rehearsed: Rehearsed) -> None:
     rehearsed.world.recorded = [
-        Access("endpoint", "s3:GetObject", "arn:aws:s3:::store/models/1", False),
-        Access("deploy", "s3:ListBucket", "arn:aws:s3:::store", True),
+        PermissionCheck("endpoint", "s3:GetObject", "arn:aws:s3:::store/models/1", False),
+        PermissionCheck("deploy", "s3:ListBucket", "arn:aws:s3:::store", True),
     ]
     (result,) = rehearsed(step("one", refuse))
     assert result.error
