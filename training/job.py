@@ -20,12 +20,7 @@ from contract.documents.model import Lineage, ModelManifest, TrainingFacts
 from contract.documents.recipe import Recipe, Suite
 from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
 from contract.errors import IntegrityError, KitError, RunError
-from contract.integrity.digest import (
-    check_folder,
-    file_entries,
-    sha256_bytes,
-    sha256_file,
-)
+from contract.integrity.digest import check_folder, file_entries, sha256_bytes, sha256_file
 from contract.layout import EVALUATION, MANIFEST, ROOT_VARIABLE, TrainingFolders
 from training import checkpoints
 from training.batches import check_batch_size

@@ -5,19 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.documents.evaluation import (
-    EvaluationAnswers,
-    GoldenAnswer,
-    RowAnswers,
-    SuiteAnswers,
-)
-from contract.documents.model import (
-    GateResult,
-    Golden,
-    Message,
-    Score,
-    SuiteResult,
-)
+from contract.documents.evaluation import EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
+from contract.documents.model import GateResult, Golden, Message, Score, SuiteResult
 from contract.documents.recipe import GateCheck, Recipe, Suite
 from contract.errors import IntegrityError, RunError
 from contract.integrity.digest import sha256_bytes

@@ -14,13 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.documents.model import (
-    GateResult,
-    Golden,
-    Lineage,
-    Message,
-    ModelManifest,
-)
+from contract.documents.model import GateResult, Golden, Lineage, Message, ModelManifest
 from contract.documents.outputs import StackOutputs
 from contract.errors import KitError
 from contract.integrity.digest import file_entries

@@ -5,21 +5,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, TypeVar
 
-from contract.documents.outputs import (
-    AwsOutput,
-    AzureOutput,
-    EndpointOutput,
-    StackOutputs,
-)
+from contract.documents.outputs import AwsOutput, AzureOutput, EndpointOutput, StackOutputs
 from contract.documents.run import Compute, RunSpec
 from contract.errors import KitError
 from contract.names import ModelRef
-from llmops.platforms.platform import (
-    Run,
-    Say,
-    endpoint_is_off,
-    endpoint_of,
-)
+from llmops.platforms.platform import Run, Say, endpoint_is_off, endpoint_of
 from llmops.runs.cloud_runs import CloudRuns
 from llmops.store.versions import Version
 

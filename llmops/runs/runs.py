@@ -16,12 +16,7 @@ from contract.documents.validation import did_you_mean, first_message
 from contract.errors import KitError, NotFoundError, RunError
 from contract.names import ModelRef
 from llmops import __version__
-from llmops.platforms.platform import (
-    Platform,
-    Run,
-    Say,
-    doubtful,
-)
+from llmops.platforms.platform import Platform, Run, Say, doubtful
 from llmops.runs.receipts import check_output
 from llmops.store.store import now
 

@@ -14,12 +14,7 @@ from typing import Any
 import psutil
 
 from contract.errors import KitError
-from llmops.stacks.lock_records import (
-    LockRecords,
-    is_shared,
-    may_run,
-    sees_all_processes,
-)
+from llmops.stacks.lock_records import LockRecords, is_shared, may_run, sees_all_processes
 
 FOLDER = ".pulumi/locks"
 """Below a backend's folder or bucket."""

@@ -19,31 +19,12 @@ from typing import Any, NamedTuple
 from contract.documents.dataset import FileEntry, files_of
 from contract.errors import IntegrityError, KitError
 from contract.integrity import object_keys
-from contract.integrity.digest import (
-    check_folder,
-    list_files,
-    sha256_bytes,
-    sha256_file,
-)
+from contract.integrity.digest import check_folder, list_files, sha256_bytes, sha256_file
 from contract.integrity.fresh_folder import FreshFolder
 from contract.layout import MANIFEST, SIGNATURE
 from llmops.store.bounded_file import FETCH_ANEW, Bounded
-from llmops.store.objects import (
-    MOST_DOCUMENT_BYTES,
-    Say,
-    full_disk_explained,
-    require_document,
-)
-from llmops.store.remote_checks import (
-    Hashed,
-    ObjectFolder,
-    Stored,
-    at_once,
-    faults,
-    in_words,
-    read_json,
-    write_json,
-)
+from llmops.store.objects import MOST_DOCUMENT_BYTES, Say, full_disk_explained, require_document
+from llmops.store.remote_checks import Hashed, ObjectFolder, Stored, at_once, faults, in_words, read_json, write_json
 
 _SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
 _READ = ".read.json"  # beside the folder in the cache: the objects' marks when they were read and fitted

@@ -7,13 +7,7 @@ from dataclasses import fields
 from typing import Any, cast
 
 from contract.errors import ServingError
-from serving.engines.engine import (
-    EngineError,
-    EngineInfo,
-    Finish,
-    GenerationRequest,
-    Tokens,
-)
+from serving.engines.engine import EngineError, EngineInfo, Finish, GenerationRequest, Tokens
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import Lines, encode
 

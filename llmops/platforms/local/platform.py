@@ -14,14 +14,7 @@ from contract.errors import KitError
 from contract.names import ModelRef
 from llmops.chat_http import ask, loaded_model
 from llmops.platforms.local.runs import LocalRuns
-from llmops.platforms.platform import (
-    Access,
-    Live,
-    Run,
-    Say,
-    endpoint_is_off,
-    endpoint_of,
-)
+from llmops.platforms.platform import Access, Live, Run, Say, endpoint_is_off, endpoint_of
 from llmops.store.objects import open_objects
 from llmops.store.store import Store
 from llmops.store.versions import FolderVersion, Version

@@ -12,14 +12,7 @@ from contract.twins import ENDPOINT_VARIABLE, is_loopback
 from llmops.rehearsal.clouds.aws_faults import CASES
 from llmops.rehearsal.clouds.aws_inventory import each, inventory
 from llmops.rehearsal.clouds.aws_twin import REGION, AwsTwin
-from llmops.rehearsal.clouds.cloud import (
-    THEIRS,
-    ByHand,
-    Cloud,
-    CloudCaller,
-    QualityLog,
-    Standing,
-)
+from llmops.rehearsal.clouds.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:

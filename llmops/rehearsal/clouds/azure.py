@@ -16,14 +16,7 @@ from contract.twins import METADATA_VARIABLE, azure_twin_address, is_loopback
 from llmops.rehearsal.clouds.azure_faults import CASES
 from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, deleted_vaults, inventory
 from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
-from llmops.rehearsal.clouds.cloud import (
-    THEIRS,
-    ByHand,
-    Cloud,
-    CloudCaller,
-    QualityLog,
-    Standing,
-)
+from llmops.rehearsal.clouds.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:

@@ -9,12 +9,7 @@ from contract.documents.model import GateResult, ModelManifest
 from contract.integrity.digest import file_entries
 from contract.layout import MANIFEST, SIGNATURE
 from llmops.rehearsal.lifecycle.first_model import golden
-from llmops.rehearsal.lifecycle.shared import (
-    ENDPOINT,
-    QUEUE,
-    require,
-    write_stack,
-)
+from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, require, write_stack
 from llmops.rehearsal.load import Load
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, RehearsalStep

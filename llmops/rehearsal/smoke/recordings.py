@@ -13,12 +13,7 @@ from typing import Any
 from contract.errors import KitError
 from hosting.files import write_atomic
 from llmops import __version__
-from llmops.platforms.exchanges import (
-    BYTES,
-    MASK,
-    TIME,
-    recorded,
-)
+from llmops.platforms.exchanges import BYTES, MASK, TIME, recorded
 from llmops.terminal.plain_text import printable
 
 SCHEMA = "smoke-recording/1"

@@ -4,12 +4,7 @@ from collections.abc import Callable
 
 from contract.documents.recipe import Recipe
 from llmops.rehearsal.base_model import base_version
-from llmops.rehearsal.lifecycle import (
-    day_two,
-    first_deployment,
-    first_model,
-    teardown,
-)
+from llmops.rehearsal.lifecycle import day_two, first_deployment, first_model, teardown
 from llmops.rehearsal.lifecycle.shared import ENDPOINT, require, write_stack
 from llmops.rehearsal.load import Load
 from llmops.rehearsal.smoke.image import other_image
