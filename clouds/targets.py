@@ -34,7 +34,6 @@ TARGETS = {
 
 
 def cloud_names() -> tuple[str, ...]:
-    """The targets that are clouds."""
     return tuple(name for name, record in TARGETS.items() if record.is_cloud)
 
 

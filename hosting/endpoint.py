@@ -235,7 +235,6 @@ class HostedEndpoint:
     # -- what is
 
     def state(self) -> EndpointState:
-        """The endpoint as it is now."""
         record = self.record()
         programs = self.daemon.programs()
         routed = self.router_state() or {"weights": self.weights(), "backends": []}

@@ -85,7 +85,6 @@ class Job:
         self._order(b"stop\n")
 
     def kill(self) -> None:
-        """Kill all of its processes."""
         self._order(b"kill\n")
 
     def _order(self, order: bytes) -> None:

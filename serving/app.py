@@ -161,7 +161,6 @@ class _Routes:
         return web.json_response({"object": "list", "data": [_describe(self._service.serving())]})
 
     async def model(self, request: web.Request) -> web.Response:
-        """One model by its name."""
         model = self._service.serving()
         _check_name(request.match_info["name"], model)
         return web.json_response(_describe(model))

@@ -18,7 +18,6 @@ bootstrap = typer.Typer(no_args_is_help=True, help="Make an account ready: state
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.add_typer(bootstrap, name="bootstrap", rich_help_panel="Clouds")
 
 

@@ -25,7 +25,6 @@ _HELP = "Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C s
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(chat)
     app.command(rich_help_panel=_PANEL)(invoke)
     app.command(rich_help_panel=_PANEL)(logs)

@@ -34,7 +34,6 @@ Print = Annotated[bool, typer.Option("--print", help="Print the references; writ
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.add_typer(images, name="images", rich_help_panel="Deployment")
 
 

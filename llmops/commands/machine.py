@@ -16,7 +16,6 @@ _PANEL = "This machine"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(doctor)
     app.command(rich_help_panel=_PANEL)(schema)
 

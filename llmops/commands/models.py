@@ -17,7 +17,6 @@ models = typer.Typer(no_args_is_help=True, help="Model versions in the stack's s
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.add_typer(models, name="models", rich_help_panel="Runs and models")
 
 

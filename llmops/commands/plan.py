@@ -26,7 +26,6 @@ prices = typer.Typer(no_args_is_help=True, help="What a cloud asks for: the tabl
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(plan)
     app.add_typer(prices, name="prices", rich_help_panel="Clouds")
 

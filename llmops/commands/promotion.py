@@ -15,7 +15,6 @@ _Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="The endpoint's
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(promote)
     app.command(rich_help_panel=_PANEL)(rollback)
 

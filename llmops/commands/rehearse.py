@@ -18,7 +18,6 @@ _LIVE = "On a real account"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(no_args_is_help=True, rich_help_panel="Clouds")(rehearse)
 
 

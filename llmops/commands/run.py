@@ -21,7 +21,6 @@ runs = typer.Typer(no_args_is_help=True, help="What was trained, is being traine
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(train)
     app.add_typer(runs, name="runs", rich_help_panel=_PANEL)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
     app.command(no_args_is_help=True, rich_help_panel="Clouds")(smoke)
 
 

@@ -15,7 +15,6 @@ _PANEL = "Deployment"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(up)
     app.command(rich_help_panel=_PANEL)(down)
     app.command(rich_help_panel=_PANEL)(status)

@@ -16,7 +16,6 @@ _PANEL = "Deployment"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
     app.command(rich_help_panel=_PANEL)(sweep)
 
 

@@ -14,7 +14,6 @@ _MOST_HOURS = 12
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
     app.command(rich_help_panel=_PANEL)(token)
 
 

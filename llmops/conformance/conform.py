@@ -65,7 +65,6 @@ class Conformance:
 
     @property
     def conforms(self) -> bool:
-        """Is everything equal?"""
         same_weights = len({(t.curve, t.weights) for t in self.trainings}) <= 1
         return same_weights and all(a.equal == len(a.texts) for a in self.answers)
 

@@ -103,7 +103,6 @@ class _Life:
         self._run("down", "--data", self.name)
 
     def _entry(self, entry: dict[str, Any], version: str) -> dict[str, Any]:
-        """Of an endpoint, with a version that is there."""
         seconds = self._recording.bake_seconds
         rollout = {} if seconds is None else {"rollout": {**(entry.get("rollout") or {}), "bake_seconds": seconds}}
         return {**entry, "model": version, "gate": "waived", **rollout}

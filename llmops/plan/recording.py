@@ -23,9 +23,7 @@ class Recording(Protocol):
         """Start a twin that runs no containers and waits for nothing; the environment of its owner."""
         ...
 
-    def down(self, home: Path) -> None:
-        """End it."""
-        ...
+    def down(self, home: Path) -> None: ...
 
     def deployer(self) -> tuple[dict[str, str], str]:
         """Make somebody who may do everything, so that every call shows what it takes.

@@ -29,7 +29,6 @@ class RunCost:
         return f"cost: likely {likely} ({self.likely_from}), at most {largest} ({self.largest_from}; {self.source})"
 
     def fields(self) -> dict[str, Any]:
-        """For programs."""
         return asdict(self)
 
 

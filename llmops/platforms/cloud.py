@@ -61,7 +61,6 @@ class CloudPlatform(ABC):
         return []
 
     def submit(self, spec: RunSpec, say: Say) -> None:
-        """Create a job."""
         self.runs.submit(spec, say)
 
     def find(self, run: str = "") -> list[Run]:
@@ -90,7 +89,6 @@ class CloudPlatform(ABC):
         return self.runs.request(run)
 
     def output(self, run: str) -> Version:
-        """In the place of runs."""
         return self.runs.output(run)
 
     def serving(self, endpoint: str) -> EndpointOutput:

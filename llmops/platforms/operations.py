@@ -116,6 +116,5 @@ class Operations:
         return capability.load()
 
     def absent(self, what: str, where: str) -> UnsupportedError:
-        """Error for a capability that the target does not have."""
         fix = f"choose a stack on a cloud ({', '.join(cloud_names())}) with --stack"
         return UnsupportedError(f"target {self.target} has no {what}", where=where, fix=fix)

@@ -30,7 +30,6 @@ class Left:
 
     @property
     def row(self) -> dict[str, Any]:
-        """For a table, or JSON."""
         thing = self.thing
         return {
             "kind": thing.kind,
@@ -58,7 +57,6 @@ class Expired:
 
     @property
     def row(self) -> dict[str, Any]:
-        """For a table, or JSON."""
         return {
             "stack": self.stack,
             "expired": self.since.isoformat(),

@@ -111,7 +111,6 @@ class AccountWorld(World):
         return self.id in name
 
     def place(self) -> str:
-        """Where it is, in words."""
         twin = self._caller.twin
         return f"the caller's account ({f'a twin at {twin}' if twin else self.cloud.title}), as stacks {self.id}-…"
 

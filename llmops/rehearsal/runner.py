@@ -20,17 +20,11 @@ _AGAIN_SECONDS, _PAUSE_SECONDS = 60.0, 0.5
 class View(Protocol):
     """Who watches."""
 
-    def begins(self, result: Result) -> None:
-        """A step begins."""
-        ...
+    def begins(self, result: Result) -> None: ...
 
-    def says(self, line: str) -> None:
-        """A line of the step that runs."""
-        ...
+    def says(self, line: str) -> None: ...
 
-    def ends(self, result: Result) -> None:
-        """A step ended."""
-        ...
+    def ends(self, result: Result) -> None: ...
 
 
 def run(

@@ -111,7 +111,6 @@ class Timeline:
         self.begun, self.begun_at = time.monotonic(), time.time()
 
     def now(self) -> float:
-        """Seconds from the begin."""
         return time.monotonic() - self.begun
 
     def mark(self, words: str) -> None:

@@ -113,7 +113,6 @@ class TwinWorld(World):
         self._twin.deny(self.roles[label], action)
 
     def give_back(self, label: str, action: str) -> None:
-        """The reverse of `deny`."""
         self._twin.give_back(self.roles[label], action)
 
     def forget_accesses(self) -> None:
@@ -153,7 +152,6 @@ class TwinWorld(World):
         return self._twin.ask("status")["not_judged"]
 
     def place(self) -> str:
-        """Where it is, in words."""
         return f"a twin of {self.cloud.title} on this machine ({self.cloud.region})"
 
     def check_limits(self) -> None:

@@ -57,7 +57,6 @@ class World:
         raise NotImplementedError
 
     def place(self) -> str:
-        """Where it is, in words."""
         raise NotImplementedError
 
     def stack(self, name: str) -> str:
@@ -95,7 +94,6 @@ class World:
         raise _no_orders(label, action)
 
     def give_back(self, label: str, action: str) -> None:
-        """The reverse of `deny`."""
         raise _no_orders(label, action)
 
     def forget_accesses(self) -> None:
@@ -114,7 +112,6 @@ class World:
         raise _no_orders(kind, str(dict(members)))
 
     def fault_met(self, _kind: str) -> bool:
-        """Has a fault happened?"""
         return False
 
     def clear_faults(self) -> None:

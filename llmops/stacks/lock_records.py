@@ -98,7 +98,6 @@ class LockRecords:
         return self.folder / f"temporary-{os.getpid()}-{secrets.token_hex(8)}"
 
     def make(self) -> None:
-        """Make the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
 

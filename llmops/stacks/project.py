@@ -55,7 +55,6 @@ class Project:
         return self.folder / f"Pulumi.{stack.rpartition('/')[2]}.yaml"
 
     def stacks(self) -> list[str]:
-        """The stacks that have a file here."""
         names = (p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in self.folder.glob("Pulumi.*.yaml"))
         return sorted(n for n in names if n)
 

@@ -199,7 +199,6 @@ class RemoteObjects(ABC):
             raise next(errors[name] for name in files if name in errors)
 
     def address(self, key: str) -> str:
-        """Its URL."""
         return f"{self.url}/{key}"
 
     def _faults(self, key: str, files: Mapping[str, FileEntry], say: Say) -> dict[str, IntegrityError]:

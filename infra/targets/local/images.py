@@ -17,7 +17,6 @@ class ImageProvider(KitProvider):
         return dynamic.ReadResult(id_, props) if _is_built(props) else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Build the other one."""
         return dynamic.UpdateResult(_build(_news))
 
 

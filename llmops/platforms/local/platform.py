@@ -51,7 +51,6 @@ class LocalPlatform:
         """This machine has no quota and no price."""
 
     def submit(self, spec: RunSpec, say: Say) -> None:
-        """Start a process."""
         self._runs.submit(spec, self.store(), say)
 
     def find(self, run: str = "") -> list[Run]:
@@ -86,7 +85,6 @@ class LocalPlatform:
         )
 
     def output(self, run: str) -> Version:
-        """The run's own folder."""
         return FolderVersion(self._runs.output(run))
 
     def register(self, ref: ModelRef, say: Say) -> None:
@@ -148,7 +146,6 @@ class LocalPlatform:
         self._host().set_traffic(endpoint, {by_model[sha]: round(100 * part) for sha, part in shares.items()})
 
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
-        """Of the router and the workers."""
         endpoint_of(self.outputs, endpoint)
         return self._host().logs(endpoint, follow)
 

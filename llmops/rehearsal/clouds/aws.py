@@ -74,7 +74,6 @@ class Aws(Cloud):
                 )
 
     def caller(self) -> CloudCaller:
-        """As STS says."""
         caller = self._clients.caller
         return CloudCaller(caller.arn, f"AWS account {caller.account}", caller.region, caller.twin)
 
@@ -90,7 +89,6 @@ class Aws(Cloud):
         return found
 
     def is_of(self, thing: str, stack: str) -> bool:
-        """By its name."""
         return f"-{stack}-" in thing
 
     def is_the_clouds(self, thing: str) -> bool:
@@ -126,11 +124,9 @@ class Aws(Cloud):
         remove(self._clients, project)
 
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
-        """By a permissions boundary."""
         settings["permissions_boundary_arn"] = boundary
 
     def roles_of(self, outputs: StackOutputs) -> dict[str, str]:
-        """ARNs."""
         return _aws(outputs).roles
 
     def interruptions(self, outputs: StackOutputs, run: str) -> int:
@@ -143,7 +139,6 @@ class Aws(Cloud):
         return [t["Status"] for t in mine[-1]["SecondaryStatusTransitions"]].count("Interrupted")
 
     def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[QualityLog]:
-        """From the endpoint's log group."""
         group = f"/aws/sagemaker/Endpoints/{_aws(outputs).endpoints[endpoint]}"
         for event in each(self._clients("logs"), "filter_log_events", "events", logGroupName=group):
             if '"quality"' in event["message"]:
@@ -151,7 +146,6 @@ class Aws(Cloud):
                 yield QualityLog(event["timestamp"] / 1000, float(said["score"]), str(said["model"]))
 
     def quality_alarm(self, outputs: StackOutputs, endpoint: str) -> ByHand:
-        """CloudWatch's."""
         cloudwatch, part = self._clients("cloudwatch"), f"-{outputs.stack}-{endpoint}-quality"
         alarm = next(a for a in each(cloudwatch, "describe_alarms", "MetricAlarms") if part in a["AlarmName"])
         name, inputs = alarm["AlarmName"], {k: alarm[k] for k in _ALARM_INPUTS if k in alarm}
@@ -163,7 +157,6 @@ class Aws(Cloud):
         )
 
     def asker(self, outputs: StackOutputs, endpoint: str) -> Callable[[bytes], bytes]:
-        """InvokeEndpoint."""
         runtime, name = self._clients("sagemaker-runtime"), _aws(outputs).endpoints[endpoint]
 
         def ask(body: bytes) -> bytes:
@@ -173,7 +166,6 @@ class Aws(Cloud):
         return ask
 
     def change_machines(self, entry: dict[str, Any]) -> None:
-        """Another disk."""
         entry["volume_gb"] = 20
 
     def hasten(self, entry: dict[str, Any]) -> None:

@@ -89,7 +89,6 @@ class Azure(Cloud):
                 )
 
     def caller(self) -> CloudCaller:
-        """By the caller's own token."""
         caller = self._clients.caller
         subscription = self._clients.subscription
         place = _location()
@@ -189,7 +188,6 @@ class Azure(Cloud):
         return sum(line.startswith(_BEGINS) for line in AzurePlatform(outputs).follow(run)) - 1
 
     def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[QualityLog]:
-        """From the lines of the servers."""
         from llmops.platforms.azure.platform import AzurePlatform
 
         for line in AzurePlatform(outputs).logs(endpoint, follow=False):

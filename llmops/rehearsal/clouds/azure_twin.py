@@ -16,19 +16,16 @@ class AzureTwin(Twin):
     """
 
     def up(self, say: Say, pace: float) -> None:
-        """Start it."""
         from twins.azure import control
 
         control.up(self.home, judge="strict", pace=pace, location=LOCATION, say=say)
 
     def down(self) -> None:
-        """End its processes."""
         from twins.azure import control
 
         control.down(self.home)
 
     def environment(self) -> dict[str, str]:
-        """Of the subscription's owner."""
         from twins.azure import control
 
         return {name: value for name, value in control.environment(self.home).items() if value is not None}
@@ -67,7 +64,6 @@ class AzureTwin(Twin):
         self.ask("denials", "PUT", {"principal": name, "action": action})
 
     def give_back(self, name: str, action: str) -> None:
-        """Remove that denial."""
         self.ask("denials", "DELETE", {"principal": name, "action": action})
 
     def policies(self, name: str) -> list[dict[str, Any]] | None:

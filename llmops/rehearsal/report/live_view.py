@@ -45,20 +45,17 @@ class Show:
             self._console.print(self._table())
 
     def begins(self, result: Result) -> None:
-        """A step begins."""
         self._current, self._began, self._said = result, time.monotonic(), []
         if not self._live:
             number = self._steps.index(result.step) + 1
             self._print(f"[{number}/{len(self._steps)}] {result.step.title}")
 
     def says(self, line: str) -> None:
-        """A line of what runs."""
         self._said = [*self._said, Text.from_ansi(line).plain.strip()][-_LINES:]
         if not self._live and not self._current:
             self._print(line)
 
     def ends(self, result: Result) -> None:
-        """A step ended."""
         self._ended[result.step.id] = result
         self._current = None
         if not self._live:

@@ -57,7 +57,6 @@ class Report:
 
     @property
     def failed(self) -> Result | None:
-        """The step that failed."""
         return next((r for r in self.results if r.state in ("failed", "stopped")), None)
 
 
@@ -96,7 +95,6 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def machine() -> str:
-    """What it ran on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 

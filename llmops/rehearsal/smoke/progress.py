@@ -62,11 +62,9 @@ class Progress:
         return self.usd + self.rate * max(0.0, now - self.looked) / _HOUR
 
     def done(self, steps: tuple[RehearsalStep, ...]) -> dict[str, Result]:
-        """The results of the steps that passed."""
         return {step.id: result_of(step, self.steps[step.id]) for step in steps if step.id in self.steps}
 
     def passed(self, result: Result) -> None:
-        """Remember a step."""
         self.steps[result.step.id] = document_of(result)
 
     def restore(self, timeline: Timeline) -> None:

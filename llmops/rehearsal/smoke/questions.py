@@ -48,7 +48,6 @@ class Answered:
 
     @property
     def row(self) -> dict[str, Any]:
-        """For JSON."""
         return asdict(self)
 
 

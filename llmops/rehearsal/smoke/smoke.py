@@ -235,13 +235,11 @@ class _Keeping:
         self._questions = questions
 
     def begins(self, result: Result) -> None:
-        """A step begins."""
         if made_by := recorder():
             made_by.begin(result.step.id)
         self._show.begins(result)
 
     def says(self, line: str) -> None:
-        """A line of the step that runs."""
         self._show.says(line)
 
     def ends(self, result: Result) -> None:

@@ -83,7 +83,6 @@ class SmokeWorld(AccountWorld):
 
     @property
     def stack_file(self) -> Path:
-        """Of its one stack."""
         return self.project / f"Pulumi.{self.stack('dev')}.yaml"
 
     def settings(self) -> dict[str, Any]:
