@@ -100,7 +100,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
     """A step that a fault meets: it ends as the table says, or it has failed."""
     result.fault = fault.name
     members = {name: value(stage) if callable(value) else value for name, value in fault.members.items()}
-    stage.world.fault(fault.kind, members)
+    stage.world.fault(fault.name, members)
     stage.say(f"fault {fault.name}: {fault.does}")
     try:
         evidence, refusals = _tried(result.step, stage, fault)
@@ -114,7 +114,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
             where=f"step {result.step.id}",
             fix="see what the step did with it: the report has its commands",
         )
-    if not stage.world.fault_met(fault.kind):
+    if not stage.world.fault_met(fault.name):
         raise KitError(
             f"the fault {fault.name} met nothing",
             where=f"step {result.step.id}",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from contract.documents.outputs import AwsOutput, StackOutputs
 from contract.errors import KitError
 from contract.twins import ENDPOINT_VARIABLE, is_loopback
-from llmops.rehearsal.clouds.aws_faults import CASES
 from llmops.rehearsal.clouds.aws_inventory import each, inventory
 from llmops.rehearsal.clouds.aws_twin import REGION, AwsTwin
 from llmops.rehearsal.clouds.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
+from llmops.rehearsal.fault_case import cases_of
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Aws(Cloud):
     instance_type = "ml.m5.xlarge"
     files = True
     rolls_back_silently = True
-    faults = CASES
+    faults = cases_of("aws")
     data_kinds = frozenset({"bucket", "alias", "repository"})
     running_kinds = frozenset({"endpoint", "configuration", "alarm", "role", "schedule", "topic"})
     holds_secrets = (

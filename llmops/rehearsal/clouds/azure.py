@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from contract.documents.outputs import AzureOutput, StackOutputs
 from contract.errors import KitError
 from contract.twins import METADATA_VARIABLE, azure_twin_address, is_loopback
-from llmops.rehearsal.clouds.azure_faults import CASES
 from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, deleted_vaults, inventory
 from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
 from llmops.rehearsal.clouds.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
+from llmops.rehearsal.fault_case import cases_of
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Azure(Cloud):
     instance_type = "Standard_DS3_v2"
     files = False
     rolls_back_silently = False
-    faults = CASES
+    faults = cases_of("azure")
     data_kinds = frozenset({"storage account", "vault", "registry"})
     running_kinds = frozenset({"endpoint", "deployment", "cluster", "query alert", "metric alert", "action group"})
     secret_files = (*Cloud.secret_files, "twin/blobs/key")
