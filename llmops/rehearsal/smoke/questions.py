@@ -1,7 +1,10 @@
-"""The questions that only an account answers: what the kit assumes, and what the cloud did, step by step."""
+"""The questions that only an account answers, in questions_<cloud>.toml: what the kit assumes, what the cloud did."""
 
-from collections.abc import Callable, Iterable
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from llmops.rehearsal.steps import Result
@@ -49,6 +52,17 @@ class Answered:
     @property
     def row(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def load_questions(cloud: str, looks: "Mapping[str, Callable[[Any], CloudAnswer | str]]") -> tuple[Question, ...]:
+    """Read a cloud's questions; `look` names one of `looks`, `passed` is the answer of every step that passed."""
+    rows = tomllib.loads(Path(__file__).with_name(f"questions_{cloud}.toml").read_text())["question"]
+    for row in rows:
+        if "passed" in row:
+            row["look"] = partial(lambda answer, _stage: answer, row.pop("passed"))
+        elif "look" in row:
+            row["look"] = looks[row["look"]]
+    return tuple(Question(**row) for row in rows)
 
 
 def table(
