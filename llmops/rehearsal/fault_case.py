@@ -38,9 +38,9 @@ def cases_of(cloud: str) -> tuple[FaultCase, ...]:
 
 
 def _case(row: Mapping[str, Any], cloud: str) -> FaultCase:
-    fields = {k: v.get(cloud, v) if isinstance(v, dict) else v for k, v in row.items()}
-    members = fields["members"]
-    return FaultCase(**fields | {"members": {k: _after_the_roles if v == _LATER else v for k, v in members.items()}})
+    fields: dict[str, Any] = {k: v.get(cloud, v) if isinstance(v, dict) else v for k, v in row.items()}
+    fields["members"] = {k: _after_the_roles if v == _LATER else v for k, v in fields["members"].items()}
+    return FaultCase(**fields)
 
 
 def _after_the_roles(stage: Any) -> float:
