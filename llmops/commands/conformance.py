@@ -9,6 +9,7 @@ import typer
 from clouds.targets import TARGETS
 from llmops.commands import Json
 from llmops.context import Context, say
+from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
     from llmops.conformance.conform import Conformance
@@ -43,8 +44,6 @@ def conformance(
     with kept_warm():
         made = conform(here.project, here.cwd / recipe, say, target or list(TARGETS))
     if as_json:
-        from llmops.terminal.tables import print_json
-
         print_json(_fields(made))
     else:
         _print(made)
@@ -59,8 +58,6 @@ def _fields(made: "Conformance") -> dict[str, Any]:
 
 
 def _print(made: "Conformance") -> None:
-    from llmops.terminal.tables import print_rows
-
     trainings = [
         {
             "target": t.target,

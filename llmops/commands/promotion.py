@@ -6,6 +6,7 @@ import typer
 
 from llmops.commands import Json
 from llmops.context import Context, say
+from llmops.terminal.tables import print_json
 
 if TYPE_CHECKING:
     from llmops.stacks.promotion import PromotionChange
@@ -54,8 +55,6 @@ def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = F
 
 def _print(change: "PromotionChange", as_json: bool) -> None:
     if as_json:
-        from llmops.terminal.tables import print_json
-
         fields = {"endpoint": change.endpoint, "before": change.before, "after": str(change.after)}
         print_json({**fields, "gate": "waived" if change.waived else "passed", "changed": bool(change.diff)})
         return

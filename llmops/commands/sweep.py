@@ -8,6 +8,7 @@ import typer
 from contract.errors import KitError
 from llmops.commands import Json, progress_on_stderr
 from llmops.context import Context, say
+from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
     from llmops.platforms.sweep import Left, Swept
@@ -44,7 +45,6 @@ def sweep(
     llmops sweep --remove --yes --of old-trial
     """
     from llmops.platforms import sweep as sweeping
-    from llmops.terminal.tables import print_json, print_rows
 
     here: Context = context.obj
     if (yes or data) and not remove:

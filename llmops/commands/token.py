@@ -8,6 +8,7 @@ import typer
 from llmops.commands import Json
 from llmops.commands.endpoint import choose
 from llmops.context import Context
+from llmops.terminal.tables import print_json
 
 _PANEL = "Endpoints"
 _MOST_HOURS = 12
@@ -35,8 +36,6 @@ def token(
 
     eval "$(llmops token chatbot)"
     """
-    from llmops.terminal.tables import print_json
-
     here: Context = context.obj
     access = here.platform.access(choose(here.platform, endpoint), hours)
     if as_json:
