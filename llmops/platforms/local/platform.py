@@ -14,7 +14,7 @@ from contract.errors import KitError
 from contract.names import ModelRef
 from llmops.chat_http import ask, loaded_model
 from llmops.platforms.local.runs import LocalRuns
-from llmops.platforms.platform import Access, Live, Run, Say, endpoint_is_off, endpoint_of
+from llmops.platforms.platform import Access, Live, Run, Say, endpoint_of, serving_endpoint
 from llmops.store.objects import open_objects
 from llmops.store.store import Store
 from llmops.store.versions import FolderVersion, Version
@@ -103,16 +103,12 @@ class LocalPlatform:
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Through the router, with the key of its file."""
-        output = endpoint_of(self.outputs, endpoint)
-        if not output.on:
-            raise endpoint_is_off(self.outputs, endpoint)
+        output = serving_endpoint(self.outputs, endpoint)
         return ask(output.url, self._key(output), request)
 
     def access(self, endpoint: str, hours: float) -> Access:
         """The router's address, and the key of its file, which does not end."""
-        output = endpoint_of(self.outputs, endpoint)
-        if not output.on:
-            raise endpoint_is_off(self.outputs, endpoint)
+        output = serving_endpoint(self.outputs, endpoint)
         return Access(f"{output.url}/v1", self._key(output), output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:

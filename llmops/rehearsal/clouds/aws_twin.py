@@ -2,10 +2,9 @@
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from contract.twins import ENDPOINT_VARIABLE, KEY_VARIABLES
-from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Twin
 
 REGION = "us-east-1"  # of which the kit knows prices
@@ -15,20 +14,8 @@ _TAKEN_AWAY = "taken-away"
 class AwsTwin(Twin):
     """See llmops.rehearsal.clouds.cloud.Twin. Roles are IAM's, by ARN."""
 
-    def up(self, say: Say, pace: float) -> None:
-        from twins.aws import control
-
-        control.up(self.home, judge="strict", pace=pace, region=REGION, say=say)
-
-    def down(self) -> None:
-        from twins.aws import control
-
-        control.down(self.home)
-
-    def environment(self) -> dict[str, str]:
-        from twins.aws import control
-
-        return {name: value for name, value in control.environment(self.home).items() if value is not None}
+    target = "aws"
+    place: ClassVar = {"region": REGION}
 
     def url(self) -> str:
         return self.environment()[ENDPOINT_VARIABLE]

@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.error import HTTPError
@@ -67,20 +68,28 @@ class ByHand:
 class Twin(ABC):
     """The orders that a cloud's twin takes in a rehearsal. Its state is in `home`."""
 
+    target: ClassVar[str]
+    place: ClassVar[dict[str, str]]
+    """Its region, as its `up` takes it."""
+
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    @abstractmethod
+    @property
+    def _control(self) -> Any:
+        return import_module(f"twins.{self.target}.control")
+
     def up(self, say: Say, pace: float) -> None:
         """Start it, with permissions judged. Raises KitError when it does not start."""
+        self._control.up(self.home, judge="strict", pace=pace, **self.place, say=say)
 
-    @abstractmethod
     def down(self) -> None:
         """End its processes."""
+        self._control.down(self.home)
 
-    @abstractmethod
     def environment(self) -> dict[str, str]:
         """What makes a program a client of its owner."""
+        return {name: value for name, value in self._control.environment(self.home).items() if value is not None}
 
     @abstractmethod
     def take(self, identity: str) -> Mapping[str, str | None]:
