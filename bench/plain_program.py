@@ -5,7 +5,7 @@ each after those that it depends on, so that the engine finds nothing to change.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,29 @@ _SECRET = "4dabf18193072939515e22adb298388d"  # the engine's mark of a secret in
 _PROVIDERS = "pulumi:providers:"
 
 
-def write(folder: Path, state: Mapping[str, Any], sdk: str, services: Sequence[str]) -> int:
+def write(folder: Path, state: Mapping[str, Any], sdk: str) -> int:
     """Write the program of a state (`pulumi stack export --show-secrets`) into a project's folder.
 
     Args:
         folder: of the project.
         state: what the engine exported.
         sdk: the cloud's SDK, such as pulumi_aws.
-        services: its modules that the program imports, as a program written by hand would.
 
     Returns:
         How many resources it declares.
     """
     resources = state["deployment"]["resources"]
     (folder / DECLARATIONS).write_text(json.dumps(resources))
-    loads = "".join(f"hasattr({sdk}.{name}, 'outputs')\n" for name in services)
-    (folder / "__main__.py").write_text(
-        f"import {sdk}\nfrom bench.plain_program import declare\n\n{loads}declare('{DECLARATIONS}')\n"
-    )
+    classes = sorted({f"{sdk}.{name}" for r in resources if (name := _class_of(r["type"], sdk))})
+    lines = [f"import {sdk}", "from bench.plain_program import declare", *classes, f"declare('{DECLARATIONS}')"]
+    (folder / "__main__.py").write_text("\n".join(lines) + "\n")
     return len(resources)
+
+
+def _class_of(type_: str, sdk: str) -> str:
+    """`aws:s3/bucket:Bucket` -> `s3.Bucket`, which a program by hand names, so that the SDK loads it."""
+    package, module, name = type_.split(":")
+    return f"{module.partition('/')[0]}.{name}" if package.replace("-", "_") == sdk.removeprefix("pulumi_") else ""
 
 
 def declare(file: str) -> None:

@@ -6,7 +6,6 @@ one run.
 """
 
 import argparse
-import ast
 import json
 import shutil
 import statistics
@@ -33,7 +32,6 @@ class BenchedCloud:
     """What a cloud's own test support is called. `running` gives what `make_stack` and `stack` take first."""
 
     sdk: str
-    target: str
     support: str
     running: str
     control: str
@@ -45,20 +43,8 @@ class BenchedCloud:
 
 
 CLOUDS = {
-    "aws": BenchedCloud(
-        "pulumi_aws",
-        "infra.targets.aws",
-        "tests.support.aws",
-        "running_account",
-        "twins.aws.control",
-    ),
-    "azure": BenchedCloud(
-        "pulumi_azure_native",
-        "infra.targets.azure",
-        "tests.support.azure_twin",
-        "running_twin",
-        "twins.azure.control",
-    ),
+    "aws": BenchedCloud("pulumi_aws", "tests.support.aws", "running_account", "twins.aws.control"),
+    "azure": BenchedCloud("pulumi_azure_native", "tests.support.azure_twin", "running_twin", "twins.azure.control"),
 }
 
 
@@ -121,21 +107,9 @@ def _plain(cloud: BenchedCloud, stack: Any, folder: Path) -> Any:
     for name in ("Pulumi.yaml", f"Pulumi.{stack.name}.yaml"):
         shutil.copy(stack.folder / name, folder / name)
     shutil.copytree(unquote(stack.environ["PULUMI_BACKEND_URL"].removeprefix("file://")), folder / "state")
-    count = plain_program.write(folder, json.loads(stack.pulumi("stack", "export", "--show-secrets")), cloud.sdk,
-                                _services(cloud))  # fmt: skip
+    count = plain_program.write(folder, json.loads(stack.pulumi("stack", "export", "--show-secrets")), cloud.sdk)
     print(f"resources                    {count:6}")
     return replace(stack, folder=folder, environ={**stack.environ, "PULUMI_BACKEND_URL": f"file://{folder}/state"})
-
-
-def _services(cloud: BenchedCloud) -> list[str]:
-    """Modules of the SDK that the kit's program imports."""
-    target = import_module(cloud.target)
-    found = set()
-    for file in Path(target.__path__[0]).rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module == cloud.sdk:
-                found |= {alias.name for alias in node.names if alias.name[0].islower()}
-    return sorted(found)
 
 
 def _unchanged(stack: Any, command: list[str]) -> None:
