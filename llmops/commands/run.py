@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PANEL = "Runs and models"
 _RunId = Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")]
-runs = typer.Typer(no_args_is_help=True, help="What was trained, is being trained, or was broken off.")
+runs = typer.Typer(no_args_is_help=True, help="List, follow, stop and collect runs.")
 
 
 def register(app: typer.Typer) -> None:
@@ -40,8 +40,8 @@ def train(
     """Prepare data, train, evaluate, sign: a recipe becomes a model version in the store.
 
     Repeating it is safe: a run of the same recipe, data, base model and
-    image is followed while it runs, gone on with where it was broken off,
-    and reused when it is complete. Ctrl-C stops watching; the run goes on.
+    image is followed while it runs, resumed if it was interrupted, and
+    reused when it is complete. Ctrl-C stops watching; the run goes on.
 
     On a cloud it says first what the run is likely to cost, and at most, and
     refuses machines that the account's quotas don't allow.

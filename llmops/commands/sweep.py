@@ -31,11 +31,11 @@ def sweep(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """List what carries the kit's tags and is in no stack's state, where a stack lives; and expired stacks.
+    """List orphaned cloud resources, which have the kit's tags and are in no stack's state; and expired stacks.
 
-    On AWS that is an account and a region, on Azure a subscription.
+    It looks through the stack's account and region on AWS, through its subscription on Azure.
 
-    Such things are left by an update that was killed at the wrong moment, or by a state
+    Orphans are left by an update that was killed at the wrong moment, or by a state
     that was lost. Models, datasets, images and keys stay, unless --data names their
     stack. What is of a stack that this backend does not know may be another backend's:
     with --yes it stays too, unless --of or --data names that stack.

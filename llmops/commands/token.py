@@ -30,8 +30,8 @@ def token(
 ) -> None:
     """Print base URL and key of an endpoint, as OpenAI clients read them from their environment.
 
-    On AWS the key is a token that AWS takes for its signer, for so many hours; it ends
-    with the credentials of this shell, if they end sooner. On this machine it is the
+    On AWS the key is a bearer token valid for `--hours`; it ends with the credentials
+    of this shell, if they end sooner. On this machine it is the
     endpoint's own key, which does not end. Whoever has it may ask the endpoint.
 
     eval "$(llmops token chatbot)"

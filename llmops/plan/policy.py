@@ -153,7 +153,7 @@ class _Life:
             raise KitError(
                 f"`llmops {words[0]}` failed on the twin, so nothing was recorded:\n" + "\n".join(lines[-15:]),
                 where=f"stack {self.name}",
-                fix=f"see to what it names; the same happens on `llmops twin {self._target} up`",
+                fix=f"fix the error above; the same happens on `llmops twin {self._target} up`",
             )
 
     def _seed(self, content: str) -> str:

@@ -45,4 +45,4 @@ class Steps:
         self.rows.append({"what": what, "state": planned if self.dry_run else done})
 
 
-ADMINISTRATOR = "bootstrap needs an administrator of the account; repeated, it goes on from there"
+ADMINISTRATOR = "bootstrap needs an administrator of the account; rerun, it resumes"

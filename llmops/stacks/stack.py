@@ -171,7 +171,7 @@ class PulumiStack:
             raise KitError(
                 f"`pulumi preview` failed: {_first_error(data) or answer.stderr.strip()}",
                 where=f"stack {self.name}",
-                fix="see to what it names, then repeat the command",
+                fix="fix that and rerun",
             )
         return data
 
@@ -213,7 +213,7 @@ class PulumiStack:
             raise KitError(
                 f"`pulumi {arguments[0]}` failed (its words are above)",
                 where=f"stack {self.name}",
-                fix="see to what it names, then repeat the command: it goes on from there",
+                fix="fix the error above and rerun; it resumes",
             )
 
     def _capture(self, *arguments: str, stack: bool = True, check: bool = True) -> subprocess.CompletedProcess[str]:

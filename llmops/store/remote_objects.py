@@ -28,7 +28,7 @@ from llmops.store.remote_checks import Hashed, ObjectFolder, Stored, at_once, fa
 
 _SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
 _READ = ".read.json"  # beside the folder in the cache: the objects' marks when they were read and fitted
-_AGAIN = "repeat the command: it goes on from there"
+_AGAIN = "rerun the command; it resumes"
 
 
 class Entry(NamedTuple):
