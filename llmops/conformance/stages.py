@@ -13,7 +13,7 @@ from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.twin import TwinWorld
-from llmops.rehearsal.world import World, become, copy_project, scrubbed
+from llmops.rehearsal.world import World, become, scrubbed
 from llmops.stacks.project import Project
 
 STACK = "dev"
@@ -30,7 +30,7 @@ class LocalWorld(World):
         engine = ensure()
         for name in ("training", "serving"):
             images.build(name, say)
-        copy_project(self.source, self.project)
+        self.source.link_into(self.project)
         state = self.folder / "state"
         state.mkdir()
         own = {"PULUMI_BACKEND_URL": state.as_uri(), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}

@@ -5,7 +5,6 @@ down with its data. Only what the deployer's own calls needed is written; a clou
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,7 +71,8 @@ class _Life:
         self._target = stack.target
         self._project = stack.project.name
         self._config: dict[str, Any] = {}
-        _copy_project(stack, folder)
+        stack.project.link_into(folder)
+        (folder / f"Pulumi.{self.name}.yaml").write_text("config: {}\n")
         with _entered(self._root):
             self._deployer, self._principal = recording.deployer()
             self._on_the_twin(stack)
@@ -181,17 +181,6 @@ class _Life:
             for name, value in changes.items():
                 environ.pop(name, None)
                 environ.update({name: value} if value is not None else {})
-
-
-def _copy_project(stack: PulumiStack, folder: Path) -> None:
-    """Everything of the project by links, but its state and its stacks."""
-    folder.mkdir()
-    for path in stack.project.folder.iterdir():
-        if path.name != ".llmops" and not (path.name.startswith("Pulumi.") and path.name != "Pulumi.yaml"):
-            (folder / path.name).symlink_to(path)
-    (folder / "Pulumi.yaml").unlink()
-    shutil.copyfile(stack.project.folder / "Pulumi.yaml", folder / "Pulumi.yaml")
-    (folder / f"Pulumi.{stack.name.rpartition('/')[2]}.yaml").write_text("config: {}\n")
 
 
 def _merged(changes: Mapping[str, str | None]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any
 from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud, CloudCaller
-from llmops.rehearsal.world import World, become, bring_base, copy_project
+from llmops.rehearsal.world import World, become, bring_base
 from llmops.stacks.project import Project
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
@@ -92,7 +92,7 @@ class AccountWorld(World):
 
     def copy(self) -> None:
         """Make the project that its commands run in."""
-        copy_project(self.source, self.project)
+        self.source.link_into(self.project)
 
     def stack(self, name: str) -> str:
         """The name of the stack dev or prod in this account."""

@@ -14,7 +14,7 @@ from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.network_guard import Guard
 from llmops.rehearsal.steps import PermissionCheck
-from llmops.rehearsal.world import World, become, bring_base, copy_project, scrubbed
+from llmops.rehearsal.world import World, become, bring_base, scrubbed
 from llmops.stacks.project import Project
 
 PACE = 1.0
@@ -56,7 +56,7 @@ class TwinWorld(World):
         for name in ("training", "serving"):
             images.build(name, say)
         bring_base(self.source, say)
-        copy_project(self.source, self.project)
+        self.source.link_into(self.project)
         # Short, since sockets lie there too: an address of one has 107 characters at most.
         temporary = tempfile.mkdtemp(prefix="llmops-")
         self.temporary.append(Path(temporary))

@@ -1,7 +1,6 @@
 """Where a rehearsal takes place: a project and an environment of its own; a twin, or the caller's account."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,19 +160,6 @@ def bring_base(project: Project, say: Say) -> None:
             "there is no recipe for the rehearsal", where=str(path), fix="copy it from the kit, and its data"
         )
     base_version(Recipe.load(path), path.parent, say)
-
-
-def copy_project(project: Project, folder: Path) -> None:
-    """Everything of a project by links, but its state and its stacks."""
-    folder.mkdir(parents=True)
-    for path in project.folder.iterdir():
-        if path.name not in (".llmops", ".git", "Pulumi.yaml") and not _is_stack_file(path.name):
-            (folder / path.name).symlink_to(path)
-    shutil.copyfile(project.folder / "Pulumi.yaml", folder / "Pulumi.yaml")
-
-
-def _is_stack_file(name: str) -> bool:
-    return name.startswith("Pulumi.") and name.endswith(".yaml") and name != "Pulumi.yaml"
 
 
 def become(environ: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Where we are: the Pulumi project's folder, and which of its stacks is meant."""
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +58,14 @@ class Project:
     def stacks(self) -> list[str]:
         names = (p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in self.folder.glob("Pulumi.*.yaml"))
         return sorted(n for n in names if n)
+
+    def link_into(self, folder: Path) -> None:
+        """Make a folder with links to everything of the project but its state and stacks, and its own Pulumi.yaml."""
+        folder.mkdir(parents=True)
+        for path in self.folder.iterdir():
+            if path.name not in (".llmops", ".git", _PROJECT_FILE) and path not in map(self.stack_file, self.stacks()):
+                (folder / path.name).symlink_to(path)
+        shutil.copyfile(self.folder / _PROJECT_FILE, folder / _PROJECT_FILE)
 
     def choose_stack(self, asked: str) -> str:
         """The stack that is meant: asked for, in $PULUMI_STACK, the only one with a file, or the selected one.

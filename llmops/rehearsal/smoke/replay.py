@@ -13,7 +13,7 @@ from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.smoke import recordings
 from llmops.rehearsal.smoke.recordings import Difference
 from llmops.rehearsal.smoke.smoke import Smoke, SmokeOptions
-from llmops.rehearsal.world import become, copy_project, scrubbed
+from llmops.rehearsal.world import become, scrubbed
 from llmops.stacks.project import Project
 
 _PACE = 0.05  # seconds of a status change of the twin
@@ -36,7 +36,7 @@ def _recorded_on_twin(cloud: Cloud, project: Project, console: Console, say: Say
     with tempfile.TemporaryDirectory(prefix="llmops-") as temporary:
         folder = Path(temporary)
         to, twin, before = folder / "recording.json", cloud.twin(folder / "twin"), dict(os.environ)
-        copy_project(project, folder / "project")  # a smoke test that has not ended is left alone
+        project.link_into(folder / "project")  # a smoke test that has not ended is left alone
         twin.up(say, _PACE)
         try:
             become(scrubbed(os.environ) | twin.environment())
