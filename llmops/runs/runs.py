@@ -77,7 +77,7 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
     )
     if usual is None:
         raise KitError(
-            "has no effect on a stack of target local: its runs are processes of this machine", where=options
+            f"has no effect on target {platform.outputs.target}: its runs are processes of this machine", where=options
         )
     try:
         chosen = Compute.model_validate(usual.model_dump() | dict(wanted))
