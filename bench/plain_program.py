@@ -45,7 +45,7 @@ def declare(file: str) -> None:
     """Register the recorded resources and export the stack's outputs."""
     made: dict[str, pulumi.Resource] = {}
     recorded = json.loads(Path(file).read_text())
-    versions = {f"{r['urn']}::{r['id']}": r["inputs"].get("version") for r in recorded if _is_provider(r)}
+    versions = {f"{r['urn']}::{r['id']}": (r.get("inputs") or {}).get("version") for r in recorded if _is_provider(r)}
     for resource in recorded:
         if resource["type"] == "pulumi:pulumi:Stack":
             for name, value in (resource.get("outputs") or {}).items():
