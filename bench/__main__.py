@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-COMMANDS = ("preview", "router", "serving", "stack aws", "stack azure", "twin", "azure_twin")
+COMMANDS = ("preview", "router", "serving", "stack", "twin", "azure_twin")
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from contract.documents.store import Alias
 from contract.integrity.signing import sign
 from contract.layout import alias_key, model_key
 from hosting.host import Host
-from llmops.pulumi_engine import ensure
+from llmops.pulumi_engine.engine import ensure
 from tests.support.models import copy_model, tiny_model
 
 _RUNTIME = f"runtime: {{name: python, options: {{toolchain: pip, virtualenv: '{sys.prefix}'}}}}\n"

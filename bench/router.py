@@ -31,7 +31,7 @@ _EVENT = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[
 
 
 @dataclass
-class Load:
+class RouterLoad:
     """Tokens/s over all streams, and each stream's time to first token in ms."""
 
     tokens_per_second: float
@@ -110,7 +110,7 @@ async def ready(url: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def load(session: aiohttp.ClientSession, url: str, streams: int, pace: float, tokens: int) -> Load:
+async def load(session: aiohttp.ClientSession, url: str, streams: int, pace: float, tokens: int) -> RouterLoad:
     """Run so many streams at once to their ends."""
 
     async def one(number: int) -> float:
@@ -128,7 +128,7 @@ async def load(session: aiohttp.ClientSession, url: str, streams: int, pace: flo
 
     start = time.monotonic()
     firsts = await asyncio.gather(*(one(i) for i in range(streams)))
-    return Load(streams * tokens / (time.monotonic() - start), firsts)
+    return RouterLoad(streams * tokens / (time.monotonic() - start), firsts)
 
 
 async def compare(direct: str, routed: str, pid: int, seconds: float, rounds: int) -> list[dict[str, float | str]]:
@@ -141,7 +141,7 @@ async def compare(direct: str, routed: str, pid: int, seconds: float, rounds: in
         for pace in (40.0, 0.0):
             for streams in (1, 8, 16):
                 tokens = int(pace * seconds) if pace else int(20_000 / streams)
-                loads: dict[str, list[Load]] = {direct: [], routed: []}
+                loads: dict[str, list[RouterLoad]] = {direct: [], routed: []}
                 used = sum(process.cpu_times()[:2])
                 for i in range(2 * rounds):
                     url = (direct, routed)[i % 2]

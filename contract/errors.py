@@ -7,6 +7,7 @@ KitError
 ├── IntegrityError      a folder that is not what its manifest says
 │   └── SignatureError  a manifest that was not signed by the key that the stack trusts
 ├── SettingError        a Pulumi setting (infra)
+├── UnsupportedError    a verb that the stack's target has not
 ├── BusyError           an endpoint that takes no request at the moment
 ├── HostingError        an endpoint on this machine (hosting)
 ├── ServingError        a server that can't start (serving)
@@ -115,6 +116,10 @@ class SettingError(KitError):
     """A Pulumi setting is unknown, malformed or not honoured by the target."""
 
     exit_code = 2
+
+
+class UnsupportedError(KitError):
+    """The target of a stack does not have what a verb needs."""
 
 
 class BusyError(KitError):

@@ -38,7 +38,7 @@ class HttpGuard:
     """Makes the protocols of an aiohttp server; the server tells it when a request begins and when it was answered."""
 
     limits: ConnectionLimits
-    _connections: "dict[asyncio.BaseTransport, _Connection]" = field(default_factory=dict)
+    _connections: "dict[asyncio.BaseTransport, _GuardedConnection]" = field(default_factory=dict)
     _addresses: Counter[str] = field(default_factory=Counter)
     _farewells: int = 0
     # One for all: a connection's bytes are taken out of it before another one's are read.
@@ -54,7 +54,7 @@ class HttpGuard:
                 max_field_size=_MOST_HEADER_BYTES, **options,
             )  # fmt: skip
 
-        return lambda: _Connection(self, handler)
+        return lambda: _GuardedConnection(self, handler)
 
     def begin(self, transport: asyncio.BaseTransport | None) -> None:
         """A request's headers are complete."""
@@ -127,7 +127,7 @@ class _Handler(web.RequestHandler):
         return refusal(status, error_body(what, "invalid_request_error", code), close=True)
 
 
-class _Connection(asyncio.BufferedProtocol):
+class _GuardedConnection(asyncio.BufferedProtocol):
     """Passes everything on to aiohttp's protocol, which it makes once the connection is taken."""
 
     def __init__(self, guard: HttpGuard, handler: Callable[[], web.RequestHandler]) -> None:

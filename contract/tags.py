@@ -5,5 +5,4 @@ FOR_TAG = "llmops:for"
 
 
 def made_for(project: str, stack: str) -> dict[str, str]:
-    """The tag of one stack."""
     return {FOR_TAG: f"{project}/{stack}"}

@@ -38,7 +38,7 @@ _ALL_BITS = (1 << 64) - 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-class Document(TypedDict):
+class ConfinedRun(TypedDict):
     """What to start, and how."""
 
     argv: list[str]
@@ -52,7 +52,7 @@ class Document(TypedDict):
 
 def main(path: str) -> int:
     """Run the program to its end; its exit code, or 128 and the number of the signal that ended it."""
-    document: Document = json.loads(Path(path).read_text())
+    document: ConfinedRun = json.loads(Path(path).read_text())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o022)
     try:
@@ -69,7 +69,7 @@ def main(path: str) -> int:
     return _code(_forked(lambda: _first(document)))
 
 
-def _first(document: Document) -> int:
+def _first(document: ConfinedRun) -> int:
     """The first process of the namespaces: with it, all of them end."""
     try:
         _build_root(document)
@@ -85,7 +85,7 @@ def _first(document: Document) -> int:
             return _code(status)
 
 
-def _build_root(document: Document) -> None:
+def _build_root(document: ConfinedRun) -> None:
     """A root of the system's folders, a few devices, and what the program may read and write; all under their names."""
     shown = {name: os.path.realpath(name) for name in [*document["read"], *document["write"]]}
     system = [Path(name) for name in _SYSTEM if Path(name).is_dir()]
@@ -153,7 +153,7 @@ def _become(user: int) -> None:
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _execute(document: Document) -> int:
+def _execute(document: ConfinedRun) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and so would the program
     os.chdir(document["cwd"])

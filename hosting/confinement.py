@@ -34,7 +34,7 @@ sys.exit(f"{bad[0]} is out of reach" if bad else 0)
 
 
 @dataclass(frozen=True)
-class Program:
+class ConfinedProgram:
     """A program to confine.
 
     Attributes:
@@ -75,7 +75,7 @@ class Way:
         return f"{who}, {'in namespaces of its own' if self.namespaces else 'among all other processes'}"
 
 
-def find_way(program: Program, user: int, document: Path) -> Way:
+def find_way(program: ConfinedProgram, user: int, document: Path) -> Way:
     """The best way in which a program can be confined here: each is tried, with a harmless program.
 
     Args:
@@ -95,7 +95,7 @@ def find_way(program: Program, user: int, document: Path) -> Way:
     return Way(0, False, why_not)
 
 
-def start(program: Program, way: Way, document: Path, output: IO[bytes]) -> "subprocess.Popen[bytes]":
+def start(program: ConfinedProgram, way: Way, document: Path, output: IO[bytes]) -> "subprocess.Popen[bytes]":
     """Start a program in a session of its own. It ends when the process that this returns does.
 
     Args:
@@ -182,7 +182,7 @@ def _possible_users() -> range:
     return _USERS
 
 
-def _try(program: Program, way: Way, document: Path) -> str:
+def _try(program: ConfinedProgram, way: Way, document: Path) -> str:
     """Why a way is none; empty: it is one."""
     for folder in (*program.inputs, *program.read):
         for hidden in program.hidden:
@@ -198,7 +198,7 @@ def _try(program: Program, way: Way, document: Path) -> str:
     return said.splitlines()[-1] if code and said else f"exit code {code}" if code else ""
 
 
-def _document(program: Program, way: Way) -> confined.Document:
+def _document(program: ConfinedProgram, way: Way) -> confined.ConfinedRun:
     return {
         "argv": list(program.argv),
         "environ": program.environ,

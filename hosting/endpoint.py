@@ -26,7 +26,7 @@ _MOST_STARTS = 3
 _KEPT_LOGS = 8
 
 
-class Endpoint:
+class HostedEndpoint:
     """The endpoint `name` in the home of a supervisor. All its changes are made while `locked`."""
 
     def __init__(self, daemon: Daemon, name: str) -> None:
@@ -235,7 +235,6 @@ class Endpoint:
     # -- what is
 
     def state(self) -> EndpointState:
-        """The endpoint as it is now."""
         record = self.record()
         programs = self.daemon.programs()
         routed = self.router_state() or {"weights": self.weights(), "backends": []}

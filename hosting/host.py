@@ -9,7 +9,7 @@ from pathlib import Path
 from contract.errors import HostingError
 from hosting import rollout, runtimes
 from hosting.daemon import Daemon
-from hosting.endpoint import Endpoint
+from hosting.endpoint import HostedEndpoint
 from hosting.files import locked, silent
 from hosting.spec import EndpointSpec, EndpointState
 
@@ -38,7 +38,7 @@ class Host:
                 failed as a canary. An old variant then serves as before.
         """
         runtimes.check(spec)
-        endpoint = Endpoint(self._daemon, spec.name)
+        endpoint = HostedEndpoint(self._daemon, spec.name)
         with endpoint.locked(say), self._in_use():
             self._daemon.ensure(say)
             try:
@@ -60,7 +60,7 @@ class Host:
 
     def list(self) -> list[EndpointState]:
         """All endpoints, those that are off included, by name."""
-        return [Endpoint(self._daemon, name).state() for name in self._names()]
+        return [HostedEndpoint(self._daemon, name).state() for name in self._names()]
 
     def set_traffic(self, name: str, weights: Mapping[str, int]) -> EndpointState:
         """Set the variants' shares of the requests; those that are not named get none.
@@ -94,7 +94,7 @@ class Host:
 
     def remove(self, name: str) -> None:
         """Stop an endpoint and forget it with its logs; nothing happens when there is none."""
-        endpoint = Endpoint(self._daemon, name)
+        endpoint = HostedEndpoint(self._daemon, name)
         if not endpoint.folder.exists():
             return
         with endpoint.locked(silent), self._in_use():
@@ -119,15 +119,15 @@ class Host:
         with locked(self.home / "locks" / USE_LOCK):
             self._daemon.shutdown()
             for name in self._names():
-                for variant, recorded in Endpoint(self._daemon, name).record().variants.items():
-                    names = [Endpoint(self._daemon, name).worker(variant, port) for port in recorded.ports]
+                for variant, recorded in HostedEndpoint(self._daemon, name).record().variants.items():
+                    names = [HostedEndpoint(self._daemon, name).worker(variant, port) for port in recorded.ports]
                     runtimes.clean(recorded.spec, self.home, names)
 
     def alive(self) -> bool:
         """Does the supervisor of this home run?"""
         return self._daemon.alive()
 
-    def _existing(self, name: str) -> Endpoint:
+    def _existing(self, name: str) -> HostedEndpoint:
         if name not in self._names():
             raise HostingError(
                 f"there is no endpoint {name!r}",
@@ -136,7 +136,7 @@ class Host:
                 if self._names()
                 else "`llmops up` makes the stack's endpoints",
             )
-        return Endpoint(self._daemon, name)
+        return HostedEndpoint(self._daemon, name)
 
     def _names(self) -> "list[str]":
         return sorted(p.parent.name for p in (self.home / "endpoints").glob("*/endpoint.json"))
@@ -154,7 +154,7 @@ class Host:
                     self._daemon.shutdown()
 
 
-def _await_ready(endpoint: Endpoint) -> EndpointState:
+def _await_ready(endpoint: HostedEndpoint) -> EndpointState:
     """Give the router the moment that it needs to see what was waited for already."""
     deadline = time.monotonic() + 10
     while not (state := endpoint.state()).ready and time.monotonic() < deadline:

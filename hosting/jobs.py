@@ -85,7 +85,6 @@ class Job:
         self._order(b"stop\n")
 
     def kill(self) -> None:
-        """Kill all of its processes."""
         self._order(b"kill\n")
 
     def _order(self, order: bytes) -> None:
@@ -196,7 +195,7 @@ def end_leftovers(home: Path, *, docker: bool = False) -> None:
             _docker("network", "rm", *networks)
 
 
-def _process(spec: JobSpec) -> warden.Document:
+def _process(spec: JobSpec) -> warden.WardenRun:
     image = images.find(spec.image)
     words = [*(spec.entrypoint or image.entrypoint), *spec.arguments]
     for path in spec.read_only:
@@ -208,7 +207,7 @@ def _process(spec: JobSpec) -> warden.Document:
     return {"argv": argv, "environ": environ, "cwd": str(spec.root / "tmp"), "after": []}
 
 
-def _container(spec: JobSpec) -> warden.Document:
+def _container(spec: JobSpec) -> warden.WardenRun:
     runtimes.pull(spec.image)
     name = f"{_container_name(spec.home, spec.name)}-{secrets.token_hex(3)}"
     argv = [containers.program(_NO_DOCKER), "run", "--rm", "--name", name, "--label", f"{_LABEL}={home_id(spec.home)}"]

@@ -5,13 +5,13 @@ from typing import Any
 
 from contract.errors import HostingError
 from contract.rollout import Counts, Limits, Step, roll, steps, verdict
-from hosting.endpoint import Endpoint
+from hosting.endpoint import HostedEndpoint
 from hosting.spec import EndpointRecord, EndpointSpec
 
 _LOOK_SECONDS = 0.2
 
 
-def bring(endpoint: Endpoint, spec: EndpointSpec, say: Callable[[str], None]) -> None:
+def bring(endpoint: HostedEndpoint, spec: EndpointSpec, say: Callable[[str], None]) -> None:
     """Make an endpoint what the spec says, from whatever it is, an interrupted change included.
 
     Raises:
@@ -39,7 +39,7 @@ def bring(endpoint: Endpoint, spec: EndpointSpec, say: Callable[[str], None]) ->
     _switch(endpoint, record, spec, old, say)
 
 
-def _settle(endpoint: Endpoint, record: EndpointRecord, spec: EndpointSpec) -> EndpointRecord:
+def _settle(endpoint: HostedEndpoint, record: EndpointRecord, spec: EndpointSpec) -> EndpointRecord:
     """Undo the leftovers of an interrupted change: of the other variants, only those with traffic stay."""
     weights = endpoint.weights()
     manual = spec.rollout.strategy == "manual"
@@ -50,7 +50,7 @@ def _settle(endpoint: Endpoint, record: EndpointRecord, spec: EndpointSpec) -> E
 
 
 def _switch(
-    endpoint: Endpoint, record: EndpointRecord, spec: EndpointSpec, old: list[str], say: Callable[[str], None]
+    endpoint: HostedEndpoint, record: EndpointRecord, spec: EndpointSpec, old: list[str], say: Callable[[str], None]
 ) -> None:
     new = spec.variant
     before = {v: w for v, w in endpoint.weights().items() if v in record.variants and w}
@@ -93,7 +93,7 @@ def _watched(spec: EndpointSpec) -> tuple[Step, ...]:
     return plan[:-1]
 
 
-def _route(endpoint: Endpoint, record: EndpointRecord, weights: dict[str, int], spec: EndpointSpec) -> None:
+def _route(endpoint: HostedEndpoint, record: EndpointRecord, weights: dict[str, int], spec: EndpointSpec) -> None:
     """Set the weights, over all workers that stay; nothing happens when the router has them."""
     backends = {v: r.ports for v, r in record.variants.items()}
     if spec.variant in backends:
@@ -115,7 +115,7 @@ def _shares(before: dict[str, int], new: str, percent: int) -> dict[str, int]:
 
 
 def _take_back(
-    endpoint: Endpoint,
+    endpoint: HostedEndpoint,
     record: EndpointRecord,
     spec: EndpointSpec,
     old: list[str],
@@ -138,7 +138,7 @@ def _take_back(
 class _Watch:
     """Compares the new variant with the old ones, from before it has traffic."""
 
-    def __init__(self, endpoint: Endpoint, record: EndpointRecord, spec: EndpointSpec) -> None:
+    def __init__(self, endpoint: HostedEndpoint, record: EndpointRecord, spec: EndpointSpec) -> None:
         self._endpoint, self._spec = endpoint, spec
         self._old = [v for v in record.variants if v != spec.variant]
         names = [endpoint.worker(spec.variant, port) for port in record.variants[spec.variant].ports]

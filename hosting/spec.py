@@ -10,7 +10,7 @@ from contract.integrity.digest import sha256_bytes
 from contract.names import Name
 
 
-class Rollout(Part):
+class VariantRollout(Part):
     """How an endpoint goes from one variant to the next."""
 
     strategy: Literal["all_at_once", "canary", "manual"] = Field(
@@ -56,7 +56,7 @@ class EndpointSpec(Part):
     container_port: int = Field(default=8080, ge=1, le=65535, description="Where the image listens inside Docker.")
     port: int = Field(default=0, ge=0, le=65535, description="Where the endpoint listens; 0: chosen once and kept.")
     bind: str = Field(default="127.0.0.1", description="Address where it listens.")
-    rollout: Rollout = Rollout()
+    rollout: VariantRollout = VariantRollout()
     ready_seconds: float = Field(default=300.0, gt=0, description="Time that an instance has to become ready.")
 
     @property

@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _END_SECONDS = 10.0  # a killed process may hang in the kernel; then it is left to it
 
 
-class Document(TypedDict):
+class WardenRun(TypedDict):
     """A job, as the first line of the input has it."""
 
     argv: list[str]
@@ -32,7 +32,7 @@ class Document(TypedDict):
     after: list[list[str]]
 
 
-def encoded(job: Document) -> bytes:
+def encoded(job: WardenRun) -> bytes:
     """The first line of the input."""
     return json.dumps(job).encode() + b"\n"
 
@@ -40,7 +40,7 @@ def encoded(job: Document) -> bytes:
 def main() -> int:
     """Run the job that the input describes, to its end."""
     orders = _Orders()
-    job: Document = json.loads(orders.next())
+    job: WardenRun = json.loads(orders.next())
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # processes that lost their parent become children of this one
     first = _start(job, libc)
@@ -72,7 +72,7 @@ class _Orders:
         return line.decode()
 
 
-def _start(job: Document, libc: ctypes.CDLL) -> int:
+def _start(job: WardenRun, libc: ctypes.CDLL) -> int:
     warden = os.getpid()
     pid = os.fork()
     if pid:

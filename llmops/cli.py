@@ -31,7 +31,7 @@ from llmops.commands import (
 )
 from llmops.context import Context
 
-_STACK_HELP = "The stack that is meant."
+_STACK_HELP = "Stack to use."
 
 app = typer.Typer(
     name="llmops",

@@ -24,7 +24,6 @@ class Context:
 
     @cached_property
     def project(self) -> "Project":
-        """The Pulumi project."""
         from llmops.stacks.project import Project
 
         return Project.find(self.cwd)
@@ -53,7 +52,6 @@ class Context:
         return self.open_platform(self.pulumi)
 
     def open_stack(self, name: str) -> "PulumiStack":
-        """A stack of this project by its name."""
         from llmops.stacks.stack import PulumiStack
 
         return PulumiStack(self.project, name)

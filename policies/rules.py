@@ -40,7 +40,6 @@ class Verdict:
 
     @property
     def refused(self) -> list[Violation]:
-        """Violations that stop."""
         return [each for each in self.violations if not each.advisory]
 
 

@@ -27,7 +27,6 @@ def statements(resource: Resource, path: str) -> list[Statement]:
 
 
 def allowed(resource: Resource, path: str) -> Iterator[Statement]:
-    """Statements that allow something."""
     return (each for each in statements(resource, path) if each.get("Effect") == "Allow")
 
 

@@ -11,7 +11,7 @@ import sys
 from contract.core_dumps import no_core_files
 from contract.errors import KitError, require_packages
 from serving.log import say
-from serving.settings import Settings
+from serving.settings import ServerSettings
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve() -> int:
-    settings = Settings.from_environ(os.environ)
+    settings = ServerSettings.from_environ(os.environ)
     require_packages("serving", "aiohttp", "tokenizers", "jinja2", "prometheus_client", "numpy")
     if settings.likely_engine() == "openvino":
         require_packages("serving", "openvino_genai")

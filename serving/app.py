@@ -18,7 +18,7 @@ from serving.auth import Authentication
 from serving.errors import ApiError
 from serving.log import log_json, say
 from serving.openai import LONG_BODY, ChatRequest, Frames, longest_body, parse_chat
-from serving.service import Answer, Model, Service
+from serving.service import Completion, Model, Service
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -161,7 +161,6 @@ class _Routes:
         return web.json_response({"object": "list", "data": [_describe(self._service.serving())]})
 
     async def model(self, request: web.Request) -> web.Response:
-        """One model by its name."""
         model = self._service.serving()
         _check_name(request.match_info["name"], model)
         return web.json_response(_describe(model))
@@ -233,7 +232,7 @@ class _Routes:
         return bytes(body)
 
     async def _whole(
-        self, request: web.Request, model: Model, answer: Answer, pieces: AsyncGenerator[str, None]
+        self, request: web.Request, model: Model, answer: Completion, pieces: AsyncGenerator[str, None]
     ) -> web.Response:
         text = "".join([piece async for piece in pieces])
         _note(request, answer)
@@ -241,7 +240,7 @@ class _Routes:
         return web.json_response(frames.whole(text, answer.finish, answer.usage()))
 
     async def _stream(
-        self, request: web.Request, response: web.StreamResponse, chat: ChatRequest, model: Model, answer: Answer,
+        self, request: web.Request, response: web.StreamResponse, chat: ChatRequest, model: Model, answer: Completion,
         pieces: AsyncGenerator[str, None],
     ) -> None:  # fmt: skip
         """Nothing is sent before the first token, so that an error until then still has its own status."""
@@ -264,7 +263,7 @@ class _Routes:
             _note(request, answer)
 
 
-def _note(request: web.Request, answer: Answer) -> None:
+def _note(request: web.Request, answer: Completion) -> None:
     request["log"].update(
         prompt_tokens=len(answer.prompt),
         completion_tokens=answer.completion_tokens,

@@ -2,13 +2,13 @@
 
 from contract.api_key import is_authorized, key_digest
 from serving.errors import ApiError
-from serving.settings import Settings
+from serving.settings import ServerSettings
 
 
 class Authentication:
     """Checks the Authorization header."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self._by_platform = settings.auth == "platform"
         self._expected = key_digest(settings.api_key)
 

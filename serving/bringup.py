@@ -12,13 +12,13 @@ from contract.names import require_name
 from serving.engines.engine import LoadOrder
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import MOST_HANDLES, encode
-from serving.settings import Settings
+from serving.settings import ServerSettings
 
 
 class BringUp:
     """Signature, identity and every file's hash, then the order to load; started when made."""
 
-    def __init__(self, settings: Settings, worker: WorkerProcess) -> None:
+    def __init__(self, settings: ServerSettings, worker: WorkerProcess) -> None:
         self.worker = worker
         pool = ThreadPoolExecutor(1, thread_name_prefix="verify")
         self.verified: Future[VerifiedVersion] = pool.submit(_run, settings, worker)
@@ -26,7 +26,7 @@ class BringUp:
         pool.shutdown(wait=False)
 
 
-def _run(settings: Settings, worker: WorkerProcess) -> VerifiedVersion:
+def _run(settings: ServerSettings, worker: WorkerProcess) -> VerifiedVersion:
     version = VerifiedVersion.open(settings.model, settings.public_key, settings.identity)
     manifest = version.manifest
     require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
@@ -42,7 +42,7 @@ def _run(settings: Settings, worker: WorkerProcess) -> VerifiedVersion:
     return version
 
 
-def _best(engines: Sequence[str], settings: Settings) -> str:
+def _best(engines: Sequence[str], settings: ServerSettings) -> str:
     """openvino where the version has its form, else what it has."""
     if not engines:
         raise ServingError("names no engine", where=f"{settings.model / MANIFEST}: engines", fix="package it again")

@@ -27,7 +27,6 @@ class ApiError(Exception):
         self.body: dict[str, Any] = error_body(message, kind, code, param)
 
     def response(self) -> web.Response:
-        """The whole answer."""
         return refusal(self.status, self.body, retry=self.retry_after)
 
     def frame(self) -> bytes:

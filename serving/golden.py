@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from contract.documents.model import Golden
 from contract.errors import ServingError
-from serving.openai import ChatRequest, Message
+from serving.openai import ChatMessage, ChatRequest
 
 _EARLY_SECONDS = 600.0
 """After its start, for which a server is watched closely: as long as rollouts bake, and longer."""
@@ -39,7 +39,7 @@ async def ask_golden(prompts: Sequence[Golden], answer: Answer) -> Quality:
 async def _ask(number: int, golden: Golden, answer: Answer) -> ServingError | None:
     text = ""
     request = ChatRequest(
-        messages=[Message(role=m.role, content=m.content) for m in golden.messages],
+        messages=[ChatMessage(role=m.role, content=m.content) for m in golden.messages],
         max_tokens=golden.max_tokens,
         temperature=0.0,
     )

@@ -71,7 +71,7 @@ class _Known(BaseModel):
         return self
 
 
-class Message(_Known):
+class ChatMessage(_Known):
     """One message of a conversation; its content is text, whatever form it came in."""
 
     role: Role
@@ -92,7 +92,7 @@ Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 class ChatRequest(_Known):
     """A body of /v1/chat/completions. null means the same as silence."""
 
-    messages: Annotated[list[Message], FailFast()] = Field(min_length=1, max_length=2048)
+    messages: Annotated[list[ChatMessage], FailFast()] = Field(min_length=1, max_length=2048)
     model: str | None = Field(default=None, max_length=256)
     max_tokens: int | None = Field(default=None, ge=1, lt=_INT64)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=_INT64)

@@ -28,7 +28,7 @@ from serving.log import log_json, say
 from serving.metrics import Metrics
 from serving.prompts import Prompts
 from serving.service import Model, Service
-from serving.settings import Settings
+from serving.settings import ServerSettings
 
 # An engine that dies more often than this is not cured by starting it again: the process's own supervisor decides.
 _RESTARTS = 3
@@ -36,7 +36,7 @@ _RESTART_SECONDS = 60.0
 _KEEPALIVE_SECONDS = 75.0
 
 
-def run(settings: Settings, bringup: BringUp) -> int:
+def run(settings: ServerSettings, bringup: BringUp) -> int:
     """Serve until SIGTERM; the exit code.
 
     Raises:
@@ -49,7 +49,7 @@ def run(settings: Settings, bringup: BringUp) -> int:
 class _Server:
     """One server process."""
 
-    def __init__(self, settings: Settings, bringup: BringUp) -> None:
+    def __init__(self, settings: ServerSettings, bringup: BringUp) -> None:
         self._settings = settings
         self._bringup = bringup
         self._deaths: deque[float] = deque(maxlen=_RESTARTS)

@@ -15,7 +15,7 @@ from serving.errors import ApiError, overloaded, unavailable
 from serving.metrics import Metrics
 from serving.openai import ChatRequest, usage_of
 from serving.prompts import Prompts, TooLongError
-from serving.settings import Limits
+from serving.settings import RequestLimits
 from serving.text import Detokenizer, StopStrings
 
 # Longer texts are tokenised on a thread: so many characters take 10 ms at worst.
@@ -39,7 +39,7 @@ class Model:
 
 
 @dataclass
-class Answer:
+class Completion:
     """One answer as it grows."""
 
     prompt: list[int]
@@ -58,7 +58,7 @@ class Answer:
 class Service:
     """Answers requests with the model that is loaded."""
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, limits: RequestLimits, metrics: Metrics) -> None:
         self.limits = limits
         self.metrics = metrics
         self.phase = "starting"
@@ -123,7 +123,7 @@ class Service:
             self.running -= 1
             self._places.release()
 
-    async def prepare(self, request: ChatRequest, model: Model, started: float) -> tuple[Answer, GenerationRequest]:
+    async def prepare(self, request: ChatRequest, model: Model, started: float) -> tuple[Completion, GenerationRequest]:
         """Tokenise, and fill in the version's serving defaults.
 
         Raises:
@@ -146,7 +146,7 @@ class Service:
         except ValueError as e:
             raise ApiError(400, str(e), code="invalid_value", param="messages") from None
         seed = request.seed if request.seed is not None else secrets.randbits(32)
-        return Answer(prompt, started), GenerationRequest(
+        return Completion(prompt, started), GenerationRequest(
             prompt=prompt,
             max_tokens=_max_tokens(request, defaults.max_tokens, len(prompt), model.prompts.context_length),
             stop_ids=model.prompts.stop_ids,
@@ -158,7 +158,7 @@ class Service:
         )
 
     async def generate(
-        self, request: ChatRequest, model: Model, answer: Answer, generation: GenerationRequest
+        self, request: ChatRequest, model: Model, answer: Completion, generation: GenerationRequest
     ) -> AsyncGenerator[str, None]:
         """Pieces of text, never empty; fills in `answer`.
 
@@ -194,7 +194,7 @@ class Service:
             async for piece in pieces:
                 yield piece
 
-    def _count(self, answer: Answer, tokens: int) -> None:
+    def _count(self, answer: Completion, tokens: int) -> None:
         if not tokens:
             return
         now = time.perf_counter()

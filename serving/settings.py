@@ -46,7 +46,7 @@ _SHORTEST_KEY = 16
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What one client can take."""
 
     max_body: int = 6_291_456
@@ -65,7 +65,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """How this server runs."""
 
     model: Path
@@ -86,7 +86,7 @@ class Settings:
     threads: int = 0
     """Of the engine; 0: all processors."""
     engine: EngineName | Literal["auto"] = "auto"
-    limits: Limits = Limits()
+    limits: RequestLimits = RequestLimits()
     lame_duck_seconds: float = 2.0
     """After SIGTERM: unready, but still taking requests, until routers have noticed."""
     drain_seconds: float = 25.0
@@ -97,7 +97,7 @@ class Settings:
     """Between two times that the golden prompts are asked while it serves, less at first; 0: before it is ready."""
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+    def from_environ(cls, environ: Mapping[str, str]) -> "ServerSettings":
         """Read the process's environment and the key files that it names.
 
         Raises:
@@ -168,16 +168,16 @@ def _seconds(environ: Mapping[str, str], name: str, default: float, low: float, 
     return value
 
 
-def _limits(environ: Mapping[str, str]) -> Limits:
-    return Limits(
-        max_body=_integer(environ, "LLMOPS_MAX_BODY", Limits.max_body, 1024, 1 << 30),
-        max_running=_integer(environ, "LLMOPS_MAX_RUNNING", Limits.max_running, 1, 256),
-        max_queue=_integer(environ, "LLMOPS_MAX_QUEUE", Limits.max_queue, 0, 100_000),
-        request_seconds=_seconds(environ, "LLMOPS_REQUEST_SECONDS", Limits.request_seconds, 0.1, 86_400),
-        read_seconds=_seconds(environ, "LLMOPS_READ_SECONDS", Limits.read_seconds, 0.1, 600),
-        max_connections=_integer(environ, "LLMOPS_MAX_CONNECTIONS", Limits.max_connections, 1, 100_000),
+def _limits(environ: Mapping[str, str]) -> RequestLimits:
+    return RequestLimits(
+        max_body=_integer(environ, "LLMOPS_MAX_BODY", RequestLimits.max_body, 1024, 1 << 30),
+        max_running=_integer(environ, "LLMOPS_MAX_RUNNING", RequestLimits.max_running, 1, 256),
+        max_queue=_integer(environ, "LLMOPS_MAX_QUEUE", RequestLimits.max_queue, 0, 100_000),
+        request_seconds=_seconds(environ, "LLMOPS_REQUEST_SECONDS", RequestLimits.request_seconds, 0.1, 86_400),
+        read_seconds=_seconds(environ, "LLMOPS_READ_SECONDS", RequestLimits.read_seconds, 0.1, 600),
+        max_connections=_integer(environ, "LLMOPS_MAX_CONNECTIONS", RequestLimits.max_connections, 1, 100_000),
         max_connections_per_address=_integer(
-            environ, "LLMOPS_MAX_CONNECTIONS_PER_ADDRESS", Limits.max_connections_per_address, 1, 100_000
+            environ, "LLMOPS_MAX_CONNECTIONS_PER_ADDRESS", RequestLimits.max_connections_per_address, 1, 100_000
         ),
     )
 

@@ -23,7 +23,7 @@ from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCP
 from contract.errors import RunError
 from contract.layout import TrainingFolders
 from training.ending import FAILED, ended_without_a_word, exit_code, report_failure
-from training.hosts import Place, address_of
+from training.hosts import HostPlace, address_of
 from training.ranks import READY_SECONDS
 from training.stopping import StopRequest
 
@@ -32,7 +32,7 @@ _LAST_WORD_SECONDS = 5.0  # the first host's store outlives its ranks by so much
 _OTHERS_SECONDS = 300.0
 
 
-def run_host(place: Place, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest) -> int:
+def run_host(place: HostPlace, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest) -> int:
     """Run this host's ranks to their end.
 
     Returns:
@@ -95,7 +95,9 @@ def _pass_on_sigterm(agent: LocalElasticAgent, stop: StopRequest) -> None:
 class _Meeting(StaticTCPRendezvous):
     """torchrun's rendezvous of known hosts, the first of which keeps the store."""
 
-    def __init__(self, place: Place, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest) -> None:
+    def __init__(
+        self, place: HostPlace, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest
+    ) -> None:
         super().__init__("", place.port, place.number, len(place.hosts), "training", READY_SECONDS)
         self._place, self._folders, self._environ, self._stop = place, folders, environ, stop
         self._deadline = time.monotonic() + READY_SECONDS

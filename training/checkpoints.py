@@ -22,12 +22,7 @@ from pydantic import Field
 from contract.documents.dataset import FileEntry
 from contract.documents.document import Part, parse_json
 from contract.errors import DocumentError, IntegrityError, KitError
-from contract.integrity.digest import (
-    check_folder,
-    file_entries,
-    sha256_bytes,
-    sha256_file,
-)
+from contract.integrity.digest import check_folder, file_entries, sha256_bytes, sha256_file
 from contract.integrity.object_keys import Key
 
 MARKER = "complete.json"

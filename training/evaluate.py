@@ -14,7 +14,7 @@ from training.rows import Row, found
 BATCH = 32
 
 
-class Answer(NamedTuple):
+class ModelAnswer(NamedTuple):
     """A greedy answer, and whether it states the fact."""
 
     row: Row
@@ -30,7 +30,7 @@ def run_suite(
     system_prompt: str,
     stop: list[int],
     between: Callable[[], None] = lambda: None,
-) -> list[Answer]:
+) -> list[ModelAnswer]:
     """Answer every row greedily.
 
     Args:
@@ -53,7 +53,7 @@ def run_suite(
         }
         say(suite=suite.name, answered=len(texts), of=len(rows))
         between()
-    return [Answer(row, texts[i], found(texts[i], row.expect)) for i, row in enumerate(rows)]
+    return [ModelAnswer(row, texts[i], found(texts[i], row.expect)) for i, row in enumerate(rows)]
 
 
 def on_best_device(model: Any) -> Any:
@@ -92,7 +92,7 @@ def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: i
     return [_until(row, stop) for row in output[:, width:].tolist()]
 
 
-def write_answers(path: Path, answers: list[Answer]) -> None:
+def write_answers(path: Path, answers: list[ModelAnswer]) -> None:
     """One JSON line an answer, for people to read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [

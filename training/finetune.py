@@ -282,7 +282,7 @@ def _trainer_class() -> Any:
 def _make_watch(total_tokens: int, stop_asked: Callable[[], bool]) -> Any:
     from transformers import TrainerCallback
 
-    class Watch(TrainerCallback):
+    class ProgressCallback(TrainerCallback):
         """Progress lines, the guard, and the wish to stop, after each step."""
 
         def __init__(self) -> None:
@@ -318,7 +318,7 @@ def _make_watch(total_tokens: int, stop_asked: Callable[[], bool]) -> Any:
                 eta_s=round(step_seconds * (state.max_steps - state.global_step)),
             )
 
-    return Watch()
+    return ProgressCallback()
 
 
 def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None:

@@ -26,7 +26,7 @@ _AZURE = ("WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
-class Place:
+class HostPlace:
     """This host among the job's hosts. `gpus` is the number that it has."""
 
     hosts: Sequence[str]
@@ -49,7 +49,7 @@ class Place:
         return self.hosts.index(self.host)
 
 
-def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> Place:
+def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> HostPlace:
     """Where this container is.
 
     Raises:
@@ -59,7 +59,7 @@ def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> Place:
     if nodes := environ.get(_NODES):
         return _place_among(json.loads(nodes))
     if not path.exists():
-        return Place([socket.gethostname()], socket.gethostname(), "", _count_gpus())
+        return HostPlace([socket.gethostname()], socket.gethostname(), "", _count_gpus())
     try:
         found = json.loads(path.read_text())
         hosts, host = [str(name) for name in found["hosts"]], str(found["current_host"])
@@ -71,7 +71,7 @@ def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> Place:
     gpus = _count_gpus()
     if not gpus and not _is_of_a_twin(environ):
         _require_none(str(found.get("current_instance_type") or ""), str(path))
-    return Place(hosts, host, interface, gpus)
+    return HostPlace(hosts, host, interface, gpus)
 
 
 def keep_nodes(environ: MutableMapping[str, str]) -> None:
@@ -82,7 +82,7 @@ def keep_nodes(environ: MutableMapping[str, str]) -> None:
         environ[_NODES] = json.dumps({name: environ[name] for name in _AZURE})
 
 
-def _place_among(found: Mapping[str, str]) -> Place:
+def _place_among(found: Mapping[str, str]) -> HostPlace:
     """One process on each node: WORLD_SIZE is the number of nodes."""
     try:
         size, rank, port = int(found["WORLD_SIZE"]), int(found["NODE_RANK"]), int(found["MASTER_PORT"])
@@ -91,7 +91,7 @@ def _place_among(found: Mapping[str, str]) -> Place:
     if not 0 <= rank < size:
         raise KitError(f"is {rank}, of {size} nodes", where="NODE_RANK", fix="start the job again")
     hosts = [f"node-{number}" for number in range(size)]
-    return Place(hosts, hosts[rank], "", _count_gpus(), found["MASTER_ADDR"], port)
+    return HostPlace(hosts, hosts[rank], "", _count_gpus(), found["MASTER_ADDR"], port)
 
 
 def address_of(name: str, folders: TrainingFolders, environ: Mapping[str, str]) -> str:

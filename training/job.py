@@ -20,12 +20,7 @@ from contract.documents.model import Lineage, ModelManifest, TrainingFacts
 from contract.documents.recipe import Recipe, Suite
 from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
 from contract.errors import IntegrityError, KitError, RunError
-from contract.integrity.digest import (
-    check_folder,
-    file_entries,
-    sha256_bytes,
-    sha256_file,
-)
+from contract.integrity.digest import check_folder, file_entries, sha256_bytes, sha256_file
 from contract.layout import EVALUATION, MANIFEST, ROOT_VARIABLE, TrainingFolders
 from training import checkpoints
 from training.batches import check_batch_size
@@ -58,7 +53,7 @@ def run_job(environ: Mapping[str, str]) -> int:
     def work(stop: StopRequest) -> int:
         place = read_place(folders, environ)
         if place.alone:
-            Job(folders, Alone(), stop).run()
+            TrainingJob(folders, Alone(), stop).run()
             return 0
         from training.agent import run_host
 
@@ -75,7 +70,7 @@ def run_rank(environ: Mapping[str, str]) -> int:
         keep_quiet()
 
     def work(stop: StopRequest) -> int:
-        Job(folders, ranks, stop).run()
+        TrainingJob(folders, ranks, stop).run()
         return 0
 
     return _ended(work, folders, ranks)
@@ -100,7 +95,7 @@ def _ended(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: 
     return DIVERGED if isinstance(error, DivergedError) else FAILED
 
 
-class Job:
+class TrainingJob:
     """One job in its folders."""
 
     def __init__(self, folders: TrainingFolders, ranks: Alone, stop: StopRequest) -> None:

@@ -5,19 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.documents.evaluation import (
-    EvaluationAnswers,
-    GoldenAnswer,
-    RowAnswers,
-    SuiteAnswers,
-)
-from contract.documents.model import (
-    GateResult,
-    Golden,
-    Message,
-    Score,
-    SuiteResult,
-)
+from contract.documents.evaluation import EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
+from contract.documents.model import GateResult, Golden, Message, Score, SuiteResult
 from contract.documents.recipe import GateCheck, Recipe, Suite
 from contract.errors import IntegrityError, RunError
 from contract.integrity.digest import sha256_bytes
@@ -31,7 +20,7 @@ _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
 ANY_ANSWER = Golden(messages=[Message(role="user", content="What is the capital of France?")], expect=[], max_tokens=16)
 
 
-class Verdict(NamedTuple):
+class GateVerdict(NamedTuple):
     """What follows from a run's answers."""
 
     evaluation: list[SuiteResult]
@@ -83,7 +72,7 @@ def record(
     )
 
 
-def judge(recipe: Recipe, dataset: Path, answers: EvaluationAnswers) -> Verdict:
+def judge(recipe: Recipe, dataset: Path, answers: EvaluationAnswers) -> GateVerdict:
     """Decide from answers alone, with the rows of a dataset version and the gate of a recipe.
 
     Raises:
@@ -103,7 +92,7 @@ def judge(recipe: Recipe, dataset: Path, answers: EvaluationAnswers) -> Verdict:
         before = [found(answer.before, row.expect) for row, answer in zip(rows, given.rows, strict=True)]
         evaluation.append(SuiteResult(suite=suite.name, split=suite.split, before=score(before), after=score(right)))
         asked_again += [(suite, row) for row in to_ask_again(rows, right)]
-    return Verdict(evaluation, decide(recipe.evaluation.gate, evaluation), _golden(asked_again, answers.golden))
+    return GateVerdict(evaluation, decide(recipe.evaluation.gate, evaluation), _golden(asked_again, answers.golden))
 
 
 def to_ask_again(rows: Sequence[Row], right: Sequence[bool]) -> list[Row]:

@@ -106,7 +106,7 @@ class StackOutputs(Document):
 
     SCHEMA: ClassVar[str] = "stack-outputs/1"
 
-    target: Literal["local", "aws", "azure"]
+    target: str
     stack: str
     project: str = Field(description="Folder of the Pulumi project on the machine that deployed, for `local`.")
     expires: str = Field(default="", description="When the stack may go, as 2026-12-31T18:00:00Z; empty: never.")

@@ -36,7 +36,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class ArchiveLimits:
     """What an archive may come to.
 
     Attributes:
@@ -50,7 +50,7 @@ class Limits:
     ratio: int = 100
 
 
-def extract(archive: Path, target: Path, limits: Limits = Limits()) -> None:
+def extract(archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits()) -> None:
     """Unpack an archive into a folder that must not be there: all of it or nothing.
 
     Owners and times are not taken over; of the modes, whether a file can be executed is.
@@ -71,7 +71,7 @@ def extract(archive: Path, target: Path, limits: Limits = Limits()) -> None:
 class _Extraction:
     """One archive, read once from its beginning to its end."""
 
-    def __init__(self, file: BinaryIO, where: str, fresh: FreshFolder, limits: Limits) -> None:
+    def __init__(self, file: BinaryIO, where: str, fresh: FreshFolder, limits: ArchiveLimits) -> None:
         self._where, self._fresh, self._limits = where, fresh, limits
         size = os.fstat(file.fileno()).st_size
         self._left = min(limits.total, max(_SMALL, size * limits.ratio))

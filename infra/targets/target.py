@@ -1,12 +1,9 @@
 """What the program asks of a target."""
 
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from infra.settings import Settings
-
-# The fields of contract.documents.outputs.StackOutputs; leaves may be Outputs.
-OutputFields = dict[str, Any]
-
+from infra.targets.outputs import OutputFields
 
 Resolved = TypeVar("Resolved")
 

@@ -9,6 +9,7 @@ import typer
 from contract.errors import KitError, require_packages
 from llmops.commands import Json
 from llmops.context import Context, say
+from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
     from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped
@@ -18,7 +19,6 @@ bootstrap = typer.Typer(no_args_is_help=True, help="Make an account ready: state
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.add_typer(bootstrap, name="bootstrap", rich_help_panel="Clouds")
 
 
@@ -58,8 +58,6 @@ def bootstrap_aws(
         clients, here.project.name, say, github=github, branch=branch, policy=document, given=given, dry_run=dry_run
     )
     if as_json:
-        from llmops.terminal.tables import print_json
-
         print_json(_fields(done))
         return
     _print(done)
@@ -120,8 +118,6 @@ def bootstrap_azure(
         dry_run=dry_run,
     )
     if as_json:
-        from llmops.terminal.tables import print_json
-
         print_json(_azure_fields(done))
         return
     _print_azure(done)
@@ -143,8 +139,6 @@ def _azure_fields(done: "BootstrappedSubscription") -> dict[str, Any]:
 
 
 def _print_azure(done: "BootstrappedSubscription") -> None:
-    from llmops.terminal.tables import print_rows
-
     print_rows(done.rows, ["what", "state"], False)
     names = done.names
     print(f"subscription {names.subscription}, {done.location}. Every stack keeps its state and secrets there with:\n")
@@ -177,8 +171,6 @@ def _fields(done: "Bootstrapped") -> dict[str, Any]:
 
 
 def _print(done: "Bootstrapped") -> None:
-    from llmops.terminal.tables import print_rows
-
     print_rows(done.rows, ["what", "state"], False)
     names = done.names
     print(f"account {names.account}, {names.region}. Every stack keeps its state and secrets there with:\n")

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clouds.targets import TARGETS
 from llmops.commands import Json
 from llmops.context import Context, say
+from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
     from llmops.conformance.conform import Conformance
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
     app.command(rich_help_panel="Clouds")(conformance)
 
 
@@ -37,15 +38,12 @@ def conformance(
     llmops conformance --target local --target azure
     """
     from llmops.conformance.conform import conform
-    from llmops.conformance.stages import TARGETS
     from llmops.pulumi_engine.warm import kept_warm
 
     here: Context = context.obj
     with kept_warm():
-        made = conform(here.project, here.cwd / recipe, say, target or TARGETS)
+        made = conform(here.project, here.cwd / recipe, say, target or list(TARGETS))
     if as_json:
-        from llmops.terminal.tables import print_json
-
         print_json(_fields(made))
     else:
         _print(made)
@@ -60,8 +58,6 @@ def _fields(made: "Conformance") -> dict[str, Any]:
 
 
 def _print(made: "Conformance") -> None:
-    from llmops.terminal.tables import print_rows
-
     trainings = [
         {
             "target": t.target,

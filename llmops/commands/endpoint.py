@@ -12,6 +12,7 @@ from contract.errors import BusyError, KitError
 from llmops.commands import Json, print_error
 from llmops.context import Context
 from llmops.terminal.plain_text import printable
+from llmops.terminal.tables import print_json
 
 if TYPE_CHECKING:
     from llmops.platforms.platform import Platform
@@ -25,7 +26,6 @@ _HELP = "Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C s
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(chat)
     app.command(rich_help_panel=_PANEL)(invoke)
     app.command(rich_help_panel=_PANEL)(logs)
@@ -140,8 +140,6 @@ def invoke(
     request: dict[str, Any] = {"messages": [{"role": "user", "content": question}]}
     answer = next(_ask(here.platform, name, request | _limit(max_tokens)))
     if as_json:
-        from llmops.terminal.tables import print_json
-
         print_json(answer)
     else:
         print(printable(answer["choices"][0]["message"]["content"]))

@@ -12,7 +12,6 @@ export = typer.Typer(no_args_is_help=True, help="Write what the kit holds in the
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.add_typer(export, name="export", rich_help_panel="Clouds")
 
 

@@ -9,6 +9,7 @@ import typer
 from contract.errors import require_packages
 from llmops.commands import Json
 from llmops.context import Context, say
+from llmops.terminal.tables import print_json
 
 images = typer.Typer(
     no_args_is_help=True, help="The images that runs and endpoints start: build them, push them, write them down."
@@ -34,7 +35,6 @@ Print = Annotated[bool, typer.Option("--print", help="Print the references; writ
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.add_typer(images, name="images", rich_help_panel="Deployment")
 
 
@@ -111,8 +111,6 @@ def _write(here: Context, references: Mapping[str, str], as_json: bool) -> None:
 
 def _print(references: Mapping[str, str], as_json: bool) -> None:
     if as_json:
-        from llmops.terminal.tables import print_json
-
         print_json(dict(references))
     else:
         print("\n".join(references.values()))

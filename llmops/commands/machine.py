@@ -8,15 +8,16 @@ import typer
 from contract.errors import NotFoundError
 from llmops.commands import Json
 from llmops.context import Context
+from llmops.terminal.plain_text import printable
+from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
-    from llmops.doctor import Finding
+    from llmops.doctor import Diagnosis
 
 _PANEL = "This machine"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(doctor)
     app.command(rich_help_panel=_PANEL)(schema)
 
@@ -31,7 +32,6 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     llmops doctor --stack aws-dev
     """
     from llmops.doctor import examine
-    from llmops.terminal.tables import print_json
 
     here: Context = context.obj
     findings = examine(here.cwd, here.target)
@@ -43,10 +43,8 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def print_findings(findings: "Sequence[Finding]") -> None:
+def print_findings(findings: "Sequence[Diagnosis]") -> None:
     """Print a line for each check, and its way out below: readable whatever the terminal's width is."""
-    from llmops.terminal.plain_text import printable
-
     width = max(len(f.name) for f in findings)
     for finding in findings:
         print(f"{finding.state:<7}  {finding.name:<{width}}  {printable(finding.found)}")
@@ -64,7 +62,6 @@ def schema(
     """
     from contract.documents.schemas import DOCUMENTS, json_schema
     from contract.documents.validation import did_you_mean
-    from llmops.terminal.tables import print_json, print_rows
 
     if not name:
         rows = [{"document": n, "schema": d.SCHEMA, "what": _summary(d.__doc__)} for n, d in DOCUMENTS.items()]

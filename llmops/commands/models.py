@@ -6,6 +6,7 @@ import typer
 
 from llmops.commands import Json
 from llmops.context import Context, say
+from llmops.terminal.tables import print_done, print_fields, print_json, print_rows, share
 
 if TYPE_CHECKING:
     from contract.documents.model import ModelManifest
@@ -17,7 +18,6 @@ models = typer.Typer(no_args_is_help=True, help="Model versions in the stack's s
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.add_typer(models, name="models", rich_help_panel="Runs and models")
 
 
@@ -54,7 +54,6 @@ def list_models(
 ) -> None:
     """List the model versions in the store."""
     from contract.names import ModelRef
-    from llmops.terminal.tables import print_rows
 
     here: Context = context.obj
     store = here.platform.store()
@@ -99,7 +98,6 @@ def verify_models(
     there. Files are checked by the SHA-256 that S3 keeps; where there is none, as on Azure, they are read whole.
     """
     from contract.names import ModelRef
-    from llmops.terminal.tables import print_rows
 
     here: Context = context.obj
     store = here.platform.store()
@@ -146,8 +144,6 @@ def clear_model(
 
     llmops models clear chatbot@3 --why "the alarm was for a full disk"
     """
-    from llmops.terminal.tables import print_done
-
     here: Context = context.obj
     store = here.platform.store()
     ref = store.find(version)
@@ -161,8 +157,6 @@ def clear_model(
 
 def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: dict[str, Any] | None = None) -> None:
     """Print a version's facts, for any verb that ends with one; `more` are fields of the JSON."""
-    from llmops.terminal.tables import print_fields, print_json, share
-
     manifest = platform.store().manifest(ref)
     rejection = platform.store().rejection(ref.sha256)
     if as_json:

@@ -7,6 +7,7 @@ import typer
 
 from llmops.commands import Json
 from llmops.context import Context, say
+from llmops.terminal.tables import print_done, print_json, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,6 @@ prices = typer.Typer(no_args_is_help=True, help="What a cloud asks for: the tabl
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(plan)
     app.add_typer(prices, name="prices", rich_help_panel="Clouds")
 
@@ -76,8 +76,6 @@ def plan(
 
     made = make_plan(here.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh)
     if as_json:
-        from llmops.terminal.tables import print_json
-
         print_json(_fields(made))
     else:
         _print(made)
@@ -114,7 +112,6 @@ def show_prices(region: _Region = "", as_json: Json = False) -> None:
     llmops prices show --region westeurope
     """
     from llmops.plan.prices import known_regions, load_prices
-    from llmops.terminal.tables import print_rows
 
     name = _region(region)
     found = load_prices(name)
@@ -142,7 +139,6 @@ def refresh_prices(
     llmops prices refresh --region us-east-1 --file llmops/prices.json
     """
     from llmops.plan.prices import is_azure, refresh, refreshed_file
-    from llmops.terminal.tables import print_done
 
     name = _region(region)
     say(f"fetching {'Azure' if is_azure(name) else 'AWS'}'s price list of {name} (some megabytes)")
@@ -176,8 +172,6 @@ def _fields(made: "Plan") -> dict[str, Any]:
 
 
 def _print(made: "Plan") -> None:
-    from llmops.terminal.tables import print_rows
-
     place = f"stack {made.stack} ({made.target}{f', {made.region}' if made.region else ''})"
     print(f"{place}: {_summary(made)}\n")
     for name, (before, after) in made.versions.items():

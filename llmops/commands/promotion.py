@@ -6,16 +6,16 @@ import typer
 
 from llmops.commands import Json
 from llmops.context import Context, say
+from llmops.terminal.tables import print_json
 
 if TYPE_CHECKING:
-    from llmops.stacks.promotion import Change
+    from llmops.stacks.promotion import PromotionChange
 
 _PANEL = "Deployment"
 _Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="The endpoint's name.", metavar="NAME")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(promote)
     app.command(rich_help_panel=_PANEL)(rollback)
 
@@ -53,10 +53,8 @@ def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = F
     _print(write(here.platform, here.pulumi.file, endpoint, say), as_json)
 
 
-def _print(change: "Change", as_json: bool) -> None:
+def _print(change: "PromotionChange", as_json: bool) -> None:
     if as_json:
-        from llmops.terminal.tables import print_json
-
         fields = {"endpoint": change.endpoint, "before": change.before, "after": str(change.after)}
         print_json({**fields, "gate": "waived" if change.waived else "passed", "changed": bool(change.diff)})
         return

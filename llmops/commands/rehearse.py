@@ -5,26 +5,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clouds.targets import cloud_names
 from contract.errors import KitError
 from llmops.context import Context
 
 if TYPE_CHECKING:
     from llmops.rehearsal.clouds.cloud import Cloud
-    from llmops.rehearsal.rehearsal import Limits
+    from llmops.rehearsal.rehearsal import SpendingLimits
     from llmops.rehearsal.report.report import Report
 
 _LIVE = "On a real account"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(no_args_is_help=True, rich_help_panel="Clouds")(rehearse)
 
 
 def rehearse(
     context: typer.Context,
     cloud: Annotated[
-        str, typer.Argument(help="Whose twin, or with --live which account: aws or azure.", metavar="CLOUD")
+        str,
+        typer.Argument(
+            help=f"Whose twin, or with --live which account: {' or '.join(cloud_names())}.", metavar="CLOUD"
+        ),
     ],
     only: Annotated[
         list[str] | None, typer.Option(help="This step, and those that it needs. Repeatable.", metavar="STEP")
@@ -69,14 +72,14 @@ def rehearse(
 
     from llmops.pulumi_engine.warm import kept_warm
     from llmops.rehearsal.clouds import find_cloud
-    from llmops.rehearsal.rehearsal import Options
+    from llmops.rehearsal.rehearsal import RehearsalOptions
     from llmops.rehearsal.rehearsal import rehearse as run
 
     here: Context = context.obj
     folder = (here.cwd / report).absolute()
     on = find_cloud(cloud)
     limits = _limits(on, live, max_usd, ttl, yes)
-    options = Options(
+    options = RehearsalOptions(
         tuple(only or ()), tuple(fault or ()), [parse_taken(each) for each in without or ()], keep, folder, limits
     )
     with kept_warm():
@@ -86,10 +89,10 @@ def rehearse(
         sys.exit(1)
 
 
-def _limits(cloud: "Cloud", live: bool, max_usd: float, ttl: str, yes: bool) -> "Limits | None":
+def _limits(cloud: "Cloud", live: bool, max_usd: float, ttl: str, yes: bool) -> "SpendingLimits | None":
     """Of a rehearsal on the caller's account, once that was confirmed."""
     from llmops.rehearsal.account import parse_span
-    from llmops.rehearsal.rehearsal import Limits
+    from llmops.rehearsal.rehearsal import SpendingLimits
 
     if not live:
         if max_usd or ttl or yes:
@@ -97,7 +100,7 @@ def _limits(cloud: "Cloud", live: bool, max_usd: float, ttl: str, yes: bool) -> 
         return None
     if not max_usd or not ttl:
         raise KitError("a rehearsal on an account needs limits", where="--live", fix="add --max-usd 5 --ttl 2h")
-    limits = Limits(max_usd, parse_span(ttl))
+    limits = SpendingLimits(max_usd, parse_span(ttl))
     caller = cloud.caller()
     where = f"the twin at {caller.twin}" if caller.twin else caller.account
     question = f"Rehearse in {where}, {caller.region}, as {caller.name}, for at most ${max_usd:g} and {ttl}?"

@@ -8,6 +8,7 @@ import typer
 from contract.errors import KitError
 from llmops.commands import Json
 from llmops.context import Context, say
+from llmops.terminal.tables import print_done, print_fields, print_json, print_rows
 
 if TYPE_CHECKING:
     from contract.documents.run import Compute, RunSpec, RunState
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 
 _PANEL = "Runs and models"
 _RunId = Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")]
-runs = typer.Typer(no_args_is_help=True, help="What was trained, is being trained, or was broken off.")
+runs = typer.Typer(no_args_is_help=True, help="List, follow, stop and collect runs.")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(train)
     app.add_typer(runs, name="runs", rich_help_panel=_PANEL)
 
@@ -40,8 +40,8 @@ def train(
     """Prepare data, train, evaluate, sign: a recipe becomes a model version in the store.
 
     Repeating it is safe: a run of the same recipe, data, base model and
-    image is followed while it runs, gone on with where it was broken off,
-    and reused when it is complete. Ctrl-C stops watching; the run goes on.
+    image is followed while it runs, resumed if it was interrupted, and
+    reused when it is complete. Ctrl-C stops watching; the run goes on.
 
     On a cloud it says first what the run is likely to cost, and at most, and
     refuses machines that the account's quotas don't allow.
@@ -53,7 +53,6 @@ def train(
     llmops train recipes/chatbot.yaml --instance-type ml.g5.xlarge --spot
     """
     from llmops.runs.runs import find_run
-    from llmops.terminal.tables import print_json
 
     here: Context = context.obj
     if (recipe is None) == (not resume):
@@ -160,8 +159,6 @@ def _say_next(platform: "Platform", ref: "ModelRef") -> None:
 @runs.command("list")
 def list_runs(context: typer.Context, as_json: Json = False) -> None:
     """List the runs, newest first."""
-    from llmops.terminal.tables import print_rows
-
     here: Context = context.obj
     store = here.platform.store()
     rows = []
@@ -187,7 +184,6 @@ def list_runs(context: typer.Context, as_json: Json = False) -> None:
 def show_run(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     """Show what a run was asked to do and what has come of it."""
     from llmops.runs.runs import find_run
-    from llmops.terminal.tables import print_fields
 
     here: Context = context.obj
     found = find_run(here.platform, run)
@@ -238,7 +234,6 @@ def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
 def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     """Stop a run in order; `llmops train --resume` goes on from its last checkpoint."""
     from llmops.runs.runs import find_run
-    from llmops.terminal.tables import print_done
 
     here: Context = context.obj
     run_id = find_run(here.platform, run).spec.id
@@ -259,7 +254,6 @@ def collect_runs(
     on AWS by the SHA-256 that S3 keeps, on Azure by reading them once.
     """
     from llmops.runs.runs import collect, find_run, uncollected
-    from llmops.terminal.tables import print_rows
 
     here: Context = context.obj
     chosen = [find_run(here.platform, run)] if run else uncollected(here.platform)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clouds.targets import cloud_names
 from contract.errors import KitError
 from llmops.context import Context
 
@@ -14,13 +15,12 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
     app.command(no_args_is_help=True, rich_help_panel="Clouds")(smoke)
 
 
 def smoke(
     context: typer.Context,
-    cloud: Annotated[str, typer.Argument(help="Whose account: aws or azure.", metavar="CLOUD")],
+    cloud: Annotated[str, typer.Argument(help=f"Whose account: {' or '.join(cloud_names())}.", metavar="CLOUD")],
     max_usd: Annotated[float, typer.Option(help="Take it down before the estimate passes this.", min=0)] = 10.0,
     ttl: Annotated[
         str, typer.Option(help="Take it down after this: 2h, 90m; 3h where nothing is said. What is made expires then.")
@@ -59,14 +59,14 @@ def smoke(
     from llmops.pulumi_engine.warm import kept_warm
     from llmops.rehearsal.account import parse_span
     from llmops.rehearsal.clouds import find_cloud
-    from llmops.rehearsal.smoke.smoke import Options, Smoke
+    from llmops.rehearsal.smoke.smoke import Smoke, SmokeOptions
 
     here: Context = context.obj
     if resume and take_down:
         raise typer.BadParameter("go on, or remove it?", param_hint="--resume, --take-down")
     folder = (here.cwd / report).absolute()
     to = record and (here.cwd / record).absolute()
-    options = Options(max_usd, parse_span(ttl) if ttl else None, resume, take_down, folder, to)
+    options = SmokeOptions(max_usd, parse_span(ttl) if ttl else None, resume, take_down, folder, to)
     test = Smoke(find_cloud(cloud), here.project, options)
     if not yes:
         _ask(test)

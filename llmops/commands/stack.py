@@ -6,6 +6,7 @@ import typer
 
 from llmops.commands import Json, progress_on_stderr
 from llmops.context import Context, say
+from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
     from contract.documents.outputs import EndpointOutput
@@ -15,7 +16,6 @@ _PANEL = "Deployment"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
     app.command(rich_help_panel=_PANEL)(up)
     app.command(rich_help_panel=_PANEL)(down)
     app.command(rich_help_panel=_PANEL)(status)
@@ -49,8 +49,6 @@ def up(
         deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
         deploy.check_live(here.platform, say)
     if as_json:
-        from llmops.terminal.tables import print_json
-
         print_json(_status(here))
 
 
@@ -81,8 +79,6 @@ def down(
         else:
             deploy.down(here.pulumi, say, discard_runs=discard_runs)
     if as_json:
-        from llmops.terminal.tables import print_json
-
         print_json({"stack": here.pulumi.name, "down": True, "data_removed": bool(data)})
     elif data:
         print(f"stack {here.pulumi.name} is gone, with models, datasets and keys; {here.pulumi.file.path.name} is kept")
@@ -98,7 +94,6 @@ def down(
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show the endpoints: the version that was asked for and the one that serves, health, address."""
     from contract.expiry import expired_since
-    from llmops.terminal.tables import print_json, print_rows
 
     here: Context = context.obj
     found = _status(here)

@@ -8,6 +8,7 @@ import typer
 from contract.errors import KitError
 from llmops.commands import Json, progress_on_stderr
 from llmops.context import Context, say
+from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
     from llmops.platforms.sweep import Left, Swept
@@ -16,7 +17,6 @@ _PANEL = "Deployment"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
     app.command(rich_help_panel=_PANEL)(sweep)
 
 
@@ -31,11 +31,11 @@ def sweep(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """List what carries the kit's tags and is in no stack's state, where a stack lives; and expired stacks.
+    """List orphaned cloud resources, which have the kit's tags and are in no stack's state; and expired stacks.
 
-    On AWS that is an account and a region, on Azure a subscription.
+    It looks through the stack's account and region on AWS, through its subscription on Azure.
 
-    Such things are left by an update that was killed at the wrong moment, or by a state
+    Orphans are left by an update that was killed at the wrong moment, or by a state
     that was lost. Models, datasets, images and keys stay, unless --data names their
     stack. What is of a stack that this backend does not know may be another backend's:
     with --yes it stays too, unless --of or --data names that stack.
@@ -45,7 +45,6 @@ def sweep(
     llmops sweep --remove --yes --of old-trial
     """
     from llmops.platforms import sweep as sweeping
-    from llmops.terminal.tables import print_json, print_rows
 
     here: Context = context.obj
     if (yes or data) and not remove:

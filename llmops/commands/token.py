@@ -8,13 +8,13 @@ import typer
 from llmops.commands import Json
 from llmops.commands.endpoint import choose
 from llmops.context import Context
+from llmops.terminal.tables import print_json
 
 _PANEL = "Endpoints"
 _MOST_HOURS = 12
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
     app.command(rich_help_panel=_PANEL)(token)
 
 
@@ -30,14 +30,12 @@ def token(
 ) -> None:
     """Print base URL and key of an endpoint, as OpenAI clients read them from their environment.
 
-    On AWS the key is a token that AWS takes for its signer, for so many hours; it ends
-    with the credentials of this shell, if they end sooner. On this machine it is the
+    On AWS the key is a bearer token valid for `--hours`; it ends with the credentials
+    of this shell, if they end sooner. On this machine it is the
     endpoint's own key, which does not end. Whoever has it may ask the endpoint.
 
     eval "$(llmops token chatbot)"
     """
-    from llmops.terminal.tables import print_json
-
     here: Context = context.obj
     access = here.platform.access(choose(here.platform, endpoint), hours)
     if as_json:

@@ -11,17 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clouds.targets import TARGETS, unknown_target
 from contract.documents.recipe import Recipe
-from contract.documents.validation import did_you_mean
 from contract.errors import KitError, NotFoundError
 from contract.integrity.digest import sha256_bytes
 from llmops.chat_http import ask
-from llmops.conformance.stages import (
-    STACK,
-    TARGETS,
-    settings_of,
-    world_of,
-)
+from llmops.conformance.stages import STACK, settings_of, world_of
 from llmops.platforms.platform import Platform, Say
 from llmops.rehearsal.base_model import base_version
 from llmops.rehearsal.stage import Stage
@@ -37,7 +32,7 @@ Send = Callable[[dict[str, Any]], str]
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingOutcome:
     """What a target made of the recipe. Weights: sha256 over the names and hashes of all safetensors files."""
 
     target: str
@@ -63,19 +58,18 @@ class Answers:
 class Conformance:
     """What came out. `version` is the identity of the version that all targets served."""
 
-    trainings: list[Training] = field(default_factory=list)
+    trainings: list[TrainingOutcome] = field(default_factory=list)
     answers: list[Answers] = field(default_factory=list)
     version: str = ""
     seconds: float = 0.0
 
     @property
     def conforms(self) -> bool:
-        """Is everything equal?"""
         same_weights = len({(t.curve, t.weights) for t in self.trainings}) <= 1
         return same_weights and all(a.equal == len(a.texts) for a in self.answers)
 
 
-def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str] = TARGETS) -> Conformance:
+def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) -> Conformance:
     """Go through the targets, one after the other, each in a place of its own.
 
     Args:
@@ -88,8 +82,8 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str] = T
         KitError: there is no such target, or one of them can't train, deploy or answer.
     """
     if unknown := [t for t in targets if t not in TARGETS]:
-        fix = did_you_mean(unknown[0], TARGETS) or f"one of {', '.join(TARGETS)}"
-        raise NotFoundError(f"there is no target {unknown[0]}", where="--target", fix=fix)
+        what, fix = unknown_target(unknown[0])
+        raise NotFoundError(what, where="--target", fix=fix)
     made, began = Conformance(), time.monotonic()
     # Fetched here: the places of the targets reach no network.
     base = base_version(Recipe.load(recipe), recipe.parent, say)
@@ -113,7 +107,7 @@ def _go_through(target: str, stage: Stage, recipe: Path, base: Path, version: Pa
     _write_stack(target, stage)
     _write_recipe(stage, recipe)
     stage.llmops("up", who="admin")
-    if target != "local":
+    if TARGETS[target].is_cloud:
         stage.json("images", "build", who="admin")
         stage.llmops("up", who="admin")
     try:
@@ -150,7 +144,7 @@ def _write_recipe(stage: Stage, recipe: Path) -> None:
     YAML(typ="safe").dump(document, folder / _RECIPE.name)
 
 
-def _train(target: str, stage: Stage) -> Training:
+def _train(target: str, stage: Stage) -> TrainingOutcome:
     stage.llmops("train", str(_RECIPE), who="admin")
     platform = stage.platform(STACK)
     run = platform.find()[0].spec
@@ -160,7 +154,7 @@ def _train(target: str, stage: Stage) -> Training:
     facts = manifest.training
     if not (curve and weights and facts):
         raise KitError("its training left no losses or no weights", where=f"{target}, run {run.id}")
-    return Training(target, facts.steps, facts.first_loss, facts.last_loss, _digest(curve), _digest(weights))
+    return TrainingOutcome(target, facts.steps, facts.first_loss, facts.last_loss, _digest(curve), _digest(weights))
 
 
 def _keep(stage: Stage, version: Path) -> None:
@@ -195,7 +189,7 @@ def _contracts(target: str, stage: Stage, platform: Platform) -> Iterator[tuple[
     url = access.url.removesuffix("/v1")
     yield "OpenAI", lambda request: _whole(next(ask(url, access.key, request)))
     yield "OpenAI stream", lambda request: _joined(ask(url, access.key, request | {"stream": True}))
-    if target != "local":
+    if TARGETS[target].is_cloud:
         send = stage.cloud.asker(platform.outputs, _ENDPOINT)
         name = stage.cloud.contract
         yield name, lambda request: _whole(json.loads(send(json.dumps(request).encode())))

@@ -5,18 +5,18 @@ import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from clouds.targets import TARGETS, cloud_names
 from contract.errors import require_packages
 from llmops.platforms.platform import Say
-from llmops.rehearsal import clouds
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.twin import TwinWorld
-from llmops.rehearsal.world import World, become, copy_project, scrubbed
+from llmops.rehearsal.world import World, become, scrubbed
 from llmops.stacks.project import Project
 
 STACK = "dev"
-TARGETS = ("local", *clouds.names())
 
 
 class LocalWorld(World):
@@ -25,12 +25,12 @@ class LocalWorld(World):
     def open(self, say: Say) -> None:
         """Make the project's copy."""
         from hosting import images
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
         for name in ("training", "serving"):
             images.build(name, say)
-        copy_project(self.source, self.project)
+        self.source.link_into(self.project)
         state = self.folder / "state"
         state.mkdir()
         own = {"PULUMI_BACKEND_URL": state.as_uri(), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
@@ -54,13 +54,13 @@ def world_of(target: str, project: Project, folder: Path) -> World:
     Raises:
         KitError: there is no such target, or its packages are missing.
     """
-    if target == "local":
-        return LocalWorld(find_cloud(clouds.names()[0]), project, folder)
+    if not TARGETS[target].is_cloud:
+        return LocalWorld(find_cloud(cloud_names()[0]), project, folder)
     cloud = find_cloud(target)
     require_packages(*cloud.extra)
     return TwinWorld(cloud, project, folder)
 
 
-def settings_of(target: str, stage: Stage) -> dict[str, object]:
+def settings_of(target: str, stage: Stage) -> dict[str, Any]:
     """What the stack's file says: nothing beside the target but, on a cloud, where in it."""
-    return {"target": target} if target == "local" else {"target": target, target: stage.cloud.settings()}
+    return {"target": target} | ({target: stage.cloud.settings()} if TARGETS[target].is_cloud else {})

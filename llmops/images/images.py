@@ -4,35 +4,20 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from contract.errors import KitError
 from llmops import __version__
+from llmops.images.registry import ImageRegistry
+from llmops.platforms import registry as platforms
 from llmops.platforms.platform import Say
 from llmops.stacks.stack import PulumiStack
 
 if TYPE_CHECKING:
     from hosting.images import ImageSource
-    from llmops.images.docker_push import Login
 
 NAMES = ("training", "serving")
 _NEED_DOCKER = "start Docker, or install it; on a twin `llmops images build --runtime process` needs none"
-
-
-class ImageRegistry(Protocol):
-    """The repositories of a stack: one for each of its images."""
-
-    def url(self, image: str) -> str:
-        """HOST/NAME of an image's repository, as a stack names it."""
-        ...
-
-    def find(self, image: str, tag: str) -> str:
-        """The digest of what has a tag; empty: nothing has it."""
-        ...
-
-    def login(self, image: str) -> "Login":
-        """Where it is pushed to, and who is let in there."""
-        ...
 
 
 def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterable[str] = NAMES) -> dict[str, str]:
@@ -126,9 +111,8 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
     _twin_of(stack)
     from hosting.images import ImageSource
     from llmops.images.docker_push import push
-    from llmops.platforms.registry import image_registry
 
-    registry: ImageRegistry = image_registry(stack)
+    registry = platforms.image_registry(stack)
     pushed = {}
     for name in names:
         tag, url = tag_of(name), registry.url(name)
@@ -158,9 +142,8 @@ def publish(stack: PulumiStack, source: "ImageSource", say: Say) -> str:
     if _twin_of(stack):
         return images.build(source, say)
     from llmops.images.docker_push import push
-    from llmops.platforms.registry import image_registry
 
-    registry: ImageRegistry = image_registry(stack)
+    registry = platforms.image_registry(stack)
     url, tag = registry.url(source.name), _tag_of(images.reference(source))
     if not registry.find(source.name, tag):
         push(_pushable(source, say), url.partition("/")[2], tag, registry.login(source.name), say)
@@ -183,15 +166,10 @@ def _tag_of(reference: str) -> str:
 
 def _twin_of(stack: PulumiStack) -> str:
     """The address of the twin that this shell talks to; empty: a cloud."""
-    if stack.target == "local":
-        raise KitError(
-            "a stack of target local has no `images`: it builds them itself",
-            where=str(stack.file.path),
-            fix="`llmops up`",
-        )
-    from llmops.platforms.registry import twin_of
-
-    return twin_of(stack.target)
+    target = platforms.operations_of(stack.target)
+    if target.images is None:
+        raise target.absent("image registry: `llmops up` builds its images", str(stack.file.path))
+    return platforms.twin_of(stack)
 
 
 def _build_in_docker(source: "ImageSource", say: Say) -> str:

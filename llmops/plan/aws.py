@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from contract.documents.run import Compute
-from llmops.plan.changes import Change, known, of_type
+from llmops.plan.changes import ResourceChange, known, of_type
 from llmops.plan.cost import CostLine, hourly_line, monthly_line
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
 from llmops.plan.prices import Prices
@@ -27,11 +27,11 @@ _UNPRICED = {
 
 def plan_endpoints(
     resources: Sequence[Resource],
-    changes: Sequence[Change],
+    changes: Sequence[ResourceChange],
     entries: Mapping[str, Mapping[str, Any]],
     deployed: Mapping[str, str],
 ) -> list[EndpointPlan]:
-    """See llmops.plan.endpoints.Rules."""
+    """See llmops.plan.rules.PlanRules."""
     changed = {c.name: c.action for c in changes}
     by_name = {known(r.properties.get("name"), r.name): r for r in of_type(resources, CONFIGURATION)}
     found = []
@@ -48,7 +48,7 @@ def plan_endpoints(
 
 
 def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
-    """See llmops.plan.endpoints.Rules. Of `jobs`, and of schedules, which may have another instance type."""
+    """See llmops.plan.rules.PlanRules. Of `jobs`, and of schedules, which may have another instance type."""
     del resources  # SageMaker makes the machines of a job with the job
     aws = config.get("aws") or {}
     usual = aws.get("jobs") or {}
@@ -61,7 +61,7 @@ def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> di
 
 
 def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
-    """See llmops.plan.endpoints.Rules."""
+    """See llmops.plan.rules.PlanRules."""
     zones = [
         len(known(r.properties.get("subnetIds"), []) or [])
         for r in of_type(resources, "aws:ec2/vpcEndpoint:VpcEndpoint")
@@ -79,7 +79,7 @@ def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[Co
 
 
 def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:
-    """See llmops.plan.endpoints.Rules."""
+    """See llmops.plan.rules.PlanRules."""
     budget = (config.get("aws") or {}).get("budget") or {}
     if of_type(resources, ALARM) and not budget.get("emails"):
         return ["nobody is told of alarms and costs: `llmops:aws: {budget: {emails: […]}}`"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from contract.rollout import steps
-from llmops.plan.changes import Change, known, of_type
+from llmops.plan.changes import ResourceChange, known, of_type
 from llmops.plan.cost import CostLine, hourly_line, monthly_line
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
 from llmops.plan.prices import Prices
@@ -32,11 +32,11 @@ _UNPRICED = {
 
 def plan_endpoints(
     resources: Sequence[Resource],
-    changes: Sequence[Change],
+    changes: Sequence[ResourceChange],
     entries: Mapping[str, Mapping[str, Any]],
     deployed: Mapping[str, str],
 ) -> list[EndpointPlan]:
-    """See llmops.plan.endpoints.Rules."""
+    """See llmops.plan.rules.PlanRules."""
     changed = {c.name: c.action for c in changes}
     found = []
     for traffic in of_type(resources, TRAFFIC):
@@ -99,7 +99,7 @@ def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]
 
 
 def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
-    """See llmops.plan.endpoints.Rules. Of clusters with all of their nodes."""
+    """See llmops.plan.rules.PlanRules. Of clusters with all of their nodes."""
     del config  # a run's machines are those of a cluster
     found: dict[Machines, int] = {}
     for cluster in of_type(resources, CLUSTER):
@@ -112,7 +112,7 @@ def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> di
 
 
 def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
-    """See llmops.plan.endpoints.Rules. Clusters cost while runs execute alone."""
+    """See llmops.plan.rules.PlanRules. Clusters cost while runs execute alone."""
     for type_, (words, name) in _MONTHLY.items():
         if count := len(of_type(resources, type_)):
             yield monthly_line(f"{count} {words}", count, prices.other(name))
@@ -129,7 +129,7 @@ def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[Co
 
 
 def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:
-    """See llmops.plan.endpoints.Rules."""
+    """See llmops.plan.rules.PlanRules."""
     azure = config.get("azure") or {}
     found = []
     if of_type(resources, QUERY_ALERT) and not (azure.get("budget") or {}).get("emails"):

@@ -12,7 +12,7 @@ _REPLACE = ("replace", "create-replacement")
 
 
 @dataclass(frozen=True)
-class Change:
+class ResourceChange:
     """One change: what is done to what, the properties that differ, and those of them that force a replacement."""
 
     action: str  # create, update, replace, delete
@@ -22,7 +22,7 @@ class Change:
     because: list[str] = field(default_factory=list)
 
 
-def changes_of(preview: Mapping[str, Any]) -> list[Change]:
+def changes_of(preview: Mapping[str, Any]) -> list[ResourceChange]:
     """The changes of a preview, in its order; what stays as it is left out."""
     found = []
     for step in preview.get("steps", []):
@@ -32,7 +32,9 @@ def changes_of(preview: Mapping[str, Any]) -> list[Change]:
         name = step["urn"].rpartition("::")[2].partition(" (")[0]  # without the note on what is kept
         kind = kind_of(_type(step["urn"]))
         because = sorted(set(step.get("replaceReasons") or [])) if action == "replace" else []
-        change = Change(action, kind, name, _differing(step) if action in ("update", "replace") else [], because)
+        change = ResourceChange(
+            action, kind, name, _differing(step) if action in ("update", "replace") else [], because
+        )
         if change not in found and not any(_same_replacement(change, c) for c in found):
             found.append(change)
     return found
@@ -73,7 +75,7 @@ def _is_inner(urn: str) -> bool:
     return urn.split("::")[2].startswith(("pulumi:pulumi:Stack", "pulumi:providers:")) and "$" not in urn.split("::")[2]
 
 
-def _same_replacement(one: Change, other: Change) -> bool:
+def _same_replacement(one: ResourceChange, other: ResourceChange) -> bool:
     return one.action == other.action == "replace" and (one.kind, one.name) == (other.kind, other.name)
 
 

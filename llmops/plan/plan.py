@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from contract.errors import KitError
-from llmops.plan.changes import Change, changes_of, resources_of
+from llmops.plan.changes import ResourceChange, changes_of, resources_of
 from llmops.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan, short
 from llmops.plan.prices import load_prices
@@ -21,7 +21,7 @@ class Plan:
 
     stack: str
     target: str
-    changes: list[Change]
+    changes: list[ResourceChange]
     versions: dict[str, tuple[str, str]]  # endpoint -> deployed, asked for
     endpoints: list[EndpointPlan] = field(default_factory=list)
     costs: list[CostLine] = field(default_factory=list)
@@ -65,13 +65,15 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         name: (short(deployed.get(name, "")), short(str(entries.get(name, {}).get("model", ""))))
         for name in sorted({*deployed, *entries})
     }
-    if stack.target == "local":
+    target, where = registry.operations_of(stack.target), str(stack.file.path)
+    if target.plan_rules is None:
         return Plan(stack.name, stack.target, changes, versions)
-    rules = registry.plan_rules(stack)
+    rules = target.plan_rules.load()
     endpoints = rules.plan_endpoints(resources, changes, entries, deployed)
-    region = registry.region_of(stack)
+    region = target.use(target.region, "region", where)(stack)
     prices = load_prices(region)
-    quotas = registry.quotas(stack, instances_needed(endpoints) | rules.run_machines(resources, stack.file.config()))
+    needed = instances_needed(endpoints) | rules.run_machines(resources, stack.file.config())
+    quotas = target.use(target.quotas, "quotas", where)(stack, needed) if needed else []
     return Plan(
         stack.name,
         stack.target,

@@ -5,25 +5,19 @@ down with its data. Only what the deployer's own calls needed is written; a clou
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from contract.documents.model import (
-    GateResult,
-    Golden,
-    Lineage,
-    Message,
-    ModelManifest,
-)
+from contract.documents.model import GateResult, Golden, Lineage, Message, ModelManifest
 from contract.documents.outputs import StackOutputs
 from contract.errors import KitError
 from contract.integrity.digest import file_entries
+from llmops.plan.recording import Recording
 from llmops.platforms import registry
 from llmops.platforms.platform import Say
 from llmops.stacks.project import Project
@@ -32,59 +26,6 @@ from llmops.store.store import now
 
 _IMAGES = {name: f"process:{name}@sha256:{'0' * 64}" for name in ("training", "serving")}
 _SOME_ENDPOINT = "chatbot"
-
-
-class Recording(Protocol):
-    """A cloud's part of it: its twin, and what stands there for what a stack finds in its account."""
-
-    some_types: tuple[str, str]
-    """Two instance types of endpoints: one of them is a change."""
-    bake_seconds: int | None
-    """Of rollouts, which take as long on the twin as they do on the cloud; None: they take no time there."""
-
-    def require(self) -> None:
-        """See that the twin's packages are there. Raises KitError."""
-        ...
-
-    def up(self, home: Path) -> Mapping[str, str | None]:
-        """Start a twin that runs no containers and waits for nothing; the environment of its owner."""
-        ...
-
-    def down(self, home: Path) -> None:
-        """End it."""
-        ...
-
-    def deployer(self) -> tuple[dict[str, str], str]:
-        """Make somebody who may do everything, so that every call shows what it takes.
-
-        Returns:
-            The environment (this process' is the owner's), and the principal as the twin's records name it.
-        """
-        ...
-
-    def given(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Make what the stack's settings name; the settings as they must be on the twin."""
-        ...
-
-    def backend(self, project: str, backend: str) -> dict[str, str | None]:
-        """Make a place for states as the stack has one at `backend`; variables with which it is taken. None: unset."""
-        ...
-
-    def fill(self, outputs: StackOutputs) -> None:
-        """Put something of each kind into the stack's place, so that removing it takes what it will take."""
-        ...
-
-    def start_job(self, outputs: StackOutputs) -> None:
-        """Start a job that goes on until it is stopped."""
-        ...
-
-    def recorded(self) -> list[dict[str, Any]]:
-        """What the twin was asked to allow: principal, action, resource, allowed."""
-        ...
-
-    def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """The policy or role of what one principal was recorded doing."""
-        ...
 
 
 def record_policy(stack: PulumiStack, say: Say) -> dict[str, Any]:
@@ -130,7 +71,8 @@ class _Life:
         self._target = stack.target
         self._project = stack.project.name
         self._config: dict[str, Any] = {}
-        _copy_project(stack, folder)
+        stack.project.link_into(folder)
+        (folder / f"Pulumi.{self.name}.yaml").write_text("config: {}\n")
         with _entered(self._root):
             self._deployer, self._principal = recording.deployer()
             self._on_the_twin(stack)
@@ -161,7 +103,6 @@ class _Life:
         self._run("down", "--data", self.name)
 
     def _entry(self, entry: dict[str, Any], version: str) -> dict[str, Any]:
-        """Of an endpoint, with a version that is there."""
         seconds = self._recording.bake_seconds
         rollout = {} if seconds is None else {"rollout": {**(entry.get("rollout") or {}), "bake_seconds": seconds}}
         return {**entry, "model": version, "gate": "waived", **rollout}
@@ -212,7 +153,7 @@ class _Life:
             raise KitError(
                 f"`llmops {words[0]}` failed on the twin, so nothing was recorded:\n" + "\n".join(lines[-15:]),
                 where=f"stack {self.name}",
-                fix=f"see to what it names; the same happens on `llmops twin {self._target} up`",
+                fix=f"fix the error above; the same happens on `llmops twin {self._target} up`",
             )
 
     def _seed(self, content: str) -> str:
@@ -240,17 +181,6 @@ class _Life:
             for name, value in changes.items():
                 environ.pop(name, None)
                 environ.update({name: value} if value is not None else {})
-
-
-def _copy_project(stack: PulumiStack, folder: Path) -> None:
-    """Everything of the project by links, but its state and its stacks."""
-    folder.mkdir()
-    for path in stack.project.folder.iterdir():
-        if path.name != ".llmops" and not (path.name.startswith("Pulumi.") and path.name != "Pulumi.yaml"):
-            (folder / path.name).symlink_to(path)
-    (folder / "Pulumi.yaml").unlink()
-    shutil.copyfile(stack.project.folder / "Pulumi.yaml", folder / "Pulumi.yaml")
-    (folder / f"Pulumi.{stack.name.rpartition('/')[2]}.yaml").write_text("config: {}\n")
 
 
 def _merged(changes: Mapping[str, str | None]) -> dict[str, str]:

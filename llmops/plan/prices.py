@@ -78,7 +78,6 @@ def known_regions() -> list[str]:
 
 
 def refreshed_file() -> Path:
-    """Where `refresh` writes."""
     return cache_dir() / "prices.json"
 
 

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from contract.documents.run import Compute
 from llmops.plan.endpoints import UNKNOWN_TYPE, EndpointPlan
+from llmops.plan.prices import Price
 
 Use = Literal["endpoint", "training job", "spot training job"]
 
@@ -43,6 +44,21 @@ class QuotaNeed:
         """The quota, what is there and what is needed."""
         allowed = "unknown" if self.allowed is None else self.allowed
         return f"quota {self.code or '(code unknown)'}: {self.name} allows {allowed}, {self.needs} {self.needed}"
+
+
+@dataclass(frozen=True)
+class Hire:
+    """What a cloud says of a run's machines before they are asked for."""
+
+    place: str
+    """Region or location."""
+    quotas: list[QuotaNeed]
+    price: Price | None
+    """Of one machine an hour; None: not known."""
+    kept_minutes: int = 0
+    """How long machines are kept, and paid for, after the run at most."""
+    not_counted: str = ""
+    """What is paid for besides, in words."""
 
 
 def instances_needed(endpoints: Sequence[EndpointPlan]) -> dict[Machines, int]:

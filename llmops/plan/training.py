@@ -3,30 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from contract.documents.run import Compute
 from contract.errors import KitError
-from llmops.plan.prices import Price
-from llmops.plan.quotas import QuotaNeed
-
-if TYPE_CHECKING:
-    from llmops.platforms.platform import Platform, Run, Say
-
-
-@dataclass(frozen=True)
-class Hire:
-    """What a cloud says of a run's machines before they are asked for."""
-
-    place: str
-    """Region or location."""
-    quotas: list[QuotaNeed]
-    price: Price | None
-    """Of one machine an hour; None: not known."""
-    kept_minutes: int = 0
-    """How long machines are kept, and paid for, after the run at most."""
-    not_counted: str = ""
-    """What is paid for besides, in words."""
+from llmops.plan.quotas import Hire
+from llmops.platforms.platform import Platform, Run, Say
 
 
 @dataclass(frozen=True)
@@ -47,11 +29,10 @@ class RunCost:
         return f"cost: likely {likely} ({self.likely_from}), at most {largest} ({self.largest_from}; {self.source})"
 
     def fields(self) -> dict[str, Any]:
-        """For programs."""
         return asdict(self)
 
 
-def look_ahead(platform: "Platform", compute: Compute | None, recipe: str, say: "Say") -> RunCost | None:
+def look_ahead(platform: Platform, compute: Compute | None, recipe: str, say: Say) -> RunCost | None:
     """Say what a run is going to cost, and see that the account's quotas allow its machines.
 
     Args:
@@ -75,7 +56,7 @@ def look_ahead(platform: "Platform", compute: Compute | None, recipe: str, say: 
     return cost
 
 
-def run_cost(compute: Compute, hire: Hire, before: Sequence["Run"]) -> RunCost:
+def run_cost(compute: Compute, hire: Hire, before: Sequence[Run]) -> RunCost:
     """What a run costs: likely as much as those before it on the same machines, at most until it is stopped."""
     known = [run.state.usd for run in before if _is_alike(run, compute) and run.state.usd is not None]
     runs = "1 complete run" if len(known) == 1 else f"{len(known)} complete runs"
@@ -94,7 +75,7 @@ def run_cost(compute: Compute, hire: Hire, before: Sequence["Run"]) -> RunCost:
     )
 
 
-def require_quotas(compute: Compute, hire: Hire, say: "Say") -> None:
+def require_quotas(compute: Compute, hire: Hire, say: Say) -> None:
     """See that quotas allow a run's machines; what is not known is said.
 
     Raises:
@@ -116,7 +97,7 @@ def require_quotas(compute: Compute, hire: Hire, say: "Say") -> None:
         say(f"notice: quota not known: {', '.join(names)}: {why}")
 
 
-def _is_alike(run: "Run", compute: Compute) -> bool:
+def _is_alike(run: Run, compute: Compute) -> bool:
     """Whether a run tells what the next one on these machines costs."""
     own = run.spec.compute
     if own is None or run.doubt or run.state.status != "completed":

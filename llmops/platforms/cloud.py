@@ -5,21 +5,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, TypeVar
 
-from contract.documents.outputs import (
-    AwsOutput,
-    AzureOutput,
-    EndpointOutput,
-    StackOutputs,
-)
+from contract.documents.outputs import AwsOutput, AzureOutput, EndpointOutput, StackOutputs
 from contract.documents.run import Compute, RunSpec
 from contract.errors import KitError
 from contract.names import ModelRef
-from llmops.platforms.platform import (
-    Run,
-    Say,
-    endpoint_is_off,
-    endpoint_of,
-)
+from llmops.platforms.platform import Run, Say, serving_endpoint
 from llmops.runs.cloud_runs import CloudRuns
 from llmops.store.versions import Version
 
@@ -71,7 +61,6 @@ class CloudPlatform(ABC):
         return []
 
     def submit(self, spec: RunSpec, say: Say) -> None:
-        """Create a job."""
         self.runs.submit(spec, say)
 
     def find(self, run: str = "") -> list[Run]:
@@ -100,19 +89,11 @@ class CloudPlatform(ABC):
         return self.runs.request(run)
 
     def output(self, run: str) -> Version:
-        """In the place of runs."""
         return self.runs.output(run)
 
     def serving(self, endpoint: str) -> EndpointOutput:
-        """What the stack says of an endpoint that is to be asked.
-
-        Raises:
-            KitError: there is none of this name, or it is off.
-        """
-        output = endpoint_of(self.outputs, endpoint)
-        if not output.on:
-            raise endpoint_is_off(self.outputs, endpoint)
-        return output
+        """See llmops.platforms.platform.serving_endpoint."""
+        return serving_endpoint(self.outputs, endpoint)
 
 
 def require_place(found: Place | None, cloud: str, outputs: StackOutputs) -> Place:

@@ -15,7 +15,7 @@ from llmops.store.store import Store
 from llmops.store.versions import Version
 
 if TYPE_CHECKING:
-    from llmops.plan.training import Hire
+    from llmops.plan.quotas import Hire
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,17 @@ def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:
     return outputs.endpoints[name]
 
 
-def endpoint_is_off(outputs: StackOutputs, name: str) -> KitError:
-    """What to say where nobody answers, because nobody shall."""
-    return KitError(
-        f"endpoint {name} is off",
-        where=f"stack {outputs.stack}",
-        fix="set its `endpoint: on` in the stack file, then `llmops up`",
-    )
+def serving_endpoint(outputs: StackOutputs, name: str) -> EndpointOutput:
+    """An endpoint that is to be asked.
+
+    Raises:
+        KitError: there is none of this name, or it is off.
+    """
+    output = endpoint_of(outputs, name)
+    if not output.on:
+        fix = "set its `endpoint: on` in the stack file, then `llmops up`"
+        raise KitError(f"endpoint {name} is off", where=f"stack {outputs.stack}", fix=fix)
+    return output
 
 
 def doubtful(run: Run) -> RunError:

@@ -23,7 +23,6 @@ class Steps:
         self.rows.append({"what": what, "state": "is there"})
 
     def make(self, what: str, do: Callable[[], object]) -> None:
-        """Make something that is not there."""
         self._do(what, "made", "would be made", do)
 
     def change(self, what: str, difference: str, do: Callable[[], object]) -> None:
@@ -46,4 +45,4 @@ class Steps:
         self.rows.append({"what": what, "state": planned if self.dry_run else done})
 
 
-ADMINISTRATOR = "bootstrap needs an administrator of the account; repeated, it goes on from there"
+ADMINISTRATOR = "bootstrap needs an administrator of the account; rerun, it resumes"

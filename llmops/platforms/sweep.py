@@ -5,41 +5,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 from contract.errors import KitError
 from contract.expiry import expired_since
+from llmops.platforms import registry
 from llmops.platforms.platform import Say
-from llmops.stacks.lock_records import Records
+from llmops.platforms.sweeper import RUN, Sweeper, Thing
+from llmops.stacks.lock_records import LockRecords
 from llmops.stacks.locks import locks_of
 from llmops.stacks.stack import PulumiStack
 
 NOT_IN_STATE = "not in its stack's state"
 UNKNOWN_STACK = "no stack of this name in this backend"
-RUN = "training job"
-
-
-@dataclass(frozen=True)
-class Thing:
-    """Something in an account, with the tags by which it is ours."""
-
-    kind: str
-    name: str
-    id: str
-    """What a state knows it by: its ARN on AWS, its resource id on Azure."""
-    project: str = ""
-    stack: str = ""
-    expires: str = ""
-    created: datetime | None = None
-    usd_month: float | None = None
-    """None: not known."""
-    data: bool = False
-    """Models, datasets, images or keys: what `llmops down` keeps."""
-    keep: str = ""
-    """Why it must stay; empty: it may be removed."""
-    needed_by: str = ""
-    """Id of the thing that uses it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +30,6 @@ class Left:
 
     @property
     def row(self) -> dict[str, Any]:
-        """For a table, or JSON."""
         thing = self.thing
         return {
             "kind": thing.kind,
@@ -79,7 +57,6 @@ class Expired:
 
     @property
     def row(self) -> dict[str, Any]:
-        """For a table, or JSON."""
         return {
             "stack": self.stack,
             "expired": self.since.isoformat(),
@@ -105,25 +82,6 @@ class Swept:
         return [each for each in self.left if not (each.thing.data or each.thing.keep or each.why == UNKNOWN_STACK)]
 
 
-class Sweeper(Protocol):
-    """Looks through one account and region."""
-
-    place: str
-    """Account and region, or subscription, as a person reads it."""
-
-    def things(self, project: str) -> list[Thing]:
-        """Everything that carries the kit's tags for a project, or that is the project's by its name."""
-        ...
-
-    def lives_here(self, outputs: Mapping[str, Any]) -> bool:
-        """Does a stack with these outputs live in this account and region?"""
-        ...
-
-    def remove(self, things: Collection[Thing], say: Say) -> list[str]:
-        """Remove things in an order that works; what could not be removed, a line each with the reason."""
-        ...
-
-
 def find(stack: PulumiStack, *, of: Collection[str] = ()) -> Swept:
     """Look through the account and region of a stack.
 
@@ -134,7 +92,7 @@ def find(stack: PulumiStack, *, of: Collection[str] = ()) -> Swept:
     Raises:
         KitError: the cloud or the backend can't be read, or the target has no cloud.
     """
-    sweeper = sweeper_of(stack)
+    sweeper = registry.sweeper(stack)
     things = [t for t in sweeper.things(stack.project.name) if not of or t.stack in of]
     known: dict[str, dict[str, Any]] = {}
     owned: set[str] = set()
@@ -155,24 +113,13 @@ def remove(stack: PulumiStack, left: Collection[Left], say: Say) -> None:
     Raises:
         KitError: some of it could not be removed; the rest was.
     """
-    problems = sweeper_of(stack).remove([each.thing for each in left if not each.thing.keep], say)
+    problems = registry.sweeper(stack).remove([each.thing for each in left if not each.thing.keep], say)
     if problems:
         raise KitError(
             f"{len(problems)} of {len(left)} could not be removed:\n  " + "\n  ".join(problems),
-            where=sweeper_of(stack).place,
+            where=registry.sweeper(stack).place,
             fix="repeat the command: some things can go only when others are gone",
         )
-
-
-def sweeper_of(stack: PulumiStack) -> Sweeper:
-    """What looks through the cloud of a stack.
-
-    Raises:
-        KitError: its target has none.
-    """
-    from llmops.platforms.registry import sweeper
-
-    return sweeper(stack)
 
 
 def states(stack: PulumiStack) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -244,13 +191,11 @@ def _expired(things: Collection[Thing]) -> Iterator[Expired]:
 
 def _is_busy(stack: PulumiStack, name: str) -> bool:
     """Is an update of a stack of this backend on its way? It may have made things that its state does not have yet."""
-    from llmops.platforms.registry import state_locks
-
     project = stack.project.name
-    look = state_locks(stack, name)
+    look = registry.state_locks(stack, name)
     if look is None and stack.backend.startswith("file://"):
         look = partial(locks_of, Path(unquote(stack.backend.removeprefix("file://"))), name, project)
     if look is None:
         return False  # Pulumi's service sees to updates itself
-    records = Records.of(stack.project.folder, name)
+    records = LockRecords.of(stack.project.folder, name)
     return any(not lock.ended(records) for lock in look())

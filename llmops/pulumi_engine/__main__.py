@@ -3,7 +3,7 @@
 import sys
 
 from contract.errors import KitError
-from llmops.pulumi_engine import ensure
+from llmops.pulumi_engine.engine import ensure
 from llmops.pulumi_engine.install import print_progress
 
 try:

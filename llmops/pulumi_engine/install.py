@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from contract.errors import KitError
-from llmops.pulumi_engine import FOLDER, Report, parse_version
+from llmops.pulumi_engine.version import FOLDER, Report, parse_version
 
 MODULE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 RELEASES = "https://github.com/pulumi/pulumi/releases/download"

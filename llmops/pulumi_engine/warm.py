@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmops.pulumi_engine import FOLDER
+from llmops.pulumi_engine.version import FOLDER
 from llmops.pulumi_engine.warm_host import SERVE, VARIABLE
 
 

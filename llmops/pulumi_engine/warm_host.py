@@ -38,7 +38,7 @@ _STANDARD = str(Path(os.__file__).parent)
 def main() -> None:
     """`warm_host.py ENGINE_ARGUMENTS...` for the launcher; `warm_host.py --serve SOCKET` for who keeps one."""
     if sys.argv[1:2] == [SERVE]:
-        _Server(Path(sys.argv[2])).serve()
+        _WarmServer(Path(sys.argv[2])).serve()
         return
     engine, arguments = os.getppid(), sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an engine may end it at once: no traceback is of any use then
@@ -104,7 +104,7 @@ def _packages() -> Path:
     return environment / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
 
 
-class _Server:
+class _WarmServer:
     """Forks a host for each connection, and imports what they report. Ends when its standard input does."""
 
     def __init__(self, path: Path) -> None:

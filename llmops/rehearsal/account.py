@@ -16,8 +16,8 @@ from typing import Any
 
 from contract.errors import KitError
 from llmops.platforms.platform import Say
-from llmops.rehearsal.clouds.cloud import Caller, Cloud
-from llmops.rehearsal.world import World, become, bring_base, copy_project
+from llmops.rehearsal.clouds.cloud import Cloud, CloudCaller
+from llmops.rehearsal.world import World, become, bring_base
 from llmops.stacks.project import Project
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
@@ -47,7 +47,7 @@ class AccountWorld(World):
         self.end = datetime.now(UTC) + ttl
         cloud.only = self.id
         self._max_usd = max_usd
-        self._caller = Caller("", "", "")
+        self._caller = CloudCaller("", "", "")
 
     def open(self, say: Say) -> None:
         """Look who the caller is, and make the project's copy; nothing is made in the account.
@@ -55,7 +55,7 @@ class AccountWorld(World):
         Raises:
             KitError: there are no credentials.
         """
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
         bring_base(self.source, say)
@@ -92,7 +92,7 @@ class AccountWorld(World):
 
     def copy(self) -> None:
         """Make the project that its commands run in."""
-        copy_project(self.source, self.project)
+        self.source.link_into(self.project)
 
     def stack(self, name: str) -> str:
         """The name of the stack dev or prod in this account."""
@@ -111,7 +111,6 @@ class AccountWorld(World):
         return self.id in name
 
     def place(self) -> str:
-        """Where it is, in words."""
         twin = self._caller.twin
         return f"the caller's account ({f'a twin at {twin}' if twin else self.cloud.title}), as stacks {self.id}-…"
 
@@ -180,7 +179,7 @@ class AccountWorld(World):
                 self.swept.append(f"the sweep of {stack} failed: {last_lines(each.stderr)}")
 
     def _destroy(self, stack: str) -> subprocess.CompletedProcess[str]:
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         engine = str(ensure().pulumi)
         self._run([engine, "cancel", "--yes", "--stack", stack])  # a killed command's lock: nobody else has this state

@@ -41,7 +41,6 @@ class Meter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
         self._stopped.set()
         if self._thread:
             self._thread.join()

@@ -1,7 +1,9 @@
-"""Faults on request, and how a rehearsal that meets one ends. docs/how-to/rehearsal.md shows each cloud's table."""
+"""Faults on request, and how a rehearsal that meets one ends: clouds/faults.toml. docs/how-to/rehearsal.md shows it."""
 
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from contract.documents.validation import did_you_mean
@@ -20,7 +22,6 @@ class FaultCase:
     """
 
     name: str
-    kind: str
     step: str
     does: str
     end: End
@@ -28,6 +29,26 @@ class FaultCase:
     says: str = ""
     way_out: str = ""
     meanwhile: str = ""
+
+
+def cases_of(cloud: str) -> tuple[FaultCase, ...]:
+    """The faults of a cloud's twin."""
+    rows = tomllib.loads(Path(__file__).with_name("clouds").joinpath("faults.toml").read_text())["case"]
+    return tuple(_case(row, cloud) for row in rows if cloud in row.pop("clouds", (cloud,)))
+
+
+def _case(row: Mapping[str, Any], cloud: str) -> FaultCase:
+    fields: dict[str, Any] = {k: v.get(cloud, v) if isinstance(v, dict) else v for k, v in row.items()}
+    fields["members"] = {k: _after_the_roles if v == _LATER else v for k, v in fields["members"].items()}
+    return FaultCase(**fields)
+
+
+def _after_the_roles(stage: Any) -> float:
+    """So long after the roles were made that the first job meets them too early."""
+    return stage.timeline.now() - stage.notes["roles made"] + 30
+
+
+_LATER = "after the roles"
 
 
 def table(cases: Iterable[FaultCase]) -> str:

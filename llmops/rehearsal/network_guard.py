@@ -15,7 +15,7 @@ class Guard:
 
     def __init__(self) -> None:
         self.refused: list[str] = []
-        self._server = _Server(("127.0.0.1", 0), _Refuse)
+        self._server = _RefusingServer(("127.0.0.1", 0), _Refuse)
         self._server.refused = self.refused
         self._thread = threading.Thread(target=self._server.serve_forever, name="guard", daemon=True)
 
@@ -50,7 +50,7 @@ class Guard:
             )
 
 
-class _Server(socketserver.ThreadingTCPServer):
+class _RefusingServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
     refused: list[str]
@@ -61,7 +61,7 @@ class _Refuse(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         words = self.rfile.readline(8192).decode("latin-1").split()
-        assert isinstance(self.server, _Server)
+        assert isinstance(self.server, _RefusingServer)
         if len(words) > 1:
             self.server.refused.append(words[1])
         self.wfile.write(b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")

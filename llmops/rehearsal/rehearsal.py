@@ -19,10 +19,11 @@ from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.lifecycle import STEPS
 from llmops.rehearsal.report import report as reports
+from llmops.rehearsal.report.files import write
 from llmops.rehearsal.report.live_view import Show
 from llmops.rehearsal.report.report import Report
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Result, Step, chosen
+from llmops.rehearsal.steps import RehearsalStep, Result, chosen
 from llmops.rehearsal.twin import TwinWorld
 from llmops.rehearsal.world import World
 from llmops.stacks.project import Project
@@ -35,7 +36,7 @@ _LOOK_SECONDS = {False: 2.0, True: 20.0}  # of the meter, on a twin and on an ac
 
 
 @dataclass(frozen=True)
-class Limits:
+class SpendingLimits:
     """Of a rehearsal on the caller's account."""
 
     usd: float
@@ -43,7 +44,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Options:
+class RehearsalOptions:
     """What was asked for. `without` are (role, action); `limits`: on the caller's own account."""
 
     only: Sequence[str] = ()
@@ -51,10 +52,10 @@ class Options:
     without: Sequence[tuple[str, str]] = ()
     keep: bool = False
     report: Path = Path("rehearsal-report")
-    limits: Limits | None = None
+    limits: SpendingLimits | None = None
 
 
-def rehearse(cloud: Cloud, project: Project, options: Options, console: Console) -> Report:
+def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console: Console) -> Report:
     """Rehearse on a twin of its own, or on the caller's account.
 
     Raises:
@@ -95,7 +96,7 @@ def rehearse(cloud: Cloud, project: Project, options: Options, console: Console)
     return made
 
 
-def _cases(cloud: Cloud, options: Options, steps: Sequence[Step]) -> dict[str, FaultCase]:
+def _cases(cloud: Cloud, options: RehearsalOptions, steps: Sequence[RehearsalStep]) -> dict[str, FaultCase]:
     """Step -> the fault that it meets."""
     if options.faults and options.limits:
         raise KitError("a real account can't be asked for a fault", where="--fault", fix="leave out --live")
@@ -113,7 +114,7 @@ def _cases(cloud: Cloud, options: Options, steps: Sequence[Step]) -> dict[str, F
     return found
 
 
-def _world(cloud: Cloud, project: Project, folder: Path, options: Options) -> World:
+def _world(cloud: Cloud, project: Project, folder: Path, options: RehearsalOptions) -> World:
     for role, action in options.without:
         if role not in cloud.roles:
             where = f"--without {role}:{action}"
@@ -141,7 +142,7 @@ def _keep_log(logs: Path, text: str) -> None:
         (logs / "twin.txt").write_text(text)
 
 
-def _finish(made: Report, world: World, project: Project, options: Options) -> None:
+def _finish(made: Report, world: World, project: Project, options: RehearsalOptions) -> None:
     """Compare with the twin, write the report, and remember a whole one that passed."""
     last = project.folder / FOLDER / LAST.format(world.cloud.target)
     if world.live:
@@ -149,7 +150,7 @@ def _finish(made: Report, world: World, project: Project, options: Options) -> N
         made.swept = world.swept
         if last.is_file():
             made.differences = reports.compare(reports.document(made), json.loads(last.read_text()))
-    reports.write(made, options.report)
+    write(made, options.report)
     if made.passed and not (world.live or options.only or options.without):
         last.parent.mkdir(parents=True, exist_ok=True)
         last.write_text(reports.to_json(made))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from contract.errors import KitError
 from llmops.rehearsal.fault_case import FaultCase
-from llmops.rehearsal.steps import Access, Evidence, Result, Step
+from llmops.rehearsal.steps import Evidence, PermissionCheck, RehearsalStep, Result
 
 if TYPE_CHECKING:
     from llmops.rehearsal.stage import Stage
@@ -20,21 +20,15 @@ _AGAIN_SECONDS, _PAUSE_SECONDS = 60.0, 0.5
 class View(Protocol):
     """Who watches."""
 
-    def begins(self, result: Result) -> None:
-        """A step begins."""
-        ...
+    def begins(self, result: Result) -> None: ...
 
-    def says(self, line: str) -> None:
-        """A line of the step that runs."""
-        ...
+    def says(self, line: str) -> None: ...
 
-    def ends(self, result: Result) -> None:
-        """A step ended."""
-        ...
+    def ends(self, result: Result) -> None: ...
 
 
 def run(
-    steps: Sequence[Step],
+    steps: Sequence[RehearsalStep],
     stage: "Stage",
     view: View,
     faults: Mapping[str, FaultCase] | None = None,
@@ -106,7 +100,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
     """A step that a fault meets: it ends as the table says, or it has failed."""
     result.fault = fault.name
     members = {name: value(stage) if callable(value) else value for name, value in fault.members.items()}
-    stage.world.fault(fault.kind, members)
+    stage.world.fault(fault.name, members)
     stage.say(f"fault {fault.name}: {fault.does}")
     try:
         evidence, refusals = _tried(result.step, stage, fault)
@@ -120,7 +114,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
             where=f"step {result.step.id}",
             fix="see what the step did with it: the report has its commands",
         )
-    if not stage.world.fault_met(fault.kind):
+    if not stage.world.fault_met(fault.name):
         raise KitError(
             f"the fault {fault.name} met nothing",
             where=f"step {result.step.id}",
@@ -130,7 +124,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
     return _noting(evidence, f"fault {fault.name}: recovered{meanwhile}")
 
 
-def _tried(step: Step, stage: "Stage", fault: FaultCase) -> tuple[Evidence, int]:
+def _tried(step: RehearsalStep, stage: "Stage", fault: FaultCase) -> tuple[Evidence, int]:
     """A step, and how often it was refused meanwhile and tried again."""
     deadline, refusals = time.monotonic() + _AGAIN_SECONDS, 0
     while True:
@@ -172,7 +166,7 @@ def _own_error(error: Exception) -> KitError:
     )
 
 
-def _naming_denials(error: KitError, accesses: Iterable[Access]) -> KitError:
+def _naming_denials(error: KitError, accesses: Iterable[PermissionCheck]) -> KitError:
     """Some refusals are lost on their way (a platform says `failed`): what was denied is always named."""
     denied = sorted({f"{a.role} may not {a.action} on {a.resource}" for a in accesses if not a.allowed})
     if not denied or all(words.split()[3] in str(error) for words in denied):

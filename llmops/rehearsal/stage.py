@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from contract.errors import KitError
 from llmops.rehearsal.leaks import Known
-from llmops.rehearsal.steps import Access, Command, Result, Timeline
+from llmops.rehearsal.steps import Command, PermissionCheck, Result, Timeline
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 from llmops.stacks.stack_file import StackFile
@@ -64,7 +64,7 @@ class Stage:
         self.current = result
         self.world.forget_accesses()
 
-    def end(self, _result: Result) -> list[Access]:
+    def end(self, _result: Result) -> list[PermissionCheck]:
         """A step ended: what roles were asked for in it."""
         self.current = None
         for label, documents in self.world.policies().items():
@@ -118,7 +118,7 @@ class Stage:
 
     def pulumi(self, *words: str, stack: str = "dev", who: str = "", code: int = 0) -> str:
         """Run a command of the engine, as `llmops`."""
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         command = [str(ensure().pulumi), *words, "--non-interactive"]
         return self._run(command, ("pulumi", *words), stack, who or "deploy", code)[1]

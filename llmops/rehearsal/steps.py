@@ -3,13 +3,10 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from contract.documents.validation import did_you_mean
 from contract.errors import KitError, NotFoundError
-
-if TYPE_CHECKING:
-    from llmops.rehearsal.stage import Stage
 
 Mark = Literal["real", "twin", "simulated", "cloud"]
 MARKS: dict[Mark, str] = {
@@ -34,7 +31,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Step:
+class RehearsalStep:
     """One step. It may be run again after it failed, and then goes on.
 
     `needs` are steps that must have passed. `live` is false for what can't be asked of a real account.
@@ -44,7 +41,8 @@ class Step:
     title: str
     proves: str
     mark: Mark
-    run: Callable[["Stage"], Evidence]
+    run: Callable[[Any], Evidence]
+    """Takes the Stage."""
     needs: tuple[str, ...] = ()
     live: bool = True
 
@@ -60,7 +58,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Access:
+class PermissionCheck:
     """What a role was asked for in a step, and whether it was allowed."""
 
     role: str
@@ -73,7 +71,7 @@ class Access:
 class Result:
     """A step as it went. Times are seconds; `began` counts from the rehearsal's begin."""
 
-    step: Step
+    step: RehearsalStep
     state: State = "not run"
     began: float = 0.0
     seconds: float = 0.0
@@ -81,7 +79,7 @@ class Result:
     error: KitError | None = None
     fault: str = ""
     commands: list[Command] = field(default_factory=list)
-    accesses: list[Access] = field(default_factory=list)
+    accesses: list[PermissionCheck] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,6 @@ class Timeline:
         self.begun, self.begun_at = time.monotonic(), time.time()
 
     def now(self) -> float:
-        """Seconds from the begin."""
         return time.monotonic() - self.begun
 
     def mark(self, words: str) -> None:
@@ -121,7 +118,7 @@ class Timeline:
         self.marks.append((self.now(), words))
 
 
-def chosen(steps: Iterable[Step], only: Iterable[str]) -> list[Step]:
+def chosen(steps: Iterable[RehearsalStep], only: Iterable[str]) -> list[RehearsalStep]:
     """The steps of these ids with all that they need, in order; all where none is given.
 
     Raises:

@@ -13,8 +13,8 @@ from typing import Any
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.network_guard import Guard
-from llmops.rehearsal.steps import Access
-from llmops.rehearsal.world import World, become, bring_base, copy_project, scrubbed
+from llmops.rehearsal.steps import PermissionCheck
+from llmops.rehearsal.world import World, become, bring_base, scrubbed
 from llmops.stacks.project import Project
 
 PACE = 1.0
@@ -50,13 +50,13 @@ class TwinWorld(World):
             KitError: the engine, an image or the judge can't be made, or the twin does not start.
         """
         from hosting import images
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
         for name in ("training", "serving"):
             images.build(name, say)
         bring_base(self.source, say)
-        copy_project(self.source, self.project)
+        self.source.link_into(self.project)
         # Short, since sockets lie there too: an address of one has 107 characters at most.
         temporary = tempfile.mkdtemp(prefix="llmops-")
         self.temporary.append(Path(temporary))
@@ -113,21 +113,20 @@ class TwinWorld(World):
         self._twin.deny(self.roles[label], action)
 
     def give_back(self, label: str, action: str) -> None:
-        """The reverse of `deny`."""
         self._twin.give_back(self.roles[label], action)
 
     def forget_accesses(self) -> None:
         """Begin to record anew."""
         self._twin.ask("recorded", "DELETE")
 
-    def accesses(self) -> list[Access]:
+    def accesses(self) -> list[PermissionCheck]:
         """What roles were asked for since `forget_accesses`, each once."""
         names = {name: label for label, name in self.roles.items()}
         found = []
         for record in self._twin.ask("recorded")["recorded"]:
             role = self._twin.bearer(record["principal"])
             if role in names:
-                found.append(Access(names[role], record["action"], record["resource"], record["allowed"]))
+                found.append(PermissionCheck(names[role], record["action"], record["resource"], record["allowed"]))
         return found
 
     def policies(self) -> dict[str, list[dict[str, Any]]]:
@@ -153,7 +152,6 @@ class TwinWorld(World):
         return self._twin.ask("status")["not_judged"]
 
     def place(self) -> str:
-        """Where it is, in words."""
         return f"a twin of {self.cloud.title} on this machine ({self.cloud.region})"
 
     def check_limits(self) -> None:

@@ -1,7 +1,6 @@
 """Where a rehearsal takes place: a project and an environment of its own; a twin, or the caller's account."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud
-from llmops.rehearsal.steps import Access
+from llmops.rehearsal.steps import PermissionCheck
 from llmops.stacks.project import Project
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ class World:
         raise NotImplementedError
 
     def place(self) -> str:
-        """Where it is, in words."""
         raise NotImplementedError
 
     def stack(self, name: str) -> str:
@@ -95,13 +93,12 @@ class World:
         raise _no_orders(label, action)
 
     def give_back(self, label: str, action: str) -> None:
-        """The reverse of `deny`."""
         raise _no_orders(label, action)
 
     def forget_accesses(self) -> None:
         """Begin to record anew."""
 
-    def accesses(self) -> list[Access]:
+    def accesses(self) -> list[PermissionCheck]:
         """What roles were asked for since `forget_accesses`, each once."""
         return []
 
@@ -114,7 +111,6 @@ class World:
         raise _no_orders(kind, str(dict(members)))
 
     def fault_met(self, _kind: str) -> bool:
-        """Has a fault happened?"""
         return False
 
     def clear_faults(self) -> None:
@@ -164,19 +160,6 @@ def bring_base(project: Project, say: Say) -> None:
             "there is no recipe for the rehearsal", where=str(path), fix="copy it from the kit, and its data"
         )
     base_version(Recipe.load(path), path.parent, say)
-
-
-def copy_project(project: Project, folder: Path) -> None:
-    """Everything of a project by links, but its state and its stacks."""
-    folder.mkdir(parents=True)
-    for path in project.folder.iterdir():
-        if path.name not in (".llmops", ".git", "Pulumi.yaml") and not _is_stack_file(path.name):
-            (folder / path.name).symlink_to(path)
-    shutil.copyfile(project.folder / "Pulumi.yaml", folder / "Pulumi.yaml")
-
-
-def _is_stack_file(name: str) -> bool:
-    return name.startswith("Pulumi.") and name.endswith(".yaml") and name != "Pulumi.yaml"
 
 
 def become(environ: Mapping[str, str]) -> None:

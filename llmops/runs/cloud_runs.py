@@ -13,12 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from contract.documents.run import (
-    Compute,
-    RunSpec,
-    RunState,
-    StoredSpec,
-)
+from contract.documents.run import Compute, RunSpec, RunState, StoredSpec
 from contract.errors import DocumentError, KitError, NotFoundError, RunError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import SPEC, run_key, run_spec_key

@@ -16,25 +16,20 @@ from contract.documents.validation import did_you_mean, first_message
 from contract.errors import KitError, NotFoundError, RunError
 from contract.names import ModelRef
 from llmops import __version__
-from llmops.platforms.platform import (
-    Platform,
-    Run,
-    Say,
-    doubtful,
-)
+from llmops.platforms.platform import Platform, Run, Say, doubtful
 from llmops.runs.receipts import check_output
 from llmops.store.store import now
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """A run that could be submitted, and the one of the same inputs that is there already."""
 
     spec: RunSpec
     same: Run | None
 
 
-def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[str, Any] | None = None) -> Plan:
+def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[str, Any] | None = None) -> RunPlan:
     """Make everything ready that a run needs: dataset version and base model.
 
     Each part is kept in the store: interrupted, the next call goes on from there.
@@ -66,7 +61,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
         compute=compute.model_dump() if compute else None,
     )
     same = [r for r in platform.find(f"{recipe.name}-") if r.spec.inputs == spec.inputs]
-    return Plan(spec, _best(same))
+    return RunPlan(spec, _best(same))
 
 
 def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[str, Any]) -> Compute | None:
@@ -82,7 +77,7 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
     )
     if usual is None:
         raise KitError(
-            "has no effect on a stack of target local: its runs are processes of this machine", where=options
+            f"has no effect on target {platform.outputs.target}: its runs are processes of this machine", where=options
         )
     try:
         chosen = Compute.model_validate(usual.model_dump() | dict(wanted))

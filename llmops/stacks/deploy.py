@@ -15,7 +15,8 @@ from llmops.platforms import registry
 from llmops.platforms.platform import Live, Platform, Say
 from llmops.pulumi_engine import provider_guard
 from llmops.runs.runs import require_collected
-from llmops.stacks.lock_records import Records, Watch
+from llmops.stacks.lock_records import LockRecords
+from llmops.stacks.lock_watch import LockWatch
 from llmops.stacks.locks import Lock, locks_of, take_over
 from llmops.stacks.stack import PulumiStack
 from llmops.store.store import now
@@ -40,18 +41,13 @@ def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False
         KitError: what is missing on this machine, or `pulumi up` failed (its words were passed through).
     """
     preflight(stack, say, dev)
-    local = stack.target == "local"
-    if local:
-        stack.create()
     free(stack, say)
-    # After a reboot the state of a local stack still says that everything runs; a cloud's resources stay as they are.
-    looked = ["--refresh"] if local or refresh else []
+    looked = ["--refresh"] if refresh or registry.operations_of(stack.target).always_refresh else []
     began = time.time()
     try:
         _run(stack, say, "up", "--yes", *looked, "--skip-preview", "--suppress-outputs")
     except KitError:
-        if not local:
-            _refuse_undone(stack, began, say)
+        _refuse_undone(stack, began, say)
         raise
 
 
@@ -68,11 +64,6 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
                 where=str(folder),
                 fix="free some space; `du -sh .llmops/*` shows what models and runs take",
             )
-    if stack.target == "local" and stack.file.config().get("local_runtime", "process") == "process":
-        from hosting import images
-
-        for name in ("training", "serving") if stack.file.endpoints() else ("training",):
-            images.build(name, say)
     registry.preflight(stack, say, dev=dev, make=True)
 
 
@@ -115,9 +106,8 @@ def _settled(platform: Platform, endpoint: str, say: Say) -> Live:
 def free(stack: PulumiStack, say: Say) -> None:
     """Take over what an update of this machine left that was killed: its lock, and what it had begun."""
     find = _locks_of(stack)
-    # On a cloud a second update is refused at once; here, where an update takes a moment, it is waited for.
-    wait_s = _WAIT_SECONDS if stack.target == "local" else 0
-    records = Records.of(stack.project.folder, stack.name)
+    wait_s = registry.operations_of(stack.target).update_wait_s
+    records = LockRecords.of(stack.project.folder, stack.name)
     cut_off = find is not None and take_over(find, records, stack.name, say, wait_s)
     if cut_off and (pending := stack.pending()):
         say(f"looking what became of {', '.join(urn.rpartition('::')[2] for urn in pending)}")
@@ -127,7 +117,7 @@ def free(stack: PulumiStack, say: Say) -> None:
 def _run(stack: PulumiStack, say: Say, *arguments: str) -> None:
     """Run an update, and record its lock, so that the next command on this machine can take it over."""
     _refuse_planted(stack)
-    find, records = _locks_of(stack), Records.of(stack.project.folder, stack.name)
+    find, records = _locks_of(stack), LockRecords.of(stack.project.folder, stack.name)
     if find is None:
         stack.run(*arguments)
         return
@@ -137,7 +127,7 @@ def _run(stack: PulumiStack, say: Say, *arguments: str) -> None:
         say(f"{records.folder}: {error.strerror}: if this command is killed, `pulumi cancel` has to free the stack")
         stack.run(*arguments)
         return
-    with Watch(records, find) as watch:
+    with LockWatch(records, find) as watch:
         stack.run(*arguments, watch=watch)
 
 
@@ -202,7 +192,7 @@ def down(stack: PulumiStack, say: Say, *, discard_runs: bool = False) -> None:
     """
     registry.preflight(stack, say, dev=True, make=False)
     free(stack, say)
-    _stop_runs(stack, say, discard_runs or stack.target == "local")  # whose runs stay where they are
+    _stop_runs(stack, say, discard_runs or registry.operations_of(stack.target).keeps_runs)
     _run(stack, say, "destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")
 
 

@@ -14,12 +14,7 @@ from typing import Any
 import psutil
 
 from contract.errors import KitError
-from llmops.stacks.lock_records import (
-    Records,
-    is_shared,
-    may_run,
-    sees_all_processes,
-)
+from llmops.stacks.lock_records import LockRecords, is_shared, may_run, sees_all_processes
 
 FOLDER = ".pulumi/locks"
 """Below a backend's folder or bucket."""
@@ -52,7 +47,7 @@ class Lock:
         """Whether it says this host's name. It proves nothing."""
         return self.host == socket.gethostname()
 
-    def ended(self, records: Records) -> bool | None:
+    def ended(self, records: LockRecords) -> bool | None:
         """Whether the process that took it is gone; None: that can't be told from this machine.
 
         A record of the kit's own proves it. Without one, for an engine that was not started by the kit, the host name,
@@ -159,7 +154,7 @@ def _timestamp(data: dict[str, Any]) -> float:
 
 
 def take_over(
-    find: Callable[[], list[Lock]], records: Records, stack: str, say: Callable[[str], None], wait_s: float = 600
+    find: Callable[[], list[Lock]], records: LockRecords, stack: str, say: Callable[[str], None], wait_s: float = 600
 ) -> bool:
     """Make a stack free: remove the locks of processes that are proven to be gone, wait for those that still run here.
 

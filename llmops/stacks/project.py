@@ -1,6 +1,7 @@
 """Where we are: the Pulumi project's folder, and which of its stacks is meant."""
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import KitError, NotFoundError
+from llmops.stacks.backend import STATE, base_environ
 
 STACK_VARIABLE = "PULUMI_STACK"
 _PROJECT_FILE = "Pulumi.yaml"
@@ -54,9 +56,16 @@ class Project:
         return self.folder / f"Pulumi.{stack.rpartition('/')[2]}.yaml"
 
     def stacks(self) -> list[str]:
-        """The stacks that have a file here."""
         names = (p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in self.folder.glob("Pulumi.*.yaml"))
         return sorted(n for n in names if n)
+
+    def link_into(self, folder: Path) -> None:
+        """Make a folder with links to everything of the project but its state and stacks, and its own Pulumi.yaml."""
+        folder.mkdir(parents=True)
+        for path in self.folder.iterdir():
+            if path.name not in (".llmops", ".git", _PROJECT_FILE) and path not in map(self.stack_file, self.stacks()):
+                (folder / path.name).symlink_to(path)
+        shutil.copyfile(self.folder / _PROJECT_FILE, folder / _PROJECT_FILE)
 
     def choose_stack(self, asked: str) -> str:
         """The stack that is meant: asked for, in $PULUMI_STACK, the only one with a file, or the selected one.
@@ -82,8 +91,7 @@ class Project:
 
     def _selected(self) -> str:
         """What `pulumi stack select` said last; empty when it said nothing, or no engine is here yet."""
-        from llmops.pulumi_engine import find
-        from llmops.stacks.stack import STATE, base_environ
+        from llmops.pulumi_engine.engine import find
 
         engine = find()
         if engine is None:
@@ -91,7 +99,7 @@ class Project:
         answer = subprocess.run(
             [engine.pulumi, "stack", "--show-name", "--non-interactive", "--cwd", str(self.folder)],
             # The kit's own backend only where it is in use: asking must not make it, nor hide a login.
-            env=base_environ(self, local=(self.folder / STATE).is_dir()) | engine.env,
+            env=base_environ(self.folder, local=(self.folder / STATE).is_dir()) | engine.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

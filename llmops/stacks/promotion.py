@@ -19,7 +19,7 @@ from llmops.store.store import Store, now
 
 
 @dataclass(frozen=True)
-class Change:
+class PromotionChange:
     """What was written into the stack file."""
 
     endpoint: str
@@ -36,7 +36,7 @@ def promote(
     endpoint: str = "",
     force: bool = False,
     say: Say = lambda _: None,
-) -> Change:
+) -> PromotionChange:
     """Write a model version into the stack file, after its signature, its files and its gate were checked.
 
     Args:
@@ -66,7 +66,7 @@ def promote(
     return _write(platform, file, name, ref, waived=not passed, kind="promote")
 
 
-def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say = lambda _: None) -> Change:
+def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say = lambda _: None) -> PromotionChange:
     """Write the version that an endpoint had before into the stack file; again, the one before that.
 
     Raises:
@@ -121,7 +121,7 @@ def _require_not_rejected(store: Store, ref: ModelRef) -> None:
         )
 
 
-def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, waived: bool, kind: str) -> Change:
+def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, waived: bool, kind: str) -> PromotionChange:
     entry = file.endpoints().get(name, {})
     before = str(entry.get("model", ""))
     if before != str(ref):
@@ -144,7 +144,7 @@ def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, waived
             "by": _user(),
         }
         platform.store().append(_log(name), entry_of_log)
-    return Change(name, before, ref, waived, diff)
+    return PromotionChange(name, before, ref, waived, diff)
 
 
 def _history(store: Store, endpoint: str) -> list[tuple[str, bool]]:

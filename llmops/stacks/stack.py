@@ -10,55 +10,28 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
+from clouds.targets import TARGETS, unknown_target
 from contract.documents.outputs import StackOutputs
-from contract.errors import KitError
-from llmops.platforms import registry
+from contract.errors import KitError, SettingError
+from llmops.stacks.backend import (
+    BACKEND_VARIABLE,
+    STATE,
+    base_environ,
+    folder_of,
+    has_own_state,
+    is_twin_state,
+    use_folder,
+)
 from llmops.stacks.project import Project
 from llmops.stacks.stack_file import StackFile
 
 if TYPE_CHECKING:
-    from llmops.pulumi_engine import EngineInstall
-    from llmops.stacks.lock_records import Watch
+    from llmops.pulumi_engine.engine import EngineInstall
+    from llmops.stacks.lock_watch import LockWatch
 
-STATE = ".llmops/state"
-TWIN_FILE = "twin.json"  # in the home of a twin, whose stacks keep their state beside it
-_BACKEND = "PULUMI_BACKEND_URL"
-_PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
 _CONFIG_FILE = "PULUMI_OPTION_CONFIG_FILE"  # the engine's --config-file
 _ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
-
-
-def base_environ(project: Project, local: bool) -> dict[str, str]:
-    """This process' environment, and for stacks of target `local` a backend in the checkout where none was chosen."""
-    environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1")
-    if local and _has_own_state():
-        state = project.folder / STATE
-        state.mkdir(parents=True, exist_ok=True)
-        _use_folder(environ, state)
-    return environ
-
-
-def _has_own_state() -> bool:
-    """Whether local stacks keep their state in the checkout: no backend was chosen, or a twin's."""
-    chosen = os.environ.get(_BACKEND) or os.environ.get("PULUMI_ACCESS_TOKEN")
-    return not chosen or is_twin_state(os.environ.get(_BACKEND, ""))
-
-
-def _use_folder(environ: dict[str, str], state: Path) -> None:
-    environ[_BACKEND] = state.as_uri()
-    if not environ.get(f"{_PASSPHRASE}_FILE"):
-        environ.setdefault(_PASSPHRASE, "")
-
-
-def is_twin_state(url: str) -> bool:
-    """Is a backend the one of a twin's home? Only the twin's stacks live there."""
-    return url.startswith("file://") and (_folder_of(url).parent / TWIN_FILE).is_file()
-
-
-def _folder_of(url: str) -> Path:
-    return Path(unquote(url.removeprefix("file://"))).expanduser()
 
 
 class PulumiStack:
@@ -69,13 +42,16 @@ class PulumiStack:
         self.name = name
         self.file = StackFile(project.stack_file(name), project.name)
         self.target = str(self.file.config().get("target", "local"))
-        registry.require_target(self.target, f"{self.file.path}: {project.name}:target")
+        if self.target not in TARGETS:
+            what, fix = unknown_target(self.target)
+            raise SettingError(what, where=f"{self.file.path}: {project.name}:target", fix=fix)
+        self._is_here = not TARGETS[self.target].is_cloud
 
     def environ(self) -> dict[str, str]:
         """What the engine is started with."""
-        environ = base_environ(self.project, self.target == "local") | self._engine.env
-        if is_twin_state(environ.get(_BACKEND, "")):
-            environ[_CONFIG_FILE] = str(self._copy_for_twin(_folder_of(environ[_BACKEND]).parent))
+        environ = base_environ(self.project.folder, self._is_here) | self._engine.env
+        if is_twin_state(environ.get(BACKEND_VARIABLE, "")):
+            environ[_CONFIG_FILE] = str(self._copy_for_twin(folder_of(environ[BACKEND_VARIABLE]).parent))
         return environ
 
     def _copy_for_twin(self, home: Path) -> Path:
@@ -98,7 +74,7 @@ class PulumiStack:
     @cached_property
     def _engine(self) -> "EngineInstall":
         """The engine, installed where it is missing."""
-        from llmops.pulumi_engine import ensure
+        from llmops.pulumi_engine.engine import ensure
 
         return ensure()
 
@@ -110,8 +86,8 @@ class PulumiStack:
     @property
     def state_folder(self) -> Path | None:
         """Where the stack's state lies, if its backend is a folder of this machine."""
-        url = base_environ(self.project, self.target == "local").get(_BACKEND, "")
-        return _folder_of(url) if url.startswith("file://") else None
+        url = base_environ(self.project.folder, self._is_here).get(BACKEND_VARIABLE, "")
+        return folder_of(url) if url.startswith("file://") else None
 
     @cached_property
     def backend(self) -> str:
@@ -120,7 +96,7 @@ class PulumiStack:
 
     def exists(self) -> bool:
         """Is the stack in its backend?"""
-        if self.target == "local" and _has_own_state() and not (self.project.folder / STATE).is_dir():
+        if self._is_here and has_own_state() and not (self.project.folder / STATE).is_dir():
             return False  # asking the engine would make the folder
         answer = self._capture("stack", "ls", "--json", stack=False)
         return self.name.rpartition("/")[2] in {s["name"].rpartition("/")[2] for s in json.loads(answer.stdout)}
@@ -195,7 +171,7 @@ class PulumiStack:
             raise KitError(
                 f"`pulumi preview` failed: {_first_error(data) or answer.stderr.strip()}",
                 where=f"stack {self.name}",
-                fix="see to what it names, then repeat the command",
+                fix="fix that and rerun",
             )
         return data
 
@@ -204,7 +180,7 @@ class PulumiStack:
         operations = self.export().get("pending_operations") or []
         return [str(o["resource"]["urn"]) for o in operations]
 
-    def run(self, *arguments: str, stack: bool = True, watch: "Watch | None" = None) -> None:
+    def run(self, *arguments: str, stack: bool = True, watch: "LockWatch | None" = None) -> None:
         """Run a command of the engine, its output passed through, and wait for its end.
 
         Ctrl-C reaches the engine once as a request to stop in order, twice as an order; it is waited for in any case,
@@ -237,7 +213,7 @@ class PulumiStack:
             raise KitError(
                 f"`pulumi {arguments[0]}` failed (its words are above)",
                 where=f"stack {self.name}",
-                fix="see to what it names, then repeat the command: it goes on from there",
+                fix="fix the error above and rerun; it resumes",
             )
 
     def _capture(self, *arguments: str, stack: bool = True, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -285,7 +261,7 @@ class _TemporaryStack(PulumiStack):
 
     def environ(self) -> dict[str, str]:
         environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1") | self._engine.env
-        _use_folder(environ, self._folder / "state")
+        use_folder(environ, self._folder / "state")
         return environ | {_CONFIG_FILE: str(self._folder / self.file.path.name)}
 
     def _copy_file(self) -> list[str]:
@@ -298,7 +274,7 @@ class _TemporaryStack(PulumiStack):
         yaml = YAML(typ="safe", pure=True)
         content = yaml.load(self.file.path) or {}
         encrypted = not {"encryptedkey", "encryptionsalt"}.isdisjoint(content)
-        if not encrypted or is_twin_state(os.environ.get(_BACKEND, "")):
+        if not encrypted or is_twin_state(os.environ.get(BACKEND_VARIABLE, "")):
             content = {k: v for k, v in content.items() if k not in _ENCRYPTION}
         with (self._folder / self.file.path.name).open("w") as f:
             yaml.dump(content, f)

@@ -172,7 +172,6 @@ class FolderObjects:
         check_folder(self.get_folder(key), files)
 
     def address(self, key: str) -> str:
-        """Its path."""
         return str(self.root / object_keys.check(key, self.url))
 
     @contextmanager

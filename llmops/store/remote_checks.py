@@ -34,7 +34,7 @@ class Stored(NamedTuple):
     """Another one after each write, which no writer can choose. Empty: there is no such thing."""
 
 
-class Place(NamedTuple):
+class ObjectFolder(NamedTuple):
     """A folder of objects, by file names relative to it."""
 
     where: str
@@ -46,7 +46,7 @@ class Place(NamedTuple):
 
 
 def faults(
-    place: Place, files: Mapping[str, FileEntry], known: Mapping[str, str], say: Say
+    place: ObjectFolder, files: Mapping[str, FileEntry], known: Mapping[str, str], say: Say
 ) -> tuple[dict[str, IntegrityError], dict[str, str]]:
     """Compare objects with what a manifest lists.
 

@@ -19,35 +19,16 @@ from typing import Any, NamedTuple
 from contract.documents.dataset import FileEntry, files_of
 from contract.errors import IntegrityError, KitError
 from contract.integrity import object_keys
-from contract.integrity.digest import (
-    check_folder,
-    list_files,
-    sha256_bytes,
-    sha256_file,
-)
+from contract.integrity.digest import check_folder, list_files, sha256_bytes, sha256_file
 from contract.integrity.fresh_folder import FreshFolder
 from contract.layout import MANIFEST, SIGNATURE
 from llmops.store.bounded_file import FETCH_ANEW, Bounded
-from llmops.store.objects import (
-    MOST_DOCUMENT_BYTES,
-    Say,
-    full_disk_explained,
-    require_document,
-)
-from llmops.store.remote_checks import (
-    Hashed,
-    Place,
-    Stored,
-    at_once,
-    faults,
-    in_words,
-    read_json,
-    write_json,
-)
+from llmops.store.objects import MOST_DOCUMENT_BYTES, Say, full_disk_explained, require_document
+from llmops.store.remote_checks import Hashed, ObjectFolder, Stored, at_once, faults, in_words, read_json, write_json
 
 _SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
 _READ = ".read.json"  # beside the folder in the cache: the objects' marks when they were read and fitted
-_AGAIN = "repeat the command: it goes on from there"
+_AGAIN = "rerun the command; it resumes"
 
 
 class Entry(NamedTuple):
@@ -218,13 +199,12 @@ class RemoteObjects(ABC):
             raise next(errors[name] for name in files if name in errors)
 
     def address(self, key: str) -> str:
-        """Its URL."""
         return f"{self.url}/{key}"
 
     def _faults(self, key: str, files: Mapping[str, FileEntry], say: Say) -> dict[str, IntegrityError]:
         """The files that are not what the manifest lists, and why."""
         object_keys.check(key, self.url)
-        place = Place(f"{self.url}/{key}", lambda name: self._stored(f"{key}/{name}"), self._reader(key))
+        place = ObjectFolder(f"{self.url}/{key}", lambda name: self._stored(f"{key}/{name}"), self._reader(key))
         notes = self.cache / f"{key}{_READ}"
         known = read_json(notes)
         with self._explained(place.where, _AGAIN):

@@ -61,11 +61,9 @@ class FolderVersion(Version):
 
     @property
     def where(self) -> str:
-        """The folder."""
         return str(self.folder)
 
     def manifest(self) -> bytes:
-        """From its file."""
         list_files(self.folder)  # a link would have the caller read what the job could not
         return self._read(MANIFEST, -1)
 
@@ -86,11 +84,9 @@ class RemoteVersion(Version):
 
     @property
     def where(self) -> str:
-        """The key's URL."""
         return f"{self.objects.url}/{self.key}"
 
     def manifest(self) -> bytes:
-        """From its object."""
         if (content := self.objects.find(f"{self.key}/{MANIFEST}")) is None:
             raise IntegrityError(
                 f"there is no {MANIFEST}: the job left no complete version",

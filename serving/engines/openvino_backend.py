@@ -15,7 +15,7 @@ def warm() -> None:
     import openvino_genai  # noqa: F401
 
 
-class Backend:
+class OpenVinoBackend:
     """One pipeline over a model version's `openvino` folder, which holds no tokenizer: ids in and out."""
 
     def __init__(self) -> None:

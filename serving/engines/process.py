@@ -7,13 +7,7 @@ from dataclasses import fields
 from typing import Any, cast
 
 from contract.errors import ServingError
-from serving.engines.engine import (
-    EngineError,
-    EngineInfo,
-    Finish,
-    GenerationRequest,
-    Tokens,
-)
+from serving.engines.engine import EngineError, EngineInfo, Finish, GenerationRequest, Tokens
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import Lines, encode
 
@@ -42,7 +36,7 @@ class ProcessEngine:
         """Connect, and wait for the model that somebody ordered to be loaded."""
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(
-            lambda: _Connection(self._receive, self._lost), sock=self._worker.sock
+            lambda: _LineConnection(self._receive, self._lost), sock=self._worker.sock
         )
         self._transport = transport
         info = await self._loaded
@@ -168,7 +162,7 @@ class _Mailbox:
             self._waiter.set_result(None)
 
 
-class _Connection(asyncio.Protocol):
+class _LineConnection(asyncio.Protocol):
     """Cuts lines without a task of its own: a token's way to its handler is one callback."""
 
     def __init__(self, receive: Callable[[Any], None], lost: Callable[[], None]) -> None:

@@ -30,7 +30,7 @@ class _Row:
         self.random = torch.Generator(device).manual_seed(request.seed)
 
 
-class Backend:
+class TransformersBackend:
     """One model in eager mode; safetensors only, and no code from the model's folder."""
 
     def __init__(self) -> None:

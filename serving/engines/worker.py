@@ -19,13 +19,16 @@ from typing import Any, Protocol, cast
 from serving.engines.engine import GenerationRequest, LoadOrder
 from serving.engines.wire import Channel
 
-_BACKENDS = {"openvino": "serving.engines.openvino_backend", "transformers": "serving.engines.transformers_backend"}
+_BACKENDS = {
+    "openvino": ("serving.engines.openvino_backend", "OpenVinoBackend"),
+    "transformers": ("serving.engines.transformers_backend", "TransformersBackend"),
+}
 
 Step = tuple[int, list[int], str | None]
 """A request's number, its new tokens, and how it ended: stop, length, lost; None while it runs."""
 
 
-class Backend(Protocol):
+class EngineBackend(Protocol):
     """A library that generates for a batch that requests join and leave between steps."""
 
     def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
@@ -57,17 +60,23 @@ def main(fd: int, likely: str) -> None:
     gc.disable()  # a start makes no garbage
     channel = Channel(socket.socket(fileno=fd))
     with suppress(ImportError):  # said when it is asked for
-        import_module(_BACKENDS[likely]).warm()
+        import_module(_BACKENDS[likely][0]).warm()
     with suppress(EOFError, ConnectionError):
         _run(channel)
     os._exit(0)  # not a moment for destructors: the server is gone, and nothing is left to save
+
+
+def new_backend(engine: str) -> EngineBackend:
+    """Import an engine's library, and return its backend."""
+    module, name = _BACKENDS[engine]
+    return cast(EngineBackend, getattr(import_module(module), name)())
 
 
 def _run(channel: Channel) -> None:
     (first, *early), handles = channel.receive_first()
     order = LoadOrder(**first["load"])
     try:
-        backend = cast(Backend, import_module(_BACKENDS[order.engine]).Backend())
+        backend = new_backend(order.engine)
         with _folder(order.files, handles) as folder:
             loaded = backend.load(order, folder)
         channel.send({"loaded": loaded})
@@ -99,7 +108,7 @@ def _folder(names: Iterable[str], handles: Iterable[int]) -> Iterator[Path]:
             os.close(handle)
 
 
-def _take(channel: Channel, backend: Backend, messages: Iterable[Any]) -> None:
+def _take(channel: Channel, backend: EngineBackend, messages: Iterable[Any]) -> None:
     for message in messages:
         if "cancel" in message:
             backend.cancel(message["cancel"])
@@ -111,7 +120,7 @@ def _take(channel: Channel, backend: Backend, messages: Iterable[Any]) -> None:
             channel.send({"lost": [number], "reason": f"the engine refused the request: {_line(e)}"})
 
 
-def _step(channel: Channel, backend: Backend) -> bool:
+def _step(channel: Channel, backend: EngineBackend) -> bool:
     """False after an exception: every later step would raise too. The next process loads what is verified anew."""
     numbers = backend.numbers()
     try:

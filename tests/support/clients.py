@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from llmops.pulumi_engine import ensure
+from llmops.pulumi_engine.engine import ensure
 
 
 def client_environ(changed: Mapping[str, str | None]) -> dict[str, str]:

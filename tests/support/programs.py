@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmops.pulumi_engine import ensure
+from llmops.pulumi_engine.engine import ensure
 from tests.support.stacks import finish
 
 PROJECT = "name: parts\nruntime: {name: python, options: {toolchain: pip, virtualenv: " + sys.prefix + "}}\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from llmops.pulumi_engine import ensure
+from llmops.pulumi_engine.engine import ensure
 from tests.support.checkout import CHECKOUT
 
 PROGRAM = "from infra.__main__ import main\n\nmain()\n"

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pulumi
 from pulumi import dynamic
 
-from contract.layout import model_key
-from infra import names
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 from infra.targets.local.identity import make_api_key
-from infra.targets.local.images import Image
 
 if TYPE_CHECKING:
     from hosting.host import Host
     from hosting.spec import EndpointSpec
-    from infra.settings import Endpoint as EndpointSettings
 
 RUNNING, OFF, STOPPED = "running", "off", "stopped"
 # Paths in the container.
@@ -50,16 +44,6 @@ class HostingProvider(KitProvider):
         _host(_props).shutdown()
 
 
-class Hosting(dynamic.Resource, module="llmops", name="Hosting"):
-    """Outputs: home (a folder), endpoints (names)."""
-
-    home: pulumi.Output[str]
-
-    def __init__(self, home: names.StackHome, endpoints: Iterable[str]) -> None:
-        props: dict[str, Any] = {"home": str(home.hosting), "endpoints": sorted(endpoints)}
-        super().__init__(HostingProvider(), names.HOSTING, props)
-
-
 class EndpointProvider(KitProvider):
     """Brings an endpoint to what its properties say; hosting replaces only what differs, without losing a request."""
 
@@ -86,60 +70,6 @@ class EndpointProvider(KitProvider):
         """Stop it, and forget its port and API key."""
         _host(_props).remove(_props["endpoint"])
         Path(_props["key_file"]).unlink(missing_ok=True)
-
-
-class Endpoint(dynamic.Resource, module="llmops", name="Endpoint"):
-    """Outputs: url (empty while off), and what it was made from."""
-
-    url: pulumi.Output[str]
-
-    def __init__(
-        self,
-        name: str,
-        settings: EndpointSettings,
-        home: names.StackHome,
-        *,
-        image: Image,
-        after: Sequence[pulumi.Resource],
-    ) -> None:
-        """Declare it.
-
-        Args:
-            name: the entry in the settings.
-            settings: the entry.
-            home: where the stack keeps everything.
-            image: what serves it.
-            after: other resources that must be there first.
-        """
-        props = _properties(name, settings, home, image.stated)
-        options = pulumi.ResourceOptions(depends_on=[image, *after])
-        super().__init__(EndpointProvider(), names.endpoint(name), props, options)
-
-
-def _properties(name: str, settings: EndpointSettings, home: names.StackHome, image: pulumi.Input[str]) -> Properties:
-    """Inputs, readable in a preview; each of them is acted on."""
-    version = settings.version
-    return {
-        "endpoint": name,
-        "model": version.alias,
-        "sha256": version.sha256,
-        "folder": str(home.store / model_key(version.sha256)),
-        "image": image,
-        "precision": settings.precision,
-        "instances": settings.size.instances,
-        "port": settings.port,
-        "rollout": _rollout(settings),
-        "status": RUNNING if settings.endpoint else OFF,
-        "home": str(home.hosting),
-        "key_file": str(home.api_key(name)),
-        "public_key_file": str(home.public_key),
-        "url": None,
-    }
-
-
-def _rollout(settings: EndpointSettings) -> Properties:
-    rollout = settings.rollout
-    return rollout.model_dump() if rollout.strategy == "canary" else {"strategy": rollout.strategy}
 
 
 def _host(props: Properties) -> Host:

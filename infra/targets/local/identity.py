@@ -2,12 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
-import pulumi
 from pulumi import dynamic
 
-from infra import names
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
 from infra.targets.local.storage import require_moved
 
@@ -32,22 +29,6 @@ class SigningKeyProvider(KitProvider):
         """Remove the pair. The engine asks only after the resource was unprotected."""
         for name in ("private_key", "public_key_file"):
             Path(_props[name]).unlink(missing_ok=True)
-
-
-class SigningKey(dynamic.Resource, module="llmops", name="SigningKey"):
-    """Outputs: private_key and public_key_file (paths), public_key (PEM)."""
-
-    private_key: pulumi.Output[str]
-    public_key_file: pulumi.Output[str]
-    public_key: pulumi.Output[str]
-
-    def __init__(self, home: names.StackHome) -> None:
-        props: dict[str, Any] = {
-            "private_key": str(home.signing_key),
-            "public_key_file": str(home.public_key),
-            "public_key": None,
-        }
-        super().__init__(SigningKeyProvider(), names.SIGNING_KEY, props, pulumi.ResourceOptions(protect=True))
 
 
 def make_api_key(path: Path) -> None:

@@ -1,11 +1,7 @@
 """Images of the kit, built on this machine as processes or with Docker, and named by what they are made from."""
 
-from typing import Any
-
-import pulumi
 from pulumi import dynamic
 
-from infra import names
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 
 
@@ -21,29 +17,7 @@ class ImageProvider(KitProvider):
         return dynamic.ReadResult(id_, props) if _is_built(props) else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Build the other one."""
         return dynamic.UpdateResult(_build(_news))
-
-
-class Image(dynamic.Resource, module="llmops", name="Image"):
-    """Outputs: image (its name), runtime, source (hash of its files), reference."""
-
-    reference: pulumi.Output[str]
-
-    def __init__(self, name: str, runtime: str) -> None:
-        from hosting import images
-
-        process = images.reference(name)
-        # A process' reference is known before it is built, so a preview shows who will run another one.
-        reference = process if runtime == "process" else None
-        props: dict[str, Any] = {
-            "image": name,
-            "runtime": runtime,
-            "source": process.rpartition(":")[2],
-            "reference": reference,
-        }
-        super().__init__(ImageProvider(), names.image(name), props)
-        self.stated: pulumi.Input[str] = reference or self.reference
 
 
 def _build(props: Properties) -> Properties:

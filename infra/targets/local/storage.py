@@ -2,13 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pulumi
 from pulumi import dynamic
 
 from contract.errors import KitError
-from infra import names
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
 
 _DOCUMENT = "store.json"
@@ -50,17 +47,6 @@ class StoreProvider(KitProvider):
             import shutil
 
             shutil.rmtree(folder)
-
-
-class Store(dynamic.Resource, module="llmops", name="Store"):
-    """Outputs: folder, url."""
-
-    folder: pulumi.Output[str]
-    url: pulumi.Output[str]
-
-    def __init__(self, home: names.StackHome, stack: str, project: Path) -> None:
-        props: dict[str, Any] = {"folder": str(home.store), "stack": stack, "project": str(project), "url": None}
-        super().__init__(StoreProvider(), names.STORE, props, pulumi.ResourceOptions(protect=True))
 
 
 def read_store(folder: Path, key: str) -> bytes | None:

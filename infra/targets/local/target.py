@@ -6,20 +6,22 @@ from pathlib import Path
 
 import pulumi
 
+from clouds.targets import cloud_names
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, project_folder, refuse_set, setting_error
-from infra.targets.local.endpoint import Endpoint, Hosting
-from infra.targets.local.identity import SigningKey
-from infra.targets.local.images import Image
-from infra.targets.local.storage import Store, read_store
-from infra.targets.local.training import TrainingPlace
-from infra.targets.target import OutputFields
+from infra.targets.local.resources.endpoint import Hosting, LocalEndpoint
+from infra.targets.local.resources.identity import LocalSigningKey
+from infra.targets.local.resources.images import Image
+from infra.targets.local.resources.storage import LocalStore
+from infra.targets.local.resources.training import TrainingPlace
+from infra.targets.local.storage import read_store
+from infra.targets.outputs import OutputFields, endpoint_output, stack_outputs
 from infra.versions import require_servable
 
 
 @dataclass(frozen=True)
-class Resolved:
+class LocalResolved:
     """A stack on this machine: its settings, checked, and its folders."""
 
     settings: Settings
@@ -31,7 +33,7 @@ class Resolved:
 class LocalTarget:
     """Everything in `<local_home>/<stack>/`; see infra.targets.target.Target."""
 
-    def resolve(self, settings: Settings) -> Resolved:
+    def resolve(self, settings: Settings) -> LocalResolved:
         """See infra.targets.target.Target."""
         _require_ours(settings)
         project, stack = project_folder(), pulumi.get_stack()
@@ -39,27 +41,28 @@ class LocalTarget:
         for name, entry in settings.endpoints.items():
             if entry.endpoint:
                 require_servable(name, entry, partial(read_store, home.store))
-        return Resolved(settings, project, stack, home)
+        return LocalResolved(settings, project, stack, home)
 
-    def declare(self, resolved: Resolved) -> OutputFields:
+    def declare(self, resolved: LocalResolved) -> OutputFields:
         """See infra.targets.target.Target."""
         settings, stack, home = resolved.settings, resolved.stack, resolved.home
-        store = Store(home, stack, resolved.project)
-        signing_key = SigningKey(home)
+        store = LocalStore(home, stack, resolved.project)
+        signing_key = LocalSigningKey(home)
         training = TrainingPlace(home, Image("training", "process"))
         hosting = Hosting(home, settings.endpoints)
         endpoints = _endpoints(settings, home, after=[store, signing_key, hosting])
-        return {
-            "schema": "stack-outputs/1",
-            "target": settings.target,
-            "stack": stack,
-            "project": str(resolved.project),
-            "store": {"url": store.url},
-            "signing": {"private_key": signing_key.private_key, "public_key": signing_key.public_key},
-            "training": {"image": training.image, "runs": training.runs},
-            "hosting": hosting.home,
-            "endpoints": endpoints,
-        }
+        return stack_outputs(
+            settings,
+            stack,
+            str(resolved.project),
+            store=store.url,
+            private_key=signing_key.private_key,
+            public_key=signing_key.public_key,
+            training_image=training.image,
+            runs=training.runs,
+            endpoints=endpoints,
+            hosting=hosting.home,
+        )
 
 
 def _require_ours(settings: Settings) -> None:
@@ -69,10 +72,9 @@ def _require_ours(settings: Settings) -> None:
         SettingError: naming the key.
     """
     cloud = "has no effect on this machine"
-    refuse_set(
-        (), settings, ("accepted_rules", "expires", "images"), cloud, "remove it, or set `target: aws` or `azure`"
-    )
-    for field in ("aws", "azure"):
+    others = " or ".join(f"`target: {name}`" for name in cloud_names())
+    refuse_set((), settings, ("accepted_rules", "expires", "images"), cloud, f"remove it, or set {others}")
+    for field in cloud_names():
         refuse_set((), settings, (field,), cloud, f"remove it, or set `target: {field}`")
     for name, entry in settings.endpoints.items():
         path = ("endpoints", name)
@@ -112,13 +114,6 @@ def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Res
     image = Image("serving", settings.local_runtime)
     found: OutputFields = {}
     for name, entry in settings.endpoints.items():
-        made = Endpoint(name, entry, home, image=image, after=after)
-        found[name] = {
-            "url": made.url,
-            "model": entry.model,
-            "sha256": entry.version.sha256,
-            "image": image.reference,
-            "key": str(home.api_key(name)),
-            "on": entry.endpoint,
-        }
+        made = LocalEndpoint(name, entry, home, image=image, after=after)
+        found[name] = endpoint_output(entry, made.url, image.reference, str(home.api_key(name)))
     return found

@@ -1,14 +1,11 @@
 """The place where runs execute: a folder for each, and the image. A run itself is an event, never a resource."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pulumi
 from pulumi import dynamic
 
-from infra import names
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
-from infra.targets.local.images import Image
 
 if TYPE_CHECKING:
     import psutil
@@ -35,18 +32,6 @@ class TrainingPlaceProvider(KitProvider):
         """Stop the runs that are going on, and keep their folders: they are the history of the model versions."""
         for state in Path(_props["runs"]).glob("*/state.json"):
             _stop_run(state)
-
-
-class TrainingPlace(dynamic.Resource, module="llmops", name="TrainingPlace"):
-    """Outputs: runs (a folder), image (its reference)."""
-
-    runs: pulumi.Output[str]
-    image: pulumi.Output[str]
-
-    def __init__(self, home: names.StackHome, image: Image) -> None:
-        props: dict[str, Any] = {"runs": str(home.runs), "image": image.stated}
-        options = pulumi.ResourceOptions(depends_on=[image])
-        super().__init__(TrainingPlaceProvider(), names.TRAINING, props, options)
 
 
 def _stop_run(path: Path) -> None:

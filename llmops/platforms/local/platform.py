@@ -14,14 +14,7 @@ from contract.errors import KitError
 from contract.names import ModelRef
 from llmops.chat_http import ask, loaded_model
 from llmops.platforms.local.runs import LocalRuns
-from llmops.platforms.platform import (
-    Access,
-    Live,
-    Run,
-    Say,
-    endpoint_is_off,
-    endpoint_of,
-)
+from llmops.platforms.platform import Access, Live, Run, Say, endpoint_of, serving_endpoint
 from llmops.store.objects import open_objects
 from llmops.store.store import Store
 from llmops.store.versions import FolderVersion, Version
@@ -58,7 +51,6 @@ class LocalPlatform:
         """This machine has no quota and no price."""
 
     def submit(self, spec: RunSpec, say: Say) -> None:
-        """Start a process."""
         self._runs.submit(spec, self.store(), say)
 
     def find(self, run: str = "") -> list[Run]:
@@ -93,7 +85,6 @@ class LocalPlatform:
         )
 
     def output(self, run: str) -> Version:
-        """The run's own folder."""
         return FolderVersion(self._runs.output(run))
 
     def register(self, ref: ModelRef, say: Say) -> None:
@@ -112,16 +103,12 @@ class LocalPlatform:
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Through the router, with the key of its file."""
-        output = endpoint_of(self.outputs, endpoint)
-        if not output.on:
-            raise endpoint_is_off(self.outputs, endpoint)
+        output = serving_endpoint(self.outputs, endpoint)
         return ask(output.url, self._key(output), request)
 
     def access(self, endpoint: str, hours: float) -> Access:
         """The router's address, and the key of its file, which does not end."""
-        output = endpoint_of(self.outputs, endpoint)
-        if not output.on:
-            raise endpoint_is_off(self.outputs, endpoint)
+        output = serving_endpoint(self.outputs, endpoint)
         return Access(f"{output.url}/v1", self._key(output), output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
@@ -155,7 +142,6 @@ class LocalPlatform:
         self._host().set_traffic(endpoint, {by_model[sha]: round(100 * part) for sha, part in shares.items()})
 
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
-        """Of the router and the workers."""
         endpoint_of(self.outputs, endpoint)
         return self._host().logs(endpoint, follow)
 

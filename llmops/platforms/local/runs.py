@@ -91,7 +91,7 @@ class LocalRuns:
             state = RunState.new(id=run, status="running", started=now(), pid=process.pid, pid_started=began)
             state.write(folder / "state.json")
 
-    def _program(self, root: Path, image: "ProcessImage") -> confinement.Program:
+    def _program(self, root: Path, image: "ProcessImage") -> confinement.ConfinedProgram:
         """The training, and what it is given. What links in its root lead to is outside of that."""
         from hosting import images
 
@@ -99,7 +99,7 @@ class LocalRuns:
         environ = images.process_environ(image, root)
         if os.geteuid() == 0:
             image.let_all_read()
-        return confinement.Program(
+        return confinement.ConfinedProgram(
             argv=[str(image.python), "-m", "training", "train"],
             environ=environ,
             cwd=root,

@@ -1,25 +1,23 @@
 """What a rehearsal asks of a cloud in that cloud's own words; everything else of a rehearsal is the same for all."""
 
-import importlib
+from typing import TYPE_CHECKING
 
-from contract.errors import KitError
-from llmops.rehearsal.clouds.cloud import Cloud
+from clouds.targets import TARGETS, cloud_names
+from contract.errors import UnsupportedError
 
-_CLOUDS = {"aws": "llmops.rehearsal.clouds.aws:Aws", "azure": "llmops.rehearsal.clouds.azure:Azure"}
-
-
-def names() -> tuple[str, ...]:
-    """The clouds that can be rehearsed."""
-    return tuple(_CLOUDS)
+if TYPE_CHECKING:
+    from llmops.rehearsal.clouds.cloud import Cloud
 
 
-def find_cloud(name: str) -> Cloud:
+def find_cloud(name: str) -> "Cloud":
     """The cloud of a target's name; its packages are imported when it is asked for something.
 
     Raises:
-        KitError: there is none.
+        UnsupportedError: there is none.
     """
-    if name not in _CLOUDS:
-        raise KitError(f"there is no rehearsal for target {name}", fix=f"one of {', '.join(_CLOUDS)}")
-    module, _, attribute = _CLOUDS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)()
+    from llmops.platforms.registry import operations_of
+
+    rehearsal = operations_of(name).rehearsal if name in TARGETS else None
+    if rehearsal is None:
+        raise UnsupportedError(f"there is no rehearsal for target {name}", fix=f"one of {', '.join(cloud_names())}")
+    return rehearsal.load()()

@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Any
 from contract.documents.outputs import AwsOutput, StackOutputs
 from contract.errors import KitError
 from contract.twins import ENDPOINT_VARIABLE, is_loopback
-from llmops.rehearsal.clouds.aws_faults import CASES
 from llmops.rehearsal.clouds.aws_inventory import each, inventory
 from llmops.rehearsal.clouds.aws_twin import REGION, AwsTwin
-from llmops.rehearsal.clouds.cloud import (
-    THEIRS,
-    ByHand,
-    Caller,
-    Cloud,
-    Quality,
-    Standing,
-)
+from llmops.rehearsal.clouds.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
+from llmops.rehearsal.fault_case import cases_of
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
@@ -49,7 +42,7 @@ class Aws(Cloud):
     instance_type = "ml.m5.xlarge"
     files = True
     rolls_back_silently = True
-    faults = CASES
+    faults = cases_of("aws")
     data_kinds = frozenset({"bucket", "alias", "repository"})
     running_kinds = frozenset({"endpoint", "configuration", "alarm", "role", "schedule", "topic"})
     holds_secrets = (
@@ -80,10 +73,9 @@ class Aws(Cloud):
                     fix="a rehearsal talks to its own twin; `--live` takes your account instead",
                 )
 
-    def caller(self) -> Caller:
-        """As STS says."""
+    def caller(self) -> CloudCaller:
         caller = self._clients.caller
-        return Caller(caller.arn, f"AWS account {caller.account}", caller.region, caller.twin)
+        return CloudCaller(caller.arn, f"AWS account {caller.account}", caller.region, caller.twin)
 
     def held(self) -> dict[str, Any]:
         """See llmops.rehearsal.clouds.aws_inventory."""
@@ -97,7 +89,6 @@ class Aws(Cloud):
         return found
 
     def is_of(self, thing: str, stack: str) -> bool:
-        """By its name."""
         return f"-{stack}-" in thing
 
     def is_the_clouds(self, thing: str) -> bool:
@@ -133,11 +124,9 @@ class Aws(Cloud):
         remove(self._clients, project)
 
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
-        """By a permissions boundary."""
         settings["permissions_boundary_arn"] = boundary
 
     def roles_of(self, outputs: StackOutputs) -> dict[str, str]:
-        """ARNs."""
         return _aws(outputs).roles
 
     def interruptions(self, outputs: StackOutputs, run: str) -> int:
@@ -149,16 +138,14 @@ class Aws(Cloud):
         mine = [job for job in jobs if run.rpartition("-")[2] in json.dumps(job, default=str)]
         return [t["Status"] for t in mine[-1]["SecondaryStatusTransitions"]].count("Interrupted")
 
-    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[Quality]:
-        """From the endpoint's log group."""
+    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[QualityLog]:
         group = f"/aws/sagemaker/Endpoints/{_aws(outputs).endpoints[endpoint]}"
         for event in each(self._clients("logs"), "filter_log_events", "events", logGroupName=group):
             if '"quality"' in event["message"]:
                 said = json.loads(event["message"])
-                yield Quality(event["timestamp"] / 1000, float(said["score"]), str(said["model"]))
+                yield QualityLog(event["timestamp"] / 1000, float(said["score"]), str(said["model"]))
 
     def quality_alarm(self, outputs: StackOutputs, endpoint: str) -> ByHand:
-        """CloudWatch's."""
         cloudwatch, part = self._clients("cloudwatch"), f"-{outputs.stack}-{endpoint}-quality"
         alarm = next(a for a in each(cloudwatch, "describe_alarms", "MetricAlarms") if part in a["AlarmName"])
         name, inputs = alarm["AlarmName"], {k: alarm[k] for k in _ALARM_INPUTS if k in alarm}
@@ -170,7 +157,6 @@ class Aws(Cloud):
         )
 
     def asker(self, outputs: StackOutputs, endpoint: str) -> Callable[[bytes], bytes]:
-        """InvokeEndpoint."""
         runtime, name = self._clients("sagemaker-runtime"), _aws(outputs).endpoints[endpoint]
 
         def ask(body: bytes) -> bytes:
@@ -180,7 +166,6 @@ class Aws(Cloud):
         return ask
 
     def change_machines(self, entry: dict[str, Any]) -> None:
-        """Another disk."""
         entry["volume_gb"] = 20
 
     def hasten(self, entry: dict[str, Any]) -> None:

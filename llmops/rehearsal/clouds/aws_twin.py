@@ -2,10 +2,9 @@
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from contract.twins import ENDPOINT_VARIABLE, KEY_VARIABLES
-from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Twin
 
 REGION = "us-east-1"  # of which the kit knows prices
@@ -15,26 +14,10 @@ _TAKEN_AWAY = "taken-away"
 class AwsTwin(Twin):
     """See llmops.rehearsal.clouds.cloud.Twin. Roles are IAM's, by ARN."""
 
-    def up(self, say: Say, pace: float) -> None:
-        """Start it."""
-        from twins.aws import control
-
-        control.up(self.home, judge="strict", pace=pace, region=REGION, say=say)
-
-    def down(self) -> None:
-        """End its processes."""
-        from twins.aws import control
-
-        control.down(self.home)
-
-    def environment(self) -> dict[str, str]:
-        """Of the account's root."""
-        from twins.aws import control
-
-        return {name: value for name, value in control.environment(self.home).items() if value is not None}
+    target = "aws"
+    place: ClassVar = {"region": REGION}
 
     def url(self) -> str:
-        """The address of all of its services."""
         return self.environment()[ENDPOINT_VARIABLE]
 
     def take(self, identity: str) -> dict[str, str | None]:
@@ -52,18 +35,15 @@ class AwsTwin(Twin):
         }
 
     def name_of(self, identity: str) -> str:
-        """The role's name."""
         return identity.rpartition("/")[2]
 
     def deny(self, name: str, action: str) -> None:
-        """By a policy that denies it."""
         document = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": action, "Resource": "*"}]}
         _client("iam").put_role_policy(
             RoleName=name, PolicyName=_policy_name(action), PolicyDocument=json.dumps(document)
         )
 
     def give_back(self, name: str, action: str) -> None:
-        """Remove that policy."""
         _client("iam").delete_role_policy(RoleName=name, PolicyName=_policy_name(action))
 
     def policies(self, name: str) -> list[dict[str, Any]] | None:

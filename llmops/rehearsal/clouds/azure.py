@@ -13,17 +13,10 @@ from typing import TYPE_CHECKING, Any
 from contract.documents.outputs import AzureOutput, StackOutputs
 from contract.errors import KitError
 from contract.twins import METADATA_VARIABLE, azure_twin_address, is_loopback
-from llmops.rehearsal.clouds.azure_faults import CASES
 from llmops.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, deleted_vaults, inventory
 from llmops.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
-from llmops.rehearsal.clouds.cloud import (
-    THEIRS,
-    ByHand,
-    Caller,
-    Cloud,
-    Quality,
-    Standing,
-)
+from llmops.rehearsal.clouds.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
+from llmops.rehearsal.fault_case import cases_of
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
@@ -55,7 +48,7 @@ class Azure(Cloud):
     instance_type = "Standard_DS3_v2"
     files = False
     rolls_back_silently = False
-    faults = CASES
+    faults = cases_of("azure")
     data_kinds = frozenset({"storage account", "vault", "registry"})
     running_kinds = frozenset({"endpoint", "deployment", "cluster", "query alert", "metric alert", "action group"})
     secret_files = (*Cloud.secret_files, "twin/blobs/key")
@@ -95,12 +88,13 @@ class Azure(Cloud):
                     fix="a rehearsal talks to its own twin; `--live` takes your subscription instead",
                 )
 
-    def caller(self) -> Caller:
-        """By the caller's own token."""
+    def caller(self) -> CloudCaller:
         caller = self._clients.caller
         subscription = self._clients.subscription
         place = _location()
-        return Caller(caller.object_id, f"Azure subscription {subscription}", place, azure_twin_address(os.environ))
+        return CloudCaller(
+            caller.object_id, f"Azure subscription {subscription}", place, azure_twin_address(os.environ)
+        )
 
     def held(self) -> dict[str, Any]:
         """See llmops.rehearsal.clouds.azure_inventory; and what is deleted softly, by name."""
@@ -193,15 +187,14 @@ class Azure(Cloud):
 
         return sum(line.startswith(_BEGINS) for line in AzurePlatform(outputs).follow(run)) - 1
 
-    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[Quality]:
-        """From the lines of the servers."""
+    def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[QualityLog]:
         from llmops.platforms.azure.platform import AzurePlatform
 
         for line in AzurePlatform(outputs).logs(endpoint, follow=False):
             start = line.find("{")
             if '"quality"' in line and start >= 0:
                 said = json.loads(line[start:])
-                yield Quality(
+                yield QualityLog(
                     datetime.fromisoformat(said["time"]).timestamp(), float(said["score"]), str(said["model"])
                 )
 

@@ -1,9 +1,8 @@
 """The orders that Azure's twin takes in a rehearsal."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from contract.twins import KEY_VARIABLES, azure_twin_address
-from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Twin
 
 LOCATION = "westeurope"
@@ -15,23 +14,8 @@ class AzureTwin(Twin):
     of user-assigned managed identities.
     """
 
-    def up(self, say: Say, pace: float) -> None:
-        """Start it."""
-        from twins.azure import control
-
-        control.up(self.home, judge="strict", pace=pace, location=LOCATION, say=say)
-
-    def down(self) -> None:
-        """End its processes."""
-        from twins.azure import control
-
-        control.down(self.home)
-
-    def environment(self) -> dict[str, str]:
-        """Of the subscription's owner."""
-        from twins.azure import control
-
-        return {name: value for name, value in control.environment(self.home).items() if value is not None}
+    target = "azure"
+    place: ClassVar = {"location": LOCATION}
 
     def url(self) -> str:
         """Of Azure Resource Manager."""
@@ -67,7 +51,6 @@ class AzureTwin(Twin):
         self.ask("denials", "PUT", {"principal": name, "action": action})
 
     def give_back(self, name: str, action: str) -> None:
-        """Remove that denial."""
         self.ask("denials", "DELETE", {"principal": name, "action": action})
 
     def policies(self, name: str) -> list[dict[str, Any]] | None:

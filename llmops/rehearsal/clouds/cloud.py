@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.error import HTTPError
@@ -26,7 +27,7 @@ THEIRS = "acme-payroll"
 
 
 @dataclass(frozen=True)
-class Caller:
+class CloudCaller:
     """Who this process is for the cloud. `account`: with the word that the cloud has for it; `twin`: its address."""
 
     name: str
@@ -46,7 +47,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Quality:
+class QualityLog:
     """A server's own look at its golden prompts: when (seconds since 1970), the share that was right, whose answers."""
 
     at: float
@@ -67,20 +68,28 @@ class ByHand:
 class Twin(ABC):
     """The orders that a cloud's twin takes in a rehearsal. Its state is in `home`."""
 
+    target: ClassVar[str]
+    place: ClassVar[dict[str, str]]
+    """Its region, as its `up` takes it."""
+
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    @abstractmethod
+    @property
+    def _control(self) -> Any:
+        return import_module(f"twins.{self.target}.control")
+
     def up(self, say: Say, pace: float) -> None:
         """Start it, with permissions judged. Raises KitError when it does not start."""
+        self._control.up(self.home, judge="strict", pace=pace, **self.place, say=say)
 
-    @abstractmethod
     def down(self) -> None:
         """End its processes."""
+        self._control.down(self.home)
 
-    @abstractmethod
     def environment(self) -> dict[str, str]:
         """What makes a program a client of its owner."""
+        return {name: value for name, value in self._control.environment(self.home).items() if value is not None}
 
     @abstractmethod
     def take(self, identity: str) -> Mapping[str, str | None]:
@@ -190,7 +199,7 @@ class Cloud(ABC):
         """See that an environment's clients can reach this machine alone. Raises KitError: one leads elsewhere."""
 
     @abstractmethod
-    def caller(self) -> Caller:
+    def caller(self) -> CloudCaller:
         """Who this process is. Raises KitError: nobody."""
 
     @abstractmethod
@@ -252,7 +261,7 @@ class Cloud(ABC):
         """How often the machine of a run was taken away."""
 
     @abstractmethod
-    def quality(self, outputs: "StackOutputs", endpoint: str) -> Iterator[Quality]:
+    def quality(self, outputs: "StackOutputs", endpoint: str) -> Iterator[QualityLog]:
         """What the servers of an endpoint logged of their golden prompts."""
 
     @abstractmethod

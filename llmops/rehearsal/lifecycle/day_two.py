@@ -9,15 +9,10 @@ from contract.documents.model import GateResult, ModelManifest
 from contract.integrity.digest import file_entries
 from contract.layout import MANIFEST, SIGNATURE
 from llmops.rehearsal.lifecycle.first_model import golden
-from llmops.rehearsal.lifecycle.shared import (
-    ENDPOINT,
-    QUEUE,
-    require,
-    write_stack,
-)
+from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, require, write_stack
 from llmops.rehearsal.load import Load
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Evidence, Step
+from llmops.rehearsal.steps import Evidence, RehearsalStep
 from llmops.rehearsal.worse_model import copy_perturbed
 
 _BY_HAND = 0.1  # what somebody sets the quality alarm to
@@ -164,10 +159,10 @@ def _put_worse(stage: Stage, number: int) -> str:
 
 
 STEPS = (
-    Step(
+    RehearsalStep(
         "copy", "Copy and promote from dev to prod", "what was tried is what prod gets", "twin", copy, needs=("invoke",)
     ),
-    Step(
+    RehearsalStep(
         "worse",
         "A worse version is forced, and rolled back by its quality",
         "what only answers can show is seen, undone and remembered",
@@ -175,7 +170,7 @@ STEPS = (
         bad_version,
         needs=("invoke",),
     ),
-    Step(
+    RehearsalStep(
         "drift",
         "A change made by hand is found",
         "the deployed stays what was declared",
@@ -183,7 +178,7 @@ STEPS = (
         drift,
         needs=("serve",),
     ),
-    Step(
+    RehearsalStep(
         "update", "Update under load", "no request fails while the endpoint changes", "twin", update, needs=("invoke",)
     ),
 )

@@ -3,7 +3,7 @@
 from llmops.rehearsal.clouds.cloud import REPOSITORY, THEIRS
 from llmops.rehearsal.lifecycle.shared import require, theirs, write_stack
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Evidence, Step
+from llmops.rehearsal.steps import Evidence, RehearsalStep
 
 
 def used_account(stage: Stage) -> Evidence:
@@ -107,7 +107,7 @@ def _backend(stage: Stage) -> None:
 
 
 STEPS = (
-    Step(
+    RehearsalStep(
         "account",
         "An account that others use, with a second stack",
         "what is there stays as it is: it is looked at again at the end",
@@ -115,7 +115,7 @@ STEPS = (
         used_account,
         live=False,
     ),
-    Step(
+    RehearsalStep(
         "bootstrap",
         "Make the account ready",
         "`llmops bootstrap` finds what is there, and makes roles that suffice for all that follows",
@@ -124,11 +124,13 @@ STEPS = (
         needs=("account",),
         live=False,
     ),
-    Step("doctor", "Look at this machine", "nothing that is needed is missing", "real", doctor, needs=("bootstrap",)),
-    Step(
+    RehearsalStep(
+        "doctor", "Look at this machine", "nothing that is needed is missing", "real", doctor, needs=("bootstrap",)
+    ),
+    RehearsalStep(
         "plan", "Plan, with cost", "the plan changes nothing and prices what it can", "twin", plan, needs=("bootstrap",)
     ),
-    Step(
+    RehearsalStep(
         "up",
         "Deploy, with a first create that fails",
         "a refusal names the action; the next `up` goes on from there",

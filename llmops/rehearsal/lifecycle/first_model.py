@@ -10,7 +10,7 @@ from contract.names import parse_promoted
 from llmops.rehearsal.base_model import base_version
 from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, require
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Evidence, Step
+from llmops.rehearsal.steps import Evidence, RehearsalStep
 from llmops.rehearsal.world import RECIPE
 
 _STEP = re.compile(r"\bstep=(\d+)")
@@ -174,7 +174,7 @@ def _ended(platform: Any, run: str) -> Any:
 
 
 STEPS = (
-    Step(
+    RehearsalStep(
         "images",
         "Build the images",
         "what runs is named by its content",
@@ -182,7 +182,7 @@ STEPS = (
         images,
         needs=("up",),
     ),
-    Step(
+    RehearsalStep(
         "train",
         "Train on spot, reclaimed once",
         "a run survives its machine and its caller",
@@ -190,8 +190,12 @@ STEPS = (
         train,
         needs=("images",),
     ),
-    Step("gate", "Evaluate", "what is not good enough is not promoted", "real", gate, needs=("train",)),
-    Step("promote", "Promote", "one line of the stack file says what serves", "real", promote, needs=("gate",)),
-    Step("serve", "Deploy the endpoints", "what serves is what was asked for", "twin", serve, needs=("promote",)),
-    Step("invoke", "Ask", "each way of asking gets the right answer", "twin", invoke, needs=("serve",)),
+    RehearsalStep("gate", "Evaluate", "what is not good enough is not promoted", "real", gate, needs=("train",)),
+    RehearsalStep(
+        "promote", "Promote", "one line of the stack file says what serves", "real", promote, needs=("gate",)
+    ),
+    RehearsalStep(
+        "serve", "Deploy the endpoints", "what serves is what was asked for", "twin", serve, needs=("promote",)
+    ),
+    RehearsalStep("invoke", "Ask", "each way of asking gets the right answer", "twin", invoke, needs=("serve",)),
 )

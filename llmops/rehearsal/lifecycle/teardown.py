@@ -9,7 +9,7 @@ from llmops.rehearsal import leaks
 from llmops.rehearsal.inventory import differences
 from llmops.rehearsal.lifecycle.shared import require
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Evidence, Step
+from llmops.rehearsal.steps import Evidence, RehearsalStep
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 
@@ -105,7 +105,7 @@ def _of_prod(stage: Stage, held: dict[str, Any]) -> dict[str, Any]:
 
 
 STEPS = (
-    Step(
+    RehearsalStep(
         "secrets",
         "Look for secrets",
         "no key, token, passphrase or prompt is where it does not belong",
@@ -114,7 +114,7 @@ STEPS = (
         needs=("invoke",),
         live=False,
     ),
-    Step(
+    RehearsalStep(
         "down",
         "Take it down; data refuse",
         "models and keys stay until they are asked for by name",
@@ -122,7 +122,7 @@ STEPS = (
         down,
         needs=("up",),
     ),
-    Step(
+    RehearsalStep(
         "down-data",
         "Take it down with its data",
         "0 orphans; others' things are as they were",

@@ -10,7 +10,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from llmops.rehearsal.steps import Result, Step
+from llmops.rehearsal.steps import RehearsalStep, Result
 
 _SIGNS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "stopped": ("✗", "red"), "not run": ("·", "dim")}
 _COLOURS = {"real": "blue", "twin": "cyan", "simulated": "yellow", "cloud": "magenta"}
@@ -20,7 +20,7 @@ _LINES = 3
 class Show:
     """See llmops.rehearsal.runner.View."""
 
-    def __init__(self, console: Console, steps: Sequence[Step]) -> None:
+    def __init__(self, console: Console, steps: Sequence[RehearsalStep]) -> None:
         self._console = console
         self._steps = list(steps)
         self._ended: dict[str, Result] = {}
@@ -45,20 +45,17 @@ class Show:
             self._console.print(self._table())
 
     def begins(self, result: Result) -> None:
-        """A step begins."""
         self._current, self._began, self._said = result, time.monotonic(), []
         if not self._live:
             number = self._steps.index(result.step) + 1
             self._print(f"[{number}/{len(self._steps)}] {result.step.title}")
 
     def says(self, line: str) -> None:
-        """A line of what runs."""
         self._said = [*self._said, Text.from_ansi(line).plain.strip()][-_LINES:]
         if not self._live and not self._current:
             self._print(line)
 
     def ends(self, result: Result) -> None:
-        """A step ended."""
         self._ended[result.step.id] = result
         self._current = None
         if not self._live:
@@ -83,7 +80,7 @@ class Show:
         lines = [Text(f"    {line[:width]}", style="dim", no_wrap=True) for line in self._said]
         return Group(table, *lines)
 
-    def _row(self, step: Step) -> tuple[RenderableType, ...]:
+    def _row(self, step: RehearsalStep) -> tuple[RenderableType, ...]:
         mark = Text(step.mark, style=_COLOURS[step.mark])
         if self._current and self._current.step is step:
             running = f"{time.monotonic() - self._began:.0f} s"

@@ -15,7 +15,6 @@ _STYLE = Path(__file__).with_name("page.css")
 
 
 def html(report: Report) -> str:
-    """The page."""
     sections = [
         _head(report),
         _failure(report),

@@ -3,14 +3,12 @@
 import json
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from contract.errors import KitError
-from llmops.rehearsal.steps import MARKS, Access, Command, Evidence, Result, Step, Timeline
+from llmops.rehearsal.steps import MARKS, Command, Evidence, PermissionCheck, RehearsalStep, Result, Timeline
 
 if TYPE_CHECKING:
     from llmops.rehearsal.smoke.questions import Answered
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 SCHEMAS = {"rehearsal": "rehearsal/1", "smoke": "smoke/1"}
 """Of report.json, by the kind of what is reported."""
 _VERBS = {"rehearsal": "rehearse", "smoke": "smoke"}
-_SECTIONS = ("junit.xml", "report.html", "report.json")
 
 
 @dataclass
@@ -60,24 +57,7 @@ class Report:
 
     @property
     def failed(self) -> Result | None:
-        """The step that failed."""
         return next((r for r in self.results if r.state in ("failed", "stopped")), None)
-
-
-def write(report: Report, folder: Path, shown: Callable[[str], str] = str) -> None:
-    """Write all three into a folder; `shown` changes what is written, such as names that nobody else shall read.
-
-    Raises:
-        KitError: the folder can't be written.
-    """
-    from llmops.rehearsal.report.page import html
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in zip(_SECTIONS, (junit(report), html(report), to_json(report)), strict=True):
-            (folder / name).write_text(shown(text))
-    except OSError as e:
-        raise KitError(f"the report can't be written: {e.strerror}", where=str(folder), fix="--report DIR") from e
 
 
 def to_json(report: Report) -> str:
@@ -115,7 +95,6 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def machine() -> str:
-    """What it ran on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
@@ -141,7 +120,7 @@ def document_of(result: Result) -> dict[str, Any]:
     }
 
 
-def result_of(step: Step, document: dict[str, Any]) -> Result:
+def result_of(step: RehearsalStep, document: dict[str, Any]) -> Result:
     """The reverse, of a step that passed."""
     return Result(
         step,
@@ -150,7 +129,7 @@ def result_of(step: Step, document: dict[str, Any]) -> Result:
         document["seconds"],
         Evidence(tuple(document["said"]), document["facts"], document["measured"]),
         commands=[Command(**each) for each in document["commands"]],
-        accesses=[Access(**each) for each in document["accesses"]],
+        accesses=[PermissionCheck(**each) for each in document["accesses"]],
     )
 
 

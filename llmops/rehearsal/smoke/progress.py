@@ -13,7 +13,7 @@ from typing import Any
 from contract.errors import KitError
 from hosting.files import write_atomic
 from llmops.rehearsal.report.report import document_of, result_of
-from llmops.rehearsal.steps import Request, Result, Step, Timeline
+from llmops.rehearsal.steps import RehearsalStep, Request, Result, Timeline
 
 _SCHEMA = "smoke-progress/1"
 _HOUR = 3600
@@ -61,12 +61,10 @@ class Progress:
         """Dollars by now: what stood at the last look is taken to have stood ever since."""
         return self.usd + self.rate * max(0.0, now - self.looked) / _HOUR
 
-    def done(self, steps: tuple[Step, ...]) -> dict[str, Result]:
-        """The results of the steps that passed."""
+    def done(self, steps: tuple[RehearsalStep, ...]) -> dict[str, Result]:
         return {step.id: result_of(step, self.steps[step.id]) for step in steps if step.id in self.steps}
 
     def passed(self, result: Result) -> None:
-        """Remember a step."""
         self.steps[result.step.id] = document_of(result)
 
     def restore(self, timeline: Timeline) -> None:

@@ -1,12 +1,12 @@
-"""The questions that only an account answers: what the kit assumes, and what the cloud did, step by step."""
+"""The questions that only an account answers, in questions_<cloud>.toml: what the kit assumes, what the cloud did."""
 
-import re
-from collections.abc import Callable, Iterable
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from contract.errors import KitError
-from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Result
 
 
@@ -21,8 +21,8 @@ class Question:
     sure: int
     step: str = ""
     """The step that answers it; empty: none does."""
-    look: Callable[[Stage], "Answer | str"] | None = None
-    """Asked once the step has passed: what the cloud did; words alone are an answer as assumed."""
+    look: Callable[[Any], "CloudAnswer | str"] | None = None
+    """Takes the Stage. Asked once the step has passed: what the cloud did; words alone are an answer as assumed."""
     otherwise: str = ""
     """In the error of a step that failed (a regular expression): the cloud did otherwise."""
     beyond: str = ""
@@ -30,7 +30,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CloudAnswer:
     """What the cloud did."""
 
     did: str
@@ -51,38 +51,18 @@ class Answered:
 
     @property
     def row(self) -> dict[str, Any]:
-        """For JSON."""
         return asdict(self)
 
 
-def answers(questions: Iterable[Question], stage: Stage, result: Result) -> dict[str, dict[str, str]]:
-    """What a step that ended answers, by question."""
-    found = {}
-    for question in questions:
-        if question.step == result.step.id and (answer := _answer(question, stage, result)):
-            found[question.id] = {"state": "as assumed" if answer.as_assumed else "otherwise", "did": answer.did}
-    return found
-
-
-def _answer(question: Question, stage: Stage, result: Result) -> Answer | None:
-    if result.state == "failed" and result.error:
-        said = str(result.error)
-        match = re.search(question.otherwise, said, re.IGNORECASE) if question.otherwise else None
-        return Answer(_line_of(said, match), as_assumed=False) if match else None
-    if result.state != "passed" or question.look is None:
-        return None
-    try:
-        answer = question.look(stage)
-    except Exception as e:  # whatever it is: the step has passed, and the smoke test goes on
-        stage.say(f"{question.id}: can't be looked at: {e.what if isinstance(e, KitError) else e!r}")
-        return None
-    return Answer(answer) if isinstance(answer, str) else answer
-
-
-def _line_of(text: str, match: "re.Match[str]") -> str:
-    """The line in which something stands."""
-    end = text.find("\n", match.end())
-    return text[text.rfind("\n", 0, match.start()) + 1 : end if end >= 0 else len(text)].strip()
+def load_questions(cloud: str, looks: "Mapping[str, Callable[[Any], CloudAnswer | str]]") -> tuple[Question, ...]:
+    """Read a cloud's questions; `look` names one of `looks`, `passed` is the answer of every step that passed."""
+    rows = tomllib.loads(Path(__file__).with_name(f"questions_{cloud}.toml").read_text())["question"]
+    for row in rows:
+        if "passed" in row:
+            row["look"] = partial(lambda answer, _stage: answer, row.pop("passed"))
+        elif "look" in row:
+            row["look"] = looks[row["look"]]
+    return tuple(Question(**row) for row in rows)
 
 
 def table(

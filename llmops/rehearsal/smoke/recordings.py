@@ -13,12 +13,7 @@ from typing import Any
 from contract.errors import KitError
 from hosting.files import write_atomic
 from llmops import __version__
-from llmops.platforms.exchanges import (
-    BYTES,
-    MASK,
-    TIME,
-    recorded,
-)
+from llmops.platforms.exchanges import BYTES, MASK, TIME, recorded
 from llmops.terminal.plain_text import printable
 
 SCHEMA = "smoke-recording/1"
@@ -39,14 +34,12 @@ class Difference:
 
     @property
     def line(self) -> str:
-        """For people."""
         where = f": {self.path}" if self.path else ""
         line = f"{self.call}{where}: {self.cloud} on the cloud, {self.twin} on the twin"
         return printable(line).replace("\n", " ")  # a recording may be a stranger's
 
     @property
     def row(self) -> dict[str, str]:
-        """For JSON."""
         return asdict(self)
 
 

@@ -12,8 +12,8 @@ from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.smoke import recordings
 from llmops.rehearsal.smoke.recordings import Difference
-from llmops.rehearsal.smoke.smoke import Options, Smoke
-from llmops.rehearsal.world import become, copy_project, scrubbed
+from llmops.rehearsal.smoke.smoke import Smoke, SmokeOptions
+from llmops.rehearsal.world import become, scrubbed
 from llmops.stacks.project import Project
 
 _PACE = 0.05  # seconds of a status change of the twin
@@ -36,11 +36,11 @@ def _recorded_on_twin(cloud: Cloud, project: Project, console: Console, say: Say
     with tempfile.TemporaryDirectory(prefix="llmops-") as temporary:
         folder = Path(temporary)
         to, twin, before = folder / "recording.json", cloud.twin(folder / "twin"), dict(os.environ)
-        copy_project(project, folder / "project")  # a smoke test that has not ended is left alone
+        project.link_into(folder / "project")  # a smoke test that has not ended is left alone
         twin.up(say, _PACE)
         try:
             become(scrubbed(os.environ) | twin.environment())
-            options = Options(report=folder / "report", record=to)
+            options = SmokeOptions(report=folder / "report", record=to)
             done = Smoke(cloud, Project(folder / "project"), options).run(console)
         finally:
             become(before)

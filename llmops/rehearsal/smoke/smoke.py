@@ -18,17 +18,18 @@ from llmops.rehearsal import runner
 from llmops.rehearsal.account import LimitError
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.cost_meter import Meter
-from llmops.rehearsal.report import report as reports
+from llmops.rehearsal.report.files import write
 from llmops.rehearsal.report.live_view import Show
 from llmops.rehearsal.report.report import Report
 from llmops.rehearsal.smoke import recordings
 from llmops.rehearsal.smoke.anonymous import anonymous
+from llmops.rehearsal.smoke.answers import answers
 from llmops.rehearsal.smoke.progress import Progress, Shelf
-from llmops.rehearsal.smoke.questions import Question, answers, table
+from llmops.rehearsal.smoke.questions import Question, table
 from llmops.rehearsal.smoke.steps import BACK, DEPLOY, DOWN, END, STEPS
 from llmops.rehearsal.smoke.world import SmokeWorld
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Result, Step
+from llmops.rehearsal.steps import RehearsalStep, Result
 from llmops.stacks.project import Project
 
 FOLDER = ".llmops/smoke"
@@ -39,7 +40,7 @@ _MOST = "serve"  # after this step the account holds most
 
 
 @dataclass(frozen=True)
-class Options:
+class SmokeOptions:
     """What was asked for. Without `resume` and `take_down` a new smoke test begins."""
 
     usd: float = 10.0
@@ -55,7 +56,7 @@ class Options:
 class Smoke:
     """A smoke test of a cloud in a project: it begins, goes on, or is taken down."""
 
-    def __init__(self, cloud: Cloud, project: Project, options: Options) -> None:
+    def __init__(self, cloud: Cloud, project: Project, options: SmokeOptions) -> None:
         """See what there is to go on with.
 
         Raises:
@@ -147,7 +148,7 @@ class Smoke:
         """Is it about the take-down alone, asked for or begun before?"""
         return self.options.take_down or self.progress.ending
 
-    def _steps(self) -> list[Step]:
+    def _steps(self) -> list[RehearsalStep]:
         """With what was stopped, or has more time now, deployed first, where the rest needs it."""
         if self.only_ends:
             return []
@@ -157,7 +158,7 @@ class Smoke:
         at = next((i for i, step in enumerate(STEPS) if step.id not in done), len(STEPS))
         return [*STEPS[:at], *([BACK] if back else []), *STEPS[at:]]
 
-    def _through(self, steps: list[Step], stage: Stage, keeping: "_Keeping", show: Show) -> list[Result]:
+    def _through(self, steps: list[RehearsalStep], stage: Stage, keeping: "_Keeping", show: Show) -> list[Result]:
         """The steps; then the take-down, or after a failure the end of what costs by the hour."""
         done, world = self.progress.done(STEPS), stage.world
         assert isinstance(world, SmokeWorld)
@@ -215,7 +216,7 @@ class Smoke:
         caller = self.progress.account.rpartition(" ")[2]
         if (to := self.options.record) and (made_by := recorder()):
             recordings.write(to, self.cloud.target, world.on_twin, made_by.folder)
-        reports.write(made, self.options.report, lambda text: anonymous(text, caller, str(self.project.folder)))
+        write(made, self.options.report, lambda text: anonymous(text, caller, str(self.project.folder)))
         if gone:
             last = self.shelf.folder.parent / LAST.format(self.cloud.target)
             shutil.copyfile(self.options.report / "report.json", last)
@@ -234,13 +235,11 @@ class _Keeping:
         self._questions = questions
 
     def begins(self, result: Result) -> None:
-        """A step begins."""
         if made_by := recorder():
             made_by.begin(result.step.id)
         self._show.begins(result)
 
     def says(self, line: str) -> None:
-        """A line of the step that runs."""
         self._show.says(line)
 
     def ends(self, result: Result) -> None:
@@ -273,7 +272,7 @@ def _report(stage: Stage, progress: Progress) -> Report:
     return made
 
 
-def _require_limit(options: Options) -> None:
+def _require_limit(options: SmokeOptions) -> None:
     if options.usd <= 0 and not options.take_down:
         raise KitError(
             "a smoke test costs money, about one to three dollars",

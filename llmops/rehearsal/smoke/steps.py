@@ -4,18 +4,13 @@ from collections.abc import Callable
 
 from contract.documents.recipe import Recipe
 from llmops.rehearsal.base_model import base_version
-from llmops.rehearsal.lifecycle import (
-    day_two,
-    first_deployment,
-    first_model,
-    teardown,
-)
+from llmops.rehearsal.lifecycle import day_two, first_deployment, first_model, teardown
 from llmops.rehearsal.lifecycle.shared import ENDPOINT, require, write_stack
 from llmops.rehearsal.load import Load
 from llmops.rehearsal.smoke.image import other_image
 from llmops.rehearsal.smoke.world import SmokeWorld
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Evidence, Step
+from llmops.rehearsal.steps import Evidence, RehearsalStep
 from llmops.rehearsal.world import RECIPE
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
@@ -182,11 +177,11 @@ def _world(stage: Stage) -> SmokeWorld:
     return stage.world
 
 
-def _step(id_: str, title: str, proves: str, run: Callable[[Stage], Evidence], *needs: str) -> Step:
-    return Step(id_, title, proves, "cloud", run, needs)
+def _step(id_: str, title: str, proves: str, run: Callable[[Stage], Evidence], *needs: str) -> RehearsalStep:
+    return RehearsalStep(id_, title, proves, "cloud", run, needs)
 
 
-STEPS: tuple[Step, ...] = (
+STEPS: tuple[RehearsalStep, ...] = (
     _step("account", "Look at the account", "nothing is made yet", account),
     _step("bootstrap", "Make the account ready", "a place of states, and a key of their secrets", bootstrap, "account"),
     _step(DEPLOY, "Deploy without endpoints", "what `plan` said is made, and nothing is left", deploy, "bootstrap"),

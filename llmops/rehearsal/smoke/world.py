@@ -17,7 +17,6 @@ from llmops.platforms.platform import Say
 from llmops.rehearsal.account import AccountWorld, last_lines
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.smoke.progress import Progress
-from llmops.rehearsal.world import copy_project
 from llmops.stacks.project import Project
 
 _NAME = re.compile(r"^name: .*$", re.MULTILINE)
@@ -65,7 +64,7 @@ class SmokeWorld(AccountWorld):
             return
         half = self.folder / "copying"
         shutil.rmtree(half, ignore_errors=True)
-        copy_project(self.source, half)
+        self.source.link_into(half)
         path = half / "Pulumi.yaml"
         path.write_text(_NAME.sub(f"name: {self.id}", path.read_text(), count=1))
         half.rename(self.project)
@@ -83,7 +82,6 @@ class SmokeWorld(AccountWorld):
 
     @property
     def stack_file(self) -> Path:
-        """Of its one stack."""
         return self.project / f"Pulumi.{self.stack('dev')}.yaml"
 
     def settings(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 from contract.errors import HostingError
 from hosting.child import MARK
 from hosting.host import Host
-from hosting.spec import EndpointSpec, EndpointState, Rollout
+from hosting.spec import EndpointSpec, EndpointState, VariantRollout
 
 
 def get(url: str) -> str:
@@ -352,4 +352,4 @@ def test_what_is_missing_is_said_before_anything_starts(host: Host, spec: Endpoi
         with pytest.raises(HostingError, match=message):
             host.apply(changed(spec, **change))
     assert processes_of(host.home) == []
-    assert Rollout().strategy == "all_at_once"
+    assert VariantRollout().strategy == "all_at_once"

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from contract.errors import HostingError
-from hosting.endpoint import Endpoint
+from hosting.endpoint import HostedEndpoint
 from hosting.host import Host
 from hosting.spec import EndpointSpec, EndpointState
 
@@ -49,7 +49,7 @@ def get(state: EndpointState, path: str) -> str:
 
 
 def backends(home: Host) -> list[dict[str, Any]]:
-    state = Endpoint(home._daemon, "echo").router_state()
+    state = HostedEndpoint(home._daemon, "echo").router_state()
     assert state
     return state["backends"]
 
@@ -233,7 +233,7 @@ def test_an_endpoint_without_a_healthy_worker_says_so_after_its_time(
 
 
 def test_routes_that_do_not_validate_change_nothing(home: Host, echo: EndpointState) -> None:
-    endpoint = Endpoint(home._daemon, "echo")
+    endpoint = HostedEndpoint(home._daemon, "echo")
     with pytest.raises(ValueError, match="weight"):
         endpoint._admin("PUT", "/routes", '{"schema": "routes/1", "variants": {"v1": {"weight": -1, "backends": []}}}')
     assert home.state("echo") == echo

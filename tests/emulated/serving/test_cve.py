@@ -23,15 +23,15 @@ LOADING = """
 import os, pickle, sys
 from pathlib import Path
 from serving.engines.engine import LoadOrder
-from serving.engines.transformers_backend import Backend
+from serving.engines.transformers_backend import TransformersBackend
 
 pickled, code = map(Path, sys.argv[1:])
 try:
-    Backend().load(LoadOrder("transformers", (), "f32", 1), pickled)
+    TransformersBackend().load(LoadOrder("transformers", (), "f32", 1), pickled)
 except Exception as e:
     print("refused")
 try:
-    Backend().load(LoadOrder("transformers", (), "f32", 1), code)
+    TransformersBackend().load(LoadOrder("transformers", (), "f32", 1), code)
 except Exception as e:
     print(type(e))
 """
@@ -114,12 +114,12 @@ def test_there_are_no_routes_to_administer_or_to_look_inside(shared_server: Serv
 
 CANCEL = """
 import sys
-from importlib import import_module
 from pathlib import Path
 from serving.engines.engine import GenerationRequest, LoadOrder
+from serving.engines.worker import new_backend
 
 for engine in sys.argv[2:]:
-    backend = import_module(f"serving.engines.{engine}_backend").Backend()
+    backend = new_backend(engine)
     backend.load(LoadOrder(engine, (), "f32", 1), Path(sys.argv[1]))
     for number in range(3):
         backend.add(number, GenerationRequest([3 + number, 7], 1000, (2,)))

@@ -58,9 +58,9 @@ BATCH = """
 import sys
 from pathlib import Path
 from serving.engines.engine import GenerationRequest, LoadOrder
-from serving.engines.transformers_backend import Backend
+from serving.engines.transformers_backend import TransformersBackend
 
-backend = Backend()
+backend = TransformersBackend()
 assert backend.load(LoadOrder("transformers", (), "f32", 1), Path(sys.argv[1]))["precision"] == "f32"
 requests = {n: GenerationRequest([3 + n] * (2 + 3 * n) + [7], 10 + 2 * n, (2,)) for n in range(4)}
 

@@ -14,7 +14,7 @@ from contract.errors import IntegrityError
 from serving.bringup import BringUp
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import Channel
-from serving.settings import EngineName, Settings
+from serving.settings import EngineName, ServerSettings
 from tests.support.checkout import CHECKOUT
 from tests.support.models import copy_model
 from tests.support.serving import ServingProcess, flip_byte, text_of, until
@@ -24,15 +24,15 @@ REQUEST = {"prompt": [5, 9, 33], "max_tokens": 12, "stop_ids": []}
 FAILING = """
 import os, sys
 if "serving.engines.worker" in sys.orig_argv:
-    from serving.engines.openvino_backend import Backend
-    step = Backend.step
+    from serving.engines.openvino_backend import OpenVinoBackend
+    step = OpenVinoBackend.step
 
     def failing(self):
         if os.path.exists(os.environ["HOME"] + "/fail"):
             raise RuntimeError("as asked")
         return step(self)
 
-    Backend.step = failing
+    OpenVinoBackend.step = failing
 """
 
 
@@ -40,7 +40,7 @@ def tokens_after(version: Path, keys: Path, engine: EngineName, change: Callable
     """Verify a version, change its weights, and only then let an engine load; the tokens that it computes."""
     if engine == "transformers":
         pytest.importorskip("torch", reason="the image serving-torch's packages are not in this environment")
-    settings = Settings(version, (keys / "signing.pub").read_text(), engine=engine, precision="f32", threads=1)
+    settings = ServerSettings(version, (keys / "signing.pub").read_text(), engine=engine, precision="f32", threads=1)
     here, there = socket.socketpair()
     with here, there:
         order = BringUp(settings, WorkerProcess(Any, here))  # pyright: ignore[reportArgumentType]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from hosting import confined, confinement
-from hosting.confinement import Program, Way
+from hosting.confinement import ConfinedProgram, Way
 from tests.support import intruder
 
 PYTHON = Path("/usr/bin/python3")  # one that every user can reach
@@ -41,7 +41,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def launch(program: Program, way: Way, document: Path) -> "subprocess.Popen[bytes]":
+def launch(program: ConfinedProgram, way: Way, document: Path) -> "subprocess.Popen[bytes]":
     """Start a program; where root tests what is not root's, as somebody who is not root."""
     with document.with_name("output").open("wb") as output:
         if way != Way(0, True) or not IS_ROOT:
@@ -58,7 +58,7 @@ def launch(program: Program, way: Way, document: Path) -> "subprocess.Popen[byte
         )
 
 
-def program_in(folder: Path, way: Way, argv: list[str], **environ: str) -> Program:
+def program_in(folder: Path, way: Way, argv: list[str], **environ: str) -> ConfinedProgram:
     """A program that may read and write a folder each."""
     for name in ("read", "write"):
         (folder / name).mkdir()
@@ -66,7 +66,7 @@ def program_in(folder: Path, way: Way, argv: list[str], **environ: str) -> Progr
     if owner:
         os.chown(folder / "write", owner, owner)
     environ = {"PATH": "/usr/bin:/bin", **environ}
-    return Program(argv, environ, folder / "write", inputs=[folder / "read"], write=[folder / "write"])
+    return ConfinedProgram(argv, environ, folder / "write", inputs=[folder / "read"], write=[folder / "write"])
 
 
 def said(folder: Path) -> str:

@@ -17,7 +17,7 @@ from contract.errors import EXIT_CODES, KitError, NotFoundError, RefusedError, S
 from llmops.cli import app
 from llmops.commands import print_error
 from llmops.commands.machine import print_findings
-from llmops.doctor import Finding
+from llmops.doctor import Diagnosis
 
 
 class Answer(NamedTuple):
@@ -108,7 +108,7 @@ def test_start_up_imports_nothing_heavy() -> None:
     assert heavy.isdisjoint(light)
     code = (
         "import sys, llmops.stacks.stack, llmops.platforms.local.platform, llmops.platforms.aws.platform;"
-        "import llmops.pulumi_engine, hosting.host;"
+        "import llmops.pulumi_engine.engine, hosting.host;"
         "print(*sorted({m.partition('.')[0] for m in sys.modules}))"
     )
     status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -278,7 +278,9 @@ def test_doctor_finds_what_is_here(llmops: Llmops, tmp_path: Path) -> None:
 
 
 def test_doctor_prints_short_lines_whatever_the_terminal_is(capsys: pytest.CaptureFixture[str]) -> None:
-    print_findings([Finding("python", "ok", "3.12.3"), Finding("docker", "note", "not installed", "not needed " * 9)])
+    print_findings(
+        [Diagnosis("python", "ok", "3.12.3"), Diagnosis("docker", "note", "not installed", "not needed " * 9)]
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["ok       python  3.12.3", "note     docker  not installed"]
     assert lines[2].strip() == f"way out: {'not needed ' * 9}".strip()

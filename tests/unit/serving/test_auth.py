@@ -8,13 +8,13 @@ import pytest
 from contract.api_key import is_authorized, key_digest
 from serving.auth import Authentication
 from serving.errors import ApiError
-from serving.settings import Settings
+from serving.settings import ServerSettings
 
 KEY = "0123456789abcdef"
 
 
 def authentication(**fields) -> Authentication:
-    return Authentication(Settings(model=Path(), public_key="", api_key=KEY, **fields))
+    return Authentication(ServerSettings(model=Path(), public_key="", api_key=KEY, **fields))
 
 
 @pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer {KEY}", f"Bearer  {KEY} "])

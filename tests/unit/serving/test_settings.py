@@ -6,7 +6,7 @@ import pytest
 
 from contract.errors import ServingError
 from hosting.router import RouterConfiguration
-from serving.settings import Settings
+from serving.settings import ServerSettings
 
 KEY = "a-key-of-16-characters-or-more"
 
@@ -24,7 +24,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 def test_defaults(environ: dict[str, str], tmp_path: Path) -> None:
-    settings = Settings.from_environ(environ)
+    settings = ServerSettings.from_environ(environ)
     assert settings.model == tmp_path / "root/opt/ml/model"
     assert (settings.api_key, settings.auth, settings.port, settings.host) == (KEY, "key", 8080, "0.0.0.0")
     assert settings.limits.max_body == 6_291_456
@@ -34,12 +34,12 @@ def test_defaults(environ: dict[str, str], tmp_path: Path) -> None:
 @pytest.mark.vulnerability(8)
 @pytest.mark.scorecard("slow-loris")
 def test_vulnerability_8_headers_have_10_seconds_at_server_and_router(environ: dict[str, str]) -> None:
-    assert Settings.from_environ(environ).limits.read_seconds == 10
+    assert ServerSettings.from_environ(environ).limits.read_seconds == 10
     assert RouterConfiguration.new(endpoint="chatbot", port=1).header_seconds == 10
 
 
 def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
-    assert Settings.from_environ(environ | {"AZUREML_MODEL_DIR": "/mnt/model"}).model == Path("/mnt/model")
+    assert ServerSettings.from_environ(environ | {"AZUREML_MODEL_DIR": "/mnt/model"}).model == Path("/mnt/model")
 
 
 @pytest.mark.parametrize(
@@ -66,21 +66,21 @@ def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
 )
 def test_a_bad_value_names_its_variable(environ: dict[str, str], name: str, value: str, part: str) -> None:
     with pytest.raises(ServingError) as caught:
-        Settings.from_environ(environ | {name: value})
+        ServerSettings.from_environ(environ | {name: value})
     assert name in caught.value.where
     assert part in caught.value.fix
 
 
 def test_platform_is_refused_where_no_platform_authenticates(environ: dict[str, str]) -> None:
     with pytest.raises(ServingError) as caught:
-        Settings.from_environ(environ | {"LLMOPS_AUTH": "platform"})
+        ServerSettings.from_environ(environ | {"LLMOPS_AUTH": "platform"})
     assert caught.value.where == "LLMOPS_AUTH"
     assert "LLMOPS_PLATFORM" in caught.value.fix
 
 
 def test_platform_needs_no_key(environ: dict[str, str]) -> None:
     del environ["LLMOPS_API_KEY_FILE"]
-    settings = Settings.from_environ(environ | {"LLMOPS_AUTH": "platform", "LLMOPS_PLATFORM": "sagemaker"})
+    settings = ServerSettings.from_environ(environ | {"LLMOPS_AUTH": "platform", "LLMOPS_PLATFORM": "sagemaker"})
     assert settings.api_key == ""
 
 
@@ -88,7 +88,7 @@ def test_platform_needs_no_key(environ: dict[str, str]) -> None:
 def test_an_unusable_key_is_refused_and_not_shown(environ: dict[str, str], content: str) -> None:
     Path(environ["LLMOPS_API_KEY_FILE"]).write_text(content)
     with pytest.raises(ServingError) as caught:
-        Settings.from_environ(environ)
+        ServerSettings.from_environ(environ)
     assert not content or content not in str(caught.value)
 
 
@@ -97,7 +97,7 @@ def test_a_public_key_from_the_models_own_folder_is_refused(environ: dict[str, s
     inside.parent.mkdir(parents=True)
     inside.write_text("-----BEGIN PUBLIC KEY-----")
     with pytest.raises(ServingError) as caught:
-        Settings.from_environ(environ | {"LLMOPS_PUBLIC_KEY_FILE": str(inside)})
+        ServerSettings.from_environ(environ | {"LLMOPS_PUBLIC_KEY_FILE": str(inside)})
     assert caught.value.where == "LLMOPS_PUBLIC_KEY_FILE"
 
 
@@ -105,4 +105,4 @@ def test_a_public_key_may_stand_in_the_environment(environ: dict[str, str]) -> N
     """SageMaker mounts the model and nothing else."""
     del environ["LLMOPS_PUBLIC_KEY_FILE"]
     pem = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
-    assert Settings.from_environ(environ | {"LLMOPS_PUBLIC_KEY": pem + "\n"}).public_key == pem
+    assert ServerSettings.from_environ(environ | {"LLMOPS_PUBLIC_KEY": pem + "\n"}).public_key == pem

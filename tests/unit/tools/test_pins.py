@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops.pulumi_engine import install, pinned_version
+from llmops.pulumi_engine import install
+from llmops.pulumi_engine.version import pinned_version
 from tests.support.http_servers import serving
 from tools import pins
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmops.pulumi_engine import ensure
+from llmops.pulumi_engine.engine import ensure
 
 PROVIDER = """\
 import os

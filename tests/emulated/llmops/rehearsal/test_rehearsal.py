@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 import pytest
 
 from llmops.rehearsal.clouds.aws import Aws
-from llmops.rehearsal.clouds.aws_unused import UNUSED
 from llmops.rehearsal.lifecycle import STEPS
-from llmops.rehearsal.permissions import actions_of, first_needs, is_needed, without
 from tests.support.aws import REGION, running_account
+from tests.support.aws_unused import UNUSED
 from tests.support.checkout import CHECKOUT
 from tests.support.rehearsing import Rehearsing
+from tests.support.role_permissions import actions_of, first_needs, is_needed, without
 from twins.aws.judges.evaluator import Evaluator, Question
 from twins.aws.judges.installation import install
 

@@ -5,8 +5,7 @@
 
 import pytest
 
-from llmops.rehearsal.clouds.azure_faults import CASES
-from llmops.rehearsal.fault_case import FaultCase
+from llmops.rehearsal.fault_case import FaultCase, cases_of
 from tests.support.rehearsing import Rehearsing
 
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
@@ -22,7 +21,7 @@ LACKING = [
 
 
 @pytest.mark.scorecard("outage-faults")
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", cases_of("azure"), ids=lambda case: case.name)
 def test_a_fault_ends_as_documented(rehearsing: Rehearsing, case: FaultCase) -> None:
     rehearsing.run("--only", case.step, "--fault", case.name)
     last = rehearsing.report()["steps"][-1]

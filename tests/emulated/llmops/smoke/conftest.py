@@ -15,7 +15,7 @@ from rich.console import Console
 from llmops.pulumi_engine.warm import kept_warm
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.smoke import recordings, smoke
-from llmops.rehearsal.smoke.smoke import Options
+from llmops.rehearsal.smoke.smoke import SmokeOptions
 from llmops.rehearsal.smoke.steps import END, STEPS
 from llmops.stacks.project import Project
 from tests.support.aws import running_account
@@ -111,7 +111,7 @@ def require_nameless(smoking: Rehearsing, owner: Owner) -> None:
 def run_short(smoking: Rehearsing, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the steps that no rehearsal has, and those that they need; the others take as long again."""
     steps = [step for step in STEPS if step.id not in ("worse", "image", "drift", "up-again")]
-    options = Options(report=smoking.project / "smoke-report", record=smoking.project / "recording.json")
+    options = SmokeOptions(report=smoking.project / "smoke-report", record=smoking.project / "recording.json")
     with mock.patch.dict(os.environ, owner.environ, clear=True), kept_warm():
         monkeypatch.setattr(smoke, "STEPS", tuple(steps))
         done = smoke.Smoke(find_cloud(smoking.cloud), Project(smoking.project), options).run(Console(quiet=True))

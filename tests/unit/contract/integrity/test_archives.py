@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from contract.errors import IntegrityError
-from contract.integrity.archives import Limits, extract
+from contract.integrity.archives import ArchiveLimits, extract
 from tests.support.hostile import everything, hostile_keys
 
 Member = tuple[tarfile.TarInfo, bytes]
@@ -238,15 +238,15 @@ def _deep(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "limits", "words"),
     [
-        (_bomb, Limits(), "larger unpacked than it may be"),
-        (_one_file, Limits(), "larger unpacked than it may be: 'a'"),
-        (_a_million, Limits(), "has more than 10000 members"),
-        (_headers_only, Limits(ratio=10_000), "headers that are too long"),
-        (_deep, Limits(members=1_000), "one file or folder too many"),
+        (_bomb, ArchiveLimits(), "larger unpacked than it may be"),
+        (_one_file, ArchiveLimits(), "larger unpacked than it may be: 'a'"),
+        (_a_million, ArchiveLimits(), "has more than 10000 members"),
+        (_headers_only, ArchiveLimits(ratio=10_000), "headers that are too long"),
+        (_deep, ArchiveLimits(members=1_000), "one file or folder too many"),
     ],
 )
 def test_vulnerability_4_bombs_are_refused_in_little_memory(
-    place: Path, make: Callable[[Path], Path], limits: Limits, words: str
+    place: Path, make: Callable[[Path], Path], limits: ArchiveLimits, words: str
 ) -> None:
     packed = make(place / "a.tar.gz")
     tracemalloc.start()
@@ -261,10 +261,13 @@ def test_vulnerability_4_bombs_are_refused_in_little_memory(
 
 def test_limits_are_the_callers(place: Path) -> None:
     packed = pack(place / "a.tar", member("a", b"1"), member("b", b"1"), mode="w")
-    for limits, words in ((Limits(members=1), "more than 1 members"), (Limits(total=1_000), "larger unpacked")):
+    for limits, words in (
+        (ArchiveLimits(members=1), "more than 1 members"),
+        (ArchiveLimits(total=1_000), "larger unpacked"),
+    ):
         with pytest.raises(IntegrityError, match=words):
             extract(packed, place / "out", limits)
-    extract(packed, place / "out", Limits(members=2, total=1 << 20))
+    extract(packed, place / "out", ArchiveLimits(members=2, total=1 << 20))
 
 
 def _fuzzed(number: int, path: Path, outside: Path) -> None:

@@ -16,7 +16,7 @@ from llmops.plan.azure import (
     run_machines,
     warnings,
 )
-from llmops.plan.changes import Change
+from llmops.plan.changes import ResourceChange
 from llmops.plan.cost import endpoint_costs, total
 from llmops.plan.endpoints import EndpointPlan
 from llmops.plan.prices import Prices
@@ -49,7 +49,7 @@ def stack(rollout: dict[str, Any], instances: Any = 4, scaling: dict[str, Any] |
 
 
 def planned(rollout: dict[str, Any], change: str = "create", deployed: bool = True, **more: Any) -> EndpointPlan:
-    changes = [Change(change, "online deployment", LOGICAL)] if change != "none" else []
+    changes = [ResourceChange(change, "online deployment", LOGICAL)] if change != "none" else []
     before = {"chatbot": f"chatbot@1@sha256:{'1' * 64}"} if deployed else {}
     entries = {"chatbot": {"model": f"chatbot@2@sha256:{'2' * 64}", "size": {"instances": 3}}}
     (found,) = plan_endpoints(stack(rollout, **more), changes, entries, before)

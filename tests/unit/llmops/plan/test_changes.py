@@ -1,6 +1,6 @@
 from typing import Any
 
-from llmops.plan.changes import Change, changes_of, kind_of, known, resources_of
+from llmops.plan.changes import ResourceChange, changes_of, kind_of, known, resources_of
 
 STACK = "urn:pulumi:dev::llmops::"
 
@@ -30,10 +30,10 @@ def test_each_kind_of_step_becomes_words_and_what_stays_is_left_out() -> None:
         ]
     }
     assert changes_of(preview) == [
-        Change("create", "bucket", "store"),
-        Change("update", "role", "role", ["description", "tags"]),
-        Change("replace", "model", "m", ["name"], ["name"]),
-        Change("delete", "live", "live"),
+        ResourceChange("create", "bucket", "store"),
+        ResourceChange("update", "role", "role", ["description", "tags"]),
+        ResourceChange("replace", "model", "m", ["name"], ["name"]),
+        ResourceChange("delete", "live", "live"),
     ]
 
 

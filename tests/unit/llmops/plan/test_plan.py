@@ -6,7 +6,7 @@ import pytest
 
 from llmops.commands.plan import _together
 from llmops.plan.aws import CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, resource_costs, run_machines
-from llmops.plan.changes import Change
+from llmops.plan.changes import ResourceChange
 from llmops.plan.cost import CostLine, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan
 from llmops.plan.prices import Prices
@@ -34,7 +34,7 @@ def planned(deployment: dict[str, Any], instances: int = 4, change: str = "updat
         Resource(ENDPOINT, "endpoint-chatbot", {"endpointConfigName": "c-1", "deploymentConfig": deployment}),
         Resource(CONFIGURATION, "configuration-chatbot", {"name": "c-1", "productionVariants": [variant]}),
     ]
-    changes = [Change(change, "endpoint", "endpoint-chatbot")] if change != "none" else []
+    changes = [ResourceChange(change, "endpoint", "endpoint-chatbot")] if change != "none" else []
     entries = {"chatbot": {"model": f"chatbot@2@sha256:{'2' * 64}", **entry}}
     (found,) = plan_endpoints(resources, changes, entries, {"chatbot": f"chatbot@1@sha256:{'1' * 64}"})
     return found

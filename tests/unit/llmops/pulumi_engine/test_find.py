@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from contract.errors import KitError
-from llmops import pulumi_engine
+from llmops.pulumi_engine import engine as pulumi_engine
 from llmops.pulumi_engine import install
+from llmops.pulumi_engine.version import FOLDER
 
 
 @pytest.fixture(autouse=True)
@@ -106,9 +107,7 @@ def test_an_engine_with_pulumis_own_language_host_gets_the_kits() -> None:
     folder = pulumi_engine.engine_home() / "bin"
     pulumi(folder, f"v{pulumi_engine.pinned_version()}")
     assert pulumi_engine.find()
-    assert (folder / "pulumi-language-python").read_bytes() == (
-        pulumi_engine.FOLDER / "bin/pulumi-language-python"
-    ).read_bytes()
+    assert (folder / "pulumi-language-python").read_bytes() == (FOLDER / "bin/pulumi-language-python").read_bytes()
     assert (folder / "provider_guard.py").is_file()
 
 
@@ -166,12 +165,12 @@ def test_vulnerability_11_every_module_of_the_build_has_its_pinned_sum(
     assert settings["GOFLAGS"] == "-mod=readonly"
     assert (settings["GONOSUMDB"], settings["GOPRIVATE"], settings["GOINSECURE"]) == ("", "", "")
     assert settings["GOTOOLCHAIN"] == "local"
-    sums = (pulumi_engine.FOLDER / "go" / "go.sum").read_text().splitlines()
+    sums = (FOLDER / "go" / "go.sum").read_text().splitlines()
     assert all(re.fullmatch(r"\S+ v\S+ h1:[A-Za-z0-9+/]{43}=", line) for line in sums)
     assert any(
         line.startswith(f"github.com/pulumi/pulumi/pkg/v3 v{pulumi_engine.pinned_version()} h1:") for line in sums
     )
-    lock = (pulumi_engine.FOLDER / "go" / "requirements.txt").read_text()
+    lock = (FOLDER / "go" / "requirements.txt").read_text()
     packages = re.findall(r"^[a-z]\S*==\S+(.*)$", lock, re.MULTILINE)
     assert packages == [" \\"], "each has its hashes below"
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from contract.errors import KitError
-from llmops import pulumi_engine
+from llmops.pulumi_engine import engine as pulumi_engine
 from llmops.pulumi_engine import install
+from llmops.pulumi_engine.version import FOLDER
 from tests.support.http_servers import serving
 
 VERSION = pulumi_engine.pinned_version()
@@ -66,7 +67,7 @@ def test_the_pinned_archive_gives_the_engine_and_nothing_else(archive: Path, tmp
     found = pulumi_engine.ensure(lambda line: None)
     assert (found.own, found.version) == (True, VERSION)
     host = found.pulumi.with_name("pulumi-language-python")
-    assert host.read_bytes() == (pulumi_engine.FOLDER / "bin/pulumi-language-python").read_bytes()
+    assert host.read_bytes() == (FOLDER / "bin/pulumi-language-python").read_bytes()
     assert not list(tmp_path.rglob("escaped"))
     assert not list(pulumi_engine.engine_home().parent.glob("making-*"))
 

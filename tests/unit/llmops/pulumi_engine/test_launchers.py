@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops.pulumi_engine import FOLDER, install
+from llmops.pulumi_engine import install
+from llmops.pulumi_engine.version import FOLDER
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from llmops.rehearsal.clouds.aws import Aws
 from llmops.rehearsal.runner import run
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Access, Evidence, Result, Step
+from llmops.rehearsal.steps import Evidence, PermissionCheck, RehearsalStep, Result
 from llmops.rehearsal.world import World
 from llmops.stacks.project import Project
 
@@ -20,11 +20,11 @@ class Remembering(World):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(Aws(), Project(folder), folder / "world")
-        self.recorded: list[Access] = []
+        self.recorded: list[PermissionCheck] = []
         self.faults: dict[str, dict[str, Any]] = {}
         self.met = True
 
-    def accesses(self) -> list[Access]:
+    def accesses(self) -> list[PermissionCheck]:
         return self.recorded
 
     def fault(self, kind: str, members: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Rehearsed:
     world: Remembering
     view: Watched = field(default_factory=Watched)
 
-    def __call__(self, *steps: Step, **options: Any) -> list[Result]:
+    def __call__(self, *steps: RehearsalStep, **options: Any) -> list[Result]:
         return run(steps, self.stage, self.view, **options)
 
 
@@ -71,8 +71,8 @@ def rehearsed(tmp_path: Path) -> Rehearsed:
     return Rehearsed(Stage(world, tmp_path / "logs", lambda _: None), world)
 
 
-def step(name: str, do: Callable[[Stage], Evidence] | None = None, *needs: str) -> Step:
+def step(name: str, do: Callable[[Stage], Evidence] | None = None, *needs: str) -> RehearsalStep:
     """A step that passes, or does what is given."""
-    return Step(
+    return RehearsalStep(
         name, f"The step {name}", f"proves {name}", "twin", do or (lambda _: Evidence((f"{name} done",))), needs
     )

@@ -3,8 +3,7 @@
 import pytest
 
 from contract.errors import KitError
-from llmops.rehearsal.clouds import aws_faults, azure_faults
-from llmops.rehearsal.fault_case import FaultCase, find, table
+from llmops.rehearsal.fault_case import FaultCase, cases_of, find, table
 from llmops.rehearsal.lifecycle import STEPS
 from tests.support.checkout import CHECKOUT
 from twins.aws.faults import KINDS as AWS
@@ -12,13 +11,13 @@ from twins.azure.faults import KINDS as AZURE
 from twins.core.faults import Kind
 
 PAGE = CHECKOUT / "docs/how-to/rehearsal.md"
-CLOUDS = {"aws": (aws_faults.CASES, AWS), "azure": (azure_faults.CASES, AZURE)}
+CLOUDS = {"aws": (cases_of("aws"), AWS), "azure": (cases_of("azure"), AZURE)}
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_every_kind_of_fault_has_a_place(cloud: str) -> None:
     cases, kinds = CLOUDS[cloud]
-    assert {case.kind for case in cases} == set(kinds)
+    assert {case.name for case in cases} == set(kinds)
     assert {case.step for case in cases} <= {step.id for step in STEPS}
     assert len({case.name for case in cases}) == len(cases)
 
@@ -32,7 +31,7 @@ def test_every_kind_of_fault_has_a_place(cloud: str) -> None:
     ],
 )
 def test_a_case_gives_the_members_of_its_kind(case: FaultCase, kinds: dict[str, Kind]) -> None:
-    members = kinds[case.kind].members
+    members = kinds[case.name].members
     assert case.members.keys() <= members.keys()
     assert {name for name, member in members.items() if member.default is None} <= case.members.keys()
     for name, value in case.members.items():
@@ -44,13 +43,13 @@ def test_a_case_gives_the_members_of_its_kind(case: FaultCase, kinds: dict[str, 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_the_page_has_the_table(cloud: str) -> None:
-    shown = PAGE.read_text().partition(f"<!-- faults: llmops/rehearsal/clouds/{cloud}_faults.py -->\n")[2]
+    shown = PAGE.read_text().partition(f"<!-- faults: {cloud} -->\n")[2]
     assert shown.partition("<!-- end of faults -->")[0] == table(CLOUDS[cloud][0])
 
 
 def test_an_unknown_fault_names_the_others() -> None:
     with pytest.raises(KitError, match="there is no fault flood") as caught:
-        find(aws_faults.CASES, "flood")
+        find(cases_of("aws"), "flood")
     assert "throttle" in caught.value.fix
 
 

@@ -14,10 +14,10 @@ from llmops.context import Context
 from llmops.rehearsal.account import AccountWorld, parse_span
 from llmops.rehearsal.clouds.aws import Aws
 from llmops.rehearsal.cost_meter import Meter
-from llmops.rehearsal.rehearsal import Limits, Options, rehearse
+from llmops.rehearsal.rehearsal import RehearsalOptions, SpendingLimits, rehearse
 from llmops.stacks.project import Project
 
-LIMITS = Limits(1.0, timedelta(hours=1))
+LIMITS = SpendingLimits(1.0, timedelta(hours=1))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ LIMITS = Limits(1.0, timedelta(hours=1))
 )
 def test_what_can_not_be_meant_is_refused(tmp_path: Path, options: dict[str, Any], what: str) -> None:
     with pytest.raises(KitError, match=what):
-        rehearse(Aws(), Project(tmp_path), Options(report=tmp_path / "report", **options), Console())
+        rehearse(Aws(), Project(tmp_path), RehearsalOptions(report=tmp_path / "report", **options), Console())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ from contract.errors import KitError
 from llmops.rehearsal import runner
 from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Access, Evidence, Result, chosen
+from llmops.rehearsal.steps import Evidence, PermissionCheck, Result, chosen
 from tests.unit.llmops.rehearsal.conftest import Rehearsed, step
 
 
@@ -34,8 +34,8 @@ def test_nothing_runs_after_a_failure(rehearsed: Rehearsed) -> None:
 
 def test_what_was_denied_is_named_even_where_the_refusal_lost_it(rehearsed: Rehearsed) -> None:
     rehearsed.world.recorded = [
-        Access("endpoint", "s3:GetObject", "arn:aws:s3:::store/models/1", False),
-        Access("deploy", "s3:ListBucket", "arn:aws:s3:::store", True),
+        PermissionCheck("endpoint", "s3:GetObject", "arn:aws:s3:::store/models/1", False),
+        PermissionCheck("deploy", "s3:ListBucket", "arn:aws:s3:::store", True),
     ]
     (result,) = rehearsed(step("one", refuse))
     assert result.error
@@ -111,8 +111,8 @@ def test_only_takes_what_a_step_needs() -> None:
         chosen(steps, ["five"])
 
 
-RECOVERED = FaultCase("slow", "slow", "one", "calls are slow", "recovered", {"times": 2})
-REFUSED = FaultCase("full", "capacity", "one", "there is no instance", "refused", {}, "no room", "ask later")
+RECOVERED = FaultCase("slow", "one", "calls are slow", "recovered", {"times": 2})
+REFUSED = FaultCase("capacity", "one", "there is no instance", "refused", {}, "no room", "ask later")
 
 
 def test_a_fault_that_is_recovered_from(rehearsed: Rehearsed) -> None:
@@ -122,7 +122,7 @@ def test_a_fault_that_is_recovered_from(rehearsed: Rehearsed) -> None:
     assert rehearsed.world.faults == {"slow": {"times": 2}}
 
 
-CRASHED = FaultCase("crash", "crash", "one", "its container is killed", "recovered", {}, meanwhile="No room")
+CRASHED = FaultCase("crash", "one", "its container is killed", "recovered", {}, meanwhile="No room")
 
 
 def test_what_is_refused_meanwhile_is_tried_again_as_clients_do(
@@ -167,7 +167,7 @@ def test_a_fault_that_is_refused_ends_by_its_way_out(rehearsed: Rehearsed) -> No
 
 @pytest.mark.parametrize("says", ["something else", ""])
 def test_a_fault_that_ends_otherwise_than_said_is_a_failure(rehearsed: Rehearsed, says: str) -> None:
-    other = FaultCase("full", "capacity", "one", "there is no instance", "refused", {}, "quota", "ask later")
+    other = FaultCase("capacity", "one", "there is no instance", "refused", {}, "quota", "ask later")
     (result,) = rehearsed(step("one", refuse if says else None), faults={"one": other})
     assert result.error
     assert ("was to be explained by 'quota'" if says else "nothing was refused") in result.error.what

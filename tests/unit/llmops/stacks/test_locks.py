@@ -18,11 +18,11 @@ import pytest
 
 from contract.errors import KitError
 from llmops.stacks.lock_records import (
+    LockRecords,
     Record,
-    Records,
-    Watch,
     sees_all_processes,
 )
+from llmops.stacks.lock_watch import LockWatch
 from llmops.stacks.locks import (
     Lock,
     locks_of,
@@ -49,8 +49,8 @@ def in_bucket(state: Path) -> list[Lock]:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    made = Records.of(tmp_path / "project", "dev")
+def records(tmp_path: Path) -> LockRecords:
+    made = LockRecords.of(tmp_path / "project", "dev")
     made.make()
     return made
 
@@ -72,7 +72,7 @@ def dead() -> Record:
 
 @sees_all
 def test_the_lock_of_a_dead_process_is_taken_over(
-    tmp_path: Path, dead: Record, find: Callable[[], list[Lock]], records: Records
+    tmp_path: Path, dead: Record, find: Callable[[], list[Lock]], records: LockRecords
 ) -> None:
     lock = write_lock(tmp_path, dead.pid)
     other = write_lock(tmp_path, dead.pid, stack="other")
@@ -83,13 +83,13 @@ def test_the_lock_of_a_dead_process_is_taken_over(
     assert str(dead.pid) in said[0]
 
 
-def test_a_free_stack_needs_nothing(find: Callable[[], list[Lock]], records: Records) -> None:
+def test_a_free_stack_needs_nothing(find: Callable[[], list[Lock]], records: LockRecords) -> None:
     assert not take_over(find, records, "dev", print)
 
 
 @sees_all
 def test_a_number_that_a_later_process_got_counts_as_ended(
-    tmp_path: Path, find: Callable[[], list[Lock]], records: Records
+    tmp_path: Path, find: Callable[[], list[Lock]], records: LockRecords
 ) -> None:
     age = datetime.now(UTC).timestamp() - psutil.Process().create_time() + 60
     write_lock(tmp_path, os.getpid(), age_s=age)
@@ -99,7 +99,7 @@ def test_a_number_that_a_later_process_got_counts_as_ended(
 
 @sees_all
 def test_a_lock_from_before_this_boot_counts_as_ended(
-    tmp_path: Path, find: Callable[[], list[Lock]], records: Records
+    tmp_path: Path, find: Callable[[], list[Lock]], records: LockRecords
 ) -> None:
     write_lock(tmp_path, 1, age_s=datetime.now(UTC).timestamp() - psutil.boot_time() + 60)
     assert find()[0].ended(records)
@@ -107,7 +107,7 @@ def test_a_lock_from_before_this_boot_counts_as_ended(
 
 @sees_all
 def test_a_killed_process_that_nobody_reaped_counts_as_ended(
-    tmp_path: Path, find: Callable[[], list[Lock]], records: Records
+    tmp_path: Path, find: Callable[[], list[Lock]], records: LockRecords
 ) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     write_lock(tmp_path, process.pid)
@@ -121,7 +121,7 @@ def test_a_killed_process_that_nobody_reaped_counts_as_ended(
 
 
 @sees_all
-def test_a_living_process_is_waited_for(tmp_path: Path, find: Callable[[], list[Lock]], records: Records) -> None:
+def test_a_living_process_is_waited_for(tmp_path: Path, find: Callable[[], list[Lock]], records: LockRecords) -> None:
     lock = write_lock(tmp_path, os.getpid())
     told = threading.Event()
 
@@ -140,7 +140,7 @@ def test_a_living_process_is_waited_for(tmp_path: Path, find: Callable[[], list[
 
 
 def test_a_living_process_that_takes_too_long_and_another_host_are_errors(
-    tmp_path: Path, find: Callable[[], list[Lock]], records: Records
+    tmp_path: Path, find: Callable[[], list[Lock]], records: LockRecords
 ) -> None:
     lock = write_lock(tmp_path, os.getpid())
     with pytest.raises(KitError, match=rf"is being changed by process {os.getpid()} of u on \S+ since 20"):
@@ -155,7 +155,7 @@ def test_a_living_process_that_takes_too_long_and_another_host_are_errors(
 
 @pytest.mark.vulnerability(6)
 def test_vulnerability_6_on_a_shared_backend_host_and_number_prove_nothing(
-    tmp_path: Path, dead: Record, records: Records
+    tmp_path: Path, dead: Record, records: LockRecords
 ) -> None:
     """Two machines or containers of one host name: the number is free here, and in use there."""
     lock = write_lock(tmp_path, dead.pid)
@@ -169,7 +169,7 @@ def test_vulnerability_6_on_a_shared_backend_host_and_number_prove_nothing(
 
 @pytest.mark.vulnerability(6)
 def test_vulnerability_6_on_a_shared_backend_the_recorded_lock_alone_is_taken_over(
-    tmp_path: Path, dead: Record, records: Records
+    tmp_path: Path, dead: Record, records: LockRecords
 ) -> None:
     mine = write_lock(tmp_path, dead.pid)
     records.write(mine.stem, dead)
@@ -187,7 +187,7 @@ def test_vulnerability_6_on_a_shared_backend_the_recorded_lock_alone_is_taken_ov
 @pytest.mark.vulnerability(6)
 @pytest.mark.parametrize("change", [{"namespace": 7}, {"created": 1.0}])
 def test_vulnerability_6_a_record_is_of_one_process_of_one_namespace(
-    change: dict[str, Any], tmp_path: Path, records: Records
+    change: dict[str, Any], tmp_path: Path, records: LockRecords
 ) -> None:
     mine = write_lock(tmp_path, os.getpid())
     record = Record.of(psutil.Process())
@@ -198,7 +198,7 @@ def test_vulnerability_6_a_record_is_of_one_process_of_one_namespace(
     assert lock.ended(records) is (None if "namespace" in change else True)
 
 
-def test_a_record_of_an_earlier_boot_is_of_an_ended_process(tmp_path: Path, records: Records) -> None:
+def test_a_record_of_an_earlier_boot_is_of_an_ended_process(tmp_path: Path, records: LockRecords) -> None:
     mine = write_lock(tmp_path, os.getpid())
     records.write(mine.stem, replace(Record.of(psutil.Process()), boot="before"))
     assert in_bucket(tmp_path)[0].ended(records)
@@ -218,9 +218,9 @@ TAKE_OVER = """\
 import sys
 from functools import partial
 from pathlib import Path
-from llmops.stacks.lock_records import Records
+from llmops.stacks.lock_records import LockRecords
 from llmops.stacks.locks import locks_of, take_over
-take_over(partial(locks_of, Path(sys.argv[1]), "dev", "llmops"), Records(Path(sys.argv[2])), "dev", print, wait_s=0)
+take_over(partial(locks_of, Path(sys.argv[1]), "dev", "llmops"), LockRecords(Path(sys.argv[2])), "dev", print, wait_s=0)
 """
 NAMESPACE = ["unshare", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"]
 
@@ -242,7 +242,7 @@ def container(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.vulnerability(6)
 def test_vulnerability_6_the_lock_of_another_container_of_the_same_name_is_not_taken(
-    container: Path, tmp_path: Path, find: Callable[[], list[Lock]], records: Records
+    container: Path, tmp_path: Path, find: Callable[[], list[Lock]], records: LockRecords
 ) -> None:
     """In a folder that both reach: seen from outside, the process has another number."""
     number = json.loads(container.read_text())["pid"]
@@ -257,7 +257,7 @@ def test_vulnerability_6_the_lock_of_another_container_of_the_same_name_is_not_t
 
 @pytest.mark.vulnerability(6)
 def test_vulnerability_6_a_container_does_not_take_the_lock_of_its_host(
-    container: Path, tmp_path: Path, records: Records
+    container: Path, tmp_path: Path, records: LockRecords
 ) -> None:
     """From inside, no process has the number of one outside."""
     container.unlink()
@@ -294,7 +294,7 @@ def test_vulnerability_6_a_container_does_not_take_the_lock_of_its_host(
     ],
 )
 def test_a_malformed_lock_is_one_clear_error(
-    content: bytes, tmp_path: Path, find: Callable[[], list[Lock]], records: Records
+    content: bytes, tmp_path: Path, find: Callable[[], list[Lock]], records: LockRecords
 ) -> None:
     lock = write_lock(tmp_path, os.getpid())
     good = json.loads(lock.read_text())
@@ -340,11 +340,11 @@ lock.unlink()
 @pytest.mark.parametrize("end", ["killed", "in order"])
 @pytest.mark.vulnerability(6)
 def test_vulnerability_6_a_lock_is_recorded_while_the_engine_holds_it(
-    end: str, tmp_path: Path, find: Callable[[], list[Lock]], records: Records
+    end: str, tmp_path: Path, find: Callable[[], list[Lock]], records: LockRecords
 ) -> None:
     lock = write_lock(tmp_path, 4242)
     lock.rename(lock.with_suffix(".draft"))
-    with Watch(records, find) as watch:
+    with LockWatch(records, find) as watch:
         option, events = watch.arguments
         assert option == "--event-log"
         command = [sys.executable, "-c", ENGINE, str(lock), events]

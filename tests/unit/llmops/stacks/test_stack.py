@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from llmops.stacks.backend import base_environ
 from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack, base_environ
+from llmops.stacks.stack import PulumiStack
 
 
 @pytest.fixture
@@ -24,21 +25,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_local_stacks_get_a_backend_in_the_checkout(project: Project) -> None:
-    environ = base_environ(project, local=True)
+    environ = base_environ(project.folder, local=True)
     assert environ["PULUMI_BACKEND_URL"] == (project.folder / ".llmops/state").as_uri()
     assert environ["PULUMI_CONFIG_PASSPHRASE"] == ""
     assert PulumiStack(project, "dev").state_folder == project.folder / ".llmops/state"
 
 
 def test_other_targets_and_chosen_backends_are_left_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "PULUMI_BACKEND_URL" not in base_environ(project, local=False)
+    assert "PULUMI_BACKEND_URL" not in base_environ(project.folder, local=False)
     assert PulumiStack(project, "far").state_folder is None
     assert not (project.folder / ".llmops").exists()
     monkeypatch.setenv("PULUMI_ACCESS_TOKEN", "pul-x")
-    assert "PULUMI_BACKEND_URL" not in base_environ(project, local=True)
+    assert "PULUMI_BACKEND_URL" not in base_environ(project.folder, local=True)
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://team")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "theirs")
-    environ = base_environ(project, local=True)
+    environ = base_environ(project.folder, local=True)
     assert (environ["PULUMI_BACKEND_URL"], environ["PULUMI_CONFIG_PASSPHRASE"]) == ("s3://team", "theirs")
     assert PulumiStack(project, "dev").state_folder is None
 
@@ -49,7 +50,7 @@ def test_a_local_stack_is_not_looked_for_in_the_state_of_a_twin(
     home = tmp_path / "twin"
     (home / "state").mkdir(parents=True)
     monkeypatch.setenv("PULUMI_BACKEND_URL", (home / "state").as_uri())
-    assert base_environ(project, local=True)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()
+    assert base_environ(project.folder, local=True)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()
     (home / "twin.json").write_text("{}")
-    assert base_environ(project, local=True)["PULUMI_BACKEND_URL"] == (project.folder / ".llmops/state").as_uri()
-    assert base_environ(project, local=False)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()
+    assert base_environ(project.folder, local=True)["PULUMI_BACKEND_URL"] == (project.folder / ".llmops/state").as_uri()
+    assert base_environ(project.folder, local=False)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()

@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from contract.twins import TWIN_ACCOUNT
-from llmops.pulumi_engine import ensure
+from llmops.pulumi_engine.engine import ensure
 from tests.support.programs import Program
 from tests.support.twin_keys import root_environ, root_keys
 from twins.plugins.aws.provider import AwsProvider

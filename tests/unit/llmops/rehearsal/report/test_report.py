@@ -8,15 +8,15 @@ from xml.etree import ElementTree
 import pytest
 
 from contract.errors import KitError
+from llmops.rehearsal.report.files import write
 from llmops.rehearsal.report.plots import WIDTH
 from llmops.rehearsal.report.report import (
     Report,
     compare,
     document,
     junit,
-    write,
 )
-from llmops.rehearsal.steps import Access, Command, Evidence, Request, Result, Timeline
+from llmops.rehearsal.steps import Command, Evidence, PermissionCheck, Request, Result, Timeline
 from tests.unit.llmops.rehearsal.conftest import step
 
 
@@ -29,7 +29,7 @@ def report() -> Report:
     good, bad, rest = Result(step("one")), Result(step("two")), Result(step("three"))
     good.state, good.seconds, good.evidence = "passed", 2.5, Evidence(("<made>",), {"made": 3}, {"seconds": 2.5})
     good.commands = [Command("llmops up --stack dev", "deploy", 2.4, 0)]
-    good.accesses = [Access("deploy", "s3:PutObject", "arn:aws:s3:::b/k", True)]
+    good.accesses = [PermissionCheck("deploy", "s3:PutObject", "arn:aws:s3:::b/k", True)]
     bad.state, bad.began, bad.seconds = "failed", 2.5, 4.0
     bad.error = KitError("no \x1b[31mroom", where="the disk", fix="make some & again")
     return Report(

@@ -13,13 +13,13 @@ from rich.console import Console
 from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.aws import Aws
-from llmops.rehearsal.clouds.cloud import Caller, Standing
+from llmops.rehearsal.clouds.cloud import CloudCaller, Standing
 from llmops.rehearsal.report.report import Report
 from llmops.rehearsal.smoke import smoke, world
 from llmops.rehearsal.smoke.questions import Question
-from llmops.rehearsal.smoke.smoke import Options, Smoke
+from llmops.rehearsal.smoke.smoke import Smoke, SmokeOptions
 from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Evidence, Step
+from llmops.rehearsal.steps import Evidence, RehearsalStep
 from llmops.stacks.project import Project
 
 
@@ -48,8 +48,8 @@ class Fake(Aws):
     account: Account
     asked: tuple[Question, ...] = ()
 
-    def caller(self) -> Caller:
-        return Caller("arn:aws:iam::123456789012:user/anna", self.account.number, "us-east-1")
+    def caller(self) -> CloudCaller:
+        return CloudCaller("arn:aws:iam::123456789012:user/anna", self.account.number, "us-east-1")
 
     def settings(self) -> dict[str, Any]:
         return {"region": "us-east-1"}
@@ -84,22 +84,22 @@ class Smoked:
     monkeypatch: pytest.MonkeyPatch
     questions: tuple[Question, ...] = ()
 
-    def __call__(self, *steps: Step, **options: Any) -> Report:
+    def __call__(self, *steps: RehearsalStep, **options: Any) -> Report:
         """Begin, go on or take down; the report."""
         return self.make(*steps, **options).run(Console(quiet=True))
 
-    def make(self, *steps: Step, **options: Any) -> Smoke:
+    def make(self, *steps: RehearsalStep, **options: Any) -> Smoke:
         if steps:
             self.monkeypatch.setattr(smoke, "STEPS", steps)
         cloud = Fake()
         cloud.account, cloud.asked = self.account, self.questions
-        return Smoke(cloud, self.project, Options(report=self.project.folder / "report", **options))
+        return Smoke(cloud, self.project, SmokeOptions(report=self.project.folder / "report", **options))
 
     @property
     def folder(self) -> Path:
         return self.project.folder / ".llmops/smoke/aws"
 
-    def step(self, name: str, *needs: str, do: Callable[[Stage], None] = lambda _: None) -> Step:
+    def step(self, name: str, *needs: str, do: Callable[[Stage], None] = lambda _: None) -> RehearsalStep:
         """A step that leaves its name in the account, with that of the smoke test; or is refused."""
 
         def run(stage: Stage) -> Evidence:
@@ -110,7 +110,7 @@ class Smoked:
                 raise error
             return Evidence((f"{name} done",), {"made": name})
 
-        return Step(name, f"The step {name}", f"proves {name}", "cloud", run, needs)
+        return RehearsalStep(name, f"The step {name}", f"proves {name}", "cloud", run, needs)
 
 
 @pytest.fixture

@@ -4,15 +4,17 @@ import re
 
 import pytest
 
-from llmops.rehearsal.clouds import find_cloud, names
+from clouds.targets import cloud_names
+from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.smoke.anonymous import anonymous
-from llmops.rehearsal.smoke.questions import Question, answers, table
+from llmops.rehearsal.smoke.answers import answers
+from llmops.rehearsal.smoke.questions import Question, table
 from llmops.rehearsal.smoke.steps import STEPS
 from llmops.rehearsal.stage import Stage
 from tests.unit.llmops.rehearsal.conftest import Rehearsed, step
 
 
-@pytest.mark.parametrize("cloud", names())
+@pytest.mark.parametrize("cloud", cloud_names())
 def test_every_question_has_a_step_or_says_why_not(cloud: str) -> None:
     questions = find_cloud(cloud).questions()
     assert len({q.id for q in questions}) == len(questions)

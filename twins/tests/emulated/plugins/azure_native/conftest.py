@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from contract.twins import owner_headers
-from llmops.pulumi_engine import ensure
+from llmops.pulumi_engine.engine import ensure
 from tests.support.programs import Program
 from twins.azure import control
 from twins.azure.entra import certificates

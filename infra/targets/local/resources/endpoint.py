@@ -1,0 +1,78 @@
+"""Endpoints: one resource that names all of them, and one for each promoted model version."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from contract.layout import model_key
+from infra import names
+from infra.settings import Endpoint as EndpointSettings
+from infra.targets.dynamic import Properties
+from infra.targets.local.endpoint import OFF, RUNNING, EndpointProvider, HostingProvider
+from infra.targets.local.resources.images import Image
+
+
+class Hosting(dynamic.Resource, module="llmops", name="Hosting"):
+    """Outputs: home (a folder), endpoints (names)."""
+
+    home: pulumi.Output[str]
+
+    def __init__(self, home: names.StackHome, endpoints: Iterable[str]) -> None:
+        props: dict[str, Any] = {"home": str(home.hosting), "endpoints": sorted(endpoints)}
+        super().__init__(HostingProvider(), names.HOSTING, props)
+
+
+class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
+    """Outputs: url (empty while off), and what it was made from."""
+
+    url: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        settings: EndpointSettings,
+        home: names.StackHome,
+        *,
+        image: Image,
+        after: Sequence[pulumi.Resource],
+    ) -> None:
+        """Declare it.
+
+        Args:
+            name: the entry in the settings.
+            settings: the entry.
+            home: where the stack keeps everything.
+            image: what serves it.
+            after: other resources that must be there first.
+        """
+        props = _properties(name, settings, home, image.stated)
+        options = pulumi.ResourceOptions(depends_on=[image, *after])
+        super().__init__(EndpointProvider(), names.endpoint(name), props, options)
+
+
+def _properties(name: str, settings: EndpointSettings, home: names.StackHome, image: pulumi.Input[str]) -> Properties:
+    """Inputs, readable in a preview; each of them is acted on."""
+    version = settings.version
+    return {
+        "endpoint": name,
+        "model": version.alias,
+        "sha256": version.sha256,
+        "folder": str(home.store / model_key(version.sha256)),
+        "image": image,
+        "precision": settings.precision,
+        "instances": settings.size.instances,
+        "port": settings.port,
+        "rollout": _rollout(settings),
+        "status": RUNNING if settings.endpoint else OFF,
+        "home": str(home.hosting),
+        "key_file": str(home.api_key(name)),
+        "public_key_file": str(home.public_key),
+        "url": None,
+    }
+
+
+def _rollout(settings: EndpointSettings) -> Properties:
+    rollout = settings.rollout
+    return rollout.model_dump() if rollout.strategy == "canary" else {"strategy": rollout.strategy}

@@ -1,0 +1,57 @@
+"""Builds the stack's outputs, the fields of contract.documents.outputs.StackOutputs; leaves may be Outputs."""
+
+from typing import Any
+
+import pulumi
+
+from infra.settings import Endpoint, Settings
+
+OutputFields = dict[str, Any]
+
+
+def stack_outputs(
+    settings: Settings,
+    stack: str,
+    project: str,
+    *,
+    store: pulumi.Input[str],
+    private_key: pulumi.Input[str],
+    public_key: pulumi.Input[str],
+    training_image: pulumi.Input[str],
+    runs: pulumi.Input[str],
+    endpoints: OutputFields,
+    **own: Any,
+) -> OutputFields:
+    """Build all outputs.
+
+    Args:
+        settings: the stack's.
+        stack: its name.
+        project: the folder of its project.
+        store: URL.
+        private_key: a reference, never the key.
+        public_key: PEM.
+        training_image: what runs execute.
+        runs: folder or URL.
+        endpoints: by name; see `endpoint_output`.
+        own: the target's own fields of StackOutputs, such as `aws`.
+    """
+    return {
+        "schema": "stack-outputs/1",
+        "target": settings.target,
+        "stack": stack,
+        "project": project,
+        "store": {"url": store},
+        "signing": {"private_key": private_key, "public_key": public_key},
+        "training": {"image": training_image, "runs": runs},
+        "endpoints": endpoints,
+        **own,
+    }
+
+
+def endpoint_output(
+    entry: Endpoint, url: pulumi.Input[str], image: pulumi.Input[str], key: str = "", **own: Any
+) -> OutputFields:
+    """Build an endpoint's outputs; `key` is a reference, `own` the target's own fields of EndpointOutput."""
+    version = {"model": entry.model, "sha256": entry.version.sha256}
+    return {"url": url, **version, "image": image, "key": key, "on": entry.endpoint, **own}

@@ -1,0 +1,44 @@
+"""A cloud's own part of a plan."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from llmops.plan.changes import ResourceChange
+from llmops.plan.cost import CostLine
+from llmops.plan.endpoints import EndpointPlan
+from llmops.plan.prices import Prices
+from llmops.plan.quotas import Machines
+from policies.model import Resource
+
+
+class PlanRules(Protocol):
+    """A cloud's own part of a plan: a module of llmops.plan, named like the target."""
+
+    def plan_endpoints(
+        self,
+        resources: Sequence[Resource],
+        changes: Sequence[ResourceChange],
+        entries: Mapping[str, Mapping[str, Any]],
+        deployed: Mapping[str, str],
+    ) -> list[EndpointPlan]:
+        """Endpoints of the stack after `up`.
+
+        Args:
+            resources: as they will be.
+            changes: of the preview.
+            entries: `endpoints` of the stack file.
+            deployed: endpoint -> version that was deployed last.
+        """
+        ...
+
+    def run_machines(self, resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
+        """What runs take at the same time at most, as the stack is set."""
+        ...
+
+    def resource_costs(self, resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
+        """What costs beside instances of endpoints."""
+        ...
+
+    def warnings(self, resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:
+        """What is allowed, and seldom meant."""
+        ...

@@ -1,0 +1,21 @@
+"""What a stack on this machine needs before an update: its images."""
+
+from llmops.platforms.platform import Say
+from llmops.stacks.stack import PulumiStack
+
+
+def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
+    """Build the images that run as processes, with progress shown, and make the stack.
+
+    Raises:
+        KitError: an image can't be built.
+    """
+    del dev  # its state is always this machine's
+    if not make:
+        return
+    if stack.file.config().get("local_runtime", "process") == "process":
+        from hosting import images
+
+        for name in ("training", "serving") if stack.file.endpoints() else ("training",):
+            images.build(name, say)
+    stack.create()

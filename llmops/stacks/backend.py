@@ -1,0 +1,43 @@
+"""Where the engine keeps states: the backend that the environment names, or a folder in the checkout."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+STATE = ".llmops/state"
+TWIN_FILE = "twin.json"  # in the home of a twin, whose stacks keep their state beside it
+BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
+_PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
+
+
+def base_environ(project: Path, local: bool) -> dict[str, str]:
+    """This process' environment, and for stacks of target `local` a backend in the checkout where none was chosen."""
+    environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1")
+    if local and has_own_state():
+        state = project / STATE
+        state.mkdir(parents=True, exist_ok=True)
+        use_folder(environ, state)
+    return environ
+
+
+def has_own_state() -> bool:
+    """Whether local stacks keep their state in the checkout: no backend was chosen, or a twin's."""
+    chosen = os.environ.get(BACKEND_VARIABLE) or os.environ.get("PULUMI_ACCESS_TOKEN")
+    return not chosen or is_twin_state(os.environ.get(BACKEND_VARIABLE, ""))
+
+
+def use_folder(environ: dict[str, str], state: Path) -> None:
+    """Keep the state in a folder, with an empty passphrase where none is set."""
+    environ[BACKEND_VARIABLE] = state.as_uri()
+    if not environ.get(f"{_PASSPHRASE}_FILE"):
+        environ.setdefault(_PASSPHRASE, "")
+
+
+def is_twin_state(url: str) -> bool:
+    """Is a backend the one of a twin's home? Only the twin's stacks live there."""
+    return url.startswith("file://") and (folder_of(url).parent / TWIN_FILE).is_file()
+
+
+def folder_of(url: str) -> Path:
+    """The folder of a `file://` backend."""
+    return Path(unquote(url.removeprefix("file://"))).expanduser()

@@ -1,0 +1,37 @@
+"""One class name, one class: whoever reads or searches for a name finds one meaning."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.checkout import CHECKOUT
+
+ROOMS = ["contract", "clouds", "policies", "infra", "training", "serving", "hosting", "llmops", "bench", "twins"]
+NOT_YET = (
+    *(f"{room}/{cloud}/" for room in ("clouds", "infra/targets", "llmops/platforms") for cloud in ("aws", "azure")),
+    *(f"twins/{room}/" for room in ("aws", "azure", "core", "plugins", "tests")),
+)
+"""Rooms in which names are still given twice: each one goes from here when its names are mended."""
+
+
+def classes(folder: Path, rooms: list[str]) -> Mapping[str, list[str]]:
+    """Class names, private and inner ones too, with the files that define them."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(path for room in rooms for path in (folder / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(path.relative_to(folder).as_posix())
+    return found
+
+
+def test_a_class_name_stands_for_one_class() -> None:
+    found = {name: [f for f in files if not f.startswith(NOT_YET)] for name, files in classes(CHECKOUT, ROOMS).items()}
+    assert not {name: files for name, files in found.items() if len(files) > 1}
+
+
+def test_a_name_that_is_given_twice_is_found(tmp_path: Path) -> None:
+    (tmp_path / "hosting").mkdir()
+    (tmp_path / "hosting/a.py").write_text("class _Same:\n    pass\n")
+    (tmp_path / "hosting/b.py").write_text("def f():\n    class _Same:\n        pass\n")
+    assert classes(tmp_path, ["hosting"]) == {"_Same": ["hosting/a.py", "hosting/b.py"]}
