@@ -3,7 +3,7 @@
 https://learn.microsoft.com/rest/api/azure
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,28 +24,29 @@ from azure.mgmt.core.exceptions import ARMErrorFormat
 from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
+from clouds.azure.errors import NO_SUBSCRIPTION, error_code, explained, is_missing
+from clouds.azure.names import api_version as version_of
 from contract.errors import KitError
-from llmops.platforms.azure.clients import ARM_SCOPE, error_code, explained
-from llmops.platforms.exchanges import recorder
 
 ARM = "https://management.azure.com"
-ML_API = "2025-12-01"
-"""Of Microsoft.MachineLearningServices: the version that the stack's own resources are declared with."""
+_SCOPE = f"{ARM}/.default"
 _POLL_SECONDS = 5.0  # where the answer has no Retry-After
 _MAKE = ("PUT", "PATCH")  # what they need is missing then, not what they make
-_NOWHERE = ("SubscriptionNotFound", "InvalidSubscriptionId")
 Document = dict[str, Any]
 
 
-class Arm:
-    """Resources by id. Throttled and failed requests are tried again by Azure's own policy, as Retry-After says."""
+class ArmClient:
+    """Resources by id, each by its type's own API version unless another one is given.
 
-    def __init__(self, url: str, credential: TokenCredential) -> None:
+    Throttled and failed requests are tried again by Azure's own policy, as Retry-After says."""
+
+    def __init__(self, url: str, credential: TokenCredential, observe: Callable[[Any], None] | None = None) -> None:
         """Open Azure Resource Manager.
 
         Args:
             url: its base, or a twin's.
             credential: of the caller.
+            observe: called with the PipelineResponse of each attempt.
         """
         self.url = url.rstrip("/")
         policies = [
@@ -54,20 +55,16 @@ class Arm:
             UserAgentPolicy("llmops-kit"),
             RedirectPolicy(permit_redirects=False),  # a redirect could lead a token elsewhere
             RetryPolicy(),
-            ARMChallengeAuthenticationPolicy(credential, ARM_SCOPE),
-            CustomHookPolicy(),
+            ARMChallengeAuthenticationPolicy(credential, _SCOPE),
+            CustomHookPolicy(raw_response_hook=observe),
         ]
-        if to := recorder():
-            from llmops.platforms.azure.exchanges import RecordingPolicy
-
-            policies.append(RecordingPolicy(to))
         self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(self.url, policies=policies)
 
-    def find(self, id_: str, api_version: str = ML_API) -> Document | None:
+    def find(self, id_: str, api_version: str = "") -> Document | None:
         """A resource; None: there is none."""
         return self._call("GET", id_, api_version)
 
-    def get(self, id_: str, api_version: str = ML_API) -> Document:
+    def get(self, id_: str, api_version: str = "") -> Document:
         """A resource that must be there.
 
         Raises:
@@ -78,7 +75,7 @@ class Arm:
             raise KitError("is not on Azure", where=id_, fix="`llmops up` makes what belongs to the stack")
         return found
 
-    def list(self, id_: str, api_version: str = ML_API, **query: str) -> Iterator[Document]:
+    def list(self, id_: str, api_version: str = "", **query: str) -> Iterator[Document]:
         """The resources of a collection, of all its pages; none where the collection's parent is gone."""
         page = self._call("GET", id_, api_version, query=query)
         while page:
@@ -88,19 +85,19 @@ class Arm:
                 raise KitError("the next page is elsewhere, where no token is sent", where=id_)
             page = self._send(HttpRequest("GET", link), id_) if link else None
 
-    def put(self, id_: str, body: Document, api_version: str = ML_API, *, wait: bool = True) -> Document:
+    def put(self, id_: str, body: Document, api_version: str = "", *, wait: bool = True) -> Document:
         """Create or replace a resource, and wait until that is done, unless it is there at once (`wait`)."""
         return self._call("PUT", id_, api_version, body=body, wait=wait) or {}
 
-    def patch(self, id_: str, body: Document, api_version: str = ML_API) -> Document:
+    def patch(self, id_: str, body: Document, api_version: str = "") -> Document:
         """Change members of a resource that is there, and wait until that is done."""
         return self._call("PATCH", id_, api_version, body=body, wait=True) or {}
 
-    def post(self, id_: str, action: str, body: Document | None = None, api_version: str = ML_API) -> Document | None:
+    def post(self, id_: str, action: str, body: Document | None = None, api_version: str = "") -> Document | None:
         """Call an action, and wait until it is done; None: there is no such resource."""
         return self._call("POST", f"{id_}/{action}", api_version, body=body, wait=True)
 
-    def delete(self, id_: str, api_version: str = ML_API, **query: str) -> None:
+    def delete(self, id_: str, api_version: str = "", **query: str) -> None:
         """Delete a resource, and wait until it is gone; nothing where there is none."""
         self._call("DELETE", id_, api_version, query=query, wait=True)
 
@@ -118,7 +115,7 @@ class Arm:
         query: dict[str, str] | None = None,
         wait: bool = False,
     ) -> Document | None:
-        params = {"api-version": api_version, **(query or {})}
+        params = {"api-version": api_version or version_of(id_), **(query or {})}
         return self._send(HttpRequest(method, f"{self.url}{id_}", params=params, json=body), id_, wait=wait)
 
     def _send(self, request: HttpRequest, where: str, *, wait: bool = False) -> Document | None:
@@ -128,7 +125,7 @@ class Arm:
             response.read()
             if response.status_code >= 400:
                 error = HttpResponseError(response=response, error_format=ARMErrorFormat)
-                if response.status_code == 404 and request.method not in _MAKE and error_code(error) not in _NOWHERE:
+                if is_missing(error) and request.method not in _MAKE and error_code(error) not in NO_SUBSCRIPTION:
                     return None
                 raise error
             if wait:

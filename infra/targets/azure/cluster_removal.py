@@ -3,13 +3,10 @@
 https://learn.microsoft.com/rest/api/azureml/compute/delete
 """
 
-from typing import Any
-
-import pulumi
 from pulumi import dynamic
 
-from infra.targets.azure.online import API
-from infra.targets.azure.session import Place, find, send
+from clouds.azure.session import arm_of
+from infra.targets.azure.located import LocatedResource
 from infra.targets.dynamic import KitProvider, Properties, inputs_of
 
 
@@ -26,22 +23,10 @@ class ClusterRemovalProvider(KitProvider):
 
     def delete(self, _id: str, _props: Properties) -> None:
         """Delete it, if it is there."""
-        place = Place.of(_props)
-        if find(place, _props["cluster"], API):
-            send(place, "DELETE", f"{_props['cluster']}?underlyingResourceAction=Delete", API)
+        arm_of(_props).delete(_props["cluster"], underlyingResourceAction="Delete")
 
 
-class ClusterRemoval(dynamic.Resource, module="llmops", name="ClusterRemoval"):
-    """Stands after a cluster, so that it is deleted first. Outputs: cluster."""
+class ClusterRemoval(LocatedResource, module="llmops", name="ClusterRemoval"):
+    """Stands after a cluster, so that it is deleted first. Input and output: cluster (its resource id)."""
 
-    def __init__(self, name: str, place: Place, *, cluster: str, after: pulumi.Resource) -> None:
-        """Declare it.
-
-        Args:
-            name: logical name.
-            place: where.
-            cluster: its resource id.
-            after: the cluster.
-        """
-        props: dict[str, Any] = {**place._asdict(), "cluster": cluster}
-        super().__init__(ClusterRemovalProvider(), name, props, pulumi.ResourceOptions(depends_on=[after]))
+    PROVIDER = ClusterRemovalProvider

@@ -3,23 +3,20 @@
 This stands after everything of an endpoint: when it fails, the engine deletes nothing.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-import pulumi
 from pulumi import dynamic
 
+from clouds.azure.endpoints import instances_of, state_of, traffic_of
+from clouds.azure.session import arm_of
 from contract.errors import KitError
+from infra.targets.azure.located import LocatedResource
 from infra.targets.azure.online import (
-    API,
     find_deployment,
     find_endpoint,
     name_of,
     require_endpoint,
-    state_of,
-    traffic_of,
 )
-from infra.targets.azure.session import Place, find
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
 
 _SETTLED = "Succeeded"
@@ -47,51 +44,14 @@ class LiveProvider(KitProvider):
         return dynamic.ReadResult(id_, found, found)
 
 
-class Live(dynamic.Resource, module="llmops", name="Live"):
-    """Stands after an endpoint."""
+class AzureLive(LocatedResource, module="llmops", name="Live"):
+    """Stands after an endpoint.
 
-    def __init__(
-        self,
-        name: str,
-        place: Place,
-        *,
-        endpoint: str,
-        deployment: str,
-        model_version: str,
-        environment: str,
-        image: str,
-        instance_type: str,
-        limits: tuple[int, int],
-        after: Sequence[pulumi.Resource],
-    ) -> None:
-        """Declare it.
+    Inputs: endpoint, model_version, environment (resource ids), deployment (name), traffic, state, image (reference),
+    instance_type, instances and max_instances (least and most).
+    """
 
-        Args:
-            name: logical name.
-            place: where.
-            endpoint: its resource id.
-            deployment: name of the declared one.
-            model_version: resource id.
-            environment: resource id of the environment version.
-            image: the container image's reference.
-            instance_type: VM size.
-            limits: least and most instances.
-            after: the endpoint, its traffic and its scaling.
-        """
-        props: dict[str, Any] = {
-            **place._asdict(),
-            "endpoint": endpoint,
-            "deployment": deployment,
-            "traffic": {deployment: 100},
-            "state": _SETTLED,
-            "model_version": model_version,
-            "environment": environment,
-            "image": image,
-            "instance_type": instance_type,
-            "instances": limits[0],
-            "max_instances": limits[1],
-        }
-        super().__init__(LiveProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+    PROVIDER = LiveProvider
 
 
 def _compare(props: Properties) -> None:
@@ -121,7 +81,7 @@ def _differences(props: Properties, live: dict[str, Any]) -> Properties:
         "image": _image(props),
         "instance_type": _same(properties.get("instanceType") or "", props["instance_type"]),
     }
-    count = int((deployment.get("sku") or {}).get("capacity") or 0)
+    count = instances_of(deployment)
     if not props["instances"] <= count <= props["max_instances"]:
         found["instances"] = count
     return {key: value for key, value in found.items() if value != props[key]}
@@ -133,5 +93,5 @@ def _same(live: str, declared: str) -> str:
 
 
 def _image(props: Properties) -> str:
-    found = find(Place.of(props), props["environment"], API) or {}
+    found = arm_of(props).find(props["environment"]) or {}
     return str(found.get("properties", {}).get("image") or "")

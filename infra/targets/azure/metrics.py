@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from clouds.azure.session import arm_of
 from contract.rollout import Counts
-from infra.targets.azure.online import API, deployment_id
-from infra.targets.azure.session import Place, send
+from infra.targets.azure.online import deployment_id
 from infra.targets.dynamic import Properties
 
 REQUESTS, LATENCY_P90 = "RequestsPerMinute", "RequestLatency_P90"
-_METRICS_API = "2024-02-01"
 _LINES = 2000
 _MOST_SERIES = 1000  # Azure answers ten unless asked for more, and drops the others: they may be the errors
 _TIMED_OUT, _MODEL_FAILED = 408, 424  # of Azure itself, where no container answered
@@ -61,7 +60,7 @@ def _series(props: Properties, metric: str, wanted: str, since: datetime) -> lis
         "top": _MOST_SERIES,
     }
     id_ = f"{props['endpoint']}/providers/Microsoft.Insights/metrics?{urlencode(query)}"
-    answer = send(Place.of(props), "GET", id_, _METRICS_API) or {"value": []}
+    answer = arm_of(props).find(id_) or {"value": []}
     return [
         {
             "dimensions": {m["name"]["value"].lower(): m["value"] for m in series.get("metadatavalues", [])},
@@ -77,8 +76,8 @@ def _quality(props: Properties, deployment: str) -> float | None:
 
     https://learn.microsoft.com/rest/api/azureml/online-deployments/get-logs
     """
-    id_ = f"{deployment_id(props['endpoint'], deployment)}/getLogs"
-    answer = send(Place.of(props), "POST", id_, API, {"containerType": "InferenceServer", "tail": _LINES}) or {}
+    id_, wanted = deployment_id(props["endpoint"], deployment), {"containerType": "InferenceServer", "tail": _LINES}
+    answer = arm_of(props).post(id_, "getLogs", wanted) or {}
     for line in reversed(str(answer.get("content") or "").splitlines()):
         said = _document(line)
         if said.get("event") == "quality":

@@ -2,7 +2,7 @@
 
 Azure tells nobody but the identity whether one works. So what is refused for want of a role is tried again, if the try
 began while the assignments were new: a deployment whose image can't be pulled fails after ten minutes or more. What
-this process itself is given, infra.targets.azure.allowed asks for.
+this process itself is given, clouds.azure.roles asks for.
 """
 
 import asyncio
@@ -12,36 +12,31 @@ from datetime import UTC, datetime, timedelta
 
 import pulumi
 
-from infra.targets.azure.allowed import ROLE_SECONDS
-from infra.targets.azure.here import Here, Identity
-from infra.targets.azure.session import Place, find, who
+from clouds.azure.location import AzureLocation
+from clouds.azure.roles import ROLE_SECONDS
+from clouds.azure.session import open_session
 
-ASSIGNMENT_API = "2022-04-01"
 _LONGEST_PAUSE = 30.0
 _LACKS_A_ROLE = re.compile(
     r"authoriz|role assignment|recently granted|forbidden|access denied|pull permission", re.IGNORECASE
 )
 
 
-def patient(
-    here: Here, kind: str, logical: str, identity: Identity, before: Callable[[], object] = lambda: None
-) -> pulumi.ResourceHookBinding | None:
-    """Hooks of a resource that Azure makes with the help of an identity; none once it is made: they cost time.
+def retry_while_roles_are_new(
+    location: AzureLocation, logical: str, assignments: Sequence[str], before: Callable[[], object] = lambda: None
+) -> pulumi.ResourceHookBinding:
+    """Hooks of a resource that Azure makes with the help of an identity.
 
     Args:
-        here: the stack's place.
-        kind: such as "azure-native:storage:StorageAccount".
+        location: the stack's.
         logical: name of the resource.
-        identity: whose role assignments it needs.
-        before: what another try needs.
+        assignments: resource ids of the role assignments that the identity needs.
+        before: called before another try.
     """
-    if here.holds(kind, logical):
-        return None
-
     tried = [datetime.now(UTC)]  # when the last try began, or before that
 
     async def again(args: pulumi.ErrorHookArgs) -> bool:
-        newest = await asyncio.to_thread(_newest_in_vain, here.place, identity.roles, args.errors[0])
+        newest = await asyncio.to_thread(_newest_in_vain, location, assignments, args.errors[0])
         if newest is None or tried[-1] > newest + timedelta(seconds=ROLE_SECONDS):
             return False
         pulumi.log.info(
@@ -56,17 +51,20 @@ def patient(
     return pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook(f"patient-{logical}", again)])
 
 
-def _newest_in_vain(place: Place, assignments: Sequence[str], error: str) -> datetime | None:
+def _newest_in_vain(location: AzureLocation, assignments: Sequence[str], error: str) -> datetime | None:
     """When the newest of an identity's assignments was made; None: it is not for them that Azure refused.
 
     Args:
-        place: the stack's.
+        location: the stack's.
         assignments: resource ids; where one is gone, waiting is of no use.
         error: Azure's words. They name the caller where the caller may not.
     """
-    if not assignments or not _LACKS_A_ROLE.search(error) or who().object_id in error:
+    if not assignments or not _LACKS_A_ROLE.search(error):
         return None
-    found = [find(place, id_, ASSIGNMENT_API) for id_ in assignments]
+    session = open_session(location)
+    if session.caller.object_id in error:
+        return None
+    found = [session.arm.find(id_) for id_ in assignments]
     if not all(found):
         return None
     return max(datetime.fromisoformat(each["properties"]["createdOn"]) for each in found if each)

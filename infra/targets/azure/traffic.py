@@ -13,28 +13,27 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from clouds.azure.settings import Alerts
+from clouds.azure.endpoints import owner_of, state_of, traffic_of
+from clouds.azure.location import AzureLocation
+from clouds.azure.names import MODEL_NAME, MODEL_SHA256
+from clouds.azure.objects import AzureContainer
+from clouds.azure.session import open_session
+from clouds.azure.settings import AzureAlerts
 from contract.errors import KitError
 from contract.layout import rejection_log
 from contract.rollout import Counts, Limits, Owner, Step, roll, steps, verdict
-from infra.targets.azure import blobs
-from infra.targets.azure.figures import counts
+from infra.targets.azure.metrics import counts
 from infra.targets.azure.online import (
     BY_UP,
     find_deployment,
     find_endpoint,
     name_of,
-    owner_of,
     put_traffic,
     require_endpoint,
-    state_of,
-    traffic_of,
     wait_for_owner,
 )
-from infra.targets.azure.session import Place
 from infra.targets.dynamic import KitProvider, Properties, differ, gone, inputs_of, say
 
-_SHA256, _NAME = "LLMOPS_MODEL_SHA256", "LLMOPS_MODEL_NAME"
 _MARGIN = timedelta(minutes=5)  # what moving the weights takes
 
 
@@ -77,14 +76,14 @@ class Traffic(dynamic.Resource, module="llmops", name="Traffic"):
     def __init__(
         self,
         name: str,
-        place: Place,
+        location: AzureLocation,
         *,
         endpoint: str,
         deployment: str,
         model: str,
         sha256: str,
         rollout: dict[str, Any],
-        alerts: Alerts,
+        alerts: AzureAlerts,
         store: pulumi.Input[str],
         setting: str,
         after: Sequence[pulumi.Resource],
@@ -93,7 +92,7 @@ class Traffic(dynamic.Resource, module="llmops", name="Traffic"):
 
         Args:
             name: logical name.
-            place: where.
+            location: the stack's.
             endpoint: its resource id.
             deployment: name of the one that gets everything.
             model: the version's alias.
@@ -105,7 +104,7 @@ class Traffic(dynamic.Resource, module="llmops", name="Traffic"):
             after: the endpoint and the deployment.
         """
         props: dict[str, Any] = {
-            **place._asdict(),
+            **location._asdict(),
             "endpoint": endpoint,
             "deployment": deployment,
             "share": 100,
@@ -221,7 +220,7 @@ def _refuse(props: Properties, old: dict[str, int], new: str, reason: str) -> No
     """Say that the rollout was undone; another version than serves is remembered as rejected."""
     serves = max(old, key=lambda name: old[name])
     environment = (find_deployment(props, serves) or {}).get("properties", {}).get("environmentVariables") or {}
-    model, sha256 = environment.get(_NAME, ""), environment.get(_SHA256, "")
+    model, sha256 = environment.get(MODEL_NAME, ""), environment.get(MODEL_SHA256, "")
     what = f"the rollout of {new} was rolled back: {reason}; {serves} serves as before"
     if not sha256 or sha256 == props["sha256"]:
         raise KitError(
@@ -247,6 +246,7 @@ def _reject(props: Properties, why: str, line: str) -> None:
     entry = {"action": "rejected", "why": why, "when": now, "endpoint": name, "instead": line}
     body = (json.dumps(entry, indent=2) + "\n").encode()
     log = rejection_log(props["sha256"])
-    number = blobs.count(props["store"], log) + 1
-    while not blobs.write(props["store"], f"{log}/{number:06d}.json", body, new=True):
+    store = AzureContainer(open_session(AzureLocation.of(props)), props["store"])
+    number = sum(1 for _ in store.names(f"{log}/")) + 1
+    while not store.create(f"{log}/{number:06d}.json", body):
         number += 1

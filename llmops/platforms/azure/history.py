@@ -6,13 +6,13 @@ A service beside Azure Resource Manager, found as azure-ai-ml finds it: the work
 from functools import cached_property
 from typing import Any
 
-from llmops.platforms.azure.arm import Arm
+from clouds.azure.arm import ArmClient
 
 
 class History:
     """Of one workspace."""
 
-    def __init__(self, arm: Arm, workspace: str) -> None:
+    def __init__(self, arm: ArmClient, workspace: str) -> None:
         """Open it.
 
         Args:

@@ -7,10 +7,10 @@ import http.client
 from collections.abc import Iterator
 from typing import Any
 
+from clouds.azure.session import ML_SCOPE, AzureSession
 from contract.errors import BusyError, KitError
 from llmops.chat_http import PASSING, refusal_words
 from llmops.chat_http import ask as ask_openai
-from llmops.platforms.azure.clients import ML_SCOPE, Clients
 
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 _LOOK = "`llmops status` shows the endpoint, `llmops logs` its words"
@@ -23,13 +23,13 @@ _FIXES = {
 }
 
 
-def ask(clients: Clients, endpoint: str, url: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def ask(session: AzureSession, endpoint: str, url: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
 
     Closing the iterator closes the connection, which stops the generation.
 
     Args:
-        clients: of the stack's tenant.
+        session: of the stack's tenant.
         endpoint: its name in the stack.
         url: its scoring address, without a route.
         request: the body of /v1/chat/completions.
@@ -47,4 +47,4 @@ def ask(clients: Clients, endpoint: str, url: str, request: dict[str, Any]) -> I
         kind = BusyError if status in PASSING else KitError
         return kind(f"answers {status}: {words}", where=where, fix=_FIXES.get(status, _LOOK))
 
-    return ask_openai(url, clients.token(ML_SCOPE), request, where=where, refused=refused)
+    return ask_openai(url, session.token(ML_SCOPE), request, where=where, refused=refused)

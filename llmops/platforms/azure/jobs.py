@@ -13,11 +13,13 @@ from clouds.azure.jobs import (
     RUN_TAG,
     SCHEDULED_RUN,
     SPEC_INPUT,
-    JobPlace,
+    AzureJobContext,
     command_job,
     job_name,
     key_of,
 )
+from clouds.azure.names import work_url, workspace_id
+from clouds.azure.session import AzureSession
 from contract.documents.outputs import StackOutputs
 from contract.documents.run import (
     SPEC_VARIABLE,
@@ -27,12 +29,10 @@ from contract.documents.run import (
 )
 from contract.layout import FAILURE as FAILURE_FILE
 from llmops.plan.prices import Prices, load_prices
-from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.history import History
 from llmops.platforms.azure.job_log import follow_jobs
 from llmops.platforms.azure.job_states import DETAILS, FAILURE, created, has_ended, run_state, status_of
 from llmops.platforms.azure.objects_blob import BlobObjects
-from llmops.platforms.azure.resource_ids import work_url, workspace_id
 from llmops.platforms.platform import Say
 from llmops.runs.cloud_runs import CloudRuns, Job
 
@@ -42,12 +42,12 @@ _AT_ONCE = 8
 class AzureRuns(CloudRuns):
     """The runs of a stack."""
 
-    def __init__(self, outputs: StackOutputs, clients: Clients) -> None:
+    def __init__(self, outputs: StackOutputs, session: AzureSession) -> None:
         assert outputs.azure
-        super().__init__(outputs.stack, BlobObjects(work_url(outputs.azure), clients), outputs.azure.jobs)
-        self._azure, self._arm = outputs.azure, clients.arm
+        super().__init__(outputs.stack, BlobObjects(work_url(outputs.azure), session), outputs.azure.jobs)
+        self._azure, self._arm = outputs.azure, session.arm
         self._workspace = workspace_id(outputs.azure)
-        self._history = History(clients.arm, self._workspace)
+        self._history = History(session.arm, self._workspace)
         self._scheduled: set[str] | None = None
 
     def follow(self, run: str) -> Iterator[str]:
@@ -69,9 +69,9 @@ class AzureRuns(CloudRuns):
         return load_prices(self._azure.location)
 
     @cached_property
-    def _place(self) -> JobPlace:
+    def _place(self) -> AzureJobContext:
         azure = self._azure
-        return JobPlace(
+        return AzureJobContext(
             prefix=azure.job_prefix,
             computes=f"{self._workspace}/computes",
             clusters=azure.computes,

@@ -3,17 +3,17 @@
 https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint
 """
 
+from clouds.azure.session import ML_SCOPE, AzureSession
 from contract.errors import KitError
-from llmops.platforms.azure.clients import ML_SCOPE, Clients
 
 
-def bearer_token(clients: Clients, hours: float) -> str:
+def bearer_token(session: AzureSession, hours: float) -> str:
     """A token that lets its bearer ask endpoints as the caller, who needs the role AzureML Data Scientist.
 
     It ends as Entra ID says, an hour or a little more after it was given; nobody can choose that.
 
     Args:
-        clients: of the stack's tenant.
+        session: of the stack's tenant.
         hours: how long it is wanted; one at most.
 
     Raises:
@@ -25,4 +25,4 @@ def bearer_token(clients: Clients, hours: float) -> str:
             where="--hours",
             fix="leave it out, and take a new one when it has ended",
         )
-    return clients.token(ML_SCOPE)
+    return session.token(ML_SCOPE)

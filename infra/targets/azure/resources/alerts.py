@@ -9,8 +9,8 @@ import pulumi
 from pulumi_azure_native import monitor
 
 from infra.settings import Endpoint as Entry
-from infra.targets.azure.figures import LATENCY_P90
-from infra.targets.azure.here import Ground, Here, as_scope
+from infra.targets.azure.metrics import LATENCY_P90
+from infra.targets.azure.resources.stack import AzureStack, SharedResources, as_scope
 
 LOGS = ("AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointEventLog")
 """Categories, and tables in Log Analytics: what containers write, what was asked, what became of containers.
@@ -19,40 +19,36 @@ https://learn.microsoft.com/azure/azure-monitor/reference/supported-logs/microso
 """
 _EVERY = "PT5M"
 _QUALITY_WINDOW = "PT15M"  # servers ask their golden prompts every five minutes
-_KIND = "azure-native:monitor"
-_DIAGNOSTICS_API, _QUERY_API, _METRIC_API = "2021-05-01-preview", "2025-01-01-preview", "2018-03-01"
 _CRITERIA = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
 
 
-def provide_alerts(
-    here: Here, name: str, entry: Entry, ground: Ground, endpoint: pulumi.Input[str], plain: str
+def declare_alerts(
+    stack: AzureStack, name: str, entry: Entry, shared: SharedResources, endpoint: pulumi.Input[str]
 ) -> Sequence[pulumi.Resource]:
     """Declare what tells of an endpoint.
 
     Args:
-        here: the stack's place.
+        stack: that is declared.
         name: the endpoint in the settings.
         entry: its settings.
-        ground: what it stands on.
-        endpoint: its resource id.
-        plain: the same, known before it is made.
+        shared: what it stands on.
+        endpoint: its resource id, once it is there.
     """
-    logical, physical = f"logs-{name}", here.names.of(f"{name}-logs")
-    setting = f"{plain}/providers/Microsoft.Insights/diagnosticSettings/{physical}"
+    ids, limits = stack.inventory, stack.azure.alerts
     logs = monitor.DiagnosticSetting(
-        logical,
-        name=physical,
+        ids.endpoint_logs(name).logical,
+        name=ids.endpoint_logs(name).name,
         resource_uri=pulumi.Output.from_input(endpoint).apply(as_scope),
-        workspace_id=ground.logs,
+        workspace_id=shared.records.logs,
         logs=[monitor.DiagnosticsLogSettingsArgs(category=category, enabled=True) for category in LOGS],
-        opts=here.adopted(f"{_KIND}:DiagnosticSetting", logical, setting, _DIAGNOSTICS_API),
+        opts=stack.options(ids.endpoint_logs(name)),
     )
-    limits, called = here.settings.azure.alerts, plain.rpartition("/")[2]
-    errors = _query_alert(here, name, ground, "errors", _errors_query(called), "GreaterThan", limits.error_rate)
+    called = ids.endpoint(name).name
+    errors = _query_alert(stack, name, shared, "errors", _errors_query(called), "GreaterThan", limits.error_rate)
     quality = _query_alert(
-        here, name, ground, "quality", _quality_query(called, entry.version.sha256), "LessThan", limits.quality
+        stack, name, shared, "quality", _quality_query(called, entry.version.sha256), "LessThan", limits.quality
     )
-    return [logs, errors, _latency_alert(here, name, ground, endpoint), quality]
+    return [logs, errors, _latency_alert(stack, name, shared, endpoint), quality]
 
 
 def _errors_query(endpoint: str) -> str:
@@ -82,7 +78,7 @@ def _quality_query(endpoint: str, sha256: str) -> str:
 
 
 def _query_alert(
-    here: Here, name: str, ground: Ground, what: str, query: str, operator: str, threshold: float
+    stack: AzureStack, name: str, shared: SharedResources, what: str, query: str, operator: str, threshold: float
 ) -> monitor.ScheduledQueryRule:
     """https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-types#log-alerts"""
     condition = monitor.ConditionArgs(
@@ -95,48 +91,42 @@ def _query_alert(
             min_failing_periods_to_alert=1, number_of_evaluation_periods=1
         ),
     )
-    logical, physical = f"alert-{name}-{what}", here.names.of(f"{name}-{what}")
+    entry = stack.inventory.alert(name, what)
     return monitor.ScheduledQueryRule(
-        logical,
-        rule_name=physical,
-        resource_group_name=here.group,
-        location=ground.location,
+        entry.logical,
+        rule_name=entry.name,
         kind="LogAlert",
         description=f"{what} of endpoint {name}",
         enabled=True,
         severity=1,
-        scopes=[ground.logs],
+        scopes=[shared.records.logs],
         evaluation_frequency=_EVERY,
         window_size=_QUALITY_WINDOW if what == "quality" else _EVERY,
         criteria=monitor.ScheduledQueryRuleCriteriaArgs(all_of=[condition]),
         auto_mitigate=True,
         skip_query_validation=True,  # a table exists from its first line on
-        actions=monitor.ActionsArgs(action_groups=[ground.action_group]),
-        tags=here.all_tags,
-        opts=here.adopted(
-            f"{_KIND}:ScheduledQueryRule",
-            logical,
-            here.id("Microsoft.Insights/scheduledQueryRules", physical),
-            _QUERY_API,
-        ),
+        actions=monitor.ActionsArgs(action_groups=[shared.action_group]),
+        **stack.placed,
+        opts=stack.options(entry),
     )
 
 
-def _latency_alert(here: Here, name: str, ground: Ground, endpoint: pulumi.Input[str]) -> monitor.MetricAlert:
+def _latency_alert(
+    stack: AzureStack, name: str, shared: SharedResources, endpoint: pulumi.Input[str]
+) -> monitor.MetricAlert:
     criterion = monitor.MetricCriteriaArgs(
         criterion_type="StaticThresholdCriterion",
         name="latency",
         metric_namespace="Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
         metric_name=LATENCY_P90,
         operator="GreaterThan",
-        threshold=here.settings.azure.alerts.latency_seconds * 1000,
+        threshold=stack.azure.alerts.latency_seconds * 1000,
         time_aggregation="Average",
     )
-    logical, physical = f"alert-{name}-latency", here.names.of(f"{name}-latency")
+    entry = stack.inventory.alert(name, "latency")
     return monitor.MetricAlert(
-        logical,
-        rule_name=physical,
-        resource_group_name=here.group,
+        entry.logical,
+        rule_name=entry.name,
         location="global",
         description=f"latency of endpoint {name}",
         enabled=True,
@@ -146,9 +136,7 @@ def _latency_alert(here: Here, name: str, ground: Ground, endpoint: pulumi.Input
         window_size=_EVERY,
         criteria=monitor.MetricAlertSingleResourceMultipleMetricCriteriaArgs(odata_type=_CRITERIA, all_of=[criterion]),
         auto_mitigate=True,
-        actions=[monitor.MetricAlertActionArgs(action_group_id=ground.action_group)],
-        tags=here.all_tags,
-        opts=here.adopted(
-            f"{_KIND}:MetricAlert", logical, here.id("Microsoft.Insights/metricAlerts", physical), _METRIC_API
-        ),
+        actions=[monitor.MetricAlertActionArgs(action_group_id=shared.action_group)],
+        **stack.grouped,
+        opts=stack.options(entry),
     )

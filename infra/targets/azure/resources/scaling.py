@@ -10,34 +10,31 @@ import pulumi
 from pulumi_azure_native import monitor
 
 from infra.settings import Endpoint as Entry
-from infra.targets.azure.figures import REQUESTS
-from infra.targets.azure.here import Ground, Here
+from infra.targets.azure.metrics import REQUESTS
+from infra.targets.azure.resources.stack import AzureStack
 
-_API = "2021-05-01-preview"
 _SCALE_IN_SHARE = 0.5
 """Scaled in below this share of what is scaled out at: one instance less must not bring the next one at once."""
 
 
-def provide_scaling(
-    here: Here,
+def declare_scaling(
+    stack: AzureStack,
     name: str,
     entry: Entry,
-    ground: Ground,
     endpoint: pulumi.Input[str],
     deployment: pulumi.Input[str],
-    deployment_name: str,
+    tags: pulumi.Output[dict[str, str]],
     after: Sequence[pulumi.Resource],
 ) -> Sequence[pulumi.Resource]:
     """Declare the scaling between two counts of instances; none where the settings name one.
 
     Args:
-        here: the stack's place.
+        stack: that is declared.
         name: the endpoint in the settings.
         entry: its settings.
-        ground: what it stands on.
         endpoint: resource id; its metric is looked at.
         deployment: resource id of what is scaled.
-        deployment_name: its requests are counted.
+        tags: besides the stack's own.
         after: the traffic: until it has moved, the old deployment is scaled.
     """
     size = entry.size
@@ -46,32 +43,25 @@ def provide_scaling(
     capacity = monitor.ScaleCapacityArgs(
         minimum=str(size.instances), maximum=str(size.max_instances), default=str(size.instances)
     )
-    rules = _rules(here, entry, ground, endpoint, deployment_name)
-    profile = monitor.AutoscaleProfileArgs(name="load", capacity=capacity, rules=rules)
-    logical, physical = f"scaling-{name}", here.names.of(f"{name}-load")
+    rules = _rules(stack, entry, endpoint, stack.inventory.deployment(name).name)
+    own = stack.inventory.scaling(name)
     setting = monitor.AutoscaleSetting(
-        logical,
-        autoscale_setting_name=physical,
-        name=physical,
-        resource_group_name=here.group,
-        location=ground.location,
+        own.logical,
+        autoscale_setting_name=own.name,
+        name=own.name,
         enabled=True,
         target_resource_uri=deployment,
-        profiles=[profile],
-        tags=here.all_tags,
-        opts=here.adopted(
-            "azure-native:monitor:AutoscaleSetting",
-            logical,
-            here.id("Microsoft.Insights/autoscaleSettings", physical),
-            _API,
-            depends_on=list(after),
-        ),
+        profiles=[monitor.AutoscaleProfileArgs(name="load", capacity=capacity, rules=rules)],
+        resource_group_name=stack.group,
+        location=stack.location.location,
+        tags=tags.apply(lambda repairs: {**stack.inventory.all_tags, **repairs}),
+        opts=stack.options(own, depends_on=list(after)),
     )
     return [setting]
 
 
 def _rules(
-    here: Here, entry: Entry, ground: Ground, endpoint: pulumi.Input[str], deployment_name: str
+    stack: AzureStack, entry: Entry, endpoint: pulumi.Input[str], deployment_name: str
 ) -> list[monitor.ScaleRuleArgs]:
     """By the deployment's requests a minute for each instance: as many as are there at once when each takes its time.
 
@@ -79,8 +69,8 @@ def _rules(
     idle ones would hold instances up, and a gateway that sends all over one would hide its load. A processor that
     answers one request is as busy as one that answers eight, so its load tells nothing.
     """
-    wanted = entry.size.concurrent_requests * 60 / here.settings.azure.answer_seconds
-    rule = partial(_rule, ground, endpoint, deployment_name)
+    wanted = entry.size.concurrent_requests * 60 / stack.azure.answer_seconds
+    rule = partial(_rule, stack.location.location, endpoint, deployment_name)
     return [
         rule(monitor.ComparisonOperationType.GREATER_THAN, wanted, monitor.ScaleDirection.INCREASE),
         rule(monitor.ComparisonOperationType.LESS_THAN, wanted * _SCALE_IN_SHARE, monitor.ScaleDirection.DECREASE),
@@ -88,7 +78,7 @@ def _rules(
 
 
 def _rule(
-    ground: Ground,
+    location: str,
     endpoint: pulumi.Input[str],
     deployment_name: str,
     operator: monitor.ComparisonOperationType,
@@ -100,7 +90,7 @@ def _rule(
             metric_name=REQUESTS,
             metric_namespace="Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
             metric_resource_uri=endpoint,
-            metric_resource_location=ground.location,
+            metric_resource_location=location,
             dimensions=[
                 monitor.ScaleRuleMetricDimensionArgs(
                     dimension_name="deployment",

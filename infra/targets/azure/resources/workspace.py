@@ -9,85 +9,72 @@ from typing import Any
 import pulumi
 from pulumi_azure_native import machinelearningservices as ml
 
-from infra import names
-from infra.targets.azure.here import WORKSPACE_API, Here, Identity, Registry, Scratch, Storage, Vault, Workspace
-from infra.targets.azure.patience import patient
-from infra.targets.azure.session import look_up
-from infra.targets.azure.storage import CHECKPOINTS, CONTAINERS
+from infra.targets.azure.inventory import CHECKPOINTS, CONTAINERS
+from infra.targets.azure.resources.stack import (
+    AzureIdentity,
+    AzureRecords,
+    AzureRegistry,
+    AzureScratch,
+    AzureStack,
+    AzureStorage,
+    AzureVault,
+    AzureWorkspace,
+)
 
-KIND = "Microsoft.MachineLearningServices/workspaces"
-_WORKSPACE = "azure-native:machinelearningservices:Workspace"
-_DATASTORE = "azure-native:machinelearningservices:Datastore"
 _ISOLATION = {
     "approved": ml.IsolationMode.ALLOW_ONLY_APPROVED_OUTBOUND,
     "internet": ml.IsolationMode.ALLOW_INTERNET_OUTBOUND,
 }
 
 
-def provide_workspace(
-    here: Here,
+def declare_workspace(
+    stack: AzureStack,
     *,
-    storage: Storage,
-    scratch: Scratch,
-    vault: Vault,
-    registry: Registry,
-    metrics: pulumi.Input[str],
-    identity: Identity | None,
-) -> Workspace:
-    """Declare the workspace, unless one is given, and its datastores.
+    storage: AzureStorage,
+    scratch: AzureScratch,
+    vault: AzureVault,
+    registry: AzureRegistry,
+    records: AzureRecords,
+    identity: AzureIdentity | None,
+) -> AzureWorkspace:
+    """Declare the workspace, unless one is given, and its datastores. In a workspace that others use too, these have
+    names of the stack's.
 
     Args:
-        here: the stack's place.
+        stack: that is declared.
         storage: of versions and runs.
         scratch: of checkpoints, and the workspace's own default.
         vault: where it keeps its secrets.
         registry: of its images.
-        metrics: resource id of the Application Insights component.
+        records: Application Insights that it writes to.
         identity: as whom it works; None where the workspace is given.
     """
     if identity is None:
-        return _given(here, storage, scratch)
-    id_ = workspace_id(here)
-    made = _workspace(here, id_, scratch, vault, registry, metrics, identity)
-    stores = _datastores(here, made.name, here.group, id_, storage, scratch, [made])
-    reached = _reached(here, made, id_, storage, identity) if scratch.own else []
-    return Workspace(
-        id=made.id,
-        name=made.name,
-        group=here.group,
-        plain_id=id_,
-        datastores={word: store.name for word, store in stores.items()},
-        managed_network=here.settings.azure.network.mode != "none",
-        account_id=scratch.plain_id,
-        ready=[made, *stores.values(), *reached],
-    )
-
-
-def workspace_name(own: names.CloudNames) -> str:
-    """What the workspace is called, unless one is given."""
-    return own.of("workspace", 33)
-
-
-def workspace_id(here: Here) -> str:
-    """The workspace's resource id."""
-    return here.settings.azure.workspace or here.id(KIND, workspace_name(here.names))
+        id_ = stack.azure.workspace
+        name, group = id_.rpartition("/")[2], id_.split("/")[4]
+        stores = _datastores(stack, name, group, storage, scratch, [])
+        ready: list[pulumi.Resource] = list(stores.values())
+    else:
+        made = _workspace(stack, scratch, vault, registry, records, identity)
+        id_, name, group = made.id, made.name, stack.group
+        stores = _datastores(stack, name, group, storage, scratch, [made])
+        reached = _reached(stack, made, storage, identity) if scratch.own else []
+        ready = [made, *stores.values(), *reached]
+    return AzureWorkspace(id_, name, group, {word: store.name for word, store in stores.items()}, ready)
 
 
 def _workspace(
-    here: Here,
-    id_: str,
-    scratch: Scratch,
-    vault: Vault,
-    registry: Registry,
-    metrics: pulumi.Input[str],
-    identity: Identity,
+    stack: AzureStack,
+    scratch: AzureScratch,
+    vault: AzureVault,
+    registry: AzureRegistry,
+    records: AzureRecords,
+    identity: AzureIdentity,
 ) -> ml.Workspace:
-    logical = names.kept("workspace")
+    entry = stack.inventory.workspace
     return ml.Workspace(
-        logical,
-        workspace_name=id_.rpartition("/")[2],
-        resource_group_name=here.group,
-        location=here.location,
+        entry.logical,
+        workspace_name=entry.name,
         kind="Default",
         sku=ml.SkuArgs(name="Basic", tier=ml.SkuTier.BASIC),
         identity=ml.ManagedServiceIdentityArgs(
@@ -97,54 +84,35 @@ def _workspace(
         storage_account=scratch.id,
         key_vault=vault.id,
         container_registry=registry.id,
-        application_insights=metrics,
+        application_insights=records.metrics,
         system_datastores_auth_mode="Identity",
         v1_legacy_mode=False,
-        **_network(here),
-        encryption=_encryption(here, identity),
-        tags=here.all_tags,
-        opts=here.adopted(
-            _WORKSPACE,
-            logical,
-            id_,
-            WORKSPACE_API,
+        **_network(stack),
+        encryption=_encryption(stack, identity),
+        **stack.placed,
+        opts=stack.options(
+            entry,
             protect=True,
             depends_on=[*identity.ready, *scratch.ready, *vault.ready, *registry.ready],
-            hooks=patient(here, _WORKSPACE, logical, identity),
+            hooks=stack.retries(entry, identity),
         ),
     )
 
 
-def _given(here: Here, storage: Storage, scratch: Scratch) -> Workspace:
-    """In a workspace that others use too, the stack's datastores have names of its own."""
-    id_ = here.settings.azure.workspace
-    found = look_up(here.place, id_, WORKSPACE_API, "workspace")["properties"]
-    name, group = id_.rpartition("/")[2], id_.split("/")[4]
-    stores = _datastores(here, name, group, id_, storage, scratch, [])
-    return Workspace(
-        id=id_,
-        name=name,
-        group=group,
-        plain_id=id_,
-        datastores={word: store.name for word, store in stores.items()},
-        managed_network=found.get("managedNetwork", {}).get("isolationMode", "Disabled") != "Disabled",
-        account_id=found.get("storageAccount") or "",
-        ready=list(stores.values()),
-    )
-
-
-def _reached(here: Here, made: ml.Workspace, id_: str, storage: Storage, identity: Identity) -> list[pulumi.Resource]:
+def _reached(
+    stack: AzureStack, made: ml.Workspace, storage: AzureStorage, identity: AzureIdentity
+) -> list[pulumi.Resource]:
     """The way from the managed network to the account of the data: Azure makes none but to the workspace's default
     account by itself. https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
     """
-    if here.settings.azure.network.mode == "none":
+    if not stack.inventory.isolated:
         return []
-    logical, kind, name = "outbound-data", "azure-native:machinelearningservices:ManagedNetworkSettingsRule", "data"
+    entry = stack.inventory.outbound_rule
     rule = ml.ManagedNetworkSettingsRule(
-        logical,
-        rule_name=name,
+        entry.logical,
+        rule_name=entry.name,
         workspace_name=made.name,
-        resource_group_name=here.group,
+        resource_group_name=stack.group,
         properties=ml.PrivateEndpointOutboundRuleArgs(
             type="PrivateEndpoint",
             category=ml.RuleCategory.USER_DEFINED,
@@ -152,30 +120,23 @@ def _reached(here: Here, made: ml.Workspace, id_: str, storage: Storage, identit
                 service_resource_id=storage.id, subresource_target="blob", spark_enabled=False
             ),
         ),
-        opts=here.adopted(
-            kind,
-            logical,
-            f"{id_}/outboundRules/{name}",
-            WORKSPACE_API,
-            depends_on=[made, *storage.ready],
-            hooks=patient(here, kind, logical, identity),
-        ),
+        opts=stack.options(entry, depends_on=[made, *storage.ready], hooks=stack.retries(entry, identity)),
     )
     return [rule]
 
 
-def _network(here: Here) -> dict[str, Any]:
+def _network(stack: AzureStack) -> dict[str, Any]:
     """https://learn.microsoft.com/azure/machine-learning/how-to-managed-network"""
-    wanted = here.settings.azure.network
-    found: dict[str, Any] = {"public_network_access": "Disabled" if wanted.mode == "existing" else "Enabled"}
-    if wanted.mode != "none":
-        found["managed_network"] = ml.ManagedNetworkSettingsArgs(isolation_mode=_ISOLATION[wanted.outbound])
+    found: dict[str, Any] = {"public_network_access": "Disabled" if stack.inventory.private else "Enabled"}
+    if stack.inventory.isolated:
+        isolation = _ISOLATION[stack.azure.network.outbound]
+        found["managed_network"] = ml.ManagedNetworkSettingsArgs(isolation_mode=isolation)
         found["provision_network_now"] = True  # a deployment before it is there would fail
     return found
 
 
-def _encryption(here: Here, identity: Identity) -> ml.EncryptionPropertyArgs | None:
-    given = here.settings.azure.encryption
+def _encryption(stack: AzureStack, identity: AzureIdentity) -> ml.EncryptionPropertyArgs | None:
+    given = stack.azure.encryption
     if not given.key:
         return None
     return ml.EncryptionPropertyArgs(
@@ -188,36 +149,33 @@ def _encryption(here: Here, identity: Identity) -> ml.EncryptionPropertyArgs | N
 
 
 def _datastores(
-    here: Here,
+    stack: AzureStack,
     workspace: pulumi.Input[str],
     group: pulumi.Input[str],
-    workspace_id_: str,
-    storage: Storage,
-    scratch: Scratch,
+    storage: AzureStorage,
+    scratch: AzureScratch,
     after: list[pulumi.Resource],
 ) -> dict[str, ml.Datastore]:
     """By word. Checkpoints are among the runs where they have no account of their own."""
-    places = {word: (storage.account, getattr(storage, word), storage.ready) for word in CONTAINERS}
+    containers = {word: (storage.account, getattr(storage, word), storage.ready) for word in CONTAINERS}
     if scratch.own:
-        places[CHECKPOINTS] = (scratch.account, scratch.container, scratch.ready)
-    given = bool(here.settings.azure.workspace)
+        containers[CHECKPOINTS] = (scratch.account, scratch.container, scratch.ready)
     made = {}
-    for word, (account, container, ready) in places.items():
-        name = here.names.compact(word, 50) if given else word
-        id_, logical = f"{workspace_id_}/datastores/{name}", f"datastore-{word}"
+    for word, (account, container, ready) in containers.items():
+        entry = stack.inventory.datastore(word)
         made[word] = ml.Datastore(
-            logical,
-            name=name,
+            entry.logical,
+            name=entry.name,
             skip_validation=True,  # as azure-ai-ml does: whoever deploys needs no role on the data for it
             workspace_name=workspace,
             resource_group_name=group,
-            properties=_container(here, account, container),
-            opts=here.adopted(_DATASTORE, logical, id_, WORKSPACE_API, depends_on=[*ready, *after]),
+            properties=_container(stack, account, container),
+            opts=stack.options(entry, depends_on=[*ready, *after]),
         )
     return {CHECKPOINTS: made["work"]} | made
 
 
-def _container(here: Here, account: pulumi.Input[str], container: str) -> ml.AzureBlobDatastoreArgs:
+def _container(stack: AzureStack, account: pulumi.Input[str], container: str) -> ml.AzureBlobDatastoreArgs:
     """A container by its name in the workspace, without a credential: whoever uses it needs a role of his own."""
     return ml.AzureBlobDatastoreArgs(
         datastore_type="AzureBlob",
@@ -225,5 +183,5 @@ def _container(here: Here, account: pulumi.Input[str], container: str) -> ml.Azu
         container_name=container,
         credentials=ml.NoneDatastoreCredentialsArgs(credentials_type="None"),
         service_data_access_auth_identity="None",
-        tags=here.all_tags,
+        tags=stack.inventory.all_tags,
     )

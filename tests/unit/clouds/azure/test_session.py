@@ -13,9 +13,10 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 from azure.mgmt.core.exceptions import ARMErrorFormat
 
+from clouds.azure.errors import explained
+from clouds.azure.session import AzureSession
 from contract.errors import KitError
 from contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, TWIN_TENANT
-from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.tokens import bearer_token
 
 TWIN = {METADATA_VARIABLE: "https://localhost:7443/metadata/endpoints"}
@@ -36,9 +37,9 @@ class Credential:
         return AccessToken(f"head.{body}.signature", int(time.time()) + 3600)
 
 
-def clients(environ: dict[str, str], **claims: Any) -> Clients:
+def clients(environ: dict[str, str], **claims: Any) -> AzureSession:
     with mock.patch.dict("os.environ", environ, clear=True):
-        made = Clients()
+        made = AzureSession()
     made.__dict__["credential"] = Credential(**claims)
     return made
 
@@ -76,12 +77,12 @@ def test_another_cloud_than_the_public_one_is_refused() -> None:
         mock.patch.dict("os.environ", {METADATA_VARIABLE: "https://management.chinacloudapi.cn/metadata"}),
         pytest.raises(KitError, match="another cloud"),
     ):
-        Clients()
+        AzureSession()
 
 
 def test_a_twins_environment_without_credentials_is_told() -> None:
     with mock.patch.dict("os.environ", TWIN | {"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"}, clear=True):
-        made = Clients()
+        made = AzureSession()
         with pytest.raises(KitError, match="takes no credentials from here") as caught:
             made.token("https://management.azure.com/.default")
     assert "llmops twin azure env" in caught.value.fix
@@ -159,11 +160,11 @@ def test_the_subscription_is_the_stacks_else_the_shells_else_that_of_az_login(tm
     (tmp_path / "azureProfile.json").write_text(json.dumps({"subscriptions": entries}), encoding="utf-8-sig")
     login = {"AZURE_CONFIG_DIR": str(tmp_path)}
     with mock.patch.dict("os.environ", login | {"AZURE_SUBSCRIPTION_ID": "shell"}, clear=True):
-        assert (Clients("stack").subscription, Clients().subscription) == ("stack", "shell")
+        assert (AzureSession("stack").subscription, AzureSession().subscription) == ("stack", "shell")
     with mock.patch.dict("os.environ", login, clear=True):
-        assert Clients().subscription == "login"
+        assert AzureSession().subscription == "login"
     with (
         mock.patch.dict("os.environ", {"AZURE_CONFIG_DIR": str(tmp_path / "none")}, clear=True),
         pytest.raises(KitError, match="which subscription"),
     ):
-        _ = Clients().subscription
+        _ = AzureSession().subscription

@@ -12,7 +12,7 @@ from llmops.platforms.azure.sweep.look import (
     GROUP,
     METRIC_ALERT,
     REGISTRY,
-    Look,
+    AzureLook,
     created,
 )
 
@@ -20,9 +20,9 @@ STAMP = {"source": "list", "date": "2026-11-20"}
 TABLE = {"regions": {"westeurope": {"registry": {**STAMP, "prices": {"registry_premium_day": 1.2}}}}}
 
 
-def look(project: str = "llmops") -> Look:
+def look(project: str = "llmops") -> AzureLook:
     arm: Any = None  # nothing is asked
-    return Look(arm, "s-1", project, [], {"westeurope": Prices("westeurope", TABLE)})
+    return AzureLook(arm, "s-1", project, [], {"westeurope": Prices("westeurope", TABLE)})
 
 
 @pytest.mark.parametrize("project", ["llmops", "My.Project__x", "9lives"])

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from infra.targets.azure import here
+from infra.targets.azure import resolve
 
 
 @pytest.fixture
@@ -23,18 +23,18 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(pulumi.runtime, "invoke", invoke)
     monkeypatch.setattr(pulumi, "get_organization", lambda: "organization")
-    monkeypatch.setattr(here.time, "sleep", lambda _: None)
+    monkeypatch.setattr(resolve.time, "sleep", lambda _: None)
     return given
 
 
 def test_a_state_that_is_being_written_is_read_again(answers: list[Any]) -> None:
     answers += ["failed to load checkpoint: EOF", "failed to load checkpoint: EOF", ["urn:a"]]
-    assert here._urns_of_state("kit", "dev") == {"urn:a"}
+    assert resolve._urns_of_state("kit", "dev") == {"urn:a"}
 
 
 @pytest.mark.parametrize("errors", [["no such stack"], ["failed to load checkpoint: EOF"] * 4])
 def test_another_error_or_one_that_stays_ends_the_program(answers: list[Any], errors: list[str]) -> None:
     answers += errors
     with pytest.raises(Exception, match=errors[0]):
-        here._urns_of_state("kit", "dev")
+        resolve._urns_of_state("kit", "dev")
     assert not answers

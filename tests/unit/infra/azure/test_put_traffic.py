@@ -9,8 +9,8 @@ from azure.core.credentials import AccessToken
 
 from contract.errors import KitError
 from infra.targets.azure import online, session
+from tests.unit.clouds.azure.cloud import Cloud
 from tests.unit.infra.azure.arm import ENDPOINT, PLACE
-from tests.unit.llmops.platforms.azure.conftest import Cloud
 
 ARM = "https://management.azure.com"
 OPERATION = "/operations/1"
