@@ -85,7 +85,7 @@ def _cached(kind: str, make, *inputs: Path) -> Path:
     """The folder that `make` fills, keyed by the code and locks that it is made from."""
     code = [CHECKOUT / "training" / f"{name}.py" for name in _CONVERSION]
     key = hashlib.sha256()
-    for path in [*code, _LOCKS / "training.txt", CHECKOUT / "contract" / "model.py", *inputs]:
+    for path in [*code, _LOCKS / "training.txt", CHECKOUT / "contract" / "documents" / "model.py", *inputs]:
         key.update(path.read_bytes())
     folder = cache_dir() / "tests" / "models" / f"{kind}-{key.hexdigest()[:16]}"
     with _locked(folder):

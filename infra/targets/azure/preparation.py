@@ -10,7 +10,7 @@ Azure keeps what it could not make as Failed, and `refresh` takes that for what 
 and the count is a tag: what failed differs from what is declared, and is put again.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import pulumi
 from pulumi import dynamic
@@ -95,7 +95,7 @@ class AzurePreparation(LocatedResource, module="llmops", name="Preparation"):
     traffic: pulumi.Output[dict[str, int]]
     mirror: pulumi.Output[dict[str, int]]
     capacity: pulumi.Output[int]
-    repairs: pulumi.Output[dict[Part, int]]
+    repairs: pulumi.Output[dict[str, int]]
 
     def tags(self, part: Part) -> pulumi.Output[dict[str, str]]:
         """Tags of a part besides the stack's own."""
@@ -121,15 +121,16 @@ def _broken(props: Properties, live: dict[str, Any] | None) -> list[Part]:
     return [part for part, document in found.items() if document and state_of(document) in BROKEN]
 
 
-def _repairs(olds: Properties, news: Properties, broken: list[Part]) -> dict[Part, int]:
+def _repairs(olds: Properties, news: Properties, broken: list[Part]) -> dict[str, int]:
     """How often each was put again; another deployment begins anew. Of scaling, how often it was removed here: if the
     update fails then, and goes back, the state has it still, and Azure does not.
     """
     before = dict(olds.get("repairs") or {})
     if olds and olds["deployment"] != news["deployment"]:
         before["deployment"] = 0
-    again = [*broken, *(["scaling"] if _stops_scaling(olds, news) else [])]
-    return {part: int(before.get(part, 0)) + (part in again) for part in get_args(Part)}
+    found = {part: int(before.get(part, 0)) + (part in broken) for part in ("endpoint", "deployment")}
+    removed = int(before.get("scaling", 0)) + _stops_scaling(olds, news)
+    return found | ({"scaling": removed} if removed else {})
 
 
 def _stops_scaling(olds: Properties, news: Properties) -> bool:

@@ -42,7 +42,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def clients(twin: Path, tmp_path: Path) -> Iterator[AzureSession]:
+def session(twin: Path, tmp_path: Path) -> Iterator[AzureSession]:
     """This process is a client of the twin meanwhile."""
     with entered(twin, LLMOPS_CACHE=str(tmp_path / "cache")):
         yield AzureSession()

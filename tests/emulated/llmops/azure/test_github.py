@@ -50,7 +50,7 @@ ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 
 @pytest.fixture(scope="module")
 def environ(twin: Path) -> dict[str, str]:
-    """Of the twin's session, with the engine."""
+    """Of the twin's clients, with the engine."""
     return client_environ(control.environment(twin))
 
 

@@ -40,7 +40,7 @@ ROOT = f"{SUBSCRIPTION}/providers/Microsoft.Authorization"
 
 @pytest.fixture(scope="module")
 def environ(twin: Path) -> dict[str, str]:
-    """Of the twin's session, with the engine."""
+    """Of the twin's clients, with the engine."""
     return client_environ(control.environment(twin))
 
 

@@ -12,7 +12,7 @@ import pytest
 from clouds.azure.jobs import (
     JOBS_TAG,
     SCHEDULED_RUN,
-    JobPlace,
+    AzureJobContext,
     command_job,
 )
 from clouds.azure.names import workspace_id
@@ -163,7 +163,7 @@ def test_two_nodes_train_as_one(world: World) -> None:
 
 def test_a_schedules_job_is_a_run_that_is_collected(world: World, whole: tuple[str, list[str]]) -> None:
     platform, azure = world.platform, world.platform.azure
-    place = JobPlace(
+    place = AzureJobContext(
         azure.job_prefix, f"{workspace_id(azure)}/computes", azure.computes, azure.environments["training"],
         azure.client_ids["training"], "store", "work", "work", azure.tags,
     )  # fmt: skip

@@ -47,7 +47,7 @@ pulumi.export("secret", pulumi.Output.secret("sesame-open"))
 
 @pytest.fixture(scope="module")
 def environ(twin: Path) -> dict[str, str]:
-    """Of the twin's session, with the engine."""
+    """Of the twin's clients, with the engine."""
     return client_environ(control.environment(twin))
 
 

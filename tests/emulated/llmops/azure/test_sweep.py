@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from clouds.azure.names import assignment_name
 from clouds.azure.roles import BUILT_IN
 from contract.twins import TWIN_SUBSCRIPTION
 from infra.names import CloudNames
@@ -18,7 +19,7 @@ from llmops.stacks.stack import PulumiStack
 from tests.support.azure_twin import LOCATION, ArmClient, AzureStack, Subscription, make_stack, running_twin
 
 ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"
-ML, ROLE_API = "2025-12-01", "2022-04-01", "2023-01-31", "2024-03-01"
+ML, ROLE_API, IDENTITY_API, GROUP_API = "2025-12-01", "2022-04-01", "2023-01-31", "2024-03-01"
 NOT_IN_STATE, UNKNOWN = "not in its stack's state", "no stack of this name in this backend"
 CONTAINER = CloudNames("llmops", "dev").of("store")
 VAULT_WAY = "nothing but that time frees its name"
@@ -86,7 +87,7 @@ def swept(stack: AzureStack, *of: str) -> dict[str, Any]:
 def inventory(arm: ArmClient) -> set[str]:
     """Ids of what a subscription's lists have."""
     listed = arm.send("GET", "{sub}/resources", "2021-04-01").json()["value"]
-    groups = arm.send("GET", "{sub}/resourcegroups").json()["value"]
+    groups = arm.send("GET", "{sub}/resourcegroups", GROUP_API).json()["value"]
     return {each["id"].lower() for each in [*listed, *groups]}
 
 
@@ -217,10 +218,10 @@ def _workspace(stack: AzureStack) -> str:
 def _things_of_others(arm: ArmClient) -> set[str]:
     """Without tags, and with another project's."""
     group = f"{ROOT}/resourceGroups/others"
-    arm.change("PUT", group, {"location": LOCATION})
+    arm.change("PUT", group, GROUP_API, {"location": LOCATION})
     identities = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
     for name, given in (("llmops-dev-looks-like-ours", {}), ("other", tags("dev", project="other"))):
-        arm.change("PUT", f"{identities}/{name}", {"location": LOCATION, "tags": given})
+        arm.change("PUT", f"{identities}/{name}", IDENTITY_API, {"location": LOCATION, "tags": given})
     account = f"{group}/providers/Microsoft.Storage/storageAccounts/llmopsgiven"
     body = {"location": LOCATION, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
     arm.change("PUT", account, "2024-01-01", body)
@@ -261,14 +262,14 @@ def _killed_update(stack: AzureStack, arm: ArmClient) -> str:
     )  # fmt: skip
     arm.change("PUT", f"{group}/providers/Microsoft.Network/networkSecurityGroups/half", "2024-05-01", ours)
     identities = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
-    arm.change("PUT", f"{identities}/half", ours)
-    gone = arm.change("PUT", f"{identities}/gone", ours)["properties"]["principalId"]
+    arm.change("PUT", f"{identities}/half", IDENTITY_API, ours)
+    gone = arm.change("PUT", f"{identities}/gone", IDENTITY_API, ours)["properties"]["principalId"]
     definition = f"{ROOT}/providers/Microsoft.Authorization/roleDefinitions/{BUILT_IN['AcrPull']}"
-    name = CloudNames("llmops", "dev").guid(TWIN_SUBSCRIPTION, "endpoint", "AcrPull", group.lower())
+    name = assignment_name("llmops", "dev", TWIN_SUBSCRIPTION, "endpoint", "AcrPull", group)
     id_ = f"{group}/providers/Microsoft.Authorization/roleAssignments/{name}"
     properties = {"roleDefinitionId": definition, "principalId": gone, "principalType": "ServicePrincipal"}
     arm.change("PUT", id_, ROLE_API, {"properties": properties})
-    arm.change("DELETE", f"{identities}/gone")
+    arm.change("DELETE", f"{identities}/gone", IDENTITY_API)
     return id_
 
 
@@ -301,8 +302,8 @@ def _shift(arm: ArmClient, endpoint: dict[str, Any], traffic: dict[str, int]) ->
 def _lost_stack(arm: ArmClient) -> None:
     group = f"{ROOT}/resourceGroups/old"
     ours: dict[str, Any] = {"location": LOCATION, "tags": tags("old")}
-    arm.change("PUT", group, ours)
-    arm.change("PUT", f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/old", ours)
+    arm.change("PUT", group, GROUP_API, ours)
+    arm.change("PUT", f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/old", IDENTITY_API, ours)
     account = {**ours, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
     arm.change("PUT", f"{group}/providers/Microsoft.Storage/storageAccounts/llmopsold", "2024-01-01", account)
     tenant = arm.send("GET", "/tenants", "2022-12-01").json()["value"][0]["tenantId"]

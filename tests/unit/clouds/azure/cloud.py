@@ -18,7 +18,7 @@ Answer = tuple[int, Any, dict[str, str]]
 """Status, body, headers."""
 
 
-class _Anybody:
+class Anybody:
     def get_token(self, *_: str, **__: Any) -> AccessToken:
         return AccessToken("token", int(time.time()) + 3600)
 
@@ -107,4 +107,4 @@ def cloud() -> Iterator[Cloud]:
 def arm(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> ArmClient:
     """Its client, which does not wait between two requests."""
     monkeypatch.setattr("azure.core.pipeline.transport.RequestsTransport.sleep", lambda *_: None)
-    return ArmClient(ARM, _Anybody())
+    return ArmClient(ARM, Anybody())

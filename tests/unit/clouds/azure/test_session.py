@@ -37,7 +37,7 @@ class Credential:
         return AccessToken(f"head.{body}.signature", int(time.time()) + 3600)
 
 
-def clients(environ: dict[str, str], **claims: Any) -> AzureSession:
+def session_of(environ: dict[str, str], **claims: Any) -> AzureSession:
     with mock.patch.dict("os.environ", environ, clear=True):
         made = AzureSession()
     made.__dict__["credential"] = Credential(**claims)
@@ -55,21 +55,21 @@ def clients(environ: dict[str, str], **claims: Any) -> AzureSession:
 def test_a_stack_of_another_place_is_refused(
     environ: dict[str, str], subscription: str, tenant: str, words: str
 ) -> None:
-    made = clients(environ, tid=TENANT, oid="me")
+    made = session_of(environ, tid=TENANT, oid="me")
     with mock.patch.dict("os.environ", environ, clear=True), pytest.raises(KitError, match=words) as caught:
         made.require(subscription, tenant, "dev")
     assert caught.value.fix
 
 
 def test_a_stack_of_this_place_passes() -> None:
-    clients({}, tid=TENANT, oid="me").require(SUBSCRIPTION, TENANT, "dev")
-    clients(TWIN, tid=TWIN_TENANT, oid="me").require(TWIN_SUBSCRIPTION, TWIN_TENANT, "dev")
+    session_of({}, tid=TENANT, oid="me").require(SUBSCRIPTION, TENANT, "dev")
+    session_of(TWIN, tid=TWIN_TENANT, oid="me").require(TWIN_SUBSCRIPTION, TWIN_TENANT, "dev")
 
 
 def test_who_calls_stands_in_the_token() -> None:
-    user = clients({}, tid=TENANT, oid="me", upn="me@example.com").caller
-    assert (user.tenant, user.object_id, user.application) == (TENANT, "me", False)
-    assert clients({}, tid=TENANT, oid="app", idtyp="app").caller.application
+    user = session_of({}, tid=TENANT, oid="me", upn="me@example.com").caller
+    assert (user.tenant, user.object_id, user.kind) == (TENANT, "me", "User")
+    assert session_of({}, tid=TENANT, oid="app", idtyp="app").caller.kind == "ServicePrincipal"
 
 
 def test_another_cloud_than_the_public_one_is_refused() -> None:
@@ -147,7 +147,7 @@ def test_nothing_that_lets_somebody_in_is_in_a_message() -> None:
 
 
 def test_a_token_can_not_be_wanted_for_longer_than_entra_gives_it() -> None:
-    made = clients({}, tid=TENANT, oid="me")
+    made = session_of({}, tid=TENANT, oid="me")
     assert bearer_token(made, 1.0).startswith("head.")
     assert made.credential.scopes == ["https://ml.azure.com/.default"]  # type: ignore[attr-defined]
     with pytest.raises(KitError, match="after about an hour") as caught:
@@ -165,6 +165,6 @@ def test_the_subscription_is_the_stacks_else_the_shells_else_that_of_az_login(tm
         assert AzureSession().subscription == "login"
     with (
         mock.patch.dict("os.environ", {"AZURE_CONFIG_DIR": str(tmp_path / "none")}, clear=True),
-        pytest.raises(KitError, match="which subscription"),
+        pytest.raises(KitError, match="no Azure subscription is set"),
     ):
         _ = AzureSession().subscription

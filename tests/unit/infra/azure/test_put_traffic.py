@@ -7,8 +7,11 @@ from unittest import mock
 import pytest
 from azure.core.credentials import AccessToken
 
+from clouds.azure import arm
+from clouds.azure.location import AzureCaller
+from clouds.azure.session import AzureSession, open_session
 from contract.errors import KitError
-from infra.targets.azure import online, session
+from infra.targets.azure import online
 from tests.unit.clouds.azure.cloud import Cloud
 from tests.unit.infra.azure.arm import ENDPOINT, PLACE
 
@@ -21,14 +24,14 @@ PROPS = {**PLACE, "endpoint": ENDPOINT}
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     made = Cloud()
     token = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 9_999_999_999))
-    session.forget()
     monkeypatch.delenv("ARM_CLOUD_METADATA_URL", raising=False)
-    monkeypatch.setattr(session, "credential", lambda: token)
-    monkeypatch.setattr(session, "require_reach", lambda _place: None)
-    monkeypatch.setattr(session, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(AzureSession, "credential", token)
+    monkeypatch.setattr(AzureSession, "caller", AzureCaller(PLACE["tenant"], "me", "User"))
+    monkeypatch.setattr(arm, "_POLL_SECONDS", 0)
+    open_session.cache_clear()
     with mock.patch("requests.adapters.HTTPAdapter.send", lambda *a, **k: made.send(*a, **k)):
         yield made
-    session._arm.cache_clear()
+    open_session.cache_clear()
 
 
 def endpoint(state: str, **traffic: int) -> dict[str, object]:

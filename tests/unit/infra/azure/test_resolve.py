@@ -6,7 +6,12 @@ from typing import Any
 import pulumi
 import pytest
 
+from clouds.azure.location import AzureLocation
+from clouds.azure.session import open_session
+from infra.settings import Settings
 from infra.targets.azure import resolve
+from infra.targets.azure.inventory import AzureInventory
+from tests.unit.infra.azure.arm import PLACE, InProcessArm, patch_session
 
 
 @pytest.fixture
@@ -38,3 +43,21 @@ def test_another_error_or_one_that_stays_ends_the_program(answers: list[Any], er
     with pytest.raises(Exception, match=errors[0]):
         resolve._urns_of_state("kit", "dev")
     assert not answers
+
+
+@pytest.mark.parametrize(
+    ("state", "traffic", "left"),
+    [("Succeeded", 0, True), ("Failed", 0, False), ("Canceled", 0, False), ("Failed", 100, True)],
+)
+def test_a_deployment_that_failed_is_left_for_the_preparation_to_remove(
+    monkeypatch: pytest.MonkeyPatch, state: str, traffic: int, left: bool
+) -> None:
+    """But one that has requests, which Azure would not delete."""
+    model = {"model": f"chatbot@1@sha256:{'a' * 64}"}
+    settings = Settings.model_validate({"target": "azure", "endpoints": {"chat": model}})
+    of, arm = AzureInventory("kit", "dev", AzureLocation.of(PLACE), settings), InProcessArm()
+    patch_session(monkeypatch, arm)
+    entry = of.deployment("chat")
+    arm.documents[entry.id] = {"tags": of.tags, "properties": {"provisioningState": state}}
+    arm.documents[of.endpoint("chat").id] = {"tags": of.tags, "properties": {"traffic": {entry.name: traffic}}}
+    assert resolve._is_left(open_session(of.location), of, entry) is left

@@ -304,7 +304,9 @@ def test_what_an_interrupted_update_left_is_taken_over(
     monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset({urn}))
     taken = spy_on_adoption(monkeypatch)
     subscription.provision({})
-    assert taken == [{"import_": workspace, "ignore_changes": ["*"]}], "the group is in the state, and the rest not there"
+    assert taken == [{"import_": workspace, "ignore_changes": ["*"]}], (
+        "the group is in the state, and the rest not there"
+    )
 
 
 def test_all_that_is_declared_is_taken_over_where_it_was_left(

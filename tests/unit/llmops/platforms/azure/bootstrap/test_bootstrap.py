@@ -1,4 +1,4 @@
-"""AzureBootstrapNames of bootstrap's things, the roles that it knows, where a backend's blobs are, and what encrypts secrets."""
+"""Names of bootstrap's things, the roles that it knows, where a backend's blobs are, and what encrypts secrets."""
 
 import re
 from types import SimpleNamespace
@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.roles import BUILT_IN
 from contract.errors import KitError
 from llmops.platforms.azure import preflight
 from llmops.platforms.azure.bootstrap import stack as bootstrap_stack
 from llmops.platforms.azure.bootstrap.github import permissions_of
 from llmops.platforms.azure.bootstrap.names import AzureBootstrapNames
-from llmops.platforms.azure.bootstrap.roles import BUILT_IN, GRANTED
+from llmops.platforms.azure.bootstrap.roles import GRANTED
 from llmops.platforms.azure.recording import role_definition
 from llmops.platforms.azure.state_locks import account_url
 from twins.azure.judges import roles
@@ -30,15 +29,6 @@ def test_names_keep_azures_limits_and_differ_by_subscription(project: str) -> No
     assert re.fullmatch(r"[a-zA-Z0-9][-_a-zA-Z0-9]{2,127}", identity)
     other = AzureBootstrapNames(project, SUBSCRIPTION.replace("1", "2"))
     assert {names.account, names.vault}.isdisjoint({other.account, other.vault})
-
-
-_OF_PEOPLE = ("AcrPush", "AzureML Data Scientist", "Key Vault Crypto User", "Log Analytics Reader")
-_ON_A_GIVEN_KEY = "Key Vault Crypto Service Encryption User"
-
-
-def test_the_roles_that_may_be_given_are_those_that_the_program_gives_in_a_group_that_is_given() -> None:
-    assert {id_ for name, id_ in BUILT_IN.items() if name not in (*_OF_PEOPLE, _ON_A_GIVEN_KEY)} == set(GRANTED)
-    assert {name: id_ for name, id_ in BUILT_IN.items() if name in BUILT_IN}.items() <= BUILT_IN.items()
 
 
 @pytest.mark.vulnerability(12)

@@ -32,8 +32,6 @@ def look(project: str = "llmops") -> AzureLook:
 def test_names_are_the_programs(project: str, stack: str) -> None:
     own = CloudNames(project, stack)
     assert look(project).named([stack], "budget", "store") == {own.of("budget"): stack, own.of("store"): stack}
-    parts = ("training", "AcrPull", "/subscriptions/s-1/resourcegroups/g")
-    assert look(project).guid(stack, *parts) == own.guid("s-1", *parts)
 
 
 def test_a_thing_is_named_by_its_path_and_whose_it_is_by_its_tags() -> None:
