@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from uuid import NAMESPACE_URL, uuid5
 
 from contract.documents.outputs import AzureOutput
+from contract.names import ModelRef
 
 PROJECT_TAG, STACK_TAG = "llmops:project", "llmops:stack"
 MODEL_NAME, MODEL_SHA256 = "LLMOPS_MODEL_NAME", "LLMOPS_MODEL_SHA256"
@@ -55,6 +56,19 @@ def stack_tags(project: str, stack: str) -> dict[str, str]:
 def is_stacks(tags: Mapping[str, str] | None, stack: str) -> bool:
     """Whether a resource with these tags is a stack's."""
     return (tags or {}).get(STACK_TAG) == stack
+
+
+def serving_environment(version: ModelRef, precision: str, *, waived: bool) -> dict[str, str]:
+    """Variables of a deployment that serves a model version; Azure ML authenticates its callers."""
+    variables = {
+        "LLMOPS_AUTH": "platform",
+        "LLMOPS_PLATFORM": "azureml",
+        MODEL_NAME: version.alias,
+        MODEL_SHA256: version.sha256,
+        "LLMOPS_PRECISION": precision,
+    }
+    # A version whose gate was waived is wanted all the same: the rollout's watch has the last word.
+    return variables | ({"LLMOPS_GOLDEN": "reported"} if waived else {})
 
 
 def assignment_name(project: str, stack: str, subscription: str, who: str, role: str, scope: str) -> str:

@@ -3,32 +3,29 @@
 So what comes after the first `up`, such as a run that lays out its files, need not wait for it.
 """
 
-from pulumi import dynamic
 
 from clouds.azure.errors import explained
 from clouds.azure.location import AzureLocation
 from clouds.azure.objects import AzureContainer
 from clouds.azure.roles import until_allowed
 from clouds.azure.session import open_session
-from infra.targets.azure.located import LocatedResource
-from infra.targets.dynamic import KitProvider, Properties, inputs_of, say
+from infra.targets.azure.located import LocatedProvider, LocatedResource
+from infra.targets.dynamic import Properties, say
 
 
-class AccessProvider(KitProvider):
+class AccessProvider(LocatedProvider):
     """Looks into containers, as the operator."""
 
-    def create(self, props: Properties) -> dynamic.CreateResult:
+    KEY = "operator"
+
+    def put(self, props: Properties) -> Properties:
         """Wait; somebody else than the operator has roles of his own, or none."""
         session = open_session(AzureLocation.of(props))
         if session.caller.object_id == props["operator"]:
             for url in props["containers"]:
                 with explained(url):
                     until_allowed(f"{url} can be read", AzureContainer(session, url).look, say)
-        return dynamic.CreateResult(props["operator"], inputs_of(props))
-
-    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Another container."""
-        return dynamic.UpdateResult(self.create(_news).outs)
+        return {}
 
 
 class DataAccess(LocatedResource, module="llmops", name="Access"):

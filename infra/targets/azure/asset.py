@@ -14,22 +14,20 @@ from pulumi import dynamic
 from clouds.azure.assets import archived, is_archived
 from clouds.azure.location import AzureLocation
 from clouds.azure.session import arm_of
-from infra.targets.azure.located import LocatedResource
-from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+from infra.targets.azure.located import LocatedProvider, LocatedResource
+from infra.targets.dynamic import Properties, gone, inputs_of
 
 
-class AssetProvider(KitProvider):
+class AssetProvider(LocatedProvider):
     """Puts a version, and archives it when it is not wanted any more."""
 
-    def create(self, props: Properties) -> dynamic.CreateResult:
-        """Idempotent: one that is there with this content is taken, an archived one comes back."""
-        _put(props)
-        return dynamic.CreateResult(props["asset"], inputs_of(props))
+    KEY = "asset"
 
-    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Other tags: Azure refuses another content."""
-        _put(_news)
-        return dynamic.UpdateResult(inputs_of(_news))
+    def put(self, props: Properties) -> Properties:
+        """One that is there with this content is taken, an archived one comes back; Azure refuses another content."""
+        body = {"properties": {**json.loads(props["content"]), "isArchived": False}}
+        arm_of(props).put(props["asset"], body)
+        return {}
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """An archived one is to be put again."""
@@ -62,8 +60,3 @@ class Asset(LocatedResource, module="llmops", name="Asset"):
         """Declare the version with this resource id, and properties in the words of Azure's API."""
         content = pulumi.Output.json_dumps(properties, sort_keys=True)  # the engine would make floats of its numbers
         super().__init__(name, location, after=after, asset=asset, content=content)
-
-
-def _put(props: Properties) -> None:
-    body = {"properties": {**json.loads(props["content"]), "isArchived": False}}
-    arm_of(props).put(props["asset"], body)

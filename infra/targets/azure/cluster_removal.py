@@ -3,23 +3,20 @@
 https://learn.microsoft.com/rest/api/azureml/compute/delete
 """
 
-from pulumi import dynamic
 
 from clouds.azure.session import arm_of
-from infra.targets.azure.located import LocatedResource
-from infra.targets.dynamic import KitProvider, Properties, inputs_of
+from infra.targets.azure.located import LocatedProvider, LocatedResource
+from infra.targets.dynamic import Properties
 
 
-class ClusterRemovalProvider(KitProvider):
+class ClusterRemovalProvider(LocatedProvider):
     """Deletes a cluster with its machines, before the plugin would: what is gone, it takes for deleted."""
 
-    def create(self, props: Properties) -> dynamic.CreateResult:
-        """Nothing is to be done while the cluster is there."""
-        return dynamic.CreateResult(props["cluster"], inputs_of(props))
+    KEY = "cluster"
 
-    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """A cluster keeps its id."""
-        return dynamic.UpdateResult(inputs_of(_news))
+    def put(self, props: Properties) -> Properties:
+        """Nothing is to be done while the cluster is there."""
+        return {}
 
     def delete(self, _id: str, _props: Properties) -> None:
         """Delete it, if it is there."""

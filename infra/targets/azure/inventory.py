@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clouds.azure.location import AzureLocation
-from clouds.azure.names import ACCOUNTS, IDENTITIES, REGISTRIES, VAULTS, WORKSPACES, resource_id, stack_tags
+from clouds.azure.names import (
+    ACCOUNTS,
+    IDENTITIES,
+    REGISTRIES,
+    VAULTS,
+    WORKSPACES,
+    resource_id,
+    serving_environment,
+    stack_tags,
+)
 from clouds.azure.settings import AzureSettings, Cluster
 from contract.expiry import EXPIRES_TAG
 from infra import names
@@ -40,12 +49,9 @@ _LONGEST_CLUSTER_NAME = 24
 class AzureEntry(NamedTuple):
     """A native resource of a stack."""
 
-    type: str
-    """Pulumi's, such as "azure-native:storage:StorageAccount"."""
-    logical: str
-    """Its name in the program."""
-    id: str
-    """Its resource id on Azure."""
+    type: str  # such as "azure-native:storage:StorageAccount"
+    logical: str  # its name in the program
+    id: str  # its resource id on Azure
 
     @property
     def name(self) -> str:
@@ -58,8 +64,7 @@ class GivenIdentity(NamedTuple):
 
     client_id: str
     principal_id: str
-    has_roles: bool
-    """Whether its owner gives it its roles, too. Bootstrap's gets them from the program."""
+    has_roles: bool  # from its owner; what bootstrap made gets them from the program
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,8 @@ class GivenResources:
     blob_url: str = ""
     vault_url: str = ""
     login_server: str = ""
-    logs: str = ""
-    """Resource id of the Log Analytics workspace."""
-    managed_network: bool = False
-    default_account: str = ""
-    """Resource id of the workspace's default storage account."""
+    logs: str = ""  # resource id of the Log Analytics workspace
+    default_account: str = ""  # resource id of the workspace's default storage account
     identities: dict[str, GivenIdentity] = field(default_factory=dict)
 
 
@@ -321,13 +323,17 @@ class AzureInventory:
         https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
         """
         entry = self.settings.endpoints[name]
-        image, variables = self.settings.images.serving, serving_variables(entry)
+        image, variables = self.settings.images.serving, self.serving_environment(entry)
         content = {"kind": self.instance_type(entry), "image": image, "environment": variables}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         readable = re.sub(r"[^a-z0-9]+", "-", entry.version.alias)[: _LONGEST_NAME - 9].strip("-")
         own = f"{readable}-{digest[:8]}"
         id_ = f"{self.endpoint(name).id}/deployments/{own}"
         return _entry(f"{_ML}:OnlineDeployment", f"deployment-{name}-{own}", id_)
+
+    def serving_environment(self, entry: Endpoint) -> dict[str, str]:
+        """Variables of a server that are part of its content."""
+        return serving_environment(entry.version, entry.precision, waived=entry.gate == "waived")
 
     def instance_type(self, entry: Endpoint) -> str:
         """An endpoint's VM size, or the stack's."""
@@ -399,21 +405,6 @@ class AzureInventory:
     def _diagnostics(self, logical: str, target: str, name: str) -> AzureEntry:
         id_ = f"{target}/providers/Microsoft.Insights/diagnosticSettings/{self.names.of(name)}"
         return _entry("monitor:DiagnosticSetting", logical, id_)
-
-
-def serving_variables(entry: Endpoint) -> dict[str, str]:
-    """Environment of a server that names its content."""
-    ref = entry.version
-    variables = {
-        "LLMOPS_AUTH": "platform",
-        "LLMOPS_PLATFORM": "azureml",
-        "LLMOPS_MODEL_NAME": ref.alias,
-        "LLMOPS_MODEL_SHA256": ref.sha256,
-        "LLMOPS_PRECISION": entry.precision,
-    }
-    if entry.gate == "waived":
-        variables["LLMOPS_GOLDEN"] = "reported"  # somebody wants it all the same: the rollout's watch has the last word
-    return variables
 
 
 def _entry(kind: str, logical: str, id_: str) -> AzureEntry:

@@ -10,30 +10,34 @@ from pulumi import dynamic
 from clouds.azure.endpoints import instances_of, state_of, traffic_of
 from clouds.azure.session import arm_of
 from contract.errors import KitError
-from infra.targets.azure.located import LocatedResource
+from infra.targets.azure.located import LocatedProvider, LocatedResource
 from infra.targets.azure.online import (
     find_deployment,
     find_endpoint,
     name_of,
     require_endpoint,
 )
-from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+from infra.targets.dynamic import Properties, gone, inputs_of
 
 _SETTLED = "Succeeded"
 
 
-class LiveProvider(KitProvider):
+class LiveProvider(LocatedProvider):
     """Compares traffic, states, instances, model version and image. Keeps nothing but what it compared."""
 
-    def create(self, props: Properties) -> dynamic.CreateResult:
-        """For a new endpoint."""
-        _compare(props)
-        return dynamic.CreateResult(props["endpoint"], inputs_of(props))
+    KEY = "endpoint"
 
-    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """After an update, or when `refresh` found something else than was declared."""
-        _compare(_news)
-        return dynamic.UpdateResult(inputs_of(_news))
+    def put(self, props: Properties) -> Properties:
+        """Compare; also when `refresh` found something else than was declared."""
+        live = require_endpoint(props, at_rest=True)
+        if not (found := _differences(props, live)):
+            return {}
+        told = "; ".join(f"{key.replace('_', ' ')} is {value}, not {props[key]}" for key, value in found.items())
+        raise KitError(
+            f"is live in another way than it was declared: {told}",
+            where=name_of(props),
+            fix="see who changed it, in its activity log on Azure; `pulumi up --refresh` brings back what can be",
+        )
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """What is live, as inputs too: so the next preview shows what the next update will change."""
@@ -52,19 +56,6 @@ class AzureLive(LocatedResource, module="llmops", name="Live"):
     """
 
     PROVIDER = LiveProvider
-
-
-def _compare(props: Properties) -> None:
-    live = require_endpoint(props, at_rest=True)
-    found = _differences(props, live)
-    if not found:
-        return
-    told = "; ".join(f"{key.replace('_', ' ')} is {value}, not {props[key]}" for key, value in found.items())
-    raise KitError(
-        f"is live in another way than it was declared: {told}",
-        where=name_of(props),
-        fix="see who changed it, in its activity log on Azure; `pulumi up --refresh` brings back what can be",
-    )
 
 
 def _differences(props: Properties, live: dict[str, Any]) -> Properties:

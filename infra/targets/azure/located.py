@@ -7,7 +7,29 @@ import pulumi
 from pulumi import dynamic
 
 from clouds.azure.location import AzureLocation
-from infra.targets.dynamic import KitProvider
+from infra.targets.dynamic import KitProvider, Properties, inputs_of
+
+
+class LocatedProvider(KitProvider):
+    """A provider whose create and update do the same: `put`, which is idempotent.
+
+    Attributes:
+        KEY: the property that is the resource's id in the state.
+    """
+
+    KEY: ClassVar[str]
+
+    def put(self, props: Properties) -> Properties:
+        """Bring Azure to the inputs. Returns further outputs."""
+        raise NotImplementedError
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """See put."""
+        return dynamic.CreateResult(props[self.KEY], inputs_of(props) | self.put(props))
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """See put."""
+        return dynamic.UpdateResult(inputs_of(_news) | self.put(_news))
 
 
 class LocatedResource(dynamic.Resource):

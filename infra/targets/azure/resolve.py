@@ -172,7 +172,6 @@ def _find_given(session: AzureSession, of: AzureInventory) -> GivenResources:
         vault_url=str(properties("vault", given.vault).get("vaultUri", "")).rstrip("/"),
         login_server=str(properties("registry", given.registry).get("loginServer", "")),
         logs=str(properties("metrics", given.metrics).get("WorkspaceResourceId", "")),
-        managed_network=workspace.get("managedNetwork", {}).get("isolationMode", "Disabled") != "Disabled",
         default_account=workspace.get("storageAccount") or "",
         identities={name: _find_identity(session, of, name, id_) for name, id_ in identities.items()},
     )

@@ -6,11 +6,8 @@ https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-
 """
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import pulumi
 from pulumi import dynamic
 
 from clouds.azure.endpoints import owner_of, state_of, traffic_of
@@ -18,10 +15,10 @@ from clouds.azure.location import AzureLocation
 from clouds.azure.names import MODEL_NAME, MODEL_SHA256
 from clouds.azure.objects import AzureContainer
 from clouds.azure.session import open_session
-from clouds.azure.settings import AzureAlerts
 from contract.errors import KitError
 from contract.layout import rejection_log
 from contract.rollout import Counts, Limits, Owner, Step, roll, steps, verdict
+from infra.targets.azure.located import LocatedResource
 from infra.targets.azure.metrics import counts
 from infra.targets.azure.online import (
     BY_UP,
@@ -70,52 +67,16 @@ class TrafficProvider(KitProvider):
             put_traffic(_props, {})
 
 
-class Traffic(dynamic.Resource, module="llmops", name="Traffic"):
-    """Stands after an endpoint's deployments."""
+class Traffic(LocatedResource, module="llmops", name="Traffic"):
+    """Stands after an endpoint's deployments.
 
-    def __init__(
-        self,
-        name: str,
-        location: AzureLocation,
-        *,
-        endpoint: str,
-        deployment: str,
-        model: str,
-        sha256: str,
-        rollout: dict[str, Any],
-        alerts: AzureAlerts,
-        store: pulumi.Input[str],
-        setting: str,
-        after: Sequence[pulumi.Resource],
-    ) -> None:
-        """Declare it.
+    Inputs: endpoint (resource id), deployment (name of the one that gets everything), share (of it, 100), model and
+    sha256 (the version), rollout (strategy, canary_percent, step_percent, mirror_percent, bake_seconds), limits (what
+    is too bad), store (URL of the container that a rejection is written to), setting (key of the line that says which
+    version serves).
+    """
 
-        Args:
-            name: logical name.
-            location: the stack's.
-            endpoint: its resource id.
-            deployment: name of the one that gets everything.
-            model: the version's alias.
-            sha256: the version's identity.
-            rollout: strategy, canary_percent, step_percent, mirror_percent, bake_seconds.
-            alerts: what is too bad.
-            store: URL of the container that a rejection is written to.
-            setting: key of the line that says which version serves.
-            after: the endpoint and the deployment.
-        """
-        props: dict[str, Any] = {
-            **location._asdict(),
-            "endpoint": endpoint,
-            "deployment": deployment,
-            "share": 100,
-            "model": model,
-            "sha256": sha256,
-            "rollout": rollout,
-            "limits": alerts.model_dump(),
-            "store": store,
-            "setting": setting,
-        }
-        super().__init__(TrafficProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+    PROVIDER = TrafficProvider
 
 
 def shares(old: dict[str, int], new: str, percent: int) -> dict[str, int]:

@@ -22,14 +22,13 @@ from llmops.plan.prices import load_prices
 from llmops.plan.quotas import machines_of
 from llmops.plan.training import Hire
 from llmops.platforms.azure.exchanges import recorded_session
-from llmops.platforms.azure.invocations import ask
+from llmops.platforms.azure.invocations import ask, bearer_token
 from llmops.platforms.azure.jobs import AzureRuns
 from llmops.platforms.azure.live import look, set_traffic
 from llmops.platforms.azure.logs import read_logs
 from llmops.platforms.azure.objects_blob import BlobObjects, container_cache
 from llmops.platforms.azure.quotas import quotas_for
 from llmops.platforms.azure.removal import remove_data
-from llmops.platforms.azure.tokens import bearer_token
 from llmops.platforms.cloud import CloudPlatform, require_place
 from llmops.platforms.platform import (
     Access,

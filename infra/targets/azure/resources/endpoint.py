@@ -19,7 +19,6 @@ from contract.layout import model_key
 from contract.names import ModelRef
 from infra.settings import Endpoint as Entry
 from infra.targets.azure.asset import Asset
-from infra.targets.azure.inventory import serving_variables
 from infra.targets.azure.limits import bake_seconds
 from infra.targets.azure.live import AzureLive
 from infra.targets.azure.online import remove_broken
@@ -178,7 +177,7 @@ def _deployment(
         model=model.id,
         environment_id=environment.id,
         environment_variables={
-            **serving_variables(entry),
+            **stack.inventory.serving_environment(entry),
             "LLMOPS_PUBLIC_KEY": shared.signing.public_key,
             "LLMOPS_REQUEST_SECONDS": str(_SERVER_SECONDS),
         },
@@ -212,6 +211,7 @@ def _traffic(
         stack.location,
         endpoint=ids.endpoint(name).id,
         deployment=ids.deployment(name).name,
+        share=100,
         model=entry.version.alias,
         sha256=entry.version.sha256,
         rollout={
@@ -221,7 +221,7 @@ def _traffic(
             "mirror_percent": rollout.mirror_percent,
             "bake_seconds": bake_seconds(entry),
         },
-        alerts=stack.azure.alerts,
+        limits=stack.azure.alerts.model_dump(),
         store=shared.storage.store_url,
         setting=f"{ids.project}:endpoints.{name}.model",
         after=after,

@@ -17,7 +17,7 @@ from clouds.azure.errors import explained
 from clouds.azure.session import AzureSession
 from contract.errors import KitError
 from contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, TWIN_TENANT
-from llmops.platforms.azure.tokens import bearer_token
+from llmops.platforms.azure.invocations import bearer_token
 
 TWIN = {METADATA_VARIABLE: "https://localhost:7443/metadata/endpoints"}
 TENANT = "22222222-2222-2222-2222-222222222222"
