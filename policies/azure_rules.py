@@ -214,7 +214,7 @@ def _approved_outbound(resource: Resource) -> Iterator[Finding]:
         yield Finding(resource, "lets endpoints and jobs reach the Internet", "remove `outbound: internet`")
 
 
-def _doors_alike(stack: Stack) -> Iterator[Finding]:
+def _all_private_alike(stack: Stack) -> Iterator[Finding]:
     """Where the workspace is reached by private endpoints alone, so are its endpoints and its data."""
     if not any(each.get("publicNetworkAccess") == "Disabled" for each in stack.of(WORKSPACE)):
         return
@@ -252,7 +252,7 @@ CHECKS = {
     ),
     "least-privilege": Checks({ASSIGNMENT: (_narrow_role, _kind_named)}),
     "endpoint-isolated": Checks(
-        {WORKSPACE: (_approved_outbound,), COMPUTE: (_no_sign_in,)}, (_doors_alike, _machines_hidden)
+        {WORKSPACE: (_approved_outbound,), COMPUTE: (_no_sign_in,)}, (_all_private_alike, _machines_hidden)
     ),
     "data-protected": Checks(
         {

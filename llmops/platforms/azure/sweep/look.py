@@ -42,7 +42,7 @@ ACCOUNT, VAULT = Type("storage account", data=True), Type("vault", data=True)
 QUERY_ALERT, METRIC_ALERT = Type("query alert"), Type("metric alert")
 SCALING, ACTION_GROUP = Type("scaling"), Type("action group")
 METRICS, LOGS = Type("metrics", data=True), Type("logs", data=True)
-DOOR = Type("private endpoint")
+PRIVATE_ENDPOINT = Type("private endpoint")
 ZONE, LINK = Type("DNS zone"), Type("DNS link")
 # As a subscription's list of resources has them.
 TYPES = {
@@ -62,7 +62,7 @@ TYPES = {
         "Microsoft.Insights/metricAlerts": METRIC_ALERT,
         "Microsoft.Insights/autoscaleSettings": SCALING,
         "Microsoft.Insights/actionGroups": ACTION_GROUP,
-        "Microsoft.Network/privateEndpoints": DOOR,
+        "Microsoft.Network/privateEndpoints": PRIVATE_ENDPOINT,
         "Microsoft.Network/privateDnsZones": ZONE,
         "Microsoft.Network/privateDnsZones/virtualNetworkLinks": LINK,
     }.items()
@@ -127,7 +127,7 @@ class AzureLook:
             tier = str((line.get("sku") or {}).get("name", "Basic"))
             price = prices.other(f"registry_{tier.lower()}_day")
             return price and price.amount * _DAYS_A_MONTH
-        if type_ is DOOR:
+        if type_ is PRIVATE_ENDPOINT:
             return self.month(prices.other("private_endpoint_hour"))
         monthly = {QUERY_ALERT: "query_alert_month", METRIC_ALERT: "metric_alert_month"}.get(type_, "")
         price = prices.other(monthly)

@@ -91,7 +91,7 @@ _REMOVALS: dict[str, Callable[[ArmClient, Thing], None]] = dict(
         (kinds.ENVIRONMENT.kind, _version),
         _delete(kinds.BUDGET),
         _delete(kinds.ACTION_GROUP),
-        _delete(kinds.DOOR),
+        _delete(kinds.PRIVATE_ENDPOINT),
         _delete(kinds.LINK),
         _delete(kinds.ZONE),
         _delete(kinds.WORKSPACE, forceToPurge="true"),  # else its name is blocked for a fortnight
