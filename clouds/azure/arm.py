@@ -35,7 +35,7 @@ _MAKE = ("PUT", "PATCH")  # what they need is missing then, not what they make
 Document = dict[str, Any]
 
 
-class ArmClient:
+class ResourceManager:
     """Resources by id, each by its type's own API version unless another one is given.
 
     Throttled and failed requests are tried again by Azure's own policy, as Retry-After says."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from azure.keyvault.secrets import SecretClient
     from azure.storage.blob import BlobServiceClient
 
-    from clouds.azure.arm import ArmClient
+    from clouds.azure.arm import ResourceManager
 
 ARM_SCOPE = "https://management.azure.com/.default"
 ML_SCOPE = "https://ml.azure.com/.default"
@@ -100,11 +100,11 @@ class AzureSession:
         )
 
     @cached_property
-    def arm(self) -> "ArmClient":
+    def arm(self) -> "ResourceManager":
         """Azure Resource Manager."""
-        from clouds.azure.arm import ARM, ArmClient
+        from clouds.azure.arm import ARM, ResourceManager
 
-        return ArmClient(self.twin or ARM, self.credential, self._observe)
+        return ResourceManager(self.twin or ARM, self.credential, self._observe)
 
     def blobs(self, account_url: str) -> "BlobServiceClient":
         """A storage account's blobs."""
@@ -218,6 +218,6 @@ def open_session(location: AzureLocation) -> AzureSession:
     return session
 
 
-def arm_of(props: Mapping[str, Any]) -> "ArmClient":
+def arm_of(props: Mapping[str, Any]) -> "ResourceManager":
     """Azure Resource Manager for a dynamic resource, by its properties."""
     return open_session(AzureLocation.of(props)).arm

@@ -3,7 +3,6 @@
 So what comes after the first `up`, such as a run that lays out its files, need not wait for it.
 """
 
-
 from clouds.azure.errors import explained
 from clouds.azure.location import AzureLocation
 from clouds.azure.objects import AzureContainer

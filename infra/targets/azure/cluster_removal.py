@@ -3,7 +3,6 @@
 https://learn.microsoft.com/rest/api/azureml/compute/delete
 """
 
-
 from clouds.azure.session import arm_of
 from infra.targets.azure.located import LocatedProvider, LocatedResource
 from infra.targets.dynamic import Properties

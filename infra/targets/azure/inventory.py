@@ -187,25 +187,9 @@ class AzureInventory:
         """Of checkpoints: a given account has them too."""
         return self.given.storage_account or self.account("scratch").id
 
-    @property
-    def vault_id(self) -> str:
-        """Of the vault, given or not."""
-        return self.given.vault or self.vault.id
-
-    @property
-    def registry_id(self) -> str:
-        """Of the registry, given or not."""
-        return self.given.registry or self.registry.id
-
-    @property
-    def workspace_id(self) -> str:
-        """Of the workspace, given or not."""
-        return self.given.workspace or self.workspace.id
-
-    @property
-    def metrics_id(self) -> str:
-        """Of the Application Insights component, given or not."""
-        return self.given.metrics or self.metrics.id
+    def id_of(self, resource: str) -> str:
+        """Of the vault, registry, workspace or metrics, given or not."""
+        return getattr(self.given, resource) or getattr(self, resource).id
 
     @property
     def logs_id(self) -> str:
@@ -232,12 +216,14 @@ class AzureInventory:
     @property
     def outbound_rule(self) -> AzureEntry:
         """The way from the managed network to the account of the data."""
-        return _entry(f"{_ML}:ManagedNetworkSettingsRule", "outbound-data", f"{self.workspace_id}/outboundRules/data")
+        return _entry(
+            f"{_ML}:ManagedNetworkSettingsRule", "outbound-data", f"{self.id_of('workspace')}/outboundRules/data"
+        )
 
     def datastore(self, word: str) -> AzureEntry:
         """A datastore; in a workspace that others use too, it has a name of the stack's."""
         own = self.names.compact(word, 50) if self.given.workspace else word
-        return _entry(f"{_ML}:Datastore", f"datastore-{word}", f"{self.workspace_id}/datastores/{own}")
+        return _entry(f"{_ML}:Datastore", f"datastore-{word}", f"{self.id_of('workspace')}/datastores/{own}")
 
     def diagnostics(self, resource: str) -> AzureEntry:
         """What is recorded of a resource of `audited`."""
@@ -250,9 +236,9 @@ class AzureInventory:
         every = {
             "storage": (self.given.storage_account, f"{self.account_id}{blobs}"),
             "scratch": (self.given.storage_account, f"{self.scratch_id}{blobs}"),
-            "vault": (self.given.vault, self.vault_id),
-            "registry": (self.given.registry, self.registry_id),
-            "workspace": (self.given.workspace, self.workspace_id),
+            "vault": (self.given.vault, self.id_of("vault")),
+            "registry": (self.given.registry, self.id_of("registry")),
+            "workspace": (self.given.workspace, self.id_of("workspace")),
         }
         return {resource: id_ for resource, (given, id_) in every.items() if not given}
 
@@ -300,11 +286,13 @@ class AzureInventory:
         parts = (self.project, self.stack, name, cluster.vm_size, str(cluster.spot), *isolated)
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         own = f"{name[: _LONGEST_CLUSTER_NAME - 9].rstrip('-')}-c{digest[:7]}"
-        return _entry(f"{_ML}:Compute", f"compute-{name}-{own[-8:]}", f"{self.workspace_id}/computes/{own}")
+        return _entry(f"{_ML}:Compute", f"compute-{name}-{own[-8:]}", f"{self.id_of('workspace')}/computes/{own}")
 
     def schedule(self, name: str) -> AzureEntry:
         """A schedule of the workspace."""
-        return _entry(f"{_ML}:Schedule", f"schedule-{name}", f"{self.workspace_id}/schedules/{self.names.of(name)}")
+        return _entry(
+            f"{_ML}:Schedule", f"schedule-{name}", f"{self.id_of('workspace')}/schedules/{self.names.of(name)}"
+        )
 
     @property
     def job_prefix(self) -> str:
@@ -314,7 +302,7 @@ class AzureInventory:
     def endpoint(self, name: str) -> AzureEntry:
         """An online endpoint: a region's endpoints share their names."""
         own = self.names.of(name, _LONGEST_NAME, self.location.subscription, self.location.location)
-        return _entry(f"{_ML}:OnlineEndpoint", names.endpoint(name), f"{self.workspace_id}/onlineEndpoints/{own}")
+        return _entry(f"{_ML}:OnlineEndpoint", names.endpoint(name), f"{self.id_of('workspace')}/onlineEndpoints/{own}")
 
     def deployment(self, name: str) -> AzureEntry:
         """An endpoint's deployment, named by its content: what Azure refuses to change in place, and what changes the

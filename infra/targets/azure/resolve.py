@@ -138,7 +138,7 @@ def _read_specs(session: AzureSession, of: AzureInventory, read: Callable[[str],
 
     found = {}
     for name, schedule in of.given.schedules.items():
-        job = f"{of.workspace_id}/jobs/{job_name(of.job_prefix, schedule.run)}"
+        job = f"{of.id_of('workspace')}/jobs/{job_name(of.job_prefix, schedule.run)}"
         wanted = (
             (run_spec_key(schedule.run), partial(of_job, job)),
             (f"{schedule_key(name, schedule.run)}/{SPEC}", partial(of_schedule, of.schedule(name).id)),

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
-from clouds.azure.arm import ArmClient
+from clouds.azure.arm import ResourceManager
 from clouds.azure.jobs import (
     JOBS_TAG,
     RUN_TAG,
@@ -165,7 +165,7 @@ class RunHistory:
     A service beside Azure Resource Manager, found as azure-ai-ml finds it: the workspace says where its services are.
     """
 
-    def __init__(self, arm: ArmClient, workspace: str) -> None:
+    def __init__(self, arm: ResourceManager, workspace: str) -> None:
         self._arm, self._workspace = arm, workspace
 
     def details(self, job: str) -> dict[str, Any]:

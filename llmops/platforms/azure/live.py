@@ -6,7 +6,7 @@ https://learn.microsoft.com/rest/api/azureml/online-endpoints
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from clouds.azure.arm import ArmClient, Document
+from clouds.azure.arm import Document, ResourceManager
 from clouds.azure.endpoints import instances_of, owner_of, state_of, traffic_of, with_traffic
 from clouds.azure.names import MODEL_SHA256
 from contract.errors import KitError
@@ -16,7 +16,7 @@ from llmops.platforms.platform import Live
 _SETTLED = "Succeeded"
 
 
-def look(arm: ArmClient, endpoint: str, image: str) -> Live:
+def look(arm: ResourceManager, endpoint: str, image: str) -> Live:
     """Ask for an endpoint, its deployments, and what these load.
 
     Args:
@@ -51,7 +51,7 @@ def look(arm: ArmClient, endpoint: str, image: str) -> Live:
     )
 
 
-def set_traffic(arm: ArmClient, endpoint: str, shares: Mapping[str, float]) -> None:
+def set_traffic(arm: ResourceManager, endpoint: str, shares: Mapping[str, float]) -> None:
     """Share an endpoint's traffic between the versions that it has loaded, and leave everything else as it is.
 
     An endpoint is put as a whole, and one without traffic gives it up: all that may be written is read and put again.
@@ -85,7 +85,7 @@ def set_traffic(arm: ArmClient, endpoint: str, shares: Mapping[str, float]) -> N
     arm.put(endpoint, with_traffic(live, traffic))
 
 
-def _problems(arm: ArmClient, deployment: Document) -> list[str]:
+def _problems(arm: ResourceManager, deployment: Document) -> list[str]:
     found = _state(f"deployment {deployment['name']} ", deployment)
     sha256, model = _sha256(deployment), deployment["properties"].get("model") or ""
     if not sha256 or not model.startswith("/"):
@@ -104,7 +104,7 @@ def _state(what: str, document: Document) -> list[str]:
     return [] if state == _SETTLED else [f"{what}{state}"]
 
 
-def _drift(arm: ArmClient, deployment: Document, image: str) -> list[str]:
+def _drift(arm: ResourceManager, deployment: Document, image: str) -> list[str]:
     environment = deployment["properties"].get("environmentId") or ""
     found = (arm.find(environment) or {}).get("properties", {}).get("image", "") if environment else ""
     return [f"image {found} instead of {image}"] if found and image and found != image else []

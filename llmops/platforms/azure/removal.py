@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
-from clouds.azure.arm import ArmClient
+from clouds.azure.arm import ResourceManager
 from clouds.azure.errors import explained
 from clouds.azure.names import REGISTRIES, account_id, group_id, is_stacks, workspace_id
 from clouds.azure.session import AzureSession
@@ -76,7 +76,7 @@ def _remove_images(azure: AzureOutput, session: AzureSession) -> None:
         registry.remove(url.partition("/")[2])
 
 
-def _purge_workspace(arm: ArmClient, id_: str) -> None:
+def _purge_workspace(arm: ResourceManager, id_: str) -> None:
     """Deleted in the plain way, as the engine does it, a workspace keeps its name for 14 days.
 
     https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
@@ -86,6 +86,6 @@ def _purge_workspace(arm: ArmClient, id_: str) -> None:
     arm.delete(id_, forceToPurge="true")
 
 
-def _is_ours(arm: ArmClient, id_: str, stack: str) -> bool:
+def _is_ours(arm: ResourceManager, id_: str, stack: str) -> bool:
     """Whether the stack made a resource, by its tags."""
     return is_stacks((arm.find(id_) or {}).get("tags"), stack)

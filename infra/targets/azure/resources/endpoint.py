@@ -120,7 +120,7 @@ def _version_id(stack: AzureStack, ref: ModelRef) -> str:
     https://github.com/Azure/azureml-examples/issues/2725
     """
     ids = stack.inventory
-    return f"{ids.workspace_id}/models/{ids.names.of(ref.name)}-{ref.sha256[:8]}/versions/{ref.number}"
+    return f"{ids.id_of('workspace')}/models/{ids.names.of(ref.name)}-{ref.sha256[:8]}/versions/{ref.number}"
 
 
 def _prepare(stack: AzureStack, name: str, entry: Entry, shared: SharedResources) -> AzurePreparation:
@@ -205,7 +205,7 @@ def _probe(failures: int) -> ml.ProbeSettingsArgs:
 def _traffic(
     stack: AzureStack, name: str, entry: Entry, shared: SharedResources, after: Sequence[pulumi.Resource]
 ) -> Traffic:
-    ids, rollout = stack.inventory, entry.rollout
+    ids = stack.inventory
     return Traffic(
         f"traffic-{name}",
         stack.location,
@@ -214,13 +214,7 @@ def _traffic(
         share=100,
         model=entry.version.alias,
         sha256=entry.version.sha256,
-        rollout={
-            "strategy": rollout.strategy,
-            "canary_percent": rollout.canary_percent,
-            "step_percent": rollout.step_percent,
-            "mirror_percent": rollout.mirror_percent,
-            "bake_seconds": bake_seconds(entry),
-        },
+        rollout={**entry.rollout.model_dump(), "bake_seconds": bake_seconds(entry)},
         limits=stack.azure.alerts.model_dump(),
         store=shared.storage.store_url,
         setting=f"{ids.project}:endpoints.{name}.model",

@@ -9,7 +9,7 @@ from pulumi_azure_native import authorization, managedidentity
 from clouds.azure.roles import BUILT_IN
 from infra.targets.azure import grants
 from infra.targets.azure.access import DataAccess
-from infra.targets.azure.grants import Grant
+from infra.targets.azure.grants import RoleGrant
 from infra.targets.azure.resources.stack import AzureIdentity, AzureStack, AzureStorage, as_scope
 
 Ready = Mapping[str, Sequence[pulumi.Resource]]
@@ -27,7 +27,7 @@ def declare_identity(stack: AzureStack, name: str) -> AzureIdentity:
     return AzureIdentity(made.id, made.client_id, made.principal_id, [made])
 
 
-def grant(stack: AzureStack, identity: AzureIdentity, wanted: Iterable[Grant], ready: Ready) -> AzureIdentity:
+def grant(stack: AzureStack, identity: AzureIdentity, wanted: Iterable[RoleGrant], ready: Ready) -> AzureIdentity:
     """Declare an identity's roles, unless somebody gave it with its roles."""
     wanted = [each for each in wanted if not grants.has_roles(stack.inventory, each.who)]
     made = [_assign(stack, each, identity.principal_id, "ServicePrincipal", ready) for each in wanted]
@@ -59,7 +59,7 @@ def grant_operators(stack: AzureStack, ready: Ready) -> None:
 
 
 def _assign(
-    stack: AzureStack, wanted: Grant, principal: pulumi.Input[str], kind: pulumi.Input[str], ready: Ready
+    stack: AzureStack, wanted: RoleGrant, principal: pulumi.Input[str], kind: pulumi.Input[str], ready: Ready
 ) -> pulumi.Resource:
     entry = grants.assignment(stack.inventory, wanted)
     definitions = f"/subscriptions/{stack.location.subscription}/providers/Microsoft.Authorization/roleDefinitions"

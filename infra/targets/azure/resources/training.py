@@ -149,7 +149,7 @@ def _environment(
 ) -> AzureEnvironment:
     version = hashlib.sha256(image.encode()).hexdigest()[:12]  # a version's image can't change
     ids = stack.inventory
-    id_ = f"{ids.workspace_id}/environments/{ids.names.of(name)}/versions/{version}"
+    id_ = f"{ids.id_of('workspace')}/environments/{ids.names.of(name)}/versions/{version}"
     properties: dict[str, Any] = {
         "image": image,
         "osType": "Linux",
@@ -193,7 +193,9 @@ def _job(
     ids = stack.inventory
 
     def declare(known: dict[str, Any]) -> ml.CommandJobArgs:
-        place = AzureJobContext(ids.job_prefix, f"{ids.workspace_id}/computes", clusters, tags=ids.all_tags, **known)
+        place = AzureJobContext(
+            ids.job_prefix, f"{ids.id_of('workspace')}/computes", clusters, tags=ids.all_tags, **known
+        )
         return _arguments(command_job(SCHEDULED_RUN, SCHEDULED_RUN, spec, stored, place))
 
     return pulumi.Output.all(**values).apply(declare)

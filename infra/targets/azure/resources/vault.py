@@ -50,7 +50,7 @@ def declare_signing_key(stack: AzureStack, vault: AzureVault, after: list[pulumi
     made = Signing(
         names.SIGNING_KEY,
         stack.location,
-        vault=stack.inventory.vault_id,
+        vault=stack.inventory.id_of("vault"),
         name=stack.inventory.names.of("signing") if shared else "signing",
         given=stack.azure.signing_key,
         shared=shared,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from clouds.azure.arm import ArmClient, Document
+from clouds.azure.arm import Document, ResourceManager
 from clouds.azure.names import PROJECT_TAG, STACK_TAG
 from clouds.names import named_after
 from contract.expiry import EXPIRES_TAG
@@ -73,7 +73,7 @@ TYPES = {
 class AzureLook:
     """What the looks at each kind share."""
 
-    arm: ArmClient
+    arm: ResourceManager
     subscription: str
     project: str
     lines: list[Document]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
-from clouds.azure.arm import ArmClient
+from clouds.azure.arm import ResourceManager
 from clouds.azure.assets import archived
 from clouds.azure.session import AzureSession
 from contract.errors import KitError
@@ -29,21 +29,21 @@ def remove(session: AzureSession, things: Collection[Thing], say: Say) -> list[s
     return problems + [f"{t.kind} {t.name}: remove it by hand" for t in unknown]
 
 
-def _delete(type_: kinds.Type, **query: str) -> tuple[str, Callable[[ArmClient, Thing], None]]:
+def _delete(type_: kinds.Type, **query: str) -> tuple[str, Callable[[ResourceManager, Thing], None]]:
     """A removal that is one call."""
 
-    def removed(arm: ArmClient, thing: Thing) -> None:
+    def removed(arm: ResourceManager, thing: Thing) -> None:
         arm.delete(thing.id, **query)
 
     return type_.kind, removed
 
 
-def _stop_job(arm: ArmClient, thing: Thing) -> None:
+def _stop_job(arm: ResourceManager, thing: Thing) -> None:
     """Its record stays: the workspace's history."""
     arm.post(thing.id, "cancel")
 
 
-def _deployment(arm: ArmClient, thing: Thing) -> None:
+def _deployment(arm: ResourceManager, thing: Thing) -> None:
     """With an endpoint that goes as well, traffic first: Azure refuses to delete what requests come to."""
     endpoint = thing.id.rpartition("/deployments/")[0]
     live = arm.find(endpoint)
@@ -53,7 +53,7 @@ def _deployment(arm: ArmClient, thing: Thing) -> None:
     arm.delete(thing.id)
 
 
-def _version(arm: ArmClient, thing: Thing) -> None:
+def _version(arm: ResourceManager, thing: Thing) -> None:
     """Archived, with the container of versions when this was its last: neither is listed any more."""
     arm.put(thing.id, archived(arm.get(thing.id)))
     container = thing.id.rpartition("/versions/")[0]
@@ -61,7 +61,7 @@ def _version(arm: ArmClient, thing: Thing) -> None:
         arm.put(container, archived(arm.get(container)))
 
 
-def _group(arm: ArmClient, thing: Thing) -> None:
+def _group(arm: ResourceManager, thing: Thing) -> None:
     """Only where nothing is in it any more but what Azure put there: deleting it would take everything along.
 
     Raises:
@@ -77,7 +77,7 @@ def _group(arm: ArmClient, thing: Thing) -> None:
     arm.delete(thing.id)
 
 
-_REMOVALS: dict[str, Callable[[ArmClient, Thing], None]] = dict(
+_REMOVALS: dict[str, Callable[[ResourceManager, Thing], None]] = dict(
     [
         _delete(kinds.SCHEDULE),
         (RUN, _stop_job),

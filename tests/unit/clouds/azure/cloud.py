@@ -12,7 +12,7 @@ import pytest
 import requests
 from azure.core.credentials import AccessToken
 
-from clouds.azure.arm import ARM, ArmClient
+from clouds.azure.arm import ARM, ResourceManager
 
 Answer = tuple[int, Any, dict[str, str]]
 """Status, body, headers."""
@@ -104,7 +104,7 @@ def cloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def arm(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> ArmClient:
+def arm(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> ResourceManager:
     """Its client, which does not wait between two requests."""
     monkeypatch.setattr("azure.core.pipeline.transport.RequestsTransport.sleep", lambda *_: None)
-    return ArmClient(ARM, Anybody())
+    return ResourceManager(ARM, Anybody())

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from clouds.azure.arm import ArmClient
+from clouds.azure.arm import ResourceManager
 from clouds.azure.location import AzureCaller
 from clouds.azure.session import AzureSession, open_session
 from contract.errors import KitError
@@ -37,7 +37,7 @@ class InProcessArm:
     def call(
         self, method: str, id_: str, _api_version: str, *, body: dict[str, Any] | None = None, **_: Any
     ) -> dict[str, Any] | None:
-        """In place of ArmClient's."""
+        """In place of ResourceManager's."""
         path = urlsplit(id_).path
         self.calls.append((method, path.rpartition("/")[2]))
         if path.endswith("/metrics"):
@@ -150,7 +150,7 @@ class Container:
 
 def patch_session(patch: pytest.MonkeyPatch, found: InProcessArm, object_id: str = "somebody") -> None:
     """Have every session lead to this stand-in, as a caller of the stack's tenant."""
-    patch.setattr(ArmClient, "_call", found.call)
+    patch.setattr(ResourceManager, "_call", found.call)
     patch.setattr(AzureSession, "credential", None)
     patch.setattr(AzureSession, "caller", AzureCaller(PLACE["tenant"], object_id, "User"))
     open_session.cache_clear()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.arm import ArmClient
+from clouds.azure.arm import ResourceManager
 from clouds.azure.jobs import job_name
 from clouds.azure.location import AzureCaller
 from clouds.azure.names import resource_id
@@ -71,7 +71,7 @@ class Subscription:
         return resource_id(SUBSCRIPTION, self.group, kind, *parts)
 
     def call(self, method: str, id_: str, _api_version: str, **others: Any) -> dict[str, Any] | None:
-        """In place of ArmClient's."""
+        """In place of ResourceManager's."""
         assert (method, others) == ("GET", {}), "a program declares; it changes nothing itself"
         self.calls.append((method, id_))
         return self.documents.get(id_)
@@ -122,7 +122,7 @@ def on_azure(patch: pytest.MonkeyPatch, found: Subscription) -> Iterator[None]:
     for name in ("ARM_CLOUD_METADATA_URL", "AZURE_AUTHORITY_HOST", "ARM_SUBSCRIPTION_ID"):
         patch.delenv(name, raising=False)
     patch.setenv("AZURE_SUBSCRIPTION_ID", SUBSCRIPTION)
-    patch.setattr(ArmClient, "_call", found.call)
+    patch.setattr(ResourceManager, "_call", found.call)
     patch.setattr(AzureSession, "caller", AzureCaller(TENANT, "somebody", "User"))
     patch.setattr(AzureContainer, "read", read)
     open_session.cache_clear()

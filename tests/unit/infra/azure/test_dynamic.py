@@ -10,7 +10,7 @@ import dill
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from clouds.azure.arm import ArmClient
+from clouds.azure.arm import ResourceManager
 from clouds.azure.errors import explained
 from contract.errors import KitError
 from contract.rollout import OWNER_TAG, Owner
@@ -486,11 +486,13 @@ def test_a_cluster_is_deleted_with_its_machines(arm: InProcessArm, monkeypatch: 
     cluster, asked = f"{WORKSPACE}/computes/cpu", list[Any]()
     arm.documents[cluster] = {"properties": {}}
 
-    def call(_arm: ArmClient, method: str, id_: str, api_version: str, query: dict[str, str], **others: Any) -> Any:
+    def call(
+        _arm: ResourceManager, method: str, id_: str, api_version: str, query: dict[str, str], **others: Any
+    ) -> Any:
         asked.append((method, id_.rpartition("/")[2], query))
         return arm.call(method, id_, api_version, **others)
 
-    monkeypatch.setattr(ArmClient, "_call", call)
+    monkeypatch.setattr(ResourceManager, "_call", call)
     provider, props = cluster_removal.ClusterRemovalProvider(), {**PLACE, "cluster": cluster}
     provider.create(props)
     provider.delete(cluster, props)
@@ -522,14 +524,14 @@ def test_a_budget_is_changed_by_its_etag_and_its_months_go_on(arm: InProcessArm)
 def test_a_subscription_without_budgets_goes_without_one(
     arm: InProcessArm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, ends: bool
 ) -> None:
-    def refuse(_arm: ArmClient, method: str, *_: Any, **__: Any) -> None:
+    def refuse(_arm: ResourceManager, method: str, *_: Any, **__: Any) -> None:
         if method == "PUT":
             with explained(BUDGET):
                 error = HttpResponseError("is not associated with a valid offer type")
                 error.status_code = status
                 raise error
 
-    monkeypatch.setattr(ArmClient, "_call", refuse)
+    monkeypatch.setattr(ResourceManager, "_call", refuse)
     provider = budget.BudgetProvider()
     if ends:
         with pytest.raises(KitError, match="offer type"):

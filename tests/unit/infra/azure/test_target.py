@@ -8,7 +8,7 @@ import pulumi
 import pytest
 from ruamel.yaml import YAML
 
-from clouds.azure.arm import ArmClient
+from clouds.azure.arm import ResourceManager
 from clouds.azure.roles import BUILT_IN
 from clouds.azure.session import open_session
 from contract.documents.outputs import StackOutputs
@@ -318,10 +318,10 @@ def test_all_that_is_declared_is_taken_over_where_it_was_left(
     monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
     call = subscription.call
 
-    def left(_arm: ArmClient, method: str, id_: str, api_version: str, **others: Any) -> dict[str, Any]:
+    def left(_arm: ResourceManager, method: str, id_: str, api_version: str, **others: Any) -> dict[str, Any]:
         return call(method, id_, api_version, **others) or {"tags": ours, "properties": COMPUTED}
 
-    monkeypatch.setattr(ArmClient, "_call", left)
+    monkeypatch.setattr(ResourceManager, "_call", left)
     taken = spy_on_adoption(monkeypatch)
     declared = subscription.provision(wanted)
     native = [urn.split("::")[2] for urn in declared.resources if "::azure-native:" in urn]

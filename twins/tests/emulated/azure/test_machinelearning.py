@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
-from clouds.azure.arm import ArmClient
+from clouds.azure.arm import ResourceManager
 from contract.errors import KitError
 from tests.support.serving import until
 from twins.azure import control
@@ -44,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def arm(home: Path) -> Iterator[ArmClient]:
+def arm(home: Path) -> Iterator[ResourceManager]:
     with running(home, pace=0.2, containers="none") as found:
         yield found
 
@@ -68,7 +68,7 @@ def job() -> dict[str, Any]:
     }
 
 
-def test_a_deployment_needs_its_identitys_role_when_it_starts(arm: ArmClient) -> None:
+def test_a_deployment_needs_its_identitys_role_when_it_starts(arm: ResourceManager) -> None:
     role = f"{ACCOUNT}/providers/Microsoft.Authorization/roleAssignments/00000000-0000-0000-0000-000000000001"
     kept = arm.get(role, "2022-04-01")
     arm.delete(role, "2022-04-01")
@@ -97,7 +97,7 @@ def _succeeds(act: Any) -> bool:
     return True
 
 
-def test_a_schedule_starts_its_job_in_time(arm: ArmClient) -> None:
+def test_a_schedule_starts_its_job_in_time(arm: ResourceManager) -> None:
     begin = (datetime.now(UTC) + timedelta(seconds=3)).strftime("%Y-%m-%dT%H:%M:%S")
     trigger = {"triggerType": "Recurrence", "frequency": "Day", "interval": 1, "startTime": begin}
     action = {"actionType": "CreateJob", "jobDefinition": job()}

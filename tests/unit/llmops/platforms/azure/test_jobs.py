@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from clouds.azure.arm import ARM, ArmClient
+from clouds.azure.arm import ARM, ResourceManager
 from clouds.azure.jobs import job_name
 from clouds.azure.session import AzureSession
 from contract.documents.outputs import StackOutputs
@@ -55,7 +55,7 @@ def cloud() -> MlCloud:
 
 
 @pytest.fixture
-def runs(arm: ArmClient, cloud: MlCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureRuns:
+def runs(arm: ResourceManager, cloud: MlCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureRuns:
     monkeypatch.setattr("requests.adapters.HTTPAdapter.send", lambda *a, **k: cloud.send(*a, **k))
     monkeypatch.setattr("llmops.platforms.azure.jobs.BlobObjects", lambda url, session: MemoryObjects(tmp_path / "c"))
     monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))

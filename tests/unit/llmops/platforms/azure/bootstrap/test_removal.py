@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.arm import ArmClient
+from clouds.azure.arm import ResourceManager
 from contract.errors import KitError
 from llmops.platforms.azure.bootstrap.names import TAGS, AzureBootstrapNames
 from llmops.platforms.azure.bootstrap.removal import remove
@@ -15,7 +15,7 @@ SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 GROUP = AzureBootstrapNames("gone", SUBSCRIPTION).group_id
 
 
-def test_the_group_goes_and_again_nothing(cloud: Cloud, arm: ArmClient) -> None:
+def test_the_group_goes_and_again_nothing(cloud: Cloud, arm: ResourceManager) -> None:
     cloud.documents[GROUP] = {"id": GROUP, "tags": {**TAGS, "cost": "7"}}
     cloud.answer("DELETE", GROUP, (200, None, {}))
     session: Any = SimpleNamespace(arm=arm, subscription=SUBSCRIPTION)
@@ -26,7 +26,7 @@ def test_the_group_goes_and_again_nothing(cloud: Cloud, arm: ArmClient) -> None:
     assert [a.method for a in cloud.asked[2:]] == ["GET"]
 
 
-def test_a_group_of_somebody_else_stays(cloud: Cloud, arm: ArmClient) -> None:
+def test_a_group_of_somebody_else_stays(cloud: Cloud, arm: ResourceManager) -> None:
     cloud.documents[GROUP] = {"id": GROUP, "tags": {"team": "payroll"}}
     session: Any = SimpleNamespace(arm=arm, subscription=SUBSCRIPTION)
     with pytest.raises(KitError, match="was not made by bootstrap"):
