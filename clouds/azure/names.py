@@ -42,7 +42,7 @@ def api_version(id_: str) -> str:
     """The version of Azure's API by which the kit asks for a resource or a collection."""
     _, provider, path = id_.partition("?")[0].lower().rpartition("/providers/")
     namespace, _, rest = path.partition("/")
-    if not provider or not rest:
+    if not provider or rest in ("", "register"):
         return _RESOURCES_API  # of groups, lists of resources, and resource providers
     kind = f"{namespace}/{rest.partition('/')[0]}"
     return _API_VERSIONS.get(kind) or _API_VERSIONS[namespace]

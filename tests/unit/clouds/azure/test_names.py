@@ -20,6 +20,7 @@ def test_the_name_of_a_role_assignment_never_changes() -> None:
         (GROUP, "2024-03-01"),
         (f"{GROUP}/resources", "2024-03-01"),
         ("/subscriptions/s/providers/Microsoft.Storage", "2024-03-01"),
+        ("/subscriptions/s/providers/Microsoft.Cdn/register", "2024-03-01"),
         (f"{GROUP}/providers/Microsoft.Storage/storageAccounts/a/blobServices/default/containers/c", "2024-01-01"),
         (f"{GROUP}/providers/Microsoft.Network/privateEndpoints/e/privateDnsZoneGroups/default", "2024-05-01"),
         (f"{GROUP}/providers/Microsoft.Network/privateDnsZones/z/virtualNetworkLinks/l", "2024-06-01"),
