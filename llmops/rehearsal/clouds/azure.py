@@ -76,9 +76,9 @@ class Azure(Cloud):
 
     @cached_property
     def _session(self) -> "AzureSession":
-        from clouds.azure.session import AzureSession
+        from llmops.platforms.azure.exchanges import recorded_session
 
-        return AzureSession()
+        return recorded_session()
 
     def twin(self, home: Path) -> AzureTwin:
         """ARM, with an Azure Machine Learning that runs."""
