@@ -125,7 +125,7 @@ def _services(cloud: Cloud) -> list[str]:
     """Modules of the SDK that the kit's program imports."""
     target = import_module(cloud.target)
     found = set()
-    for file in Path(target.__path__[0]).glob("*.py"):
+    for file in Path(target.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module == cloud.sdk:
                 found |= {alias.name for alias in node.names if alias.name[0].islower()}
