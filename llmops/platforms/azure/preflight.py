@@ -30,7 +30,7 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
             alone would have; no plugin.
     """
     require_packages("azure", "azure.identity", "azure.mgmt.core", "pulumi_azure_native")
-    session = session_of(stack)
+    session = clients_of(stack)
     subscription = session.subscription
     place = f"the twin at {session.twin}" if session.twin else f"Azure subscription {subscription}"
     say(f"{place}, as {session.caller.object_id}")
@@ -60,14 +60,14 @@ def settings_of(stack: PulumiStack) -> AzureSettings:
         raise KitError(first_message(e), where=where, fix="`llmops doctor` shows every key") from None
 
 
-def session_of(stack: PulumiStack) -> AzureSession:
+def clients_of(stack: PulumiStack) -> AzureSession:
     """The session of a stack that may not be deployed yet: subscription from its file, else from this shell."""
     return recorded_session(settings_of(stack).subscription)
 
 
 def region_of(stack: PulumiStack) -> str:
     """The location of a stack that may not be deployed yet: as its file says, or that of the group that it names."""
-    return location_of(session_of(stack), settings_of(stack))
+    return location_of(clients_of(stack), settings_of(stack))
 
 
 def require_same_place(name: str, state: dict[str, Any], subscription: str) -> None:

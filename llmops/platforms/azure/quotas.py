@@ -11,7 +11,7 @@ from clouds.azure.names import ML_API
 from clouds.azure.session import AzureSession
 from contract.errors import KitError
 from llmops.plan.quotas import Needed, QuotaNeed
-from llmops.platforms.azure.preflight import region_of, session_of
+from llmops.platforms.azure.preflight import clients_of, region_of
 from llmops.stacks.stack import PulumiStack
 
 _SPARE = 1.2  # what Azure ML asks for beyond a deployment's own machines, for its updates
@@ -21,7 +21,7 @@ _MORE = "the portal's Quotas page, Azure Machine Learning, asks for more"
 
 def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
     """`quotas_for` of a stack's subscription and location."""
-    return quotas_for(session_of(stack), region_of(stack), needed)
+    return quotas_for(clients_of(stack), region_of(stack), needed)
 
 
 def quotas_for(session: AzureSession, location: str, needed: Needed) -> list[QuotaNeed]:

@@ -10,7 +10,7 @@ from contract.documents.outputs import StackOutputs
 from contract.errors import KitError, require_packages
 from llmops.platforms.azure import given
 from llmops.platforms.azure.bootstrap.bootstrap import bootstrap
-from llmops.platforms.azure.preflight import session_of, settings_of
+from llmops.platforms.azure.preflight import clients_of, settings_of
 from llmops.stacks.stack import PulumiStack
 
 _EVERYTHING = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
@@ -28,7 +28,7 @@ class AzureRecording:
         self._project, self._stack = stack.project.name, stack.name.rpartition("/")[2]
         self._location = settings_of(stack).location or "westeurope"
         try:
-            self._subscription = session_of(stack).subscription
+            self._subscription = clients_of(stack).subscription
         except KitError:
             self._subscription = "*"
 

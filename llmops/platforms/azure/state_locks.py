@@ -10,7 +10,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from clouds.azure.errors import explained
 from clouds.azure.session import AzureSession
 from contract.errors import KitError
-from llmops.platforms.azure.preflight import session_of
+from llmops.platforms.azure.preflight import clients_of
 from llmops.stacks.locks import (
     FOLDER,
     MAX_BYTES,
@@ -25,7 +25,7 @@ _DOMAIN = "blob.core.windows.net"
 
 def locks_of_stack(stack: PulumiStack, name: str) -> Callable[[], list[Lock]]:
     """Looks for the locks on the stack `name` in the container of another one's backend."""
-    return partial(_locks_in_container, stack.backend, name, stack.project.name, session_of(stack))
+    return partial(_locks_in_container, stack.backend, name, stack.project.name, clients_of(stack))
 
 
 def account_url(backend: str) -> str:
