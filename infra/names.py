@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import NamedTuple
-from uuid import NAMESPACE_URL, uuid5
 
 from clouds.names import digest, named_after, readable
 
@@ -55,10 +54,6 @@ class CloudNames(NamedTuple):
         """
         readable = self._readable(thing, 90).replace("-", "")
         return readable[: limit - 12] + digest(self.project, self.stack, thing, *others)[:12]
-
-    def guid(self, *parts: str) -> str:
-        """A UUID for what Azure names by one, such as a role assignment: always the same for the same parts."""
-        return str(uuid5(NAMESPACE_URL, "/".join((self.project, self.stack, *parts))))
 
     def of_content(self, thing: str, content: str, number: int) -> str:
         """A name for one content of a thing: going back to a content that was before is another thing, by number."""

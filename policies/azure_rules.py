@@ -2,16 +2,7 @@
 
 from collections.abc import Iterator
 
-from policies.model import (
-    Checks,
-    Finding,
-    Resource,
-    Stack,
-    each_has,
-    must_be,
-    must_be_protected,
-    must_be_set,
-)
+from policies.model import Checks, Finding, Resource, Stack, each_has, must_be, must_be_protected, must_be_set
 
 GROUP = "azure-native:resources:ResourceGroup"
 STORAGE = "azure-native:storage:StorageAccount"
@@ -41,20 +32,13 @@ _APPROVED = "AllowOnlyApprovedOutbound"
 _MANAGED = "`llmops:azure: {network: {mode: managed}}` isolates them"
 
 _no_public_blobs = must_be(
-    "allowBlobPublicAccess",
-    False,
-    what="lets containers be public",
-    fix="set allow_blob_public_access=False",
+    "allowBlobPublicAccess", False, what="lets containers be public", fix="set allow_blob_public_access=False"
 )
 _private_container = must_be(
     "publicAccess", None, "None", what="can be read without credentials", fix="set public_access to None"
 )
 _no_anonymous_pull = must_be(
-    "anonymousPullEnabled",
-    None,
-    False,
-    what="gives images to anybody",
-    fix="set anonymous_pull_enabled=False",
+    "anonymousPullEnabled", None, False, what="gives images to anybody", fix="set anonymous_pull_enabled=False"
 )
 _https_alone = must_be(
     "enableHttpsTrafficOnly", True, what="answers plain HTTP", fix="set enable_https_traffic_only=True"
@@ -76,11 +60,7 @@ _no_local_users = must_be(
     "isLocalUserEnabled", None, False, what="takes local users' passwords", fix="set is_local_user_enabled=False"
 )
 _no_admin_user = must_be(
-    "adminUserEnabled",
-    None,
-    False,
-    what="takes its administrator's password",
-    fix="set admin_user_enabled=False",
+    "adminUserEnabled", None, False, what="takes its administrator's password", fix="set admin_user_enabled=False"
 )
 _vault_by_roles = must_be(
     "properties.enableRbacAuthorization",
@@ -89,10 +69,7 @@ _vault_by_roles = must_be(
     fix="set enable_rbac_authorization=True",
 )
 _tokens_alone = must_be(
-    "properties.authMode",
-    "AADToken",
-    what="takes keys, which never expire",
-    fix="set auth_mode to AADToken",
+    "properties.authMode", "AADToken", what="takes keys, which never expire", fix="set auth_mode to AADToken"
 )
 _no_credentials = must_be(
     "properties.credentials.credentialsType",
@@ -107,46 +84,26 @@ _no_sign_in = must_be(
     fix="disable remote_login_port_public_access",
 )
 _no_password = must_be(
-    "properties.disableLocalAuth",
-    True,
-    what="takes keys and passwords",
-    fix="set disable_local_auth=True",
+    "properties.disableLocalAuth", True, what="takes keys and passwords", fix="set disable_local_auth=True"
 )
 _logs_by_roles = must_be(
-    "features.disableLocalAuth",
-    True,
-    what="takes the workspace's keys",
-    fix="set disable_local_auth=True",
+    "features.disableLocalAuth", True, what="takes the workspace's keys", fix="set disable_local_auth=True"
 )
 _purge_protected = must_be(
-    "properties.enablePurgeProtection",
-    True,
-    what="can be purged with its keys",
-    fix="set enable_purge_protection=True",
+    "properties.enablePurgeProtection", True, what="can be purged with its keys", fix="set enable_purge_protection=True"
 )
 _soft_deleted = must_be(
     "properties.enableSoftDelete", None, True, what="forgets deleted keys", fix="set enable_soft_delete=True"
 )
 _versioned = must_be(
-    "isVersioningEnabled",
-    True,
-    what="keeps nothing that is overwritten",
-    fix="set is_versioning_enabled=True",
+    "isVersioningEnabled", True, what="keeps nothing that is overwritten", fix="set is_versioning_enabled=True"
 )
 _deletes_softly = must_be(
-    "deleteRetentionPolicy.enabled",
-    True,
-    what="forgets deleted blobs",
-    fix="enable delete_retention_policy",
+    "deleteRetentionPolicy.enabled", True, what="forgets deleted blobs", fix="enable delete_retention_policy"
 )
 _logs_expire = must_be_set("retentionInDays", "keeps lines for a time that nobody chose", "set retention_in_days")
 _every_account_has_lifecycle = each_has(
-    STORAGE,
-    LIFECYCLE,
-    "accountName",
-    "accountName",
-    what="keeps files of runs for ever",
-    fix="add a ManagementPolicy",
+    STORAGE, LIFECYCLE, "accountName", "accountName", what="keeps files of runs for ever", fix="add a ManagementPolicy"
 )
 
 
@@ -214,7 +171,7 @@ def _approved_outbound(resource: Resource) -> Iterator[Finding]:
         yield Finding(resource, "lets endpoints and jobs reach the Internet", "remove `outbound: internet`")
 
 
-def _doors_alike(stack: Stack) -> Iterator[Finding]:
+def _all_private_alike(stack: Stack) -> Iterator[Finding]:
     """Where the workspace is reached by private endpoints alone, so are its endpoints and its data."""
     if not any(each.get("publicNetworkAccess") == "Disabled" for each in stack.of(WORKSPACE)):
         return
@@ -252,7 +209,7 @@ CHECKS = {
     ),
     "least-privilege": Checks({ASSIGNMENT: (_narrow_role, _kind_named)}),
     "endpoint-isolated": Checks(
-        {WORKSPACE: (_approved_outbound,), COMPUTE: (_no_sign_in,)}, (_doors_alike, _machines_hidden)
+        {WORKSPACE: (_approved_outbound,), COMPUTE: (_no_sign_in,)}, (_all_private_alike, _machines_hidden)
     ),
     "data-protected": Checks(
         {

@@ -31,7 +31,7 @@ _PLAIN = Compute()
 
 
 @dataclass(frozen=True)
-class JobPlace:
+class AzureJobContext:
     """Where the jobs of a stack run, and as whom."""
 
     prefix: str
@@ -52,7 +52,7 @@ class JobPlace:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: JobPlace) -> dict[str, Any]:
+def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: AzureJobContext) -> dict[str, Any]:
     """The properties of a CommandJob, as Azure Resource Manager takes them.
 
     Folders are mounted wherever Azure likes: the command tells the trainer where (contract.layout.TrainingFolders).

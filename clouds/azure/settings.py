@@ -82,7 +82,7 @@ class DnsZones(Part):
     registry: ZoneId = Field(default="", description="privatelink.azurecr.io.")
 
 
-class Network(Part):
+class AzureNetwork(Part):
     """Where jobs and endpoints have their network interfaces, and from where the stack is reached."""
 
     mode: Literal["none", "managed", "existing"] = Field(
@@ -97,7 +97,7 @@ class Network(Part):
     dns_zones: DnsZones = DnsZones()
 
     @model_validator(mode="after")
-    def _fits_the_mode(self) -> "Network":
+    def _fits_the_mode(self) -> "AzureNetwork":
         belongs = {
             "outbound": ("managed", "existing"),
             "subnet": ("existing",),
@@ -112,7 +112,7 @@ class Network(Part):
         return self
 
 
-class Budget(Part):
+class AzureBudget(Part):
     """A monthly limit that tells; it stops nothing."""
 
     monthly_usd: int = Field(
@@ -121,7 +121,7 @@ class Budget(Part):
     emails: list[str] = Field(default=[], max_length=10, description="Who is told of costs and alerts.")
 
 
-class Alerts(Part):
+class AzureAlerts(Part):
     """When a rollout is rolled back, and the stack's people are told."""
 
     error_rate: float = Field(default=0.05, gt=0, le=1, description="Share of the requests answered with 5xx.")
@@ -145,7 +145,7 @@ class Cluster(Part):
         return self
 
 
-class Jobs(Compute):
+class AzureJobs(Compute):
     """The machines of a run on Azure: a cluster of `computes` with this VM size and priority."""
 
     instance_type: VmSize = Field(  # type: ignore[assignment]
@@ -153,7 +153,7 @@ class Jobs(Compute):
     )
 
 
-class Schedule(Part):
+class AzureSchedule(Part):
     """A training run that is repeated."""
 
     run: str = Field(
@@ -204,7 +204,7 @@ class AzureSettings(Part):
         description="Who may use the stack beside who deployed it first: its versions, runs, signatures and endpoints.",
     )
     encryption: Encryption = Encryption()
-    network: Network = Network()
+    network: AzureNetwork = AzureNetwork()
     instance_type: VmSize = Field(default="Standard_DS3_v2", min_length=1, description="Of endpoints that name none.")
     answer_seconds: float = Field(
         default=10.0,
@@ -218,10 +218,10 @@ class AzureSettings(Part):
     )
     log_retention_days: int = Field(default=365, ge=30, le=730, description="How long logs and metrics are kept.")
     runs_days: int = Field(default=90, ge=1, le=3650, description="How long files of runs are kept.")
-    alerts: Alerts = Alerts()
-    budget: Budget = Budget()
-    jobs: Jobs = Field(default=Jobs(), description="What runs take that say nothing else.")
-    schedules: dict[Name, Schedule] = Field(default={}, description="Runs that are repeated, by name.")
+    alerts: AzureAlerts = AzureAlerts()
+    budget: AzureBudget = AzureBudget()
+    jobs: AzureJobs = Field(default=AzureJobs(), description="What runs take that say nothing else.")
+    schedules: dict[Name, AzureSchedule] = Field(default={}, description="Runs that are repeated, by name.")
 
     @model_validator(mode="after")
     def _belong_together(self) -> "AzureSettings":

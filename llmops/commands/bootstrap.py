@@ -101,12 +101,12 @@ def bootstrap_azure(
     """
     require_packages("azure", "azure.identity", "azure.mgmt.core")
     from llmops.platforms.azure.bootstrap.bootstrap import bootstrap as run
-    from llmops.platforms.azure.clients import Clients
+    from llmops.platforms.azure.exchanges import recorded_session
 
     here: Context = context.obj
     document = _read(policy, "Actions", "a role definition") if policy else None
     done = run(
-        Clients(),
+        recorded_session(),
         here.project.name,
         say,
         location=location,

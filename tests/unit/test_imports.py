@@ -43,6 +43,8 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "infra/targets/local",
         "infra/targets/aws",
         "infra/targets/azure",
+        "infra/targets/azure/resources",
+        "clouds/azure",
         "llmops/platforms",
         "llmops/platforms/aws",
         "llmops/platforms/azure",
@@ -60,6 +62,10 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "infra/targets/target",
         "llmops/pulumi_engine/language_host",
         "policies/__main__",
+        "clouds/azure/arm",
+        "clouds/azure/objects",
+        "clouds/azure/session",
+        "infra/targets/azure/resolve",
         "twins/core/faults",
     ]:
         (folder / f"{module}.py").touch()
@@ -90,6 +96,8 @@ BROKEN = {
     "hosting.rules": "policies",
     "infra.bad": "hosting",
     "infra.settings": "pulumi_aws",
+    "infra.targets.azure.live": "azure",
+    "infra.targets.azure.resources.bad": "clouds.azure.session",
     "llmops.bad": "pulumi",
     "llmops.worse": "infra",
     "llmops.cloud": "boto3",
@@ -110,7 +118,7 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
     (skeleton / "infra/targets/aws/live.py").write_text("import boto3\n")
     (skeleton / "infra/rules.py").write_text("import policies\n")
     (skeleton / "policies/__main__.py").write_text("import pulumi.runtime\n")
-    (skeleton / "infra/targets/azure/live.py").write_text("import azure.core\n")
+    (skeleton / "clouds/azure/arm.py").write_text("import azure.core\n")
     (skeleton / "llmops/platforms/aws/store.py").write_text("import boto3\n")
     (skeleton / "llmops/platforms/azure/store.py").write_text("import azure.core\n")
     run = lint(skeleton)
@@ -122,7 +130,7 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
         "policies.__main__",
         "infra.targets.local",
         "infra.targets.aws.",
-        "infra.targets.azure.",
+        "clouds.azure.arm",
         "llmops.platforms.a",
     ):
         assert f"{allowed}" not in run.stdout

@@ -1,12 +1,12 @@
 """The subscription that a stack lives in: what everything else depends on, and what refuses to be moved elsewhere."""
 
-from typing import Any
-
 import pulumi
 from pulumi import dynamic
 
+from clouds.azure.location import AzureLocation
+from clouds.azure.session import open_session
 from contract.errors import KitError
-from infra.targets.azure.session import Place, require_place
+from infra.targets.azure.located import LocatedResource
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of
 
 _NAME = "account"
@@ -21,7 +21,7 @@ class AccountProvider(KitProvider):
         Raises:
             KitError: the stack was made elsewhere, on a twin or on Azure.
         """
-        if any(_olds[key] != _news[key] for key in Place._fields):
+        if any(_olds[key] != _news[key] for key in AzureLocation._fields):
             raise KitError(
                 f"this stack lives in {_where(_olds)}, and would be deployed to {_where(_news)}",
                 where="Azure environment, llmops:azure.subscription and llmops:azure.location",
@@ -31,30 +31,30 @@ class AccountProvider(KitProvider):
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """See that this process reaches it, and keep who it is: the stack's first operator, whoever updates later."""
-        who = require_place(Place.of(props))
-        return dynamic.CreateResult(props["subscription"], inputs_of(props) | {"operator": who._asdict()})
+        return dynamic.CreateResult(props["subscription"], inputs_of(props) | {"operator": _operator(props)})
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """`pulumi refresh` runs no program: so the place is asked for here, before anything of it is read."""
-        require_place(Place.of(props))
+        """`pulumi refresh` runs no program: so the tenant is checked here, before anything of it is read."""
+        open_session(AzureLocation.of(props))
         return dynamic.ReadResult(id_, props)
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Nothing but the place is held, which can't change."""
-        who = _olds.get("operator") or require_place(Place.of(_news))._asdict()
-        return dynamic.UpdateResult(inputs_of(_news) | {"operator": who})
+        """Nothing but the location is held, which can't change."""
+        return dynamic.UpdateResult(inputs_of(_news) | {"operator": _olds.get("operator") or _operator(_news)})
 
 
-class Account(dynamic.Resource, module="llmops", name="Account"):
-    """Outputs: subscription, tenant, location, operator (of Who)."""
+class AzureAccount(LocatedResource, module="llmops", name="Account"):
+    """Outputs: subscription, tenant, location, operator (object_id, kind)."""
 
+    PROVIDER, COMPUTED = AccountProvider, ("operator",)
     operator: pulumi.Output[dict[str, str]]
 
-    def __init__(self, place: Place) -> None:
-        props: dict[str, Any] = {**place._asdict(), "operator": None}
-        super().__init__(AccountProvider(), _NAME, props, pulumi.ResourceOptions())
+
+def _operator(props: Properties) -> dict[str, str]:
+    caller = open_session(AzureLocation.of(props)).caller
+    return {"object_id": caller.object_id, "kind": caller.kind}
 
 
 def _where(props: Properties) -> str:
-    place = Place.of(props)
-    return f"{'the twin' if place.twin else f'subscription {place.subscription}'}, {place.location}"
+    at = AzureLocation.of(props)
+    return f"{'the twin' if at.twin else f'subscription {at.subscription}'}, {at.location}"

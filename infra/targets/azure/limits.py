@@ -14,7 +14,22 @@ _VM_SIZE = re.compile(r"^Standard_[A-Za-z0-9_-]+$")
 # The N family: https://learn.microsoft.com/azure/virtual-machines/sizes/overview
 _ACCELERATED = re.compile(r"^Standard_N[A-Z]", re.IGNORECASE)
 _OF_SAGEMAKER = ("max_wait_hours", "volume_gb", "warm_pool_minutes")
+_PROCESS = "process:"
+_ELSEWHERE = {"local_home": "local", "local_runtime": "local", "aws": "aws"}
 Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the way out
+
+
+def require_ours(settings: Settings) -> None:
+    """Refuse what this target can't honour, before Azure is asked for anything.
+
+    Raises:
+        SettingError: naming the key.
+    """
+    for field, target in _ELSEWHERE.items():
+        refuse_set((), settings, (field,), "has no effect on Azure", f"remove it, or set `target: {target}`")
+    require_machines(settings)
+    for name in settings.endpoints:
+        require_supported(settings, name)
 
 
 def require_supported(settings: Settings, name: str) -> None:
@@ -27,6 +42,25 @@ def require_supported(settings: Settings, name: str) -> None:
         raise setting_error(("endpoints", name, *path), what, fix)
 
 
+def require_image(name: str, reference: str, twin: bool) -> None:
+    """See that the stack has an image, which this place can run.
+
+    Raises:
+        SettingError: there is none, or it is a process that stands for one, in a real subscription.
+    """
+    key = ("images", name)
+    if not reference:
+        raise setting_error(
+            key, "is missing", "`llmops images push` pushes and writes it; on a twin `llmops images build` will do"
+        )
+    if reference.startswith(_PROCESS) and not twin:
+        raise setting_error(
+            key,
+            f"{reference} runs on a twin alone",
+            "`llmops images push` pushes an image of the kit to the stack's registry, and writes its digest here",
+        )
+
+
 def require_no_accelerators(settings: Settings, name: str) -> None:
     """See that the kit's serving image is not put on a machine of which it would use the processors alone.
 
@@ -34,8 +68,8 @@ def require_no_accelerators(settings: Settings, name: str) -> None:
         SettingError: naming the endpoint's VM size, or the stack's, which has GPUs.
     """
     entry = settings.endpoints[name]
-    size = instance_type(settings, entry)
-    if _ACCELERATED.match(size):
+    size = entry.size.instance_type or settings.azure.instance_type
+    if _is_the_kits(settings.images.serving) and _ACCELERATED.match(size):
         own = ("endpoints", name, "size", "instance_type")
         raise setting_error(
             own if entry.size.instance_type else ("azure", "instance_type"),
@@ -60,11 +94,6 @@ def require_machines(settings: Settings) -> None:
         kind = schedule.instance_type or given.jobs.instance_type
         jobs = given.jobs.model_copy(update={"instance_type": kind})
         _require_cluster(("azure", "schedules", name), jobs, given.computes)
-
-
-def instance_type(settings: Settings, entry: Entry) -> str:
-    """An endpoint's, or the stack's."""
-    return entry.size.instance_type or settings.azure.instance_type
 
 
 def bake_seconds(entry: Entry) -> int:
@@ -113,3 +142,9 @@ def _require_cluster(path: tuple[str, ...], wanted: Compute, clusters: dict[str,
             f"{wanted.instances} machines of {told} are more than any cluster has",
             "raise max_nodes in llmops:azure.computes, or ask for fewer",
         )
+
+
+def _is_the_kits(image: str) -> bool:
+    """Whether an image is the serving one that `llmops images` builds and pushes, for processors alone."""
+    host, _, name = image.partition("@")[0].partition("/")
+    return name == "serving" if name else host == f"{_PROCESS}serving"

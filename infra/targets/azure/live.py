@@ -3,40 +3,41 @@
 This stands after everything of an endpoint: when it fails, the engine deletes nothing.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-import pulumi
 from pulumi import dynamic
 
+from clouds.azure.endpoints import instances_of, state_of, traffic_of
+from clouds.azure.session import arm_of
 from contract.errors import KitError
+from infra.targets.azure.located import LocatedProvider, LocatedResource
 from infra.targets.azure.online import (
-    API,
     find_deployment,
     find_endpoint,
     name_of,
     require_endpoint,
-    state_of,
-    traffic_of,
 )
-from infra.targets.azure.session import Place, find
-from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+from infra.targets.dynamic import Properties, gone, inputs_of
 
 _SETTLED = "Succeeded"
 
 
-class LiveProvider(KitProvider):
+class LiveProvider(LocatedProvider):
     """Compares traffic, states, instances, model version and image. Keeps nothing but what it compared."""
 
-    def create(self, props: Properties) -> dynamic.CreateResult:
-        """For a new endpoint."""
-        _compare(props)
-        return dynamic.CreateResult(props["endpoint"], inputs_of(props))
+    KEY = "endpoint"
 
-    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """After an update, or when `refresh` found something else than was declared."""
-        _compare(_news)
-        return dynamic.UpdateResult(inputs_of(_news))
+    def put(self, props: Properties) -> Properties:
+        """Compare; also when `refresh` found something else than was declared."""
+        live = require_endpoint(props, at_rest=True)
+        if not (found := _differences(props, live)):
+            return {}
+        told = "; ".join(f"{key.replace('_', ' ')} is {value}, not {props[key]}" for key, value in found.items())
+        raise KitError(
+            f"is live in another way than it was declared: {told}",
+            where=name_of(props),
+            fix="see who changed it, in its activity log on Azure; `pulumi up --refresh` brings back what can be",
+        )
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """What is live, as inputs too: so the next preview shows what the next update will change."""
@@ -47,64 +48,14 @@ class LiveProvider(KitProvider):
         return dynamic.ReadResult(id_, found, found)
 
 
-class Live(dynamic.Resource, module="llmops", name="Live"):
-    """Stands after an endpoint."""
+class AzureLive(LocatedResource, module="llmops", name="Live"):
+    """Stands after an endpoint.
 
-    def __init__(
-        self,
-        name: str,
-        place: Place,
-        *,
-        endpoint: str,
-        deployment: str,
-        model_version: str,
-        environment: str,
-        image: str,
-        instance_type: str,
-        limits: tuple[int, int],
-        after: Sequence[pulumi.Resource],
-    ) -> None:
-        """Declare it.
+    Inputs: endpoint, model_version, environment (resource ids), deployment (name), traffic, state, image (reference),
+    instance_type, instances and max_instances (least and most).
+    """
 
-        Args:
-            name: logical name.
-            place: where.
-            endpoint: its resource id.
-            deployment: name of the declared one.
-            model_version: resource id.
-            environment: resource id of the environment version.
-            image: the container image's reference.
-            instance_type: VM size.
-            limits: least and most instances.
-            after: the endpoint, its traffic and its scaling.
-        """
-        props: dict[str, Any] = {
-            **place._asdict(),
-            "endpoint": endpoint,
-            "deployment": deployment,
-            "traffic": {deployment: 100},
-            "state": _SETTLED,
-            "model_version": model_version,
-            "environment": environment,
-            "image": image,
-            "instance_type": instance_type,
-            "instances": limits[0],
-            "max_instances": limits[1],
-        }
-        super().__init__(LiveProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
-
-
-def _compare(props: Properties) -> None:
-    live = require_endpoint(props, at_rest=True)
-    found = _differences(props, live)
-    if not found:
-        return
-    told = "; ".join(f"{key.replace('_', ' ')} is {value}, not {props[key]}" for key, value in found.items())
-    raise KitError(
-        f"is live in another way than it was declared: {told}",
-        where=name_of(props),
-        fix="see who changed it, in its activity log on Azure; `pulumi up --refresh` brings back what can be",
-    )
+    PROVIDER = LiveProvider
 
 
 def _differences(props: Properties, live: dict[str, Any]) -> Properties:
@@ -121,7 +72,7 @@ def _differences(props: Properties, live: dict[str, Any]) -> Properties:
         "image": _image(props),
         "instance_type": _same(properties.get("instanceType") or "", props["instance_type"]),
     }
-    count = int((deployment.get("sku") or {}).get("capacity") or 0)
+    count = instances_of(deployment)
     if not props["instances"] <= count <= props["max_instances"]:
         found["instances"] = count
     return {key: value for key, value in found.items() if value != props[key]}
@@ -133,5 +84,5 @@ def _same(live: str, declared: str) -> str:
 
 
 def _image(props: Properties) -> str:
-    found = find(Place.of(props), props["environment"], API) or {}
+    found = arm_of(props).find(props["environment"]) or {}
     return str(found.get("properties", {}).get("image") or "")

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from clouds.azure.endpoints import owner_of, state_of, traffic_of, with_traffic
+from clouds.azure.location import AzureLocation
+from clouds.azure.session import arm_of, open_session
 from contract.errors import KitError
-from contract.rollout import OWNER_TAG, Owner
-from infra.targets.azure.session import Place, find, send
+from contract.rollout import Owner
 from infra.targets.dynamic import Properties, say
 
-API = "2025-12-01"
 BY_UP = "up"
 """Who owns the weights while an update rolls out."""
 BROKEN = ("Failed", "Canceled")
@@ -22,19 +23,18 @@ _BUSY = ("Creating", "Updating", "Deleting", "Provisioning", "Scaling")
 _WAIT_SECONDS = 75 * 60
 _POLL_SECONDS = (0.2, 5.0)
 """Between two looks: first, and most; doubled each time."""
-_WRITABLE = ("authMode", "compute", "description", "properties", "publicNetworkAccess")
 
 Document = dict[str, Any]
 
 
 def find_endpoint(props: Properties) -> Document | None:
     """The endpoint of a dynamic resource as ARM has it; None: there is none."""
-    return find(Place.of(props), props["endpoint"], API)
+    return arm_of(props).find(props["endpoint"])
 
 
 def find_deployment(props: Properties, name: str) -> Document | None:
     """One of its deployments; None: there is none."""
-    return find(Place.of(props), deployment_id(props["endpoint"], name), API)
+    return arm_of(props).find(deployment_id(props["endpoint"], name))
 
 
 def deployment_id(endpoint: str, name: str) -> str:
@@ -42,33 +42,15 @@ def deployment_id(endpoint: str, name: str) -> str:
     return f"{endpoint}/deployments/{name}"
 
 
-def state_of(document: Document) -> str:
-    """Creating, Updating, Deleting, Succeeded, Failed or Canceled."""
-    return str(document.get("properties", {}).get("provisioningState", ""))
-
-
-def traffic_of(live: Document | None, key: str = "traffic") -> dict[str, int]:
-    """Percent of the requests by deployment, without those that get none."""
-    found: Mapping[str, Any] = (live or {}).get("properties", {}).get(key) or {}
-    return {name: int(percent) for name, percent in found.items() if percent}
-
-
 def has_traffic(live: Document | None, deployment: str) -> bool:
     """Does a deployment get requests, or copies of some? Then Azure refuses to delete it."""
     return any(deployment in traffic_of(live, key) for key in ("traffic", "mirrorTraffic"))
-
-
-def owner_of(live: Document | None) -> Owner | None:
-    """Whose the weights are; None: nobody rolls out."""
-    return Owner.parse(((live or {}).get("tags") or {}).get(OWNER_TAG, ""))
 
 
 def put_traffic(
     props: Properties, traffic: Mapping[str, int], owner: Owner | None = None, mirror: Mapping[str, int] | None = None
 ) -> None:
     """Read the endpoint, and put it again as it is but for its weights, which no other call sets.
-
-    https://learn.microsoft.com/rest/api/azureml/online-endpoints/create-or-update
 
     Args:
         props: of the dynamic resource.
@@ -77,18 +59,7 @@ def put_traffic(
         mirror: percent of the requests that one deployment without traffic gets as copies.
     """
     live = require_endpoint(props, at_rest=True)
-    tags = {key: value for key, value in (live.get("tags") or {}).items() if key != OWNER_TAG}
-    if owner:
-        tags[OWNER_TAG] = str(owner)
-    properties = {key: live["properties"][key] for key in _WRITABLE if live["properties"].get(key) is not None}
-    body: Document = {
-        "location": live["location"],
-        "tags": tags,
-        "identity": _identity(live.get("identity") or {}),
-        "properties": properties | {"traffic": dict(traffic), "mirrorTraffic": dict(mirror or {})},
-    }
-    body |= {key: live[key] for key in ("kind", "sku") if live.get(key)}
-    send(Place.of(props), "PUT", props["endpoint"], API, body)
+    arm_of(props).put(props["endpoint"], with_traffic(live, traffic, mirror, owner))
     done = require_endpoint(props, at_rest=True)
     if traffic_of(done) != {name: percent for name, percent in traffic.items() if percent}:
         raise KitError(
@@ -122,22 +93,21 @@ def require_endpoint(props: Properties, *, at_rest: bool = False) -> Document:
     )
 
 
-def remove_broken(place: Place, endpoint: str, name: str) -> bool:
+def remove_broken(location: AzureLocation, endpoint: str, name: str) -> bool:
     """Delete a deployment that failed, but one that has requests, which Azure would refuse.
 
     Args:
-        place: where.
+        location: the stack's.
         endpoint: resource id.
         name: of the deployment.
 
     Returns:
         It is gone.
     """
-    id_ = deployment_id(endpoint, name)
-    found = find(place, id_, API)
-    if found is None or state_of(found) not in BROKEN or has_traffic(find(place, endpoint, API), name):
+    arm, id_ = open_session(location).arm, deployment_id(endpoint, name)
+    if state_of(arm.find(id_)) not in BROKEN or has_traffic(arm.find(endpoint), name):
         return False
-    send(place, "DELETE", id_, API)
+    arm.delete(id_)
     return True
 
 
@@ -176,10 +146,3 @@ def _pauses() -> Iterator[None]:
 def name_of(props: Properties) -> str:
     """How errors call the endpoint."""
     return f"endpoint {props['endpoint'].rpartition('/')[2]}"
-
-
-def _identity(live: Document) -> Document:
-    """What may be written of an identity: ids of assigned ones, without what Azure tells of them."""
-    given = live.get("userAssignedIdentities") or {}
-    kind = {"type": live["type"]} if "type" in live else {}
-    return kind | ({"userAssignedIdentities": {id_: {} for id_ in given}} if given else {})

@@ -4,31 +4,32 @@ A PUT replaces all of a resource: one of the endpoint without traffic takes it a
 many instances it has, whatever autoscaling has made of them. So each content goes with what is live at that time, which
 is recorded: without a change, and after `refresh`, there is nothing to do.
 
+Autoscaling brings its count back, and the engine deletes it last: where the settings name one count now, it goes first.
+
 Azure keeps what it could not make as Failed, and `refresh` takes that for what was wanted. So repairs are counted here,
 and the count is a tag: what failed differs from what is declared, and is put again.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import pulumi
 from pulumi import dynamic
 
+from clouds.azure.endpoints import instances_of, owner_of, state_of, traffic_of
+from clouds.azure.location import AzureLocation
+from clouds.azure.session import arm_of
+from infra.targets.azure.located import LocatedResource
 from infra.targets.azure.online import (
     BROKEN,
     find_deployment,
     find_endpoint,
     name_of,
-    owner_of,
     remove_broken,
-    state_of,
-    traffic_of,
     wait_for_owner,
 )
-from infra.targets.azure.session import Place
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
 
-Part = Literal["endpoint", "deployment"]
+Part = Literal["endpoint", "deployment", "scaling"]
 _REPAIRS_TAG = "llmops:repairs"
 
 
@@ -55,7 +56,8 @@ class PreparationProvider(KitProvider):
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
         """Also a change: a rollout that somebody has begun."""
         waits = owner_of(find_endpoint(_news)) is not None
-        return dynamic.DiffResult(changes=differ(_olds, _news) or waits)
+        news = {key: value for key, value in _news.items() if key != "scaling"}  # where it would be: it does nothing
+        return dynamic.DiffResult(changes=differ(_olds, news) or waits)
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """For a new endpoint."""
@@ -65,6 +67,9 @@ class PreparationProvider(KitProvider):
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Before the endpoint or its deployment is put."""
         _make_way(_news)
+        if _stops_scaling(_olds, _news):
+            say(f"{name_of(_news)}: its autoscaling ends before its count of instances is set")
+            arm_of(_news).delete(_news["scaling"])
         return dynamic.UpdateResult(_prepared(_news))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
@@ -78,66 +83,30 @@ class PreparationProvider(KitProvider):
         return dynamic.ReadResult(id_, found, found)
 
 
-class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
-    """Stands before an endpoint."""
+class AzurePreparation(LocatedResource, module="llmops", name="Preparation"):
+    """Stands before an endpoint.
 
+    Inputs: endpoint and scaling (resource ids), deployment (name), content (digest of all that the endpoint is put
+    with), settings (digest of what of the deployment changes in place), instances, max_instances (0: not scaled).
+    """
+
+    PROVIDER = PreparationProvider
+    COMPUTED = ("traffic", "mirror", "capacity", "broken", "repairs")
     traffic: pulumi.Output[dict[str, int]]
     mirror: pulumi.Output[dict[str, int]]
     capacity: pulumi.Output[int]
-    repairs: pulumi.Output[dict[Part, int]]
-
-    def __init__(
-        self,
-        name: str,
-        place: Place,
-        *,
-        endpoint: str,
-        deployment: str,
-        content: pulumi.Input[str],
-        settings: pulumi.Input[str],
-        instances: int,
-        max_instances: int,
-        after: Sequence[pulumi.Resource],
-    ) -> None:
-        """Declare it.
-
-        Args:
-            name: logical name.
-            place: where.
-            endpoint: its resource id.
-            deployment: name of the declared one.
-            content: digest of all that the endpoint is put with.
-            settings: digest of what of the deployment changes in place.
-            instances: as declared.
-            max_instances: 0: not scaled.
-            after: what must be there first.
-        """
-        props: dict[str, Any] = {
-            **place._asdict(),
-            "endpoint": endpoint,
-            "deployment": deployment,
-            "content": content,
-            "settings": settings,
-            "instances": instances,
-            "max_instances": max_instances,
-            "traffic": None,
-            "mirror": None,
-            "capacity": None,
-            "broken": None,
-            "repairs": None,
-        }
-        super().__init__(PreparationProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+    repairs: pulumi.Output[dict[str, int]]
 
     def tags(self, part: Part) -> pulumi.Output[dict[str, str]]:
-        """What the endpoint or the deployment is tagged with besides the stack's own tags."""
-        return self.repairs.apply(lambda all_: {_REPAIRS_TAG: str(int(all_[part]))} if all_[part] else {})
+        """Tags of a part besides the stack's own."""
+        return self.repairs.apply(lambda all_: {_REPAIRS_TAG: str(int(all_[part]))} if all_.get(part) else {})
 
 
 def _make_way(props: Properties) -> None:
     """One that has requests is put again as it is there, since Azure would refuse to delete it."""
     wait_for_owner(props)
     name = props["deployment"]
-    if "deployment" in props["broken"] and remove_broken(Place.of(props), props["endpoint"], name):
+    if "deployment" in props["broken"] and remove_broken(AzureLocation.of(props), props["endpoint"], name):
         say(f"{name_of(props)}: its deployment {name}, whose making failed, was removed: it is made anew")
 
 
@@ -152,13 +121,20 @@ def _broken(props: Properties, live: dict[str, Any] | None) -> list[Part]:
     return [part for part, document in found.items() if document and state_of(document) in BROKEN]
 
 
-def _repairs(olds: Properties, news: Properties, broken: list[Part]) -> dict[Part, int]:
-    """How often each was put again; another deployment begins anew."""
+def _repairs(olds: Properties, news: Properties, broken: list[Part]) -> dict[str, int]:
+    """How often each was put again; another deployment begins anew. Of scaling, how often it was removed here: if the
+    update fails then, and goes back, the state has it still, and Azure does not.
+    """
     before = dict(olds.get("repairs") or {})
     if olds and olds["deployment"] != news["deployment"]:
         before["deployment"] = 0
-    parts: tuple[Part, ...] = ("endpoint", "deployment")
-    return {part: int(before.get(part, 0)) + (part in broken) for part in parts}
+    found = {part: int(before.get(part, 0)) + (part in broken) for part in ("endpoint", "deployment")}
+    removed = int(before.get("scaling", 0)) + _stops_scaling(olds, news)
+    return found | ({"scaling": removed} if removed else {})
+
+
+def _stops_scaling(olds: Properties, news: Properties) -> bool:
+    return bool(olds.get("max_instances")) and not news["max_instances"]
 
 
 def _capacity(olds: Properties, news: Properties, live: dict[str, Any] | None) -> int:
@@ -174,6 +150,4 @@ def _capacity(olds: Properties, news: Properties, live: dict[str, Any] | None) -
 
 
 def _live_count(props: Properties, deployment: str) -> int:
-    """Instances that a deployment has now; 0: there is none."""
-    found = find_deployment(props, deployment) or {}
-    return int((found.get("sku") or {}).get("capacity") or 0)
+    return instances_of(find_deployment(props, deployment))

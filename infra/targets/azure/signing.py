@@ -5,19 +5,19 @@ public half, which the vault itself has. A dynamic resource does both.
 https://learn.microsoft.com/rest/api/keyvault/keyvault/keys/create-if-not-exist
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import pulumi
 from pulumi import dynamic
 
+from clouds.azure.errors import explained
+from clouds.azure.location import AzureLocation
+from clouds.azure.roles import until_allowed
+from clouds.azure.session import AzureSession, open_session
 from contract.errors import KitError
-from contract.twins import is_loopback
-from infra.targets.azure.allowed import until_allowed
-from infra.targets.azure.session import Place, credential, explained, find, send
+from infra.targets.azure.located import LocatedResource
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 
-KEY_API = "2024-11-01"
 _OPERATIONS = ["sign", "verify"]
 
 
@@ -35,7 +35,7 @@ class SigningProvider(KitProvider):
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """`refresh`: a key that is gone is made again."""
-        if not props["given"] and find(Place.of(props), _key_id(props), KEY_API) is None:
+        if not props["given"] and open_session(AzureLocation.of(props)).arm.find(_key_id(props)) is None:
             return gone()
         return dynamic.ReadResult(id_, props)
 
@@ -45,59 +45,27 @@ class SigningProvider(KitProvider):
             say(f"{_key_id(_props)} stays in its vault: what it has signed can be checked as long as it is there")
 
 
-class Signing(dynamic.Resource, module="llmops", name="SigningKey"):
-    """A P-256 key in a vault."""
+class Signing(LocatedResource, module="llmops", name="SigningKey"):
+    """A P-256 key in a vault.
 
+    Inputs: vault (resource id), name, given (URL of a key that exists, with its version; then none is made), shared
+    (others use the vault, too), tags.
+    """
+
+    PROVIDER, COMPUTED, PROTECTED = SigningProvider, ("reference", "public_key"), True
     reference: pulumi.Output[str]
     public_key: pulumi.Output[str]
 
-    def __init__(
-        self,
-        logical: str,
-        place: Place,
-        *,
-        vault: str,
-        name: str,
-        given: str,
-        shared: bool,
-        tags: dict[str, str],
-        after: Sequence[pulumi.Resource],
-    ) -> None:
-        """Declare it.
-
-        Args:
-            logical: name.
-            place: where.
-            vault: resource id of the vault that it is made in.
-            name: of the key.
-            shared: others use the vault, too.
-            given: URL of a key that exists, with its version; then none is made.
-            tags: put on it.
-            after: what must be there first.
-        """
-        props: dict[str, Any] = {
-            **place._asdict(),
-            "vault": vault,
-            "name": name,
-            "given": given,
-            "shared": shared,
-            "tags": tags,
-            "reference": None,
-            "public_key": None,
-        }
-        options = pulumi.ResourceOptions(protect=True, depends_on=list(after))
-        super().__init__(SigningProvider(), logical, props, options)
-
 
 def _provide(props: Properties) -> Properties:
-    place = Place.of(props)
-    url = props["given"] or _make(place, props)
-    public_key = _public_key(url)
+    session = open_session(AzureLocation.of(props))
+    url = props["given"] or _make(session, props)
+    public_key = _public_key(session, url)
     reference = url.replace("https://", "azurekeyvault://", 1)
     return inputs_of(props) | {"reference": reference, "public_key": public_key}
 
 
-def _make(place: Place, props: Properties) -> str:
+def _make(session: AzureSession, props: Properties) -> str:
     """URL of the key with its version."""
     body = {
         "properties": {
@@ -108,21 +76,17 @@ def _make(place: Place, props: Properties) -> str:
         },
         "tags": props["tags"],
     }
-    made = send(place, "PUT", _key_id(props), KEY_API, body)
-    if made is None:
-        raise KitError("there is no such vault", where=props["vault"], fix="`pulumi refresh`, then `pulumi up`")
+    made = session.arm.put(_key_id(props), body)
     return str(made["properties"]["keyUriWithVersion"])
 
 
-def _public_key(url: str) -> str:
+def _public_key(session: AzureSession, url: str) -> str:
     """PEM of a key's public half. The role that lets this be read is new at times: then it is waited for."""
-    from azure.keyvault.keys import KeyClient
-
     vault, _, rest = url.partition("/keys/")
     name, _, version = rest.partition("/")
-    client = KeyClient(vault, credential(), verify_challenge_resource=not is_loopback(vault))
+    keys = session.keys(vault)
     with explained(url):
-        return _pem(until_allowed(f"{url} can be read", lambda: client.get_key(name, version)).key)
+        return _pem(until_allowed(f"{url} can be read", lambda: keys.get_key(name, version), say).key)
 
 
 def _pem(key: Any) -> str:

@@ -6,35 +6,31 @@ https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-
 """
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import pulumi
 from pulumi import dynamic
 
-from clouds.azure.settings import Alerts
+from clouds.azure.endpoints import owner_of, state_of, traffic_of
+from clouds.azure.location import AzureLocation
+from clouds.azure.names import MODEL_NAME, MODEL_SHA256
+from clouds.azure.objects import AzureContainer
+from clouds.azure.session import open_session
 from contract.errors import KitError
 from contract.layout import rejection_log
 from contract.rollout import Counts, Limits, Owner, Step, roll, steps, verdict
-from infra.targets.azure import blobs
-from infra.targets.azure.figures import counts
+from infra.targets.azure.located import LocatedResource
+from infra.targets.azure.metrics import counts
 from infra.targets.azure.online import (
     BY_UP,
     find_deployment,
     find_endpoint,
     name_of,
-    owner_of,
     put_traffic,
     require_endpoint,
-    state_of,
-    traffic_of,
     wait_for_owner,
 )
-from infra.targets.azure.session import Place
 from infra.targets.dynamic import KitProvider, Properties, differ, gone, inputs_of, say
 
-_SHA256, _NAME = "LLMOPS_MODEL_SHA256", "LLMOPS_MODEL_NAME"
 _MARGIN = timedelta(minutes=5)  # what moving the weights takes
 
 
@@ -71,52 +67,16 @@ class TrafficProvider(KitProvider):
             put_traffic(_props, {})
 
 
-class Traffic(dynamic.Resource, module="llmops", name="Traffic"):
-    """Stands after an endpoint's deployments."""
+class Traffic(LocatedResource, module="llmops", name="Traffic"):
+    """Stands after an endpoint's deployments.
 
-    def __init__(
-        self,
-        name: str,
-        place: Place,
-        *,
-        endpoint: str,
-        deployment: str,
-        model: str,
-        sha256: str,
-        rollout: dict[str, Any],
-        alerts: Alerts,
-        store: pulumi.Input[str],
-        setting: str,
-        after: Sequence[pulumi.Resource],
-    ) -> None:
-        """Declare it.
+    Inputs: endpoint (resource id), deployment (name of the one that gets everything), share (of it, 100), model and
+    sha256 (the version), rollout (strategy, canary_percent, step_percent, mirror_percent, bake_seconds), limits (what
+    is too bad), store (URL of the container that a rejection is written to), setting (key of the line that says which
+    version serves).
+    """
 
-        Args:
-            name: logical name.
-            place: where.
-            endpoint: its resource id.
-            deployment: name of the one that gets everything.
-            model: the version's alias.
-            sha256: the version's identity.
-            rollout: strategy, canary_percent, step_percent, mirror_percent, bake_seconds.
-            alerts: what is too bad.
-            store: URL of the container that a rejection is written to.
-            setting: key of the line that says which version serves.
-            after: the endpoint and the deployment.
-        """
-        props: dict[str, Any] = {
-            **place._asdict(),
-            "endpoint": endpoint,
-            "deployment": deployment,
-            "share": 100,
-            "model": model,
-            "sha256": sha256,
-            "rollout": rollout,
-            "limits": alerts.model_dump(),
-            "store": store,
-            "setting": setting,
-        }
-        super().__init__(TrafficProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+    PROVIDER = TrafficProvider
 
 
 def shares(old: dict[str, int], new: str, percent: int) -> dict[str, int]:
@@ -221,7 +181,7 @@ def _refuse(props: Properties, old: dict[str, int], new: str, reason: str) -> No
     """Say that the rollout was undone; another version than serves is remembered as rejected."""
     serves = max(old, key=lambda name: old[name])
     environment = (find_deployment(props, serves) or {}).get("properties", {}).get("environmentVariables") or {}
-    model, sha256 = environment.get(_NAME, ""), environment.get(_SHA256, "")
+    model, sha256 = environment.get(MODEL_NAME, ""), environment.get(MODEL_SHA256, "")
     what = f"the rollout of {new} was rolled back: {reason}; {serves} serves as before"
     if not sha256 or sha256 == props["sha256"]:
         raise KitError(
@@ -247,6 +207,7 @@ def _reject(props: Properties, why: str, line: str) -> None:
     entry = {"action": "rejected", "why": why, "when": now, "endpoint": name, "instead": line}
     body = (json.dumps(entry, indent=2) + "\n").encode()
     log = rejection_log(props["sha256"])
-    number = blobs.count(props["store"], log) + 1
-    while not blobs.write(props["store"], f"{log}/{number:06d}.json", body, new=True):
+    store = AzureContainer(open_session(AzureLocation.of(props)), props["store"])
+    number = sum(1 for _ in store.names(f"{log}/")) + 1
+    while not store.create(f"{log}/{number:06d}.json", body):
         number += 1

@@ -20,8 +20,8 @@ def caller(settings: Mapping[str, Any]) -> str:
     Raises:
         KitError: nobody.
     """
-    from llmops.platforms.azure.clients import Clients
+    from clouds.azure.session import AzureSession
 
-    clients = Clients(str(settings.get("subscription") or ""))
-    place = f"the twin at {clients.twin}" if clients.twin else f"subscription {clients.subscription}"
-    return f"{place}, tenant {clients.caller.tenant}, as {clients.caller.object_id}"
+    session = AzureSession(str(settings.get("subscription") or ""))
+    place = f"the twin at {session.twin}" if session.twin else f"subscription {session.subscription}"
+    return f"{place}, tenant {session.caller.tenant}, as {session.caller.object_id}"

@@ -5,10 +5,8 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import SansIOHTTPPolicy
-
-from llmops.platforms.exchanges import MASK, Recorder, first
+from clouds.azure.session import AzureSession
+from llmops.platforms.exchanges import MASK, Recorder, first, recorder
 
 _STATES = frozenset({"provisioningState", "status", "state", "type", "kind", "tier", "principalType", "createMode"})
 _STATE = re.compile(r"[A-Za-z][A-Za-z0-9./_]{1,80}")
@@ -24,25 +22,26 @@ _NAMED = ("subscriptions", "resourcegroups", "workspaces")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z.]*|v[0-9.]+|api")
 
 
-class RecordingPolicy(SansIOHTTPPolicy[Any, Any]):
-    """Of a pipeline, last in it: each attempt is recorded."""
+def recorded_session(subscription: str = "") -> AzureSession:
+    """A session whose calls of Azure Resource Manager are recorded, from when the environment asks for it."""
+    return AzureSession(subscription, record)
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
 
-    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
-        """Record it."""
-        asked, answered = request.http_request, response.http_response
-        answered.read()
-        body = _document(answered.text())
-        error = body.get("error") if isinstance(body, dict) and answered.status_code >= 400 else None
-        self._recorder.add(
-            call_of(asked.method, asked.url),
-            shown(_document(asked.content), self._recorder),
-            answered.status_code,
-            str((error or {}).get("code", "")) if isinstance(error, dict) else "",
-            {} if answered.status_code >= 400 else shown(body, self._recorder),
-        )
+def record(response: Any) -> None:
+    """Record a PipelineResponse with its request. The recorder is looked up for each: sessions are made before it."""
+    if not (to := recorder()):
+        return
+    asked, answered = response.http_request, response.http_response
+    answered.read()
+    body, refused = _document(answered.text()), answered.status_code >= 400
+    error = body.get("error") if isinstance(body, dict) and refused else None
+    to.add(
+        call_of(asked.method, asked.url),
+        shown(_document(asked.content), to),
+        answered.status_code,
+        str(error.get("code", "")) if isinstance(error, dict) else "",
+        {} if refused else shown(body, to),
+    )
 
 
 def call_of(method: str, url: str) -> str:

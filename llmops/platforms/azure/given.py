@@ -11,35 +11,37 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from clouds.azure.jobs import JOBS_TAG
+from clouds.azure.names import workspace_id
+from clouds.azure.roles import BUILT_IN
+from clouds.azure.session import AzureSession
 from contract.documents.outputs import StackOutputs
 from contract.twins import TWIN_SUBSCRIPTION, owner_headers
-from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.removal import STORE_KEYS, WORK_KEYS
-from llmops.platforms.azure.resource_ids import workspace_id
 
 _ID = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+.*", re.IGNORECASE)
-_APIS = {
-    "group": "2024-03-01",
-    "microsoft.managedidentity/userassignedidentities": "2023-01-31",
-    "microsoft.storage/storageaccounts": "2024-01-01",
-    "microsoft.keyvault/vaults": "2024-11-01",
-    "microsoft.containerregistry/registries": "2023-07-01",
-    "microsoft.operationalinsights/workspaces": "2023-09-01",
-    "microsoft.insights/components": "2020-02-02",
-    "microsoft.network/virtualnetworks": "2024-05-01",
-    "microsoft.network/privatednszones": "2024-06-01",
-    "microsoft.machinelearningservices/workspaces": "2025-12-01",
-}
+_KINDS = (
+    "microsoft.managedidentity/userassignedidentities",
+    "microsoft.storage/storageaccounts",
+    "microsoft.keyvault/vaults",
+    "microsoft.containerregistry/registries",
+    "microsoft.operationalinsights/workspaces",
+    "microsoft.insights/components",
+    "microsoft.network/virtualnetworks",
+    "microsoft.network/privatednszones",
+    "microsoft.machinelearningservices/workspaces",
+)
 """In the order in which they are made."""
 _SOME_GROUP = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/given"
-_CONTRIBUTORS = ("b24988ac-6180-42a0-ab88-20f7382dd24c", "ba92f5b4-2d11-453d-a403-e96b0029c9fe")
-_READERS = ("7f951dda-4ed3-4680-a7ca-43fe172d538d", "e147488a-f6f5-4113-8e2d-b22465e65bf6")
+_OF_IDENTITIES = (
+    *("Contributor", "Storage Blob Data Contributor"),
+    *("AcrPull", "Key Vault Crypto Service Encryption User"),
+)
 Document = dict[str, Any]
 
 
 def admin(method: str, route: str, body: Document | None = None) -> Any:
     """One of the own routes of the twin that this process is a client of."""
-    address = Clients().twin
+    address = AzureSession().twin
     data = None if body is None else json.dumps(body).encode()
     context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
     request = urllib.request.Request(
@@ -57,14 +59,14 @@ def application(name: str) -> tuple[dict[str, str], str]:
     return {**variables, **own, "ARM_CLIENT_SECRET": made["client_secret"]}, made["object_id"]
 
 
-def assign(clients: Clients, principal: str, role: str) -> None:
+def assign(session: AzureSession, principal: str, role: str) -> None:
     """Give a principal a built-in role on the whole subscription."""
     root = f"/subscriptions/{TWIN_SUBSCRIPTION}/providers/Microsoft.Authorization"
-    properties = {"principalId": principal, "roleDefinitionId": f"{root}/roleDefinitions/{role}"}
-    clients.arm.put(f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties}, "2022-04-01")
+    properties = {"principalId": principal, "roleDefinitionId": f"{root}/roleDefinitions/{BUILT_IN[role]}"}
+    session.arm.put(f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties})
 
 
-def make_given(clients: Clients, azure: Document, location: str) -> Document:
+def make_given(session: AzureSession, azure: Document, location: str) -> Document:
     """Make what `llmops:azure` names on the twin that this process is a client of.
 
     Returns:
@@ -75,21 +77,21 @@ def make_given(clients: Clients, azure: Document, location: str) -> Document:
     ids = sorted(set(_ids(azure)), key=_order)
     groups = {"/".join(id_.split("/")[:5]) for id_ in ids}
     for group in sorted(groups):
-        clients.arm.put(group, {"location": location}, _APIS["group"])
+        session.arm.put(group, {"location": location})
     for id_ in ids:
-        if _kind(id_) in _APIS:
-            _make(clients, id_, location)
+        if _kind(id_) in _KINDS:
+            _make(session, id_, location)
     for name in ("store_container", "work_container"):
         if azure.get(name):
             container = f"{azure['storage_account']}/blobServices/default/containers/{azure[name]}"
-            clients.arm.put(container, {"properties": {}}, "2024-01-01")
+            session.arm.put(container, {"properties": {}})
     if azure.get("signing_key"):
-        azure["signing_key"] = _key(clients, azure["signing_key"], location, {"kty": "EC", "curveName": "P-256"})
+        azure["signing_key"] = _key(session, azure["signing_key"], location, {"kty": "EC", "curveName": "P-256"})
     if (azure.get("encryption") or {}).get("key"):
         rsa = {"kty": "RSA", "keySize": 2048}
         azure["encryption"] = {
             **azure["encryption"],
-            "key": _key(clients, azure["encryption"]["key"], location, rsa, azure["encryption"]["vault"]),
+            "key": _key(session, azure["encryption"]["key"], location, rsa, azure["encryption"]["vault"]),
         }
     if azure.get("operators"):  # the twin's directory knows nobody of the tenant
         people = [application(f"operator-{number}")[1] for number, _ in enumerate(azure["operators"])]
@@ -125,23 +127,22 @@ def _kind(id_: str) -> str:
 
 
 def _order(id_: str) -> tuple[int, str]:
-    kinds = list(_APIS)
-    return kinds.index(_kind(id_)) if _kind(id_) in kinds else len(kinds), id_
+    return _KINDS.index(_kind(id_)) if _kind(id_) in _KINDS else len(_KINDS), id_
 
 
-def _make(clients: Clients, id_: str, location: str) -> None:
-    kind, arm = _kind(id_), clients.arm
+def _make(session: AzureSession, id_: str, location: str) -> None:
+    kind, arm = _kind(id_), session.arm
     body: Document = {"location": location, "properties": {}}
     if kind.endswith("userassignedidentities"):
-        made = arm.put(id_, {"location": location}, _APIS[kind])["properties"]["principalId"]
-        for role in (*_CONTRIBUTORS, *_READERS):
-            assign(clients, made, role)
+        made = arm.put(id_, {"location": location})["properties"]["principalId"]
+        for role in _OF_IDENTITIES:
+            assign(session, made, role)
         return
     if kind.endswith("storageaccounts"):
         body |= {"sku": {"name": "Standard_LRS"}, "kind": "StorageV2"}
     elif kind.endswith("vaults"):
         body["properties"] = {
-            "tenantId": clients.caller.tenant,
+            "tenantId": session.caller.tenant,
             "sku": {"family": "A", "name": "standard"},
             "enableRbacAuthorization": True,
             "enablePurgeProtection": True,
@@ -150,8 +151,8 @@ def _make(clients: Clients, id_: str, location: str) -> None:
         body |= {"sku": {"name": "Premium"}}
     elif kind.endswith("components"):
         logs = f"{_SOME_GROUP}/providers/Microsoft.OperationalInsights/workspaces/given"
-        arm.put(_SOME_GROUP, {"location": location}, _APIS["group"])
-        arm.put(logs, {"location": location}, _APIS["microsoft.operationalinsights/workspaces"])
+        arm.put(_SOME_GROUP, {"location": location})
+        arm.put(logs, {"location": location})
         body |= {"kind": "web", "properties": {"Application_Type": "web", "WorkspaceResourceId": logs}}
     elif kind.endswith("virtualnetworks"):
         subnets = [{"name": "given", "properties": {"addressPrefix": "10.99.0.0/24"}}]
@@ -159,49 +160,49 @@ def _make(clients: Clients, id_: str, location: str) -> None:
     elif kind.endswith("privatednszones"):
         body = {"location": "global"}
     elif kind.startswith("microsoft.machinelearningservices"):
-        body = _workspace(clients, location)
-    arm.put(id_, body, _APIS[kind])
+        body = _workspace(session, location)
+    arm.put(id_, body)
 
 
-def _workspace(clients: Clients, location: str) -> Document:
+def _workspace(session: AzureSession, location: str) -> Document:
     """Of a workspace, with what it stands on."""
     kinds = {
         "storageAccount": "Microsoft.Storage/storageAccounts",
         "keyVault": "Microsoft.KeyVault/vaults",
         "applicationInsights": "Microsoft.Insights/components",
     }
-    clients.arm.put(_SOME_GROUP, {"location": location}, _APIS["group"])
+    session.arm.put(_SOME_GROUP, {"location": location})
     properties = {}
     for member, kind in kinds.items():
         properties[member] = f"{_SOME_GROUP}/providers/{kind}/given{member.lower()[:10]}"
-        _make(clients, properties[member], location)
+        _make(session, properties[member], location)
     return {"location": location, "identity": {"type": "SystemAssigned"}, "properties": properties}
 
 
-def _key(clients: Clients, url: str, location: str, properties: Document, vault: str = "") -> str:
+def _key(session: AzureSession, url: str, location: str, properties: Document, vault: str = "") -> str:
     """A key like the one at a URL, in the given vault, or in one of its name; its URL on the twin."""
     name = (urlsplit(url).hostname or "").partition(".")[0]
     vault = vault or f"{_SOME_GROUP}/providers/Microsoft.KeyVault/vaults/{name}"
-    if clients.arm.find(vault, _APIS["microsoft.keyvault/vaults"]) is None:
-        clients.arm.put("/".join(vault.split("/")[:5]), {"location": location}, _APIS["group"])
-        _make(clients, vault, location)
+    if session.arm.find(vault) is None:
+        session.arm.put("/".join(vault.split("/")[:5]), {"location": location})
+        _make(session, vault, location)
     body = {"properties": properties}
-    made = clients.arm.put(f"{vault}/keys/{urlsplit(url).path.split('/')[2]}", body, "2024-11-01")
+    made = session.arm.put(f"{vault}/keys/{urlsplit(url).path.split('/')[2]}", body)
     return str(made["properties"]["keyUriWithVersion"])
 
 
-def fill(clients: Clients, outputs: StackOutputs) -> None:
+def fill(session: AzureSession, outputs: StackOutputs) -> None:
     """Put something of each kind into a stack's place on the twin, so that removing it takes what it will take."""
     assert outputs.azure
     azure = outputs.azure
-    blobs = clients.blobs(azure.blob_url.rstrip("/"))
+    blobs = session.blobs(azure.blob_url.rstrip("/"))
     for container, keys in ((azure.store_container, STORE_KEYS), (azure.work_container, WORK_KEYS)):
         for key in keys:
             name = f"{key}recorded" if key.endswith("/") else key
             blobs.get_blob_client(container, name).upload_blob(b"recorded", overwrite=True)
 
 
-def start_job(clients: Clients, outputs: StackOutputs) -> None:
+def start_job(session: AzureSession, outputs: StackOutputs) -> None:
     """Put a job on the twin that goes on until it is canceled, so that `down` takes what it will take."""
     assert outputs.azure
     azure = outputs.azure
@@ -216,5 +217,5 @@ def start_job(clients: Clients, outputs: StackOutputs) -> None:
         "identity": {"identityType": "Managed", "clientId": azure.client_ids["training"]},
         "tags": {**azure.tags, JOBS_TAG: azure.job_prefix},
     }
-    clients.arm.put(f"{workspace_id(azure)}/jobs/{azure.job_prefix}-recorded", {"properties": properties})
+    session.arm.put(f"{workspace_id(azure)}/jobs/{azure.job_prefix}-recorded", {"properties": properties})
     admin("PUT", "settings", {"pace": pace})

@@ -10,11 +10,13 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.core.pipeline.policies import RetryPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest, HttpResponse
 
+from clouds.azure.errors import explained
+from clouds.azure.session import ARM_SCOPE, AzureSession
 from contract.documents.outputs import AzureOutput, StackOutputs
 from contract.errors import KitError
 from contract.twins import is_loopback
 from llmops.images.docker_push import Login
-from llmops.platforms.azure.clients import ARM_SCOPE, Clients, explained
+from llmops.platforms.azure.exchanges import recorded_session
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 """The user name that goes with a token."""
@@ -29,18 +31,18 @@ _KINDS = (
 class AcrImages:
     """The repositories of one stack: training and serving."""
 
-    def __init__(self, outputs: StackOutputs, clients: Clients | None = None) -> None:
+    def __init__(self, outputs: StackOutputs, session: AzureSession | None = None) -> None:
         """Open the registry.
 
         Args:
             outputs: of the stack.
-            clients: of its tenant; None: this environment's.
+            session: of its tenant; None: this environment's.
         """
         assert outputs.azure
         self._stack, self._azure = outputs.stack, outputs.azure
-        self._clients = clients or Clients(self._azure.subscription)
-        self._clients.require(self._azure.subscription, self._azure.tenant, outputs.stack)
-        self._registry = Registry(self._azure, self._clients)
+        self._session = session or recorded_session(self._azure.subscription)
+        self._session.require(self._azure.subscription, self._azure.tenant, outputs.stack)
+        self._registry = AcrApi(self._azure, self._session)
 
     def url(self, image: str) -> str:
         """LOGIN_SERVER/NAME."""
@@ -55,11 +57,11 @@ class AcrImages:
         return Login(self._azure.registry, _NOBODY, self._registry.refresh_token())
 
 
-class Registry:
+class AcrApi:
     """A registry's own API, with tokens that it gives for those of Entra ID."""
 
-    def __init__(self, azure: AzureOutput, clients: Clients) -> None:
-        self.server, self._tenant, self._clients = azure.registry, azure.tenant, clients
+    def __init__(self, azure: AzureOutput, session: AzureSession) -> None:
+        self.server, self._tenant, self._session = azure.registry, azure.tenant, session
         scheme = "http" if is_loopback(f"//{azure.registry}") else "https"  # Docker takes plain HTTP there alone
         policies = [UserAgentPolicy("llmops-kit"), RetryPolicy()]
         self._url = f"{scheme}://{azure.registry}"
@@ -99,7 +101,7 @@ class Registry:
             "grant_type": "access_token",
             "service": self.server,
             "tenant": self._tenant,
-            "access_token": self._clients.token(ARM_SCOPE),
+            "access_token": self._session.token(ARM_SCOPE),
         }
         with explained(self.server, role="AcrPush on the registry"):
             answer = self._send(HttpRequest("POST", f"{self._url}/oauth2/exchange", data=form))

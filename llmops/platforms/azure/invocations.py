@@ -7,10 +7,10 @@ import http.client
 from collections.abc import Iterator
 from typing import Any
 
+from clouds.azure.session import ML_SCOPE, AzureSession
 from contract.errors import BusyError, KitError
 from llmops.chat_http import PASSING, refusal_words
 from llmops.chat_http import ask as ask_openai
-from llmops.platforms.azure.clients import ML_SCOPE, Clients
 
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 _LOOK = "`llmops status` shows the endpoint, `llmops logs` its words"
@@ -23,13 +23,13 @@ _FIXES = {
 }
 
 
-def ask(clients: Clients, endpoint: str, url: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def ask(session: AzureSession, endpoint: str, url: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
 
     Closing the iterator closes the connection, which stops the generation.
 
     Args:
-        clients: of the stack's tenant.
+        session: of the stack's tenant.
         endpoint: its name in the stack.
         url: its scoring address, without a route.
         request: the body of /v1/chat/completions.
@@ -47,4 +47,26 @@ def ask(clients: Clients, endpoint: str, url: str, request: dict[str, Any]) -> I
         kind = BusyError if status in PASSING else KitError
         return kind(f"answers {status}: {words}", where=where, fix=_FIXES.get(status, _LOOK))
 
-    return ask_openai(url, clients.token(ML_SCOPE), request, where=where, refused=refused)
+    return ask_openai(url, session.token(ML_SCOPE), request, where=where, refused=refused)
+
+
+def bearer_token(session: AzureSession, hours: float) -> str:
+    """A token that lets its bearer ask endpoints as the caller, who needs the role AzureML Data Scientist: what an
+    OpenAI client takes for its key. https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint
+
+    It ends as Entra ID says, an hour or a little more after it was given; nobody can choose that.
+
+    Args:
+        session: of the stack's tenant.
+        hours: how long it is wanted; one at most.
+
+    Raises:
+        KitError: it is wanted for longer, or there are no credentials.
+    """
+    if hours > 1:
+        raise KitError(
+            "a token of Entra ID ends after about an hour, which can't be chosen",
+            where="--hours",
+            fix="leave it out, and take a new one when it has ended",
+        )
+    return session.token(ML_SCOPE)

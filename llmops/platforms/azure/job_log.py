@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient
 
+from clouds.azure.errors import error_code, explained
 from contract.documents.outputs import AzureCompute
 from contract.errors import RunError
 from llmops.plan.prices import Prices
-from llmops.platforms.azure.clients import error_code, explained
 from llmops.platforms.azure.job_states import DETAILS, bill, cost, has_ended, reason, status_of, words
 from llmops.runs.cloud_runs import POLL_SECONDS, Job
 from llmops.terminal.progress import parse
@@ -37,7 +37,7 @@ def follow_jobs(look: Callable[[], list[Job]], clusters: dict[str, AzureCompute]
     """
     count = len(_wait_for_job(look))
     for number in range(count):
-        lines, status = _Lines(), ""
+        lines, status = _UnreadLines(), ""
         while True:
             jobs = look()[: number + 1]
             job = jobs[-1]
@@ -71,7 +71,7 @@ def _story(job: Job) -> str:
     return f"{datetime.now(UTC):%H:%M:%S} {words(status)}{said}"
 
 
-class _Lines:
+class _UnreadLines:
     """One job's lines that were not told yet."""
 
     def __init__(self) -> None:

@@ -55,7 +55,7 @@ def run_state(run: str, jobs: Sequence[Job], clusters: dict[str, AzureCompute], 
         id=run,
         status=status,
         started=created(jobs[0]),
-        ended=_text(_moment(job, "endTimeUtc")) if has_ended(job) else "",
+        ended=_text(_detail(job, "endTimeUtc")) if has_ended(job) else "",
         failure=reason(job)[:1024] if status == "failed" else "",
         usd=cost(jobs, clusters, prices),
     )
@@ -73,7 +73,7 @@ def has_ended(job: Job) -> bool:
 
 def created(job: Job) -> str:
     """UTC, ISO 8601, seconds."""
-    return _text(_parse(job.get("systemData", {}).get("createdAt") or ""))
+    return _text(moment(job.get("systemData", {}).get("createdAt")))
 
 
 def reason(job: Job) -> str:
@@ -129,22 +129,22 @@ def _nodes(job: Job) -> int:
 
 def _seconds(job: Job) -> float:
     """Seconds that each node was busy, so far."""
-    if not (began := _moment(job, "startTimeUtc")):
+    if not (began := _detail(job, "startTimeUtc")):
         return 0.0
-    return max(0.0, ((_moment(job, "endTimeUtc") or datetime.now(UTC)) - began).total_seconds())
+    return max(0.0, ((_detail(job, "endTimeUtc") or datetime.now(UTC)) - began).total_seconds())
 
 
-def _moment(job: Job, key: str) -> datetime | None:
-    return _parse(job.get(DETAILS, {}).get(key) or "")
+def _detail(job: Job, key: str) -> datetime | None:
+    return moment(job.get(DETAILS, {}).get(key))
 
 
-def _parse(text: str) -> datetime | None:
-    """Azure writes up to seven digits of a second, and no zone where it is UTC."""
+def moment(text: str | None) -> datetime | None:
+    """A time as Azure writes it: up to seven digits of a second, and no zone where it is UTC; None: there is none."""
     if not text:
         return None
     whole, _, fraction = text.removesuffix("Z").removesuffix("+00:00").partition(".")
     return datetime.fromisoformat(f"{whole}.{fraction[:6] or '0'}").replace(tzinfo=UTC)
 
 
-def _text(moment: datetime | None) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
+def _text(when: datetime | None) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else ""

@@ -8,16 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
+from clouds.azure.arm import ResourceManager
 from clouds.azure.jobs import (
     JOBS_TAG,
     RUN_TAG,
     SCHEDULED_RUN,
     SPEC_INPUT,
-    JobPlace,
+    AzureJobContext,
     command_job,
     job_name,
     key_of,
 )
+from clouds.azure.names import work_url, workspace_id
+from clouds.azure.session import AzureSession
 from contract.documents.outputs import StackOutputs
 from contract.documents.run import (
     SPEC_VARIABLE,
@@ -27,12 +30,9 @@ from contract.documents.run import (
 )
 from contract.layout import FAILURE as FAILURE_FILE
 from llmops.plan.prices import Prices, load_prices
-from llmops.platforms.azure.clients import Clients
-from llmops.platforms.azure.history import History
 from llmops.platforms.azure.job_log import follow_jobs
 from llmops.platforms.azure.job_states import DETAILS, FAILURE, created, has_ended, run_state, status_of
 from llmops.platforms.azure.objects_blob import BlobObjects
-from llmops.platforms.azure.resource_ids import work_url, workspace_id
 from llmops.platforms.platform import Say
 from llmops.runs.cloud_runs import CloudRuns, Job
 
@@ -42,12 +42,12 @@ _AT_ONCE = 8
 class AzureRuns(CloudRuns):
     """The runs of a stack."""
 
-    def __init__(self, outputs: StackOutputs, clients: Clients) -> None:
+    def __init__(self, outputs: StackOutputs, session: AzureSession) -> None:
         assert outputs.azure
-        super().__init__(outputs.stack, BlobObjects(work_url(outputs.azure), clients), outputs.azure.jobs)
-        self._azure, self._arm = outputs.azure, clients.arm
+        super().__init__(outputs.stack, BlobObjects(work_url(outputs.azure), session), outputs.azure.jobs)
+        self._azure, self._arm = outputs.azure, session.arm
         self._workspace = workspace_id(outputs.azure)
-        self._history = History(clients.arm, self._workspace)
+        self._history = RunHistory(session.arm, self._workspace)
         self._scheduled: set[str] | None = None
 
     def follow(self, run: str) -> Iterator[str]:
@@ -69,9 +69,9 @@ class AzureRuns(CloudRuns):
         return load_prices(self._azure.location)
 
     @cached_property
-    def _place(self) -> JobPlace:
+    def _place(self) -> AzureJobContext:
         azure = self._azure
-        return JobPlace(
+        return AzureJobContext(
             prefix=azure.job_prefix,
             computes=f"{self._workspace}/computes",
             clusters=azure.computes,
@@ -157,6 +157,25 @@ class AzureRuns(CloudRuns):
 
     def _id(self, job: str) -> str:
         return f"{self._workspace}/jobs/{job}"
+
+
+class RunHistory:
+    """The run history of a workspace: when a job began and ended, why it failed, and where its lines are.
+
+    A service beside Azure Resource Manager, found as azure-ai-ml finds it: the workspace says where its services are.
+    """
+
+    def __init__(self, arm: ResourceManager, workspace: str) -> None:
+        self._arm, self._workspace = arm, workspace
+
+    def details(self, job: str) -> dict[str, Any]:
+        """Of a job: startTimeUtc, endTimeUtc, error, logFiles {name: URL that lets read it}; empty: none yet."""
+        return self._arm.get_url(f"{self._url}/history/v1.0{self._workspace}/runs/{job}/details")
+
+    @cached_property
+    def _url(self) -> str:
+        properties = self._arm.get(self._workspace)["properties"]
+        return str(self._arm.get_url(properties["discoveryUrl"])["api"]).rstrip("/")
 
 
 def _tags(job: Job) -> dict[str, str]:

@@ -6,18 +6,17 @@ https://learn.microsoft.com/rest/api/azureml/online-endpoints
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from clouds.azure.arm import Document, ResourceManager
+from clouds.azure.endpoints import instances_of, owner_of, state_of, traffic_of, with_traffic
+from clouds.azure.names import MODEL_SHA256
 from contract.errors import KitError
 from contract.layout import model_key
-from contract.rollout import OWNER_TAG, Owner
-from llmops.platforms.azure.arm import Arm, Document
 from llmops.platforms.platform import Live
 
 _SETTLED = "Succeeded"
-_SHA256 = "LLMOPS_MODEL_SHA256"
-_WRITABLE = ("authMode", "compute", "description", "properties", "publicNetworkAccess")
 
 
-def look(arm: Arm, endpoint: str, image: str) -> Live:
+def look(arm: ResourceManager, endpoint: str, image: str) -> Live:
     """Ask for an endpoint, its deployments, and what these load.
 
     Args:
@@ -29,7 +28,7 @@ def look(arm: Arm, endpoint: str, image: str) -> Live:
     if found is None:
         return Live(ready=False, problem="there is no such endpoint on Azure ML: it was taken down or deleted")
     deployments = list(arm.list(f"{endpoint}/deployments"))
-    traffic = found["properties"].get("traffic") or {}
+    traffic = traffic_of(found)
     loaded = {d["name"]: _sha256(d) for d in deployments}
     shares: dict[str, float] = {}
     for name, percent in traffic.items():
@@ -45,14 +44,14 @@ def look(arm: Arm, endpoint: str, image: str) -> Live:
     return Live(
         ready=not problems,
         models=shares,
-        workers=sum(_instances(d) for d in serving),
+        workers=sum(instances_of(d) for d in serving),
         problem="; ".join(problems),
         drift=tuple(drift for d in serving for drift in _drift(arm, d, image)),
         changed=_changed(found),
     )
 
 
-def set_traffic(arm: Arm, endpoint: str, shares: Mapping[str, float]) -> None:
+def set_traffic(arm: ResourceManager, endpoint: str, shares: Mapping[str, float]) -> None:
     """Share an endpoint's traffic between the versions that it has loaded, and leave everything else as it is.
 
     An endpoint is put as a whole, and one without traffic gives it up: all that may be written is read and put again.
@@ -66,7 +65,7 @@ def set_traffic(arm: Arm, endpoint: str, shares: Mapping[str, float]) -> None:
         KitError: it has not loaded a version, the shares make no whole, or a rollout owns the weights.
     """
     live, name = arm.get(endpoint), f"endpoint {endpoint.rpartition('/')[2]}"
-    owner = Owner.parse((live.get("tags") or {}).get(OWNER_TAG, ""))
+    owner = owner_of(live)
     if owner and owner.until > datetime.now(UTC):
         raise KitError(
             f"{owner.by} is rolling out {owner.deployment} until {owner.until:%H:%M} UTC, and owns its weights",
@@ -83,18 +82,10 @@ def set_traffic(arm: Arm, endpoint: str, shares: Mapping[str, float]) -> None:
     traffic = {by_model[sha256]: round(100 * share) for sha256, share in shares.items()}
     if sum(traffic.values()) != 100:
         raise KitError(f"would share {sum(traffic.values())} % of its requests", where=name, fix="let them make 100")
-    properties = {key: live["properties"][key] for key in _WRITABLE if live["properties"].get(key) is not None}
-    body: Document = {
-        "location": live["location"],
-        "tags": live.get("tags") or {},
-        "properties": properties | {"traffic": traffic, "mirrorTraffic": {}},
-    }
-    if live.get("identity"):
-        body["identity"] = _identity(live["identity"])
-    arm.put(endpoint, body | {key: live[key] for key in ("kind", "sku") if live.get(key)})
+    arm.put(endpoint, with_traffic(live, traffic))
 
 
-def _problems(arm: Arm, deployment: Document) -> list[str]:
+def _problems(arm: ResourceManager, deployment: Document) -> list[str]:
     found = _state(f"deployment {deployment['name']} ", deployment)
     sha256, model = _sha256(deployment), deployment["properties"].get("model") or ""
     if not sha256 or not model.startswith("/"):
@@ -109,28 +100,18 @@ def _problems(arm: Arm, deployment: Document) -> list[str]:
 
 
 def _state(what: str, document: Document) -> list[str]:
-    state = str(document["properties"].get("provisioningState", ""))
+    state = state_of(document)
     return [] if state == _SETTLED else [f"{what}{state}"]
 
 
-def _drift(arm: Arm, deployment: Document, image: str) -> list[str]:
+def _drift(arm: ResourceManager, deployment: Document, image: str) -> list[str]:
     environment = deployment["properties"].get("environmentId") or ""
     found = (arm.find(environment) or {}).get("properties", {}).get("image", "") if environment else ""
     return [f"image {found} instead of {image}"] if found and image and found != image else []
 
 
-def _identity(live: Document) -> Document:
-    """What may be written of an identity: ids of assigned ones, without what Azure tells of them."""
-    assigned = {id_: {} for id_ in live.get("userAssignedIdentities") or {}}
-    return {"type": live["type"]} | ({"userAssignedIdentities": assigned} if assigned else {})
-
-
 def _sha256(deployment: Document) -> str:
-    return str((deployment["properties"].get("environmentVariables") or {}).get(_SHA256, ""))
-
-
-def _instances(deployment: Document) -> int:
-    return int((deployment.get("sku") or {}).get("capacity") or 0)
+    return str((deployment["properties"].get("environmentVariables") or {}).get(MODEL_SHA256, ""))
 
 
 def _changed(endpoint: Document) -> float:

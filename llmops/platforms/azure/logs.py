@@ -6,15 +6,15 @@ https://learn.microsoft.com/rest/api/azureml/online-deployments/get-logs
 import time
 from collections.abc import Iterator, Sequence
 
+from clouds.azure.arm import ResourceManager
 from contract.errors import KitError
-from llmops.platforms.azure.arm import Arm
 
 _POLL_SECONDS = 2.0
 _SERVER = "InferenceServer"
 _LINES = 5000  # the last ones: Azure gives no others
 
 
-def read_logs(arm: Arm, endpoint: str, follow: bool) -> Iterator[str]:
+def read_logs(arm: ResourceManager, endpoint: str, follow: bool) -> Iterator[str]:
     """The last lines of every deployment's servers; with `follow`, the ones to come as well.
 
     Args:
@@ -48,6 +48,6 @@ def overlap(before: Sequence[str], now: Sequence[str]) -> int:
     return 0
 
 
-def _lines(arm: Arm, deployment: str) -> list[str]:
+def _lines(arm: ResourceManager, deployment: str) -> list[str]:
     answer = arm.post(deployment, "getLogs", {"containerType": _SERVER, "tail": _LINES})
     return str((answer or {}).get("content") or "").splitlines()

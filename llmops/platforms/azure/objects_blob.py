@@ -15,17 +15,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import BlobBlock, BlobClient, BlobPrefix, ContainerClient
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock, BlobPrefix
 
+from clouds.azure.errors import error_code, explained
+from clouds.azure.objects import ROLE, AzureContainer
+from clouds.azure.session import AzureSession
 from contract.documents.dataset import FileEntry
 from contract.layout import cache_dir
-from llmops.platforms.azure.clients import Clients, error_code, explained
 from llmops.store.bounded_file import Bounded
 from llmops.store.remote_checks import Hashed, Stored, at_once
 from llmops.store.remote_objects import Entry, RemoteObjects
 
-_ROLE = "Storage Blob Data Contributor on the container"
 _AT_ONCE = 2  # parts of one large blob, beside the eight blobs that are on their way
 _BEING_DELETED = "ContainerBeingDeleted"
 _STORAGE_SCOPE = "https://storage.azure.com/.default"
@@ -37,43 +38,33 @@ _BLOCK = 128 << 20
 class BlobObjects(RemoteObjects):
     """Objects of a container."""
 
-    def __init__(self, url: str, clients: Clients) -> None:
+    def __init__(self, url: str, session: AzureSession) -> None:
         """Open a container.
 
         Args:
             url: https://<account>.blob.core.windows.net/<container>, or a twin's.
-            clients: of the stack's tenant.
+            session: of the stack's tenant.
         """
         super().__init__(url.rstrip("/"), container_cache(url))
-        self._clients = clients
+        self._session = session
         self._held: AccessToken | None = None
-        account, _, name = self.url.rpartition("/")
-        self._container: ContainerClient = clients.blobs(account).get_container_client(name)
+        self._container = AzureContainer(session, url)
+        self._blob = self._container.blob
 
     def _find(self, key: str, most: int) -> bytes | None:
-        with self._explained(f"{self.url}/{key}"):
-            try:
-                return self._blob(key).download_blob(max_concurrency=_AT_ONCE).read(most)
-            except ResourceNotFoundError:
-                return None
+        return self._container.read(key, most)
 
     def _put(self, key: str, data: bytes) -> None:
-        with self._explained(f"{self.url}/{key}"):
-            self._blob(key).upload_blob(data, overwrite=True)
+        self._container.write(key, data)
 
     def _create(self, key: str, data: bytes) -> bool:
-        with self._explained(f"{self.url}/{key}"):
-            try:
-                self._blob(key).upload_blob(data, overwrite=False)
-            except ResourceExistsError:
-                return False
-        return True
+        return self._container.create(key, data)
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Keys of the folders that begin with a prefix; none where the container is gone."""
         with self._explained(self.url):
             try:
-                for found in self._container.walk_blobs(name_starts_with=prefix, delimiter="/"):
+                for found in self._container.client.walk_blobs(name_starts_with=prefix, delimiter="/"):
                     if isinstance(found, BlobPrefix):
                         yield found.name.rstrip("/")
             except HttpResponseError as e:
@@ -84,7 +75,7 @@ class BlobObjects(RemoteObjects):
         with self._explained(self.url):
             return {
                 blob.name: Entry(str(blob.etag), blob.size or 0)
-                for blob in self._container.list_blobs(name_starts_with=prefix, include=["metadata"])
+                for blob in self._container.client.list_blobs(name_starts_with=prefix, include=["metadata"])
                 if not _is_folder(blob)
             }
 
@@ -109,7 +100,7 @@ class BlobObjects(RemoteObjects):
 
     def copies_from(self, source: RemoteObjects) -> bool:
         """From containers of any account of the tenant: this process' token says that it may read there."""
-        return isinstance(source, BlobObjects) and self._clients.caller.tenant == source._clients.caller.tenant
+        return isinstance(source, BlobObjects) and self._session.caller.tenant == source._session.caller.tenant
 
     def _copy(self, key: str, source: "BlobObjects", source_key: str, etag: str, entry: FileEntry) -> None:
         """By blocks. None of the source's ETag: Azure's client sends no condition for a block's source; the copy is
@@ -135,14 +126,11 @@ class BlobObjects(RemoteObjects):
     def _token(self) -> str:
         """For reading a copy's source; kept while it is good, because `az` takes a second to give one."""
         if self._held is None or self._held.expires_on < time.time() + _TOKEN_SECONDS:
-            self._held = self._clients.credential.get_token(_STORAGE_SCOPE)
+            self._held = self._session.credential.get_token(_STORAGE_SCOPE)
         return self._held.token
 
     def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
-        return explained(where, fix, _ROLE)
-
-    def _blob(self, key: str) -> BlobClient:
-        return self._container.get_blob_client(key)
+        return explained(where, fix, ROLE)
 
 
 def container_cache(url: str) -> Path:

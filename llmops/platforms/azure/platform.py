@@ -9,7 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from clouds.azure.errors import explained
 from clouds.azure.jobs import choose_cluster
+from clouds.azure.names import endpoint_id
+from clouds.azure.session import AzureSession
 from contract.documents.outputs import AzureOutput
 from contract.documents.run import Compute
 from contract.errors import KitError
@@ -18,16 +21,14 @@ from contract.names import ModelRef
 from llmops.plan.prices import load_prices
 from llmops.plan.quotas import machines_of
 from llmops.plan.training import Hire
-from llmops.platforms.azure.clients import Clients, explained
-from llmops.platforms.azure.invocations import ask
+from llmops.platforms.azure.exchanges import recorded_session
+from llmops.platforms.azure.invocations import ask, bearer_token
 from llmops.platforms.azure.jobs import AzureRuns
 from llmops.platforms.azure.live import look, set_traffic
 from llmops.platforms.azure.logs import read_logs
 from llmops.platforms.azure.objects_blob import BlobObjects, container_cache
 from llmops.platforms.azure.quotas import quotas_for
 from llmops.platforms.azure.removal import remove_data
-from llmops.platforms.azure.resource_ids import endpoint_id
-from llmops.platforms.azure.tokens import bearer_token
 from llmops.platforms.cloud import CloudPlatform, require_place
 from llmops.platforms.platform import (
     Access,
@@ -54,18 +55,18 @@ class AzurePlatform(CloudPlatform):
         return self.azure
 
     @cached_property
-    def clients(self) -> Clients:
-        """Clients of the stack's tenant, and of no other."""
-        clients = Clients(self.azure.subscription)
-        clients.require(self.azure.subscription, self.azure.tenant, self.outputs.stack)
-        return clients
+    def session(self) -> AzureSession:
+        """Of the stack's tenant, and of no other."""
+        session = recorded_session(self.azure.subscription)
+        session.require(self.azure.subscription, self.azure.tenant, self.outputs.stack)
+        return session
 
     def _make_runs(self) -> AzureRuns:
-        return AzureRuns(self.outputs, self.clients)
+        return AzureRuns(self.outputs, self.session)
 
     def store(self) -> Store:
         """The container."""
-        return Store(BlobObjects(self.outputs.store.url, self.clients))
+        return Store(BlobObjects(self.outputs.store.url, self.session))
 
     def sign(self, folder: Path) -> None:
         """With the stack's key in Key Vault, which never leaves it; the same signature as contract.integrity.signing's.
@@ -79,7 +80,7 @@ class AzurePlatform(CloudPlatform):
         key = self.outputs.signing.private_key.removeprefix(SIGNING_SCHEME)
         digest = hashlib.sha256((folder / MANIFEST).read_bytes()).digest()
         with explained(key, role="Key Vault Crypto User on the vault"):
-            raw = self.clients.key(f"https://{key}").sign(SignatureAlgorithm.es256, digest).signature
+            raw = self.session.key(f"https://{key}").sign(SignatureAlgorithm.es256, digest).signature
         r, s = (int.from_bytes(half, "big") for half in (raw[: len(raw) // 2], raw[len(raw) // 2 :]))
         (folder / SIGNATURE).write_text(base64.b64encode(encode_dss_signature(r, s)).decode() + "\n")
 
@@ -97,7 +98,7 @@ class AzurePlatform(CloudPlatform):
     def hire(self, machines: Compute) -> Hire:
         """By Azure ML's usages of the location and the price table; low priority has prices of its own."""
         choose_cluster(machines, self.azure.computes)
-        quotas = quotas_for(self.clients, self.azure.location, {machines_of(machines): machines.instances})
+        quotas = quotas_for(self.session, self.azure.location, {machines_of(machines): machines.instances})
         kind = "spot" if machines.spot else "training"
         price = load_prices(self.azure.location).instance(kind, machines.instance_type)
         return Hire(self.azure.location, quotas, price, not_counted="the cluster's `idle_minutes`")
@@ -114,33 +115,33 @@ class AzurePlatform(CloudPlatform):
         vault = self.azure.vault_url
         fix = f"`az keyvault secret set --id {vault.rstrip('/')}/secrets/{secret} --value …`"
         with explained(f"secret {secret}", fix, "Key Vault Secrets User on the vault"):
-            return (self.clients.secrets(vault).get_secret(secret).value or "").strip()
+            return (self.session.secrets(vault).get_secret(secret).value or "").strip()
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """At the scoring address, as a stream where the request asks for one."""
         output = self.serving(endpoint)
-        return ask(self.clients, endpoint, output.url, request)
+        return ask(self.session, endpoint, output.url, request)
 
     def access(self, endpoint: str, hours: float) -> Access:
         """The scoring address, which passes OpenAI's routes through, and a token of this process' principal."""
         output = self.serving(endpoint)
-        token = bearer_token(self.clients, hours)
+        token = bearer_token(self.session, hours)
         return Access(f"{output.url.rstrip('/')}/v1", token, output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
         """What Azure ML says of the endpoint and its deployments."""
         output = endpoint_of(self.outputs, endpoint)
-        return look(self.clients.arm, endpoint_id(self.azure, endpoint), output.image)
+        return look(self.session.arm, endpoint_id(self.azure, endpoint), output.image)
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
         """Between its deployments, by their versions."""
         endpoint_of(self.outputs, endpoint)
-        set_traffic(self.clients.arm, endpoint_id(self.azure, endpoint), shares)
+        set_traffic(self.session.arm, endpoint_id(self.azure, endpoint), shares)
 
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
         """Of its deployments' servers."""
         endpoint_of(self.outputs, endpoint)
-        return read_logs(self.clients.arm, endpoint_id(self.azure, endpoint), follow)
+        return read_logs(self.session.arm, endpoint_id(self.azure, endpoint), follow)
 
     def remove_data(self) -> None:
         """Every job, version of a blob and image, and the stack's own workspace; never the account, its containers and
@@ -148,5 +149,5 @@ class AzurePlatform(CloudPlatform):
         """
         if self.azure.job_prefix:
             self.runs.remove()
-        remove_data(self.clients, self.outputs)
+        remove_data(self.session, self.outputs)
         shutil.rmtree(container_cache(self.outputs.store.url), ignore_errors=True)

@@ -3,16 +3,22 @@
 import re
 from typing import Any
 
+from pydantic import ValidationError
+
+from clouds.azure.errors import USE_TWIN
+from clouds.azure.session import AzureSession, location_of
+from clouds.azure.settings import AzureSettings
+from contract.documents.validation import first_message
 from contract.errors import KitError, require_packages
 from contract.twins import TWIN_SUBSCRIPTION
-from llmops.platforms.azure.clients import USE_TWIN, Clients
+from llmops.platforms.azure.bootstrap.bootstrap import key_url
+from llmops.platforms.azure.exchanges import recorded_session
 from llmops.platforms.platform import Say
 from llmops.platforms.plugin import Plugin, require_plugin
 from llmops.platforms.shared_state import require_shared_state
 from llmops.stacks.stack import PulumiStack
 
 PLUGIN = Plugin("azure-native", "pulumi-azure-native", "azure", "Azure", USE_TWIN)
-_GROUP_API = "2024-03-01"
 _ID = re.compile(r"^/subscriptions/([0-9a-f-]{36})(/|$)")
 
 
@@ -24,35 +30,44 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
             alone would have; no plugin.
     """
     require_packages("azure", "azure.identity", "azure.mgmt.core", "pulumi_azure_native")
-    clients = clients_of(stack)
-    subscription = clients.subscription
-    place = f"the twin at {clients.twin}" if clients.twin else f"Azure subscription {subscription}"
-    say(f"{place}, as {clients.caller.object_id}")
-    if not clients.twin and not dev:
+    session = clients_of(stack)
+    subscription = session.subscription
+    place = f"the twin at {session.twin}" if session.twin else f"Azure subscription {subscription}"
+    say(f"{place}, as {session.caller.object_id}")
+    if not session.twin and not dev:
         require_shared_state(stack, {}, "azure", "Azure")
-    require_plugin(stack, PLUGIN, clients.twin, say)
+    require_plugin(stack, PLUGIN, session.twin, say)
     if not stack.exists():
         if not make:
             return
-        stack.create(_secrets_provider(stack, clients, dev))
+        stack.create(_secrets_provider(stack, session, dev))
     state = stack.export()
     require_same_place(stack.name, state, subscription)
-    if not clients.twin and not dev:
+    if not session.twin and not dev:
         require_shared_state(stack, state, "azure", "Azure")
 
 
-def clients_of(stack: PulumiStack) -> Clients:
-    """Clients for a stack that may not be deployed yet: subscription from its file, else from this shell."""
-    azure = stack.file.config().get("azure") or {}
-    return Clients(str(azure.get("subscription") or ""))
+def settings_of(stack: PulumiStack) -> AzureSettings:
+    """What a stack's file says of Azure.
+
+    Raises:
+        KitError: a setting is wrong; names its key.
+    """
+    try:
+        return AzureSettings.model_validate(stack.file.config().get("azure") or {})
+    except ValidationError as e:
+        where = f"{stack.file.path}: {stack.project.name}:azure"
+        raise KitError(first_message(e), where=where, fix="`llmops doctor` shows every key") from None
+
+
+def clients_of(stack: PulumiStack) -> AzureSession:
+    """The session of a stack that may not be deployed yet: subscription from its file, else from this shell."""
+    return recorded_session(settings_of(stack).subscription)
 
 
 def region_of(stack: PulumiStack) -> str:
     """The location of a stack that may not be deployed yet: as its file says, or that of the group that it names."""
-    azure = stack.file.config().get("azure") or {}
-    if azure.get("location"):
-        return str(azure["location"])
-    return str(clients_of(stack).arm.get(str(azure["resource_group"]), _GROUP_API)["location"])
+    return location_of(clients_of(stack), settings_of(stack))
 
 
 def require_same_place(name: str, state: dict[str, Any], subscription: str) -> None:
@@ -78,17 +93,15 @@ def _other_place(name: str, urn: str, theirs: str, ours: str) -> KitError:
     )
 
 
-def _secrets_provider(stack: PulumiStack, clients: Clients, dev: bool) -> str:
+def _secrets_provider(stack: PulumiStack, session: AzureSession, dev: bool) -> str:
     """What protects the secrets of a new stack: what its file says, else for blobs the key that bootstrap made.
 
     On a twin a passphrase does: the engine looks for vaults at their names alone.
     """
-    if stack.file.secrets_provider or not stack.backend.startswith("azblob://") or clients.twin:
+    if stack.file.secrets_provider or not stack.backend.startswith("azblob://") or session.twin:
         return stack.file.secrets_provider
-    from llmops.platforms.azure.bootstrap.bootstrap import key_url
-
     try:
-        return key_url(clients, stack.project.name)
+        return key_url(session, stack.project.name)
     except KitError:
         if dev:
             return ""  # a passphrase will do

@@ -7,10 +7,10 @@ https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
 import math
 from typing import Any
 
+from clouds.azure.names import ML_API
+from clouds.azure.session import AzureSession
 from contract.errors import KitError
 from llmops.plan.quotas import Needed, QuotaNeed
-from llmops.platforms.azure.arm import ML_API
-from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.preflight import clients_of, region_of
 from llmops.stacks.stack import PulumiStack
 
@@ -24,21 +24,21 @@ def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
     return quotas_for(clients_of(stack), region_of(stack), needed)
 
 
-def quotas_for(clients: Clients, location: str, needed: Needed) -> list[QuotaNeed]:
+def quotas_for(session: AzureSession, location: str, needed: Needed) -> list[QuotaNeed]:
     """What the subscription allows of each family of sizes; not known where Azure won't say.
 
     Low-priority machines have one quota for all families.
 
     Args:
-        clients: of the subscription.
+        session: of the subscription.
         location: such as westeurope.
         needed: of endpoints, and of clusters or runs.
     """
-    root = f"/subscriptions/{clients.subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
+    root = f"/subscriptions/{session.subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
     sizes, usages, refused = {}, {}, ""
     try:
-        sizes = {s["name"].lower(): s for s in (clients.arm.find(f"{root}/vmSizes") or {}).get("value", [])}
-        usages = {_family(u): u for u in clients.arm.list(f"{root}/usages", ML_API)}
+        sizes = {s["name"].lower(): s for s in (session.arm.find(f"{root}/vmSizes") or {}).get("value", [])}
+        usages = {_family(u): u for u in session.arm.list(f"{root}/usages", ML_API)}
     except KitError as e:
         refused = f"Azure was not to be asked: {e.what}"
     cores: dict[str, int] = {}

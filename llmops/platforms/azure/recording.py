@@ -5,18 +5,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from clouds.azure.session import AzureSession
 from contract.documents.outputs import StackOutputs
 from contract.errors import KitError, require_packages
 from llmops.platforms.azure import given
-from llmops.platforms.azure.clients import Clients
-from llmops.platforms.azure.preflight import clients_of
+from llmops.platforms.azure.bootstrap.bootstrap import bootstrap
+from llmops.platforms.azure.preflight import clients_of, settings_of
 from llmops.stacks.stack import PulumiStack
 
-_EVERYTHING = {
-    "Owner": "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
-    "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
-    "Key Vault Administrator": "00482a5a-887f-4fb3-b363-3b7fe8e74483",
-}
+_EVERYTHING = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
 _BLOBS = "microsoft.storage/storageaccounts/blobservices/containers/blobs/"
 _OF_VAULTS = ("microsoft.keyvault/vaults/keys/", "microsoft.keyvault/vaults/secrets/")
 
@@ -29,7 +26,7 @@ class AzureRecording:
 
     def __init__(self, stack: PulumiStack) -> None:
         self._project, self._stack = stack.project.name, stack.name.rpartition("/")[2]
-        self._location = str((stack.file.config().get("azure") or {}).get("location") or "westeurope")
+        self._location = settings_of(stack).location or "westeurope"
         try:
             self._subscription = clients_of(stack).subscription
         except KitError:
@@ -55,28 +52,26 @@ class AzureRecording:
     def deployer(self) -> tuple[dict[str, str], str]:
         """An application; its object id."""
         environ, principal = given.application("deployer")
-        for role in _EVERYTHING.values():
-            given.assign(Clients(), principal, role)
+        for role in _EVERYTHING:
+            given.assign(AzureSession(), principal, role)
         return dict(os.environ) | environ, principal
 
     def given(self, settings: dict[str, Any]) -> dict[str, Any]:
         """See Recording."""
-        return given.make_given(Clients(), settings, self._location)
+        return given.make_given(AzureSession(), settings, self._location)
 
     def backend(self, project: str, backend: str) -> dict[str, str | None]:
         """A container of blobs. (Secrets are under a passphrase: the engine doesn't find a twin's vault.)"""
-        from llmops.platforms.azure.bootstrap.bootstrap import bootstrap
-
-        made = bootstrap(Clients(), project, lambda _: None, location=self._location)
+        made = bootstrap(AzureSession(), project, lambda _: None, location=self._location)
         return {"PULUMI_BACKEND_URL": made.backend}
 
     def fill(self, outputs: StackOutputs) -> None:
         """See Recording."""
-        given.fill(Clients(), outputs)
+        given.fill(AzureSession(), outputs)
 
     def start_job(self, outputs: StackOutputs) -> None:
         """See Recording."""
-        given.start_job(Clients(), outputs)
+        given.start_job(AzureSession(), outputs)
 
     def recorded(self) -> list[dict[str, Any]]:
         """See Recording."""

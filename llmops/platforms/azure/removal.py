@@ -10,37 +10,36 @@ from concurrent.futures import ThreadPoolExecutor
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
+from clouds.azure.arm import ResourceManager
+from clouds.azure.errors import explained
+from clouds.azure.names import REGISTRIES, account_id, group_id, is_stacks, workspace_id
+from clouds.azure.session import AzureSession
 from contract.documents.outputs import AzureOutput, StackOutputs
-from llmops.platforms.azure.arm import ML_API, Arm, Document
-from llmops.platforms.azure.clients import Clients, explained
-from llmops.platforms.azure.image_registry import Registry
-from llmops.platforms.azure.resource_ids import account_id, group_id, workspace_id
+from llmops.platforms.azure.image_registry import AcrApi
 
-STACK_TAG = "llmops:stack"
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "schedules/")
-_STORAGE_API, _REGISTRY_API = "2023-05-01", "2023-07-01"
 _AT_ONCE = 8
 _ROLE = "Storage Blob Data Contributor on the storage account's containers"
 
 
-def remove_data(clients: Clients, outputs: StackOutputs) -> None:
+def remove_data(session: AzureSession, outputs: StackOutputs) -> None:
     """Empty the stack's containers and its repositories; repeated, it goes on where it stopped."""
     assert outputs.azure
     azure = outputs.azure
-    ours = _is_ours(clients.arm, account_id(azure), _STORAGE_API, outputs.stack)
+    ours = _is_ours(session.arm, account_id(azure), outputs.stack)
     for name, keys in ((azure.store_container, STORE_KEYS), (azure.work_container, WORK_KEYS)):
         if name:
             with explained(f"{azure.blob_url}/{name}", "repeat the command: it goes on from there", _ROLE):
-                container = clients.blobs(azure.blob_url.rstrip("/")).get_container_client(name)
+                container = session.blobs(azure.blob_url.rstrip("/")).get_container_client(name)
                 empty_container(container, [""] if ours else keys)
     # By its login server, whose first word is a registry's name on Azure alone, and not on a twin.
-    registries = clients.arm.list(f"{group_id(azure)}/providers/Microsoft.ContainerRegistry/registries", _REGISTRY_API)
+    registries = session.arm.list(f"{group_id(azure)}/providers/{REGISTRIES}")
     found = next((r for r in registries if r["properties"].get("loginServer") == azure.registry), None)
-    if _has_tag(found, outputs.stack):
-        _remove_images(azure, clients)
-    if azure.workspace and _is_ours(clients.arm, workspace_id(azure), ML_API, outputs.stack):
-        _purge_workspace(clients.arm, workspace_id(azure))
+    if found and is_stacks(found.get("tags"), outputs.stack):
+        _remove_images(azure, session)
+    if azure.workspace and _is_ours(session.arm, workspace_id(azure), outputs.stack):
+        _purge_workspace(session.arm, workspace_id(azure))
 
 
 def empty_container(container: ContainerClient, prefixes: Iterable[str]) -> None:
@@ -71,13 +70,13 @@ def _delete(container: ContainerClient, name: str, version: str | None = None) -
         raise
 
 
-def _remove_images(azure: AzureOutput, clients: Clients) -> None:
-    registry = Registry(azure, clients)
+def _remove_images(azure: AzureOutput, session: AzureSession) -> None:
+    registry = AcrApi(azure, session)
     for url in azure.repositories.values():
         registry.remove(url.partition("/")[2])
 
 
-def _purge_workspace(arm: Arm, id_: str) -> None:
+def _purge_workspace(arm: ResourceManager, id_: str) -> None:
     """Deleted in the plain way, as the engine does it, a workspace keeps its name for 14 days.
 
     https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
@@ -87,10 +86,6 @@ def _purge_workspace(arm: Arm, id_: str) -> None:
     arm.delete(id_, forceToPurge="true")
 
 
-def _is_ours(arm: Arm, id_: str, api_version: str, stack: str) -> bool:
+def _is_ours(arm: ResourceManager, id_: str, stack: str) -> bool:
     """Whether the stack made a resource, by its tags."""
-    return _has_tag(arm.find(id_, api_version), stack)
-
-
-def _has_tag(found: Document | None, stack: str) -> bool:
-    return ((found or {}).get("tags") or {}).get(STACK_TAG) == stack
+    return is_stacks((arm.find(id_) or {}).get("tags"), stack)

@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from azure.core.exceptions import ResourceNotFoundError
 
+from clouds.azure.errors import explained
+from clouds.azure.session import AzureSession
 from contract.errors import KitError
-from llmops.platforms.azure.clients import Clients, explained
 from llmops.platforms.azure.preflight import clients_of
 from llmops.stacks.locks import (
     FOLDER,
@@ -44,7 +45,7 @@ def account_url(backend: str) -> str:
     return f"https://{domain}/{account}" if domain.startswith("localhost") else f"https://{account}.{domain}"
 
 
-def _locks_in_container(backend: str, stack: str, project: str, clients: Clients) -> list[Lock]:
+def _locks_in_container(backend: str, stack: str, project: str, session: AzureSession) -> list[Lock]:
     """The locks on a stack whose backend is `azblob://container/path?storage_account=…`.
 
     Raises:
@@ -53,7 +54,7 @@ def _locks_in_container(backend: str, stack: str, project: str, clients: Clients
     parts = urlsplit(backend)
     path, account = parts.path.strip("/"), account_url(backend)
     prefix = f"{path}/{FOLDER}/" if path else f"{FOLDER}/"
-    container = clients.blobs(account).get_container_client(parts.netloc)
+    container = session.blobs(account).get_container_client(parts.netloc)
     found = []
     with explained(backend, role="Storage Blob Data Contributor on the storage account of states"):
         for name in list(container.list_blob_names(name_starts_with=prefix)):

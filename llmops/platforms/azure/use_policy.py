@@ -5,9 +5,9 @@ https://learn.microsoft.com/azure/role-based-access-control/resource-provider-op
 
 from typing import Any
 
+from clouds.azure.names import group_id
 from contract.documents.outputs import StackOutputs
 from llmops.platforms.azure.recording import role_definition
-from llmops.platforms.azure.resource_ids import group_id
 
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers"
 _ML = "Microsoft.MachineLearningServices/workspaces"

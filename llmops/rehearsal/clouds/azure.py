@@ -20,7 +20,7 @@ from llmops.rehearsal.fault_case import cases_of
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
-    from llmops.platforms.azure.clients import Clients
+    from clouds.azure.session import AzureSession
     from llmops.rehearsal.smoke.questions import Question
 
 _ADDRESSES = (METADATA_VARIABLE, "AZURE_AUTHORITY_HOST")
@@ -68,10 +68,10 @@ class Azure(Cloud):
     rolled_back_by = "quality"
 
     @cached_property
-    def _clients(self) -> "Clients":
-        from llmops.platforms.azure.clients import Clients
+    def _session(self) -> "AzureSession":
+        from llmops.platforms.azure.exchanges import recorded_session
 
-        return Clients()
+        return recorded_session()
 
     def twin(self, home: Path) -> AzureTwin:
         """ARM, with an Azure Machine Learning that runs."""
@@ -89,8 +89,8 @@ class Azure(Cloud):
                 )
 
     def caller(self) -> CloudCaller:
-        caller = self._clients.caller
-        subscription = self._clients.subscription
+        caller = self._session.caller
+        subscription = self._session.subscription
         place = _location()
         return CloudCaller(
             caller.object_id, f"Azure subscription {subscription}", place, azure_twin_address(os.environ)
@@ -98,7 +98,7 @@ class Azure(Cloud):
 
     def held(self) -> dict[str, Any]:
         """See llmops.rehearsal.clouds.azure_inventory; and what is deleted softly, by name."""
-        arm, subscription = self._clients.arm, self._clients.subscription
+        arm, subscription = self._session.arm, self._session.subscription
         gone = {f"deleted {id_}": {} for id_ in deleted(arm, subscription)}
         return inventory(arm, subscription, self.only) | gone
 
@@ -115,7 +115,7 @@ class Azure(Cloud):
 
     def waiting(self, stack: str) -> list[str]:
         """What is deleted softly. (Of workspaces of Azure ML that are, Azure has no list.)"""
-        gone = deleted(self._clients.arm, self._clients.subscription)
+        gone = deleted(self._session.arm, self._session.subscription)
         return [id_.rpartition("/providers/")[2] for id_ in gone if self.is_of(id_, stack)]
 
     def bring_back(self, stack: str) -> list[str]:
@@ -124,20 +124,20 @@ class Azure(Cloud):
 
         https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
         """
-        arm, api = self._clients.arm, TYPES[_VAULT][1]
-        found = [v["properties"] for v in deleted_vaults(arm, self._clients.subscription)]
+        arm, api = self._session.arm, TYPES[_VAULT][1]
+        found = [v["properties"] for v in deleted_vaults(arm, self._session.subscription)]
         ours = [each for each in found if self.is_of(each["vaultId"].lower(), stack)]
         for each in ours:
             group = {"location": each["location"], "tags": each.get("tags") or {}}  # by which a sweep finds it
             arm.put(each["vaultId"].partition("/providers/")[0], group, _GROUP_API)
-            how = {"tenantId": self._clients.caller.tenant, "sku": {"family": "A", "name": "standard"}}
+            how = {"tenantId": self._session.caller.tenant, "sku": {"family": "A", "name": "standard"}}
             body = {"location": each["location"], "properties": {**how, "createMode": "recover"}}
             arm.put(each["vaultId"], body, api)
         return [each["vaultId"].rpartition("/")[2] for each in ours]
 
     def make_theirs(self) -> None:
         """A resource group with an identity, a log workspace and an action group."""
-        arm, root = self._clients.arm, f"/subscriptions/{self._clients.subscription}/resourceGroups/{THEIRS}"
+        arm, root = self._session.arm, f"/subscriptions/{self._session.subscription}/resourceGroups/{THEIRS}"
         arm.put(root, {"location": LOCATION, "tags": {"team": "payroll"}}, _GROUP_API)
         for type_, body in (
             ("Microsoft.ManagedIdentity/userAssignedIdentities", {"location": LOCATION}),
@@ -168,7 +168,7 @@ class Azure(Cloud):
         """The resource group of the states; the vault in it can be recovered for some days."""
         from llmops.platforms.azure.bootstrap.removal import remove
 
-        remove(self._clients, project)
+        remove(self._session, project)
 
     def words_for(self, *stacks: str) -> tuple[str, ...]:
         """Each gets a resource group, identities and a signing key."""
@@ -200,7 +200,7 @@ class Azure(Cloud):
 
     def quality_alarm(self, outputs: StackOutputs, endpoint: str) -> ByHand:
         """A scheduled query rule."""
-        arm, azure = self._clients.arm, _azure(outputs)
+        arm, azure = self._session.arm, _azure(outputs)
         group = f"/subscriptions/{azure.subscription}/resourceGroups/{azure.resource_group}"
         rules = arm.list(f"{group}/providers/{_RULES[0]}", _RULES[1])
         rule = next(r for r in rules if f"-{endpoint}-quality" in r["name"])
@@ -218,10 +218,10 @@ class Azure(Cloud):
 
     def asker(self, outputs: StackOutputs, endpoint: str) -> Callable[[bytes], bytes]:
         """The scoring address, with a token for it."""
-        from llmops.platforms.azure.clients import ML_SCOPE
+        from clouds.azure.session import ML_SCOPE
 
         url = f"{outputs.endpoints[endpoint].url.rstrip('/')}/v1/chat/completions"
-        headers = {"Authorization": f"Bearer {self._clients.token(ML_SCOPE)}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {self._session.token(ML_SCOPE)}", "Content-Type": "application/json"}
 
         def ask(body: bytes) -> bytes:
             with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=_WAIT_SECONDS) as answer:
@@ -236,8 +236,8 @@ class Azure(Cloud):
 
     def next_link(self) -> str:
         """Of the subscription's resources, one a page."""
-        root = f"{self._clients.arm.url}/subscriptions/{self._clients.subscription}"
-        page = self._clients.arm.get_url(f"{root}/resources?api-version={_GROUP_API}&$top=1")
+        root = f"{self._session.arm.url}/subscriptions/{self._session.subscription}"
+        page = self._session.arm.get_url(f"{root}/resources?api-version={_GROUP_API}&$top=1")
         return str(page.get("nextLink") or "")
 
     def hasten(self, entry: dict[str, Any]) -> None:
@@ -247,8 +247,8 @@ class Azure(Cloud):
 
     def standing(self) -> Iterator[Standing]:
         """Machines of deployments and of running jobs, which are nearly all that costs."""
-        arm = self._clients.arm
-        resources = f"/subscriptions/{self._clients.subscription}/resources"
+        arm = self._session.arm
+        resources = f"/subscriptions/{self._session.subscription}/resources"
         for listed in arm.list(resources, _GROUP_API):
             if listed["type"].lower() != _ML.lower():
                 continue

@@ -41,7 +41,7 @@ _VOLATILE = ("systemData", "etag", "provisioningState", "currentNodeCount", "nod
 
 
 class Reader(Protocol):
-    """What reads Azure Resource Manager: llmops.platforms.azure.arm.Arm."""
+    """What reads Azure Resource Manager: clouds.azure.arm.ResourceManager."""
 
     def find(self, id_: str, api_version: str = ..., /) -> dict[str, Any] | None:
         """A resource."""

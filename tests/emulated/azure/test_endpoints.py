@@ -155,6 +155,12 @@ def test_no_request_is_lost_by_changes_and_a_worse_version_goes_back_by_itself(s
         until(lambda: instances(stack) == [2])
     assert stack.changes() == {}, "nothing is left to do: the count of instances is the load's affair"
 
+    stack.entries["chat"]["size"] = {"instances": 1}
+    with asked(stack, at_once=3):
+        stack.up()
+    assert instances(stack) == [1], "a fixed count: autoscaling brings its own back no more"
+    assert stack.changes() == {}
+
     stack.entries["chat"]["endpoint"] = False
     stack.up()
     assert stack.outputs()["endpoints"]["chat"]["on"] is False

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from infra.targets.azure.identity import ROLES
+from clouds.azure.roles import BUILT_IN
 from tests.emulated.azure.conftest import MakeStack
 from tests.support.azure_twin import LOCATION, AzureStack, Subscription, make_stack
 
@@ -108,7 +108,7 @@ def contributor_of(subscription: Subscription, given: dict[str, Any]) -> Subscri
     with subscription.entered():
         client = subscription.arm()
         for role, scope in wanted.items():
-            properties = {"roleDefinitionId": f"{root}/{ROLES[role]}", "principalId": somebody.object_id}
+            properties = {"roleDefinitionId": f"{root}/{BUILT_IN[role]}", "principalId": somebody.object_id}
             id_ = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
             body = {"properties": {**properties, "principalType": "ServicePrincipal"}}
             client.change("PUT", id_, ASSIGNMENTS, body)

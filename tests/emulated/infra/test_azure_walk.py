@@ -8,10 +8,9 @@ from typing import Any
 import pulumi
 import pytest
 
+from clouds.azure.names import resource_id
 from clouds.azure.settings import AzureSettings
-from infra.targets.azure import here
-from infra.targets.azure.here import resource_id
-from infra.targets.azure.storage import account_name
+from infra.targets.azure import resolve
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.conftest import LOCATION, RUN, SERVING, SUBSCRIPTION, TRAINING, Subscription, on_azure
 from tests.unit.infra.azure.test_target import HAD, PROVIDERS, give
@@ -111,7 +110,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subscription]:
     found = Subscription(folder)
     with pytest.MonkeyPatch.context() as patch, on_azure(patch, found):
         patch.chdir(folder)
-        patch.setattr(here, "_urns_of_state", lambda *_: frozenset())
+        patch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
         for number in (1, 2):
             found.promoted[number] = found.add_version(f"chatbot@{number}", passed=False)
         for run in (RUN, "chatbot-0002"):
@@ -122,7 +121,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subscription]:
         give(found)
         account = found.documents[found.account]
         for subscription, group in ((SUBSCRIPTION, "theirs"), (OTHER_SUBSCRIPTION, found.group)):
-            name = account_name(found.names, subscription)
+            name = found.names.compact("data", 24, subscription)
             found.documents[resource_id(subscription, group, "Microsoft.Storage/storageAccounts", name)] = account
         found.documents[ON_AZURE[f"{AZURE}logs"][1]] = {}
         found.documents[f"/subscriptions/{OTHER_SUBSCRIPTION}"] = found.documents[f"/subscriptions/{SUBSCRIPTION}"]

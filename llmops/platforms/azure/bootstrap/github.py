@@ -7,13 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from clouds.azure.names import IDENTITIES
 from contract.errors import KitError
-from llmops.platforms.azure.bootstrap.bootstrap import (
-    IDENTITIES,
-    IDENTITY_API,
-    TAGS,
-    Work,
-)
+from llmops.platforms.azure.bootstrap.names import TAGS, AzureBootstrapSteps
 from llmops.platforms.azure.bootstrap.roles import (
     assign,
     define,
@@ -44,7 +40,12 @@ Document = dict[str, Any]
 
 
 def github_identities(
-    work: Work, location: str, repository: str, branch: str, stacks: Sequence[StackPlace], policy: Document | None
+    work: AzureBootstrapSteps,
+    location: str,
+    repository: str,
+    branch: str,
+    stacks: Sequence[StackPlace],
+    policy: Document | None,
 ) -> dict[str, str]:
     """The identities of the workflows, who may be them, and their roles.
 
@@ -83,17 +84,17 @@ def github_identities(
     return {kind: str(each.get("clientId", "")) for kind, each in found.items()}
 
 
-def _trust(work: Work, identity: str, subjects: dict[str, str]) -> None:
+def _trust(work: AzureBootstrapSteps, identity: str, subjects: dict[str, str]) -> None:
     """One after the other: Azure takes one change of an identity's credentials at a time."""
-    arm = work.clients.arm
+    arm = work.session.arm
     root = f"{work.names.id(IDENTITIES, identity)}/federatedIdentityCredentials"
-    there = {each["name"]: each["properties"] for each in arm.list(root, IDENTITY_API)}
+    there = {each["name"]: each["properties"] for each in arm.list(root)}
     for name, subject in subjects.items():
         wanted = {"issuer": ISSUER, "subject": subject, "audiences": [_AUDIENCE]}
         what, found = f"identity {identity}: {name}", there.pop(name, None)
 
         def put(name: str = name, wanted: Document = wanted) -> object:
-            return arm.put(f"{root}/{name}", {"properties": wanted}, IDENTITY_API)
+            return arm.put(f"{root}/{name}", {"properties": wanted})
 
         if found is None:
             work.make(what, put)
@@ -105,7 +106,7 @@ def _trust(work: Work, identity: str, subjects: dict[str, str]) -> None:
         work.keep(f"identity {identity}: {name}", f"somebody else let {other.get('subject')} be it")
 
 
-def _preview(work: Work, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:
+def _preview(work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:
     """It reads how a stack's resources are, the state, and what stores say of versions. No data, and it changes
     nothing.
     """
@@ -118,7 +119,9 @@ def _preview(work: Work, name: str, principal: str, stacks: Sequence[StackPlace]
         _on_key(work, name, principal, stack, "reads signing keys", read_key())
 
 
-def _deploy(work: Work, name: str, principal: str, stacks: Sequence[StackPlace], policy: Document | None) -> None:
+def _deploy(
+    work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace], policy: Document | None
+) -> None:
     """What deploying takes in the groups of the stacks, and the right to give their own identities the kit's roles."""
     states = _states(work, name, principal, "deploy", write_states(), "encrypt", "decrypt")
     take_back(work, name, principal, states)
@@ -136,7 +139,7 @@ def _deploy(work: Work, name: str, principal: str, stacks: Sequence[StackPlace],
         assign(work, name, principal, administrator, stack.group, condition=own)
 
 
-def _promote(work: Work, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:
+def _promote(work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:
     """It collects runs, signs what they made, and promotes it. It deploys nothing."""
     states = _states(work, name, principal, "preview", read_states(), "decrypt")
     take_back(work, name, principal, states)
@@ -147,7 +150,7 @@ def _promote(work: Work, name: str, principal: str, stacks: Sequence[StackPlace]
         _on_key(work, name, principal, stack, "signs", sign())
 
 
-def _states(work: Work, name: str, principal: str, kind: str, blobs: Document, *uses: str) -> list[str]:
+def _states(work: AzureBootstrapSteps, name: str, principal: str, kind: str, blobs: Document, *uses: str) -> list[str]:
     """Rights on the state's container and on its key, each alone; and those on the subscription, by their names."""
     names, project = work.names, work.names.project
     for role, wanted, scope in (
@@ -159,7 +162,9 @@ def _states(work: Work, name: str, principal: str, kind: str, blobs: Document, *
     return [f"{project} looks around"]
 
 
-def _on_key(work: Work, name: str, principal: str, stack: StackPlace, what: str, wanted: Document) -> None:
+def _on_key(
+    work: AzureBootstrapSteps, name: str, principal: str, stack: StackPlace, what: str, wanted: Document
+) -> None:
     role = f"{work.names.project} {what}"
     assign(work, name, principal, role, stack.key_id, definition=define(work, role, wanted))
 

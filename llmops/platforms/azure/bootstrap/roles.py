@@ -7,24 +7,9 @@ import uuid
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from llmops.platforms.azure.bootstrap.bootstrap import Work
+from clouds.azure.roles import BUILT_IN
+from llmops.platforms.azure.bootstrap.names import AzureBootstrapSteps
 
-BUILT_IN = {
-    "AcrPull": "7f951dda-4ed3-4680-a7ca-43fe172d538d",
-    "AcrPush": "8311e382-0749-4cb8-b61a-304f252e45ec",
-    "Azure AI Enterprise Network Connection Approver": "b556d68e-0be0-4f35-a333-ad7ee1ce17ea",
-    "AzureML Data Scientist": "f6c7c914-8db3-469d-8ca1-694a8f32e121",
-    "AzureML Metrics Writer (preview)": "635dd51f-9968-44d3-b7fb-6d9a6bd613ae",
-    "Contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
-    "Key Vault Crypto User": "12338af0-0e69-4776-bea7-57ae8d297424",
-    "Key Vault Secrets Officer": "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
-    "Log Analytics Reader": "73c42c96-874c-492b-b04d-ab87d138a893",
-    "Reader": "acdd72a7-3385-48ef-bd42-f606fba81ae7",
-    "Role Based Access Control Administrator": "f58310d9-a9f6-439a-9e8d-f62e7b41a168",
-    "Storage Blob Data Contributor": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
-    "Storage Blob Data Reader": "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
-}
-"""https://learn.microsoft.com/azure/role-based-access-control/built-in-roles"""
 GRANTED = tuple(
     BUILT_IN[name]
     for name in (
@@ -38,11 +23,10 @@ GRANTED = tuple(
     )
 )
 """The roles that a stack's program gives to the stack's identities in its resource group, and the deploy identity may
-give to them (infra/targets/azure/identity.py).
+give to them (infra/targets/azure/resources/identity.py).
 """
 MADE = "Made by llmops bootstrap"
 """The description of what is made, by which its own role assignments are told from a program's."""
-_API = "2022-04-01"
 _DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
 _ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
@@ -53,7 +37,7 @@ Document = dict[str, Any]
 
 
 def assign(
-    work: Work,
+    work: AzureBootstrapSteps,
     who: str,
     principal: str,
     role: str,
@@ -74,7 +58,7 @@ def assign(
         condition: under which it holds.
         definition: id of a role of one's own.
     """
-    arm, names = work.clients.arm, work.names
+    arm, names = work.session.arm, work.names
     what = f"role {role} of {who} on {scope.rpartition('/')[2]}"
     guid = definition.rpartition("/")[2] or BUILT_IN[role]
     found = _assignments(work, principal, scope, guid) if principal else []
@@ -93,12 +77,12 @@ def assign(
         properties |= {"condition": condition, "conditionVersion": "2.0"}
     id_ = f"{scope}/providers/{_ASSIGNMENTS}/{name}"
     if ours:
-        work.change(what, "its condition", lambda: arm.put(id_, {"properties": properties}, _API))
+        work.change(what, "its condition", lambda: arm.put(id_, {"properties": properties}))
     else:
-        work.make(what, lambda: arm.put(id_, {"properties": properties}, _API))
+        work.make(what, lambda: arm.put(id_, {"properties": properties}))
 
 
-def take_back(work: Work, who: str, principal: str, kept: Collection[str]) -> None:
+def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collection[str]) -> None:
     """Take what the kit's earlier versions gave on the whole subscription, where now less is given.
 
     Args:
@@ -109,9 +93,9 @@ def take_back(work: Work, who: str, principal: str, kept: Collection[str]) -> No
     """
     if not principal:
         return
-    arm, scope = work.clients.arm, work.names.scope
+    arm, scope = work.session.arm, work.names.scope
     kept_ids = {role_id(work, name) for name in kept}
-    listed = arm.list(f"{scope}/providers/{_ASSIGNMENTS}", _API, **{"$filter": f"principalId eq '{principal}'"})
+    listed = arm.list(f"{scope}/providers/{_ASSIGNMENTS}", **{"$filter": f"principalId eq '{principal}'"})
     for each in listed:
         guid = str(each["properties"]["roleDefinitionId"]).rpartition("/")[2].lower()
         if str(each["properties"]["scope"]).lower() == scope.lower() and guid not in kept_ids:
@@ -119,20 +103,18 @@ def take_back(work: Work, who: str, principal: str, kept: Collection[str]) -> No
             work.change(
                 f"role {role} of {who} on {scope.rpartition('/')[2]}",
                 "taken back: it has less now, and only where stacks are",
-                lambda id_=each["id"]: arm.delete(id_, _API),
+                lambda id_=each["id"]: arm.delete(id_),
             )
 
 
-def role_id(work: Work, name: str) -> str:
+def role_id(work: AzureBootstrapSteps, name: str) -> str:
     """The GUID of a role of bootstrap's own."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{work.names.scope} {name}"))
 
 
-def _assignments(work: Work, principal: str, scope: str, guid: str) -> list[Document]:
+def _assignments(work: AzureBootstrapSteps, principal: str, scope: str, guid: str) -> list[Document]:
     """Of one role to one principal, on a scope and above it."""
-    listed = work.clients.arm.list(
-        f"{scope}/providers/{_ASSIGNMENTS}", _API, **{"$filter": f"principalId eq '{principal}'"}
-    )
+    listed = work.session.arm.list(f"{scope}/providers/{_ASSIGNMENTS}", **{"$filter": f"principalId eq '{principal}'"})
     found = [{"name": each["name"], **each["properties"]} for each in listed]
     return [
         each
@@ -142,7 +124,7 @@ def _assignments(work: Work, principal: str, scope: str, guid: str) -> list[Docu
     ]
 
 
-def define(work: Work, name: str, wanted: Document) -> str:
+def define(work: AzureBootstrapSteps, name: str, wanted: Document) -> str:
     """A role of one's own that can be assigned in the subscription alone; its id.
 
     Args:
@@ -150,7 +132,7 @@ def define(work: Work, name: str, wanted: Document) -> str:
         name: of the role, which the tenant knows it by.
         wanted: actions, notActions, dataActions, notDataActions.
     """
-    arm, scope = work.clients.arm, work.names.scope
+    arm, scope = work.session.arm, work.names.scope
     id_ = f"{scope}/providers/{_DEFINITIONS}/{role_id(work, name)}"
     block = {part: sorted(wanted.get(part) or []) for part in _PARTS}
     properties = {
@@ -160,12 +142,12 @@ def define(work: Work, name: str, wanted: Document) -> str:
         "permissions": [block],
         "assignableScopes": [scope],
     }
-    found = arm.find(id_, _API)
+    found = arm.find(id_)
     what = f"role definition {name}"
     if found is None:
-        work.make(what, lambda: arm.put(id_, {"properties": properties}, _API))
+        work.make(what, lambda: arm.put(id_, {"properties": properties}))
     elif _blocks(found["properties"]) != [block]:
-        work.change(what, "written anew", lambda: arm.put(id_, {"properties": properties}, _API))
+        work.change(what, "written anew", lambda: arm.put(id_, {"properties": properties}))
     else:
         work.there(what)
     return id_

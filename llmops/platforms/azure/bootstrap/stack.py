@@ -10,17 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from clouds.azure.names import IDENTITIES
 from clouds.names import named_after
 from contract.errors import KitError
 from contract.tags import FOR_TAG, made_for
-from llmops.platforms.azure.bootstrap.bootstrap import (
-    GROUP_API,
-    IDENTITIES,
-    IDENTITY_API,
-    TAGS,
-    VAULT_API,
-    Work,
-)
+from llmops.platforms.azure.bootstrap.names import TAGS, AzureBootstrapSteps
 from llmops.platforms.azure.bootstrap.roles import assign, define, sign
 
 _NAMED = ("training", "endpoint", "workspace")
@@ -49,7 +43,7 @@ class StackPlace:
         return {"resource_group": self.group, "signing_key": self.signing_key, "identities": self.identities}
 
 
-def stack_place(work: Work, stack: str, location: str, operators: Sequence[str]) -> StackPlace:
+def stack_place(work: AzureBootstrapSteps, stack: str, location: str, operators: Sequence[str]) -> StackPlace:
     """Make what is not there, and let who bootstraps and the operators use the stack.
 
     Args:
@@ -70,8 +64,8 @@ def stack_place(work: Work, stack: str, location: str, operators: Sequence[str])
     found = {each: identity(work, location, id_, tags) for each, id_ in ids.items()}
     key_id = f"{names.vault_id}/keys/{named_after(names.project, stack, 'signing')}"
     url = _signing_key(work, key_id, tags)
-    caller = work.clients.caller
-    you = ("you", caller.object_id, "ServicePrincipal" if caller.application else "User")
+    caller = work.session.caller
+    you = ("you", caller.object_id, caller.kind)
     role = f"{names.project} signs"
     definition = define(work, role, sign())
     for who, principal, kind in (you, *((f"operator {id_}", id_, kind) for kind, id_ in people)):
@@ -82,24 +76,17 @@ def stack_place(work: Work, stack: str, location: str, operators: Sequence[str])
     return StackPlace(stack, group, key_id, url, ids, principals)
 
 
-def identity(work: Work, location: str, id_: str, tags: Document) -> Document:
+def identity(work: AzureBootstrapSteps, location: str, id_: str, tags: Document) -> Document:
     """The properties of a user-assigned identity, made where it is not there; empty where it was only looked."""
-    arm = work.clients.arm
-    what = f"identity {id_.rpartition('/')[2]}"
-    found = arm.find(id_, IDENTITY_API)
-    if found is not None:
-        work.there(what)
-        return found["properties"]
-    made: list[Document] = []
-    work.make(what, lambda: made.append(arm.put(id_, {"location": location, "tags": tags}, IDENTITY_API)))
-    return made[0]["properties"] if made else {}
+    found = work.provide(f"identity {id_.rpartition('/')[2]}", id_, {"location": location, "tags": tags})
+    return found.get("properties", {})
 
 
-def _group(work: Work, id_: str, location: str, tags: Document) -> None:
-    arm, what = work.clients.arm, f"resource group {id_.rpartition('/')[2]}"
-    found = arm.find(id_, GROUP_API)
+def _group(work: AzureBootstrapSteps, id_: str, location: str, tags: Document) -> None:
+    arm, what = work.session.arm, f"resource group {id_.rpartition('/')[2]}"
+    found = arm.find(id_)
     if found is None:
-        work.make(what, lambda: arm.put(id_, {"location": location, "tags": tags}, GROUP_API))
+        work.make(what, lambda: arm.put(id_, {"location": location, "tags": tags}))
     elif (found.get("tags") or {}).get(FOR_TAG) == tags[FOR_TAG]:
         work.there(what)
     else:
@@ -110,19 +97,13 @@ def _group(work: Work, id_: str, location: str, tags: Document) -> None:
         )
 
 
-def _signing_key(work: Work, id_: str, tags: Document) -> str:
+def _signing_key(work: AzureBootstrapSteps, id_: str, tags: Document) -> str:
     """Its URL with the version that is current; a key is never replaced."""
-    arm, what = work.clients.arm, f"key {id_.rpartition('/')[2]} in vault {work.names.vault}"
-    found = arm.find(id_, VAULT_API)
-    if found is not None:
-        work.there(what)
-        return str(found["properties"]["keyUriWithVersion"])
-    made: list[Document] = []
     attributes = {"enabled": True, "exportable": False}
     properties = {"kty": "EC", "curveName": "P-256", "keyOps": ["sign", "verify"], "attributes": attributes}
-    body = {"properties": properties, "tags": tags}
-    work.make(what, lambda: made.append(arm.put(id_, body, VAULT_API)))
-    return str(made[0]["properties"]["keyUriWithVersion"]) if made else ""
+    what = f"key {id_.rpartition('/')[2]} in vault {work.names.vault}"
+    found = work.provide(what, id_, {"properties": properties, "tags": tags})
+    return str(found.get("properties", {}).get("keyUriWithVersion", ""))
 
 
 def _operator(text: str) -> tuple[str, str]:

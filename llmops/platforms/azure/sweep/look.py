@@ -1,19 +1,18 @@
 """What the looks at each kind of thing share: Resource Manager, the kit's types, tags, names, prices."""
 
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from clouds.azure.arm import Document, ResourceManager
+from clouds.azure.names import PROJECT_TAG, STACK_TAG
 from clouds.names import named_after
 from contract.expiry import EXPIRES_TAG
 from llmops.plan.prices import Price, Prices, load_prices
-from llmops.platforms.azure.arm import ML_API, Arm, Document
-from llmops.platforms.azure.removal import STACK_TAG
+from llmops.platforms.azure.job_states import moment
 from llmops.platforms.sweep import Thing
 
-PROJECT_TAG = "llmops:project"
 NO_KIND = "no kind of thing that the kit makes"
 _HOURS_A_MONTH, _DAYS_A_MONTH = 730, 730 / 24
 
@@ -23,29 +22,28 @@ class Type(NamedTuple):
 
     kind: str
     """In words."""
-    api_version: str
     data: bool = False
     """`llmops down` keeps it."""
 
 
 _ML = "Microsoft.MachineLearningServices/workspaces"
-WORKSPACE = Type("workspace", ML_API, data=True)
-ENDPOINT, DEPLOYMENT, CLUSTER = Type("endpoint", ML_API), Type("deployment", ML_API), Type("cluster", ML_API)
-SCHEDULE = Type("schedule", ML_API)
-MODEL, ENVIRONMENT = Type("model version", ML_API), Type("environment version", ML_API)
-GROUP = Type("resource group", "2024-03-01", data=True)
-ASSIGNMENT, BUDGET = Type("role assignment", "2022-04-01"), Type("budget", "2024-08-01")
-CONTAINER = Type("container", "2024-01-01", data=True)
-DELETED_VAULT = Type("deleted vault", "2024-11-01", data=True)
-DELETED_LOGS = Type("deleted logs", "2023-09-01", data=True)
-IDENTITY = Type("identity", "2023-01-31")
-REGISTRY = Type("registry", "2023-01-01-preview", data=True)
-ACCOUNT, VAULT = Type("storage account", "2024-01-01", data=True), Type("vault", "2024-11-01", data=True)
-QUERY_ALERT, METRIC_ALERT = Type("query alert", "2025-01-01-preview"), Type("metric alert", "2018-03-01")
-SCALING, ACTION_GROUP = Type("scaling", "2021-05-01-preview"), Type("action group", "2024-10-01-preview")
-METRICS, LOGS = Type("metrics", "2020-02-02", data=True), Type("logs", "2023-09-01", data=True)
-DOOR = Type("private endpoint", "2024-05-01")
-ZONE, LINK = Type("DNS zone", "2024-06-01"), Type("DNS link", "2024-06-01")
+WORKSPACE = Type("workspace", data=True)
+ENDPOINT, DEPLOYMENT, CLUSTER = Type("endpoint"), Type("deployment"), Type("cluster")
+SCHEDULE = Type("schedule")
+MODEL, ENVIRONMENT = Type("model version"), Type("environment version")
+GROUP = Type("resource group", data=True)
+ASSIGNMENT, BUDGET = Type("role assignment"), Type("budget")
+CONTAINER = Type("container", data=True)
+DELETED_VAULT = Type("deleted vault", data=True)
+DELETED_LOGS = Type("deleted logs", data=True)
+IDENTITY = Type("identity")
+REGISTRY = Type("registry", data=True)
+ACCOUNT, VAULT = Type("storage account", data=True), Type("vault", data=True)
+QUERY_ALERT, METRIC_ALERT = Type("query alert"), Type("metric alert")
+SCALING, ACTION_GROUP = Type("scaling"), Type("action group")
+METRICS, LOGS = Type("metrics", data=True), Type("logs", data=True)
+PRIVATE_ENDPOINT = Type("private endpoint")
+ZONE, LINK = Type("DNS zone"), Type("DNS link")
 # As a subscription's list of resources has them.
 TYPES = {
     name.lower(): type_
@@ -64,7 +62,7 @@ TYPES = {
         "Microsoft.Insights/metricAlerts": METRIC_ALERT,
         "Microsoft.Insights/autoscaleSettings": SCALING,
         "Microsoft.Insights/actionGroups": ACTION_GROUP,
-        "Microsoft.Network/privateEndpoints": DOOR,
+        "Microsoft.Network/privateEndpoints": PRIVATE_ENDPOINT,
         "Microsoft.Network/privateDnsZones": ZONE,
         "Microsoft.Network/privateDnsZones/virtualNetworkLinks": LINK,
     }.items()
@@ -72,10 +70,10 @@ TYPES = {
 
 
 @dataclass(frozen=True)
-class Look:
+class AzureLook:
     """What the looks at each kind share."""
 
-    arm: Arm
+    arm: ResourceManager
     subscription: str
     project: str
     lines: list[Document]
@@ -112,10 +110,6 @@ class Look:
         """What the program names things of stacks (infra/names.py): name -> stack."""
         return {named_after(self.project, stack, thing): stack for stack in stacks for thing in things}
 
-    def guid(self, stack: str, *parts: str) -> str:
-        """What the program names a thing of a stack that Azure names by a UUID (infra/names.py)."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, "/".join((self.project, stack, self.subscription, *parts))))
-
     def prices(self, location: str) -> Prices:
         """Of a location."""
         if location not in self._prices:
@@ -133,19 +127,11 @@ class Look:
             tier = str((line.get("sku") or {}).get("name", "Basic"))
             price = prices.other(f"registry_{tier.lower()}_day")
             return price and price.amount * _DAYS_A_MONTH
-        if type_ is DOOR:
+        if type_ is PRIVATE_ENDPOINT:
             return self.month(prices.other("private_endpoint_hour"))
         monthly = {QUERY_ALERT: "query_alert_month", METRIC_ALERT: "metric_alert_month"}.get(type_, "")
         price = prices.other(monthly)
         return price and price.amount
-
-
-def moment(text: object) -> datetime | None:
-    """A time as Azure writes it, with up to seven digits of a second; None where it says none."""
-    if not text:
-        return None
-    whole, _, fraction = str(text).removesuffix("Z").removesuffix("+00:00").partition(".")
-    return datetime.fromisoformat(f"{whole}.{fraction[:6] or '0'}").replace(tzinfo=UTC)
 
 
 def created(document: Document) -> datetime | None:

@@ -3,48 +3,47 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
+from clouds.azure.arm import ResourceManager
 from clouds.azure.assets import archived
+from clouds.azure.session import AzureSession
 from contract.errors import KitError
-from llmops.platforms.azure.arm import Arm
-from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.sweep import look as kinds
 from llmops.platforms.platform import Say
 from llmops.platforms.sweep import RUN, Thing
 
-_RESOURCES_API = "2021-04-01"
 # What Azure itself puts into the group of an Application Insights component, and leaves there.
 _AZURES_OWN = ("microsoft.alertsmanagement/smartdetectoralertrules",)
 
 
-def remove(clients: Clients, things: Collection[Thing], say: Say) -> list[str]:
+def remove(session: AzureSession, things: Collection[Thing], say: Say) -> list[str]:
     """Remove things; `say` is told each. What could not be removed, a line each with Azure's reason."""
     problems = []
     for kind, removed in _REMOVALS.items():
         for thing in (t for t in things if t.kind == kind):
             say(f"removing {thing.kind} {thing.name}")
             try:
-                removed(clients.arm, thing)
+                removed(session.arm, thing)
             except KitError as e:
                 problems.append(f"{thing.kind} {thing.name}: {e.what}")
     unknown = [t for t in things if t.kind not in _REMOVALS]
     return problems + [f"{t.kind} {t.name}: remove it by hand" for t in unknown]
 
 
-def _delete(type_: kinds.Type, **query: str) -> tuple[str, Callable[[Arm, Thing], None]]:
+def _delete(type_: kinds.Type, **query: str) -> tuple[str, Callable[[ResourceManager, Thing], None]]:
     """A removal that is one call."""
 
-    def removed(arm: Arm, thing: Thing) -> None:
-        arm.delete(thing.id, type_.api_version, **query)
+    def removed(arm: ResourceManager, thing: Thing) -> None:
+        arm.delete(thing.id, **query)
 
     return type_.kind, removed
 
 
-def _stop_job(arm: Arm, thing: Thing) -> None:
+def _stop_job(arm: ResourceManager, thing: Thing) -> None:
     """Its record stays: the workspace's history."""
     arm.post(thing.id, "cancel")
 
 
-def _deployment(arm: Arm, thing: Thing) -> None:
+def _deployment(arm: ResourceManager, thing: Thing) -> None:
     """With an endpoint that goes as well, traffic first: Azure refuses to delete what requests come to."""
     endpoint = thing.id.rpartition("/deployments/")[0]
     live = arm.find(endpoint)
@@ -54,7 +53,7 @@ def _deployment(arm: Arm, thing: Thing) -> None:
     arm.delete(thing.id)
 
 
-def _version(arm: Arm, thing: Thing) -> None:
+def _version(arm: ResourceManager, thing: Thing) -> None:
     """Archived, with the container of versions when this was its last: neither is listed any more."""
     arm.put(thing.id, archived(arm.get(thing.id)))
     container = thing.id.rpartition("/versions/")[0]
@@ -62,7 +61,7 @@ def _version(arm: Arm, thing: Thing) -> None:
         arm.put(container, archived(arm.get(container)))
 
 
-def _group(arm: Arm, thing: Thing) -> None:
+def _group(arm: ResourceManager, thing: Thing) -> None:
     """Only where nothing is in it any more but what Azure put there: deleting it would take everything along.
 
     Raises:
@@ -70,15 +69,15 @@ def _group(arm: Arm, thing: Thing) -> None:
     """
     left = [
         line["id"].rpartition("/")[2]
-        for line in arm.list(f"{thing.id}/resources", _RESOURCES_API)
+        for line in arm.list(f"{thing.id}/resources")
         if line["type"].lower() not in _AZURES_OWN
     ]
     if left:
         raise KitError(f"it still holds {', '.join(left[:5])}", where=thing.id)
-    arm.delete(thing.id, kinds.GROUP.api_version)
+    arm.delete(thing.id)
 
 
-_REMOVALS: dict[str, Callable[[Arm, Thing], None]] = dict(
+_REMOVALS: dict[str, Callable[[ResourceManager, Thing], None]] = dict(
     [
         _delete(kinds.SCHEDULE),
         (RUN, _stop_job),
@@ -92,7 +91,7 @@ _REMOVALS: dict[str, Callable[[Arm, Thing], None]] = dict(
         (kinds.ENVIRONMENT.kind, _version),
         _delete(kinds.BUDGET),
         _delete(kinds.ACTION_GROUP),
-        _delete(kinds.DOOR),
+        _delete(kinds.PRIVATE_ENDPOINT),
         _delete(kinds.LINK),
         _delete(kinds.ZONE),
         _delete(kinds.WORKSPACE, forceToPurge="true"),  # else its name is blocked for a fortnight

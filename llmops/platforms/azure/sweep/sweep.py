@@ -3,36 +3,34 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from llmops.platforms.azure.clients import Clients
+from clouds.azure.session import AzureSession
 from llmops.platforms.azure.sweep import removal, untagged, workspace
 from llmops.platforms.azure.sweep.look import (
     GROUP,
     IDENTITY,
     NO_KIND,
     TYPES,
-    Look,
+    AzureLook,
     Type,
     created,
 )
 from llmops.platforms.platform import Say
 from llmops.platforms.sweep import Thing
 
-_RESOURCES_API = "2021-04-01"
-
 
 class AzureSweeper:
     """See llmops.platforms.sweep.Sweeper. It looks through all locations of a subscription."""
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
-        self._subscription = clients.subscription
-        self.place = f"the twin, {self._subscription}" if clients.twin else f"subscription {self._subscription}"
+    def __init__(self, session: AzureSession) -> None:
+        self._session = session
+        self._subscription = session.subscription
+        self.place = f"the twin, {self._subscription}" if session.twin else f"subscription {self._subscription}"
 
     def things(self, project: str) -> list[Thing]:
         """See llmops.platforms.sweep.Sweeper."""
         root = f"/subscriptions/{self._subscription}"
-        lines = list(self._clients.arm.list(f"{root}/resources", _RESOURCES_API, **{"$expand": "createdTime"}))
-        look = Look(self._clients.arm, self._subscription, project, lines)
+        lines = list(self._session.arm.list(f"{root}/resources", **{"$expand": "createdTime"}))
+        look = AzureLook(self._session.arm, self._subscription, project, lines)
         found = {t.id.lower(): t for t in (*_listed(look), *_groups(look), *workspace.things(look))}
         stacks = {t.stack for t in found.values()}
         found |= {t.id.lower(): t for t in untagged.things(look, stacks)}
@@ -45,10 +43,10 @@ class AzureSweeper:
 
     def remove(self, things: Collection[Thing], say: Say) -> list[str]:
         """See llmops.platforms.sweep.Sweeper."""
-        return removal.remove(self._clients, things, say)
+        return removal.remove(self._session, things, say)
 
 
-def _listed(look: Look) -> Iterator[Thing]:
+def _listed(look: AzureLook) -> Iterator[Thing]:
     """What the list of resources has, but for what a workspace tells more exactly."""
     kept_by = _identities_of_workspaces(look)
     for line in look.lines:
@@ -58,20 +56,20 @@ def _listed(look: Look) -> Iterator[Thing]:
         more: dict[str, Any] = {"created": created(line)}
         if type_ is None:
             # A policy may have put the tags of a group on what others made in it.
-            yield look.thing(Type(line["type"], ""), line["id"], line["tags"], keep=NO_KIND, **more)
+            yield look.thing(Type(line["type"]), line["id"], line["tags"], keep=NO_KIND, **more)
             continue
         if type_ is IDENTITY and line["id"].lower() in kept_by:
             more["data"] = True  # it stays for as long as the workspace does
         yield look.thing(type_, line["id"], line["tags"], usd_month=look.flat_cost(type_, line), **more)
 
 
-def _groups(look: Look) -> Iterator[Thing]:
-    for group in look.arm.list(f"{look.root}/resourcegroups", GROUP.api_version):
+def _groups(look: AzureLook) -> Iterator[Thing]:
+    for group in look.arm.list(f"{look.root}/resourcegroups"):
         if look.is_ours(group.get("tags")):
             yield look.thing(GROUP, group["id"], group["tags"], usd_month=0.0)
 
 
-def _identities_of_workspaces(look: Look) -> set[str]:
+def _identities_of_workspaces(look: AzureLook) -> set[str]:
     workspaces = look.of_type("Microsoft.MachineLearningServices/workspaces")
     found = ((line.get("identity") or {}).get("userAssignedIdentities") or {} for line in workspaces)
     return {id_.lower() for identities in found for id_ in identities}

@@ -3,24 +3,23 @@
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from llmops.platforms.azure.removal import STACK_TAG
+from clouds.azure.names import PROJECT_TAG, STACK_TAG, assignment_name
+from llmops.platforms.azure.job_states import moment
 from llmops.platforms.azure.sweep.look import (
     ASSIGNMENT,
     BUDGET,
     CONTAINER,
     DELETED_LOGS,
     DELETED_VAULT,
-    PROJECT_TAG,
-    Look,
+    AzureLook,
     Type,
-    moment,
 )
 from llmops.platforms.sweep import Thing
 
 _WHO = ("training", "endpoint", "workspace", "deployer")
 
 
-def things(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
+def things(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
     """All of the project.
 
     Args:
@@ -33,53 +32,57 @@ def things(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
     yield from _deleted(look)
 
 
-def _assignments(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
+def _assignments(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
     """Those that the program made, of identities that are gone too: Azure keeps them, and what they lie on.
 
     https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---role-assignments-with-identity-not-found
     """
     roles: dict[str, str] = {}
     authorization = f"{look.root}/providers/Microsoft.Authorization"
-    for assignment in look.arm.list(f"{authorization}/roleAssignments", ASSIGNMENT.api_version):
+    for assignment in look.arm.list(f"{authorization}/roleAssignments"):
         given = assignment["properties"]
         scope = str(given["scope"])
         if "/resourcegroups/" not in scope.lower():
             continue  # the program gives none on a whole subscription
         definition = str(given["roleDefinitionId"]).rpartition("/")[2]
         if definition not in roles:
-            found = look.arm.find(f"{authorization}/roleDefinitions/{definition}", ASSIGNMENT.api_version)
+            found = look.arm.find(f"{authorization}/roleDefinitions/{definition}")
             roles[definition] = found["properties"]["roleName"] if found else ""
         people = (*_WHO, f"operator-{given['principalId']}")
-        names = {look.guid(s, who, roles[definition], scope.lower()): s for s in stacks for who in people}
+        names = {
+            assignment_name(look.project, stack, look.subscription, who, roles[definition], scope): stack
+            for stack in stacks
+            for who in people
+        }
         if stack := names.get(str(assignment["name"]).lower()):
             yield _named(look, ASSIGNMENT, assignment["id"], stack, created=moment(given.get("createdOn")))
 
 
-def _budgets(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
+def _budgets(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
     names = look.named(stacks, "budget")
     groups = {line["id"].split("/")[4]: None for line in look.lines if look.is_ours(line.get("tags"))}
     for group in groups:
         budgets = f"{look.root}/resourceGroups/{group}/providers/Microsoft.Consumption/budgets"
-        for budget in look.arm.list(budgets, BUDGET.api_version):
+        for budget in look.arm.list(budgets):
             if stack := names.get(budget["name"]):
                 yield _named(look, BUDGET, budget["id"], stack)
 
 
-def _containers(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
+def _containers(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
     """Containers in accounts that were given to a stack; those of its own account are the account's."""
     names = look.named(stacks, "store", "work")
     for account in look.of_type("Microsoft.Storage/storageAccounts"):
         if look.is_ours(account.get("tags")) or account.get("kind") == "FileStorage":  # which has no containers
             continue
-        for container in look.arm.list(f"{account['id']}/blobServices/default/containers", CONTAINER.api_version):
+        for container in look.arm.list(f"{account['id']}/blobServices/default/containers"):
             if stack := names.get(container["name"]):
                 yield _named(look, CONTAINER, container["id"], stack)
 
 
-def _deleted(look: Look) -> Iterator[Thing]:
+def _deleted(look: AzureLook) -> Iterator[Thing]:
     """What blocks its name until its days are over. (Azure documents no list of deleted workspaces of Azure ML.)"""
     vaults = f"{look.root}/providers/Microsoft.KeyVault/deletedVaults"
-    for vault in look.arm.list(vaults, DELETED_VAULT.api_version):
+    for vault in look.arm.list(vaults):
         given = vault["properties"]
         if look.is_ours(given.get("tags")):
             until, purge = moment(given.get("scheduledPurgeDate")), f"az keyvault purge --name {vault['name']}"
@@ -90,12 +93,12 @@ def _deleted(look: Look) -> Iterator[Thing]:
                 DELETED_VAULT, vault["id"], given["tags"], created=when, usd_month=0.0, keep=f"{days}, {way}"
             )
     logs = f"{look.root}/providers/Microsoft.OperationalInsights/deletedWorkspaces"
-    for workspace in look.arm.list(logs, DELETED_LOGS.api_version):
+    for workspace in look.arm.list(logs):
         if look.is_ours(workspace.get("tags")):
             keep = "Azure keeps it for 14 days; a stack of this name takes it up again"
             id_ = f"{workspace['id']}#deleted"  # without it, the id is that of one which is made again
             yield look.thing(DELETED_LOGS, id_, workspace["tags"], usd_month=0.0, keep=keep)
 
 
-def _named(look: Look, type_: Type, id_: str, stack: str, **more: Any) -> Thing:
+def _named(look: AzureLook, type_: Type, id_: str, stack: str, **more: Any) -> Thing:
     return look.thing(type_, id_, {PROJECT_TAG: look.project, STACK_TAG: stack}, **more)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from clouds.azure.arm import Document
 from clouds.azure.jobs import JOBS_TAG
-from llmops.platforms.azure.arm import Document
 from llmops.platforms.azure.job_states import has_ended
 from llmops.platforms.azure.sweep.look import (
     CLUSTER,
@@ -18,24 +18,24 @@ from llmops.platforms.azure.sweep.look import (
     ENVIRONMENT,
     MODEL,
     SCHEDULE,
-    Look,
+    AzureLook,
     Type,
     created,
 )
 from llmops.platforms.sweep import RUN, Thing
 
 _WORKSPACES = "Microsoft.MachineLearningServices/workspaces"
-_RUNS = Type(RUN, "")
+_RUNS = Type(RUN)
 
 
-def things(look: Look) -> Iterator[Thing]:
+def things(look: AzureLook) -> Iterator[Thing]:
     """All of the project. Ended jobs are records that cost nothing: not among them."""
     for workspace in look.of_type(_WORKSPACES):
         if str(workspace.get("kind") or "Default") == "Default":  # others are hubs, projects and feature stores
             yield from _in_workspace(look, workspace["id"])
 
 
-def _in_workspace(look: Look, workspace: str) -> Iterator[Thing]:
+def _in_workspace(look: AzureLook, workspace: str) -> Iterator[Thing]:
     used: dict[str, str] = {}  # what a deployment uses -> its id, in small letters both
     for endpoint in look.arm.list(f"{workspace}/onlineEndpoints"):
         deployments = list(look.arm.list(f"{endpoint['id']}/deployments"))
@@ -65,7 +65,7 @@ def _in_workspace(look: Look, workspace: str) -> Iterator[Thing]:
     yield from _jobs(look, workspace, sizes)
 
 
-def _serving(look: Look, endpoint: Document, deployments: list[Document]) -> Iterator[Thing]:
+def _serving(look: AzureLook, endpoint: Document, deployments: list[Document]) -> Iterator[Thing]:
     """An endpoint with its deployments: one that requests come to is used by its endpoint."""
     if look.is_ours(endpoint.get("tags")):
         yield look.thing(ENDPOINT, endpoint["id"], endpoint["tags"], created=created(endpoint))
@@ -91,7 +91,7 @@ def _serving(look: Look, endpoint: Document, deployments: list[Document]) -> Ite
         )
 
 
-def _jobs(look: Look, workspace: str, sizes: dict[str, Document]) -> Iterator[Thing]:
+def _jobs(look: AzureLook, workspace: str, sizes: dict[str, Document]) -> Iterator[Thing]:
     for job in look.arm.list(f"{workspace}/jobs", jobType="Command", tag=JOBS_TAG):
         properties = job["properties"]
         if has_ended(job) or not look.is_ours(properties.get("tags")):
@@ -102,7 +102,7 @@ def _jobs(look: Look, workspace: str, sizes: dict[str, Document]) -> Iterator[Th
         yield look.thing(_RUNS, job["id"], properties["tags"], created=created(job), usd_month=cost)
 
 
-def _tagged(look: Look, kind: Type, document: Document) -> Iterator[Thing]:
+def _tagged(look: AzureLook, kind: Type, document: Document) -> Iterator[Thing]:
     """Of a resource whose tags are properties."""
     tags = document["properties"].get("tags")
     if look.is_ours(tags):
@@ -113,7 +113,7 @@ def _cluster(document: Document) -> dict[str, Any]:
     return document["properties"].get("properties") or {}
 
 
-def _machines(look: Look, cluster: Document, nodes: int) -> float | None:
+def _machines(look: AzureLook, cluster: Document, nodes: int) -> float | None:
     """Dollars a month of so many of a cluster's machines."""
     size = _cluster(cluster)
     kind = "spot" if size.get("vmPriority") == "LowPriority" else "training"

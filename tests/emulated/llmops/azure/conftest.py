@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from clouds.azure.names import account_id, group_id, workspace_id
+from clouds.azure.session import AzureSession
 from contract.documents.outputs import AzureCompute, StackOutputs
 from contract.documents.run import Compute
 from contract.twins import TWIN_SUBSCRIPTION
-from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.platform import AzurePlatform
-from llmops.platforms.azure.resource_ids import account_id, group_id, workspace_id
 from tests.support.serving import until
 from twins.azure import control
 
@@ -42,10 +42,10 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def clients(twin: Path, tmp_path: Path) -> Iterator[Clients]:
+def session(twin: Path, tmp_path: Path) -> Iterator[AzureSession]:
     """This process is a client of the twin meanwhile."""
     with entered(twin, LLMOPS_CACHE=str(tmp_path / "cache")):
-        yield Clients()
+        yield AzureSession()
 
 
 @contextmanager
@@ -61,27 +61,27 @@ def entered(home: Path, **others: str) -> Iterator[None]:
         yield
 
 
-def assign(clients: Clients, scope: str, role: str, principal: str = "") -> None:
+def assign(session: AzureSession, scope: str, role: str, principal: str = "") -> None:
     """Give a principal a role; without one: the caller."""
     definitions = f"/subscriptions/{TWIN_SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions"
     properties = {
         "roleDefinitionId": f"{definitions}/{role}",
-        "principalId": principal or clients.caller.object_id,
+        "principalId": principal or session.caller.object_id,
         "principalType": "ServicePrincipal",
     }
     name = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
-    clients.arm.put(name, {"properties": properties}, _ROLES)
+    session.arm.put(name, {"properties": properties}, _ROLES)
 
 
 @pytest.fixture
-def make_platform(clients: Clients) -> MakePlatform:
+def make_platform(session: AzureSession) -> MakePlatform:
     """See `make_parts`."""
-    return partial(make_parts, clients)
+    return partial(make_parts, session)
 
 
-def make_parts(clients: Clients, stack: str = "dev", tagged: bool = True, **azure: Any) -> AzurePlatform:
+def make_parts(session: AzureSession, stack: str = "dev", tagged: bool = True, **azure: Any) -> AzurePlatform:
     """Make a stack's account, containers, vault, key and registry; what the program leaves of one without endpoints."""
-    suffix, arm = uuid.uuid4().hex[:8], clients.arm
+    suffix, arm = uuid.uuid4().hex[:8], session.arm
     group = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/kit-{suffix}"
     account = f"{group}/providers/Microsoft.Storage/storageAccounts/kit{suffix}"
     vault = f"{group}/providers/Microsoft.KeyVault/vaults/kit-{suffix}"
@@ -94,12 +94,12 @@ def make_parts(clients: Clients, stack: str = "dev", tagged: bool = True, **azur
     arm.put(f"{account}/blobServices/default", {"properties": service}, _STORAGE)
     for container in ("store", "work"):
         arm.put(f"{account}/blobServices/default/containers/{container}", {"properties": {}}, _STORAGE)
-    rights = {"tenantId": clients.caller.tenant, "sku": {"family": "A", "name": "standard"}}
+    rights = {"tenantId": session.caller.tenant, "sku": {"family": "A", "name": "standard"}}
     made = arm.put(vault, {**place, "properties": {**rights, "enableRbacAuthorization": True}}, _VAULTS)
     key = {"properties": {"kty": "EC", "curveName": "P-256", "keyOps": ["sign", "verify"]}}
     key_id = arm.put(f"{vault}/keys/signing", key, _VAULTS)["properties"]["keyUriWithVersion"]
     for scope, role in ((account, BLOBS_CONTRIBUTOR), (vault, CRYPTO_USER), (vault, SECRETS_OFFICER)):
-        assign(clients, scope, role)
+        assign(session, scope, role)
     sku = {"sku": {"name": "Basic"}, "properties": {"adminUserEnabled": False}}
     server = arm.put(registry, {**place, **sku}, _REGISTRIES)["properties"]["loginServer"]
     outputs = {
@@ -109,12 +109,12 @@ def make_parts(clients: Clients, stack: str = "dev", tagged: bool = True, **azur
         "store": {"url": f"{blobs.rstrip('/')}/store"},
         "signing": {
             "private_key": f"azurekeyvault://{key_id.removeprefix('https://')}",
-            "public_key": _pem(clients, key_id),
+            "public_key": _pem(session, key_id),
         },
         "training": {"image": f"process:training@sha256:{'0' * 64}", "runs": f"{blobs.rstrip('/')}/work/runs"},
         "azure": {
             "subscription": TWIN_SUBSCRIPTION,
-            "tenant": clients.caller.tenant,
+            "tenant": session.caller.tenant,
             "location": LOCATION,
             "resource_group": group.rpartition("/")[2],
             "workspace": f"kit-{suffix}",
@@ -140,7 +140,7 @@ def _may_write(platform: AzurePlatform) -> bool:
 
     try:
         platform.store().objects.create("probe", b"")
-        platform.clients.blobs(platform.azure.blob_url.rstrip("/")).get_blob_client("store", "probe").delete_blob()
+        platform.session.blobs(platform.azure.blob_url.rstrip("/")).get_blob_client("store", "probe").delete_blob()
     except KitError as e:
         if "may not" not in e.what:
             raise
@@ -148,7 +148,7 @@ def _may_write(platform: AzurePlatform) -> bool:
     return True
 
 
-def _pem(clients: Clients, key_id: str) -> str:
+def _pem(session: AzureSession, key_id: str) -> str:
     """Of a key, as the program exports it: read once its role is there, by Key Vault's own client."""
     from azure.core.exceptions import HttpResponseError
     from azure.keyvault.keys import KeyClient, KeyVaultKey
@@ -159,7 +159,7 @@ def _pem(clients: Clients, key_id: str) -> str:
 
     def read() -> bool:
         try:
-            with KeyClient(vault, clients.credential, verify_challenge_resource=False) as keys:
+            with KeyClient(vault, session.credential, verify_challenge_resource=False) as keys:
                 found.append(keys.get_key(name, version))
         except HttpResponseError as e:
             if e.status_code != 403:
@@ -184,12 +184,12 @@ def add_workspace(
         images: training, serving.
         clusters: name -> vm_size, spot, max_nodes.
     """
-    azure, arm, outputs = platform.azure, platform.clients.arm, platform.outputs
+    azure, arm, outputs = platform.azure, platform.session.arm, platform.outputs
     group, workspace = group_id(azure), workspace_id(azure)
     identity_id = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{azure.workspace}"
     vault = f"{group}/providers/Microsoft.KeyVault/vaults/{azure.workspace}"
     identity = arm.put(identity_id, {"location": LOCATION}, "2023-01-31")["properties"]
-    assign(platform.clients, account_id(azure), BLOBS_CONTRIBUTOR, identity["principalId"])
+    assign(platform.session, account_id(azure), BLOBS_CONTRIBUTOR, identity["principalId"])
     needed = {"storageAccount": account_id(azure), "keyVault": vault}
     arm.put(workspace, {"location": LOCATION, "identity": {"type": "SystemAssigned"}, "properties": needed})
     for name in ("store", "work"):

@@ -5,16 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from clouds.azure.session import AzureSession
 from contract.errors import KitError
-from llmops.platforms.azure.bootstrap.bootstrap import (
-    GROUP_API,
-    STORAGE_API,
-    VAULT_API,
-    BootstrappedSubscription,
-    bootstrap,
-    key_url,
-)
-from llmops.platforms.azure.clients import Clients
+from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap, key_url
 
 Run = Callable[..., BootstrappedSubscription]
 
@@ -26,64 +19,64 @@ def project(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def run(clients: Clients, project: str) -> Run:
-    return lambda **options: bootstrap(clients, project, lambda _: None, **options)
+def run(session: AzureSession, project: str) -> Run:
+    return lambda **options: bootstrap(session, project, lambda _: None, **options)
 
 
 def states(done: BootstrappedSubscription) -> dict[str, str]:
     return {row["what"]: row["state"] for row in done.rows}
 
 
-def test_a_dry_run_makes_nothing(run: Run, clients: Clients, project: str) -> None:
+def test_a_dry_run_makes_nothing(run: Run, session: AzureSession, project: str) -> None:
     done = run(dry_run=True, github="acme/bot", stacks=("dev",))
     assert all("would be made" in state or state == "is there" for state in states(done).values())
     assert len(done.rows) >= 5
-    assert clients.arm.find(done.names.group_id, GROUP_API) is None
+    assert session.arm.find(done.names.group_id) is None
     with pytest.raises(KitError, match="there is no key"):
-        key_url(clients, project)
+        key_url(session, project)
 
 
 def test_the_subscription_is_made_ready_and_a_second_time_nothing_changes(
-    run: Run, clients: Clients, project: str
+    run: Run, session: AzureSession, project: str
 ) -> None:
     done = run()
-    names, arm = done.names, clients.arm
-    account = arm.get(names.account_id, STORAGE_API)["properties"]
+    names, arm = done.names, session.arm
+    account = arm.get(names.account_id)["properties"]
     assert (account["allowSharedKeyAccess"], account["allowBlobPublicAccess"]) == (False, False)
     assert (account["supportsHttpsTrafficOnly"], account["minimumTlsVersion"]) == (True, "TLS1_2")
-    blobs = arm.get(f"{names.account_id}/blobServices/default", STORAGE_API)["properties"]
+    blobs = arm.get(f"{names.account_id}/blobServices/default")["properties"]
     assert blobs["isVersioningEnabled"]
     assert blobs["deleteRetentionPolicy"]["enabled"]
-    vault = arm.get(names.vault_id, VAULT_API)["properties"]
+    vault = arm.get(names.vault_id)["properties"]
     assert (vault["enableRbacAuthorization"], vault["enablePurgeProtection"]) == (True, True)
-    assert arm.get(f"{names.vault_id}/keys/states", VAULT_API)["properties"]["kty"] == "RSA"
-    assert key_url(clients, project) == f"azurekeyvault://{names.vault}.vault.azure.net/keys/states"
+    assert arm.get(f"{names.vault_id}/keys/states")["properties"]["kty"] == "RSA"
+    assert key_url(session, project) == f"azurekeyvault://{names.vault}.vault.azure.net/keys/states"
     assert set(states(run()).values()) == {"is there"}
 
 
-def test_what_somebody_weakened_is_put_right_and_what_they_added_stays(run: Run, clients: Clients) -> None:
-    names, arm = run().names, clients.arm
+def test_what_somebody_weakened_is_put_right_and_what_they_added_stays(run: Run, session: AzureSession) -> None:
+    names, arm = run().names, session.arm
     weaker = {"allowSharedKeyAccess": True, "minimumTlsVersion": "TLS1_0"}
-    arm.patch(names.account_id, {"properties": weaker, "tags": {"theirs": "1"}}, STORAGE_API)
+    arm.patch(names.account_id, {"properties": weaker, "tags": {"theirs": "1"}})
     service = f"{names.account_id}/blobServices/default"
     policy = {"enabled": True, "days": 300}
     off = {"isVersioningEnabled": False, "deleteRetentionPolicy": policy, "containerDeleteRetentionPolicy": policy}
-    arm.put(service, {"properties": off}, STORAGE_API)
+    arm.put(service, {"properties": off})
     changed = {what: state for what, state in states(run()).items() if state.startswith("changed")}
     account = f"storage account {names.account}"
     assert changed[f"{account}: access"].startswith("changed: allowSharedKeyAccess True -> False")
     assert changed[f"{account}: versions and soft delete"] == "changed: isVersioningEnabled off -> on"
     assert len(changed) == 2
-    assert arm.get(names.account_id, STORAGE_API)["tags"]["theirs"] == "1"
-    assert arm.get(service, STORAGE_API)["properties"]["deleteRetentionPolicy"]["days"] == 300
+    assert arm.get(names.account_id)["tags"]["theirs"] == "1"
+    assert arm.get(service)["properties"]["deleteRetentionPolicy"]["days"] == 300
 
 
-def test_a_deleted_vault_comes_back_with_its_key(run: Run, clients: Clients, project: str) -> None:
+def test_a_deleted_vault_comes_back_with_its_key(run: Run, session: AzureSession, project: str) -> None:
     names = run().names
-    before = clients.arm.get(f"{names.vault_id}/keys/states", VAULT_API)["properties"]["keyUriWithVersion"]
-    clients.arm.delete(names.vault_id, VAULT_API)
+    before = session.arm.get(f"{names.vault_id}/keys/states")["properties"]["keyUriWithVersion"]
+    session.arm.delete(names.vault_id)
     assert states(run())[f"vault {names.vault}"] == "changed: deleted -> recovered"
-    after = clients.arm.get(f"{names.vault_id}/keys/states", VAULT_API)["properties"]["keyUriWithVersion"]
+    after = session.arm.get(f"{names.vault_id}/keys/states")["properties"]["keyUriWithVersion"]
     assert before.rpartition("/")[2] == after.rpartition("/")[2]
 
 
@@ -93,13 +86,13 @@ def test_a_group_that_is_elsewhere_is_named(run: Run) -> None:
         run(location="westeurope")
 
 
-def test_a_new_subscription_gets_every_provider_that_a_stack_needs(run: Run, clients: Clients) -> None:
-    root = f"/subscriptions/{clients.subscription}/providers"
-    everything = {each["namespace"] for each in clients.arm.list(root, "2021-04-01")}
+def test_a_new_subscription_gets_every_provider_that_a_stack_needs(run: Run, session: AzureSession) -> None:
+    root = f"/subscriptions/{session.subscription}/providers"
+    everything = {each["namespace"] for each in session.arm.list(root, "2021-04-01")}
     for name in everything:
-        clients.arm.post(f"{root}/{name}", "unregister", api_version="2021-04-01")
+        session.arm.post(f"{root}/{name}", "unregister", api_version="2021-04-01")
     said = states(run())["resource providers of the subscription"]
     assert said.startswith("changed: Microsoft.Cdn, Microsoft.Compute, Microsoft.ContainerRegistry")
-    found = {each["namespace"]: each["registrationState"] for each in clients.arm.list(root, "2021-04-01")}
+    found = {each["namespace"]: each["registrationState"] for each in session.arm.list(root, "2021-04-01")}
     without = {name for name, state in found.items() if state != "Registered"}
     assert without == set(), "without those that no document lists the first endpoint fails, and Azure names none"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from clouds.azure.session import AzureSession
 from llmops.platforms.azure import given
 from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
 from llmops.platforms.azure.bootstrap.roles import BUILT_IN, GRANTED
-from llmops.platforms.azure.clients import Clients
 from tests.emulated.llmops.azure.conftest import entered
 from tests.support.azure_escape import Ground, shortest_way_out
 from twins.azure.arm.ids import key
@@ -26,18 +26,18 @@ Document = dict[str, Any]
 def made(twin: Path) -> BootstrappedSubscription:
     with entered(twin):
         return bootstrap(
-            Clients(), "fort", lambda _: None, location="westeurope", github="acme/fort", stacks=("a", "b")
+            AzureSession(), "fort", lambda _: None, location="westeurope", github="acme/fort", stacks=("a", "b")
         )
 
 
 @pytest.fixture
-def ground(made: BootstrappedSubscription, clients: Clients) -> Ground:
+def ground(made: BootstrappedSubscription, session: AzureSession) -> Ground:
     stranger = given.application(f"stranger-{uuid.uuid4().hex[:8]}")[1]
-    return ground_of(made, clients, stranger)
+    return ground_of(made, session, stranger)
 
 
-def ground_of(made: BootstrappedSubscription, clients: Clients, stranger: str) -> Ground:
-    names, arm = made.names, clients.arm
+def ground_of(made: BootstrappedSubscription, session: AzureSession, stranger: str) -> Ground:
+    names, arm = made.names, session.arm
     known = given.admin("GET", "principals")
     identities = {each["resource"]: each["object_id"] for each in known if each.get("resource")}
     own = frozenset(key(settings["resource_group"]) for settings in made.stacks.values())
@@ -53,7 +53,7 @@ def ground_of(made: BootstrappedSubscription, clients: Clients, stranger: str) -
         identities=identities,
         own=own,
         others=others,
-        strangers=(stranger, clients.caller.object_id),
+        strangers=(stranger, session.caller.object_id),
         may=frozenset(
             {(key(names.container_id), f"{_BLOBS}/{verb}") for verb in ("read", "write", "delete", "add/action")}
             | {(key(names.key_id), f"{_KEYS}/{verb}") for verb in ("read", "encrypt/action", "decrypt/action")}

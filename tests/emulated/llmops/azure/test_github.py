@@ -18,19 +18,13 @@ import pytest
 from azure.keyvault.keys.crypto import SignatureAlgorithm
 from ruamel.yaml import YAML
 
+from clouds.azure.errors import explained
+from clouds.azure.session import AzureSession
 from clouds.names import named_after
 from contract.errors import KitError
 from llmops.platforms.azure import given
-from llmops.platforms.azure.bootstrap.bootstrap import (
-    GROUP_API,
-    IDENTITY_API,
-    STORAGE_API,
-    VAULT_API,
-    BootstrappedSubscription,
-    bootstrap,
-)
+from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
 from llmops.platforms.azure.bootstrap.github import ISSUER
-from llmops.platforms.azure.clients import Clients, explained
 from tests.emulated.llmops.azure.conftest import entered
 from tests.emulated.llmops.azure.test_policy import ROOT, STACK, put_version
 from tests.emulated.llmops.conftest import Kit
@@ -63,10 +57,10 @@ def environ(twin: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def made(twin: Path) -> BootstrappedSubscription:
     with entered(twin):
-        return bootstrap(Clients(), "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
+        return bootstrap(AzureSession(), "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
 
 
-def sign_in(clients: Clients, client: str, subject: str) -> None:
+def sign_in(session: AzureSession, client: str, subject: str) -> None:
     """As azure/login does, with a token as GitHub gives one to a workflow (the twin makes it)."""
     until_then, audience = time.time() + 300, "api://AzureADTokenExchange"
     claims = {"iss": ISSUER, "aud": audience, "sub": subject, "exp": until_then}
@@ -77,7 +71,7 @@ def sign_in(clients: Clients, client: str, subject: str) -> None:
         "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         "client_assertion": given.admin("POST", "web-identities", claims)["token"],
     }
-    url = f"{clients.twin}/{clients.caller.tenant}/oauth2/v2.0/token"
+    url = f"{session.twin}/{session.caller.tenant}/oauth2/v2.0/token"
     with urllib.request.urlopen(
         url, urllib.parse.urlencode(form).encode(), timeout=30, context=ssl.create_default_context()
     ) as answer:
@@ -101,36 +95,38 @@ def sign_in(clients: Clients, client: str, subject: str) -> None:
     ],
 )
 def test_no_other_workflow_is_an_identity(
-    made: BootstrappedSubscription, clients: Clients, kind: str, subject: str, may: bool
+    made: BootstrappedSubscription, session: AzureSession, kind: str, subject: str, may: bool
 ) -> None:
     if may:
-        sign_in(clients, made.client_ids[kind], subject)
+        sign_in(session, made.client_ids[kind], subject)
         return
     with pytest.raises(urllib.error.HTTPError) as refused:
-        sign_in(clients, made.client_ids[kind], subject)
+        sign_in(session, made.client_ids[kind], subject)
     refused.value.close()
     assert refused.value.code == 401
 
 
-def identity(clients: Clients, made: BootstrappedSubscription, kind: str) -> dict[str, str]:
+def identity(session: AzureSession, made: BootstrappedSubscription, kind: str) -> dict[str, str]:
     """Variables with which a process is one of the identities."""
-    properties = clients.arm.get(made.roles[kind], IDENTITY_API)["properties"]
+    properties = session.arm.get(made.roles[kind])["properties"]
     variables = given.admin("POST", "headers", {"object_id": properties["principalId"]})
     # The stand-in plugin takes the same identity from the same place.
     client = {"AZURE_CLIENT_ID": properties["clientId"], "ARM_CLIENT_ID": properties["clientId"]}
     return {**variables, **client, "ARM_USE_MSI": "true", "ARM_CLIENT_SECRET": ""}
 
 
-def test_bootstrap_for_github_is_repeated_without_a_change(made: BootstrappedSubscription, clients: Clients) -> None:
-    again = bootstrap(clients, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
+def test_bootstrap_for_github_is_repeated_without_a_change(
+    made: BootstrappedSubscription, session: AzureSession
+) -> None:
+    again = bootstrap(session, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
     assert {row["state"] for row in again.rows} == {"is there"}
     assert again.client_ids == made.client_ids
     credential = f"{made.roles['deploy']}/federatedIdentityCredentials/branch"
-    properties = clients.arm.get(credential, IDENTITY_API)["properties"]
+    properties = session.arm.get(credential)["properties"]
     opened = {**properties, "subject": "repo:acme/ci:ref:refs/heads/x"}
-    clients.arm.put(credential, {"properties": opened}, IDENTITY_API)
+    session.arm.put(credential, {"properties": opened})
     changed = [
-        row["state"] for row in bootstrap(clients, "llmops", lambda _: None, github="acme/ci", stacks=("ci",)).rows
+        row["state"] for row in bootstrap(session, "llmops", lambda _: None, github="acme/ci", stacks=("ci",)).rows
     ]
     assert [state for state in changed if state.startswith("changed")] == [
         f"changed: repo:acme/ci:ref:refs/heads/x -> {MAIN}"
@@ -139,15 +135,15 @@ def test_bootstrap_for_github_is_repeated_without_a_change(made: BootstrappedSub
 
 @pytest.mark.vulnerability(12)
 def test_vulnerability_12_the_deploy_identity_gives_roles_to_the_stacks_own_identities_alone(
-    made: BootstrappedSubscription, clients: Clients
+    made: BootstrappedSubscription, session: AzureSession
 ) -> None:
-    deploy, somebody = identity(clients, made, "deploy"), given.application("somebody")[1]
+    deploy, somebody = identity(session, made, "deploy"), given.application("somebody")[1]
     stack = made.stacks["ci"]
     group = stack["resource_group"]
-    training = clients.arm.get(stack["identities"]["training"], IDENTITY_API)["properties"]["principalId"]
-    own = clients.arm.get(made.roles["deploy"], IDENTITY_API)["properties"]["principalId"]
+    training = session.arm.get(stack["identities"]["training"])["properties"]["principalId"]
+    own = session.arm.get(made.roles["deploy"])["properties"]["principalId"]
     with mock.patch.dict(os.environ, deploy):
-        other = Clients()
+        other = AzureSession()
         until(lambda: _gives(other, training, ACR_PULL, group))
         for principal, role, scope in (
             (training, ACR_PULL, ROOT.partition("/providers")[0]),
@@ -159,31 +155,31 @@ def test_vulnerability_12_the_deploy_identity_gives_roles_to_the_stacks_own_iden
         ):
             with pytest.raises(KitError, match="may not"):
                 _give(other, principal, role, scope)
-    for assignment in _of(clients, group, training):
-        clients.arm.delete(assignment["id"], ROLES_API)
+    for assignment in _of(session, group, training):
+        session.arm.delete(assignment["id"], ROLES_API)
 
 
 @pytest.mark.vulnerability(12)
 def test_vulnerability_12_the_deploy_identity_neither_removes_nor_opens_the_states_nor_signs(
-    made: BootstrappedSubscription, clients: Clients
+    made: BootstrappedSubscription, session: AzureSession
 ) -> None:
     names, stack = made.names, made.stacks["ci"]
     trusted = {"issuer": ISSUER, "subject": "repo:evil/ci:pull_request", "audiences": ["api://AzureADTokenExchange"]}
     takes = f"{made.roles['promote']}/federatedIdentityCredentials/evil"
-    account = clients.arm.get(names.account_id, STORAGE_API)["properties"]["primaryEndpoints"]["blob"]
-    with mock.patch.dict(os.environ, identity(clients, made, "deploy")):
-        other = Clients()
+    account = session.arm.get(names.account_id)["properties"]["primaryEndpoints"]["blob"]
+    with mock.patch.dict(os.environ, identity(session, made, "deploy")):
+        other = AzureSession()
         until(lambda: _writes_states(other, account))
         for refused in (
-            lambda: other.arm.delete(names.account_id, STORAGE_API),
-            lambda: other.arm.post(names.account_id, "listKeys", api_version=STORAGE_API),
-            lambda: other.arm.patch(names.account_id, {"properties": {"allowBlobPublicAccess": True}}, STORAGE_API),
-            lambda: other.arm.delete(names.container_id, STORAGE_API),
-            lambda: other.arm.delete(names.vault_id, VAULT_API),
-            lambda: other.arm.patch(names.vault_id, {"properties": {"enableRbacAuthorization": False}}, VAULT_API),
-            lambda: other.arm.put(names.key_id, {"properties": {"attributes": {"enabled": False}}}, VAULT_API),
-            lambda: other.arm.delete(names.group_id, GROUP_API),
-            lambda: other.arm.put(takes, {"properties": trusted}, IDENTITY_API),
+            lambda: other.arm.delete(names.account_id),
+            lambda: other.arm.post(names.account_id, "listKeys"),
+            lambda: other.arm.patch(names.account_id, {"properties": {"allowBlobPublicAccess": True}}),
+            lambda: other.arm.delete(names.container_id),
+            lambda: other.arm.delete(names.vault_id),
+            lambda: other.arm.patch(names.vault_id, {"properties": {"enableRbacAuthorization": False}}),
+            lambda: other.arm.put(names.key_id, {"properties": {"attributes": {"enabled": False}}}),
+            lambda: other.arm.delete(names.group_id),
+            lambda: other.arm.put(takes, {"properties": trusted}),
         ):
             with pytest.raises(KitError, match="may not"):
                 refused()
@@ -191,15 +187,15 @@ def test_vulnerability_12_the_deploy_identity_neither_removes_nor_opens_the_stat
             other.blobs(account.rstrip("/")).delete_container("states")
         with pytest.raises(KitError, match="may not"), explained("signing"):
             other.key(stack["signing_key"]).sign(SignatureAlgorithm.es256, b"0" * 32)
-    with mock.patch.dict(os.environ, identity(clients, made, "promote")):
-        until(lambda: _signs(Clients(), stack["signing_key"]))
+    with mock.patch.dict(os.environ, identity(session, made, "promote")):
+        until(lambda: _signs(AzureSession(), stack["signing_key"]))
 
 
-def _writes_states(clients: Clients, account: str) -> bool:
+def _writes_states(session: AzureSession, account: str) -> bool:
     try:
         with explained("states"):
-            clients.blobs(account.rstrip("/")).get_blob_client("states", "probe").upload_blob(b"", overwrite=True)
-            clients.blobs(account.rstrip("/")).get_blob_client("states", "probe").delete_blob()
+            session.blobs(account.rstrip("/")).get_blob_client("states", "probe").upload_blob(b"", overwrite=True)
+            session.blobs(account.rstrip("/")).get_blob_client("states", "probe").delete_blob()
     except KitError as e:
         if "may not" not in e.what:
             raise
@@ -207,10 +203,10 @@ def _writes_states(clients: Clients, account: str) -> bool:
     return True
 
 
-def _signs(clients: Clients, key: str) -> bool:
+def _signs(session: AzureSession, key: str) -> bool:
     try:
         with explained("signing"):
-            return bool(clients.key(key).sign(SignatureAlgorithm.es256, b"0" * 32).signature)
+            return bool(session.key(key).sign(SignatureAlgorithm.es256, b"0" * 32).signature)
     except KitError as e:
         if "may not" not in e.what:
             raise
@@ -218,59 +214,59 @@ def _signs(clients: Clients, key: str) -> bool:
 
 
 def test_what_an_earlier_version_gave_on_the_subscription_is_taken_back(
-    made: BootstrappedSubscription, clients: Clients
+    made: BootstrappedSubscription, session: AzureSession
 ) -> None:
-    principal = clients.arm.get(made.roles["deploy"], IDENTITY_API)["properties"]["principalId"]
-    given.assign(clients, principal, ADMINISTRATOR)
-    given.assign(clients, principal, CONTRIBUTOR)
-    again = bootstrap(clients, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
+    principal = session.arm.get(made.roles["deploy"])["properties"]["principalId"]
+    given.assign(session, principal, ADMINISTRATOR)
+    given.assign(session, principal, CONTRIBUTOR)
+    again = bootstrap(session, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
     changed = [row["what"] for row in again.rows if row["state"].startswith("changed: taken back")]
     assert [what.partition(" of ")[0] for what in sorted(changed)] == [
         "role Contributor",
         "role Role Based Access Control Administrator",
     ]
-    left = _of(clients, made.names.scope, principal)
+    left = _of(session, made.names.scope, principal)
     assert {each["properties"]["scope"] for each in left if "/resourceGroups/" not in each["properties"]["scope"]}
     assert not [each for each in left if each["properties"]["roleDefinitionId"].endswith(CONTRIBUTOR)
                 and "/resourceGroups/" not in each["properties"]["scope"]]  # fmt: skip
 
 
-def test_workflows_without_a_stack_get_nothing(clients: Clients) -> None:
+def test_workflows_without_a_stack_get_nothing(session: AzureSession) -> None:
     with pytest.raises(KitError, match="which stacks") as refused:
-        bootstrap(clients, "llmops", lambda _: None, github="acme/none")
+        bootstrap(session, "llmops", lambda _: None, github="acme/none")
     assert "--for" in refused.value.fix
 
 
-def test_a_group_of_somebody_else_is_not_taken(made: BootstrappedSubscription, clients: Clients) -> None:
+def test_a_group_of_somebody_else_is_not_taken(made: BootstrappedSubscription, session: AzureSession) -> None:
     group = made.stacks["ci"]["resource_group"].replace("-ci-group-", "-own-group-")
     name = named_after("llmops", "own", "group", 90)
-    clients.arm.put(f"{group.rpartition('/')[0]}/{name}", {"location": LOCATION}, GROUP_API)
+    session.arm.put(f"{group.rpartition('/')[0]}/{name}", {"location": LOCATION})
     with pytest.raises(KitError, match="did not make it"):
-        bootstrap(clients, "llmops", lambda _: None, stacks=("own",))
+        bootstrap(session, "llmops", lambda _: None, stacks=("own",))
 
 
-def _of(clients: Clients, scope: str, principal: str) -> list[dict[str, Any]]:
+def _of(session: AzureSession, scope: str, principal: str) -> list[dict[str, Any]]:
     query = {"$filter": f"principalId eq '{principal}'"}
-    return list(clients.arm.list(f"{scope}/providers/Microsoft.Authorization/roleAssignments", ROLES_API, **query))
+    return list(session.arm.list(f"{scope}/providers/Microsoft.Authorization/roleAssignments", ROLES_API, **query))
 
 
-def test_the_preview_identity_changes_nothing(made: BootstrappedSubscription, clients: Clients) -> None:
-    account = clients.arm.get(made.names.account_id, STORAGE_API)["properties"]["primaryEndpoints"]["blob"]
+def test_the_preview_identity_changes_nothing(made: BootstrappedSubscription, session: AzureSession) -> None:
+    account = session.arm.get(made.names.account_id)["properties"]["primaryEndpoints"]["blob"]
     group = made.stacks["ci"]["resource_group"]
-    with mock.patch.dict(os.environ, identity(clients, made, "preview")):
-        other = Clients()
+    with mock.patch.dict(os.environ, identity(session, made, "preview")):
+        other = AzureSession()
         until(lambda: _reads_states(other, account))
         for place in (f"{made.names.scope}/resourceGroups/theirs", group):
             with pytest.raises(KitError, match="may not"):
-                other.arm.put(place, {"location": LOCATION}, GROUP_API)
+                other.arm.put(place, {"location": LOCATION})
         with pytest.raises(KitError, match="may not"), explained("states"):
             other.blobs(account.rstrip("/")).get_blob_client("states", "theirs").upload_blob(b"")
 
 
-def _reads_states(clients: Clients, account: str) -> bool:
+def _reads_states(session: AzureSession, account: str) -> bool:
     try:
         with explained("states"):
-            list(clients.blobs(account.rstrip("/")).get_container_client("states").list_blob_names())
+            list(session.blobs(account.rstrip("/")).get_container_client("states").list_blob_names())
     except KitError as e:
         if "may not" not in e.what:
             raise
@@ -278,9 +274,9 @@ def _reads_states(clients: Clients, account: str) -> bool:
     return True
 
 
-def _gives(clients: Clients, principal: str, role: str, scope: str) -> bool:
+def _gives(session: AzureSession, principal: str, role: str, scope: str) -> bool:
     try:
-        _give(clients, principal, role, scope)
+        _give(session, principal, role, scope)
     except KitError as e:
         if "may not" not in e.what:
             raise
@@ -288,14 +284,14 @@ def _gives(clients: Clients, principal: str, role: str, scope: str) -> bool:
     return True
 
 
-def _give(clients: Clients, principal: str, role: str, scope: str) -> None:
+def _give(session: AzureSession, principal: str, role: str, scope: str) -> None:
     properties = {
         "principalId": principal,
         "principalType": "ServicePrincipal",
         "roleDefinitionId": f"{ROOT}/roleDefinitions/{role}",
     }
     id_ = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
-    clients.arm.put(id_, {"properties": properties}, ROLES_API)
+    session.arm.put(id_, {"properties": properties}, ROLES_API)
 
 
 class Workflow:
@@ -333,7 +329,7 @@ class Workflow:
 
 @pytest.mark.long
 def test_the_workflows_run_as_the_identities_that_they_take(
-    kit: Kit, environ: dict[str, str], clients: Clients, made: BootstrappedSubscription, tmp_path: Path
+    kit: Kit, environ: dict[str, str], session: AzureSession, made: BootstrappedSubscription, tmp_path: Path
 ) -> None:
     write_stack(kit.folder / "Pulumi.ci.yaml", made.stacks["ci"])
     (kit.folder / ".venv").symlink_to(sys.prefix)
@@ -341,7 +337,7 @@ def test_the_workflows_run_as_the_identities_that_they_take(
     preview, deploy, drift, promote = (Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md") for name in names)
     assert [each.identity for each in (preview, deploy, drift, promote)] == ["preview", "deploy", "preview", "promote"]
     root = environ | {"PULUMI_HOME": kit.environ["PULUMI_HOME"]}
-    reads, deploys, promotes = (root | identity(clients, made, kind) for kind in ("preview", "deploy", "promote"))
+    reads, deploys, promotes = (root | identity(session, made, kind) for kind in ("preview", "deploy", "promote"))
 
     deploy.run(deploys)
     kit.environ = root | {"PULUMI_BACKEND_URL": made.backend, "PULUMI_STACK": "ci"}
@@ -351,9 +347,9 @@ def test_the_workflows_run_as_the_identities_that_they_take(
     assert "endpoint chatbot: new -> chatbot@1" in (tmp_path / "summary.md").read_text()
     deploy.run(deploys)
     drift.run(reads)
-    kit.environ |= identity(clients, made, "deploy")
+    kit.environ |= identity(session, made, "deploy")
     kit.run("down", "--data", "ci")
-    left = clients.arm.list(f"{made.stacks['ci']['resource_group']}/resources", GROUP_API)
+    left = session.arm.list(f"{made.stacks['ci']['resource_group']}/resources")
     assert {each["id"].lower() for each in left} == {id_.lower() for id_ in made.stacks["ci"]["identities"].values()}
 
 

@@ -52,7 +52,7 @@ def push(login: Login, repository: str, tag: str) -> str:
 
 def test_an_image_is_pushed_found_and_removed(make_platform: MakePlatform) -> None:
     platform = make_platform()
-    images = AcrImages(platform.outputs, platform.clients)
+    images = AcrImages(platform.outputs, platform.session)
     assert images.url("serving") == f"{platform.azure.registry}/serving"
     assert images.find("serving", "1") == ""
     login = images.login("serving")
@@ -68,7 +68,7 @@ def test_an_image_is_pushed_found_and_removed(make_platform: MakePlatform) -> No
 @pytest.mark.scorecard("sbom")
 def test_an_sbom_is_attached_to_an_image_once(make_platform: MakePlatform) -> None:
     platform = make_platform()
-    images = AcrImages(platform.outputs, platform.clients)
+    images = AcrImages(platform.outputs, platform.session)
     login = images.login("serving")
     digest = push(login, "serving", "1")
     repository = Repository(login, "serving")
@@ -88,7 +88,7 @@ def test_an_sbom_is_attached_to_an_image_once(make_platform: MakePlatform) -> No
 
 def test_a_registry_of_another_stack_is_left_as_it_is(make_platform: MakePlatform) -> None:
     platform = make_platform(tagged=False)
-    images = AcrImages(platform.outputs, platform.clients)
+    images = AcrImages(platform.outputs, platform.session)
     digest = push(images.login("serving"), "serving", "1")
     platform.remove_data()
     assert images.find("serving", "1") == digest
@@ -100,4 +100,4 @@ def test_a_registry_that_is_not_there_is_told(make_platform: MakePlatform) -> No
         update={"azure": platform.azure.model_copy(update={"registry": "localhost:1", "repositories": {"x": "l/x"}})}
     )
     with pytest.raises(KitError, match="can't be reached"):
-        AcrImages(here, platform.clients).login("x")
+        AcrImages(here, platform.session).login("x")

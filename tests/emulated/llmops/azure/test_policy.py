@@ -10,9 +10,9 @@ from unittest import mock
 import pytest
 from ruamel.yaml import YAML
 
+from clouds.azure.session import AzureSession
 from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure import given
-from llmops.platforms.azure.clients import Clients
 from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
@@ -46,7 +46,7 @@ def environ(twin: Path) -> dict[str, str]:
 
 @pytest.mark.long
 def test_an_application_with_the_recorded_role_alone_lives_a_stacks_life(
-    kit: Kit, environ: dict[str, str], clients: Clients, tmp_path: Path
+    kit: Kit, environ: dict[str, str], session: AzureSession, tmp_path: Path
 ) -> None:
     kit.environ = environ | {"PULUMI_HOME": kit.environ["PULUMI_HOME"], "PULUMI_STACK": "exact"}
     kit.environ["PULUMI_BACKEND_URL"] = kit.json("bootstrap", "azure")["backend"]
@@ -62,31 +62,31 @@ def test_an_application_with_the_recorded_role_alone_lives_a_stacks_life(
     root, half = dict(kit.environ), len(role["Actions"]) // 2
     variables, principal = given.application("exact")
     kit.environ |= variables
-    allow(clients, principal, {**role, "Actions": role["Actions"][:half]}, "half")
+    allow(session, principal, {**role, "Actions": role["Actions"][:half]}, "half")
     assert "does not have authorization to perform action" in kit.run("up", code=1)
-    allow(clients, principal, {**role, "Actions": role["Actions"][half:]}, "rest")
+    allow(session, principal, {**role, "Actions": role["Actions"][half:]}, "rest")
     kit.run("up")
     for weights in ("one", "two"):
         put_version(root, kit, tmp_path / weights, weights)
         as_somebody(root, kit, "promote", "chatbot@latest", "--endpoint", "assistant")
         roll_out_at_once(kit.folder / "Pulumi.exact.yaml")
         kit.run("up")
-    use(kit, root, clients)
+    use(kit, root, session)
     kit.run("up", "--refresh")
     assert kit.json("status")["endpoints"][0]["serves"] == "chatbot@2"
     with mock.patch.dict(os.environ, root, clear=True):
-        given.start_job(Clients(), PulumiStack(Project(kit.folder), "exact").outputs())
+        given.start_job(AzureSession(), PulumiStack(Project(kit.folder), "exact").outputs())
     assert "stopping job" in kit.run("down")
     kit.run("down", "--data", "exact")
 
 
-def use(kit: Kit, root: dict[str, str], clients: Clients) -> None:
+def use(kit: Kit, root: dict[str, str], session: AzureSession) -> None:
     """Do what a user does, with the role of `--use` and the state's place, which is the project's."""
     variables, principal = given.application("user")
     role = json.loads(kit.run("plan", "--policy", "--use"))
     (group,) = role["AssignableScopes"]
     assert group.rpartition("/")[0].endswith("/resourceGroups")
-    allow(clients, principal, role, "use")
+    allow(session, principal, role, "use")
     for words in (("models", "list"), ("runs", "list"), ("status",), ("logs", "assistant")):
         as_somebody(root | variables, kit, *words)
     as_somebody(root | variables, kit, "promote", "chatbot@latest", "--endpoint", "assistant")
@@ -94,13 +94,13 @@ def use(kit: Kit, root: dict[str, str], clients: Clients) -> None:
     assert not [r["action"] for r in recorded if r["principal"] == principal and not r["allowed"]]
 
 
-def allow(clients: Clients, principal: str, role: dict[str, Any], name: str) -> None:
+def allow(session: AzureSession, principal: str, role: dict[str, Any], name: str) -> None:
     """Let a principal have a custom role on the subscription."""
     guid = str(uuid.uuid4())
     blocks = [{"actions": role["Actions"], "dataActions": role["DataActions"]}]
     properties = {"roleName": f"exact-{name}", "permissions": blocks, "assignableScopes": [SUBSCRIPTION]}
-    clients.arm.put(f"{ROOT}/roleDefinitions/{guid}", {"properties": properties}, "2022-04-01")
-    given.assign(clients, principal, guid)
+    session.arm.put(f"{ROOT}/roleDefinitions/{guid}", {"properties": properties}, "2022-04-01")
+    given.assign(session, principal, guid)
 
 
 def roll_out_at_once(path: Path) -> None:

@@ -12,9 +12,11 @@ import pytest
 from clouds.azure.jobs import (
     JOBS_TAG,
     SCHEDULED_RUN,
-    JobPlace,
+    AzureJobContext,
     command_job,
 )
+from clouds.azure.names import workspace_id
+from clouds.azure.session import AzureSession
 from contract.documents.recipe import Recipe
 from contract.documents.run import (
     Compute,
@@ -28,9 +30,7 @@ from contract.layout import run_spec_key
 from contract.names import ModelRef
 from hosting import images
 from llmops import __version__
-from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.platform import AzurePlatform
-from llmops.platforms.azure.resource_ids import workspace_id
 from llmops.runs.runs import collect, find_run
 from llmops.store.store import now
 from tests.emulated.llmops.azure.conftest import add_workspace, entered, make_parts
@@ -91,7 +91,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     control.up(home, pace=0.05, say=lambda _: None)
     try:
         with entered(home):
-            made = add_workspace(make_parts(Clients()), {"training": image}, CLUSTERS)
+            made = add_workspace(make_parts(AzureSession()), {"training": image}, CLUSTERS)
             write_rows(folder / "data")
             recipe = tiny_recipe(epochs=12, batch_size=4)
             dataset_folder = folder / "dataset"
@@ -163,7 +163,7 @@ def test_two_nodes_train_as_one(world: World) -> None:
 
 def test_a_schedules_job_is_a_run_that_is_collected(world: World, whole: tuple[str, list[str]]) -> None:
     platform, azure = world.platform, world.platform.azure
-    place = JobPlace(
+    place = AzureJobContext(
         azure.job_prefix, f"{workspace_id(azure)}/computes", azure.computes, azure.environments["training"],
         azure.client_ids["training"], "store", "work", "work", azure.tags,
     )  # fmt: skip
@@ -171,7 +171,7 @@ def test_a_schedules_job_is_a_run_that_is_collected(world: World, whole: tuple[s
     stored = StoredSpec(run_spec_key(whole[0]).removesuffix("/run.json"), sha256_bytes(spec.to_json().encode()))
     job = f"nightly-{uuid.uuid4().hex[:8]}"
     properties = command_job(SCHEDULED_RUN, SCHEDULED_RUN, spec, stored, place)
-    platform.clients.arm.put(f"{workspace_id(azure)}/jobs/{job}", {"properties": properties})
+    platform.session.arm.put(f"{workspace_id(azure)}/jobs/{job}", {"properties": properties})
     *_, last = platform.follow(job)
     assert last.startswith("1 x ")
     found = find_run(platform, job)
@@ -206,8 +206,8 @@ def test_all_is_stopped_and_removed(world: World, tmp_path: Path) -> None:
     platform.halt(said.append)
     assert any(spec.id in line for line in said)
     jobs = f"{workspace_id(platform.azure)}/jobs"
-    assert [j for j in platform.clients.arm.list(jobs) if j["properties"]["tags"].get(JOBS_TAG)]
+    assert [j for j in platform.session.arm.list(jobs) if j["properties"]["tags"].get(JOBS_TAG)]
     platform.remove_data()
-    until(lambda: not list(platform.clients.arm.list(jobs)))
+    until(lambda: not list(platform.session.arm.list(jobs)))
     assert platform.find() == []
     assert platform.store().versions() == []

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from clouds.azure.names import endpoint_id
 from contract.documents.outputs import StackOutputs
 from contract.errors import KitError
 from hosting import images
 from llmops.platforms.azure.platform import AzurePlatform
-from llmops.platforms.azure.resource_ids import endpoint_id
 from llmops.platforms.registry import open_platform
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
 
@@ -50,7 +50,7 @@ def question(**members: Any) -> dict[str, Any]:
 
 def take_traffic_away(world: World) -> None:
     """Put the endpoint as somebody does who knows nothing of its traffic."""
-    arm, id_ = world.platform.clients.arm, endpoint_id(world.platform.azure, "chatbot")
+    arm, id_ = world.platform.session.arm, endpoint_id(world.platform.azure, "chatbot")
     live = arm.get(id_)
     ids = {each: {} for each in live["identity"]["userAssignedIdentities"]}
     identity = {"type": "UserAssigned", "userAssignedIdentities": ids}
@@ -78,12 +78,12 @@ def test_an_openai_client_is_let_in_by_a_token_and_without_one_it_is_not(world: 
     request = urllib.request.Request(f"{access.url}/chat/completions", body, headers)
     with urllib.request.urlopen(request, context=world.subscription.trust(), timeout=60) as answer:
         assert json.load(answer)["model"] == FIRST
-    world.platform.clients.__dict__["token"] = lambda scope: "nothing"
+    world.platform.session.__dict__["token"] = lambda scope: "nothing"
     try:
         with pytest.raises(KitError, match="answers 401") as caught:
             list(world.platform.invoke("chatbot", question()))
     finally:
-        del world.platform.clients.__dict__["token"]
+        del world.platform.session.__dict__["token"]
     assert caught.value.where == "endpoint chatbot"
     assert caught.value.fix
 
@@ -105,7 +105,7 @@ def test_what_is_live_is_told_and_its_lines(world: World) -> None:
 
 
 def test_traffic_that_somebody_took_away_is_found_and_set_again(world: World) -> None:
-    arm, id_ = world.platform.clients.arm, endpoint_id(world.platform.azure, "chatbot")
+    arm, id_ = world.platform.session.arm, endpoint_id(world.platform.azure, "chatbot")
     sha256 = world.platform.outputs.endpoints["chatbot"].sha256
     before = arm.get(id_)
     take_traffic_away(world)
@@ -120,7 +120,7 @@ def test_traffic_that_somebody_took_away_is_found_and_set_again(world: World) ->
 
 
 def test_an_endpoint_that_is_gone_is_told(world: World) -> None:
-    arm, id_ = world.platform.clients.arm, endpoint_id(world.platform.azure, "chatbot")
+    arm, id_ = world.platform.session.arm, endpoint_id(world.platform.azure, "chatbot")
     take_traffic_away(world)
     for deployment in list(arm.list(f"{id_}/deployments")):
         arm.delete(deployment["id"])

@@ -14,9 +14,9 @@ import psutil
 import pytest
 from azure.storage.blob import ContainerClient
 
+from clouds.azure.session import AzureSession
 from contract.twins import owner_headers
-from llmops.platforms.azure.bootstrap.bootstrap import STORAGE_API, Names
-from llmops.platforms.azure.clients import Clients
+from llmops.platforms.azure.bootstrap.names import AzureBootstrapNames
 from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
 from tests.support.clients import client_environ
 from twins.azure import control
@@ -52,40 +52,40 @@ def environ(twin: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def in_folder(kit: Kit, environ: dict[str, str], clients: Clients) -> Kit:
+def in_folder(kit: Kit, environ: dict[str, str], session: AzureSession) -> Kit:
     """A project with a stack `dev` of target azure on the twin."""
     kit.environ = environ | {"PULUMI_HOME": kit.environ["PULUMI_HOME"]}
     (kit.folder / "__main__.py").write_text(
-        PROGRAM.format(subscription=clients.subscription, tenant=clients.caller.tenant)
+        PROGRAM.format(subscription=session.subscription, tenant=session.caller.tenant)
     )
     (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: azure\n")
     return kit
 
 
 @pytest.fixture
-def in_blobs(in_folder: Kit, clients: Clients) -> Iterator[Kit]:
+def in_blobs(in_folder: Kit, session: AzureSession) -> Iterator[Kit]:
     """The same, its state in the container that bootstrap made."""
     made = in_folder.json("bootstrap", "azure")
     assert (made["secrets_provider"], made["boundary"], made["roles"]) == ("", "", {})
     in_folder.environ[BACKEND] = made["backend"]
     yield in_folder
-    container = blobs(clients)
+    container = blobs(session)
     for name in list(container.list_blob_names()):
         container.delete_blob(name)
 
 
-def blobs(clients: Clients) -> ContainerClient:
+def blobs(session: AzureSession) -> ContainerClient:
     """The container of states, at its account's own host."""
-    names = Names("llmops", clients.subscription)
-    account = clients.arm.get(names.account_id, STORAGE_API)["properties"]["primaryEndpoints"]["blob"]
-    return clients.blobs(account.rstrip("/")).get_container_client("states")
+    names = AzureBootstrapNames("llmops", session.subscription)
+    account = session.arm.get(names.account_id)["properties"]["primaryEndpoints"]["blob"]
+    return session.blobs(account.rstrip("/")).get_container_client("states")
 
 
-def test_a_new_stack_keeps_its_state_in_blobs_and_its_secrets_encrypted(in_blobs: Kit, clients: Clients) -> None:
+def test_a_new_stack_keeps_its_state_in_blobs_and_its_secrets_encrypted(in_blobs: Kit, session: AzureSession) -> None:
     in_blobs.run("up")
-    names = list(blobs(clients).list_blob_names())
+    names = list(blobs(session).list_blob_names())
     (state,) = [name for name in names if name.endswith("stacks/llmops/dev.json")]
-    text = blobs(clients).download_blob(state).readall().decode()
+    text = blobs(session).download_blob(state).readall().decode()
     assert "sesame-open" not in text
     assert json.loads(text)["checkpoint"]["latest"]["secrets_providers"]["type"] == "passphrase"
     assert not [name for name in names if "/locks/" in name]
@@ -115,31 +115,33 @@ def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
 
 @pytest.mark.long  # on AWS, `make test` shows the same
 @pytest.mark.vulnerability(6)
-def test_vulnerability_6_a_lock_in_the_blobs_that_nobody_here_took_is_refused(in_blobs: Kit, clients: Clients) -> None:
+def test_vulnerability_6_a_lock_in_the_blobs_that_nobody_here_took_is_refused(
+    in_blobs: Kit, session: AzureSession
+) -> None:
     """It has this host's name and a number that no process here has: another container of the name holds it."""
     name = f".pulumi/locks/organization/llmops/dev/{uuid.uuid4()}.json"
     in_blobs.run("up")
     lock = {"pid": dead_pid(), "username": "u", "hostname": socket.gethostname(), "timestamp": "2026-11-01T10:00:00Z"}
-    blobs(clients).upload_blob(name, json.dumps(lock).encode())
+    blobs(session).upload_blob(name, json.dumps(lock).encode())
     refused = in_blobs.run("up", code=1)
     assert f"process {lock['pid']} of u on {socket.gethostname()} since 2026-11-01 10:00:00 UTC" in refused
     assert "`pulumi cancel`" in refused
-    blobs(clients).upload_blob(name, b"{", overwrite=True)
+    blobs(session).upload_blob(name, b"{", overwrite=True)
     refused = in_blobs.run("up", code=1)
     assert "this is no lock of Pulumi's" in refused
     assert name in refused
-    blobs(clients).delete_blob(name)
+    blobs(session).delete_blob(name)
     in_blobs.run("up")
 
 
-def test_a_state_that_can_not_be_written_is_told_with_the_way_out(in_blobs: Kit, clients: Clients) -> None:
+def test_a_state_that_can_not_be_written_is_told_with_the_way_out(in_blobs: Kit, session: AzureSession) -> None:
     """The engine itself ends in a panic of Go."""
-    entry = json.dumps({"principal": clients.caller.object_id, "action": f"{BLOBS}/write"}).encode()
-    deny(clients, "PUT", entry)
+    entry = json.dumps({"principal": session.caller.object_id, "action": f"{BLOBS}/write"}).encode()
+    deny(session, "PUT", entry)
     try:
         refused = in_blobs.run("up", code=1)
     finally:
-        deny(clients, "DELETE", entry)
+        deny(session, "DELETE", entry)
     assert "the stack's state can't be written" in refused
     assert in_blobs.environ[BACKEND] in refused
     assert "Storage Blob Data Contributor" in refused
@@ -147,10 +149,10 @@ def test_a_state_that_can_not_be_written_is_told_with_the_way_out(in_blobs: Kit,
     in_blobs.run("up")
 
 
-def deny(clients: Clients, method: str, entry: bytes) -> None:
+def deny(session: AzureSession, method: str, entry: bytes) -> None:
     """Let the twin refuse a principal an action, or no more."""
     headers = owner_headers("azure", os.environ)
-    request = urllib.request.Request(f"{clients.twin}/_twin/denials", entry, headers, method=method)
+    request = urllib.request.Request(f"{session.twin}/_twin/denials", entry, headers, method=method)
     with urllib.request.urlopen(request, timeout=60):
         pass
 

@@ -3,24 +3,23 @@
 import pytest
 from azure.storage.blob import ContainerClient
 
+from clouds.azure.names import STACK_TAG, workspace_id
 from contract.errors import KitError
 from llmops.platforms.azure.objects_blob import BlobObjects
 from llmops.platforms.azure.platform import AzurePlatform
-from llmops.platforms.azure.removal import STACK_TAG
-from llmops.platforms.azure.resource_ids import workspace_id
 from tests.emulated.llmops.azure.conftest import MakePlatform, add_workspace
 from tests.support.store_contract import MakeVersion, StoreContract
 
 
 def container(platform: AzurePlatform, name: str = "store") -> ContainerClient:
-    return platform.clients.blobs(platform.azure.blob_url.rstrip("/")).get_container_client(name)
+    return platform.session.blobs(platform.azure.blob_url.rstrip("/")).get_container_client(name)
 
 
 class TestStore(StoreContract):
     target = "azure"
 
     def work(self, platform: AzurePlatform) -> BlobObjects:
-        return BlobObjects(f"{platform.azure.blob_url.rstrip('/')}/work", platform.clients)
+        return BlobObjects(f"{platform.azure.blob_url.rstrip('/')}/work", platform.session)
 
     def write(self, platform: AzurePlatform, key: str, data: bytes) -> None:
         container(platform).upload_blob(key, data, overwrite=True)
@@ -46,7 +45,7 @@ def test_the_stacks_own_workspace_leaves_its_name_free_and_one_that_was_given_st
 ) -> None:
     size = {"vm_size": "Standard_DS3_v2"}
     platform = add_workspace(make_platform(), {}, {"cpu": size})
-    arm, id_ = platform.clients.arm, workspace_id(platform.azure)
+    arm, id_ = platform.session.arm, workspace_id(platform.azure)
     platform.remove_data()
     found = arm.get(id_)
     arm.patch(id_, {"tags": {STACK_TAG: platform.outputs.stack}})
@@ -59,7 +58,7 @@ def test_the_stacks_own_workspace_leaves_its_name_free_and_one_that_was_given_st
 
 def test_objects_of_a_container(make_platform: MakePlatform) -> None:
     platform = make_platform()
-    objects = BlobObjects(platform.outputs.store.url, platform.clients)
+    objects = BlobObjects(platform.outputs.store.url, platform.session)
     assert objects.find("a/none") is None
     assert objects.create("a/one", b"1")
     assert not objects.create("a/one", b"2")
@@ -69,7 +68,7 @@ def test_objects_of_a_container(make_platform: MakePlatform) -> None:
     assert list(objects.folders("a/")) == ["a/b"]
     assert list(objects.folders("")) == ["a"]
     assert objects.find("a/b/größe 2") == b"3"
-    gone = BlobObjects(f"{platform.azure.blob_url.rstrip('/')}/gone", platform.clients)
+    gone = BlobObjects(f"{platform.azure.blob_url.rstrip('/')}/gone", platform.session)
     assert list(gone.folders("")) == []
     with pytest.raises(KitError, match="ContainerNotFound"):
         gone.list("")
@@ -83,7 +82,7 @@ def test_a_stack_of_another_subscription_is_refused(make_platform: MakePlatform)
 
 def test_a_secret_is_read_from_the_vault(make_platform: MakePlatform) -> None:
     platform = make_platform()
-    platform.clients.secrets(platform.azure.vault_url).set_secret("hub-token", "told\n")
+    platform.session.secrets(platform.azure.vault_url).set_secret("hub-token", "told\n")
     assert platform.secret("hub_token") == "told"
     with pytest.raises(KitError, match="SecretNotFound") as caught:
         platform.secret("other")

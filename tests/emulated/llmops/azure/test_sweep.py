@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from clouds.azure.names import assignment_name
+from clouds.azure.roles import BUILT_IN
 from contract.twins import TWIN_SUBSCRIPTION
 from infra.names import CloudNames
-from infra.targets.azure.identity import ROLES
 from llmops.platforms.sweep import find
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
@@ -263,8 +264,8 @@ def _killed_update(stack: AzureStack, arm: ArmClient) -> str:
     identities = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
     arm.change("PUT", f"{identities}/half", IDENTITY_API, ours)
     gone = arm.change("PUT", f"{identities}/gone", IDENTITY_API, ours)["properties"]["principalId"]
-    definition = f"{ROOT}/providers/Microsoft.Authorization/roleDefinitions/{ROLES['AcrPull']}"
-    name = CloudNames("llmops", "dev").guid(TWIN_SUBSCRIPTION, "endpoint", "AcrPull", group.lower())
+    definition = f"{ROOT}/providers/Microsoft.Authorization/roleDefinitions/{BUILT_IN['AcrPull']}"
+    name = assignment_name("llmops", "dev", TWIN_SUBSCRIPTION, "endpoint", "AcrPull", group)
     id_ = f"{group}/providers/Microsoft.Authorization/roleAssignments/{name}"
     properties = {"roleDefinitionId": definition, "principalId": gone, "principalType": "ServicePrincipal"}
     arm.change("PUT", id_, ROLE_API, {"properties": properties})

@@ -16,13 +16,13 @@ from unittest import mock
 
 import pytest
 
+from clouds.azure.names import endpoint_id, workspace_id
 from contract.documents.outputs import StackOutputs
 from contract.documents.run import Compute, Pinned, RunSpec
 from contract.errors import KitError
 from contract.names import parse_promoted
 from llmops import __version__
 from llmops.platforms.azure.platform import AzurePlatform
-from llmops.platforms.azure.resource_ids import endpoint_id, workspace_id
 from llmops.runs.runs import find_run
 from llmops.store.store import now
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
@@ -112,7 +112,7 @@ def train(world: World) -> str:
 
 def deploy(world: World) -> None:
     """Another deployment beside the one that serves, as in a rollout, under the identity of endpoints."""
-    arm, root = world.platform.clients.arm, f"{endpoint_id(world.platform.azure, 'chat')}/deployments"
+    arm, root = world.platform.session.arm, f"{endpoint_id(world.platform.azure, 'chat')}/deployments"
     there = next(arm.list(root))
     properties = {k: v for k, v in there["properties"].items() if k not in ("provisioningState", "endpointComputeType")}
     body = {
@@ -129,7 +129,7 @@ def deploy(world: World) -> None:
 
 def change_workspace(world: World) -> None:
     """Which looks at its own resources, under its own identity."""
-    arm, id_ = world.platform.clients.arm, workspace_id(world.platform.azure)
+    arm, id_ = world.platform.session.arm, workspace_id(world.platform.azure)
     there = arm.get(id_)
     assigned = {name: {} for name in there["identity"]["userAssignedIdentities"]}
     body = {

@@ -7,7 +7,7 @@ import pytest
 
 from clouds.azure.jobs import (
     SCHEDULED_RUN,
-    JobPlace,
+    AzureJobContext,
     choose_cluster,
     command_job,
     job_name,
@@ -31,7 +31,7 @@ CLUSTERS = {
     "gpu-spot": AzureCompute(vm_size="Standard_NC6s_v3", spot=True, max_nodes=2),
 }
 PREFIX = "llmops-dev-3f9a0c1e"
-PLACE = JobPlace(
+PLACE = AzureJobContext(
     prefix=PREFIX,
     computes=f"{WORKSPACE}/computes",
     clusters=CLUSTERS,

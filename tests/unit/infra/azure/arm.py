@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+import pytest
 
+from clouds.azure.arm import ResourceManager
+from clouds.azure.location import AzureCaller
+from clouds.azure.session import AzureSession, open_session
 from contract.errors import KitError
 
 WORKSPACE = (
@@ -20,7 +23,7 @@ READ_ONLY = ("provisioningState", "scoringUri", "swaggerUri")
 
 
 @dataclass
-class Arm:
+class InProcessArm:
     """What is there, and what was asked. `says` answers metrics: deployment -> {(status, model status): count}."""
 
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -31,9 +34,10 @@ class Arm:
     latency_ms: dict[str, float] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
 
-    def call(self, method: str, id_: str, api_version: str, body: dict[str, Any] | None) -> dict[str, Any] | None:
-        """In place of infra.targets.azure.session's."""
-        assert api_version
+    def call(
+        self, method: str, id_: str, _api_version: str, *, body: dict[str, Any] | None = None, **_: Any
+    ) -> dict[str, Any] | None:
+        """In place of ResourceManager's."""
         path = urlsplit(id_).path
         self.calls.append((method, path.rpartition("/")[2]))
         if path.endswith("/metrics"):
@@ -123,22 +127,30 @@ def _series(dimensions: dict[str, str], average: float) -> dict[str, Any]:
 
 
 class Container:
-    """A blob container in this process."""
+    """A blob container in this process, in place of AzureContainer."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
 
-    def upload_blob(self, name: str, content: bytes, *, overwrite: bool) -> None:
-        """As the SDK's."""
-        if name in self.blobs and not overwrite:
-            raise ResourceExistsError("there is one")
-        self.blobs[name] = content
+    def write(self, key: str, data: bytes) -> None:
+        self.blobs[key] = data
 
-    def list_blob_names(self, *, name_starts_with: str) -> list[str]:
-        """As the SDK's."""
-        return [name for name in self.blobs if name.startswith(name_starts_with)]
+    def create(self, key: str, data: bytes) -> bool:
+        if key in self.blobs:
+            return False
+        self.blobs[key] = data
+        return True
 
-    def delete_blob(self, name: str) -> None:
-        """As the SDK's."""
-        if self.blobs.pop(name, None) is None:
-            raise ResourceNotFoundError("there is none")
+    def names(self, prefix: str) -> list[str]:
+        return [name for name in self.blobs if name.startswith(prefix)]
+
+    def remove(self, key: str) -> None:
+        self.blobs.pop(key, None)
+
+
+def patch_session(patch: pytest.MonkeyPatch, found: InProcessArm, object_id: str = "somebody") -> None:
+    """Have every session lead to this stand-in, as a caller of the stack's tenant."""
+    patch.setattr(ResourceManager, "_call", found.call)
+    patch.setattr(AzureSession, "credential", None)
+    patch.setattr(AzureSession, "caller", AzureCaller(PLACE["tenant"], object_id, "User"))
+    open_session.cache_clear()

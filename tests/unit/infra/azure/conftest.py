@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.core.exceptions import ResourceNotFoundError
 
+from clouds.azure.arm import ResourceManager
 from clouds.azure.jobs import job_name
+from clouds.azure.location import AzureCaller
+from clouds.azure.names import resource_id
+from clouds.azure.objects import AzureContainer
+from clouds.azure.session import AzureSession, open_session
 from contract.documents.run import SPEC_VARIABLE
 from contract.integrity.digest import sha256_bytes
 from contract.layout import run_spec_key
 from infra.names import CloudNames
-from infra.targets.azure import session
-from infra.targets.azure.here import resource_id
-from infra.targets.azure.storage import account_name
 from tests.support.checkout import CHECKOUT, EXAMPLES
 from tests.unit.infra.program import Declared, add_version, run_program
 
@@ -59,9 +60,9 @@ class Subscription:
         self.stack = stack
         self.names = CloudNames("llmops", stack)
         self.group = self.names.of("group", 90)
-        self.documents: dict[str, dict[str, Any]] = {f"/subscriptions/{SUBSCRIPTION}": {"tenantId": TENANT}}
+        self.documents: dict[str, dict[str, Any]] = {}
         self.blobs: dict[tuple[str, str], bytes] = {}
-        self.account = self.id("Microsoft.Storage/storageAccounts", account_name(self.names, SUBSCRIPTION))
+        self.account = self.id("Microsoft.Storage/storageAccounts", self.names.compact("data", 24, SUBSCRIPTION))
         self.calls: list[tuple[str, str]] = []
         self.promoted: dict[int, str] = {}
 
@@ -69,10 +70,9 @@ class Subscription:
         """Resource id in the stack's group."""
         return resource_id(SUBSCRIPTION, self.group, kind, *parts)
 
-    def call(self, method: str, id_: str, api_version: str, body: Any) -> dict[str, Any] | None:
-        """In place of infra.targets.azure.session's."""
-        assert (method, body) == ("GET", None), "a program declares; it changes nothing itself"
-        assert api_version
+    def call(self, method: str, id_: str, _api_version: str, **others: Any) -> dict[str, Any] | None:
+        """In place of ResourceManager's."""
+        assert (method, others) == ("GET", {}), "a program declares; it changes nothing itself"
         self.calls.append((method, id_))
         return self.documents.get(id_)
 
@@ -116,27 +116,18 @@ class Subscription:
 def on_azure(patch: pytest.MonkeyPatch, found: Subscription) -> Iterator[None]:
     """No way to Azure but to this subscription, in this process."""
 
-    class Blob:
-        def __init__(self, url: str, container: str, key: str, credential: object) -> None:
-            self.place = (container, key)
-
-        def download_blob(self) -> "Blob":
-            if self.place not in found.blobs:
-                raise ResourceNotFoundError("there is none")
-            return self
-
-        def readall(self) -> bytes:
-            return found.blobs[self.place]
+    def read(container: AzureContainer, key: str, most: int | None = None) -> bytes | None:
+        return found.blobs.get((container.url.rpartition("/")[2], key))
 
     for name in ("ARM_CLOUD_METADATA_URL", "AZURE_AUTHORITY_HOST", "ARM_SUBSCRIPTION_ID"):
         patch.delenv(name, raising=False)
     patch.setenv("AZURE_SUBSCRIPTION_ID", SUBSCRIPTION)
-    patch.setattr(session, "_call", found.call)
-    patch.setattr(session, "who", lambda: session.Who("somebody", "User"))
-    patch.setattr("azure.storage.blob.BlobClient", Blob)
-    session.forget()
+    patch.setattr(ResourceManager, "_call", found.call)
+    patch.setattr(AzureSession, "caller", AzureCaller(TENANT, "somebody", "User"))
+    patch.setattr(AzureContainer, "read", read)
+    open_session.cache_clear()
     yield
-    session.forget()
+    open_session.cache_clear()
 
 
 @pytest.fixture(scope="module")

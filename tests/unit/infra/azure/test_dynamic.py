@@ -10,24 +10,24 @@ import dill
 import pytest
 from azure.core.exceptions import HttpResponseError
 
+from clouds.azure.arm import ResourceManager
+from clouds.azure.errors import explained
 from contract.errors import KitError
 from contract.rollout import OWNER_TAG, Owner
 from infra.targets.azure import (
     access,
     account,
     asset,
-    blobs,
     budget,
     cluster_removal,
     live,
     online,
     preparation,
     scheduled_spec,
-    session,
     traffic,
 )
 from infra.targets.dynamic import KitProvider, Properties
-from tests.unit.infra.azure.arm import ENDPOINT, PLACE, WORKSPACE, Arm, Container
+from tests.unit.infra.azure.arm import ENDPOINT, PLACE, WORKSPACE, Container, InProcessArm, patch_session
 
 OLD, NEW = "1" * 64, "2" * 64
 PROVIDERS = [
@@ -47,16 +47,15 @@ SERVES_OLD = {"environmentVariables": {"LLMOPS_MODEL_NAME": "chatbot@1", "LLMOPS
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Container:
     container = Container()
-    monkeypatch.setattr(blobs, "_client", lambda _url: container)
+    for module in (traffic, scheduled_spec):
+        monkeypatch.setattr(module, "AzureContainer", lambda _session, _url: container)
     return container
 
 
 @pytest.fixture(autouse=True)
-def arm(monkeypatch: pytest.MonkeyPatch) -> Arm:
-    found = Arm()
-    monkeypatch.setattr(session, "_call", found.call)
-    monkeypatch.setattr(session, "require_reach", lambda _place: None)
-    monkeypatch.setattr(scheduled_spec, "require_reach", lambda _place: None)
+def arm(monkeypatch: pytest.MonkeyPatch) -> InProcessArm:
+    found = InProcessArm()
+    patch_session(monkeypatch, found)
     monkeypatch.setattr(online, "_POLL_SECONDS", (0.01, 0.01))
     return found
 
@@ -83,7 +82,7 @@ def moved(**other: Any) -> Properties:
 TRAFFIC = traffic.TrafficProvider()
 
 
-def test_the_first_deployment_gets_everything_at_once(arm: Arm) -> None:
+def test_the_first_deployment_gets_everything_at_once(arm: InProcessArm) -> None:
     arm.endpoint()
     arm.deploy("new")
     TRAFFIC.create(moved())
@@ -99,7 +98,7 @@ def test_the_first_deployment_gets_everything_at_once(arm: Arm) -> None:
         ({"strategy": "linear", "step_percent": 50.0}, [{"old": 50, "new": 50}, {"new": 100}]),
     ],
 )
-def test_a_rollout_goes_in_steps_and_ends_without_an_owner(arm: Arm, rollout: Any, steps: Any) -> None:
+def test_a_rollout_goes_in_steps_and_ends_without_an_owner(arm: InProcessArm, rollout: Any, steps: Any) -> None:
     arm.endpoint({"old": 100})
     arm.deploy("old")
     arm.deploy("new")
@@ -110,7 +109,7 @@ def test_a_rollout_goes_in_steps_and_ends_without_an_owner(arm: Arm, rollout: An
     assert OWNER_TAG not in arm.tags
 
 
-def test_copies_come_before_requests(arm: Arm) -> None:
+def test_copies_come_before_requests(arm: InProcessArm) -> None:
     arm.endpoint({"old": 100})
     arm.deploy("old")
     arm.deploy("new")
@@ -136,7 +135,7 @@ def test_copies_come_before_requests(arm: Arm) -> None:
     ],
 )
 def test_a_version_that_does_worse_is_taken_back_and_remembered(
-    arm: Arm, store: Container, bad: dict[str, Any], said: str
+    arm: InProcessArm, store: Container, bad: dict[str, Any], said: str
 ) -> None:
     arm.endpoint({"old": 100})
     arm.deploy("old", **SERVES_OLD)
@@ -169,7 +168,7 @@ def test_a_version_that_does_worse_is_taken_back_and_remembered(
         {"logs": {"new": '{"event": "quality", "score": 0.5}\n{"event": "quality", "score": 1.0}\n{"broken'}},
     ],
 )
-def test_a_version_that_does_no_worse_takes_over(arm: Arm, good: dict[str, Any]) -> None:
+def test_a_version_that_does_no_worse_takes_over(arm: InProcessArm, good: dict[str, Any]) -> None:
     arm.endpoint({"old": 100})
     arm.deploy("old")
     arm.deploy("new")
@@ -179,7 +178,7 @@ def test_a_version_that_does_no_worse_takes_over(arm: Arm, good: dict[str, Any])
     assert arm.weights == {"new": 100}
 
 
-def test_other_settings_of_the_same_version_reject_nothing(arm: Arm, store: Container) -> None:
+def test_other_settings_of_the_same_version_reject_nothing(arm: InProcessArm, store: Container) -> None:
     arm.endpoint({"old": 100})
     arm.deploy("old", environmentVariables={"LLMOPS_MODEL_NAME": "chatbot@2", "LLMOPS_MODEL_SHA256": NEW})
     arm.deploy("new")
@@ -190,7 +189,7 @@ def test_other_settings_of_the_same_version_reject_nothing(arm: Arm, store: Cont
     assert not store.blobs
 
 
-def test_a_rollout_that_nobody_can_watch_is_taken_back(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollout_that_nobody_can_watch_is_taken_back(arm: InProcessArm, monkeypatch: pytest.MonkeyPatch) -> None:
     arm.endpoint({"old": 100})
     arm.deploy("old")
     arm.deploy("new")
@@ -204,7 +203,7 @@ def test_a_rollout_that_nobody_can_watch_is_taken_back(arm: Arm, monkeypatch: py
     assert arm.weights == {"old": 100}
 
 
-def test_a_deployment_that_failed_gets_no_requests(arm: Arm) -> None:
+def test_a_deployment_that_failed_gets_no_requests(arm: InProcessArm) -> None:
     arm.endpoint({"old": 100})
     arm.deploy("old")
     arm.deploy("new", state="Failed")
@@ -213,7 +212,7 @@ def test_a_deployment_that_failed_gets_no_requests(arm: Arm) -> None:
     assert not arm.traffic
 
 
-def test_traffic_that_a_put_took_away_is_a_change_and_comes_back(arm: Arm) -> None:
+def test_traffic_that_a_put_took_away_is_a_change_and_comes_back(arm: InProcessArm) -> None:
     arm.endpoint()
     arm.deploy("new")
     assert TRAFFIC.diff("", moved(), moved()).changes
@@ -224,7 +223,7 @@ def test_traffic_that_a_put_took_away_is_a_change_and_comes_back(arm: Arm) -> No
     assert found["share"] == 100
 
 
-def test_refresh_shows_weights_that_somebody_moved(arm: Arm) -> None:
+def test_refresh_shows_weights_that_somebody_moved(arm: InProcessArm) -> None:
     arm.endpoint({"old": 60, "new": 40})
     found = TRAFFIC.read(ENDPOINT, moved()).outs
     assert found
@@ -233,7 +232,7 @@ def test_refresh_shows_weights_that_somebody_moved(arm: Arm) -> None:
     assert TRAFFIC.read(ENDPOINT, moved()).id == ""
 
 
-def test_an_update_that_was_cut_off_is_gone_on_with(arm: Arm) -> None:
+def test_an_update_that_was_cut_off_is_gone_on_with(arm: InProcessArm) -> None:
     owner = Owner("new", online.BY_UP, datetime.now(UTC) + timedelta(hours=1))
     arm.endpoint({"old": 90, "new": 10}, **{OWNER_TAG: str(owner)})
     arm.deploy("old")
@@ -244,7 +243,9 @@ def test_an_update_that_was_cut_off_is_gone_on_with(arm: Arm) -> None:
     assert OWNER_TAG not in arm.tags
 
 
-def test_a_rollout_of_somebody_else_is_waited_for_and_then_refused(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollout_of_somebody_else_is_waited_for_and_then_refused(
+    arm: InProcessArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     owner = Owner("blue", "llmops", datetime.now(UTC) + timedelta(hours=1))
     arm.endpoint({"new": 100}, **{OWNER_TAG: str(owner)})
     arm.deploy("new")
@@ -254,7 +255,7 @@ def test_a_rollout_of_somebody_else_is_waited_for_and_then_refused(arm: Arm, mon
     assert not arm.traffic
 
 
-def test_deletion_takes_the_traffic_away_first(arm: Arm) -> None:
+def test_deletion_takes_the_traffic_away_first(arm: InProcessArm) -> None:
     arm.endpoint({"new": 100})
     arm.deploy("new")
     TRAFFIC.delete(ENDPOINT, moved())
@@ -272,6 +273,7 @@ def test_shares_are_whole_and_make_a_hundred(percent: int) -> None:
 
 
 PREPARATION = preparation.PreparationProvider()
+SCALING = f"{WORKSPACE}/providers/Microsoft.Insights/autoscaleSettings/load"
 
 
 def prepared(**other: Any) -> Properties:
@@ -279,6 +281,7 @@ def prepared(**other: Any) -> Properties:
         **PLACE,
         "endpoint": ENDPOINT,
         "deployment": "new",
+        "scaling": SCALING,
         "content": "c1",
         "settings": "s1",
         "instances": 1,
@@ -300,14 +303,14 @@ def test_a_new_endpoint_begins_without_traffic_and_with_the_declared_count() -> 
     assert checked({}, prepared(instances=3)) == ({}, 3)
 
 
-def test_the_endpoint_is_put_again_with_the_traffic_that_it_has(arm: Arm) -> None:
+def test_the_endpoint_is_put_again_with_the_traffic_that_it_has(arm: InProcessArm) -> None:
     olds = known()
     arm.endpoint({"new": 100})
     assert checked(olds, prepared()) == ({}, 1)  # nothing changes: nothing is put
     assert checked(olds, prepared(content="c2")) == ({"new": 100}, 1)
 
 
-def test_refresh_records_the_traffic_and_the_count_that_the_plugin_reads_too(arm: Arm) -> None:
+def test_refresh_records_the_traffic_and_the_count_that_the_plugin_reads_too(arm: InProcessArm) -> None:
     olds = known(max_instances=4)
     arm.endpoint({"new": 100})
     arm.deploy("new", capacity=3)
@@ -316,7 +319,7 @@ def test_refresh_records_the_traffic_and_the_count_that_the_plugin_reads_too(arm
     assert checked(found, prepared(max_instances=4)) == ({"new": 100}, 3)
 
 
-def test_autoscalings_count_is_kept_when_the_deployment_is_put_or_replaced(arm: Arm) -> None:
+def test_autoscalings_count_is_kept_when_the_deployment_is_put_or_replaced(arm: InProcessArm) -> None:
     olds = known(max_instances=4)
     arm.endpoint({"new": 100})
     arm.deploy("new", capacity=3)
@@ -327,9 +330,37 @@ def test_autoscalings_count_is_kept_when_the_deployment_is_put_or_replaced(arm: 
     assert checked(olds, prepared(deployment="newer"))[1] == 1
 
 
+def test_scaling_ends_before_its_count_is_fixed_and_is_made_anew_when_it_comes_back(arm: InProcessArm) -> None:
+    """It would bring its count back, and the engine deletes it last; it finds it gone then."""
+    olds = known(max_instances=4)
+    arm.endpoint({"new": 100})
+    arm.deploy("new", capacity=3)
+    arm.documents[SCALING] = {"properties": {}}
+    PREPARATION.update("", olds, known(max_instances=3))
+    assert SCALING in arm.documents
+
+    fixed = PREPARATION.check(olds, prepared()).inputs
+    assert PREPARATION.diff("", olds, fixed).changes
+    recorded = PREPARATION.update("", olds, fixed).outs
+    assert recorded
+    assert SCALING not in arm.documents
+    assert ("PUT", "new") not in arm.calls
+
+    again = PREPARATION.check(recorded, prepared(max_instances=4)).inputs
+    assert again["repairs"]["scaling"] == 1, "its tag: the state has it still where the update failed after that"
+    arm.calls.clear()
+    PREPARATION.update("", recorded, fixed)
+    assert not [call for call in arm.calls if call[0] == "DELETE"], "others may not be allowed to"
+
+
+def test_what_an_older_kit_recorded_is_no_change() -> None:
+    older = {key: value for key, value in known().items() if key != "scaling"}
+    assert not PREPARATION.diff("", older, PREPARATION.check(older, prepared()).inputs).changes
+
+
 @pytest.mark.parametrize("state", ["Failed", "Canceled"])
 def test_a_deployment_that_failed_is_removed_and_its_tag_changes(
-    arm: Arm, state: str, capsys: pytest.CaptureFixture[str]
+    arm: InProcessArm, state: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     olds = known()
     arm.endpoint()
@@ -349,7 +380,7 @@ def test_a_deployment_that_failed_is_removed_and_its_tag_changes(
 
 
 @pytest.mark.parametrize("traffic", [{"new": 100}, {"old": 90, "new": 10}])
-def test_a_deployment_that_failed_and_has_requests_stays(arm: Arm, traffic: dict[str, int]) -> None:
+def test_a_deployment_that_failed_and_has_requests_stays(arm: InProcessArm, traffic: dict[str, int]) -> None:
     olds = known()
     arm.endpoint(traffic)
     arm.deploy("new", state="Failed")
@@ -359,7 +390,7 @@ def test_a_deployment_that_failed_and_has_requests_stays(arm: Arm, traffic: dict
     assert f"{ENDPOINT}/deployments/new" in arm.documents
 
 
-def test_an_endpoint_that_failed_is_put_again_with_the_traffic_that_it_has(arm: Arm) -> None:
+def test_an_endpoint_that_failed_is_put_again_with_the_traffic_that_it_has(arm: InProcessArm) -> None:
     olds = known()
     arm.endpoint({"new": 100})
     arm.deploy("new")
@@ -391,14 +422,14 @@ def declared(**other: Any) -> Properties:
 
 
 @pytest.fixture
-def serving(arm: Arm) -> Arm:
+def serving(arm: InProcessArm) -> InProcessArm:
     arm.endpoint({"new": 100})
     arm.deploy("new", model=MODEL.upper(), environmentId=ENVIRONMENT, instanceType="STANDARD_DS3_V2")
     arm.documents[ENVIRONMENT] = {"properties": {"image": "r/serving@sha256:1"}}
     return arm
 
 
-def test_what_is_live_as_declared_is_well(serving: Arm) -> None:
+def test_what_is_live_as_declared_is_well(serving: InProcessArm) -> None:
     assert LIVE.create(declared()).outs == declared()
     assert LIVE.read(ENDPOINT, declared()).outs == declared()
     assert serving.traffic == []
@@ -418,7 +449,7 @@ def test_what_is_live_as_declared_is_well(serving: Arm) -> None:
         (f"{ENVIRONMENT}:properties.image", "r/serving@sha256:2", "image"),
     ],
 )
-def test_what_is_live_in_another_way_is_told(serving: Arm, path: str, value: Any, key: str) -> None:
+def test_what_is_live_in_another_way_is_told(serving: InProcessArm, path: str, value: Any, key: str) -> None:
     id_, _, members = path.partition(":")
     outer, inner = members.split(".")
     serving.documents[id_][outer][inner] = value
@@ -429,13 +460,13 @@ def test_what_is_live_in_another_way_is_told(serving: Arm, path: str, value: Any
     assert LIVE.diff("", found, declared()).changes
 
 
-def test_a_deployment_that_is_gone_is_told(serving: Arm) -> None:
+def test_a_deployment_that_is_gone_is_told(serving: InProcessArm) -> None:
     del serving.documents[f"{ENDPOINT}/deployments/new"]
     with pytest.raises(KitError, match="deployment is"):
         LIVE.update("", declared(), declared())
 
 
-def test_a_scaled_deployment_may_have_any_count_in_its_limits(serving: Arm) -> None:
+def test_a_scaled_deployment_may_have_any_count_in_its_limits(serving: InProcessArm) -> None:
     serving.documents[f"{ENDPOINT}/deployments/new"]["sku"]["capacity"] = 3
     LIVE.update("", declared(), declared(max_instances=4))
 
@@ -451,27 +482,30 @@ def test_a_scheduled_spec_is_written_and_removed(store: Container) -> None:
     assert not store.blobs
 
 
-def test_a_cluster_is_deleted_with_its_machines(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster, asked = f"{WORKSPACE}/computes/cpu", list[str]()
+def test_a_cluster_is_deleted_with_its_machines(arm: InProcessArm, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, asked = f"{WORKSPACE}/computes/cpu", list[Any]()
     arm.documents[cluster] = {"properties": {}}
 
-    def call(method: str, id_: str, api_version: str, body: dict[str, Any] | None) -> Any:
-        asked.append(f"{method} {id_.rpartition('/')[2]}")
-        return arm.call(method, id_, api_version, body)
+    def call(
+        _arm: ResourceManager, method: str, id_: str, api_version: str, query: dict[str, str], **others: Any
+    ) -> Any:
+        asked.append((method, id_.rpartition("/")[2], query))
+        return arm.call(method, id_, api_version, **others)
 
-    monkeypatch.setattr(session, "_call", call)
+    monkeypatch.setattr(ResourceManager, "_call", call)
     provider, props = cluster_removal.ClusterRemovalProvider(), {**PLACE, "cluster": cluster}
     provider.create(props)
     provider.delete(cluster, props)
     provider.delete(cluster, props)
-    assert asked == ["GET cpu", "DELETE cpu?underlyingResourceAction=Delete", "GET cpu"]
+    assert asked == [("DELETE", "cpu", {"underlyingResourceAction": "Delete"})] * 2
+    assert cluster not in arm.documents
 
 
 BUDGET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Consumption/budgets/b"
 MONTHLY = {**PLACE, "budget": BUDGET, "content": json.dumps({"amount": 100})}
 
 
-def test_a_budget_is_changed_by_its_etag_and_its_months_go_on(arm: Arm) -> None:
+def test_a_budget_is_changed_by_its_etag_and_its_months_go_on(arm: InProcessArm) -> None:
     provider = budget.BudgetProvider()
     assert (provider.create(MONTHLY).outs or {})["refused"] == ""
     began = arm.documents[BUDGET]["properties"]["timePeriod"]
@@ -488,16 +522,16 @@ def test_a_budget_is_changed_by_its_etag_and_its_months_go_on(arm: Arm) -> None:
 
 @pytest.mark.parametrize(("status", "ends"), [(400, False), (422, False), (403, True), (500, True)])
 def test_a_subscription_without_budgets_goes_without_one(
-    arm: Arm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, ends: bool
+    arm: InProcessArm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, ends: bool
 ) -> None:
-    def refuse(method: str, *_: Any) -> None:
+    def refuse(_arm: ResourceManager, method: str, *_: Any, **__: Any) -> None:
         if method == "PUT":
-            with session.explained(BUDGET):
+            with explained(BUDGET):
                 error = HttpResponseError("is not associated with a valid offer type")
                 error.status_code = status
                 raise error
 
-    monkeypatch.setattr(session, "_call", refuse)
+    monkeypatch.setattr(ResourceManager, "_call", refuse)
     provider = budget.BudgetProvider()
     if ends:
         with pytest.raises(KitError, match="offer type"):
@@ -509,7 +543,7 @@ def test_a_subscription_without_budgets_goes_without_one(
     assert provider.read(BUDGET, outs).id == BUDGET, "it is not asked for again until its settings change"
 
 
-def test_a_version_is_archived_in_the_place_of_deleted_and_comes_back(arm: Arm) -> None:
+def test_a_version_is_archived_in_the_place_of_deleted_and_comes_back(arm: InProcessArm) -> None:
     provider, id_ = asset.AssetProvider(), f"{WORKSPACE}/environments/serving/versions/abc"
     content = {"image": "r.azurecr.io/serving@sha256:1", "inferenceConfig": {"scoringRoute": {"path": "/", "port": 80}}}
     props = {**PLACE, "asset": id_, "content": json.dumps(content)}

@@ -10,13 +10,24 @@ import pytest
 from pulumi_azure_native import Provider
 
 from clouds.azure.jobs import SCHEDULED_RUN
+from clouds.azure.location import AzureLocation
 from contract.layout import model_key
 from infra.settings import Settings
-from infra.targets.azure import endpoint, online, session, training
-from infra.targets.azure.here import Ground, Here, Identity, Registry, SigningKey, Storage, Vault, Workspace
-from infra.targets.azure.session import Caller
+from infra.targets.azure.inventory import AzureInventory
+from infra.targets.azure.resources import endpoint, training
+from infra.targets.azure.resources.stack import (
+    AzureIdentity,
+    AzureRecords,
+    AzureRegistry,
+    AzureSigningKey,
+    AzureStack,
+    AzureStorage,
+    AzureVault,
+    AzureWorkspace,
+    SharedResources,
+)
 from tests.support.checkout import EXAMPLES
-from tests.unit.infra.azure.arm import PLACE, WORKSPACE, Arm
+from tests.unit.infra.azure.arm import PLACE, WORKSPACE
 from tests.unit.infra.program import Declared, run_program
 
 A, B = f"chatbot@3@sha256:{'a' * 64}", f"chatbot@4@sha256:{'b' * 64}"
@@ -25,18 +36,9 @@ GROUP_ID = f"/subscriptions/{PLACE['subscription']}/resourceGroups/g"
 ML = "azure-native:machinelearningservices"
 
 
-@pytest.fixture(autouse=True)
-def arm(monkeypatch: pytest.MonkeyPatch) -> Arm:
-    found = Arm()
-    monkeypatch.setattr(session, "_call", found.call)
-    monkeypatch.setattr(session, "require_reach", lambda _place: None)
-    return found
-
-
 def declare(
     *,
     azure: dict[str, Any] | None = None,
-    known: frozenset[str] | None = None,
     specs: dict[str, str] | None = None,
     stack: str = "demo",
     endpoints: dict[str, Any] | None = None,
@@ -46,58 +48,52 @@ def declare(
     """The training and endpoint rooms alone, on a ground that is there already."""
     entries = ({} if chat is None else {"chat": chat}) | (endpoints or {})
     repairs = repairs or {"endpoint": 0, "deployment": 0}
-    return _declare(json.dumps([azure or {}, specs or {}, stack, entries, repairs]), known)
+    return _declare(json.dumps([azure or {}, specs or {}, stack, entries, repairs]))
 
 
 @cache
-def _declare(given: str, known: frozenset[str] | None) -> Declared:
-    azure, specs, stack, entries, repairs = json.loads(given)
+def _declare(given: str) -> Declared:
+    azure, specs, name_of_stack, entries, repairs = json.loads(given)
     settings = Settings.model_validate(
         {
             "target": "azure",
             "images": {"serving": SERVING, "training": TRAINING},
             "endpoints": {name: {"model": A} | given for name, given in entries.items()},
-            "azure": azure,
+            "azure": {**azure, "workspace": WORKSPACE},
         }
     )
 
     def part() -> None:
-        caller = Caller(PLACE["subscription"], PLACE["tenant"], PLACE["location"], "")
+        inventory = AzureInventory("llmops", name_of_stack, AzureLocation.of(PLACE), settings)
         operator = pulumi.Output.from_input({"object_id": "o", "kind": "User"})
-        here = Here(
-            caller=caller, settings=settings, project="llmops", stack=stack, group_name="g", group="g",
-            provider=Provider("azure"), operator=operator, known=known,
-        )  # fmt: skip
-        ground = _ground()
-        clusters = training.provide_computes(here, ground)
-        environments = training.provide_environments(here, ground)
-        training.provide_schedules(here, ground, specs, environments, clusters)
-        versions = endpoint.provide_versions(here, ground, settings.endpoints)
+        stack = AzureStack(inventory, None, frozenset(), "g", Provider("azure"), operator)
+        shared = _shared()
+        clusters = training.declare_computes(stack, shared)
+        environments = training.declare_environments(stack, shared)
+        training.declare_schedules(stack, shared, specs, environments, clusters)
+        versions = endpoint.declare_versions(stack, shared, settings.endpoints)
         for name, entry in settings.endpoints.items():
-            made = endpoint.provide_endpoint(here, name, entry, ground, environments["serving"], versions[name])
-            pulumi.export(name, made.name)
+            url = endpoint.declare_endpoint(stack, name, entry, shared, environments["serving"], versions[name])
+            pulumi.export(name, url)
 
     computed = {"traffic": {}, "mirror": {}, "capacity": 1, "repairs": repairs}
-    return run_program({}, part=part, stack_name=stack, computed=computed)
+    return run_program({}, part=part, stack_name=name_of_stack, computed=computed)
 
 
 STORES = {word: word for word in ("store", "work", "checkpoints")}
 
 
-def _ground() -> Ground:
-    identity = Identity(f"{GROUP_ID}/i", "client", "principal", [])
-    return Ground(
-        resource_group="g",
-        location="westeurope",
-        storage=Storage(f"{GROUP_ID}/s", "data", "https://data", "store", "work", [], f"{GROUP_ID}/s"),
-        vault=Vault(f"{GROUP_ID}/v", "https://v", [], f"{GROUP_ID}/v"),
-        signing=SigningKey("azurekeyvault://v/keys/k/1", "-----BEGIN PUBLIC KEY-----"),
-        registry=Registry(f"{GROUP_ID}/r", "r.azurecr.io", [], f"{GROUP_ID}/r"),
+def _shared() -> SharedResources:
+    identity = AzureIdentity(f"{GROUP_ID}/i", "client", "principal", [])
+    return SharedResources(
+        storage=AzureStorage(f"{GROUP_ID}/s", "data", "https://data", "store", "work", []),
+        vault=AzureVault(f"{GROUP_ID}/v", "https://v", []),
+        signing=AzureSigningKey("azurekeyvault://v/keys/k/1", "-----BEGIN PUBLIC KEY-----"),
+        registry=AzureRegistry(f"{GROUP_ID}/r", "r.azurecr.io", []),
         training=identity,
         endpoint=identity,
-        workspace=Workspace(WORKSPACE, "w", "g", WORKSPACE, STORES, False, "", []),
-        logs=f"{GROUP_ID}/l",
-        metrics=f"{GROUP_ID}/m",
+        workspace=AzureWorkspace(WORKSPACE, "w", "g", STORES, []),
+        records=AzureRecords(f"{GROUP_ID}/l", f"{GROUP_ID}/m", []),
         action_group=f"{GROUP_ID}/a",
     )
 
@@ -210,36 +206,6 @@ def test_two_endpoints_of_one_version_share_what_azure_knows_of_it() -> None:
     ]
 
 
-def test_what_an_interrupted_update_left_is_taken_over_but_for_a_deployment_that_is_removed(
-    arm: Arm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = deployment(declare(chat={}))["deploymentName"]
-    endpoint_name = the(declare(chat={}), f"{ML}:OnlineEndpoint")["endpointName"]
-    endpoint_id = f"{WORKSPACE}/onlineEndpoints/{endpoint_name}"
-    id_ = online.deployment_id(endpoint_id, name)
-    tags = {"llmops:project": "llmops", "llmops:stack": "demo"}
-    options, taken = Here.options, list[str]()
-
-    def spy(self: Here, **given: Any) -> pulumi.ResourceOptions:
-        taken.extend([given["import_"]] if "import_" in given else [])
-        return options(self, **{key: value for key, value in given.items() if key != "import_"})
-
-    def taken_over(state: str, *known: str, **traffic: int) -> bool:
-        _declare.cache_clear()  # which knows nothing of what is there
-        taken.clear()
-        arm.documents[id_] = {"tags": tags, "properties": {"provisioningState": state}}
-        arm.documents[endpoint_id] = {"tags": tags, "properties": {"traffic": traffic}}
-        declare(chat={}, known=frozenset(known))
-        return id_ in taken
-
-    monkeypatch.setattr(Here, "options", spy)
-    assert taken_over("Succeeded")
-    assert not taken_over("Failed")
-    assert taken_over("Failed", **{name: 100}), "Azure deletes nothing that has requests"
-    urn = f"urn:pulumi:demo::llmops::{ML}:OnlineDeployment::deployment-chat-{name}"
-    assert not taken_over("Failed", urn)
-
-
 def test_what_was_put_again_says_how_often() -> None:
     stack = {"llmops:project": "llmops", "llmops:stack": "demo"}
     declared = declare(chat={})
@@ -247,6 +213,12 @@ def test_what_was_put_again_says_how_often() -> None:
     repaired = declare(chat={}, repairs={"endpoint": 0, "deployment": 2})
     assert deployment(repaired)["tags"] == stack | {"llmops:repairs": "2"}
     assert the(repaired, f"{ML}:OnlineEndpoint")["tags"] == stack
+
+
+def test_scaling_that_the_preparation_removed_is_put_again() -> None:
+    repairs = {"endpoint": 0, "deployment": 0, "scaling": 1}
+    tags = declare(chat={"size": {"max_instances": 2}}, repairs=repairs).of("scaling-chat")["tags"]
+    assert tags == {"llmops:project": "llmops", "llmops:stack": "demo", "llmops:repairs": "1"}
 
 
 def test_scaling_goes_both_ways_between_the_limits() -> None:
@@ -282,7 +254,7 @@ def test_alerts_have_the_settings_limits_and_look_at_this_endpoint() -> None:
 
 
 def endpoint_logs() -> tuple[str, ...]:
-    from infra.targets.azure.alerts import LOGS
+    from infra.targets.azure.resources.alerts import LOGS
 
     return LOGS
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from contract.errors import SettingError
-from infra.settings import Settings
-from infra.targets.azure.images import is_the_kits
+from infra.settings import Images, Settings
+from infra.targets.azure import limits
 from infra.targets.azure.limits import bake_seconds, require_machines, require_no_accelerators, require_supported
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
@@ -68,6 +68,7 @@ def test_machines_that_no_cluster_has_are_refused(azure: dict[str, Any], words: 
 )
 def test_the_kits_image_is_not_put_on_gpus(size: str, azure: dict[str, Any], key: str) -> None:
     given = settings({"size": {"instance_type": size}}, **azure)
+    given = given.model_copy(update={"images": Images(serving=f"r.azurecr.io/serving@sha256:{'5' * 64}")})
     with pytest.raises(SettingError, match="would be paid for, and idle") as refused:
         require_no_accelerators(given, "chat")
     assert key in str(refused.value)
@@ -90,7 +91,7 @@ def test_machines_without_gpus_are_taken(size: str) -> None:
     ],
 )
 def test_an_image_of_the_kit_is_known_by_its_repository(image: str, is_ours: bool) -> None:
-    assert is_the_kits(image) == is_ours
+    assert limits._is_the_kits(image) == is_ours
 
 
 def test_clusters_that_fit_are_taken() -> None:

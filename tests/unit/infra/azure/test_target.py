@@ -8,15 +8,20 @@ import pulumi
 import pytest
 from ruamel.yaml import YAML
 
+from clouds.azure.arm import ResourceManager
+from clouds.azure.roles import BUILT_IN
+from clouds.azure.session import open_session
 from contract.documents.outputs import StackOutputs
 from contract.documents.run import SPEC_VARIABLE
 from contract.integrity.digest import sha256_bytes
 from contract.layout import run_spec_key, schedule_key
-from infra.targets.azure import here, session
-from infra.targets.azure.identity import ROLES
+from infra.targets.azure import resolve
+from infra.targets.azure.inventory import AzureEntry
+from infra.targets.azure.resources.stack import AzureStack
 from llmops.platforms.azure.bootstrap.roles import GRANTED
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.conftest import (
+    COMPUTED,
     LOCATION,
     RUN,
     SERVING,
@@ -127,7 +132,7 @@ def test_logical_names_never_change(full: Declared) -> None:
 
 def roles_of(declared: Declared, name: str) -> set[tuple[str, str]]:
     """What an identity is given: (name of the role, last part of the scope)."""
-    words = {id_: role for role, id_ in ROLES.items()}
+    words = {id_: role for role, id_ in BUILT_IN.items()}
     return {
         (words[inputs["roleDefinitionId"].rpartition("/")[2]], inputs["scope"].rpartition("/")[2])
         for urn, inputs in declared.resources.items()
@@ -204,7 +209,7 @@ def test_what_a_company_has_is_taken_and_nothing_of_it_declared(
     subscription: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give(subscription)
-    monkeypatch.setattr(here, "_urns_of_state", lambda *_: frozenset())
+    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
     for key, content in list(subscription.blobs.items()):
         subscription.blobs[f"our-{key[0].removeprefix('our-')}", key[1]] = content
     subscription.add_run(workspace=HAD["workspace"])
@@ -242,7 +247,7 @@ def test_vulnerability_12_in_a_group_of_bootstrap_only_the_stacks_identities_get
     """What `llmops bootstrap azure --for demo` made: the deploy identity may give roles to nobody else, of no other."""
     names = ("training", "endpoint", "workspace")
     monkeypatch.setitem(subscription.documents, THEIRS, {"location": LOCATION})
-    monkeypatch.setattr(here, "_urns_of_state", lambda *_: frozenset())
+    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
     for name in names:
         properties = {"clientId": f"client-{name}", "principalId": f"made-{name}"}
         document = {"properties": properties, "tags": {"llmops:for": "llmops/demo"}}
@@ -296,18 +301,45 @@ def test_what_an_interrupted_update_left_is_taken_over(
     monkeypatch.setitem(subscription.documents, group, {"tags": ours})
     monkeypatch.setitem(subscription.documents, workspace, {"tags": ours})
     urn = "urn:pulumi:demo::llmops::azure-native:resources:ResourceGroup::group (llmops down keeps it)"
-    monkeypatch.setattr(here, "_urns_of_state", lambda *_: frozenset({urn}))
-    taken: list[tuple[str, list[str]]] = []
-    options = here.Here.options
-
-    def spy(self: here.Here, **given: Any) -> pulumi.ResourceOptions:
-        if given.get("import_"):
-            taken.append((given["import_"], given["ignore_changes"]))
-        return options(self, **given)
-
-    monkeypatch.setattr(here.Here, "options", spy)
+    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset({urn}))
+    taken = spy_on_adoption(monkeypatch)
     subscription.provision({})
-    assert taken == [(workspace, ["*"])], "the group is in the state, and the rest is not there"
+    assert taken == [{"import_": workspace, "ignore_changes": ["*"]}], (
+        "the group is in the state, and the rest not there"
+    )
+
+
+def test_all_that_is_declared_is_taken_over_where_it_was_left(
+    subscription: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the look-ups forget, an interrupted first update would leave for the plugin to refuse."""
+    ours = {"llmops:project": "llmops", "llmops:stack": "demo"}
+    wanted = everything(subscription)
+    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
+    call = subscription.call
+
+    def left(_arm: ResourceManager, method: str, id_: str, api_version: str, **others: Any) -> dict[str, Any]:
+        return call(method, id_, api_version, **others) or {"tags": ours, "properties": COMPUTED}
+
+    monkeypatch.setattr(ResourceManager, "_call", left)
+    taken = spy_on_adoption(monkeypatch)
+    declared = subscription.provision(wanted)
+    native = [urn.split("::")[2] for urn in declared.resources if "::azure-native:" in urn]
+    once = "azure-native:storage:BlobServiceProperties"  # exists with its account: the plugin takes it as it is
+    assert len(taken) == len([kind for kind in native if kind != once])
+
+
+def spy_on_adoption(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Collects the options of what is taken over; mocks import nothing."""
+    taken: list[dict[str, Any]] = []
+    take_over = AzureStack.take_over
+
+    def spy(self: AzureStack, entry: AzureEntry) -> dict[str, Any]:
+        taken.extend([options] if (options := take_over(self, entry)) else [])
+        return {}
+
+    monkeypatch.setattr(AzureStack, "take_over", spy)
+    return taken
 
 
 def test_what_is_there_and_not_ours_is_refused(subscription: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +358,7 @@ def test_the_provider_keeps_to_the_subscription(full: Declared) -> None:
 
 def test_nothing_is_looked_up_where_the_stack_has_nothing_yet(subscription: Subscription) -> None:
     subscription.calls.clear()
-    session.forget()
+    open_session.cache_clear()
     subscription.provision({})
     ids = [id_ for _, id_ in subscription.calls]
     assert len([id_ for id_ in ids if id_.count("/") > 4]) <= 3, "the group and the vault's name, nothing else"

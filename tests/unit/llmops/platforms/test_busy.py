@@ -91,7 +91,7 @@ def test_of_azure(refuser: Refuser, status: int, of_the_model: str, kind: type) 
     refuser.status = status
     refuser.headers = {"ms-azureml-model-error-statuscode": of_the_model} if of_the_model else {}
     refuser.body = {"error": {"message": "not now"}}
-    clients = SimpleNamespace(token=lambda _scope: "token")
+    session = SimpleNamespace(token=lambda _scope: "token")
     with pytest.raises(KitError, match="not now") as caught:
-        list(azure.ask(clients, "chat", refuser.url, {}))  # type: ignore[arg-type]
+        list(azure.ask(session, "chat", refuser.url, {}))  # type: ignore[arg-type]
     assert type(caught.value) is kind

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from azure.identity import DefaultAzureCredential
 
+from clouds.azure.arm import ResourceManager
 from contract.twins import TWIN_SUBSCRIPTION
-from llmops.platforms.azure.arm import Arm
 from twins.azure import control
 from twins.azure.entra.principals import OWNER_ID
 
@@ -25,7 +25,7 @@ STORE = {"datastoreType": "AzureBlob", "accountName": "kitdata", "containerName"
 
 
 @contextmanager
-def running(home: Path, **settings: Any) -> Iterator[Arm]:
+def running(home: Path, **settings: Any) -> Iterator[ResourceManager]:
     """Bring a folder's twin up, and speak to it as its `env` says; it is left running."""
     info = control.up(home, **settings)
     with pytest.MonkeyPatch.context() as patch:
@@ -34,10 +34,10 @@ def running(home: Path, **settings: Any) -> Iterator[Arm]:
                 patch.delenv(name, raising=False)
             else:
                 patch.setenv(name, value)
-        yield Arm(info.url, DefaultAzureCredential())
+        yield ResourceManager(info.url, DefaultAzureCredential())
 
 
-def make_workspace(arm: Arm, image: str) -> dict[str, str]:
+def make_workspace(arm: ResourceManager, image: str) -> dict[str, str]:
     """A workspace with a datastore `store`, a cluster `cpu`, environments `training` and `serving` of an image, and an
     identity that may read and write blobs.
 
@@ -74,7 +74,7 @@ def assigned() -> dict[str, Any]:
     return {"type": "UserAssigned", "userAssignedIdentities": {IDENTITY: {}}}
 
 
-def assign(arm: Arm, name: str, principal: str) -> str:
+def assign(arm: ResourceManager, name: str, principal: str) -> str:
     """Let a principal read and write the account's blobs; the id of the assignment."""
     role = {
         "roleDefinitionId": f"{ROLES}/{CONTRIBUTOR}",

@@ -7,8 +7,8 @@ from typing import Any
 import psutil
 import pytest
 
+from clouds.azure.arm import ResourceManager
 from contract.errors import KitError
-from llmops.platforms.azure.arm import Arm
 from tests.support.serving import until
 from twins.azure import control
 from twins.azure.persistence import STATE_FILE
@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def arm(home: Path) -> Iterator[Arm]:
+def arm(home: Path) -> Iterator[ResourceManager]:
     with running(home, pace=0.2, containers="none") as found:
         yield found
 
@@ -67,7 +67,7 @@ def job() -> dict[str, Any]:
     }
 
 
-def test_a_deployment_needs_its_identitys_role_when_it_starts(arm: Arm) -> None:
+def test_a_deployment_needs_its_identitys_role_when_it_starts(arm: ResourceManager) -> None:
     role = f"{ACCOUNT}/providers/Microsoft.Authorization/roleAssignments/00000000-0000-0000-0000-000000000001"
     kept = arm.get(role, "2022-04-01")
     arm.delete(role, "2022-04-01")
@@ -96,7 +96,7 @@ def _succeeds(act: Any) -> bool:
     return True
 
 
-def test_a_schedule_starts_its_job_in_time(arm: Arm) -> None:
+def test_a_schedule_starts_its_job_in_time(arm: ResourceManager) -> None:
     trigger = {"triggerType": "Cron", "expression": "* * * * *"}
     action = {"actionType": "CreateJob", "jobDefinition": job()}
     arm.put(f"{WORKSPACE}/schedules/often", {"properties": {"trigger": trigger, "action": action}})

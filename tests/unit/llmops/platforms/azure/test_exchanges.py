@@ -1,9 +1,13 @@
 """Calls of Azure Resource Manager as a recording keeps them."""
 
+from pathlib import Path
+
 import pytest
 
-from llmops.platforms.azure.exchanges import call_of, shown
-from llmops.platforms.exchanges import Recorder
+from clouds.azure.session import AzureSession
+from llmops.platforms.azure.exchanges import call_of, recorded_session, shown
+from llmops.platforms.exchanges import VARIABLE, Recorder, recorded
+from tests.unit.clouds.azure.cloud import Anybody, Cloud
 
 GROUP = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/payroll"
 _G = "/subscriptions/{}/resourceGroups/{}"
@@ -60,3 +64,21 @@ def test_a_document_keeps_its_members_and_states(tmp_path: object) -> None:
     assert inner["ids"][0] == recorder.mask("anna")
     text = str(found)
     assert [w for w in ("anna", "payroll", "team", "owner", "1111") if w in text] == []
+
+
+def test_a_session_that_was_opened_before_the_recording_is_recorded(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its first step, too: who calls is asked before there is a folder to record into."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv("ARM_CLOUD_METADATA_URL", raising=False)
+    monkeypatch.setattr(AzureSession, "credential", Anybody())
+    session = recorded_session("s")
+    assert session.arm.find("/subscriptions/s/resourceGroups/a") is None
+    assert recorded(tmp_path) == []
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert session.arm.find("/subscriptions/s/resourceGroups/b") is None
+    (found,) = recorded(tmp_path)
+    assert (found["call"], found["status"], found["code"]) == (
+        "GET /subscriptions/{}/resourceGroups/{} 2024-03-01", 404, "ResourceNotFound",
+    )  # fmt: skip

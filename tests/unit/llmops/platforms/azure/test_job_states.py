@@ -103,7 +103,7 @@ def followed(monkeypatch: pytest.MonkeyPatch, looks: list[list[dict[str, Any]]],
 
     answers: Iterator[list[dict[str, Any]]] = iter(looks)
     monkeypatch.setattr(job_log, "POLL_SECONDS", 0)
-    monkeypatch.setattr(job_log._Lines, "_more", more)
+    monkeypatch.setattr(job_log._UnreadLines, "_more", more)
     return list(job_log.follow_jobs(lambda: next(answers, looks[-1]), CLUSTERS, PRICES))
 
 

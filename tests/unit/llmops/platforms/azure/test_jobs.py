@@ -7,15 +7,15 @@ from typing import Any, cast
 
 import pytest
 
+from clouds.azure.arm import ARM, ResourceManager
 from clouds.azure.jobs import job_name
+from clouds.azure.session import AzureSession
 from contract.documents.outputs import StackOutputs
 from contract.documents.run import Compute, RunSpec
 from contract.errors import NotFoundError, RunError
-from llmops.platforms.azure.arm import ARM, Arm
-from llmops.platforms.azure.clients import Clients
 from llmops.platforms.azure.jobs import AzureRuns
 from tests.support.checkout import EXAMPLES
-from tests.unit.llmops.platforms.azure.conftest import Cloud
+from tests.unit.clouds.azure.cloud import Cloud
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects
 
 EXAMPLE = EXAMPLES / "run-1.json"
@@ -55,9 +55,9 @@ def cloud() -> MlCloud:
 
 
 @pytest.fixture
-def runs(arm: Arm, cloud: MlCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureRuns:
+def runs(arm: ResourceManager, cloud: MlCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureRuns:
     monkeypatch.setattr("requests.adapters.HTTPAdapter.send", lambda *a, **k: cloud.send(*a, **k))
-    monkeypatch.setattr("llmops.platforms.azure.jobs.BlobObjects", lambda url, clients: MemoryObjects(tmp_path / "c"))
+    monkeypatch.setattr("llmops.platforms.azure.jobs.BlobObjects", lambda url, session: MemoryObjects(tmp_path / "c"))
     monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
     outputs = StackOutputs.new(
         target="azure",
@@ -81,7 +81,7 @@ def runs(arm: Arm, cloud: MlCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             "tags": {"llmops:stack": "dev"},
         },
     )
-    return AzureRuns(outputs, cast(Clients, SimpleNamespace(arm=arm)))
+    return AzureRuns(outputs, cast(AzureSession, SimpleNamespace(arm=arm)))
 
 
 def names(cloud: Cloud) -> set[str]:

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from clouds.azure.arm import ResourceManager
 from contract.errors import KitError
 from contract.layout import model_key
-from llmops.platforms.azure.arm import Arm
 from llmops.platforms.azure.live import look, set_traffic
 from llmops.platforms.azure.logs import overlap, read_logs
-from tests.unit.llmops.platforms.azure.conftest import Cloud
+from tests.unit.clouds.azure.cloud import Cloud
 
 WORKSPACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w"
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/chat-1"
@@ -59,7 +59,7 @@ def endpoint(cloud: Cloud) -> Cloud:
     return cloud
 
 
-def test_what_serves_is_what_gets_requests(arm: Arm, endpoint: Cloud) -> None:
+def test_what_serves_is_what_gets_requests(arm: ResourceManager, endpoint: Cloud) -> None:
     live = look(arm, ENDPOINT, IMAGE)
     assert (live.ready, live.problem, live.drift) == (True, "", ())
     assert live.models == {OLD: 1.0, NEW: 0.0}
@@ -67,7 +67,7 @@ def test_what_serves_is_what_gets_requests(arm: Arm, endpoint: Cloud) -> None:
     assert live.changed == 1795608000.0
 
 
-def test_what_is_wrong_is_told(arm: Arm, endpoint: Cloud) -> None:
+def test_what_is_wrong_is_told(arm: ResourceManager, endpoint: Cloud) -> None:
     endpoint.documents[f"{ENDPOINT}/deployments"]["value"][0]["properties"]["provisioningState"] = "Failed"
     assert look(arm, ENDPOINT, IMAGE).problem == "deployment old Failed"
     endpoint.documents[f"{ENDPOINT}/deployments"]["value"][0] = deployment("old", NEW)
@@ -81,7 +81,7 @@ def test_what_is_wrong_is_told(arm: Arm, endpoint: Cloud) -> None:
     assert "there is no such endpoint" in look(arm, ENDPOINT, IMAGE).problem
 
 
-def test_traffic_is_put_with_everything_else_of_the_endpoint(arm: Arm, endpoint: Cloud) -> None:
+def test_traffic_is_put_with_everything_else_of_the_endpoint(arm: ResourceManager, endpoint: Cloud) -> None:
     set_traffic(arm, ENDPOINT, {OLD: 0.9, NEW: 0.1})
     (body,) = endpoint.bodies("PUT")
     assert body == {
@@ -98,7 +98,7 @@ def test_traffic_is_put_with_everything_else_of_the_endpoint(arm: Arm, endpoint:
     }
 
 
-def test_traffic_that_can_not_be_is_refused(arm: Arm, endpoint: Cloud) -> None:
+def test_traffic_that_can_not_be_is_refused(arm: ResourceManager, endpoint: Cloud) -> None:
     for shares, words in (({"c" * 64: 1.0}, "has not loaded sha256:cccccccccccc"), ({OLD: 0.5}, "50 %")):
         with pytest.raises(KitError, match=words):
             set_traffic(arm, ENDPOINT, shares)
@@ -110,7 +110,7 @@ def test_traffic_that_can_not_be_is_refused(arm: Arm, endpoint: Cloud) -> None:
     set_traffic(arm, ENDPOINT, {OLD: 1.0})
 
 
-def test_logs_of_several_deployments_are_told_apart(arm: Arm, endpoint: Cloud) -> None:
+def test_logs_of_several_deployments_are_told_apart(arm: ResourceManager, endpoint: Cloud) -> None:
     for name in ("old", "new"):
         path = f"{ENDPOINT}/deployments/{name}/getLogs"
         endpoint.answer("POST", path, (200, {"content": f"1 of {name}\n2 of {name}\n"}, {}))
@@ -122,7 +122,9 @@ def test_logs_of_several_deployments_are_told_apart(arm: Arm, endpoint: Cloud) -
         list(read_logs(arm, ENDPOINT, follow=False))
 
 
-def test_a_followed_log_tells_each_line_once(arm: Arm, endpoint: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_followed_log_tells_each_line_once(
+    arm: ResourceManager, endpoint: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("llmops.platforms.azure.logs._POLL_SECONDS", 0)
     endpoint.documents[f"{ENDPOINT}/deployments"] = {"value": [deployment("old", OLD)]}
     contents = ["1\n2", "1\n2\n3", "2\n3\n4"]

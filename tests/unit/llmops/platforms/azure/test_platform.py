@@ -66,7 +66,7 @@ class Key:
 
 def test_a_signature_of_key_vault_is_one_of_the_kits(tmp_path: Path) -> None:
     here, key = platform(), Key()
-    vars(here)["clients"] = mock.Mock(key=lambda id_: key if id_.startswith("https://v.vault.azure.net/") else None)
+    vars(here)["session"] = mock.Mock(key=lambda id_: key if id_.startswith("https://v.vault.azure.net/") else None)
     write_version(tmp_path, "chatbot", "w", passed=True, run="")
     for _ in range(8):  # numbers whose first bytes are zero or have their highest bit set are of other lengths in DER
         here.sign(tmp_path)
@@ -97,7 +97,7 @@ def test_without_what_the_program_says_of_jobs_the_way_out_is_named() -> None:
 
 def test_an_openai_client_gets_the_scoring_address_and_a_token() -> None:
     here = platform()
-    vars(here)["clients"] = mock.Mock(token=lambda scope: f"token of {scope}")
+    vars(here)["session"] = mock.Mock(token=lambda scope: f"token of {scope}")
     access = here.access("chat", 1.0)
     assert access.url == "https://chat.westeurope.inference.ml.azure.com/v1"
     assert (access.key, access.model) == ("token of https://ml.azure.com/.default", "chatbot@1")
@@ -112,7 +112,7 @@ def test_a_secret_is_called_as_vaults_allow_it() -> None:
     here = platform()
     secrets = mock.Mock()
     secrets.get_secret.side_effect = lambda name: mock.Mock(value=f"{name}\n")
-    vars(here)["clients"] = mock.Mock(secrets=lambda url: secrets)
+    vars(here)["session"] = mock.Mock(secrets=lambda url: secrets)
     assert here.secret("hub_token") == "llmops-hub-token"
 
 

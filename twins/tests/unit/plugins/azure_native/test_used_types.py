@@ -14,7 +14,7 @@ CALLS = ("get_client_config", "get_client_config_output", "get_client_token", "g
 
 def used() -> Iterator[tuple[str, str]]:
     """(module of the SDK, what is called of it) in the program's files."""
-    for path in sorted(FOLDER.glob("*.py")):
+    for path in sorted(FOLDER.rglob("*.py")):
         tree = ast.parse(path.read_text())
         modules = dict(imported(tree))
         for node in ast.walk(tree):

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from contract.errors import KitError
-from infra.targets.azure.identity import ROLES
 from llmops.platforms.azure import preflight
 from llmops.platforms.azure.bootstrap import stack as bootstrap_stack
-from llmops.platforms.azure.bootstrap.bootstrap import Names
 from llmops.platforms.azure.bootstrap.github import permissions_of
-from llmops.platforms.azure.bootstrap.roles import BUILT_IN, GRANTED
+from llmops.platforms.azure.bootstrap.names import AzureBootstrapNames
+from llmops.platforms.azure.bootstrap.roles import GRANTED
 from llmops.platforms.azure.recording import role_definition
 from llmops.platforms.azure.state_locks import account_url
 from twins.azure.judges import roles
@@ -22,23 +21,14 @@ SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 
 @pytest.mark.parametrize("project", ["llmops", "a", "A_project.of-many--words" * 4, "7-up", "x" * 100, "-_."])
 def test_names_keep_azures_limits_and_differ_by_subscription(project: str) -> None:
-    names = Names(project, SUBSCRIPTION)
+    names = AzureBootstrapNames(project, SUBSCRIPTION)
     assert re.fullmatch(r"[a-z0-9]{3,24}", names.account)
     assert re.fullmatch(r"[a-z](?!.*--)[a-z0-9-]{1,22}[a-z0-9]", names.vault)
     assert re.fullmatch(r"[-\w.()]{0,89}[-\w()]", names.group)
     identity = names.identity("preview", "Acme/" + "repo.sitory" * 12)
     assert re.fullmatch(r"[a-zA-Z0-9][-_a-zA-Z0-9]{2,127}", identity)
-    other = Names(project, SUBSCRIPTION.replace("1", "2"))
+    other = AzureBootstrapNames(project, SUBSCRIPTION.replace("1", "2"))
     assert {names.account, names.vault}.isdisjoint({other.account, other.vault})
-
-
-_OF_PEOPLE = ("AcrPush", "AzureML Data Scientist", "Key Vault Crypto User", "Log Analytics Reader")
-_ON_A_GIVEN_KEY = "Key Vault Crypto Service Encryption User"
-
-
-def test_the_roles_that_may_be_given_are_those_that_the_program_gives_in_a_group_that_is_given() -> None:
-    assert {id_ for name, id_ in ROLES.items() if name not in (*_OF_PEOPLE, _ON_A_GIVEN_KEY)} == set(GRANTED)
-    assert {name: id_ for name, id_ in BUILT_IN.items() if name in ROLES}.items() <= ROLES.items()
 
 
 @pytest.mark.vulnerability(12)
@@ -113,16 +103,16 @@ def test_a_backend_without_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_protects_the_secrets_of_a_new_stack(backend: str, twin: str, written: str, provider: str) -> None:
-    stack, clients = _stack(backend, written), _clients(twin, key={})
-    assert preflight._secrets_provider(stack, clients, False).startswith(provider)
-    assert bool(preflight._secrets_provider(stack, clients, False)) is bool(provider)
+    stack, session = _stack(backend, written), _session(twin, key={})
+    assert preflight._secrets_provider(stack, session, False).startswith(provider)
+    assert bool(preflight._secrets_provider(stack, session, False)) is bool(provider)
 
 
 def test_without_the_key_a_stack_of_ones_own_has_a_passphrase() -> None:
-    stack, clients = _stack("azblob://states", ""), _clients("", key=None)
-    assert preflight._secrets_provider(stack, clients, True) == ""
+    stack, session = _stack("azblob://states", ""), _session("", key=None)
+    assert preflight._secrets_provider(stack, session, True) == ""
     with pytest.raises(KitError, match="there is no key"):
-        preflight._secrets_provider(stack, clients, False)
+        preflight._secrets_provider(stack, session, False)
 
 
 def _stack(backend: str, written: str) -> Any:
@@ -130,5 +120,5 @@ def _stack(backend: str, written: str) -> Any:
     return SimpleNamespace(backend=backend, file=file, project=SimpleNamespace(name="llmops"))
 
 
-def _clients(twin: str, key: Any) -> Any:
+def _session(twin: str, key: Any) -> Any:
     return SimpleNamespace(twin=twin, subscription=SUBSCRIPTION, arm=SimpleNamespace(find=lambda *_: key))

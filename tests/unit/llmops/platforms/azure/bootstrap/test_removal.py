@@ -5,30 +5,30 @@ from typing import Any
 
 import pytest
 
+from clouds.azure.arm import ResourceManager
 from contract.errors import KitError
-from llmops.platforms.azure.arm import Arm
-from llmops.platforms.azure.bootstrap.bootstrap import TAGS, Names
+from llmops.platforms.azure.bootstrap.names import TAGS, AzureBootstrapNames
 from llmops.platforms.azure.bootstrap.removal import remove
-from tests.unit.llmops.platforms.azure.conftest import Cloud
+from tests.unit.clouds.azure.cloud import Cloud
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
-GROUP = Names("gone", SUBSCRIPTION).group_id
+GROUP = AzureBootstrapNames("gone", SUBSCRIPTION).group_id
 
 
-def test_the_group_goes_and_again_nothing(cloud: Cloud, arm: Arm) -> None:
+def test_the_group_goes_and_again_nothing(cloud: Cloud, arm: ResourceManager) -> None:
     cloud.documents[GROUP] = {"id": GROUP, "tags": {**TAGS, "cost": "7"}}
     cloud.answer("DELETE", GROUP, (200, None, {}))
-    clients: Any = SimpleNamespace(arm=arm, subscription=SUBSCRIPTION)
-    remove(clients, "gone")
+    session: Any = SimpleNamespace(arm=arm, subscription=SUBSCRIPTION)
+    remove(session, "gone")
     assert [(a.method, a.path) for a in cloud.asked] == [("GET", GROUP), ("DELETE", GROUP)]
     del cloud.documents[GROUP]
-    remove(clients, "gone")
+    remove(session, "gone")
     assert [a.method for a in cloud.asked[2:]] == ["GET"]
 
 
-def test_a_group_of_somebody_else_stays(cloud: Cloud, arm: Arm) -> None:
+def test_a_group_of_somebody_else_stays(cloud: Cloud, arm: ResourceManager) -> None:
     cloud.documents[GROUP] = {"id": GROUP, "tags": {"team": "payroll"}}
-    clients: Any = SimpleNamespace(arm=arm, subscription=SUBSCRIPTION)
+    session: Any = SimpleNamespace(arm=arm, subscription=SUBSCRIPTION)
     with pytest.raises(KitError, match="was not made by bootstrap"):
-        remove(clients, "gone")
+        remove(session, "gone")
     assert [a.method for a in cloud.asked] == ["GET"]

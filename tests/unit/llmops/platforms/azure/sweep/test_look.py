@@ -12,7 +12,7 @@ from llmops.platforms.azure.sweep.look import (
     GROUP,
     METRIC_ALERT,
     REGISTRY,
-    Look,
+    AzureLook,
     created,
 )
 
@@ -20,9 +20,9 @@ STAMP = {"source": "list", "date": "2026-11-20"}
 TABLE = {"regions": {"westeurope": {"registry": {**STAMP, "prices": {"registry_premium_day": 1.2}}}}}
 
 
-def look(project: str = "llmops") -> Look:
+def look(project: str = "llmops") -> AzureLook:
     arm: Any = None  # nothing is asked
-    return Look(arm, "s-1", project, [], {"westeurope": Prices("westeurope", TABLE)})
+    return AzureLook(arm, "s-1", project, [], {"westeurope": Prices("westeurope", TABLE)})
 
 
 @pytest.mark.parametrize("project", ["llmops", "My.Project__x", "9lives"])
@@ -32,8 +32,6 @@ def look(project: str = "llmops") -> Look:
 def test_names_are_the_programs(project: str, stack: str) -> None:
     own = CloudNames(project, stack)
     assert look(project).named([stack], "budget", "store") == {own.of("budget"): stack, own.of("store"): stack}
-    parts = ("training", "AcrPull", "/subscriptions/s-1/resourcegroups/g")
-    assert look(project).guid(stack, *parts) == own.guid("s-1", *parts)
 
 
 def test_a_thing_is_named_by_its_path_and_whose_it_is_by_its_tags() -> None:

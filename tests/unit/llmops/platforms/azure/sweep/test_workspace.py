@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llmops.plan.prices import Prices
-from llmops.platforms.azure.sweep.look import Look
+from llmops.platforms.azure.sweep.look import AzureLook
 from llmops.platforms.azure.sweep.workspace import things
 from llmops.platforms.sweep import RUN, Thing
 
@@ -39,7 +39,7 @@ def swept(kind: str = "Default", **collections: list[dict[str, Any]]) -> dict[st
     given = {f"{WORKSPACE}/{path.replace('_', '/')}": found for path, found in collections.items()}
     arm: Any = Collections(given)
     line = {"id": WORKSPACE, "type": "Microsoft.MachineLearningServices/workspaces", "name": "w", "kind": kind}
-    look = Look(arm, "s", "llmops", [line], {"westeurope": Prices("westeurope", TABLE)})
+    look = AzureLook(arm, "s", "llmops", [line], {"westeurope": Prices("westeurope", TABLE)})
     return {thing.name: thing for thing in things(look)}
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 from azure.identity import DefaultAzureCredential
 
+from clouds.azure.arm import ResourceManager
 from hosting.images import build
-from llmops.platforms.azure.arm import Arm
 from tests.support.azure_ml import fetch, wait
 from tests.support.echo import echo_source
 from twins.azure import control
@@ -79,7 +79,7 @@ def job(command: str) -> dict[str, object]:
     return {"properties": properties}
 
 
-def status(arm: Arm, name: str) -> str:
+def status(arm: ResourceManager, name: str) -> str:
     return arm.get(f"{WORKSPACE}/jobs/{name}")["properties"]["status"]
 
 

@@ -1,0 +1,33 @@
+"""The subscription and location of a stack on Azure, and the identity of this process there: plain values."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from contract.twins import TWIN_SUBSCRIPTION
+
+
+class AzureLocation(NamedTuple):
+    """Where a stack lives. Every dynamic resource keeps it; nothing in it is secret."""
+
+    subscription: str
+    tenant: str
+    location: str
+
+    @classmethod
+    def of(cls, props: Mapping[str, Any]) -> "AzureLocation":
+        """From a dynamic resource's properties."""
+        return cls(props["subscription"], props["tenant"], props["location"])
+
+    @property
+    def twin(self) -> bool:
+        """Whether it is on a twin, not on Azure."""
+        return self.subscription == TWIN_SUBSCRIPTION
+
+
+class AzureCaller(NamedTuple):
+    """The identity of this process in Microsoft Entra ID, by its own token."""
+
+    tenant: str
+    object_id: str
+    kind: str
+    """User, or ServicePrincipal (an application or a managed identity): a role assignment's principalType."""

@@ -1,0 +1,33 @@
+"""Which roles the program gives, and to whom."""
+
+import pytest
+
+from clouds.azure.location import AzureLocation
+from clouds.azure.roles import BUILT_IN
+from infra.settings import Settings
+from infra.targets.azure.grants import grants
+from infra.targets.azure.inventory import AzureInventory, GivenIdentity, GivenResources
+from llmops.platforms.azure.bootstrap.roles import GRANTED
+from tests.unit.infra.azure.arm import PLACE
+
+GROUP = f"/subscriptions/{PLACE['subscription']}/resourceGroups/theirs"
+
+
+def roles_in_a_given_group(*, has_roles: bool) -> set[str]:
+    azure = {"resource_group": GROUP, "network": {"mode": "managed"}}
+    identities = {
+        name: GivenIdentity("client", "principal", has_roles) for name in ("training", "endpoint", "workspace")
+    }
+    settings = Settings.model_validate({"target": "azure", "azure": azure})
+    found = GivenResources(identities=identities)
+    return {each.role for each in grants(AzureInventory("kit", "dev", AzureLocation.of(PLACE), settings, found))}
+
+
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_the_deploy_identity_may_give_what_the_program_gives_and_no_more() -> None:
+    """In a group that bootstrap made, where the deploy identity's own right has the condition GRANTED."""
+    assert {BUILT_IN[role] for role in roles_in_a_given_group(has_roles=False)} == set(GRANTED)
+
+
+def test_identities_that_have_their_roles_get_none() -> None:
+    assert not roles_in_a_given_group(has_roles=True)
