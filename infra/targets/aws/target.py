@@ -7,13 +7,13 @@ import pulumi
 
 from infra.names import CloudNames
 from infra.settings import Settings, refuse_set
-from infra.targets.aws import endpoint as endpoints
-from infra.targets.aws import observe, storage, training
-from infra.targets.aws.here import Here, make_here, place_of
-from infra.targets.aws.identity import Things, job_prefix, provide_roles, provide_signing_key
-from infra.targets.aws.images import is_the_kits, provide_images, require_image, require_no_accelerators
 from infra.targets.aws.limits import instance_type_of, require_supported
-from infra.targets.aws.network import provide_network
+from infra.targets.aws.resources import endpoint as endpoints
+from infra.targets.aws.resources import observe, storage, training
+from infra.targets.aws.resources.identity import Things, job_prefix, provide_roles, provide_signing_key
+from infra.targets.aws.resources.images import is_the_kits, provide_images, require_image, require_no_accelerators
+from infra.targets.aws.resources.network import provide_network
+from infra.targets.aws.resources.stack import Here, make_here, place_of
 from infra.targets.aws.session import Caller, find_caller
 from infra.targets.target import OutputFields
 from infra.versions import require_servable

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from infra.targets.aws.resources.storage import read_object
 from infra.targets.aws.session import Place
-from infra.targets.aws.storage import read_object
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, Account
 from tests.unit.infra.program import Declared
 

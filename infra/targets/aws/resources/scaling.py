@@ -6,9 +6,9 @@ import pulumi
 from pulumi_aws import appautoscaling, cloudwatch
 
 from infra.settings import Endpoint as Entry
-from infra.targets.aws.here import Here
-from infra.targets.aws.observe import VARIANT
 from infra.targets.aws.preparation import DIMENSION
+from infra.targets.aws.resources.observe import VARIANT
+from infra.targets.aws.resources.stack import Here
 
 
 def provide_scaling(

@@ -9,7 +9,7 @@ from clouds.aws.jobs import is_accelerated
 from infra import names
 from infra.names import CloudNames
 from infra.settings import setting_error
-from infra.targets.aws.here import Here
+from infra.targets.aws.resources.stack import Here
 from infra.targets.aws.session import Caller
 
 NAMES = ("training", "serving")

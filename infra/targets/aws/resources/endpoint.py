@@ -12,17 +12,17 @@ from clouds.aws.jobs import has_gpus, has_local_disks
 from contract.layout import model_key
 from infra import names
 from infra.settings import Endpoint as Entry
-from infra.targets.aws import observe
-from infra.targets.aws.here import Here
-from infra.targets.aws.identity import Role
 from infra.targets.aws.limits import bake_seconds, instance_type
 from infra.targets.aws.live import Live
-from infra.targets.aws.network import Network
-from infra.targets.aws.observe import VARIANT
 from infra.targets.aws.preparation import Preparation
 from infra.targets.aws.quiet import Quiet
-from infra.targets.aws.scaling import provide_scaling
-from infra.targets.aws.storage import Storage
+from infra.targets.aws.resources import observe
+from infra.targets.aws.resources.identity import Role
+from infra.targets.aws.resources.network import Network
+from infra.targets.aws.resources.observe import VARIANT
+from infra.targets.aws.resources.scaling import provide_scaling
+from infra.targets.aws.resources.stack import Here
+from infra.targets.aws.resources.storage import Storage
 
 _CUDA_13_HOST = "al2023-ami-sagemaker-inference-gpu-4-1"
 _ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turns would queue behind long ones

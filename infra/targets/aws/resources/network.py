@@ -13,9 +13,9 @@ from typing import Any
 
 import pulumi
 
-from infra.targets.aws.here import Here
+from infra.targets.aws.resources.stack import Here
+from infra.targets.aws.resources.storage import Storage
 from infra.targets.aws.session import Place, client, explained
-from infra.targets.aws.storage import Storage
 
 _HTTPS: dict[str, Any] = {"ip_protocol": "tcp", "from_port": 443, "to_port": 443}
 

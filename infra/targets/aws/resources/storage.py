@@ -8,8 +8,8 @@ import pulumi
 from pulumi_aws import kms, s3
 
 from infra import names
-from infra.targets.aws import policies
-from infra.targets.aws.here import Here
+from infra.targets.aws.resources import policies
+from infra.targets.aws.resources.stack import Here
 from infra.targets.aws.session import Place, client, error_code, explained
 
 DATA_KEY = names.kept("data-key")

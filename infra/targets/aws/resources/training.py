@@ -26,12 +26,12 @@ from infra import names
 from infra.names import CloudNames
 from infra.schedules import proven_spec
 from infra.settings import setting_error
-from infra.targets.aws.here import Here
-from infra.targets.aws.identity import Roles, job_prefix, schedule_group
-from infra.targets.aws.network import Network
+from infra.targets.aws.resources.identity import Roles, job_prefix, schedule_group
+from infra.targets.aws.resources.network import Network
+from infra.targets.aws.resources.stack import Here
+from infra.targets.aws.resources.storage import Storage, read_object
 from infra.targets.aws.scheduled_spec import ScheduledSpec
 from infra.targets.aws.session import Place, client, error_code, explained
-from infra.targets.aws.storage import Storage, read_object
 
 _EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes an id there
 

@@ -8,8 +8,8 @@ from pulumi_aws import budgets, cloudwatch, sns
 
 from infra.names import CloudNames
 from infra.settings import Endpoint
-from infra.targets.aws import policies
-from infra.targets.aws.here import Here, cost_tag
+from infra.targets.aws.resources import policies
+from infra.targets.aws.resources.stack import Here, cost_tag
 
 VARIANT = "main"
 """Of every endpoint: alarms, autoscaling and metrics name it."""

@@ -13,12 +13,12 @@ from pulumi_aws import iam, kms
 
 from clouds.names import role_path
 from infra import names
-from infra.targets.aws import policies
-from infra.targets.aws.here import Here
-from infra.targets.aws.images import Repositories
-from infra.targets.aws.network import Network
-from infra.targets.aws.observe import alarm_names, endpoint_group
-from infra.targets.aws.storage import Storage
+from infra.targets.aws.resources import policies
+from infra.targets.aws.resources.images import Repositories
+from infra.targets.aws.resources.network import Network
+from infra.targets.aws.resources.observe import alarm_names, endpoint_group
+from infra.targets.aws.resources.stack import Here
+from infra.targets.aws.resources.storage import Storage
 
 ALL = "*"  # for actions that know no resource
 _WRITE = ("kms:Encrypt", "kms:GenerateDataKey")
