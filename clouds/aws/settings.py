@@ -41,7 +41,7 @@ Cron = Annotated[str, StringConstraints(pattern=r"^(cron|rate)\(.+\)$")]
 Interface = Literal["ecr.api", "ecr.dkr", "logs", "sts", "kms", "sagemaker.api", "sagemaker.runtime"]
 
 
-class Network(Part):
+class AwsNetworkSettings(Part):
     """Where endpoints and jobs have their network interfaces."""
 
     mode: Literal["none", "own", "existing"] = Field(
@@ -62,7 +62,7 @@ class Network(Part):
     )
 
     @model_validator(mode="after")
-    def _fits_the_mode(self) -> "Network":
+    def _fits_the_mode(self) -> "AwsNetworkSettings":
         own, existing = ("cidr", "zones", "interface_endpoints"), ("subnet_ids", "security_group_ids")
         belongs: dict[str, str] = dict.fromkeys(own, "own") | dict.fromkeys(existing, "existing")
         for field in sorted(self.model_fields_set & set(belongs)):
@@ -75,7 +75,7 @@ class Network(Part):
         return self
 
 
-class Roles(Part):
+class AwsRoleSettings(Part):
     """Roles that exist already, by ARN; the kit makes those that are empty."""
 
     training: RoleArn = Field(default="", description="ARN of the role of training jobs.")
@@ -83,14 +83,14 @@ class Roles(Part):
     scheduler: RoleArn = Field(default="", description="ARN of the role that starts scheduled jobs.")
 
 
-class Budget(Part):
+class AwsBudgetSettings(Part):
     """A monthly limit that tells; it stops nothing."""
 
     monthly_usd: int = Field(default=100, ge=0, description="What the stack may cost a month; 0: no budget.")
     emails: list[str] = Field(default=[], max_length=10, description="Who is told of costs and alarms.")
 
 
-class Alarms(Part):
+class AwsAlarmSettings(Part):
     """When a rollout is rolled back, and its people are told."""
 
     error_rate: float = Field(default=0.05, gt=0, le=1, description="Share of the requests answered with 5xx.")
@@ -98,7 +98,7 @@ class Alarms(Part):
     quality: float = Field(default=1.0, gt=0, le=1, description="Share of the golden prompts answered as expected.")
 
 
-class Schedule(Part):
+class AwsScheduleSettings(Part):
     """A training run that is repeated."""
 
     run: str = Field(
@@ -111,7 +111,7 @@ class Schedule(Part):
     on: bool = Field(default=True, description="off: it stays, and starts nothing.")
 
 
-class Jobs(Compute):
+class AwsJobSettings(Compute):
     """What runs take that say nothing else."""
 
     instance_type: InstanceType = Field(default="ml.m5.xlarge", min_length=1, description="Such as ml.g5.xlarge.")
@@ -135,8 +135,8 @@ class AwsSettings(Part):
         pattern=r"^([0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?(/[a-z0-9._/-]+)?)?$",
         description="An ECR registry or a path in one, with repositories training and serving; empty: they are made.",
     )
-    roles: Roles = Roles()
-    network: Network = Network()
+    roles: AwsRoleSettings = AwsRoleSettings()
+    network: AwsNetworkSettings = AwsNetworkSettings()
     instance_type: InstanceType = Field(
         default="ml.m5.xlarge", min_length=1, description="Of endpoints that name none."
     )
@@ -144,7 +144,7 @@ class AwsSettings(Part):
         default=365, description="How long the endpoints' logs are kept."
     )
     runs_days: int = Field(default=90, ge=1, le=3650, description="How long files of runs are kept.")
-    alarms: Alarms = Alarms()
-    budget: Budget = Budget()
-    jobs: Jobs = Field(default=Jobs(), description="What runs take that say nothing else.")
-    schedules: dict[Name, Schedule] = Field(default={}, description="Runs that are repeated, by name.")
+    alarms: AwsAlarmSettings = AwsAlarmSettings()
+    budget: AwsBudgetSettings = AwsBudgetSettings()
+    jobs: AwsJobSettings = Field(default=AwsJobSettings(), description="What runs take that say nothing else.")
+    schedules: dict[Name, AwsScheduleSettings] = Field(default={}, description="Runs that are repeated, by name.")

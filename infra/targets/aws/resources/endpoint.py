@@ -9,128 +9,124 @@ import pulumi
 from pulumi_aws import sagemaker
 
 from clouds.aws.jobs import has_gpus, has_local_disks
+from clouds.aws.names import VARIANT, serving_environment
+from clouds.aws.settings import AwsAlarmSettings
 from contract.layout import model_key
 from infra import names
 from infra.settings import Endpoint as Entry
-from infra.targets.aws.limits import bake_seconds, instance_type
+from infra.targets.aws.limits import bake_seconds
 from infra.targets.aws.live import Live
 from infra.targets.aws.preparation import Preparation
 from infra.targets.aws.quiet import Quiet
 from infra.targets.aws.resources import observe
-from infra.targets.aws.resources.identity import Role
-from infra.targets.aws.resources.network import Network
-from infra.targets.aws.resources.observe import VARIANT
-from infra.targets.aws.resources.scaling import provide_scaling
-from infra.targets.aws.resources.stack import Here
-from infra.targets.aws.resources.storage import Storage
+from infra.targets.aws.resources.context import AwsContext
+from infra.targets.aws.resources.identity import AwsRole
+from infra.targets.aws.resources.network import AwsNetwork
+from infra.targets.aws.resources.scaling import declare_scaling
+from infra.targets.aws.resources.storage import AwsStorage
 
 _CUDA_13_HOST = "al2023-ami-sagemaker-inference-gpu-4-1"
 _ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turns would queue behind long ones
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What endpoints stand on."""
+class EndpointContext:
+    """What the endpoints of a stack share."""
 
-    storage: Storage
-    network: Network
-    role: Role
+    storage: AwsStorage
+    network: AwsNetwork
+    role: AwsRole
     public_key: pulumi.Input[str]
     image: str
     alarms_topic: pulumi.Input[str]
+    alarms: AwsAlarmSettings
+    instance_type: str
+    """Of endpoints that name none."""
 
 
-@dataclass(frozen=True)
-class Made:
-    """An endpoint that was declared."""
-
-    name: pulumi.Input[str]
-    url: pulumi.Input[str]
-
-
-def provide_endpoint(here: Here, name: str, entry: Entry, ground: Ground, log: Sequence[pulumi.Resource]) -> Made:
-    """Declare an endpoint and what belongs to it alone; its log is there first."""
-    physical, kind = here.names.of(name), instance_type(here.settings, entry)
-    container, variant = _container(entry, ground), _variant(name, entry, kind)
-    model_digest = _digest({**container, "role": ground.role.arn, "network": _vpc(ground.network)})
+def declare_endpoint(
+    stack: AwsContext, name: str, entry: Entry, shared: EndpointContext, log: Sequence[pulumi.Resource]
+) -> pulumi.Output[str]:
+    """Declare an endpoint and what belongs to it alone; its log is there first. Returns its URL, once it is there."""
+    physical, kind = stack.names.of(name), entry.size.instance_type or shared.instance_type
+    container, variant = _container(entry, shared), _variant(name, entry, kind)
+    model_digest = _digest({**container, "role": shared.role.arn, "network": _vpc(shared.network)})
     waiting = entry.size.concurrent_requests if entry.mode == "async" else 0
-    content = {"model": model_digest, "variant": variant, "key": _key(ground, kind), "async": waiting}
-    content_digest = _digest({**content, "work": ground.storage.work.name if waiting else ""})
-    prepared = _prepare(here, name, entry, model_digest, content_digest, ground, log)
+    content = {"model": model_digest, "variant": variant, "key": _key(shared, kind), "async": waiting}
+    content_digest = _digest({**content, "work": shared.storage.work.name if waiting else ""})
+    prepared = _prepare(stack, name, entry, kind, model_digest, content_digest, shared, log)
     model = _model(
-        here, name, container, ground, _content_name(here, f"{name}-model", model_digest, prepared.model_number)
+        stack, name, container, shared, _content_name(stack, f"{name}-model", model_digest, prepared.model_number)
     )
+    serving: Any = {**variant, "model_name": model.name, "initial_instance_count": prepared.initial_instances}
     configuration = sagemaker.EndpointConfiguration(
         f"configuration-{name}",
-        name=_content_name(here, f"{name}-config", content_digest, prepared.number),
-        kms_key_arn=_key(ground, kind),
-        production_variants=[
-            sagemaker.EndpointConfigurationProductionVariantArgs(
-                **variant, model_name=model.name, initial_instance_count=prepared.initial_instances
-            )
-        ],
-        async_inference_config=_async(name, entry, ground),
-        opts=here.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
+        name=_content_name(stack, f"{name}-config", content_digest, prepared.number),
+        kms_key_arn=_key(shared, kind),
+        production_variants=[serving],
+        async_inference_config=_async(name, entry, shared),
+        opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
     )
-    alarms, quiet = _provide_alarms(here, name, entry, ground, configuration.name)
+    alarms, quiet = _declare_alarms(stack, name, entry, shared, configuration.name)
     endpoint = sagemaker.Endpoint(
         names.endpoint(name),
         name=physical,
         endpoint_config_name=configuration.name,
         deployment_config=_deployment(name, entry, alarms),
-        opts=here.options(depends_on=[prepared, quiet, *ground.role.ready]),
+        opts=stack.options(depends_on=[prepared, quiet, *shared.role.ready]),
     )
-    scaling = provide_scaling(here, name, entry, endpoint.name, physical, kind) if entry.size.max_instances else []
-    _check(here, name, entry, ground, configuration.name, prepared, [endpoint, *scaling])
-    return Made(physical, endpoint.name.apply(lambda _: _url(here, physical)))
+    scaling = declare_scaling(stack, name, entry, endpoint.name, physical, kind) if entry.size.max_instances else []
+    _check(stack, name, entry, shared, configuration.name, prepared, [endpoint, *scaling])
+    return endpoint.name.apply(lambda _: f"{stack.caller.runtime_url}/endpoints/{physical}/invocations")
 
 
 def _prepare(
-    here: Here,
+    stack: AwsContext,
     name: str,
     entry: Entry,
+    kind: str,
     model: pulumi.Output[str],
     content: pulumi.Output[str],
-    ground: Ground,
+    shared: EndpointContext,
     log: Sequence[pulumi.Resource],
 ) -> Preparation:
     """Its deletion waits until the endpoint is gone; the log group, written to until then, goes after it."""
     return Preparation(
         f"preparation-{name}",
-        here.place,
-        endpoint=here.names.of(name),
-        tags=here.tags,
+        stack.location,
+        [stack.provider, *log],
+        endpoint=stack.names.of(name),
+        tags=stack.tags,
         model=model,
         content=content,
         instances=entry.size.instances,
         max_instances=entry.size.max_instances,
-        instance_type=instance_type(here.settings, entry),
-        store=ground.storage.store.name,
-        alarms=observe.alarm_names(here.names, name),
-        after=[here.provider, *log],
+        instance_type=kind,
+        store=shared.storage.store.name,
+        alarms=observe.alarm_names(stack.names, name),
     )
 
 
-def _provide_alarms(
-    here: Here, name: str, entry: Entry, ground: Ground, configuration: pulumi.Output[str]
+def _declare_alarms(
+    stack: AwsContext, name: str, entry: Entry, shared: EndpointContext, configuration: pulumi.Output[str]
 ) -> tuple[list[pulumi.Output[str]], Quiet]:
-    alarms = observe.provide_alarms(here, name, entry, configuration, ground.alarms_topic)
+    alarms = observe.declare_alarms(stack, name, entry, shared.alarms, configuration, shared.alarms_topic)
     quiet = Quiet(
         f"quiet-{name}",
-        here.place,
-        endpoint=here.names.of(name),
+        stack.location,
+        [stack.provider, *alarms],
+        endpoint=stack.names.of(name),
         configuration=configuration,
-        alarms=observe.alarm_names(here.names, name),
-        after=[here.provider, *alarms],
+        alarms=observe.alarm_names(stack.names, name),
     )
     return [alarm.name for alarm in alarms], quiet
 
 
 def _check(
-    here: Here,
+    stack: AwsContext,
     name: str,
     entry: Entry,
-    ground: Ground,
+    shared: EndpointContext,
     configuration: pulumi.Output[str],
     prepared: Preparation,
     after: Sequence[pulumi.Resource],
@@ -138,66 +134,61 @@ def _check(
     size, version = entry.size, entry.version
     Live(
         f"live-{name}",
-        here.place,
-        endpoint=here.names.of(name),
+        stack.location,
+        after,
+        endpoint=stack.names.of(name),
         configuration=configuration,
         model=version.alias,
         sha256=version.sha256,
-        image=ground.image,
+        image=shared.image,
         instances=prepared.initial_instances,
-        limits=(size.instances, size.max_instances) if size.max_instances else (0, 0),
-        store=ground.storage.store.name,
-        setting=f"{here.project}:endpoints.{name}.model",
-        after=after,
+        min_instances=size.instances if size.max_instances else 0,
+        max_instances=size.max_instances,
+        weight=1,
+        store=shared.storage.store.name,
+        setting=f"{stack.project}:endpoints.{name}.model",
     )
 
 
-def _container(entry: Entry, ground: Ground) -> dict[str, Any]:
+def _container(entry: Entry, shared: EndpointContext) -> dict[str, Any]:
     """The model's container as plain values and Outputs."""
     version = entry.version
-    environment = {
-        "LLMOPS_AUTH": "platform",
-        "LLMOPS_PLATFORM": "sagemaker",
-        "LLMOPS_MODEL_NAME": version.alias,
-        "LLMOPS_MODEL_SHA256": version.sha256,
-        "LLMOPS_PRECISION": entry.precision,
-        "LLMOPS_PUBLIC_KEY": ground.public_key,
-    }
+    environment = serving_environment(version.alias, version.sha256, shared.public_key)
+    environment["LLMOPS_PRECISION"] = entry.precision
     if entry.gate == "waived":
         environment["LLMOPS_GOLDEN"] = "reported"  # somebody wants it all the same: the quality alarm has the last word
-    uri = pulumi.Output.concat("s3://", ground.storage.store.name, "/", model_key(version.sha256), "/")
-    return {"image": ground.image, "uri": uri, "environment": environment}
+    uri = pulumi.Output.concat("s3://", shared.storage.store.name, "/", model_key(version.sha256), "/")
+    return {"image": shared.image, "uri": uri, "environment": environment}
 
 
 def _model(
-    here: Here, name: str, container: dict[str, Any], ground: Ground, physical: pulumi.Input[str]
+    stack: AwsContext, name: str, container: dict[str, Any], shared: EndpointContext, physical: pulumi.Input[str]
 ) -> sagemaker.Model:
-    source = sagemaker.ModelPrimaryContainerModelDataSourceS3DataSourceArgs(
-        s3_uri=container["uri"], s3_data_type="S3Prefix", compression_type="None"
-    )
+    source = {"s3_uri": container["uri"], "s3_data_type": "S3Prefix", "compression_type": "None"}
+    primary: Any = {
+        "image": container["image"],
+        "environment": container["environment"],
+        "model_data_source": {"s3_data_sources": [source]},
+    }
     return sagemaker.Model(
         f"model-{name}",
         name=physical,
-        execution_role_arn=ground.role.arn,
+        execution_role_arn=shared.role.arn,
         enable_network_isolation=True,
-        primary_container=sagemaker.ModelPrimaryContainerArgs(
-            image=container["image"],
-            environment=container["environment"],
-            model_data_source=sagemaker.ModelPrimaryContainerModelDataSourceArgs(s3_data_sources=[source]),
-        ),
-        vpc_config=sagemaker.ModelVpcConfigArgs(**_vpc(ground.network)) if ground.network else None,
-        opts=here.options(
+        primary_container=primary,
+        vpc_config=_vpc(shared.network) or None,
+        opts=stack.options(
             delete_before_replace=False,
-            depends_on=[*ground.role.ready, *ground.storage.store.ready, *ground.network.ready],
+            depends_on=[*shared.role.ready, *shared.storage.store.ready, *shared.network.ready],
         ),
     )
 
 
-def _vpc(network: Network) -> dict[str, Any]:
+def _vpc(network: AwsNetwork) -> Any:
     return {"subnets": network.subnets, "security_group_ids": network.security_groups} if network else {}
 
 
-def _variant(name: str, entry: Entry, kind: str) -> dict[str, Any]:
+def _variant(name: str, entry: Entry, kind: str) -> Any:
     variant: dict[str, Any] = {
         "variant_name": VARIANT,
         "instance_type": kind,
@@ -218,68 +209,49 @@ def _variant(name: str, entry: Entry, kind: str) -> dict[str, Any]:
     return variant
 
 
-def _key(ground: Ground, kind: str) -> pulumi.Input[str] | None:
-    return None if has_local_disks(kind) else ground.storage.key_arn
+def _key(shared: EndpointContext, kind: str) -> pulumi.Input[str] | None:
+    return None if has_local_disks(kind) else shared.storage.key_arn
 
 
-def _async(name: str, entry: Entry, ground: Ground) -> sagemaker.EndpointConfigurationAsyncInferenceConfigArgs | None:
+def _async(name: str, entry: Entry, shared: EndpointContext) -> Any:
     if entry.mode != "async":
         return None
-    folder = pulumi.Output.concat("s3://", ground.storage.work.name, f"/async/{name}")
-    return sagemaker.EndpointConfigurationAsyncInferenceConfigArgs(
-        client_config=sagemaker.EndpointConfigurationAsyncInferenceConfigClientConfigArgs(
-            max_concurrent_invocations_per_instance=entry.size.concurrent_requests
-        ),
-        output_config=sagemaker.EndpointConfigurationAsyncInferenceConfigOutputConfigArgs(
-            s3_output_path=pulumi.Output.concat(folder, "/output"),
-            s3_failure_path=pulumi.Output.concat(folder, "/failure"),
-            kms_key_id=ground.storage.key_arn,
-        ),
-    )
+    folder = pulumi.Output.concat("s3://", shared.storage.work.name, f"/async/{name}")
+    return {
+        "client_config": {"max_concurrent_invocations_per_instance": entry.size.concurrent_requests},
+        "output_config": {
+            "s3_output_path": pulumi.Output.concat(folder, "/output"),
+            "s3_failure_path": pulumi.Output.concat(folder, "/failure"),
+            "kms_key_id": shared.storage.key_arn,
+        },
+    }
 
 
 def _deployment(
     name: str, entry: Entry, alarms: Sequence[pulumi.Output[str]]
-) -> sagemaker.EndpointDeploymentConfigArgs:
+) -> sagemaker.EndpointDeploymentConfigArgsDict:
     """https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html"""
-    rollback = sagemaker.EndpointDeploymentConfigAutoRollbackConfigurationArgs(
-        alarms=[
-            sagemaker.EndpointDeploymentConfigAutoRollbackConfigurationAlarmArgs(alarm_name=alarm) for alarm in alarms
-        ]
-    )
-    strategy, wait = entry.rollout.strategy, bake_seconds(entry)
+    rollout, wait = entry.rollout, bake_seconds(entry)
+    strategy: str = rollout.strategy
     if strategy != "all_at_once" and entry.size.instances <= 1:
         pulumi.log.warn(
             f"endpoint {name}: one instance has no part that could go first, so `strategy: {strategy}` is done all at "
             "once; alarms roll it back all the same. Two instances make it a real one"
         )
         strategy = "all_at_once"
+    share = {"canary": rollout.canary_percent, "all_at_once": 0}.get(strategy, rollout.step_percent)
+    size: Any = {"type": "CAPACITY_PERCENT", "value": share}
+    found: sagemaker.EndpointDeploymentConfigArgsDict = {
+        "auto_rollback_configuration": {"alarms": [{"alarm_name": alarm} for alarm in alarms]}
+    }
     if strategy == "rolling":
-        batch = sagemaker.EndpointDeploymentConfigRollingUpdatePolicyMaximumBatchSizeArgs(
-            type="CAPACITY_PERCENT", value=entry.rollout.step_percent
-        )
-        policy = sagemaker.EndpointDeploymentConfigRollingUpdatePolicyArgs(
-            maximum_batch_size=batch, wait_interval_in_seconds=wait
-        )
-        return sagemaker.EndpointDeploymentConfigArgs(
-            auto_rollback_configuration=rollback, rolling_update_policy=policy
-        )
-    routing = sagemaker.EndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfigurationArgs(
-        type=strategy.upper(), wait_interval_in_seconds=wait, **_share(strategy, entry)
-    )
-    policy = sagemaker.EndpointDeploymentConfigBlueGreenUpdatePolicyArgs(traffic_routing_configuration=routing)
-    return sagemaker.EndpointDeploymentConfigArgs(auto_rollback_configuration=rollback, blue_green_update_policy=policy)
-
-
-def _share(strategy: str, entry: Entry) -> dict[str, Any]:
-    part = "EndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfiguration"
-    if strategy == "canary":
-        size = getattr(sagemaker, f"{part}CanarySizeArgs")
-        return {"canary_size": size(type="CAPACITY_PERCENT", value=entry.rollout.canary_percent)}
-    if strategy == "linear":
-        size = getattr(sagemaker, f"{part}LinearStepSizeArgs")
-        return {"linear_step_size": size(type="CAPACITY_PERCENT", value=entry.rollout.step_percent)}
-    return {}
+        found["rolling_update_policy"] = {"maximum_batch_size": size, "wait_interval_in_seconds": wait}
+        return found
+    routing: Any = {"type": strategy.upper(), "wait_interval_in_seconds": wait}
+    if strategy != "all_at_once":
+        routing[{"canary": "canary_size", "linear": "linear_step_size"}[strategy]] = size
+    found["blue_green_update_policy"] = {"traffic_routing_configuration": routing}
+    return found
 
 
 def _digest(content: dict[str, Any]) -> pulumi.Output[str]:
@@ -287,10 +259,7 @@ def _digest(content: dict[str, Any]) -> pulumi.Output[str]:
     return text.apply(lambda t: hashlib.sha256(t.encode()).hexdigest())
 
 
-def _content_name(here: Here, thing: str, digest: pulumi.Output[str], number: pulumi.Output[int]) -> pulumi.Output[str]:
-    return pulumi.Output.all(digest, number).apply(lambda both: here.names.of_content(thing, both[0], int(both[1])))
-
-
-def _url(here: Here, physical: str) -> str:
-    base = here.caller.twin.rstrip("/") or f"https://runtime.sagemaker.{here.region}.amazonaws.com"
-    return f"{base}/endpoints/{physical}/invocations"
+def _content_name(
+    stack: AwsContext, thing: str, digest: pulumi.Output[str], number: pulumi.Output[int]
+) -> pulumi.Output[str]:
+    return pulumi.Output.all(digest, number).apply(lambda both: stack.names.of_content(thing, both[0], int(both[1])))

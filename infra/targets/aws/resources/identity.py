@@ -1,6 +1,6 @@
-"""Who may do what: the roles of jobs, endpoints and the scheduler, and the key that signs model versions.
+"""Permissions: the roles of jobs, endpoints and the scheduler, and the key that signs model versions.
 
-Each role has the actions that its service takes on the stack's own things, and no more; what AWS allows on `*` alone is
+Each role has the actions that its service takes on the stack's own scope, and no more; what AWS allows on `*` alone is
 marked. https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
 """
 
@@ -11,21 +11,23 @@ from typing import Any
 import pulumi
 from pulumi_aws import iam, kms
 
-from clouds.names import role_path
+from clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER, endpoint_logs, role_path
+from clouds.aws.settings import AwsSettings
 from infra import names
+from infra.settings import Endpoint
 from infra.targets.aws.resources import policies
+from infra.targets.aws.resources.context import AwsContext
 from infra.targets.aws.resources.images import Repositories
-from infra.targets.aws.resources.network import Network
-from infra.targets.aws.resources.observe import alarm_names, endpoint_group
-from infra.targets.aws.resources.stack import Here
-from infra.targets.aws.resources.storage import Storage
+from infra.targets.aws.resources.network import AwsNetwork
+from infra.targets.aws.resources.observe import alarm_names
+from infra.targets.aws.resources.storage import AwsStorage
 
 ALL = "*"  # for actions that know no resource
 _WRITE = ("kms:Encrypt", "kms:GenerateDataKey")
 
 
 @dataclass(frozen=True)
-class Role:
+class AwsRole:
     """A role's ARN, and what must be there before it can do its work."""
 
     arn: pulumi.Input[str]
@@ -33,12 +35,12 @@ class Role:
 
 
 @dataclass(frozen=True)
-class Roles:
+class AwsRoles:
     """The stack's roles."""
 
-    training: Role
-    endpoint: Role
-    scheduler: Role
+    training: AwsRole
+    endpoint: AwsRole
+    scheduler: AwsRole
 
     @property
     def arns(self) -> dict[str, pulumi.Input[str]]:
@@ -55,48 +57,41 @@ class SigningKey:
 
 
 @dataclass(frozen=True)
-class Things:
-    """What the roles may reach."""
+class RoleScope:
+    """The resources that the roles may use."""
 
-    storage: Storage
+    storage: AwsStorage
     repositories: Repositories
-    network: Network
+    network: AwsNetwork
+    endpoints: dict[str, Endpoint]
 
 
-def provide_roles(here: Here, things: Things) -> Roles:
+def declare_roles(stack: AwsContext, aws: AwsSettings, scope: RoleScope) -> AwsRoles:
     """Declare the roles, but for those that are given."""
-    given = here.settings.aws.roles
-    sagemaker = here.arn("sagemaker", "*")
-    training = _role(here, "training", "sagemaker", sagemaker, given.training, training_statements(here, things))
-    endpoint = _role(here, "endpoint", "sagemaker", sagemaker, given.endpoint, endpoint_statements(here, things))
-    group = here.arn("scheduler", f"schedule-group/{schedule_group(here)}")
-    scheduler = _role(
-        here, "scheduler", "scheduler", group, given.scheduler, scheduler_statements(here, things, training)
+    jobs, schedules = stack.arn("sagemaker", "*"), stack.arn("scheduler", f"schedule-group/{stack.schedule_group}")
+
+    def role(name: str, service: str, source: str, given: str, statements: list[policies.Statement]) -> AwsRole:
+        trust = _trust(stack, f"{service}.amazonaws.com", source)
+        return AwsRole(given, []) if given else _role(stack, name, trust, aws.permissions_boundary_arn, statements)
+
+    training = role("training", "sagemaker", jobs, aws.roles.training, training_statements(stack, scope))
+    return AwsRoles(
+        training,
+        role("endpoint", "sagemaker", jobs, aws.roles.endpoint, endpoint_statements(stack, scope)),
+        role("scheduler", "scheduler", schedules, aws.roles.scheduler, scheduler_statements(stack, scope, training)),
     )
-    return Roles(training, endpoint, scheduler)
 
 
-def provide_signing_key(here: Here) -> SigningKey:
+def declare_signing_key(stack: AwsContext, given: str) -> SigningKey:
     """Declare the key, unless one is given, and ask for its public half."""
-    given = here.settings.aws.signing_key_arn
-    arn: pulumi.Input[str] = given or _signing_key(here).arn
-    found = kms.get_public_key_output(key_id=arn, opts=pulumi.InvokeOutputOptions(provider=here.provider))
+    arn: pulumi.Input[str] = given or _signing_key(stack).arn
+    found = kms.get_public_key_output(key_id=arn, opts=pulumi.InvokeOutputOptions(provider=stack.provider))
     return SigningKey(arn, found.public_key_pem)
 
 
-def schedule_group(here: Here) -> str:
-    """Name of the group that the stack's schedules are in."""
-    return here.names.of("schedules")
-
-
-def job_prefix(here: Here) -> str:
-    """What the names of scheduled jobs begin with; a UUID follows, and both have 63 characters at most."""
-    return here.names.of("run", 26)
-
-
-def training_statements(here: Here, things: Things) -> list[policies.Statement]:
+def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
     """What a training job does: reads versions and its own input, writes its own run."""
-    store, work = things.storage.store.arn, things.storage.work.arn
+    store, work = scope.storage.store.arn, scope.storage.work.arn
     return [
         policies.allow(
             ["s3:GetObject"],
@@ -105,82 +100,80 @@ def training_statements(here: Here, things: Things) -> list[policies.Statement]:
         policies.allow(["s3:PutObject"], [_in(work, "runs/*")]),
         _list(store, "datasets/*", "models/*"),
         _list(work, "runs/*", "schedules/*"),
-        *_image(things.repositories, "training"),
-        *_logs(here, "/aws/sagemaker/TrainingJobs"),
-        _metrics("/aws/sagemaker/TrainingJobs"),
-        *_key(things.storage, ["kms:Decrypt", *_WRITE]),
-        *_interfaces(here, things.network),
+        *_image(scope.repositories, "training"),
+        *_logs(stack, JOB_LOGS),
+        _metrics(JOB_LOGS),
+        *_key(scope.storage, ["kms:Decrypt", *_WRITE]),
+        *_interfaces(stack, scope.network),
     ]
 
 
-def endpoint_statements(here: Here, things: Things) -> list[policies.Statement]:
+def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
     """What an endpoint does: loads a version, logs, and looks at its alarms while it is updated."""
-    store, work = things.storage.store.arn, things.storage.work.arn
-    asynchronous = any(entry.mode == "async" for entry in here.settings.endpoints.values())
+    store, work = scope.storage.store.arn, scope.storage.work.arn
+    asynchronous = any(entry.mode == "async" for entry in scope.endpoints.values())
     found = [
         policies.allow(["s3:GetObject"], [_in(store, "models/*")]),
         _list(store, "models/*"),
-        *_image(things.repositories, "serving"),
-        *_logs(here, *(endpoint_group(here, name) for name in here.settings.endpoints)),
-        _metrics("/aws/sagemaker/Endpoints"),
-        *_key(things.storage, ["kms:Decrypt", *_WRITE] if asynchronous else ["kms:Decrypt"]),
-        *_interfaces(here, things.network),
+        *_image(scope.repositories, "serving"),
+        *_logs(stack, *(endpoint_logs(stack.names.of(name)) for name in scope.endpoints)),
+        _metrics(ENDPOINT_LOGS),
+        *_key(scope.storage, ["kms:Decrypt", *_WRITE] if asynchronous else ["kms:Decrypt"]),
+        *_interfaces(stack, scope.network),
     ]
-    names_of_alarms = [a for endpoint in here.settings.endpoints for a in alarm_names(here.names, endpoint)]
+    names_of_alarms = [a for endpoint in scope.endpoints for a in alarm_names(stack.names, endpoint)]
     if names_of_alarms:
-        alarms = [here.arn("cloudwatch", f"alarm:{name}") for name in names_of_alarms]
+        alarms = [stack.arn("cloudwatch", f"alarm:{name}") for name in names_of_alarms]
         found.append(policies.allow(["cloudwatch:DescribeAlarms"], alarms))
     if asynchronous:
         found += [policies.allow(["s3:GetObject", "s3:PutObject"], [_in(work, "async/*")]), _list(work, "async/*")]
     return found
 
 
-def scheduler_statements(here: Here, things: Things, training: Role) -> list[policies.Statement]:
+def scheduler_statements(stack: AwsContext, scope: RoleScope, training: AwsRole) -> list[policies.Statement]:
     """What the scheduler does: starts jobs of ours with the training role."""
-    jobs = here.arn("sagemaker", f"training-job/{job_prefix(here)}-*")
+    jobs = stack.arn("sagemaker", f"training-job/{stack.job_prefix}-*")
     return [
         policies.allow(["sagemaker:CreateTrainingJob", "sagemaker:AddTags"], [jobs]),
-        policies.allow(
-            ["iam:PassRole"], [training.arn], StringEquals={"iam:PassedToService": "sagemaker.amazonaws.com"}
-        ),
-        policies.allow(["kms:Decrypt"], [things.storage.key_arn]),  # the schedule's own content
+        policies.allow(["iam:PassRole"], [training.arn], StringEquals={"iam:PassedToService": SAGEMAKER}),
+        policies.allow(["kms:Decrypt"], [scope.storage.key_arn]),  # the schedule's own content
     ]
 
 
-def _role(here: Here, name: str, service: str, source: str, given: str, statements: list[policies.Statement]) -> Role:
-    if given:
-        return Role(given, [])
+def _role(
+    stack: AwsContext, name: str, trust: dict[str, Any], boundary: str, statements: list[policies.Statement]
+) -> AwsRole:
     role = iam.Role(
         f"role-{name}",
         # Names of roles are unique whatever their path: `-role` is what tells it from the same role of earlier versions
         # of the kit, at `/`, which goes after this one has come.
-        name=here.names.of(f"{name}-role"),
-        path=role_path(here.project),
-        description=f"{name} of {here.project}, stack {here.stack}",
-        assume_role_policy=json.dumps(_trust(here, f"{service}.amazonaws.com", source)),
-        permissions_boundary=here.settings.aws.permissions_boundary_arn or None,
-        opts=here.options(),
+        name=stack.names.of(f"{name}-role"),
+        path=role_path(stack.project),
+        description=f"{name} of {stack.project}, stack {stack.name}",
+        assume_role_policy=json.dumps(trust),
+        permissions_boundary=boundary or None,
+        opts=stack.options(),
     )
     policy = iam.RolePolicy(
-        f"role-{name}-policy", name=name, role=role.name, policy=policies.document(statements), opts=here.options()
+        f"role-{name}-policy", name=name, role=role.name, policy=policies.document(statements), opts=stack.options()
     )
-    return Role(role.arn, [role, policy])
+    return AwsRole(role.arn, [role, policy])
 
 
-def _trust(here: Here, service: str, source: str) -> dict[str, Any]:
-    """Only the service, and only on behalf of this account's own things (the confused deputy)."""
+def _trust(stack: AwsContext, service: str, source: str) -> dict[str, Any]:
+    """Only the service, and only on behalf of this account's own scope (the confused deputy)."""
     statement = policies.grant(
         {"Service": service},
         ["sts:AssumeRole"],
         ALL,
-        StringEquals={"aws:SourceAccount": here.account},
+        StringEquals={"aws:SourceAccount": stack.account},
         ArnLike={"aws:SourceArn": source},
     )
     del statement["Resource"]
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-def _signing_key(here: Here) -> kms.Key:
+def _signing_key(stack: AwsContext) -> kms.Key:
     administer = [
         "Describe*",
         "Get*",
@@ -193,22 +186,22 @@ def _signing_key(here: Here) -> kms.Key:
         "Disable*",
     ]
     administer += ["ScheduleKeyDeletion", "CancelKeyDeletion", "CreateAlias", "DeleteAlias", "Sign", "Verify"]
-    account = {"AWS": here.arn("iam", "root", region=False)}
+    account = {"AWS": stack.arn("iam", "root", region=False)}
     statements = [policies.grant(account, [f"kms:{a}" for a in administer], ALL)]
     key = kms.Key(
         names.SIGNING_KEY,
-        description=f"Signs model versions of {here.project}, stack {here.stack}",
+        description=f"Signs model versions of {stack.project}, stack {stack.name}",
         key_usage="SIGN_VERIFY",
         customer_master_key_spec="ECC_NIST_P256",  # asymmetric keys know no rotation
         deletion_window_in_days=30,
         policy=json.dumps({"Version": "2012-10-17", "Statement": statements}),
-        opts=here.options(protect=True),
+        opts=stack.options(protect=True),
     )
     kms.Alias(
         names.kept("signing-key-alias"),
-        name=f"alias/{here.names.of('signing')}",
+        name=f"alias/{stack.names.of('signing')}",
         target_key_id=key.key_id,
-        opts=here.options(protect=True),
+        opts=stack.options(protect=True),
     )
     return key
 
@@ -229,8 +222,8 @@ def _image(repositories: Repositories, name: str) -> list[policies.Statement]:
     ]
 
 
-def _logs(here: Here, *groups: str) -> list[policies.Statement]:
-    arns = [here.arn("logs", f"log-group:{group}") for group in groups]
+def _logs(stack: AwsContext, *groups: str) -> list[policies.Statement]:
+    arns = [stack.arn("logs", f"log-group:{group}") for group in groups]
     actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     return [policies.allow(actions, [each for arn in arns for each in (arn, f"{arn}:*")])] if arns else []
 
@@ -239,7 +232,7 @@ def _metrics(namespace: str) -> policies.Statement:
     return policies.allow(["cloudwatch:PutMetricData"], ALL, StringEquals={"cloudwatch:namespace": namespace})
 
 
-def _key(storage: Storage, actions: list[str]) -> list[policies.Statement]:
+def _key(storage: AwsStorage, actions: list[str]) -> list[policies.Statement]:
     return [
         policies.allow(actions, [storage.key_arn]),
         # SageMaker gives the disks of instances a grant.
@@ -247,13 +240,13 @@ def _key(storage: Storage, actions: list[str]) -> list[policies.Statement]:
     ]
 
 
-def _interfaces(here: Here, network: Network) -> list[policies.Statement]:
+def _interfaces(stack: AwsContext, network: AwsNetwork) -> list[policies.Statement]:
     """https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-vpc"""
     if not network:
         return []
-    interfaces = here.arn("ec2", "network-interface/*")
-    subnets = [pulumi.Output.concat(here.arn("ec2", "subnet/"), s) for s in network.subnets]
-    groups = [pulumi.Output.concat(here.arn("ec2", "security-group/"), g) for g in network.security_groups]
+    interfaces = stack.arn("ec2", "network-interface/*")
+    subnets = [pulumi.Output.concat(stack.arn("ec2", "subnet/"), s) for s in network.subnets]
+    groups = [pulumi.Output.concat(stack.arn("ec2", "security-group/"), g) for g in network.security_groups]
     describe = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
     return [
         policies.allow(["ec2:CreateNetworkInterface"], [interfaces, *subnets, *groups]),

@@ -13,15 +13,15 @@ from typing import Any
 
 import pulumi
 
-from infra.targets.aws.resources.stack import Here
-from infra.targets.aws.resources.storage import Storage
-from infra.targets.aws.session import Place, client, explained
+from clouds.aws.settings import AwsNetworkSettings
+from infra.targets.aws.resources.context import AwsContext
+from infra.targets.aws.resources.storage import AwsStorage
 
 _HTTPS: dict[str, Any] = {"ip_protocol": "tcp", "from_port": 443, "to_port": 443}
 
 
 @dataclass(frozen=True)
-class Network:
+class AwsNetwork:
     """Ids; both empty where SageMaker's own network is used."""
 
     subnets: list[pulumi.Input[str]]
@@ -37,24 +37,23 @@ class Network:
         return {"subnets": self.subnets, "security_groups": self.security_groups} if self else {}
 
 
-def provide_network(here: Here, storage: Storage) -> Network:
-    """Declare the VPC and what is in it, when it is to be made."""
-    wanted = here.settings.aws.network
+def declare_network(stack: AwsContext, wanted: AwsNetworkSettings, zones: list[str], storage: AwsStorage) -> AwsNetwork:
+    """Declare the VPC and what is in it, when it is to be made; `zones`: of its two subnets."""
     if wanted.mode == "own":
-        return _own(here, storage)
-    return Network([*wanted.subnet_ids], [*wanted.security_group_ids], [])
+        return _own(stack, wanted, zones, storage)
+    return AwsNetwork([*wanted.subnet_ids], [*wanted.security_group_ids], [])
 
 
-def _own(here: Here, storage: Storage) -> Network:
+def _own(stack: AwsContext, wanted: AwsNetworkSettings, zones: list[str], storage: AwsStorage) -> AwsNetwork:
     from pulumi_aws import ec2  # a large module, which only this needs
 
     vpc = ec2.Vpc(
         "vpc",
-        cidr_block=here.settings.aws.network.cidr,
+        cidr_block=wanted.cidr,
         enable_dns_hostnames=True,
         enable_dns_support=True,
-        tags=_named(here, "vpc"),
-        opts=here.options(),
+        tags=_named(stack, "vpc"),
+        opts=stack.options(),
     )
     ec2.FlowLog(
         "vpc-flow-log",
@@ -63,34 +62,34 @@ def _own(here: Here, storage: Storage) -> Network:
         log_destination_type="s3",
         log_destination=storage.work.arn,  # below AWSLogs/
         max_aggregation_interval=600,
-        tags=_named(here, "flow-log"),
-        opts=here.options(depends_on=storage.work.ready),
+        tags=_named(stack, "flow-log"),
+        opts=stack.options(depends_on=storage.work.ready),
     )
-    table = ec2.RouteTable("private-routes", vpc_id=vpc.id, tags=_named(here, "private"), opts=here.options())
-    subnets = _subnets(here, vpc.id, table.id)
+    table = ec2.RouteTable("private-routes", vpc_id=vpc.id, tags=_named(stack, "private"), opts=stack.options())
+    subnets = _subnets(stack, wanted.cidr, zones, vpc.id, table.id)
     gateway = ec2.VpcEndpoint(
         "vpc-endpoint-s3",
         vpc_id=vpc.id,
-        service_name=f"com.amazonaws.{here.region}.s3",
+        service_name=f"com.amazonaws.{stack.region}.s3",
         vpc_endpoint_type="Gateway",
         route_table_ids=[table.id],
-        tags=_named(here, "s3"),
-        opts=here.options(),
+        tags=_named(stack, "s3"),
+        opts=stack.options(),
     )
-    group = _workloads(here, vpc.id, gateway.prefix_list_id)
+    group = _workloads(stack, vpc.id, gateway.prefix_list_id)
     endpoints: list[pulumi.Resource] = []
-    if services := here.settings.aws.network.interface_endpoints:
-        doors = _doors(here, vpc.id, group)
-        endpoints = [_interface(here, service, vpc.id, [s.id for s in subnets], doors) for service in services]
-    return Network([s.id for s in subnets], [group], [gateway, *endpoints])
+    if services := wanted.interface_endpoints:
+        doors = _doors(stack, vpc.id, group)
+        endpoints = [_interface(stack, service, vpc.id, [s.id for s in subnets], doors) for service in services]
+    return AwsNetwork([s.id for s in subnets], [group], [gateway, *endpoints])
 
 
-def _subnets(here: Here, vpc: pulumi.Input[str], table: pulumi.Input[str]) -> list[Any]:
+def _subnets(
+    stack: AwsContext, cidr: str, zones: list[str], vpc: pulumi.Input[str], table: pulumi.Input[str]
+) -> list[Any]:
     from pulumi_aws import ec2
 
-    wanted = here.settings.aws.network
-    zones = wanted.zones or _first_zones(here.place)
-    ranges = list(ipaddress.IPv4Network(wanted.cidr).subnets(prefixlen_diff=2))
+    ranges = ipaddress.IPv4Network(cidr).subnets(prefixlen_diff=2)
     made = []
     for letter, zone, block in zip("ab", zones, ranges, strict=False):
         subnet = ec2.Subnet(
@@ -99,42 +98,44 @@ def _subnets(here: Here, vpc: pulumi.Input[str], table: pulumi.Input[str]) -> li
             cidr_block=str(block),
             availability_zone=zone,
             map_public_ip_on_launch=False,
-            tags=_named(here, f"private-{letter}"),
-            opts=here.options(),
+            tags=_named(stack, f"private-{letter}"),
+            opts=stack.options(),
         )
         ec2.RouteTableAssociation(
-            f"private-{letter}-routes", subnet_id=subnet.id, route_table_id=table, opts=here.options()
+            f"private-{letter}-routes", subnet_id=subnet.id, route_table_id=table, opts=stack.options()
         )
         made.append(subnet)
     return made
 
 
-def _security_group(here: Here, vpc: pulumi.Input[str], name: str, description: str) -> Any:
+def _security_group(stack: AwsContext, vpc: pulumi.Input[str], name: str, description: str) -> Any:
     from pulumi_aws import ec2
 
     return ec2.SecurityGroup(
         name,
-        name=here.names.of(name),
+        name=stack.names.of(name),
         description=description,
         vpc_id=vpc,
-        tags=_named(here, name),
-        opts=here.options(),
+        tags=_named(stack, name),
+        opts=stack.options(),
     )
 
 
-def _workloads(here: Here, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]) -> pulumi.Output[str]:
+def _workloads(stack: AwsContext, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]) -> pulumi.Output[str]:
     """Of endpoints and jobs, which may reach S3 and each other."""
     from pulumi_aws import vpc as rules
 
     # A description stays for good: what the first version of the kit said lacks that they may talk to each other.
-    work = _security_group(here, vpc, "workloads", "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in")
+    work = _security_group(
+        stack, vpc, "workloads", "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in"
+    )
     rules.SecurityGroupEgressRule(
         "workloads-to-s3",
         security_group_id=work.id,
         prefix_list_id=s3_prefixes,
         description="S3",
         **_HTTPS,
-        opts=here.options(),
+        opts=stack.options(),
     )
     # Encryption between containers takes UDP 500 and ESP, and what they say to each other is TCP on any port.
     # https://docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html
@@ -148,23 +149,23 @@ def _workloads(here: Here, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str
             referenced_security_group_id=work.id,
             description="The instances of a job",
             ip_protocol="-1",
-            opts=here.options(),
+            opts=stack.options(),
         )
     return work.id
 
 
-def _doors(here: Here, vpc: pulumi.Input[str], work: pulumi.Input[str]) -> pulumi.Output[str]:
+def _doors(stack: AwsContext, vpc: pulumi.Input[str], work: pulumi.Input[str]) -> pulumi.Output[str]:
     """Of the VPC endpoints, which endpoints and jobs may reach."""
     from pulumi_aws import vpc as rules
 
-    doors = _security_group(here, vpc, "vpc-endpoints", "VPC endpoints: in from endpoints and jobs, nothing out")
+    doors = _security_group(stack, vpc, "vpc-endpoints", "VPC endpoints: in from endpoints and jobs, nothing out")
     rules.SecurityGroupEgressRule(
         "workloads-to-endpoints",
         security_group_id=work,
         referenced_security_group_id=doors.id,
         description="AWS services",
         **_HTTPS,
-        opts=here.options(),
+        opts=stack.options(),
     )
     rules.SecurityGroupIngressRule(
         "endpoints-from-workloads",
@@ -172,40 +173,28 @@ def _doors(here: Here, vpc: pulumi.Input[str], work: pulumi.Input[str]) -> pulum
         referenced_security_group_id=work,
         description="Endpoints and jobs",
         **_HTTPS,
-        opts=here.options(),
+        opts=stack.options(),
     )
     return doors.id
 
 
 def _interface(
-    here: Here, service: str, vpc: pulumi.Input[str], subnets: list[pulumi.Output[str]], group: pulumi.Input[str]
+    stack: AwsContext, service: str, vpc: pulumi.Input[str], subnets: list[pulumi.Output[str]], group: pulumi.Input[str]
 ) -> pulumi.Resource:
     from pulumi_aws import ec2
 
     return ec2.VpcEndpoint(
         f"vpc-endpoint-{service.replace('.', '-')}",
         vpc_id=vpc,
-        service_name=f"com.amazonaws.{here.region}.{service}",
+        service_name=f"com.amazonaws.{stack.region}.{service}",
         vpc_endpoint_type="Interface",
         private_dns_enabled=True,
         subnet_ids=subnets,
         security_group_ids=[group],
-        tags=_named(here, service.replace(".", "-")),
-        opts=here.options(),
+        tags=_named(stack, service.replace(".", "-")),
+        opts=stack.options(),
     )
 
 
-def _named(here: Here, thing: str) -> dict[str, str]:
-    return {"Name": here.names.of(thing)}
-
-
-def _first_zones(place: Place) -> list[str]:
-    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAvailabilityZones.html"""
-    with explained("ec2"):
-        answer = client("ec2", place).describe_availability_zones(
-            Filters=[
-                {"Name": "zone-type", "Values": ["availability-zone"]},
-                {"Name": "opt-in-status", "Values": ["opt-in-not-required"]},
-            ]
-        )
-    return sorted(zone["ZoneName"] for zone in answer["AvailabilityZones"])[:2]
+def _named(stack: AwsContext, thing: str) -> dict[str, str]:
+    return {"Name": stack.names.of(thing)}
