@@ -5,9 +5,9 @@ each, and goes back by itself. It fails then, and the engine deletes nothing: th
 https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-endpoints
 """
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -15,7 +15,7 @@ from pulumi import dynamic
 
 from clouds.azure.settings import Alerts
 from contract.errors import KitError
-from contract.layout import rejection_log
+from contract.rejections import reject
 from contract.rollout import Counts, Limits, Owner, Step, roll, steps, verdict
 from infra.targets.azure import blobs
 from infra.targets.azure.figures import counts
@@ -231,22 +231,11 @@ def _refuse(props: Properties, old: dict[str, int], new: str, reason: str) -> No
             "requests and is kept until then for its log",
         )
     line = f"{props['setting']}: {model}@sha256:{sha256}"
-    _reject(props, reason, line)
+    store, endpoint = props["store"], props["endpoint"].rpartition("/")[2]
+    reject(props["sha256"], reason, endpoint, partial(blobs.count, store), partial(blobs.write, store, new=True), line)
     raise KitError(
         f"{what}; {props['model']} is marked rejected",
         where=name_of(props),
         fix=f"go back with `{line}` in the stack file, then `pulumi up`: it removes the new deployment, which has no "
         "requests and is kept until then for its log",
     )
-
-
-def _reject(props: Properties, why: str, line: str) -> None:
-    """Append to the version's log in the store, by conditional writes: who comes second takes the next number."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = props["endpoint"].rpartition("/")[2]
-    entry = {"action": "rejected", "why": why, "when": now, "endpoint": name, "instead": line}
-    body = (json.dumps(entry, indent=2) + "\n").encode()
-    log = rejection_log(props["sha256"])
-    number = blobs.count(props["store"], log) + 1
-    while not blobs.write(props["store"], f"{log}/{number:06d}.json", body, new=True):
-        number += 1
