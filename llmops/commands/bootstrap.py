@@ -47,7 +47,7 @@ def bootstrap_aws(
     """
     require_packages("aws", "boto3")
     from llmops.platforms.aws.bootstrap.bootstrap import bootstrap as run
-    from llmops.platforms.aws.bootstrap.given import given_to
+    from llmops.platforms.aws.bootstrap.given_resources import given_to
     from llmops.platforms.aws.clients import Clients
 
     here: Context = context.obj

@@ -39,7 +39,7 @@ _IMAGES = {
 }
 _USE_POLICIES = {"aws": "llmops.platforms.aws.use_policy", "azure": "llmops.platforms.azure.use_policy"}
 _RECORDINGS = {
-    "aws": "llmops.platforms.aws.recording:AwsRecording",
+    "aws": "llmops.platforms.aws.recording.recording:AwsRecording",
     "azure": "llmops.platforms.azure.recording:AzureRecording",
 }
 _DOCTORS = {"aws": "llmops.platforms.aws.doctor", "azure": "llmops.platforms.azure.doctor"}

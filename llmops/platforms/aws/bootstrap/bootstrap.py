@@ -18,7 +18,7 @@ from llmops.platforms.platform import Say
 from llmops.platforms.steps import ADMINISTRATOR, Steps
 
 if TYPE_CHECKING:
-    from llmops.platforms.aws.bootstrap.given import Given
+    from llmops.platforms.aws.bootstrap.given_resources import Given
 
 TAGS = {"llmops:managed-by": "bootstrap"}
 
@@ -153,7 +153,7 @@ def bootstrap(
     """
     from llmops.platforms.aws.bootstrap.costs import cost_allocation_tag
     from llmops.platforms.aws.bootstrap.github import github_roles
-    from llmops.platforms.aws.bootstrap.given import Given
+    from llmops.platforms.aws.bootstrap.given_resources import Given
     from llmops.platforms.aws.bootstrap.state import state_bucket, state_key
 
     caller = clients.caller

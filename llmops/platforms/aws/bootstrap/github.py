@@ -18,9 +18,9 @@ from llmops.platforms.aws.bootstrap.bootstrap import (
     tags,
 )
 from llmops.platforms.aws.bootstrap.boundary import boundary
-from llmops.platforms.aws.bootstrap.bounds import provide_boundary
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
-from llmops.platforms.aws.bootstrap.given import Given
+from llmops.platforms.aws.bootstrap.given_resources import Given
+from llmops.platforms.aws.bootstrap.managed_policies import provide_boundary
 from llmops.platforms.aws.bootstrap.policies import (
     GITHUB,
     Policy,

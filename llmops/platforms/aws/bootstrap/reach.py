@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmops.platforms.aws.bootstrap.bootstrap import Names
-from llmops.platforms.aws.bootstrap.given import Given
+from llmops.platforms.aws.bootstrap.given_resources import Given
 
 Policy = dict[str, Any]
 Statement = dict[str, Any]

@@ -15,7 +15,7 @@ from llmops.platforms.aws.bootstrap.bootstrap import (
     bootstrap,
     key_url,
 )
-from llmops.platforms.aws.bootstrap.given import given_to
+from llmops.platforms.aws.bootstrap.given_resources import given_to
 from llmops.platforms.aws.bootstrap.policies import trust
 from llmops.platforms.aws.clients import Clients
 from llmops.stacks.project import Project

@@ -1,7 +1,7 @@
 """Stand-ins on a twin for what a company gave to a stack, so that its policy can be recorded."""
 
 from llmops.platforms.aws.clients import Clients
-from llmops.platforms.aws.given import make_given
+from llmops.platforms.aws.recording.stand_ins import make_given
 
 ACCOUNT = "111111111111"
 GIVEN = {

@@ -13,7 +13,7 @@ from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary
 from llmops.platforms.aws.bootstrap.within import require_within
 from llmops.platforms.aws.clients import Clients
-from llmops.platforms.aws.given import start_job
+from llmops.platforms.aws.recording.stand_ins import start_job
 from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack

@@ -10,8 +10,8 @@ import pytest
 from contract.errors import KitError
 from llmops.platforms.aws.bootstrap.bootstrap import Names
 from llmops.platforms.aws.bootstrap.boundary import boundary
-from llmops.platforms.aws.bootstrap.bounds import LIMIT
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops.platforms.aws.bootstrap.managed_policies import LIMIT
 from llmops.platforms.aws.bootstrap.policies import preview_policy, promote_policy
 from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.bootstrap.within import INLINE_LIMIT

@@ -12,9 +12,9 @@ from urllib.request import Request, urlopen
 from contract.documents.outputs import StackOutputs
 from contract.errors import KitError, require_packages
 from contract.twins import owner_headers
-from llmops.platforms.aws import given
 from llmops.platforms.aws.bootstrap.reach import SAGEMAKER, SCHEDULER
 from llmops.platforms.aws.preflight import clients_of
+from llmops.platforms.aws.recording import stand_ins as given
 from llmops.stacks.stack import PulumiStack
 
 
