@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from clouds.aws.settings import aws_settings
+
 PACKAGES = ("boto3", "pulumi_aws")
 TWIN_PACKAGE = "moto"
 TWIN_WORDS = "moto; permissions judged by {node}"
@@ -20,8 +22,9 @@ def caller(settings: Mapping[str, Any]) -> str:
     Raises:
         KitError: nobody.
     """
-    from llmops.platforms.aws.clients import Clients
+    from llmops.platforms.aws.clients import AwsClients
 
-    found = Clients(str(settings.get("region") or ""), str(settings.get("profile") or "")).caller
+    wanted = aws_settings({"aws": settings}, "stack file")
+    found = AwsClients(wanted.region, wanted.profile).caller
     place = f"the twin at {found.twin}" if found.twin else f"account {found.account}"
     return f"{place}, {found.region}, as {found.arn.rpartition(':')[2]}"

@@ -8,23 +8,22 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from clouds.aws.errors import explained, find
+from clouds.aws.names import JOB_LOGS
 from contract.errors import RunError
 from llmops.plan.prices import Prices
-from llmops.platforms.aws.clients import Clients, error_code, explained
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.job_states import bill, cost, has_ended, story
 from llmops.runs.cloud_runs import Job
 from llmops.terminal.progress import parse
 
-GROUP = "/aws/sagemaker/TrainingJobs"
 _POLL_SECONDS = 1.0
 _SHOWN_SECONDS = 120  # a job that was just created may not be shown for so long
 _FIRST = "algo-1"
 Line = tuple[float, str]  # its time in seconds, and its text
 
 
-def follow_jobs(clients: Clients, look: Callable[[], list[Job]], prices: Prices) -> Iterator[str]:
+def follow_jobs(clients: AwsClients, look: Callable[[], list[Job]], prices: Prices) -> Iterator[str]:
     """The lines of a run's jobs from the first, and as they come, until the last one has ended.
 
     Progress lines get what the run has cost by then. Lines of other nodes than the first begin with the node's name.
@@ -39,7 +38,7 @@ def follow_jobs(clients: Clients, look: Callable[[], list[Job]], prices: Prices)
     """
     count = len(_wait_for_job(look))
     for number in range(count):
-        lines = _Lines(clients)
+        lines = _JobLines(clients)
         live = False
         while True:
             jobs = look()[: number + 1]
@@ -64,10 +63,10 @@ def _wait_for_job(look: Callable[[], list[Job]]) -> list[Job]:
     return jobs
 
 
-class _Lines:
+class _JobLines:
     """One job's lines that were not told yet."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: AwsClients) -> None:
         self._logs = clients("logs")
         self._tokens: dict[str, str] = {}
         self._told = 0
@@ -88,23 +87,21 @@ class _Lines:
 
     def _streams(self, job: str) -> list[tuple[str, str]]:
         """(node, log stream) of each node, and of each start of it."""
-        with explained(GROUP):
-            try:
-                pages = self._logs.get_paginator("describe_log_streams")
-                found = pages.paginate(logGroupName=GROUP, logStreamNamePrefix=f"{job}/")
-                names = [s["logStreamName"] for page in found for s in page["logStreams"]]
-            except ClientError as e:
-                if error_code(e) == "ResourceNotFoundException":
-                    return []  # no job of this account has printed anything
-                raise
+        with explained(JOB_LOGS):
+            pages = self._logs.get_paginator("describe_log_streams")
+            found = find(pages.paginate(logGroupName=JOB_LOGS, logStreamNamePrefix=f"{job}/").build_full_result)
+        # Without the group no job of this account has printed anything.
+        names = [stream["logStreamName"] for stream in (found or {}).get("logStreams", [])]
         return [(name.rpartition("/")[2].rpartition("-")[0], name) for name in names]
 
     def _events(self, stream: str) -> Iterator[Line]:
         while True:
             token = self._tokens.get(stream)
             given: dict[str, Any] = {"nextToken": token} if token else {}
-            with explained(f"{GROUP}/{stream}"):
-                page = self._logs.get_log_events(logGroupName=GROUP, logStreamName=stream, startFromHead=True, **given)
+            with explained(f"{JOB_LOGS}/{stream}"):
+                page = self._logs.get_log_events(
+                    logGroupName=JOB_LOGS, logStreamName=stream, startFromHead=True, **given
+                )
             self._tokens[stream] = page["nextForwardToken"]
             for event in page["events"]:
                 yield event["timestamp"] / 1000, event["message"].rstrip("\n")

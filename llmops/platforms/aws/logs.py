@@ -7,14 +7,16 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from clouds.aws.errors import explained, is_missing
+from clouds.aws.names import endpoint_logs
 from contract.errors import KitError
-from llmops.platforms.aws.clients import Clients, error_code, explained
+from llmops.platforms.aws.clients import AwsClients
 
 _POLL_SECONDS = 2.0
 _LATE_MS = 60_000  # lines may arrive that much later than they are dated
 
 
-def read_logs(clients: Clients, endpoint: str, follow: bool) -> Iterator[str]:
+def read_logs(clients: AwsClients, endpoint: str, follow: bool) -> Iterator[str]:
     """Lines of every instance, in the order of their time; with `follow`, the ones to come as well.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
@@ -22,7 +24,7 @@ def read_logs(clients: Clients, endpoint: str, follow: bool) -> Iterator[str]:
     Raises:
         KitError: there is no log group: the endpoint never started a container.
     """
-    group = f"/aws/sagemaker/Endpoints/{endpoint}"
+    group = endpoint_logs(endpoint)
     seen: set[str] = set()
     newest = 0
     while True:
@@ -36,14 +38,14 @@ def read_logs(clients: Clients, endpoint: str, follow: bool) -> Iterator[str]:
         time.sleep(_POLL_SECONDS)
 
 
-def _events(clients: Clients, group: str, since: int) -> Iterator[dict[str, Any]]:
+def _events(clients: AwsClients, group: str, since: int) -> Iterator[dict[str, Any]]:
     with explained(group):
         try:
             pages = clients("logs").get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since)
             for page in pages:
                 yield from page["events"]
         except ClientError as e:
-            if error_code(e) != "ResourceNotFoundException":
+            if not is_missing(e):
                 raise
             raise KitError("there are no lines", where=group, fix="`llmops up` makes the endpoint's log group") from e
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from clouds.aws.errors import explained
 from clouds.aws.jobs import INSTANCE_TYPE
 from contract.documents.outputs import AwsOutput
 from contract.documents.run import Compute
@@ -17,8 +18,8 @@ from contract.names import ModelRef
 from llmops.plan.prices import load_prices
 from llmops.plan.quotas import machines_of
 from llmops.plan.training import Hire
-from llmops.platforms.aws.clients import Clients, explained
-from llmops.platforms.aws.invocations import ask, ask_by_objects
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.invocations import ask, ask_by_objects, bearer_token, openai_url
 from llmops.platforms.aws.jobs import AwsRuns
 from llmops.platforms.aws.live import look
 from llmops.platforms.aws.logs import read_logs
@@ -26,7 +27,6 @@ from llmops.platforms.aws.objects_s3 import S3Objects, bucket_cache
 from llmops.platforms.aws.packages import packages_of, write_package
 from llmops.platforms.aws.quotas import quotas_for
 from llmops.platforms.aws.removal import remove_data
-from llmops.platforms.aws.tokens import bearer_token, openai_url
 from llmops.platforms.cloud import CloudPlatform, require_place
 from llmops.platforms.platform import (
     Access,
@@ -58,9 +58,9 @@ class AwsPlatform(CloudPlatform):
         return self.aws
 
     @cached_property
-    def clients(self) -> Clients:
-        """Clients of the stack's account and region, and of no other."""
-        clients = Clients(self.aws.region, self.aws.profile)
+    def clients(self) -> AwsClients:
+        """AwsClients of the stack's account and region, and of no other."""
+        clients = AwsClients(self.aws.region, self.aws.profile)
         clients.require(self.aws.account, self.outputs.stack)
         return clients
 

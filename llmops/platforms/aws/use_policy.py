@@ -5,8 +5,8 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsa
 
 from typing import Any
 
+from clouds.aws.names import JOB_LOGS, SAGEMAKER, endpoint_logs
 from contract.documents.outputs import AwsOutput, StackOutputs
-from llmops.platforms.aws.job_log import GROUP
 
 STORE = ("aliases", "models", "datasets", "promotions", "rejections")
 RUNS = ("runs", "async")
@@ -44,7 +44,7 @@ def _jobs(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
     """Training jobs of the stack's prefix, under its role, their lines, and the model packages made of them."""
     job = _arn(aws, "sagemaker", f"training-job/{aws.job_prefix}-*")
     group = aws.model_package_group
-    passed = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    passed = {"StringEquals": {"iam:PassedToService": SAGEMAKER}}
     quotas = [f"servicequotas:List{kind}" for kind in ("ServiceQuotas", "AWSDefaultServiceQuotas")]
     return [
         _allow(quotas, "*"),
@@ -52,7 +52,7 @@ def _jobs(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
         _allow(["sagemaker:AddTags"], job),
         _allow(["sagemaker:ListTrainingJobs"], "*"),
         _allow(["iam:PassRole"], aws.roles["training"]) | {"Condition": passed},
-        _allow(["logs:DescribeLogStreams", "logs:GetLogEvents"], _arn(aws, "logs", f"log-group:{GROUP}:*")),
+        _allow(["logs:DescribeLogStreams", "logs:GetLogEvents"], _arn(aws, "logs", f"log-group:{JOB_LOGS}:*")),
         _allow(
             ["sagemaker:CreateModelPackage", "sagemaker:ListModelPackages"],
             _arn(aws, "sagemaker", f"model-package-group/{group}"),
@@ -67,7 +67,7 @@ def _endpoints(aws: AwsOutput) -> list[Statement]:
         return []
     names = aws.endpoints.values()
     endpoints = [_arn(aws, "sagemaker", f"endpoint/{name}") for name in names]
-    groups = [_arn(aws, "logs", f"log-group:/aws/sagemaker/Endpoints/{name}:*") for name in names]
+    groups = [_arn(aws, "logs", f"log-group:{endpoint_logs(name)}:*") for name in names]
     # Configurations and models are named after their endpoint's content.
     made = [_arn(aws, "sagemaker", f"{kind}/*") for kind in ("endpoint-config", "model")]
     return [

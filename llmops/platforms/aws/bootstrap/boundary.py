@@ -5,8 +5,8 @@ and changes no principal, opens nothing to others (no bucket, key, topic or repo
 nothing, and has no way to the states.
 """
 
+from clouds.aws.names import SAGEMAKER
 from llmops.platforms.aws.bootstrap.reach import (
-    SAGEMAKER,
     Policy,
     Reach,
     allow,

@@ -6,10 +6,9 @@ with wider actions, as a managed policy has less room, and denies explicitly wha
 
 from dataclasses import replace
 
+from clouds.aws.names import SAGEMAKER, SCHEDULER
 from llmops.platforms.aws.bootstrap.reach import (
     REQUESTED,
-    SAGEMAKER,
-    SCHEDULER,
     TAG,
     Policy,
     Reach,

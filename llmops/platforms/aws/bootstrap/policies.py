@@ -1,8 +1,8 @@
 """What bootstrap's roles may do that deploy nothing, and who may take each role: previews read, the promoter signs."""
 
-from llmops.platforms.aws.bootstrap.bootstrap import Names
+from clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER
+from llmops.platforms.aws.bootstrap.names import AwsNames
 from llmops.platforms.aws.bootstrap.reach import (
-    SAGEMAKER,
     Policy,
     Reach,
     Statement,
@@ -10,7 +10,6 @@ from llmops.platforms.aws.bootstrap.reach import (
     deny,
     policy,
 )
-from llmops.platforms.aws.job_log import GROUP
 from llmops.platforms.aws.use_policy import INVOKE, RUNS, STORE
 
 GITHUB = "token.actions.githubusercontent.com"
@@ -30,7 +29,7 @@ _SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json", "end
 _SAID_OF_RUNS = ("runs/*/run.json", "schedules/*")
 
 
-def trust(names: Names, subjects: list[str]) -> Policy:
+def trust(names: AwsNames, subjects: list[str]) -> Policy:
     """Only a workflow of one repository, from named places of it, may take a role.
 
     https://docs.github.com/en/actions/security-for-github-actions/security-hardening-your-deployments
@@ -49,7 +48,7 @@ def trust(names: Names, subjects: list[str]) -> Policy:
     return policy(statement)
 
 
-def provider_arn(names: Names) -> str:
+def provider_arn(names: AwsNames) -> str:
     """The account's OIDC provider for GitHub."""
     return f"arn:{names.partition}:iam::{names.account}:oidc-provider/{GITHUB}"
 
@@ -93,8 +92,8 @@ def promote_policy(reach: Reach) -> Policy:
             [*reach.roles, *reach.given.roles],
             StringEquals={"iam:PassedToService": SAGEMAKER},
         ),
-        allow(["logs: DescribeLogStreams GetLogEvents"], reach.arn("logs", f"log-group:{GROUP}:*")),
-        allow(["logs: FilterLogEvents"], reach.named("logs", "log-group:/aws/sagemaker/Endpoints/")),
+        allow(["logs: DescribeLogStreams GetLogEvents"], reach.arn("logs", f"log-group:{JOB_LOGS}:*")),
+        allow(["logs: FilterLogEvents"], reach.named("logs", f"log-group:{ENDPOINT_LOGS}/")),
         allow(
             ["sagemaker: CreateModelPackage"],
             reach.named("sagemaker", "model-package-group/", "model-package/"),
@@ -117,6 +116,6 @@ def _given_keys(reach: Reach) -> list[Statement]:
     return found
 
 
-def _s3(names: Names) -> str:
+def _s3(names: AwsNames) -> str:
     """As `kms:ViaService` says it."""
     return f"s3.{names.region}.{'amazonaws.com.cn' if names.partition == 'aws-cn' else 'amazonaws.com'}"

@@ -4,14 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmops.platforms.aws.bootstrap.bootstrap import Names
 from llmops.platforms.aws.bootstrap.given_resources import Given
+from llmops.platforms.aws.bootstrap.names import AwsNames
 
 Policy = dict[str, Any]
 Statement = dict[str, Any]
 TAG = "aws:ResourceTag/llmops:project"
 REQUESTED = "aws:RequestTag/llmops:project"
-SAGEMAKER, SCHEDULER = "sagemaker.amazonaws.com", "scheduler.amazonaws.com"
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Reach:
         region: `*`: in any region, which is shorter; empty: that of the names.
     """
 
-    names: Names
+    names: AwsNames
     key: str
     given: Given = field(default_factory=Given)
     region: str = ""
