@@ -38,7 +38,9 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "llmops/pulumi_engine",
         "infra/targets",
         "infra/targets/local",
+        "clouds/aws",
         "infra/targets/aws",
+        "infra/targets/aws/resources",
         "infra/targets/azure",
         "llmops/platforms",
         "llmops/platforms/aws",
@@ -55,6 +57,10 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "infra/settings",
         "infra/names",
         "infra/targets/target",
+        "infra/targets/aws/resolve",
+        "clouds/aws/errors",
+        "clouds/aws/objects",
+        "clouds/aws/session",
         "llmops/pulumi_engine/language_host",
         "policies/__main__",
         "twins/core/faults",
@@ -78,6 +84,10 @@ BROKEN = {
     "serving.neighbour": "training",
     "clouds.bad": "pulumi",
     "clouds.worse": "infra",
+    "clouds.neighbour": "boto3",
+    "clouds.aws.bad": "azure",
+    "infra.targets.aws.resources.bad": "clouds.aws.session",
+    "infra.targets.aws.resources.worse": "infra.targets.aws.resolve",
     "training.cloud": "clouds",
     "twins.ground": "clouds",
     "hosting.bad": "pulumi",
@@ -104,7 +114,8 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
         path.write_text(f"def late():\n    import {imported}\n")
     # These are allowed.
     (skeleton / "infra/targets/local/endpoint.py").write_text("import hosting\n")
-    (skeleton / "infra/targets/aws/live.py").write_text("import boto3\n")
+    (skeleton / "clouds/aws/session.py").write_text("import boto3\n")
+    (skeleton / "infra/targets/aws/live.py").write_text("import clouds.aws.session\n")
     (skeleton / "infra/rules.py").write_text("import policies\n")
     (skeleton / "policies/__main__.py").write_text("import pulumi.runtime\n")
     (skeleton / "infra/targets/azure/live.py").write_text("import azure.core\n")
@@ -118,7 +129,8 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
         "infra.rules",
         "policies.__main__",
         "infra.targets.local",
-        "infra.targets.aws.",
+        "infra.targets.aws.live",
+        "clouds.aws.session ->",
         "infra.targets.azure.",
         "llmops.platforms.a",
     ):
