@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from clouds.aws.jobs import has_local_disks
 from policies import statements as iam
@@ -53,6 +53,12 @@ _PORTS = (
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule",
 )
 
+
+def _bucket_part(kind: str, what: str, fix: str) -> Callable[[Stack], Iterator[Finding]]:
+    """Every bucket has a part of a kind."""
+    return each_has(BUCKET, kind, "bucket", "bucket", what=what, fix=fix)
+
+
 _public_access_blocked: tuple[Check, ...] = tuple(
     must_be(
         name,
@@ -62,24 +68,16 @@ _public_access_blocked: tuple[Check, ...] = tuple(
     )
     for name in _FOUR_BLOCKS
 )
-_every_bucket_blocked = each_has(
-    BUCKET,
-    ACCESS_BLOCK,
-    "bucket",
-    "bucket",
-    what="has no block of public access",
-    fix="add a BucketPublicAccessBlock with all four settings on",
-)
 _private_acl = must_be(
     "acl", None, "private", what="has an ACL that others read", fix="remove it: policies say who may"
 )
-_every_bucket_has_policy = each_has(
-    BUCKET,
+_every_bucket_blocked = _bucket_part(
+    ACCESS_BLOCK, "has no block of public access", "add a BucketPublicAccessBlock with all four settings on"
+)
+_every_bucket_has_policy = _bucket_part(
     BUCKET_POLICY,
-    "bucket",
-    "bucket",
-    what="has no policy, so that plain HTTP is answered",
-    fix="add a BucketPolicy that denies aws:SecureTransport = false",
+    "has no policy, so that plain HTTP is answered",
+    "add a BucketPolicy that denies aws:SecureTransport = false",
 )
 _every_topic_has_policy = each_has(
     TOPIC,
@@ -89,29 +87,16 @@ _every_topic_has_policy = each_has(
     what="has no policy, so that plain HTTP is answered",
     fix="add a TopicPolicy that denies aws:SecureTransport = false",
 )
-_every_bucket_encrypted = each_has(
-    BUCKET,
+_every_bucket_encrypted = _bucket_part(
     ENCRYPTION,
-    "bucket",
-    "bucket",
-    what="is not encrypted with a key of the account",
-    fix="add a BucketServerSideEncryptionConfiguration with aws:kms",
+    "is not encrypted with a key of the account",
+    "add a BucketServerSideEncryptionConfiguration with aws:kms",
 )
-_every_bucket_versioned = each_has(
-    BUCKET,
-    VERSIONING,
-    "bucket",
-    "bucket",
-    what="keeps nothing that is overwritten",
-    fix="add a BucketVersioning that is Enabled",
+_every_bucket_versioned = _bucket_part(
+    VERSIONING, "keeps nothing that is overwritten", "add a BucketVersioning that is Enabled"
 )
-_every_bucket_has_lifecycle = each_has(
-    BUCKET,
-    LIFECYCLE,
-    "bucket",
-    "bucket",
-    what="keeps replaced objects for ever",
-    fix="add a BucketLifecycleConfiguration",
+_every_bucket_has_lifecycle = _bucket_part(
+    LIFECYCLE, "keeps replaced objects for ever", "add a BucketLifecycleConfiguration"
 )
 _topic_encrypted = must_be_set("kmsMasterKeyId", "is not encrypted", "set kms_master_key_id")
 _logs_encrypted = must_be_set("kmsKeyId", "is not encrypted with a key of the account", "set kms_key_id")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -48,218 +49,224 @@ def declare_endpoint(
     stack: AwsContext, name: str, entry: Entry, shared: EndpointContext, log: Sequence[pulumi.Resource]
 ) -> pulumi.Output[str]:
     """Declare an endpoint and what belongs to it alone; its log is there first. Returns its URL, once it is there."""
-    physical, kind = stack.names.of(name), entry.size.instance_type or shared.instance_type
-    container, variant = _container(entry, shared), _variant(name, entry, kind)
-    model_digest = _digest({**container, "role": shared.role.arn, "network": _vpc(shared.network)})
-    waiting = entry.size.concurrent_requests if entry.mode == "async" else 0
-    content = {"model": model_digest, "variant": variant, "key": _key(shared, kind), "async": waiting}
-    content_digest = _digest({**content, "work": shared.storage.work.name if waiting else ""})
-    prepared = _prepare(stack, name, entry, kind, model_digest, content_digest, shared, log)
-    model = _model(
-        stack, name, container, shared, _content_name(stack, f"{name}-model", model_digest, prepared.model_number)
-    )
-    serving: Any = {**variant, "model_name": model.name, "initial_instance_count": prepared.initial_instances}
-    configuration = sagemaker.EndpointConfiguration(
-        f"configuration-{name}",
-        name=_content_name(stack, f"{name}-config", content_digest, prepared.number),
-        kms_key_arn=_key(shared, kind),
-        production_variants=[serving],
-        async_inference_config=_async(name, entry, shared),
-        opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
-    )
-    alarms, quiet = _declare_alarms(stack, name, entry, shared, configuration.name)
-    endpoint = sagemaker.Endpoint(
-        names.endpoint(name),
-        name=physical,
-        endpoint_config_name=configuration.name,
-        deployment_config=_deployment(name, entry, alarms),
-        opts=stack.options(depends_on=[prepared, quiet, *shared.role.ready]),
-    )
-    scaling = declare_scaling(stack, name, entry, endpoint.name, physical, kind) if entry.size.max_instances else []
-    _check(stack, name, entry, shared, configuration.name, prepared, [endpoint, *scaling])
-    return endpoint.name.apply(lambda _: f"{stack.caller.runtime_url}/endpoints/{physical}/invocations")
+    return _EndpointParts(stack, name, entry, shared).declare(log)
 
 
-def _prepare(
-    stack: AwsContext,
-    name: str,
-    entry: Entry,
-    kind: str,
-    model: pulumi.Output[str],
-    content: pulumi.Output[str],
-    shared: EndpointContext,
-    log: Sequence[pulumi.Resource],
-) -> Preparation:
-    """Its deletion waits until the endpoint is gone; the log group, written to until then, goes after it."""
-    return Preparation(
-        f"preparation-{name}",
-        stack.location,
-        [stack.provider, *log],
-        endpoint=stack.names.of(name),
-        tags=stack.tags,
-        model=model,
-        content=content,
-        instances=entry.size.instances,
-        max_instances=entry.size.max_instances,
-        instance_type=kind,
-        store=shared.storage.store.name,
-        alarms=observe.alarm_names(stack.names, name),
-    )
+@dataclass(frozen=True)
+class _EndpointParts:
+    """An endpoint that is being declared."""
 
+    stack: AwsContext
+    name: str
+    entry: Entry
+    shared: EndpointContext
 
-def _declare_alarms(
-    stack: AwsContext, name: str, entry: Entry, shared: EndpointContext, configuration: pulumi.Output[str]
-) -> tuple[list[pulumi.Output[str]], Quiet]:
-    alarms = observe.declare_alarms(stack, name, entry, shared.alarms, configuration, shared.alarms_topic)
-    quiet = Quiet(
-        f"quiet-{name}",
-        stack.location,
-        [stack.provider, *alarms],
-        endpoint=stack.names.of(name),
-        configuration=configuration,
-        alarms=observe.alarm_names(stack.names, name),
-    )
-    return [alarm.name for alarm in alarms], quiet
+    @property
+    def physical(self) -> str:
+        """Its name on SageMaker."""
+        return self.stack.names.of(self.name)
 
+    @property
+    def kind(self) -> str:
+        """Its instance type."""
+        return self.entry.size.instance_type or self.shared.instance_type
 
-def _check(
-    stack: AwsContext,
-    name: str,
-    entry: Entry,
-    shared: EndpointContext,
-    configuration: pulumi.Output[str],
-    prepared: Preparation,
-    after: Sequence[pulumi.Resource],
-) -> None:
-    size, version = entry.size, entry.version
-    Live(
-        f"live-{name}",
-        stack.location,
-        after,
-        endpoint=stack.names.of(name),
-        configuration=configuration,
-        model=version.alias,
-        sha256=version.sha256,
-        image=shared.image,
-        instances=prepared.initial_instances,
-        min_instances=size.instances if size.max_instances else 0,
-        max_instances=size.max_instances,
-        weight=1,
-        store=shared.storage.store.name,
-        setting=f"{stack.project}:endpoints.{name}.model",
-    )
+    @property
+    def key(self) -> pulumi.Input[str] | None:
+        """The key of its disks; None where an instance brings its own."""
+        return None if has_local_disks(self.kind) else self.shared.storage.key_arn
 
+    @property
+    def network(self) -> Any:
+        """Where its containers have their network interfaces; empty: in SageMaker's own network."""
+        network = self.shared.network
+        return {"subnets": network.subnets, "security_group_ids": network.security_groups} if network else {}
 
-def _container(entry: Entry, shared: EndpointContext) -> dict[str, Any]:
-    """The model's container as plain values and Outputs."""
-    version = entry.version
-    environment = serving_environment(version.alias, version.sha256, shared.public_key)
-    environment["LLMOPS_PRECISION"] = entry.precision
-    if entry.gate == "waived":
-        environment["LLMOPS_GOLDEN"] = "reported"  # somebody wants it all the same: the quality alarm has the last word
-    uri = pulumi.Output.concat("s3://", shared.storage.store.name, "/", model_key(version.sha256), "/")
-    return {"image": shared.image, "uri": uri, "environment": environment}
-
-
-def _model(
-    stack: AwsContext, name: str, container: dict[str, Any], shared: EndpointContext, physical: pulumi.Input[str]
-) -> sagemaker.Model:
-    source = {"s3_uri": container["uri"], "s3_data_type": "S3Prefix", "compression_type": "None"}
-    primary: Any = {
-        "image": container["image"],
-        "environment": container["environment"],
-        "model_data_source": {"s3_data_sources": [source]},
-    }
-    return sagemaker.Model(
-        f"model-{name}",
-        name=physical,
-        execution_role_arn=shared.role.arn,
-        enable_network_isolation=True,
-        primary_container=primary,
-        vpc_config=_vpc(shared.network) or None,
-        opts=stack.options(
-            delete_before_replace=False,
-            depends_on=[*shared.role.ready, *shared.storage.store.ready, *shared.network.ready],
-        ),
-    )
-
-
-def _vpc(network: AwsNetwork) -> Any:
-    return {"subnets": network.subnets, "security_group_ids": network.security_groups} if network else {}
-
-
-def _variant(name: str, entry: Entry, kind: str) -> Any:
-    variant: dict[str, Any] = {
-        "variant_name": VARIANT,
-        "instance_type": kind,
-        "initial_variant_weight": 1.0,
-        "container_startup_health_check_timeout_in_seconds": entry.start_seconds,
-        "model_data_download_timeout_in_seconds": entry.download_seconds,
-        "routing_configs": [{"routing_strategy": _ROUTING}],
-    }
-    if entry.volume_gb:
-        variant["volume_size_in_gb"] = entry.volume_gb
-    if entry.inference_ami_version:
-        variant["inference_ami_version"] = entry.inference_ami_version
-    elif has_gpus(kind):
-        pulumi.log.warn(
-            f"endpoint {name}: {kind} starts on SageMaker's default host image; with a CUDA 13 image it would stay in "
-            f"Creating without a log: set `inference_ami_version: {_CUDA_13_HOST}` for that"
+    def declare(self, log: Sequence[pulumi.Resource]) -> pulumi.Output[str]:
+        """See declare_endpoint."""
+        stack, name, entry, shared = self.stack, self.name, self.entry, self.shared
+        container, variant = self.container(), self.variant()
+        model_digest = _digest({**container, "role": shared.role.arn, "network": self.network})
+        waiting = entry.size.concurrent_requests if entry.mode == "async" else 0
+        content = {"model": model_digest, "variant": variant, "key": self.key, "async": waiting}
+        content_digest = _digest({**content, "work": shared.storage.work.name if waiting else ""})
+        prepared = self.prepare(model_digest, content_digest, log)
+        model = self.model(container, self.content_name("model", model_digest, prepared.model_number))
+        serving: Any = {**variant, "model_name": model.name, "initial_instance_count": prepared.initial_instances}
+        configuration = sagemaker.EndpointConfiguration(
+            f"configuration-{name}",
+            name=self.content_name("config", content_digest, prepared.number),
+            kms_key_arn=self.key,
+            production_variants=[serving],
+            async_inference_config=self.asynchronous(),
+            opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
         )
-    return variant
-
-
-def _key(shared: EndpointContext, kind: str) -> pulumi.Input[str] | None:
-    return None if has_local_disks(kind) else shared.storage.key_arn
-
-
-def _async(name: str, entry: Entry, shared: EndpointContext) -> Any:
-    if entry.mode != "async":
-        return None
-    folder = pulumi.Output.concat("s3://", shared.storage.work.name, f"/async/{name}")
-    return {
-        "client_config": {"max_concurrent_invocations_per_instance": entry.size.concurrent_requests},
-        "output_config": {
-            "s3_output_path": pulumi.Output.concat(folder, "/output"),
-            "s3_failure_path": pulumi.Output.concat(folder, "/failure"),
-            "kms_key_id": shared.storage.key_arn,
-        },
-    }
-
-
-def _deployment(
-    name: str, entry: Entry, alarms: Sequence[pulumi.Output[str]]
-) -> sagemaker.EndpointDeploymentConfigArgsDict:
-    """https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html"""
-    rollout, wait = entry.rollout, bake_seconds(entry)
-    strategy: str = rollout.strategy
-    if strategy != "all_at_once" and entry.size.instances <= 1:
-        pulumi.log.warn(
-            f"endpoint {name}: one instance has no part that could go first, so `strategy: {strategy}` is done all at "
-            "once; alarms roll it back all the same. Two instances make it a real one"
+        alarms = observe.declare_alarms(stack, name, entry, shared.alarms, configuration.name, shared.alarms_topic)
+        quiet = Quiet(
+            f"quiet-{name}",
+            stack.location,
+            [stack.provider, *alarms],
+            endpoint=self.physical,
+            configuration=configuration.name,
+            alarms=observe.alarm_names(stack.names, name),
         )
-        strategy = "all_at_once"
-    share = {"canary": rollout.canary_percent, "all_at_once": 0}.get(strategy, rollout.step_percent)
-    size: Any = {"type": "CAPACITY_PERCENT", "value": share}
-    found: sagemaker.EndpointDeploymentConfigArgsDict = {
-        "auto_rollback_configuration": {"alarms": [{"alarm_name": alarm} for alarm in alarms]}
-    }
-    if strategy == "rolling":
-        found["rolling_update_policy"] = {"maximum_batch_size": size, "wait_interval_in_seconds": wait}
+        endpoint = sagemaker.Endpoint(
+            names.endpoint(name),
+            name=self.physical,
+            endpoint_config_name=configuration.name,
+            deployment_config=self.deployment([alarm.name for alarm in alarms]),
+            opts=stack.options(depends_on=[prepared, quiet, *shared.role.ready]),
+        )
+        scaling = declare_scaling(stack, name, entry, endpoint.name, self.kind) if entry.size.max_instances else []
+        self.compare(configuration.name, prepared, [endpoint, *scaling])
+        return endpoint.name.apply(lambda _: f"{stack.caller.runtime_url}/endpoints/{self.physical}/invocations")
+
+    def prepare(
+        self, model: pulumi.Output[str], content: pulumi.Output[str], log: Sequence[pulumi.Resource]
+    ) -> Preparation:
+        """Declare the preparation.
+
+        Its deletion waits until the endpoint is gone; the log group, written to until then, goes after it.
+        """
+        stack, size = self.stack, self.entry.size
+        return Preparation(
+            f"preparation-{self.name}",
+            stack.location,
+            [stack.provider, *log],
+            endpoint=self.physical,
+            tags=stack.tags,
+            model=model,
+            content=content,
+            instances=size.instances,
+            max_instances=size.max_instances,
+            instance_type=self.kind,
+            store=self.shared.storage.store.name,
+            alarms=observe.alarm_names(stack.names, self.name),
+        )
+
+    def compare(
+        self, configuration: pulumi.Output[str], prepared: Preparation, after: Sequence[pulumi.Resource]
+    ) -> None:
+        """Declare the comparison of what is live with what is declared."""
+        size, version = self.entry.size, self.entry.version
+        Live(
+            f"live-{self.name}",
+            self.stack.location,
+            after,
+            endpoint=self.physical,
+            configuration=configuration,
+            model=version.alias,
+            sha256=version.sha256,
+            image=self.shared.image,
+            instances=prepared.initial_instances,
+            min_instances=size.instances if size.max_instances else 0,
+            max_instances=size.max_instances,
+            weight=1,
+            store=self.shared.storage.store.name,
+            setting=f"{self.stack.project}:endpoints.{self.name}.model",
+        )
+
+    def container(self) -> dict[str, Any]:
+        """The model's container as plain values and Outputs."""
+        entry, shared, version = self.entry, self.shared, self.entry.version
+        environment = serving_environment(version.alias, version.sha256, shared.public_key)
+        environment["LLMOPS_PRECISION"] = entry.precision
+        if entry.gate == "waived":
+            environment["LLMOPS_GOLDEN"] = (
+                "reported"  # somebody wants it all the same: the quality alarm has the last word
+            )
+        uri = pulumi.Output.concat("s3://", shared.storage.store.name, "/", model_key(version.sha256), "/")
+        return {"image": shared.image, "uri": uri, "environment": environment}
+
+    def model(self, container: dict[str, Any], physical: pulumi.Input[str]) -> sagemaker.Model:
+        """Declare the model resource."""
+        shared = self.shared
+        source = {"s3_uri": container["uri"], "s3_data_type": "S3Prefix", "compression_type": "None"}
+        primary: Any = {
+            "image": container["image"],
+            "environment": container["environment"],
+            "model_data_source": {"s3_data_sources": [source]},
+        }
+        return sagemaker.Model(
+            f"model-{self.name}",
+            name=physical,
+            execution_role_arn=shared.role.arn,
+            enable_network_isolation=True,
+            primary_container=primary,
+            vpc_config=self.network or None,
+            opts=self.stack.options(
+                delete_before_replace=False,
+                depends_on=[*shared.role.ready, *shared.storage.store.ready, *shared.network.ready],
+            ),
+        )
+
+    def variant(self) -> dict[str, Any]:
+        """The configuration's one variant, but for its model and count."""
+        entry, kind = self.entry, self.kind
+        variant: dict[str, Any] = {
+            "variant_name": VARIANT,
+            "instance_type": kind,
+            "initial_variant_weight": 1.0,
+            "container_startup_health_check_timeout_in_seconds": entry.start_seconds,
+            "model_data_download_timeout_in_seconds": entry.download_seconds,
+            "routing_configs": [{"routing_strategy": _ROUTING}],
+        }
+        if entry.volume_gb:
+            variant["volume_size_in_gb"] = entry.volume_gb
+        if entry.inference_ami_version:
+            variant["inference_ami_version"] = entry.inference_ami_version
+        elif has_gpus(kind):
+            pulumi.log.warn(
+                f"endpoint {self.name}: {kind} starts on SageMaker's default host image; with a CUDA 13 image it would "
+                f"stay in Creating without a log: set `inference_ami_version: {_CUDA_13_HOST}` for that"
+            )
+        return variant
+
+    def asynchronous(self) -> Any:
+        """The buckets and the limit of an endpoint that answers with objects; None: another endpoint."""
+        entry, storage = self.entry, self.shared.storage
+        if entry.mode != "async":
+            return None
+        folder = pulumi.Output.concat("s3://", storage.work.name, f"/async/{self.name}")
+        return {
+            "client_config": {"max_concurrent_invocations_per_instance": entry.size.concurrent_requests},
+            "output_config": {
+                "s3_output_path": pulumi.Output.concat(folder, "/output"),
+                "s3_failure_path": pulumi.Output.concat(folder, "/failure"),
+                "kms_key_id": storage.key_arn,
+            },
+        }
+
+    def deployment(self, alarms: Sequence[pulumi.Output[str]]) -> sagemaker.EndpointDeploymentConfigArgsDict:
+        """https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html"""
+        rollout, wait = self.entry.rollout, bake_seconds(self.entry)
+        strategy: str = rollout.strategy
+        if strategy != "all_at_once" and self.entry.size.instances <= 1:
+            pulumi.log.warn(
+                f"endpoint {self.name}: one instance has no part that could go first, so `strategy: {strategy}` is "
+                "done all at once; alarms roll it back all the same. Two instances make it a real one"
+            )
+            strategy = "all_at_once"
+        share = {"canary": rollout.canary_percent, "all_at_once": 0}.get(strategy, rollout.step_percent)
+        size: Any = {"type": "CAPACITY_PERCENT", "value": share}
+        found: sagemaker.EndpointDeploymentConfigArgsDict = {
+            "auto_rollback_configuration": {"alarms": [{"alarm_name": alarm} for alarm in alarms]}
+        }
+        if strategy == "rolling":
+            found["rolling_update_policy"] = {"maximum_batch_size": size, "wait_interval_in_seconds": wait}
+            return found
+        routing: Any = {"type": strategy.upper(), "wait_interval_in_seconds": wait}
+        if strategy != "all_at_once":
+            routing[{"canary": "canary_size", "linear": "linear_step_size"}[strategy]] = size
+        found["blue_green_update_policy"] = {"traffic_routing_configuration": routing}
         return found
-    routing: Any = {"type": strategy.upper(), "wait_interval_in_seconds": wait}
-    if strategy != "all_at_once":
-        routing[{"canary": "canary_size", "linear": "linear_step_size"}[strategy]] = size
-    found["blue_green_update_policy"] = {"traffic_routing_configuration": routing}
-    return found
+
+    def content_name(self, part: str, digest: pulumi.Output[str], number: pulumi.Output[int]) -> pulumi.Output[str]:
+        """Name of a part of the endpoint, by its content."""
+        name = partial(self.stack.names.of_content, f"{self.name}-{part}")
+        return pulumi.Output.all(digest, number).apply(lambda both: name(both[0], int(both[1])))
 
 
 def _digest(content: dict[str, Any]) -> pulumi.Output[str]:
     text = pulumi.Output.json_dumps(content, sort_keys=True)
     return text.apply(lambda t: hashlib.sha256(t.encode()).hexdigest())
-
-
-def _content_name(
-    stack: AwsContext, thing: str, digest: pulumi.Output[str], number: pulumi.Output[int]
-) -> pulumi.Output[str]:
-    return pulumi.Output.all(digest, number).apply(lambda both: stack.names.of_content(thing, both[0], int(both[1])))

@@ -11,19 +11,21 @@ from typing import Any
 import pulumi
 from pulumi_aws import iam, kms
 
+from clouds.aws import policies
 from clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER, endpoint_logs, role_path
 from clouds.aws.settings import AwsSettings
 from infra import names
 from infra.settings import Endpoint
-from infra.targets.aws.resources import policies
 from infra.targets.aws.resources.context import AwsContext
 from infra.targets.aws.resources.images import Repositories
 from infra.targets.aws.resources.network import AwsNetwork
 from infra.targets.aws.resources.observe import alarm_names
-from infra.targets.aws.resources.storage import AwsStorage
+from infra.targets.aws.resources.storage import AwsStorage, declare_key
 
 ALL = "*"  # for actions that know no resource
 _WRITE = ("kms:Encrypt", "kms:GenerateDataKey")
+_INTERFACE = "ec2: CreateNetworkInterfacePermission DeleteNetworkInterface DeleteNetworkInterfacePermission"
+_DESCRIBE = "ec2: DescribeDhcpOptions DescribeNetworkInterfaces DescribeSecurityGroups DescribeSubnets DescribeVpcs"
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,11 @@ def _role(
         opts=stack.options(),
     )
     policy = iam.RolePolicy(
-        f"role-{name}-policy", name=name, role=role.name, policy=policies.document(statements), opts=stack.options()
+        f"role-{name}-policy",
+        name=name,
+        role=role.name,
+        policy=pulumi.Output.json_dumps(policies.document(statements)),
+        opts=stack.options(),
     )
     return AwsRole(role.arn, [role, policy])
 
@@ -170,40 +176,20 @@ def _trust(stack: AwsContext, service: str, source: str) -> dict[str, Any]:
         ArnLike={"aws:SourceArn": source},
     )
     del statement["Resource"]
-    return {"Version": "2012-10-17", "Statement": [statement]}
+    return policies.document([statement])
+
+
+_ADMINISTER = (
+    "kms: Describe* Get* List* Put* Update* TagResource UntagResource Enable* Disable* ScheduleKeyDeletion"
+    " CancelKeyDeletion CreateAlias DeleteAlias Sign Verify"
+)
 
 
 def _signing_key(stack: AwsContext) -> kms.Key:
-    administer = [
-        "Describe*",
-        "Get*",
-        "List*",
-        "Put*",
-        "Update*",
-        "TagResource",
-        "UntagResource",
-        "Enable*",
-        "Disable*",
-    ]
-    administer += ["ScheduleKeyDeletion", "CancelKeyDeletion", "CreateAlias", "DeleteAlias", "Sign", "Verify"]
     account = {"AWS": stack.arn("iam", "root", region=False)}
-    statements = [policies.grant(account, [f"kms:{a}" for a in administer], ALL)]
-    key = kms.Key(
-        names.SIGNING_KEY,
-        description=f"Signs model versions of {stack.project}, stack {stack.name}",
-        key_usage="SIGN_VERIFY",
-        customer_master_key_spec="ECC_NIST_P256",  # asymmetric keys know no rotation
-        deletion_window_in_days=30,
-        policy=json.dumps({"Version": "2012-10-17", "Statement": statements}),
-        opts=stack.options(protect=True),
-    )
-    kms.Alias(
-        names.kept("signing-key-alias"),
-        name=f"alias/{stack.names.of('signing')}",
-        target_key_id=key.key_id,
-        opts=stack.options(protect=True),
-    )
-    return key
+    statements = [policies.grant(account, [_ADMINISTER], ALL)]
+    kind = {"key_usage": "SIGN_VERIFY", "customer_master_key_spec": "ECC_NIST_P256"}  # it knows no rotation
+    return declare_key(stack, names.SIGNING_KEY, "signing", "Signs model versions", statements, **kind)
 
 
 def _in(bucket: pulumi.Input[str], keys: str) -> pulumi.Output[str]:
@@ -215,7 +201,7 @@ def _list(bucket: pulumi.Input[str], *prefixes: str) -> policies.Statement:
 
 
 def _image(repositories: Repositories, name: str) -> list[policies.Statement]:
-    pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    pull = ["ecr: BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"]
     return [
         policies.allow(pull, [repositories.arns[name]]),
         policies.allow(["ecr:GetAuthorizationToken"], ALL),
@@ -224,7 +210,7 @@ def _image(repositories: Repositories, name: str) -> list[policies.Statement]:
 
 def _logs(stack: AwsContext, *groups: str) -> list[policies.Statement]:
     arns = [stack.arn("logs", f"log-group:{group}") for group in groups]
-    actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    actions = ["logs: CreateLogGroup CreateLogStream DescribeLogStreams PutLogEvents"]
     return [policies.allow(actions, [each for arn in arns for each in (arn, f"{arn}:*")])] if arns else []
 
 
@@ -247,16 +233,8 @@ def _interfaces(stack: AwsContext, network: AwsNetwork) -> list[policies.Stateme
     interfaces = stack.arn("ec2", "network-interface/*")
     subnets = [pulumi.Output.concat(stack.arn("ec2", "subnet/"), s) for s in network.subnets]
     groups = [pulumi.Output.concat(stack.arn("ec2", "security-group/"), g) for g in network.security_groups]
-    describe = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
     return [
         policies.allow(["ec2:CreateNetworkInterface"], [interfaces, *subnets, *groups]),
-        policies.allow(
-            [
-                "ec2:CreateNetworkInterfacePermission",
-                "ec2:DeleteNetworkInterface",
-                "ec2:DeleteNetworkInterfacePermission",
-            ],
-            [interfaces],
-        ),
-        policies.allow([f"ec2:Describe{what}" for what in describe], ALL),
+        policies.allow([_INTERFACE], [interfaces]),
+        policies.allow([_DESCRIBE], ALL),
     ]

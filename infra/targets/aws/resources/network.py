@@ -121,61 +121,34 @@ def _security_group(stack: AwsContext, vpc: pulumi.Input[str], name: str, descri
     )
 
 
+def _rule(stack: AwsContext, name: str, group: pulumi.Input[str], description: str, **to: Any) -> None:
+    """A rule that lets a security group out, or in where `name` says "from"."""
+    from pulumi_aws import vpc
+
+    kind = vpc.SecurityGroupIngressRule if "-from-" in name else vpc.SecurityGroupEgressRule
+    kind(name, security_group_id=group, description=description, **to, opts=stack.options())
+
+
 def _workloads(stack: AwsContext, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]) -> pulumi.Output[str]:
     """Of endpoints and jobs, which may reach S3 and each other."""
-    from pulumi_aws import vpc as rules
-
     # A description stays for good: what the first version of the kit said lacks that they may talk to each other.
-    work = _security_group(
-        stack, vpc, "workloads", "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in"
-    )
-    rules.SecurityGroupEgressRule(
-        "workloads-to-s3",
-        security_group_id=work.id,
-        prefix_list_id=s3_prefixes,
-        description="S3",
-        **_HTTPS,
-        opts=stack.options(),
-    )
+    description = "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in"
+    work = _security_group(stack, vpc, "workloads", description).id
+    _rule(stack, "workloads-to-s3", work, "S3", prefix_list_id=s3_prefixes, **_HTTPS)
     # Encryption between containers takes UDP 500 and ESP, and what they say to each other is TCP on any port.
     # https://docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html
-    for name, kind in (
-        ("workloads-to-each-other", rules.SecurityGroupEgressRule),
-        ("workloads-from-each-other", rules.SecurityGroupIngressRule),
-    ):
-        kind(
-            name,
-            security_group_id=work.id,
-            referenced_security_group_id=work.id,
-            description="The instances of a job",
-            ip_protocol="-1",
-            opts=stack.options(),
-        )
-    return work.id
+    for name in ("workloads-to-each-other", "workloads-from-each-other"):
+        _rule(stack, name, work, "The instances of a job", referenced_security_group_id=work, ip_protocol="-1")
+    return work
 
 
 def _doors(stack: AwsContext, vpc: pulumi.Input[str], work: pulumi.Input[str]) -> pulumi.Output[str]:
     """Of the VPC endpoints, which endpoints and jobs may reach."""
-    from pulumi_aws import vpc as rules
-
-    doors = _security_group(stack, vpc, "vpc-endpoints", "VPC endpoints: in from endpoints and jobs, nothing out")
-    rules.SecurityGroupEgressRule(
-        "workloads-to-endpoints",
-        security_group_id=work,
-        referenced_security_group_id=doors.id,
-        description="AWS services",
-        **_HTTPS,
-        opts=stack.options(),
-    )
-    rules.SecurityGroupIngressRule(
-        "endpoints-from-workloads",
-        security_group_id=doors.id,
-        referenced_security_group_id=work,
-        description="Endpoints and jobs",
-        **_HTTPS,
-        opts=stack.options(),
-    )
-    return doors.id
+    description = "VPC endpoints: in from endpoints and jobs, nothing out"
+    doors = _security_group(stack, vpc, "vpc-endpoints", description).id
+    _rule(stack, "workloads-to-endpoints", work, "AWS services", referenced_security_group_id=doors, **_HTTPS)
+    _rule(stack, "endpoints-from-workloads", doors, "Endpoints and jobs", referenced_security_group_id=work, **_HTTPS)
+    return doors
 
 
 def _interface(

@@ -6,11 +6,11 @@ from typing import Any
 import pulumi
 from pulumi_aws import budgets, cloudwatch, sns
 
+from clouds.aws import policies
 from clouds.aws.names import COST_TAG, VARIANT, endpoint_logs
 from clouds.aws.settings import AwsAlarmSettings, AwsBudgetSettings
 from infra.names import CloudNames
 from infra.settings import Endpoint
-from infra.targets.aws.resources import policies
 from infra.targets.aws.resources.context import AwsContext
 
 ALARMS = ("5xx", "latency", "quality")
@@ -25,11 +25,13 @@ def declare_topic(stack: AwsContext, emails: list[str], key: pulumi.Input[str]) 
     sns.TopicPolicy(
         "alarms-policy",
         arn=topic.arn,
-        policy=policies.document(
-            [
-                policies.grant(publishers, ["sns:Publish"], arn, StringEquals={"aws:SourceAccount": stack.account}),
-                policies.tls_only("sns:Publish", arn),
-            ]
+        policy=pulumi.Output.json_dumps(
+            policies.document(
+                [
+                    policies.grant(publishers, ["sns:Publish"], arn, StringEquals={"aws:SourceAccount": stack.account}),
+                    policies.tls_only("sns:Publish", arn),
+                ]
+            )
         ),
         opts=stack.options(),
     )

@@ -12,7 +12,7 @@ from infra.targets.aws.resources.context import AwsContext
 
 
 def declare_scaling(
-    stack: AwsContext, name: str, entry: Entry, endpoint: pulumi.Output[str], physical: str, kind: str
+    stack: AwsContext, name: str, entry: Entry, endpoint: pulumi.Output[str], kind: str
 ) -> Sequence[pulumi.Resource]:
     """Declare the scaling between two counts of instances.
 
@@ -28,19 +28,27 @@ def declare_scaling(
         tags={"llmops:instance-type": kind},
         opts=stack.options(replace_on_changes=["tags"], delete_before_replace=True),
     )
-    policy = appautoscaling.Policy(
-        f"scaling-{name}-load",
-        name=stack.names.of(f"{name}-load"),
-        service_namespace=target.service_namespace,
-        resource_id=target.resource_id,
-        scalable_dimension=target.scalable_dimension,
-        policy_type="TargetTrackingScaling",
-        target_tracking_scaling_policy_configuration=_tracking(entry, physical),
-        opts=stack.options(),
-    )
-    if entry.mode == "async" and entry.size.instances == 0:
-        return [target, policy, *_wake(stack, name, target, physical)]
-    return [target, policy]
+
+    def policy(part: str, kind: str, **configuration: Any) -> appautoscaling.Policy:
+        return appautoscaling.Policy(
+            f"scaling-{name}-{part}",
+            name=stack.names.of(f"{name}-{part}"),
+            service_namespace=target.service_namespace,
+            resource_id=target.resource_id,
+            scalable_dimension=target.scalable_dimension,
+            policy_type=kind,
+            **configuration,
+            opts=stack.options(),
+        )
+
+    physical = stack.names.of(name)
+    tracking = _tracking(entry, physical)
+    load = policy("load", "TargetTrackingScaling", target_tracking_scaling_policy_configuration=tracking)
+    if entry.mode != "async" or entry.size.instances:
+        return [target, load]
+    # From zero: a backlog per instance is not defined without one, so a step brings the first.
+    wake = policy("wake", "StepScaling", step_scaling_policy_configuration=_STEP)
+    return [target, load, wake, _backlog(stack, name, physical, wake)]
 
 
 def _tracking(entry: Entry, physical: str) -> Any:
@@ -62,24 +70,16 @@ def _tracking(entry: Entry, physical: str) -> Any:
     return found | {"customized_metric_specification": metric}
 
 
-def _wake(stack: AwsContext, name: str, target: appautoscaling.Target, physical: str) -> Sequence[pulumi.Resource]:
-    """From zero: a backlog per instance is not defined without one, so a step brings the first."""
-    policy = appautoscaling.Policy(
-        f"scaling-{name}-wake",
-        name=stack.names.of(f"{name}-wake"),
-        service_namespace=target.service_namespace,
-        resource_id=target.resource_id,
-        scalable_dimension=target.scalable_dimension,
-        policy_type="StepScaling",
-        step_scaling_policy_configuration={
-            "adjustment_type": "ChangeInCapacity",
-            "metric_aggregation_type": "Average",
-            "cooldown": 300,
-            "step_adjustments": [{"metric_interval_lower_bound": "0", "scaling_adjustment": 1}],
-        },
-        opts=stack.options(),
-    )
-    alarm = cloudwatch.MetricAlarm(
+_STEP: appautoscaling.PolicyStepScalingPolicyConfigurationArgsDict = {
+    "adjustment_type": "ChangeInCapacity",
+    "metric_aggregation_type": "Average",
+    "cooldown": 300,
+    "step_adjustments": [{"metric_interval_lower_bound": "0", "scaling_adjustment": 1}],
+}
+
+
+def _backlog(stack: AwsContext, name: str, physical: str, wake: appautoscaling.Policy) -> cloudwatch.MetricAlarm:
+    return cloudwatch.MetricAlarm(
         f"scaling-{name}-backlog",
         name=stack.names.of(f"{name}-backlog"),
         alarm_description=f"endpoint {name} has requests and no instance",
@@ -93,7 +93,6 @@ def _wake(stack: AwsContext, name: str, target: appautoscaling.Target, physical:
         comparison_operator="GreaterThanOrEqualToThreshold",
         threshold=1,
         treat_missing_data="missing",
-        alarm_actions=[policy.arn],
+        alarm_actions=[wake.arn],
         opts=stack.options(),
     )
-    return [policy, alarm]

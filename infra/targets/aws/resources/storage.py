@@ -7,13 +7,20 @@ from typing import Any
 import pulumi
 from pulumi_aws import kms, s3
 
+from clouds.aws import policies
 from clouds.aws.settings import AwsSettings
 from infra import names
-from infra.targets.aws.resources import policies
 from infra.targets.aws.resources.context import AwsContext
 
 DATA_KEY = names.kept("data-key")
 _NONCURRENT_DAYS = 30
+_ADMINISTER = (
+    "kms: CancelKeyDeletion CreateAlias CreateGrant Decrypt DeleteAlias DescribeKey DisableKey EnableKey"
+    " EnableKeyRotation Encrypt GenerateDataKey* GetKeyPolicy GetKeyRotationStatus ListAliases ListGrants"
+    " ListKeyPolicies ListResourceTags PutKeyPolicy ReEncrypt* RetireGrant RevokeGrant ScheduleKeyDeletion"
+    " TagResource UntagResource UpdateAlias UpdateKeyDescription"
+)
+_USE = "kms: Decrypt DescribeKey Encrypt GenerateDataKey* ReEncrypt*"
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class AwsStorage:
 def declare_storage(stack: AwsContext, given: AwsSettings) -> AwsStorage:
     """Declare the key and both buckets, but for those that are given."""
     flow_logs = given.network.mode == "own"
-    key = given.kms_key_arn or _key(stack, flow_logs).arn
+    key = given.kms_key_arn or _data_key(stack, flow_logs)
     return AwsStorage(
         key,
         store=_given(stack, given.store_bucket) or _store(stack, key),
@@ -45,22 +52,30 @@ def declare_storage(stack: AwsContext, given: AwsSettings) -> AwsStorage:
     )
 
 
-def _key(stack: AwsContext, flow_logs: bool) -> kms.Key:
+def declare_key(
+    stack: AwsContext, logical: str, name: str, description: str, statements: list[policies.Statement], **kind: Any
+) -> kms.Key:
+    """Declare a key that outlives the stack, and its alias."""
     key = kms.Key(
-        DATA_KEY,
-        description=f"Data of {stack.project}, stack {stack.name}",
-        enable_key_rotation=True,
+        logical,
+        description=f"{description} of {stack.project}, stack {stack.name}",
         deletion_window_in_days=30,
-        policy=json.dumps({"Version": "2012-10-17", "Statement": _key_statements(stack, flow_logs)}),
+        policy=json.dumps(policies.document(statements)),
+        **kind,
         opts=stack.options(protect=True),
     )
     kms.Alias(
-        names.kept("data-key-alias"),
-        name=f"alias/{stack.names.of('data')}",
+        names.kept(f"{name}-key-alias"),
+        name=f"alias/{stack.names.of(name)}",
         target_key_id=key.key_id,
         opts=stack.options(protect=True),
     )
     return key
+
+
+def _data_key(stack: AwsContext, flow_logs: bool) -> pulumi.Output[str]:
+    statements = _key_statements(stack, flow_logs)
+    return declare_key(stack, DATA_KEY, "data", "Data", statements, enable_key_rotation=True).arn
 
 
 def _key_statements(stack: AwsContext, flow_logs: bool) -> list[policies.Statement]:
@@ -71,54 +86,23 @@ def _key_statements(stack: AwsContext, flow_logs: bool) -> list[policies.Stateme
     ours = {"StringEquals": {"aws:SourceAccount": stack.account}}
     groups = stack.arn("logs", "log-group:/aws/sagemaker/*")
     statements = [
-        policies.grant({"AWS": stack.arn("iam", "root", region=False)}, [f"kms:{a}" for a in _KEY_ACTIONS], "*"),
+        policies.grant({"AWS": stack.arn("iam", "root", region=False)}, [_ADMINISTER], "*"),
         policies.grant(
             {"Service": f"logs.{stack.region}.amazonaws.com"},
-            ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"],
+            [_USE],
             "*",
             ArnLike={"kms:EncryptionContext:aws:logs:arn": groups},
         ),
         policies.grant(
             {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]},
-            ["kms:Decrypt", "kms:GenerateDataKey*"],
+            ["kms: Decrypt GenerateDataKey*"],
             "*",
             **ours,
         ),
     ]
     if flow_logs:
-        flow = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
-        statements.append(policies.grant({"Service": "delivery.logs.amazonaws.com"}, flow, "*", **ours))
+        statements.append(policies.grant({"Service": "delivery.logs.amazonaws.com"}, [_USE], "*", **ours))
     return statements
-
-
-_KEY_ACTIONS = (
-    "CancelKeyDeletion",
-    "CreateAlias",
-    "CreateGrant",
-    "Decrypt",
-    "DeleteAlias",
-    "DescribeKey",
-    "DisableKey",
-    "EnableKey",
-    "EnableKeyRotation",
-    "Encrypt",
-    "GenerateDataKey*",
-    "GetKeyPolicy",
-    "GetKeyRotationStatus",
-    "ListAliases",
-    "ListGrants",
-    "ListKeyPolicies",
-    "ListResourceTags",
-    "PutKeyPolicy",
-    "ReEncrypt*",
-    "RetireGrant",
-    "RevokeGrant",
-    "ScheduleKeyDeletion",
-    "TagResource",
-    "UntagResource",
-    "UpdateAlias",
-    "UpdateKeyDescription",
-)
 
 
 def _given(stack: AwsContext, name: str) -> DeclaredBucket | None:
@@ -153,7 +137,7 @@ def _bucket(
     """
     base = logical.partition(" ")[0]
     arn = stack.bucket_arn(name)
-    policy = policies.document([policies.tls_only("s3:*", [arn, f"{arn}/*"]), *statements])
+    policy = pulumi.Output.json_dumps(policies.document([policies.tls_only("s3:*", [arn, f"{arn}/*"]), *statements]))
 
     def part(kind: str, *after: pulumi.Resource) -> dict[str, Any]:
         title = names.kept(f"{base}-{kind}") if protect else f"{base}-{kind}"

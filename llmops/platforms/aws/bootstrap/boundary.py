@@ -6,13 +6,8 @@ nothing, and has no way to the states.
 """
 
 from clouds.aws.names import SAGEMAKER
-from llmops.platforms.aws.bootstrap.reach import (
-    Policy,
-    Reach,
-    allow,
-    deny,
-    policy,
-)
+from clouds.aws.policies import Policy, allow, deny, policy
+from llmops.platforms.aws.bootstrap.reach import Reach
 
 _PULL = "ecr: BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"
 _LOGS = "logs: CreateLogGroup CreateLogStream DescribeLogStreams PutLogEvents"

@@ -7,17 +7,8 @@ with wider actions, as a managed policy has less room, and denies explicitly wha
 from dataclasses import replace
 
 from clouds.aws.names import SAGEMAKER, SCHEDULER
-from llmops.platforms.aws.bootstrap.reach import (
-    REQUESTED,
-    TAG,
-    Policy,
-    Reach,
-    Statement,
-    allow,
-    deny,
-    deny_all_but,
-    policy,
-)
+from clouds.aws.policies import Policy, Statement, allow, deny, deny_all_but, policy
+from llmops.platforms.aws.bootstrap.reach import REQUESTED, TAG, Reach
 
 _SCALING = "sagemaker.application-autoscaling.amazonaws.com"
 _ON_ALL = [  # what AWS allows on no resource, or on none that has a name before

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from clouds.aws.errors import find
+from clouds.aws.policies import Policy
 from clouds.names import readable
 from contract.errors import KitError
 from llmops.platforms.aws.bootstrap.boundary import boundary
@@ -16,7 +17,6 @@ from llmops.platforms.aws.bootstrap.given_resources import Given
 from llmops.platforms.aws.bootstrap.managed_policies import provide_boundary
 from llmops.platforms.aws.bootstrap.policies import (
     GITHUB,
-    Policy,
     preview_policy,
     promote_policy,
     provider_arn,

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from clouds.aws.errors import find
+from clouds.aws.policies import Policy
 from contract.errors import KitError
 from llmops.platforms.aws.bootstrap.names import AwsNames
-from llmops.platforms.aws.bootstrap.reach import Policy
 from llmops.platforms.aws.bootstrap.steps import AwsSteps, same_json, tags
 
 LIMIT = 6_144

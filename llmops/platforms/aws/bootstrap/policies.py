@@ -1,15 +1,9 @@
 """What bootstrap's roles may do that deploy nothing, and who may take each role: previews read, the promoter signs."""
 
 from clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER
+from clouds.aws.policies import Policy, Statement, allow, deny, policy
 from llmops.platforms.aws.bootstrap.names import AwsNames
-from llmops.platforms.aws.bootstrap.reach import (
-    Policy,
-    Reach,
-    Statement,
-    allow,
-    deny,
-    policy,
-)
+from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.use_policy import INVOKE, RUNS, STORE
 
 GITHUB = "token.actions.githubusercontent.com"

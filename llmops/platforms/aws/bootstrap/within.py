@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
+from clouds.aws.policies import Policy
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.reach import Policy
 
 INLINE_LIMIT = 10_240
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
