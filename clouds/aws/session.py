@@ -5,22 +5,19 @@ Importing this module loads no SDK: the engine waits for what its dynamic provid
 
 import os
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clouds.aws.errors import USE_AWS, USE_TWIN, explained, no_region
 from clouds.aws.location import AwsCaller, AwsLocation
 from contract.errors import KitError
 from contract.twins import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
 
-if TYPE_CHECKING:
-    from botocore.credentials import ReadOnlyCredentials
-
 _CONFIG = {"retries": {"mode": "standard", "max_attempts": 6}, "max_pool_connections": 32, "connect_timeout": 10}
 # An answer takes as long as SageMaker allows for a stream; a lost one was paid for: it is not requested twice.
 _CONFIGS = {"sagemaker-runtime": {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 500}}
 
 
-class AwsSession:
+class StackSession:
     """boto3 clients by service, made at first use and shared by threads.
 
     Attributes:
@@ -61,8 +58,8 @@ class AwsSession:
         return self._session.region_name
 
     @property
-    def credentials(self) -> "ReadOnlyCredentials | None":
-        """Those that the clients sign with, all parts of one version; None: there are none."""
+    def credentials(self) -> Any:
+        """botocore's ReadOnlyCredentials that the clients sign with, all of one version; None: there are none."""
         with explained("credentials"):
             found = self._session.get_credentials()
             return found.get_frozen_credentials() if found else None
@@ -111,7 +108,7 @@ class AwsSession:
             )
 
 
-def find_session(region: str, profile: str) -> AwsSession:
+def find_session(region: str, profile: str) -> StackSession:
     """The session of this process for a region and a profile; either empty: the environment's."""
     return _session(region or os.environ.get("AWS_REGION", ""), profile)
 
@@ -120,16 +117,16 @@ def client(service: str, location: AwsLocation) -> Any:
     """The client of a service, such as "sagemaker", in a stack's account.
 
     Raises:
-        KitError: this process may not touch the stack: see AwsSession.require.
+        KitError: this process may not touch the stack: see StackSession.require.
     """
     return require_account(location)(service)
 
 
-def require_account(location: AwsLocation) -> AwsSession:
+def require_account(location: AwsLocation) -> StackSession:
     """The session of a stack.
 
     Raises:
-        KitError: this process may not touch the stack: see AwsSession.require.
+        KitError: this process may not touch the stack: see StackSession.require.
     """
     session = find_session(location.region, location.profile)
     session.require(location.account)
@@ -137,5 +134,5 @@ def require_account(location: AwsLocation) -> AwsSession:
 
 
 @lru_cache
-def _session(region: str, profile: str) -> AwsSession:
-    return AwsSession(region, profile)
+def _session(region: str, profile: str) -> StackSession:
+    return StackSession(region, profile)

@@ -64,7 +64,7 @@ class LiveInputs(TypedDict):
     setting: str  # key of the line that says which version serves
 
 
-class Live(LocatedResource, module="llmops", name="Live"):
+class AwsLive(LocatedResource, module="llmops", name="Live"):
     """Stands after an endpoint and its scaling."""
 
     def __init__(

@@ -96,7 +96,7 @@ class PreparationInputs(TypedDict):
     alarms: list[str]  # their names
 
 
-class Preparation(LocatedResource, module="llmops", name="Preparation"):
+class AwsPreparation(LocatedResource, module="llmops", name="Preparation"):
     """Stands before an endpoint."""
 
     initial_instances: pulumi.Output[int]

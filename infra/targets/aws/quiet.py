@@ -48,7 +48,7 @@ class QuietInputs(TypedDict):
     alarms: list[str]
 
 
-class Quiet(LocatedResource, module="llmops", name="Quiet"):
+class QuietAlarms(LocatedResource, module="llmops", name="Quiet"):
     """Stands before an endpoint, after its alarms."""
 
     def __init__(

@@ -12,7 +12,7 @@ from clouds.aws.errors import explained, find
 from clouds.aws.jobs import is_accelerated, job_name
 from clouds.aws.location import AwsCaller
 from clouds.aws.objects import S3Bucket
-from clouds.aws.session import AwsSession, find_session
+from clouds.aws.session import StackSession, find_session
 from clouds.aws.settings import AwsScheduleSettings
 from contract.documents.run import SPEC_VARIABLE, Compute, RunSpec
 from contract.documents.validation import first_message
@@ -119,7 +119,7 @@ def _is_the_kits(image: str, names: CloudNames, registry: str) -> bool:
 
 
 def _submitted(
-    session: AwsSession, names: CloudNames, work: S3Bucket, name: str, schedule: AwsScheduleSettings
+    session: StackSession, names: CloudNames, work: S3Bucket, name: str, schedule: AwsScheduleSettings
 ) -> RunSpec:
     """The spec of a schedule's run. Jobs may write where runs lie: a spec counts only if the request of the run's job
     names its sha256, or the schedule that repeats it.
@@ -133,14 +133,14 @@ def _submitted(
     return RunSpec.parse(text, where=f"run {run}")
 
 
-def _sha256_of_job(session: AwsSession, name: str) -> str:
+def _sha256_of_job(session: StackSession, name: str) -> str:
     """The sha256 of the spec that a job was submitted with; empty: there is no such job, or an older kit's."""
     with explained(f"job {name}"):
         job = find(session("sagemaker").describe_training_job, TrainingJobName=name)
     return _named(job or {})
 
 
-def _sha256_of_schedule(session: AwsSession, names: CloudNames, name: str) -> str:
+def _sha256_of_schedule(session: StackSession, names: CloudNames, name: str) -> str:
     """The sha256 of the spec that a schedule repeats; empty: there is no such schedule, or an older kit's."""
     with explained(f"schedule {name}"):
         found = find(session("scheduler").get_schedule, GroupName=names.of("schedules"), Name=names.of(name))
@@ -162,7 +162,7 @@ def _spec(settings: Settings, name: str, schedule: AwsScheduleSettings, submitte
     return submitted.model_copy(update={"image": settings.images.training, "compute": compute})
 
 
-def _first_zones(session: AwsSession) -> list[str]:
+def _first_zones(session: StackSession) -> list[str]:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAvailabilityZones.html"""
     filters = {"zone-type": "availability-zone", "opt-in-status": "opt-in-not-required"}
     with explained("ec2"):

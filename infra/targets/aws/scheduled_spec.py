@@ -41,7 +41,7 @@ class ScheduledSpecInputs(TypedDict):
     content: str
 
 
-class ScheduledSpec(LocatedResource, module="llmops", name="ScheduledSpec"):
+class AwsScheduledSpec(LocatedResource, module="llmops", name="ScheduledSpec"):
     """Outputs: bucket, key."""
 
     def __init__(

@@ -7,14 +7,14 @@ from typing import Any
 
 from botocore.model import OperationModel
 
-from clouds.aws.session import AwsSession
+from clouds.aws.session import StackSession
 from llmops.platforms.exchanges import BYTES, Recorder, first, recorder
 
 _PARAMETERS = "llmops-parameters"
 
 
-class AwsClients(AwsSession):
-    """boto3 clients by service; see AwsSession."""
+class AwsClients(StackSession):
+    """boto3 clients by service; see StackSession."""
 
     def _make(self, service: str, region: str) -> Any:
         client = super()._make(service, region)

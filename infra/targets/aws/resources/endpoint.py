@@ -16,9 +16,9 @@ from contract.layout import model_key
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.targets.aws.limits import bake_seconds
-from infra.targets.aws.live import Live
-from infra.targets.aws.preparation import Preparation
-from infra.targets.aws.quiet import Quiet
+from infra.targets.aws.live import AwsLive
+from infra.targets.aws.preparation import AwsPreparation
+from infra.targets.aws.quiet import QuietAlarms
 from infra.targets.aws.resources import observe
 from infra.targets.aws.resources.context import AwsContext
 from infra.targets.aws.resources.identity import AwsRole
@@ -102,7 +102,7 @@ class _EndpointParts:
             opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
         )
         alarms = observe.declare_alarms(stack, name, entry, shared.alarms, configuration.name, shared.alarms_topic)
-        quiet = Quiet(
+        quiet = QuietAlarms(
             f"quiet-{name}",
             stack.location,
             [stack.provider, *alarms],
@@ -123,13 +123,13 @@ class _EndpointParts:
 
     def prepare(
         self, model: pulumi.Output[str], content: pulumi.Output[str], log: Sequence[pulumi.Resource]
-    ) -> Preparation:
+    ) -> AwsPreparation:
         """Declare the preparation.
 
         Its deletion waits until the endpoint is gone; the log group, written to until then, goes after it.
         """
         stack, size = self.stack, self.entry.size
-        return Preparation(
+        return AwsPreparation(
             f"preparation-{self.name}",
             stack.location,
             [stack.provider, *log],
@@ -145,11 +145,11 @@ class _EndpointParts:
         )
 
     def compare(
-        self, configuration: pulumi.Output[str], prepared: Preparation, after: Sequence[pulumi.Resource]
+        self, configuration: pulumi.Output[str], prepared: AwsPreparation, after: Sequence[pulumi.Resource]
     ) -> None:
         """Declare the comparison of what is live with what is declared."""
         size, version = self.entry.size, self.entry.version
-        Live(
+        AwsLive(
             f"live-{self.name}",
             self.stack.location,
             after,

@@ -51,7 +51,7 @@ class AwsRoles:
 
 
 @dataclass(frozen=True)
-class SigningKey:
+class AwsSigningKey:
     """The key that signs model versions; its private half never leaves KMS."""
 
     arn: pulumi.Input[str]
@@ -84,11 +84,11 @@ def declare_roles(stack: AwsContext, aws: AwsSettings, scope: RoleScope) -> AwsR
     )
 
 
-def declare_signing_key(stack: AwsContext, given: str) -> SigningKey:
+def declare_signing_key(stack: AwsContext, given: str) -> AwsSigningKey:
     """Declare the key, unless one is given, and ask for its public half."""
     arn: pulumi.Input[str] = given or _signing_key(stack).arn
     found = kms.get_public_key_output(key_id=arn, opts=pulumi.InvokeOutputOptions(provider=stack.provider))
-    return SigningKey(arn, found.public_key_pem)
+    return AwsSigningKey(arn, found.public_key_pem)
 
 
 def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:

@@ -18,7 +18,7 @@ from infra.targets.aws.resources.context import AwsContext
 from infra.targets.aws.resources.identity import AwsRoles
 from infra.targets.aws.resources.network import AwsNetwork
 from infra.targets.aws.resources.storage import AwsStorage
-from infra.targets.aws.scheduled_spec import ScheduledSpec
+from infra.targets.aws.scheduled_spec import AwsScheduledSpec
 
 _EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes an id there
 
@@ -49,7 +49,7 @@ def declare_schedules(
         schedule = schedules[name]
         folder = schedule_key(name, schedule.run)
         content = spec.to_json()
-        kept = ScheduledSpec(
+        kept = AwsScheduledSpec(
             f"schedule-{name}-spec",
             stack.location,
             storage.work.ready,
