@@ -56,10 +56,10 @@ def find(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | No
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether AWS says that there is no such thing. SageMaker has no code of its own for that, and several texts."""
+    """Whether AWS says that there is no such thing. Some services have no code for that, and several texts."""
     code, text = error_code(error), error_message(error).lower()
     if code in _VALIDATION:
-        return any(words in text for words in ("could not find", "not found", "does not exist"))
+        return any(words in text for words in ("could not find", "no scalable target found", "not found", "not exist"))
     return code == "404" or "NotFound" in code or code.startswith("NoSuch")
 
 

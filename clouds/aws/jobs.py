@@ -7,12 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from contract.documents.run import (
-    RUN_VARIABLE,
-    SPEC_VARIABLE,
-    RunSpec,
-    StoredSpec,
-)
+from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec, StoredSpec
 from contract.layout import dataset_key, model_key, run_checkpoints_key, run_output_key
 
 METRICS = {

@@ -234,9 +234,6 @@ def _deregister(props: Properties) -> None:
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
     """
-    scaling, target = client("application-autoscaling", AwsLocation.of(props)), scalable_target(props["endpoint"])
-    which = {**target, "ResourceIds": [target["ResourceId"]]}
-    del which["ResourceId"]
+    scaling = client("application-autoscaling", AwsLocation.of(props))
     with explained(f"scaling of endpoint {props['endpoint']}"):
-        if scaling.describe_scalable_targets(**which)["ScalableTargets"]:
-            find(scaling.deregister_scalable_target, **target)
+        find(scaling.deregister_scalable_target, **scalable_target(props["endpoint"]))

@@ -10,26 +10,15 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from clouds.aws.errors import error_code, explained, find
-from clouds.aws.jobs import (
-    SPEC_CHANNEL,
-    JobPlace,
-    job_ending,
-    job_name,
-    training_job,
-)
+from clouds.aws.jobs import SPEC_CHANNEL, JobPlace, job_ending, job_name, training_job
 from contract.documents.outputs import StackOutputs
-from contract.documents.run import (
-    SPEC_VARIABLE,
-    RunSpec,
-    RunState,
-    StoredSpec,
-)
+from contract.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
 from contract.errors import KitError
 from contract.layout import schedule_key
 from llmops.plan.prices import Prices, load_prices
 from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.aws.job_log import follow_jobs
 from llmops.platforms.aws.job_states import has_ended, run_state
+from llmops.platforms.aws.logs import follow_jobs
 from llmops.platforms.aws.objects_s3 import S3Objects
 from llmops.platforms.platform import Say
 from llmops.runs.cloud_runs import POLL_SECONDS, CloudRuns, Job

@@ -28,12 +28,7 @@ from llmops.platforms.aws.packages import packages_of, write_package
 from llmops.platforms.aws.quotas import quotas_for
 from llmops.platforms.aws.removal import remove_data
 from llmops.platforms.cloud import CloudPlatform, require_place
-from llmops.platforms.platform import (
-    Access,
-    Live,
-    Say,
-    endpoint_of,
-)
+from llmops.platforms.platform import Access, Live, Say, endpoint_of
 from llmops.store.store import Store
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"

@@ -7,13 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from clouds.aws.objects import S3Bucket
 from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.preflight import clients_of
-from llmops.stacks.locks import (
-    FOLDER,
-    MAX_BYTES,
-    Lock,
-    is_of,
-    parse,
-)
+from llmops.stacks.locks import FOLDER, MAX_BYTES, Lock, is_of, parse
 from llmops.stacks.stack import PulumiStack
 
 

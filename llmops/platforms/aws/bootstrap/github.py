@@ -15,13 +15,7 @@ from llmops.platforms.aws.bootstrap.boundary import boundary
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
 from llmops.platforms.aws.bootstrap.given_resources import Given
 from llmops.platforms.aws.bootstrap.managed_policies import provide_boundary
-from llmops.platforms.aws.bootstrap.policies import (
-    GITHUB,
-    preview_policy,
-    promote_policy,
-    provider_arn,
-    trust,
-)
+from llmops.platforms.aws.bootstrap.policies import GITHUB, preview_policy, promote_policy, provider_arn, trust
 from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.bootstrap.steps import TAGS, AwsSteps, same_json, tags
 from llmops.platforms.aws.bootstrap.within import require_within

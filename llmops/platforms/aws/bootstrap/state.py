@@ -10,12 +10,7 @@ from contract.errors import KitError
 from llmops.platforms.aws.bootstrap.steps import AwsSteps, tags
 
 _SID = "DenyPlainHttp"
-_PUBLIC = {
-    "BlockPublicAcls": True,
-    "IgnorePublicAcls": True,
-    "BlockPublicPolicy": True,
-    "RestrictPublicBuckets": True,
-}
+_PUBLIC = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
 _LIFECYCLE = {
     "Rules": [
         {
