@@ -115,7 +115,7 @@ class AwsScheduleSettings(Part):
 
 
 class AwsJobSettings(Compute):
-    """What runs take that say nothing else."""
+    """Defaults of runs."""
 
     instance_type: InstanceType = Field(default="ml.m5.xlarge", min_length=1, description="Such as ml.g5.xlarge.")
 

@@ -1,4 +1,4 @@
-"""What SageMaker can't do, refused before anything is declared."""
+"""Refuses settings that SageMaker can't honour, before anything is declared."""
 
 from collections.abc import Iterator
 

@@ -40,7 +40,7 @@ class LiveProvider(KitProvider):
         store_of(_props).remove(endpoint_mark(_props["endpoint"]))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """What is live, as inputs too: so the next preview shows what the next update will change."""
+        """Returns the live values as inputs too: so the next preview shows what the next update will change."""
         live = find_endpoint(props)
         if live is None:
             return gone()
@@ -49,7 +49,7 @@ class LiveProvider(KitProvider):
 
 
 class LiveInputs(TypedDict):
-    """What is compared."""
+    """Inputs: what was declared."""
 
     endpoint: str  # its name on SageMaker
     configuration: pulumi.Input[str]  # the declared one's name

@@ -1,4 +1,4 @@
-"""What the dynamic resources of target aws share."""
+"""The base of target aws's dynamic resources."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -83,7 +83,7 @@ class PreparationProvider(KitProvider):
 
 
 class PreparationInputs(TypedDict):
-    """What is declared of the endpoint."""
+    """Inputs: what is declared of the endpoint."""
 
     endpoint: str  # its name on SageMaker
     tags: dict[str, str]  # by which ours are told

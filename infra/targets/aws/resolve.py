@@ -36,7 +36,7 @@ class AwsResolved:
     project: str
     stack: str
     specs: dict[str, RunSpec]
-    """What each schedule repeats: a run's inputs, in the stack's image, on the machines that the settings name."""
+    """The run of each schedule: a run's inputs, in the stack's image, on the machines that the settings name."""
     zones: list[str]
     """The availability zones of a VPC of the stack's own."""
 

@@ -1,4 +1,4 @@
-"""What `llmops doctor` asks of AWS's side. Imports no SDK, so that it can say that one is missing."""
+"""AWS's part of `llmops doctor`. Imports no SDK, so that it can say that one is missing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ VARIABLES = ("AWS_",)
 
 
 def caller(settings: Mapping[str, Any]) -> str:
-    """Who this shell is on AWS, in words.
+    """Describe the identity of this shell on AWS.
 
     Args:
         settings: the key `aws` of a stack, or nothing.

@@ -53,7 +53,7 @@ class EcrImages:
         return str(found[0]["imageId"]["imageDigest"])
 
     def login(self, image: str) -> Login:
-        """Who pushes, for 12 hours. A twin's registry is on its own port of this machine."""
+        """Credentials for a push, valid for 12 hours. A twin's registry is on its own port of this machine."""
         host = self._urls[image].partition("/")[0]
         with explained(host):
             answer = self._ecr(host).get_authorization_token(registryIds=[host.partition(".")[0]])

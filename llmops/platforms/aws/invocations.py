@@ -180,7 +180,7 @@ def _in_words(endpoint: str) -> Iterator[None]:
 
 
 def _refusal(error: ClientError, where: str) -> KitError | None:
-    """What an invocation was refused with, and the way out; None: what any call of AWS may be refused with."""
+    """Error for an invocation that was refused; None: a refusal that any call of AWS may get."""
     code, said = error_code(error), error_message(error)
     if code == "ModelError":
         status = error.response.get("OriginalStatusCode", 500)

@@ -1,4 +1,4 @@
-"""What an endpoint on SageMaker really serves, from its configuration and models as they are now."""
+"""Live state of an endpoint on SageMaker, from its configuration and models as they are now."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from llmops.platforms.platform import Live
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What a variant's model resource says."""
+    """The model resource of a variant."""
 
     sha256: str
     image: str

@@ -48,7 +48,7 @@ def packages_of(clients: AwsClients, group: str) -> set[str]:
 
 
 def properties(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
-    """What the manifest says, without the characters that SageMaker refuses."""
+    """The manifest's facts, without the characters that SageMaker refuses."""
     return {k: _NOT_ALLOWED.sub(" ", v).strip()[:_LONGEST_VALUE] for k, v in _facts(ref, manifest).items() if v}
 
 
@@ -75,7 +75,7 @@ def _specification(outputs: StackOutputs, ref: ModelRef) -> dict[str, Any]:
 
 
 def _facts(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
-    """What the manifest says, as far as properties of a package hold it."""
+    """The manifest's facts, as far as properties of a package hold them."""
     lineage = manifest.lineage
     found = {
         "sha256": ref.sha256,

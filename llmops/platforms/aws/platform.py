@@ -44,12 +44,12 @@ class AwsPlatform(CloudPlatform):
 
     @cached_property
     def aws(self) -> AwsOutput:
-        """What the stack says of its place on AWS."""
+        """The AWS part of the stack's outputs."""
         return require_place(self.outputs.aws, "AWS", self.outputs)
 
     @property
     def place(self) -> AwsOutput:
-        """What `aws` is."""
+        """The same as `aws`."""
         return self.aws
 
     @cached_property
@@ -80,7 +80,7 @@ class AwsPlatform(CloudPlatform):
         (folder / SIGNATURE).write_text(base64.b64encode(answer["Signature"]).decode() + "\n")
 
     def require_machines(self, machines: Compute) -> None:
-        """See that the instance type is one of SageMaker's."""
+        """Require an instance type of SageMaker's."""
         if not INSTANCE_TYPE.match(machines.instance_type):
             raise KitError(
                 f"{machines.instance_type} is no instance type of SageMaker's",
@@ -140,7 +140,7 @@ class AwsPlatform(CloudPlatform):
         return Access(openai_url(self.clients, name), token, output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
-        """What SageMaker says of the endpoint, its configuration and its models."""
+        """From SageMaker's description of the endpoint, its configuration and its models."""
         output = endpoint_of(self.outputs, endpoint)
         return look(self.clients, self._physical(endpoint), output.image)
 

@@ -1,4 +1,4 @@
-"""What must be right before a stack on AWS is touched: credentials, account, state, the engine's plugin."""
+"""Checks before a stack on AWS is touched: credentials, account, state, the engine's plugin."""
 
 import re
 from typing import Any
@@ -59,7 +59,7 @@ def region_of(stack: PulumiStack) -> str:
 
 
 def require_same_place(name: str, state: dict[str, Any], caller: AwsCaller) -> None:
-    """See that a state holds nothing of another account, of a twin for AWS, or of AWS for a twin.
+    """Require that a state holds nothing of another account, of a twin for AWS, or of AWS for a twin.
 
     Raises:
         KitError: naming the first such resource.

@@ -34,7 +34,7 @@ def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
 
 
 def quotas_for(clients: AwsClients, needed: Needed) -> list[QuotaNeed]:
-    """What the account allows of each instance type for its use; not known where the service won't say."""
+    """Quotas of each instance type for its use; unknown where the service does not tell."""
     wanted, region = list(_wanted(needed)), clients.region
     codes, allowed, refused = _look_up(clients, {name for name, _, _ in wanted})
     return [

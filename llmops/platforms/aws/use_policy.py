@@ -1,4 +1,4 @@
-"""What those need who use a deployed stack: train, collect, promote, ask, look. Deploying takes more, and other things.
+"""Permissions to use a deployed stack: train, collect, promote, invoke, look. Deploying takes more, and other things.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
 """

@@ -1,4 +1,4 @@
-"""What every declaring module needs: where the stack lives, its names, tags and provider."""
+"""The stack as every declaring module knows it: its location, names, tags and provider."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -32,7 +32,7 @@ _ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turn
 
 @dataclass(frozen=True)
 class EndpointContext:
-    """What the endpoints of a stack share."""
+    """Shared by the endpoints of a stack."""
 
     storage: AwsStorage
     network: AwsNetwork

@@ -92,7 +92,7 @@ def declare_signing_key(stack: AwsContext, given: str) -> AwsSigningKey:
 
 
 def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
-    """What a training job does: reads versions and its own input, writes its own run."""
+    """Statements of a training job's role: it reads versions and its own input, and writes its own run."""
     store, work = scope.storage.store.arn, scope.storage.work.arn
     return [
         policies.allow(
@@ -111,7 +111,7 @@ def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
 
 
 def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
-    """What an endpoint does: loads a version, logs, and looks at its alarms while it is updated."""
+    """Statements of an endpoint's role: it loads a version, logs, and looks at its alarms while it is updated."""
     store, work = scope.storage.store.arn, scope.storage.work.arn
     asynchronous = any(entry.mode == "async" for entry in scope.endpoints.values())
     found = [
@@ -133,7 +133,7 @@ def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
 
 
 def scheduler_statements(stack: AwsContext, scope: RoleScope, training: AwsRole) -> list[policies.Statement]:
-    """What the scheduler does: starts jobs of ours with the training role."""
+    """Statements of the scheduler's role: it starts the stack's jobs with the training role."""
     jobs = stack.arn("sagemaker", f"training-job/{stack.job_prefix}-*")
     return [
         policies.allow(["sagemaker:CreateTrainingJob", "sagemaker:AddTags"], [jobs]),

@@ -1,4 +1,4 @@
-"""What an account needs before the first stack: a bucket for state, a key for secrets, roles for GitHub Actions.
+"""Prepares an account for the first stack: a bucket for state, a key for secrets, roles for GitHub Actions.
 
 Idempotent: what is there is looked at, what differs is changed and named, and nothing is made weaker than it is.
 """
@@ -20,7 +20,7 @@ from llmops.platforms.platform import Say
 
 @dataclass(frozen=True)
 class Bootstrapped:
-    """What was found and done, and what to write down."""
+    """Result of bootstrap."""
 
     rows: list[dict[str, str]]
     names: AwsNames

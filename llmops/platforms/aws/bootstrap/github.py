@@ -14,7 +14,7 @@ from contract.errors import KitError
 from llmops.platforms.aws.bootstrap.boundary import boundary
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
 from llmops.platforms.aws.bootstrap.given_resources import Given
-from llmops.platforms.aws.bootstrap.managed_policies import provide_boundary
+from llmops.platforms.aws.bootstrap.managed_policies import ensure_boundary
 from llmops.platforms.aws.bootstrap.policies import GITHUB, preview_policy, promote_policy, provider_arn, trust
 from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.bootstrap.steps import TAGS, AwsSteps, same_json, tags
@@ -47,8 +47,8 @@ def github_roles(
         require_within(policy, most, names.project)
     _require_distinct(work)
     _provider(work)
-    provide_boundary(work, names.boundary, boundary(reach))
-    provide_boundary(work, names.deploy_boundary, most)
+    ensure_boundary(work, names.boundary, boundary(reach))
+    ensure_boundary(work, names.deploy_boundary, most)
     main = f"repo:{repository}:ref:refs/heads/{branch}"
     # What runs nightly, to find drift, is a workflow of the branch, and only reads.
     subjects = {
@@ -67,7 +67,7 @@ def github_roles(
 
 
 def _require_distinct(work: AwsSteps) -> None:
-    """See that names tell this project's things from another's: `llmops-*` are also those of `llmops-prod`.
+    """Require that names tell this project's things from another's: `llmops-*` are also those of `llmops-prod`.
 
     Raises:
         KitError: a project that was bootstrapped in the account has a name that begins with this one's, or the reverse.
@@ -146,7 +146,7 @@ def _role(work: AwsSteps, kind: str, name: str, trusted: Policy, policy: Policy)
 
 
 def _require_ours(role: dict[str, Any]) -> None:
-    """See that a role of the name was made by bootstrap: earlier versions of it made them at `/`.
+    """Require that a role of the name was made by bootstrap: earlier versions of it made them at `/`.
 
     Raises:
         KitError: it is somebody else's. AwsNames of roles are unique whatever their path.

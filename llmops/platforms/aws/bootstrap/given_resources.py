@@ -1,4 +1,4 @@
-"""What stack files of a project name instead of having it made: policies name exactly that, beside its own things."""
+"""Resources that stack files name instead of having them made: policies name exactly those, beside the own ones."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Given:
 
 
 def given_to(project: Project, partition: str = "aws") -> Given:
-    """What the files of the project's stacks on AWS name.
+    """Collect the resources that the files of the project's stacks on AWS name.
 
     Raises:
         KitError: one of them is no stack file, or names a pattern where it must name one thing.

@@ -13,7 +13,7 @@ LIMIT = 6_144
 """Characters of a managed policy, white space not counted."""
 
 
-def provide_boundary(work: AwsSteps, name: str, wanted: Policy) -> None:
+def ensure_boundary(work: AwsSteps, name: str, wanted: Policy) -> None:
     """Make a boundary, or bring it to what it must be; denials that somebody added stay.
 
     Raises:

@@ -28,7 +28,7 @@ class AwsNames:
 
     @property
     def prefix(self) -> str:
-        """What the names of the project's things begin with, before a dash; some names have no room for all of it."""
+        """Prefix of the names of the project's resources, before a dash; some names have no room for all of it."""
         return readable(self.project)[:40].rstrip("-")
 
     @property

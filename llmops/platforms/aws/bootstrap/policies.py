@@ -1,4 +1,4 @@
-"""What bootstrap's roles may do that deploy nothing, and who may take each role: previews read, the promoter signs."""
+"""Permissions and trust of bootstrap's roles that deploy nothing: previews read, the promoter signs."""
 
 from clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER
 from clouds.aws.policies import Policy, Statement, allow, deny, policy
@@ -48,7 +48,7 @@ def provider_arn(names: AwsNames) -> str:
 
 
 def preview_policy(reach: Reach) -> Policy:
-    """What `pulumi preview` reads: the state, how resources are, and what the store says of versions. No data."""
+    """Allows what `pulumi preview` reads: states, resources, and what the store tells of versions. No data."""
     describe = [f"{service}: {verbs}" for service, verbs in _READS.items()]
     return policy(
         allow([*describe, "sts: GetCallerIdentity"], "*"),
@@ -63,7 +63,7 @@ def preview_policy(reach: Reach) -> Policy:
 
 
 def promote_policy(reach: Reach) -> Policy:
-    """What `llmops train`, `runs collect`, `models` and `promote` take of all stacks of the project, signing included.
+    """Allows `llmops train`, `runs collect`, `models` and `promote` on all stacks of the project, signing included.
 
     The one role of bootstrap with `kms:Sign`. It changes no resource that the program declares, and no role.
     """

@@ -16,7 +16,7 @@ _FIX = "record it anew with `llmops plan --policy` in the project's folder; or g
 
 
 def require_within(policy: Policy, most: Policy, project: str) -> None:
-    """See that each action of a policy is one of the boundary's, on resources of the boundary.
+    """Require that each action of a policy is one of the boundary's, on resources of the boundary.
 
     Raises:
         KitError: naming the first that is not; or the policy is longer than a role's may be.

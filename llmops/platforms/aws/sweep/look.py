@@ -1,4 +1,4 @@
-"""What the looks at each kind of thing share: clients, tags, names, prices."""
+"""Shared by the listings of each kind of resource: clients, tags, names, prices."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _HOURS_A_MONTH = 730
 
 @dataclass(frozen=True)
 class AwsLook:
-    """What the looks at each kind share."""
+    """Clients, tags, names and prices of one sweep."""
 
     clients: AwsClients
     project: str
@@ -43,7 +43,7 @@ class AwsLook:
         return tag_map(found) if isinstance(found, list) else found
 
     def pages(self, service: str, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
-        """What a list operation answers, all pages."""
+        """Entries of a list operation, from all pages."""
         for page in self.clients(service).get_paginator(operation).paginate(**arguments):
             yield from page.get(key, [])
 

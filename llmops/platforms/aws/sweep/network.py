@@ -1,4 +1,4 @@
-"""What of a private VPC is the kit's. EC2 says the tags of everything itself."""
+"""The kit's parts of private VPCs. EC2 lists the tags of everything itself."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What of SageMaker is the kit's: endpoints, what they are made of, running jobs, model package groups."""
+"""The kit's resources on SageMaker: endpoints, what they are made of, running jobs, model package groups."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

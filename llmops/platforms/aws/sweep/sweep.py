@@ -1,4 +1,4 @@
-"""What an account holds of the kit's: by the tagging API, and by a look at what that one does not tell."""
+"""The kit's resources in an account: by the tagging API, and by listing what that one does not know."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
