@@ -1,24 +1,7 @@
-"""Names in a cloud's account: how all of them begin, and IAM paths, which policies of `llmops bootstrap aws` name."""
+"""Names in a cloud's account: how all of them begin, and the hashes they end in."""
 
 import hashlib
 import re
-
-COST_TAG = "llmops:cost"
-"""`<project>/<stack>`: what the budget of a stack on AWS counts by, and what bootstrap has the account bill by."""
-
-
-def role_path(project: str) -> str:
-    """IAM path of every role that the stacks of a project make.
-
-    Policies allow changes of roles below it and of no other: nothing that is not a stack's belongs there.
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
-    """
-    return f"/llmops-kit/{project}/"
-
-
-def ci_path(project: str) -> str:
-    """IAM path of the roles that workflows take; no policy of bootstrap allows a change below it."""
-    return f"/llmops-ci/{project}/"
 
 
 def readable(*parts: str) -> str:

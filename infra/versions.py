@@ -1,15 +1,14 @@
 """The check of a promoted model version against the stack's store, before anything is planned."""
 
-import json
 from collections.abc import Callable
-from itertools import count
 
 from contract.documents.model import ModelManifest
 from contract.documents.store import Alias
 from contract.errors import IntegrityError
 from contract.integrity.digest import sha256_bytes
-from contract.layout import MANIFEST, alias_key, model_key, rejection_log
+from contract.layout import MANIFEST, alias_key, model_key
 from contract.names import ModelRef, require_name
+from contract.rejections import rejection
 from infra.settings import Endpoint, setting_error
 
 ReadStore = Callable[[str], bytes | None]
@@ -59,13 +58,8 @@ def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
 
 def _require_not_rejected(name: str, version: ModelRef, read: ReadStore) -> None:
     """A rollout that was rolled back rejects its version; `llmops models clear` takes that back."""
-    entry: dict[str, str] = {}
-    for number in count(1):
-        found = read(f"{rejection_log(version.sha256)}/{number:06d}.json")
-        if found is None:
-            break
-        entry = json.loads(found)
-    if entry.get("action") != "rejected":
+    entry = rejection(version.sha256, read)
+    if entry is None:
         return
     back = f"go back with `{entry['instead']}`" if entry.get("instead") else "promote another version"
     raise setting_error(

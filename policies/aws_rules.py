@@ -43,6 +43,8 @@ PACKAGE_GROUP = "aws:sagemaker/modelPackageGroup:ModelPackageGroup"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 SUBNET = "aws:ec2/subnet:Subnet"
 _FOUR_BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+_ANSWERS_HTTP = "has no policy, so that plain HTTP is answered"
+_NOT_ENCRYPTED = "is not encrypted with a key of the account"
 _DENY_HTTP = "deny everybody everything where aws:SecureTransport is false"
 _GIANTS = re.compile(r"^arn:aws[a-z-]*:iam::aws:policy/.*(AdministratorAccess|PowerUserAccess|FullAccess|IAMFull)")
 _ANYWHERE = ("0.0.0.0/0", "::/0")
@@ -53,6 +55,7 @@ _PORTS = (
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule",
 )
 
+
 _public_access_blocked: tuple[Check, ...] = tuple(
     must_be(
         name,
@@ -62,60 +65,30 @@ _public_access_blocked: tuple[Check, ...] = tuple(
     )
     for name in _FOUR_BLOCKS
 )
-_every_bucket_blocked = each_has(
-    BUCKET,
-    ACCESS_BLOCK,
-    "bucket",
-    "bucket",
-    what="has no block of public access",
-    fix="add a BucketPublicAccessBlock with all four settings on",
-)
 _private_acl = must_be(
     "acl", None, "private", what="has an ACL that others read", fix="remove it: policies say who may"
-)
-_every_bucket_has_policy = each_has(
-    BUCKET,
-    BUCKET_POLICY,
-    "bucket",
-    "bucket",
-    what="has no policy, so that plain HTTP is answered",
-    fix="add a BucketPolicy that denies aws:SecureTransport = false",
 )
 _every_topic_has_policy = each_has(
     TOPIC,
     TOPIC_POLICY,
     "arn",
     "name",
-    what="has no policy, so that plain HTTP is answered",
+    what=_ANSWERS_HTTP,
     fix="add a TopicPolicy that denies aws:SecureTransport = false",
 )
-_every_bucket_encrypted = each_has(
-    BUCKET,
-    ENCRYPTION,
-    "bucket",
-    "bucket",
-    what="is not encrypted with a key of the account",
-    fix="add a BucketServerSideEncryptionConfiguration with aws:kms",
-)
-_every_bucket_versioned = each_has(
-    BUCKET,
-    VERSIONING,
-    "bucket",
-    "bucket",
-    what="keeps nothing that is overwritten",
-    fix="add a BucketVersioning that is Enabled",
-)
-_every_bucket_has_lifecycle = each_has(
-    BUCKET,
-    LIFECYCLE,
-    "bucket",
-    "bucket",
-    what="keeps replaced objects for ever",
-    fix="add a BucketLifecycleConfiguration",
-)
+_BUCKET_PARTS = {
+    ACCESS_BLOCK: ("has no block of public access", "add a BucketPublicAccessBlock with all four settings on"),
+    BUCKET_POLICY: (_ANSWERS_HTTP, "add a BucketPolicy that denies aws:SecureTransport = false"),
+    ENCRYPTION: (_NOT_ENCRYPTED, "add a BucketServerSideEncryptionConfiguration with aws:kms"),
+    VERSIONING: ("keeps nothing that is overwritten", "add a BucketVersioning that is Enabled"),
+    LIFECYCLE: ("keeps replaced objects for ever", "add a BucketLifecycleConfiguration"),
+}
+_every_bucket_has = {
+    kind: each_has(BUCKET, kind, "bucket", "bucket", what=what, fix=fix) for kind, (what, fix) in _BUCKET_PARTS.items()
+}
 _topic_encrypted = must_be_set("kmsMasterKeyId", "is not encrypted", "set kms_master_key_id")
-_logs_encrypted = must_be_set("kmsKeyId", "is not encrypted with a key of the account", "set kms_key_id")
-_schedule_encrypted = must_be_set("kmsKeyArn", "is not encrypted with a key of the account", "set kms_key_arn")
+_logs_encrypted = must_be_set("kmsKeyId", _NOT_ENCRYPTED, "set kms_key_id")
+_schedule_encrypted = must_be_set("kmsKeyArn", _NOT_ENCRYPTED, "set kms_key_arn")
 _logs_expire = must_be_set("retentionInDays", "keeps lines for ever", "set retention_in_days")
 _network_isolated = must_be(
     "enableNetworkIsolation",
@@ -292,11 +265,11 @@ def _given(resource: Resource, path: str) -> bool:
 
 CHECKS = {
     "no-public-store": Checks(
-        {ACCESS_BLOCK: _public_access_blocked, BUCKET_ACL: (_private_acl,)}, (_every_bucket_blocked,)
+        {ACCESS_BLOCK: _public_access_blocked, BUCKET_ACL: (_private_acl,)}, (_every_bucket_has[ACCESS_BLOCK],)
     ),
     "tls-only": Checks(
         {BUCKET_POLICY: (_bucket_refuses_http,), TOPIC_POLICY: (_topic_refuses_http,)},
-        (_every_bucket_has_policy, _every_topic_has_policy),
+        (_every_bucket_has[BUCKET_POLICY], _every_topic_has_policy),
     ),
     "encrypted": Checks(
         {
@@ -308,7 +281,7 @@ CHECKS = {
             CONFIGURATION: (_endpoint_disks,),
             SCHEDULE: (_schedule_encrypted,),
         },
-        (_every_bucket_encrypted,),
+        (_every_bucket_has[ENCRYPTION],),
     ),
     "no-wildcard-principal": Checks(
         {
@@ -349,9 +322,9 @@ CHECKS = {
             KEY: (_protected, _deletion_waits),
             VERSIONING: (_versioning_on,),
         },
-        (_every_bucket_versioned,),
+        (_every_bucket_has[VERSIONING],),
     ),
     "retention-set": Checks(
-        {LOG_GROUP: (_logs_expire,), LIFECYCLE: (_replaced_expire,)}, (_every_bucket_has_lifecycle, _runs_expire)
+        {LOG_GROUP: (_logs_expire,), LIFECYCLE: (_replaced_expire,)}, (_every_bucket_has[LIFECYCLE], _runs_expire)
     ),
 }

@@ -7,12 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from contract.documents.run import (
-    RUN_VARIABLE,
-    SPEC_VARIABLE,
-    RunSpec,
-    StoredSpec,
-)
+from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec, StoredSpec
 from contract.layout import dataset_key, model_key, run_checkpoints_key, run_output_key
 
 METRICS = {
@@ -87,7 +82,7 @@ def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: 
 
 
 def job_name(prefix: str, run: str, attempt: int = 1) -> str:
-    """What a run's job is called: no name is used twice in an account, so that each resumption has its own.
+    """Name of a run's job: no name is used twice in an account, so that each resumption has its own.
 
     Args:
         prefix: of the stack's jobs, to which its roles are limited.
@@ -104,7 +99,7 @@ def job_name(prefix: str, run: str, attempt: int = 1) -> str:
 
 
 def job_ending(run: str) -> str:
-    """What stands in the names of all jobs of a run, and of few others."""
+    """Part of the names of all jobs of a run, and of few others."""
     return run[-_LONGEST_END:].lstrip("-")
 
 

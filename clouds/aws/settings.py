@@ -1,12 +1,15 @@
 """Settings of the target aws: one object, `llmops:aws`. Imports no SDK, so that every target can refuse it by name."""
 
 import ipaddress
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from contract.documents.document import Part
 from contract.documents.run import Compute
+from contract.documents.validation import message_of
+from contract.errors import SettingError
 from contract.names import Name
 
 
@@ -41,7 +44,7 @@ Cron = Annotated[str, StringConstraints(pattern=r"^(cron|rate)\(.+\)$")]
 Interface = Literal["ecr.api", "ecr.dkr", "logs", "sts", "kms", "sagemaker.api", "sagemaker.runtime"]
 
 
-class Network(Part):
+class AwsNetworkSettings(Part):
     """Where endpoints and jobs have their network interfaces."""
 
     mode: Literal["none", "own", "existing"] = Field(
@@ -62,7 +65,7 @@ class Network(Part):
     )
 
     @model_validator(mode="after")
-    def _fits_the_mode(self) -> "Network":
+    def _fits_the_mode(self) -> "AwsNetworkSettings":
         own, existing = ("cidr", "zones", "interface_endpoints"), ("subnet_ids", "security_group_ids")
         belongs: dict[str, str] = dict.fromkeys(own, "own") | dict.fromkeys(existing, "existing")
         for field in sorted(self.model_fields_set & set(belongs)):
@@ -75,7 +78,7 @@ class Network(Part):
         return self
 
 
-class Roles(Part):
+class AwsRoleSettings(Part):
     """Roles that exist already, by ARN; the kit makes those that are empty."""
 
     training: RoleArn = Field(default="", description="ARN of the role of training jobs.")
@@ -83,14 +86,14 @@ class Roles(Part):
     scheduler: RoleArn = Field(default="", description="ARN of the role that starts scheduled jobs.")
 
 
-class Budget(Part):
+class AwsBudgetSettings(Part):
     """A monthly limit that tells; it stops nothing."""
 
     monthly_usd: int = Field(default=100, ge=0, description="What the stack may cost a month; 0: no budget.")
     emails: list[str] = Field(default=[], max_length=10, description="Who is told of costs and alarms.")
 
 
-class Alarms(Part):
+class AwsAlarmSettings(Part):
     """When a rollout is rolled back, and its people are told."""
 
     error_rate: float = Field(default=0.05, gt=0, le=1, description="Share of the requests answered with 5xx.")
@@ -98,7 +101,7 @@ class Alarms(Part):
     quality: float = Field(default=1.0, gt=0, le=1, description="Share of the golden prompts answered as expected.")
 
 
-class Schedule(Part):
+class AwsScheduleSettings(Part):
     """A training run that is repeated."""
 
     run: str = Field(
@@ -111,8 +114,8 @@ class Schedule(Part):
     on: bool = Field(default=True, description="off: it stays, and starts nothing.")
 
 
-class Jobs(Compute):
-    """What runs take that say nothing else."""
+class AwsJobSettings(Compute):
+    """Defaults of runs."""
 
     instance_type: InstanceType = Field(default="ml.m5.xlarge", min_length=1, description="Such as ml.g5.xlarge.")
 
@@ -135,8 +138,8 @@ class AwsSettings(Part):
         pattern=r"^([0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?(/[a-z0-9._/-]+)?)?$",
         description="An ECR registry or a path in one, with repositories training and serving; empty: they are made.",
     )
-    roles: Roles = Roles()
-    network: Network = Network()
+    roles: AwsRoleSettings = AwsRoleSettings()
+    network: AwsNetworkSettings = AwsNetworkSettings()
     instance_type: InstanceType = Field(
         default="ml.m5.xlarge", min_length=1, description="Of endpoints that name none."
     )
@@ -144,7 +147,21 @@ class AwsSettings(Part):
         default=365, description="How long the endpoints' logs are kept."
     )
     runs_days: int = Field(default=90, ge=1, le=3650, description="How long files of runs are kept.")
-    alarms: Alarms = Alarms()
-    budget: Budget = Budget()
-    jobs: Jobs = Field(default=Jobs(), description="What runs take that say nothing else.")
-    schedules: dict[Name, Schedule] = Field(default={}, description="Runs that are repeated, by name.")
+    alarms: AwsAlarmSettings = AwsAlarmSettings()
+    budget: AwsBudgetSettings = AwsBudgetSettings()
+    jobs: AwsJobSettings = Field(default=AwsJobSettings(), description="What runs take that say nothing else.")
+    schedules: dict[Name, AwsScheduleSettings] = Field(default={}, description="Runs that are repeated, by name.")
+
+
+def aws_settings(config: Mapping[str, Any], where: str) -> AwsSettings:
+    """The key `aws` of a stack file's config; its defaults where there is none.
+
+    Raises:
+        SettingError: naming the first wrong key.
+    """
+    try:
+        return AwsSettings.model_validate(config.get("aws") or {})
+    except ValidationError as e:
+        first = e.errors()[0]
+        key = ".".join(str(part) for part in ("aws", *first["loc"]))
+        raise SettingError(message_of(first), where=f"{where}: {key}", fix="change it in the stack file") from None

@@ -58,6 +58,10 @@ class AzureContainer:
         with explained(self.url, role=ROLE):
             yield from self.client.list_blob_names(name_starts_with=prefix)
 
+    def count(self, folder: str) -> int:
+        """How many blobs lie in a folder."""
+        return sum(1 for _ in self.names(f"{folder}/"))
+
     def remove(self, key: str) -> None:
         """Delete a blob, if there is one."""
         from azure.core.exceptions import ResourceNotFoundError

@@ -47,12 +47,12 @@ def bootstrap_aws(
     """
     require_packages("aws", "boto3")
     from llmops.platforms.aws.bootstrap.bootstrap import bootstrap as run
-    from llmops.platforms.aws.bootstrap.given import given_to
-    from llmops.platforms.aws.clients import Clients
+    from llmops.platforms.aws.bootstrap.given_resources import given_to
+    from llmops.platforms.aws.clients import AwsClients
 
     here: Context = context.obj
     document = _read(policy, "Statement", "an IAM policy") if policy else None
-    clients = Clients()
+    clients = AwsClients()
     given = given_to(here.project, clients.caller.arn.split(":")[1])
     done = run(
         clients, here.project.name, say, github=github, branch=branch, policy=document, given=given, dry_run=dry_run

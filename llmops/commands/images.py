@@ -132,7 +132,7 @@ def base(
     """
     require_packages("aws", "boto3")
     from llmops.platforms.aws.base_images import base_image
-    from llmops.platforms.aws.clients import Clients
+    from llmops.platforms.aws.clients import AwsClients
 
-    where = region or Clients().region
+    where = region or AwsClients().region
     print(base_image(framework, where, version=framework_version, instance_type=instance_type, training=training))

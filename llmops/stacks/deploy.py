@@ -9,7 +9,7 @@ from pathlib import Path
 
 from contract.documents.outputs import EndpointOutput
 from contract.errors import KitError
-from contract.layout import cache_dir, rejection_log
+from contract.layout import cache_dir
 from contract.names import parse_promoted
 from llmops.platforms import registry
 from llmops.platforms.platform import Live, Platform, Say
@@ -19,7 +19,6 @@ from llmops.stacks.lock_records import LockRecords
 from llmops.stacks.lock_watch import LockWatch
 from llmops.stacks.locks import Lock, locks_of, take_over
 from llmops.stacks.stack import PulumiStack
-from llmops.store.store import now
 
 _ROOM_BYTES = 2_000_000_000  # a model version in both of its forms, twice
 _READY_SECONDS = 60
@@ -85,8 +84,7 @@ def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
         if not live.undone or live.changed < since - _SKEW_SECONDS or asked.sha256 in live.models:
             continue
         why = f"its rollout was undone: {live.undone}"
-        entry_of_log = {"action": "rejected", "why": why, "when": now(), "endpoint": name}
-        platform.store().append(rejection_log(asked.sha256), entry_of_log)
+        platform.store().reject(asked, why, name)
         raise KitError(
             f"the update was rolled back: {live.undone}; {asked.alias} is marked rejected",
             where=f"endpoint {name}",

@@ -4,9 +4,9 @@ import json
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
+from contract import rejections
 from contract.documents.dataset import DatasetManifest
 from contract.documents.model import ModelManifest
 from contract.documents.store import Alias
@@ -17,6 +17,7 @@ from contract.integrity.object_keys import shown
 from contract.integrity.signing import require_signed
 from contract.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key, rejection_log
 from contract.names import ModelRef, parse_alias, parse_promoted, require_name
+from contract.rejections import now
 from llmops.store.objects import Objects, Say
 from llmops.store.remote_objects import RemoteObjects
 from llmops.store.versions import FolderVersion, RemoteVersion, Version
@@ -233,10 +234,7 @@ class Store:
 
     def append(self, log: str, entry: dict[str, str]) -> None:
         """Add an entry to a log of the store, such as an endpoint's promotions."""
-        while True:
-            number = len(self.objects.list(f"{log}/")) + 1
-            if self.objects.create(f"{log}/{number:06d}.json", (json.dumps(entry, indent=2) + "\n").encode()):
-                return
+        rejections.append(log, entry, self._entries, self.objects.create)
 
     def read_log(self, log: str) -> list[dict[str, str]]:
         """A log's entries, oldest first."""
@@ -244,9 +242,9 @@ class Store:
 
     def rejection(self, sha256: str) -> str:
         """Why a version was rejected: a rollout of it was rolled back; empty when it was not, or was cleared."""
-        entries = self.read_log(rejection_log(sha256))
-        last = entries[-1] if entries else {}
-        return last.get("why", "it was rolled back") if last.get("action") == "rejected" else ""
+        keys = self.objects.list(f"{rejection_log(sha256)}/")
+        entry = rejections.rejection(sha256, lambda key: self.objects.get(key) if key in keys else None)
+        return "" if entry is None else entry.get("why", "it was rolled back")
 
     def rejections(self) -> dict[str, str]:
         """Identity -> why, of all versions that are rejected."""
@@ -256,7 +254,14 @@ class Store:
 
     def clear(self, ref: ModelRef, why: str) -> None:
         """Let a rejected version be promoted again; the log keeps what happened."""
-        self.append(rejection_log(ref.sha256), {"action": "cleared", "why": why, "when": now()})
+        rejections.clear(ref.sha256, why, self._entries, self.objects.create)
+
+    def reject(self, ref: ModelRef, why: str, endpoint: str) -> None:
+        """Mark a version as rejected: a rollout of an endpoint to it was rolled back."""
+        rejections.reject(ref.sha256, why, endpoint, self._entries, self.objects.create)
+
+    def _entries(self, log: str) -> int:
+        return len(self.objects.list(f"{log}/"))
 
     def _alias(self, key: str, text: bytes) -> Alias:
         alias = Alias.parse(text, where=f"{self.objects.url}/{key}")
@@ -285,11 +290,6 @@ class Store:
             alias = Alias.new(name=name, number=number, sha256=sha256, created=now())
             if self.objects.create(alias_key(name, number), alias.to_json().encode()):
                 return ModelRef(name, number, sha256)
-
-
-def now() -> str:
-    """UTC, ISO 8601, seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _signature(manifest: bytes, sign: Signer) -> bytes:

@@ -1,12 +1,11 @@
 """The account that a stack lives in: what everything else depends on, and what refuses to be moved to another one."""
 
-from typing import Any
-
-import pulumi
 from pulumi import dynamic
 
+from clouds.aws.location import AwsLocation
+from clouds.aws.session import require_account
 from contract.errors import KitError
-from infra.targets.aws.session import Place, require_account
+from infra.targets.aws.located import LocatedResource
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of
 
 _NAME = "account"
@@ -30,29 +29,28 @@ class AccountProvider(KitProvider):
         return dynamic.DiffResult(changes=differ(_olds, _news))
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """See that this process reaches it."""
-        require_account(Place.of(props))
+        """Require that this process reaches it."""
+        require_account(AwsLocation.of(props))
         return dynamic.CreateResult(props["account"], inputs_of(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """`pulumi refresh` runs no program: so the account is asked for here, before anything of it is read."""
-        require_account(Place.of(props))
+        require_account(AwsLocation.of(props))
         return dynamic.ReadResult(id_, props)
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Another profile."""
-        require_account(Place.of(_news))
+        require_account(AwsLocation.of(_news))
         return dynamic.UpdateResult(inputs_of(_news))
 
 
-class Account(dynamic.Resource, module="llmops", name="Account"):
+class AwsAccount(LocatedResource, module="llmops", name="Account"):
     """Outputs: account, region, profile."""
 
-    def __init__(self, place: Place) -> None:
-        props: dict[str, Any] = place._asdict()
-        super().__init__(AccountProvider(), _NAME, props, pulumi.ResourceOptions())
+    def __init__(self, location: AwsLocation) -> None:
+        super().__init__(AccountProvider(), _NAME, location)
 
 
 def _where(props: Properties) -> str:
-    place = Place.of(props)
-    return f"{'the twin' if place.twin else f'account {place.account}'}, {place.region}"
+    location = AwsLocation.of(props)
+    return f"{'the twin' if location.twin else f'account {location.account}'}, {location.region}"

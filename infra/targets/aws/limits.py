@@ -1,4 +1,4 @@
-"""What SageMaker can't do, refused before anything is declared."""
+"""Refuses settings that SageMaker can't honour, before anything is declared."""
 
 from collections.abc import Iterator
 
@@ -24,20 +24,16 @@ def require_supported(settings: Settings, name: str) -> None:
         SettingError: naming the key.
     """
     entry = settings.endpoints[name]
-    for path, what, fix in (*_of_size(entry, instance_type(settings, entry)), *_of_rollout(entry), *_of_time(entry)):
+    kind, _ = instance_type_of(settings, name)
+    for path, what, fix in (*_of_size(entry, kind), *_of_rollout(entry), *_of_time(entry)):
         raise setting_error(("endpoints", name, *path), what, fix)
 
 
-def instance_type(settings: Settings, entry: Entry) -> str:
-    """An endpoint's, or the stack's."""
-    return entry.size.instance_type or settings.aws.instance_type
-
-
 def instance_type_of(settings: Settings, name: str) -> tuple[str, tuple[str, ...]]:
-    """An endpoint's instance type, and the key of the setting that says it."""
-    entry = settings.endpoints[name]
-    own = ("endpoints", name, "size", "instance_type")
-    return instance_type(settings, entry), own if entry.size.instance_type else ("aws", "instance_type")
+    """An endpoint's instance type, its own or the stack's, and the key of the setting that says it."""
+    if own := settings.endpoints[name].size.instance_type:
+        return own, ("endpoints", name, "size", "instance_type")
+    return settings.aws.instance_type, ("aws", "instance_type")
 
 
 def bake_seconds(entry: Entry) -> int:

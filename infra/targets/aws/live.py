@@ -1,24 +1,25 @@
-"""After an endpoint's update: is what is live what was declared?
+"""Compares, after an endpoint's update, what is live with what was declared.
 
 SageMaker can roll an update back while the provider reports success; the configuration that still serves would then be
 deleted. So this stands after the endpoint: when it fails, the engine deletes nothing.
 """
 
-import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pulumi
 from pulumi import dynamic
 
+from clouds.aws.errors import explained, find
+from clouds.aws.location import AwsLocation
+from clouds.aws.names import MODEL_NAME, MODEL_SHA256
+from clouds.aws.session import client
 from contract.errors import KitError
-from contract.layout import endpoint_mark, rejection_log
-from infra.targets.aws.preparation import IN_STATE, find_endpoint, is_missing, wait_while
-from infra.targets.aws.session import Place, client, error_code, explained
+from contract.layout import endpoint_mark
+from contract.rejections import reject
+from infra.targets.aws.located import LocatedResource
+from infra.targets.aws.preparation import IN_STATE, find_endpoint, store_of, wait_while
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
-
-_SHA256, _NAME = "LLMOPS_MODEL_SHA256", "LLMOPS_MODEL_NAME"
 
 
 class LiveProvider(KitProvider):
@@ -36,12 +37,10 @@ class LiveProvider(KitProvider):
 
     def delete(self, _id: str, _props: Properties) -> None:
         """The state knows the endpoint no longer."""
-        key = endpoint_mark(_props["endpoint"])
-        with explained(f"s3://{_props['store']}/{key}"):
-            client("s3", Place.of(_props)).delete_object(Bucket=_props["store"], Key=key)
+        store_of(_props).remove(endpoint_mark(_props["endpoint"]))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """What is live, as inputs too: so the next preview shows what the next update will change."""
+        """Returns the live values as inputs too: so the next preview shows what the next update will change."""
         live = find_endpoint(props)
         if live is None:
             return gone()
@@ -49,56 +48,29 @@ class LiveProvider(KitProvider):
         return dynamic.ReadResult(id_, found, found)
 
 
-class Live(dynamic.Resource, module="llmops", name="Live"):
-    """Stands after an endpoint."""
+class LiveInputs(TypedDict):
+    """Inputs: what was declared."""
+
+    endpoint: str  # its name on SageMaker
+    configuration: pulumi.Input[str]  # the declared one's name
+    model: str  # the version's alias
+    sha256: str  # the version's identity
+    image: str  # the container image's reference
+    instances: pulumi.Input[int]  # with which the configuration starts
+    min_instances: int  # when scaled; 0 and 0: not scaled
+    max_instances: int
+    weight: int
+    store: pulumi.Input[str]  # bucket that a rejection is written to
+    setting: str  # key of the line that says which version serves
+
+
+class AwsLive(LocatedResource, module="llmops", name="Live"):
+    """Stands after an endpoint and its scaling."""
 
     def __init__(
-        self,
-        name: str,
-        place: Place,
-        *,
-        endpoint: str,
-        configuration: pulumi.Input[str],
-        model: str,
-        sha256: str,
-        image: str,
-        instances: pulumi.Input[int],
-        limits: tuple[int, int],
-        store: pulumi.Input[str],
-        setting: str,
-        after: Sequence[pulumi.Resource],
+        self, name: str, location: AwsLocation, after: Sequence[pulumi.Resource], **inputs: Unpack[LiveInputs]
     ) -> None:
-        """Declare it.
-
-        Args:
-            name: logical name.
-            place: where.
-            endpoint: its name on SageMaker.
-            configuration: the declared one's name.
-            model: the version's alias.
-            sha256: the version's identity.
-            image: the container image's reference.
-            instances: with which the configuration starts.
-            limits: least and most instances, when scaled; 0, 0: not scaled.
-            store: bucket that a rejection is written to.
-            setting: key of the line that says which version serves.
-            after: the endpoint and its scaling.
-        """
-        props: dict[str, Any] = {
-            **place._asdict(),
-            "endpoint": endpoint,
-            "configuration": configuration,
-            "model": model,
-            "sha256": sha256,
-            "image": image,
-            "instances": instances,
-            "min_instances": limits[0],
-            "max_instances": limits[1],
-            "weight": 1,
-            "store": store,
-            "setting": setting,
-        }
-        super().__init__(LiveProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+        super().__init__(LiveProvider(), name, location, after, inputs)
 
 
 def _compare(props: Properties) -> None:
@@ -125,11 +97,9 @@ def _compare(props: Properties) -> None:
 
 def _mark(props: Properties, live: dict[str, Any]) -> None:
     """From here on the state knows the endpoint: see infra.targets.aws.preparation."""
-    key = endpoint_mark(props["endpoint"])
-    with explained(f"s3://{props['store']}/{key}"):
-        client("s3", Place.of(props)).put_object(Bucket=props["store"], Key=key, Body=b"")
+    store_of(props).write(endpoint_mark(props["endpoint"]), b"")
     with explained(f"endpoint {props['endpoint']}"):
-        client("sagemaker", Place.of(props)).add_tags(
+        client("sagemaker", AwsLocation.of(props)).add_tags(
             ResourceArn=live["EndpointArn"], Tags=[{"Key": IN_STATE, "Value": "yes"}]
         )
 
@@ -161,7 +131,7 @@ def _restore(props: Properties, live: dict[str, Any]) -> None:
         "DesiredInstanceCount": int(props["instances"]),
     }
     with explained(f"endpoint {props['endpoint']}"):
-        client("sagemaker", Place.of(props)).update_endpoint_weights_and_capacities(
+        client("sagemaker", AwsLocation.of(props)).update_endpoint_weights_and_capacities(
             EndpointName=props["endpoint"], DesiredWeightsAndCapacities=[wanted]
         )
     wait_while(props, "Updating")
@@ -180,7 +150,8 @@ def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
             "`pulumi up --refresh`: the state takes the update for done",
         )
     line = f"{props['setting']}: {model}@sha256:{sha256}"
-    _reject(props, why, line)
+    store = store_of(props)
+    reject(props["sha256"], why, props["endpoint"], lambda log: len(store.listed(f"{log}/")), store.create, line)
     raise KitError(
         f"{what}; {props['model']} is marked rejected",
         where=f"endpoint {props['endpoint']}",
@@ -190,41 +161,9 @@ def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
 
 def _version_of(props: Properties, configuration: str) -> tuple[str, str]:
     """Alias and identity of the version that a configuration serves; empty where its parts are gone."""
-    from botocore.exceptions import ClientError
-
-    sagemaker = client("sagemaker", Place.of(props))
+    sagemaker = client("sagemaker", AwsLocation.of(props))
     with explained(f"endpoint configuration {configuration}"):
-        try:
-            variants = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)["ProductionVariants"]
-            found = sagemaker.describe_model(ModelName=variants[0]["ModelName"])
-        except ClientError as e:
-            if is_missing(e):
-                return "", ""
-            raise
-    environment = found.get("PrimaryContainer", {}).get("Environment", {})
-    return environment.get(_NAME, ""), environment.get(_SHA256, "")
-
-
-def _reject(props: Properties, why: str, line: str) -> None:
-    """Append to the version's log in the store, by conditional writes: who comes second takes the next number.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
-    """
-    from botocore.exceptions import ClientError
-
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    entry = {"action": "rejected", "why": why, "when": now, "endpoint": props["endpoint"], "instead": line}
-    body = (json.dumps(entry, indent=2) + "\n").encode()
-    log = rejection_log(props["sha256"])
-    s3 = client("s3", Place.of(props))
-    with explained(f"s3://{props['store']}/{log}"):
-        number = s3.list_objects_v2(Bucket=props["store"], Prefix=f"{log}/")["KeyCount"]
-        while True:
-            number += 1
-            try:
-                s3.put_object(Bucket=props["store"], Key=f"{log}/{number:06d}.json", Body=body, IfNoneMatch="*")
-            except ClientError as e:
-                if error_code(e) != "PreconditionFailed":
-                    raise
-            else:
-                return
+        found = find(sagemaker.describe_endpoint_config, EndpointConfigName=configuration)
+        model = found and find(sagemaker.describe_model, ModelName=found["ProductionVariants"][0]["ModelName"])
+    environment = (model or {}).get("PrimaryContainer", {}).get("Environment", {})
+    return environment.get(MODEL_NAME, ""), environment.get(MODEL_SHA256, "")

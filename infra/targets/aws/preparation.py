@@ -1,29 +1,31 @@
-"""What must be done before an endpoint is made or updated, and what must be known of the live one.
+"""Prepares the creation or update of an endpoint, by what is known of the live one.
 
 SageMaker and pulumi-aws leave these to their callers: an endpoint that failed to be made is not in the state, though it
 exists; each new configuration says how many instances it starts with, whatever autoscaling has made of them; and an
-instance type can't change under a registered scalable target.
+instance type can't change under a registered scalable target; nor does a fixed count last under one.
 """
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, TypedDict, Unpack
 
 import pulumi
 from pulumi import dynamic
 
+from clouds.aws.errors import explained, find
+from clouds.aws.location import AwsLocation
+from clouds.aws.names import scalable_target
+from clouds.aws.objects import S3Bucket
+from clouds.aws.session import client
 from contract.errors import KitError
 from contract.layout import endpoint_mark
-from infra.targets.aws.session import Place, client, error_code, error_message, explained
+from infra.targets.aws.located import LocatedResource
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 IN_STATE = "llmops:in-state"
 """Tag of an endpoint that the stack's state knows. What is ours and lacks it was left by an interrupted update, unless
 the store says otherwise: a company's tools may take tags away, and an endpoint that serves must not go for that.
 """
-DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _WAIT_SECONDS = 75 * 60  # start-up and download may take an hour each at most, and mostly overlap
 _POLL_SECONDS = 2.0
 
@@ -67,7 +69,9 @@ class PreparationProvider(KitProvider):
             count = _least(_news)
         elif _olds["content"] != _news["content"]:
             count = _live_count(live, _news) or _least(_news)
-        if live and _olds["instance_type"] != _news["instance_type"]:
+        # The engine removes scaling that is declared no longer after the endpoint's update: it would undo the count.
+        no_longer_scaled = _olds["max_instances"] and not _news["max_instances"]
+        if live and (no_longer_scaled or _olds["instance_type"] != _news["instance_type"]):
             _deregister(_news)
         return dynamic.UpdateResult(inputs_of(_news) | {"initial_instances": count})
 
@@ -78,7 +82,21 @@ class PreparationProvider(KitProvider):
             remove_endpoint(_props)
 
 
-class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
+class PreparationInputs(TypedDict):
+    """Inputs: what is declared of the endpoint."""
+
+    endpoint: str  # its name on SageMaker
+    tags: dict[str, str]  # by which ours are told
+    model: pulumi.Input[str]  # digest of the SageMaker model's content
+    content: pulumi.Input[str]  # digest of the configuration's content, instances aside
+    instances: int
+    max_instances: int  # 0: not scaled
+    instance_type: str
+    store: pulumi.Input[str]  # bucket that says which endpoints the state knows
+    alarms: list[str]  # their names
+
+
+class AwsPreparation(LocatedResource, module="llmops", name="Preparation"):
     """Stands before an endpoint."""
 
     initial_instances: pulumi.Output[int]
@@ -86,53 +104,10 @@ class Preparation(dynamic.Resource, module="llmops", name="Preparation"):
     number: pulumi.Output[int]
 
     def __init__(
-        self,
-        name: str,
-        place: Place,
-        *,
-        endpoint: str,
-        tags: dict[str, str],
-        model: pulumi.Input[str],
-        content: pulumi.Input[str],
-        instances: int,
-        max_instances: int,
-        instance_type: str,
-        store: pulumi.Input[str],
-        alarms: "Sequence[str]",
-        after: "Sequence[pulumi.Resource]",
+        self, name: str, location: AwsLocation, after: Sequence[pulumi.Resource], **inputs: Unpack[PreparationInputs]
     ) -> None:
-        """Declare it.
-
-        Args:
-            name: logical name.
-            place: where.
-            endpoint: its name on SageMaker.
-            tags: by which ours are told.
-            model: digest of the SageMaker model's content.
-            content: digest of the configuration's content, instances aside.
-            instances: as declared.
-            max_instances: 0: not scaled.
-            instance_type: of the variant.
-            store: bucket that says which endpoints the state knows.
-            alarms: their names.
-            after: what must be there first.
-        """
-        props: dict[str, Any] = {
-            **place._asdict(),
-            "endpoint": endpoint,
-            "tags": tags,
-            "model": model,
-            "content": content,
-            "instances": instances,
-            "max_instances": max_instances,
-            "instance_type": instance_type,
-            "store": store,
-            "alarms": list(alarms),
-            "initial_instances": None,
-            "model_number": None,
-            "number": None,
-        }
-        super().__init__(PreparationProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+        outputs = dict.fromkeys(("initial_instances", "model_number", "number"))
+        super().__init__(PreparationProvider(), name, location, after, {**inputs, **outputs})
 
 
 def find_endpoint(props: Properties) -> dict[str, Any] | None:
@@ -140,35 +115,25 @@ def find_endpoint(props: Properties) -> dict[str, Any] | None:
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html
     """
-    from botocore.exceptions import ClientError
-
     with explained(f"endpoint {props['endpoint']}"):
-        try:
-            return client("sagemaker", Place.of(props)).describe_endpoint(EndpointName=props["endpoint"])
-        except ClientError as e:
-            if is_missing(e):
-                return None
-            raise
-
-
-def is_missing(error: Exception) -> bool:
-    """SageMaker has no code of its own for what is not there."""
-    return error_code(error) == "ValidationException" and "could not find" in error_message(error).lower()
+        return find(_sagemaker(props).describe_endpoint, EndpointName=props["endpoint"])
 
 
 def tags_of(props: Properties, live: dict[str, Any]) -> dict[str, str]:
     """An endpoint's tags; none where it has gone since it was described, as one that is being deleted does."""
-    from botocore.exceptions import ClientError
-
     with explained(f"endpoint {props['endpoint']}"):
-        pages = client("sagemaker", Place.of(props)).get_paginator("list_tags")
-        try:
-            found = pages.paginate(ResourceArn=live["EndpointArn"]).build_full_result()
-        except ClientError as e:
-            if is_missing(e):
-                return {}
-            raise
+        pages = _sagemaker(props).get_paginator("list_tags").paginate(ResourceArn=live["EndpointArn"])
+        found = find(pages.build_full_result) or {"Tags": []}
     return {tag["Key"]: tag["Value"] for tag in found["Tags"]}
+
+
+def store_of(props: Properties) -> S3Bucket:
+    """The stack's store."""
+    return S3Bucket(client("s3", AwsLocation.of(props)), props["store"])
+
+
+def _sagemaker(props: Properties) -> Any:
+    return client("sagemaker", AwsLocation.of(props))
 
 
 def remove_endpoint(props: Properties) -> None:
@@ -181,7 +146,7 @@ def remove_endpoint(props: Properties) -> None:
     if live is None:
         return
     with explained(f"endpoint {props['endpoint']}"):
-        client("sagemaker", Place.of(props)).delete_endpoint(EndpointName=props["endpoint"])
+        _sagemaker(props).delete_endpoint(EndpointName=props["endpoint"])
     wait_while(props, "Deleting")
 
 
@@ -219,22 +184,8 @@ def _is_left_over(props: Properties, live: dict[str, Any] | None) -> bool:
     if not live or live["EndpointStatus"] == "Deleting":
         return bool(live)
     tags = tags_of(props, live)
-    return props["tags"].items() <= tags.items() and IN_STATE not in tags and not _is_marked(props)
-
-
-def _is_marked(props: Properties) -> bool:
-    """Does the store say that the state knows the endpoint? https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
-    from botocore.exceptions import ClientError
-
-    key = endpoint_mark(props["endpoint"])
-    with explained(f"s3://{props['store']}/{key}"):
-        try:
-            client("s3", Place.of(props)).head_object(Bucket=props["store"], Key=key)
-        except ClientError as e:
-            if error_code(e) in ("404", "NoSuchKey", "NoSuchBucket"):
-                return False
-            raise
-    return True
+    known = IN_STATE in tags or store_of(props).exists(endpoint_mark(props["endpoint"]))
+    return props["tags"].items() <= tags.items() and not known
 
 
 def _is_ours(props: Properties, live: dict[str, Any]) -> bool:
@@ -283,16 +234,6 @@ def _deregister(props: Properties) -> None:
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
     """
-    from botocore.exceptions import ClientError
-
-    scaling = client("application-autoscaling", Place.of(props))
-    resource = f"endpoint/{props['endpoint']}/variant/main"
-    target = {"ServiceNamespace": "sagemaker", "ScalableDimension": DIMENSION}
+    scaling = client("application-autoscaling", AwsLocation.of(props))
     with explained(f"scaling of endpoint {props['endpoint']}"):
-        if not scaling.describe_scalable_targets(**target, ResourceIds=[resource])["ScalableTargets"]:
-            return
-        try:
-            scaling.deregister_scalable_target(**target, ResourceId=resource)
-        except ClientError as e:
-            if error_code(e) != "ObjectNotFoundException":
-                raise
+        find(scaling.deregister_scalable_target, **scalable_target(props["endpoint"]))

@@ -1,4 +1,4 @@
-"""Before an endpoint's update: is any alarm that would undo it ringing already?
+"""Waits, before an endpoint's update, until no alarm rings that would undo it.
 
 An alarm keeps its state when it is told to watch something else, until CloudWatch looks at it again a minute later
 (PutMetricAlarm). SageMaker would take one that rings for the new version's fault. So this stands between the alarms and
@@ -10,13 +10,16 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configurat
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict, Unpack
 
 import pulumi
 from pulumi import dynamic
 
+from clouds.aws.errors import explained
+from clouds.aws.location import AwsLocation
+from clouds.aws.session import client
 from contract.errors import KitError
-from infra.targets.aws.session import Place, client, explained
+from infra.targets.aws.located import LocatedResource
 from infra.targets.dynamic import KitProvider, Properties, inputs_of, say
 
 _WAIT_SECONDS = 5 * 60  # CloudWatch looks each minute, and at the last few
@@ -37,36 +40,21 @@ class QuietProvider(KitProvider):
         return dynamic.UpdateResult(inputs_of(_news))
 
 
-class Quiet(dynamic.Resource, module="llmops", name="Quiet"):
+class QuietInputs(TypedDict):
+    """The endpoint's name on SageMaker, the declared configuration's, and those of its alarms."""
+
+    endpoint: str
+    configuration: pulumi.Input[str]
+    alarms: list[str]
+
+
+class QuietAlarms(LocatedResource, module="llmops", name="Quiet"):
     """Stands before an endpoint, after its alarms."""
 
     def __init__(
-        self,
-        name: str,
-        place: Place,
-        *,
-        endpoint: str,
-        configuration: pulumi.Input[str],
-        alarms: Sequence[str],
-        after: Sequence[pulumi.Resource],
+        self, name: str, location: AwsLocation, after: Sequence[pulumi.Resource], **inputs: Unpack[QuietInputs]
     ) -> None:
-        """Declare it.
-
-        Args:
-            name: logical name.
-            place: where.
-            endpoint: its name on SageMaker.
-            configuration: the declared one's name.
-            alarms: their names.
-            after: the alarms.
-        """
-        props: dict[str, Any] = {
-            **place._asdict(),
-            "endpoint": endpoint,
-            "configuration": configuration,
-            "alarms": list(alarms),
-        }
-        super().__init__(QuietProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+        super().__init__(QuietProvider(), name, location, after, inputs)
 
 
 def _wait(props: Properties) -> None:
@@ -93,5 +81,5 @@ def _wait(props: Properties) -> None:
 def _ringing(props: Properties) -> list[str]:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html"""
     with explained(f"alarms of endpoint {props['endpoint']}"):
-        answer = client("cloudwatch", Place.of(props)).describe_alarms(AlarmNames=props["alarms"])
+        answer = client("cloudwatch", AwsLocation.of(props)).describe_alarms(AlarmNames=props["alarms"])
     return sorted(alarm["AlarmName"] for alarm in answer["MetricAlarms"] if alarm["StateValue"] == "ALARM")

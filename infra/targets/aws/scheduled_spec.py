@@ -1,12 +1,15 @@
 """A run's spec that is kept for the schedule which repeats the run: files of runs expire."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict, Unpack
 
 import pulumi
 from pulumi import dynamic
 
-from infra.targets.aws.session import Place, client, error_code, explained
+from clouds.aws.location import AwsLocation
+from clouds.aws.objects import S3Bucket
+from clouds.aws.session import client
+from infra.targets.aws.located import LocatedResource
 from infra.targets.dynamic import KitProvider, Properties, inputs_of
 
 
@@ -22,54 +25,34 @@ class ScheduledSpecProvider(KitProvider):
         """Another run; the old one's spec goes when nothing starts with it any more."""
         _write(_news)
         if _olds["key"] != _news["key"]:
-            _remove(_olds)
+            _bucket(_olds).remove(_olds["key"])
         return dynamic.UpdateResult(inputs_of(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
         """Remove it."""
-        _remove(_props)
+        _bucket(_props).remove(_props["key"])
 
 
-class ScheduledSpec(dynamic.Resource, module="llmops", name="ScheduledSpec"):
+class ScheduledSpecInputs(TypedDict):
+    """The bucket of runs, the object's key, and the RunSpec as JSON."""
+
+    bucket: pulumi.Input[str]
+    key: str
+    content: str
+
+
+class AwsScheduledSpec(LocatedResource, module="llmops", name="ScheduledSpec"):
     """Outputs: bucket, key."""
 
     def __init__(
-        self,
-        name: str,
-        place: Place,
-        *,
-        bucket: pulumi.Input[str],
-        key: str,
-        content: str,
-        after: Sequence[pulumi.Resource],
+        self, name: str, location: AwsLocation, after: Sequence[pulumi.Resource], **inputs: Unpack[ScheduledSpecInputs]
     ) -> None:
-        """Declare it.
+        super().__init__(ScheduledSpecProvider(), name, location, after, inputs)
 
-        Args:
-            name: logical name.
-            place: where.
-            bucket: of runs.
-            key: the object's.
-            content: the RunSpec as JSON.
-            after: what must be there first.
-        """
-        props: dict[str, Any] = {**place._asdict(), "bucket": bucket, "key": key, "content": content}
-        super().__init__(ScheduledSpecProvider(), name, props, pulumi.ResourceOptions(depends_on=list(after)))
+
+def _bucket(props: Properties) -> S3Bucket:
+    return S3Bucket(client("s3", AwsLocation.of(props)), props["bucket"])
 
 
 def _write(props: Properties) -> None:
-    with explained(f"s3://{props['bucket']}/{props['key']}"):
-        client("s3", Place.of(props)).put_object(
-            Bucket=props["bucket"], Key=props["key"], Body=props["content"].encode()
-        )
-
-
-def _remove(props: Properties) -> None:
-    from botocore.exceptions import ClientError
-
-    with explained(f"s3://{props['bucket']}/{props['key']}"):
-        try:
-            client("s3", Place.of(props)).delete_object(Bucket=props["bucket"], Key=props["key"])
-        except ClientError as e:
-            if error_code(e) != "NoSuchBucket":
-                raise
+    _bucket(props).write(props["key"], props["content"].encode())

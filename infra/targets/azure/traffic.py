@@ -5,7 +5,6 @@ each, and goes back by itself. It fails then, and the engine deletes nothing: th
 https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-endpoints
 """
 
-import json
 from datetime import UTC, datetime, timedelta
 
 from pulumi import dynamic
@@ -16,7 +15,7 @@ from clouds.azure.names import MODEL_NAME, MODEL_SHA256
 from clouds.azure.objects import AzureContainer
 from clouds.azure.session import open_session
 from contract.errors import KitError
-from contract.layout import rejection_log
+from contract.rejections import reject
 from contract.rollout import Counts, Limits, Owner, Step, roll, steps, verdict
 from infra.targets.azure.located import LocatedResource
 from infra.targets.azure.metrics import counts
@@ -191,23 +190,12 @@ def _refuse(props: Properties, old: dict[str, int], new: str, reason: str) -> No
             "requests and is kept until then for its log",
         )
     line = f"{props['setting']}: {model}@sha256:{sha256}"
-    _reject(props, reason, line)
+    store = AzureContainer(open_session(AzureLocation.of(props)), props["store"])
+    endpoint = props["endpoint"].rpartition("/")[2]
+    reject(props["sha256"], reason, endpoint, store.count, store.create, line)
     raise KitError(
         f"{what}; {props['model']} is marked rejected",
         where=name_of(props),
         fix=f"go back with `{line}` in the stack file, then `pulumi up`: it removes the new deployment, which has no "
         "requests and is kept until then for its log",
     )
-
-
-def _reject(props: Properties, why: str, line: str) -> None:
-    """Append to the version's log in the store, by conditional writes: who comes second takes the next number."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = props["endpoint"].rpartition("/")[2]
-    entry = {"action": "rejected", "why": why, "when": now, "endpoint": name, "instead": line}
-    body = (json.dumps(entry, indent=2) + "\n").encode()
-    log = rejection_log(props["sha256"])
-    store = AzureContainer(open_session(AzureLocation.of(props)), props["store"])
-    number = sum(1 for _ in store.names(f"{log}/")) + 1
-    while not store.create(f"{log}/{number:06d}.json", body):
-        number += 1

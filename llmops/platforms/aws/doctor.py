@@ -1,7 +1,9 @@
-"""What `llmops doctor` asks of AWS's side. Imports no SDK, so that it can say that one is missing."""
+"""AWS's part of `llmops doctor`. Imports no SDK, so that it can say that one is missing."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from clouds.aws.settings import aws_settings
 
 PACKAGES = ("boto3", "pulumi_aws")
 TWIN_PACKAGE = "moto"
@@ -12,7 +14,7 @@ VARIABLES = ("AWS_",)
 
 
 def caller(settings: Mapping[str, Any]) -> str:
-    """Who this shell is on AWS, in words.
+    """Describe the identity of this shell on AWS.
 
     Args:
         settings: the key `aws` of a stack, or nothing.
@@ -20,8 +22,9 @@ def caller(settings: Mapping[str, Any]) -> str:
     Raises:
         KitError: nobody.
     """
-    from llmops.platforms.aws.clients import Clients
+    from llmops.platforms.aws.clients import AwsClients
 
-    found = Clients(str(settings.get("region") or ""), str(settings.get("profile") or "")).caller
+    wanted = aws_settings({"aws": settings}, "stack file")
+    found = AwsClients(wanted.region, wanted.profile).caller
     place = f"the twin at {found.twin}" if found.twin else f"account {found.account}"
     return f"{place}, {found.region}, as {found.arn.rpartition(':')[2]}"

@@ -4,13 +4,12 @@ import base64
 from typing import Any
 from urllib.parse import urlsplit
 
-from botocore.exceptions import ClientError
-
+from clouds.aws.errors import explained, find
 from contract.documents.outputs import StackOutputs
 from contract.errors import KitError
 from contract.twins import is_loopback
 from llmops.images.docker_push import Login
-from llmops.platforms.aws.clients import Clients, error_code, explained
+from llmops.platforms.aws.clients import AwsClients
 
 
 class EcrImages:
@@ -23,7 +22,7 @@ class EcrImages:
         assert outputs.aws
         self._stack = outputs.stack
         self._urls = outputs.aws.repositories
-        self._clients = Clients(outputs.aws.region, outputs.aws.profile)
+        self._clients = AwsClients(outputs.aws.region, outputs.aws.profile)
         self._clients.require(outputs.aws.account, outputs.stack)
 
     def url(self, image: str) -> str:
@@ -37,23 +36,24 @@ class EcrImages:
             KitError: there is no such repository, the caller may not look, or SageMaker would not take what is there.
         """
         host, _, name = self._urls[image].partition("/")
-        try:
-            with explained(self._urls[image]):
-                found = self._ecr(host).batch_get_image(
-                    registryId=host.partition(".")[0], repositoryName=name, imageIds=[{"imageTag": tag}]
-                )["images"]
-        except KitError as e:
-            if isinstance(e.__cause__, ClientError) and error_code(e.__cause__) == "RepositoryNotFoundException":
-                fix = f"`llmops up --stack {self._stack}` makes it; a registry that was given must have it"
-                raise KitError("there is no such repository", where=self._urls[image], fix=fix) from e
-            raise
+        with explained(self._urls[image]):
+            answer = find(
+                self._ecr(host).batch_get_image,
+                registryId=host.partition(".")[0],
+                repositoryName=name,
+                imageIds=[{"imageTag": tag}],
+            )
+        if answer is None:
+            fix = f"`llmops up --stack {self._stack}` makes it; a registry that was given must have it"
+            raise KitError("there is no such repository", where=self._urls[image], fix=fix)
+        found = answer["images"]
         if not found:
             return ""
         _require_docker_manifest(found[0].get("imageManifestMediaType", ""), name, tag)
         return str(found[0]["imageId"]["imageDigest"])
 
     def login(self, image: str) -> Login:
-        """Who pushes, for 12 hours. A twin's registry is on its own port of this machine."""
+        """Credentials for a push, valid for 12 hours. A twin's registry is on its own port of this machine."""
         host = self._urls[image].partition("/")[0]
         with explained(host):
             answer = self._ecr(host).get_authorization_token(registryIds=[host.partition(".")[0]])

@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 """
 
+import base64
 import json
 import time
 import uuid
@@ -11,13 +12,16 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from urllib3.exceptions import HTTPError
 
+from clouds.aws.errors import error_code, error_message, explained, is_missing
 from contract.errors import BusyError, KitError
 from contract.layout import async_input_key
 from llmops.chat_http import PASSING, events
-from llmops.platforms.aws.clients import Clients, error_code, explained, is_missing
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.objects_s3 import S3Objects
 
 _JSON = {"ContentType": "application/json", "Accept": "application/json"}
@@ -25,8 +29,12 @@ _POLL_SECONDS = 0.5
 _LONGEST_SECONDS = 3600  # SageMaker's for an answer of an asynchronous endpoint
 _LOOK = "`llmops status` shows the endpoint, `llmops logs` its words"
 
+_HOST = "sagemaker.amazonaws.com"
+_PREFIX = "sagemaker-api-key-"
+_SERVICE = "sagemaker"
 
-def ask(clients: Clients, endpoint: str, name: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+
+def ask(clients: AwsClients, endpoint: str, name: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
 
     Closing the iterator closes the connection, which stops the generation.
@@ -57,7 +65,7 @@ def ask(clients: Clients, endpoint: str, name: str, request: dict[str, Any]) -> 
 
 
 def ask_by_objects(
-    clients: Clients, bucket: S3Objects, endpoint: str, name: str, request: dict[str, Any]
+    clients: AwsClients, bucket: S3Objects, endpoint: str, name: str, request: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Put a chat request into the bucket of runs, and wait for the answer's object, or for the failure's.
 
@@ -85,6 +93,43 @@ def ask_by_objects(
         yield {**whole, "object": "chat.completion.chunk", "choices": choices}
     else:
         yield whole
+
+
+def bearer_token(clients: AwsClients, hours: float) -> str:
+    """A token that lets its bearer call endpoints as the caller: a signed request for CallWithBearerToken.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html
+
+    Made on this machine, in the form of `sagemaker.core.token_generator`. It ends with the credentials that signed it,
+    if they end sooner. Who uses it needs sagemaker:CallWithBearerToken and, on the endpoint, sagemaker:InvokeEndpoint.
+
+    Args:
+        clients: of the endpoint's account and region.
+        hours: how long it is valid; AWS takes 12 at most.
+
+    Raises:
+        KitError: there are no credentials.
+    """
+    credentials = clients.credentials
+    if credentials is None:
+        raise KitError("there are no AWS credentials to sign a token with", fix="`aws sso login` or $AWS_PROFILE")
+    request = AWSRequest(
+        method="POST", url=f"https://{_HOST}/", headers={"host": _HOST}, params={"Action": "CallWithBearerToken"}
+    )
+    signer = SigV4QueryAuth(credentials, _SERVICE, clients.caller.region, expires=int(hours * 3600))
+    signer.add_auth(request)
+    signed = f"{str(request.url).removeprefix('https://')}&Version=1"
+    return _PREFIX + base64.b64encode(signed.encode()).decode()
+
+
+def openai_url(clients: AwsClients, endpoint: str) -> str:
+    """The base URL of an endpoint for OpenAI clients, which add `/chat/completions`.
+
+    Args:
+        clients: of the endpoint's account and region.
+        endpoint: its name on SageMaker.
+    """
+    return f"{clients.caller.runtime_url}/endpoints/{endpoint}/openai/v1"
 
 
 def _wait_for_object(bucket: S3Objects, endpoint: str, output: str, failure: str) -> bytes:
@@ -135,8 +180,8 @@ def _in_words(endpoint: str) -> Iterator[None]:
 
 
 def _refusal(error: ClientError, where: str) -> KitError | None:
-    """What an invocation was refused with, and the way out; None: what any call of AWS may be refused with."""
-    code, said = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
+    """Error for an invocation that was refused; None: a refusal that any call of AWS may get."""
+    code, said = error_code(error), error_message(error)
     if code == "ModelError":
         status = error.response.get("OriginalStatusCode", 500)
         words = f"answers {status}: {_words(str(error.response.get('OriginalMessage', '') or said))}"

@@ -1,4 +1,4 @@
-"""What a training job is, from SageMaker's description of it: its state, its story in words, and what it costs.
+"""State, history and cost of a training job, from SageMaker's description of it.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html
 """
@@ -37,7 +37,7 @@ _LIMITS = {
 
 
 def run_state(run: str, jobs: Sequence[Job], prices: Prices) -> RunState:
-    """What a run has come to.
+    """State of a run.
 
     Args:
         run: its id.
@@ -94,7 +94,7 @@ def spot_saving(job: Job) -> float | None:
 
 
 def bill(jobs: Sequence[Job], prices: Prices) -> str:
-    """What a run cost, in words; empty where its last job never ran."""
+    """Describe the cost of a run; empty where its last job never ran."""
     job, usd = jobs[-1], cost(jobs, prices)
     seconds = sum(_seconds(j) for j in jobs)
     if not seconds:

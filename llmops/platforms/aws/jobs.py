@@ -9,26 +9,16 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from clouds.aws.jobs import (
-    SPEC_CHANNEL,
-    JobPlace,
-    job_ending,
-    job_name,
-    training_job,
-)
+from clouds.aws.errors import error_code, explained, find
+from clouds.aws.jobs import SPEC_CHANNEL, JobPlace, job_ending, job_name, training_job
 from contract.documents.outputs import StackOutputs
-from contract.documents.run import (
-    SPEC_VARIABLE,
-    RunSpec,
-    RunState,
-    StoredSpec,
-)
+from contract.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
 from contract.errors import KitError
 from contract.layout import schedule_key
 from llmops.plan.prices import Prices, load_prices
-from llmops.platforms.aws.clients import Clients, error_code, explained, is_missing
-from llmops.platforms.aws.job_log import follow_jobs
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.job_states import has_ended, run_state
+from llmops.platforms.aws.logs import follow_jobs
 from llmops.platforms.aws.objects_s3 import S3Objects
 from llmops.platforms.platform import Say
 from llmops.runs.cloud_runs import POLL_SECONDS, CloudRuns, Job
@@ -46,7 +36,7 @@ _ROLE_SECONDS = 120  # a role that was just made may not work for so long
 class AwsRuns(CloudRuns):
     """The runs of a stack."""
 
-    def __init__(self, outputs: StackOutputs, clients: Clients) -> None:
+    def __init__(self, outputs: StackOutputs, clients: AwsClients) -> None:
         assert outputs.aws
         objects = S3Objects(outputs.aws.work_bucket, clients, outputs.aws.account)
         super().__init__(outputs.stack, objects, outputs.aws.jobs)
@@ -150,12 +140,7 @@ class AwsRuns(CloudRuns):
 
     def _describe(self, name: str) -> Job:
         with explained(f"job {name}"):
-            try:
-                return self._sagemaker.describe_training_job(TrainingJobName=name)
-            except ClientError as e:
-                if is_missing(e):
-                    return {}
-                raise
+            return find(self._sagemaker.describe_training_job, TrainingJobName=name) or {}
 
     def _name_of(self, job: Job) -> str:
         return job["TrainingJobName"]

@@ -1,27 +1,25 @@
-"""What an endpoint on SageMaker really serves, from its configuration and models as they are now."""
+"""Live state of an endpoint on SageMaker, from its configuration and models as they are now."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from clouds.aws.errors import explained, find
+from clouds.aws.names import MODEL_SHA256
 from contract.layout import model_key
-from llmops.platforms.aws.clients import Clients, explained, is_missing
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.platform import Live
-
-_SHA256 = "LLMOPS_MODEL_SHA256"
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What a variant's model resource says."""
+    """The model resource of a variant."""
 
     sha256: str
     image: str
     problem: str = ""
 
 
-def look(clients: Clients, name: str, image: str) -> Live:
+def look(clients: AwsClients, name: str, image: str) -> Live:
     """Describe an endpoint, the configuration that it has now, and that one's models.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html
@@ -33,11 +31,8 @@ def look(clients: Clients, name: str, image: str) -> Live:
     """
     sagemaker = clients("sagemaker")
     with explained(f"endpoint {name}"):
-        try:
-            endpoint = sagemaker.describe_endpoint(EndpointName=name)
-        except ClientError as e:
-            if not is_missing(e):
-                raise
+        endpoint = find(sagemaker.describe_endpoint, EndpointName=name)
+        if endpoint is None:
             return Live(ready=False, problem="there is no such endpoint on SageMaker: it was taken down or deleted")
         variants = endpoint.get("ProductionVariants", [])
         loaded = _models_of(sagemaker, endpoint["EndpointConfigName"])
@@ -65,24 +60,18 @@ def _state(endpoint: dict[str, Any]) -> list[str]:
 
 def _models_of(sagemaker: Any, configuration: str) -> dict[str, _Loaded]:
     """Variant -> what its model is. A configuration or a model that is gone is a problem, not an error."""
-    try:
-        answer = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)
-    except ClientError as e:
-        if not is_missing(e):
-            raise
+    answer = find(sagemaker.describe_endpoint_config, EndpointConfigName=configuration)
+    if answer is None:
         return {"": _Loaded("", "", f"its configuration {configuration} was deleted")}
     return {v["VariantName"]: _model(sagemaker, v.get("ModelName", "")) for v in answer["ProductionVariants"]}
 
 
 def _model(sagemaker: Any, name: str) -> _Loaded:
-    try:
-        answer = sagemaker.describe_model(ModelName=name)
-    except ClientError as e:
-        if not is_missing(e):
-            raise
+    answer = find(sagemaker.describe_model, ModelName=name)
+    if answer is None:
         return _Loaded("", "", f"its model {name} was deleted")
     container = answer.get("PrimaryContainer") or (answer.get("Containers") or [{}])[0]
-    sha256 = container.get("Environment", {}).get(_SHA256, "")
+    sha256 = container.get("Environment", {}).get(MODEL_SHA256, "")
     data = container.get("ModelDataSource", {}).get("S3DataSource", {}).get("S3Uri", "")
     if data and not data.rstrip("/").endswith(f"/{model_key(sha256)}"):
         return _Loaded(sha256, container.get("Image", ""), f"model {name} says {sha256[:12]} and loads {data}")

@@ -6,11 +6,13 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage
 import re
 from typing import Any
 
+from clouds.aws.errors import explained
+from clouds.aws.names import serving_environment
 from contract.documents.model import ModelManifest
 from contract.documents.outputs import StackOutputs
 from contract.layout import model_key
 from contract.names import ModelRef
-from llmops.platforms.aws.clients import Clients, explained
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.platform import Say
 
 _LONGEST_VALUE = 256
@@ -19,7 +21,7 @@ _NOT_ALLOWED = re.compile(r"[^\w.:/=+\-@]+")
 """The pattern of CustomerMetadataProperties, `[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*`, lets no comma or semicolon through."""
 
 
-def write_package(clients: Clients, outputs: StackOutputs, ref: ModelRef, manifest: ModelManifest, say: Say) -> None:
+def write_package(clients: AwsClients, outputs: StackOutputs, ref: ModelRef, manifest: ModelManifest, say: Say) -> None:
     """Write a version of the store into the group, approved if its gate was passed; once, however often called."""
     assert outputs.aws
     group = outputs.aws.model_package_group
@@ -38,7 +40,7 @@ def write_package(clients: Clients, outputs: StackOutputs, ref: ModelRef, manife
             )
 
 
-def packages_of(clients: Clients, group: str) -> set[str]:
+def packages_of(clients: AwsClients, group: str) -> set[str]:
     """The versions in a group, as alias and identity."""
     with explained(f"model package group {group}"):
         pages = clients("sagemaker").get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
@@ -46,7 +48,7 @@ def packages_of(clients: Clients, group: str) -> set[str]:
 
 
 def properties(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
-    """What the manifest says, without the characters that SageMaker refuses."""
+    """The manifest's facts, without the characters that SageMaker refuses."""
     return {k: _NOT_ALLOWED.sub(" ", v).strip()[:_LONGEST_VALUE] for k, v in _facts(ref, manifest).items() if v}
 
 
@@ -64,23 +66,16 @@ def _specification(outputs: StackOutputs, ref: ModelRef) -> dict[str, Any]:
         "S3DataType": "S3Prefix",
         "CompressionType": "None",
     }
-    environment = {
-        "LLMOPS_AUTH": "platform",
-        "LLMOPS_PLATFORM": "sagemaker",
-        "LLMOPS_MODEL_NAME": ref.alias,
-        "LLMOPS_MODEL_SHA256": ref.sha256,
-        "LLMOPS_PUBLIC_KEY": outputs.signing.public_key,
-    }
     container = {
         "Image": outputs.aws.serving_image,
         "ModelDataSource": {"S3DataSource": source},
-        "Environment": environment,
+        "Environment": serving_environment(ref.alias, ref.sha256, outputs.signing.public_key),
     }
     return {"Containers": [container], "SupportedContentTypes": _JSON, "SupportedResponseMIMETypes": _JSON}
 
 
 def _facts(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
-    """What the manifest says, as far as properties of a package hold it."""
+    """The manifest's facts, as far as properties of a package hold them."""
     lineage = manifest.lineage
     found = {
         "sha256": ref.sha256,

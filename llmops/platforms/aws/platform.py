@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from clouds.aws.errors import explained
 from clouds.aws.jobs import INSTANCE_TYPE
 from contract.documents.outputs import AwsOutput
 from contract.documents.run import Compute
@@ -17,8 +18,8 @@ from contract.names import ModelRef
 from llmops.plan.prices import load_prices
 from llmops.plan.quotas import machines_of
 from llmops.plan.training import Hire
-from llmops.platforms.aws.clients import Clients, explained
-from llmops.platforms.aws.invocations import ask, ask_by_objects
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.invocations import ask, ask_by_objects, bearer_token, openai_url
 from llmops.platforms.aws.jobs import AwsRuns
 from llmops.platforms.aws.live import look
 from llmops.platforms.aws.logs import read_logs
@@ -26,14 +27,8 @@ from llmops.platforms.aws.objects_s3 import S3Objects, bucket_cache
 from llmops.platforms.aws.packages import packages_of, write_package
 from llmops.platforms.aws.quotas import quotas_for
 from llmops.platforms.aws.removal import remove_data
-from llmops.platforms.aws.tokens import bearer_token, openai_url
 from llmops.platforms.cloud import CloudPlatform, require_place
-from llmops.platforms.platform import (
-    Access,
-    Live,
-    Say,
-    endpoint_of,
-)
+from llmops.platforms.platform import Access, Live, Say, endpoint_of
 from llmops.store.store import Store
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
@@ -49,18 +44,18 @@ class AwsPlatform(CloudPlatform):
 
     @cached_property
     def aws(self) -> AwsOutput:
-        """What the stack says of its place on AWS."""
+        """The AWS part of the stack's outputs."""
         return require_place(self.outputs.aws, "AWS", self.outputs)
 
     @property
     def place(self) -> AwsOutput:
-        """What `aws` is."""
+        """The same as `aws`."""
         return self.aws
 
     @cached_property
-    def clients(self) -> Clients:
-        """Clients of the stack's account and region, and of no other."""
-        clients = Clients(self.aws.region, self.aws.profile)
+    def clients(self) -> AwsClients:
+        """AwsClients of the stack's account and region, and of no other."""
+        clients = AwsClients(self.aws.region, self.aws.profile)
         clients.require(self.aws.account, self.outputs.stack)
         return clients
 
@@ -85,7 +80,7 @@ class AwsPlatform(CloudPlatform):
         (folder / SIGNATURE).write_text(base64.b64encode(answer["Signature"]).decode() + "\n")
 
     def require_machines(self, machines: Compute) -> None:
-        """See that the instance type is one of SageMaker's."""
+        """Require an instance type of SageMaker's."""
         if not INSTANCE_TYPE.match(machines.instance_type):
             raise KitError(
                 f"{machines.instance_type} is no instance type of SageMaker's",
@@ -145,7 +140,7 @@ class AwsPlatform(CloudPlatform):
         return Access(openai_url(self.clients, name), token, output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
-        """What SageMaker says of the endpoint, its configuration and its models."""
+        """From SageMaker's description of the endpoint, its configuration and its models."""
         output = endpoint_of(self.outputs, endpoint)
         return look(self.clients, self._physical(endpoint), output.image)
 

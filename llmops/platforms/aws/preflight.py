@@ -1,11 +1,14 @@
-"""What must be right before a stack on AWS is touched: credentials, account, state, the engine's plugin."""
+"""Checks before a stack on AWS is touched: credentials, account, state, the engine's plugin."""
 
 import re
 from typing import Any
 
+from clouds.aws.errors import USE_TWIN
+from clouds.aws.location import AwsCaller
+from clouds.aws.settings import AwsSettings, aws_settings
 from contract.errors import KitError, require_packages
 from contract.twins import TWIN_ACCOUNT
-from llmops.platforms.aws.clients import USE_TWIN, Caller, Clients
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.platform import Say
 from llmops.platforms.plugin import Plugin, require_plugin
 from llmops.platforms.shared_state import require_shared_state
@@ -39,10 +42,15 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
         require_shared_state(stack, state, "aws", "AWS")
 
 
-def clients_of(stack: PulumiStack) -> Clients:
-    """Clients for a stack that may not be deployed yet: region and profile from its file, else from this shell."""
-    aws = stack.file.config().get("aws") or {}
-    return Clients(str(aws.get("region") or ""), str(aws.get("profile") or ""))
+def clients_of(stack: PulumiStack) -> AwsClients:
+    """AwsClients for a stack that may not be deployed yet: region and profile from its file, else from this shell."""
+    settings = settings_of(stack)
+    return AwsClients(settings.region, settings.profile)
+
+
+def settings_of(stack: PulumiStack) -> AwsSettings:
+    """The key `aws` of the stack's file."""
+    return aws_settings(stack.file.config(), str(stack.file.path))
 
 
 def region_of(stack: PulumiStack) -> str:
@@ -50,8 +58,8 @@ def region_of(stack: PulumiStack) -> str:
     return clients_of(stack).caller.region
 
 
-def require_same_place(name: str, state: dict[str, Any], caller: Caller) -> None:
-    """See that a state holds nothing of another account, of a twin for AWS, or of AWS for a twin.
+def require_same_place(name: str, state: dict[str, Any], caller: AwsCaller) -> None:
+    """Require that a state holds nothing of another account, of a twin for AWS, or of AWS for a twin.
 
     Raises:
         KitError: naming the first such resource.
@@ -63,7 +71,7 @@ def require_same_place(name: str, state: dict[str, Any], caller: Caller) -> None
                 raise _other_place(name, str(resource["urn"]), match[1], caller)
 
 
-def _other_place(name: str, urn: str, account: str, caller: Caller) -> KitError:
+def _other_place(name: str, urn: str, account: str, caller: AwsCaller) -> KitError:
     there = "a twin" if account == TWIN_ACCOUNT else f"account {account}"
     here = "a twin" if caller.twin else f"account {caller.account}"
     return KitError(

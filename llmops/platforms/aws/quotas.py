@@ -10,8 +10,9 @@ from importlib import resources
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from clouds.aws.errors import error_code
 from llmops.plan.quotas import Needed, QuotaNeed, Use
-from llmops.platforms.aws.clients import Clients, error_code
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.preflight import clients_of
 from llmops.stacks.stack import PulumiStack
 
@@ -32,8 +33,8 @@ def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
     return quotas_for(clients_of(stack), needed)
 
 
-def quotas_for(clients: Clients, needed: Needed) -> list[QuotaNeed]:
-    """What the account allows of each instance type for its use; not known where the service won't say."""
+def quotas_for(clients: AwsClients, needed: Needed) -> list[QuotaNeed]:
+    """Quotas of each instance type for its use; unknown where the service does not tell."""
     wanted, region = list(_wanted(needed)), clients.region
     codes, allowed, refused = _look_up(clients, {name for name, _, _ in wanted})
     return [
@@ -50,7 +51,7 @@ def quotas_for(clients: Clients, needed: Needed) -> list[QuotaNeed]:
     ]
 
 
-def _look_up(clients: Clients, names: set[str]) -> tuple[dict[str, str], dict[str, int], str]:
+def _look_up(clients: AwsClients, names: set[str]) -> tuple[dict[str, str], dict[str, int], str]:
     """Quota -> code, quota -> what is allowed, and why not all that there is was seen."""
     codes, allowed = _codes(), dict[str, int]()
     for method in _LISTS:

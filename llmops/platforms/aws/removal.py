@@ -3,24 +3,22 @@
 Buckets and registries that were given to the stack hold other things too: there, only what the kit wrote goes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from clouds.aws.errors import explained, find
+from clouds.aws.names import STACK_TAG
 from contract.documents.outputs import StackOutputs
 from contract.errors import KitError
-from llmops.platforms.aws.clients import Clients, error_code, explained
+from llmops.platforms.aws.clients import AwsClients
 
-STACK_TAG = "llmops:stack"
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "endpoints/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "async/")
 """Flow logs are not among them: what else writes below AWSLogs/ in a bucket of others, nobody can tell."""
 _AT_ONCE = 1000  # DeleteObjects takes no more
-_MISSING = ("NoSuchBucket", "NoSuchTagSet", "404", "RepositoryNotFoundException", "ValidationException")
 
 
-def remove_data(clients: Clients, outputs: StackOutputs) -> None:
+def remove_data(clients: AwsClients, outputs: StackOutputs) -> None:
     """Empty the stack's buckets, registries and model package group; repeated, it goes on where it stopped."""
     assert outputs.aws
     store = outputs.store.url.removeprefix("s3://").partition("/")[0]
@@ -38,9 +36,9 @@ def remove_data(clients: Clients, outputs: StackOutputs) -> None:
 
 def empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
     """Remove every version of every object and unfinished uploads; below `keys` alone where the bucket was given."""
-    ours = _is_ours(s3.get_bucket_tagging, stack, "TagSet", Bucket=bucket)
-    if ours is None:
+    if find(s3.head_bucket, Bucket=bucket) is None:
         return
+    ours = _is_ours(find(s3.get_bucket_tagging, Bucket=bucket), "TagSet", stack)
     for prefix in [""] if ours else keys:
         delete_versions(s3, bucket, prefix)
         for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
@@ -72,13 +70,10 @@ def _delete_objects(s3: Any, bucket: str, objects: list[dict[str, str]]) -> None
 
 
 def _empty_repository(ecr: Any, repository: str, stack: str) -> None:
-    try:
-        arn = ecr.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryArn"]
-    except ClientError as e:
-        if error_code(e) in _MISSING:
-            return
-        raise
-    if not _is_ours(ecr.list_tags_for_resource, stack, "tags", resourceArn=arn):
+    if not (found := find(ecr.describe_repositories, repositoryNames=[repository])):
+        return
+    tags = find(ecr.list_tags_for_resource, resourceArn=found["repositories"][0]["repositoryArn"])
+    if not _is_ours(tags, "tags", stack):
         return  # a registry that was given: its images are not the stack's alone
     for page in ecr.get_paginator("list_images").paginate(repositoryName=repository):
         images = [{"imageDigest": i["imageDigest"]} for i in page["imageIds"] if "imageDigest" in i]
@@ -88,28 +83,19 @@ def _empty_repository(ecr: Any, repository: str, stack: str) -> None:
 
 def empty_group(sagemaker: Any, group: str) -> None:
     """Every model package of a group."""
-    pages = sagemaker.get_paginator("list_model_packages")
-    try:
-        found = [p for page in pages.paginate(ModelPackageGroupName=group) for p in page["ModelPackageSummaryList"]]
-    except ClientError as e:
-        if error_code(e) in _MISSING:
-            return
-        raise
-    for package in found:
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+    for package in (find(pages.build_full_result) or {}).get("ModelPackageSummaryList", []):
         sagemaker.delete_model_package(ModelPackageName=package["ModelPackageArn"])
 
 
-def _is_ours(read_tags: Any, stack: str, field: str, **arguments: str) -> bool | None:
-    """Whether the stack made a resource, by its tags; None when it is gone."""
-    try:
-        tags = read_tags(**arguments)[field]
-    except ClientError as e:
-        if error_code(e) == "NoSuchTagSet":
-            return False
-        if error_code(e) in _MISSING:
-            return None
-        raise
-    return {t["Key"]: t["Value"] for t in tags}.get(STACK_TAG) == stack
+def tag_map(tags: Collection[Mapping[str, str]], key: str = "Key", value: str = "Value") -> dict[str, str]:
+    """Tags by their keys."""
+    return {tag[key]: tag[value] for tag in tags}
+
+
+def _is_ours(answer: Mapping[str, Any] | None, field: str, stack: str) -> bool:
+    """Whether the stack made a resource, by an answer with its tags; None: it has none."""
+    return tag_map((answer or {}).get(field, [])).get(STACK_TAG) == stack
 
 
 def repository_name(repository: str) -> str:

@@ -4,15 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
-from llmops.platforms.aws.clients import Clients, explained
+from clouds.aws.objects import S3Bucket
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.preflight import clients_of
-from llmops.stacks.locks import (
-    FOLDER,
-    MAX_BYTES,
-    Lock,
-    is_of,
-    parse,
-)
+from llmops.stacks.locks import FOLDER, MAX_BYTES, Lock, is_of, parse
 from llmops.stacks.stack import PulumiStack
 
 
@@ -21,26 +16,19 @@ def locks_of_stack(stack: PulumiStack, name: str) -> Callable[[], list[Lock]]:
     return partial(_locks_in_bucket, stack.backend, name, stack.project.name, clients_of(stack))
 
 
-def _locks_in_bucket(backend: str, stack: str, project: str, clients: Clients) -> list[Lock]:
+def _locks_in_bucket(backend: str, stack: str, project: str, clients: AwsClients) -> list[Lock]:
     """The locks on a stack whose backend is `s3://bucket/path?region=…`.
 
     Raises:
         KitError: an object that is no lock of Pulumi's, or the bucket can't be read.
     """
     parts = urlsplit(backend)
-    bucket, path = parts.netloc, parts.path.strip("/")
-    s3 = clients("s3", parse_qs(parts.query).get("region", [""])[0])
+    path = parts.path.strip("/")
+    bucket = S3Bucket(clients("s3", parse_qs(parts.query).get("region", [""])[0]), parts.netloc)
     prefix = f"{path}/{FOLDER}/" if path else f"{FOLDER}/"
-    found = []
-    with explained(backend):
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for key in [entry["Key"] for entry in page.get("Contents", [])]:
-                if not is_of(key, stack, project):
-                    continue
-                try:
-                    content = s3.get_object(Bucket=bucket, Key=key)["Body"].read(MAX_BYTES + 1)
-                except s3.exceptions.NoSuchKey:
-                    continue  # given back meanwhile
-                remove = partial(s3.delete_object, Bucket=bucket, Key=key)
-                found.append(parse(content, f"s3://{bucket}/{key}", remove))
-    return found
+    keys = [key for key in bucket.listed(prefix) if is_of(key, stack, project)]
+    return [
+        parse(content, f"{bucket.url}/{key}", partial(bucket.remove, key))
+        for key in keys
+        if (content := bucket.read(key, MAX_BYTES + 1)) is not None  # else it was released meanwhile
+    ]

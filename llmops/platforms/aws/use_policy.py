@@ -1,27 +1,25 @@
-"""What those need who use a deployed stack: train, collect, promote, ask, look. Deploying takes more, and other things.
+"""Permissions to use a deployed stack: train, collect, promote, invoke, look. Deploying takes more, and other things.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
 """
 
-from typing import Any
-
+from clouds.aws.names import JOB_LOGS, SAGEMAKER, endpoint_logs
+from clouds.aws.policies import Policy, Statement, allow, document
 from contract.documents.outputs import AwsOutput, StackOutputs
-from llmops.platforms.aws.job_log import GROUP
 
 STORE = ("aliases", "models", "datasets", "promotions", "rejections")
 RUNS = ("runs", "async")
 INVOKE = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointAsync")
-Statement = dict[str, Any]
 
 
-def use_policy(outputs: StackOutputs) -> dict[str, Any]:
+def use_policy(outputs: StackOutputs) -> Policy:
     """An IAM policy for every verb of `llmops` but those that deploy, on the stack's own things.
 
     The state's place is left out: its bucket and key are the project's, not the stack's.
     """
     assert outputs.aws
     found = [*_data(outputs, outputs.aws), *_jobs(outputs, outputs.aws), *_endpoints(outputs.aws)]
-    return {"Version": "2012-10-17", "Statement": found}
+    return document(found)
 
 
 def _data(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
@@ -30,13 +28,13 @@ def _data(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
     work = f"arn:{aws.partition}:s3:::{aws.work_bucket}"
     written = [*(f"{store}/{folder}/*" for folder in STORE), *(f"{work}/{folder}/*" for folder in RUNS)]
     return [
-        _allow(["s3:ListBucket"], store, work),
-        _allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], *written),
-        _allow(["s3:GetObject"], f"{store}/store.json", f"{work}/schedules/*"),
-        _allow(["kms:Decrypt", "kms:GenerateDataKey"], aws.kms_key),
-        _allow(["kms:Sign"], outputs.signing.private_key.removeprefix("awskms:///")),
-        _allow(["secretsmanager:GetSecretValue"], _arn(aws, "secretsmanager", f"secret:{outputs.project}/*")),
-        _allow(["sts:GetCallerIdentity"], "*"),
+        allow(["s3:ListBucket"], [store, work]),
+        allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], written),
+        allow(["s3:GetObject"], [f"{store}/store.json", f"{work}/schedules/*"]),
+        allow(["kms:Decrypt", "kms:GenerateDataKey"], [aws.kms_key]),
+        allow(["kms:Sign"], [outputs.signing.private_key.removeprefix("awskms:///")]),
+        allow(["secretsmanager:GetSecretValue"], [_arn(aws, "secretsmanager", f"secret:{outputs.project}/*")]),
+        allow(["sts:GetCallerIdentity"], "*"),
     ]
 
 
@@ -44,19 +42,17 @@ def _jobs(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
     """Training jobs of the stack's prefix, under its role, their lines, and the model packages made of them."""
     job = _arn(aws, "sagemaker", f"training-job/{aws.job_prefix}-*")
     group = aws.model_package_group
-    passed = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
     quotas = [f"servicequotas:List{kind}" for kind in ("ServiceQuotas", "AWSDefaultServiceQuotas")]
     return [
-        _allow(quotas, "*"),
-        _allow([f"sagemaker:{a}" for a in ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob")], job),
-        _allow(["sagemaker:AddTags"], job),
-        _allow(["sagemaker:ListTrainingJobs"], "*"),
-        _allow(["iam:PassRole"], aws.roles["training"]) | {"Condition": passed},
-        _allow(["logs:DescribeLogStreams", "logs:GetLogEvents"], _arn(aws, "logs", f"log-group:{GROUP}:*")),
-        _allow(
+        allow(quotas, "*"),
+        allow([f"sagemaker:{a}" for a in ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob")], [job]),
+        allow(["sagemaker:AddTags"], [job]),
+        allow(["sagemaker:ListTrainingJobs"], "*"),
+        allow(["iam:PassRole"], [aws.roles["training"]], StringEquals={"iam:PassedToService": SAGEMAKER}),
+        allow(["logs:DescribeLogStreams", "logs:GetLogEvents"], [_arn(aws, "logs", f"log-group:{JOB_LOGS}:*")]),
+        allow(
             ["sagemaker:CreateModelPackage", "sagemaker:ListModelPackages"],
-            _arn(aws, "sagemaker", f"model-package-group/{group}"),
-            _arn(aws, "sagemaker", f"model-package/{group}/*"),
+            [_arn(aws, "sagemaker", kind) for kind in (f"model-package-group/{group}", f"model-package/{group}/*")],
         ),
     ]
 
@@ -67,19 +63,15 @@ def _endpoints(aws: AwsOutput) -> list[Statement]:
         return []
     names = aws.endpoints.values()
     endpoints = [_arn(aws, "sagemaker", f"endpoint/{name}") for name in names]
-    groups = [_arn(aws, "logs", f"log-group:/aws/sagemaker/Endpoints/{name}:*") for name in names]
+    groups = [_arn(aws, "logs", f"log-group:{endpoint_logs(name)}:*") for name in names]
     # Configurations and models are named after their endpoint's content.
     made = [_arn(aws, "sagemaker", f"{kind}/*") for kind in ("endpoint-config", "model")]
     return [
-        _allow([f"sagemaker:{action}" for action in (*INVOKE, "DescribeEndpoint")], *endpoints),
-        _allow(["sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"], *made),
-        _allow(["logs:FilterLogEvents"], *groups),
+        allow([f"sagemaker:{action}" for action in (*INVOKE, "DescribeEndpoint")], endpoints),
+        allow(["sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"], made),
+        allow(["logs:FilterLogEvents"], groups),
     ]
 
 
 def _arn(aws: AwsOutput, service: str, resource: str) -> str:
     return f"arn:{aws.partition}:{service}:{aws.region}:{aws.account}:{resource}"
-
-
-def _allow(actions: list[str], *resources: str) -> Statement:
-    return {"Effect": "Allow", "Action": actions, "Resource": list(resources) if resources != ("*",) else "*"}

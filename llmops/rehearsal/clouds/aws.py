@@ -16,7 +16,7 @@ from llmops.rehearsal.fault_case import cases_of
 from llmops.rehearsal.leaks import Accepted
 
 if TYPE_CHECKING:
-    from llmops.platforms.aws.clients import Clients
+    from llmops.platforms.aws.clients import AwsClients
     from llmops.rehearsal.smoke.questions import Question
 
 _PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat", "token")
@@ -53,10 +53,10 @@ class Aws(Cloud):
     rolled_back_by = "-quality"
 
     @cached_property
-    def _clients(self) -> "Clients":
-        from llmops.platforms.aws.clients import Clients
+    def _clients(self) -> "AwsClients":
+        from llmops.platforms.aws.clients import AwsClients
 
-        return Clients()
+        return AwsClients()
 
     def twin(self, home: Path) -> AwsTwin:
         """moto, with a SageMaker that runs."""
@@ -79,7 +79,7 @@ class Aws(Cloud):
 
     def held(self) -> dict[str, Any]:
         """See llmops.rehearsal.clouds.aws_inventory."""
-        from llmops.platforms.aws.clients import explained
+        from clouds.aws.errors import explained
 
         with explained("the inventory of the account"):
             found = inventory(self._clients, self.only)
@@ -173,7 +173,7 @@ class Aws(Cloud):
 
     def standing(self) -> Iterator[Standing]:
         """Instances of endpoints and jobs, which are nearly all that costs."""
-        from llmops.platforms.aws.clients import explained
+        from clouds.aws.errors import explained
 
         with explained("the look at what costs"):
             yield from self._standing()

@@ -61,9 +61,9 @@ class AwsTwin(Twin):
 
 
 def _client(service: str) -> Any:
-    from llmops.platforms.aws.clients import Clients
+    from llmops.platforms.aws.clients import AwsClients
 
-    return Clients()(service)
+    return AwsClients()(service)
 
 
 def _policy_name(action: str) -> str:

@@ -11,9 +11,9 @@ from contract.documents.outputs import StackOutputs
 from contract.documents.run import Compute, RunSpec
 from contract.layout import dataset_key, model_key
 from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
-from llmops.platforms.aws.bootstrap.given import given_to
-from llmops.platforms.aws.clients import Clients
-from llmops.platforms.aws.given import make_given
+from llmops.platforms.aws.bootstrap.given_resources import given_to
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.recording.stand_ins import make_given
 from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
 from tests.emulated.aws.conftest import MakeStack
@@ -96,7 +96,7 @@ def _preview_identity_previews_and_no_more(account: Account, stack: AwsStack) ->
     deployer = dict(stack.environ)
     stack.configure()
     with account.entered():
-        clients = Clients()
+        clients = AwsClients()
         project = Project(stack.folder)
         given = given_to(project)
         assert set(given.buckets) == {GIVEN["store_bucket"], GIVEN["work_bucket"]}

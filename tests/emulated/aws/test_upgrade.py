@@ -6,7 +6,7 @@ from tests.support.stacks import PROGRAM
 
 EARLIER = """\
 from infra.names import CloudNames
-from infra.targets.aws import identity
+from infra.targets.aws.resources import identity
 
 named = CloudNames.of
 CloudNames.of = lambda self, thing, *more: named(self, thing.removesuffix("-role"), *more)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llmops.platforms.aws.bootstrap.bootstrap import Names
 from llmops.platforms.aws.bootstrap.boundary import boundary
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops.platforms.aws.bootstrap.names import AwsNames
 from llmops.platforms.aws.bootstrap.policies import preview_policy, promote_policy
 from llmops.platforms.aws.bootstrap.reach import Reach
 from tests.emulated.scanners.company import COMPANY, WRONG, make_wrong, set_up
@@ -36,7 +36,7 @@ def test_parliament_over_the_roles(deployed: Deployed) -> None:
 
 @pytest.mark.scorecard("iam-lint")
 def test_parliament_over_the_policies_of_bootstrap() -> None:
-    reach = Reach(Names("llmops", "123456789012", REGION), f"arn:aws:kms:{REGION}:123456789012:key/{'0' * 36}")
+    reach = Reach(AwsNames("llmops", "123456789012", REGION), f"arn:aws:kms:{REGION}:123456789012:key/{'0' * 36}")
     documents = (deploy_policy, deploy_boundary, boundary, preview_policy, promote_policy)
     found = {f"{make.__name__} {each}" for make in documents for each in linted(json.dumps(make(reach)))}
     assert differences("parliament-bootstrap", found) == []

@@ -8,20 +8,6 @@ from pathlib import Path
 import grimp
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-CYCLES_LEFT = {
-    "twins.aws",
-    "twins.azure.admin",
-    "twins.azure.arm",
-    "twins.azure.blobs",
-    "twins.azure.entra",
-    "twins.azure.faults",
-    "twins.azure.judges",
-    "twins.azure.ml.running",
-    "twins.azure.twin",
-    "twins.plugins.aws.kinds",
-    "twins.plugins.aws.tags",
-}
-"""Modules and folders that are still in cycles: each one goes from here when its cycle is cut."""
 KIT = {"bench", "clouds", "infra", "llmops", "policies", "serving", "training"}
 KIT_LEFT = {
     "containers/test_registry.py",
@@ -61,10 +47,7 @@ def cycles(graph: grimp.ImportGraph) -> Iterator[set[str]]:
 def test_no_modules_import_each_other() -> None:
     """Imports for type checking count too."""
     graph = grimp.build_graph("twins", cache_dir=None)
-    in_cycles = set().union(*cycles(graph))
-    allowed = {module for module in in_cycles if any(f"{module}.".startswith(f"{left}.") for left in CYCLES_LEFT)}
-    assert not in_cycles - allowed, [sorted(group) for group in cycles(graph)]
-    assert all(any(f"{module}.".startswith(f"{left}.") for module in in_cycles) for left in CYCLES_LEFT), "take it out"
+    assert [sorted(group) for group in cycles(graph)] == []
 
 
 def test_tests_import_nothing_of_the_kit() -> None:

@@ -5,14 +5,9 @@ and changes no principal, opens nothing to others (no bucket, key, topic or repo
 nothing, and has no way to the states.
 """
 
-from llmops.platforms.aws.bootstrap.reach import (
-    SAGEMAKER,
-    Policy,
-    Reach,
-    allow,
-    deny,
-    policy,
-)
+from clouds.aws.names import SAGEMAKER
+from clouds.aws.policies import Policy, allow, deny, policy
+from llmops.platforms.aws.bootstrap.reach import Reach
 
 _PULL = "ecr: BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"
 _LOGS = "logs: CreateLogGroup CreateLogStream DescribeLogStreams PutLogEvents"

@@ -2,16 +2,16 @@
 
 from botocore.exceptions import ClientError
 
-from clouds.names import COST_TAG
+from clouds.aws.errors import error_code
+from clouds.aws.names import COST_TAG
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.bootstrap import Work
-from llmops.platforms.aws.clients import error_code
+from llmops.platforms.aws.bootstrap.steps import AwsSteps
 
 _WHAT = f"cost allocation tag {COST_TAG}"
 _ZERO = "until it is active, budgets of stacks read $0"
 
 
-def cost_allocation_tag(work: Work) -> None:
+def cost_allocation_tag(work: AwsSteps) -> None:
     """Activate the tag, where this account may and AWS knows the tag already.
 
     AWS offers a tag up to 24 hours after the first resource carries it, and only to the account that pays:
@@ -33,7 +33,7 @@ def cost_allocation_tag(work: Work) -> None:
         work.change(_WHAT, "Inactive -> Active", lambda: _activate(work))
 
 
-def _activate(work: Work) -> None:
+def _activate(work: AwsSteps) -> None:
     status = [{"TagKey": COST_TAG, "Status": "Active"}]
     answer = work.clients("ce").update_cost_allocation_tags_status(CostAllocationTagsStatus=status)
     for error in answer.get("Errors", []):

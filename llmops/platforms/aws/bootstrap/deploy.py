@@ -6,19 +6,9 @@ with wider actions, as a managed policy has less room, and denies explicitly wha
 
 from dataclasses import replace
 
-from llmops.platforms.aws.bootstrap.reach import (
-    REQUESTED,
-    SAGEMAKER,
-    SCHEDULER,
-    TAG,
-    Policy,
-    Reach,
-    Statement,
-    allow,
-    deny,
-    deny_all_but,
-    policy,
-)
+from clouds.aws.names import SAGEMAKER, SCHEDULER
+from clouds.aws.policies import Policy, Statement, allow, deny, deny_all_but, policy
+from llmops.platforms.aws.bootstrap.reach import REQUESTED, TAG, Reach
 
 _SCALING = "sagemaker.application-autoscaling.amazonaws.com"
 _ON_ALL = [  # what AWS allows on no resource, or on none that has a name before
@@ -52,7 +42,7 @@ _IN_VPC = "ec2: Associate* Authorize* Create* Delete* Disassociate* Modify* Revo
 
 
 def deploy_policy(reach: Reach) -> Policy:
-    """What a stack's program does, on the project's things. No `kms:Sign`: signing is the promoter's."""
+    """Allows what a stack's program does, on the project's resources. No `kms:Sign`: signing is the promoter's."""
     keys = _keys(reach, f"{_KEY_USE} {_KEY_OWN}", _KEY_USE)
     keys.append(allow(["kms: CreateGrant"], reach.keys, StringEquals=reach.ours, **_FOR_AWS))
     if given := [*reach.given.keys, *reach.given.signing_keys]:
@@ -94,7 +84,7 @@ def _data(reach: Reach) -> list[Statement]:
 
 
 def _keys(reach: Reach, own: str, use: str) -> list[Statement]:
-    """What may be done with keys: `own` with the project's, `use` with the state's and with given ones.
+    """Permissions on keys: `own` with the project's, `use` with the state's and with given ones.
 
     The project's are told by their tag, as a key's ARN is not known before. The tag itself goes on what has none yet
     (so new keys get it), but on no key that others gave an alias.

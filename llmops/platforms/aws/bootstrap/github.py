@@ -7,31 +7,18 @@ import json
 import re
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from clouds.aws.errors import find
+from clouds.aws.policies import Policy
 from clouds.names import readable
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.bootstrap import (
-    TAGS,
-    Work,
-    same_json,
-    tags,
-)
 from llmops.platforms.aws.bootstrap.boundary import boundary
-from llmops.platforms.aws.bootstrap.bounds import provide_boundary
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
-from llmops.platforms.aws.bootstrap.given import Given
-from llmops.platforms.aws.bootstrap.policies import (
-    GITHUB,
-    Policy,
-    preview_policy,
-    promote_policy,
-    provider_arn,
-    trust,
-)
+from llmops.platforms.aws.bootstrap.given_resources import Given
+from llmops.platforms.aws.bootstrap.managed_policies import ensure_boundary
+from llmops.platforms.aws.bootstrap.policies import GITHUB, preview_policy, promote_policy, provider_arn, trust
 from llmops.platforms.aws.bootstrap.reach import Reach
+from llmops.platforms.aws.bootstrap.steps import TAGS, AwsSteps, same_json, tags
 from llmops.platforms.aws.bootstrap.within import require_within
-from llmops.platforms.aws.clients import error_code
 from llmops.platforms.steps import PROMOTE_ENVIRONMENT
 
 _INLINE = "llmops"
@@ -40,7 +27,7 @@ _SECONDS = 7200  # an update of an endpoint takes its time; docs/how-to/github/d
 
 
 def github_roles(
-    work: Work, repository: str, branch: str, key: str, policy: Policy | None, given: Given
+    work: AwsSteps, repository: str, branch: str, key: str, policy: Policy | None, given: Given
 ) -> dict[str, str]:
     """The OIDC provider, the boundaries and the three roles.
 
@@ -60,8 +47,8 @@ def github_roles(
         require_within(policy, most, names.project)
     _require_distinct(work)
     _provider(work)
-    provide_boundary(work, names.boundary, boundary(reach))
-    provide_boundary(work, names.deploy_boundary, most)
+    ensure_boundary(work, names.boundary, boundary(reach))
+    ensure_boundary(work, names.deploy_boundary, most)
     main = f"repo:{repository}:ref:refs/heads/{branch}"
     # What runs nightly, to find drift, is a workflow of the branch, and only reads.
     subjects = {
@@ -79,8 +66,8 @@ def github_roles(
     return {kind: names.role_arn(kind, repository) for kind in subjects}
 
 
-def _require_distinct(work: Work) -> None:
-    """See that names tell this project's things from another's: `llmops-*` are also those of `llmops-prod`.
+def _require_distinct(work: AwsSteps) -> None:
+    """Require that names tell this project's things from another's: `llmops-*` are also those of `llmops-prod`.
 
     Raises:
         KitError: a project that was bootstrapped in the account has a name that begins with this one's, or the reverse.
@@ -98,7 +85,7 @@ def _require_distinct(work: Work) -> None:
                 )
 
 
-def _provider(work: Work) -> None:
+def _provider(work: AwsSteps) -> None:
     iam, arn = work.clients("iam"), provider_arn(work.names)
     what = f"OIDC provider {GITHUB}"
     there = {p["Arn"] for p in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]}
@@ -117,7 +104,7 @@ def _provider(work: Work) -> None:
         work.there(what)
 
 
-def _role(work: Work, kind: str, name: str, trusted: Policy, policy: Policy) -> None:
+def _role(work: AwsSteps, kind: str, name: str, trusted: Policy, policy: Policy) -> None:
     iam, what, path = work.clients("iam"), f"role {name}", work.names.ci_path
     bounded = kind == "deploy"
     limit = {"PermissionsBoundary": work.names.deploy_boundary_arn} if bounded else {}
@@ -133,10 +120,11 @@ def _role(work: Work, kind: str, name: str, trusted: Policy, policy: Policy) -> 
         )
         iam.put_role_policy(RoleName=name, PolicyName=_INLINE, PolicyDocument=json.dumps(policy))
 
-    role = _found(iam, name)
-    if role is None:
+    answer = find(iam.get_role, RoleName=name)
+    if answer is None:
         work.make(what, make)
         return
+    role = answer["Role"]
     if role["Path"] != path:
         _require_ours(role)
         moved = f"{role['Arn']} -> {path}{name}: give the workflows its new ARN"
@@ -157,20 +145,11 @@ def _role(work: Work, kind: str, name: str, trusted: Policy, policy: Policy) -> 
         work.there(what)
 
 
-def _found(iam: Any, name: str) -> dict[str, Any] | None:
-    try:
-        return iam.get_role(RoleName=name)["Role"]
-    except ClientError as e:
-        if error_code(e) != "NoSuchEntity":
-            raise
-        return None
-
-
 def _require_ours(role: dict[str, Any]) -> None:
-    """See that a role of the name was made by bootstrap: earlier versions of it made them at `/`.
+    """Require that a role of the name was made by bootstrap: earlier versions of it made them at `/`.
 
     Raises:
-        KitError: it is somebody else's. Names of roles are unique whatever their path.
+        KitError: it is somebody else's. AwsNames of roles are unique whatever their path.
     """
     (mark,) = TAGS.items()
     if mark not in {(tag["Key"], tag["Value"]) for tag in role.get("Tags", [])}:
@@ -190,7 +169,7 @@ def _remove_role(iam: Any, name: str) -> None:
     iam.delete_role(RoleName=name)
 
 
-def _bound(work: Work, name: str, found: str) -> None:
+def _bound(work: AwsSteps, name: str, found: str) -> None:
     wanted = work.names.deploy_boundary_arn
     if found and found != wanted:
         raise KitError(
@@ -206,7 +185,7 @@ def _bound(work: Work, name: str, found: str) -> None:
         )
 
 
-def _trust(work: Work, name: str, found: Policy, wanted: Policy) -> None:
+def _trust(work: AwsSteps, name: str, found: Policy, wanted: Policy) -> None:
     if same_json(found, wanted):
         return
     if _is_stricter(found, wanted):
@@ -232,14 +211,10 @@ def _is_stricter(found: Policy, wanted: Policy) -> bool:
     )
 
 
-def _inline(work: Work, name: str, wanted: Policy) -> None:
+def _inline(work: AwsSteps, name: str, wanted: Policy) -> None:
     iam = work.clients("iam")
-    try:
-        found = iam.get_role_policy(RoleName=name, PolicyName=_INLINE)["PolicyDocument"]
-    except ClientError as e:
-        if error_code(e) != "NoSuchEntity":
-            raise
-        found = None
+    answer = find(iam.get_role_policy, RoleName=name, PolicyName=_INLINE)
+    found = answer and answer["PolicyDocument"]
     if not same_json(found, wanted):
         work.change(
             f"role {name}: what it may do",

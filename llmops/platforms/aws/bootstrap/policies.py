@@ -1,16 +1,9 @@
-"""What bootstrap's roles may do that deploy nothing, and who may take each role: previews read, the promoter signs."""
+"""Permissions and trust of bootstrap's roles that deploy nothing: previews read, the promoter signs."""
 
-from llmops.platforms.aws.bootstrap.bootstrap import Names
-from llmops.platforms.aws.bootstrap.reach import (
-    SAGEMAKER,
-    Policy,
-    Reach,
-    Statement,
-    allow,
-    deny,
-    policy,
-)
-from llmops.platforms.aws.job_log import GROUP
+from clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER
+from clouds.aws.policies import Policy, Statement, allow, deny, policy
+from llmops.platforms.aws.bootstrap.names import AwsNames
+from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.use_policy import INVOKE, RUNS, STORE
 
 GITHUB = "token.actions.githubusercontent.com"
@@ -30,7 +23,7 @@ _SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json", "end
 _SAID_OF_RUNS = ("runs/*/run.json", "schedules/*")
 
 
-def trust(names: Names, subjects: list[str]) -> Policy:
+def trust(names: AwsNames, subjects: list[str]) -> Policy:
     """Only a workflow of one repository, from named places of it, may take a role.
 
     https://docs.github.com/en/actions/security-for-github-actions/security-hardening-your-deployments
@@ -49,13 +42,13 @@ def trust(names: Names, subjects: list[str]) -> Policy:
     return policy(statement)
 
 
-def provider_arn(names: Names) -> str:
+def provider_arn(names: AwsNames) -> str:
     """The account's OIDC provider for GitHub."""
     return f"arn:{names.partition}:iam::{names.account}:oidc-provider/{GITHUB}"
 
 
 def preview_policy(reach: Reach) -> Policy:
-    """What `pulumi preview` reads: the state, how resources are, and what the store says of versions. No data."""
+    """Allows what `pulumi preview` reads: states, resources, and what the store tells of versions. No data."""
     describe = [f"{service}: {verbs}" for service, verbs in _READS.items()]
     return policy(
         allow([*describe, "sts: GetCallerIdentity"], "*"),
@@ -70,7 +63,7 @@ def preview_policy(reach: Reach) -> Policy:
 
 
 def promote_policy(reach: Reach) -> Policy:
-    """What `llmops train`, `runs collect`, `models` and `promote` take of all stacks of the project, signing included.
+    """Allows `llmops train`, `runs collect`, `models` and `promote` on all stacks of the project, signing included.
 
     The one role of bootstrap with `kms:Sign`. It changes no resource that the program declares, and no role.
     """
@@ -93,8 +86,8 @@ def promote_policy(reach: Reach) -> Policy:
             [*reach.roles, *reach.given.roles],
             StringEquals={"iam:PassedToService": SAGEMAKER},
         ),
-        allow(["logs: DescribeLogStreams GetLogEvents"], reach.arn("logs", f"log-group:{GROUP}:*")),
-        allow(["logs: FilterLogEvents"], reach.named("logs", "log-group:/aws/sagemaker/Endpoints/")),
+        allow(["logs: DescribeLogStreams GetLogEvents"], reach.arn("logs", f"log-group:{JOB_LOGS}:*")),
+        allow(["logs: FilterLogEvents"], reach.named("logs", f"log-group:{ENDPOINT_LOGS}/")),
         allow(
             ["sagemaker: CreateModelPackage"],
             reach.named("sagemaker", "model-package-group/", "model-package/"),
@@ -117,6 +110,6 @@ def _given_keys(reach: Reach) -> list[Statement]:
     return found
 
 
-def _s3(names: Names) -> str:
+def _s3(names: AwsNames) -> str:
     """As `kms:ViaService` says it."""
     return f"s3.{names.region}.{'amazonaws.com.cn' if names.partition == 'aws-cn' else 'amazonaws.com'}"

@@ -1,17 +1,12 @@
 """ARNs of a project's things, for the policies of bootstrap: by name where names tell them apart, by tag elsewhere."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-from llmops.platforms.aws.bootstrap.bootstrap import Names
-from llmops.platforms.aws.bootstrap.given import Given
+from llmops.platforms.aws.bootstrap.given_resources import Given
+from llmops.platforms.aws.bootstrap.names import AwsNames
 
-Policy = dict[str, Any]
-Statement = dict[str, Any]
 TAG = "aws:ResourceTag/llmops:project"
 REQUESTED = "aws:RequestTag/llmops:project"
-SAGEMAKER, SCHEDULER = "sagemaker.amazonaws.com", "scheduler.amazonaws.com"
 
 
 @dataclass(frozen=True)
@@ -25,7 +20,7 @@ class Reach:
         region: `*`: in any region, which is shorter; empty: that of the names.
     """
 
-    names: Names
+    names: AwsNames
     key: str
     given: Given = field(default_factory=Given)
     region: str = ""
@@ -79,43 +74,3 @@ class Reach:
     def ours(self) -> dict[str, str]:
         """Condition: the thing has the project's tag."""
         return {TAG: self.names.project}
-
-
-def policy(*statements: Statement) -> Policy:
-    """A document."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [s for s in statements if s["Action" if "Action" in s else "NotAction"]],
-    }
-
-
-def allow(actions: Iterable[str], resources: str | list[str], **conditions: Any) -> Statement:
-    """Actions as `kms: Decrypt Encrypt`; conditions such as `StringEquals={…}`."""
-    return _statement("Allow", {"Action": actions_of(actions)}, resources, conditions)
-
-
-def deny(actions: Iterable[str], resources: str | list[str], **conditions: Any) -> Statement:
-    """The reverse of `allow`."""
-    return _statement("Deny", {"Action": actions_of(actions)}, resources, conditions)
-
-
-def deny_all_but(actions: Iterable[str], resources: str | list[str]) -> Statement:
-    """Nothing else than these actions."""
-    return _statement("Deny", {"NotAction": actions_of(actions)}, resources, {})
-
-
-def actions_of(groups: Iterable[str]) -> list[str]:
-    """`s3: GetObject PutObject` -> s3:GetObject, s3:PutObject."""
-    found = []
-    for group in groups:
-        service, _, verbs = group.partition(":")
-        found += [f"{service}:{verb}" for verb in verbs.split()]
-    return found
-
-
-def _statement(
-    effect: str, actions: dict[str, Any], resources: str | list[str], conditions: dict[str, Any]
-) -> Statement:
-    resource = resources[0] if isinstance(resources, list) and len(resources) == 1 else resources
-    found = {"Effect": effect, **actions, "Resource": resource}
-    return found | ({"Condition": conditions} if conditions else {})

@@ -2,36 +2,33 @@
 
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from clouds.aws.errors import explained, find
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.bootstrap import TAGS, Names
-from llmops.platforms.aws.clients import Clients, error_code, explained
-from llmops.platforms.aws.removal import delete_versions
+from llmops.platforms.aws.bootstrap.names import AwsNames
+from llmops.platforms.aws.bootstrap.steps import TAGS
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.removal import delete_versions, tag_map
 
 _WAIT_DAYS = 7  # the fewest that KMS takes
 
 
-def remove(clients: Clients, project: str) -> None:
+def remove(clients: AwsClients, project: str) -> None:
     """Remove bucket and key; repeated, it goes on where it stopped.
 
     Raises:
         KitError: a bucket of this name is not bootstrap's; or AWS refuses.
     """
     caller = clients.caller
-    names = Names(project, caller.account, caller.region)
+    names = AwsNames(project, caller.account, caller.region)
     with explained("what bootstrap made", "repeat the command: it goes on from there"):
         _remove_bucket(clients("s3"), names.bucket)
         _remove_key(clients("kms"), names.alias)
 
 
 def _remove_bucket(s3: Any, bucket: str) -> None:
-    try:
-        tags = {t["Key"]: t["Value"] for t in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
-    except ClientError as e:
-        if error_code(e) == "NoSuchBucket":
-            return
-        raise
+    if find(s3.head_bucket, Bucket=bucket) is None:
+        return
+    tags = tag_map((find(s3.get_bucket_tagging, Bucket=bucket) or {}).get("TagSet", []))
     if not TAGS.items() <= tags.items():
         raise KitError("the bucket was not made by bootstrap", where=f"s3://{bucket}", fix="remove it yourself")
     delete_versions(s3, bucket)
@@ -39,12 +36,10 @@ def _remove_bucket(s3: Any, bucket: str) -> None:
 
 
 def _remove_key(kms: Any, alias: str) -> None:
-    try:
-        key = kms.describe_key(KeyId=alias)["KeyMetadata"]
-    except ClientError as e:
-        if error_code(e) == "NotFoundException":
-            return
-        raise
+    answer = find(kms.describe_key, KeyId=alias)
+    if answer is None:
+        return
+    key = answer["KeyMetadata"]
     if key["KeyState"] != "PendingDeletion":
         kms.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=_WAIT_DAYS)
     kms.delete_alias(AliasName=alias)  # last: it is how the key is found

@@ -5,17 +5,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from clouds.aws.errors import error_code, find
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.bootstrap import Work, tags
-from llmops.platforms.aws.clients import error_code
+from llmops.platforms.aws.bootstrap.steps import AwsSteps, tags
 
 _SID = "DenyPlainHttp"
-_PUBLIC = {
-    "BlockPublicAcls": True,
-    "IgnorePublicAcls": True,
-    "BlockPublicPolicy": True,
-    "RestrictPublicBuckets": True,
-}
+_PUBLIC = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
 _LIFECYCLE = {
     "Rules": [
         {
@@ -29,7 +24,7 @@ _LIFECYCLE = {
 }
 
 
-def state_key(work: Work) -> str:
+def state_key(work: AwsSteps) -> str:
     """The key of the state and its secrets; its ARN, empty when only looked for and not there.
 
     Raises:
@@ -37,11 +32,12 @@ def state_key(work: Work) -> str:
     """
     kms, alias = work.clients("kms"), work.names.alias
     what = f"KMS key {alias}"
-    found = _or_none(lambda: kms.describe_key(KeyId=alias)["KeyMetadata"], "NotFoundException")
-    if found is None:
+    answer = find(kms.describe_key, KeyId=alias)
+    if answer is None:
         made: list[str] = []
         work.make(what, lambda: made.append(_make_key(kms, alias)))
         return made[0] if made else ""
+    found = answer["KeyMetadata"]
     if found["KeyState"] != "Enabled":
         raise KitError(
             f"the key is {found['KeyState']}: states that it protects can't be read",
@@ -65,7 +61,7 @@ def _make_key(kms: Any, alias: str) -> str:
     return key["Arn"]
 
 
-def state_bucket(work: Work, key: str) -> None:
+def state_bucket(work: AwsSteps, key: str) -> None:
     """The bucket of the state: versioned, encrypted, private, TLS only.
 
     Raises:
@@ -91,20 +87,19 @@ def state_bucket(work: Work, key: str) -> None:
         del work.rows[before + 1 :]
 
 
-def _lifecycle(work: Work, s3: Any, bucket: str) -> None:
-    if _or_none(lambda: s3.get_bucket_lifecycle_configuration(Bucket=bucket), "NoSuchLifecycleConfiguration") is None:
+def _lifecycle(work: AwsSteps, s3: Any, bucket: str) -> None:
+    if find(s3.get_bucket_lifecycle_configuration, Bucket=bucket) is None:
         work.make(
             f"bucket {bucket}: old states go after a year, but for the last 50",
             lambda: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=_LIFECYCLE),
         )
 
 
-def _exists(s3: Any, bucket: str, work: Work) -> bool:
+def _exists(s3: Any, bucket: str, work: AwsSteps) -> bool:
     try:
-        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=work.names.account)
-    except ClientError as e:
-        if error_code(e) in ("404", "NoSuchBucket"):
+        if find(s3.head_bucket, Bucket=bucket, ExpectedBucketOwner=work.names.account) is None:
             return False
+    except ClientError as e:
         if error_code(e) in ("403", "AccessDenied"):
             raise KitError(
                 "the bucket is another account's, or you may not look at it",
@@ -126,7 +121,7 @@ def _make_bucket(s3: Any, bucket: str, region: str) -> None:
     s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags()})
 
 
-def _versioning(work: Work, s3: Any, bucket: str) -> None:
+def _versioning(work: AwsSteps, s3: Any, bucket: str) -> None:
     status = s3.get_bucket_versioning(Bucket=bucket).get("Status", "off")
     if status != "Enabled":
         work.change(
@@ -136,11 +131,14 @@ def _versioning(work: Work, s3: Any, bucket: str) -> None:
         )
 
 
-def _encryption(work: Work, s3: Any, bucket: str, key: str) -> None:
+def _encryption(work: AwsSteps, s3: Any, bucket: str, key: str) -> None:
     what = f"bucket {bucket}: encryption"
-    missing = "ServerSideEncryptionConfigurationNotFoundError"
-    found = _or_none(lambda: s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"], missing)
-    rule = (found or {}).get("Rules", [{}])[0].get("ApplyServerSideEncryptionByDefault", {})
+    found = find(s3.get_bucket_encryption, Bucket=bucket) or {}
+    rule = (
+        found.get("ServerSideEncryptionConfiguration", {})
+        .get("Rules", [{}])[0]
+        .get("ApplyServerSideEncryptionByDefault", {})
+    )
     if rule.get("SSEAlgorithm", "").startswith("aws:kms"):
         if rule.get("KMSMasterKeyID") not in (key, key.rpartition("/")[2]):
             work.keep(what, f"by another key, {rule.get('KMSMasterKeyID', 'the account default')}")
@@ -160,9 +158,8 @@ def _encryption(work: Work, s3: Any, bucket: str, key: str) -> None:
     )
 
 
-def _privacy(work: Work, s3: Any, bucket: str) -> None:
-    missing = "NoSuchPublicAccessBlockConfiguration"
-    found = _or_none(lambda: s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"], missing) or {}
+def _privacy(work: AwsSteps, s3: Any, bucket: str) -> None:
+    found = (find(s3.get_public_access_block, Bucket=bucket) or {}).get("PublicAccessBlockConfiguration", {})
     if off := [name for name in _PUBLIC if not found.get(name)]:
         work.change(
             f"bucket {bucket}: public access",
@@ -171,10 +168,10 @@ def _privacy(work: Work, s3: Any, bucket: str) -> None:
         )
 
 
-def _tls(work: Work, s3: Any, bucket: str) -> None:
+def _tls(work: AwsSteps, s3: Any, bucket: str) -> None:
     """Our statement, beside those that somebody else wrote."""
-    text = _or_none(lambda: s3.get_bucket_policy(Bucket=bucket)["Policy"], "NoSuchBucketPolicy")
-    policy = json.loads(text) if text else {"Version": "2012-10-17", "Statement": []}
+    answer = find(s3.get_bucket_policy, Bucket=bucket)
+    policy = json.loads(answer["Policy"]) if answer else {"Version": "2012-10-17", "Statement": []}
     arn = f"arn:{work.names.partition}:s3:::{bucket}"
     wanted = {
         "Sid": _SID,
@@ -193,13 +190,3 @@ def _tls(work: Work, s3: Any, bucket: str) -> None:
         "not asked for -> asked for",
         lambda: s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy)),
     )
-
-
-def _or_none(read: Any, *missing: str) -> Any:
-    """What AWS answers; None for one of the codes that say there is none."""
-    try:
-        return read()
-    except ClientError as e:
-        if error_code(e) in missing:
-            return None
-        raise

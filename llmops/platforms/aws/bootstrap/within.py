@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
+from clouds.aws.policies import Policy
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.reach import Policy
 
 INLINE_LIMIT = 10_240
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
@@ -16,7 +16,7 @@ _FIX = "record it anew with `llmops plan --policy` in the project's folder; or g
 
 
 def require_within(policy: Policy, most: Policy, project: str) -> None:
-    """See that each action of a policy is one of the boundary's, on resources of the boundary.
+    """Require that each action of a policy is one of the boundary's, on resources of the boundary.
 
     Raises:
         KitError: naming the first that is not; or the policy is longer than a role's may be.

@@ -1,24 +1,25 @@
-"""What the looks at each kind of thing share: clients, tags, names, prices."""
+"""Shared by the listings of each kind of resource: clients, tags, names, prices."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clouds.aws.errors import find
+from clouds.aws.names import PROJECT_TAG, STACK_TAG
 from contract.expiry import EXPIRES_TAG
 from llmops.plan.prices import Price, Prices
-from llmops.platforms.aws.clients import Clients
-from llmops.platforms.aws.removal import STACK_TAG
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.removal import tag_map
 from llmops.platforms.sweep import Thing
 
-PROJECT_TAG = "llmops:project"
 _HOURS_A_MONTH = 730
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the looks at each kind share."""
+class AwsLook:
+    """Clients, tags, names and prices of one sweep."""
 
-    clients: Clients
+    clients: AwsClients
     project: str
     tagged: Mapping[str, Mapping[str, str]]
     """ARN -> tags, as the tagging API has them."""
@@ -35,16 +36,17 @@ class Look:
         whose = {"project": found.get(PROJECT_TAG, ""), "stack": found.get(STACK_TAG, "")}
         return Thing(kind, name, arn, expires=found.get(EXPIRES_TAG, ""), **whose, **more)
 
+    def tags(self, read: Callable[..., Any], field: str, **arguments: Any) -> Mapping[str, str] | None:
+        """Tags of a thing that was listed, by a call of its service; None: it has gone since."""
+        answer = find(read, **arguments)
+        found = answer and (answer.get(field) or {})
+        return tag_map(found) if isinstance(found, list) else found
+
     def pages(self, service: str, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
-        """What a list operation answers, all pages."""
+        """Entries of a list operation, from all pages."""
         for page in self.clients(service).get_paginator(operation).paginate(**arguments):
             yield from page.get(key, [])
 
     def month(self, price: Price | None, times: float = 1.0) -> float | None:
         """Dollars a month of so many things with a price an hour; None: not known."""
         return price and price.amount * _HOURS_A_MONTH * times
-
-
-def tag_map(tags: Collection[Mapping[str, str]], key: str = "Key", value: str = "Value") -> dict[str, str]:
-    """Tags by their keys."""
-    return {tag[key]: tag[value] for tag in tags}

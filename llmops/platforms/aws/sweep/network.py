@@ -1,9 +1,11 @@
-"""What of a private VPC is the kit's. EC2 says the tags of everything itself."""
+"""The kit's parts of private VPCs. EC2 lists the tags of everything itself."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from llmops.platforms.aws.sweep.look import PROJECT_TAG, Look, tag_map
+from clouds.aws.names import PROJECT_TAG
+from llmops.platforms.aws.removal import tag_map
+from llmops.platforms.aws.sweep.look import AwsLook
 from llmops.platforms.sweep import Thing
 
 # Kind -> operation, key of the answer, id of an entry, its part of an ARN.
@@ -17,7 +19,7 @@ _LISTS = {
 }
 
 
-def things(look: Look) -> Iterator[Thing]:
+def things(look: AwsLook) -> Iterator[Thing]:
     """All of the project, in the caller's region."""
     caller = look.clients.caller
     for kind, (operation, key, field, path) in _LISTS.items():
@@ -28,7 +30,7 @@ def things(look: Look) -> Iterator[Thing]:
             yield look.thing(kind, entry[field], arn, tag_map(entry.get("Tags", [])), **_more(look, entry))
 
 
-def _more(look: Look, entry: dict[str, Any]) -> dict[str, Any]:
+def _more(look: AwsLook, entry: dict[str, Any]) -> dict[str, Any]:
     if entry.get("VpcEndpointType") == "Interface":
         zones = len(entry.get("SubnetIds", []))
         price = look.prices.other("vpc_endpoint_zone_hour")

@@ -6,18 +6,19 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from clouds.aws.errors import find, is_missing
+from clouds.aws.names import scalable_target
 from llmops.platforms.aws import removal
-from llmops.platforms.aws.clients import Clients, error_code
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.platform import Say
 from llmops.platforms.sweep import RUN, Thing
 
 _WAIT_SECONDS = 15 * 60
 _POLL_SECONDS = 2.0
 _KEY_DAYS = 30
-_GONE = ("NotFound", "NoSuch", "ResourceNotFound", "ObjectNotFound", "InvalidVpcEndpoint", "404")
 
 
-def remove(clients: Clients, things: Collection[Thing], say: Say) -> list[str]:
+def remove(clients: AwsClients, things: Collection[Thing], say: Say) -> list[str]:
     """Remove things; `say` is told each. What could not be removed, a line each with AWS's reason."""
     problems = []
     for kind, removed in _REMOVALS.items():
@@ -26,52 +27,38 @@ def remove(clients: Clients, things: Collection[Thing], say: Say) -> list[str]:
             try:
                 removed(clients, thing)
             except (ClientError, BotoCoreError, TimeoutError) as e:
-                if not (isinstance(e, ClientError) and _is_gone(e)):
+                if not (is_missing(e)):
                     problems.append(f"{thing.kind} {thing.name}: {e}")
     unknown = [t for t in things if t.kind not in _REMOVALS]
     return problems + [f"{t.kind} {t.name}: remove it by hand" for t in unknown]
 
 
-def _is_gone(error: ClientError) -> bool:
-    code, text = error_code(error), error.response.get("Error", {}).get("Message", "")
-    missing = "ould not find" in text or "not found" in text or "does not exist" in text
-    return any(word in code for word in _GONE) or (code == "ValidationException" and missing)
+def _call(
+    service: str, operation: str, argument: str, value: Callable[[Thing], object] = lambda t: t.name, **more: Any
+) -> Callable[[AwsClients, Thing], None]:
+    """A removal that is one call with the thing's name, or another value of it."""
 
-
-def _call(service: str, operation: str, argument: str) -> Callable[[Clients, Thing], None]:
-    """A removal that is one call with the thing's name."""
-
-    def removed(clients: Clients, thing: Thing) -> None:
-        getattr(clients(service), operation)(**{argument: thing.name})
+    def removed(clients: AwsClients, thing: Thing) -> None:
+        getattr(clients(service), operation)(**{argument: value(thing)}, **more)
 
     return removed
 
 
-def _stop_job(clients: Clients, thing: Thing) -> None:
-    """Its record stays: AWS's history of an account."""
-    clients("sagemaker").stop_training_job(TrainingJobName=thing.name)
+def _listed(thing: Thing) -> list[str]:
+    return [thing.name]
 
 
-def _scaling(clients: Clients, thing: Thing) -> None:
+def _scaling(clients: AwsClients, thing: Thing) -> None:
     *_, endpoint, _, variant = thing.name.split("/")
-    clients("application-autoscaling").deregister_scalable_target(
-        ServiceNamespace="sagemaker",
-        ResourceId=f"endpoint/{endpoint}/variant/{variant}",
-        ScalableDimension="sagemaker:variant:DesiredInstanceCount",
-    )
+    clients("application-autoscaling").deregister_scalable_target(**scalable_target(endpoint, variant))
 
 
-def _endpoint(clients: Clients, thing: Thing) -> None:
+def _endpoint(clients: AwsClients, thing: Thing) -> None:
     """One that is being made or updated can't be deleted before; what it uses can go when it is gone."""
     client = clients("sagemaker")
 
     def status() -> str:
-        try:
-            return client.describe_endpoint(EndpointName=thing.name)["EndpointStatus"]
-        except ClientError as e:
-            if _is_gone(e):
-                return ""
-            raise
+        return (find(client.describe_endpoint, EndpointName=thing.name) or {}).get("EndpointStatus", "")
 
     _wait(lambda: status() not in ("Creating", "Updating", "SystemUpdating", "RollingBack"), thing)
     if status() != "Deleting":
@@ -79,20 +66,11 @@ def _endpoint(clients: Clients, thing: Thing) -> None:
     _wait(lambda: status() == "", thing)
 
 
-def _schedules(clients: Clients, thing: Thing) -> None:
-    """With the schedules in it."""
-    clients("scheduler").delete_schedule_group(Name=thing.name)
-
-
-def _budget(clients: Clients, thing: Thing) -> None:
+def _budget(clients: AwsClients, thing: Thing) -> None:
     clients("budgets").delete_budget(AccountId=clients.caller.account, BudgetName=thing.name)
 
 
-def _topic(clients: Clients, thing: Thing) -> None:
-    clients("sns").delete_topic(TopicArn=thing.id)
-
-
-def _role(clients: Clients, thing: Thing) -> None:
+def _role(clients: AwsClients, thing: Thing) -> None:
     iam, role = clients("iam"), {"RoleName": thing.name}
     for name in _all(iam, "list_role_policies", "PolicyNames", **role):
         iam.delete_role_policy(**role, PolicyName=name)
@@ -101,39 +79,22 @@ def _role(clients: Clients, thing: Thing) -> None:
     iam.delete_role(**role)
 
 
-def _alarm(clients: Clients, thing: Thing) -> None:
-    clients("cloudwatch").delete_alarms(AlarmNames=[thing.name])
-
-
-def _dashboard(clients: Clients, thing: Thing) -> None:
-    clients("cloudwatch").delete_dashboards(DashboardNames=[thing.name])
-
-
 # -- network ----------------------------------------------------------------------------------------------------------
 
 
-def _flow_log(clients: Clients, thing: Thing) -> None:
-    clients("ec2").delete_flow_logs(FlowLogIds=[thing.name])
-
-
-def _vpc_endpoint(clients: Clients, thing: Thing) -> None:
+def _vpc_endpoint(clients: AwsClients, thing: Thing) -> None:
     """Its interfaces hold subnets and security groups until they are gone, which takes minutes."""
     client = clients("ec2")
     client.delete_vpc_endpoints(VpcEndpointIds=[thing.name])
 
     def is_gone() -> bool:
-        try:
-            found = client.describe_vpc_endpoints(VpcEndpointIds=[thing.name])["VpcEndpoints"]
-        except ClientError as e:
-            if _is_gone(e):
-                return True
-            raise
-        return all(entry.get("State", "").lower() == "deleted" for entry in found)
+        found = find(client.describe_vpc_endpoints, VpcEndpointIds=[thing.name]) or {"VpcEndpoints": []}
+        return all(entry.get("State", "").lower() == "deleted" for entry in found["VpcEndpoints"])
 
     _wait(is_gone, thing)
 
 
-def _security_group(clients: Clients, thing: Thing) -> None:
+def _security_group(clients: AwsClients, thing: Thing) -> None:
     """Its rules first, those of other groups that name it too: groups that name each other can't go otherwise."""
     client = clients("ec2")
     mine = [{"Name": "group-id", "Values": [thing.name]}]
@@ -147,7 +108,7 @@ def _security_group(clients: Clients, thing: Thing) -> None:
     client.delete_security_group(GroupId=thing.name)
 
 
-def _route_table(clients: Clients, thing: Thing) -> None:
+def _route_table(clients: AwsClients, thing: Thing) -> None:
     client = clients("ec2")
     for table in client.describe_route_tables(RouteTableIds=[thing.name])["RouteTables"]:
         for association in table.get("Associations", []):
@@ -158,40 +119,36 @@ def _route_table(clients: Clients, thing: Thing) -> None:
 # -- data, when its stack was named -----------------------------------------------------------------------------------
 
 
-def _bucket(clients: Clients, thing: Thing) -> None:
+def _bucket(clients: AwsClients, thing: Thing) -> None:
     removal.empty_bucket(clients("s3"), thing.name, (), thing.stack)
     clients("s3").delete_bucket(Bucket=thing.name)
 
 
-def _repository(clients: Clients, thing: Thing) -> None:
-    clients("ecr").delete_repository(repositoryName=thing.name, force=True)
-
-
-def _group(clients: Clients, thing: Thing) -> None:
+def _group(clients: AwsClients, thing: Thing) -> None:
     removal.empty_group(clients("sagemaker"), thing.name)
     clients("sagemaker").delete_model_package_group(ModelPackageGroupName=thing.name)
 
 
-def _key(clients: Clients, thing: Thing) -> None:
+def _key(clients: AwsClients, thing: Thing) -> None:
     """With its aliases. https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html"""
     for alias in _all(clients("kms"), "list_aliases", "Aliases", KeyId=thing.name):
         clients("kms").delete_alias(AliasName=alias["AliasName"])
     clients("kms").schedule_key_deletion(KeyId=thing.name, PendingWindowInDays=_KEY_DAYS)
 
 
-_REMOVALS: dict[str, Callable[[Clients, Thing], None]] = {
-    "schedules": _schedules,
-    RUN: _stop_job,
+_REMOVALS: dict[str, Callable[[AwsClients, Thing], None]] = {
+    "schedules": _call("scheduler", "delete_schedule_group", "Name"),  # with the schedules in it
+    RUN: _call("sagemaker", "stop_training_job", "TrainingJobName"),  # its record stays, as AWS's history
     "scaling": _scaling,
     "endpoint": _endpoint,
     "endpoint configuration": _call("sagemaker", "delete_endpoint_config", "EndpointConfigName"),
     "model": _call("sagemaker", "delete_model", "ModelName"),
-    "alarm": _alarm,
-    "dashboard": _dashboard,
+    "alarm": _call("cloudwatch", "delete_alarms", "AlarmNames", _listed),
+    "dashboard": _call("cloudwatch", "delete_dashboards", "DashboardNames", _listed),
     "log group": _call("logs", "delete_log_group", "logGroupName"),
     "budget": _budget,
-    "topic": _topic,
-    "flow log": _flow_log,
+    "topic": _call("sns", "delete_topic", "TopicArn", lambda thing: thing.id),
+    "flow log": _call("ec2", "delete_flow_logs", "FlowLogIds", _listed),
     "VPC endpoint": _vpc_endpoint,
     "security group": _security_group,
     "subnet": _call("ec2", "delete_subnet", "SubnetId"),
@@ -199,7 +156,7 @@ _REMOVALS: dict[str, Callable[[Clients, Thing], None]] = {
     "VPC": _call("ec2", "delete_vpc", "VpcId"),
     "role": _role,
     "model package group": _group,
-    "repository": _repository,
+    "repository": _call("ecr", "delete_repository", "repositoryName", force=True),
     "bucket": _bucket,
     "KMS key": _key,
 }

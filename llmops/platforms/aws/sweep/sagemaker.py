@@ -1,19 +1,17 @@
-"""What of SageMaker is the kit's: endpoints, what they are made of, running jobs, model package groups."""
+"""The kit's resources on SageMaker: endpoints, what they are made of, running jobs, model package groups."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from llmops.platforms.aws.clients import is_missing
-from llmops.platforms.aws.sweep.look import Look, tag_map
+from clouds.aws.errors import find
+from llmops.platforms.aws.sweep.look import AwsLook
 from llmops.platforms.sweep import RUN, Thing
 
 _RUNNING = ("InProgress", "Stopping")
 
 
-def things(look: Look) -> Iterator[Thing]:
+def things(look: AwsLook) -> Iterator[Thing]:
     """All of the project, by a part of the name and by tags. Ended jobs are records that cost nothing: not among them.
 
     A configuration or model that an endpoint uses says so: after a rollback that is not what its stack's state says.
@@ -35,30 +33,24 @@ def things(look: Look) -> Iterator[Thing]:
         yield replace(thing, data=True)
 
 
-def _listed(look: Look, kind: str, operation: str, key: str, prefix: str, **filters: Any) -> Iterator[Thing]:
+def _listed(look: AwsLook, kind: str, operation: str, key: str, prefix: str, **filters: Any) -> Iterator[Thing]:
     client = look.clients("sagemaker")
     for entry in look.pages("sagemaker", operation, key, NameContains=look.prefix, **filters):
         name, arn = entry[f"{prefix}Name"], entry[f"{prefix}Arn"]
         tags = look.tagged.get(arn)
         if tags is None and name.startswith(look.prefix):
-            try:
-                tags = tag_map(client.list_tags(ResourceArn=arn)["Tags"])
-            except ClientError as e:
-                if is_missing(e):
-                    continue  # it has gone since it was listed
-                raise
+            tags = look.tags(client.list_tags, "Tags", ResourceArn=arn)
+            if tags is None:
+                continue
         yield look.thing(kind, name, arn, tags, created=entry["CreationTime"])
 
 
-def _endpoint(look: Look, thing: Thing) -> tuple[Thing, Mapping[str, Any]]:
+def _endpoint(look: AwsLook, thing: Thing) -> tuple[Thing, Mapping[str, Any]]:
     """With its cost, and the configuration that it has now; an empty one where that, or the endpoint, is gone."""
     client = look.clients("sagemaker")
-    try:
-        live = client.describe_endpoint(EndpointName=thing.name)
-        configuration = client.describe_endpoint_config(EndpointConfigName=live["EndpointConfigName"])
-    except ClientError as e:
-        if not is_missing(e):
-            raise
+    live = find(client.describe_endpoint, EndpointName=thing.name)
+    configuration = live and find(client.describe_endpoint_config, EndpointConfigName=live["EndpointConfigName"])
+    if not live or not configuration:
         return thing, {}
     types = {v["VariantName"]: v.get("InstanceType", "") for v in configuration["ProductionVariants"]}
     cost: float | None = 0.0
@@ -75,11 +67,14 @@ def _models(configuration: Mapping[str, Any]) -> Iterator[str]:
             yield model
 
 
-def _jobs(look: Look) -> Iterator[Thing]:
+def _jobs(look: AwsLook) -> Iterator[Thing]:
     client = look.clients("sagemaker")
     for status in _RUNNING:
         listed = ("list_training_jobs", "TrainingJobSummaries", "TrainingJob")
         for thing in _listed(look, RUN, *listed, StatusEquals=status):
-            resources = client.describe_training_job(TrainingJobName=thing.name)["ResourceConfig"]
+            job = find(client.describe_training_job, TrainingJobName=thing.name)
+            if job is None:
+                continue
+            resources = job["ResourceConfig"]
             price = look.prices.instance("training", resources.get("InstanceType", ""))
             yield replace(thing, usd_month=look.month(price, int(resources.get("InstanceCount", 1))))

@@ -1,4 +1,4 @@
-"""What an account holds of the kit's: by the tagging API, and by a look at what that one does not tell."""
+"""The kit's resources in an account: by the tagging API, and by listing what that one does not know."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -7,20 +7,21 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from clouds.aws.errors import error_code, explained
+from clouds.aws.names import ENDPOINT_LOGS, PROJECT_TAG
 from llmops.plan.prices import load_prices
-from llmops.platforms.aws.clients import Clients, error_code, explained
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.removal import tag_map
 from llmops.platforms.aws.sweep import network, removal, sagemaker
-from llmops.platforms.aws.sweep.look import PROJECT_TAG, Look, tag_map
+from llmops.platforms.aws.sweep.look import AwsLook
 from llmops.platforms.platform import Say
 from llmops.platforms.sweep import Thing
-
-ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
 
 
 class AwsSweeper:
     """See llmops.platforms.sweep.Sweeper."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: AwsClients) -> None:
         self._clients = clients
         caller = clients.caller
         self._account, self._region = caller.account, caller.region
@@ -29,7 +30,7 @@ class AwsSweeper:
     def things(self, project: str) -> list[Thing]:
         """See llmops.platforms.sweep.Sweeper. Ended jobs are records that cost nothing, and are not among them."""
         with explained(f"sweep of {self.place}", "looking needs the right to list and describe in the whole account"):
-            look = Look(self._clients, project, _tagged(self._clients, project), load_prices(self._region))
+            look = AwsLook(self._clients, project, _tagged(self._clients, project), load_prices(self._region))
             found = {t.id: t for kind in _KINDS for t in kind(look) if t.project == project}
             found |= {t.id: t for t in _by_name(look, {t.stack for t in found.values()}) if t.id not in found}
             return list(found.values())
@@ -44,7 +45,7 @@ class AwsSweeper:
         return removal.remove(self._clients, things, say)
 
 
-def _tagged(clients: Clients, project: str) -> dict[str, dict[str, str]]:
+def _tagged(clients: AwsClients, project: str) -> dict[str, dict[str, str]]:
     """https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
 
     It goes on to name what was deleted for a while, and does not know every kind: each kind is listed besides.
@@ -61,13 +62,13 @@ def _tagged(clients: Clients, project: str) -> dict[str, dict[str, str]]:
 # -- each kind: all of it in the account that may be ours ----------------------------------------------------------
 
 
-def _buckets(look: Look) -> Iterator[Thing]:
+def _buckets(look: AwsLook) -> Iterator[Thing]:
     for bucket in look.clients("s3").list_buckets()["Buckets"]:
         arn = f"arn:aws:s3:::{bucket['Name']}"
         yield look.thing("bucket", bucket["Name"], arn, created=bucket["CreationDate"], data=True)
 
 
-def _keys(look: Look) -> Iterator[Thing]:
+def _keys(look: AwsLook) -> Iterator[Thing]:
     kms = look.clients("kms")
     for entry in look.pages("kms", "list_keys", "Keys"):
         try:
@@ -88,27 +89,24 @@ def _keys(look: Look) -> Iterator[Thing]:
         )
 
 
-def _repositories(look: Look) -> Iterator[Thing]:
-    ecr = look.clients("ecr")
+def _repositories(look: AwsLook) -> Iterator[Thing]:
+    read = look.clients("ecr").list_tags_for_resource
     for entry in look.pages("ecr", "describe_repositories", "repositories"):
         name, arn = entry["repositoryName"], entry["repositoryArn"]
-        if name.startswith(look.prefix):
-            tags = tag_map(ecr.list_tags_for_resource(resourceArn=arn)["tags"])
+        if name.startswith(look.prefix) and (tags := look.tags(read, "tags", resourceArn=arn)) is not None:
             yield look.thing("repository", name, arn, tags, created=entry["createdAt"], data=True)
 
 
-def _scalings(look: Look) -> Iterator[Thing]:
-    client = look.clients("application-autoscaling")
-    for entry in look.pages(
-        "application-autoscaling", "describe_scalable_targets", "ScalableTargets", ServiceNamespace="sagemaker"
-    ):
-        arn = entry.get("ScalableTargetARN", "")
-        if look.prefix in entry["ResourceId"] and arn:
-            tags = client.list_tags_for_resource(ResourceARN=arn)["Tags"]
-            yield look.thing("scaling", entry["ResourceId"], arn, tags, created=entry["CreationTime"])
+def _scalings(look: AwsLook) -> Iterator[Thing]:
+    service = "application-autoscaling"
+    read = look.clients(service).list_tags_for_resource
+    for entry in look.pages(service, "describe_scalable_targets", "ScalableTargets", ServiceNamespace="sagemaker"):
+        name, arn = entry["ResourceId"], entry.get("ScalableTargetARN", "")
+        if look.prefix in name and arn and (tags := look.tags(read, "Tags", ResourceARN=arn)) is not None:
+            yield look.thing("scaling", name, arn, tags, created=entry["CreationTime"])
 
 
-def _alarms(look: Look) -> Iterator[Thing]:
+def _alarms(look: AwsLook) -> Iterator[Thing]:
     price = look.prices.other("alarm_month")
     for entry in look.pages("cloudwatch", "describe_alarms", "MetricAlarms", AlarmNamePrefix=look.prefix):
         made = entry.get("AlarmConfigurationUpdatedTimestamp")
@@ -116,40 +114,39 @@ def _alarms(look: Look) -> Iterator[Thing]:
         yield look.thing("alarm", entry["AlarmName"], entry["AlarmArn"], created=made, usd_month=cost)
 
 
-def _log_groups(look: Look) -> Iterator[Thing]:
+def _log_groups(look: AwsLook) -> Iterator[Thing]:
     for entry in _our_log_groups(look):
         yield look.thing("log group", entry["logGroupName"], _group_arn(entry), created=_created(entry))
 
 
-def _topics(look: Look) -> Iterator[Thing]:
+def _topics(look: AwsLook) -> Iterator[Thing]:
     for entry in look.pages("sns", "list_topics", "Topics"):
         arn = entry["TopicArn"]
         yield look.thing("topic", arn.rpartition(":")[2], arn)
 
 
-def _budgets(look: Look) -> Iterator[Thing]:
+def _budgets(look: AwsLook) -> Iterator[Thing]:
     account = look.clients.caller.account
-    client = look.clients("budgets")
+    read = look.clients("budgets").list_tags_for_resource
     for entry in look.pages("budgets", "describe_budgets", "Budgets", AccountId=account):
         name = entry["BudgetName"]
-        if name.startswith(look.prefix):
-            arn = f"arn:aws:budgets::{account}:budget/{name}"
-            tags = tag_map(client.list_tags_for_resource(ResourceARN=arn).get("ResourceTags", []))
+        arn = f"arn:aws:budgets::{account}:budget/{name}"
+        if name.startswith(look.prefix) and (tags := look.tags(read, "ResourceTags", ResourceARN=arn)) is not None:
             yield look.thing("budget", name, arn, tags)
 
 
-def _schedule_groups(look: Look) -> Iterator[Thing]:
+def _schedule_groups(look: AwsLook) -> Iterator[Thing]:
     for entry in look.pages("scheduler", "list_schedule_groups", "ScheduleGroups", NamePrefix=look.prefix):
         yield look.thing("schedules", entry["Name"], entry["Arn"], created=entry.get("CreationDate"))
 
 
-def _roles(look: Look) -> Iterator[Thing]:
-    iam = look.clients("iam")
+def _roles(look: AwsLook) -> Iterator[Thing]:
+    read = look.clients("iam").list_role_tags
     for entry in look.pages("iam", "list_roles", "Roles"):
-        if entry["RoleName"].startswith(look.prefix):
-            tags = tag_map(iam.list_role_tags(RoleName=entry["RoleName"])["Tags"])
+        name = entry["RoleName"]
+        if name.startswith(look.prefix) and (tags := look.tags(read, "Tags", RoleName=name)) is not None:
             # Names are the account's, and this region's stacks are not all of them.
-            yield look.thing("role", entry["RoleName"], entry["Arn"], tags, created=entry["CreateDate"])
+            yield look.thing("role", name, entry["Arn"], tags, created=entry["CreateDate"])
 
 
 _KINDS = (
@@ -163,13 +160,13 @@ _KINDS = (
 # -- what has no tags ------------------------------------------------------------------------------------------------
 
 
-def _by_name(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
+def _by_name(look: AwsLook, stacks: Collection[str]) -> Iterator[Thing]:
     """Log groups that SageMaker made itself (an endpoint's last lines, after its stack was gone), and dashboards.
 
     They are a stack's by their names alone: that of a stack which has, or had, something with tags here.
     """
     for entry in _our_log_groups(look):
-        if stack := _stack_of(look, entry["logGroupName"].removeprefix(ENDPOINT_LOGS), stacks):
+        if stack := _stack_of(look, entry["logGroupName"].removeprefix(f"{ENDPOINT_LOGS}/"), stacks):
             thing = Thing("log group", entry["logGroupName"], _group_arn(entry), look.project, stack)
             yield replace(thing, created=_created(entry))
     for entry in look.pages("cloudwatch", "list_dashboards", "DashboardEntries", DashboardNamePrefix=look.prefix):
@@ -178,14 +175,14 @@ def _by_name(look: Look, stacks: Collection[str]) -> Iterator[Thing]:
             yield replace(thing, created=entry.get("LastModified"))
 
 
-def _stack_of(look: Look, name: str, stacks: Collection[str]) -> str:
+def _stack_of(look: AwsLook, name: str, stacks: Collection[str]) -> str:
     """The stack that a name begins with; of several (`dev`, `dev-a`) the longest."""
     fitting = [s for s in stacks if name.startswith(f"{look.prefix}{s.lower()}-")]
     return max(fitting, key=len, default="")
 
 
-def _our_log_groups(look: Look) -> Iterator[Any]:
-    prefix = f"{ENDPOINT_LOGS}{look.prefix}"
+def _our_log_groups(look: AwsLook) -> Iterator[Any]:
+    prefix = f"{ENDPOINT_LOGS}/{look.prefix}"
     return look.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=prefix)
 
 

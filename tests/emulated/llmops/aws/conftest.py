@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from contract.documents.outputs import StackOutputs
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.platform import AwsPlatform
 from tests.support.aws import Account, running_account
 
@@ -24,14 +24,14 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 
 
 @pytest.fixture
-def clients(account: Account, tmp_path: Path) -> Iterator[Clients]:
+def clients(account: Account, tmp_path: Path) -> Iterator[AwsClients]:
     """This process is a client of the twin meanwhile."""
     with account.entered(), mock.patch.dict(os.environ, {"LLMOPS_CACHE": str(tmp_path / "cache")}):
-        yield Clients()
+        yield AwsClients()
 
 
 @pytest.fixture
-def make_platform(clients: Clients) -> MakePlatform:
+def make_platform(clients: AwsClients) -> MakePlatform:
     """Make a stack's buckets, keys, registry and group; what the program leaves of a stack without endpoints."""
 
     def make(stack: str = "dev", tagged: bool = True, **aws: Any) -> AwsPlatform:

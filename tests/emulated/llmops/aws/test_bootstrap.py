@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from clouds.names import COST_TAG
+from clouds.aws.names import COST_TAG
 from contract.errors import KitError
 from llmops.platforms.aws.bootstrap.bootstrap import (
     Bootstrapped,
-    Names,
     bootstrap,
     key_url,
 )
-from llmops.platforms.aws.bootstrap.given import given_to
+from llmops.platforms.aws.bootstrap.given_resources import given_to
+from llmops.platforms.aws.bootstrap.names import AwsNames
 from llmops.platforms.aws.bootstrap.policies import trust
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 from llmops.stacks.project import Project
 
 Run = Callable[..., Bootstrapped]
@@ -31,7 +31,7 @@ def project(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def run(clients: Clients, project: str) -> Run:
+def run(clients: AwsClients, project: str) -> Run:
     return lambda **options: bootstrap(clients, project, lambda _: None, **options)
 
 
@@ -39,7 +39,7 @@ def states(done: Bootstrapped) -> dict[str, str]:
     return {row["what"]: row["state"] for row in done.rows}
 
 
-def test_a_dry_run_makes_nothing(run: Run, clients: Clients, project: str) -> None:
+def test_a_dry_run_makes_nothing(run: Run, clients: AwsClients, project: str) -> None:
     done = run(dry_run=True, github="acme/bot")
     assert all("would be" in state or state == "is there" or what == COSTS for what, state in states(done).items())
     assert len(done.rows) >= 5
@@ -48,7 +48,9 @@ def test_a_dry_run_makes_nothing(run: Run, clients: Clients, project: str) -> No
         key_url(clients, project)
 
 
-def test_the_account_is_made_ready_and_a_second_time_nothing_changes(run: Run, clients: Clients, project: str) -> None:
+def test_the_account_is_made_ready_and_a_second_time_nothing_changes(
+    run: Run, clients: AwsClients, project: str
+) -> None:
     done = run()
     s3, bucket = clients("s3"), done.names.bucket
     assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
@@ -63,7 +65,7 @@ def test_the_account_is_made_ready_and_a_second_time_nothing_changes(run: Run, c
     assert {state for what, state in states(run()).items() if what != COSTS} == {"is there"}
 
 
-def test_the_tag_of_budgets_is_activated_once_something_carries_it(run: Run, clients: Clients, project: str) -> None:
+def test_the_tag_of_budgets_is_activated_once_something_carries_it(run: Run, clients: AwsClients, project: str) -> None:
     def tag() -> list[dict[str, str]]:
         return clients("ce").list_cost_allocation_tags(TagKeys=[COST_TAG])["CostAllocationTags"]
 
@@ -81,7 +83,7 @@ def test_the_tag_of_budgets_is_activated_once_something_carries_it(run: Run, cli
         clients("ce").update_cost_allocation_tags_status(CostAllocationTagsStatus=inactive)
 
 
-def test_what_somebody_weakened_is_put_right_and_what_they_added_stays(run: Run, clients: Clients) -> None:
+def test_what_somebody_weakened_is_put_right_and_what_they_added_stays(run: Run, clients: AwsClients) -> None:
     names = run().names
     s3, bucket = clients("s3"), names.bucket
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
@@ -103,7 +105,7 @@ def test_what_somebody_weakened_is_put_right_and_what_they_added_stays(run: Run,
     assert [s["Sid"] for s in statements] == ["Theirs", "DenyPlainHttp"]
 
 
-def test_a_bucket_with_a_key_of_somebody_elses_keeps_it(run: Run, clients: Clients) -> None:
+def test_a_bucket_with_a_key_of_somebody_elses_keeps_it(run: Run, clients: AwsClients) -> None:
     bucket = run().names.bucket
     other = clients("kms").create_key()["KeyMetadata"]["Arn"]
     encryption = {
@@ -115,7 +117,7 @@ def test_a_bucket_with_a_key_of_somebody_elses_keeps_it(run: Run, clients: Clien
     assert rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == other
 
 
-def test_a_key_that_is_to_be_deleted_is_named(run: Run, clients: Clients) -> None:
+def test_a_key_that_is_to_be_deleted_is_named(run: Run, clients: AwsClients) -> None:
     alias = run().names.alias
     key = clients("kms").describe_key(KeyId=alias)["KeyMetadata"]["KeyId"]
     clients("kms").schedule_key_deletion(KeyId=key)
@@ -123,7 +125,7 @@ def test_a_key_that_is_to_be_deleted_is_named(run: Run, clients: Clients) -> Non
         run()
 
 
-def test_roles_for_github_trust_one_repository_and_the_deploy_role_is_bounded(run: Run, clients: Clients) -> None:
+def test_roles_for_github_trust_one_repository_and_the_deploy_role_is_bounded(run: Run, clients: AwsClients) -> None:
     done = run(github="acme/bot")
     iam = clients("iam")
     roles = {kind: iam.get_role(RoleName=arn.rpartition("/")[2])["Role"] for kind, arn in done.roles.items()}
@@ -141,7 +143,7 @@ def test_roles_for_github_trust_one_repository_and_the_deploy_role_is_bounded(ru
     assert {state for what, state in states(run(github="acme/bot")).items() if what != COSTS} == {"is there"}
 
 
-def test_a_trust_that_was_opened_is_closed_and_a_stricter_one_is_kept(run: Run, clients: Clients) -> None:
+def test_a_trust_that_was_opened_is_closed_and_a_stricter_one_is_kept(run: Run, clients: AwsClients) -> None:
     iam, name = clients("iam"), run(github="acme/bot").roles["deploy"].rpartition("/")[2]
     trusted = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     opened = json.loads(json.dumps(trusted).replace("repo:acme/bot:ref:refs/heads/main", "repo:*"))
@@ -153,7 +155,7 @@ def test_a_trust_that_was_opened_is_closed_and_a_stricter_one_is_kept(run: Run, 
     assert "kept" in states(run(github="acme/bot"))[f"role {name}: trust"]
 
 
-def test_another_boundary_is_not_taken_away_and_a_missing_one_is_put_back(run: Run, clients: Clients) -> None:
+def test_another_boundary_is_not_taken_away_and_a_missing_one_is_put_back(run: Run, clients: AwsClients) -> None:
     iam, done = clients("iam"), run(github="acme/bot")
     name = done.roles["deploy"].rpartition("/")[2]
     iam.delete_role_permissions_boundary(RoleName=name)
@@ -165,7 +167,7 @@ def test_another_boundary_is_not_taken_away_and_a_missing_one_is_put_back(run: R
         run(github="acme/bot")
 
 
-def test_the_recorded_policy_becomes_the_deploy_roles(run: Run, clients: Clients, project: str) -> None:
+def test_the_recorded_policy_becomes_the_deploy_roles(run: Run, clients: AwsClients, project: str) -> None:
     statement = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": f"arn:aws:s3:::{project}-dev-store-1"}
     policy = {"Version": "2012-10-17", "Statement": [statement]}
     name = run(github="acme/bot", policy=policy).roles["deploy"].rpartition("/")[2]
@@ -183,7 +185,7 @@ def test_the_recorded_policy_becomes_the_deploy_roles(run: Run, clients: Clients
     ],
 )
 def test_a_policy_that_is_not_the_projects_is_refused(
-    run: Run, clients: Clients, project: str, statement: dict[str, Any], words: str
+    run: Run, clients: AwsClients, project: str, statement: dict[str, Any], words: str
 ) -> None:
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]}
     with pytest.raises(KitError, match=words) as e:
@@ -194,7 +196,7 @@ def test_a_policy_that_is_not_the_projects_is_refused(
 
 
 def test_what_stack_files_name_is_in_the_policies_by_its_exact_name(
-    run: Run, clients: Clients, tmp_path: Path, project: str
+    run: Run, clients: AwsClients, tmp_path: Path, project: str
 ) -> None:
     (tmp_path / "Pulumi.yaml").write_text(f"name: {project}\n")
     given = "{store_bucket: acme-models, roles: {training: 'arn:aws:iam::000000000000:role/team/llm'}}"
@@ -215,10 +217,10 @@ def test_what_stack_files_name_is_in_the_policies_by_its_exact_name(
 
 
 def test_what_an_earlier_version_made_is_replaced_and_denials_of_others_stay(
-    run: Run, clients: Clients, project: str
+    run: Run, clients: AwsClients, project: str
 ) -> None:
     """Roles at `/` with wide policies, and the boundary that could be left, with a statement of somebody's own."""
-    iam, names = clients("iam"), Names(project, "000000000000", "us-east-1")
+    iam, names = clients("iam"), AwsNames(project, "000000000000", "us-east-1")
     text = (Path(__file__).parent / "vulnerable_policies.json").read_text()
     old = json.loads(text.replace("llmops-", f"{project}-").replace("123456789012", names.account))
     old = json.loads(json.dumps(old).replace("eu-central-1", "us-east-1"))
@@ -242,8 +244,8 @@ def test_what_an_earlier_version_made_is_replaced_and_denials_of_others_stay(
     assert not [s for s in states(run(github="acme/bot")).values() if s.startswith(("made", "changed"))]
 
 
-def test_a_role_of_somebody_elses_under_the_name_stays(run: Run, clients: Clients, project: str) -> None:
-    name = Names(project, "0", "r").role("deploy", "acme/bot")
+def test_a_role_of_somebody_elses_under_the_name_stays(run: Run, clients: AwsClients, project: str) -> None:
+    name = AwsNames(project, "0", "r").role("deploy", "acme/bot")
     trusted = {"Version": "2012-10-17", "Statement": []}
     statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
     trusted["Statement"] = [statement]

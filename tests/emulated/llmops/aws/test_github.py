@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from contract.errors import KitError
 from contract.twins import TWIN_ACCOUNT, owner_headers
 from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.steps import PROMOTE_ENVIRONMENT
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy import put_version
@@ -46,7 +46,7 @@ def token(subject: str) -> str:
         return json.load(answer)["token"]
 
 
-def take(clients: Clients, role: str, subject: str) -> dict[str, str]:
+def take(clients: AwsClients, role: str, subject: str) -> dict[str, str]:
     """A role's credentials, by a workflow's token."""
     answer = clients("sts").assume_role_with_web_identity(
         RoleArn=role, RoleSessionName="workflow", WebIdentityToken=token(subject), **_as_long_as_asked()
@@ -67,7 +67,7 @@ def _as_long_as_asked() -> dict[str, int]:
 @pytest.fixture(scope="module")
 def made(account: Account) -> Bootstrapped:
     with account.entered():
-        return bootstrap(Clients(), "llmops", lambda _: None, github="acme/ci")
+        return bootstrap(AwsClients(), "llmops", lambda _: None, github="acme/ci")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def made(account: Account) -> Bootstrapped:
         ("promote", PULL_REQUEST),
     ],
 )
-def test_no_other_workflow_takes_a_role(made: Bootstrapped, clients: Clients, kind: str, subject: str) -> None:
+def test_no_other_workflow_takes_a_role(made: Bootstrapped, clients: AwsClients, kind: str, subject: str) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         take(clients, made.roles[kind], subject)
 
@@ -130,7 +130,7 @@ ALL_OF_IT = "network: {mode: own}, budget: {monthly_usd: 100, emails: [a@example
 
 @pytest.mark.long
 def test_the_workflows_run_under_the_roles_that_they_take(
-    kit: Kit, account: Account, clients: Clients, made: Bootstrapped, tmp_path: Path
+    kit: Kit, account: Account, clients: AwsClients, made: Bootstrapped, tmp_path: Path
 ) -> None:
     aws = f"region: {made.names.region}, permissions_boundary_arn: {made.names.boundary_arn}, {ALL_OF_IT}"
     (kit.folder / "Pulumi.ci.yaml").write_text(f"{STACK}  llmops:aws: {{{aws}}}\n")
@@ -174,7 +174,7 @@ def scale(file: Path) -> None:
     YAML().dump(document, file)
 
 
-def _role_of(clients: Clients, stack: str) -> str:
+def _role_of(clients: AwsClients, stack: str) -> str:
     roles = clients("iam").list_roles()["Roles"]
     return next(r["RoleName"] for r in roles if r["RoleName"].startswith(f"llmops-{stack}-training"))
 
@@ -193,7 +193,7 @@ def refused(call: Any, **arguments: Any) -> None:
 
 
 @pytest.fixture
-def admin(clients: Clients) -> Iterator[str]:
+def admin(clients: AwsClients) -> Iterator[str]:
     """The name of a role that may do everything and that the account's own principals may take."""
     iam, name = clients("iam"), "administrators"
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=trusting({"AWS": f"arn:aws:iam::{TWIN_ACCOUNT}:root"}))
@@ -205,7 +205,7 @@ def admin(clients: Clients) -> Iterator[str]:
 
 @pytest.mark.vulnerability(2)
 def test_vulnerability_2_a_bounded_role_of_the_deployers_making_becomes_nobody_else(
-    clients: Clients, made: Bootstrapped, admin: str
+    clients: AwsClients, made: Bootstrapped, admin: str
 ) -> None:
     """The way that was out: a bounded role that may do everything rewrites an administrator's trust, and takes it."""
     deploy = Session(*take(clients, made.roles["deploy"], MAIN).values())
@@ -263,7 +263,7 @@ def _leaves_nothing(session: Session, made: Bootstrapped, admin: str) -> None:
 
 @pytest.mark.vulnerability(12)
 def test_vulnerability_12_the_deploy_role_signs_nothing_and_touches_no_keys_of_others(
-    clients: Clients, made: Bootstrapped
+    clients: AwsClients, made: Bootstrapped
 ) -> None:
     kms = clients("kms")
     signs = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}
@@ -285,7 +285,7 @@ def test_vulnerability_12_the_deploy_role_signs_nothing_and_touches_no_keys_of_o
     kms.delete_alias(AliasName="alias/payroll")
 
 
-def test_a_recorded_policy_of_another_project_is_refused_and_nothing_is_made(clients: Clients) -> None:
+def test_a_recorded_policy_of_another_project_is_refused_and_nothing_is_made(clients: AwsClients) -> None:
     policy = {
         "Version": "2012-10-17",
         "Statement": [
@@ -300,6 +300,6 @@ def test_a_recorded_policy_of_another_project_is_refused_and_nothing_is_made(cli
     assert not [name for name in names if name.startswith("fresh")]
 
 
-def test_two_projects_whose_names_begin_alike_are_refused(clients: Clients, made: Bootstrapped) -> None:
+def test_two_projects_whose_names_begin_alike_are_refused(clients: AwsClients, made: Bootstrapped) -> None:
     with pytest.raises(KitError, match="project llmops is in this account too"):
         bootstrap(clients, "llmops-prod", lambda _: None, github="acme/ci")

@@ -1,7 +1,7 @@
 """Stand-ins on a twin for what a company gave to a stack, so that its policy can be recorded."""
 
-from llmops.platforms.aws.clients import Clients
-from llmops.platforms.aws.given import make_given
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.recording.stand_ins import make_given
 
 ACCOUNT = "111111111111"
 GIVEN = {
@@ -18,7 +18,7 @@ GIVEN = {
 }
 
 
-def test_what_was_given_is_there_on_the_twin_and_leads_back_to_its_name(clients: Clients) -> None:
+def test_what_was_given_is_there_on_the_twin_and_leads_back_to_its_name(clients: AwsClients) -> None:
     settings, moved = make_given(GIVEN)
     twin = clients.caller
     assert "profile" not in settings
@@ -44,7 +44,7 @@ def test_what_was_given_is_there_on_the_twin_and_leads_back_to_its_name(clients:
     assert len({s["AvailabilityZone"] for s in subnets}) == 2
 
 
-def test_nothing_given_makes_nothing(clients: Clients) -> None:
+def test_nothing_given_makes_nothing(clients: AwsClients) -> None:
     assert make_given({"tags": {"team": "a"}, "network": {"mode": "own"}}) == (
         {"tags": {"team": "a"}, "network": {"mode": "own"}},
         {},

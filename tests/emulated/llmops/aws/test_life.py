@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contract.layout import rejection_log
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.platform import AwsPlatform
 from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
@@ -22,7 +22,7 @@ STACK = f"config:\n  llmops:target: aws\n  llmops:images:\n    training: {TRAINI
 
 
 @pytest.fixture
-def aws_kit(kit: Kit, account: Account, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Kit:
+def aws_kit(kit: Kit, account: Account, clients: AwsClients, monkeypatch: pytest.MonkeyPatch) -> Kit:
     """A project with a stack `dev` of target aws, whose program is the kit's own."""
     (kit.folder / "state").mkdir()
     kit.environ = dict(account.environ) | {"PULUMI_BACKEND_URL": (kit.folder / "state").as_uri()}

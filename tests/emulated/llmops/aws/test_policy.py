@@ -12,8 +12,8 @@ from contract.twins import TWIN_ACCOUNT
 from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary
 from llmops.platforms.aws.bootstrap.within import require_within
-from llmops.platforms.aws.clients import Clients
-from llmops.platforms.aws.given import start_job
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.recording.stand_ins import start_job
 from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
@@ -29,7 +29,7 @@ from twins.aws.judges.installation import install
 
 @pytest.mark.long
 def test_a_user_with_the_recorded_policy_alone_lives_a_stacks_life(
-    kit: Kit, account: Account, clients: Clients, tmp_path: Path
+    kit: Kit, account: Account, clients: AwsClients, tmp_path: Path
 ) -> None:
     made = bootstrap(clients, "llmops", lambda _: None, github="acme/ci").names
     kit.environ = {k: v for k, v in account.environ.items() if k != "PULUMI_CONFIG_PASSPHRASE"}
@@ -82,7 +82,7 @@ def _leads_nowhere(policy: dict[str, Any]) -> None:
         evaluator.close()
 
 
-def _user(clients: Clients, policy: dict[str, Any]) -> dict[str, str]:
+def _user(clients: AwsClients, policy: dict[str, Any]) -> dict[str, str]:
     """A new user with a policy: its credentials."""
     clients("iam").create_user(UserName="exact")
     _allow(clients, policy, "half")
@@ -90,7 +90,7 @@ def _user(clients: Clients, policy: dict[str, Any]) -> dict[str, str]:
     return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
 
-def _allow(clients: Clients, policy: dict[str, Any], name: str) -> None:
+def _allow(clients: AwsClients, policy: dict[str, Any], name: str) -> None:
     iam = clients("iam")
     text = json.dumps(policy, separators=(",", ":"))
     arn = iam.create_policy(PolicyName=f"exact-{name}", PolicyDocument=text)["Policy"]["Arn"]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from contract.documents.outputs import StackOutputs
-from llmops.platforms.aws.bootstrap.bootstrap import Names
 from llmops.platforms.aws.bootstrap.boundary import boundary
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops.platforms.aws.bootstrap.names import AwsNames
 from llmops.platforms.aws.bootstrap.policies import GITHUB, preview_policy, promote_policy
 from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.use_policy import use_policy
@@ -19,7 +19,7 @@ from tests.support.policy_world import ACCOUNT, ADMINISTRATOR, EVERYTHING, REGIO
 from twins.aws.judges.evaluator import Evaluator
 from twins.aws.judges.installation import Installation, install
 
-NAMES = Names("llmops", ACCOUNT, REGION)
+NAMES = AwsNames("llmops", ACCOUNT, REGION)
 STATE_KEY, DATA_KEY, SIGNING_KEY, THEIR_KEY = (
     f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}" for name in ("state", "data", "signing", "payroll")
 )

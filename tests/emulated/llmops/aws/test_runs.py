@@ -17,7 +17,7 @@ from contract.layout import dataset_key, model_key, run_spec_key, schedule_key
 from llmops.commands.run import _start
 from llmops.plan.prices import load_prices
 from llmops.plan.training import look_ahead, require_quotas
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.jobs import AwsRuns
 from llmops.platforms.aws.platform import AwsPlatform
 from llmops.runs.runs import find_run
@@ -30,7 +30,7 @@ EXAMPLE = EXAMPLES / "run-1.json"
 NO_CONTAINERS = "runs no containers"
 
 
-def make_role(clients: Clients) -> str:
+def make_role(clients: AwsClients) -> str:
     """A role of a training job that may do everything."""
     name = f"training-{uuid.uuid4().hex[:8]}"
     trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -42,7 +42,7 @@ def make_role(clients: Clients) -> str:
 
 
 @pytest.fixture
-def platform(make_platform: MakePlatform, clients: Clients) -> AwsPlatform:
+def platform(make_platform: MakePlatform, clients: AwsClients) -> AwsPlatform:
     key = clients("kms").create_key()["KeyMetadata"]["Arn"]
     prefix = f"llmops-dev-run-{uuid.uuid4().hex[:8]}"
     made = make_platform(job_prefix=prefix, roles={"training": make_role(clients)}, kms_key=key)
@@ -102,7 +102,7 @@ def test_a_runs_cost_is_told_before_it_starts(platform: AwsPlatform) -> None:
     assert unknown.largest_usd is None
 
 
-def test_who_may_not_read_quotas_is_told_so_and_goes_on(platform: AwsPlatform, clients: Clients) -> None:
+def test_who_may_not_read_quotas_is_told_so_and_goes_on(platform: AwsPlatform, clients: AwsClients) -> None:
     clients("iam").create_user(UserName="trainer")
     key = clients("iam").create_access_key(UserName="trainer")["AccessKey"]
     keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
@@ -168,7 +168,7 @@ def test_a_run_is_of_its_stack_alone_and_expires_with_its_files(platform: AwsPla
         platform.resume("chatbot-nope", lambda _: None)
 
 
-def test_a_role_that_takes_its_time_is_waited_for(platform: AwsPlatform, account: Account, clients: Clients) -> None:
+def test_a_role_that_takes_its_time_is_waited_for(platform: AwsPlatform, account: Account, clients: AwsClients) -> None:
     said: list[str] = []
 
     def say(line: str) -> None:

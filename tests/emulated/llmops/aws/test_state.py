@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
 from tests.support.aws import Account
 
@@ -36,7 +36,7 @@ pulumi.export("secret", pulumi.Output.secret("sesame-open"))
 
 
 @pytest.fixture
-def aws_kit(kit: Kit, account: Account, clients: Clients) -> Kit:
+def aws_kit(kit: Kit, account: Account, clients: AwsClients) -> Kit:
     """A project with a stack `dev` of target aws on the twin."""
     kit.environ = dict(account.environ)
     (kit.folder / "__main__.py").write_text(PROGRAM.format(account=clients.caller.account))
@@ -45,7 +45,7 @@ def aws_kit(kit: Kit, account: Account, clients: Clients) -> Kit:
 
 
 @pytest.fixture
-def in_bucket(aws_kit: Kit, clients: Clients) -> Iterator[Kit]:
+def in_bucket(aws_kit: Kit, clients: AwsClients) -> Iterator[Kit]:
     """The same, its state in the bucket that bootstrap made."""
     made = json.loads(aws_kit.run("bootstrap", "aws", "--json").partition("{")[2].join(["{", ""]))
     aws_kit.environ["PULUMI_BACKEND_URL"] = made["backend"]
@@ -58,7 +58,7 @@ def in_bucket(aws_kit: Kit, clients: Clients) -> Iterator[Kit]:
 
 
 def test_a_new_stack_keeps_its_state_in_the_bucket_and_its_secrets_under_the_key(
-    in_bucket: Kit, clients: Clients
+    in_bucket: Kit, clients: AwsClients
 ) -> None:
     in_bucket.run("up")
     bucket = in_bucket.environ["PULUMI_BACKEND_URL"].removeprefix("s3://").partition("?")[0]
@@ -95,7 +95,7 @@ def test_of_two_updates_the_second_is_refused_and_a_killed_one_is_taken_over(
 
 @pytest.mark.vulnerability(6)
 def test_vulnerability_6_a_lock_in_the_bucket_that_nobody_here_took_is_refused(
-    in_bucket: Kit, clients: Clients
+    in_bucket: Kit, clients: AwsClients
 ) -> None:
     """It has this host's name and a number that no process here has: another container of the name holds it."""
     bucket, name = in_bucket.environ["PULUMI_BACKEND_URL"].removeprefix("s3://").partition("?")[0], str(uuid.uuid4())

@@ -139,11 +139,11 @@ def test_7b_versions_are_collected_promoted_and_copied_without_being_read(
 
 def write_zeros(objects: S3Objects, key: str, size: int) -> None:
     """Write an object of zeros of which 64 MiB are sent."""
-    s3, part = objects._s3, 64 << 20
-    s3.put_object(Bucket=objects.bucket, Key="zeros", Body=bytes(part))
-    place = {"Bucket": objects.bucket, "Key": key}
+    s3, part = objects.bucket.s3, 64 << 20
+    s3.put_object(Bucket=objects.bucket.name, Key="zeros", Body=bytes(part))
+    place = {"Bucket": objects.bucket.name, "Key": key}
     place["UploadId"] = s3.create_multipart_upload(**place)["UploadId"]
-    source, parts = {"Bucket": objects.bucket, "Key": "zeros"}, []
+    source, parts = {"Bucket": objects.bucket.name, "Key": "zeros"}, []
     for number in range(1, size // part + 1):
         made = s3.upload_part_copy(**place, PartNumber=number, CopySource=source)["CopyPartResult"]
         parts.append({"PartNumber": number, "ETag": made["ETag"]})

@@ -13,10 +13,12 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from moto.sagemaker.models import sagemaker_backends
 
+from clouds.aws.location import AwsLocation
+from clouds.aws.names import scalable_target
+from clouds.aws.session import client, find_session
 from contract.errors import KitError
 from infra.targets.aws import account, live, preparation, quiet, scheduled_spec
 from infra.targets.aws.preparation import IN_STATE
-from infra.targets.aws.session import Place, client, find_caller
 from infra.targets.dynamic import KitProvider, Properties
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, on_moto
 
@@ -168,17 +170,24 @@ def test_a_changed_count_is_obeyed_unless_scaling_sets_it() -> None:
 def test_another_instance_type_takes_the_scalable_target_off() -> None:
     make_endpoint(tags=OURS | {IN_STATE: "yes"})
     scaling = boto3.client("application-autoscaling", region_name=REGION)
-    target = {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{NAME}/variant/main",
-        "ScalableDimension": preparation.DIMENSION,
-    }
-    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=2)
+    scaling.register_scalable_target(**scalable_target(NAME), MinCapacity=1, MaxCapacity=2)
     update(known(), prepared(content="c2"))
     assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
     for _ in range(2):  # what is gone counts as done
         update(known(), prepared(content="c2", instance_type="ml.m5.xlarge"))
         assert not scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+
+
+def test_scaling_that_is_declared_no_longer_goes_before_the_count_is_set() -> None:
+    """The engine removes the target last, and it would bring its own count back until then."""
+    make_endpoint(count=3, tags=OURS | {IN_STATE: "yes"})
+    scaling = boto3.client("application-autoscaling", region_name=REGION)
+    scaling.register_scalable_target(**scalable_target(NAME), MinCapacity=3, MaxCapacity=4)
+    scaled = known(instances=3, max_instances=4)
+    assert numbers(update(scaled, prepared(instances=3, max_instances=5))) == (1, 1, 1)
+    assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    assert numbers(update(scaled, prepared(instances=2))) == (1, 2, 2)
+    assert not scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
 
 
 def test_another_list_of_alarms_is_refused() -> None:
@@ -212,7 +221,7 @@ def test_an_endpoint_that_goes_between_two_questions_is_gone() -> None:
         error = {"Code": "ValidationException", "Message": f'Could not find endpoint "{NAME}".'}
         return AWSResponse("", 400, {}, None), {"Error": error}
 
-    events = client("sagemaker", Place.of(known())).meta.events
+    events = client("sagemaker", AwsLocation.of(known())).meta.events
     events.register("before-call.sagemaker.ListTags", delete)
     try:
         PREPARATION.delete("", known())
@@ -358,6 +367,7 @@ def test_an_update_waits_until_no_alarm_rings_any_more(capsys: pytest.CaptureFix
     timer = threading.Timer(0.3, set_alarm, ["chat-5xx", "OK"])
     timer.start()
     provider.update("", QUIET | {"configuration": "old"}, QUIET)
+    timer.join()
     assert f"endpoint {NAME}: waiting until alarm chat-5xx no longer rings" in capsys.readouterr().out
 
 
@@ -396,8 +406,8 @@ def test_a_stack_never_moves_to_another_account_or_twin() -> None:
 @pytest.mark.parametrize(
     ("props", "url", "words"),
     [
-        (TWIN, "", "lives on a twin, but AWS clients here talk to AWS"),
-        (PLACE, "http://127.0.0.1:1", "AWS clients here talk to a twin"),
+        (TWIN, "", "lives on a twin, but AWS clients of this shell talk to AWS"),
+        (PLACE, "http://127.0.0.1:1", "AWS clients of this shell talk to a twin"),
         (PLACE | {"account": "210987654321"}, "", "these credentials are of 123456789012"),
     ],
 )
@@ -410,7 +420,7 @@ def test_no_provider_touches_another_account(
         lambda: account.AccountProvider().read("id", props),
         lambda: PREPARATION.delete("id", known() | props),
         lambda: LIVE.read("id", compared() | props),
-        lambda: client("s3", Place.of(props)),
+        lambda: client("s3", AwsLocation.of(props)),
     ):
         with pytest.raises(KitError, match=words):
             call()
@@ -419,14 +429,15 @@ def test_no_provider_touches_another_account(
 
 
 def test_who_this_is_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_caller("", "") == (ACCOUNT, REGION, "aws", "")
-    assert find_caller("cn-north-1", "").region == "cn-north-1"
+    caller = find_session("", "").caller
+    assert (caller.account, caller.region, caller.partition, caller.twin) == (ACCOUNT, REGION, "aws", "")
+    assert find_session("cn-north-1", "").caller.region == "cn-north-1"
     monkeypatch.setenv("AWS_REGION", "")
     with pytest.raises(KitError, match="no AWS region") as refused:
-        find_caller("", "")
+        _ = find_session("", "").caller
     assert "AWS_REGION" in refused.value.fix
     with pytest.raises(KitError, match="no-such"):
-        find_caller(REGION, "no-such")
+        find_session(REGION, "no-such")
 
 
 @pytest.mark.parametrize("kind", PROVIDERS)

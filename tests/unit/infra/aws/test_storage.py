@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from infra.targets.aws.session import Place
-from infra.targets.aws.storage import read_object
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, Account
 from tests.unit.infra.program import Declared
 
@@ -89,11 +87,3 @@ def test_the_data_key_rotates_and_serves_this_account_alone(declared: Declared) 
         "kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/sagemaker/*"
     }
     assert declared.of(f"data-key-alias{KEPT}")["name"].startswith("alias/llmops-demo-data-")
-
-
-def test_what_is_not_there_yet_is_nothing(account: Account) -> None:
-    place = Place(ACCOUNT, REGION)
-    account.s3.put_object(Bucket=account.bucket("store"), Key="a", Body=b"content")
-    assert read_object(place, account.bucket("store"), "a") == b"content"
-    assert read_object(place, account.bucket("store"), "b") is None
-    assert read_object(place, "no-such-bucket-at-all", "a") is None

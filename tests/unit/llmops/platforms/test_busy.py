@@ -8,10 +8,11 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 
+from clouds.aws.session import _CONFIGS as AWS_CONFIGS
 from contract.errors import BusyError, KitError
 from llmops.platforms.aws import invocations as aws
-from llmops.platforms.aws.clients import _CONFIGS as AWS_CONFIGS
 from llmops.platforms.azure import invocations as azure
 from tests.support.http_servers import serving
 
@@ -68,7 +69,7 @@ def test_of_sagemaker(refuser: Refuser, status: int, code: str, original: int, k
     refuser.body = {"Message": "not now", "OriginalStatusCode": original, "OriginalMessage": "not now"}
     keys = {"aws_access_key_id": "AKIA", "aws_secret_access_key": "x", "region_name": "eu-central-1"}
     client = boto3.client(
-        "sagemaker-runtime", endpoint_url=refuser.url, config=AWS_CONFIGS["sagemaker-runtime"], **keys
+        "sagemaker-runtime", endpoint_url=refuser.url, config=Config(**AWS_CONFIGS["sagemaker-runtime"]), **keys
     )
     with pytest.raises(KitError, match="not now") as caught:
         list(aws.ask(lambda _: client, "chat", "name", {"stream": stream}))  # type: ignore[arg-type]

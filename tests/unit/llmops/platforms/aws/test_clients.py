@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 
 
 @pytest.fixture(autouse=True)
@@ -15,8 +15,8 @@ def no_region(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_region_is_that_of_either_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """boto3 itself reads AWS_DEFAULT_REGION alone."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    assert Clients().region == "us-east-1"
+    assert AwsClients().region == "us-east-1"
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    assert Clients().region == "eu-central-1"
-    assert Clients()("sts").meta.region_name == "eu-central-1"
-    assert Clients("eu-west-1").region == "eu-west-1"
+    assert AwsClients().region == "eu-central-1"
+    assert AwsClients()("sts").meta.region_name == "eu-central-1"
+    assert AwsClients("eu-west-1").region == "eu-west-1"

@@ -7,12 +7,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.exchanges import VARIABLE, recorded
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clients:
+def clients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AwsClients:
     for name, value in {
         "AWS_ACCESS_KEY_ID": "x",
         "AWS_SECRET_ACCESS_KEY": "hush",
@@ -22,11 +22,11 @@ def clients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clients:
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    return Clients()
+    return AwsClients()
 
 
 @mock_aws
-def test_names_accounts_and_contents_are_no_part_of_it(clients: Clients, tmp_path: Path) -> None:
+def test_names_accounts_and_contents_are_no_part_of_it(clients: AwsClients, tmp_path: Path) -> None:
     s3, iam = clients("s3"), clients("iam")
     where = {"LocationConstraint": "eu-central-1"}
     s3.create_bucket(Bucket="acme-payroll", CreateBucketConfiguration=where)

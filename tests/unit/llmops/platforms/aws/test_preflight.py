@@ -7,23 +7,24 @@ from typing import Any
 
 import pytest
 
+from clouds.aws.location import AwsCaller
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.bootstrap import Names
 from llmops.platforms.aws.bootstrap.boundary import boundary
-from llmops.platforms.aws.bootstrap.bounds import LIMIT
 from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops.platforms.aws.bootstrap.managed_policies import LIMIT
+from llmops.platforms.aws.bootstrap.names import AwsNames
 from llmops.platforms.aws.bootstrap.policies import preview_policy, promote_policy
 from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.bootstrap.within import INLINE_LIMIT
-from llmops.platforms.aws.clients import Caller, Clients
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.preflight import PLUGIN, require_same_place
 from llmops.platforms.plugin import attached_port, require_plugin
 from llmops.platforms.shared_state import require_shared_state
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 
-CLOUD = Caller("111111111111", "arn:aws:iam::111111111111:user/a", "us-east-1", "")
-TWIN = Caller("000000000000", "arn:aws:iam::000000000000:root", "us-east-1", "http://127.0.0.1:1")
+CLOUD = AwsCaller("111111111111", "arn:aws:iam::111111111111:user/a", "us-east-1", "")
+TWIN = AwsCaller("000000000000", "arn:aws:iam::000000000000:root", "us-east-1", "http://127.0.0.1:1")
 
 
 def state(*arns: str) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def stack(tmp_path: Path) -> PulumiStack:
         (CLOUD, "222222222222", "is of account 222222222222, but this shell talks to account 111111111111"),
     ],
 )
-def test_a_state_of_another_place_is_refused(caller: Caller, account: str, words: str) -> None:
+def test_a_state_of_another_place_is_refused(caller: AwsCaller, account: str, words: str) -> None:
     with pytest.raises(KitError, match=words) as caught:
         require_same_place("dev", state("bucket", f"arn:aws:iam::{account}:role/x"), caller)
     assert caught.value.where == "r1"
@@ -108,7 +109,7 @@ def test_a_planted_profile_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     with pytest.raises(KitError, match="AWS profile planted does not exist"):
-        Clients(profile="planted")
+        AwsClients(profile="planted")
 
 
 def test_without_a_region_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,11 +117,11 @@ def test_without_a_region_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(KitError, match="no AWS region is set"):
-        _ = Clients().caller
+        _ = AwsClients().caller
 
 
 def test_policies_keep_the_limits_of_iam() -> None:
-    names = Names("a-project-with-a-long-name", "111111111111", "ap-southeast-2")
+    names = AwsNames("a-project-with-a-long-name", "111111111111", "ap-southeast-2")
     reach = Reach(names, f"arn:aws:kms:ap-southeast-2:111111111111:key/{'0' * 36}")
     for document in (boundary(reach), deploy_boundary(reach)):
         assert len(json.dumps(document, separators=(",", ":"))) <= LIMIT
@@ -129,7 +130,7 @@ def test_policies_keep_the_limits_of_iam() -> None:
 
 
 def test_names_of_bootstrap_keep_the_limits_of_aws() -> None:
-    long = Names("p" * 60, "111111111111", "ap-southeast-2")
+    long = AwsNames("p" * 60, "111111111111", "ap-southeast-2")
     assert len(long.bucket) <= 63
     assert len(long.role("preview", "owner/" + "r" * 80)) <= 64
     assert long.role("preview", "owner/" + "r" * 80) != long.role("preview", "owner/" + "r" * 81)

@@ -6,21 +6,22 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from clouds.aws.location import AwsCaller
 from contract.errors import KitError
 from llmops.platforms.aws.base_images import base_image
-from llmops.platforms.aws.clients import Caller, Clients
-from llmops.platforms.aws.tokens import bearer_token, openai_url
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.invocations import bearer_token, openai_url
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Clients:
+def clients(monkeypatch: pytest.MonkeyPatch) -> AwsClients:
     for name, value in {
         "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session",
         "AWS_REGION": "eu-central-1", "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    found = Clients("eu-central-1")
-    found.__dict__["caller"] = Caller("123456789012", "arn:aws:iam::123456789012:user/me", "eu-central-1", "")
+    found = AwsClients("eu-central-1")
+    found.__dict__["caller"] = AwsCaller("123456789012", "arn:aws:iam::123456789012:user/me", "eu-central-1", "")
     return found
 
 
@@ -29,7 +30,7 @@ def parts(token: str) -> dict[str, Any]:
     return {name: values[0] for name, values in parse_qs(urlsplit(f"https://{signed}").query).items()}
 
 
-def test_a_token_is_a_signed_request(clients: Clients) -> None:
+def test_a_token_is_a_signed_request(clients: AwsClients) -> None:
     token = bearer_token(clients, 1.5)
     assert token.startswith("sagemaker-api-key-")
     found = parts(token)
@@ -42,17 +43,17 @@ def test_a_token_is_a_signed_request(clients: Clients) -> None:
     assert "secret" not in base64.b64decode(token.removeprefix("sagemaker-api-key-")).decode()
 
 
-def test_the_openai_route_of_an_endpoint(clients: Clients) -> None:
+def test_the_openai_route_of_an_endpoint(clients: AwsClients) -> None:
     assert openai_url(clients, "chat-1") == (
         "https://runtime.sagemaker.eu-central-1.amazonaws.com/endpoints/chat-1/openai/v1"
     )
 
 
-def test_without_credentials_the_way_out_is_named(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_credentials_the_way_out_is_named(clients: AwsClients, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    bare = Clients("eu-central-1")
+    bare = AwsClients("eu-central-1")
     with pytest.raises(KitError, match="no AWS credentials to sign") as error:
         bearer_token(bare, 1)
     assert "aws sso login" in error.value.fix

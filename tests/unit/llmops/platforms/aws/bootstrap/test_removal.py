@@ -8,22 +8,22 @@ from moto import mock_aws
 from contract.errors import KitError
 from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
 from llmops.platforms.aws.bootstrap.removal import remove
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
+def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsClients]:
     for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-central-1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     # moto has no cost allocation tags; the twin has, and nothing of them is to be removed.
-    monkeypatch.setattr("llmops.platforms.aws.bootstrap.costs.cost_allocation_tag", lambda work: None)
+    monkeypatch.setattr("llmops.platforms.aws.bootstrap.bootstrap.cost_allocation_tag", lambda work: None)
     with mock_aws():
-        yield Clients()
+        yield AwsClients()
 
 
-def test_bucket_and_key_go_with_every_state_and_nothing_else(clients: Clients) -> None:
+def test_bucket_and_key_go_with_every_state_and_nothing_else(clients: AwsClients) -> None:
     other = bootstrap(clients, "other", lambda _: None).names
     names = bootstrap(clients, "gone", lambda _: None).names
     clients("s3").delete_bucket_policy(Bucket=names.bucket)  # whose conditions moto does not read
@@ -40,7 +40,7 @@ def test_bucket_and_key_go_with_every_state_and_nothing_else(clients: Clients) -
     remove(clients, "gone")
 
 
-def test_more_versions_than_a_page_has_go(clients: Clients) -> None:
+def test_more_versions_than_a_page_has_go(clients: AwsClients) -> None:
     names = bootstrap(clients, "gone", lambda _: None).names
     s3 = clients("s3")
     s3.delete_bucket_policy(Bucket=names.bucket)
@@ -50,9 +50,17 @@ def test_more_versions_than_a_page_has_go(clients: Clients) -> None:
     assert s3.list_buckets()["Buckets"] == []
 
 
-def test_a_bucket_of_somebody_else_stays(clients: Clients) -> None:
+def test_a_bucket_of_somebody_else_stays(clients: AwsClients) -> None:
     names = bootstrap(clients, "gone", lambda _: None).names
     clients("s3").put_bucket_tagging(Bucket=names.bucket, Tagging={"TagSet": [{"Key": "team", "Value": "payroll"}]})
+    with pytest.raises(KitError, match="was not made by bootstrap"):
+        remove(clients, "gone")
+    assert clients("s3").list_buckets()["Buckets"]
+
+
+def test_a_bucket_without_tags_is_somebody_elses(clients: AwsClients) -> None:
+    names = bootstrap(clients, "gone", lambda _: None).names
+    clients("s3").delete_bucket_tagging(Bucket=names.bucket)
     with pytest.raises(KitError, match="was not made by bootstrap"):
         remove(clients, "gone")
     assert clients("s3").list_buckets()["Buckets"]

@@ -3,23 +3,17 @@
 import json
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from clouds.aws.errors import find
+from clouds.aws.policies import Policy
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.bootstrap import (
-    Names,
-    Work,
-    same_json,
-    tags,
-)
-from llmops.platforms.aws.bootstrap.reach import Policy
-from llmops.platforms.aws.clients import error_code
+from llmops.platforms.aws.bootstrap.names import AwsNames
+from llmops.platforms.aws.bootstrap.steps import AwsSteps, same_json, tags
 
 LIMIT = 6_144
 """Characters of a managed policy, white space not counted."""
 
 
-def provide_boundary(work: Work, name: str, wanted: Policy) -> None:
+def ensure_boundary(work: AwsSteps, name: str, wanted: Policy) -> None:
     """Make a boundary, or bring it to what it must be; denials that somebody added stay.
 
     Raises:
@@ -28,13 +22,11 @@ def provide_boundary(work: Work, name: str, wanted: Policy) -> None:
     iam, arn = work.clients("iam"), f"arn:{work.names.partition}:iam::{work.names.account}:policy/{name}"
     what = f"boundary {name}"
     _require_short(what, wanted)
-    try:
-        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-    except ClientError as e:
-        if error_code(e) != "NoSuchEntity":
-            raise
+    answer = find(iam.get_policy, PolicyArn=arn)
+    if answer is None:
         work.make(what, lambda: iam.create_policy(PolicyName=name, PolicyDocument=_text(wanted), Tags=tags()))
         return
+    version = answer["Policy"]["DefaultVersionId"]
     found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
     if same_json(found, wanted):
         work.there(what)
@@ -71,7 +63,7 @@ def _text(document: Policy) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
-def _denied_before(names: Names) -> list[dict[str, Any]]:
+def _denied_before(names: AwsNames) -> list[dict[str, Any]]:
     """The denials of the boundary that versions of the kit up to 0.1 wrote: they are replaced, not kept."""
     roles = f"arn:{names.partition}:iam::{names.account}:role/{names.project}"
     bucket = f"arn:{names.partition}:s3:::{names.bucket}"

@@ -9,12 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from clouds.aws.names import SAGEMAKER, SCHEDULER
 from contract.documents.outputs import StackOutputs
 from contract.errors import KitError, require_packages
 from contract.twins import owner_headers
-from llmops.platforms.aws import given
-from llmops.platforms.aws.bootstrap.reach import SAGEMAKER, SCHEDULER
-from llmops.platforms.aws.preflight import clients_of
+from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.preflight import clients_of, settings_of
+from llmops.platforms.aws.recording import stand_ins
 from llmops.stacks.stack import PulumiStack
 
 
@@ -27,7 +29,7 @@ class AwsRecording:
     def __init__(self, stack: PulumiStack) -> None:
         self._account, self._region, self._partition = _place(stack)
         self._moved: dict[str, str] = {}  # what was given to the stack: on the twin -> in the account
-        self._boundary = str((stack.file.config().get("aws") or {}).get("permissions_boundary_arn") or "")
+        self._boundary = settings_of(stack).permissions_boundary_arn
         self._job_prefix = ""
 
     def require(self) -> None:
@@ -50,40 +52,34 @@ class AwsRecording:
 
     def deployer(self) -> tuple[dict[str, str], str]:
         """A user; its ARN."""
-        from llmops.platforms.aws.clients import Clients
-
-        iam = Clients()("iam")
-        document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        iam = AwsClients()("iam")
         arn = iam.create_user(UserName="deployer")["User"]["Arn"]
-        iam.put_user_policy(UserName="deployer", PolicyName="all", PolicyDocument=json.dumps(document))
+        iam.put_user_policy(UserName="deployer", PolicyName="all", PolicyDocument=json.dumps(stand_ins.ALL))
         key = iam.create_access_key(UserName="deployer")["AccessKey"]
         credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
         return dict(os.environ) | credentials, arn
 
     def given(self, settings: dict[str, Any]) -> dict[str, Any]:
         """See Recording."""
-        made, self._moved = given.make_given(settings)
+        made, self._moved = stand_ins.make_given(settings)
         return made
 
     def backend(self, project: str, backend: str) -> dict[str, str | None]:
         """A bucket, and the key of its secrets."""
-        from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
-        from llmops.platforms.aws.clients import Clients
-
-        made = bootstrap(Clients(), project, lambda _: None).names
+        made = bootstrap(AwsClients(), project, lambda _: None).names
         if backend.startswith("s3://"):
             self._moved[made.bucket] = urlsplit(backend).netloc
         return {"PULUMI_BACKEND_URL": made.backend, "PULUMI_CONFIG_PASSPHRASE": None}
 
     def fill(self, outputs: StackOutputs) -> None:
         """See Recording."""
-        given.fill(outputs)
+        stand_ins.fill(outputs)
 
     def start_job(self, outputs: StackOutputs) -> None:
         """See Recording."""
         assert outputs.aws
         self._job_prefix = outputs.aws.job_prefix
-        given.start_job(outputs)
+        stand_ins.start_job(outputs)
 
     def recorded(self) -> list[dict[str, Any]]:
         """See Recording; resources have the names of the account, where they were given to the stack."""
@@ -142,6 +138,5 @@ def _place(stack: PulumiStack) -> tuple[str, str, str]:
     try:
         caller = clients_of(stack).caller
     except KitError:
-        aws = stack.file.config().get("aws") or {}
-        return "*", str(aws.get("region") or os.environ.get("AWS_REGION") or "*"), "aws"
-    return caller.account, caller.region, caller.arn.split(":")[1]
+        return "*", settings_of(stack).region or os.environ.get("AWS_REGION") or "*", "aws"
+    return caller.account, caller.region, caller.partition

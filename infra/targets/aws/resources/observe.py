@@ -1,4 +1,4 @@
-"""What tells: log groups, the quality metric, the alarms that roll an update back, the dashboard, and the budget."""
+"""Monitoring: log groups, the quality metric, the alarms that roll an update back, the dashboard, and the budget."""
 
 import json
 from typing import Any
@@ -6,76 +6,73 @@ from typing import Any
 import pulumi
 from pulumi_aws import budgets, cloudwatch, sns
 
+from clouds.aws import policies
+from clouds.aws.names import COST_TAG, VARIANT, endpoint_logs
+from clouds.aws.settings import AwsAlarmSettings, AwsBudgetSettings
 from infra.names import CloudNames
 from infra.settings import Endpoint
-from infra.targets.aws import policies
-from infra.targets.aws.here import Here, cost_tag
+from infra.targets.aws.resources.context import AwsContext
 
-VARIANT = "main"
-"""Of every endpoint: alarms, autoscaling and metrics name it."""
 ALARMS = ("5xx", "latency", "quality")
 
 
-def provide_topic(here: Here, key: pulumi.Input[str]) -> sns.Topic:
+def declare_topic(stack: AwsContext, emails: list[str], key: pulumi.Input[str]) -> sns.Topic:
     """Declare where alarms and the budget tell of themselves."""
-    name = here.names.of("alarms")
-    topic = sns.Topic("alarms", name=name, kms_master_key_id=key, opts=here.options())
+    name = stack.names.of("alarms")
+    topic = sns.Topic("alarms", name=name, kms_master_key_id=key, opts=stack.options())
     publishers = {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]}
-    arn = here.arn("sns", name)
+    arn = stack.arn("sns", name)
     sns.TopicPolicy(
         "alarms-policy",
         arn=topic.arn,
-        policy=policies.document(
-            [
-                policies.grant(publishers, ["sns:Publish"], arn, StringEquals={"aws:SourceAccount": here.account}),
-                policies.tls_only("sns:Publish", arn),
-            ]
+        policy=pulumi.Output.json_dumps(
+            policies.document(
+                [
+                    policies.grant(publishers, ["sns:Publish"], arn, StringEquals={"aws:SourceAccount": stack.account}),
+                    policies.tls_only("sns:Publish", arn),
+                ]
+            )
         ),
-        opts=here.options(),
+        opts=stack.options(),
     )
-    for number, email in enumerate(here.settings.aws.budget.emails):
+    for number, email in enumerate(emails):
         sns.TopicSubscription(
-            f"alarms-email-{number}", topic=topic.arn, protocol="email", endpoint=email, opts=here.options()
+            f"alarms-email-{number}", topic=topic.arn, protocol="email", endpoint=email, opts=stack.options()
         )
     return topic
 
 
-def provide_budget(here: Here, topic: sns.Topic) -> None:
+def declare_budget(stack: AwsContext, wanted: AwsBudgetSettings, topic: sns.Topic) -> None:
     """Declare the monthly budget: told at 80 % spent, and when the forecast passes all of it.
 
     Counts what carries the stack's cost tag, once that is a cost allocation tag of the account: `llmops bootstrap aws`.
     """
-    wanted = here.settings.aws.budget
     if not wanted.monthly_usd:
         return
 
-    def told(kind: str, percent: float) -> budgets.BudgetNotificationArgs:
-        return budgets.BudgetNotificationArgs(
-            comparison_operator="GREATER_THAN",
-            notification_type=kind,
-            threshold=percent,
-            threshold_type="PERCENTAGE",
-            subscriber_email_addresses=wanted.emails or None,
-            subscriber_sns_topic_arns=[topic.arn],
-        )
+    emails: Any = {"subscriber_email_addresses": wanted.emails} if wanted.emails else {}
 
-    [(tag, value)] = cost_tag(here.project, here.stack).items()
+    def told(kind: str, percent: float) -> Any:
+        return {
+            "comparison_operator": "GREATER_THAN",
+            "notification_type": kind,
+            "threshold": percent,
+            "threshold_type": "PERCENTAGE",
+            "subscriber_sns_topic_arns": [topic.arn],
+            **emails,
+        }
+
     budgets.Budget(
         "budget",
-        name=here.names.of("budget"),
+        name=stack.names.of("budget"),
         budget_type="COST",
         limit_amount=f"{wanted.monthly_usd}.0",
         limit_unit="USD",
         time_unit="MONTHLY",
-        cost_filters=[budgets.BudgetCostFilterArgs(name="TagKeyValue", values=[f"user:{tag}${value}"])],
+        cost_filters=[{"name": "TagKeyValue", "values": [f"user:{COST_TAG}${stack.project}/{stack.name}"]}],
         notifications=[told("ACTUAL", 80), told("FORECASTED", 100)],
-        opts=here.options(),
+        opts=stack.options(),
     )
-
-
-def endpoint_group(here: Here, endpoint: str) -> str:
-    """The log group that SageMaker writes an endpoint's lines to."""
-    return f"/aws/sagemaker/Endpoints/{here.names.of(endpoint)}"
 
 
 def alarm_names(names: CloudNames, endpoint: str) -> list[str]:
@@ -83,83 +80,90 @@ def alarm_names(names: CloudNames, endpoint: str) -> list[str]:
     return [names.of(f"{endpoint}-{kind}") for kind in ALARMS]
 
 
-def quality_metric(here: Here, endpoint: str) -> tuple[str, str]:
+def quality_metric(stack: AwsContext, endpoint: str) -> tuple[str, str]:
     """Namespace and name of an endpoint's quality metric."""
-    return f"LLMOps/{here.stack}", f"{here.names.of(endpoint)}-quality"
+    return f"LLMOps/{stack.name}", f"{stack.names.of(endpoint)}-quality"
 
 
-def provide_log(here: Here, name: str, key: pulumi.Input[str]) -> list[pulumi.Resource]:
-    """Declare an endpoint's log group, and the metric filter that reads its quality there.
-
-    Args:
-        here: the stack's place.
-        name: the endpoint in the settings.
-        key: encrypts the logs.
-    """
+def declare_log(stack: AwsContext, name: str, days: int, key: pulumi.Input[str]) -> list[pulumi.Resource]:
+    """Declare an endpoint's log group, kept for `days`, and the metric filter that reads its quality there."""
     group = cloudwatch.LogGroup(
         f"logs-{name}",
-        name=endpoint_group(here, name),
-        retention_in_days=here.settings.aws.log_retention_days,
+        name=endpoint_logs(stack.names.of(name)),
+        retention_in_days=days,
         kms_key_id=key,
-        opts=here.options(),
+        opts=stack.options(),
     )
-    namespace, metric = quality_metric(here, name)
+    namespace, metric = quality_metric(stack, name)
     quality = cloudwatch.LogMetricFilter(
         f"quality-{name}",
-        name=here.names.of(f"{name}-quality"),
+        name=stack.names.of(f"{name}-quality"),
         log_group_name=group.name,
         pattern='{ $.event = "quality" }',
-        metric_transformation=cloudwatch.LogMetricFilterMetricTransformationArgs(
-            name=metric,
-            namespace=namespace,
-            value="$.score",
-            dimensions={"Sha256": "$.sha256"},
-        ),
-        opts=here.options(),
+        metric_transformation={
+            "name": metric,
+            "namespace": namespace,
+            "value": "$.score",
+            "dimensions": {"Sha256": "$.sha256"},
+        },
+        opts=stack.options(),
     )
     return [group, quality]
 
 
-def provide_alarms(
-    here: Here, name: str, entry: Endpoint, configuration: pulumi.Input[str], topic: pulumi.Input[str]
+def declare_alarms(
+    stack: AwsContext,
+    name: str,
+    entry: Endpoint,
+    limits: AwsAlarmSettings,
+    configuration: pulumi.Input[str],
+    topic: pulumi.Input[str],
 ) -> list[cloudwatch.MetricAlarm]:
     """Declare an endpoint's alarms; what they watch is never of the configuration that served before.
 
     Args:
-        here: the stack's place.
+        stack: the stack.
         name: the endpoint in the settings.
         entry: its settings.
+        limits: what sets an alarm off.
         configuration: the name of the one that is to serve.
-        topic: ARN of who is told.
+        topic: ARN of the topic that is told.
     """
-    return [_alarm(here, name, kind, _measure(here, name, kind, entry, configuration), topic) for kind in ALARMS]
+    return [_alarm(stack, name, k, _measure(stack, name, k, entry, limits, configuration), topic) for k in ALARMS]
 
 
 def _alarm(
-    here: Here, name: str, kind: str, measure: dict[str, Any], topic: pulumi.Input[str]
+    stack: AwsContext, name: str, kind: str, measure: dict[str, Any], topic: pulumi.Input[str]
 ) -> cloudwatch.MetricAlarm:
     return cloudwatch.MetricAlarm(
         f"alarm-{name}-{kind}",
-        name=here.names.of(f"{name}-{kind}"),
+        name=stack.names.of(f"{name}-{kind}"),
         alarm_description=f"{kind} of endpoint {name}: an update is rolled back",
         treat_missing_data="notBreaching",
         alarm_actions=[topic],
         ok_actions=[topic],
         period=60,
         **measure,
-        opts=here.options(),
+        opts=stack.options(),
     )
 
 
-def _measure(here: Here, name: str, kind: str, entry: Endpoint, configuration: pulumi.Input[str]) -> dict[str, Any]:
-    """What an alarm looks at: the new fleet alone. With the old one's errors in it, an update away from a version that
-    fails would be undone.
+def _measure(
+    stack: AwsContext,
+    name: str,
+    kind: str,
+    entry: Endpoint,
+    limits: AwsAlarmSettings,
+    configuration: pulumi.Input[str],
+) -> dict[str, Any]:
+    """Metric and limit of an alarm, on the new fleet alone.
+
+    With the old one's errors in it, an update away from a version that fails would be undone.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
     """
-    limits = here.settings.aws.alarms
     dimensions = {
-        "EndpointName": here.names.of(name),
+        "EndpointName": stack.names.of(name),
         "VariantName": VARIANT,
         "EndpointConfigName": configuration,
     }
@@ -171,7 +175,7 @@ def _measure(here: Here, name: str, kind: str, entry: Endpoint, configuration: p
     if kind == "latency":  # microseconds
         found = {"metric_name": "ModelLatency", "extended_statistic": "p90", "threshold": limits.latency_seconds * 1e6}
         return found | of_endpoint | above
-    namespace, metric = quality_metric(here, name)
+    namespace, metric = quality_metric(stack, name)
     return {
         "namespace": namespace,
         "metric_name": metric,
@@ -185,27 +189,27 @@ def _measure(here: Here, name: str, kind: str, entry: Endpoint, configuration: p
     }
 
 
-def provide_dashboard(here: Here) -> None:
+def declare_dashboard(stack: AwsContext, endpoints: list[str]) -> None:
     """Declare a dashboard with a row for each endpoint."""
-    if not here.settings.endpoints:
+    if not endpoints:
         return
     widgets = [
-        _widget(here, title, metrics, x=8 * column, y=6 * row, stat=stat)
-        for row, name in enumerate(sorted(here.settings.endpoints))
-        for column, (title, stat, metrics) in enumerate(_panels(here, name, here.names.of(name)))
+        _widget(stack, title, metrics, x=8 * column, y=6 * row, stat=stat)
+        for row, name in enumerate(sorted(endpoints))
+        for column, (title, stat, metrics) in enumerate(_panels(stack, name, stack.names.of(name)))
     ]
     cloudwatch.Dashboard(
         "dashboard",
-        dashboard_name=here.names.of("endpoints"),
+        dashboard_name=stack.names.of("endpoints"),
         dashboard_body=json.dumps({"widgets": widgets}),
-        opts=here.options(),
+        opts=stack.options(),
     )
 
 
-def _panels(here: Here, name: str, physical: str) -> list[tuple[str, str, list[list[Any]]]]:
+def _panels(stack: AwsContext, name: str, physical: str) -> list[tuple[str, str, list[list[Any]]]]:
     """(title, statistic, metrics) of each widget."""
     of = ["EndpointName", physical, "VariantName", VARIANT]
-    namespace, metric = quality_metric(here, name)
+    namespace, metric = quality_metric(stack, name)
     search = f"SEARCH('{{\"{namespace}\",Sha256}} MetricName=\"{metric}\"', 'Minimum', 300)"
     return [
         (
@@ -218,8 +222,8 @@ def _panels(here: Here, name: str, physical: str) -> list[tuple[str, str, list[l
     ]
 
 
-def _widget(here: Here, title: str, metrics: list[list[Any]], *, x: int, y: int, stat: str) -> dict[str, Any]:
-    properties = {"title": title, "region": here.region, "metrics": metrics, "stat": stat, "period": 60}
+def _widget(stack: AwsContext, title: str, metrics: list[list[Any]], *, x: int, y: int, stat: str) -> dict[str, Any]:
+    properties = {"title": title, "region": stack.region, "metrics": metrics, "stat": stat, "period": 60}
     return {
         "type": "metric",
         "x": x,

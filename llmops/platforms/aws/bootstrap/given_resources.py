@@ -1,16 +1,13 @@
-"""What stack files of a project name instead of having it made: policies name exactly that, beside its own things."""
+"""Resources that stack files name instead of having them made: policies name exactly those, beside the own ones."""
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
+from clouds.aws.names import repository_arns
+from clouds.aws.settings import AwsSettings, aws_settings
 from contract.errors import KitError
 from llmops.stacks.project import Project
 from llmops.stacks.stack_file import StackFile
-
-_REGISTRY = re.compile(
-    r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*(?:/(?P<path>.+))?$"
-)
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Given:
 
 
 def given_to(project: Project, partition: str = "aws") -> Given:
-    """What the files of the project's stacks on AWS name.
+    """Collect the resources that the files of the project's stacks on AWS name.
 
     Raises:
         KitError: one of them is no stack file, or names a pattern where it must name one thing.
@@ -35,7 +32,7 @@ def given_to(project: Project, partition: str = "aws") -> Given:
         file = StackFile(project.stack_file(stack), project.name)
         config = file.config()
         if config.get("target") == "aws":
-            _add(found, config.get("aws") or {}, partition)
+            _add(found, aws_settings(config, str(file.path)), partition)
     for name in (n for names in found.values() for n in names):
         if re.search(r"[*?$]", name):
             raise KitError(
@@ -46,12 +43,9 @@ def given_to(project: Project, partition: str = "aws") -> Given:
     return Given(**{field: tuple(sorted(names)) for field, names in found.items()})
 
 
-def _add(found: dict[str, set[str]], aws: dict[str, Any], partition: str) -> None:
-    found["buckets"] |= {str(aws[k]) for k in ("store_bucket", "work_bucket") if aws.get(k)}
-    found["keys"] |= {str(aws[k]) for k in ("kms_key_arn",) if aws.get(k)}
-    found["signing_keys"] |= {str(aws[k]) for k in ("signing_key_arn",) if aws.get(k)}
-    found["roles"] |= {str(arn) for arn in (aws.get("roles") or {}).values() if arn}
-    if match := _REGISTRY.match(str(aws.get("registry") or "")):
-        path = f"{match['path']}/" if match["path"] else ""
-        base = f"arn:{partition}:ecr:{match['region']}:{match['account']}:repository/{path}"
-        found["repositories"] |= {f"{base}training", f"{base}serving"}
+def _add(found: dict[str, set[str]], aws: AwsSettings, partition: str) -> None:
+    found["buckets"] |= {aws.store_bucket, aws.work_bucket} - {""}
+    found["keys"] |= {aws.kms_key_arn} - {""}
+    found["signing_keys"] |= {aws.signing_key_arn} - {""}
+    found["roles"] |= {aws.roles.training, aws.roles.endpoint, aws.roles.scheduler} - {""}
+    found["repositories"] |= set(repository_arns(aws.registry, partition).values())

@@ -5,16 +5,17 @@ import os
 import urllib.request
 from typing import Any
 
+from clouds.aws.names import SAGEMAKER, SCHEDULER
 from contract.documents.outputs import StackOutputs
 from contract.twins import TWIN_ACCOUNT, owner_headers
-from llmops.platforms.aws.clients import Clients
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.removal import STORE_KEYS, WORK_KEYS, repository_name
 
-_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _TRUST = {
-    "training": "sagemaker.amazonaws.com",
-    "endpoint": "sagemaker.amazonaws.com",
-    "scheduler": "scheduler.amazonaws.com",
+    "training": SAGEMAKER,
+    "endpoint": SAGEMAKER,
+    "scheduler": SCHEDULER,
 }
 
 
@@ -24,7 +25,7 @@ def make_given(aws: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     Returns:
         The settings as they must be on the twin; and what is called otherwise there -> its name in the account.
     """
-    clients, moved = Clients(), {}
+    clients, moved = AwsClients(), {}
     aws = {k: v for k, v in aws.items() if k not in ("profile", "region")}
     for key, usage in (
         ("kms_key_arn", {}),
@@ -39,7 +40,7 @@ def make_given(aws: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         if aws.get(key):
             _bucket(clients, aws[key])
     if boundary := aws.get("permissions_boundary_arn"):
-        made = clients("iam").create_policy(PolicyName=_name(boundary), PolicyDocument=json.dumps(_ALL))["Policy"]
+        made = clients("iam").create_policy(PolicyName=_name(boundary), PolicyDocument=json.dumps(ALL))["Policy"]
         moved[made["Arn"]] = boundary
         aws["permissions_boundary_arn"] = made["Arn"]
     aws["roles"] = {k: _role(clients, k, arn, moved) for k, arn in (aws.get("roles") or {}).items() if arn}
@@ -53,7 +54,7 @@ def make_given(aws: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
 def fill(outputs: StackOutputs) -> None:
     """Put something of each kind into a stack's place on the twin, so that removing it takes what it will take."""
     assert outputs.aws
-    clients, s3 = Clients(), Clients()("s3")
+    clients, s3 = AwsClients(), AwsClients()("s3")
     store = outputs.store.url.removeprefix("s3://")
     for bucket, keys in ((store, STORE_KEYS), (outputs.aws.work_bucket, WORK_KEYS)):
         for key in keys:
@@ -76,7 +77,7 @@ def fill(outputs: StackOutputs) -> None:
 def start_job(outputs: StackOutputs) -> None:
     """Start a job on the twin that goes on until it is stopped, so that `down` takes what it will take."""
     assert outputs.aws
-    clients, settings = Clients(), f"{Clients().caller.twin}/_twin/settings"
+    clients, settings = AwsClients(), f"{AwsClients().caller.twin}/_twin/settings"
     asked = urllib.request.Request(settings, headers=owner_headers("aws", os.environ))
     with urllib.request.urlopen(asked, timeout=30) as answer:
         pace = json.load(answer)["pace"]
@@ -112,23 +113,23 @@ def _key_policy(region: str) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-def _bucket(clients: Clients, name: str) -> None:
+def _bucket(clients: AwsClients, name: str) -> None:
     region = clients.caller.region
     place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     clients("s3").create_bucket(Bucket=name, **place)
 
 
-def _role(clients: Clients, kind: str, arn: str, moved: dict[str, str]) -> str:
+def _role(clients: AwsClients, kind: str, arn: str, moved: dict[str, str]) -> str:
     iam, name = clients("iam"), _name(arn)
     statement = {"Effect": "Allow", "Principal": {"Service": _TRUST[kind]}, "Action": "sts:AssumeRole"}
     trust = {"Version": "2012-10-17", "Statement": [statement]}
     made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
-    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(_ALL))
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(ALL))
     moved[made] = arn
     return made
 
 
-def _registry(clients: Clients, registry: str, moved: dict[str, str]) -> str:
+def _registry(clients: AwsClients, registry: str, moved: dict[str, str]) -> str:
     """`<account>.dkr.ecr.<region>.amazonaws.com/path`: the same path on the twin."""
     host, _, path = registry.partition("/")
     account = host.partition(".")[0]
@@ -141,7 +142,7 @@ def _registry(clients: Clients, registry: str, moved: dict[str, str]) -> str:
     return "/".join(filter(None, [f"{TWIN_ACCOUNT}.dkr.ecr.{region}.amazonaws.com", path]))
 
 
-def _network(clients: Clients, network: dict[str, Any], moved: dict[str, str]) -> dict[str, Any]:
+def _network(clients: AwsClients, network: dict[str, Any], moved: dict[str, str]) -> dict[str, Any]:
     ec2 = clients("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
     subnets, groups = network.get("subnet_ids") or [], network.get("security_group_ids") or []

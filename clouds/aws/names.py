@@ -1,0 +1,73 @@
+"""Names and ARNs on AWS that both the program and the command line compute."""
+
+import re
+from typing import Any
+
+COST_TAG = "llmops:cost"
+"""`<project>/<stack>`: what the budget of a stack counts by, and what bootstrap has the account bill by."""
+PROJECT_TAG, STACK_TAG = "llmops:project", "llmops:stack"
+SAGEMAKER, SCHEDULER = "sagemaker.amazonaws.com", "scheduler.amazonaws.com"
+ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
+JOB_LOGS = "/aws/sagemaker/TrainingJobs"
+VARIANT = "main"
+"""Of every endpoint: alarms, autoscaling and metrics name it."""
+SCALING_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+IMAGES = ("training", "serving")
+MODEL_NAME, MODEL_SHA256 = "LLMOPS_MODEL_NAME", "LLMOPS_MODEL_SHA256"
+"""Variables of a serving container: the version that it serves."""
+_REGISTRY = re.compile(
+    r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*(?:/(?P<path>.+))?$"
+)
+
+
+def role_path(project: str) -> str:
+    """IAM path of every role that the stacks of a project make.
+
+    Policies allow changes of roles below it and of no other: nothing that is not a stack's belongs there.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+    """
+    return f"/llmops-kit/{project}/"
+
+
+def ci_path(project: str) -> str:
+    """IAM path of the roles that workflows take; no policy of bootstrap allows a change below it."""
+    return f"/llmops-ci/{project}/"
+
+
+def stack_tags(project: str, stack: str) -> dict[str, str]:
+    """The tags by which the resources of a stack are found."""
+    return {PROJECT_TAG: project, STACK_TAG: stack}
+
+
+def endpoint_logs(endpoint: str) -> str:
+    """The log group that SageMaker writes an endpoint's lines to."""
+    return f"{ENDPOINT_LOGS}/{endpoint}"
+
+
+def scalable_target(endpoint: str, variant: str = VARIANT) -> dict[str, str]:
+    """An endpoint's instance count, as Application Auto Scaling names it."""
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
+        "ScalableDimension": SCALING_DIMENSION,
+    }
+
+
+def repository_arns(registry: str, partition: str) -> dict[str, str]:
+    """Image -> ARN of its repository in a registry, `<account>.dkr.ecr.<region>.amazonaws.com[/path]`; else none."""
+    if not (match := _REGISTRY.match(registry)):
+        return {}
+    path = f"{match['path']}/" if match["path"] else ""
+    base = f"arn:{partition}:ecr:{match['region']}:{match['account']}:repository/{path}"
+    return {name: f"{base}{name}" for name in IMAGES}
+
+
+def serving_environment(alias: str, sha256: str, public_key: Any) -> dict[str, Any]:
+    """Variables of a container that serves a model version on SageMaker, which authenticates its callers."""
+    return {
+        "LLMOPS_AUTH": "platform",
+        "LLMOPS_PLATFORM": "sagemaker",
+        MODEL_NAME: alias,
+        MODEL_SHA256: sha256,
+        "LLMOPS_PUBLIC_KEY": public_key,
+    }

@@ -1,0 +1,86 @@
+"""Small objects in an S3 bucket, as the program, its dynamic providers and the command line read and write them.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+"""
+
+from contextlib import closing
+from typing import Any
+
+from clouds.aws.errors import error_code, explained, find
+
+TAKEN = ("PreconditionFailed", "412")
+_BUSY = ("ConditionalRequestConflict", "409")
+
+
+class S3Bucket:
+    """A bucket by its name; what is missing in it, or the bucket itself, counts as empty.
+
+    Attributes:
+        owner: arguments by which S3 refuses a bucket of another account; may be empty.
+    """
+
+    def __init__(self, s3: Any, name: str, account: str = "") -> None:
+        self.s3, self.name, self.url = s3, name, f"s3://{name}"
+        self.owner = {"ExpectedBucketOwner": account} if account else {}
+
+    def read(self, key: str, most: int | None = None) -> bytes | None:
+        """Content of an object, at most so many bytes of it; None: it is missing."""
+        with explained(f"{self.url}/{key}"):
+            answer = find(self.s3.get_object, Bucket=self.name, Key=key, **self.owner)
+            if answer is None:
+                return None
+            with closing(answer["Body"]) as body:
+                return body.read(most)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object, over one that may be there."""
+        with explained(f"{self.url}/{key}"):
+            self._put(key, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object unless there is one. Returns whether this call wrote it."""
+        from botocore.exceptions import ClientError
+
+        with explained(f"{self.url}/{key}"):
+            while True:
+                try:
+                    self._put(key, data, IfNoneMatch="*")
+                    return True
+                except ClientError as e:
+                    if error_code(e) in TAKEN:
+                        return False
+                    if error_code(e) not in _BUSY:  # another writer is at work on it: S3 asks to try again
+                        raise
+
+    def remove(self, key: str) -> None:
+        """Delete an object."""
+        with explained(f"{self.url}/{key}"):
+            find(self.s3.delete_object, Bucket=self.name, Key=key, **self.owner)
+
+    def describe(self, key: str, **options: str) -> dict[str, Any] | None:
+        """The answer of HeadObject; None: the object is missing. Errors of AWS's as they are."""
+        return find(self.s3.head_object, Bucket=self.name, Key=key, **options, **self.owner)
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object."""
+        with explained(f"{self.url}/{key}"):
+            return self.describe(key) is not None
+
+    def listed(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """Key -> its entry in ListObjectsV2, of the objects below a prefix; the console's empty folders are none."""
+        with explained(self.url):
+            pages = self._pages(Prefix=prefix)
+        found = [each for page in pages for each in page.get("Contents", [])]
+        return {each["Key"]: each for each in found if each["Size"] or not each["Key"].endswith("/")}
+
+    def folders(self, prefix: str) -> list[str]:
+        """Keys of the folders that begin with a prefix, without what is in them; none where the bucket is missing."""
+        with explained(self.url):
+            pages = find(self._pages, Prefix=prefix, Delimiter="/") or []
+        return [each["Prefix"].rstrip("/") for page in pages for each in page.get("CommonPrefixes", [])]
+
+    def _pages(self, **options: str) -> list[dict[str, Any]]:
+        return [*self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, **options, **self.owner)]
+
+    def _put(self, key: str, data: bytes, **options: str) -> None:
+        self.s3.put_object(Bucket=self.name, Key=key, Body=data, ChecksumAlgorithm="SHA256", **options, **self.owner)

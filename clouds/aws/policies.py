@@ -1,0 +1,65 @@
+"""Statements of IAM policies, for the program and for bootstrap.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+Policy = dict[str, Any]
+Statement = dict[str, Any]
+
+
+def document(statements: Iterable[Statement]) -> Policy:
+    """A policy document."""
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def policy(*statements: Statement) -> Policy:
+    """A document of the statements that name actions, as short as it can be: one resource stands without its list."""
+    named = [each for each in statements if each.get("Action") or each.get("NotAction")]
+    return document({**each, "Resource": _single(each["Resource"])} if "Resource" in each else each for each in named)
+
+
+def allow(actions: Iterable[str], resources: Any, **conditions: Any) -> Statement:
+    """Allow actions on resources, under conditions such as `StringEquals={"kms:ViaService": …}`.
+
+    Args:
+        actions: such as `s3:GetObject`, or several of a service: `kms: Decrypt Encrypt`.
+        resources: an ARN, or a list of them.
+        conditions: by operator.
+    """
+    return _statement("Allow", "Action", actions, resources, conditions)
+
+
+def deny(actions: Iterable[str], resources: Any, **conditions: Any) -> Statement:
+    """The reverse of `allow`."""
+    return _statement("Deny", "Action", actions, resources, conditions)
+
+
+def deny_all_but(actions: Iterable[str], resources: Any) -> Statement:
+    """Deny every other action than these."""
+    return _statement("Deny", "NotAction", actions, resources, {})
+
+
+def grant(principal: dict[str, Any] | str, actions: Iterable[str], resources: Any, **conditions: Any) -> Statement:
+    """A resource policy's statement: allow a principal."""
+    return allow(actions, resources, **conditions) | {"Principal": principal}
+
+
+def tls_only(action: str, resources: Any) -> Statement:
+    """A resource policy's statement: nobody without TLS."""
+    statement = deny([action], resources, Bool={"aws:SecureTransport": "false"}) | {"Sid": "TlsOnly", "Principal": "*"}
+    return statement | {"Resource": statement.pop("Resource")}  # last, as always: else every stack shows a change
+
+
+def _single(resources: Any) -> Any:
+    return resources[0] if isinstance(resources, list) and len(resources) == 1 else resources
+
+
+def _statement(effect: str, key: str, actions: Iterable[str], resources: Any, conditions: dict[str, Any]) -> Statement:
+    listed = [
+        f"{service}:{verb}" for service, _, verbs in (a.partition(":") for a in actions) for verb in verbs.split()
+    ]
+    conditioned = {"Condition": conditions} if conditions else {}
+    return {"Effect": effect, key: listed, **conditioned, "Resource": resources}

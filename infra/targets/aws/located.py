@@ -1,0 +1,25 @@
+"""The base of target aws's dynamic resources."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from clouds.aws.location import AwsLocation
+from infra.targets.dynamic import KitProvider
+
+
+class LocatedResource(dynamic.Resource):
+    """A dynamic resource that keeps the location of its stack beside its inputs."""
+
+    def __init__(
+        self,
+        provider: KitProvider,
+        name: str,
+        location: AwsLocation,
+        after: Sequence[pulumi.Resource] = (),
+        inputs: Mapping[str, Any] | None = None,
+    ) -> None:
+        props = {**location._asdict(), **(inputs or {})}
+        super().__init__(provider, name, props, pulumi.ResourceOptions(depends_on=list(after)))

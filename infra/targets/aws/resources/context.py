@@ -1,0 +1,117 @@
+"""The stack as every declaring module knows it: its location, names, tags and provider."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from clouds.aws.location import AwsCaller, AwsLocation
+from clouds.aws.names import COST_TAG, stack_tags
+from clouds.aws.settings import AwsSettings
+from contract.expiry import EXPIRES_TAG
+from infra.names import CloudNames
+from infra.targets.aws.account import AwsAccount
+from infra.targets.aws.preparation import IN_STATE
+
+_SERVICES = (
+    "applicationautoscaling",
+    "budgets",
+    "cloudwatch",
+    "ec2",
+    "ecr",
+    "iam",
+    "kms",
+    "logs",
+    "s3",
+    "sagemaker",
+    "scheduler",
+    "sns",
+    "sts",
+)
+
+
+@dataclass(frozen=True)
+class AwsContext:
+    """A stack on AWS. Plain values, but for the provider."""
+
+    caller: AwsCaller
+    project: str
+    name: str
+    profile: str
+    job_tags: dict[str, str]
+    """The tags that the provider puts on everything, for what it does not make."""
+    provider: aws.Provider = field(repr=False)
+
+    @property
+    def names(self) -> CloudNames:
+        """Names of resources in the account."""
+        return CloudNames(self.project, self.name)
+
+    @property
+    def location(self) -> AwsLocation:
+        """For dynamic resources."""
+        return AwsLocation(self.caller.account, self.caller.region, self.profile)
+
+    @property
+    def account(self) -> str:
+        """The account's id."""
+        return self.caller.account
+
+    @property
+    def region(self) -> str:
+        """The region's name."""
+        return self.caller.region
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags by which the stack's resources are found."""
+        return stack_tags(self.project, self.name)
+
+    @property
+    def job_prefix(self) -> str:
+        """How names of jobs begin; a UUID follows for scheduled ones, and both have 63 characters at most."""
+        return self.names.of("run", 26)
+
+    @property
+    def schedule_group(self) -> str:
+        """Name of the group that the stack's schedules are in."""
+        return self.names.of("schedules")
+
+    def arn(self, service: str, resource: str, *, region: bool = True) -> str:
+        """`arn:aws:logs:eu-central-1:123456789012:log-group:…`; IAM's have no region."""
+        return f"arn:{self.caller.partition}:{service}:{self.region if region else ''}:{self.account}:{resource}"
+
+    def bucket_arn(self, name: str) -> str:
+        """ARN of a bucket."""
+        return f"arn:{self.caller.partition}:s3:::{name}"
+
+    def options(self, **given: Any) -> pulumi.ResourceOptions:
+        """Options of a native resource, with the stack's provider."""
+        return pulumi.ResourceOptions(provider=self.provider, **given)
+
+
+def declare_context(caller: AwsCaller, project: str, name: str, settings: AwsSettings, expires: str) -> AwsContext:
+    """Declare the account and the provider.
+
+    The provider goes to that account alone: destroy and refresh run no program that could compare.
+    """
+    profile = settings.profile
+    account = AwsAccount(AwsLocation(caller.account, caller.region, profile))
+    # One cost tag for both names: a budget's filter joins tags by "or".
+    tags = {**settings.tags, **stack_tags(project, name), COST_TAG: f"{project}/{name}"}
+    tags |= {EXPIRES_TAG: expires} if expires else {}
+    url = caller.twin
+    provider = aws.Provider(
+        "aws",
+        region=caller.region,  # type: ignore[arg-type]  # any region's name
+        profile=profile or None,
+        allowed_account_ids=[caller.account],
+        default_tags=aws.ProviderDefaultTagsArgs(tags={**tags, "llmops:managed-by": "pulumi"}),
+        ignore_tags=aws.ProviderIgnoreTagsArgs(keys=[IN_STATE]),
+        endpoints=[aws.ProviderEndpointArgs(**dict.fromkeys(_SERVICES, url))] if url else None,
+        s3_use_path_style=True if url else None,
+        skip_metadata_api_check=True if url else None,
+        opts=pulumi.ResourceOptions(depends_on=[account]),
+    )
+    return AwsContext(caller, project, name, profile, tags, provider)

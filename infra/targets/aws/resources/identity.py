@@ -1,0 +1,240 @@
+"""Permissions: the roles of jobs, endpoints and the scheduler, and the key that signs model versions.
+
+Each role has the actions that its service takes on the stack's own scope, and no more; what AWS allows on `*` alone is
+marked. https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_aws import iam, kms
+
+from clouds.aws import policies
+from clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER, endpoint_logs, role_path
+from clouds.aws.settings import AwsSettings
+from infra import names
+from infra.settings import Endpoint
+from infra.targets.aws.resources.context import AwsContext
+from infra.targets.aws.resources.images import Repositories
+from infra.targets.aws.resources.network import AwsNetwork
+from infra.targets.aws.resources.observe import alarm_names
+from infra.targets.aws.resources.storage import AwsStorage, declare_key
+
+ALL = "*"  # for actions that know no resource
+_WRITE = ("kms:Encrypt", "kms:GenerateDataKey")
+_INTERFACE = "ec2: CreateNetworkInterfacePermission DeleteNetworkInterface DeleteNetworkInterfacePermission"
+_DESCRIBE = "ec2: DescribeDhcpOptions DescribeNetworkInterfaces DescribeSecurityGroups DescribeSubnets DescribeVpcs"
+
+
+@dataclass(frozen=True)
+class AwsRole:
+    """A role's ARN, and what must be there before it can do its work."""
+
+    arn: pulumi.Input[str]
+    ready: list[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class AwsRoles:
+    """The stack's roles."""
+
+    training: AwsRole
+    endpoint: AwsRole
+    scheduler: AwsRole
+
+    @property
+    def arns(self) -> dict[str, pulumi.Input[str]]:
+        """As the stack's outputs have them."""
+        return {"training": self.training.arn, "endpoint": self.endpoint.arn, "scheduler": self.scheduler.arn}
+
+
+@dataclass(frozen=True)
+class AwsSigningKey:
+    """The key that signs model versions; its private half never leaves KMS."""
+
+    arn: pulumi.Input[str]
+    public_key: pulumi.Output[str]
+
+
+@dataclass(frozen=True)
+class RoleScope:
+    """The resources that the roles may use."""
+
+    storage: AwsStorage
+    repositories: Repositories
+    network: AwsNetwork
+    endpoints: dict[str, Endpoint]
+
+
+def declare_roles(stack: AwsContext, aws: AwsSettings, scope: RoleScope) -> AwsRoles:
+    """Declare the roles, but for those that are given."""
+    jobs, schedules = stack.arn("sagemaker", "*"), stack.arn("scheduler", f"schedule-group/{stack.schedule_group}")
+
+    def role(name: str, service: str, source: str, given: str, statements: list[policies.Statement]) -> AwsRole:
+        trust = _trust(stack, f"{service}.amazonaws.com", source)
+        return AwsRole(given, []) if given else _role(stack, name, trust, aws.permissions_boundary_arn, statements)
+
+    training = role("training", "sagemaker", jobs, aws.roles.training, training_statements(stack, scope))
+    return AwsRoles(
+        training,
+        role("endpoint", "sagemaker", jobs, aws.roles.endpoint, endpoint_statements(stack, scope)),
+        role("scheduler", "scheduler", schedules, aws.roles.scheduler, scheduler_statements(stack, scope, training)),
+    )
+
+
+def declare_signing_key(stack: AwsContext, given: str) -> AwsSigningKey:
+    """Declare the key, unless one is given, and ask for its public half."""
+    arn: pulumi.Input[str] = given or _signing_key(stack).arn
+    found = kms.get_public_key_output(key_id=arn, opts=pulumi.InvokeOutputOptions(provider=stack.provider))
+    return AwsSigningKey(arn, found.public_key_pem)
+
+
+def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
+    """Statements of a training job's role: it reads versions and its own input, and writes its own run."""
+    store, work = scope.storage.store.arn, scope.storage.work.arn
+    return [
+        policies.allow(
+            ["s3:GetObject"],
+            [_in(store, "datasets/*"), _in(store, "models/*"), _in(work, "runs/*"), _in(work, "schedules/*")],
+        ),
+        policies.allow(["s3:PutObject"], [_in(work, "runs/*")]),
+        _list(store, "datasets/*", "models/*"),
+        _list(work, "runs/*", "schedules/*"),
+        *_image(scope.repositories, "training"),
+        *_logs(stack, JOB_LOGS),
+        _metrics(JOB_LOGS),
+        *_key(scope.storage, ["kms:Decrypt", *_WRITE]),
+        *_interfaces(stack, scope.network),
+    ]
+
+
+def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
+    """Statements of an endpoint's role: it loads a version, logs, and looks at its alarms while it is updated."""
+    store, work = scope.storage.store.arn, scope.storage.work.arn
+    asynchronous = any(entry.mode == "async" for entry in scope.endpoints.values())
+    found = [
+        policies.allow(["s3:GetObject"], [_in(store, "models/*")]),
+        _list(store, "models/*"),
+        *_image(scope.repositories, "serving"),
+        *_logs(stack, *(endpoint_logs(stack.names.of(name)) for name in scope.endpoints)),
+        _metrics(ENDPOINT_LOGS),
+        *_key(scope.storage, ["kms:Decrypt", *_WRITE] if asynchronous else ["kms:Decrypt"]),
+        *_interfaces(stack, scope.network),
+    ]
+    names_of_alarms = [a for endpoint in scope.endpoints for a in alarm_names(stack.names, endpoint)]
+    if names_of_alarms:
+        alarms = [stack.arn("cloudwatch", f"alarm:{name}") for name in names_of_alarms]
+        found.append(policies.allow(["cloudwatch:DescribeAlarms"], alarms))
+    if asynchronous:
+        found += [policies.allow(["s3:GetObject", "s3:PutObject"], [_in(work, "async/*")]), _list(work, "async/*")]
+    return found
+
+
+def scheduler_statements(stack: AwsContext, scope: RoleScope, training: AwsRole) -> list[policies.Statement]:
+    """Statements of the scheduler's role: it starts the stack's jobs with the training role."""
+    jobs = stack.arn("sagemaker", f"training-job/{stack.job_prefix}-*")
+    return [
+        policies.allow(["sagemaker:CreateTrainingJob", "sagemaker:AddTags"], [jobs]),
+        policies.allow(["iam:PassRole"], [training.arn], StringEquals={"iam:PassedToService": SAGEMAKER}),
+        policies.allow(["kms:Decrypt"], [scope.storage.key_arn]),  # the schedule's own content
+    ]
+
+
+def _role(
+    stack: AwsContext, name: str, trust: dict[str, Any], boundary: str, statements: list[policies.Statement]
+) -> AwsRole:
+    role = iam.Role(
+        f"role-{name}",
+        # Names of roles are unique whatever their path: `-role` is what tells it from the same role of earlier versions
+        # of the kit, at `/`, which goes after this one has come.
+        name=stack.names.of(f"{name}-role"),
+        path=role_path(stack.project),
+        description=f"{name} of {stack.project}, stack {stack.name}",
+        assume_role_policy=json.dumps(trust),
+        permissions_boundary=boundary or None,
+        opts=stack.options(),
+    )
+    policy = iam.RolePolicy(
+        f"role-{name}-policy",
+        name=name,
+        role=role.name,
+        policy=pulumi.Output.json_dumps(policies.document(statements)),
+        opts=stack.options(),
+    )
+    return AwsRole(role.arn, [role, policy])
+
+
+def _trust(stack: AwsContext, service: str, source: str) -> dict[str, Any]:
+    """Only the service, and only on behalf of this account's own scope (the confused deputy)."""
+    statement = policies.grant(
+        {"Service": service},
+        ["sts:AssumeRole"],
+        ALL,
+        StringEquals={"aws:SourceAccount": stack.account},
+        ArnLike={"aws:SourceArn": source},
+    )
+    del statement["Resource"]
+    return policies.document([statement])
+
+
+_ADMINISTER = (
+    "kms: Describe* Get* List* Put* Update* TagResource UntagResource Enable* Disable* ScheduleKeyDeletion"
+    " CancelKeyDeletion CreateAlias DeleteAlias Sign Verify"
+)
+
+
+def _signing_key(stack: AwsContext) -> kms.Key:
+    account = {"AWS": stack.arn("iam", "root", region=False)}
+    statements = [policies.grant(account, [_ADMINISTER], ALL)]
+    kind = {"key_usage": "SIGN_VERIFY", "customer_master_key_spec": "ECC_NIST_P256"}  # it knows no rotation
+    return declare_key(stack, names.SIGNING_KEY, "signing", "Signs model versions", statements, **kind)
+
+
+def _in(bucket: pulumi.Input[str], keys: str) -> pulumi.Output[str]:
+    return pulumi.Output.concat(bucket, "/", keys)
+
+
+def _list(bucket: pulumi.Input[str], *prefixes: str) -> policies.Statement:
+    return policies.allow(["s3:ListBucket"], [bucket], StringLike={"s3:prefix": list(prefixes)})
+
+
+def _image(repositories: Repositories, name: str) -> list[policies.Statement]:
+    pull = ["ecr: BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"]
+    return [
+        policies.allow(pull, [repositories.arns[name]]),
+        policies.allow(["ecr:GetAuthorizationToken"], ALL),
+    ]
+
+
+def _logs(stack: AwsContext, *groups: str) -> list[policies.Statement]:
+    arns = [stack.arn("logs", f"log-group:{group}") for group in groups]
+    actions = ["logs: CreateLogGroup CreateLogStream DescribeLogStreams PutLogEvents"]
+    return [policies.allow(actions, [each for arn in arns for each in (arn, f"{arn}:*")])] if arns else []
+
+
+def _metrics(namespace: str) -> policies.Statement:
+    return policies.allow(["cloudwatch:PutMetricData"], ALL, StringEquals={"cloudwatch:namespace": namespace})
+
+
+def _key(storage: AwsStorage, actions: list[str]) -> list[policies.Statement]:
+    return [
+        policies.allow(actions, [storage.key_arn]),
+        # SageMaker gives the disks of instances a grant.
+        policies.allow(["kms:CreateGrant"], [storage.key_arn], Bool={"kms:GrantIsForAWSResource": "true"}),
+    ]
+
+
+def _interfaces(stack: AwsContext, network: AwsNetwork) -> list[policies.Statement]:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-vpc"""
+    if not network:
+        return []
+    interfaces = stack.arn("ec2", "network-interface/*")
+    subnets = [pulumi.Output.concat(stack.arn("ec2", "subnet/"), s) for s in network.subnets]
+    groups = [pulumi.Output.concat(stack.arn("ec2", "security-group/"), g) for g in network.security_groups]
+    return [
+        policies.allow(["ec2:CreateNetworkInterface"], [interfaces, *subnets, *groups]),
+        policies.allow([_INTERFACE], [interfaces]),
+        policies.allow([_DESCRIBE], ALL),
+    ]

@@ -1,0 +1,34 @@
+"""Steps of bootstrap, and what they share."""
+
+import json
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from clouds.aws.errors import explained
+from llmops.platforms.aws.bootstrap.names import AwsNames
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.steps import ADMINISTRATOR, Steps
+
+TAGS = {"llmops:managed-by": "bootstrap"}
+
+
+@dataclass(kw_only=True)
+class AwsSteps(Steps):
+    """Steps in an account; see Steps."""
+
+    clients: AwsClients
+    names: AwsNames
+
+    def explained(self, what: str) -> AbstractContextManager[None]:
+        """See Steps."""
+        return explained(what, ADMINISTRATOR)
+
+
+def tags() -> list[dict[str, str]]:
+    """As most services take them."""
+    return [{"Key": k, "Value": v} for k, v in TAGS.items()]
+
+
+def same_json(one: object, other: object) -> bool:
+    """Are two documents the same, whatever the order of their keys?"""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
