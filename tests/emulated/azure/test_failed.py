@@ -28,8 +28,7 @@ def stack(lasting: tuple[AzureStack, str]) -> Iterator[AzureStack]:
     made, version = lasting
     made.serve("chat", version)
     yield made
-    assert made.subscription
-    made.subscription.clear_faults()
+    made.twin.clear_faults()
     made.entries.clear()
     made.up()
 
@@ -91,13 +90,12 @@ def test_an_endpoint_that_failed_is_put_again(stack: AzureStack) -> None:
 
 def test_a_repaired_image_serves_with_the_next_update(running: AzureStack) -> None:
     stack = running
-    assert stack.subscription
-    stack.subscription.fault("bad_image", image="process:serving*")
+    stack.twin.fault("bad_image", image="process:serving*")
     stack.serve("chat", stack.add_version("chatbot@1"))
     assert "crashed or terminated" in stack.up(refused=True)
     refresh(stack)
 
-    stack.subscription.clear_faults()
+    stack.twin.clear_faults()
     stack.up()
     assert states(stack) == ["Succeeded"]
     assert stack.changes() == {}
@@ -105,8 +103,7 @@ def test_a_repaired_image_serves_with_the_next_update(running: AzureStack) -> No
 
 def fail(stack: AzureStack, name: str) -> None:
     """An update in which the next operation on what is called so fails."""
-    assert stack.subscription
-    stack.subscription.fault("failure", name=name)
+    stack.twin.fault("failure", name=name)
     assert "platform's own" in stack.up(refused=True)
 
 
@@ -116,11 +113,10 @@ def refresh(stack: AzureStack) -> None:
 
 def states(stack: AzureStack) -> list[str]:
     """Provisioning states of the deployments of `chat`."""
-    assert stack.subscription
     resources = json.loads(stack.state())["deployment"]["resources"]
     (endpoint,) = [each["id"] for each in resources if each["type"].endswith(":OnlineEndpoint")]
-    with stack.subscription.entered():
-        client = stack.subscription.arm()
+    with stack.twin.entered():
+        client = stack.twin.arm()
         found: list[dict[str, Any]] = client.send("GET", f"{endpoint}/deployments", ENDPOINTS).json()["value"]
         client.close()
     return [each["properties"]["provisioningState"] for each in found]

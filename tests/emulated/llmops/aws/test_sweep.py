@@ -29,11 +29,9 @@ TRUST = {
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsStack]:
     """A deployed stack with an endpoint, in a twin of its own; it is expired."""
-    with running_account(tmp_path_factory.mktemp("sweep"), pace=0.05) as account:
-        account.region = "us-east-1"  # whose prices the kit knows
-        made = make_stack(
-            account, tmp_path_factory.mktemp("project") / "p", "dev", expires="2026-01-01", aws={"region": "us-east-1"}
-        )
+    folder = tmp_path_factory.mktemp("sweep")
+    with running_account(folder, pace=0.05, region="us-east-1") as account:  # whose prices the kit knows
+        made = make_stack(account, folder / "project", "dev", expires="2026-01-01")
         made.serve("chatbot", made.add_version("chatbot@1"))
         made.up()
         yield made
@@ -57,8 +55,7 @@ def kit(stack: AwsStack, *arguments: str, code: int = 0) -> str:
 
 def swept(stack: AwsStack, *of: str) -> dict[str, Any]:
     """What a sweep finds, in this process: (kind, name) -> row, expired and busy."""
-    assert stack.account
-    with stack.account.entered():
+    with stack.twin.entered():
         found = find(PulumiStack(Project(stack.folder), stack.name), of=of)
     left = {(each.thing.kind, each.thing.name): each.row for each in found.left}
     return {"left": left, "expired": [each.row for each in found.expired], "busy": found.busy}
@@ -76,10 +73,9 @@ def test_of_a_stack_and_its_state_nothing_is_left(stack: AwsStack) -> None:
 
 
 def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
-    assert stack.account
-    before = stack.account.inventory().keys()
-    theirs = _things_of_others(stack.account)
-    _failed_update(stack.account)
+    before = stack.twin.inventory().keys()
+    theirs = _things_of_others(stack.twin)
+    _failed_update(stack.twin)
     expected = {
         ("model", "llmops-dev-half"): "not in its stack's state",
         ("endpoint configuration", "llmops-dev-half"): "not in its stack's state",
@@ -92,7 +88,7 @@ def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
     assert swept(stack)["left"]["alarm", "llmops-dev-half"]["usd_month"] == 0.1
     assert "nobody is there to answer" in kit(stack, "sweep", "--remove", code=1)
     kit(stack, "sweep", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
-    left = stack.account.inventory().keys()
+    left = stack.twin.inventory().keys()
     assert left - before == theirs
     assert {key.partition(" ")[0] for key in before & left if "dev" in key} >= {"bucket", "repository", "model"}
     assert swept(stack)["expired"] == [], "its data alone is left"
@@ -103,8 +99,7 @@ def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
 
 def test_what_an_endpoint_uses_stays(stack: AwsStack) -> None:
     """As after a rollback that the state knows nothing of, or a change by hand."""
-    assert stack.account
-    sagemaker = stack.account.client("sagemaker")
+    sagemaker = stack.twin.client("sagemaker")
     name = stack.outputs()["aws"]["endpoints"]["chatbot"]
     ours = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
     variants = sagemaker.describe_endpoint_config(EndpointConfigName=ours)["ProductionVariants"]
@@ -135,9 +130,8 @@ def test_a_stack_that_is_being_changed_is_not_judged(stack: AwsStack) -> None:
 @pytest.mark.long
 def test_things_of_a_stack_that_no_backend_knows(stack: AwsStack) -> None:
     """They may be another backend's: they go when their stack is named, and data when it is named as data."""
-    assert stack.account
-    before = stack.account.inventory().keys()
-    _lost_stack(stack.account)
+    before = stack.twin.inventory().keys()
+    _lost_stack(stack.twin)
     lost = {
         *(("role", "llmops-old-endpoint"), ("topic", "llmops-old-alarms"), ("alarm", "llmops-old-5xx")),
         *(("schedules", "llmops-old-schedules"), ("budget", "llmops-old-budget"), ("bucket", "llmops-old-store")),
@@ -157,16 +151,15 @@ def test_things_of_a_stack_that_no_backend_knows(stack: AwsStack) -> None:
     (row,) = swept(stack, "old")["left"].values()
     assert (row["kind"], row["usd_month"]) == ("KMS key", 0.0)
     assert "will be deleted on" in row["why"]
-    assert {k for k in stack.account.inventory().keys() - before if "old" in k} == set()
+    assert {k for k in stack.twin.inventory().keys() - before if "old" in k} == set()
 
 
 def test_all_that_is_left_of_a_lost_state(stack: AwsStack) -> None:
     """Last: with an endpoint, what it is made of, and a private network."""
-    assert stack.account
     stack.pulumi("stack", "rm", "--force", "--yes", "--preserve-config")
-    _network(stack.account)
+    _network(stack.twin)
     kit(stack, "sweep", "--remove", "--yes", "--data", "dev")
-    left = stack.account.inventory().keys()
+    left = stack.twin.inventory().keys()
     assert {key for key in left if "dev" in key and "looks-like-ours" not in key} == set()
     assert not {"vpc", "subnet", "vpc endpoint", "flow log"} & {key.partition(" vp")[0] for key in left}
     assert {kind for kind, _ in swept(stack, "dev")["left"]} == {"KMS key"}

@@ -76,8 +76,7 @@ def kit(stack: AzureStack, *arguments: str, code: int = 0) -> str:
 
 def swept(stack: AzureStack, *of: str) -> dict[str, Any]:
     """What a sweep finds, in this process: (kind, name) -> row, and the expired stacks."""
-    assert stack.subscription
-    with stack.subscription.entered():
+    with stack.twin.entered():
         found = find(PulumiStack(Project(stack.folder), stack.name), of=of)
     left = {(each.thing.kind, each.thing.name): each.row for each in found.left}
     return {"left": left, "expired": [each.row for each in found.expired]}

@@ -44,7 +44,7 @@ class Owner:
 @contextmanager
 def owner_of(cloud: str, folder: Path) -> Iterator[Owner]:
     if cloud == "aws":
-        with running_account(folder, pace=0.05, containers="run") as account:
+        with running_account(folder, pace=0.05, containers="run", region="us-east-1") as account:
             before = account.inventory()
 
             def new() -> dict[str, Any]:
