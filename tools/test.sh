@@ -44,7 +44,7 @@ unit() { tests -n auto tests/unit; }
 # Each of these waits now and then, for engines, servers, timers and disks: four at once keep two processors busy. Those
 # of the clouds, two files at a time, the longest first, and the containers give way: the others have servers that answer
 # within a time. Containers build for minutes without a processor's help, so they begin with the rest.
-cloud_folders=(tests/emulated/{llmops/rehearsal,howto,llmops/rehearsal_azure,llmops/smoke,aws,llmops/aws,azure,llmops/azure,scanners})
+cloud_folders=(tests/emulated/{llmops/rehearsal,howto,llmops/smoke,aws,llmops/aws,azure,llmops/azure,scanners})
 clouds() { gently -n 2 --dist loadfile --no-loadscope-reorder "${cloud_folders[@]}"; }
 containers() { gently -n 2 --dist loadfile tests/containers; }
 others() { tests tests/emulated "${cloud_folders[@]/#/--ignore=}"; }
