@@ -1,15 +1,13 @@
 """Endpoints and deployments that Azure keeps as Failed: the next `up` mends them, whatever the state holds of them."""
 
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hosting import images
-from tests.support.azure_twin import TRAINING, AzureStack, Subscription, make_stack, running_twin
+from tests.support.azure_twin import TRAINING, AzureStack, Subscription, make_stack
 
 ENDPOINTS = "2025-12-01"
 DEPLOYMENT = "chatbot-1-*"
@@ -34,12 +32,14 @@ def stack(lasting: tuple[AzureStack, str]) -> Iterator[AzureStack]:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[AzureStack]:
-    """A stack in a subscription that runs images."""
-    with running_twin(tmp_path, pace=0.05, containers="run") as subscription:
-        made_of = {"serving": images.build("serving"), "training": TRAINING}
-        yield make_stack(subscription, tmp_path / "dev", "dev", images=made_of)
-    shutil.rmtree(tmp_path / "twin", ignore_errors=True)
+def running(stack: AzureStack) -> Iterator[AzureStack]:
+    """The stack while its subscription runs images."""
+    usual = stack.settings["images"]
+    stack.settings["images"] = {"serving": images.build("serving"), "training": TRAINING}
+    stack.twin.admin("PUT", "settings", {"containers": "run"})
+    yield stack
+    stack.twin.admin("PUT", "settings", {"containers": "none"})
+    stack.settings["images"] = usual
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,6 @@ def test_an_endpoint_that_failed_is_put_again(stack: AzureStack) -> None:
 def test_a_repaired_image_serves_with_the_next_update(running: AzureStack) -> None:
     stack = running
     stack.twin.fault("bad_image", image="process:serving*")
-    stack.serve("chat", stack.add_version("chatbot@1"))
     assert "crashed or terminated" in stack.up(refused=True)
     refresh(stack)
 
