@@ -20,18 +20,24 @@ pytest=(.venv/bin/python -m pytest -q --durations=10 --durations-min=1)
 tests() { "${pytest[@]}" "$@"; }
 gently() { nice -n 10 "${pytest[@]}" "$@"; }
 
+timed() { # timed LANE: runs it, and says how long it took
+    local began=$SECONDS status=0
+    "$1" || status=1
+    echo "--- $1: $((SECONDS - began)) s"
+    return "$status"
+}
+
 beside() { # beside SHOWN LANE...: all at once; the lanes' output follows that of the first
     local log lane status=0
     local -A logs lanes
     for lane in "${@:2}"; do
         log=$(mktemp)
-        "$lane" >"$log" 2>&1 &
+        timed "$lane" >"$log" 2>&1 &
         lanes[$lane]=$! logs[$lane]=$log
     done
-    "$1" || status=1
+    timed "$1" || status=1
     for lane in "${@:2}"; do
         wait "${lanes[$lane]}" || status=1
-        echo "--- beside: $lane"
         cat "${logs[$lane]}"
         rm -f "${logs[$lane]}"
     done
@@ -51,8 +57,8 @@ others() { tests tests/emulated "${cloud_folders[@]/#/--ignore=}"; }
 conformance() { tests tests/conformance; } # one thread, so that every sum is the same
 others_conformance() {
     local status=0
-    others || status=1
-    conformance || status=1
+    timed others || status=1
+    timed conformance || status=1
     return "$status"
 }
 
