@@ -30,7 +30,7 @@ rehearse: .venv/$(CLOUD)-twin.stamp engine ## Go through a model's whole life on
 	@.venv/bin/llmops rehearse $(CLOUD)
 
 faults: .venv/dev.stamp engine ## Rehearse with each fault in turn, and run the long tests: hours, beyond what `make test` does
-	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py tests/emulated/llmops/rehearsal_azure/every_fault.py
+	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py
 	@$(PYTHON_IN_VENV) -m pytest -q -m long tests/emulated twins/tests/emulated
 
 test: ## Set everything up and run every check and every test of the kit

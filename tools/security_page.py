@@ -42,7 +42,8 @@ class Test:
         """Where it runs, if not everywhere; `never` where it is skipped for good."""
         if "skip" in self.marks:
             return "never"
-        if "long" in self.marks or not self.path.name.startswith("test_"):
+        inherited = "support" in self.path.parts
+        if "long" in self.marks or not (inherited or self.path.name.startswith("test_")):
             return "by `make faults` alone"
         if "docker" in self.marks or "containers" in self.path.parts:
             return "where Docker runs"

@@ -16,40 +16,55 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
     printf '=== %s: %s after %d s\n' "$1" "$word" $((SECONDS - began))
 }
 
-tests() { # tests FOLDER [pytest options]: the tests of a folder
-    .venv/bin/python -m pytest -q --durations=5 --durations-min=5 "$1" "${@:2}"
+pytest=(.venv/bin/python -m pytest -q --durations=10 --durations-min=1)
+tests() { "${pytest[@]}" "$@"; }
+gently() { nice -n 10 "${pytest[@]}" "$@"; }
+
+timed() { # timed LANE: runs it, and says how long it took
+    local began=$SECONDS status=0
+    "$1" || status=1
+    echo "--- $1: $((SECONDS - began)) s"
+    return "$status"
 }
 
-beside() { # beside HELD SHOWN: both at once, the first one's output held back until the second is done
-    local log status=0
-    log=$(mktemp)
-    "$1" >"$log" 2>&1 &
-    local held=$!
-    "$2" || status=1
-    echo "--- beside: $1"
-    wait "$held" || status=1
-    cat "$log"
-    rm -f "$log"
+beside() { # beside SHOWN LANE...: all at once; the lanes' output follows that of the first
+    local log lane status=0
+    local -A logs lanes
+    for lane in "${@:2}"; do
+        log=$(mktemp)
+        timed "$lane" >"$log" 2>&1 &
+        lanes[$lane]=$! logs[$lane]=$log
+    done
+    timed "$1" || status=1
+    for lane in "${@:2}"; do
+        wait "${lanes[$lane]}" || status=1
+        cat "${logs[$lane]}"
+        rm -f "${logs[$lane]}"
+    done
     return "$status"
 }
 
 check() { make check; } # most of it is pyright, on one processor
-unit() { tests tests/unit -n auto; }
+unit() { tests -n auto tests/unit; }
 
-# Each of these waits now and then, for engines, servers and timers: three at once keep two processors busy. Those of
-# the clouds, two files at a time, the longest first, give way: the others have servers that answer within a time.
-cloud_folders=(tests/emulated/{llmops/rehearsal,howto,llmops/rehearsal_azure,llmops/smoke,aws,llmops/aws,azure,llmops/azure,scanners})
-clouds() {
-    nice -n 10 .venv/bin/python -m pytest -q --durations=20 --durations-min=10 \
-        -n 2 --dist loadfile --no-loadscope-reorder "${cloud_folders[@]}"
-}
-containers() { tests tests/containers -n 2 --dist loadfile; }
-conformance() { tests tests/conformance; } # one thread, so that every sum is the same
+# Each of these waits now and then, for engines, servers, timers and disks: four at once keep two processors busy. Those
+# of the clouds, two files at a time, the longest first, and the containers give way: the others have servers that answer
+# within a time. Containers build for minutes without a processor's help, so they begin with the rest.
+cloud_folders=(tests/emulated/{llmops/rehearsal,howto,llmops/smoke,aws,llmops/aws,azure,llmops/azure,scanners})
+clouds() { gently -n 2 --dist loadfile --no-loadscope-reorder "${cloud_folders[@]}"; }
+containers() { gently -n 2 --dist loadfile tests/containers; }
 others() { tests tests/emulated "${cloud_folders[@]/#/--ignore=}"; }
+conformance() { tests tests/conformance; } # one thread, so that every sum is the same
+others_conformance() {
+    local status=0
+    timed others || status=1
+    timed conformance || status=1
+    return "$status"
+}
 
-twins_unit() { tests twins/tests/unit -n auto; }
-twins_emulated() { tests twins/tests/emulated -n 2 --dist loadfile; }
-twins_containers() { tests twins/tests/containers -n 2 --dist loadfile; }
+twins_unit() { tests -n auto twins/tests/unit; }
+twins_emulated() { tests -n 2 --dist loadfile twins/tests/emulated; }
+twins_containers() { tests -n 2 --dist loadfile twins/tests/containers; }
 
 trap 'tools/docker.sh stop' EXIT
 step setup make .venv/dev.stamp engine
@@ -57,9 +72,8 @@ if ((${#failed[@]})); then exit 1; fi
 step machine tools/test-machine.sh
 case ${1:-} in
     kit)
-        step check+unit beside check unit
-        step emulated beside clouds others
-        step containers+conformance beside conformance containers
+        step check+unit beside unit check
+        step emulated beside clouds others_conformance containers
         ;;
     twins)
         step unit twins_unit

@@ -1,7 +1,6 @@
 """A twin of an Azure subscription as a process of its own, its clients, and stacks on it."""
 
 import json
-import os
 import ssl
 import urllib.request
 from collections.abc import Iterator
@@ -9,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RequestIdPolicy, RetryPolicy
 from azure.core.polling import LROPoller
@@ -18,37 +16,24 @@ from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from azure.mgmt.core import ARMPipelineClient
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
-from contract.documents.outputs import StackOutputs
-from contract.layout import MANIFEST
-from llmops.platforms.registry import open_platform
-from tests.support import stacks
-from tests.support.clients import client_environ
-from tests.support.models import copy_model, tiny_model
 from tests.support.twin_keys import asked
+from tests.support.twin_stacks import SERVING as SERVING
+from tests.support.twin_stacks import TRAINING as TRAINING
+from tests.support.twin_stacks import RunningTwin, TwinStack, running
+from tests.support.twin_stacks import make_stack as make_stack
 from twins.azure import control
 from twins.azure.entra import certificates
 
 LOCATION = "westeurope"
-SERVING = f"process:serving@sha256:{'5' * 64}"
-TRAINING = f"process:training@sha256:{'7' * 64}"
 GROUPS = "2024-03-01"
 MANAGEMENT = "https://management.azure.com/.default"
 
 
 @dataclass
-class Subscription:
-    """A running twin."""
+class Subscription(RunningTwin):
+    """A running twin of an Azure subscription."""
 
-    home: Path
-    info: control.AzureTwinInfo
-    environ: dict[str, str]
-    """What a client of the twin is started with; it holds the engine and the twin's own state backend too."""
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """This process's environment is the one of the twin's clients meanwhile."""
-        with mock.patch.dict(os.environ, self.environ, clear=True):
-            yield
+    control = control
 
     def arm(self, credential: Any = None) -> "ArmClient":
         """A client of Resource Manager, as the owner unless another credential is given; within `entered`."""
@@ -57,14 +42,6 @@ class Subscription:
     def application(self, name: str) -> "Application":
         """An application without any role."""
         return Application(self, **self.admin("POST", "applications", {"name": name}))
-
-    def fault(self, kind: str, **members: Any) -> None:
-        """Let something go wrong from now on (twins/azure/faults.py)."""
-        control.add_fault(self.home, kind, members)
-
-    def clear_faults(self) -> None:
-        """Let nothing more go wrong."""
-        control.clear_faults(self.home)
 
     def admin(self, method: str, route: str, body: Any = None) -> Any:
         """One of the twin's own routes."""
@@ -76,6 +53,12 @@ class Subscription:
     def trust(self) -> ssl.SSLContext:
         """Of a client that knows the twin alone."""
         return certificates.client_context(self.home)
+
+    def stack_settings(self) -> dict[str, Any]:
+        return {"target": "azure", "azure": {"location": self.info.location}, **super().stack_settings()}
+
+
+AzureStack = TwinStack[Subscription]
 
 
 @dataclass(frozen=True)
@@ -137,48 +120,5 @@ def running_twin(
     folder: Path, *, name: str = "twin", containers: str = "none", **options: Any
 ) -> Iterator[Subscription]:
     """A twin with its state in `folder`/`name`; ended afterwards. It runs no containers unless told to "run" them."""
-    home = folder / name
-    info = control.up(home, say=lambda _: None, containers=containers, location=LOCATION, **options)
-    try:
-        yield Subscription(home, info, client_environ(control.environment(home)))
-    finally:
-        control.down(home)
-
-
-@dataclass
-class AzureStack(stacks.Stack):
-    """A stack on a twin."""
-
-    subscription: Subscription | None = None
-
-    def add_version(self, alias: str, licence: str = "") -> str:
-        """Put the tiny model into the stack's store, signed with its key; what a promotion writes."""
-        assert self.subscription
-        folder = copy_model(tiny_model(), self.folder / "incoming" / alias)
-        manifest = json.loads((folder / MANIFEST).read_text()) | {"name": alias.partition("@")[0]}
-        manifest |= {"licence": licence} if licence else {}
-        (folder / MANIFEST).write_text(json.dumps(manifest))
-        with self.subscription.entered():
-            platform = open_platform(StackOutputs.parse(json.dumps(self.outputs()), where="outputs"))
-            ref = platform.store().put_model(folder, platform.sign)
-        return f"{ref.alias}@sha256:{ref.sha256}"
-
-    def serve(self, name: str, model: str, **fields: Any) -> None:
-        """Write an entry. The tiny model was never evaluated, so its gate is waived."""
-        self.entries[name] = {"model": model, "gate": "waived", **fields}
-
-
-def make_stack(
-    subscription: Subscription, folder: Path, name: str, *, deploy: bool = True, **settings: Any
-) -> AzureStack:
-    """A stack in the subscription, deployed without endpoints."""
-    defaults = {
-        "target": "azure",
-        "azure": {"location": LOCATION},
-        "images": {"serving": SERVING, "training": TRAINING},
-    }
-    stack = AzureStack(folder, name, subscription.environ, settings=defaults | settings, subscription=subscription)
-    stack.make()
-    if deploy:
-        stack.up()
-    return stack
+    with running(Subscription, folder, name, containers, location=LOCATION, **options) as subscription:
+        yield subscription

@@ -1,7 +1,7 @@
 """The demo in a fresh copy of the checkout, as a newcomer would have it."""
 
-import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,9 +12,10 @@ from pathlib import Path
 
 from contract.documents.run import RunSpec
 from contract.documents.store import StoreDocument
-from contract.layout import SPEC, cache_dir, model_key
+from contract.layout import MANIFEST, SPEC, cache_dir, model_key
 from hosting import images
 from tests.support.checkout import CHECKOUT
+from tests.support.sources import sources_key
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,14 @@ class Demo:
 def made_demo(folder: Path) -> Iterator[Demo]:
     """Run `make demo` in a copy at `folder`, and `make demo-down` at the end.
 
-    It trains once a machine for the same training image and recipe: what the run needed and made is kept in the kit's
-    cache, and the next demo finds a complete run of the same inputs.
+    It trains once a machine for the same lock, recipe and sources of training: what the run needed and made is kept in
+    the kit's cache, and the next demo finds a complete run of the same inputs.
     """
     copy_checkout(folder)
-    data, kept = folder / ".llmops/demo", cache_dir() / "tests/demos" / _inputs()
+    data, kept = folder / ".llmops/demo", cache_dir() / "tests/demos" / inputs_key()
     if kept.exists():
         shutil.copytree(kept, data, symlinks=True)
+        _rename_image(data / "runs")
     try:
         output = _run(["make", "demo"], folder)
         if "stage=train" in output:
@@ -49,12 +51,18 @@ def made_demo(folder: Path) -> Iterator[Demo]:
         _run(["make", "demo-down"], folder)
 
 
-def _inputs() -> str:
-    """What the demo's run is made of, as far as files tell. The kit compares the rest before it takes a run."""
-    key = hashlib.sha256(images.reference("training").encode())
-    for name in ("chatbot.yaml", "chatbot/facts.jsonl"):
-        key.update((CHECKOUT / "recipes" / name).read_bytes())
-    return key.hexdigest()[:16]
+def inputs_key(root: Path = CHECKOUT) -> str:
+    """A hash of the files that the demo's model version is made from."""
+    others = ("requirements/training.txt", "recipes/chatbot.yaml", "recipes/chatbot/facts.jsonl")
+    return sources_key("training.__main__", root=root, others=tuple(root / name for name in others))
+
+
+def _rename_image(runs: Path) -> None:
+    """Let a kept run name the training image of now, which may have other files: none of them is one that trains."""
+    now = images.reference("training").encode()
+    for name in (SPEC, MANIFEST):
+        for path in runs.rglob(name):
+            path.write_bytes(re.sub(rb"process:training@sha256:[0-9a-f]{64}", now, path.read_bytes()))
 
 
 def _keep(data: Path, kept: Path) -> None:

@@ -17,12 +17,11 @@ from pathlib import Path
 
 from contract.layout import cache_dir
 from tests.support.checkout import CHECKOUT
+from tests.support.sources import sources_key
 
 BASE_ALIAS = "smollm2-135m@1"
 """An alias that fits `base_model`."""
 _LOCKS = CHECKOUT / "requirements"
-# A change of these makes another model; a change elsewhere in training/ does not convert everything again.
-_CONVERSION = ["importing", "from_gguf", "weights", "openvino_form", "manifests", "chat"]
 
 
 def base_model() -> Path:
@@ -83,11 +82,8 @@ def training_python() -> str:
 
 def _cached(kind: str, make, *inputs: Path) -> Path:
     """The folder that `make` fills, keyed by the code and locks that it is made from."""
-    code = [CHECKOUT / "training" / f"{name}.py" for name in _CONVERSION]
-    key = hashlib.sha256()
-    for path in [*code, _LOCKS / "training.txt", CHECKOUT / "contract" / "documents" / "model.py", *inputs]:
-        key.update(path.read_bytes())
-    folder = cache_dir() / "tests" / "models" / f"{kind}-{key.hexdigest()[:16]}"
+    key = sources_key("training.importing", others=(_LOCKS / "training.txt", *inputs))
+    folder = cache_dir() / "tests" / "models" / f"{kind}-{key}"
     with _locked(folder):
         if not folder.exists():
             make(folder)  # appears by a rename, so that a folder that is there is complete

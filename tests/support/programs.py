@@ -1,21 +1,19 @@
 """Programs of a few resources under the real engine, with a stand-in plugin."""
 
 import json
-import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmops.pulumi_engine.engine import ensure
-from tests.support.stacks import finish
+from tests.support.stacks import PulumiProject
 
 PROJECT = "name: parts\nruntime: {name: python, options: {toolchain: pip, virtualenv: " + sys.prefix + "}}\n"
 
 
 @dataclass
-class Program:
+class Program(PulumiProject):
     """A project in `folder`: resources by a program's text, driven by `pulumi`."""
 
     folder: Path
@@ -24,7 +22,7 @@ class Program:
     """Its types' prefix: "aws", "azure-native"."""
     head: str
     """The program's first lines: imports, and a provider."""
-    stack: str = "one"
+    name: str = "one"
 
     def make(self, text: str = "") -> None:
         """Write the project, and make its empty stack."""
@@ -37,27 +35,6 @@ class Program:
         """Replace the program."""
         (self.folder / "__main__.py").write_text(f"{self.head}\n{textwrap.dedent(text)}\n")
 
-    def pulumi(self, *arguments: str, refused: bool = False) -> str:
-        """Run a command of the engine; its whole output. It must fail if, and only if, `refused`."""
-        process = self.start(*arguments)
-        text = finish(process)
-        assert bool(process.returncode) == refused, f"pulumi {' '.join(arguments)}: {process.returncode}\n{text}"
-        assert "Traceback" not in text, text
-        return text
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start a command of the engine in a process group of its own."""
-        return subprocess.Popen(
-            [str(ensure().pulumi), *arguments, "--stack", self.stack, "--non-interactive"],
-            cwd=self.folder,
-            env=dict(self.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            process_group=0,
-        )
-
     def up(self, text: str = "", *, refused: bool = False) -> str:
         """`pulumi up` of a program."""
         if text:
@@ -68,18 +45,11 @@ class Program:
         """What `pulumi preview` would do: logical name -> operation; nothing that stays the same."""
         if text:
             self.write(text)
-        return {
-            name: step["op"] for name, step in self.steps().items() if step["op"] not in ("same", "read", "refresh")
-        }
-
-    def steps(self) -> dict[str, dict[str, Any]]:
-        """Logical name -> the step that `pulumi preview` shows."""
-        output = self.pulumi("preview", "--json")
-        return {s["urn"].rpartition("::")[2]: s for s in json.loads(output[output.index("{") :])["steps"]}
+        return self.operations()
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """Logical name -> what the state holds of each resource of the plugin."""
-        deployment = json.loads(self.pulumi("stack", "export"))["deployment"]
+        deployment = json.loads(self.state())["deployment"]
         found = [r for r in deployment.get("resources", []) if r["type"].startswith(f"{self.plugin}:")]
         return {r["urn"].rpartition("::")[2]: r for r in found}
 

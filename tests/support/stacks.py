@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,29 +38,13 @@ def finish(process: "subprocess.Popen[str]", seconds: float = 300) -> str:
         raise AssertionError(f"{process.args} did not end in {seconds} s: {process.communicate()[0]}") from None
 
 
-@dataclass
-class Stack:
-    """A stack of a project in `folder`."""
+class PulumiProject:
+    """A project in a folder, driven by the real engine."""
 
     folder: Path
     name: str
-    environ: Mapping[str, str]
-    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def make(self) -> None:
-        """Write the project, and make the stack in its backend."""
-        self.folder.mkdir(exist_ok=True)
-        text = (CHECKOUT / "Pulumi.yaml").read_text().replace("virtualenv: .venv", f"virtualenv: {sys.prefix}")
-        (self.folder / "Pulumi.yaml").write_text(text.replace("main: infra\n", ""))
-        (self.folder / "__main__.py").write_text(PROGRAM)
-        self.configure()
-        self.pulumi("stack", "init")
-
-    def configure(self) -> None:
-        """Write the stack's file."""
-        config = {f"llmops:{key}": value for key, value in {**self.settings, "endpoints": self.entries}.items()}
-        YAML().dump({"config": config}, self.folder / f"Pulumi.{self.name}.yaml")
+    """Of its stack."""
+    environ: dict[str, str]
 
     def pulumi(self, *arguments: str, refused: bool = False, **variables: str) -> str:
         """Run a command of the engine; its whole output. It must fail if, and only if, `refused`."""
@@ -85,6 +68,49 @@ class Stack:
             process_group=0,
         )
 
+    def state(self) -> str:
+        """The exported state, as text."""
+        return self.pulumi("stack", "export")
+
+    def steps(self, *arguments: str) -> list[dict[str, Any]]:
+        """The steps that `pulumi preview` shows."""
+        text = self.pulumi("preview", "--json", *arguments)
+        return json.loads(text[text.index("{") :])["steps"]
+
+    def operations(self, *arguments: str) -> dict[str, str]:
+        """What `pulumi preview` would do: logical name -> operation; nothing that stays the same."""
+        steps = self.steps(*arguments)
+        return {s["urn"].rpartition("::")[2]: s["op"] for s in steps if s["op"] not in ("same", "read", "refresh")}
+
+
+@dataclass
+class Stack(PulumiProject):
+    """A stack of a project in `folder`."""
+
+    folder: Path
+    name: str
+    environ: dict[str, str]
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def make(self) -> None:
+        """Write the project, and make the stack in its backend."""
+        self.folder.mkdir(exist_ok=True)
+        text = (CHECKOUT / "Pulumi.yaml").read_text().replace("virtualenv: .venv", f"virtualenv: {sys.prefix}")
+        (self.folder / "Pulumi.yaml").write_text(text.replace("main: infra\n", ""))
+        (self.folder / "__main__.py").write_text(PROGRAM)
+        self.configure()
+        self.pulumi("stack", "init")
+
+    def configure(self) -> None:
+        """Write the stack's file."""
+        config = {f"llmops:{key}": value for key, value in {**self.settings, "endpoints": self.entries}.items()}
+        YAML().dump({"config": config}, self.folder / f"Pulumi.{self.name}.yaml")
+
+    def serve(self, name: str, model: str, **fields: Any) -> None:
+        """Write an entry. The tiny model was never evaluated, so its gate is waived."""
+        self.entries[name] = {"model": model, "gate": "waived", **fields}
+
     def up(self, *, refused: bool = False) -> str:
         """`pulumi up` of the entries."""
         self.configure()
@@ -93,14 +119,26 @@ class Stack:
     def changes(self, *arguments: str) -> dict[str, str]:
         """What `pulumi preview` of the entries would do: logical name -> operation; nothing that stays the same."""
         self.configure()
-        text = self.pulumi("preview", "--json", *arguments)
-        steps = json.loads(text[text.index("{") :])["steps"]
-        return {s["urn"].rpartition("::")[2]: s["op"] for s in steps if s["op"] not in ("same", "read", "refresh")}
-
-    def state(self) -> str:
-        """The exported state, as text."""
-        return self.pulumi("stack", "export")
+        return self.operations(*arguments)
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs."""
         return json.loads(self.pulumi("stack", "output", "--json"))
+
+    def llmops(self, *arguments: str, code: int = 0) -> str:
+        """Run the kit's command line in the stack's project, where nobody can answer a question; what it printed.
+
+        What it wrote to stderr is part of that where it fails.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "llmops", *arguments],
+            cwd=self.folder,
+            env={**self.environ, "PULUMI_STACK": self.name},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.stdout + (done.stderr if code else "")

@@ -2,38 +2,32 @@
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contract.twins import TWIN_ACCOUNT
 from tests.emulated.aws.conftest import MakeStack
-from tests.support.aws import Account, AwsStack
+from tests.support.aws import Account, AwsStack, make_stack
 
 KEPT = " (llmops down keeps it)"
 
 
-def llmops(stack: AwsStack, *arguments: str, code: int = 0) -> str:
-    """Run a verb in the stack's project."""
-    done = subprocess.run(
-        [sys.executable, "-m", "llmops", *arguments, "--stack", stack.name],
-        cwd=stack.folder,
-        env=dict(stack.environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == code, done.stdout
-    assert "Traceback" not in done.stdout
-    return done.stdout
+@pytest.fixture(scope="module")
+def shared(account: Account, tmp_path_factory: pytest.TempPathFactory) -> AwsStack:
+    """A deployed stack, which each test leaves as its settings and entries say."""
+    return make_stack(account, tmp_path_factory.mktemp("shared").resolve(), "shared")
+
+
+@pytest.fixture(scope="module")
+def first(shared: AwsStack) -> str:
+    """A version in its store."""
+    return shared.add_version("chatbot@1")
 
 
 def physical(stack: AwsStack, endpoint: str) -> str:
@@ -73,14 +67,14 @@ def test_a_whole_life_leaves_nothing_behind(account: Account, make: MakeStack) -
     assert stack.changes() == {}
 
     assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the way out"
-    llmops(stack, "down")
+    stack.llmops("down")
     kept = account.inventory()
     kinds = {name.rpartition(" ")[0] for name in kept}
     assert {"bucket", "key", "repository", "model package group"} <= kinds
     assert not {"endpoint", "model", "configuration", "alarm", "role", "schedule", "topic"} & kinds
-    llmops(stack, "up")
+    stack.llmops("up")
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
-    llmops(stack, "down", "--data", stack.name)
+    stack.llmops("down", "--data", stack.name)
     assert account.inventory() == before
 
 
@@ -143,19 +137,18 @@ def test_a_stack_file_of_an_account_goes_to_the_twin_as_it_is(account: Account, 
         file.read_text() + "secretsprovider: awskms:///alias/none?region=eu-central-1\nencryptedkey: AAAA\n"
     )
     before = file.read_bytes()
-    llmops(stack, "up")
-    assert "nothing to change" in llmops(stack, "plan")
+    stack.llmops("up")
+    assert "nothing to change" in stack.llmops("plan")
     assert file.read_bytes() == before
-    llmops(stack, "down", "--data", stack.name)
+    stack.llmops("down", "--data", stack.name)
     assert not any("-encrypted-" in name for name in account.inventory())
 
 
 @pytest.mark.scorecard("silent-rollback")
 def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
-    account: Account, make: MakeStack
+    account: Account, shared: AwsStack, first: str
 ) -> None:
-    stack = make("rollback")
-    first, second = stack.add_version("chatbot@1"), stack.add_version("chatbot@2", licence="MIT")
+    stack, second = shared, shared.add_version("chatbot@2", licence="MIT")
     stack.serve("chat", first)
     stack.up()
     name = physical(stack, "chat")
@@ -171,11 +164,11 @@ def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
     text = stack.up(refused=True)
     assert "chatbot@2" in text
     assert first in text, "the line that goes back"
-    assert "rejected" in llmops(stack, "models", "list")
+    assert "rejected" in stack.llmops("models", "list")
     stack.serve("chat", first)
     stack.up()
     assert stack.changes() == {}
-    llmops(stack, "models", "clear", "chatbot@2")
+    stack.llmops("models", "clear", "chatbot@2")
     stack.serve("chat", second)
     stack.up()
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] != old
@@ -184,7 +177,7 @@ def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
         stack.serve("chat", first)
         text = stack.up()
     assert "no longer rings" in text
-    assert "rejected" not in llmops(stack, "models", "list"), "the good version is not blamed for the bad one's errors"
+    assert "rejected" not in stack.llmops("models", "list"), "the good version is not blamed for the bad one's errors"
 
 
 @contextmanager
@@ -212,17 +205,19 @@ def _failing(account: Account, endpoint: str) -> Iterator[None]:
     rings.join()
 
 
-def test_an_endpoint_that_failed_to_start_is_removed_by_the_next_up(account: Account, make: MakeStack) -> None:
-    stack = make("failed")
-    stack.serve("chat", stack.add_version("chatbot@1"))
+def test_an_endpoint_that_failed_to_start_is_removed_by_the_next_up(
+    account: Account, shared: AwsStack, first: str
+) -> None:
+    stack = shared
+    stack.serve("failed", first)
     account.fault("silent", image=stack.settings["images"]["serving"])
-    assert "endpoint-chat" in stack.up(refused=True)
+    assert "endpoint-failed" in stack.up(refused=True)
     sagemaker = account.client("sagemaker")
     names = [e["EndpointName"] for e in sagemaker.list_endpoints(StatusEquals="Failed")["Endpoints"]]
-    assert any("failed-chat" in n for n in names)
+    assert any("shared-failed" in n for n in names)
     account.clear_faults()
     stack.up()
-    assert sagemaker.describe_endpoint(EndpointName=physical(stack, "chat"))["EndpointStatus"] == "InService"
+    assert sagemaker.describe_endpoint(EndpointName=physical(stack, "failed"))["EndpointStatus"] == "InService"
     assert stack.changes() == {}
 
 
@@ -273,7 +268,7 @@ def test_an_interrupted_update_goes_on(account: Account, make: MakeStack) -> Non
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    llmops(stack, "up")
+    stack.llmops("up")
     assert stack.changes() == {}
     assert "pending" not in json.dumps(json.loads(stack.state())["deployment"].get("pending_operations") or "")
 
@@ -294,7 +289,7 @@ def test_two_stacks_in_one_account_leave_each_other_alone(account: Account, make
     dev.serve("chat", dev.add_version("chatbot@2", licence="MIT"))
     dev.up()
     assert of_prod() == held
-    llmops(dev, "down", "--data", dev.name)
+    dev.llmops("down", "--data", dev.name)
     assert of_prod() == held
     assert prod.state() == state
     assert prod.changes() == {}
@@ -327,9 +322,8 @@ def test_no_secret_gets_into_state_or_output(account: Account, make: MakeStack) 
     assert "PRIVATE KEY" not in state
 
 
-def test_a_stack_of_the_twin_is_not_taken_to_an_account(account: Account, make: MakeStack, tmp_path) -> None:
+def test_a_stack_of_the_twin_is_not_taken_to_an_account(account: Account, shared: AwsStack, tmp_path: Path) -> None:
     """From a shell with a profile and without the twin's address."""
-    stack = make("planted")
     (tmp_path / "config").write_text("[profile planted]\nregion = eu-central-1\n")
     (tmp_path / "credentials").write_text("[planted]\naws_access_key_id = AKIAPLANTED\naws_secret_access_key = x\n")
     planted = {
@@ -344,14 +338,15 @@ def test_a_stack_of_the_twin_is_not_taken_to_an_account(account: Account, make: 
     }
     before = account.inventory()
     for command in ("up", "refresh"):
-        text = stack.pulumi(command, "--yes", "--skip-preview", refused=True, **planted)
+        text = shared.pulumi(command, "--yes", "--skip-preview", refused=True, **planted)
         assert "twin" in text, text
     assert account.inventory() == before
 
 
-def test_a_stack_of_an_account_is_not_taken_to_the_twin(account: Account, make: MakeStack) -> None:
+def test_a_stack_of_an_account_is_not_taken_to_the_twin(account: Account, shared: AwsStack) -> None:
     """From a shell with the twin's address: its state tells of another account, which is never touched or forgotten."""
-    stack = make("real")
+    stack = shared
+    (stack.folder / "twin.json").write_text(stack.state())
     state = json.loads(stack.state().replace(TWIN_ACCOUNT, "123456789012"))
     for resource in state["deployment"]["resources"]:
         if resource["type"] == "pulumi:providers:aws":
@@ -364,3 +359,4 @@ def test_a_stack_of_an_account_is_not_taken_to_the_twin(account: Account, make: 
         assert "123456789012" in text or f"AWS account ID not allowed: {TWIN_ACCOUNT}" in text, text
     assert account.inventory() == before
     assert json.loads(stack.state())["deployment"]["resources"] == json.loads(held)["deployment"]["resources"]
+    stack.pulumi("stack", "import", "--file", "twin.json")

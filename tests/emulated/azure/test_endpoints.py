@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 from contract.documents.outputs import StackOutputs
-from contract.layout import MANIFEST
 from hosting import images
 from llmops.platforms.registry import open_platform
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
-from tests.support.models import copy_model, tiny_model
 
 ROLLOUT = {"strategy": "canary", "canary_percent": 30, "mirror_percent": 50, "bake_seconds": 3}
 QUESTION = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
@@ -45,10 +43,9 @@ def stack(subscription: Subscription, tmp_path: Path) -> AzureStack:
 @contextmanager
 def asked(stack: AzureStack, at_once: int = 1) -> Iterator[Counter[str]]:
     """Ask the endpoint all the time meanwhile; how often each version answered, and what else came."""
-    assert stack.subscription
     found: Counter[str] = Counter()
     done = threading.Event()
-    with stack.subscription.entered():
+    with stack.twin.entered():
         platform = open_platform(StackOutputs.parse(json.dumps(stack.outputs()), where="outputs"))
 
         def ask() -> None:
@@ -72,15 +69,8 @@ def asked(stack: AzureStack, at_once: int = 1) -> Iterator[Counter[str]]:
 
 def add_forgetful(stack: AzureStack, alias: str) -> str:
     """A version that does not answer its golden prompt as it should."""
-    assert stack.subscription
-    folder = copy_model(tiny_model(), stack.folder / "incoming" / alias)
     golden = [{"messages": [{"role": "user", "content": "hi"}], "expect": ["what-no-model-says"], "max_tokens": 4}]
-    manifest = json.loads((folder / MANIFEST).read_text()) | {"name": alias.partition("@")[0], "golden": golden}
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    with stack.subscription.entered():
-        platform = open_platform(StackOutputs.parse(json.dumps(stack.outputs()), where="outputs"))
-        ref = platform.store().put_model(folder, platform.sign)
-    return f"{ref.alias}@sha256:{ref.sha256}"
+    return stack.add_version(alias, golden=golden)
 
 
 def fired(stack: AzureStack, alert: str) -> bool:
@@ -99,9 +89,8 @@ def instances(stack: AzureStack) -> list[int]:
 
 
 def _arm(stack: AzureStack, path: str, version: str) -> Any:
-    assert stack.subscription
-    with stack.subscription.entered():
-        client = stack.subscription.arm()
+    with stack.twin.entered():
+        client = stack.twin.arm()
         answer = client.send("GET", path, version)
         client.close()
     answer.raise_for_status()

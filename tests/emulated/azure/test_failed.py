@@ -1,15 +1,13 @@
 """Endpoints and deployments that Azure keeps as Failed: the next `up` mends them, whatever the state holds of them."""
 
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hosting import images
-from tests.support.azure_twin import TRAINING, AzureStack, Subscription, make_stack, running_twin
+from tests.support.azure_twin import TRAINING, AzureStack, Subscription, make_stack
 
 ENDPOINTS = "2025-12-01"
 DEPLOYMENT = "chatbot-1-*"
@@ -28,19 +26,20 @@ def stack(lasting: tuple[AzureStack, str]) -> Iterator[AzureStack]:
     made, version = lasting
     made.serve("chat", version)
     yield made
-    assert made.subscription
-    made.subscription.clear_faults()
+    made.twin.clear_faults()
     made.entries.clear()
     made.up()
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[AzureStack]:
-    """A stack in a subscription that runs images."""
-    with running_twin(tmp_path, pace=0.05, containers="run") as subscription:
-        made_of = {"serving": images.build("serving"), "training": TRAINING}
-        yield make_stack(subscription, tmp_path / "dev", "dev", images=made_of)
-    shutil.rmtree(tmp_path / "twin", ignore_errors=True)
+def running(stack: AzureStack) -> Iterator[AzureStack]:
+    """The stack while its subscription runs images."""
+    usual = stack.settings["images"]
+    stack.settings["images"] = {"serving": images.build("serving"), "training": TRAINING}
+    stack.twin.admin("PUT", "settings", {"containers": "run"})
+    yield stack
+    stack.twin.admin("PUT", "settings", {"containers": "none"})
+    stack.settings["images"] = usual
 
 
 @pytest.mark.parametrize(
@@ -91,13 +90,11 @@ def test_an_endpoint_that_failed_is_put_again(stack: AzureStack) -> None:
 
 def test_a_repaired_image_serves_with_the_next_update(running: AzureStack) -> None:
     stack = running
-    assert stack.subscription
-    stack.subscription.fault("bad_image", image="process:serving*")
-    stack.serve("chat", stack.add_version("chatbot@1"))
+    stack.twin.fault("bad_image", image="process:serving*")
     assert "crashed or terminated" in stack.up(refused=True)
     refresh(stack)
 
-    stack.subscription.clear_faults()
+    stack.twin.clear_faults()
     stack.up()
     assert states(stack) == ["Succeeded"]
     assert stack.changes() == {}
@@ -105,8 +102,7 @@ def test_a_repaired_image_serves_with_the_next_update(running: AzureStack) -> No
 
 def fail(stack: AzureStack, name: str) -> None:
     """An update in which the next operation on what is called so fails."""
-    assert stack.subscription
-    stack.subscription.fault("failure", name=name)
+    stack.twin.fault("failure", name=name)
     assert "platform's own" in stack.up(refused=True)
 
 
@@ -116,11 +112,10 @@ def refresh(stack: AzureStack) -> None:
 
 def states(stack: AzureStack) -> list[str]:
     """Provisioning states of the deployments of `chat`."""
-    assert stack.subscription
     resources = json.loads(stack.state())["deployment"]["resources"]
     (endpoint,) = [each["id"] for each in resources if each["type"].endswith(":OnlineEndpoint")]
-    with stack.subscription.entered():
-        client = stack.subscription.arm()
+    with stack.twin.entered():
+        client = stack.twin.arm()
         found: list[dict[str, Any]] = client.send("GET", f"{endpoint}/deployments", ENDPOINTS).json()["value"]
         client.close()
     return [each["properties"]["provisioningState"] for each in found]

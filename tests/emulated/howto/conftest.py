@@ -85,10 +85,9 @@ def aws_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """On AWS's twin."""
 
     def run_twin(home: Path) -> AbstractContextManager[Account]:
-        return running_account(home, name="aws", containers="run", pace=0.05)
+        return running_account(home, name="aws", containers="run", pace=0.05, region=REGION)
 
     with _site("aws", tmp_path_factory, run_twin) as made:
-        made.twin.region = REGION
         (made.folder / "sdk.yaml").write_text(TELEMETRY_OFF)
         made.environ |= {
             "SDK_PYTHON": str(environment("clients", SAGEMAKER) / "bin" / "python"),

@@ -8,7 +8,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -49,10 +48,6 @@ class Stack(stacks.Stack):
         document = Alias.new(name=name, number=int(number), sha256=sha256, created="2026-11-25T00:00:00Z")
         document.write(self.home / "store" / alias_key(name, int(number)))
         return f"{alias}@sha256:{sha256}"
-
-    def serve(self, name: str, model: str, **fields: Any) -> None:
-        """Write an entry. The tiny model was never evaluated, so its gate is waived."""
-        self.entries[name] = {"model": model, "gate": "waived", **fields}
 
     def answers(self, endpoint: str) -> str:
         """The name of the version that answers behind an endpoint's URL."""

@@ -41,7 +41,7 @@ def test_the_hub_is_shown_the_token_and_nobody_else(
     address, shown = hub
     platform = make_platform(tmp_path / "home", "dev")
     gated = BaseModelSource(name="gated", source="hub:org/gated", revision="a" * 40, token="secret:hub-token")
-    with pytest.raises(KitError, match="there is no secret hub-token") as missed:
+    with pytest.raises(KitError) as missed:
         import_model(platform, gated, lambda _: None, tmp_path)
     assert missed.value.where == "$LLMOPS_SECRET_HUB_TOKEN"
     assert shown == []

@@ -157,7 +157,7 @@ DisableVpcClassicLink EnableVpcClassicLink
 
 
 def _bucket(account: Account, name: str, **options: Any) -> None:
-    place = {"LocationConstraint": account.region}
+    place = {"LocationConstraint": account.info.region}
     account.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=place, **options)
 
 

@@ -19,7 +19,7 @@ MakePlatform = Callable[..., AwsPlatform]
 
 @pytest.fixture(scope="session")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    with running_account(tmp_path_factory.mktemp("aws"), pace=0.05) as made:
+    with running_account(tmp_path_factory.mktemp("aws"), pace=0.05, region="us-east-1") as made:
         yield made
 
 

@@ -164,7 +164,7 @@ def test_a_run_is_of_its_stack_alone_and_expires_with_its_files(platform: AwsPla
     assert find_run(platform, "latest").spec.id in (first.id, second.id)
     platform.clients("s3").delete_object(Bucket=platform.aws.work_bucket, Key=run_spec_key(first.id))
     assert [r.spec.id for r in platform.find()] == [second.id]
-    with pytest.raises(NotFoundError, match="there is no run"):
+    with pytest.raises(NotFoundError):
         platform.resume("chatbot-nope", lambda _: None)
 
 

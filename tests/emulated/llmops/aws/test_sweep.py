@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -29,36 +27,17 @@ TRUST = {
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsStack]:
     """A deployed stack with an endpoint, in a twin of its own; it is expired."""
-    with running_account(tmp_path_factory.mktemp("sweep"), pace=0.05) as account:
-        account.region = "us-east-1"  # whose prices the kit knows
-        made = make_stack(
-            account, tmp_path_factory.mktemp("project") / "p", "dev", expires="2026-01-01", aws={"region": "us-east-1"}
-        )
+    folder = tmp_path_factory.mktemp("sweep")
+    with running_account(folder, pace=0.05, region="us-east-1") as account:  # whose prices the kit knows
+        made = make_stack(account, folder / "project", "dev", expires="2026-01-01")
         made.serve("chatbot", made.add_version("chatbot@1"))
         made.up()
         yield made
 
 
-def kit(stack: AwsStack, *arguments: str, code: int = 0) -> str:
-    """Run the command line in the stack's project, where nobody can answer a question."""
-    done = subprocess.run(
-        [sys.executable, "-m", "llmops", *arguments],
-        cwd=stack.folder,
-        env=dict(stack.environ) | {"PULUMI_STACK": stack.name},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + (done.stderr if code else "")
-
-
 def swept(stack: AwsStack, *of: str) -> dict[str, Any]:
     """What a sweep finds, in this process: (kind, name) -> row, expired and busy."""
-    assert stack.account
-    with stack.account.entered():
+    with stack.twin.entered():
         found = find(PulumiStack(Project(stack.folder), stack.name), of=of)
     left = {(each.thing.kind, each.thing.name): each.row for each in found.left}
     return {"left": left, "expired": [each.row for each in found.expired], "busy": found.busy}
@@ -68,18 +47,17 @@ def swept(stack: AwsStack, *of: str) -> dict[str, Any]:
 def test_of_a_stack_and_its_state_nothing_is_left(stack: AwsStack) -> None:
     found = swept(stack)
     assert found["left"] == {}
-    assert json.loads(kit(stack, "sweep", "--json"))["expired"] == found["expired"]
+    assert json.loads(stack.llmops("sweep", "--json"))["expired"] == found["expired"]
     assert [(e["stack"], e["expired"]) for e in found["expired"]] == [("dev", "2026-01-01T00:00:00+00:00")]
     assert found["expired"][0]["usd_month"] == pytest.approx(0.23 * 730 + 3 * 0.1), "an instance and three alarms"
-    assert "the stack expired on 2026-01-01 00:00 UTC: `llmops down` ends it" in kit(stack, "status")
-    assert "takes it down" in kit(stack, "sweep")
+    assert "the stack expired on 2026-01-01 00:00 UTC: `llmops down` ends it" in stack.llmops("status")
+    assert "takes it down" in stack.llmops("sweep")
 
 
 def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
-    assert stack.account
-    before = stack.account.inventory().keys()
-    theirs = _things_of_others(stack.account)
-    _failed_update(stack.account)
+    before = stack.twin.inventory().keys()
+    theirs = _things_of_others(stack.twin)
+    _failed_update(stack.twin)
     expected = {
         ("model", "llmops-dev-half"): "not in its stack's state",
         ("endpoint configuration", "llmops-dev-half"): "not in its stack's state",
@@ -90,9 +68,9 @@ def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
     }
     assert {k: row["why"] for k, row in swept(stack)["left"].items()} == expected
     assert swept(stack)["left"]["alarm", "llmops-dev-half"]["usd_month"] == 0.1
-    assert "nobody is there to answer" in kit(stack, "sweep", "--remove", code=1)
-    kit(stack, "sweep", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
-    left = stack.account.inventory().keys()
+    assert "nobody is there to answer" in stack.llmops("sweep", "--remove", code=1)
+    stack.llmops("sweep", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
+    left = stack.twin.inventory().keys()
     assert left - before == theirs
     assert {key.partition(" ")[0] for key in before & left if "dev" in key} >= {"bucket", "repository", "model"}
     assert swept(stack)["expired"] == [], "its data alone is left"
@@ -103,8 +81,7 @@ def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
 
 def test_what_an_endpoint_uses_stays(stack: AwsStack) -> None:
     """As after a rollback that the state knows nothing of, or a change by hand."""
-    assert stack.account
-    sagemaker = stack.account.client("sagemaker")
+    sagemaker = stack.twin.client("sagemaker")
     name = stack.outputs()["aws"]["endpoints"]["chatbot"]
     ours = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
     variants = sagemaker.describe_endpoint_config(EndpointConfigName=ours)["ProductionVariants"]
@@ -135,9 +112,8 @@ def test_a_stack_that_is_being_changed_is_not_judged(stack: AwsStack) -> None:
 @pytest.mark.long
 def test_things_of_a_stack_that_no_backend_knows(stack: AwsStack) -> None:
     """They may be another backend's: they go when their stack is named, and data when it is named as data."""
-    assert stack.account
-    before = stack.account.inventory().keys()
-    _lost_stack(stack.account)
+    before = stack.twin.inventory().keys()
+    _lost_stack(stack.twin)
     lost = {
         *(("role", "llmops-old-endpoint"), ("topic", "llmops-old-alarms"), ("alarm", "llmops-old-5xx")),
         *(("schedules", "llmops-old-schedules"), ("budget", "llmops-old-budget"), ("bucket", "llmops-old-store")),
@@ -147,26 +123,25 @@ def test_things_of_a_stack_that_no_backend_knows(stack: AwsStack) -> None:
     key = next(name for kind, name in found if kind == "KMS key")
     assert found.keys() == {*lost, ("KMS key", key)}
     assert {row["why"] for row in found.values()} == {"no stack of this name in this backend"}
-    kit(stack, "sweep", "--remove", "--yes")
+    stack.llmops("sweep", "--remove", "--yes")
     assert swept(stack, "old")["left"].keys() == found.keys()
-    kit(stack, "sweep", "--remove", "--yes", "--of", "old")
+    stack.llmops("sweep", "--remove", "--yes", "--of", "old")
     assert {kind for kind, _ in swept(stack, "old")["left"]} == {
         *("bucket", "repository", "model package group", "KMS key")
     }
-    kit(stack, "sweep", "--remove", "--yes", "--data", "old")
+    stack.llmops("sweep", "--remove", "--yes", "--data", "old")
     (row,) = swept(stack, "old")["left"].values()
     assert (row["kind"], row["usd_month"]) == ("KMS key", 0.0)
     assert "will be deleted on" in row["why"]
-    assert {k for k in stack.account.inventory().keys() - before if "old" in k} == set()
+    assert {k for k in stack.twin.inventory().keys() - before if "old" in k} == set()
 
 
 def test_all_that_is_left_of_a_lost_state(stack: AwsStack) -> None:
     """Last: with an endpoint, what it is made of, and a private network."""
-    assert stack.account
     stack.pulumi("stack", "rm", "--force", "--yes", "--preserve-config")
-    _network(stack.account)
-    kit(stack, "sweep", "--remove", "--yes", "--data", "dev")
-    left = stack.account.inventory().keys()
+    _network(stack.twin)
+    stack.llmops("sweep", "--remove", "--yes", "--data", "dev")
+    left = stack.twin.inventory().keys()
     assert {key for key in left if "dev" in key and "looks-like-ours" not in key} == set()
     assert not {"vpc", "subnet", "vpc endpoint", "flow log"} & {key.partition(" vp")[0] for key in left}
     assert {kind for kind, _ in swept(stack, "dev")["left"]} == {"KMS key"}
@@ -174,7 +149,7 @@ def test_all_that_is_left_of_a_lost_state(stack: AwsStack) -> None:
 
 def test_a_local_stack_has_no_account(stack: AwsStack) -> None:
     (stack.folder / "Pulumi.here.yaml").write_text("config:\n  llmops:target: local\n")
-    assert "has no account to sweep" in kit(stack, "sweep", "--stack", "here", code=1)
+    assert "has no account to sweep" in stack.llmops("sweep", "--stack", "here", code=1)
 
 
 def _things_of_others(account: Account) -> set[str]:

@@ -61,7 +61,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("training").resolve()
     built = {name: images.build(name, lambda _: None) for name in ("training", "serving")}
     with running_account(folder, containers="run", pace=0.05, region="us-east-1") as account:
-        stack = make_stack(account, folder / "stack", "dev", aws={"region": "us-east-1"}, images=built)
+        stack = make_stack(account, folder / "stack", "dev", images=built)
         (stack.folder / "recipe.yaml").write_text(RECIPE.replace("epochs: 12", "epochs: 40"))
         (stack.folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in training_rows()))
         kit = Kit(stack.folder, account.environ | {"PULUMI_STACK": "dev"} | _user(account))

@@ -3,6 +3,7 @@
 import pytest
 from azure.storage.blob import ContainerClient
 
+from clouds.azure.errors import USE_AZURE
 from clouds.azure.names import STACK_TAG, workspace_id
 from contract.errors import KitError
 from llmops.platforms.azure.objects_blob import BlobObjects
@@ -76,8 +77,9 @@ def test_objects_of_a_container(make_platform: MakePlatform) -> None:
 
 def test_a_stack_of_another_subscription_is_refused(make_platform: MakePlatform) -> None:
     platform = make_platform(subscription="11111111-1111-1111-1111-111111111111")
-    with pytest.raises(KitError, match="but Azure clients of this shell talk to a twin"):
+    with pytest.raises(KitError) as refused:
         platform.store()
+    assert refused.value.fix == USE_AZURE
 
 
 def test_a_secret_is_read_from_the_vault(make_platform: MakePlatform) -> None:

@@ -1,8 +1,6 @@
 """A sweep of a subscription with a stack, with leftovers of it, of a stack that is gone, and with things of others."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,26 +57,9 @@ def arm(subscription: Subscription) -> Iterator[ArmClient]:
         client.close()
 
 
-def kit(stack: AzureStack, *arguments: str, code: int = 0) -> str:
-    """Run the command line in the stack's project, where nobody can answer a question."""
-    done = subprocess.run(
-        [sys.executable, "-m", "llmops", *arguments],
-        cwd=stack.folder,
-        env=dict(stack.environ) | {"PULUMI_STACK": stack.name},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + (done.stderr if code else "")
-
-
 def swept(stack: AzureStack, *of: str) -> dict[str, Any]:
     """What a sweep finds, in this process: (kind, name) -> row, and the expired stacks."""
-    assert stack.subscription
-    with stack.subscription.entered():
+    with stack.twin.entered():
         found = find(PulumiStack(Project(stack.folder), stack.name), of=of)
     left = {(each.thing.kind, each.thing.name): each.row for each in found.left}
     return {"left": left, "expired": [each.row for each in found.expired]}
@@ -92,7 +73,7 @@ def inventory(arm: ArmClient) -> set[str]:
 
 
 def test_the_plan_prices_a_stack(stack: AzureStack) -> None:
-    lines = {line["what"]: line for line in json.loads(kit(stack, "plan", "--json"))["costs"]}
+    lines = {line["what"]: line for line in json.loads(stack.llmops("plan", "--json"))["costs"]}
     endpoint = next(line for what, line in lines.items() if what.startswith("endpoint chatbot"))
     assert (endpoint["idle"], endpoint["busy"]) == (0.272, 0.272)
     assert "karpenter-provider-azure, 2023-12-18" in endpoint["source"]
@@ -106,7 +87,7 @@ def test_of_a_stack_and_its_state_nothing_is_left(stack: AzureStack) -> None:
     assert found["left"] == {}
     assert [(e["stack"], e["expired"]) for e in found["expired"]] == [("dev", "2026-01-01T00:00:00+00:00")]
     assert found["expired"][0]["usd_month"] >= 0.272 * 730
-    assert "takes it down" in kit(stack, "sweep")
+    assert "takes it down" in stack.llmops("sweep")
 
 
 def test_leftovers_are_found_and_removed_in_order(stack: AzureStack, arm: ArmClient) -> None:
@@ -127,8 +108,8 @@ def test_leftovers_are_found_and_removed_in_order(stack: AzureStack, arm: ArmCli
     }
     row = swept(stack)["left"]["deployment", f"{workspace}/half-endpoint/half"]
     assert row["usd_month"] == pytest.approx(0.272 * 730)
-    assert "nobody is there to answer" in kit(stack, "sweep", "--remove", code=1)
-    kit(stack, "sweep", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
+    assert "nobody is there to answer" in stack.llmops("sweep", "--remove", code=1)
+    stack.llmops("sweep", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
     left = inventory(arm)
     assert {id_.rpartition("/")[2] for id_ in left - before - theirs} == {"half"}, "what is no kind of the kit's stays"
     assert theirs <= left
@@ -161,7 +142,7 @@ def test_what_an_endpoint_sends_requests_to_stays(stack: AzureStack, arm: ArmCli
     assert why == f"{NOT_IN_STATE}; onlineEndpoints/{azure['endpoints']['chatbot']} uses it"
     _shift(arm, live, {first: 100})
     assert swept(stack)["left"]["deployment", name]["why"] == NOT_IN_STATE
-    kit(stack, "sweep", "--remove", "--yes")
+    stack.llmops("sweep", "--remove", "--yes")
     assert arm.send("GET", deployment, ML).status_code == 404
 
 
@@ -174,11 +155,11 @@ def test_things_of_a_stack_that_no_backend_knows(stack: AzureStack, arm: ArmClie
     found = swept(stack, "old")["left"]
     assert found.keys() == {*data, ("identity", "old"), ("budget", CloudNames("llmops", "old").of("budget"))}
     assert {row["why"] for row in found.values()} == {UNKNOWN}
-    kit(stack, "sweep", "--remove", "--yes")
+    stack.llmops("sweep", "--remove", "--yes")
     assert swept(stack, "old")["left"].keys() == found.keys()
-    kit(stack, "sweep", "--remove", "--yes", "--of", "old")
+    stack.llmops("sweep", "--remove", "--yes", "--of", "old")
     assert swept(stack, "old")["left"].keys() == data
-    kit(stack, "sweep", "--remove", "--yes", "--data", "old")
+    stack.llmops("sweep", "--remove", "--yes", "--data", "old")
     assert inventory(arm) == before
     (row,) = swept(stack, "old")["left"].values()
     assert (row["kind"], row["usd_month"]) == ("deleted vault", 0.0)
@@ -196,7 +177,7 @@ def test_all_that_is_left_of_a_lost_state(stack: AzureStack, arm: ArmClient) -> 
     assert {name for kind, name in found if kind == "role assignment"} == made, "each is known by its name"
     assert len(made) > 5
     assert ("budget", CloudNames("llmops", "dev").of("budget")) in found
-    kit(stack, "sweep", "--remove", "--yes", "--data", "dev")
+    stack.llmops("sweep", "--remove", "--yes", "--data", "dev")
     assert {id_ for id_ in inventory(arm) if id_.startswith(group)} == set()
     assert {kind for kind, _ in swept(stack, "dev")["left"]} == {"deleted vault"}
     account = f"{ROOT}/resourceGroups/others/providers/Microsoft.Storage/storageAccounts/llmopsgiven"
@@ -206,7 +187,7 @@ def test_all_that_is_left_of_a_lost_state(stack: AzureStack, arm: ArmClient) -> 
 
 def test_a_local_stack_has_no_subscription(stack: AzureStack) -> None:
     (Path(stack.folder) / "Pulumi.here.yaml").write_text("config:\n  llmops:target: local\n")
-    assert "has no account to sweep" in kit(stack, "sweep", "--stack", "here", code=1)
+    assert "has no account to sweep" in stack.llmops("sweep", "--stack", "here", code=1)
 
 
 def _workspace(stack: AzureStack) -> str:

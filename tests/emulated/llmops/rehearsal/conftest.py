@@ -1,10 +1,27 @@
-"""A project as a user's, and rehearsals of it on AWS's twin as a user starts them."""
+"""A project as a user's, rehearsals in it as a user starts them, and one whole rehearsal of it on each cloud's twin."""
+
+from typing import Any
 
 import pytest
 
+from tests.support.rehearsal_contract import FAULTS
 from tests.support.rehearsing import Rehearsing, rehearsing_in
 
 
 @pytest.fixture(scope="module")
-def rehearsing(tmp_path_factory: pytest.TempPathFactory) -> Rehearsing:
-    return rehearsing_in(tmp_path_factory.mktemp("rehearsed"), "aws")
+def rehearsing(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Rehearsing:
+    """On the twin of the module's cloud, or of the one that a test names."""
+    cloud = request.param if hasattr(request, "param") else request.module.CLOUD.target
+    return rehearsing_in(tmp_path_factory.mktemp("rehearsed"), cloud)
+
+
+@pytest.fixture(scope="module")
+def printed(rehearsing: Rehearsing) -> str:
+    """The whole rehearsal, with a fault in each of three steps; what it printed."""
+    return rehearsing.run(*(word for fault in FAULTS for word in ("--fault", fault)))
+
+
+@pytest.fixture(scope="module")
+def report(rehearsing: Rehearsing, printed: str) -> dict[str, Any]:
+    assert printed
+    return rehearsing.report()

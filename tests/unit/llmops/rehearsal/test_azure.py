@@ -44,7 +44,7 @@ def test_clients_that_could_reach_azure_are_refused(elsewhere: dict[str, str]) -
     home = {METADATA_VARIABLE: "https://localhost:1/metadata/endpoints", "AZURE_AUTHORITY_HOST": "https://localhost:1"}
     azure = find_cloud("azure")
     azure.require_loopback(home)
-    with pytest.raises(KitError, match="not on this machine") as refused:
+    with pytest.raises(KitError) as refused:
         azure.require_loopback(home | elsewhere)
     assert refused.value.where == f"${next(iter(elsewhere))}"
 
@@ -96,8 +96,9 @@ def test_an_action_is_taken_away_as_its_cloud_writes_it(action: str) -> None:
 
 @pytest.mark.parametrize("text", ["deploy", "deploy:PutObject", ":s3:PutObject"])
 def test_what_takes_nothing_away_is_refused(text: str) -> None:
-    with pytest.raises(KitError, match="no role with an action"):
+    with pytest.raises(KitError) as refused:
         parse_taken(text)
+    assert refused.value.where == "--without"
 
 
 def test_what_bootstrap_made_is_told_by_its_tag_or_its_description() -> None:

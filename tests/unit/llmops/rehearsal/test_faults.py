@@ -2,7 +2,7 @@
 
 import pytest
 
-from contract.errors import KitError
+from contract.errors import NotFoundError
 from llmops.rehearsal.fault_case import FaultCase, cases_of, find, table
 from llmops.rehearsal.lifecycle import STEPS
 from tests.support.checkout import CHECKOUT
@@ -48,8 +48,9 @@ def test_the_page_has_the_table(cloud: str) -> None:
 
 
 def test_an_unknown_fault_names_the_others() -> None:
-    with pytest.raises(KitError, match="there is no fault flood") as caught:
+    with pytest.raises(NotFoundError) as caught:
         find(cases_of("aws"), "flood")
+    assert caught.value.where == "--fault"
     assert "throttle" in caught.value.fix
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from contract.errors import KitError
+from contract.errors import KitError, NotFoundError
 from llmops.rehearsal import runner
 from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.stage import Stage
@@ -107,8 +107,9 @@ def test_only_takes_what_a_step_needs() -> None:
     assert [s.id for s in chosen(steps, ["four"])] == ["one", "three", "four"]
     assert [s.id for s in chosen(steps, ["two", "one"])] == ["one", "two"]
     assert [s.id for s in chosen(steps, [])] == ["one", "two", "three", "four"]
-    with pytest.raises(KitError, match="there is no step five"):
+    with pytest.raises(NotFoundError) as refused:
         chosen(steps, ["five"])
+    assert refused.value.where == "--only"
 
 
 RECOVERED = FaultCase("slow", "one", "calls are slow", "recovered", {"times": 2})

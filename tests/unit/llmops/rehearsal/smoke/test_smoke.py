@@ -74,8 +74,9 @@ def test_killed_it_is_resumed_or_taken_down_and_leaves_nothing(smoked: Smoked, a
     with pytest.raises(Killed):
         smoked(*steps)
     assert [t for t in smoked.account.things if t.endswith(f"-{at}")]
-    with pytest.raises(RefusedError, match="has not ended"):
+    with pytest.raises(RefusedError) as refused:
         smoked(*steps)
+    assert "--resume" in refused.value.fix
     done = smoked(*steps, **{way: True})
     assert not done.unfinished
     assert done.passed == (way == "resume")
@@ -200,8 +201,9 @@ def test_it_goes_on_in_its_own_account_alone(smoked: Smoked) -> None:
 def test_progress_that_can_not_be_read_says_what_to_do(smoked: Smoked) -> None:
     smoked.folder.mkdir(parents=True)
     (smoked.folder / "progress.json").write_text("{}")
-    with pytest.raises(KitError, match="can't be read") as refused:
+    with pytest.raises(KitError) as refused:
         smoked.make(resume=True)
+    assert refused.value.where.startswith(str(smoked.folder / "progress.json"))
     assert "llmops:smoke" in refused.value.fix
 
 

@@ -68,7 +68,7 @@ def test_the_installed_sdk_has_these_shapes() -> None:
 
 def test_the_life_of_a_small_program(make_program: MakeProgram, azure: Any) -> None:
     program = make_program(store())
-    steps = program.steps()
+    steps = {step["urn"].rpartition("::")[2]: step for step in program.steps()}
     assert {s["op"] for s in steps.values()} == {"create"}
     assert "principalId" not in steps["reads"]["newState"]["inputs"] or not program.resources()
     program.up()

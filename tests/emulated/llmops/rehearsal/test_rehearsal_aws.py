@@ -1,0 +1,84 @@
+"""`llmops rehearse aws`: the whole of it once, with faults on the way; what it leaves; and how it fails."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmops.rehearsal.clouds.aws import Aws
+from tests.support.aws import REGION, running_account
+from tests.support.aws_unused import UNUSED
+from tests.support.rehearsal_contract import RehearsalContract
+from tests.support.rehearsing import Rehearsing
+from tests.support.role_permissions import actions_of, first_needs, is_needed, without
+from twins.aws.judges.evaluator import Evaluator, Question
+from twins.aws.judges.installation import install
+
+CLOUD = Aws()
+ACCOUNT = {"AWS": "arn:aws:iam::000000000000:root"}
+# A key's policy has to leave it to the account's policies.
+KEY_POLICY = {"Statement": [{"Effect": "Allow", "Principal": ACCOUNT, "Action": "kms:*", "Resource": "*"}]}
+
+
+class TestRehearsal(RehearsalContract):
+    cloud = CLOUD
+
+
+@pytest.fixture(scope="module")
+def evaluator():
+    made = Evaluator(install())
+    yield made
+    made.close()
+
+
+def test_every_action_is_needed_by_a_step_and_denied_without_it(report: dict[str, Any], evaluator: Evaluator) -> None:
+    """Of each role: what was recorded is allowed by its policies, and is denied when that action is taken out."""
+    needed = first_needs(report)
+    assert {role for role, _ in needed} >= {"preview", "deploy", "promote", "training", "endpoint"}
+    questions, wanted = [], []
+    for (role, action), (_, resource) in needed.items():
+        policies = report["policies"][role]
+        for document, allowed in ((policies, True), (without(policies, action), False)):
+            questions.append(_question(document, action, resource))
+            wanted.append((role, action, allowed))
+    verdicts = evaluator.judge(questions)
+    found = [(*asked[:2], verdict.allowed) for asked, verdict in zip(wanted, verdicts, strict=True)]
+    assert found == wanted
+
+
+def test_no_role_of_a_stack_has_an_action_that_no_step_needs(report: dict[str, Any]) -> None:
+    needed = first_needs(report)
+    for role in ("training", "endpoint", "scheduler"):
+        mine = [action for of, action in needed if of == role]
+        unneeded = {a for a in actions_of(report["policies"][role]) if not is_needed(a, mine)}
+        assert unneeded == {action for of, action in UNUSED if of == role}
+
+
+def _question(policies: list[dict[str, Any]], action: str, resource: str) -> Question:
+    """Conditions aside: they look at the request, and were judged when it was made."""
+    bare = json.loads(json.dumps(policies))
+    for policy in bare:
+        policy["Statement"] = [s for s in policy["Statement"] if s["Effect"] == "Allow" or "Condition" not in s]
+        for statement in policy["Statement"]:
+            statement.pop("Condition", None)
+    texts = tuple(json.dumps(p) for p in bare)
+    asked = resource if resource == "*" else resource.replace("*", "new")
+    key = json.dumps(KEY_POLICY) if action.startswith("kms:") else None
+    return Question("arn:aws:iam::000000000000:user/x", "000000000000", action, asked, {}, texts, resource_policy=key)
+
+
+@pytest.mark.long
+def test_an_account_is_limited_tagged_swept_and_compared(rehearsing: Rehearsing, tmp_path: Path) -> None:
+    """The twin stands in for the account."""
+    with running_account(tmp_path, pace=0.05, region=REGION) as account:
+        before = account.inventory()
+        environ = account.environ
+        assert "needs limits" in rehearsing.run("--live", code=1, environ=environ)
+        options = ("--live", "--max-usd", "5", "--ttl", "1h", "--yes", "--only", "up", "--report", "live")
+        text = rehearsing.run(*options, environ=environ)
+        assert "cloud and twin differed in nothing" in text
+        report = rehearsing.report("live")
+        assert [s["id"] for s in report["steps"]] == ["plan", "up"]
+        assert report["live"]
+        assert account.inventory() == before

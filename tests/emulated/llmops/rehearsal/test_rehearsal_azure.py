@@ -1,0 +1,64 @@
+"""`llmops rehearse azure`: the whole of it once, with faults on the way; what it leaves; and how it fails."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmops.rehearsal.clouds.azure import Azure
+from tests.support.azure_twin import running_twin
+from tests.support.rehearsal_contract import RehearsalContract
+from tests.support.rehearsing import Rehearsing
+from twins.azure.judges.roles import Permission
+
+CLOUD = Azure()
+# A vault that is protected from purges stays for some days, whoever deletes it.
+KEPT = {"Microsoft.KeyVault/locations/deletedVaults": 1}
+
+
+class TestRehearsal(RehearsalContract):
+    cloud = CLOUD
+
+
+def test_what_azure_does_itself_was_seen(report: dict[str, Any]) -> None:
+    said = {step["id"]: "\n".join(step["said"]) for step in report["steps"]}
+    assert "its machine was taken away 1 time(s)" in said["train"]
+    assert "deleted, and can be recovered for some days: microsoft.keyvault/vaults/" in said["down-data"]
+
+
+@pytest.mark.long
+def test_what_was_needed_is_what_the_roles_give(report: dict[str, Any]) -> None:
+    """Of each principal: every action that was allowed is in a role that it was given, on a scope above it."""
+    needed = {
+        (access["role"], access["action"])
+        for step in report["steps"]
+        for access in step["accesses"]
+        if access["allowed"]
+    }
+    assert {role for role, _ in needed} == {"preview", "deploy", "promote", "training", "endpoint"}
+    for role, action in needed:
+        grants = report["policies"][role]
+        assert any(
+            Permission(tuple(grant[kind])).allows(action, False)
+            for grant in grants
+            for kind in ("actions", "data_actions")
+        ), (role, action)
+
+
+@pytest.mark.long
+def test_a_subscription_is_limited_tagged_swept_and_compared(
+    rehearsing: Rehearsing, report: dict[str, Any], tmp_path: Path
+) -> None:
+    """The twin stands in for the subscription."""
+    assert report
+    with running_twin(tmp_path, pace=0.05) as twin:
+        before = twin.admin("GET", "status")["resources"]
+        environ = twin.environ
+        assert "needs limits" in rehearsing.run("--live", code=1, environ=environ)
+        options = ("--live", "--max-usd", "5", "--ttl", "1h", "--yes", "--only", "up", "--report", "live")
+        text = rehearsing.run(*options, environ=environ)
+        assert "cloud and twin differed in nothing" in text
+        live = rehearsing.report("live")
+        assert [s["id"] for s in live["steps"]] == ["plan", "up"]
+        assert live["live"]
+        assert twin.admin("GET", "status")["resources"] == before | KEPT

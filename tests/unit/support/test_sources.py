@@ -1,0 +1,52 @@
+"""What makes tests train anew: a change of what training loads, of its lock and of the recipe; nothing else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import CHECKOUT
+from tests.support.demo import inputs_key
+from tests.support.sources import sources
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("contract", "training", "recipes", "requirements"):
+        shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "training/finetune.py",  # imported within a function
+        "training/importing.py",
+        "contract/errors.py",
+        "contract/documents/__init__.py",
+        "requirements/training.txt",
+        "recipes/chatbot.yaml",
+        "recipes/chatbot/facts.jsonl",
+    ],
+)
+def test_a_change_of_what_training_reads_trains_anew(root: Path, name: str) -> None:
+    before = inputs_key(root)
+    with (root / name).open("a") as file:
+        file.write("\n")
+    assert inputs_key(root) != before
+
+
+@pytest.mark.parametrize("name", ["contract/expiry.py", "contract/documents/outputs.py", "requirements/serving.txt"])
+def test_a_change_of_anything_else_does_not(root: Path, name: str) -> None:
+    before = inputs_key(root)
+    assert before == inputs_key(CHECKOUT)
+    with (root / name).open("a") as file:
+        file.write("\n")
+    assert inputs_key(root) == before
+
+
+def test_a_module_counts_once_it_is_imported(root: Path) -> None:
+    expiry, job = root / "contract/expiry.py", root / "training/job.py"
+    assert expiry not in sources("training.__main__", root=root)
+    job.write_text(job.read_text() + "\n\ndef late() -> None:\n    from contract import expiry\n")
+    assert expiry in sources("training.__main__", root=root)
