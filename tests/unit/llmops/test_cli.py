@@ -139,7 +139,16 @@ def test_errors_come_as_json_where_results_would(llmops: Llmops, tmp_path: Path)
     }
 
 
-_WITHOUT_JSON = {"chat", "logs", "export sagemaker", "images base", "rehearse", "smoke"}
+_WITHOUT_JSON = {
+    "chat",
+    "logs",
+    "export sagemaker",
+    "images base",
+    "rehearse",
+    "smoke",
+    "twin aws serve",
+    "twin azure serve",
+}
 
 
 def _verbs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:

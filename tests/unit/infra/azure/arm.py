@@ -141,6 +141,9 @@ class Container:
         self.blobs[key] = data
         return True
 
+    def count(self, folder: str) -> int:
+        return len(self.names(f"{folder}/"))
+
     def names(self, prefix: str) -> list[str]:
         return [name for name in self.blobs if name.startswith(prefix)]
 
