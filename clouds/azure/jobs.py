@@ -9,12 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contract.documents.outputs import AzureCompute
-from contract.documents.run import (
-    SPEC_VARIABLE,
-    Compute,
-    RunSpec,
-    StoredSpec,
-)
+from contract.documents.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 from contract.errors import KitError
 from contract.layout import dataset_key, model_key, run_checkpoints_key, run_output_key
 

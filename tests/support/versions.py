@@ -3,12 +3,7 @@
 from pathlib import Path
 
 from contract.documents.evaluation import GoldenAnswer
-from contract.documents.model import (
-    Golden,
-    Lineage,
-    Message,
-    ModelManifest,
-)
+from contract.documents.model import Golden, Lineage, Message, ModelManifest
 from contract.documents.run import RunSpec
 from contract.integrity.digest import file_entries
 from contract.layout import EVALUATION

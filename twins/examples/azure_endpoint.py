@@ -4,11 +4,7 @@ import os
 from pathlib import Path
 
 from azure.ai.ml import MLClient  # pyright: ignore[reportMissingImports]
-from azure.ai.ml.entities import (  # pyright: ignore[reportMissingImports]
-    Environment,
-    ManagedOnlineDeployment,
-    ManagedOnlineEndpoint,
-)
+from azure.ai.ml.entities import Environment, ManagedOnlineDeployment, ManagedOnlineEndpoint  # pyright: ignore[reportMissingImports]
 from azure.identity import DefaultAzureCredential
 
 ROUTE = {"port": 8080, "path": "/"}

@@ -18,16 +18,7 @@ import grpc
 from google.protobuf import any_pb2, empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
-from twins.plugins.plugin import (
-    Differences,
-    Failure,
-    Naming,
-    PartlyMadeError,
-    Provider,
-    ProviderError,
-    Request,
-    S,
-)
+from twins.plugins.plugin import Differences, Failure, Naming, PartlyMadeError, Provider, ProviderError, Request, S
 from twins.plugins.values import decode, encode
 
 MESSAGE_BYTES = 400 << 20

@@ -11,12 +11,7 @@ from clouds.azure.endpoints import instances_of, state_of, traffic_of
 from clouds.azure.session import arm_of
 from contract.errors import KitError
 from infra.targets.azure.located import LocatedProvider, LocatedResource
-from infra.targets.azure.online import (
-    find_deployment,
-    find_endpoint,
-    name_of,
-    require_endpoint,
-)
+from infra.targets.azure.online import find_deployment, find_endpoint, name_of, require_endpoint
 from infra.targets.dynamic import Properties, gone, inputs_of
 
 _SETTLED = "Succeeded"

@@ -19,14 +19,7 @@ from clouds.azure.endpoints import instances_of, owner_of, state_of, traffic_of
 from clouds.azure.location import AzureLocation
 from clouds.azure.session import arm_of
 from infra.targets.azure.located import LocatedResource
-from infra.targets.azure.online import (
-    BROKEN,
-    find_deployment,
-    find_endpoint,
-    name_of,
-    remove_broken,
-    wait_for_owner,
-)
+from infra.targets.azure.online import BROKEN, find_deployment, find_endpoint, name_of, remove_broken, wait_for_owner
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
 
 Part = Literal["endpoint", "deployment", "scaling"]

@@ -22,12 +22,7 @@ from clouds.azure.jobs import (
 from clouds.azure.names import work_url, workspace_id
 from clouds.azure.session import AzureSession
 from contract.documents.outputs import StackOutputs
-from contract.documents.run import (
-    SPEC_VARIABLE,
-    RunSpec,
-    RunState,
-    StoredSpec,
-)
+from contract.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
 from contract.layout import FAILURE as FAILURE_FILE
 from llmops.plan.prices import Prices, load_prices
 from llmops.platforms.azure.job_log import follow_jobs

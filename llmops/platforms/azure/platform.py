@@ -30,12 +30,7 @@ from llmops.platforms.azure.objects_blob import BlobObjects, container_cache
 from llmops.platforms.azure.quotas import quotas_for
 from llmops.platforms.azure.removal import remove_data
 from llmops.platforms.cloud import CloudPlatform, require_place
-from llmops.platforms.platform import (
-    Access,
-    Live,
-    Say,
-    endpoint_of,
-)
+from llmops.platforms.platform import Access, Live, Say, endpoint_of
 from llmops.store.store import Store
 
 SIGNING_SCHEME = "azurekeyvault://"

@@ -11,13 +11,7 @@ from clouds.azure.errors import explained
 from clouds.azure.session import AzureSession
 from contract.errors import KitError
 from llmops.platforms.azure.preflight import clients_of
-from llmops.stacks.locks import (
-    FOLDER,
-    MAX_BYTES,
-    Lock,
-    is_of,
-    parse,
-)
+from llmops.stacks.locks import FOLDER, MAX_BYTES, Lock, is_of, parse
 from llmops.stacks.stack import PulumiStack
 
 _DOMAIN = "blob.core.windows.net"

@@ -9,13 +9,7 @@ import pytest
 from tests.emulated.scanners.conftest import state_of
 from tests.support.arm_template import logical_names, template_of
 from tests.support.azure_twin import AzureStack
-from tests.support.mutations import (
-    CURED_ON_AZURE,
-    CURED_TIERS,
-    WORSE_ON_AZURE,
-    WORSE_TIERS,
-    changed_template,
-)
+from tests.support.mutations import CURED_ON_AZURE, CURED_TIERS, WORSE_ON_AZURE, WORSE_TIERS, changed_template
 from tests.support.scanners import accepted_findings, differences, scan
 
 

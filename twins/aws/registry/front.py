@@ -17,13 +17,7 @@ from twins.aws.services.ecr import images
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.core.registry import registry as common
-from twins.core.registry.front import (
-    PULLS,
-    Asked,
-    Front,
-    RegistryError,
-    unsupported,
-)
+from twins.core.registry.front import PULLS, Asked, Front, RegistryError, unsupported
 from twins.core.registry.storage import Storage
 
 # What ECR asks a caller's policies for.

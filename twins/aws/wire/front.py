@@ -12,18 +12,8 @@ from twins.aws import faults, inventory
 from twins.aws.persistence import backends_in_use
 from twins.aws.twin import AccountTwin
 from twins.aws.wire import answering, reading, validation
-from twins.aws.wire.authentication import (
-    UNSIGNED,
-    RequestSigner,
-    caller_of,
-    guessed,
-)
-from twins.aws.wire.calls import (
-    ApiCall,
-    AwsApiError,
-    Deferred,
-    Streaming,
-)
+from twins.aws.wire.authentication import UNSIGNED, RequestSigner, caller_of, guessed
+from twins.aws.wire.calls import ApiCall, AwsApiError, Deferred, Streaming
 from twins.aws.wire.dispatch import Moto
 from twins.aws.wire.reading import Reading
 from twins.core.admin import PREFIX, Admin

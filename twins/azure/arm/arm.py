@@ -9,13 +9,7 @@ import time
 from typing import Any
 
 from twins.azure import faults
-from twins.azure.arm import (
-    checks,
-    operations,
-    paging,
-    providers,
-    soft_delete,
-)
+from twins.azure.arm import checks, operations, paging, providers, soft_delete
 from twins.azure.arm.calls import TWIN, ArmCall, Document, Principal, Reply, timestamp
 from twins.azure.arm.checks import kind_of
 from twins.azure.arm.errors import ArmError, not_found

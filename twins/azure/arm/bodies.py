@@ -21,16 +21,7 @@ from datetime import datetime
 from typing import Any
 
 from twins.azure.arm.calls import ArmCall, Document
-from twins.azure.arm.declared import (
-    OWN,
-    READ_ONLY,
-    Schema,
-    Stricter,
-    check,
-    resolved,
-    schema_of,
-    variants,
-)
+from twins.azure.arm.declared import OWN, READ_ONLY, Schema, Stricter, check, resolved, schema_of, variants
 from twins.azure.arm.errors import ArmError
 
 INVALID = "InvalidRequestContent"

@@ -14,13 +14,7 @@ from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
-from twins.azure.ml.bodies import (
-    WORKSPACES,
-    judged,
-    refuse_changes,
-    same,
-    writable,
-)
+from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, same, writable
 from twins.azure.ml.documents import page, stamp
 from twins.azure.twin import Twin
 

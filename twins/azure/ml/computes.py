@@ -9,18 +9,8 @@ from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import STATUS, ResourceKind
 from twins.azure.ml import sizes
-from twins.azure.ml.bodies import (
-    WORKSPACES,
-    judged,
-    refuse_changes,
-    writable,
-)
-from twins.azure.ml.documents import (
-    now,
-    seconds,
-    stamp,
-    with_identity,
-)
+from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
+from twins.azure.ml.documents import now, seconds, stamp, with_identity
 from twins.azure.twin import Twin
 
 TYPE = f"{WORKSPACES}/computes"

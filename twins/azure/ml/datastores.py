@@ -10,12 +10,7 @@ from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
-from twins.azure.ml.bodies import (
-    WORKSPACES,
-    judged,
-    refuse_changes,
-    writable,
-)
+from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
 from twins.azure.ml.documents import stamp
 from twins.azure.twin import Twin
 

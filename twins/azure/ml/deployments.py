@@ -11,18 +11,8 @@ from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import endpoints, needs, references, sizes
-from twins.azure.ml.bodies import (
-    judge,
-    judged,
-    refuse_changes,
-    writable,
-)
-from twins.azure.ml.documents import (
-    FORMS,
-    chosen,
-    seconds,
-    stamp,
-)
+from twins.azure.ml.bodies import judge, judged, refuse_changes, writable
+from twins.azure.ml.documents import FORMS, chosen, seconds, stamp
 from twins.azure.ml.workspaces import require_network
 from twins.azure.twin import Twin
 

@@ -14,17 +14,8 @@ from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import tokens
-from twins.azure.ml.bodies import (
-    WORKSPACES,
-    judge,
-    judged,
-)
-from twins.azure.ml.documents import (
-    FORMS,
-    chosen,
-    stamp,
-    with_identity,
-)
+from twins.azure.ml.bodies import WORKSPACES, judge, judged
+from twins.azure.ml.documents import FORMS, chosen, stamp, with_identity
 from twins.azure.ml.references import asset, workspace_of
 from twins.azure.twin import Twin
 

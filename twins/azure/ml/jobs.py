@@ -14,12 +14,7 @@ from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import needs, references
-from twins.azure.ml.bodies import (
-    WORKSPACES,
-    judged,
-    refuse_changes,
-    writable,
-)
+from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
 from twins.azure.ml.documents import page, seconds, stamp
 from twins.azure.ml.running.reports import ENDED, job_moved
 from twins.azure.twin import Twin

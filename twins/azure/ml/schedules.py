@@ -15,12 +15,7 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals
 from twins.azure.ml import times
-from twins.azure.ml.bodies import (
-    WORKSPACES,
-    judged,
-    refuse_changes,
-    writable,
-)
+from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
 from twins.azure.ml.documents import FORMS, stamp
 from twins.azure.ml.jobs import check_definition
 from twins.azure.ml.references import workspace_of

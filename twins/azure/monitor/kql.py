@@ -9,12 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from twins.azure.monitor.kql_parse import (
-    QueryError,
-    QueryNode,
-    QueryStep,
-    parse,
-)
+from twins.azure.monitor.kql_parse import QueryError, QueryNode, QueryStep, parse
 
 __all__ = ["QueryError", "Table", "run"]
 Row = dict[str, Any]

@@ -5,27 +5,13 @@ import importlib.metadata
 import secrets
 from typing import Any
 
-from twins.plugins.aws import (
-    checks,
-    differ,
-    equivalence,
-    functions,
-    tags,
-)
+from twins.plugins.aws import checks, differ, equivalence, functions, tags
 from twins.plugins.aws.calls import ResourceOperation
 from twins.plugins.aws.kinds import ResourceKind, kind_of
 from twins.plugins.aws.rules import AwsTypeRules, rules
 from twins.plugins.aws.session import AwsSession, check_config, open_session
 from twins.plugins.caller import environment_of
-from twins.plugins.plugin import (
-    Differences,
-    Failure,
-    Naming,
-    PartlyMadeError,
-    Provider,
-    ProviderError,
-    Request,
-)
+from twins.plugins.plugin import Differences, Failure, Naming, PartlyMadeError, Provider, ProviderError, Request
 from twins.plugins.values import DEFAULTS, UNKNOWN, has_unknown
 
 Properties = dict[str, Any]

@@ -4,13 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-from twins.plugins.azure_native.rules import (
-    RAW_PARAMETERS,
-    Definition,
-    Shape,
-    TypeRules,
-    definition,
-)
+from twins.plugins.azure_native.rules import RAW_PARAMETERS, Definition, Shape, TypeRules, definition
 from twins.plugins.differences import member
 from twins.plugins.plugin import ProviderError
 from twins.plugins.values import UNKNOWN

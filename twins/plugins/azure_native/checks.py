@@ -10,12 +10,7 @@ from twins.plugins.azure_native.arm import ArmResponseError
 from twins.plugins.azure_native.bodies import Properties, at
 from twins.plugins.azure_native.rules import Shape, TypeRules, definition
 from twins.plugins.azure_native.session import AzureSession
-from twins.plugins.plugin import (
-    Failure,
-    Naming,
-    ProviderError,
-    Request,
-)
+from twins.plugins.plugin import Failure, Naming, ProviderError, Request
 from twins.plugins.values import UNKNOWN, has_unknown
 
 CREATE_FIRST = "__createBeforeDelete"

@@ -5,12 +5,7 @@ from typing import Any
 from twins.plugins.azure_native import bodies
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import VERSION
-from twins.plugins.azure_native.rules import (
-    TypeRules,
-    actions,
-    rules,
-    tokens,
-)
+from twins.plugins.azure_native.rules import TypeRules, actions, rules, tokens
 from twins.plugins.azure_native.session import AzureSession
 from twins.plugins.plugin import Failure, ProviderError
 

@@ -5,28 +5,14 @@ import importlib.metadata
 import logging
 from typing import Any
 
-from twins.plugins.azure_native import (
-    bodies,
-    checks,
-    differ,
-    functions,
-    special,
-)
+from twins.plugins.azure_native import bodies, checks, differ, functions, special
 from twins.plugins.azure_native.arm import AcceptedError, ArmResponseError, Deadline
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import VERSION
 from twins.plugins.azure_native.rules import TypeRules, rules
 from twins.plugins.azure_native.session import AzureSession, check_config, open_session
 from twins.plugins.caller import environment_of
-from twins.plugins.plugin import (
-    Differences,
-    Failure,
-    Naming,
-    PartlyMadeError,
-    Provider,
-    ProviderError,
-    Request,
-)
+from twins.plugins.plugin import Differences, Failure, Naming, PartlyMadeError, Provider, ProviderError, Request
 
 _STABLE = ("name", "location")
 """Outputs that no update changes."""

@@ -15,13 +15,7 @@ from contract.errors import KitError
 from llmops.platforms.azure.bootstrap.github import github_identities
 from llmops.platforms.azure.bootstrap.names import CONTAINER, KEY, AzureBootstrapNames, AzureBootstrapSteps
 from llmops.platforms.azure.bootstrap.stack import stack_place
-from llmops.platforms.azure.bootstrap.state import (
-    caller_roles,
-    providers,
-    resource_group,
-    state_account,
-    state_key,
-)
+from llmops.platforms.azure.bootstrap.state import caller_roles, providers, resource_group, state_account, state_key
 from llmops.platforms.platform import Say
 from llmops.platforms.steps import ADMINISTRATOR
 

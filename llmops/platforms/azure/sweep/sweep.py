@@ -5,15 +5,7 @@ from typing import Any
 
 from clouds.azure.session import AzureSession
 from llmops.platforms.azure.sweep import removal, untagged, workspace
-from llmops.platforms.azure.sweep.look import (
-    GROUP,
-    IDENTITY,
-    NO_KIND,
-    TYPES,
-    AzureLook,
-    Type,
-    created,
-)
+from llmops.platforms.azure.sweep.look import GROUP, IDENTITY, NO_KIND, TYPES, AzureLook, Type, created
 from llmops.platforms.platform import Say
 from llmops.platforms.sweep import Thing
 

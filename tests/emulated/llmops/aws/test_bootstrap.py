@@ -9,11 +9,7 @@ import pytest
 
 from clouds.aws.names import COST_TAG
 from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.bootstrap import (
-    Bootstrapped,
-    bootstrap,
-    key_url,
-)
+from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap, key_url
 from llmops.platforms.aws.bootstrap.given_resources import given_to
 from llmops.platforms.aws.bootstrap.names import AwsNames
 from llmops.platforms.aws.bootstrap.policies import trust

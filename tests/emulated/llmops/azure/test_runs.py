@@ -9,21 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from clouds.azure.jobs import (
-    JOBS_TAG,
-    SCHEDULED_RUN,
-    AzureJobContext,
-    command_job,
-)
+from clouds.azure.jobs import JOBS_TAG, SCHEDULED_RUN, AzureJobContext, command_job
 from clouds.azure.names import workspace_id
 from clouds.azure.session import AzureSession
 from contract.documents.recipe import Recipe
-from contract.documents.run import (
-    Compute,
-    Pinned,
-    RunSpec,
-    StoredSpec,
-)
+from contract.documents.run import Compute, Pinned, RunSpec, StoredSpec
 from contract.errors import KitError, RunError
 from contract.integrity.digest import sha256_bytes, sha256_file
 from contract.layout import run_spec_key

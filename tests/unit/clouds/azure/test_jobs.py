@@ -5,21 +5,9 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.jobs import (
-    SCHEDULED_RUN,
-    AzureJobContext,
-    choose_cluster,
-    command_job,
-    job_name,
-    key_of,
-)
+from clouds.azure.jobs import SCHEDULED_RUN, AzureJobContext, choose_cluster, command_job, job_name, key_of
 from contract.documents.outputs import AzureCompute
-from contract.documents.run import (
-    SPEC_VARIABLE,
-    Compute,
-    RunSpec,
-    StoredSpec,
-)
+from contract.documents.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 from contract.errors import KitError
 from tests.support.checkout import EXAMPLES
 

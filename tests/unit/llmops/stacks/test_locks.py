@@ -17,18 +17,9 @@ import psutil
 import pytest
 
 from contract.errors import KitError
-from llmops.stacks.lock_records import (
-    LockRecords,
-    Record,
-    sees_all_processes,
-)
+from llmops.stacks.lock_records import LockRecords, Record, sees_all_processes
 from llmops.stacks.lock_watch import LockWatch
-from llmops.stacks.locks import (
-    Lock,
-    locks_of,
-    parse,
-    take_over,
-)
+from llmops.stacks.locks import Lock, locks_of, parse, take_over
 
 sees_all = pytest.mark.skipif(not sees_all_processes(), reason="in a namespace that doesn't see all processes")
 

@@ -4,22 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import (
-    Golden,
-    Lineage,
-    Message,
-    ModelManifest,
-    Origin,
-)
+from contract.documents.model import Golden, Lineage, Message, ModelManifest, Origin
 from contract.errors import KitError
 from contract.integrity.digest import file_entries
 from llmops.platforms.local.platform import LocalPlatform
-from llmops.store.importing import (
-    _locked,
-    _locked_version,
-    import_model,
-    parse_source,
-)
+from llmops.store.importing import _locked, _locked_version, import_model, parse_source
 
 COMMIT = "c1899de289a04d12100db370d81485cdf75e47ca"
 

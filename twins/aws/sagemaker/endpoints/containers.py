@@ -15,13 +15,7 @@ from twins.aws.sagemaker.fleet.fleet import PING
 from twins.aws.services.documents import Document, regions
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import AwsApiError
-from twins.core.fleet.plan import (
-    ContainerPlan,
-    DataSource,
-    EndpointPlan,
-    GroupPlan,
-    VariantPlan,
-)
+from twins.core.fleet.plan import ContainerPlan, DataSource, EndpointPlan, GroupPlan, VariantPlan
 
 HEALTH_CHECK_SECONDS = 240
 """How long a container may take to answer /ping, where the variant does not say."""

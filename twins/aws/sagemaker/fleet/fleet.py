@@ -7,12 +7,7 @@ from twins.aws import faults
 from twins.aws.sagemaker.fleet import data, metrics
 from twins.aws.twin import AccountTwin
 from twins.core.faults import Faults
-from twins.core.fleet.cloud import (
-    Identity,
-    Load,
-    Request,
-    Trouble,
-)
+from twins.core.fleet.cloud import Identity, Load, Request, Trouble
 from twins.core.fleet.fleet import Fleet, Lease, NoWorkerError, end_containers
 from twins.core.fleet.logs import KEPT_LINES
 from twins.core.fleet.plan import ContainerPlan, DataSource, Probe

@@ -11,12 +11,7 @@ from pathlib import Path
 from twins.aws import objects
 from twins.aws.objects import S3Location
 from twins.aws.sagemaker import access
-from twins.aws.sagemaker.jobs.folders import (
-    DATA,
-    MODEL,
-    JobInstance,
-    checkpoints_path,
-)
+from twins.aws.sagemaker.jobs.folders import DATA, MODEL, JobInstance, checkpoints_path
 from twins.aws.services.documents import Document
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import AwsApiError

@@ -14,21 +14,11 @@ from typing import IO, Any
 from twins.aws import faults
 from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import ENDPOINT
-from twins.aws.sagemaker.fleet.fleet import (
-    Lease,
-    NoWorkerError,
-    log_group,
-    log_stream,
-)
+from twins.aws.sagemaker.fleet.fleet import Lease, NoWorkerError, log_group, log_stream
 from twins.aws.sagemaker.runtime.stream import part, stream_error
 from twins.aws.services.documents import Document
 from twins.aws.twin import AccountTwin
-from twins.aws.wire.calls import (
-    ApiCall,
-    AwsApiError,
-    Deferred,
-    Streaming,
-)
+from twins.aws.wire.calls import ApiCall, AwsApiError, Deferred, Streaming
 from twins.core.exchanges import ContainerError, Containers, Exchange
 from twins.core.pieces import Pieces
 

@@ -13,13 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from twins.aws import faults
 from twins.aws.sagemaker.runtime import token as tokens
-from twins.aws.sagemaker.runtime.invocations import (
-    ATTRIBUTES,
-    BODY_BYTES,
-    SESSION,
-    Invocation,
-    InvocationOperations,
-)
+from twins.aws.sagemaker.runtime.invocations import ATTRIBUTES, BODY_BYTES, SESSION, Invocation, InvocationOperations
 from twins.aws.twin import AccountTwin, log
 from twins.aws.wire import principals
 from twins.aws.wire.calls import ApiCall, AwsApiError

@@ -13,12 +13,7 @@ from hashlib import sha256
 from urllib.parse import parse_qsl, urlsplit
 
 from twins.aws.wire.calls import AwsApiError
-from twins.aws.wire.signatures import (
-    ALGORITHM,
-    canonical_query,
-    signed,
-    signing_key,
-)
+from twins.aws.wire.signatures import ALGORITHM, canonical_query, signed, signing_key
 
 _PREFIX = "sagemaker-api-key-"
 _HOST = "sagemaker.amazonaws.com"

@@ -14,13 +14,7 @@ from twins.azure.ml.running.reports import RunFailure
 from twins.azure.monitor import lines as logs
 from twins.azure.twin import Twin
 from twins.core.faults import Faults
-from twins.core.fleet.cloud import (
-    DataError,
-    Identity,
-    Load,
-    Request,
-    Trouble,
-)
+from twins.core.fleet.cloud import DataError, Identity, Load, Request, Trouble
 from twins.core.fleet.plan import ContainerPlan, DataSource
 
 _GUIDE = "Please see troubleshooting guide, available here: https://aka.ms/oe-tsg"

@@ -16,12 +16,7 @@ from contract.layout import cache_dir
 from tests.support.twin_keys import root_environ
 from twins.aws import control
 from twins.tests.emulated.aws.containers import served
-from twins.tests.support.aws import (
-    RunningTwin,
-    made_config,
-    made_model,
-    made_role,
-)
+from twins.tests.support.aws import RunningTwin, made_config, made_model, made_role
 
 
 @pytest.fixture(scope="module")

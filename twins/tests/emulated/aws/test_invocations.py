@@ -13,13 +13,7 @@ from tests.support.serving import until
 from tests.support.twin_keys import root_keys, signed
 from twins.aws import faults
 from twins.aws.sagemaker.runtime import invocations
-from twins.tests.emulated.aws.containers import (
-    Container,
-    ServedTwin,
-    emptied,
-    fresh,
-    served,
-)
+from twins.tests.emulated.aws.containers import Container, ServedTwin, emptied, fresh, served
 
 
 @pytest.fixture(scope="module")

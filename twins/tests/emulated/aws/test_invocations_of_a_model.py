@@ -16,12 +16,7 @@ from tests.support.models import copy_model, tiny_model
 from tests.support.serving import sign_version, until
 from tests.support.twin_keys import root_secret
 from twins.tests.emulated.aws.test_openai_route import token_of
-from twins.tests.support.aws import (
-    RunningTwin,
-    await_status,
-    made_config,
-    made_role,
-)
+from twins.tests.support.aws import RunningTwin, await_status, made_config, made_role
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 40}
 

@@ -19,21 +19,8 @@ from botocore.credentials import Credentials
 from tests.support.serving import until
 from tests.support.twin_keys import root_secret
 from twins.aws.wire.principals import ROOT_ACCESS_KEY
-from twins.tests.emulated.aws.containers import (
-    REGION,
-    Container,
-    ServedTwin,
-    emptied,
-    fresh,
-    served,
-)
-from twins.tests.support.aws import (
-    RunningTwin,
-    await_status,
-    made_config,
-    made_model,
-    made_role,
-)
+from twins.tests.emulated.aws.containers import REGION, Container, ServedTwin, emptied, fresh, served
+from twins.tests.support.aws import RunningTwin, await_status, made_config, made_model, made_role
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 CHUNK = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}

@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
-from twins.tests.support.aws import (
-    RunningTwin,
-    await_status,
-    made_config,
-    made_model,
-)
+from twins.tests.support.aws import RunningTwin, await_status, made_config, made_model
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000"
 MANIFEST = '{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "layers": []}'

@@ -11,13 +11,7 @@ from botocore.exceptions import ClientError
 
 from twins.tests.emulated.aws.test_process import await_written
 from twins.tests.emulated.aws.test_sagemaker_training import ended, job
-from twins.tests.support.aws import (
-    RunningTwin,
-    await_status,
-    made_config,
-    made_model,
-    made_role,
-)
+from twins.tests.support.aws import RunningTwin, await_status, made_config, made_model, made_role
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.support.aws import (
-    IMAGE,
-    RunningTwin,
-    made_config,
-    made_model,
-)
+from twins.tests.support.aws import IMAGE, RunningTwin, made_config, made_model
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000"
 ECR = "000000000000.dkr.ecr.us-east-1.amazonaws.com/serving"

@@ -18,12 +18,7 @@ from tests.support.echo import echo_source
 from tests.support.environments import AZURE_AI_ML, environment
 from tests.support.serving import until
 from twins.azure import control
-from twins.tests.emulated.azure.processes import (
-    IDENTITY,
-    LOCATION,
-    make_workspace,
-    running,
-)
+from twins.tests.emulated.azure.processes import IDENTITY, LOCATION, make_workspace, running
 
 # The client prints logs of what it has seen running, and nothing of a job that had ended before.
 _COMMAND = "sleep 8; cat ${{inputs.spec}}/spec.txt && cp ${{inputs.spec}}/spec.txt ${{outputs.model}}/model.txt"

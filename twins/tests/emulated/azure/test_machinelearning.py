@@ -12,14 +12,7 @@ from contract.errors import KitError
 from tests.support.serving import until
 from twins.azure import control
 from twins.azure.persistence import STATE_FILE
-from twins.tests.emulated.azure.processes import (
-    ACCOUNT,
-    LOCATION,
-    WORKSPACE,
-    assigned,
-    make_workspace,
-    running,
-)
+from twins.tests.emulated.azure.processes import ACCOUNT, LOCATION, WORKSPACE, assigned, make_workspace, running
 
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/chat"
 A = f"{ENDPOINT}/deployments/chat-a"

@@ -9,19 +9,8 @@ from botocore.model import ServiceModel
 
 from twins.plugins.aws.equivalence import compact, same, same_json
 from twins.plugins.aws.rules import rules
-from twins.plugins.aws.templates import (
-    fill,
-    filled,
-    parse_id,
-    shape_at,
-)
-from twins.plugins.aws.translate import (
-    find_member,
-    from_api,
-    map_of,
-    pairs_of,
-    to_api,
-)
+from twins.plugins.aws.templates import fill, filled, parse_id, shape_at
+from twins.plugins.aws.translate import find_member, from_api, map_of, pairs_of, to_api
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,6 @@
 """What the kit says of a version in the model package group is what SageMaker accepts."""
 
-from contract.documents.model import (
-    Lineage,
-    ModelManifest,
-    Score,
-    SuiteResult,
-)
+from contract.documents.model import Lineage, ModelManifest, Score, SuiteResult
 from contract.documents.recipe import GateCheck
 from contract.documents.run import Pinned
 from contract.names import ModelRef

@@ -10,12 +10,7 @@ import pytest
 from contract.errors import KitError
 from llmops.rehearsal.report.files import write
 from llmops.rehearsal.report.plots import WIDTH
-from llmops.rehearsal.report.report import (
-    Report,
-    compare,
-    document,
-    junit,
-)
+from llmops.rehearsal.report.report import Report, compare, document, junit
 from llmops.rehearsal.steps import Command, Evidence, PermissionCheck, Request, Result, Timeline
 from tests.unit.llmops.rehearsal.conftest import step
 

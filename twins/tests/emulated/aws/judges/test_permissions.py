@@ -8,14 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from twins.tests.support.aws import (
-    IMAGE,
-    REGION,
-    TRUST,
-    RunningTwin,
-    await_status,
-    made_config,
-)
+from twins.tests.support.aws import IMAGE, REGION, TRUST, RunningTwin, await_status, made_config
 
 ACCOUNT = "000000000000"
 BUCKET = "judged-store"

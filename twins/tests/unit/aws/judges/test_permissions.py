@@ -11,15 +11,7 @@ from twins.aws.judges.permissions import AwsPermissionJudge
 from twins.aws.twin import AccountTwin, TwinSettings
 from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.core import web_identity
-from twins.tests.unit.aws.judges.bench import (
-    ACCOUNT,
-    REGION,
-    ROOT,
-    Bench,
-    allow,
-    deny,
-    policy,
-)
+from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, deny, policy
 
 ENDPOINT = {"EndpointName": "e"}
 ENDPOINT_ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e"

@@ -10,14 +10,7 @@ import pytest
 from twins.aws.judges import quotas
 from twins.aws.judges.quotas import QuotaJudge, code_of
 from twins.aws.wire.calls import ApiCall, AwsApiError
-from twins.tests.unit.aws.judges.bench import (
-    ACCOUNT,
-    REGION,
-    ROOT,
-    Bench,
-    allow,
-    policy,
-)
+from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, policy
 
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 TRUST = policy(allow("sts:AssumeRole", None, Principal={"Service": "sagemaker.amazonaws.com"}))

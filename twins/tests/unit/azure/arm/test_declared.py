@@ -15,14 +15,7 @@ from tools.azure_schemas.sources import SOURCES
 from twins.azure import services
 from twins.azure.arm import bodies, declared
 from twins.azure.arm.bodies import Body, BodyError
-from twins.azure.arm.declared import (
-    READ_ONLY,
-    Stricter,
-    check,
-    found,
-    resolved,
-    schema_of,
-)
+from twins.azure.arm.declared import READ_ONLY, Stricter, check, found, resolved, schema_of
 from twins.azure.monitor import services as monitor
 from twins.plugins.azure_native.bodies import to_body
 from twins.plugins.azure_native.rules import rules

@@ -14,12 +14,7 @@ from tests.support.azure import local_twin
 from twins.azure import faults, metadata
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.front import ManagerApp
-from twins.azure.entra import (
-    identity_endpoints,
-    principals,
-    token_service,
-    tokens,
-)
+from twins.azure.entra import identity_endpoints, principals, token_service, tokens
 from twins.azure.twin import Twin
 from twins.core import root
 from twins.core.control import own_key

@@ -4,13 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from twins.tests.unit.azure.services.workspace import (
-    IMAGE,
-    LOCATION,
-    ROUTES,
-    VERSION,
-    Workspace,
-)
+from twins.tests.unit.azure.services.workspace import IMAGE, LOCATION, ROUTES, VERSION, Workspace
 
 
 @pytest.fixture

@@ -7,12 +7,7 @@ import pytest
 from twins.plugins.azure_native.checks import CREATE_FIRST, VERSION
 from twins.plugins.plugin import Naming, PartlyMadeError, ProviderError
 from twins.plugins.values import UNKNOWN
-from twins.tests.unit.plugins.azure_native.tiny_arm import (
-    GROUP,
-    TinyArm,
-    provider,
-    request,
-)
+from twins.tests.unit.plugins.azure_native.tiny_arm import GROUP, TinyArm, provider, request
 
 VAULT = "azure-native:keyvault:Vault"
 NETWORK = "azure-native:network:VirtualNetwork"

@@ -8,24 +8,11 @@ import pytest
 
 from twins.plugins.azure_native import bodies
 from twins.plugins.azure_native.checks import CREATE_FIRST, VERSION
-from twins.plugins.azure_native.rules import (
-    FOLDER,
-    TypeRules,
-    actions,
-    definition,
-    rules,
-    tokens,
-)
+from twins.plugins.azure_native.rules import FOLDER, TypeRules, actions, definition, rules, tokens
 from twins.plugins.plugin import Naming, ProviderError
 from twins.plugins.values import UNKNOWN
 from twins.tests.unit.plugins.azure_native import samples
-from twins.tests.unit.plugins.azure_native.tiny_arm import (
-    GROUP,
-    SUBSCRIPTION,
-    TinyArm,
-    provider,
-    request,
-)
+from twins.tests.unit.plugins.azure_native.tiny_arm import GROUP, SUBSCRIPTION, TinyArm, provider, request
 
 NAMING = Naming(seed=b"seed")
 every = pytest.mark.parametrize("token", tokens())

@@ -13,13 +13,7 @@ from tests.support.azure_ml import fetch, wait
 from tests.support.echo import echo_source
 from twins.azure import control
 from twins.azure.entra import certificates
-from twins.tests.emulated.azure.processes import (
-    LOCATION,
-    WORKSPACE,
-    assigned,
-    make_workspace,
-    running,
-)
+from twins.tests.emulated.azure.processes import LOCATION, WORKSPACE, assigned, make_workspace, running
 
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/chat"
 

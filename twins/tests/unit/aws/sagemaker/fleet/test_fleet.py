@@ -9,22 +9,12 @@ import pytest
 from hosting.daemon import Daemon
 from twins.aws.sagemaker.endpoints import containers
 from twins.aws.sagemaker.fleet import metrics
-from twins.aws.sagemaker.fleet.fleet import (
-    PING,
-    AwsFleetCloud,
-    Fleet,
-    NoWorkerError,
-)
+from twins.aws.sagemaker.fleet.fleet import PING, AwsFleetCloud, Fleet, NoWorkerError
 from twins.aws.twin import AccountTwin
 from twins.core.fleet.cloud import Identity, Request
 from twins.core.fleet.fleet import _Endpoint
 from twins.core.fleet.logs import LogTails
-from twins.core.fleet.plan import (
-    ContainerPlan,
-    EndpointPlan,
-    GroupPlan,
-    VariantPlan,
-)
+from twins.core.fleet.plan import ContainerPlan, EndpointPlan, GroupPlan, VariantPlan
 from twins.core.fleet.worker import Worker, WorkerContext
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e"
