@@ -12,7 +12,7 @@ from infra.targets.aws.resources.identity import RoleScope, declare_roles, decla
 from infra.targets.aws.resources.images import declare_images
 from infra.targets.aws.resources.network import declare_network
 from infra.targets.aws.resources.storage import declare_storage
-from infra.targets.target import OutputFields
+from infra.targets.outputs import OutputFields, endpoint_output, stack_outputs
 
 
 class AwsTarget:
@@ -40,23 +40,18 @@ class AwsTarget:
         shared = EndpointContext(
             data, network, roles.endpoint, signing.public_key, image, topic.arn, aws.alarms, aws.instance_type
         )
-        return {
-            "schema": "stack-outputs/1",
-            "target": settings.target,
-            "stack": stack.name,
-            "project": stack.project,
-            "expires": settings.expires,
-            "store": {"url": pulumi.Output.concat("s3://", data.store.name)},
-            "signing": {
-                "private_key": pulumi.Output.concat("awskms:///", signing.arn),
-                "public_key": signing.public_key,
-            },
-            "training": {
-                "image": settings.images.training,
-                "runs": pulumi.Output.concat("s3://", data.work.name, "/runs"),
-            },
-            "endpoints": _endpoints(stack, settings.endpoints, aws, shared),
-            "aws": {
+        return stack_outputs(
+            settings,
+            stack.name,
+            stack.project,
+            store=pulumi.Output.concat("s3://", data.store.name),
+            private_key=pulumi.Output.concat("awskms:///", signing.arn),
+            public_key=signing.public_key,
+            training_image=settings.images.training,
+            runs=pulumi.Output.concat("s3://", data.work.name, "/runs"),
+            endpoints=_endpoints(stack, settings.endpoints, aws, shared),
+            expires=settings.expires,
+            aws={
                 "account": stack.account,
                 "region": stack.region,
                 "partition": stack.caller.partition,
@@ -74,7 +69,7 @@ class AwsTarget:
                 "tags": stack.job_tags,
                 "serving_image": image,
             },
-        }
+        )
 
 
 def _endpoints(
@@ -84,13 +79,6 @@ def _endpoints(
     found: OutputFields = {}
     for name, entry in entries.items():
         log = observe.declare_log(stack, name, aws.log_retention_days, shared.storage.key_arn)
-        found[name] = {
-            "url": declare_endpoint(stack, name, entry, shared, log) if entry.endpoint else "",
-            "model": entry.model,
-            "sha256": entry.version.sha256,
-            "image": shared.image,
-            "key": "",
-            "on": entry.endpoint,
-            "mode": entry.mode,
-        }
+        url = declare_endpoint(stack, name, entry, shared, log) if entry.endpoint else ""
+        found[name] = endpoint_output(entry, url, shared.image, mode=entry.mode)
     return found

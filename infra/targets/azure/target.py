@@ -12,7 +12,7 @@ from infra.targets.azure.resources import endpoint as endpoints
 from infra.targets.azure.resources import identity, images, observe, storage, training, vault, workspace
 from infra.targets.azure.resources.network import PrivateLinks
 from infra.targets.azure.resources.stack import AzureStack, SharedResources, declare_stack
-from infra.targets.target import OutputFields
+from infra.targets.outputs import OutputFields, endpoint_output, stack_outputs
 
 
 class AzureTarget:
@@ -31,27 +31,25 @@ class AzureTarget:
         environments = training.declare_environments(stack, shared)
         training.declare_schedules(stack, shared, resolved.specs, environments, clusters)
         observe.declare_budget(stack, shared.action_group)
-        return {
-            "schema": "stack-outputs/1",
-            "target": settings.target,
-            "stack": ids.stack,
-            "project": ids.project,
-            "expires": settings.expires,
-            "store": {"url": shared.storage.store_url},
-            "signing": {"private_key": shared.signing.reference, "public_key": shared.signing.public_key},
-            "training": {
-                "image": settings.images.training,
-                "runs": pulumi.Output.concat(shared.storage.work_url, "/runs"),
-            },
-            "endpoints": _declare_endpoints(stack, shared, environments),
-            "azure": {
+        return stack_outputs(
+            settings,
+            ids.stack,
+            ids.project,
+            store=shared.storage.store_url,
+            private_key=shared.signing.reference,
+            public_key=shared.signing.public_key,
+            training_image=settings.images.training,
+            runs=pulumi.Output.concat(shared.storage.work_url, "/runs"),
+            endpoints=_declare_endpoints(stack, shared, environments),
+            expires=settings.expires,
+            azure={
                 **_outputs(stack, shared),
                 "twin": bool(resolved.twin),
                 "repositories": images.repositories(shared.registry),
                 "computes": {name: cluster.model_dump() for name, cluster in clusters.items()},
                 "environments": {name: environment.id for name, environment in environments.items()},
             },
-        }
+        )
 
 
 def _declare_shared(stack: AzureStack) -> SharedResources:
@@ -144,13 +142,5 @@ def _declare_endpoints(
         url: pulumi.Input[str] = ""
         if entry.endpoint:
             url = endpoints.declare_endpoint(stack, name, entry, shared, environments["serving"], versions[name])
-        found[name] = {
-            "url": url,
-            "model": entry.model,
-            "sha256": entry.version.sha256,
-            "image": stack.settings.images.serving,
-            "key": "",
-            "on": entry.endpoint,
-            "mode": entry.mode,
-        }
+        found[name] = endpoint_output(entry, url, stack.settings.images.serving, mode=entry.mode)
     return found
