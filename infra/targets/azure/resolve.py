@@ -165,7 +165,8 @@ def _find_given(session: AzureSession, of: AzureInventory) -> GivenResources:
         return _look_up(session, key, id_)["properties"] if id_ else {}
 
     workspace = properties("workspace", given.workspace)
-    properties("logs", given.logs)
+    if given.logs:
+        _look_up(session, "logs", given.logs)
     identities = {name: id_ for name, id_ in given.identities.model_dump().items() if id_}
     return GivenResources(
         blob_url=str(properties("storage_account", given.storage_account).get("primaryEndpoints", {}).get("blob", "")),

@@ -124,7 +124,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subscription]:
             name = found.names.compact("data", 24, subscription)
             found.documents[resource_id(subscription, group, "Microsoft.Storage/storageAccounts", name)] = account
         found.documents[ON_AZURE[f"{AZURE}logs"][1]] = {}
-        found.documents[f"/subscriptions/{OTHER_SUBSCRIPTION}"] = found.documents[f"/subscriptions/{SUBSCRIPTION}"]
         yield found
 
 
