@@ -58,7 +58,7 @@ install() { # install kit|aws-twin|azure-twin|dev: what is there already is neve
     # shellcheck disable=SC2086
     "$uv" pip sync --require-hashes $files
     "$uv" pip install --quiet --no-deps --build-constraints requirements/dev.txt \
-        --editable . --editable hosting --editable twins
+        --editable . --editable twins # hosting's wheel would copy its packages, which the first one brings here
     for set in kit $sets; do touch ".venv/$set.stamp"; done
     case $sets in dev) touch .venv/aws-twin.stamp .venv/azure-twin.stamp ;; esac
 }
