@@ -32,7 +32,7 @@ EXIT_CODES = {
 
 
 class KitError(Exception):
-    """A user's mistake or a failed precondition: says what, where, and the way out; shown without a traceback.
+    """A user's mistake or a failed precondition: says what, where, and the fix; shown without a traceback.
 
     Args:
         what: one sentence, without a final dot.
@@ -51,7 +51,7 @@ class KitError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\n  way out: {self.fix}" if self.fix else text
+        return f"{text}\n  fix: {self.fix}" if self.fix else text
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only fields are lost by Exception's own pickling, which crosses to provider processes.

@@ -7,7 +7,7 @@ from clouds.names import digest, named_after, readable
 
 
 def kept(name: str) -> str:
-    """Logical name of what outlives its stack: the engine's refusal to delete it shows the way out."""
+    """Logical name of what outlives its stack: the engine's refusal to delete it shows the fix."""
     return f"{name} (llmops down keeps it)"
 
 

@@ -1,4 +1,4 @@
-"""The only reader of Pulumi config: typed, frozen; every error names the key, the stack file's line and the way out.
+"""The only reader of Pulumi config: typed, frozen; every error names the key, the stack file's line and the fix.
 
 Keys, types, defaults and descriptions are declared once more in Pulumi.yaml, for `pulumi config` and its users; a test
 keeps the two equal.
@@ -216,7 +216,7 @@ def refuse_set(path: KeyPath, part: Part, fields: Iterable[str], what: str, fix:
         part: settings, or a part of them.
         fields: names in it; a field that is a part itself is looked into.
         what: why, after the key.
-        fix: the way out.
+        fix: the fix.
 
     Raises:
         SettingError: naming the first.
@@ -244,7 +244,7 @@ def _decode(text: str) -> object:
 
 def _explain(error: ValidationError) -> SettingError:
     first, *others = (_finding(item) for item in error.errors())
-    more = "".join(f"\n  {e.where}: {e.what}\n    way out: {e.fix}" for e in others)
+    more = "".join(f"\n  {e.where}: {e.what}\n    fix: {e.fix}" for e in others)
     return SettingError(first.what, where=first.where, fix=first.fix + more)
 
 

@@ -26,7 +26,7 @@ def require_nothing_hidden() -> None:
     if found := hidden_by():
         sys.stderr.write(
             f"error: the kit's package of the same name is hidden by {', '.join(map(str, found))}\n"
-            "  way out: rename it, or take it out of PYTHONPATH or of this environment; where it is in the current "
+            "  fix: rename it, or take it out of PYTHONPATH or of this environment; where it is in the current "
             "folder,\n  the command `llmops` works, and `python -m llmops` does not\n"
         )
         sys.exit(2)

@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     no_core_files()
     gc.disable()  # a start makes no garbage: ready enables it again
     if arguments != ["serve"]:
-        say(f"failed: unknown arguments {arguments} (way out: python -m serving serve)")
+        say(f"failed: unknown arguments {arguments} (fix: python -m serving serve)")
         return 2
     try:
         return _serve()
@@ -52,7 +52,7 @@ def _serve() -> int:
 def one_line(error: KitError) -> str:
     """A KitError as a log's single line."""
     text = f"{error.where}: {error.what}" if error.where else error.what
-    return f"{text} (way out: {error.fix})" if error.fix else text
+    return f"{text} (fix: {error.fix})" if error.fix else text
 
 
 if __name__ == "__main__":

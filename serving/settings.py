@@ -1,4 +1,4 @@
-"""The only reader of the environment: one frozen Settings; every error names the variable and the way out."""
+"""The only reader of the environment: one frozen Settings; every error names the variable and the fix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 fail() {
-    printf 'error: %s\nway out: %s\n' "$1" "$2" >&2
+    printf 'error: %s\nfix: %s\n' "$1" "$2" >&2
     exit 1
 }
 

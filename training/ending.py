@@ -34,17 +34,17 @@ def ended_without_a_word(host: str, codes: Mapping[int, int]) -> str:
     rank, code = next((r, c) for r, c in sorted(codes.items()) if c not in (STOPPED, DIVERGED))
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return (
-        f"rank {rank} on {host}: {how}, without a word\n  way out: was it out of memory? See the log; started "
+        f"rank {rank} on {host}: {how}, without a word\n  fix: was it out of memory? See the log; started "
         "again, the run goes on from its last checkpoint"
     )
 
 
 def described(error: Exception) -> str:
-    """An error that nobody foresaw, with the way out."""
+    """An error that nobody foresaw, with the fix."""
     fix = "free space, or give the job a larger volume, and start it again"
     if not is_full(error):
         fix = "see the traceback in the log"
-    return f"{type(error).__name__}: {error}\n  way out: {fix}: it goes on from its last checkpoint"
+    return f"{type(error).__name__}: {error}\n  fix: {fix}: it goes on from its last checkpoint"
 
 
 def is_full(error: Exception) -> bool:

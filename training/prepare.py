@@ -42,7 +42,7 @@ def make_dataset(recipe: Recipe, recipe_folder: Path, target: Path) -> str:
         The version's identity: the manifest's sha256.
 
     Raises:
-        DataError: a source or a line that can't be used, with file, line and way out.
+        DataError: a source or a line that can't be used, with file, line and fix.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".dataset-") as work:

@@ -72,7 +72,7 @@ def is_missing(error: Any) -> bool:
 def _refusal(error: Any, where: str, fix: str, role: str) -> KitError:
     code, said = error_code(error), _words(error)
     if error.status_code != 403 and code.lower() not in _DENIED:
-        return KitError(f"Azure refused: {code}: {said}", where=where, fix=fix or _way_out(error))
+        return KitError(f"Azure refused: {code}: {said}", where=where, fix=fix or _fix(error))
     action, scope = _ACTION.search(str(error)), _SCOPE.search(str(error))
     if action:
         role = next((r for begin, r in _ROLES.items() if action[1].lower().startswith(begin)), role)
@@ -83,7 +83,7 @@ def _refusal(error: Any, where: str, fix: str, role: str) -> KitError:
     )
 
 
-def _way_out(error: Any) -> str:
+def _fix(error: Any) -> str:
     if error.status_code == 429:
         return "Azure is asked too much at the moment: repeat the command in a minute"
     if error.status_code == 401:

@@ -33,7 +33,7 @@ def progress_on_stderr(as_json: bool) -> Iterator[None]:
 
 
 def print_error(error: KitError, as_json: bool = False) -> None:
-    """Print what failed, where, and the way out: text on standard error, or JSON on standard output.
+    """Print what failed, where, and the fix: text on standard error, or JSON on standard output.
 
     JSON goes where the verb's own JSON would have gone: `{"error": {"what": …, "where": …, "fix": …}}`.
     """
@@ -47,5 +47,5 @@ def print_error(error: KitError, as_json: bool = False) -> None:
     if error.where:
         lines.append(f"  {dim}where:{end} {printable(error.where)}")
     if error.fix:
-        lines.append(f"  {dim}way out:{end} {printable(error.fix)}")
+        lines.append(f"  {dim}fix:{end} {printable(error.fix)}")
     print("\n".join(lines), file=sys.stderr)

@@ -36,7 +36,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     here: Context = context.obj
     findings = examine(here.cwd, here.target)
     if as_json:
-        print_json([{"check": f.name, "state": f.state, "found": f.found, "way_out": f.fix} for f in findings])
+        print_json([{"check": f.name, "state": f.state, "found": f.found, "fix": f.fix} for f in findings])
     else:
         print_findings(findings)
     if any(f.state == "missing" for f in findings):
@@ -44,12 +44,12 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
 
 
 def print_findings(findings: "Sequence[Diagnosis]") -> None:
-    """Print a line for each check, and its way out below: readable whatever the terminal's width is."""
+    """Print a line for each check, and its fix below: readable whatever the terminal's width is."""
     width = max(len(f.name) for f in findings)
     for finding in findings:
         print(f"{finding.state:<7}  {finding.name:<{width}}  {printable(finding.found)}")
         if finding.fix:
-            print(f"{'':<7}  {'':<{width}}  way out: {printable(finding.fix)}")
+            print(f"{'':<7}  {'':<{width}}  fix: {printable(finding.fix)}")
 
 
 def schema(

@@ -127,7 +127,7 @@ def _say(done: "Report", folder: Path) -> None:
         if error.where:
             say(f"  where: {error.where}")
         if error.fix:
-            say(f"  way out: {error.fix}")
+            say(f"  fix: {error.fix}")
     if done.kept:
         say(f'\nkept: {done.kept}\n  eval "$(llmops twin {done.target} env --home {done.kept}/twin)"   to look around')
         say(f"  llmops twin {done.target} down --home {done.kept}/twin && rm -rf {done.kept}   to end it")

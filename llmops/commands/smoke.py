@@ -99,7 +99,7 @@ def _say(done: "Report", folder: Path) -> None:
         if error.where:
             say(f"  where: {error.where}")
         if error.fix:
-            say(f"  way out: {error.fix}")
+            say(f"  fix: {error.fix}")
     for line in done.swept:
         print(line)
     for state in ("otherwise", "as assumed", "not answered"):

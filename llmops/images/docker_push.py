@@ -20,7 +20,7 @@ from llmops.platforms.platform import Say
 _LAYER = re.compile(r"^([0-9a-f]{12}): (Pushed|Layer already exists|Mounted from .*)$")
 _QUIET_SECONDS = 15
 _LOGINS = ("auths", "credsStore", "credHelpers")
-# What a registry or the daemon says -> the way out.
+# What a registry or the daemon says -> the fix.
 _WAYS_OUT = {
     "no space left on device": "the disk is full, of Docker's daemon or of the twin's home: `docker system df` says of "
     "what, `docker system prune` makes room",
@@ -55,7 +55,7 @@ def push(image: str, repository: str, tag: str, login: Login, say: Say) -> None:
         say: told each layer.
 
     Raises:
-        KitError: what the registry or Docker's daemon said, with the way out.
+        KitError: what the registry or Docker's daemon said, with the fix.
     """
     name = f"{login.host}/{repository}:{tag}"
     subprocess.run(["docker", "tag", image, name], stdin=subprocess.DEVNULL, capture_output=True, check=True)

@@ -79,7 +79,7 @@ def require_quotas(compute: Compute, hire: Hire, say: Say) -> None:
     """See that quotas allow a run's machines; what is not known is said.
 
     Raises:
-        KitError: naming quota, what there is, what is needed and the way out.
+        KitError: naming quota, what there is, what is needed and the fix.
     """
     small = [quota for quota in hire.quotas if quota.enough is False]
     if small:

@@ -34,7 +34,7 @@ class Steps:
         self.rows.append({"what": what, "state": f"kept: {why}"})
 
     def explained(self, what: str) -> AbstractContextManager[None]:
-        """Turns a cloud's refusal of a step into a KitError with the way out."""
+        """Turns a cloud's refusal of a step into a KitError with the fix."""
         raise NotImplementedError
 
     def _do(self, what: str, done: str, planned: str, do: Callable[[], object]) -> None:

@@ -115,7 +115,7 @@ def _guarded(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
                     if text != _UNKNOWN:
                         _load(text)
                 except ValueError as error:
-                    words = f"{request.urn}: {WHAT}{error}\n  way out: {FIX}"
+                    words = f"{request.urn}: {WHAT}{error}\n  fix: {FIX}"
                     context.abort(grpc.StatusCode.FAILED_PRECONDITION, words)
         return method(request, context)
 

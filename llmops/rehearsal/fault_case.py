@@ -10,7 +10,7 @@ from contract.documents.validation import did_you_mean
 from contract.errors import NotFoundError
 
 End = Literal["recovered", "refused"]
-"""The step goes on by itself; or a clear error names the way out, which then works."""
+"""The step goes on by itself; or a clear error names the fix, which then works."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FaultCase:
     end: End
     members: Mapping[str, Any] = field(default_factory=dict)
     says: str = ""
-    way_out: str = ""
+    fix: str = ""
     meanwhile: str = ""
 
 
@@ -55,7 +55,7 @@ def table(cases: Iterable[FaultCase]) -> str:
     """The cases as docs/how-to/rehearsal.md shows them."""
     lines = ["| `--fault` | what goes wrong | in the step | how it ends |", "|---|---|---|---|"]
     for case in cases:
-        end = "recovered" if case.end == "recovered" else f'refused, with "{case.says}"; the way out: {case.way_out}'
+        end = "recovered" if case.end == "recovered" else f'refused, with "{case.says}"; the fix: {case.fix}'
         lines.append(f"| `{case.name}` | {case.does} | `{case.step}` | {end} |")
     return "\n".join(lines) + "\n"
 

@@ -147,9 +147,9 @@ def _after_refusal(error: KitError, result: Result, stage: "Stage", fault: Fault
             fix=f"the step said: {error}",
         ) from error
     stage.world.clear_faults()
-    stage.say(f"refused as it should be; the way out: {fault.way_out}")
+    stage.say(f"refused as it should be; the fix: {fault.fix}")
     evidence = result.step.run(stage)
-    return _noting(evidence, f"fault {fault.name}: refused with {fault.says!r}; then {fault.way_out}: recovered")
+    return _noting(evidence, f"fault {fault.name}: refused with {fault.says!r}; then {fault.fix}: recovered")
 
 
 def _noting(evidence: Evidence, words: str) -> Evidence:

@@ -33,13 +33,11 @@ _SECRET = (("token",), ("models",))
 """Verbs whose output lets others in, or holds people's prompts, as a manifest does: no log keeps it."""
 _PROMPT = "…"
 """What commands and logs show in a prompt's place."""
-_SAID = re.compile(
-    r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  way out:|\Z)", re.M | re.S
-)
+_SAID = re.compile(r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  fix:|\Z)", re.M | re.S)
 _WHERE = re.compile(r"^  where: (.*)$", re.M)
 _TELLS = re.compile(r"error:(?! 1 error occurred)|not authorized|^\s+\* ")
 """What of a command's lines says why it failed; the engine puts some plugins' reasons into a list of `* `."""
-_FIX = re.compile(r"^  way out: (.*)$", re.M)
+_FIX = re.compile(r"^  fix: (.*)$", re.M)
 
 
 @dataclass

@@ -56,7 +56,7 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
         relative_to: what a `folder:` is relative to.
 
     Raises:
-        KitError: it can't be fetched, or is no model that can be trained: where, and the way out.
+        KitError: it can't be fetched, or is no model that can be trained: where, and the fix.
     """
     store = platform.store()
     kind, _, place = wanted.source.partition(":")
@@ -164,7 +164,7 @@ def _convert(fetched: Fetched, wanted: BaseModelSource, work: Path, say: Say) ->
         say=say,
     )
     if answer.returncode:
-        what, _, fix = answer.stderr.partition("error: ")[2].strip().partition("\n  way out: ")
+        what, _, fix = answer.stderr.partition("error: ")[2].strip().partition("\n  fix: ")
         raise KitError(
             what or f"the conversion failed: {answer.stderr.strip()[-500:]}",
             fix=fix or "see the model's files; `llmops doctor` checks this machine",

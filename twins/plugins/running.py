@@ -26,7 +26,7 @@ def run(module: str, provider: Callable[[str], Provider[Any]]) -> None:
     parser.add_argument("engine", nargs="?", default="", help="the engine's address, as the engine gives it")
     options, _ = parser.parse_known_args()  # an engine adds flags for logs and traces
     if options.twin and not is_loopback(options.twin):
-        sys.exit(f"error: {options.twin} is not on this machine\n  way out: give the address of a twin")
+        sys.exit(f"error: {options.twin} is not on this machine\n  fix: give the address of a twin")
     from twins.plugins.server import serving
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

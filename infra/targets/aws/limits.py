@@ -14,7 +14,7 @@ _PROVIDER_SECONDS = 3600
 """How long pulumi-aws waits for an endpoint, whatever it does (terraform-provider-aws, internal/service/sagemaker)."""
 _INSTANCES_SECONDS = 900
 """For what no setting limits: instances come, images are pulled, the old ones go."""
-Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the way out
+Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the fix
 
 
 def require_supported(settings: Settings, name: str) -> None:

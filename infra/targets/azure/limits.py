@@ -16,7 +16,7 @@ _ACCELERATED = re.compile(r"^Standard_N[A-Z]", re.IGNORECASE)
 _OF_SAGEMAKER = ("max_wait_hours", "volume_gb", "warm_pool_minutes")
 _PROCESS = "process:"
 _ELSEWHERE = {"local_home": "local", "local_runtime": "local", "aws": "aws"}
-Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the way out
+Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the fix
 
 
 def require_ours(settings: Settings) -> None:

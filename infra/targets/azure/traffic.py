@@ -166,11 +166,11 @@ def _require_ready(props: Properties, name: str) -> None:
         raise KitError(
             f"its deployment {name} is {state or 'not on Azure'}, and gets no requests",
             where=name_of(props),
-            fix="`llmops logs` shows what its server said; " + _way_out(found is None),
+            fix="`llmops logs` shows what its server said; " + _fix(found is None),
         )
 
 
-def _way_out(missing: bool) -> str:
+def _fix(missing: bool) -> str:
     if missing:
         return "`pulumi refresh` takes note that it is gone, then `pulumi up` makes it"
     return "mend what it shows, or promote another version; then `pulumi up`, which makes it anew"

@@ -20,6 +20,6 @@ done
 if [ -z "$python" ]; then python=$(cat "$here/python"); fi
 if [ ! -x "$python" ]; then
     echo "pulumi-language-python: no Python found: neither virtualenv of $folder/Pulumi.yaml ($venv), nor VIRTUAL_ENV, nor $python exists." >&2
-    echo "way out: create and activate the project's virtual environment (in the kit's checkout: make demo)" >&2
+    echo "fix: create and activate the project's virtual environment (in the kit's checkout: make demo)" >&2
     exit 1
 fi

@@ -61,7 +61,7 @@ def down(stage: Stage) -> Evidence:
     refused = stage.llmops("down", "--data", "another", code=1)
     require("is not the name of the stack" in refused, "another name was not refused", "`llmops down --data`")
     text = stage.pulumi("destroy", "--yes", code=1)
-    require("llmops down" in text, "`pulumi destroy` does not name the way out", f"stack {name}")
+    require("llmops down" in text, "`pulumi destroy` does not name the fix", f"stack {name}")
     stage.llmops("down")
     cloud = stage.cloud
     kinds = {thing.rpartition(" ")[0] for thing in cloud.held() if cloud.is_of(thing, name)}

@@ -70,7 +70,7 @@ def _failure(report: Report) -> str:
     if error.where:
         lines.append(f"<p><span class='soft'>where</span> {escape(error.where)}</p>")
     if error.fix:
-        lines.append(f"<p><span class='soft'>way out</span> {escape(error.fix)}</p>")
+        lines.append(f"<p><span class='soft'>fix</span> {escape(error.fix)}</p>")
     return f"<div class='error'>{''.join(lines)}</div>"
 
 

@@ -66,7 +66,7 @@ def test_a_whole_life_leaves_nothing_behind(account: Account, make: MakeStack) -
     stack.pulumi("refresh", "--yes")
     assert stack.changes() == {}
 
-    assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the way out"
+    assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the fix"
     stack.llmops("down")
     kept = account.inventory()
     kinds = {name.rpartition(" ")[0] for name in kept}

@@ -36,7 +36,7 @@ def test_a_whole_life_leaves_nothing_but_what_azure_keeps(subscription: Subscrip
     assert groups(subscription) == [outputs["azure"]["resource_group"]]
 
     made = held(stack)
-    assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the way out"
+    assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the fix"
     stack.pulumi("destroy", "--yes", "--exclude-protected", "--skip-preview")
     left = held(stack)
     assert "identity-training" not in left

@@ -158,7 +158,7 @@ def test_destroy_refuses_the_data_and_says_the_way_out(make_stack: MakeStack) ->
     before = stack.workers("chat")
     text = stack.pulumi("destroy", "--yes", refused=True)
     assert "protected" in text
-    assert STORE in text, "the way out is in the resource's name"
+    assert STORE in text, "the fix is in the resource's name"
     assert stack.workers("chat") == before
     stack.pulumi("destroy", "--yes", "--exclude-protected")
     _wait(lambda: not processes_of(stack.folder))
@@ -195,7 +195,7 @@ def test_mistakes_change_nothing_and_show_no_traceback(make_stack: MakeStack) ->
         stack.configure()
         text = stack.pulumi("up", "--yes", "--skip-preview", refused=True)
     assert str(port) in text
-    assert "way out" in text
+    assert "fix: " in text
     assert stack.workers("chat") == before
     stack.serve("chat", model, prot=1)
     stack.configure()

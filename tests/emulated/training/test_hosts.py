@@ -135,7 +135,7 @@ def test_stopped_and_started_again_it_goes_on_to_the_bit_until_a_host_is_lost(
         assert first.returncode == 1, output
     failure = hosts.first.failure.read_text()
     assert failure.startswith("rank 1 on algo-2 is gone without a word"), failure
-    assert "way out: " in failure
+    assert "fix: " in failure
     assert "Traceback" not in errors
     resumed = losses(newest(hosts.first))
     assert len(resumed) > int(stopped.removeprefix("checkpoint-"))

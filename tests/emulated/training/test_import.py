@@ -87,6 +87,6 @@ def test_wrong_base_model_is_refused_and_leaves_nothing(
     done = bring_in(source, tmp_path / "out", *options)
     assert done.returncode == 1
     assert what in done.stderr
-    assert "way out: " in done.stderr
+    assert "fix: " in done.stderr
     assert "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["source"]

@@ -148,7 +148,7 @@ def test_bad_input_is_one_clear_failure(data: Path, tmp_path: Path, spoil: str, 
     assert job.returncode == 1
     assert where in failure
     assert what in failure
-    assert "way out: " in failure
+    assert "fix: " in failure
     assert "Traceback" not in errors
     assert not list(folders.model.glob("*"))
 

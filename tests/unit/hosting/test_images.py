@@ -52,7 +52,7 @@ def test_unknown_images_and_references_say_the_way_out(tmp_path: Path, monkeypat
         build("trainer")
     with pytest.raises(HostingError, match="not the reference of a process image"):
         find("docker:serving@sha256:" + "0" * 64)
-    with pytest.raises(HostingError, match=r"not built on this machine(?s:.*)way out: `llmops up` builds"):
+    with pytest.raises(HostingError, match=r"not built on this machine(?s:.*)fix: `llmops up` builds"):
         find("process:serving@sha256:" + "0" * 64)
 
 

@@ -98,7 +98,7 @@ def _entry(**fields: Any) -> dict[str, Any]:
 def test_mistakes_are_named_with_the_way_out(config: dict[str, Any], words: list[str], project: Path) -> None:
     text = expect_refusal(config)
     assert "Traceback" not in text
-    assert "way out: " in text
+    assert "fix: " in text
     for word in words:
         assert word in text
 

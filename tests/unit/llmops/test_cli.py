@@ -122,7 +122,7 @@ def test_errors_say_what_where_and_the_way_out_without_a_traceback(llmops: Llmop
     assert answer.stderr.splitlines() == [
         "error: no Pulumi.yaml here or in a folder above",
         f"  where: {tmp_path}",
-        "  way out: change into the project's folder, or give it with --cwd",
+        "  fix: change into the project's folder, or give it with --cwd",
     ]
 
 
@@ -201,7 +201,7 @@ def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("NO_COLOR", "")
     assert "\033[" in printed()
     monkeypatch.setenv("NO_COLOR", "1")
-    assert printed() == "error: no\n  way out: yes\n"
+    assert printed() == "error: no\n  fix: yes\n"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_an_unknown_target_is_named_with_those_that_there_are(llmops: Llmops, tm
         assert answer.stderr.splitlines() == [
             f"error: there is no target '{target}'",
             f"  where: {file}: llmops:target",
-            f"  way out: {meant}write one of: local, aws, azure",
+            f"  fix: {meant}write one of: local, aws, azure",
         ]
 
 
@@ -292,7 +292,7 @@ def test_doctor_prints_short_lines_whatever_the_terminal_is(capsys: pytest.Captu
     )
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["ok       python  3.12.3", "note     docker  not installed"]
-    assert lines[2].strip() == f"way out: {'not needed ' * 9}".strip()
+    assert lines[2].strip() == f"fix: {'not needed ' * 9}".strip()
     assert max(map(len, lines)) < 130
 
 

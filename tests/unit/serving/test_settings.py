@@ -1,4 +1,4 @@
-"""The environment: every error names the variable and the way out."""
+"""The environment: every error names the variable and the fix."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A dirty line is refused with its file, line, field and a way out."""
+"""A dirty line is refused with its file, line, field and the fix."""
 
 import json
 from pathlib import Path

@@ -60,7 +60,7 @@ def runnable(twin: AccountTwin, image: str) -> str:
     Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`).
 
     Raises:
-        AwsApiError: it can't run here; its message says why, and the way out.
+        AwsApiError: it can't run here; its message says why, and the fix.
     """
     if image.startswith(PROCESS):
         try:

@@ -73,9 +73,9 @@ def llmops(stack: Stack, *arguments: str, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def repository(account: Account, stack: Stack, built: Callable[[str], str]) -> str:
-    """The serving image's, after the way out of each error was taken."""
+    """The serving image's, after the fix of each error was taken."""
     local = built("serving")
-    assert "way out: `llmops up" in llmops(stack, "images", "push", "serving", code=1)
+    assert "fix: `llmops up" in llmops(stack, "images", "push", "serving", code=1)
     stack.pulumi("up", "--yes", "--skip-preview")
     assert "there is no such repository" in llmops(stack, "images", "push", "serving", code=1)
     account.client("ecr").create_repository(repositoryName="kit-dev-serving", imageTagMutability="IMMUTABLE")
@@ -103,7 +103,7 @@ def test_who_may_not_push_is_told_the_action(account: Account, stack: Stack, rep
     reader = Stack(stack.folder, "aws-dev", {**stack.environ, **credentials})
     text = llmops(reader, "images", "push", "serving", code=1)
     assert "user/reader is not authorized to perform: ecr:" in text
-    assert "way out: `llmops plan --policy`" in text
+    assert "fix: `llmops plan --policy`" in text
     assert account.client("ecr").list_images(repositoryName=repository)["imageIds"] == []
 
 

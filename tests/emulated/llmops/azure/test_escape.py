@@ -75,7 +75,7 @@ def test_vulnerability_12_no_identity_of_a_workflow_gets_out_of_its_stacks(
     if kind == "promote":
         ground = Ground(**{**vars(ground), "may": ground.may | signs})
     way = shortest_way_out(ground, principal_of(made, ground, kind))
-    assert not way, "\n".join(["the shortest way out:", *way])
+    assert not way, "\n".join(["the shortest fix:", *way])
 
 
 def old_condition(verbs: dict[str, str]) -> str:

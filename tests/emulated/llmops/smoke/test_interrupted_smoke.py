@@ -133,7 +133,7 @@ def test_each_refusal_is_one_error_with_step_and_fix_and_a_resume_goes_on(smokin
         _, _, error = text.partition("\nfailed: ")
         assert error, text
         assert said in error, text
-        assert "  way out: " in error, text
+        assert "  fix: " in error, text
         assert error.count("\nfailed: ") == 0
 
     assert "--max-usd 10" in smoking.run("--yes", "--max-usd", "0", code=1, environ=owner.environ)
@@ -149,12 +149,12 @@ def test_each_refusal_is_one_error_with_step_and_fix_and_a_resume_goes_on(smokin
 
     text = smoking.run("--yes", "--resume", code=1, environ={**owner.environ, **others})
     assert whose in text
-    assert "way out: " in text
+    assert "fix: " in text
 
     code, text = at(smoking, owner, "serve", lambda _: owner.fault("expired", principal=principal), "--resume")
     assert code == 1
     refused(text, "serve", expired)
-    assert "login" in text.partition("way out: ")[2].splitlines()[0]
+    assert "login" in text.partition("fix: ")[2].splitlines()[0]
     assert "may still run" in text
     owner.clear_faults()
 

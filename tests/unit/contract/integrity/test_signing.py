@@ -176,7 +176,7 @@ def test_references() -> None:
 
 def test_errors_cross_a_process_whole() -> None:
     error = pickle.loads(pickle.dumps(DataError("is empty", where="a.jsonl:3", fix="remove it")))
-    assert (type(error), str(error)) == (DataError, "a.jsonl:3: is empty\n  way out: remove it")
+    assert (type(error), str(error)) == (DataError, "a.jsonl:3: is empty\n  fix: remove it")
 
 
 def test_a_missing_extra_is_named_before_it_is_needed() -> None:

@@ -263,7 +263,7 @@ def test_what_sagemaker_cant_do_is_refused(
     entry: dict[str, Any], words: list[str], account: Account, model: str
 ) -> None:
     text = refusal(account, model, **entry)
-    assert "way out: " in text
+    assert "fix: " in text
     for word in words:
         assert word in text
 

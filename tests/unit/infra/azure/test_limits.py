@@ -1,4 +1,4 @@
-"""What Azure ML can't do is refused by the setting's name, with the reason and the way out."""
+"""What Azure ML can't do is refused by the setting's name, with the reason and the fix."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def settings(entry: dict[str, Any] | None = None, **azure: Any) -> Settings:
 def test_an_endpoint_that_azure_cannot_have_is_refused(entry: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(SettingError) as refused:
         require_supported(settings(entry), "chat")
-    for word in (f":endpoints.chat.{words[0]}", *words[1:], "way out"):
+    for word in (f":endpoints.chat.{words[0]}", *words[1:], "fix: "):
         assert word in str(refused.value)
 
 

@@ -1,4 +1,4 @@
-"""Pushing an image: login, progress, and the way out of what goes wrong. A script stands for Docker's client."""
+"""Pushing an image: login, progress, and the fix of what goes wrong. A script stands for Docker's client."""
 
 import base64
 import json
@@ -74,7 +74,7 @@ def test_the_login_is_seen_by_nobody_and_does_not_stay(log: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("line", "way_out"),
+    ("line", "fix"),
     [
         ("write /var/lib/docker/tmp/x: no space left on device", "docker system prune"),
         ("no basic auth credentials", "did not take the login"),
@@ -90,11 +90,11 @@ def test_the_login_is_seen_by_nobody_and_does_not_stay(log: Path, tmp_path: Path
     ],
 )
 def test_what_goes_wrong_has_a_way_out(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, way_out: str
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, fix: str
 ) -> None:
     says(monkeypatch, tmp_path, f"4c47956f3abf: Preparing\n{line}\n", code=1)
     with pytest.raises(KitError) as refused:
         push("sha256:abc", "kit/serving", "v1", LOGIN, lambda _: None)
     assert line in refused.value.what
-    assert way_out in refused.value.fix
+    assert fix in refused.value.fix
     assert log.read_text().splitlines()[-1].startswith("rmi ")

@@ -77,7 +77,7 @@ def test_no_python_is_one_clear_error(engine_bin: Path, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("runtime: {name: python, options: {virtualenv: .venv}}\n")
     message = chosen(engine_bin, tmp_path)
     assert f"{tmp_path}/.venv" in message
-    assert "way out:" in message
+    assert "fix:" in message
 
 
 def test_the_launchers_of_the_package_are_executable_scripts() -> None:

@@ -38,7 +38,7 @@ def test_a_case_gives_the_members_of_its_kind(case: FaultCase, kinds: dict[str, 
         assert callable(value) or members[name].read(value) == value
     if case.end == "refused":
         assert case.says
-        assert case.way_out
+        assert case.fix
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -29,7 +29,7 @@ def test_steps_run_in_order_and_leave_evidence(rehearsed: Rehearsed) -> None:
 def test_nothing_runs_after_a_failure(rehearsed: Rehearsed) -> None:
     results = rehearsed(step("one"), step("two", refuse), step("three"), step("four", None, "two"))
     assert [r.state for r in results] == ["passed", "failed", "not run", "not run"]
-    assert str(results[1].error) == "the disk: there is no room\n  way out: make some"
+    assert str(results[1].error) == "the disk: there is no room\n  fix: make some"
 
 
 def test_what_was_denied_is_named_even_where_the_refusal_lost_it(rehearsed: Rehearsed) -> None:

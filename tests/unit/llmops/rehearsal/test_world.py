@@ -45,9 +45,7 @@ def test_a_request_that_leaves_the_machine_is_refused_and_named(monkeypatch: pyt
 
 
 def test_a_command_s_own_words_become_the_error() -> None:
-    text = (
-        "saying\n  error: deleting: AccessDenied\n\x1b[31;1merror:\x1b[0m no room\n  where: disk\n  way out: buy one\n"
-    )
+    text = "saying\n  error: deleting: AccessDenied\n\x1b[31;1merror:\x1b[0m no room\n  where: disk\n  fix: buy one\n"
     found = failure("llmops up", 1, text)
     assert (found.what, found.where, found.fix) == (
         "`llmops up`: no room\n    error: deleting: AccessDenied",

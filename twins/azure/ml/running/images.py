@@ -11,7 +11,7 @@ _PROCESS = "process:"
 
 
 class ImageError(Exception):
-    """An image can't run here; the text says why, and the way out."""
+    """An image can't run here; the text says why, and the fix."""
 
 
 def runnable(twin: Twin, image: str) -> tuple[str, list[str]]:

@@ -168,5 +168,5 @@ def test_other_nodes_lines_begin_with_their_name(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_failed_jobs_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = followed(monkeypatch, [[job("Failed", {FAILURE: "DataError: no luck\n  way out: none"})]], {})
+    lines = followed(monkeypatch, [[job("Failed", {FAILURE: "DataError: no luck\n  fix: none"})]], {})
     assert lines[0].endswith("it failed (DataError: no luck)")

@@ -63,7 +63,7 @@ def test_junit_is_what_a_ci_reads(report: Report) -> None:
     failure = cases[1].find("failure")
     assert failure is not None
     assert failure.get("message") == "no [31mroom", "without what XML does not know"
-    assert "way out: make some & again" in (failure.text or "")
+    assert "fix: make some & again" in (failure.text or "")
     assert cases[2].find("skipped") is not None
     assert "$ llmops up --stack dev" in (cases[0].findtext("system-out") or "")
 

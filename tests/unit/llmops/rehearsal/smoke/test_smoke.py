@@ -175,17 +175,17 @@ def test_what_others_made_meanwhile_is_told_and_no_failure(smoked: Smoked) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "what", "way_out"),
+    ("options", "what", "fix"),
     [
         ({"usd": 0.0}, "costs money", "--max-usd 10"),
         ({"resume": True}, "there is no smoke test to go on with", "llmops smoke aws"),
         ({"take_down": True}, "there is no smoke test to go on with", "llmops smoke aws"),
     ],
 )
-def test_what_can_not_be_meant_is_refused(smoked: Smoked, options: dict[str, object], what: str, way_out: str) -> None:
+def test_what_can_not_be_meant_is_refused(smoked: Smoked, options: dict[str, object], what: str, fix: str) -> None:
     with pytest.raises(KitError, match=what) as refused:
         smoked.make(**options)
-    assert way_out in refused.value.fix
+    assert fix in refused.value.fix
     assert not smoked.folder.exists()
 
 
